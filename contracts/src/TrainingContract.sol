@@ -1,0 +1,591 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.20;
+
+interface ISwarmNetwork {
+    function isSN(address account) external view returns (bool);
+}
+
+/// @title One training: who takes part, which round it is in, who leads it, and what each round came to.
+/// @notice States of a round: CHECKIN -> MERGE(term) -> CHECKIN of the next round, or COMPLETE.
+///         Every write names the round (and, while merging, the term) it was meant for; a write meant for
+///         another one reverts with an error that names both. Every change is an event.
+contract TrainingContract {
+    error NotARegisteredSN(address account);
+    error Malformed(string field);
+    error ConfigurationDiffers(string field, string given, string agreed);
+    error NameTaken(string name, bytes32 enrolledFingerprint);
+    error NotEnrolled(string name);
+    error NotConfigured();
+    error TrainingComplete(uint64 round);
+    error TrainingNotComplete();
+    error StaleRound(uint64 given, uint64 current);
+    error StaleTerm(uint64 round, uint32 given, uint32 current);
+    error RoundClosed(uint64 round);
+    error RoundNotClosed(uint64 round);
+    error Behind(uint64 base, uint64 lastAccepted);
+    error AlreadyCheckedIn(string name, uint64 round, bytes32 digest);
+    error NotAParticipant(string name, uint64 round);
+    error ModelDiffers(bytes32 given, bytes32 agreed, string agreedBy);
+    error BelowMinPeers(uint32 have, uint32 need);
+    error EnoughPeers(uint32 have, uint32 need);
+    error NobodyMayLead(uint64 round);
+    error NotTheLeader(string name, string leader, uint64 round, uint32 term);
+    error LeaderMayNotVote(string name);
+
+    event Configured(Config config, string by);
+    event Enrolled(string name, bytes32 fingerprint, bool mayLead, uint64 round);
+    event LayoutAgreed(bytes32 layout, string by);
+    event CheckedIn(
+        uint64 indexed round,
+        string name,
+        bytes32 digest,
+        uint64 size,
+        uint32 weight,
+        bool finished,
+        string host,
+        uint16 port
+    );
+    event MergeStarted(uint64 indexed round, uint32 term, string leader, uint32 participants);
+    event LeaderVotedOut(uint64 indexed round, uint32 term, string voter, uint32 votes, uint32 followers);
+    event LeaderDeposed(uint64 indexed round, uint32 term, string leader);
+    event LeftOut(uint64 indexed round, uint32 term, string name, string reason);
+    event RoundReopened(uint64 indexed round, uint32 term, uint32 have, uint32 need);
+    event RoundAccepted(
+        uint64 indexed round, uint32 term, string leader, bytes32 digest, uint64 size, uint32 participants
+    );
+    event Completed(uint64 indexed round, bytes32 digest);
+    event Reported(
+        uint64 indexed round, string name, uint64 lossBits, uint64 metricBits, uint32 epochsDone, uint32 epochsTotal
+    );
+    event Left(string name, string reason, uint64 round);
+    event Reset(uint64 nextRound);
+
+    enum State { UNCONFIGURED, CHECKIN, MERGE, COMPLETE }
+
+    /// @param quorumWaitMs How long a round stays open for the rest once minPeers have checked in; set by the
+    ///                     first enroller, not compared with later ones (it is a wish, not an agreement).
+    struct Config {
+        uint32 minPeers;
+        uint32 syncFrequency;
+        string mergeMethod;
+        bool adaptiveSync;
+        uint32 quorumWaitMs;
+    }
+
+    struct Participant {
+        string name;
+        bytes32 fingerprint;
+        string host;
+        uint16 port;
+        bool mayLead;
+        bool active;
+        uint32 epochsDone;
+        uint32 epochsTotal;
+        uint64 reportRound;
+        uint64 lossBits;
+        uint64 metricBits;
+    }
+
+    struct CheckIn {
+        uint32 participant;
+        bytes32 digest;
+        uint64 size;
+        uint32 weight;
+        bool finished;
+    }
+
+    struct Result {
+        bytes32 digest;
+        uint64 size;
+        uint32 term;
+        uint32 leader;
+        uint32 participants;
+    }
+
+    /// @notice What a check-in says. base is the round whose result the node's parameters were trained from.
+    struct CheckInCall {
+        uint64 round;
+        uint64 base;
+        string name;
+        bytes32 digest;
+        uint64 size;
+        bytes32 layout;
+        uint32 weight;
+        bool finished;
+        string host;
+        uint16 port;
+    }
+
+    struct Status {
+        State state;
+        uint64 round;
+        uint32 term;
+        uint32 leader;
+        uint64 lastAccepted;
+        uint64 firstRound;
+        Config config;
+        bytes32 layout;
+        string layoutBy;
+        uint32 activeCount;
+    }
+
+    uint32 public constant MAX_WEIGHT = 100;
+
+    ISwarmNetwork public immutable network;
+
+    State public state;
+    uint64 public round;
+    uint32 public term;
+    /// @notice Index of the leader among the participants; only meaningful in MERGE.
+    uint32 public leader;
+    /// @notice The newest accepted round of this training, 0 before the first.
+    uint64 public lastAccepted;
+    /// @notice The first round of this training: 1, or one past the last one before a reset.
+    uint64 public firstRound;
+
+    Config private _config;
+    bytes32 private _layout;
+    string private _layoutBy;
+
+    Participant[] private _participants;
+    mapping(bytes32 nameHash => uint256 indexPlusOne) private _indexOf;
+    uint32[] private _active;
+    mapping(uint32 participant => uint256 positionPlusOne) private _activePosition;
+
+    mapping(uint64 roundNumber => CheckIn[]) private _checkIns;
+    mapping(uint64 roundNumber => mapping(uint32 participant => uint256 positionPlusOne)) private _checkInPosition;
+    mapping(uint64 roundNumber => Result) private _results;
+    mapping(uint64 roundNumber => mapping(uint32 termNumber => mapping(uint32 voter => bool))) private _voted;
+
+    modifier onlySN() {
+        if (!network.isSN(msg.sender)) revert NotARegisteredSN(msg.sender);
+        _;
+    }
+
+    /// @dev The fence: the training must be in `expected`, in this round and, while merging, in this term.
+    modifier fenced(State expected, uint64 givenRound, uint32 givenTerm) {
+        _fence(expected, givenRound, givenTerm);
+        _;
+    }
+
+    constructor(ISwarmNetwork network_) {
+        network = network_;
+        round = 1;
+        firstRound = 1;
+    }
+
+    // --- joining --------------------------------------------------------------------------------------
+
+    /// @notice Enrols a participant. The first one fixes the configuration; a later one must bring the same.
+    ///         A participant that comes back under the same certificate is active again.
+    function enrol(string calldata name, bytes32 fingerprint, bool mayLead, Config calldata config_)
+        external
+        onlySN
+    {
+        if (state == State.COMPLETE) revert TrainingComplete(lastAccepted);
+        if (bytes(name).length == 0) revert Malformed("name");
+        if (fingerprint == 0) revert Malformed("fingerprint");
+        if (state == State.UNCONFIGURED) {
+            if (config_.minPeers == 0) revert Malformed("minPeers");
+            if (config_.syncFrequency == 0) revert Malformed("syncFrequency");
+            if (bytes(config_.mergeMethod).length == 0) revert Malformed("mergeMethod");
+            _config = config_;
+            state = State.CHECKIN;
+            emit Configured(config_, name);
+        } else {
+            _compare(config_);
+        }
+
+        bytes32 key = keccak256(bytes(name));
+        uint256 slot = _indexOf[key];
+        uint32 index;
+        if (slot == 0) {
+            index = uint32(_participants.length);
+            _participants.push();
+            _indexOf[key] = index + 1;
+            _participants[index].name = name;
+            _participants[index].fingerprint = fingerprint;
+        } else {
+            index = uint32(slot - 1);
+            bytes32 enrolled = _participants[index].fingerprint;
+            if (enrolled != fingerprint) revert NameTaken(name, enrolled);
+        }
+        _participants[index].mayLead = mayLead;
+        if (!_participants[index].active) {
+            _participants[index].active = true;
+            _active.push(index);
+            _activePosition[index] = _active.length;
+        }
+        emit Enrolled(name, fingerprint, mayLead, round);
+    }
+
+    // --- checking in ------------------------------------------------------------------------------------
+
+    /// @notice Announces a node's parameters for the running round. The last one awaited closes the round.
+    ///         Saying the same twice changes nothing; saying something else reverts.
+    function checkIn(CheckInCall calldata call_) external onlySN {
+        if (state == State.COMPLETE) revert TrainingComplete(lastAccepted);
+        if (state == State.UNCONFIGURED) revert NotConfigured();
+        if (call_.round != round) revert StaleRound(call_.round, round);
+        uint32 index = _activeIndex(call_.name);
+        uint256 position = _checkInPosition[round][index];
+        if (position != 0) {
+            bytes32 known = _checkIns[round][position - 1].digest;
+            if (known != call_.digest) revert AlreadyCheckedIn(call_.name, round, known);
+            return;
+        }
+        if (state != State.CHECKIN) revert RoundClosed(round);
+        if (call_.base != lastAccepted) revert Behind(call_.base, lastAccepted);
+        if (call_.digest == 0) revert Malformed("digest");
+        if (call_.size == 0) revert Malformed("size");
+        if (call_.layout == 0) revert Malformed("layout");
+        if (call_.weight > MAX_WEIGHT) revert Malformed("weight");
+        if (_layout == 0) {
+            _layout = call_.layout;
+            _layoutBy = call_.name;
+            emit LayoutAgreed(call_.layout, call_.name);
+        } else if (_layout != call_.layout) {
+            revert ModelDiffers(call_.layout, _layout, _layoutBy);
+        }
+
+        Participant storage participant = _participants[index];
+        participant.host = call_.host;
+        participant.port = call_.port;
+        _checkIns[round].push(CheckIn(index, call_.digest, call_.size, call_.weight, call_.finished));
+        _checkInPosition[round][index] = _checkIns[round].length;
+        emit CheckedIn(
+            round, call_.name, call_.digest, call_.size, call_.weight, call_.finished, call_.host, call_.port
+        );
+        _closeIfAllIn();
+    }
+
+    /// @notice Closes a round whose quorum clock ran out: minPeers are in, the rest is not waited for.
+    function closeRound(uint64 givenRound) external onlySN fenced(State.CHECKIN, givenRound, 0) {
+        uint32 have = uint32(_checkIns[round].length);
+        if (have < _config.minPeers) revert BelowMinPeers(have, _config.minPeers);
+        if (_eligibleCount() == 0) revert NobodyMayLead(round);
+        _startMerge();
+    }
+
+    // --- merging ----------------------------------------------------------------------------------------
+
+    /// @notice The leader's result, with the participants it had to leave out and why. Accepted at most once
+    ///         a round. The training is complete once minPeers of those merged have finished their work.
+    function publish(
+        uint64 givenRound,
+        uint32 givenTerm,
+        string calldata leaderName,
+        bytes32 digest,
+        uint64 size,
+        string[] calldata leftOut,
+        string[] calldata reasons
+    ) external onlySN fenced(State.MERGE, givenRound, givenTerm) {
+        _onlyLeader(leaderName);
+        if (digest == 0) revert Malformed("digest");
+        if (size == 0) revert Malformed("size");
+        _leaveOut(leftOut, reasons);
+        uint32 have = uint32(_checkIns[round].length);
+        if (have < _config.minPeers) revert BelowMinPeers(have, _config.minPeers);
+
+        _results[round] = Result(digest, size, term, leader, have);
+        lastAccepted = round;
+        emit RoundAccepted(round, term, leaderName, digest, size, have);
+        if (_finishedCount() >= _config.minPeers) {
+            state = State.COMPLETE;
+            emit Completed(round, digest);
+        } else {
+            state = State.CHECKIN;
+            round += 1;
+        }
+        term = 0;
+    }
+
+    /// @notice Opens the round again because those left out bring it below minPeers. Other check-ins stand.
+    function reopen(
+        uint64 givenRound,
+        uint32 givenTerm,
+        string calldata leaderName,
+        string[] calldata leftOut,
+        string[] calldata reasons
+    ) external onlySN fenced(State.MERGE, givenRound, givenTerm) {
+        _onlyLeader(leaderName);
+        _leaveOut(leftOut, reasons);
+        uint32 have = uint32(_checkIns[round].length);
+        if (have >= _config.minPeers) revert EnoughPeers(have, _config.minPeers);
+        _reopen();
+    }
+
+    /// @notice A follower's vote that the leader has failed. More than half of the active followers depose it:
+    ///         the term grows by one and the next participant that may lead takes over.
+    function voteOut(uint64 givenRound, uint32 givenTerm, string calldata voter)
+        external
+        onlySN
+        fenced(State.MERGE, givenRound, givenTerm)
+    {
+        uint32 index = _activeIndex(voter);
+        if (_checkInPosition[round][index] == 0) revert NotAParticipant(voter, round);
+        if (index == leader) revert LeaderMayNotVote(voter);
+        if (_voted[round][term][index]) return;
+        _voted[round][term][index] = true;
+        (uint32 votes, uint32 followers) = _countVotes();
+        emit LeaderVotedOut(round, term, voter, votes, followers);
+        if (votes * 2 > followers) {
+            emit LeaderDeposed(round, term, _participants[leader].name);
+            _startMerge();
+        }
+    }
+
+    // --- reporting and leaving --------------------------------------------------------------------------
+
+    /// @notice Loss and metric of an accepted round's model on a node's own validation data, as the bits of
+    ///         IEEE 754 doubles, and how far the node is.
+    function report(
+        uint64 givenRound,
+        string calldata name,
+        uint64 lossBits,
+        uint64 metricBits,
+        uint32 epochsDone,
+        uint32 epochsTotal
+    ) external onlySN {
+        Participant storage participant = _participants[_indexNamed(name)];
+        if (givenRound < firstRound || givenRound > lastAccepted || givenRound < participant.reportRound) {
+            revert StaleRound(givenRound, lastAccepted);
+        }
+        participant.reportRound = givenRound;
+        participant.lossBits = lossBits;
+        participant.metricBits = metricBits;
+        participant.epochsDone = epochsDone;
+        participant.epochsTotal = epochsTotal;
+        emit Reported(givenRound, name, lossBits, metricBits, epochsDone, epochsTotal);
+    }
+
+    /// @notice A participant leaves or is found dead. An open round drops its check-in and no longer waits for it;
+    ///         a merge it led goes to the next participant that may lead.
+    function leave(string calldata name, string calldata reason) external onlySN {
+        uint32 index = _indexNamed(name);
+        if (!_participants[index].active) return;
+        _participants[index].active = false;
+        _deactivate(index);
+        emit Left(name, reason, round);
+        if (state == State.CHECKIN) {
+            if (_checkInPosition[round][index] != 0) _dropCheckIn(index);
+            _closeIfAllIn();
+        } else if (state == State.MERGE && index == leader) {
+            emit LeaderDeposed(round, term, name);
+            if (_eligibleCount() > 0) _startMerge();
+            else _reopen();
+        }
+    }
+
+    /// @notice Makes a complete training ready for another one. Rounds go on counting; the record stays.
+    function reset() external onlySN {
+        if (state != State.COMPLETE) revert TrainingNotComplete();
+        while (_active.length > 0) {
+            uint32 index = _active[_active.length - 1];
+            _participants[index].active = false;
+            _deactivate(index);
+        }
+        state = State.UNCONFIGURED;
+        round += 1;
+        firstRound = round;
+        lastAccepted = 0;
+        _layout = 0;
+        _layoutBy = "";
+        emit Reset(round);
+    }
+
+    // --- reading ----------------------------------------------------------------------------------------
+
+    function status() external view returns (Status memory) {
+        return Status(
+            state, round, term, leader, lastAccepted, firstRound, _config, _layout, _layoutBy, uint32(_active.length)
+        );
+    }
+
+    function participantCount() external view returns (uint256) {
+        return _participants.length;
+    }
+
+    /// @notice A page of participants in the order of their first enrolment; short at the end.
+    function participants(uint256 offset, uint256 limit) external view returns (Participant[] memory page) {
+        uint256 length = _participants.length;
+        uint256 size = offset >= length ? 0 : (length - offset < limit ? length - offset : limit);
+        page = new Participant[](size);
+        for (uint256 i = 0; i < size; i++) page[i] = _participants[offset + i];
+    }
+
+    /// @notice Who checked in to a round; for an accepted round, who was merged.
+    function checkIns(uint64 givenRound) external view returns (CheckIn[] memory) {
+        return _checkIns[givenRound];
+    }
+
+    function result(uint64 givenRound) external view returns (Result memory) {
+        return _results[givenRound];
+    }
+
+    // --- helpers ----------------------------------------------------------------------------------------
+
+    function _fence(State expected, uint64 givenRound, uint32 givenTerm) private view {
+        if (state == State.COMPLETE) revert TrainingComplete(lastAccepted);
+        if (state == State.UNCONFIGURED) revert NotConfigured();
+        if (givenRound != round) revert StaleRound(givenRound, round);
+        if (state != expected) {
+            if (expected == State.CHECKIN) revert RoundClosed(round);
+            revert RoundNotClosed(round);
+        }
+        if (expected == State.MERGE && givenTerm != term) revert StaleTerm(round, givenTerm, term);
+    }
+
+    function _compare(Config calldata given) private view {
+        if (given.minPeers != _config.minPeers) {
+            revert ConfigurationDiffers("minPeers", _decimal(given.minPeers), _decimal(_config.minPeers));
+        }
+        if (given.syncFrequency != _config.syncFrequency) {
+            revert ConfigurationDiffers(
+                "syncFrequency", _decimal(given.syncFrequency), _decimal(_config.syncFrequency)
+            );
+        }
+        if (keccak256(bytes(given.mergeMethod)) != keccak256(bytes(_config.mergeMethod))) {
+            revert ConfigurationDiffers("mergeMethod", given.mergeMethod, _config.mergeMethod);
+        }
+        if (given.adaptiveSync != _config.adaptiveSync) {
+            revert ConfigurationDiffers(
+                "useAdaptiveSync", given.adaptiveSync ? "true" : "false", _config.adaptiveSync ? "true" : "false"
+            );
+        }
+    }
+
+    function _indexNamed(string calldata name) private view returns (uint32) {
+        uint256 slot = _indexOf[keccak256(bytes(name))];
+        if (slot == 0) revert NotEnrolled(name);
+        return uint32(slot - 1);
+    }
+
+    function _activeIndex(string calldata name) private view returns (uint32 index) {
+        index = _indexNamed(name);
+        if (!_participants[index].active) revert NotEnrolled(name);
+    }
+
+    function _onlyLeader(string calldata name) private view {
+        uint32 index = _indexNamed(name);
+        if (index != leader) revert NotTheLeader(name, _participants[leader].name, round, term);
+    }
+
+    /// @dev Everyone active is in, minPeers are reached and somebody may lead.
+    function _closeIfAllIn() private {
+        uint256 have = _checkIns[round].length;
+        if (have == 0 || have < _config.minPeers || have < _active.length) return;
+        if (_eligibleCount() == 0) return;
+        _startMerge();
+    }
+
+    /// @dev Leadership rotates with round and term over the participants of the round that may lead, in the
+    ///      order of enrolment, whoever checked in first.
+    function _startMerge() private {
+        uint32 eligible = _eligibleCount();
+        term += 1;
+        uint256 turn = (uint256(round) + term) % eligible;
+        leader = _eligibleAt(turn);
+        state = State.MERGE;
+        emit MergeStarted(round, term, _participants[leader].name, uint32(_checkIns[round].length));
+    }
+
+    function _eligibleCount() private view returns (uint32 count) {
+        CheckIn[] storage entries = _checkIns[round];
+        for (uint256 i = 0; i < entries.length; i++) {
+            if (_mayLeadNow(entries[i].participant)) count += 1;
+        }
+    }
+
+    /// @dev The turn-th smallest index among the eligible: quadratic in the participants of one round, and
+    ///      independent of the order in which they checked in.
+    function _eligibleAt(uint256 turn) private view returns (uint32) {
+        CheckIn[] storage entries = _checkIns[round];
+        for (uint256 i = 0; i < entries.length; i++) {
+            uint32 candidate = entries[i].participant;
+            if (!_mayLeadNow(candidate)) continue;
+            uint256 before = 0;
+            for (uint256 j = 0; j < entries.length; j++) {
+                uint32 other = entries[j].participant;
+                if (other < candidate && _mayLeadNow(other)) before += 1;
+            }
+            if (before == turn) return candidate;
+        }
+        revert NobodyMayLead(round);
+    }
+
+    function _mayLeadNow(uint32 index) private view returns (bool) {
+        return _participants[index].mayLead && _participants[index].active;
+    }
+
+    /// @dev Back to CHECKIN in the same round; the check-ins of those who are still here stand.
+    function _reopen() private {
+        CheckIn[] storage entries = _checkIns[round];
+        for (uint256 i = entries.length; i > 0; i--) {
+            uint32 index = entries[i - 1].participant;
+            if (!_participants[index].active) _dropCheckIn(index);
+        }
+        state = State.CHECKIN;
+        emit RoundReopened(round, term, uint32(entries.length), _config.minPeers);
+    }
+
+    function _leaveOut(string[] calldata names, string[] calldata reasons) private {
+        if (names.length != reasons.length) revert Malformed("reasons");
+        for (uint256 i = 0; i < names.length; i++) {
+            uint32 index = _indexNamed(names[i]);
+            if (_checkInPosition[round][index] == 0) revert NotAParticipant(names[i], round);
+            _dropCheckIn(index);
+            emit LeftOut(round, term, names[i], reasons[i]);
+        }
+    }
+
+    function _dropCheckIn(uint32 index) private {
+        CheckIn[] storage entries = _checkIns[round];
+        uint256 position = _checkInPosition[round][index];
+        CheckIn storage last = entries[entries.length - 1];
+        if (last.participant != index) {
+            _checkInPosition[round][last.participant] = position;
+            entries[position - 1] = last;
+        }
+        entries.pop();
+        delete _checkInPosition[round][index];
+    }
+
+    function _deactivate(uint32 index) private {
+        uint256 position = _activePosition[index];
+        uint32 last = _active[_active.length - 1];
+        if (last != index) {
+            _active[position - 1] = last;
+            _activePosition[last] = position;
+        }
+        _active.pop();
+        delete _activePosition[index];
+    }
+
+    function _finishedCount() private view returns (uint32 count) {
+        CheckIn[] storage entries = _checkIns[round];
+        for (uint256 i = 0; i < entries.length; i++) if (entries[i].finished) count += 1;
+    }
+
+    function _countVotes() private view returns (uint32 votes, uint32 followers) {
+        CheckIn[] storage entries = _checkIns[round];
+        for (uint256 i = 0; i < entries.length; i++) {
+            uint32 index = entries[i].participant;
+            if (index == leader || !_participants[index].active) continue;
+            followers += 1;
+            if (_voted[round][term][index]) votes += 1;
+        }
+    }
+
+    function _decimal(uint256 value) private pure returns (string memory) {
+        if (value == 0) return "0";
+        uint256 digits;
+        for (uint256 rest = value; rest > 0; rest /= 10) digits += 1;
+        bytes memory text = new bytes(digits);
+        for (; value > 0; value /= 10) {
+            digits -= 1;
+            text[digits] = bytes1(uint8(48 + (value % 10)));
+        }
+        return string(text);
+    }
+}

@@ -1,0 +1,502 @@
+"""Every failure a user can meet, with what to do about it. Imports nothing.
+
+SwarmError
+├── SettingsError          a setting is missing, malformed or contradicts another
+├── IdentityError          a certificate, key or CA is not usable, or a peer's is not acceptable
+├── LicenceError           no lease, no seat, no license server
+├── NetworkError           a node cannot be reached, or a port cannot be had
+├── ChainError             geth, the embedded chain, or a transaction
+├── TrainingError          what the training contract refuses
+├── ModelError             parameters that are damaged, do not fit, or are not finite
+├── ChannelError           the pipes between ML and SL
+├── StorageError           a directory or disk
+└── LocalError             `swarm up` and its children
+
+An instance takes the facts of its message by keyword: ``QuorumNotReached(have=2, need=3)``.
+``str()`` says what is wrong, where, and what to do.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+
+class SwarmError(Exception):
+    """Base of all. ``code`` is stable and unique; ``exit_code`` is what a process ends with.
+
+    ``message`` and ``remedy`` are format strings over the facts.
+    """
+
+    code: ClassVar[str] = "internal"
+    grpc_status: ClassVar[str] = "INTERNAL"
+    exit_code: ClassVar[int] = 1
+    message: ClassVar[str] = "Something failed that should not: {detail}"
+    remedy: ClassVar[str] = "Please report this with the log of the node."
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(facts)
+        self.facts: Mapping[str, Any] = facts
+
+    def __str__(self) -> str:
+        facts = _Facts(self.facts)
+        return f"{self.message.format_map(facts)}. {self.remedy.format_map(facts)}"
+
+
+class _Facts(dict[str, Any]):
+    """Facts for a message; one that is missing shows as '?', an error never hides another."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def by_code(code: str) -> type[SwarmError]:
+    """The class with this code; SwarmError itself where there is none."""
+    return _registry().get(code, SwarmError)
+
+
+def _registry() -> dict[str, type[SwarmError]]:
+    found: dict[str, type[SwarmError]] = {}
+    pending = [SwarmError]
+    while pending:
+        cls = pending.pop()
+        found[cls.code] = cls
+        pending.extend(cls.__subclasses__())
+    return found
+
+
+# --- settings: exit code 2 ---------------------------------------------------------------------------
+
+
+class SettingsError(SwarmError):
+    code = "settings"
+    grpc_status = "INVALID_ARGUMENT"
+    exit_code = 2
+    message = "{name} is not usable: {problem}"
+    remedy = "Correct it and start again; `swarm {command} --help` lists the settings."
+
+
+class UnknownSetting(SettingsError):
+    code = "unknown-setting"
+    message = "The environment variable {name} is not a setting of this node"
+    remedy = "Did you mean {nearest}? Correct or unset it."
+
+
+# --- identity: exit code 10 --------------------------------------------------------------------------
+
+
+class IdentityError(SwarmError):
+    code = "identity"
+    grpc_status = "UNAUTHENTICATED"
+    exit_code = 10
+    message = "The identity {path} is not usable: {problem}"
+    remedy = "Give --cert, --key and --cacert (or --capath); `swarm certs` makes them for a trial."
+
+
+class NoIdentity(IdentityError):
+    code = "no-identity"
+    message = "No identity specified: {missing} is not given"
+
+
+class CertificateUnreadable(IdentityError):
+    code = "certificate-unreadable"
+    message = "{path} cannot be read as a {kind}: {problem}"
+
+
+class CertificateExpired(IdentityError):
+    code = "certificate-expired"
+    message = "The certificate {path} of {name} expired at {when}"
+    remedy = "Issue a new one with `swarm certs issue`, and check this machine's clock."
+
+
+class CertificateNotYetValid(IdentityError):
+    code = "certificate-not-yet-valid"
+    message = "The certificate {path} of {name} is valid only from {when}"
+    remedy = "Check this machine's clock, or wait until then."
+
+
+class CertificateUntrusted(IdentityError):
+    code = "certificate-untrusted"
+    message = "The certificate {path} of {name} does not end in a CA of {trust}"
+    remedy = "Add the CA that issued it to --cacert or --capath, on this node and its peers."
+
+
+class KeyMismatch(IdentityError):
+    code = "key-mismatch"
+    message = "The key {key} does not belong to the certificate {path}"
+    remedy = "Give the key that was made with this certificate."
+
+
+class WrongRole(IdentityError):
+    code = "wrong-role"
+    grpc_status = "PERMISSION_DENIED"
+    message = "{name} has the role {role}, but {action} needs {needed}"
+    remedy = "Use a certificate with the role that is needed (`swarm certs issue --role`)."
+
+
+class PeerNotAccepted(IdentityError):
+    code = "peer-not-accepted"
+    message = "{peer} at {address} was not accepted: {problem}"
+    remedy = "Check that both sides trust each other's CA, that neither certificate is expired, and the host name."
+
+
+# --- licence: exit code 11 ---------------------------------------------------------------------------
+
+
+class LicenceError(SwarmError):
+    code = "licence"
+    grpc_status = "FAILED_PRECONDITION"
+    exit_code = 11
+    message = "No licence for {feature}: {problem}"
+    remedy = "Look at the license server {address}."
+
+
+class LicenseServerUnreachable(LicenceError):
+    code = "license-server-unreachable"
+    grpc_status = "UNAVAILABLE"
+    message = "The license server {address} cannot be reached: {problem}"
+    remedy = "Start it (`swarm license-server`) or correct --apls-ip and --apls-port."
+
+
+class NoSeatLeft(LicenceError):
+    code = "no-seat-left"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "All {capacity} seats for {feature} are in use (by {holders})"
+    remedy = "Stop a node that is not needed, or install a licence with more seats on {address}."
+
+
+class LicenceRevoked(LicenceError):
+    code = "licence-revoked"
+    grpc_status = "PERMISSION_DENIED"
+    message = "The lease for {feature} was revoked: {problem}"
+    remedy = "Ask the operator of the license server {address}."
+
+
+# --- network: exit code 12 ---------------------------------------------------------------------------
+
+
+class NetworkError(SwarmError):
+    code = "network"
+    grpc_status = "UNAVAILABLE"
+    exit_code = 12
+    message = "{peer} at {address} cannot be reached: {problem}"
+    remedy = "Check that it runs and that its port is open from here."
+
+
+class SNUnreachable(NetworkError):
+    code = "sn-unreachable"
+    message = "The SN at {address} cannot be reached: {problem}"
+    remedy = "Check that it runs (its log says 'Starting SWARM-API-SERVER'), and --sn-ip and --sn-api-port."
+
+
+class PortInUse(NetworkError):
+    code = "port-in-use"
+    message = "Port {port} on {host} is in use by another program"
+    remedy = "Stop that program or choose another port with {option}."
+
+
+class PeerUnreachable(NetworkError):
+    code = "peer-unreachable"
+
+
+# --- chain: exit code 13 -----------------------------------------------------------------------------
+
+
+class ChainError(SwarmError):
+    code = "chain"
+    grpc_status = "INTERNAL"
+    exit_code = 13
+    message = "The chain failed: {problem}"
+    remedy = "See {log}."
+
+
+class GethNotFound(ChainError):
+    code = "geth-not-found"
+    message = "geth is not on the PATH"
+    remedy = "Run `make setup` (it builds geth where Go is installed), or choose --chain embedded."
+
+
+class GethFailed(ChainError):
+    code = "geth-failed"
+    message = "geth {problem}; its last lines: {tail}"
+    remedy = "The whole log is {log}."
+
+
+class ContractRevert(ChainError):
+    """A contract's named error that has no class of its own here."""
+
+    code = "contract-revert"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "The contract refused with {name}({arguments})"
+    remedy = "The name of the error says what it expects."
+
+
+class NotARegisteredSN(ChainError):
+    code = "not-a-registered-sn"
+    grpc_status = "PERMISSION_DENIED"
+    message = "The account {account} does not belong to a registered SN"
+    remedy = "Start the SN through a running SN of this swarm, or with the data directory it had."
+
+
+# --- training: exit code 14 --------------------------------------------------------------------------
+
+
+class TrainingError(SwarmError):
+    code = "training"
+    grpc_status = "FAILED_PRECONDITION"
+    exit_code = 14
+    message = "The training {contract} refused: {problem}"
+    remedy = "`swarm status` shows its state."
+
+
+class UnknownContract(TrainingError):
+    code = "unknown-contract"
+    grpc_status = "NOT_FOUND"
+    message = "There is no training contract {contract}; there are {known}"
+    remedy = "Correct trainingContract, or have an administrator create it."
+
+
+class ContractNameTaken(TrainingError):
+    code = "contract-name-taken"
+    grpc_status = "ALREADY_EXISTS"
+    message = "There is already a contract named {name}"
+    remedy = "Choose another name; contracts are never deleted."
+
+
+class NotAMember(TrainingError):
+    code = "not-a-member"
+    grpc_status = "PERMISSION_DENIED"
+    message = "{name} is not registered with this swarm"
+    remedy = "A node registers with its SN when it starts; restart it."
+
+
+class ConfigurationDiffers(TrainingError):
+    code = "configuration-differs"
+    message = "This node's {field} is {given}, but the training was agreed with {agreed}"
+    remedy = "Give every node the same {field}."
+
+
+class NameTaken(TrainingError):
+    code = "name-taken"
+    grpc_status = "ALREADY_EXISTS"
+    message = "The name {name} is enrolled with another certificate"
+    remedy = "Use the certificate it was enrolled with, or give this node a name of its own."
+
+
+class NotEnrolled(TrainingError):
+    code = "not-enrolled"
+    message = "{name} is not enrolled in this training"
+    remedy = "Enrol first; a node enrols when its ML program opens the channel."
+
+
+class NotConfigured(TrainingError):
+    code = "not-configured"
+    message = "Nobody has enrolled in this training yet"
+    remedy = "Enrol first."
+
+
+class TrainingComplete(TrainingError):
+    code = "training-complete"
+    message = "The training is complete since round {round}"
+    remedy = "Take its final model; an administrator can reset the contract for another training."
+
+
+class TrainingNotComplete(TrainingError):
+    code = "training-not-complete"
+    message = "The training is still running"
+    remedy = "Reset it when it is complete."
+
+
+class StaleRound(TrainingError):
+    code = "stale-round"
+    grpc_status = "ABORTED"
+    message = "This was meant for round {given}, but the training is in round {current}"
+    remedy = "The node takes the last merged model and goes on from there."
+
+
+class StaleTerm(TrainingError):
+    code = "stale-term"
+    grpc_status = "ABORTED"
+    message = "This was meant for term {given} of round {round}, but a new leader holds term {current}"
+    remedy = "The node goes on as a follower."
+
+
+class RoundClosed(TrainingError):
+    code = "round-closed"
+    grpc_status = "ABORTED"
+    message = "Round {round} no longer takes check-ins"
+    remedy = "The node takes the merged model and contributes to the next round."
+
+
+class RoundNotClosed(TrainingError):
+    code = "round-not-closed"
+    grpc_status = "ABORTED"
+    message = "Round {round} is still open for check-ins"
+    remedy = "Wait until its leader is named."
+
+
+class Behind(TrainingError):
+    code = "behind"
+    grpc_status = "ABORTED"
+    message = "These parameters come from round {base}, but round {lastAccepted} was merged since"
+    remedy = "The node takes the last merged model first."
+
+
+class AlreadyCheckedIn(TrainingError):
+    code = "already-checked-in"
+    grpc_status = "ALREADY_EXISTS"
+    message = "{name} already checked in other parameters for round {round}"
+    remedy = "One node contributes once to a round; check that no second program runs under this name."
+
+
+class NotAParticipant(TrainingError):
+    code = "not-a-participant"
+    message = "{name} takes no part in round {round}"
+    remedy = "It can check in to the next round."
+
+
+class ModelDiffers(TrainingError):
+    code = "model-differs"
+    message = "{difference}"
+    remedy = "Every node must build the same model; correct the one that differs and start it again."
+
+
+class BelowMinPeers(TrainingError):
+    code = "below-min-peers"
+    message = "Only {have} of the {need} peers needed are in"
+    remedy = "The round waits for more."
+
+
+class EnoughPeers(TrainingError):
+    code = "enough-peers"
+    message = "{have} peers are in and {need} are enough"
+    remedy = "Publish the result of those."
+
+
+class NobodyMayLead(TrainingError):
+    code = "nobody-may-lead"
+    message = "No participant of round {round} may lead"
+    remedy = "Start at least one SL with SL_MAKE_ME_ADMIN=true."
+
+
+class NotTheLeader(TrainingError):
+    code = "not-the-leader"
+    grpc_status = "ABORTED"
+    message = "{name} does not lead term {term} of round {round}; {leader} does"
+    remedy = "The node goes on as a follower."
+
+
+class LeaderMayNotVote(TrainingError):
+    code = "leader-may-not-vote"
+    message = "{name} leads and has no vote about itself"
+    remedy = "Followers decide."
+
+
+class MalformedCall(TrainingError):
+    code = "malformed-call"
+    grpc_status = "INVALID_ARGUMENT"
+    message = "The value of {field} is not allowed"
+    remedy = "Correct it."
+
+
+# --- models: exit code 15 ----------------------------------------------------------------------------
+
+
+class ModelError(SwarmError):
+    code = "model"
+    grpc_status = "DATA_LOSS"
+    exit_code = 15
+    message = "The parameters of {node} are not usable: {problem}"
+    remedy = "See the log of {node}."
+
+
+class StreamDamaged(ModelError):
+    code = "stream-damaged"
+    message = "The parameter stream of {node} is damaged: {problem}"
+    remedy = "Nothing of it was used; send it again."
+
+
+class DigestMismatch(ModelError):
+    code = "digest-mismatch"
+    message = "What {node} served is not what the chain records: {found} instead of {expected}"
+    remedy = "Nothing of it was used; another holder is asked."
+
+
+class NotFinite(ModelError):
+    code = "not-finite"
+    message = "{node} was left out of round {round}: {reason}"
+    remedy = "Lower the learning rate or look at its data; the node may go on from the last merged model."
+
+
+class ResultUnavailable(ModelError):
+    code = "result-unavailable"
+    grpc_status = "UNAVAILABLE"
+    message = "Nobody who holds the result of round {round} could serve it ({tried})"
+    remedy = "Start one of these nodes again."
+
+
+# --- channel: exit code 16 ---------------------------------------------------------------------------
+
+
+class ChannelError(SwarmError):
+    code = "channel"
+    grpc_status = "ABORTED"
+    exit_code = 16
+    message = "The channel to the ML program failed: {problem}"
+    remedy = "See the output of the ML program."
+
+
+class MLGone(ChannelError):
+    code = "ml-gone"
+    message = "The ML program of {node} ended {when}"
+    remedy = "See its output for the cause, then start it and its SL again."
+
+
+class ProtocolMismatch(ChannelError):
+    code = "protocol-mismatch"
+    message = "The ML program speaks version {theirs} of the channel, this SL version {ours}"
+    remedy = "Install the same release of swarm-learning on both sides."
+
+
+# --- storage: exit code 17 ---------------------------------------------------------------------------
+
+
+class StorageError(SwarmError):
+    code = "storage"
+    grpc_status = "INTERNAL"
+    exit_code = 17
+    message = "{path} cannot be written: {problem}"
+    remedy = "Make it writable for the user that runs the node, or choose another --data-dir."
+
+
+class DiskFull(StorageError):
+    code = "disk-full"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "The disk of {path} is full: {needed} bytes are needed, {free} are free"
+    remedy = "Free space there, or choose another --data-dir; nothing half written was kept."
+
+
+# --- local swarms: exit code 18 ----------------------------------------------------------------------
+
+
+class LocalError(SwarmError):
+    code = "local"
+    exit_code = 18
+    message = "The local swarm in {dir} failed: {problem}"
+    remedy = "The logs are in {dir}."
+
+
+class ChildFailed(LocalError):
+    code = "child-failed"
+    message = "{child} ended with exit code {exit}; its last lines:\n{tail}\n"
+    remedy = "The whole log is {log}."
+
+
+class NotReady(LocalError):
+    code = "not-ready"
+    message = "{child} was not ready after {seconds} s; its last lines:\n{tail}\n"
+    remedy = "The whole log is {log}."
+
+
+class AlreadyRunning(LocalError):
+    code = "already-running"
+    message = "A swarm already runs in {dir}"
+    remedy = "`swarm down --dir {dir}` stops it, or choose another --dir."

@@ -1,0 +1,59 @@
+"""Runs a node's coroutine as a process: signals stop it, an error becomes one sentence and an exit code."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+
+from services.errors import SwarmError
+from services.runtime.ready import ReadySocket
+
+NodeMain = Callable[[asyncio.Event, ReadySocket], Awaitable[None]]
+
+
+def run_node(main: NodeMain) -> int:
+    """Runs ``main(stop, ready)`` until it returns; gives the exit code.
+
+    ``stop`` is set by SIGTERM, SIGINT, or the end of the process that started this one. ``main`` then
+    returns in order; an error that reaches here is printed without a traceback, unless it is a bug.
+    """
+    try:
+        asyncio.run(_supervise(main))
+    except* SwarmError as group:
+        error = _first(group)
+        print(f"ERROR: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except* Exception as group:  # a bug: the one place where a traceback is right
+        traceback.print_exception(group)
+        return SwarmError.exit_code
+    return 0
+
+
+async def _supervise(main: NodeMain) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    ready = ReadySocket()
+    orphaned = asyncio.create_task(_stop_when_orphaned(ready, stop))
+    try:
+        await main(stop, ready)
+    finally:
+        orphaned.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await orphaned
+
+
+async def _stop_when_orphaned(ready: ReadySocket, stop: asyncio.Event) -> None:
+    await ready.starter_gone()
+    stop.set()
+
+
+def _first(group: BaseExceptionGroup[SwarmError]) -> SwarmError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, SwarmError)
+    return error

@@ -1,0 +1,75 @@
+"""What the settings classes of all nodes share: environment names, and words for what is wrong with a value."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import AliasChoices, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from services.errors import SettingsError, UnknownSetting
+
+# Variables with these beginnings are ours; a name with one of them that no node knows is a typing mistake.
+PREFIXES = ("SWARM_", "SN_", "SL_", "SWOP_", "SWCI_")
+
+# Ours too, but read elsewhere: by the ML side, by the starter of processes, by SWOP for the SL it starts.
+KNOWN_ELSEWHERE = frozenset(
+    {
+        "SWARM_LOOPBACK", "SWARM_NODE_INDEX", "SWARM_NODE_COUNT", "SWARM_READY_FD",
+        "SL_CNT_NAME", "SL_SWOP_TRNAME", "SL_SWOP_UID", "SL_SWOP_IDX", "SL_SWOP_OPID",
+        "SL_RAM_INTENSIVE", "SL_MODEL_PARAMS_COMPRESSION_THRESHOLD_MB", "SL_LEADER_FAILURE_BASE_TIMEOUT",
+        "SL_WAIT_FOR_FULL_QUORUM_SECONDS", "SL_MAKE_ME_ADMIN", "SL_REQUEST_CHANNEL", "SL_RESPONSE_CHANNEL",
+        "SL_LOG_LEVEL", "SL_FS_PORT", "SL_FS_SERVICE",
+        "SN_API_SERVER_PORT", "SN_API_SERVICE", "SN_NODE_IP", "SN_ETH_PORT_EXT", "SN_ETH_P2P_SERVICE",
+        "SN_I_AM_SENTINEL", "SN_START_MINING",
+        "SWARM_ID_CACERT", "SWARM_ID_CAPATH", "SWARM_ID_CERT", "SWARM_ID_KEY",
+        "SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH", "SWARM_LOG_LEVEL",
+        "SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP", "SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT",
+        "SWARM_LICENSE_AUTOPASSJ_SERVER_SECONDARY_IP", "SWARM_LICENSE_AUTOPASSJ_SERVER_SECONDARY_PORT",
+        "SWCI_RUN_TASK_MAX_WAIT_TIME", "SWCI_GENERIC_TASK_MAX_WAIT_TIME", "SWCI_MODE", "SWCI_STARTUP_SCRIPT",
+        "SWCI_WEB_PORT", "SWOP_PROFILE", "SWOP_KEEP_CONTAINERS", "SWOP_UID", "SWOP_GID", "SWOP_DOCKER_GID",
+    }
+)  # fmt: skip
+
+
+class NodeSettings(BaseSettings):
+    """Base of each node's one settings class. Values come from flags, then from the environment."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", populate_by_name=True, env_ignore_empty=True)
+
+    @classmethod
+    def load(cls, command: str, flags: Mapping[str, Any]) -> Self:
+        """Settings from the flags that were given (None: not given) and the environment.
+
+        Raises SettingsError naming the setting, and UnknownSetting for a mistyped variable.
+        """
+        cls._refuse_unknown_variables()
+        given = {name: value for name, value in flags.items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(str(part) for part in first["loc"]) or command
+            problem = str(first["msg"]).removeprefix("Value error, ")
+            raise SettingsError(name=name, problem=problem, command=command) from None
+
+    @classmethod
+    def variables(cls) -> set[str]:
+        """The environment variables this class reads."""
+        names: set[str] = set()
+        for field in cls.model_fields.values():
+            alias = field.validation_alias
+            if isinstance(alias, str):
+                names.add(alias)
+            elif isinstance(alias, AliasChoices):
+                names.update(choice for choice in alias.choices if isinstance(choice, str))
+        return names
+
+    @classmethod
+    def _refuse_unknown_variables(cls) -> None:
+        known = cls.variables() | KNOWN_ELSEWHERE
+        for name in os.environ:
+            if name.startswith(PREFIXES) and name not in known:
+                nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+                raise UnknownSetting(name=name, nearest=nearest[0] if nearest else "none")
