@@ -21,13 +21,13 @@ def run_node(main: NodeMain) -> int:
     """
     try:
         asyncio.run(_supervise(main))
-    except* SwarmError as group:
-        error = _first(group)
+    except Exception as raised:
+        error = _swarm_error_in(raised)
+        if error is None:  # a bug: the one place where a traceback is right
+            traceback.print_exception(raised)
+            return SwarmError.exit_code
         print(f"ERROR: {error}", file=sys.stderr, flush=True)
         return error.exit_code
-    except* Exception as group:  # a bug: the one place where a traceback is right
-        traceback.print_exception(group)
-        return SwarmError.exit_code
     return 0
 
 
@@ -51,9 +51,9 @@ async def _stop_when_orphaned(ready: ReadySocket, stop: asyncio.Event) -> None:
     stop.set()
 
 
-def _first(group: BaseExceptionGroup[SwarmError]) -> SwarmError:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, SwarmError)
-    return error
+def _swarm_error_in(raised: BaseException) -> SwarmError | None:
+    """The error itself, or the first one inside the groups that task groups raise."""
+    if isinstance(raised, BaseExceptionGroup):
+        found = (_swarm_error_in(inner) for inner in raised.exceptions)
+        return next((error for error in found if error is not None), None)
+    return raised if isinstance(raised, SwarmError) else None

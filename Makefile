@@ -1,0 +1,92 @@
+# Every target works on a fresh clone and may be run again at any time.
+#
+#   make demo    set up, then train a swarm of three nodes on real data   (FRAMEWORK=keras|torch, CHAIN=auto|geth|embedded)
+#   make test    set up, then run every test                              (ARGS="-k name" narrows)
+#   make lint    format, lint, types
+#   make bench   every benchmark
+#   make setup   only set up: .venv and geth
+#   make clean   remove what these targets made, except .tools
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+FRAMEWORK ?= keras
+CHAIN ?= auto
+ARGS ?=
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+GETH_VERSION := v1.13.15
+SOURCES := contracts services swarm_callback swarmlearning examples benchmarks tests
+
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+.PHONY: help setup setup-dev geth demo test lint format bench proto contracts lock clean
+
+help:
+	@sed -n '3,9p' $(MAKEFILE_LIST) | sed 's/^# *//'
+
+setup: $(VENV)/.with-$(FRAMEWORK) geth
+
+setup-dev: $(VENV)/.with-dev geth
+
+demo: setup
+	$(PYTHON) -m examples.digits.demo --framework $(FRAMEWORK) --chain $(CHAIN)
+
+test: setup-dev
+	$(PYTHON) -m pytest tests/unit tests/contracts tests/integration tests/e2e $(ARGS)
+
+lint: $(VENV)/.with-dev
+	$(VENV)/bin/ruff format --check $(SOURCES)
+	$(VENV)/bin/ruff check $(SOURCES)
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.with-dev
+	$(VENV)/bin/ruff format $(SOURCES)
+	$(VENV)/bin/ruff check --fix $(SOURCES)
+
+bench: setup-dev
+	$(PYTHON) -m benchmarks.coordination --chain geth
+
+# Generated files that are committed; the tests check that they are current.
+proto: $(VENV)/.with-dev
+	$(PYTHON) -m services.rpc.generate
+
+contracts: $(VENV)/.with-dev
+	$(PYTHON) -m contracts.compile
+
+lock: $(VENV)/bin/uv
+	$(VENV)/bin/uv pip compile pyproject.toml --extra services --extra keras --extra torch --extra examples --extra dev \
+	  --no-header --upgrade --quiet -o requirements.lock
+
+clean:
+	rm -rf $(VENV) demo-out .swarm .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info contracts/node_modules
+	find $(SOURCES) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- what setup is made of ------------------------------------------------------------------------------
+
+$(VENV)/bin/uv:
+	@command -v python3 >/dev/null || { echo "ERROR: python3 (3.11 or newer) is not on the PATH. Install it and run make again." >&2; exit 1; }
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "ERROR: $$(python3 --version) is too old; 3.11 or newer is needed." >&2; exit 1; }
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet uv
+
+$(VENV)/.with-keras $(VENV)/.with-torch: $(VENV)/.with-%: pyproject.toml requirements.lock | $(VENV)/bin/uv
+	$(VENV)/bin/uv pip install --python $(PYTHON) --constraint requirements.lock --editable '.[services,$*,examples]'
+	@touch $@
+
+$(VENV)/.with-dev: pyproject.toml requirements.lock | $(VENV)/bin/uv
+	$(VENV)/bin/uv pip install --python $(PYTHON) --constraint requirements.lock --editable '.[services,keras,torch,examples,dev]'
+	@touch $@
+
+# Only geth 1.13 seals blocks without a beacon chain; a newer one on the PATH does not serve.
+geth:
+	@if command -v geth >/dev/null && geth version 2>/dev/null | grep -q '^Version: 1\.13\.'; then \
+	  :; \
+	elif command -v go >/dev/null; then \
+	  echo "Building geth $(GETH_VERSION) with Go, once (about 100 s on two cores) ..."; \
+	  GOBIN=$(CURDIR)/.tools/bin go install -ldflags=-checklinkname=0 github.com/ethereum/go-ethereum/cmd/geth@$(GETH_VERSION); \
+	else \
+	  echo "Neither geth 1.13 nor Go is on the PATH: the embedded chain will serve. Install Go and run 'make setup' for geth."; \
+	fi
