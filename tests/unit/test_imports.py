@@ -1,0 +1,91 @@
+"""Imports run one way, and importing a module does nothing else."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("services", "swarm_callback", "swarmlearning", "contracts", "benchmarks")
+NODES = ("sn", "sl", "license_server")
+
+# Folder below services/ -> what else below services/ it may import.
+FOUNDATION = {"errors", "runtime"}
+SHARED = {"chain", "rpc", "licensing", "merge", "identity"} | FOUNDATION
+ALLOWED = {
+    "errors": set(),
+    "runtime": {"errors"},
+    "merge": set(),
+    "identity": FOUNDATION,
+    "licensing": {"identity"} | FOUNDATION,
+    "rpc": {"identity"} | FOUNDATION,
+    "chain": FOUNDATION,
+    "sn": SHARED,
+    "sl": SHARED,
+    "license_server": SHARED,
+    "local": SHARED,
+    "cli": SHARED | {"local", *NODES},
+}
+FRAMEWORK_MODULES = {"swarm_callback.keras", "swarm_callback.torch", "swarmlearning.tf", "swarmlearning.pyt"}
+
+
+def modules() -> list[str]:
+    paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
+    names = (".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths if "node_modules" not in path.parts)
+    return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
+
+
+def imported_by(name: str) -> set[str]:
+    path = ROOT.joinpath(*name.split("."))
+    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("services.")])
+def test_service_imports_only_what_lies_below_it(name: str) -> None:
+    folder = name.split(".")[1]
+    below = {target.split(".")[1] for target in imported_by(name) if target.startswith("services.")}
+    assert below - {folder} <= ALLOWED[folder]
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith(("swarm_callback", "swarmlearning"))])
+def test_what_a_training_script_imports_needs_no_service(name: str) -> None:
+    assert not {target for target in imported_by(name) if target.startswith(("services", "contracts"))}
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("services.merge")])
+def test_merge_needs_numpy_and_nothing_else_of_ours(name: str) -> None:
+    outside = {target.split(".")[0] for target in imported_by(name)} - set(sys.stdlib_module_names)
+    assert outside <= {"numpy", "services"}
+
+
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("services.sl")])
+def test_sl_starts_without_a_chain_or_a_web_framework(name: str) -> None:
+    heavy = {"web3", "eth_account", "eth_tester", "fastapi", "sqlalchemy", "contracts"}
+    assert not {target for target in imported_by(name) if target.split(".")[0] in heavy}
+
+
+def test_every_module_imports_alone_and_silently() -> None:
+    """Each in a fresh interpreter, so that no module leans on another having been imported before."""
+    names = [name for name in modules() if name not in FRAMEWORK_MODULES]
+    code = (
+        "import subprocess, sys\n"
+        "for name in sys.argv[1:]:\n"
+        "    done = subprocess.run([sys.executable, '-W', 'error::SyntaxWarning', '-c', f'import {name}'],"
+        " capture_output=True, text=True)\n"
+        "    if done.returncode or done.stdout or done.stderr:\n"
+        "        print(name, done.stdout, done.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *names], cwd=ROOT, capture_output=True, text=True, check=True, timeout=110
+    )
+    assert done.stdout == ""
