@@ -1,0 +1,157 @@
+"""The client of an SN's API: one channel, a deadline on every call, errors as SwarmError."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+import grpc
+
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.errors import from_rpc_error
+from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, TrainingStub
+
+DEADLINE_S = 30.0
+MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
+
+# Calls that change nothing when they arrive twice. Publish, Reopen and CreateContract are not among them.
+IDEMPOTENT = {
+    "swarm.v1.Network": ("Register", "Deregister", "ListNodes", "ListContracts", "GetInfo"),
+    "swarm.v1.Training": ("Enrol", "CheckIn", "ReportProgress", "VoteOut", "Report", "Leave", "GetStatus"),
+}
+RETRY_POLICY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE"],
+}
+OPTIONS: tuple[tuple[str, int | str], ...] = (
+    # A peer that is cut off is noticed within 10 s, also while only a Watch stream is open.
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
+    # The default, a pool shared by the process, would hand a new client the failed connection of an old one.
+    ("grpc.use_local_subchannel_pool", 1),
+    (
+        "grpc.service_config",
+        json.dumps(
+            {
+                "methodConfig": [
+                    {
+                        "name": [{"service": service, "method": method} for method in methods],
+                        "retryPolicy": RETRY_POLICY,
+                    }
+                    for service, methods in IDEMPOTENT.items()
+                ]
+            }
+        ),
+    ),
+)
+
+Request = TypeVar("Request")
+Reply = TypeVar("Reply")
+
+
+class Unary(Generic[Request, Reply]):
+    """One call of the API. Raises the SwarmError that the SN answered with, SNUnreachable or PeerNotAccepted."""
+
+    def __init__(self, stub: Any, failed: Callable[[grpc.aio.AioRpcError], Any]) -> None:
+        self._stub = stub
+        self._failed = failed
+
+    async def __call__(self, request: Request, *, timeout: float = DEADLINE_S) -> Reply:
+        try:
+            reply: Reply = await self._stub(request, timeout=timeout)
+            return reply
+        except grpc.aio.AioRpcError as error:
+            raise (await self._failed(error)) from None
+
+
+class NetworkCalls:
+    """Service Network."""
+
+    def __init__(self, stub: Any, failed: Callable[[grpc.aio.AioRpcError], Any]) -> None:
+        self.Register = Unary[pb.RegisterRequest, pb.RegisterReply](stub.Register, failed)
+        self.Deregister = Unary[pb.DeregisterRequest, pb.DeregisterReply](stub.Deregister, failed)
+        self.ListNodes = Unary[pb.ListNodesRequest, pb.ListNodesReply](stub.ListNodes, failed)
+        self.ListContracts = Unary[pb.ListContractsRequest, pb.ListContractsReply](stub.ListContracts, failed)
+        self.GetInfo = Unary[pb.GetInfoRequest, pb.GetInfoReply](stub.GetInfo, failed)
+
+
+class TrainingCalls:
+    """Service Training, without Watch (SNClient.watch)."""
+
+    def __init__(self, stub: Any, failed: Callable[[grpc.aio.AioRpcError], Any]) -> None:
+        self.Enrol = Unary[pb.EnrolRequest, pb.EnrolReply](stub.Enrol, failed)
+        self.CheckIn = Unary[pb.CheckInRequest, pb.CheckInReply](stub.CheckIn, failed)
+        self.ReportProgress = Unary[pb.ProgressRequest, pb.ProgressReply](stub.ReportProgress, failed)
+        self.Publish = Unary[pb.PublishRequest, pb.PublishReply](stub.Publish, failed)
+        self.Reopen = Unary[pb.ReopenRequest, pb.ReopenReply](stub.Reopen, failed)
+        self.VoteOut = Unary[pb.VoteOutRequest, pb.VoteOutReply](stub.VoteOut, failed)
+        self.Report = Unary[pb.ReportRequest, pb.ReportReply](stub.Report, failed)
+        self.Leave = Unary[pb.LeaveRequest, pb.LeaveReply](stub.Leave, failed)
+        self.GetStatus = Unary[pb.GetStatusRequest, pb.TrainingStatus](stub.GetStatus, failed)
+
+
+class AdminCalls:
+    """Service Admin."""
+
+    def __init__(self, stub: Any, failed: Callable[[grpc.aio.AioRpcError], Any]) -> None:
+        self.CreateContract = Unary[pb.CreateContractRequest, pb.CreateContractReply](stub.CreateContract, failed)
+        self.ResetContract = Unary[pb.ResetContractRequest, pb.ResetContractReply](stub.ResetContract, failed)
+
+
+class SNClient:
+    """One SN, as the node that ``identity`` belongs to. ``address`` is ``host:port``; connects at the first call.
+
+    A call that may come twice is sent again a few times while the SN is unavailable; the deadline spans all
+    attempts. A client may be made and dropped freely; within one, all calls share one connection.
+    """
+
+    network: NetworkCalls
+    training: TrainingCalls
+    admin: AdminCalls
+
+    def __init__(self, address: str, identity: Identity) -> None:
+        self.address = address
+        self._identity = identity
+        self._channel: Any = None
+
+    async def __aenter__(self) -> Self:
+        credentials = self._identity.grpc_channel_credentials()
+        self._channel = grpc.aio.secure_channel(self.address, credentials, options=OPTIONS)
+        self.network = NetworkCalls(NetworkStub(self._channel), self._failed)  # type: ignore[no-untyped-call]
+        self._training_stub: Any = TrainingStub(self._channel)  # type: ignore[no-untyped-call]
+        self.training = TrainingCalls(self._training_stub, self._failed)
+        self.admin = AdminCalls(AdminStub(self._channel), self._failed)  # type: ignore[no-untyped-call]
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._channel.close()
+
+    async def watch(self, contract: str, seen: int = 0) -> AsyncIterator[pb.TrainingStatus]:
+        """The state of a training now, unless its version is ``seen``, then the newest after each change.
+
+        Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.
+        """
+        call = self._training_stub.Watch(pb.WatchRequest(contract=contract, seen=seen))
+        try:
+            async for status in call:
+                yield status
+        except grpc.aio.AioRpcError as error:
+            raise (await self._failed(error)) from None
+        finally:
+            call.cancel()
+
+    async def _failed(self, error: grpc.aio.AioRpcError) -> Exception:
+        return from_rpc_error(error, self.address)

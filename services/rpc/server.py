@@ -1,0 +1,176 @@
+"""A gRPC server under mutual TLS: who calls, whether the role may, errors as status, health and reflection."""
+
+import errno
+import inspect
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from services.errors import IdentityError, NetworkError, PortInUse, SwarmError, WrongRole
+from services.identity.identity import Identity, PeerIdentity, identity_of_grpc_context
+from services.rpc.client import MESSAGE_LIMIT_BYTES
+from services.rpc.errors import to_status
+from services.runtime import logs
+
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+
+OPTIONS: tuple[tuple[str, int], ...] = (
+    ("grpc.so_reuseport", 0),  # two servers on one port would share its callers instead of failing
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 3_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 3_000),
+    ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
+    ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
+)
+
+Roles = Mapping[str, frozenset[str]]
+Register = Callable[[grpc.aio.Server], None]
+
+_caller: ContextVar[PeerIdentity] = ContextVar("caller")
+_log = logs.get("rpc")
+
+
+def caller() -> PeerIdentity:
+    """Who makes the call that is being handled, from the certificate."""
+    return _caller.get()
+
+
+class RpcServer:
+    """Serves what ``register`` functions add. ``roles`` maps ``/package.Service/Method`` to the roles that may
+    call it; a method that is not listed is denied to all, health and reflection are open to every certificate.
+    """
+
+    def __init__(self, identity: Identity, roles: Roles, register: Sequence[Register], services: Sequence[str]) -> None:
+        self._identity = identity
+        self._server = grpc.aio.server(interceptors=[_Gate(roles)], options=OPTIONS)
+        self._health = health_aio.HealthServicer()
+        for add in register:
+            add(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection([*services, HEALTH, reflection.SERVICE_NAME], self._server)
+
+    async def start(self, host: str, port: int, option: str) -> int:
+        """Opens ``host:port`` (0: any free port) and serves; gives the port.
+
+        Raises PortInUse naming ``option``, the flag that sets the port; NetworkError if the host is not ours.
+        """
+        try:
+            bound = self._server.add_secure_port(f"{host}:{port}", self._identity.grpc_server_credentials())
+        except RuntimeError:
+            raise _why_not_bound(host, port, option) from None
+        await self._server.start()
+        return int(bound)
+
+    async def stop(self, grace_s: float) -> None:
+        """Says 'not serving', lets running calls end within ``grace_s``, cancels the rest."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+
+def _why_not_bound(host: str, port: int, option: str) -> SwarmError:
+    """The reason for which gRPC, which gives none, could not open a port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                return NetworkError(peer="This node", address=f"{host}:{port}", problem=error.strerror or str(error))
+    return PortInUse(port=port, host=host, option=option)
+
+
+class _Context(Protocol):
+    async def abort(self, code: Any, details: str, trailing_metadata: Any) -> None: ...
+
+
+class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
+    """In front of every method: identity, role, translation of errors."""
+
+    def __init__(self, roles: Roles) -> None:
+        self._roles = roles
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        method: str = details.method
+        if handler.response_streaming:
+            build = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else (grpc.unary_stream_rpc_method_handler)
+            )
+            behaviour = self._streaming(method, handler.stream_stream or handler.unary_stream)
+        else:
+            build = grpc.unary_unary_rpc_method_handler
+            behaviour = self._unary(method, handler.unary_unary)
+        return build(behaviour, handler.request_deserializer, _unless_bytes(handler.response_serializer))
+
+    def _unary(self, method: str, behaviour: Any) -> Any:
+        async def guarded(request: Any, context: Any) -> Any:
+            try:
+                self._admit(method, context)
+                return await behaviour(request, context)
+            except Exception as error:
+                await _abort(context, method, error)
+
+        return guarded
+
+    def _streaming(self, method: str, behaviour: Any) -> Any:
+        async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                self._admit(method, context)
+                async for message in behaviour(request, context):
+                    yield message
+            except Exception as error:
+                await _abort(context, method, error)
+
+        async def guarded_writer(request: Any, context: Any) -> None:
+            try:
+                self._admit(method, context)
+                await behaviour(request, context)
+            except Exception as error:
+                await _abort(context, method, error)
+
+        return guarded if inspect.isasyncgenfunction(behaviour) else guarded_writer
+
+    def _admit(self, method: str, context: Any) -> None:
+        """Sets the caller. Raises IdentityError without a SPIFFE URI, WrongRole for a role that may not."""
+        peer = identity_of_grpc_context(context)
+        service = method.split("/")[1]
+        allowed = self._roles.get(method, frozenset())
+        if service not in (HEALTH, REFLECTION) and peer.role not in allowed:
+            action = method.rsplit("/", 1)[-1]
+            raise WrongRole(
+                name=peer.name,
+                role=peer.role,
+                action=action,
+                needed=" or ".join(sorted(allowed)) or "a role nobody has",
+            )
+        _caller.set(peer)
+
+
+def _unless_bytes(serialize: Any) -> Any:
+    """Lets a handler answer with bytes that it serialised once for many watchers."""
+    return lambda message: message if isinstance(message, bytes) else serialize(message)
+
+
+async def _abort(context: _Context, method: str, error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError):  # the handler has already answered
+        raise error
+    if not isinstance(error, SwarmError):
+        _log.exception("a call failed that should not", method=method)
+        error = SwarmError(detail=f"{type(error).__name__} in {method}")
+    elif isinstance(error, IdentityError):
+        _log.warning("call denied", method=method, reason=str(error))
+    await context.abort(*to_status(error))

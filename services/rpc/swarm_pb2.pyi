@@ -1,0 +1,425 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RoundState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    UNCONFIGURED: _ClassVar[RoundState]
+    CHECKIN: _ClassVar[RoundState]
+    MERGE: _ClassVar[RoundState]
+    COMPLETE: _ClassVar[RoundState]
+UNCONFIGURED: RoundState
+CHECKIN: RoundState
+MERGE: RoundState
+COMPLETE: RoundState
+
+class RegisterRequest(_message.Message):
+    __slots__ = ("host", "port")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    port: int
+    def __init__(self, host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+
+class RegisterReply(_message.Message):
+    __slots__ = ("sn",)
+    SN_FIELD_NUMBER: _ClassVar[int]
+    sn: str
+    def __init__(self, sn: _Optional[str] = ...) -> None: ...
+
+class DeregisterRequest(_message.Message):
+    __slots__ = ("reason",)
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    def __init__(self, reason: _Optional[str] = ...) -> None: ...
+
+class DeregisterReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListNodesRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Node(_message.Message):
+    __slots__ = ("name", "role", "host", "port", "fingerprint", "parent", "present", "last_seen")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    role: str
+    host: str
+    port: int
+    fingerprint: bytes
+    parent: str
+    present: bool
+    last_seen: float
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., parent: _Optional[str] = ..., present: _Optional[bool] = ..., last_seen: _Optional[float] = ...) -> None: ...
+
+class ListNodesReply(_message.Message):
+    __slots__ = ("nodes",)
+    NODES_FIELD_NUMBER: _ClassVar[int]
+    nodes: _containers.RepeatedCompositeFieldContainer[Node]
+    def __init__(self, nodes: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
+
+class ListContractsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ContractEntry(_message.Message):
+    __slots__ = ("name", "kind", "location")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: str
+    location: str
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., location: _Optional[str] = ...) -> None: ...
+
+class ListContractsReply(_message.Message):
+    __slots__ = ("contracts",)
+    CONTRACTS_FIELD_NUMBER: _ClassVar[int]
+    contracts: _containers.RepeatedCompositeFieldContainer[ContractEntry]
+    def __init__(self, contracts: _Optional[_Iterable[_Union[ContractEntry, _Mapping]]] = ...) -> None: ...
+
+class GetInfoRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetInfoReply(_message.Message):
+    __slots__ = ("name", "version", "chain", "chain_id", "block", "account", "network_contract")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    version: str
+    chain: str
+    chain_id: int
+    block: int
+    account: str
+    network_contract: str
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., chain: _Optional[str] = ..., chain_id: _Optional[int] = ..., block: _Optional[int] = ..., account: _Optional[str] = ..., network_contract: _Optional[str] = ...) -> None: ...
+
+class Config(_message.Message):
+    __slots__ = ("min_peers", "sync_frequency", "merge_method", "adaptive_sync", "quorum_wait_ms")
+    MIN_PEERS_FIELD_NUMBER: _ClassVar[int]
+    SYNC_FREQUENCY_FIELD_NUMBER: _ClassVar[int]
+    MERGE_METHOD_FIELD_NUMBER: _ClassVar[int]
+    ADAPTIVE_SYNC_FIELD_NUMBER: _ClassVar[int]
+    QUORUM_WAIT_MS_FIELD_NUMBER: _ClassVar[int]
+    min_peers: int
+    sync_frequency: int
+    merge_method: str
+    adaptive_sync: bool
+    quorum_wait_ms: int
+    def __init__(self, min_peers: _Optional[int] = ..., sync_frequency: _Optional[int] = ..., merge_method: _Optional[str] = ..., adaptive_sync: _Optional[bool] = ..., quorum_wait_ms: _Optional[int] = ...) -> None: ...
+
+class EnrolRequest(_message.Message):
+    __slots__ = ("contract", "config", "may_lead")
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    MAY_LEAD_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    config: Config
+    may_lead: bool
+    def __init__(self, contract: _Optional[str] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., may_lead: _Optional[bool] = ...) -> None: ...
+
+class EnrolReply(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: TrainingStatus
+    def __init__(self, status: _Optional[_Union[TrainingStatus, _Mapping]] = ...) -> None: ...
+
+class CheckInRequest(_message.Message):
+    __slots__ = ("contract", "round", "base", "digest", "size", "layout", "weight", "finished", "host", "port")
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    round: int
+    base: int
+    digest: bytes
+    size: int
+    layout: bytes
+    weight: int
+    finished: bool
+    host: str
+    port: int
+    def __init__(self, contract: _Optional[str] = ..., round: _Optional[int] = ..., base: _Optional[int] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., layout: _Optional[bytes] = ..., weight: _Optional[int] = ..., finished: _Optional[bool] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+
+class CheckInReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ProgressRequest(_message.Message):
+    __slots__ = ("contract", "round", "term", "bytes_done", "bytes_total")
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    round: int
+    term: int
+    bytes_done: int
+    bytes_total: int
+    def __init__(self, contract: _Optional[str] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ...) -> None: ...
+
+class ProgressReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LeftOut(_message.Message):
+    __slots__ = ("name", "reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    reason: str
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class PublishRequest(_message.Message):
+    __slots__ = ("contract", "round", "term", "digest", "size", "left_out")
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    round: int
+    term: int
+    digest: bytes
+    size: int
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    def __init__(self, contract: _Optional[str] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
+
+class PublishReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReopenRequest(_message.Message):
+    __slots__ = ("contract", "round", "term", "left_out")
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    round: int
+    term: int
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    def __init__(self, contract: _Optional[str] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
+
+class ReopenReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class VoteOutRequest(_message.Message):
+    __slots__ = ("contract", "round", "term")
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    round: int
+    term: int
+    def __init__(self, contract: _Optional[str] = ..., round: _Optional[int] = ..., term: _Optional[int] = ...) -> None: ...
+
+class VoteOutReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ReportRequest(_message.Message):
+    __slots__ = ("contract", "round", "loss", "metric", "epochs_done", "epochs_total")
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_DONE_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    round: int
+    loss: float
+    metric: float
+    epochs_done: int
+    epochs_total: int
+    def __init__(self, contract: _Optional[str] = ..., round: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ...) -> None: ...
+
+class ReportReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class LeaveRequest(_message.Message):
+    __slots__ = ("contract", "reason")
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    reason: str
+    def __init__(self, contract: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class LeaveReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class GetStatusRequest(_message.Message):
+    __slots__ = ("contract",)
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    def __init__(self, contract: _Optional[str] = ...) -> None: ...
+
+class WatchRequest(_message.Message):
+    __slots__ = ("contract", "seen")
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    seen: int
+    def __init__(self, contract: _Optional[str] = ..., seen: _Optional[int] = ...) -> None: ...
+
+class Participant(_message.Message):
+    __slots__ = ("name", "host", "port", "fingerprint", "active", "may_lead", "report_round", "loss", "metric", "epochs_done", "epochs_total", "left_reason")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    MAY_LEAD_FIELD_NUMBER: _ClassVar[int]
+    REPORT_ROUND_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_DONE_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    LEFT_REASON_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    host: str
+    port: int
+    fingerprint: bytes
+    active: bool
+    may_lead: bool
+    report_round: int
+    loss: float
+    metric: float
+    epochs_done: int
+    epochs_total: int
+    left_reason: str
+    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., active: _Optional[bool] = ..., may_lead: _Optional[bool] = ..., report_round: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ..., left_reason: _Optional[str] = ...) -> None: ...
+
+class CheckIn(_message.Message):
+    __slots__ = ("name", "digest", "size", "weight", "finished")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FINISHED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    digest: bytes
+    size: int
+    weight: int
+    finished: bool
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., weight: _Optional[int] = ..., finished: _Optional[bool] = ...) -> None: ...
+
+class RoundResult(_message.Message):
+    __slots__ = ("round", "term", "leader", "digest", "size", "merged", "left_out")
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    MERGED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    round: int
+    term: int
+    leader: str
+    digest: bytes
+    size: int
+    merged: _containers.RepeatedScalarFieldContainer[str]
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., merged: _Optional[_Iterable[str]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
+
+class Progress(_message.Message):
+    __slots__ = ("bytes_done", "bytes_total", "age_s")
+    BYTES_DONE_FIELD_NUMBER: _ClassVar[int]
+    BYTES_TOTAL_FIELD_NUMBER: _ClassVar[int]
+    AGE_S_FIELD_NUMBER: _ClassVar[int]
+    bytes_done: int
+    bytes_total: int
+    age_s: float
+    def __init__(self, bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., age_s: _Optional[float] = ...) -> None: ...
+
+class TrainingStatus(_message.Message):
+    __slots__ = ("contract", "location", "version", "state", "round", "term", "leader", "config", "layout", "layout_by", "participants", "check_ins", "last_result", "awaited", "progress", "left_out", "first_round")
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    CONFIG_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_BY_FIELD_NUMBER: _ClassVar[int]
+    PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+    CHECK_INS_FIELD_NUMBER: _ClassVar[int]
+    LAST_RESULT_FIELD_NUMBER: _ClassVar[int]
+    AWAITED_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    FIRST_ROUND_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    location: str
+    version: int
+    state: RoundState
+    round: int
+    term: int
+    leader: str
+    config: Config
+    layout: bytes
+    layout_by: str
+    participants: _containers.RepeatedCompositeFieldContainer[Participant]
+    check_ins: _containers.RepeatedCompositeFieldContainer[CheckIn]
+    last_result: RoundResult
+    awaited: _containers.RepeatedScalarFieldContainer[str]
+    progress: Progress
+    left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
+    first_round: int
+    def __init__(self, contract: _Optional[str] = ..., location: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., layout: _Optional[bytes] = ..., layout_by: _Optional[str] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., check_ins: _Optional[_Iterable[_Union[CheckIn, _Mapping]]] = ..., last_result: _Optional[_Union[RoundResult, _Mapping]] = ..., awaited: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., first_round: _Optional[int] = ...) -> None: ...
+
+class CreateContractRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class CreateContractReply(_message.Message):
+    __slots__ = ("location",)
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
+    location: str
+    def __init__(self, location: _Optional[str] = ...) -> None: ...
+
+class ResetContractRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ResetContractReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
