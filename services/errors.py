@@ -500,3 +500,21 @@ class AlreadyRunning(LocalError):
     code = "already-running"
     message = "A swarm already runs in {dir}"
     remedy = "`swarm down --dir {dir}` stops it, or choose another --dir."
+
+
+class NotRunning(LocalError):
+    code = "not-running"
+    message = "No swarm runs in {dir}"
+    remedy = "`swarm up --dir {dir}` starts one; with another --dir it may be found there."
+
+
+class DirUnusable(LocalError):
+    code = "dir-unusable"
+    message = "The directory {dir} cannot be used for a local swarm: {problem}"
+    remedy = "Make it writable for you, or choose another --dir."
+
+
+class NeverTrained(LocalError):
+    code = "never-trained"
+    message = "{programs} ended, but {nodes} did not finish: a program ended without training through its channel"
+    remedy = "Build a SwarmCallback in it and pass it to training; see {dir} for the logs."
