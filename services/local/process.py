@@ -1,0 +1,214 @@
+"""Starts, awaits and stops child processes: the only launcher, for `swarm up`, the tests and the benchmarks.
+
+A node gets one end of a socket pair (services.runtime.ready has the node's side): it writes one JSON line when
+it is ready, and stops by itself when the other end closes, so that no node outlives its starter.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.errors import ChildFailed, NotReady
+from services.runtime.ready import READY_FD_VARIABLE
+
+TAIL_LINES = 20
+TAIL_BYTES = 16 * 1024
+READY_WITHIN_S = 60.0
+STOP_WITHIN_S = 15.0
+KILLED_WITHIN_S = 5.0
+
+# What a node needs of its starter's environment; everything else comes by flags. Proxies are left out: nodes
+# of a local swarm talk to this machine only.
+NODE_ENVIRONMENT = (
+    "HOME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER",
+    "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
+    "SWARM_LOG_LEVEL", "SL_LOG_LEVEL",
+    "SL_WAIT_FOR_FULL_QUORUM_SECONDS", "SL_LEADER_FAILURE_BASE_TIMEOUT", "SL_RAM_INTENSIVE", "SL_MAKE_ME_ADMIN",
+)  # fmt: skip
+
+# These belong to a starter or to another swarm, never to a program that is started into this one.
+NOT_FOR_PROGRAMS = ("SWARM_LOOPBACK", READY_FD_VARIABLE)
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What to start. A node reports when it is ready; any other program is running once it is started."""
+
+    name: str
+    argv: tuple[str, ...]
+    log: Path
+    environment: Mapping[str, str]
+    cwd: Path | None = None
+    is_node: bool = True
+
+
+def node_environment(**more: str) -> dict[str, str]:
+    """A clean environment for one of our nodes."""
+    kept = {name: os.environ[name] for name in NODE_ENVIRONMENT if name in os.environ}
+    return {**kept, "PYTHONUNBUFFERED": "1", **more}
+
+
+def program_environment(**more: str) -> dict[str, str]:
+    """The user's own environment for the user's own program, with ``more`` set in it."""
+    kept = {name: value for name, value in os.environ.items() if name not in NOT_FOR_PROGRAMS}
+    return {"PYTHONUNBUFFERED": "1", **kept, **more}
+
+
+class Child:
+    """One running child; ``exited`` is its exit code as a future, negative for the signal that ended it."""
+
+    def __init__(self, launch: Launch, process: subprocess.Popen[bytes], line: socket.socket | None) -> None:
+        self.name = launch.name
+        self.log = launch.log
+        self.pid = process.pid
+        self.started_ticks = start_ticks(process.pid)
+        self._launch = launch
+        self._process = process
+        self._line = line
+        self._heard = b""
+        self._log_from = 0
+        self._pidfd = os.pidfd_open(process.pid)
+        self._loop = asyncio.get_running_loop()
+        self._said: asyncio.Future[bytes] = self._loop.create_future()
+        self.exited: asyncio.Future[int] = self._loop.create_future()
+        self._loop.add_reader(self._pidfd, self._reap)
+        if line is not None:
+            line.setblocking(False)
+            self._loop.add_reader(line, self._hear)
+
+    @classmethod
+    def start(cls, launch: Launch) -> "Child":
+        """Starts it in a session of its own, its output appended to its log. Needs a running event loop.
+
+        Raises ChildFailed where the program itself cannot be started.
+        """
+        launch.log.parent.mkdir(parents=True, exist_ok=True)
+        ours, theirs = socket.socketpair() if launch.is_node else (None, None)
+        environment = dict(launch.environment)
+        passed: tuple[int, ...] = ()
+        if theirs is not None:
+            environment[READY_FD_VARIABLE] = str(theirs.fileno())
+            passed = (theirs.fileno(),)
+        with launch.log.open("ab") as log, theirs or contextlib.nullcontext():
+            log_from = log.tell()
+            try:
+                process = subprocess.Popen(
+                    launch.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment,
+                    cwd=launch.cwd, pass_fds=passed, start_new_session=True,
+                )  # fmt: skip
+            except OSError as error:
+                if ours is not None:
+                    ours.close()
+                raise ChildFailed(child=launch.name, exit=127, tail=f"  {error}", log=launch.log) from None
+        child = cls(launch, process, ours)
+        child._log_from = log_from
+        return child
+
+    async def ready(self, within_s: float = READY_WITHIN_S) -> dict[str, Any]:
+        """What the node reports once it is ready, such as its port.
+
+        Raises ChildFailed where it ends before, NotReady where the time is out; either shows its last lines.
+        Only for nodes.
+        """
+        events: set[asyncio.Future[Any]] = {self._said, self.exited}
+        await asyncio.wait(events, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+        if self._said.done() and (line := self._said.result()):
+            facts: dict[str, Any] = json.loads(line)
+            return facts
+        if self._said.done():  # it closed its end without a word: it is about to exit
+            await asyncio.wait({self.exited}, timeout=KILLED_WITHIN_S)
+        if self.exited.done():
+            raise self.failure()
+        raise NotReady(child=self.name, seconds=within_s, tail=self.tail(), log=self.log)
+
+    async def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        return await asyncio.shield(self.exited)
+
+    async def stop(self, within_s: float = STOP_WITHIN_S) -> bool:
+        """TERM, wait, KILL. True where the KILL was needed; nothing to do where it has ended already."""
+        if self.exited.done():
+            return False
+        self._signal(signal.SIGTERM)
+        await asyncio.wait({self.exited}, timeout=within_s)
+        if self.exited.done():
+            return False
+        self.kill()
+        await asyncio.wait({self.exited}, timeout=KILLED_WITHIN_S)
+        return True
+
+    def kill(self) -> None:
+        """Ends it and its whole process group at once."""
+        if not self.exited.done():
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def failure(self) -> ChildFailed:
+        """Its end as an error: exit code and last lines."""
+        return ChildFailed(child=self.name, exit=describe_exit(self.exited.result()), tail=self.tail(), log=self.log)
+
+    def tail(self, lines: int = TAIL_LINES) -> str:
+        """The last lines it wrote in this run, indented."""
+        with self.log.open("rb") as log:
+            end = log.seek(0, os.SEEK_END)
+            log.seek(max(self._log_from, end - TAIL_BYTES))
+            text = log.read().decode(errors="replace")
+        last = [line.rstrip() for line in text.splitlines()][-lines:]
+        return "\n".join(f"  {line}" for line in last) or "  (it wrote nothing)"
+
+    def _hear(self) -> None:
+        """Something came from the node: the ready line, a part of it, or the end."""
+        if self._line is None:
+            return
+        try:
+            piece = self._line.recv(4096)
+        except BlockingIOError:
+            return
+        self._heard += piece
+        if piece and not self._heard.endswith(b"\n"):
+            return
+        self._loop.remove_reader(self._line)
+        if not self._said.done():
+            self._said.set_result(self._heard if piece else b"")
+
+    def _signal(self, number: signal.Signals) -> None:
+        """To a node alone, which stops what it started in order; to the whole group of any other program."""
+        if self._launch.is_node:
+            signal.pidfd_send_signal(self._pidfd, number)
+        else:
+            os.killpg(self.pid, number)
+
+    def _reap(self) -> None:
+        """The child has ended. Its group goes with it, while its number cannot yet belong to another one."""
+        self._loop.remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        code = self._process.wait()
+        if self._line is not None:
+            if not self._said.done():
+                self._hear()
+            self._loop.remove_reader(self._line)
+            self._line.close()
+        self.exited.set_result(code)
+
+
+def describe_exit(code: int) -> str:
+    """``3``, or ``-9 (SIGKILL)`` for a signal."""
+    return str(code) if code >= 0 else f"{code} ({signal.Signals(-code).name})"
+
+
+def start_ticks(pid: int) -> int:
+    """When a process started, in clock ticks since boot; with its number this names it for good. 0: it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[19])
