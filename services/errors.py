@@ -474,6 +474,13 @@ class DiskFull(StorageError):
     remedy = "Free space there, or choose another --data-dir; nothing half written was kept."
 
 
+class FileExists(StorageError):
+    code = "file-exists"
+    grpc_status = "ALREADY_EXISTS"
+    message = "{path} exists already and is not overwritten"
+    remedy = "Choose another name or directory, or say --force to replace it for good."
+
+
 # --- local swarms: exit code 18 ----------------------------------------------------------------------
 
 

@@ -1,0 +1,225 @@
+"""A development CA: makes itself, and certificates for nodes. Real swarms bring the CAs of their organisations."""
+
+import ipaddress
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from services.errors import CertificateUnreadable, FileExists, SettingsError, StorageError
+from services.identity.certificates import read_chain, read_key, spiffe_uris
+from services.identity.spiffe import SCHEME, SpiffeId
+from services.identity.verification import check_dates, check_key
+
+CA_CERT = "ca-cert.pem"
+CA_KEY = "ca-key.pem"
+CA_LIFETIME = timedelta(days=3650)
+NODE_LIFETIME = timedelta(days=365)
+CLOCK_SKEW = timedelta(minutes=5)  # a node whose clock is a little behind accepts a fresh certificate
+
+_KEY_MODE = 0o600
+_CERT_MODE = 0o644
+
+
+@dataclass(frozen=True)
+class IssuedFiles:
+    """Where a node's certificate, its key and the CA that issued it lie."""
+
+    cert: Path
+    key: Path
+    cacert: Path
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A CA in a directory: ``ca-cert.pem`` and ``ca-key.pem`` (0600)."""
+
+    directory: Path
+    trust_domain: str
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @classmethod
+    def create(
+        cls, directory: Path, organisation: str, trust_domain: str = "swarm.local", *, force: bool = False
+    ) -> Self:
+        """Makes a CA. Raises FileExists where one is there already, SettingsError, StorageError."""
+        try:
+            SpiffeId(trust_domain, "sn", "any")
+            subject = x509.Name(
+                [
+                    x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
+                    x509.NameAttribute(NameOID.COMMON_NAME, f"{organisation} swarm CA"[:64]),
+                ]
+            )
+        except ValueError as error:
+            raise SettingsError(name="--organisation or --trust-domain", problem=error, command="certs ca") from None
+        key = ec.generate_private_key(ec.SECP256R1())
+        now = datetime.now(UTC)
+        certificate = (
+            _builder(subject, subject, key.public_key(), now - CLOCK_SKEW, now + CA_LIFETIME)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
+            .add_extension(
+                x509.SubjectAlternativeName([x509.UniformResourceIdentifier(f"{SCHEME}{trust_domain}")]),
+                critical=False,
+            )
+            .sign(key, hashes.SHA256())
+        )
+        _make_directory(directory)
+        _write_pair(directory / CA_CERT, certificate, directory / CA_KEY, key, force=force)
+        return cls(directory=directory, trust_domain=trust_domain, certificate=certificate, key=key)
+
+    @classmethod
+    def open(cls, directory: Path) -> Self:
+        """The CA that ``create`` made here. Raises CertificateUnreadable, CertificateExpired, KeyMismatch."""
+        cert_path, key_path = directory / CA_CERT, directory / CA_KEY
+        certificate, key = read_chain(cert_path)[0], read_key(key_path)
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            raise CertificateUnreadable(path=key_path, kind="CA key", problem="it is not an elliptic curve key")
+        check_key(cert_path, certificate, key_path, key)
+        check_dates(cert_path, [certificate])
+        uris = spiffe_uris(certificate)
+        if len(uris) != 1:
+            problem = f"it does not name its trust domain as a URI {SCHEME}<trust-domain>"
+            raise CertificateUnreadable(path=cert_path, kind="CA certificate of a swarm", problem=problem)
+        return cls(directory, uris[0].removeprefix(SCHEME), certificate, key)
+
+    @property
+    def cacert(self) -> Path:
+        return self.directory / CA_CERT
+
+    def issue(
+        self,
+        role: str,
+        name: str,
+        hosts: list[str],
+        out_dir: Path,
+        *,
+        not_before: datetime | None = None,
+        not_after: datetime | None = None,
+        force: bool = False,
+    ) -> IssuedFiles:
+        """A certificate for a node that is reached under ``hosts`` (names or addresses).
+
+        Never outlives the CA. Raises SettingsError, FileExists, StorageError.
+        """
+        now = datetime.now(UTC)
+        try:
+            spiffe_id = SpiffeId(self.trust_domain, role, name)
+            names = x509.SubjectAlternativeName(
+                [x509.UniformResourceIdentifier(str(spiffe_id)), *(_host_name(host) for host in hosts)]
+            )
+        except ValueError as error:
+            raise SettingsError(name="--role, --name or --host", problem=error, command="certs issue") from None
+        key = ec.generate_private_key(ec.SECP256R1())
+        begin = not_before or min(now, not_after or now) - CLOCK_SKEW
+        end = min(not_after or now + NODE_LIFETIME, self.certificate.not_valid_after_utc)
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate = (
+            _builder(self.certificate.subject, subject, key.public_key(), begin, end)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(_key_usage(digital_signature=True), critical=True)
+            .add_extension(
+                x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]),
+                critical=False,
+            )
+            .add_extension(names, critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
+            .sign(self.key, hashes.SHA256())
+        )
+        _make_directory(out_dir)
+        cert_path, key_path = out_dir / f"{role}-{name}-cert.pem", out_dir / f"{role}-{name}-key.pem"
+        _write_pair(cert_path, certificate, key_path, key, force=force)
+        return IssuedFiles(cert=cert_path, key=key_path, cacert=self.cacert)
+
+
+def _builder(
+    issuer: x509.Name, subject: x509.Name, public_key: ec.EllipticCurvePublicKey, begin: datetime, end: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .issuer_name(issuer)
+        .subject_name(subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _key_usage(
+    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
+) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _host_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        if not host or any(character.isspace() or character in "/:," for character in host):
+            raise ValueError(f"'{host}' is not a host name or address") from None
+        return x509.DNSName(host)
+
+
+def _make_directory(directory: Path) -> None:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(path=directory, problem=error.strerror) from None
+
+
+def _write_pair(
+    cert_path: Path, certificate: x509.Certificate, key_path: Path, key: ec.EllipticCurvePrivateKey, *, force: bool
+) -> None:
+    """The key first: a certificate never stands without its key."""
+    if not force:
+        for path in (key_path, cert_path):
+            if path.exists():
+                raise FileExists(path=path)
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    _write(key_path, pem, _KEY_MODE, force=force)
+    _write(cert_path, certificate.public_bytes(Encoding.PEM), _CERT_MODE, force=force)
+
+
+def _write(path: Path, content: bytes, mode: int, *, force: bool) -> None:
+    """Whole or not at all, with its mode from the first byte on; ``os.link`` refuses to replace a file."""
+    try:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from creation
+        temporary = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            if force:
+                temporary.replace(path)
+            else:
+                os.link(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except FileExistsError:
+        raise FileExists(path=path) from None
+    except OSError as error:
+        raise StorageError(path=path, problem=error.strerror) from None

@@ -1,0 +1,134 @@
+"""Certificates, keys and trust bundles read from PEM files, every defect named by file."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import cast
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+
+from services.errors import CertificateUnreadable, IdentityError
+from services.identity.spiffe import SCHEME, SpiffeId
+
+_BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+
+
+@dataclass(frozen=True)
+class PeerIdentity:
+    """Who a certificate says its holder is. ``fingerprint``: hex SHA-256 of the certificate's DER form."""
+
+    role: str
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class TrustBundle:
+    """The CAs that peers may come from. ``source``: the file or directory, as the user gave it."""
+
+    source: str
+    certificates: tuple[x509.Certificate, ...]
+
+    @property
+    def pem(self) -> bytes:
+        return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in self.certificates)
+
+
+@lru_cache(maxsize=1024)
+def identity_of_certificate(der: bytes) -> PeerIdentity:
+    """Role and name from the SPIFFE URI of a certificate in DER form.
+
+    Raises IdentityError where the bytes are no certificate, or it does not hold exactly one such URI.
+    """
+    try:
+        certificate = x509.load_der_x509_certificate(der)
+        names = spiffe_uris(certificate)
+        if len(names) != 1:
+            raise ValueError(f"it holds {len(names)} URIs of the form {SCHEME}<trust-domain>/<role>/<name>, not one")
+        spiffe_id = SpiffeId.parse(names[0])
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension) as error:
+        raise IdentityError(path="certificate of the peer", problem=str(error)) from None
+    return PeerIdentity(role=spiffe_id.role, name=spiffe_id.name, fingerprint=hashlib.sha256(der).hexdigest())
+
+
+def spiffe_uris(certificate: x509.Certificate) -> list[str]:
+    """All SPIFFE URIs among the subject alternative names."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [uri for uri in names.get_values_for_type(x509.UniformResourceIdentifier) if uri.startswith(SCHEME)]
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """For messages: what people call the subject."""
+    names = certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    return str(names[0].value) if names else certificate.subject.rfc4514_string()
+
+
+def read_chain(path: Path) -> tuple[x509.Certificate, ...]:
+    """The certificates of a file, the node's own first. Raises CertificateUnreadable."""
+    return _parse_certificates(path, _read(path, "certificate"))
+
+
+def read_key(path: Path) -> PrivateKeyTypes:
+    """An unencrypted private key. Raises CertificateUnreadable."""
+    try:
+        return load_pem_private_key(_read(path, "private key"), password=None)
+    except TypeError:
+        problem = "it is protected by a passphrase, and a node starts without a person to ask"
+        raise CertificateUnreadable(path=path, kind="private key", problem=problem) from None
+    except (ValueError, UnsupportedAlgorithm):
+        problem = "there is no PEM private key in it"
+        raise CertificateUnreadable(path=path, kind="private key", problem=problem) from None
+
+
+def read_trust(cacert: Path | None, capath: Path | None) -> TrustBundle:
+    """All CAs of a bundle file and of every PEM file in a directory. Raises CertificateUnreadable."""
+    found: list[x509.Certificate] = []
+    if cacert is not None:
+        found.extend(_parse_certificates(cacert, _read(cacert, "CA certificate")))
+    if capath is not None:
+        found.extend(_certificates_in(capath))
+    source = " and ".join(str(path) for path in (cacert, capath) if path is not None)
+    return TrustBundle(source=source, certificates=tuple(dict.fromkeys(found)))
+
+
+def _certificates_in(directory: Path) -> list[x509.Certificate]:
+    """Files without a certificate (a key, a README) are not ours to judge; none at all is an error."""
+    try:
+        files = sorted(path for path in directory.iterdir() if path.is_file())
+    except OSError as error:
+        problem = error.strerror or str(error)
+        raise CertificateUnreadable(path=directory, kind="directory of CA certificates", problem=problem) from None
+    found: list[x509.Certificate] = []
+    for path in files:
+        content = _read(path, "CA certificate")
+        if _BEGIN_CERTIFICATE in content:
+            found.extend(_parse_certificates(path, content))
+    if not found:
+        problem = "no file in it holds a certificate"
+        raise CertificateUnreadable(path=directory, kind="directory of CA certificates", problem=problem)
+    return found
+
+
+def _parse_certificates(path: Path, content: bytes) -> tuple[x509.Certificate, ...]:
+    try:
+        return tuple(x509.load_pem_x509_certificates(content))
+    except (ValueError, x509.InvalidVersion):
+        problem = "there is no PEM certificate in it"
+        if _BEGIN_CERTIFICATE in content:
+            problem = "it is damaged"
+        raise CertificateUnreadable(path=path, kind="certificate", problem=problem) from None
+
+
+def _read(path: Path, kind: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        problem = cast(str, error.strerror) or str(error)
+        raise CertificateUnreadable(path=path, kind=kind, problem=problem) from None

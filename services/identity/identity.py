@@ -1,0 +1,127 @@
+"""This node's own identity, and what TLS makes of it for HTTPS and gRPC."""
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from services.errors import IdentityError, NoIdentity, WrongRole
+from services.identity.certificates import (
+    PeerIdentity,
+    TrustBundle,
+    identity_of_certificate,
+    read_chain,
+    read_key,
+    read_trust,
+)
+from services.identity.verification import check_chain, check_dates, check_key
+
+if TYPE_CHECKING:
+    import grpc
+
+__all__ = ["Identity", "PeerIdentity", "identity_of_certificate", "identity_of_grpc_context"]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Role and name of this node, with the files they come from. Build it with ``load``."""
+
+    role: str
+    name: str
+    fingerprint: str
+    cert: Path
+    key: Path
+    trust: TrustBundle
+
+    @classmethod
+    def load(
+        cls,
+        *,
+        cert: Path | None,
+        key: Path | None,
+        cacert: Path | None = None,
+        capath: Path | None = None,
+        expected_role: str | None = None,
+    ) -> Self:
+        """Reads and judges certificate (with its chain), key and CAs, as a peer would judge them.
+
+        Raises NoIdentity, CertificateUnreadable, CertificateExpired, CertificateNotYetValid, KeyMismatch,
+        CertificateUntrusted, WrongRole, or IdentityError for what has no class of its own.
+        """
+        cert, key = _given(cert, "--cert (SWARM_ID_CERT)"), _given(key, "--key (SWARM_ID_KEY)")
+        _given(cacert or capath, "--cacert (SWARM_ID_CACERT) or --capath (SWARM_ID_CAPATH)")
+        chain = read_chain(cert)
+        check_dates(cert, chain)
+        check_key(cert, chain[0], key, read_key(key))
+        peer = _identity_in(cert, chain[0])
+        trust = read_trust(cacert, capath)
+        identity = cls(role=peer.role, name=peer.name, fingerprint=peer.fingerprint, cert=cert, key=key, trust=trust)
+        client = identity.client_context()
+        client.check_hostname = False  # against itself; peers are checked by name
+        check_chain(cert, chain[0], trust, identity.server_context(), client)
+        if expected_role is not None and peer.role != expected_role:
+            action = f"this command (certificate {cert})"
+            raise WrongRole(name=peer.name, role=peer.role, action=action, needed=expected_role)
+        return identity
+
+    def server_context(self, *, client_certificate: Literal["required", "optional"] = "required") -> ssl.SSLContext:
+        """TLS 1.3 for a listening socket. A client certificate that is given is always verified."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.verify_mode = ssl.CERT_REQUIRED if client_certificate == "required" else ssl.CERT_OPTIONAL
+        return self._equipped(context)
+
+    def client_context(self) -> ssl.SSLContext:
+        """TLS 1.3 for outgoing connections; the peer's chain and host name are verified."""
+        return self._equipped(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+
+    def grpc_server_credentials(self) -> "grpc.ServerCredentials":
+        """TLS 1.3, a client certificate is required."""
+        from services.identity.grpc_tls import server_credentials  # noqa: PLC0415  # grpc is heavy; few need it
+
+        return server_credentials(self)
+
+    def grpc_channel_credentials(self) -> "grpc.ChannelCredentials":
+        """TLS 1.3, the peer's chain and host name are verified."""
+        from services.identity.grpc_tls import channel_credentials  # noqa: PLC0415  # as above
+
+        return channel_credentials(self)
+
+    def _equipped(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        try:
+            context.load_cert_chain(self.cert, self.key, password=_no_passphrase)
+        except OSError as error:  # ssl.SSLError too: for example a key too short for OpenSSL's security level
+            reason = getattr(error, "reason", None) or error.strerror or str(error)
+            raise IdentityError(path=self.cert, problem=str(reason).lower().replace("_", " ")) from None
+        context.load_verify_locations(cadata=self.trust.pem.decode("ascii"))
+        return context
+
+
+def identity_of_grpc_context(context: Any) -> PeerIdentity:
+    """The peer of a gRPC call, from its servicer context. Raises IdentityError."""
+    presented = context.auth_context().get("x509_pem_cert")
+    if not presented:
+        raise IdentityError(path="certificate of the peer", problem="none was presented")
+    certificate = x509.load_pem_x509_certificate(presented[0])
+    return identity_of_certificate(certificate.public_bytes(Encoding.DER))
+
+
+def _given(path: Path | None, option: str) -> Path:
+    if path is None:
+        raise NoIdentity(missing=option)
+    return path
+
+
+def _identity_in(path: Path, certificate: x509.Certificate) -> PeerIdentity:
+    try:
+        return identity_of_certificate(certificate.public_bytes(Encoding.DER))
+    except IdentityError as error:
+        raise IdentityError(path=path, problem=error.facts["problem"]) from None
+
+
+def _no_passphrase() -> str:
+    """Instead of OpenSSL asking on the terminal."""
+    return ""

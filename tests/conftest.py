@@ -1,0 +1,61 @@
+"""Shared by all tests: one real CA a run, certificates and identities of its nodes, a clean environment."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.identity.authority import Authority, IssuedFiles
+from services.identity.identity import Identity
+from services.runtime.settings import PREFIXES
+
+
+@dataclass
+class Pki:
+    """A CA in a directory of its own. ``identity`` gives the same object for the same node."""
+
+    directory: Path
+    authority: Authority
+    _identities: dict[tuple[str, str], Identity] = field(default_factory=dict)
+
+    @classmethod
+    def create(cls, directory: Path, organisation: str = "Test hospital") -> "Pki":
+        return cls(directory, Authority.create(directory / "ca", organisation))
+
+    @property
+    def cacert(self) -> Path:
+        return self.authority.cacert
+
+    def issue(
+        self, role: str, name: str, hosts: list[str] | None = None, out_dir: Path | None = None, **validity: Any
+    ) -> IssuedFiles:
+        """New files at each call: a node may have several certificates, or one that is not valid."""
+        out_dir = out_dir or self.directory / f"issued-{len(list(self.directory.iterdir()))}"
+        return self.authority.issue(role, name, hosts or ["localhost", "127.0.0.1"], out_dir, **validity)
+
+    def identity(self, role: str, name: str) -> Identity:
+        if (role, name) not in self._identities:
+            files = self.issue(role, name)
+            self._identities[role, name] = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
+        return self._identities[role, name]
+
+
+@pytest.fixture(scope="session")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki.create(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="session")
+def foreign_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    """The CA of another organisation, which nodes of ``pki`` do not trust."""
+    return Pki.create(tmp_path_factory.mktemp("foreign-pki"), "Another hospital")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings of the shell that runs the tests must not reach the nodes under test."""
+    for name in list(os.environ):
+        if name.startswith(PREFIXES):
+            monkeypatch.delenv(name)
