@@ -177,7 +177,9 @@ contract TrainingContract {
     // --- joining --------------------------------------------------------------------------------------
 
     /// @notice Enrols a participant. The first one fixes the configuration; a later one must bring the same.
-    ///         A participant that comes back under the same certificate is active again.
+    ///         A participant that comes back under the same certificate is active again. Where everyone left
+    ///         before anything was merged, the next to enrol is the first again: a configuration that was a
+    ///         mistake binds nobody.
     function enrol(string calldata name, bytes32 fingerprint, bool mayLead, Config calldata config_)
         external
         onlySN
@@ -185,11 +187,13 @@ contract TrainingContract {
         if (state == State.COMPLETE) revert TrainingComplete(lastAccepted);
         if (bytes(name).length == 0) revert Malformed("name");
         if (fingerprint == 0) revert Malformed("fingerprint");
-        if (state == State.UNCONFIGURED) {
+        if (state == State.UNCONFIGURED || (_active.length == 0 && lastAccepted == 0)) {
             if (config_.minPeers == 0) revert Malformed("minPeers");
             if (config_.syncFrequency == 0) revert Malformed("syncFrequency");
             if (bytes(config_.mergeMethod).length == 0) revert Malformed("mergeMethod");
             _config = config_;
+            _layout = 0;
+            _layoutBy = "";
             state = State.CHECKIN;
             emit Configured(config_, name);
         } else {
@@ -217,6 +221,7 @@ contract TrainingContract {
             _activePosition[index] = _active.length;
         }
         emit Enrolled(name, fingerprint, mayLead, round);
+        if (state == State.CHECKIN) _closeIfAllIn();
     }
 
     // --- checking in ------------------------------------------------------------------------------------
@@ -329,10 +334,7 @@ contract TrainingContract {
         _voted[round][term][index] = true;
         (uint32 votes, uint32 followers) = _countVotes();
         emit LeaderVotedOut(round, term, voter, votes, followers);
-        if (votes * 2 > followers) {
-            emit LeaderDeposed(round, term, _participants[leader].name);
-            _startMerge();
-        }
+        if (votes * 2 > followers) _depose();
     }
 
     // --- reporting and leaving --------------------------------------------------------------------------
@@ -360,7 +362,8 @@ contract TrainingContract {
     }
 
     /// @notice A participant leaves or is found dead. An open round drops its check-in and no longer waits for it;
-    ///         a merge it led goes to the next participant that may lead.
+    ///         a merge it led goes to the next participant that may lead; without it, the votes already cast
+    ///         against the leader may be more than half.
     function leave(string calldata name, string calldata reason) external onlySN {
         uint32 index = _indexNamed(name);
         if (!_participants[index].active) return;
@@ -370,10 +373,9 @@ contract TrainingContract {
         if (state == State.CHECKIN) {
             if (_checkInPosition[round][index] != 0) _dropCheckIn(index);
             _closeIfAllIn();
-        } else if (state == State.MERGE && index == leader) {
-            emit LeaderDeposed(round, term, name);
-            if (_eligibleCount() > 0) _startMerge();
-            else _reopen();
+        } else if (state == State.MERGE) {
+            (uint32 votes, uint32 followers) = _countVotes();
+            if (index == leader || votes * 2 > followers) _depose();
         }
     }
 
@@ -389,8 +391,6 @@ contract TrainingContract {
         round += 1;
         firstRound = round;
         lastAccepted = 0;
-        _layout = 0;
-        _layoutBy = "";
         emit Reset(round);
     }
 
@@ -488,6 +488,13 @@ contract TrainingContract {
         leader = _eligibleAt(turn);
         state = State.MERGE;
         emit MergeStarted(round, term, _participants[leader].name, uint32(_checkIns[round].length));
+    }
+
+    /// @dev The merge goes to the next participant that may lead; where there is none, the round opens again.
+    function _depose() private {
+        emit LeaderDeposed(round, term, _participants[leader].name);
+        if (_eligibleCount() > 0) _startMerge();
+        else _reopen();
     }
 
     function _eligibleCount() private view returns (uint32 count) {
