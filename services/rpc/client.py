@@ -1,12 +1,15 @@
 """The client of an SN's API: one channel, a deadline on every call, errors as SwarmError."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
+from services.errors import PeerNotAccepted, SNUnreachable, SwarmError
+from services.identity.diagnosis import diagnose
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.errors import from_rpc_error
@@ -58,12 +61,13 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
 
 Request = TypeVar("Request")
 Reply = TypeVar("Reply")
+Failed = Callable[[grpc.aio.AioRpcError], Awaitable[SwarmError]]
 
 
 class Unary(Generic[Request, Reply]):
     """One call of the API. Raises the SwarmError that the SN answered with, SNUnreachable or PeerNotAccepted."""
 
-    def __init__(self, stub: Any, failed: Callable[[grpc.aio.AioRpcError], Any]) -> None:
+    def __init__(self, stub: Any, failed: Failed) -> None:
         self._stub = stub
         self._failed = failed
 
@@ -78,7 +82,7 @@ class Unary(Generic[Request, Reply]):
 class NetworkCalls:
     """Service Network."""
 
-    def __init__(self, stub: Any, failed: Callable[[grpc.aio.AioRpcError], Any]) -> None:
+    def __init__(self, stub: Any, failed: Failed) -> None:
         self.Register = Unary[pb.RegisterRequest, pb.RegisterReply](stub.Register, failed)
         self.Deregister = Unary[pb.DeregisterRequest, pb.DeregisterReply](stub.Deregister, failed)
         self.ListNodes = Unary[pb.ListNodesRequest, pb.ListNodesReply](stub.ListNodes, failed)
@@ -89,7 +93,7 @@ class NetworkCalls:
 class TrainingCalls:
     """Service Training, without Watch (SNClient.watch)."""
 
-    def __init__(self, stub: Any, failed: Callable[[grpc.aio.AioRpcError], Any]) -> None:
+    def __init__(self, stub: Any, failed: Failed) -> None:
         self.Enrol = Unary[pb.EnrolRequest, pb.EnrolReply](stub.Enrol, failed)
         self.CheckIn = Unary[pb.CheckInRequest, pb.CheckInReply](stub.CheckIn, failed)
         self.ReportProgress = Unary[pb.ProgressRequest, pb.ProgressReply](stub.ReportProgress, failed)
@@ -104,7 +108,7 @@ class TrainingCalls:
 class AdminCalls:
     """Service Admin."""
 
-    def __init__(self, stub: Any, failed: Callable[[grpc.aio.AioRpcError], Any]) -> None:
+    def __init__(self, stub: Any, failed: Failed) -> None:
         self.CreateContract = Unary[pb.CreateContractRequest, pb.CreateContractReply](stub.CreateContract, failed)
         self.ResetContract = Unary[pb.ResetContractRequest, pb.ResetContractReply](stub.ResetContract, failed)
 
@@ -153,5 +157,13 @@ class SNClient:
         finally:
             call.cancel()
 
-    async def _failed(self, error: grpc.aio.AioRpcError) -> Exception:
-        return from_rpc_error(error, self.address)
+    async def _failed(self, error: grpc.aio.AioRpcError) -> SwarmError:
+        """What the SN answered; where there was no connection, the reason, which gRPC does not tell."""
+        known = from_rpc_error(error, self.address)
+        if type(known) is not SNUnreachable or error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return known
+        host, port = self.address.rsplit(":", 1)
+        found = await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity)
+        if found.reached and not found.accepted:
+            return PeerNotAccepted(peer="The SN", address=self.address, problem=found.problem)
+        return known if found.reached else SNUnreachable(address=self.address, problem=found.problem)

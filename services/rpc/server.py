@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from services.errors import IdentityError, NetworkError, PortInUse, SwarmError, WrongRole
+from services.errors import IdentityError, PortInUse, SettingsError, SwarmError, WrongRole
 from services.identity.identity import Identity, PeerIdentity, identity_of_grpc_context
 from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.rpc.errors import to_status
@@ -62,12 +62,13 @@ class RpcServer:
     async def start(self, host: str, port: int, option: str) -> int:
         """Opens ``host:port`` (0: any free port) and serves; gives the port.
 
-        Raises PortInUse naming ``option``, the flag that sets the port; NetworkError if the host is not ours.
+        Raises PortInUse naming ``option``, the flag that sets the port; SettingsError for an address that is not ours.
         """
+        _check_free(host, port, option)
         try:
             bound = self._server.add_secure_port(f"{host}:{port}", self._identity.grpc_server_credentials())
-        except RuntimeError:
-            raise _why_not_bound(host, port, option) from None
+        except RuntimeError:  # gRPC gives no reason; taken since the check is the likely one
+            raise PortInUse(port=port, host=host, option=option) from None
         await self._server.start()
         return int(bound)
 
@@ -77,16 +78,18 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-def _why_not_bound(host: str, port: int, option: str) -> SwarmError:
-    """The reason for which gRPC, which gives none, could not open a port."""
+def _check_free(host: str, port: int, option: str) -> None:
+    """gRPC writes to stderr, past every log, when it cannot bind, and says no reason: so this is tried first."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does
         try:
             probe.bind((host.strip("[]"), port))
         except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                return NetworkError(peer="This node", address=f"{host}:{port}", problem=error.strerror or str(error))
-    return PortInUse(port=port, host=host, option=option)
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUse(port=port, host=host, option=option) from None
+            problem = f"port {port} cannot be opened on {host} ({error.strerror})"
+            raise SettingsError(name=option, problem=problem, command="sn") from None
 
 
 class _Context(Protocol):
