@@ -1,0 +1,300 @@
+"""Two named pipes between an ML program and its SL: both ends, blocking, one reader and one writer thread each.
+
+Every wait is a poll() that also watches for the death of the other end, so that it is noticed at once, and for
+``interrupt()`` from another thread. Pipes are non-blocking underneath; bodies of any size pass in large pieces.
+"""
+
+import contextlib
+import errno
+import fcntl
+import os
+import select
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from swarm_callback.errors import ChannelClosed, ChannelError, Interrupted, StreamError, WireError
+from swarm_callback.wire import PREFIX_BYTES, Message, Prefix, pack, unpack_header
+
+PIECE_BYTES: Final = 1024 * 1024
+_FIRST_RETRY_S: Final = 0.02
+_LONGEST_RETRY_S: Final = 0.5
+_SAY_AGAIN_S: Final = 60.0
+
+ML_PROGRAM: Final = "The ML program"
+SL_SIDECAR: Final = "The SL sidecar"
+
+Sink = Callable[[memoryview], object]
+
+
+class Channel:
+    """One end of an open pair. ``receive`` and ``send`` may run in two threads at a time, each in one only.
+
+    Raises ChannelClosed when the other end is gone, Interrupted after ``interrupt()``, WireError for bytes that
+    are no message; after any of them the channel is of no more use but to be closed.
+    """
+
+    def __init__(self, peer: str, read_fd: int, write_fd: int, wake: "Wake | None" = None) -> None:
+        """Takes both descriptors over; ``wake`` interrupts it too, beside its own ``interrupt()``."""
+        self.peer = peer
+        self._read_fd = read_fd
+        self._write_fd = write_fd
+        self._own_wake = Wake()
+        self._wakes = [self._own_wake] if wake is None else [self._own_wake, wake]
+        self._unread = 0  # bytes of the last message's body that are still in the pipe
+        self._buffer: memoryview | None = None
+
+    def receive(self, doing: str) -> tuple[Message, int]:
+        """Waits for the next message; gives it and the size of its body, which ``read_body*`` must take next.
+
+        ``doing`` completes "The SL sidecar ended while ..." should it end.
+        """
+        if self._unread:
+            raise WireError(problem=f"{self._unread} bytes of the last body were not read")
+        prefix = Prefix.unpack(self._read_exactly(PREFIX_BYTES, doing))
+        message = unpack_header(prefix.kind, self._read_exactly(prefix.header_size, doing))
+        self._unread = prefix.body_size
+        return message, prefix.body_size
+
+    def read_body(self, sink: Sink, doing: str) -> None:
+        """Gives the body to ``sink`` in pieces of up to 1 MiB, in a buffer that is used again for the next."""
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(PIECE_BYTES))
+        while self._unread:
+            count = self._read_some(self._buffer[: self._unread], doing)
+            self._unread -= count
+            sink(self._buffer[:count])
+
+    def read_body_into(self, buffer: memoryview, doing: str) -> None:
+        """Reads the body into ``buffer``, which must have exactly its size."""
+        if len(buffer) != self._unread:
+            raise StreamError(problem=f"it has {self._unread} bytes, but {len(buffer)} are expected")
+        self._read_fully(buffer, doing)
+        self._unread = 0
+
+    def send(self, message: Message, body: Iterable[memoryview] = (), *, doing: str) -> None:
+        """Writes a message and its body, whose pieces are not copied."""
+        pieces = [piece for piece in body if len(piece)]
+        self._write(memoryview(pack(message, sum(len(piece) for piece in pieces))), doing)
+        for piece in pieces:
+            self._write(piece, doing)
+
+    def send_file(self, message: Message, path: Path, *, doing: str) -> None:
+        """Writes a message with the whole file as its body; the kernel moves the bytes."""
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            self._write(memoryview(pack(message, size)), doing)
+            offset = 0
+            while offset < size:
+                offset += self._send_from(file.fileno(), offset, size - offset, doing)
+
+    def interrupt(self) -> None:
+        """Ends every wait of this end, now and later, with Interrupted; from any thread."""
+        self._own_wake.set()
+
+    def close(self) -> None:
+        """Closes both pipes; the other end sees it. Not while another thread reads or writes: interrupt it first."""
+        for fd in (self._write_fd, self._read_fd):
+            if fd >= 0:
+                os.close(fd)
+        self._read_fd = self._write_fd = -1
+        self._own_wake.close()
+
+    def _read_exactly(self, size: int, doing: str) -> bytearray:
+        data = bytearray(size)
+        self._read_fully(memoryview(data), doing)
+        return data
+
+    def _read_fully(self, buffer: memoryview, doing: str) -> None:
+        while len(buffer):
+            buffer = buffer[self._read_some(buffer, doing) :]
+
+    def _read_some(self, buffer: memoryview, doing: str) -> int:
+        # The writing end is watched without any event asked for: the kernel reports POLLERR when its reader is gone.
+        ready = _poll({self._read_fd: select.POLLIN, self._write_fd: 0}, self._wakes, doing)
+        if ready.get(self._read_fd, 0) & select.POLLIN and (count := os.readv(self._read_fd, [buffer])):
+            return count
+        raise ChannelClosed(peer=self.peer, doing=doing)
+
+    def _write(self, data: memoryview, doing: str) -> None:
+        data = data.cast("B")
+        while len(data):
+            try:
+                data = data[os.write(self._write_fd, data[:PIECE_BYTES]) :]
+            except BlockingIOError:
+                self._wait_writable(doing)
+            except BrokenPipeError:
+                raise ChannelClosed(peer=self.peer, doing=doing) from None
+
+    def _send_from(self, file_fd: int, offset: int, left: int, doing: str) -> int:
+        try:
+            count = os.sendfile(self._write_fd, file_fd, offset, min(left, PIECE_BYTES))
+        except BlockingIOError:
+            self._wait_writable(doing)
+            return 0
+        except BrokenPipeError:
+            raise ChannelClosed(peer=self.peer, doing=doing) from None
+        if not count:
+            raise StreamError(problem=f"the file to send was cut short, {left} bytes are missing")
+        return count
+
+    def _wait_writable(self, doing: str) -> None:
+        _poll({self._write_fd: select.POLLOUT}, self._wakes, doing)
+
+
+class MLEnd(Channel):
+    """The end of the training script."""
+
+    @classmethod
+    def connect(cls, request: Path, response: Path, waiting: Callable[[str], object]) -> Self:
+        """Opens the pipes that the SL made, waiting for it as long as it takes; ``waiting`` gets a sentence when
+        there is something to wait for, and again each minute.
+
+        Raises ChannelError where a path is something else than a pipe, or not ours to open.
+        """
+        read_fd = _patiently(response, os.O_RDONLY, waiting)
+        try:
+            write_fd = _patiently(request, os.O_WRONLY, waiting)
+        except BaseException:
+            os.close(read_fd)
+            raise
+        return cls(SL_SIDECAR, read_fd, write_fd)
+
+
+class SLListener:
+    """The SL's side before an ML program is there: makes the pipes, waits, gives one Channel a session.
+
+    The request pipe stays open for reading from the start, so that an ML program never finds it without an SL.
+    """
+
+    def __init__(self, request: Path, response: Path) -> None:
+        """Makes both pipes (0600), or takes those that are there. Raises ChannelError."""
+        self.request = request
+        self.response = response
+        for path in (request, response):
+            _make_pipe(path)
+        self._wake = Wake()
+        self._request_fd = _open(request, os.O_RDONLY)
+
+    def accept(self) -> Channel:
+        """Waits until an ML program has written its first bytes.
+
+        Raises ChannelClosed where it came and went without a word, Interrupted after ``interrupt()``.
+        """
+        if self._request_fd < 0:  # a session before this one took it along
+            self._request_fd = _open(self.request, os.O_RDONLY)
+        doing = "its session was about to open"
+        ready = _poll({self._request_fd: select.POLLIN}, [self._wake], doing)
+        read_fd, self._request_fd = self._request_fd, -1
+        try:
+            if not ready[read_fd] & select.POLLIN:
+                raise ChannelClosed(peer=ML_PROGRAM, doing=doing)
+            write_fd = _open(self.response, os.O_WRONLY)
+        except BlockingIOError:
+            os.close(read_fd)
+            raise ChannelClosed(peer=ML_PROGRAM, doing=doing) from None
+        except BaseException:
+            os.close(read_fd)
+            raise
+        return Channel(ML_PROGRAM, read_fd, write_fd, self._wake)
+
+    def interrupt(self) -> None:
+        """Ends ``accept`` and every wait of the sessions it gave, from any thread."""
+        self._wake.set()
+
+    def close(self) -> None:
+        """After the sessions are closed; removes the pipes."""
+        if self._request_fd >= 0:
+            os.close(self._request_fd)
+            self._request_fd = -1
+        self._wake.close()
+        for path in (self.request, self.response):
+            path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Wake:
+    """What a wait watches, so that another thread can end it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def set(self) -> None:
+        with self._lock:  # after close() the number may belong to another file
+            if self.fd >= 0:
+                os.eventfd_write(self.fd, 1)
+
+    def close(self) -> None:
+        with self._lock:
+            if self.fd >= 0:
+                os.close(self.fd)
+            self.fd = -1
+
+
+def _poll(watched: dict[int, int], wakes: list[Wake], doing: str) -> dict[int, int]:
+    """Waits for an event; gives it by descriptor. Raises Interrupted."""
+    poller = select.poll()
+    for fd, events in watched.items():
+        poller.register(fd, events)
+    for wake in wakes:
+        poller.register(wake.fd, select.POLLIN)
+    ready = dict(poller.poll())
+    if any(wake.fd in ready for wake in wakes):
+        raise Interrupted(doing=doing)
+    return ready
+
+
+def _make_pipe(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(path, 0o600)
+    except FileExistsError:
+        if not stat.S_ISFIFO(path.lstat().st_mode):
+            raise ChannelError(path=path, problem="it is there already and is no pipe") from None
+    except OSError as error:
+        raise ChannelError(path=path, problem=f"it cannot be made ({error.strerror})") from None
+
+
+def _open(path: Path, mode: int) -> int:
+    """A pipe's end, non-blocking. Raises BlockingIOError where nobody reads it, FileNotFoundError."""
+    try:
+        fd = os.open(path, mode | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # opened for writing, and nobody reads
+            raise BlockingIOError from None
+        raise ChannelError(path=path, problem=f"it cannot be opened ({error.strerror})") from None
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ChannelError(path=path, problem="it is no pipe")
+    with contextlib.suppress(OSError):  # above the user's limit the pipe keeps its size
+        fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIECE_BYTES)
+    return fd
+
+
+def _patiently(path: Path, mode: int, waiting: Callable[[str], object]) -> int:
+    """Opens a pipe as soon as the SL has made it and, for writing, reads it."""
+    retry = _FIRST_RETRY_S
+    say_next = 0.0
+    while True:
+        try:
+            return _open(path, mode)
+        except (FileNotFoundError, BlockingIOError):
+            if time.monotonic() >= say_next:
+                waiting(f"Waiting for the SL sidecar to open {path}")
+                say_next = time.monotonic() + _SAY_AGAIN_S
+        threading.Event().wait(retry)  # neither a missing file nor a missing reader can be waited for by an event
+        retry = min(2 * retry, _LONGEST_RETRY_S)

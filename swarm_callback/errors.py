@@ -1,0 +1,108 @@
+"""Every failure that a training script, or the other end of its channel, can meet. Imports nothing.
+
+SwarmCallbackError
+├── ParameterError         an argument of SwarmCallback, or a variable of its environment
+├── UsageError             the callback's methods were called in an order that has no meaning
+├── StreamError            a parameter stream that is damaged, or parameters that a stream cannot hold
+├── WireError              a message of the channel that is damaged or not expected here
+│   └── VersionMismatch    the two ends speak different versions
+└── ChannelError           the pipes themselves
+    ├── ChannelClosed      the other end is gone
+    └── Interrupted        another thread of this program ended the wait
+Refused                    (a SwarmCallbackError) the SL sidecar ended the session, with its own sentence
+
+An instance takes the facts of its message by keyword; ``str()`` says what is wrong and what to do.
+"""
+
+from typing import Any, ClassVar
+
+
+class SwarmCallbackError(Exception):
+    """Base of all. ``message`` and ``remedy`` are format strings over the facts given by keyword."""
+
+    message: ClassVar[str] = "{problem}"
+    remedy: ClassVar[str] = "See the log of the SL sidecar."
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(facts)
+        self.facts = facts
+
+    def __str__(self) -> str:
+        return f"{self.message.format(**self.facts)}. {self.remedy.format(**self.facts)}".strip()
+
+
+class ParameterError(SwarmCallbackError):
+    message = "{name} is {value!r}, but {problem}"
+    remedy = "Correct it in the call of SwarmCallback."
+
+
+class UnknownParameter(ParameterError):
+    message = "SwarmCallback has no parameter {name}"
+    remedy = "Did you mean {nearest}?"
+
+
+class MissingParameter(ParameterError):
+    message = "SwarmCallback needs {name}: {problem}"
+    remedy = "Give it in the call of SwarmCallback."
+
+
+class EnvironmentVariableError(ParameterError):
+    message = "The environment variable {name} is {value!r}, but {problem}"
+    remedy = "Correct or unset it."
+
+
+class NoChannel(ParameterError):
+    message = "There is no SL sidecar to talk to: {name} is not set"
+    remedy = "Start this program with `swarm up -- ...` or beside an SL, or set SWARM_LOOPBACK=true to train alone."
+
+
+class UsageError(SwarmCallbackError):
+    message = "{problem}"
+    remedy = "Call on_train_begin, then on_batch_end after each batch, then on_train_end, once each training."
+
+
+class StreamError(SwarmCallbackError):
+    message = "The parameter stream is not usable: {problem}"
+    remedy = "Nothing of it was used; make sure that both sides run the same release of swarm-learning."
+
+
+class NotStorable(StreamError):
+    """A parameter of this model that the stream has no form for."""
+
+    message = "The parameter {name} cannot be shared: {problem}"
+    remedy = "Convert it, or keep it out of the model's saved state."
+
+
+class WireError(SwarmCallbackError):
+    message = "A message of the channel is not usable: {problem}"
+    remedy = "Make sure that nothing else uses the two pipes."
+
+
+class VersionMismatch(WireError):
+    message = "The other side speaks version {theirs} of the channel, this side version {ours}"
+    remedy = "Install the same release of swarm-learning on both sides."
+
+
+class ChannelError(SwarmCallbackError):
+    message = "The channel {path} is not usable: {problem}"
+    remedy = "Check SL_REQUEST_CHANNEL and SL_RESPONSE_CHANNEL: they name two pipes that the SL makes."
+
+
+class ChannelClosed(ChannelError):
+    message = "{peer} ended while {doing}"
+    remedy = "See its log for the cause, then start both again."
+
+
+class Interrupted(ChannelError):
+    message = "This program stopped while {doing}"
+    remedy = ""
+
+
+class Refused(SwarmCallbackError):
+    """The SL's own sentence; ``facts["code"]`` is its stable code."""
+
+    message = "{text}"
+    remedy = ""
+
+    def __str__(self) -> str:
+        return str(self.facts["text"])

@@ -1,0 +1,199 @@
+"""The messages between an ML program and its SL: bytes and dataclasses, no pipes.
+
+A frame is 20 bytes (magic, version, type, header length, body length; little endian), a JSON header that holds the
+fields of one dataclass below in camelCase, and a raw body, which is a parameter stream.
+"""
+
+import json
+import re
+import struct
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Final, Self
+
+from swarm_callback.errors import VersionMismatch, WireError
+
+MAGIC: Final = b"SWML"
+VERSION: Final = 1
+MAX_HEADER_BYTES: Final = 1024 * 1024
+MAX_BODY_BYTES: Final = 2**63 - 1
+_PREFIX: Final = struct.Struct("<4sHHIQ")
+PREFIX_BYTES: Final = _PREFIX.size
+
+
+@dataclass(frozen=True)
+class Message:
+    """Base of all; ``TYPE`` is the number on the wire."""
+
+    TYPE: ClassVar[int] = 0
+    HAS_BODY: ClassVar[bool] = False
+
+
+@dataclass(frozen=True)
+class Open(Message):
+    """ML → SL, first of all: what the callback was constructed with."""
+
+    TYPE = 1
+    contract: str
+    sync_frequency: int
+    min_peers: int
+    merge_method: str
+    node_weightage: int
+    checkin_model_on_train_end: str
+    use_adaptive_sync: bool
+    total_epochs: int
+    framework: str
+    pid: int
+
+
+@dataclass(frozen=True)
+class Opened(Message):
+    """SL → ML: enrolled. ``late``: the training already has a merged model, which the first sync brings."""
+
+    TYPE = 2
+    node: str
+    round: int
+    late: bool
+
+
+@dataclass(frozen=True)
+class Refused(Message):
+    """SL → ML: the session ends; ``message`` is for the user."""
+
+    TYPE = 3
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Sync(Message):
+    """ML → SL, body: the parameters as they are now. ``seq`` counts from 1 within the session."""
+
+    TYPE = 4
+    HAS_BODY = True
+    seq: int
+    epochs_done: int
+
+
+@dataclass(frozen=True)
+class Close(Message):
+    """ML → SL, body: the parameters at the end of local training. ``checkin``: snapshot, active or inactive."""
+
+    TYPE = 5
+    HAS_BODY = True
+    seq: int
+    epochs_done: int
+    checkin: str
+
+
+@dataclass(frozen=True)
+class Merged(Message):
+    """SL → ML, answer to Sync and Close; body: the merged parameters, empty where nothing was ever merged."""
+
+    TYPE = 6
+    HAS_BODY = True
+    seq: int
+    round: int
+    contributed: bool
+    note: str
+    next_sync_interval: int
+    training_over: bool
+
+
+@dataclass(frozen=True)
+class Report(Message):
+    """ML → SL, no answer: how the merged model of ``round`` does on this node's validation data."""
+
+    TYPE = 7
+    round: int
+    loss: float
+    metric: float
+    epochs_done: int
+    total_epochs: int
+
+
+@dataclass(frozen=True)
+class Notice(Message):
+    """SL → ML while ML waits: something to log."""
+
+    TYPE = 8
+    text: str
+
+
+@dataclass(frozen=True)
+class Abort(Message):
+    """Either way: the sender failed and ends the session; ``message`` is for the user."""
+
+    TYPE = 9
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Bye(Message):
+    """ML → SL: the session ends in order."""
+
+    TYPE = 10
+
+
+_BY_TYPE: Final[dict[int, type[Message]]] = {
+    cls.TYPE: cls for cls in (Open, Opened, Refused, Sync, Close, Merged, Report, Notice, Abort, Bye)
+}
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The first 20 bytes of a frame, checked."""
+
+    kind: type[Message]
+    header_size: int
+    body_size: int
+
+    @classmethod
+    def unpack(cls, data: bytes | bytearray) -> Self:
+        """Raises WireError, VersionMismatch."""
+        magic, version, number, header_size, body_size = _PREFIX.unpack(data)
+        if magic != MAGIC:
+            raise WireError(problem=f"it begins with {magic!r} instead of {MAGIC!r}")
+        if version != VERSION:
+            raise VersionMismatch(theirs=version, ours=VERSION)
+        kind = _BY_TYPE.get(number)
+        if kind is None:
+            raise WireError(problem=f"its type {number} is not known")
+        if header_size > MAX_HEADER_BYTES:
+            raise WireError(problem=f"its header has {header_size} bytes, {MAX_HEADER_BYTES} are allowed")
+        if body_size > MAX_BODY_BYTES or (body_size and not kind.HAS_BODY):
+            raise WireError(problem=f"a {kind.__name__} message cannot have a body of {body_size} bytes")
+        return cls(kind, header_size, body_size)
+
+
+def pack(message: Message, body_size: int = 0) -> bytes:
+    """Prefix and header of a frame; ``body_size`` raw bytes follow."""
+    values = {_camel(field.name): getattr(message, field.name) for field in fields(message)}
+    header = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
+    if len(header) > MAX_HEADER_BYTES:
+        raise WireError(problem=f"its header has {len(header)} bytes, {MAX_HEADER_BYTES} are allowed")
+    return _PREFIX.pack(MAGIC, VERSION, message.TYPE, len(header), body_size) + header
+
+
+def unpack_header(kind: type[Message], header: bytes | bytearray) -> Message:
+    """The message whose type the prefix named. Raises WireError for other fields or types than the class has."""
+    try:
+        values = json.loads(header.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise WireError(problem=f"the header of {kind.__name__} is not JSON ({error})") from None
+    expected = {_camel(field.name): field for field in fields(kind)}
+    if not isinstance(values, dict) or values.keys() != expected.keys():
+        raise WireError(problem=f"a {kind.__name__} message has the fields {', '.join(expected) or 'none'}")
+    return kind(**{field.name: _checked(kind, name, field.type, values[name]) for name, field in expected.items()})
+
+
+def _checked(kind: type[Message], name: str, wanted: Any, value: Any) -> Any:
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if type(value) is not wanted or (wanted is int and not 0 <= value < 2**63):
+        raise WireError(problem=f"{name} of a {kind.__name__} message cannot be {str(value)[:40]!r}")
+    return value
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_(.)", lambda match: match[1].upper(), name)
