@@ -18,11 +18,11 @@ ARGS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 GETH_VERSION := v1.13.15
-SOURCES := contracts services swarm_callback swarmlearning examples benchmarks tests
+SOURCES := contracts services swarm_callback swarmlearning examples benchmarks tests docs
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo test lint format bench proto contracts lock clean
+.PHONY: help setup setup-dev geth demo test lint format bench proto contracts docs lock clean
 
 help:
 	@sed -n '3,9p' $(MAKEFILE_LIST) | sed 's/^# *//'
@@ -55,6 +55,9 @@ proto: $(VENV)/.with-dev
 
 contracts: $(VENV)/.with-dev
 	$(PYTHON) -m contracts.compile
+
+docs: $(VENV)/.with-dev
+	$(PYTHON) docs/generate.py
 
 lock: $(VENV)/bin/uv
 	$(VENV)/bin/uv pip compile pyproject.toml --extra services --extra keras --extra torch --extra examples --extra dev \

@@ -1,0 +1,96 @@
+"""Writes docs/errors.md and docs/settings.md from the classes they describe: ``python docs/generate.py [--check]``."""
+
+import sys
+from pathlib import Path
+from string import Formatter
+
+from pydantic import AliasChoices
+from pydantic.fields import FieldInfo
+
+from services.errors import SwarmError
+from services.license_server.settings import LicenseServerSettings
+from services.runtime.settings import NodeSettings
+from services.sl.settings import SLSettings
+from services.sn.settings import SNSettings
+
+HERE = Path(__file__).parent
+
+ERRORS_INTRODUCTION = """# Errors
+
+A node or command that fails prints one line, `ERROR: what is wrong, where. What to do.`, and ends with the exit code below. The code in
+the heading is stable: it travels with the error from node to node. Words in *italics* stand for the facts of the case.
+
+A training script ends with exit code 3 where the swarm refused it, with the sentence that its SL was given.
+"""
+
+SETTINGS_INTRODUCTION = """# Settings
+
+A flag wins over its environment variable. A variable that begins like one of ours but is none is refused at start, with the nearest name.
+"""
+
+NODES: dict[str, type[NodeSettings]] = {
+    "swarm sn": SNSettings,
+    "swarm sl": SLSettings,
+    "swarm license-server": LicenseServerSettings,
+}
+
+
+def errors_page() -> str:
+    lines = [ERRORS_INTRODUCTION]
+    for exit_code in sorted({cls.exit_code for cls in _errors()}):
+        lines.append(f"## Exit code {exit_code}\n")
+        for cls in sorted(_errors(), key=lambda cls: cls.code):
+            if cls.exit_code == exit_code:
+                lines.append(f"### `{cls.code}`\n\n{_readable(cls.message)}.\n{_readable(cls.remedy)}\n")
+    return "\n".join(lines)
+
+
+def settings_page() -> str:
+    lines = [SETTINGS_INTRODUCTION]
+    for command, settings in NODES.items():
+        lines.append(f"## `{command}`\n\n| setting | environment | default | meaning |\n|---|---|---|---|")
+        for name, field in settings.model_fields.items():
+            variables = ", ".join(f"`{variable}`" for variable in _variables(field)) or "–"
+            default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
+            meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+            lines.append(f"| `{name}` | {variables} | {default} | {meaning} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _errors() -> list[type[SwarmError]]:
+    found: list[type[SwarmError]] = []
+    pending: list[type[SwarmError]] = [SwarmError]
+    while pending:
+        cls = pending.pop()
+        found.append(cls)
+        pending.extend(cls.__subclasses__())
+    return found
+
+
+def _readable(template: str) -> str:
+    parts = (text + (f"*{field}*" if field else "") for text, field, _, _ in Formatter().parse(template))
+    return " ".join("".join(parts).split())
+
+
+def _variables(field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        return [choice for choice in alias.choices if isinstance(choice, str) and choice.isupper()]
+    return [alias] if isinstance(alias, str) else []
+
+
+def main() -> int:
+    pages = {HERE / "errors.md": errors_page(), HERE / "settings.md": settings_page()}
+    stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
+    if "--check" in sys.argv[1:]:
+        for path in stale:
+            sys.stderr.write(f"ERROR: {path} is not current. Run `make docs`.\n")
+        return 1 if stale else 0
+    for path in stale:
+        path.write_text(pages[path])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
