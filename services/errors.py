@@ -236,6 +236,13 @@ class NotARegisteredSN(ChainError):
     remedy = "Start the SN through a running SN of this swarm, or with the data directory it had."
 
 
+class LastSN(ChainError):
+    code = "last-sn"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "The account {account} is the last that may write to this swarm's contracts"
+    remedy = "Register another SN before this one is removed."
+
+
 # --- training: exit code 14 --------------------------------------------------------------------------
 
 
@@ -523,5 +530,5 @@ class DirUnusable(LocalError):
 
 class NeverTrained(LocalError):
     code = "never-trained"
-    message = "{programs} ended, but {nodes} did not finish: a program ended without training through its channel"
-    remedy = "Build a SwarmCallback in it and pass it to training; see {dir} for the logs."
+    message = "{program} ended without training through the channel of {node}"
+    remedy = "Build a SwarmCallback in it and pass it to the training; its output is in {log}."

@@ -1,0 +1,54 @@
+"""`swarm down`: stops the swarm of a directory, and only processes that it started."""
+
+import contextlib
+import os
+import select
+import signal
+from pathlib import Path
+
+from services.local.state import Running, SwarmState
+
+SUPERVISOR_WITHIN_S = 90.0  # it stops four stages in turn
+PROCESS_WITHIN_S = 15.0
+KILLED_WITHIN_S = 5.0
+
+
+def down(directory: Path) -> list[str]:
+    """Stops what runs there and gives the names, in the order in which they ended.
+
+    `swarm up` itself stops its children in order; where it is gone, they are stopped from here, the last one
+    started first. Raises NotRunning where nothing runs.
+    """
+    state = SwarmState.read(directory)
+    running = [process for process in reversed(state.processes) if process.alive]
+    stopped: list[str] = []
+    if state.supervisor.alive:
+        _stop(state.supervisor, SUPERVISOR_WITHIN_S)
+        stopped = [process.name for process in running if not process.alive]
+    for process in running:
+        if process.alive:
+            _stop(process, PROCESS_WITHIN_S)
+            stopped.append(process.name)
+    SwarmState.forget(directory)
+    return stopped
+
+
+def _stop(process: Running, within_s: float) -> None:
+    """TERM, wait, KILL; through a descriptor, which cannot come to mean another process on the way."""
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(process.pid)
+        try:
+            if not process.alive:
+                return
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            if not _ended(descriptor, within_s):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                _ended(descriptor, KILLED_WITHIN_S)
+        finally:
+            os.close(descriptor)
+
+
+def _ended(descriptor: int, within_s: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(within_s * 1000))

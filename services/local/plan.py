@@ -1,0 +1,128 @@
+"""What a local swarm consists of: its nodes and programs, and the command line of each. Decides, starts nothing."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import services
+from services.errors import SettingsError
+from services.identity.authority import IssuedFiles
+from services.local.process import Launch, node_environment, program_environment
+
+HOST = "127.0.0.1"  # a local swarm is reached from this machine only
+HOSTS = ["localhost", HOST]
+LICENSE_SERVER = "license-1"
+SN = "sn-1"
+ADMIN = "admin"
+MAX_PORT = 65535
+CHAINS = ("auto", "geth", "embedded")
+
+# Where `python -m services.cli` finds this very code, whatever directory `swarm up` was called in.
+CODE_ROOT = Path(services.__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Ports:
+    """0: any free one. Several SLs count up from ``sl_fs``."""
+
+    license_server: int = 0
+    sn_api: int = 0
+    sn_p2p: int = 0
+    sl_fs: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One local swarm. ``command`` is the ML program that is started once per SL; empty: the user attaches it."""
+
+    directory: Path
+    sl_count: int
+    chain: str = "auto"
+    command: tuple[str, ...] = ()
+    ports: Ports = Ports()
+
+    @property
+    def sls(self) -> list[str]:
+        return [f"sl-{index + 1}" for index in range(self.sl_count)]
+
+    @property
+    def identities(self) -> list[tuple[str, str]]:
+        """(role, name) of every certificate it needs."""
+        return [("license", LICENSE_SERVER), ("sn", SN), *(("sl", name) for name in self.sls), ("admin", ADMIN)]
+
+    def check(self) -> None:
+        """Raises SettingsError naming the option that cannot be."""
+        if self.sl_count < 1:
+            raise _refused("--sl", "a swarm needs at least one SL")
+        if self.chain not in CHAINS:
+            raise _refused("--chain", f"it is '{self.chain}', and must be one of {', '.join(CHAINS)}")
+        given = [
+            ("--apls-port", self.ports.license_server, 1),
+            ("--sn-api-port", self.ports.sn_api, 1),
+            ("--sn-p2p-port", self.ports.sn_p2p, 1),
+            ("--sl-fs-port", self.ports.sl_fs, self.sl_count),
+        ]
+        taken: dict[int, str] = {}
+        for option, first, count in given:
+            if first < 0 or first + count - 1 > MAX_PORT:
+                raise _refused(option, f"{first} is not a port (1 to {MAX_PORT}, or 0 for any free one)")
+            for port in range(first, first + count) if first else ():
+                if port in taken:
+                    raise _refused(option, f"port {port} is already taken by {taken[port]}")
+                taken[port] = option
+
+    def log(self, name: str) -> Path:
+        return self.directory / "logs" / f"{name}.log"
+
+    def channel(self, sl: str) -> tuple[Path, Path]:
+        """The request and the response pipe of an SL."""
+        return self.directory / sl / "request.channel", self.directory / sl / "response.channel"
+
+    def channel_variables(self, index: int) -> dict[str, str]:
+        """What the ML program of the SL with this index (from 0) finds in its environment."""
+        request, response = self.channel(self.sls[index])
+        return {
+            "SL_REQUEST_CHANNEL": str(request),
+            "SL_RESPONSE_CHANNEL": str(response),
+            "SWARM_NODE_INDEX": str(index),
+            "SWARM_NODE_COUNT": str(self.sl_count),
+        }
+
+    def license_server(self, files: IssuedFiles) -> Launch:
+        arguments = ["license-server", "--host", HOST, "--port", str(self.ports.license_server)]
+        return self._node(LICENSE_SERVER, arguments, files)
+
+    def sn(self, files: IssuedFiles, license_port: int) -> Launch:
+        arguments = [
+            "sn", "--sentinel", "--host", HOST, "--host-ip", HOST, "--chain", self.chain,
+            "--sn-api-port", str(self.ports.sn_api), "--sn-p2p-port", str(self.ports.sn_p2p),
+            "--apls-ip", HOST, "--apls-port", str(license_port),
+        ]  # fmt: skip
+        return self._node(SN, arguments, files)
+
+    def sl(self, index: int, files: IssuedFiles, license_port: int, sn_port: int) -> Launch:
+        request, response = self.channel(self.sls[index])
+        arguments = [
+            "sl", "--host", HOST, "--host-ip", HOST, "--sn-ip", HOST, "--sn-api-port", str(sn_port),
+            "--sl-fs-port", str(self.ports.sl_fs + index if self.ports.sl_fs else 0),
+            "--apls-ip", HOST, "--apls-port", str(license_port),
+        ]  # fmt: skip
+        channel = {"SL_REQUEST_CHANNEL": str(request), "SL_RESPONSE_CHANNEL": str(response)}
+        return self._node(self.sls[index], arguments, files, **channel)
+
+    def program(self, index: int) -> Launch:
+        """The user's program for one SL, in the user's directory and environment."""
+        name = f"ml-{index + 1}"
+        environment = program_environment(**self.channel_variables(index))
+        return Launch(name, self.command, self.log(name), environment, is_node=False)
+
+    def _node(self, name: str, arguments: list[str], files: IssuedFiles, **environment: str) -> Launch:
+        argv = [
+            sys.executable, "-m", "services.cli", *arguments, "--data-dir", str(self.directory / name),
+            "--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert),
+        ]  # fmt: skip
+        return Launch(name, tuple(argv), self.log(name), node_environment(**environment), cwd=CODE_ROOT)
+
+
+def _refused(option: str, problem: str) -> SettingsError:
+    return SettingsError(name=option, problem=problem, command="up")

@@ -1,0 +1,91 @@
+"""What a running local swarm tells `swarm status` and `swarm down` on disk: who runs, since when, on which port."""
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from services.errors import AlreadyRunning, DirUnusable, NotRunning
+from services.local.process import Child, start_ticks
+
+STATE_FILE = "swarm.json"
+LOCK_FILE = "lock"
+
+
+@dataclass(frozen=True)
+class Running:
+    """One process; its number with its start time (clock ticks since boot) cannot mean another one."""
+
+    name: str
+    pid: int
+    started_ticks: int
+    log: str = ""
+    port: int = 0
+
+    @classmethod
+    def this_process(cls) -> Self:
+        return cls("swarm up", os.getpid(), start_ticks(os.getpid()))
+
+    @classmethod
+    def child(cls, child: Child, port: int) -> Self:
+        return cls(child.name, child.pid, child.started_ticks, str(child.log), port)
+
+    @property
+    def alive(self) -> bool:
+        return self.started_ticks != 0 and start_ticks(self.pid) == self.started_ticks
+
+
+@dataclass(frozen=True)
+class SwarmState:
+    """The swarm of one directory. ``processes`` are in the order of their start."""
+
+    supervisor: Running
+    processes: tuple[Running, ...] = ()
+    sn_address: str = ""
+    chain: str = ""
+
+    def write(self, directory: Path) -> None:
+        """Replaces what is there, whole or not at all."""
+        temporary = directory / f".{STATE_FILE}"
+        temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        temporary.replace(directory / STATE_FILE)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Raises NotRunning where no swarm left anything, or nothing that can be read."""
+        try:
+            found: dict[str, Any] = json.loads((directory / STATE_FILE).read_text())
+            processes = tuple(Running(**process) for process in found.pop("processes"))
+            return cls(supervisor=Running(**found.pop("supervisor")), processes=processes, **found)
+        except (OSError, ValueError, TypeError, KeyError):
+            raise NotRunning(dir=directory) from None
+
+    @staticmethod
+    def forget(directory: Path) -> None:
+        (directory / STATE_FILE).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Holds a directory for one swarm; the kernel lets go of it however this process ends.
+
+    Raises DirUnusable, and AlreadyRunning where another process holds it or left nodes behind that still run.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        lock = (directory / LOCK_FILE).open("w")
+    except OSError as error:
+        raise DirUnusable(dir=directory, problem=error.strerror or error) from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunning(dir=directory) from None
+        with contextlib.suppress(NotRunning):
+            if any(process.alive for process in SwarmState.read(directory).processes):
+                raise AlreadyRunning(dir=directory)
+        yield

@@ -1,0 +1,93 @@
+"""`swarm status`: which processes of a local swarm run, and how its training stands."""
+
+from pathlib import Path
+from typing import Any
+
+from services.errors import NotRunning
+from services.local.certificates import admin_identity
+from services.local.plan import ADMIN
+from services.local.state import SwarmState
+from services.local.swarm import CONTRACT
+from services.local.view import describe_result, headline, rows
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+
+
+async def local_status(directory: Path) -> dict[str, Any]:
+    """Processes, members and training as plain data (the output of ``--json``).
+
+    Raises NotRunning where no swarm runs there, SNUnreachable where its SN does not answer.
+    """
+    state = SwarmState.read(directory)
+    if not state.supervisor.alive and not any(process.alive for process in state.processes):
+        raise NotRunning(dir=directory)
+    found: dict[str, Any] = {
+        "dir": str(directory),
+        "chain": state.chain,
+        "sn": state.sn_address,
+        "processes": [
+            {"name": process.name, "pid": process.pid, "port": process.port, "alive": process.alive, "log": process.log}
+            for process in state.processes
+        ],
+        "training": None,
+    }
+    if state.sn_address:
+        async with SNClient(state.sn_address, admin_identity(directory, ADMIN)) as client:
+            found["training"] = as_data(await client.training.GetStatus(pb.GetStatusRequest(contract=CONTRACT)))
+    return found
+
+
+def as_data(status: pb.TrainingStatus) -> dict[str, Any]:
+    """A training as plain data; digests in hexadecimal."""
+    result = status.last_result
+    return {
+        "contract": status.contract,
+        "state": pb.RoundState.Name(status.state),
+        "summary": headline(status),
+        "round": status.round,
+        "term": status.term,
+        "leader": status.leader,
+        "awaited": list(status.awaited),
+        "last_result": {
+            "round": result.round,
+            "leader": result.leader,
+            "digest": result.digest.hex(),
+            "size": result.size,
+            "merged": list(result.merged),
+            "left_out": [{"name": entry.name, "reason": entry.reason} for entry in result.left_out],
+            "summary": describe_result(result),
+        }
+        if result.round
+        else None,
+        "participants": [
+            {
+                "name": node.name,
+                "active": node.active,
+                "doing": doing,
+                "round": node.report_round,
+                "loss": node.loss,
+                "metric": node.metric,
+                "epochs_done": node.epochs_done,
+                "epochs_total": node.epochs_total,
+            }
+            for node, (_, _, doing, *_) in zip(status.participants, rows(status), strict=True)
+        ],
+    }
+
+
+def as_text(found: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [f"Swarm in {found['dir']}: chain {found['chain'] or 'not up yet'}, SN {found['sn'] or 'not up yet'}", ""]
+    for process in found["processes"]:
+        state = f"runs, pid {process['pid']}" if process["alive"] else "has ended"
+        port = f", port {process['port']}" if process["port"] else ""
+        lines.append(f"  {process['name']:<10} {state}{port}")
+    training = found["training"]
+    if training is not None:
+        lines += ["", f"Training {training['contract']}: {training['summary']}"]
+        if training["last_result"]:
+            lines.append(f"  {training['last_result']['summary']}")
+        for node in training["participants"]:
+            loss = f"loss {node['loss']:.4f}, metric {node['metric']:.4f}" if node["round"] else "no report yet"
+            lines.append(f"  {node['name']:<10} {node['doing']}, {loss}")
+    return "\n".join(lines)
