@@ -1,0 +1,1 @@
+"""The `swarm` command: parses, calls the folder that does the work, prints."""

@@ -1,0 +1,97 @@
+"""Commands for a whole swarm on this machine: `swarm up`, `swarm status`, `swarm down`."""
+
+import asyncio
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.errors import SettingsError
+
+if TYPE_CHECKING:
+    from services.local.plan import Plan
+
+DEFAULT_DIR = Path(".swarm")
+INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
+
+Directory = Annotated[Path, typer.Option("--dir", help="Where the swarm keeps certificates, data and logs.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    app.command("up")(up)
+    app.command("status")(status)
+    app.command("down")(down)
+
+
+def up(
+    *,
+    sl: Annotated[int, typer.Option("--sl", help="How many SLs, each with a training program.")],
+    sn: Annotated[int, typer.Option("--sn", help="How many SNs; only 1 for now.")] = 1,
+    chain: Annotated[str, typer.Option("--chain", help="auto, geth or embedded.")] = "auto",
+    directory: Directory = DEFAULT_DIR,
+    exit_when_done: Annotated[
+        bool | None,
+        typer.Option("--exit-when-done/--stay", help="End with the training. [default: with CMD]", show_default=False),
+    ] = None,
+    apls_port: Annotated[int, typer.Option("--apls-port", help="Port of the license server; 0: a free one.")] = 0,
+    sn_api_port: Annotated[int, typer.Option("--sn-api-port", help="Port of the SN's API; 0: a free one.")] = 0,
+    sn_p2p_port: Annotated[int, typer.Option("--sn-p2p-port", help="Port of the chain; 0: a free one.")] = 0,
+    sl_fs_port: Annotated[
+        int, typer.Option("--sl-fs-port", help="File server port of the first SL, the others count up; 0: free ones.")
+    ] = 0,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="CMD", help="Training program, after --; started once per SL.", show_default=False),
+    ] = None,
+) -> None:
+    """Start a whole swarm as processes on this machine, and CMD once for each SL."""
+    from services.local.plan import Plan, Ports
+
+    if sn != 1:
+        raise SettingsError(name="--sn", problem=f"it is {sn}, and a local swarm has 1 SN for now", command="up")
+    ports = Ports(license_server=apls_port, sn_api=sn_api_port, sn_p2p=sn_p2p_port, sl_fs=sl_fs_port)
+    plan = Plan(directory.absolute(), sl, chain, tuple(command or ()), ports)
+    plan.check()
+    finished = asyncio.run(_up(plan, bool(command) if exit_when_done is None else exit_when_done))
+    if command and not finished:
+        print("Stopped before the training was over.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
+    print("The swarm has stopped in order.")
+
+
+def status(
+    directory: Directory = DEFAULT_DIR,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show which processes of a local swarm run, and how its training stands."""
+    from services.local.status import as_text, local_status
+
+    found = asyncio.run(local_status(directory.absolute()))
+    print(json.dumps(found) if as_json else as_text(found))
+
+
+def down(directory: Directory = DEFAULT_DIR) -> None:
+    """Stop the local swarm of a directory, in order."""
+    from services.local.down import down as stop_swarm
+
+    stopped = stop_swarm(directory.absolute())
+    print(f"Stopped {', '.join(stopped)}." if stopped else "Nothing of it was running any more.")
+
+
+async def _up(plan: "Plan", exit_when_done: bool) -> bool:
+    from services.local.swarm import up as run_swarm
+    from services.local.view import Lines, View
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    view: View = Lines()
+    if sys.stdout.isatty():
+        from services.local.table import LiveTable
+
+        view = LiveTable()
+    return await run_swarm(plan, view, stop, exit_when_done=exit_when_done)

@@ -1,0 +1,58 @@
+"""The `swarm` command itself, and the one place where an error becomes a sentence and an exit code."""
+
+import sys
+from importlib.metadata import version as distribution_version
+
+import typer
+
+from services.cli import local, nodes
+from services.errors import SwarmError
+
+DISTRIBUTION = "swarm-learning"
+
+app = typer.Typer(
+    name="swarm",
+    help="Sites train one model together; data stays home; no central server.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+nodes.add_to(app)
+local.add_to(app)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def certs(context: typer.Context) -> None:
+    """Make a development CA and certificates for nodes (see `swarm certs --help`)."""
+    from services.cli.certs import app as certs_app  # cryptography loads only here
+
+    certs_app(args=context.args, prog_name="swarm certs")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(distribution_version(DISTRIBUTION))
+
+
+def run() -> None:
+    """Entry point of the `swarm` script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: list[str]) -> int:
+    """Runs one command and gives its exit code; whatever fails ends in one line on stderr."""
+    try:
+        app(args=arguments, prog_name="swarm")
+    except SwarmError as error:
+        print(f"ERROR: {error}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        return 1
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else int(end.code is not None)
+    return 0

@@ -1,0 +1,110 @@
+"""Commands that are one node in the foreground: `swarm sn`, `swarm sl`, `swarm license-server`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Cert = Annotated[Path | None, typer.Option("--cert", help="Certificate of this node (SWARM_ID_CERT).")]
+Key = Annotated[Path | None, typer.Option("--key", help="Its private key (SWARM_ID_KEY).")]
+CACert = Annotated[Path | None, typer.Option("--cacert", help="File of the CAs to trust (SWARM_ID_CACERT).")]
+CAPath = Annotated[Path | None, typer.Option("--capath", help="Directory of the CAs to trust (SWARM_ID_CAPATH).")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where this node keeps everything.")]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0 is every one.")]
+HostIP = Annotated[str | None, typer.Option("--host-ip", help="Address or name by which peers reach this node.")]
+LicenseIP = Annotated[str | None, typer.Option("--apls-ip", help="Address of the license server.")]
+LicensePort = Annotated[int | None, typer.Option("--apls-port", help="Port of the license server; 5814 is usual.")]
+LogFormat = Annotated[str | None, typer.Option("--log-format", help="human or json.")]
+LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
+SNPort = Annotated[int | None, typer.Option("--sn-api-port", help="Port of the SN's API; 30304 is usual.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the commands."""
+    app.command("license-server")(license_server)
+    app.command("sn")(sn)
+    app.command("sl")(sl)
+
+
+def license_server(
+    *,
+    data_dir: DataDir = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port to listen on; 0 is any free one.")] = None,
+    host: Host = None,
+    cert: Cert = None,
+    key: Key = None,
+    cacert: CACert = None,
+    capath: CAPath = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Run a license server: it lends every node the licence it needs."""
+    flags = _given(locals())
+    from services.license_server.main import main
+    from services.license_server.settings import LicenseServerSettings
+
+    settings = LicenseServerSettings.load("license-server", flags)
+    _run(main, settings)
+
+
+def sn(
+    *,
+    sentinel: Annotated[bool | None, typer.Option("--sentinel", help="Be the first SN: make the chain.")] = None,
+    host_ip: HostIP = None,
+    host: Host = None,
+    sn_api_port: SNPort = None,
+    sn_p2p_port: Annotated[int | None, typer.Option("--sn-p2p-port", help="Port of the chain between SNs.")] = None,
+    apls_ip: LicenseIP = None,
+    apls_port: LicensePort = None,
+    cert: Cert = None,
+    key: Key = None,
+    cacert: CACert = None,
+    capath: CAPath = None,
+    chain: Annotated[str | None, typer.Option("--chain", help="auto, geth or embedded.")] = None,
+    data_dir: DataDir = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Run an SN: it holds the chain and coordinates the rounds."""
+    flags = _given(locals())
+    from services.sn.main import main
+    from services.sn.settings import SNSettings
+
+    settings = SNSettings.load("sn", flags)
+    _run(main, settings)
+
+
+def sl(
+    *,
+    host_ip: HostIP = None,
+    host: Host = None,
+    sn_ip: Annotated[str | None, typer.Option("--sn-ip", help="Address of the SN.")] = None,
+    sn_api_port: SNPort = None,
+    sl_fs_port: Annotated[int | None, typer.Option("--sl-fs-port", help="Port of the file server.")] = None,
+    apls_ip: LicenseIP = None,
+    apls_port: LicensePort = None,
+    cert: Cert = None,
+    key: Key = None,
+    cacert: CACert = None,
+    capath: CAPath = None,
+    data_dir: DataDir = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Run an SL: the sidecar of one training program."""
+    flags = _given(locals())
+    from services.sl.main import main
+    from services.sl.settings import SLSettings
+
+    settings = SLSettings.load("sl", flags)
+    _run(main, settings)
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
+
+
+def _run(main: Any, settings: Any) -> None:
+    from services.runtime.process import run_node
+
+    raise typer.Exit(run_node(lambda stop, ready: main(settings, stop, ready)))
