@@ -1,4 +1,4 @@
-"""gRPC credentials from an identity; loading this module loads grpc."""
+"""gRPC credentials from an identity; loading this module loads grpc. TLS 1.3 only: see services/__init__.py."""
 
 import os
 from typing import TYPE_CHECKING
@@ -8,22 +8,17 @@ import grpc
 if TYPE_CHECKING:
     from services.identity.identity import Identity
 
-# grpcio has no option for the lowest TLS version. This TLS 1.2 suite is known to its TLS library but needs a
-# pre-shared key, which nobody has: so TLS 1.2 can never be agreed on. TLS 1.3 suites are not affected.
-CIPHER_VARIABLE = "GRPC_SSL_CIPHER_SUITES"
-ONLY_TLS_1_3 = "ECDHE-PSK-CHACHA20-POLY1305"
-
 
 def server_credentials(identity: "Identity") -> grpc.ServerCredentials:
-    """For a listening port: TLS 1.3, a client certificate is required and verified."""
-    _refuse_tls_1_2()
+    """For a listening port: a client certificate is required and verified."""
+    _require_tls_1_3()
     key, chain = identity.key.read_bytes(), identity.cert.read_bytes()
     return grpc.ssl_server_credentials([(key, chain)], root_certificates=identity.trust.pem, require_client_auth=True)
 
 
 def channel_credentials(identity: "Identity") -> grpc.ChannelCredentials:
-    """For a channel: TLS 1.3, our certificate offered, the server's chain and host name verified."""
-    _refuse_tls_1_2()
+    """For a channel: our certificate offered, the server's chain and host name verified."""
+    _require_tls_1_3()
     return grpc.ssl_channel_credentials(
         root_certificates=identity.trust.pem,
         private_key=identity.key.read_bytes(),
@@ -31,6 +26,9 @@ def channel_credentials(identity: "Identity") -> grpc.ChannelCredentials:
     )
 
 
-def _refuse_tls_1_2() -> None:
-    """grpc reads the variable once, when the first credentials of the process are made."""
-    os.environ[CIPHER_VARIABLE] = ONLY_TLS_1_3
+def _require_tls_1_3() -> None:
+    """A program that imports grpc before anything of services would quietly allow TLS 1.2."""
+    if not os.environ.get("GRPC_SSL_CIPHER_SUITES", "").startswith("ECDHE-PSK-"):
+        raise RuntimeError(
+            "grpc was imported before services, so its TLS version is not limited; import services first"
+        )

@@ -1,0 +1,155 @@
+"""Says in words why a TLS connection to a peer fails, where a library says only 'handshake failed'."""
+
+import socket
+import ssl
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from services.errors import IdentityError
+from services.identity.certificates import read_chain
+from services.identity.identity import Identity
+from services.identity.verification import (
+    X509_EXPIRED,
+    X509_HOSTNAME_MISMATCH,
+    X509_NOT_YET_VALID,
+    X509_UNTRUSTED,
+    check_dates,
+)
+
+DIAGNOSIS_TIMEOUT_S = 3.0
+# How long a peer that has accepted us may stay silent: HTTPS waits for our request, and we send none.
+SILENCE_S = 0.5
+
+NOTHING_WRONG = "the TLS connection is in order, but it did not answer in time"
+
+# What OpenSSL calls the alert with which a peer ended the handshake.
+_REFUSALS = {
+    "UNKNOWN_CA": "it does not trust the CA that issued our certificate",
+    "BAD_CERTIFICATE": "it refused our certificate as bad",
+    "CERTIFICATE_EXPIRED": "it refused our certificate as expired; compare the clocks",
+    "CERTIFICATE_UNKNOWN": "it refused our certificate",
+    "CERTIFICATE_REVOKED": "it refused our certificate as revoked",
+    "CERTIFICATE_REQUIRED": "it wants a certificate and got none",
+    "ACCESS_DENIED": "it refused our certificate",
+    "DECRYPT_ERROR": "it does not trust the CA that issued our certificate",
+    "PROTOCOL_VERSION": "it does not speak TLS 1.3",
+    "UNSUPPORTED_PROTOCOL": "it does not speak TLS 1.3",
+    "WRONG_VERSION_NUMBER": "it does not speak TLS",
+    "RECORD_LAYER_FAILURE": "it does not speak TLS",
+    "UNEXPECTED_EOF": "it hung up during the TLS handshake, as one does that knows no TLS 1.3",
+}
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """``reached``: something listens there. ``accepted``: both sides took each other's certificate."""
+
+    reached: bool
+    accepted: bool
+    problem: str
+
+
+def diagnose_tls(host: str, port: int, identity: Identity, timeout_s: float = DIAGNOSIS_TIMEOUT_S) -> str:
+    """In words, what is wrong between this node and ``host:port``. Blocks; run it in a thread."""
+    return diagnose(host, port, identity, timeout_s).problem
+
+
+def diagnose(host: str, port: int, identity: Identity, timeout_s: float = DIAGNOSIS_TIMEOUT_S) -> Diagnosis:
+    """Connects once as gRPC and HTTPS do, with the same identity. Blocks for at most about twice ``timeout_s``."""
+    try:
+        raw = socket.create_connection((host, port), timeout=timeout_s)
+    except OSError as error:
+        return Diagnosis(reached=False, accepted=False, problem=_connection_problem(host, error, timeout_s))
+    context = identity.client_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])  # a gRPC server hangs up on a client that does not offer h2
+    with raw:
+        try:
+            with context.wrap_socket(raw, server_hostname=host) as tls:
+                problem = _refusal_after_handshake(tls, identity)
+        except ssl.SSLCertVerificationError as error:
+            problem = _verification_problem(host, port, identity, error)
+        except ssl.SSLError as error:
+            problem = _alert_problem(error)
+        except TimeoutError:
+            problem = f"it did not answer the TLS handshake within {timeout_s:g} s"
+        except OSError:
+            problem = _REFUSALS["UNEXPECTED_EOF"]
+    return Diagnosis(reached=True, accepted=not problem, problem=problem or NOTHING_WRONG)
+
+
+def _refusal_after_handshake(tls: ssl.SSLSocket, identity: Identity) -> str:
+    """In TLS 1.3 the client is done before the server has judged its certificate: the verdict comes later.
+
+    Servers on gRPC and asyncio give none, they just hang up; then the cause is sought on this side.
+    """
+    tls.settimeout(SILENCE_S)
+    try:
+        if tls.recv(1):
+            return ""
+    except TimeoutError:
+        return ""
+    except ssl.SSLError as error:
+        if not isinstance(error, ssl.SSLEOFError):
+            raise
+    except ConnectionError:
+        pass  # hung up, less politely
+    try:
+        check_dates(identity.cert, read_chain(identity.cert))
+    except IdentityError as error:
+        return f"it hung up after the TLS handshake. {error}"
+    return (
+        "it hung up when it had seen our certificate: most likely it does not trust the CA that issued it, "
+        "or its clock puts it outside its dates"
+    )
+
+
+def _connection_problem(host: str, error: OSError, timeout_s: float) -> str:
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused: nothing listens on that port"
+    if isinstance(error, TimeoutError):
+        return f"no connection within {timeout_s:g} s"
+    if isinstance(error, socket.gaierror):
+        return f"the name {host} is not known here"
+    return (error.strerror or str(error)).lower()
+
+
+def _verification_problem(host: str, port: int, identity: Identity, error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in X509_UNTRUSTED:
+        return f"its certificate was not issued by a CA of {identity.trust.source}"
+    if error.verify_code == X509_EXPIRED:
+        return "its certificate has expired (or this machine's clock is ahead)"
+    if error.verify_code == X509_NOT_YET_VALID:
+        return "its certificate is not yet valid (or this machine's clock is behind)"
+    if error.verify_code in X509_HOSTNAME_MISMATCH:
+        return f"its certificate is not for {host}{_names_at(host, port, identity)}"
+    return f"its certificate does not stand up: {error.verify_message}"
+
+
+def _names_at(host: str, port: int, identity: Identity) -> str:
+    """For the message only: the host names that the verified certificate of the peer holds."""
+    context = identity.client_context()
+    context.check_hostname = False
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    try:
+        with (
+            socket.create_connection((host, port), timeout=DIAGNOSIS_TIMEOUT_S) as raw,
+            context.wrap_socket(raw, server_hostname=host) as tls,
+        ):
+            certificate = x509.load_der_x509_certificate(tls.getpeercert(binary_form=True) or b"")
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (OSError, ValueError, x509.ExtensionNotFound):
+        return ""
+    hosts = [
+        *names.get_values_for_type(x509.DNSName),
+        *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
+    ]
+    return f", but for {', '.join(hosts) or 'no host name'}"
+
+
+def _alert_problem(error: ssl.SSLError) -> str:
+    reason = error.reason or type(error).__name__
+    for alert, words in _REFUSALS.items():
+        if alert in reason:
+            return words
+    return f"the TLS handshake failed: {reason.lower().replace('_', ' ')}"
