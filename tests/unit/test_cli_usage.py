@@ -1,0 +1,63 @@
+"""The command line: what it offers, and one sentence for what it cannot use."""
+
+from pathlib import Path
+
+import pytest
+
+from services.cli.main import main
+
+COMMANDS = ("sn", "sl", "license-server", "up", "status", "down", "certs", "version")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for command in COMMANDS:
+        assert f"\n  {command} " in text
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "certs"])
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([command, "--help"]) == 0
+    assert f"swarm {command} " in capsys.readouterr().out
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["version"]) == 0
+    assert capsys.readouterr().out.count(".") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["up"], "Missing option '--sl'"),
+        (["up", "--sl", "three"], "Invalid value for '--sl'"),
+        (["up", "--sl=three"], "Invalid value for '--sl'"),
+        (["up", "--sl", "3", "--speed", "9"], "No such option: --speed"),
+        (["sn", "--sn-api-port", "x"], "Invalid value for '--sn-api-port'"),
+        (["up", "--sl", "0"], "--sl is not usable: a swarm needs at least one SL"),
+        (["up", "--sl=0"], "--sl is not usable"),
+        (["up", "--sl", "3", "--sn", "2"], "--sn is not usable: it is 2, and a local swarm has 1 SN for now"),
+        (["up", "--sl", "3", "--chain", "besu"], "--chain is not usable: it is 'besu'"),
+        (["up", "--sl", "3", "--sn-api-port", "99999"], "--sn-api-port is not usable: 99999 is not a port"),
+    ],
+)
+def test_what_is_typed_wrong_is_said_and_ends_with_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize("command", ["status", "down"])
+def test_a_directory_without_a_swarm_is_one_sentence(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--dir", str(tmp_path)]) == 18
+    error = capsys.readouterr().err
+    assert error.startswith("ERROR: No swarm runs in ")
+    assert error.count("\n") == 1
