@@ -1,0 +1,222 @@
+"""The flow of SwarmCallback, the same on every ML platform; a platform supplies five methods."""
+
+import os
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from swarm_callback import wire
+from swarm_callback.errors import SwarmCallbackError, UsageError
+from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
+from swarm_callback.params import Tensor, decode, encode
+from swarm_callback.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class SwarmCallbackBase(ABC):
+    """Merges the model with those of the other nodes: at the begin, every ``syncFrequency`` batches, at the end.
+
+    The constructor checks its parameters, then opens the session with the SL and waits until the node is enrolled.
+    With SWARM_LOOPBACK=true it checks them and does nothing more. After ``on_train_end`` the model holds the final
+    merged parameters, the same bits on every node.
+
+    Raises SwarmCallbackError. In a script that does not catch it, Python shows its one sentence without a
+    traceback and ends with exit code 1, as for every error that is not caught.
+    """
+
+    PLATFORMS: ClassVar[tuple[str, ...]]  # values of mlPlatform that fit, the default first
+
+    def __init__(
+        self, syncFrequency: Any = None, minPeers: Any = None, trainingContract: Any = DEFAULT_CONTRACT, **options: Any
+    ) -> None:
+        _show_own_errors_as_a_sentence()
+        named = {"syncFrequency": syncFrequency, "minPeers": minPeers, "trainingContract": trainingContract}
+        self._options = Options.check(named | options, self.PLATFORMS)
+        self.logger = self._options.logger
+        self._over = False
+        self._begun = False
+        self._ended = False
+        self._batches_left = self._options.sync_frequency
+        self._epochs_done = 0
+        self.verify_platform(self._options)
+        if self._options.validation_data is not None:
+            self.set_validation_data(self._options.validation_data, self._options.validation_batch_size)
+        self._session = None if loopback(os.environ) else self._open_session()
+
+    # --- what a platform supplies --------------------------------------------------------------------
+
+    @abstractmethod
+    def verify_platform(self, options: Options) -> None:
+        """Checks and keeps what the platform needs of the parameters. Raises ParameterError."""
+
+    @abstractmethod
+    def set_validation_data(self, data: Any, batch_size: int | None) -> None:
+        """Checks and keeps ``adsValData``. Raises ParameterError."""
+
+    @abstractmethod
+    def extract_parameters(self) -> Mapping[str, Tensor]:
+        """The parameters by names that are the same on every node; views are welcome."""
+
+    @abstractmethod
+    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
+        """Puts values of the same names, shapes and dtypes into the model, in place and exactly."""
+
+    @abstractmethod
+    def evaluate(self) -> tuple[float, float]:
+        """Loss and metric on the validation data, with no trace left in the training."""
+
+    # --- what the training calls ---------------------------------------------------------------------
+
+    @property
+    def training_over(self) -> bool:
+        """Whether the whole swarm has finished: further local training would be thrown away."""
+        return self._over
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """First merge: all nodes begin with the same parameters."""
+        if self._begun:
+            raise UsageError(problem="This SwarmCallback has begun its training already")
+        self._begun = True
+        self._sync()
+
+    def on_batch_end(self, batch: Any = None, logs: Any = None) -> None:
+        """Counts one batch; a merge when syncFrequency of them are done."""
+        self.count_batches(1)
+
+    def on_epoch_end(self, epoch: Any = None, logs: Any = None) -> None:
+        """Counts one epoch, for the progress that others see."""
+        self._epochs_done += 1
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Last merge; returns when the training of the whole swarm is over and its final model is loaded."""
+        if not self._begun or self._ended:
+            raise UsageError(problem="on_train_end was called without a training that had begun")
+        self._ended = True
+        if self._session is None:
+            return
+        with self._telling_failures(self._session) as session:
+            if self._over:  # what was trained since is not part of the swarm's model
+                self._load_merged(session)
+            else:
+                header, data = encode(self.extract_parameters())
+                self._take(session, session.finish(self._epochs_done, self._options.checkin, header, data))
+            session.bye()
+        self.logger.info("All peers and Swarm training rounds finished. Final Swarm model was loaded.")
+
+    def count_batches(self, count: int) -> None:
+        """For platforms that report several batches at once."""
+        if not self._begun:
+            raise UsageError(problem="A batch ended before on_train_begin")
+        if self._session is None or self._over:
+            return
+        self._batches_left -= count
+        if self._batches_left <= 0:
+            self._sync()
+
+    def save_parameters(self, path: str | os.PathLike[str]) -> None:
+        """Writes the parameters of the model as they are now, as the stream that the swarm exchanges (safetensors).
+
+        After the training its digest is that on the chain. The file appears whole or not at all.
+        """
+        header, data = encode(self.extract_parameters())
+        target = Path(path)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(header)
+                for piece in data:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(name).replace(target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+    # --- the session ---------------------------------------------------------------------------------
+
+    def _open_session(self) -> Session:
+        options = self._options
+        self._warn_about(options)
+        session = Session.connect(os.environ, self.logger)
+        with self._telling_failures(session):
+            opened = session.open(
+                wire.Open(
+                    contract=options.contract,
+                    sync_frequency=options.sync_frequency,
+                    min_peers=options.min_peers,
+                    merge_method=options.merge_method,
+                    node_weightage=options.node_weightage,
+                    checkin_model_on_train_end=options.checkin,
+                    use_adaptive_sync=options.use_adaptive_sync,
+                    total_epochs=options.total_epochs,
+                    framework=options.platform,
+                    pid=os.getpid(),
+                )
+            )
+        place = "joins the running training" if opened.late else "is enrolled"
+        self.logger.info("%s %s in %s (round %d)", opened.node, place, options.contract, opened.round)
+        return session
+
+    def _warn_about(self, options: Options) -> None:
+        if options.validation_data is None:
+            self.logger.warning("adsValData is not given: loss and metric are reported as 0")
+        if not options.total_epochs:
+            self.logger.warning("totalEpochs is not given: the progress of this node cannot be shown")
+        if options.use_adaptive_sync:
+            self.logger.warning("useAdaptiveSync is not available yet: the interval stays at syncFrequency")
+
+    def _sync(self) -> None:
+        if self._session is None:
+            return
+        with self._telling_failures(self._session) as session:
+            header, data = encode(self.extract_parameters())
+            self._take(session, session.sync(self._epochs_done, header, data))
+
+    def _take(self, session: Session, merged: wire.Merged) -> None:
+        """Loads what came back, tells how good it is, and sets the next interval."""
+        if merged.note:
+            self.logger.info(merged.note)
+        if len(session.merged):
+            self._load_merged(session)
+            loss, metric = self.evaluate() if self._options.validation_data is not None else (0.0, 0.0)
+            total = self._options.total_epochs
+            session.report(wire.Report(merged.round, float(loss), float(metric), self._epochs_done, total))
+            self.logger.info("Round %d merged: loss %.6g, metric %.6g", merged.round, loss, metric)
+        self._over = merged.training_over
+        self._batches_left = merged.next_sync_interval or self._options.sync_frequency
+
+    def _load_merged(self, session: Session) -> None:
+        self.load_parameters(decode(session.merged))
+
+    @contextmanager
+    def _telling_failures(self, session: Session) -> "Iterator[Session]":
+        try:
+            yield session
+        except SwarmCallbackError as error:
+            session.abort(error)
+            raise
+
+
+def _show_own_errors_as_a_sentence() -> None:
+    """Our errors speak for themselves; every other error is shown as before."""
+    if getattr(sys.excepthook, "shows_swarm_errors", False):
+        return
+    before = sys.excepthook
+
+    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, SwarmCallbackError):
+            sys.stdout.flush()
+            sys.stderr.write(f"ERROR: {error}\n")
+        else:
+            before(kind, error, trace)
+
+    show.shows_swarm_errors = True  # type: ignore[attr-defined]
+    sys.excepthook = show

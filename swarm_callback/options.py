@@ -1,0 +1,175 @@
+"""The parameters of SwarmCallback, checked before anything else happens. No I/O."""
+
+import difflib
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+from swarm_callback.errors import EnvironmentVariableError, MissingParameter, ParameterError, UnknownParameter
+
+DEFAULT_CONTRACT: Final = "defaultbb.cqdb.sml.hpe"
+LOOPBACK_VARIABLE: Final = "SWARM_LOOPBACK"
+CHECKINS: Final = ("snapshot", "active", "inactive")
+MERGE_METHODS: Final = ("mean",)
+LATER_MERGE_METHODS: Final = ("coordmedian", "geomedian")
+MAX_WEIGHTAGE: Final = 100
+_MAX_COUNT: Final = 2**32 - 1  # counts are 32 bits wide on the chain
+_NAMES: Final = (
+    "syncFrequency", "minPeers", "trainingContract", "useAdaptiveSync", "adsValData", "adsValBatchSize",
+    "checkinModelOnTrainEnd", "nodeWeightage", "mergeMethod", "mlPlatform", "ml_platform", "logger", "totalEpochs",
+    "model", "lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs", "hfMode", "tf", "sess",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a SwarmCallback was given. ``total_epochs`` is 0 where it was not said."""
+
+    sync_frequency: int
+    min_peers: int
+    contract: str
+    use_adaptive_sync: bool
+    validation_data: Any
+    validation_batch_size: int | None
+    checkin: str
+    node_weightage: int
+    merge_method: str
+    platform: str
+    total_epochs: int
+    model: Any
+    loss_function: str | None
+    loss_arguments: Mapping[str, Any]
+    metric_function: str | None
+    metric_arguments: Mapping[str, Any]
+    logger: logging.Logger
+
+    @classmethod
+    def check(cls, given: Mapping[str, Any], platforms: tuple[str, ...]) -> Self:
+        """``given``: the parameters by their public names; ``platforms``: values of mlPlatform that fit, the
+        first is the default. Raises ParameterError.
+        """
+        for name in given:
+            if name not in _NAMES:
+                raise UnknownParameter(name=name, nearest=difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.0)[0])
+        read = _Reader(given)
+        options = cls(
+            sync_frequency=read.count("syncFrequency", 1, _MAX_COUNT),
+            min_peers=read.count("minPeers", 1, _MAX_COUNT),
+            contract=read.text("trainingContract", DEFAULT_CONTRACT),
+            use_adaptive_sync=read.flag("useAdaptiveSync"),
+            validation_data=given.get("adsValData"),
+            validation_batch_size=read.optional_count("adsValBatchSize"),
+            checkin=read.choice("checkinModelOnTrainEnd", CHECKINS),
+            node_weightage=read.count("nodeWeightage", 1, MAX_WEIGHTAGE, 1),
+            merge_method=_merge_method(read),
+            platform=_platform(read, platforms),
+            total_epochs=read.count("totalEpochs", 0, _MAX_COUNT, 0),
+            model=given.get("model"),
+            loss_function=read.optional_text("lossFunction"),
+            loss_arguments=read.mapping("lossFunctionArgs"),
+            metric_function=read.optional_text("metricFunction"),
+            metric_arguments=read.mapping("metricFunctionArgs"),
+            logger=_logger(given.get("logger")),
+        )
+        if options.use_adaptive_sync and options.validation_data is None:
+            raise MissingParameter(name="adsValData", problem="useAdaptiveSync follows the loss on validation data")
+        return options
+
+
+class _Reader:
+    """One parameter after the other, each by its kind."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self.given = given
+
+    def count(self, name: str, lowest: int, highest: int, default: int | None = None) -> int:
+        value = self.given.get(name, default)
+        if value is None and default is None:
+            raise MissingParameter(name=name, problem="a whole number above 0")
+        limits = f"at least {lowest}" if highest == _MAX_COUNT else f"from {lowest} to {highest}"
+        try:
+            number = None if isinstance(value, bool) else value.__index__()
+        except AttributeError:
+            number = None
+        if number is None or not lowest <= number <= highest:
+            raise ParameterError(name=name, value=value, problem=f"it must be a whole number, {limits}")
+        return int(number)
+
+    def optional_count(self, name: str) -> int | None:
+        return None if self.given.get(name) is None else self.count(name, 1, _MAX_COUNT)
+
+    def text(self, name: str, default: str) -> str:
+        value = self.given.get(name, default)
+        if not isinstance(value, str) or not value.strip() or not value.isprintable():
+            raise ParameterError(name=name, value=value, problem="it must be a name")
+        return value
+
+    def optional_text(self, name: str) -> str | None:
+        return None if self.given.get(name) is None else self.text(name, "")
+
+    def flag(self, name: str) -> bool:
+        value = self.given.get(name, False)
+        if not isinstance(value, bool):
+            raise ParameterError(name=name, value=value, problem="it must be True or False")
+        return value
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str:
+        """One of ``choices`` in any case; the first by default."""
+        value = self.given.get(name, choices[0])
+        folded = value.lower() if isinstance(value, str) else value
+        for choice in choices:
+            if folded == choice.lower():
+                return choice
+        raise ParameterError(name=name, value=value, problem=f"it must be {_one_of(choices)}")
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        value = self.given.get(name)
+        if value is not None and not isinstance(value, Mapping):
+            raise ParameterError(name=name, value=value, problem="it must be a dictionary of arguments")
+        return dict(value or {})
+
+
+def loopback(environment: Mapping[str, str]) -> bool:
+    """Whether SWARM_LOOPBACK asks for training alone. Raises EnvironmentVariableError for another word."""
+    value = environment.get(LOOPBACK_VARIABLE, "")
+    if value.lower() not in ("", "true", "false", "1", "0"):
+        raise EnvironmentVariableError(name=LOOPBACK_VARIABLE, value=value, problem="it must be true or false")
+    return value.lower() in ("true", "1")
+
+
+def _merge_method(read: _Reader) -> str:
+    value = read.given.get("mergeMethod", MERGE_METHODS[0])
+    if isinstance(value, str) and value.lower() in LATER_MERGE_METHODS:
+        problem = f"that method is not available yet; there is {_one_of(MERGE_METHODS)}"
+        raise ParameterError(name="mergeMethod", value=value, problem=problem)
+    return read.choice("mergeMethod", MERGE_METHODS)
+
+
+def _platform(read: _Reader, platforms: tuple[str, ...]) -> str:
+    spellings = [name for name in ("mlPlatform", "ml_platform") if read.given.get(name) is not None]
+    found = {read.choice(name, platforms) for name in spellings}
+    if len(found) > 1:
+        value = read.given["mlPlatform"]
+        raise ParameterError(name="mlPlatform", value=value, problem="ml_platform says something else")
+    return found.pop() if found else platforms[0]
+
+
+def _logger(given: object) -> logging.Logger:
+    if isinstance(given, logging.Logger):
+        return given
+    if given is not None:
+        raise ParameterError(name="logger", value=given, problem="it must be a logging.Logger")
+    own = logging.getLogger("SwarmCallback")
+    if not own.handlers:
+        handler = logging.StreamHandler(sys.stdout)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        own.addHandler(handler)
+        own.setLevel(logging.INFO)
+        own.propagate = False
+    return own
+
+
+def _one_of(choices: tuple[str, ...]) -> str:
+    return choices[0] if len(choices) == 1 else f"{', '.join(choices[:-1])} or {choices[-1]}"

@@ -1,0 +1,130 @@
+"""One session with the SL sidecar: what the ML side says and in which order it expects answers."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self, TypeVar
+
+from swarm_callback import wire
+from swarm_callback.channel import MLEnd
+from swarm_callback.errors import (
+    ChannelClosed,
+    ChannelError,
+    NoChannel,
+    Refused,
+    StreamError,
+    SwarmCallbackError,
+    WireError,
+)
+from swarm_callback.params import stream_size
+
+REQUEST_VARIABLE = "SL_REQUEST_CHANNEL"
+RESPONSE_VARIABLE = "SL_RESPONSE_CHANNEL"
+
+Answer = TypeVar("Answer", bound=wire.Message)
+
+
+class Session:
+    """Blocks in each call until the SL has answered; what the SL has to say meanwhile goes to the log.
+
+    Raises Refused with the SL's sentence, ChannelClosed when the SL is gone.
+    """
+
+    def __init__(self, channel: MLEnd, logger: logging.Logger) -> None:
+        self._channel = channel
+        self._logger = logger
+        self._seq = 0
+        self._buffer = bytearray()  # the last merged stream; used again for the next
+
+    @classmethod
+    def connect(cls, environment: Mapping[str, str], logger: logging.Logger) -> Self:
+        """Opens the two pipes that the environment names; waits for an SL that is not there yet."""
+        for name in (REQUEST_VARIABLE, RESPONSE_VARIABLE):
+            if not environment.get(name):
+                raise NoChannel(name=name)
+        request, response = (Path(environment[name]) for name in (REQUEST_VARIABLE, RESPONSE_VARIABLE))
+        return cls(MLEnd.connect(request, response, logger.info), logger)
+
+    @property
+    def merged(self) -> memoryview:
+        """The last merged stream; empty before the first. Good until the next exchange."""
+        return memoryview(self._buffer)
+
+    def open(self, message: wire.Open) -> wire.Opened:
+        self._send(message, [], "this program opened its session")
+        return self._answer(wire.Opened, "this program waited to be enrolled")[0]
+
+    def sync(self, epochs_done: int, header: bytes, data: list[memoryview]) -> wire.Merged:
+        """Gives the parameters to the swarm and waits for the merged ones."""
+        self._seq += 1
+        return self._exchange(wire.Sync(self._seq, epochs_done), header, data)
+
+    def finish(self, epochs_done: int, checkin: str, header: bytes, data: list[memoryview]) -> wire.Merged:
+        """The same for the last time: waits until the whole training is over."""
+        self._seq += 1
+        return self._exchange(wire.Close(self._seq, epochs_done, checkin), header, data)
+
+    def report(self, message: wire.Report) -> None:
+        self._send(message, [], "this program reported its loss")
+
+    def bye(self) -> None:
+        """Ends the session. An SL that went without waiting for it has given all that it had to give."""
+        try:
+            self._channel.send(wire.Bye(), doing="this program ended its session")
+        except ChannelClosed:
+            self._logger.debug("The SL sidecar is gone already")
+        self._channel.close()
+
+    def abort(self, error: SwarmCallbackError) -> None:
+        """Tells the SL why this side ends, if it still listens."""
+        if not isinstance(error, (ChannelError, Refused)):
+            try:
+                self._channel.send(wire.Abort("ml-failed", str(error)), doing="this program told its failure")
+            except ChannelError:
+                self._logger.debug("The SL sidecar is gone already")
+        self._channel.close()
+
+    def _exchange(self, message: wire.Sync | wire.Close, header: bytes, data: list[memoryview]) -> wire.Merged:
+        self._send(message, [memoryview(header), *data], "this program sent its parameters")
+        waiting = "this program waited for the merged model"
+        merged, size = self._answer(wire.Merged, waiting)
+        if merged.seq != message.seq:
+            raise WireError(problem=f"the answer is to exchange {merged.seq}, the question was {message.seq}")
+        if size:
+            self._receive_merged(size, header, stream_size(header, data), waiting)
+        return merged
+
+    def _receive_merged(self, size: int, header: bytes, own_size: int, doing: str) -> None:
+        if size != own_size:  # before anything is allocated for it
+            raise StreamError(problem=f"the merged model has {size} bytes, the model of this program {own_size}")
+        if len(self._buffer) != size:
+            self._buffer = bytearray(size)
+        self._channel.read_body_into(memoryview(self._buffer), doing)
+        if memoryview(self._buffer)[: len(header)] != header:
+            raise StreamError(problem="the merged model has other parameters than the model of this program")
+
+    def _send(self, message: wire.Message, body: list[memoryview], doing: str) -> None:
+        try:
+            self._channel.send(message, body, doing=doing)
+        except ChannelClosed:
+            self._raise_last_words()
+            raise
+
+    def _raise_last_words(self) -> None:
+        """An SL that ends may have said why, in the other pipe."""
+        try:
+            self._answer(wire.Abort, "this program looked for a reason")
+        except (ChannelError, WireError):
+            return
+
+    def _answer(self, expected: type[Answer], doing: str) -> tuple[Answer, int]:
+        while True:
+            message, size = self._channel.receive(doing)
+            if isinstance(message, wire.Notice):
+                self._logger.info(message.text)
+            elif isinstance(message, (wire.Refused, wire.Abort)):
+                raise Refused(code=message.code, text=message.message)
+            elif isinstance(message, expected):
+                return message, size
+            else:
+                raise WireError(problem=f"{type(message).__name__} came where {expected.__name__} was expected")

@@ -1,0 +1,166 @@
+"""SwarmCallback for PyTorch: four calls in the user's own training loop."""
+
+import difflib
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from swarm_callback.base import SwarmCallbackBase
+from swarm_callback.errors import MissingParameter, NotStorable, ParameterError, UsageError
+from swarm_callback.options import Options
+from swarm_callback.params import RawTensor, Tensor
+
+_EXTRA_STATE = "_extra_state"  # what a module stores beside tensors; private to it, never merged
+
+
+class SwarmCallback(SwarmCallbackBase):
+    """``SwarmCallback(syncFrequency, minPeers, model=net, ...)``; then ``on_train_begin()``, ``on_batch_end()`` after
+    each batch, ``on_epoch_end()``, ``on_train_end()``. ``training_over`` says that a loop may stop early.
+
+    Shared is the whole ``state_dict``: parameters, frozen ones too, and persistent buffers. Names that share one
+    storage (tied weights) stay tied. ``adsValData``: a DataLoader of (inputs, targets). ``lossFunction``: a class of
+    ``torch.nn``; the reported loss is its sum over the data divided by the size of the data set (``reduction`` is
+    "sum" unless given; "mean" is weighed by the size of each batch). ``metricFunction``: a class of ``torchmetrics``.
+    """
+
+    PLATFORMS: ClassVar[tuple[str, ...]] = ("PYTORCH",)
+
+    def verify_platform(self, options: Options) -> None:
+        if not isinstance(options.model, torch.nn.Module):
+            raise MissingParameter(name="model", problem="the torch.nn.Module that is trained")
+        self._model: torch.nn.Module = options.model
+        self._loader: DataLoader[Any] | None = None
+        self._loss = _loss(options)
+        self._metric = _metric(options)
+
+    def set_validation_data(self, data: Any, batch_size: int | None) -> None:
+        if not isinstance(data, DataLoader):
+            raise ParameterError(name="adsValData", value=type(data).__name__, problem="it must be a DataLoader")
+        if batch_size is not None:
+            self.logger.info("adsValBatchSize has no effect here: a DataLoader has its own batch size")
+        self._loader = data
+
+    def extract_parameters(self) -> Mapping[str, Tensor]:
+        return {name: _to_numpy(name, tensor) for name, tensor in self._state()}
+
+    @torch.no_grad()
+    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, target in self._state():
+            target.copy_(_to_torch(tensors[name]))
+
+    @torch.no_grad()
+    def evaluate(self) -> tuple[float, float]:
+        if self._loader is None:
+            raise UsageError(problem="There is no validation data to evaluate on")
+        device = next((tensor.device for _, tensor in self._state()), torch.device("cpu"))
+        loss, count = 0.0, 0
+        metric = None if self._metric is None else self._metric.to(device)
+        with _evaluating(self._model), torch.random.fork_rng(devices=[]):  # a DataLoader draws from the generator
+            for inputs, targets in self._loader:
+                outputs, wanted = self._model(inputs.to(device)), targets.to(device)
+                count += len(wanted)
+                if self._loss is not None:
+                    loss += float(self._loss(outputs, wanted)) * _weight(self._loss, len(wanted))
+                if metric is not None:
+                    metric.update(outputs, wanted)
+        return loss / max(count, 1), _value_of(metric)
+
+    def _state(self) -> Iterator[tuple[str, torch.Tensor]]:
+        for name, value in self._model.state_dict().items():
+            if not name.endswith(_EXTRA_STATE):
+                yield name, value
+
+
+def _loss(options: Options) -> torch.nn.Module | None:
+    if options.loss_function is None:
+        return None
+    kind = _class_in(torch.nn, "torch.nn", "lossFunction", options.loss_function)
+    arguments = dict(options.loss_arguments)
+    try:
+        return kind(**{"reduction": "sum"} | arguments)  # type: ignore[no-any-return]
+    except TypeError as error:
+        raise ParameterError(name="lossFunctionArgs", value=arguments, problem=str(error)) from None
+
+
+def _metric(options: Options) -> Any:
+    if options.metric_function is None:
+        return None
+    try:
+        import torchmetrics  # noqa: PLC0415 - only who names a metric needs it
+    except ImportError:
+        problem = "torchmetrics is not installed"
+        raise ParameterError(name="metricFunction", value=options.metric_function, problem=problem) from None
+    kind = _class_in(torchmetrics, "torchmetrics", "metricFunction", options.metric_function)
+    arguments = dict(options.metric_arguments)
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ParameterError(name="metricFunctionArgs", value=arguments, problem=str(error)) from None
+
+
+def _class_in(module: Any, where: str, parameter: str, name: str) -> Any:
+    found = getattr(module, name, None)
+    if isinstance(found, type):
+        return found
+    classes = [key for key in dir(module) if isinstance(getattr(module, key, None), type)]
+    nearest = difflib.get_close_matches(name, classes, n=1, cutoff=0.0)[0]
+    raise ParameterError(name=parameter, value=name, problem=f"{where} has no such class; did you mean {nearest}")
+
+
+def _weight(loss: torch.nn.Module, batch_size: int) -> int:
+    return batch_size if getattr(loss, "reduction", "sum") == "mean" else 1
+
+
+def _value_of(metric: Any) -> float:
+    if metric is None:
+        return 0.0
+    value = float(metric.compute())
+    metric.reset()
+    return value
+
+
+@contextmanager
+def _evaluating(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode, then for each module the mode it had: some keep parts in evaluation mode on purpose."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _to_numpy(name: str, tensor: Any) -> Tensor:
+    if not isinstance(tensor, torch.Tensor):
+        raise NotStorable(name=name, problem=f"it is a {type(tensor).__name__}, not a tensor")
+    if torch.nn.parameter.is_lazy(tensor):
+        raise NotStorable(name=name, problem="it has no shape until the model has seen a batch")
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+        raise NotStorable(name=name, problem="it is no ordinary dense tensor")
+    local = tensor.detach().to("cpu").contiguous()
+    if local.dtype == torch.bfloat16:
+        bits = local.view(torch.int16).numpy().reshape(-1)
+        return RawTensor("BF16", tuple(local.shape), bits.view(np.uint8).data)
+    try:
+        return local.numpy()
+    except TypeError:
+        raise NotStorable(name=name, problem=f"its dtype {tensor.dtype} has no place in a safetensors file") from None
+
+
+def _to_torch(tensor: Tensor) -> torch.Tensor:
+    if isinstance(tensor, RawTensor):
+        bits = np.frombuffer(tensor.data, np.int16).reshape(tensor.shape)
+        return _shared(bits).view(torch.bfloat16)
+    return _shared(tensor)
+
+
+def _shared(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    with warnings.catch_warnings():  # a read-only array is only read here
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
