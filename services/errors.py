@@ -288,6 +288,13 @@ class NameTaken(TrainingError):
     remedy = "Use the certificate it was enrolled with, or give this node a name of its own."
 
 
+class UnknownMergeMethod(TrainingError):
+    code = "unknown-merge-method"
+    grpc_status = "INVALID_ARGUMENT"
+    message = "There is no merge method {method}; there is {known}"
+    remedy = "Correct mergeMethod in the call of SwarmCallback."
+
+
 class NotEnrolled(TrainingError):
     code = "not-enrolled"
     message = "{name} is not enrolled in this training"
@@ -433,6 +440,12 @@ class NotFinite(ModelError):
     remedy = "Lower the learning rate or look at its data; the node may go on from the last merged model."
 
 
+class LeftOutOfRound(ModelError):
+    code = "left-out-of-round"
+    message = "{node} was left out of round {round}: {reason}"
+    remedy = "There is no merged model yet to go on from; remove the cause and start this node again."
+
+
 class ResultUnavailable(ModelError):
     code = "result-unavailable"
     grpc_status = "UNAVAILABLE"
@@ -455,6 +468,12 @@ class MLGone(ChannelError):
     code = "ml-gone"
     message = "The ML program of {node} ended {when}"
     remedy = "See its output for the cause, then start it and its SL again."
+
+
+class SLStopped(ChannelError):
+    code = "sl-stopped"
+    message = "The SL {node} was stopped"
+    remedy = "Start it and its ML program again; they go on from the last merged model."
 
 
 class ProtocolMismatch(ChannelError):

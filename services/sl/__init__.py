@@ -1,0 +1,1 @@
+"""Swarm Learning node: the sidecar of an ML program."""

@@ -1,0 +1,153 @@
+"""What a node can do; the runner performs it."""
+
+from dataclasses import dataclass
+
+from services.errors import ModelDiffers, SwarmError
+from services.sl.events import LeftOut, Opened, Reported
+from services.sl.states import Held
+from services.sl.view import Model, Result, View
+
+
+@dataclass(frozen=True)
+class Action:
+    """Base of all."""
+
+
+# --- answers to ML ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AnswerOpen(Action):
+    round: int
+    late: bool
+
+
+@dataclass(frozen=True)
+class Deliver(Action):
+    """The answer to ML's parameters ``seq``."""
+
+    seq: int
+    held: Held
+    contributed: bool
+    note: str
+    over: bool
+    next_sync_interval: int
+
+
+@dataclass(frozen=True)
+class Tell(Action):
+    """Why ML waits; shown where it waits for more than a moment."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class AbortML(Action):
+    """``opened``: whether its session had been opened; if not, it is refused."""
+
+    error: SwarmError
+    opened: bool
+
+
+# --- calls to the SN ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Enrol(Action):
+    """Gives Enrolled, or Failed."""
+
+    opened: Opened
+
+
+@dataclass(frozen=True)
+class CheckIn(Action):
+    """Gives CheckInAccepted or CheckInRefused."""
+
+    round: int
+    base: int
+    model: Model
+    weight: int
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Publish(Action):
+    """Gives Published or PublishRefused."""
+
+    round: int
+    term: int
+    model: Model
+    left_out: LeftOut
+
+
+@dataclass(frozen=True)
+class Reopen(Action):
+    """Gives Published or PublishRefused."""
+
+    round: int
+    term: int
+    left_out: LeftOut
+
+
+@dataclass(frozen=True)
+class VoteOut(Action):
+    round: int
+    term: int
+
+
+@dataclass(frozen=True)
+class Report(Action):
+    report: Reported
+
+
+@dataclass(frozen=True)
+class Leave(Action):
+    reason: str
+
+
+# --- work ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Merge(Action):
+    """Merges the check-ins of ``view``: gives Merged, TooFew or Failed. ``held``: for a round without weight."""
+
+    view: View
+    held: Held | None
+
+
+@dataclass(frozen=True)
+class CancelMerge(Action):
+    pass
+
+
+@dataclass(frozen=True)
+class Fetch(Action):
+    """Gives Fetched or FetchFailed; ``ahead``: nothing, it only makes sure that the result is here."""
+
+    result: Result
+    ahead: bool = False
+
+
+@dataclass(frozen=True)
+class Explain(Action):
+    """Gives Failed with the tensor that differs."""
+
+    refusal: ModelDiffers
+    model: Model
+
+
+# --- time ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ArmLeaderTimer(Action):
+    """Gives LeaderSilent, once the leader has shown no progress for the failure timeout."""
+
+    round: int
+    term: int
+
+
+@dataclass(frozen=True)
+class ArmServingTimer(Action):
+    """Gives ServingOver."""

@@ -1,0 +1,173 @@
+"""What can happen to a node."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from services.errors import SwarmError
+from services.sl.view import Model, View
+
+CheckInMode = Literal["snapshot", "active", "inactive"]
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base of all."""
+
+
+# --- from ML ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Opened(Event):
+    """ML opened its session. ``weight``: 1 to 100."""
+
+    node: str
+    contract: str
+    sync_frequency: int
+    min_peers: int
+    merge_method: str
+    adaptive_sync: bool
+    weight: int
+
+
+@dataclass(frozen=True)
+class Offer:
+    """Parameters that ML handed over, complete in the store. ``mode``: how it finished, None while it trains.
+
+    ``again``: they were in a round already, after the end of local training.
+    """
+
+    seq: int
+    model: Model
+    mode: CheckInMode | None = None
+    again: bool = False
+
+    @property
+    def finished(self) -> bool:
+        return self.mode is not None
+
+
+@dataclass(frozen=True)
+class Offered(Event):
+    offer: Offer
+
+
+@dataclass(frozen=True)
+class Reported(Event):
+    """Loss and metric of a merged model on this node's validation data."""
+
+    round: int
+    loss: float
+    metric: float
+    epochs_done: int
+    epochs_total: int
+
+
+@dataclass(frozen=True)
+class Bye(Event):
+    """ML ended its session in order."""
+
+
+@dataclass(frozen=True)
+class MLEnded(Event):
+    """ML died, or gave up. ``doing``: what it was at, as far as the channel knows, else empty."""
+
+    node: str
+    doing: str = ""
+
+
+# --- from the SN ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Enrolled(Event):
+    view: View
+
+
+@dataclass(frozen=True)
+class StatusChanged(Event):
+    view: View
+
+
+@dataclass(frozen=True)
+class CheckInAccepted(Event):
+    pass
+
+
+@dataclass(frozen=True)
+class CheckInRefused(Event):
+    error: SwarmError
+
+
+@dataclass(frozen=True)
+class Published(Event):
+    """Accepted; or the round was opened again, as asked."""
+
+
+@dataclass(frozen=True)
+class PublishRefused(Event):
+    error: SwarmError
+
+
+# --- from this node's own work --------------------------------------------------------------------------
+
+
+LeftOut = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Merged(Event):
+    """``left_out``: names and reasons."""
+
+    model: Model
+    left_out: LeftOut
+
+
+@dataclass(frozen=True)
+class TooFew(Event):
+    """Those left out bring the round below minPeers."""
+
+    left_out: LeftOut
+
+
+@dataclass(frozen=True)
+class Fetched(Event):
+    model: Model
+
+
+@dataclass(frozen=True)
+class FetchFailed(Event):
+    error: SwarmError
+
+
+# --- time ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LeaderSilent(Event):
+    """The leader of this term has shown no progress for the failure timeout."""
+
+    round: int
+    term: int
+
+
+@dataclass(frozen=True)
+class ServingOver(Event):
+    """The final model has been served for long enough."""
+
+
+# --- from outside -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """Something this node cannot do without failed."""
+
+    error: SwarmError
+
+
+@dataclass(frozen=True)
+class Stopped(Event):
+    """The node was told to stop."""
+
+    node: str

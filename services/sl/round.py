@@ -1,0 +1,392 @@
+"""The round of one node, as a state machine: what it decides, without network, clock, thread or file.
+
+``step(state, event)`` gives the next state and the actions to perform; the runner performs them and feeds what came
+of them back as events. Time is an event. A pair that TRANSITIONS does not list raises UnlistedPair.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from services import errors
+from services.errors import LeftOutOfRound, MLGone, NotFinite, SLStopped, SwarmError
+from services.sl import actions as do
+from services.sl import events as on
+from services.sl.actions import Action
+from services.sl.events import Event
+from services.sl.states import (
+    Awaiting,
+    CheckingIn,
+    Ended,
+    Enrolling,
+    Explaining,
+    Fetching,
+    Finishing,
+    Held,
+    LockedOut,
+    Merging,
+    Node,
+    Publishing,
+    State,
+    Training,
+    Unopened,
+    WithNode,
+)
+from services.sl.view import Phase, Result, View
+
+Step = tuple[State, tuple[Action, ...]]
+
+# A reason that begins so was found in the values of a node's parameters.
+NON_FINITE = "non-finite"
+
+# What may happen in which state, in the order of a round. In every state but Ended: ANYTIME.
+TRANSITIONS: Mapping[type[State], tuple[type[Event], ...]] = {
+    Unopened: (on.Opened,),
+    Enrolling: (on.Enrolled,),
+    Training: (on.Offered, on.Reported, on.Bye, on.StatusChanged, on.Enrolled),
+    CheckingIn: (on.CheckInAccepted, on.CheckInRefused, on.StatusChanged, on.Enrolled),
+    LockedOut: (on.StatusChanged, on.Enrolled),
+    Explaining: (on.StatusChanged, on.Enrolled),
+    Awaiting: (on.StatusChanged, on.Enrolled, on.LeaderSilent),
+    Merging: (on.Merged, on.TooFew, on.StatusChanged, on.Enrolled),
+    Publishing: (on.Published, on.PublishRefused, on.StatusChanged, on.Enrolled),
+    Fetching: (on.Fetched, on.FetchFailed, on.StatusChanged, on.Enrolled),
+    Finishing: (on.Reported, on.Bye, on.StatusChanged, on.Enrolled, on.ServingOver),
+    Ended: (),
+}
+
+# A timer may ring after what it was armed for is over: then it means nothing.
+ANYTIME: tuple[type[Event], ...] = (on.Failed, on.Stopped, on.MLEnded, on.LeaderSilent)
+
+_OVERTAKEN = (errors.StaleRound, errors.RoundClosed, errors.Behind, errors.TrainingComplete)
+_DEPOSED = (errors.StaleRound, errors.StaleTerm, errors.NotTheLeader, errors.RoundNotClosed, errors.TrainingComplete)
+
+
+class UnlistedPair(Exception):
+    """An event that has no meaning in the state it arrived in; names both."""
+
+    def __init__(self, state: State, event: Event) -> None:
+        super().__init__(f"{type(event).__name__} in the state {type(state).__name__}")
+        self.state = state
+        self.event = event
+
+
+def step(state: State, event: Event) -> Step:
+    """The next state, and what to do now. Raises UnlistedPair."""
+    if type(event) in TRANSITIONS[type(state)]:
+        if isinstance(event, on.StatusChanged | on.Enrolled) and isinstance(state, WithNode):
+            return _look(state, event)
+        return _BY_STATE[type(state)](state, event)
+    if isinstance(state, Ended):
+        raise UnlistedPair(state, event)
+    match event:
+        case on.Failed(error):
+            return _fail(state, error)
+        case on.Stopped(node):
+            _, actions = _fail(state, SLStopped(node=node))
+            return Ended(None), actions
+        case on.MLEnded():
+            return _without_ml(state, event)
+        case on.LeaderSilent():
+            return state, ()
+    raise UnlistedPair(state, event)
+
+
+def needed(state: State) -> frozenset[str]:
+    """Digests of the parameters that this node must keep to serve."""
+    node = state.node_or_none
+    if node is None:
+        return frozenset()
+    held = {node.held.model.digest} if node.held else set()
+    offered = {node.offer.model.digest} if node.offer else set()
+    newest = {node.view.last.digest} if node.view.last else set()
+    mine = node.view.checked_in(node.name)
+    return frozenset(held | offered | newest | ({mine.digest} if mine else set()))
+
+
+# --- one function per state, in the order of a round -------------------------------------------------------
+
+
+def _unopened(_state: Unopened, event: on.Opened) -> Step:
+    return Enrolling(event), (do.Enrol(event),)
+
+
+def _enrolling(state: Enrolling, event: on.Enrolled) -> Step:
+    answer = do.AnswerOpen(event.view.round, late=event.view.last is not None)
+    return Training(Node(state.opened, event.view)), (answer,)
+
+
+def _training(state: Training, event: on.Offered | on.Reported | on.Bye) -> Step:
+    """ML works; nothing is owed to it."""
+    match event:
+        case on.Offered(offer):
+            return _turn(replace(state.node, offer=offer))
+        case on.Reported():
+            return state, (do.Report(event),)
+        case on.Bye():
+            return Ended(None), (do.Leave("its ML program ended the session"),)
+
+
+def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefused) -> Step:
+    node = state.node
+    if isinstance(event, on.CheckInAccepted):
+        return _follow(Awaiting(node, state.round, known_reason=node.view.reason(node.name)))
+    match event.error:
+        case errors.ModelDiffers() as refusal if node.offer:
+            return Explaining(node), (do.Explain(refusal, node.offer.model),)
+        case errors.AlreadyCheckedIn():  # by this node, before it was started again: that check-in stands
+            return _follow(Awaiting(node, state.round))
+        case errors.NotEnrolled() as refusal:
+            return LockedOut(replace(node, rejoining=True), refusal), (do.Enrol(node.opened),)
+        case error if isinstance(error, _OVERTAKEN):
+            return _locked_out(LockedOut(node, error))
+        case error:
+            return _fail(state, error)
+
+
+def _locked_out(state: LockedOut) -> Step:
+    """As soon as the view shows why the check-in was refused, the node knows what to do."""
+    if not state.node.rejoining and _explains(state.node.view, state.refusal):
+        return _turn(state.node)
+    return state, ()
+
+
+def _follow(state: Awaiting) -> Step:
+    """Checked in: the rest, then the merge, then the result is waited for."""
+    node, view = state.node, state.node.view
+    mine = view.checked_in(node.name)
+    state = replace(state, seen=state.seen or mine is not None)
+    if view.last is not None and view.last.round >= state.round:
+        return _take(node, view.last, checked_in_to=state.round)
+    if view.round != state.round or node.rejoining:
+        return state, ()
+    if view.phase is Phase.MERGE:
+        return _merge_phase(state)
+    reason = view.reason(node.name)
+    if mine is None and reason is not None and (state.seen or reason != state.known_reason):
+        return _left_out(state, reason)
+    if mine is None and state.seen:  # dropped while this node was taken for dead
+        return _turn(node)
+    return state, (do.Tell(_whom_we_wait_for(view)),)
+
+
+def _merge_phase(state: Awaiting) -> Step:
+    node, view = state.node, state.node.view
+    if view.leader == node.name:
+        if view.term == state.refused_term:
+            return state, ()
+        return Merging(**vars(state), term=view.term), (do.Merge(view, node.held),)
+    if view.term == state.watched_term:
+        return state, ()
+    text = f"round {view.round} is being merged by {view.leader}"
+    return replace(state, watched_term=view.term), (do.Tell(text), do.ArmLeaderTimer(view.round, view.term))
+
+
+def _awaiting(state: Awaiting, event: on.LeaderSilent) -> Step:
+    view = state.node.view
+    if (event.round, event.term, Phase.MERGE) != (view.round, view.term, view.phase):
+        return state, ()
+    return state, (do.VoteOut(event.round, event.term),)
+
+
+def _merging(state: Merging, event: on.Merged | on.TooFew) -> Step:
+    """This node leads. What comes of it is only accepted while its term lasts."""
+    publishing = Publishing(**vars(state))
+    if isinstance(event, on.TooFew):
+        return publishing, (do.Reopen(state.round, state.term, event.left_out),)
+    return publishing, (do.Publish(state.round, state.term, event.model, event.left_out),)
+
+
+def _publishing(state: Publishing, event: on.Published | on.PublishRefused) -> Step:
+    # Where it is refused, another leads by now, or this very result was accepted before a connection broke.
+    if isinstance(event, on.PublishRefused) and not isinstance(event.error, _DEPOSED):
+        return _fail(state, event.error)
+    return _follow(_follower(state))
+
+
+def _fetching(state: Fetching, event: on.Fetched | on.FetchFailed) -> Step:
+    node, last = state.node, state.node.view.last
+    newer = last if last is not None and last.round > state.result.round else None
+    if isinstance(event, on.FetchFailed):
+        return _fail(state, event.error) if newer is None else _take(node, newer)
+    node = replace(node, held=Held(state.result.round, event.model))
+    if newer is not None and node.view.complete:  # the one result that everybody must end with
+        return _take(node, newer)
+    return _hand_over(replace(state, node=node))
+
+
+def _finishing(state: Finishing, event: on.Reported | on.Bye | on.ServingOver) -> Step:
+    """The final model was handed over; others may still need it from here."""
+    match event:
+        case on.Reported():
+            return state, (do.Report(event),)
+        case on.Bye():
+            return _end_when_done(replace(state, ml_done=True))
+        case on.ServingOver():
+            return _end_when_done(replace(state, serving_over=True))
+
+
+# --- a newer view -------------------------------------------------------------------------------------------
+
+
+def _look(state: WithNode, event: on.StatusChanged | on.Enrolled) -> Step:
+    """Most states keep the view for later, some act on it. A node that was taken for dead enrols again."""
+    enrolled = isinstance(event, on.Enrolled)
+    node = state.node.seeing(event.view, enrolled)
+    following, actions = _act_on_view(replace(state, node=node), enrolled)
+    if node.rejoining and not state.node.rejoining and not isinstance(state, Finishing):
+        actions = (do.Enrol(node.opened), *actions)
+    return following, actions
+
+
+def _act_on_view(state: WithNode, enrolled: bool) -> Step:
+    view = state.node.view
+    match state:
+        case Training(prefetched=False) if view.complete and view.last is not None:
+            return replace(state, prefetched=True), (do.Fetch(view.last, ahead=True),)
+        case LockedOut():
+            return _locked_out(state)
+        case Publishing():
+            return state, ()
+        case Merging():
+            if (view.phase, view.round, view.term) == (Phase.MERGE, state.round, state.term):
+                return state, ()
+            following, actions = _follow(_follower(state))
+            return following, (do.CancelMerge(), *actions)
+        case Awaiting():
+            return _turn(state.node) if enrolled else _follow(state)
+        case Finishing():
+            return _end_when_done(state)
+    return state, ()
+
+
+def _explains(view: View, refusal: SwarmError) -> bool:
+    """Whether the view already shows what a check-in was refused for."""
+    facts = refusal.facts
+    match refusal:
+        case errors.StaleRound():
+            return bool(view.round >= int(facts.get("current", 0)))
+        case errors.Behind():
+            return bool(view.accepted >= int(facts.get("lastAccepted", 0)))
+        case errors.TrainingComplete():
+            return view.complete
+        case errors.RoundClosed():
+            # While it is being merged there is nothing to take yet.
+            closed = int(facts.get("round", 0))
+            return view.accepted >= closed or (view.phase is Phase.CHECKIN and view.round >= closed)
+    return view.complete or view.phase is Phase.CHECKIN
+
+
+# --- decisions that several states share ----------------------------------------------------------------------
+
+
+def _turn(node: Node) -> Step:
+    """What becomes of the parameters that ML handed over, as the training stands."""
+    view, entry = node.view, node.enters()
+    if node.offer is None or entry is None:
+        return Training(node), ()
+    if view.last is not None and (view.last.round > node.base or view.complete):
+        return _take(node, view.last)
+    if view.phase is Phase.CHECKIN:
+        return CheckingIn(node, view.round), (do.CheckIn(view.round, node.base, *entry, node.offer.finished),)
+    if view.checked_in(node.name) is not None:
+        return _follow(Awaiting(node, view.round))
+    text = f"round {view.round} is being merged without this node, which goes on from its result"
+    return LockedOut(node, errors.RoundClosed(round=view.round)), (do.Tell(text),)
+
+
+def _take(node: Node, result: Result, checked_in_to: int = 0) -> Step:
+    """Fetches a result; ``checked_in_to``: the round this node was in, 0 where it was in none."""
+    mine = checked_in_to == result.round
+    reason = dict(result.left_out).get(node.name) if mine else None
+    contributed = mine and node.name in result.merged
+    if contributed:
+        note = ""
+    elif reason is not None:
+        note = f"left out of round {result.round}: {reason}"
+    else:
+        note = f"round {result.round} was merged without this node, which goes on from its result"
+    return Fetching(node, result, contributed, note), (do.Fetch(result),)
+
+
+def _left_out(state: Awaiting, reason: str) -> Step:
+    """The round was opened again without this node."""
+    node, last = state.node, state.node.view.last
+    if last is None:
+        kind = NotFinite if reason.startswith(NON_FINITE) else LeftOutOfRound
+        return _fail(state, kind(node=node.name, round=state.round, reason=reason))
+    note = f"left out of round {state.round}: {reason}"
+    return Fetching(node, last, False, note), (do.Fetch(last),)
+
+
+def _hand_over(state: Fetching) -> Step:
+    """The merged model goes to ML; a node that has finished takes part in further rounds without it."""
+    node, offer, over = state.node, state.node.offer, state.node.view.complete
+    if offer is None or node.held is None:
+        raise ValueError("a result was fetched that nobody waits for")
+    if offer.finished and not over:
+        following, actions = _turn(replace(node, offer=replace(offer, again=True)))
+        return following, ((do.Tell(state.note), *actions) if state.note else actions)
+    interval = node.view.config.sync_frequency
+    deliver = do.Deliver(offer.seq, node.held, state.contributed, state.note, over, interval)
+    node = replace(node, offer=None)
+    if not over:
+        return Training(node), (deliver,)
+    following, _ = _end_when_done(Finishing(node))
+    return following, (deliver, do.Leave("finished"), do.ArmServingTimer())
+
+
+def _follower(state: Merging) -> Awaiting:
+    """The same, no longer as the leader of its term."""
+    return Awaiting(state.node, state.round, state.seen, state.known_reason, state.watched_term, state.term)
+
+
+def _end_when_done(state: Finishing) -> Step:
+    others = any(member.active and member.name != state.node.name for member in state.node.view.members)
+    if state.ml_done and (state.serving_over or not others):
+        return Ended(None), ()
+    return state, ()
+
+
+def _without_ml(state: State, event: on.MLEnded) -> Step:
+    if isinstance(state, Finishing):  # it has all it can get
+        return _end_when_done(replace(state, ml_done=True))
+    doing = "while it trained" if isinstance(state, Training) else "while it waited for the merge"
+    if isinstance(state, Unopened):
+        doing = "before it opened its session"
+    error = MLGone(node=event.node, when=event.doing or doing)
+    return Ended(error), (() if state.node_or_none is None else (do.Leave(_sentence(error)),))
+
+
+def _fail(state: State, error: SwarmError) -> Step:
+    if isinstance(state, Finishing):
+        return Ended(error), ()
+    if isinstance(state, Unopened):
+        return Ended(error), ()
+    if isinstance(state, Enrolling):
+        return Ended(error), (do.AbortML(error, opened=False),)
+    return Ended(error), (do.AbortML(error, opened=True), do.Leave(_sentence(error)))
+
+
+def _whom_we_wait_for(view: View) -> str:
+    """``waiting for sl-2, sl-3: 1 of 3 in``"""
+    have = len(view.check_ins)
+    of = max(view.config.min_peers, have + len(view.awaited))
+    return f"waiting for {', '.join(view.awaited) or 'more nodes'}: {have} of {of} in"
+
+
+def _sentence(error: SwarmError) -> str:
+    return str(error).split(". ", 1)[0]
+
+
+_BY_STATE: Mapping[type[State], Callable[[Any, Any], Step]] = {
+    Unopened: _unopened,
+    Enrolling: _enrolling,
+    Training: _training,
+    CheckingIn: _checking_in,
+    Awaiting: _awaiting,
+    Merging: _merging,
+    Publishing: _publishing,
+    Fetching: _fetching,
+    Finishing: _finishing,
+}

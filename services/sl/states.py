@@ -1,0 +1,156 @@
+"""Where a node can be in a round, in the order of a round."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from services.errors import SwarmError
+from services.sl.events import Offer, Opened
+from services.sl.view import Model, Result, View
+
+
+@dataclass(frozen=True)
+class Held:
+    """The merged model that ML got last, and the round it is the result of."""
+
+    round: int
+    model: Model
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a node carries through all states once it is enrolled. ``offer``: what ML waits for an answer to.
+
+    ``rejoining``: the swarm took this node for dead, and it is enrolling again.
+    """
+
+    opened: Opened
+    view: View
+    held: Held | None = None
+    offer: Offer | None = None
+    rejoining: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.opened.node
+
+    @property
+    def base(self) -> int:
+        """The round whose result ML trains from; 0 before the first."""
+        return self.held.round if self.held else 0
+
+    def seeing(self, view: View, enrolled: bool) -> Self:
+        """With a newer view; ``enrolled``: it is the answer to an enrolment."""
+        me = view.member(self.name)
+        dead = me is not None and not me.active and not view.complete
+        return replace(self, view=view, rejoining=not enrolled and (self.rejoining or dead))
+
+    def enters(self) -> tuple[Model, int] | None:
+        """Parameters and weight that it checks in with; None where ML offered nothing.
+
+        The first check-in after the end of local training brings what was trained last. Later ones bring that
+        again (snapshot), or the last merged model (active, inactive); inactive always weighs nothing.
+        """
+        offer = self.offer
+        if offer is None:
+            return None
+        model = self.held.model if offer.again and offer.mode != "snapshot" and self.held else offer.model
+        return model, 0 if offer.mode == "inactive" else self.opened.weight
+
+
+@dataclass(frozen=True)
+class State:
+    """Base of all. ``node`` is None before it is enrolled and after the end."""
+
+    @property
+    def node_or_none(self) -> Node | None:
+        return None
+
+
+@dataclass(frozen=True)
+class Unopened(State):
+    """ML has not opened its session."""
+
+
+@dataclass(frozen=True)
+class Enrolling(State):
+    opened: Opened
+
+
+@dataclass(frozen=True)
+class WithNode(State):
+    node: Node
+
+    @property
+    def node_or_none(self) -> Node | None:
+        return self.node
+
+
+@dataclass(frozen=True)
+class Training(WithNode):
+    """ML trains. ``prefetched``: the final model of a training that completed meanwhile is being fetched."""
+
+    prefetched: bool = False
+
+
+@dataclass(frozen=True)
+class CheckingIn(WithNode):
+    round: int
+
+
+@dataclass(frozen=True)
+class LockedOut(WithNode):
+    """The round takes no check-in from here; ``refusal`` says why."""
+
+    refusal: SwarmError
+
+
+@dataclass(frozen=True)
+class Explaining(WithNode):
+    """The model differs from the others'; in which tensor is being found out."""
+
+
+@dataclass(frozen=True)
+class Awaiting(WithNode):
+    """Checked in to ``round``.
+
+    ``seen``: the check-in showed in a view. ``known_reason``: an older reason for which this node had been left out
+    of the same round. ``watched_term``: whose leader is being watched. ``refused_term``: the one this node led.
+    """
+
+    round: int
+    seen: bool = False
+    known_reason: str | None = None
+    watched_term: int = 0
+    refused_term: int = 0
+
+
+@dataclass(frozen=True)
+class Merging(Awaiting):
+    """This node leads ``term`` and merges."""
+
+    term: int = 0
+
+
+@dataclass(frozen=True)
+class Publishing(Merging):
+    """The outcome of the merge is on its way to the chain."""
+
+
+@dataclass(frozen=True)
+class Fetching(WithNode):
+    result: Result
+    contributed: bool
+    note: str
+
+
+@dataclass(frozen=True)
+class Finishing(WithNode):
+    """ML has the final model; this node serves it until the others have it too, or long enough."""
+
+    ml_done: bool = False
+    serving_over: bool = False
+
+
+@dataclass(frozen=True)
+class Ended(State):
+    error: SwarmError | None

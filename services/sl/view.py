@@ -1,0 +1,104 @@
+"""What a node knows of the training it takes part in: plain data, as its SN last told it."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Phase(Enum):
+    """The states of the training contract."""
+
+    UNCONFIGURED = 0
+    CHECKIN = 1
+    MERGE = 2
+    COMPLETE = 3
+
+
+@dataclass(frozen=True)
+class Model:
+    """One parameter stream. ``digest`` and ``layout``: 64 hex digits; ``size``: bytes of the whole stream."""
+
+    digest: str
+    size: int
+    layout: str
+
+
+@dataclass(frozen=True)
+class Member:
+    """A participant of the training; ``host:port`` is its file server, ``fingerprint`` its certificate's, in hex."""
+
+    name: str
+    host: str
+    port: int
+    fingerprint: str
+    active: bool
+
+
+@dataclass(frozen=True)
+class CheckedIn:
+    """A check-in to the running round."""
+
+    name: str
+    digest: str
+    size: int
+    weight: int
+    finished: bool
+
+
+@dataclass(frozen=True)
+class Result:
+    """An accepted round. ``left_out`` maps names to reasons."""
+
+    round: int
+    digest: str
+    size: int
+    leader: str
+    merged: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the first enroller agreed."""
+
+    min_peers: int
+    sync_frequency: int
+    merge_method: str
+
+
+@dataclass(frozen=True)
+class View:
+    """The state of a training. ``left_out``: from the running round, since it was opened again."""
+
+    phase: Phase
+    round: int
+    term: int
+    leader: str
+    config: Config
+    layout: str
+    layout_by: str
+    members: tuple[Member, ...]
+    check_ins: tuple[CheckedIn, ...]
+    last: Result | None
+    awaited: tuple[str, ...] = ()
+    left_out: tuple[tuple[str, str], ...] = ()
+    progress_bytes: int = 0
+    progress_age_s: float = 0.0
+
+    def member(self, name: str) -> Member | None:
+        return next((member for member in self.members if member.name == name), None)
+
+    def checked_in(self, name: str) -> CheckedIn | None:
+        return next((entry for entry in self.check_ins if entry.name == name), None)
+
+    def reason(self, name: str) -> str | None:
+        """Why ``name`` was left out of the running round; None where it was not."""
+        return dict(self.left_out).get(name)
+
+    @property
+    def accepted(self) -> int:
+        """The newest accepted round; 0 before the first."""
+        return self.last.round if self.last else 0
+
+    @property
+    def complete(self) -> bool:
+        return self.phase is Phase.COMPLETE
