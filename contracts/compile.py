@@ -100,17 +100,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         compiled = compile_contracts()
     except CompilationFailed as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     differing = differing_artifacts(compiled)
     if options.check:
         for name in differing:
-            print(f"contracts/artifacts/{name} is not what the sources compile to", file=sys.stderr)
+            sys.stderr.write(f"contracts/artifacts/{name} is not what the sources compile to\n")
         return 1 if differing else 0
     ARTIFACTS.mkdir(exist_ok=True)
     for name in differing:
         (ARTIFACTS / name).write_text(compiled[name])
-        print(f"wrote contracts/artifacts/{name}")
+        sys.stdout.write(f"wrote contracts/artifacts/{name}\n")
     return 0
 
 

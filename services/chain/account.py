@@ -1,0 +1,90 @@
+"""The account of an SN: its key on disk, and transactions signed with it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import coincurve
+import rlp
+from eth_hash.auto import keccak
+from eth_utils.address import to_checksum_address
+
+from services.errors import ChainError, StorageError
+
+# Fees buy nothing here: the only accounts are the SNs', and each holds more than it can ever spend.
+PRIORITY_FEE_WEI = 10**9
+MAX_FEE_WEI = 10**12
+BALANCE_WEI = 2**200
+GAS_LIMIT = 20_000_000
+
+DYNAMIC_FEE_TRANSACTION = b"\x02"
+
+
+@dataclass(frozen=True)
+class SignedTransaction:
+    """A transaction as it goes to the chain. ``hash`` is 0x-prefixed hex."""
+
+    nonce: int
+    to: str | None
+    data: bytes
+    raw: bytes
+    hash: str
+
+
+def int_to_big_endian(number: int) -> bytes:
+    """As RLP wants numbers: no leading zero, nothing at all for 0."""
+    return number.to_bytes((number.bit_length() + 7) // 8, "big")
+
+
+class Account:
+    """A secp256k1 key and what it signs; the key never leaves the process."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = coincurve.PrivateKey(key)
+        public = self._key.public_key.format(compressed=False)
+        self.address: str = to_checksum_address(keccak(public[1:])[12:])
+
+    @classmethod
+    def load_or_create(cls, path: Path) -> "Account":
+        """The account whose key is in ``path`` (hex, mode 0600); makes one where the file is missing.
+
+        Raises StorageError where it cannot be written, ChainError where it is not a key.
+        """
+        try:
+            if not path.exists():
+                write_private(path, coincurve.PrivateKey().to_hex())
+            text = path.read_text()
+        except OSError as error:
+            raise StorageError(path=path, problem=error.strerror) from None
+        try:
+            return cls(bytes.fromhex(text.strip()))
+        except ValueError:
+            raise ChainError(problem=f"{path} does not hold an account key", log="the node's log") from None
+
+    @property
+    def key(self) -> bytes:
+        """32 bytes; for geth's keystore only."""
+        return self._key.secret
+
+    def sign(self, nonce: int, chain_id: int, to: str | None, data: bytes, gas: int = GAS_LIMIT) -> SignedTransaction:
+        """A type 2 transaction to ``to`` (None: one that creates a contract). The same arguments sign to the same."""
+        target = bytes.fromhex(to[2:]) if to else b""
+        numbers = [chain_id, nonce, PRIORITY_FEE_WEI, MAX_FEE_WEI, gas]
+        fields = [*map(int_to_big_endian, numbers), target, b"", data, []]
+        digest = keccak(DYNAMIC_FEE_TRANSACTION + rlp.encode(fields))
+        signature = self._key.sign_recoverable(digest, hasher=None)
+        r, s, parity = signature[:32].lstrip(b"\0"), signature[32:64].lstrip(b"\0"), signature[64:].lstrip(b"\0")
+        raw = DYNAMIC_FEE_TRANSACTION + rlp.encode([*fields, parity, r, s])
+        return SignedTransaction(nonce, to, data, raw, "0x" + keccak(raw).hex())
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a secret whole or not at all, readable by its owner only from the first byte on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".new")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.rename(path)

@@ -1,0 +1,112 @@
+"""What every chain guarantees, whichever program runs it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import ClassVar, NamedTuple, Self
+
+from services.chain.subscriptions import Subscription
+
+
+class Position(NamedTuple):
+    """Where an event stands on the chain; later events compare greater."""
+
+    block: int
+    log_index: int
+
+
+@dataclass(frozen=True)
+class Log:
+    """One undecoded event. ``address`` is checksummed, ``topics`` are 32 bytes each."""
+
+    address: str
+    topics: tuple[bytes, ...]
+    data: bytes
+    position: Position
+    transaction: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A transaction that did what it says. ``contract`` is the address it created, if it created one."""
+
+    transaction: str
+    block: int
+    gas_used: int
+    contract: str | None
+    logs: tuple[Log, ...]
+
+
+class ChainBackend(ABC):
+    """One chain, and the account of this node on it.
+
+    Addresses are checksummed hex. Every method may be called by many tasks at once. A refused transaction or
+    call raises the SwarmError class of the contract's error; a chain that fails raises ChainError (GethFailed,
+    GethNotFound) and a data directory that cannot be written StorageError.
+    """
+
+    kind: ClassVar[str]
+    account: str
+    chain_id: int
+
+    # --- life ---------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def start(self) -> None:
+        """Opens the chain in its data directory, or makes it; returns when transactions can be sent."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Stops everything that was started; subscriptions end. What was acknowledged is on disk."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # --- writing ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def transact(self, to: str, data: bytes) -> Receipt:
+        """Sends a transaction and returns once it is in a block, for good.
+
+        Transactions take effect in the order in which ``transact`` was called, and need not be awaited one by one.
+        """
+
+    @abstractmethod
+    async def deploy(self, code: bytes) -> Receipt:
+        """Creates a contract from its bytecode and encoded arguments; ``contract`` of the receipt is its address."""
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def block_number(self) -> int:
+        """The newest block."""
+
+    @abstractmethod
+    async def call(self, to: str, data: bytes, block: int | None = None) -> bytes:
+        """The answer of a view, in the state after ``block`` (default: the newest)."""
+
+    @abstractmethod
+    async def logs(self, address: str, from_block: int = 0) -> list[Log]:
+        """The events of a contract since a block, that one included, in order."""
+
+    @abstractmethod
+    def subscribe(self, address: str) -> Subscription[Log]:
+        """The events of a contract from now on: each once, in order, also across a restart of the chain."""
+
+    async def follow(self, address: str, from_block: int = 0) -> AsyncIterator[Log]:
+        """All events of a contract since a block: those that are there, then each new one, without a gap."""
+        with self.subscribe(address) as news:
+            last = Position(-1, -1)
+            for log in await self.logs(address, from_block):
+                last = log.position
+                yield log
+            async for log in news:
+                if log.position > last and log.position.block >= from_block:
+                    yield log

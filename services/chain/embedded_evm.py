@@ -1,0 +1,151 @@
+"""py-evm as a chain of one account: mines what it is given, keeps it in one file. Synchronous, for one thread."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from eth import constants
+from eth.abc import BlockHeaderAPI, ComputationAPI, ReceiptAPI, VirtualMachineAPI
+from eth.chains.base import MiningChain
+from eth.consensus.noproof import NoProofConsensus
+from eth.db.atomic import AtomicDB
+from eth.exceptions import CanonicalHeadNotFound, Revert
+from eth.typing import AccountState, HeaderParams
+from eth.vm.forks.london import LondonVM
+from eth_typing import BlockNumber
+from eth_utils.address import to_canonical_address
+
+from services.chain.abi import checksummed
+from services.chain.account import BALANCE_WEI, GAS_LIMIT, Account, SignedTransaction
+from services.chain.backend import Log, Position, Receipt
+from services.chain.embedded_store import EmbeddedStore
+from services.chain.reverts import error_of
+from services.errors import ChainError, SwarmError
+
+BLOCK_GAS_LIMIT = 2**40
+CHAIN_ID = 1701
+
+# A transaction before it is signed: to (None creates a contract), data.
+Request = tuple[str | None, bytes]
+
+
+class _Chain(MiningChain):
+    chain_id = CHAIN_ID
+    vm_configuration = ((constants.GENESIS_BLOCK_NUMBER, LondonVM.configure(consensus_class=NoProofConsensus)),)
+
+
+class EmbeddedEvm:
+    """A chain in this process; its genesis funds ``account`` and ``funded``. ``path`` None keeps it in memory.
+
+    Raises StorageError where it cannot be written.
+    """
+
+    chain_id = CHAIN_ID
+
+    def __init__(self, path: Path | None, account: Account, funded: Sequence[Account] = ()) -> None:
+        self.account = account
+        self._store = EmbeddedStore(path)
+        database = AtomicDB(self._store)
+        try:
+            self._chain: MiningChain = _Chain(database)
+        except CanonicalHeadNotFound:
+            self._chain = _genesis(database, [account, *funded])
+            self._store.commit([])
+        self.head: BlockHeaderAPI = self._chain.get_canonical_head()
+
+    @property
+    def block_number(self) -> int:
+        return int(self.head.block_number)
+
+    def mine(self, requests: Sequence[Request], sender: Account | None = None) -> list[Receipt | SwarmError]:
+        """One block with all of these, in order; gives a receipt or the contract's error for each.
+
+        Durable when it returns. Raises ChainError or StorageError where there is no such block; then nothing happened.
+        """
+        account = sender or self.account
+        nonce = self._vm_after(self.head).state.get_nonce(to_canonical_address(account.address))
+        signed = [account.sign(nonce + i, CHAIN_ID, to, data) for i, (to, data) in enumerate(requests)]
+        decode = self._chain.get_vm(self.head).get_transaction_builder().decode
+        timestamp = max(int(time.time()), self.head.timestamp + 1)
+        self._chain.header = self._chain.create_header_from_parent(
+            self.head, timestamp=timestamp, gas_limit=BLOCK_GAS_LIMIT
+        )
+        result, receipts, computations = self._chain.mine_all([decode(item.raw) for item in signed])
+        header = result.imported_block.header
+        outcomes = _outcomes(header.block_number, signed, receipts, computations)
+        self._store.commit(log for outcome in outcomes if isinstance(outcome, Receipt) for log in outcome.logs)
+        self.head = header
+        return outcomes
+
+    def call(self, to: str, data: bytes, block: int | None = None) -> bytes:
+        """The answer of a view in the state after ``block``. Raises the contract's error."""
+        header = self.head if block is None else self._chain.get_canonical_block_header_by_number(BlockNumber(block))
+        vm = self._vm_after(header)
+        target = to_canonical_address(to)
+        sender = to_canonical_address(self.account.address)
+        computation = vm.execute_bytecode(
+            origin=sender, gas_price=0, gas=GAS_LIMIT * 50, to=target, sender=sender, value=0, data=data,
+            code=vm.state.get_code(target),
+        )  # fmt: skip
+        if computation.is_error:
+            raise error_of(computation.output)
+        return bytes(computation.output)
+
+    def logs(self, address: str, from_block: int) -> list[Log]:
+        return list(self._store.logs(address, from_block))
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _vm_after(self, header: BlockHeaderAPI) -> VirtualMachineAPI:
+        return self._chain.get_vm(self._chain.create_header_from_parent(header))
+
+
+def _genesis(database: AtomicDB, accounts: Sequence[Account]) -> MiningChain:
+    parameters: dict[str, HeaderParams] = {
+        "coinbase": constants.ZERO_ADDRESS,
+        "difficulty": 1,
+        "gas_limit": BLOCK_GAS_LIMIT,
+        "timestamp": int(time.time()),
+    }
+    state: AccountState = {
+        to_canonical_address(account.address): {"balance": BALANCE_WEI, "nonce": 0, "code": b"", "storage": {}}
+        for account in accounts
+    }
+    _Chain.from_genesis(database, parameters, state)
+    return _Chain(database)
+
+
+def _outcomes(
+    block: int,
+    signed: Sequence[SignedTransaction],
+    receipts: Sequence[ReceiptAPI],
+    computations: Sequence[ComputationAPI],
+) -> list[Receipt | SwarmError]:
+    outcomes: list[Receipt | SwarmError] = []
+    gas_before = log_index = 0
+    for item, receipt, computation in zip(signed, receipts, computations, strict=True):
+        gas_used, gas_before = receipt.gas_used - gas_before, receipt.gas_used
+        if computation.is_error:
+            outcomes.append(_refusal(computation))
+            continue
+        logs = tuple(
+            Log(
+                checksummed("0x" + log.address.hex()),
+                tuple(topic.to_bytes(32, "big") for topic in log.topics),
+                log.data,
+                Position(block, log_index + offset),
+                item.hash,
+            )
+            for offset, log in enumerate(receipt.logs)
+        )
+        log_index += len(logs)
+        contract = checksummed("0x" + computation.msg.storage_address.hex()) if item.to is None else None
+        outcomes.append(Receipt(item.hash, block, gas_used, contract, logs))
+    return outcomes
+
+
+def _refusal(computation: ComputationAPI) -> SwarmError:
+    if computation.output or isinstance(computation.error, Revert):
+        return error_of(computation.output)
+    return ChainError(problem=f"a transaction failed with {computation.error!r}", log="the node's log")

@@ -1,0 +1,108 @@
+"""Where the embedded chain lives: one SQLite file, one database transaction per block."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from eth.db.backends.base import BaseDB
+
+from services.chain.backend import Log, Position
+from services.errors import StorageError
+
+CACHED_ENTRIES = 100_000
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS logs (
+    address TEXT, block INTEGER, log_index INTEGER, topics TEXT, data BLOB, tx TEXT,
+    PRIMARY KEY (address, block, log_index)
+) WITHOUT ROWID;
+"""
+
+
+class EmbeddedStore(BaseDB):
+    """The key-value store py-evm wants, and the logs of all blocks. For one thread.
+
+    What was written since the last ``commit`` is in memory only: a crash leaves the chain as it was after its last
+    whole block. ``path`` None keeps everything in memory.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._cache: dict[bytes, bytes] = {}
+        self._unwritten: dict[bytes, bytes | None] = {}
+        try:
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            self._sql = sqlite3.connect(path or ":memory:")
+            self._sql.execute("PRAGMA journal_mode = WAL")
+            self._sql.execute("PRAGMA synchronous = FULL")
+            self._sql.executescript(SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise StorageError(path=path, problem=str(error)) from None
+
+    # --- py-evm's side ------------------------------------------------------------------------------
+
+    def __getitem__(self, key: bytes) -> bytes:
+        if key in self._unwritten:
+            value = self._unwritten[key]
+            if value is None:
+                raise KeyError(key)
+            return value
+        if key not in self._cache:
+            row = self._sql.execute("SELECT value FROM entries WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                raise KeyError(key)
+            self._cache[key] = row[0]
+        return self._cache[key]
+
+    def __setitem__(self, key: bytes, value: bytes) -> None:
+        self._unwritten[key] = value
+
+    def __delitem__(self, key: bytes) -> None:
+        self[key]
+        self._unwritten[key] = None
+
+    def _exists(self, key: bytes) -> bool:
+        try:
+            self[key]
+        except KeyError:
+            return False
+        return True
+
+    # --- ours ---------------------------------------------------------------------------------------
+
+    def commit(self, logs: Iterable[Log]) -> None:
+        """Makes a block's entries and logs durable together. Raises StorageError, and then forgets them."""
+        writes = [(key, value) for key, value in self._unwritten.items() if value is not None]
+        deletes = [(key,) for key, value in self._unwritten.items() if value is None]
+        self._unwritten = {}
+        try:
+            with self._sql:
+                self._sql.executemany("INSERT OR REPLACE INTO entries VALUES (?, ?)", writes)
+                self._sql.executemany("DELETE FROM entries WHERE key = ?", deletes)
+                self._sql.executemany("INSERT OR REPLACE INTO logs VALUES (?, ?, ?, ?, ?, ?)", map(_row, logs))
+        except sqlite3.Error as error:
+            raise StorageError(path=self._path, problem=str(error)) from None
+        if len(self._cache) > CACHED_ENTRIES:
+            self._cache.clear()
+        self._cache.update(writes)
+        for (key,) in deletes:
+            self._cache.pop(key, None)
+
+    def logs(self, address: str, from_block: int) -> Iterator[Log]:
+        """The logs of a contract since a block, in order."""
+        rows = self._sql.execute(
+            "SELECT * FROM logs WHERE address = ? AND block >= ? ORDER BY block, log_index", (address, from_block)
+        )
+        for emitter, block, index, topics, data, transaction in rows:
+            yield Log(emitter, tuple(map(bytes.fromhex, json.loads(topics))), data, Position(block, index), transaction)
+
+    def close(self) -> None:
+        self._sql.close()
+
+
+def _row(log: Log) -> tuple[str, int, int, str, bytes, str]:
+    topics = json.dumps([topic.hex() for topic in log.topics])
+    return (log.address, log.position.block, log.position.log_index, topics, log.data, log.transaction)

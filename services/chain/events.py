@@ -1,0 +1,238 @@
+"""What the contracts tell, as plain data. Fields are in the order of the Solidity declarations."""
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from services.chain.abi import checksummed, contract_abi
+from services.chain.backend import Log, Position
+
+ROLES = ("none", "sn", "sl", "swop", "swci")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """What all participants of a training agree on. ``quorum_wait_ms`` is the first enroller's wish."""
+
+    min_peers: int
+    sync_frequency: int
+    merge_method: str
+    adaptive_sync: bool
+    quorum_wait_ms: int
+
+
+@dataclass(frozen=True)
+class ChainEvent:
+    """Base of all: where on the chain it happened."""
+
+    position: Position
+
+
+# --- SwarmNetwork ------------------------------------------------------------------------------------
+
+
+class NetworkEvent(ChainEvent):
+    """Base of the directory's events."""
+
+
+@dataclass(frozen=True)
+class MemberRegistered(NetworkEvent):
+    name: str
+    role: str
+    host: str
+    port: int
+    fingerprint: bytes
+    parent: str
+
+
+@dataclass(frozen=True)
+class MemberLeft(NetworkEvent):
+    name: str
+    role: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SNAccountAdded(NetworkEvent):
+    account: str
+    name: str
+
+
+@dataclass(frozen=True)
+class SNAccountRemoved(NetworkEvent):
+    account: str
+
+
+@dataclass(frozen=True)
+class ContractRegistered(NetworkEvent):
+    name: str
+    kind: str
+    location: str
+
+
+# --- TrainingContract --------------------------------------------------------------------------------
+
+
+class TrainingEvent(ChainEvent):
+    """Base of a training's events."""
+
+
+@dataclass(frozen=True)
+class Configured(TrainingEvent):
+    """Forgets an earlier configuration and layout, where all who agreed on them left before a merge."""
+
+    config: TrainingConfig
+    by: str
+
+
+@dataclass(frozen=True)
+class Enrolled(TrainingEvent):
+    name: str
+    fingerprint: bytes
+    may_lead: bool
+    round: int
+
+
+@dataclass(frozen=True)
+class LayoutAgreed(TrainingEvent):
+    layout: bytes
+    by: str
+
+
+@dataclass(frozen=True)
+class CheckedIn(TrainingEvent):
+    round: int
+    name: str
+    digest: bytes
+    size: int
+    weight: int
+    finished: bool
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class MergeStarted(TrainingEvent):
+    round: int
+    term: int
+    leader: str
+    participants: int
+
+
+@dataclass(frozen=True)
+class LeaderVotedOut(TrainingEvent):
+    round: int
+    term: int
+    voter: str
+    votes: int
+    followers: int
+
+
+@dataclass(frozen=True)
+class LeaderDeposed(TrainingEvent):
+    round: int
+    term: int
+    leader: str
+
+
+@dataclass(frozen=True)
+class LeftOut(TrainingEvent):
+    round: int
+    term: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class RoundReopened(TrainingEvent):
+    round: int
+    term: int
+    have: int
+    need: int
+
+
+@dataclass(frozen=True)
+class RoundAccepted(TrainingEvent):
+    round: int
+    term: int
+    leader: str
+    digest: bytes
+    size: int
+    participants: int
+
+
+@dataclass(frozen=True)
+class Completed(TrainingEvent):
+    round: int
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Reported(TrainingEvent):
+    round: int
+    name: str
+    loss: float
+    metric: float
+    epochs_done: int
+    epochs_total: int
+
+
+@dataclass(frozen=True)
+class Left(TrainingEvent):
+    name: str
+    reason: str
+    round: int
+
+
+@dataclass(frozen=True)
+class Reset(TrainingEvent):
+    next_round: int
+
+
+# --- decoding ----------------------------------------------------------------------------------------
+
+
+def double_of(bits: int) -> float:
+    """The double whose IEEE 754 bits are in a uint64."""
+    return float(struct.unpack("<d", struct.pack("<Q", bits))[0])
+
+
+def bits_of(value: float) -> int:
+    """The IEEE 754 bits of a double as a uint64."""
+    return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+
+
+E = TypeVar("E", bound=ChainEvent)
+
+# By argument, where the chain's form is not ours.
+_CONVERT: dict[str, Callable[[Any], Any]] = {
+    "role": lambda number: ROLES[number],
+    "lossBits": double_of,
+    "metricBits": double_of,
+    "config": lambda fields: TrainingConfig(*fields),
+    "account": checksummed,
+    "location": checksummed,
+}
+
+
+def network_event(log: Log) -> NetworkEvent:
+    """The directory's event in a log."""
+    return _decoded("SwarmNetwork", log, NetworkEvent)
+
+
+def training_event(log: Log) -> TrainingEvent:
+    """The training's event in a log."""
+    return _decoded("TrainingContract", log, TrainingEvent)
+
+
+def _decoded(contract: str, log: Log, base: type[E]) -> E:
+    event = contract_abi(contract).events[log.topics[0]]
+    arguments = event.decode(log.topics, log.data)
+    converted = [_CONVERT.get(name, _same)(value) for name, value in zip(event.names, arguments, strict=True)]
+    classes = {cls.__name__: cls for cls in base.__subclasses__()}
+    return classes[event.name](log.position, *converted)
+
+
+def _same(value: Any) -> Any:
+    return value

@@ -1,0 +1,57 @@
+"""Opens the chain a node asks for, and decides what `auto` means."""
+
+from pathlib import Path
+from typing import Literal
+
+from services.chain.backend import ChainBackend
+from services.chain.binary import find_geth
+from services.chain.paths import has_embedded_chain, has_geth_chain
+from services.runtime import logs as log_setup
+
+Choice = Literal["auto", "geth", "embedded"]
+Kind = Literal["geth", "embedded"]
+
+
+async def open_chain(choice: Choice, data_dir: Path, *, p2p_port: int = 0) -> ChainBackend:
+    """The chain in ``data_dir``, started; a new one where there is none. Close it when done.
+
+    ``p2p_port``: where other SNs' geth reach this one; 0 is any free port. Raises GethNotFound, GethFailed,
+    StorageError.
+    """
+    chain = _make(decide(choice, data_dir), data_dir, p2p_port)
+    try:
+        await chain.start()
+    except BaseException:
+        await chain.close()
+        raise
+    return chain
+
+
+def decide(choice: Choice, data_dir: Path) -> Kind:
+    """`auto` keeps to the chain that the data directory holds; a new one runs on geth where it is found."""
+    log = log_setup.get("chain")
+    if choice != "auto":
+        return choice
+    if has_geth_chain(data_dir):
+        log.info("chain: geth, as the data directory holds its chain", data_dir=str(data_dir))
+        return "geth"
+    if has_embedded_chain(data_dir):
+        log.info("chain: embedded, as the data directory holds its chain", data_dir=str(data_dir))
+        return "embedded"
+    binary = find_geth()
+    if binary is None:
+        log.info("chain: embedded, as geth is not found; it serves one SN")
+        return "embedded"
+    log.info("chain: geth, as it is found", geth=str(binary))
+    return "geth"
+
+
+def _make(kind: Kind, data_dir: Path, p2p_port: int) -> ChainBackend:
+    # Imported here: each brings libraries that the other does not need, and start-up waits for them.
+    if kind == "geth":
+        from services.chain.geth import GethChain  # noqa: PLC0415
+
+        return GethChain(data_dir, p2p_port=p2p_port)
+    from services.chain.embedded import EmbeddedChain  # noqa: PLC0415
+
+    return EmbeddedChain(data_dir)

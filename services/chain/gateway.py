@@ -1,0 +1,51 @@
+"""What the gateways of all contracts share: a contract at an address, called by name."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Self
+
+from services.chain.abi import ContractAbi, checksummed, contract_abi
+from services.chain.backend import ChainBackend, Log, Receipt
+
+
+class Gateway:
+    """One deployed contract. Subclasses name it and give its functions Python signatures."""
+
+    contract: str
+
+    def __init__(self, chain: ChainBackend, address: str) -> None:
+        self.chain = chain
+        self.address = checksummed(address)
+        self._abi: ContractAbi = contract_abi(self.contract)
+
+    @classmethod
+    def at(cls, chain: ChainBackend, address: str) -> Self:
+        """The contract that stands at ``address`` already."""
+        return cls(chain, address)
+
+    @classmethod
+    async def _deploy(cls, chain: ChainBackend, *arguments: Any) -> Self:
+        abi = contract_abi(cls.contract)
+        receipt = await chain.deploy(abi.bytecode + abi.constructor.encode(*arguments))
+        assert receipt.contract is not None  # noqa: S101 - every backend promises it of a deployment
+        return cls(chain, receipt.contract)
+
+    async def _send(self, function: str, *arguments: Any) -> Receipt:
+        return await self.chain.transact(self.address, self._abi.functions[function].encode(*arguments))
+
+    async def _read(self, function: str, *arguments: Any, block: int | None = None) -> Any:
+        signature = self._abi.functions[function]
+        return signature.decode(await self.chain.call(self.address, signature.encode(*arguments), block))
+
+    async def _read_pages(self, function: str, page: int, block: int | None = None) -> list[Any]:
+        rows: list[Any] = []
+        while True:
+            found = await self._read(function, len(rows), page, block=block)
+            rows.extend(found)
+            if len(found) < page:
+                return rows
+
+    async def _logs(self, from_block: int) -> list[Log]:
+        return await self.chain.logs(self.address, from_block)
+
+    def _follow(self, from_block: int) -> AsyncIterator[Log]:
+        return self.chain.follow(self.address, from_block)

@@ -1,0 +1,103 @@
+"""SwarmNetwork as Python: the members of the swarm, the accounts that may write, the contracts in use."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Self
+
+from services.chain.abi import checksummed
+from services.chain.backend import ChainBackend, Receipt
+from services.chain.events import ROLES, NetworkEvent, network_event
+from services.chain.gateway import Gateway
+
+PAGE = 100
+NOWHERE = "0x" + "00" * 20
+
+
+@dataclass(frozen=True)
+class Member:
+    """A node of the swarm. ``fingerprint`` is the SHA-256 of its certificate, 32 bytes."""
+
+    name: str
+    role: str
+    host: str
+    port: int
+    fingerprint: bytes
+    parent: str
+    present: bool
+
+
+@dataclass(frozen=True)
+class ContractEntry:
+    """A contract of the swarm and where it stands."""
+
+    name: str
+    kind: str
+    location: str
+
+
+class NetworkGateway(Gateway):
+    """Writes return after their receipt. Raises NotARegisteredSN where this node's account may not write."""
+
+    contract = "SwarmNetwork"
+
+    @classmethod
+    async def deploy(cls, chain: ChainBackend) -> Self:
+        """A new swarm, with this node's account as the first that may write."""
+        return await cls._deploy(chain)
+
+    async def add_sn_account(self, account: str, name: str) -> Receipt:
+        """Lets another SN's account write; nothing changes where it may already."""
+        return await self._send("addSNAccount", account, name)
+
+    async def remove_sn_account(self, account: str) -> Receipt:
+        """Raises LastSN where nobody else could write then."""
+        return await self._send("removeSNAccount", account)
+
+    async def is_sn(self, account: str) -> bool:
+        return bool(await self._read("isSN", account))
+
+    async def register_member(  # noqa: PLR0917 - in the order of the contract
+        self, name: str, role: str, host: str, port: int, fingerprint: bytes, parent: str
+    ) -> Receipt:
+        """Registers a member or brings it back. Raises NameTaken where the name belongs to another certificate."""
+        return await self._send("registerMember", name, ROLES.index(role), host, port, fingerprint, parent)
+
+    async def mark_member_left(self, role: str, name: str, reason: str) -> Receipt:
+        """Raises NotAMember where nobody of that role has the name."""
+        return await self._send("markMemberLeft", ROLES.index(role), name, reason)
+
+    async def members(self) -> list[Member]:
+        """All members ever, in the order of their first registration."""
+        return [_member(row) for row in await self._read_pages("members", PAGE)]
+
+    async def member_named(self, role: str, name: str) -> Member:
+        """Raises NotAMember where there is none."""
+        return _member(await self._read("memberNamed", ROLES.index(role), name))
+
+    async def register_contract(self, name: str, kind: str, location: str) -> Receipt:
+        """Raises ContractNameTaken; names are never given twice."""
+        return await self._send("registerContract", name, kind, location)
+
+    async def contracts(self) -> list[ContractEntry]:
+        """All contracts, in the order of their registration."""
+        rows = await self._read_pages("contracts", PAGE)
+        return [ContractEntry(name, kind, checksummed(location)) for name, kind, location in rows]
+
+    async def contract_named(self, name: str) -> str | None:
+        """Its address; None where there is no contract of that name."""
+        location = await self._read("contractNamed", name)
+        return None if location == NOWHERE else checksummed(location)
+
+    async def events(self, from_block: int = 0) -> list[NetworkEvent]:
+        """What happened since a block, that one included, in order."""
+        return [network_event(log) for log in await self._logs(from_block)]
+
+    async def follow(self, from_block: int = 0) -> AsyncIterator[NetworkEvent]:
+        """What happened since a block, then everything new, without a gap; ends with the chain."""
+        async for log in self._follow(from_block):
+            yield network_event(log)
+
+
+def _member(row: tuple[str, int, str, int, bytes, str, bool]) -> Member:
+    name, role, host, port, fingerprint, parent, present = row
+    return Member(name, ROLES[role], host, port, fingerprint, parent, present)
