@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ import typer
 from services.errors import SettingsError
 
 if TYPE_CHECKING:
-    from services.local.plan import Plan
+    from services.local.view import View
 
 DEFAULT_DIR = Path(".swarm")
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
@@ -50,17 +49,28 @@ def up(
 ) -> None:
     """Start a whole swarm as processes on this machine, and CMD once for each SL."""
     from services.local.plan import Plan, Ports
+    from services.local.swarm import leave, stay
+    from services.local.swarm import up as run_swarm
+    from services.runtime.process import run_node
+    from services.runtime.ready import ReadySocket
 
     if sn != 1:
         raise SettingsError(name="--sn", problem=f"it is {sn}, and a local swarm has 1 SN for now", command="up")
     ports = Ports(license_server=apls_port, sn_api=sn_api_port, sn_p2p=sn_p2p_port, sl_fs=sl_fs_port)
     plan = Plan(directory.absolute(), sl, chain, tuple(command or ()), ports)
     plan.check()
-    finished = asyncio.run(_up(plan, bool(command) if exit_when_done is None else exit_when_done))
-    if command and not finished:
+    leaves = bool(command) if exit_when_done is None else exit_when_done
+    finished = False
+
+    async def run(stop: asyncio.Event, ready: ReadySocket) -> None:
+        nonlocal finished
+        finished = await run_swarm(plan, _view(), stop, leave if leaves else stay, ready)
+
+    exit_code = run_node(run)
+    if exit_code == 0 and command and not finished:
         print("Stopped before the training was over.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED)
-    print("The swarm has stopped in order.")
+        exit_code = INTERRUPTED
+    raise typer.Exit(exit_code)
 
 
 def status(
@@ -82,16 +92,11 @@ def down(directory: Directory = DEFAULT_DIR) -> None:
     print(f"Stopped {', '.join(stopped)}." if stopped else "Nothing of it was running any more.")
 
 
-async def _up(plan: "Plan", exit_when_done: bool) -> bool:
-    from services.local.swarm import up as run_swarm
-    from services.local.view import Lines, View
+def _view() -> "View":
+    from services.local.view import Lines
 
-    stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    view: View = Lines()
-    if sys.stdout.isatty():
-        from services.local.table import LiveTable
+    if not sys.stdout.isatty():
+        return Lines()
+    from services.local.table import LiveTable
 
-        view = LiveTable()
-    return await run_swarm(plan, view, stop, exit_when_done=exit_when_done)
+    return LiveTable()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import shlex
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from services.errors import ChannelError, NetworkError, NeverTrained, SwarmError
@@ -14,22 +15,37 @@ from services.local.state import Running, SwarmState, claimed
 from services.local.view import View
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.runtime.ready import ReadySocket
 
 CONTRACT = "defaultbb.cqdb.sml.hpe"
 SETTLE_S = 10.0  # an SL whose program has ended well ends within this, or the program never used it
 PARTNER_S = 3.0  # when one of a pair fails, the other one may know why
 RECONNECT_S = 0.5
 
+WhenDone = Callable[[], Awaitable[None]]
 
-async def up(plan: Plan, view: View, stop: asyncio.Event, *, exit_when_done: bool) -> bool:
-    """Runs the swarm of ``plan`` until its training is over (True) or ``stop`` is set (False).
+
+async def leave() -> None:
+    """What `swarm up` does when its training is over: nothing more."""
+
+
+async def stay() -> None:
+    """What it does where the SN shall run on."""
+    await asyncio.Event().wait()
+
+
+async def up(
+    plan: Plan, view: View, stop: asyncio.Event, when_done: WhenDone = leave, ready: ReadySocket | None = None
+) -> bool:
+    """Runs the swarm of ``plan`` until its training is over and ``when_done`` has returned (True), or until
+    ``stop`` is set (False). ``ready`` reports the port of the SN once all SLs are ready.
 
     Everything that was started is stopped when this returns or raises: programs, SLs, SN, license server.
     Raises AlreadyRunning, DirUnusable, SettingsError before anything starts; ChildFailed, NotReady, NeverTrained.
     """
     plan.check()
     with claimed(plan.directory):
-        swarm = LocalSwarm(plan, view, exit_when_done=exit_when_done)
+        swarm = LocalSwarm(plan, view, when_done, ready)
         try:
             return await swarm.run_until(stop)
         finally:
@@ -40,10 +56,11 @@ async def up(plan: Plan, view: View, stop: asyncio.Event, *, exit_when_done: boo
 class LocalSwarm:
     """The children of one plan, from the first to be started to the last to be stopped."""
 
-    def __init__(self, plan: Plan, view: View, *, exit_when_done: bool) -> None:
+    def __init__(self, plan: Plan, view: View, when_done: WhenDone, ready: ReadySocket | None) -> None:
         self._plan = plan
         self._view = view
-        self._exit_when_done = exit_when_done
+        self._when_done = when_done
+        self._ready = ready
         self._children: dict[str, Child] = {}
         self._ports: dict[str, int] = {}
         self._chain = ""
@@ -72,10 +89,11 @@ class LocalSwarm:
         """Programs, then SLs, then the SN, then the license server; says who had to be killed."""
         self._stopping = True
         for role in ("ml-", "sl-", SN, LICENSE_SERVER):
-            stage = [child for name, child in self._children.items() if name.startswith(role)]
+            stage = [
+                child for name, child in self._children.items() if name.startswith(role) and not child.exited.done()
+            ]
             for child, killed in zip(stage, await asyncio.gather(*(child.stop() for child in stage)), strict=True):
-                if killed:
-                    self._view.say(f"{child.name} did not stop and was killed")
+                self._view.say(f"{child.name} {'did not stop and was killed' if killed else 'has stopped'}")
         SwarmState.forget(self._plan.directory)
 
     async def _work(self) -> None:
@@ -87,17 +105,19 @@ class LocalSwarm:
             self._chain = (await client.network.GetInfo(pb.GetInfoRequest())).chain
             self._remember()
             self._view.say(f"the chain is {self._chain}")
+            self._view.connected(client)
             await self._make_room(client)
             watching = asyncio.create_task(self._watch(client))
             try:
                 started = await asyncio.gather(*(self._start_pair(index, files) for index in range(plan.sl_count)))
                 if not plan.command:
                     self._view.say(how_to_attach(plan))
+                if self._ready is not None:
+                    self._ready.report(port=self._ports[SN])
                 await asyncio.gather(*(self._finish_pair(sl, program, client) for sl, program in started))
                 self._view.update(await self._status(client))
-                if not self._exit_when_done:
-                    self._view.say("The training is over; SN and license server run on.")
-                    await asyncio.Event().wait()
+                self._view.say("the training is over")
+                await self._when_done()
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)

@@ -6,6 +6,7 @@ from rich.table import Table
 
 from services.local.view import headline, rows
 from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
 
 COLUMNS = ("node", "round", "state", "loss", "metric", "epochs")
 WORDS = ("node", "state")  # the others are numbers
@@ -20,6 +21,9 @@ class LiveTable:
 
     def say(self, line: str) -> None:
         self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def connected(self, client: SNClient) -> None:
+        """What comes with the states is enough."""
 
     def update(self, status: pb.TrainingStatus) -> None:
         self._live.update(training_table(status), refresh=True)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Protocol, TextIO
 
 from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
 
 
 class View(Protocol):
@@ -12,6 +13,9 @@ class View(Protocol):
 
     def say(self, line: str) -> None:
         """Something happened that stands for itself."""
+
+    def connected(self, client: SNClient) -> None:
+        """The SN answers; ``client`` is the administrator's, for whoever wants to ask it more."""
 
     def update(self, status: pb.TrainingStatus) -> None:
         """The training has changed."""
@@ -30,6 +34,9 @@ class Lines:
 
     def say(self, line: str) -> None:
         print(line, file=self._out, flush=True)
+
+    def connected(self, client: SNClient) -> None:
+        """What comes with the states is enough."""
 
     def update(self, status: pb.TrainingStatus) -> None:
         result = status.last_result

@@ -1,0 +1,218 @@
+"""`swarm up` with real nodes: they start, train, end with one model, and stop in order whatever happens."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from local_swarms import Recorder, SwarmPlans, gone, processes_of, swarm_command
+
+from services.errors import AlreadyRunning, ChildFailed, NeverTrained
+from services.local.certificates import admin_identity
+from services.local.plan import Plan, Ports
+from services.local.process import Child
+from services.local.state import STATE_FILE, SwarmState
+from services.local.status import local_status
+from services.local.swarm import stay, up
+from services.rpc import swarm_pb2 as pb
+
+CHAINS = ("geth", "embedded")
+
+
+async def train(plan: Plan, recorder: Recorder) -> bool:
+    return await up(plan, recorder, asyncio.Event())
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+async def test_all_nodes_end_with_the_model_whose_digest_is_on_the_chain(
+    chain: str, plans: SwarmPlans, recorder: Recorder
+) -> None:
+    assert await train(plans.plan(chain=chain), recorder)
+    assert f"the chain is {chain}" in recorder.lines
+    assert recorder.last.state == pb.RoundState.COMPLETE
+    assert plans.digests() == [recorder.last.last_result.digest] * 3
+    assert [node.loss for node in recorder.last.participants] == [1.0, 2.0, 3.0]
+
+
+async def test_nothing_is_left_running_after_a_training(plans: SwarmPlans, recorder: Recorder) -> None:
+    await train(plans.plan(chain="geth"), recorder)
+    assert processes_of(plans.directory) == []
+    assert not (plans.directory / "swarm" / STATE_FILE).exists()
+    assert not any("killed" in line for line in recorder.lines)
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+async def test_another_training_in_the_same_directory_goes_on_with_chain_and_certificates(
+    chain: str, plans: SwarmPlans, recorder: Recorder
+) -> None:
+    plan = plans.plan(chain=chain)
+    await train(plan, recorder)
+    first, identity = recorder.last, admin_identity(plan.directory, "admin").fingerprint
+    again = Recorder()
+    assert await train(plan, again)
+    assert again.last.first_round > first.last_result.round
+    assert again.last.location == first.location
+    assert plans.digests() == [again.last.last_result.digest] * 3
+    assert admin_identity(plan.directory, "admin").fingerprint == identity
+
+
+async def test_a_deep_directory_is_no_obstacle_to_geth(tmp_path: Path, recorder: Recorder) -> None:
+    """The path of a Unix socket has room for 107 characters."""
+    deep = tmp_path / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+    plans = SwarmPlans(deep)
+    assert await train(plans.plan(chain="geth", sl_count=1, rounds=1), recorder)
+
+
+async def test_a_failing_program_is_named_with_its_last_lines_and_ends_the_swarm(
+    plans: SwarmPlans, recorder: Recorder
+) -> None:
+    with pytest.raises(ChildFailed) as failure:
+        await train(plans.plan("fail"), recorder)
+    assert "ml-2 ended with exit code 1" in str(failure.value)
+    assert "The data of this node are missing." in str(failure.value)
+    assert processes_of(plans.directory) == []
+
+
+async def test_a_program_that_never_opens_its_channel_is_named(plans: SwarmPlans, recorder: Recorder) -> None:
+    with pytest.raises(NeverTrained, match=r"ml-1 ended without training through the channel of sl-1"):
+        await train(plans.plan("never", sl_count=1), recorder)
+
+
+async def test_a_program_that_does_not_exist_is_named(plans: SwarmPlans, recorder: Recorder) -> None:
+    plan = replace(plans.plan(sl_count=1), command=("no-such-program",))
+    with pytest.raises(ChildFailed, match="no-such-program"):
+        await train(plan, recorder)
+    assert processes_of(plans.directory) == []
+
+
+async def test_a_port_in_use_is_said_by_the_node_that_wanted_it(plans: SwarmPlans, recorder: Recorder) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        plan = replace(plans.plan(sl_count=1), ports=Ports(sn_api=port))
+        with pytest.raises(ChildFailed) as failure:
+            await train(plan, recorder)
+    assert "sn-1 ended with exit code 12" in str(failure.value)
+    assert f"Port {port} on 127.0.0.1 is in use by another program" in str(failure.value)
+    assert processes_of(plans.directory) == []
+
+
+async def test_a_second_swarm_in_the_same_directory_is_refused(plans: SwarmPlans, recorder: Recorder) -> None:
+    stop = asyncio.Event()
+    first = asyncio.create_task(up(plans.idle(), recorder, stop))
+    await recorder.said("The swarm is ready")
+    with pytest.raises(AlreadyRunning, match="A swarm already runs in"):
+        await train(plans.plan(), Recorder())
+    stop.set()
+    assert await first is False
+
+
+async def test_a_node_that_dies_ends_the_swarm_and_is_named(plans: SwarmPlans, recorder: Recorder) -> None:
+    running = asyncio.create_task(train(plans.plan("forever"), recorder))
+    await recorder.accepted(2)
+    state = SwarmState.read(plans.directory / "swarm")
+    os.kill(next(process.pid for process in state.processes if process.name == "sn-1"), signal.SIGKILL)
+    with pytest.raises(ChildFailed, match=r"sn-1 ended with exit code -9 \(SIGKILL\)"):
+        await running
+    assert processes_of(plans.directory) == []
+
+
+async def test_stopping_stops_programs_first_and_the_license_server_last(plans: SwarmPlans, recorder: Recorder) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(up(plans.plan("forever"), recorder, stop))
+    await recorder.accepted(1)
+    stop.set()
+    assert await running is False
+    stopped = [line.split()[0] for line in recorder.lines if line.endswith("has stopped")]
+    kinds = [name.partition("-")[0] for name in stopped]
+    assert kinds[-2:] == ["sn", "license"]
+    assert kinds == sorted(kinds, key=["ml", "sl", "sn", "license"].index)
+    assert processes_of(plans.directory) == []
+
+
+async def test_a_program_can_be_attached_by_hand(plans: SwarmPlans, recorder: Recorder) -> None:
+    idle, program = plans.idle(), plans.plan(sl_count=1).program(0)
+    stop = asyncio.Event()
+    running = asyncio.create_task(up(idle, recorder, stop, stay))
+    await recorder.said(f"SL_REQUEST_CHANNEL={idle.channel('sl-1')[0]}")
+    attached = Child.start(program)
+    assert await attached.wait() == 0, attached.tail()
+    await recorder.said("the training is over")
+    stop.set()
+    await running
+    assert plans.digests() == [recorder.last.last_result.digest]
+
+
+async def test_status_tells_processes_and_training(plans: SwarmPlans, recorder: Recorder) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(up(plans.plan("forever"), recorder, stop))
+    await recorder.accepted(2)
+    found = await local_status(plans.directory / "swarm")
+    stop.set()
+    await running
+    assert [process["name"] for process in found["processes"]][:2] == ["license-1", "sn-1"]
+    assert all(process["alive"] for process in found["processes"])
+    assert found["chain"] == "embedded"
+    assert found["training"]["last_result"]["round"] >= 2
+    assert {node["name"] for node in found["training"]["participants"]} == {"sl-1", "sl-2", "sl-3"}
+
+
+async def test_the_command_line_shows_and_stops_a_swarm(plans: SwarmPlans, recorder: Recorder) -> None:
+    place = ("--dir", str(plans.directory / "swarm"))
+    shown = plans.directory / "shown"
+    starter = swarm_command(shown, "up", "--sl=2", "--chain=embedded", *place, name="up")
+    await starter.ready()
+
+    status = swarm_command(shown, "status", "--json", *place, name="status")
+    assert await status.wait() == 0, status.tail()
+    assert json.loads(status.log.read_text())["chain"] == "embedded"
+    human = swarm_command(shown, "status", *place, name="human")
+    assert await human.wait() == 0, human.tail()
+    assert "no program has opened its channel yet" in human.log.read_text()
+
+    down = swarm_command(shown, "down", *place, name="down")
+    assert await down.wait() == 0, down.tail()
+    assert down.log.read_text().startswith("Stopped sl-2, sl-1, sn-1, license-1.")
+    assert await starter.wait() == 0, starter.tail()
+    assert processes_of(plans.directory) == []
+
+
+async def test_ctrl_c_stops_everything_and_says_that_the_training_was_not_over(plans: SwarmPlans) -> None:
+    plan = plans.plan("forever", sl_count=2)
+    arguments = ("--sl", "2", "--chain", "embedded", "--dir", str(plan.directory), "--", *plan.command)
+    starter = swarm_command(plans.directory / "shown", "up", *arguments, name="up")
+    await starter.ready()
+    os.kill(starter.pid, signal.SIGINT)
+    assert await starter.wait() == 130
+    text = starter.log.read_text()
+    assert "Stopped before the training was over." in text
+    assert text.index("sl-1 has stopped") < text.index("sn-1 has stopped") < text.index("license-1 has stopped")
+    assert "Traceback" not in text
+    assert processes_of(plans.directory) == []
+
+
+async def test_no_node_outlives_a_killed_swarm_up(plans: SwarmPlans) -> None:
+    starter = swarm_command(
+        plans.directory / "shown", "up", "--sl", "1", "--dir", str(plans.directory / "swarm"), name="up"
+    )
+    await starter.ready()
+    state = SwarmState.read(plans.directory / "swarm")
+    ended = [asyncio.create_task(gone(process.pid)) for process in state.processes]
+    starter.kill()
+    await starter.wait()
+    await asyncio.wait_for(asyncio.gather(*ended), 60)
+
+
+async def test_a_failing_program_makes_the_command_fail_in_words(plans: SwarmPlans) -> None:
+    plan = plans.plan("fail", sl_count=2)
+    arguments = ("--sl", "2", "--chain", "embedded", "--dir", str(plan.directory), "--", *plan.command)
+    starter = swarm_command(plans.directory / "shown", "up", *arguments, name="up")
+    assert await starter.wait() == ChildFailed.exit_code
+    text = starter.log.read_text()
+    assert "ERROR: ml-2 ended with exit code 1; its last lines:" in text
+    assert "The data of this node are missing." in text
+    assert "Traceback" not in text
