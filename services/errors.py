@@ -170,6 +170,13 @@ class LicenceRevoked(LicenceError):
     remedy = "Ask the operator of the license server {address}."
 
 
+class LeaseUnknown(LicenceError):
+    code = "lease-unknown"
+    grpc_status = "NOT_FOUND"
+    message = "The license server {address} knows no lease {lease}"
+    remedy = "It was freed because it was not renewed in time; the node takes a new one by itself."
+
+
 # --- network: exit code 12 ---------------------------------------------------------------------------
 
 
@@ -519,14 +526,14 @@ class LocalError(SwarmError):
 
 class ChildFailed(LocalError):
     code = "child-failed"
-    message = "{child} ended with exit code {exit}; its last lines:\n{tail}\n"
-    remedy = "The whole log is {log}."
+    message = "{child} ended with exit code {exit}"
+    remedy = "Its last lines (the whole log is {log}):\n{tail}"
 
 
 class NotReady(LocalError):
     code = "not-ready"
-    message = "{child} was not ready after {seconds} s; its last lines:\n{tail}\n"
-    remedy = "The whole log is {log}."
+    message = "{child} was not ready after {seconds} s"
+    remedy = "Its last lines (the whole log is {log}):\n{tail}"
 
 
 class AlreadyRunning(LocalError):
