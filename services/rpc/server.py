@@ -64,7 +64,7 @@ class RpcServer:
 
         Raises PortInUse naming ``option``, the flag that sets the port; SettingsError for an address that is not ours.
         """
-        _check_free(host, port, option)
+        check_free(host, port, option)
         try:
             bound = self._server.add_secure_port(f"{host}:{port}", self._identity.grpc_server_credentials())
         except RuntimeError:  # gRPC gives no reason; taken since the check is the likely one
@@ -78,8 +78,11 @@ class RpcServer:
         await self._server.stop(grace_s)
 
 
-def _check_free(host: str, port: int, option: str) -> None:
-    """gRPC writes to stderr, past every log, when it cannot bind, and says no reason: so this is tried first."""
+def check_free(host: str, port: int, option: str) -> None:
+    """Raises PortInUse or SettingsError where ``host:port`` cannot be opened now.
+
+    gRPC writes to stderr, past every log, when it cannot bind, and gives no reason; so this is tried first.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as gRPC does

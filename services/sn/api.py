@@ -1,0 +1,185 @@
+"""The API on 30304. A handler parses, asks, answers; the roles that may call it are in roles.py."""
+
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from services.rpc import swarm_pb2 as pb
+from services.rpc.server import caller
+from services.rpc.swarm_pb2_grpc import AdminServicer, NetworkServicer, TrainingServicer
+from services.runtime import logs
+from services.sn import requests
+from services.sn.live import LiveTraining
+from services.sn.membership import Caller, Member
+from services.sn.trainings import Trainings
+
+_log = logs.get("sn")
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What handlers ask. ``name``: of this SN."""
+
+    name: str
+    trainings: Trainings
+
+    def caller(self) -> Caller:
+        """Who calls; that it was heard of is noted."""
+        peer = caller()
+        who = Caller(peer.role, peer.name, bytes.fromhex(peer.fingerprint))
+        self.trainings.membership.heard(who, time.time())
+        return who
+
+    def participant(self, contract: str) -> tuple[Caller, LiveTraining]:
+        """A registered caller and the training it means. Raises NotAMember, NameTaken, UnknownContract."""
+        who = self.caller()
+        self.trainings.membership.admit(who)
+        return who, self.trainings.named(contract)
+
+
+class NetworkApi(NetworkServicer):
+    """Service Network."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def Register(self, request: pb.RegisterRequest, _context: Any) -> pb.RegisterReply:
+        who, trainings = self._desk.caller(), self._desk.trainings
+        requests.address(request.host, request.port)
+        await trainings.register(who, request.host, request.port, self._desk.name)
+        return pb.RegisterReply(sn=self._desk.name)
+
+    async def Deregister(self, request: pb.DeregisterRequest, _context: Any) -> pb.DeregisterReply:
+        await self._desk.trainings.deregister(self._desk.caller(), requests.reason(request.reason))
+        return pb.DeregisterReply()
+
+    async def ListNodes(self, _request: pb.ListNodesRequest, _context: Any) -> pb.ListNodesReply:
+        self._desk.caller()
+        membership = self._desk.trainings.membership
+        return pb.ListNodesReply(
+            nodes=[_node(member, membership.last_heard.get(key, 0.0)) for key, member in membership.members.items()]
+        )
+
+    async def ListContracts(self, _request: pb.ListContractsRequest, _context: Any) -> pb.ListContractsReply:
+        self._desk.caller()
+        return pb.ListContractsReply(
+            contracts=[
+                pb.ContractEntry(name=entry.name, kind=entry.kind, location=entry.location)
+                for entry in self._desk.trainings.entries
+            ]
+        )
+
+    async def GetInfo(self, _request: pb.GetInfoRequest, _context: Any) -> pb.GetInfoReply:
+        self._desk.caller()
+        network, chain = self._desk.trainings.network, self._desk.trainings.chain
+        return pb.GetInfoReply(
+            name=self._desk.name,
+            version=version("swarm-learning"),
+            chain=chain.kind,
+            chain_id=chain.chain_id,
+            block=await chain.block_number(),
+            account=chain.account,
+            network_contract=network.address,
+        )
+
+
+class TrainingApi(TrainingServicer):
+    """Service Training. Every write is made in the caller's own name."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def Enrol(self, request: pb.EnrolRequest, _context: Any) -> pb.EnrolReply:
+        who, training = self._desk.participant(request.contract)
+        config = requests.config(request.config)
+        receipt = await training.gateway.enrol(who.name, who.fingerprint, request.may_lead, config)
+        _log.info("enrolled", contract=request.contract, name=who.name, may_lead=request.may_lead)
+        return pb.EnrolReply(status=await training.status_at(receipt.block))
+
+    async def CheckIn(self, request: pb.CheckInRequest, _context: Any) -> pb.CheckInReply:
+        who, training = self._desk.participant(request.contract)
+        await training.gateway.check_in(requests.check_in(request, who.name))
+        return pb.CheckInReply()
+
+    async def ReportProgress(self, request: pb.ProgressRequest, _context: Any) -> pb.ProgressReply:
+        who, training = self._desk.participant(request.contract)
+        training.progress(who.name, request.round, request.term, request.bytes_done, request.bytes_total)
+        return pb.ProgressReply()
+
+    async def Publish(self, request: pb.PublishRequest, _context: Any) -> pb.PublishReply:
+        who, training = self._desk.participant(request.contract)
+        digest, left_out = requests.digest(request.digest, "digest"), requests.left_out(list(request.left_out))
+        await training.gateway.publish(request.round, request.term, who.name, digest, request.size, left_out)
+        for name, reason in left_out:
+            _log.warning("left out", contract=request.contract, round=request.round, name=name, reason=reason)
+        return pb.PublishReply()
+
+    async def Reopen(self, request: pb.ReopenRequest, _context: Any) -> pb.ReopenReply:
+        who, training = self._desk.participant(request.contract)
+        left_out = requests.left_out(list(request.left_out))
+        await training.gateway.reopen(request.round, request.term, who.name, left_out)
+        for name, reason in left_out:
+            _log.warning("left out, round open again", contract=request.contract, name=name, reason=reason)
+        return pb.ReopenReply()
+
+    async def VoteOut(self, request: pb.VoteOutRequest, _context: Any) -> pb.VoteOutReply:
+        who, training = self._desk.participant(request.contract)
+        await training.gateway.vote_out(request.round, request.term, who.name)
+        _log.warning("vote against the leader", contract=request.contract, round=request.round, by=who.name)
+        return pb.VoteOutReply()
+
+    async def Report(self, request: pb.ReportRequest, _context: Any) -> pb.ReportReply:
+        who, training = self._desk.participant(request.contract)
+        training.report(requests.report(request, who.name))
+        return pb.ReportReply()
+
+    async def Leave(self, request: pb.LeaveRequest, _context: Any) -> pb.LeaveReply:
+        who, training = self._desk.participant(request.contract)
+        await training.gateway.leave(who.name, requests.reason(request.reason))
+        _log.info("left", contract=request.contract, name=who.name, reason=request.reason)
+        return pb.LeaveReply()
+
+    async def GetStatus(self, request: pb.GetStatusRequest, _context: Any) -> pb.TrainingStatus:
+        self._desk.caller()
+        return self._desk.trainings.named(request.contract).status()
+
+    async def Watch(self, request: pb.WatchRequest, _context: Any) -> AsyncIterator[bytes]:
+        who = self._desk.caller()
+        training = self._desk.trainings.named(request.contract)
+        is_sl = who.role == "sl" and self._desk.trainings.membership.knows(who)
+        async for message in training.watch(request.seen, who.name if is_sl else None):
+            yield message
+
+
+class AdminApi(AdminServicer):
+    """Service Admin."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def CreateContract(self, request: pb.CreateContractRequest, _context: Any) -> pb.CreateContractReply:
+        who = self._desk.caller()
+        location = await self._desk.trainings.create(request.name)
+        _log.info("contract created", contract=request.name, by=who.name)
+        return pb.CreateContractReply(location=location)
+
+    async def ResetContract(self, request: pb.ResetContractRequest, _context: Any) -> pb.ResetContractReply:
+        who = self._desk.caller()
+        await self._desk.trainings.named(request.name).gateway.reset()
+        _log.info("contract reset", contract=request.name, by=who.name)
+        return pb.ResetContractReply()
+
+
+def _node(member: Member, last_heard: float) -> pb.Node:
+    return pb.Node(
+        name=member.name,
+        role=member.role,
+        host=member.host,
+        port=member.port,
+        fingerprint=member.fingerprint,
+        parent=member.parent,
+        present=member.present,
+        last_seen=last_heard,
+    )

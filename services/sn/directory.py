@@ -1,0 +1,64 @@
+"""The swarm's contracts: deployed at the first start, found again at every other."""
+
+from pathlib import Path
+
+from services.chain.backend import ChainBackend
+from services.chain.network import NetworkGateway
+from services.chain.training import TrainingGateway
+from services.errors import ChainError, NotARegisteredSN, SwarmError
+from services.runtime import logs
+from services.sn.state import FILE, SNState
+
+DEFAULT_TRAINING = "defaultbb.cqdb.sml.hpe"
+TRAINING_KIND = "training"
+
+_log = logs.get("sn")
+
+
+async def establish(chain: ChainBackend, data_dir: Path) -> NetworkGateway:
+    """The directory contract, with the default training in it. A start that was cut short is completed.
+
+    Raises ChainError where the chain does not hold what the state file says.
+    """
+    state = SNState.load(data_dir)
+    if state is None:
+        network = await NetworkGateway.deploy(chain)
+        state = SNState(chain="geth" if chain.kind == "geth" else "embedded", network=network.address)
+        state.save(data_dir)
+        _log.info("SwarmNetwork deployed", address=network.address)
+    else:
+        network = NetworkGateway.at(chain, state.network)
+        await _check(network, data_dir)
+        _log.info("SwarmNetwork found", address=network.address)
+    if await network.contract_named(DEFAULT_TRAINING) is None:
+        await create_training(chain, network, DEFAULT_TRAINING)
+    await record(network, state, data_dir)
+    return network
+
+
+async def create_training(chain: ChainBackend, network: NetworkGateway, name: str) -> str:
+    """Deploys a training and enters it in the directory; gives its address. Raises ContractNameTaken."""
+    training = await TrainingGateway.deploy(chain, network.address)
+    await network.register_contract(name, TRAINING_KIND, training.address)
+    _log.info("training contract created", contract=name, address=training.address)
+    return training.address
+
+
+async def record(network: NetworkGateway, state: SNState, data_dir: Path) -> None:
+    """Writes the addresses of the trainings into the state file, if it has not got them yet."""
+    known = {entry.name: entry.location for entry in await network.contracts() if entry.kind == TRAINING_KIND}
+    if known != state.trainings:
+        state.trainings = known
+        state.save(data_dir)
+
+
+async def _check(network: NetworkGateway, data_dir: Path) -> None:
+    """Raises ChainError or NotARegisteredSN unless this is our directory and our account may write."""
+    account = network.chain.account
+    try:
+        may_write = await network.is_sn(account)
+    except SwarmError as error:
+        problem = f"it does not hold the contract {network.address} of {data_dir / FILE} ({error})"
+        raise ChainError(problem=problem, log=data_dir) from None
+    if not may_write:
+        raise NotARegisteredSN(account=account)

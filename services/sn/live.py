@@ -1,0 +1,149 @@
+"""One running training: its view follows the chain, watchers follow the view, timers act on it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from services.chain.training import TrainingGateway
+from services.errors import ChainError, NotEnrolled, NotTheLeader, RoundNotClosed, StaleRound, StaleTerm
+from services.rpc import swarm_pb2 as pb
+from services.sn.background import Background
+from services.sn.broadcast import Broadcast
+from services.sn.reports import Report, ReportWriter
+from services.sn.statuses import status
+from services.sn.timers import LostTimers, QuorumTimer, WaitingLog
+from services.sn.training import Progress, State, TrainingView
+
+# A leader may speak as often as it likes; watchers are told at most this often.
+PROGRESS_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all trainings of an SN share. ``clock``: seconds, monotonic. ``is_ours``: does this SN look after it."""
+
+    background: Background
+    clock: Callable[[], float]
+    grace_s: float
+    is_ours: Callable[[str], bool]
+
+
+class LiveTraining:
+    """Built by ``open``. Handlers write through ``gateway``; what comes of it arrives by the chain's events."""
+
+    def __init__(self, name: str, gateway: TrainingGateway, around: Surroundings) -> None:
+        self.gateway = gateway
+        self.view = TrainingView(contract=name, location=gateway.address)
+        self.reports = ReportWriter(name, self._write_report)
+        self._around = around
+        self._broadcast = Broadcast(self.view, around.clock)
+        self._quorum = QuorumTimer(name, gateway.close_round, around.background)
+        self._waiting = WaitingLog(name)
+        self._lost = LostTimers(name, gateway.leave, around.background, around.grace_s, around.is_ours)
+        self._settling: asyncio.Handle | None = None
+        self._progress_shown = 0.0
+        self._progress_timer: asyncio.TimerHandle | None = None
+        self._pending_progress: Progress | None = None
+        self._stopped = False
+
+    async def open(self) -> None:
+        """Replays what happened so far; from then on the view follows the chain."""
+        for event in await self.gateway.events():
+            self.view.apply(event)
+        self._settle()
+        contract = self.view.contract
+        self._around.background.run(self.reports.run(), f"recording reports of {contract}")
+        self._around.background.run(self._follow(), f"following {contract}", vital=True)
+
+    def end_streams(self) -> None:
+        """Ends streams and timers; nothing is decided from now on."""
+        self._stopped = True
+        for timer in (self._quorum, self._waiting, self._lost):
+            timer.stop()
+        if self._progress_timer is not None:
+            self._progress_timer.cancel()
+        self._broadcast.close()
+
+    async def close(self) -> None:
+        """Writes the reports that are still held."""
+        self.end_streams()
+        await self.reports.flush()
+
+    def status(self) -> pb.TrainingStatus:
+        return status(self.view, self._around.clock())
+
+    async def status_at(self, block: int) -> pb.TrainingStatus:
+        """The state with everything up to and including ``block``."""
+        await self._broadcast.until(block)
+        return self.status()
+
+    async def watch(self, seen: int, node: str | None) -> AsyncIterator[bytes]:
+        """Serialised states; see Broadcast.states. ``node``: the participant whose sign of life this stream is."""
+        if node is not None:
+            self._lost.opened(node, self.view)
+        try:
+            async for message in self._broadcast.states(seen):
+                yield message
+        finally:
+            if node is not None and not self._stopped:
+                self._lost.closed(node, self.view)
+
+    def progress(self, leader: str, round_number: int, term: int, done: int, total: int) -> None:
+        """A leader's sign of life. Raises StaleRound, RoundNotClosed, StaleTerm or NotTheLeader."""
+        view = self.view
+        if round_number != view.round:
+            raise StaleRound(given=round_number, current=view.round)
+        if view.state is not State.MERGE:
+            raise RoundNotClosed(round=round_number)
+        if term != view.term:
+            raise StaleTerm(round=round_number, given=term, current=view.term)
+        if leader != view.leader:
+            raise NotTheLeader(name=leader, leader=view.leader, round=round_number, term=term)
+        self._pending_progress = Progress(done, total, self._around.clock())
+        wait = self._progress_shown + PROGRESS_EVERY_S - self._around.clock()
+        if wait <= 0:
+            self._show_progress()
+        elif self._progress_timer is None:
+            self._progress_timer = asyncio.get_running_loop().call_later(wait, self._show_progress)
+
+    def _show_progress(self) -> None:
+        if self._progress_timer is not None:
+            self._progress_timer.cancel()
+            self._progress_timer = None
+        if self._pending_progress is not None and self.view.state is State.MERGE:
+            self._progress_shown = self._around.clock()
+            self.view.move(self._pending_progress)
+            self._broadcast.wake()
+        self._pending_progress = None
+
+    async def _follow(self) -> None:
+        async for event in self.gateway.follow(max(0, self.view.position.block)):
+            if self.view.apply(event) and self._settling is None:
+                # Events of one block come together; watchers and timers look when the last one is in.
+                self._settling = asyncio.get_running_loop().call_soon(self._settle)
+        if not self._stopped:
+            raise ChainError(problem="its events ended", log="the log of this node")
+
+    def _settle(self) -> None:
+        self._settling = None
+        if self._stopped:
+            return
+        self._broadcast.wake()
+        self._quorum.follow(self.view)
+        self._waiting.follow(self.view)
+        self._lost.follow(self.view)
+        self.reports.follow(self.view)
+
+    def report(self, report: Report) -> None:
+        """Takes a report that is written later. Raises NotEnrolled, and StaleRound for a round without a result."""
+        if report.name not in self.view.participants:
+            raise NotEnrolled(name=report.name)
+        accepted = self.view.last_result.round if self.view.last_result else 0
+        if not self.view.first_round <= report.round <= accepted:
+            raise StaleRound(given=report.round, current=accepted)
+        self.reports.put(report)
+
+    async def _write_report(self, report: Report) -> None:
+        await self.gateway.report(
+            report.round, report.name, report.loss, report.metric, report.epochs_done, report.epochs_total
+        )

@@ -1,0 +1,28 @@
+"""Which participants nobody hears of any more: those that take part and do not watch."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from services.sn.training import State, TrainingView
+
+
+@dataclass
+class Streams:
+    """Open Watch streams by the name of the node that holds them."""
+
+    count: Counter[str] = field(default_factory=Counter)
+
+    def opened(self, name: str) -> None:
+        self.count[name] += 1
+
+    def closed(self, name: str) -> None:
+        self.count[name] -= 1
+        if self.count[name] <= 0:
+            del self.count[name]
+
+
+def absent(view: TrainingView, streams: Streams) -> frozenset[str]:
+    """Active participants without a stream, while there is a round that others would wait in for them."""
+    if view.state not in (State.CHECKIN, State.MERGE):
+        return frozenset()
+    return frozenset(name for name in view.active if name not in streams.count)

@@ -1,0 +1,60 @@
+"""Starts an SN, step by step, and stops it in the reverse order."""
+
+import asyncio
+import contextlib
+
+from services.chain.factory import open_chain
+from services.identity.identity import Identity
+from services.licensing.lease import Lease
+from services.rpc.server import check_free
+from services.runtime import logs
+from services.runtime.ready import ReadySocket
+from services.sn.background import Background
+from services.sn.node import PORT_OPTION, ROLE, Announcement, serving
+from services.sn.settings import SNSettings
+from services.sn.state import chain_choice, claimed
+
+FEATURE = "SN"
+
+_log = logs.get(ROLE)
+
+
+async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
+    """Runs until ``stop``. Raises what a start can fail with, and what ends a running node."""
+    identity = Identity.load(
+        cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=ROLE
+    )
+    logs.configure(settings.log_format, identity.name, settings.log_level)
+    _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
+    async with contextlib.AsyncExitStack() as stack:
+        data_dir = stack.enter_context(claimed(settings.data_dir))
+        check_free(settings.host, settings.sn_api_port, PORT_OPTION)
+        choice = chain_choice(settings.chain, data_dir)
+
+        license_server = f"{settings.apls_ip}:{settings.apls_port}"
+        lease = await stack.enter_async_context(await Lease.acquire(license_server, identity, FEATURE))
+        _log.info("licence", feature=FEATURE, server=license_server)
+
+        chain = await open_chain(choice, data_dir, p2p_port=settings.sn_p2p_port)
+        stack.push_async_callback(chain.close)
+        _log.info("chain", kind=chain.kind, chain_id=chain.chain_id, account=chain.account)
+
+        where = Announcement(settings.host, settings.sn_api_port, settings.host_ip)
+        sn = await stack.enter_async_context(serving(identity, chain, data_dir, where, settings.lost_after_s))
+        _log.info(f"Starting SWARM-API-SERVER on port: {sn.port}")
+        ready.report(port=sn.port, chain=chain.kind)
+        await _until(stop, sn.background, lease)
+
+
+async def _until(stop: asyncio.Event, background: Background, lease: Lease) -> None:
+    """Returns when the node is to stop; raises where it cannot go on."""
+    stopped = asyncio.create_task(stop.wait())
+    others = [asyncio.create_task(background.broken()), asyncio.create_task(lease.lost())]
+    try:
+        done, _ = await asyncio.wait([stopped, *others], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in (stopped, *others):
+            task.cancel()
+        await asyncio.gather(stopped, *others, return_exceptions=True)

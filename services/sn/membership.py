@@ -1,0 +1,83 @@
+"""Who belongs to the swarm, and whether a caller is who it was registered as."""
+
+from dataclasses import dataclass, field, replace
+
+from services.errors import NameTaken, NotAMember
+
+# Roles that the directory on the chain knows, in its order. An administrator is a person, not a member.
+MEMBER_ROLES = ("sn", "sl", "swop", "swci")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls, as its certificate says; ``fingerprint`` is the SHA-256 of the certificate, 32 bytes."""
+
+    role: str
+    name: str
+    fingerprint: bytes
+
+
+@dataclass(frozen=True)
+class Member:
+    """``parent`` is the SN it registered through; ``present`` is False once it left or was lost."""
+
+    role: str
+    name: str
+    host: str
+    port: int
+    fingerprint: bytes
+    parent: str
+    present: bool = True
+
+
+@dataclass
+class Membership:
+    """The members by role and name, and when this SN last heard of each (seconds since 1970, UTC)."""
+
+    members: dict[tuple[str, str], Member] = field(default_factory=dict)
+    last_heard: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def put(self, member: Member) -> None:
+        self.members[member.role, member.name] = member
+
+    def left(self, role: str, name: str) -> None:
+        known = self.members.get((role, name))
+        if known is not None:
+            self.put(replace(known, present=False))
+
+    def parent(self, role: str, name: str) -> str | None:
+        """The SN that looks after a member."""
+        known = self.members.get((role, name))
+        return known.parent if known else None
+
+    def knows(self, caller: Caller) -> bool:
+        known = self.members.get((caller.role, caller.name))
+        return known is not None and known.fingerprint == caller.fingerprint
+
+    def admit(self, caller: Caller) -> Member:
+        """The member that calls. Raises NotAMember where it is not registered, NameTaken for another's name."""
+        known = self.members.get((caller.role, caller.name))
+        if known is None:
+            raise NotAMember(name=caller.name)
+        self._same_certificate(known, caller)
+        if not known.present:
+            raise NotAMember(name=caller.name)
+        return known
+
+    def registration(self, caller: Caller, host: str, port: int, parent: str) -> Member | None:
+        """What to write so that the caller is registered at this address; None where nothing would change.
+
+        Raises NameTaken where the name belongs to another certificate.
+        """
+        wanted = Member(caller.role, caller.name, host, port, caller.fingerprint, parent)
+        known = self.members.get((caller.role, caller.name))
+        if known is not None:
+            self._same_certificate(known, caller)
+        return None if known == wanted else wanted
+
+    def heard(self, caller: Caller, now: float) -> None:
+        self.last_heard[caller.role, caller.name] = now
+
+    def _same_certificate(self, known: Member, caller: Caller) -> None:
+        if known.fingerprint != caller.fingerprint:
+            raise NameTaken(name=caller.name, enrolledFingerprint=known.fingerprint.hex())

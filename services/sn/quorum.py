@@ -1,0 +1,45 @@
+"""When a round is closed without those who are not in yet, and whom it waits for."""
+
+from dataclasses import dataclass
+
+from services.sn.training import State, TrainingView
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A running quorum clock. It is for this round and term: a round that is reopened starts another one."""
+
+    round: int
+    term: int
+    wait_ms: int
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Whom a round waits for; ``missing`` peers have not even enrolled."""
+
+    round: int
+    have: int
+    need: int
+    awaited: tuple[str, ...]
+    missing: int
+
+
+def clock(view: TrainingView) -> Clock | None:
+    """The clock that should run now: minPeers are in, somebody of them may lead, others are still awaited."""
+    if view.state is not State.CHECKIN or view.config is None or not view.awaited:
+        return None
+    if len(view.check_ins) < view.config.min_peers:
+        return None
+    if not any(view.participants[name].may_lead for name in view.check_ins):
+        return None
+    return Clock(view.round, view.term, view.config.quorum_wait_ms)
+
+
+def waiting(view: TrainingView) -> Waiting | None:
+    """What to say about a round that somebody waits in; None where nobody does."""
+    if view.state is not State.CHECKIN or view.config is None or not view.check_ins:
+        return None
+    need = view.config.min_peers
+    missing = max(0, need - len(view.active))
+    return Waiting(view.round, len(view.check_ins), need, tuple(view.awaited), missing)

@@ -1,0 +1,77 @@
+"""Brings reports of loss and metric to the chain without anybody waiting for it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from services.errors import SwarmError
+from services.runtime import logs
+from services.sn.training import State, TrainingView
+
+# A block with reports would delay a check-in that arrives meanwhile; they are held for a merge, when the chain
+# is idle, but no longer than this.
+HELD_S = 1.0
+
+_log = logs.get("sn")
+
+
+@dataclass(frozen=True)
+class Report:
+    """``round``: the accepted round whose model was evaluated."""
+
+    round: int
+    name: str
+    loss: float
+    metric: float
+    epochs_done: int
+    epochs_total: int
+
+
+class ReportWriter:
+    """Holds the newest report of each participant and writes them together, one batch at a time."""
+
+    def __init__(self, contract: str, write: Callable[[Report], Awaitable[object]]) -> None:
+        self._contract = contract
+        self._write = write
+        self._held: dict[str, Report] = {}
+        self._due = asyncio.Event()
+        self._state = State.UNCONFIGURED
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing = asyncio.Lock()
+
+    def put(self, report: Report) -> None:
+        """Takes a report; one of the same node that is still held is replaced."""
+        self._held[report.name] = report
+        if self._state in (State.MERGE, State.COMPLETE):
+            self._due.set()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(HELD_S, self._due.set)
+
+    def follow(self, view: TrainingView) -> None:
+        """The training has moved."""
+        self._state = view.state
+        if self._held and view.state in (State.MERGE, State.COMPLETE):
+            self._due.set()
+
+    async def run(self) -> None:
+        """Writes what is due, until cancelled."""
+        while True:
+            await self._due.wait()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Writes everything that is held, after what is being written. Failures are logged: a report is not
+        worth a round.
+        """
+        async with self._writing:
+            self._due.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            batch, self._held = list(self._held.values()), {}
+            outcomes = await asyncio.gather(*(self._write(report) for report in batch), return_exceptions=True)
+        for report, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, SwarmError):
+                _log.warning("a report was not recorded", contract=self._contract, by=report.name, reason=str(outcome))
+            elif isinstance(outcome, BaseException):
+                raise outcome

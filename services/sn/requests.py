@@ -1,0 +1,78 @@
+"""What requests say, as the chain's gateways take it; refused before a transaction is sent where it cannot be."""
+
+from services.chain.events import TrainingConfig
+from services.chain.training import CheckInCall
+from services.errors import MalformedCall
+from services.rpc import swarm_pb2 as pb
+from services.sn.reports import Report
+
+DIGEST_BYTES = 32
+MAX_PORT = 65535
+HOST_LIMIT_CHARACTERS = 253
+METHOD_LIMIT_CHARACTERS = 32
+REASON_LIMIT_CHARACTERS = 400
+
+
+def config(message: pb.Config) -> TrainingConfig:
+    """Raises MalformedCall."""
+    if not 0 < len(message.merge_method) <= METHOD_LIMIT_CHARACTERS:
+        raise MalformedCall(field="mergeMethod")
+    return TrainingConfig(
+        min_peers=message.min_peers,
+        sync_frequency=message.sync_frequency,
+        merge_method=message.merge_method,
+        adaptive_sync=message.adaptive_sync,
+        quorum_wait_ms=message.quorum_wait_ms,
+    )
+
+
+def check_in(request: pb.CheckInRequest, name: str) -> CheckInCall:
+    """Raises MalformedCall."""
+    address(request.host, request.port)
+    return CheckInCall(
+        round=request.round,
+        base=request.base,
+        name=name,
+        digest=digest(request.digest, "digest"),
+        size=request.size,
+        layout=digest(request.layout, "layout"),
+        weight=request.weight,
+        finished=request.finished,
+        host=request.host,
+        port=request.port,
+    )
+
+
+def report(request: pb.ReportRequest, name: str) -> Report:
+    return Report(
+        round=request.round,
+        name=name,
+        loss=request.loss,
+        metric=request.metric,
+        epochs_done=request.epochs_done,
+        epochs_total=request.epochs_total,
+    )
+
+
+def address(host: str, port: int) -> None:
+    """Raises MalformedCall unless peers could reach it."""
+    if not 0 < len(host) <= HOST_LIMIT_CHARACTERS or not host.isascii() or not host.isprintable():
+        raise MalformedCall(field="host")
+    if not 0 <= port <= MAX_PORT:
+        raise MalformedCall(field="port")
+
+
+def digest(value: bytes, field: str) -> bytes:
+    """Raises MalformedCall."""
+    if len(value) != DIGEST_BYTES:
+        raise MalformedCall(field=field)
+    return value
+
+
+def left_out(message: list[pb.LeftOut]) -> list[tuple[str, str]]:
+    """Names and reasons; a reason is cut to what a person reads."""
+    return [(entry.name, reason(entry.reason)) for entry in message]
+
+
+def reason(text: str) -> str:
+    return text[:REASON_LIMIT_CHARACTERS]

@@ -1,0 +1,36 @@
+"""Which roles may make which call; what is not listed is denied."""
+
+NETWORK = "swarm.v1.Network"
+TRAINING = "swarm.v1.Training"
+ADMIN = "swarm.v1.Admin"
+SERVICES = (NETWORK, TRAINING, ADMIN)
+
+EVERYONE = frozenset({"sn", "sl", "swop", "swci", "admin"})
+NODES = frozenset({"sl", "swop", "swci"})  # an SN joins through another SN, not by registering
+TRAINERS = frozenset({"sl"})
+ADMINISTRATORS = frozenset({"swci", "admin"})
+
+_BY_SERVICE = {
+    NETWORK: {
+        "Register": NODES,
+        "Deregister": NODES,
+        "ListNodes": EVERYONE,
+        "ListContracts": EVERYONE,
+        "GetInfo": EVERYONE,
+    },
+    TRAINING: {
+        "Enrol": TRAINERS,
+        "CheckIn": TRAINERS,
+        "ReportProgress": TRAINERS,
+        "Publish": TRAINERS,
+        "Reopen": TRAINERS,
+        "VoteOut": TRAINERS,
+        "Report": TRAINERS,
+        "Leave": TRAINERS,
+        "GetStatus": EVERYONE,
+        "Watch": EVERYONE,
+    },
+    ADMIN: {"CreateContract": ADMINISTRATORS, "ResetContract": ADMINISTRATORS},
+}
+
+ROLES = {f"/{service}/{call}": roles for service, calls in _BY_SERVICE.items() for call, roles in calls.items()}

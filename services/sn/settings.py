@@ -1,0 +1,116 @@
+"""The settings of an SN."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from services.runtime.settings import NodeSettings
+
+MAX_PORT = 65535
+
+
+class SNSettings(NodeSettings):
+    """Port 0 means any free port. Addresses are names or IP addresses."""
+
+    sentinel: bool = Field(
+        False,
+        validation_alias="SN_I_AM_SENTINEL",
+        validate_default=True,
+        description="This is the first SN: it makes the chain and the contracts. For now the only kind there is.",
+    )
+    sentinel_ip: str | None = Field(
+        None,
+        validation_alias="SENTINEL_NODE_IP",
+        description="The SN to join through. Refused for now.",
+    )
+    host_ip: str = Field(
+        "",
+        validation_alias="THIS_NODE_IP",
+        validate_default=True,
+        description="By which address peers reach this node. Required: no default could be right on every host.",
+    )
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104
+        validation_alias="SN_BIND_HOST",
+        description="Address to listen on. Every one by default, as peers are on other hosts.",
+    )
+    sn_api_port: int = Field(
+        30304,
+        ge=0,
+        le=MAX_PORT,
+        validation_alias="SN_API_SERVER_PORT",
+        description="Port of the API. The default is the one that users of such systems know.",
+    )
+    sn_p2p_port: int = Field(
+        30303,
+        ge=0,
+        le=MAX_PORT,
+        validation_alias="SN_ETH_PORT_EXT",
+        description="Port of the chain between SNs. The default is Ethereum's own.",
+    )
+    apls_ip: str = Field(
+        "127.0.0.1",
+        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP",
+        description="Address of the license server. This host by default, as a small swarm runs it there.",
+    )
+    apls_port: int = Field(
+        5814,
+        ge=1,
+        le=MAX_PORT,
+        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT",
+        description="Port of the license server. The default is its own.",
+    )
+    cert: Path | None = Field(None, validation_alias="SWARM_ID_CERT", description="Certificate of this node.")
+    key: Path | None = Field(None, validation_alias="SWARM_ID_KEY", description="Its private key.")
+    cacert: Path | None = Field(None, validation_alias="SWARM_ID_CACERT", description="File of the CAs to trust.")
+    capath: Path | None = Field(None, validation_alias="SWARM_ID_CAPATH", description="Directory of the CAs to trust.")
+    chain: Literal["auto", "geth", "embedded"] = Field(
+        "auto",
+        validation_alias="SN_CHAIN",
+        description="Which chain to run. auto: geth where it is found, as it alone can serve more than one SN.",
+    )
+    data_dir: Path = Field(
+        Path("/platform/swarm/SMLNODE"),
+        validation_alias="SWARM_DATA_DIR",
+        description="Where the chain and all state live. The default is where containers mount their volume.",
+    )
+    lost_after_s: float = Field(
+        15.0,
+        gt=0,
+        le=3600,
+        validation_alias="SN_LOST_AFTER_SECONDS",
+        description="Seconds without a connection after which a participant counts as lost and the others go on. "
+        "Longer than the 10 s in which a dead connection is noticed and made again.",
+    )
+    log_format: Literal["human", "json"] = Field(
+        "human",
+        validation_alias="SWARM_LOG_FORMAT",
+        description="human or json. Lines for people by default.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO",
+        validation_alias="SWARM_LOG_LEVEL",
+        description="INFO by default: each step and each round is worth a line.",
+    )
+
+    @field_validator("sentinel")
+    @classmethod
+    def _only_sentinels(cls, value: bool) -> bool:
+        if not value:
+            raise ValueError("give --sentinel; an SN that joins another one is not possible yet")
+        return value
+
+    @field_validator("sentinel_ip")
+    @classmethod
+    def _no_joining(cls, value: str | None) -> str | None:
+        if value:
+            raise ValueError("joining a running SN is not possible yet; a swarm has one SN, started with --sentinel")
+        return value
+
+    @field_validator("host_ip")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        if not value:
+            raise ValueError("give --host-ip, the address by which peers reach this node")
+        return value

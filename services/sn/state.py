@@ -1,0 +1,84 @@
+"""What an SN remembers in its data directory beside its chain: which swarm it belongs to."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Self, get_args
+
+from services.chain.factory import Choice, Kind
+from services.errors import SettingsError, StorageError
+
+FILE = "sn-state.json"
+LOCK = "lock"
+VERSION = 1
+
+
+@dataclass
+class SNState:
+    """``chain``: geth or embedded. ``trainings``: addresses by name, for people; the directory on the chain counts."""
+
+    chain: Kind
+    network: str
+    trainings: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, data_dir: Path) -> Self | None:
+        """The state of an earlier run; None at the first start. Raises StorageError where it is not readable."""
+        path = data_dir / FILE
+        try:
+            found = json.loads(path.read_text())
+            if found["chain"] not in get_args(Kind):
+                raise ValueError(f"chain {found['chain']}")
+            return cls(chain=found["chain"], network=found["network"], trainings=dict(found["trainings"]))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StorageError(path=path, problem=f"it is not a state file of an SN ({error})") from None
+
+    def save(self, data_dir: Path) -> None:
+        """Replaces the file at once: a crash leaves the old one or the new one. Raises StorageError."""
+        path = data_dir / FILE
+        draft = path.with_suffix(".draft")
+        try:
+            with draft.open("w") as file:
+                json.dump({"version": VERSION, **asdict(self)}, file, indent=2)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(path)
+        except OSError as error:
+            raise StorageError(path=path, problem=error.strerror or str(error)) from None
+
+
+def chain_choice(wanted: Choice, data_dir: Path) -> Choice:
+    """What to open: the chain that this data directory was made with. Raises SettingsError for another one."""
+    state = SNState.load(data_dir)
+    if state is None or wanted == state.chain:
+        return wanted
+    if wanted != "auto":
+        problem = f"it is {wanted}, but {data_dir} holds a swarm whose chain is {state.chain}"
+        raise SettingsError(name="--chain", problem=problem, command="sn")
+    return state.chain
+
+
+@contextmanager
+def claimed(data_dir: Path) -> Iterator[Path]:
+    """Makes the data directory if it is missing and keeps every other node out of it.
+
+    Raises StorageError where it cannot be written or is in use.
+    """
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(path=data_dir, problem=(error.strerror or str(error)).lower()) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield data_dir
+    except BlockingIOError:
+        raise StorageError(path=data_dir, problem="another running node uses it") from None
+    finally:
+        os.close(lock)

@@ -1,0 +1,87 @@
+"""A training's view as the message that the API sends."""
+
+from services.rpc import swarm_pb2 as pb
+from services.sn.training import LeftOut, Participant, Result, TrainingView
+
+
+def status(view: TrainingView, now: float) -> pb.TrainingStatus:
+    """``now``: the same clock that the view's progress was read from, in seconds."""
+    return pb.TrainingStatus(
+        contract=view.contract,
+        location=view.location,
+        version=view.version,
+        state=pb.RoundState.Name(view.state),
+        round=view.round,
+        term=view.term,
+        leader=view.leader,
+        config=_config(view),
+        layout=view.layout,
+        layout_by=view.layout_by,
+        participants=[_participant(who) for who in view.participants.values()],
+        check_ins=[
+            pb.CheckIn(
+                name=entry.name, digest=entry.digest, size=entry.size, weight=entry.weight, finished=entry.finished
+            )
+            for entry in view.check_ins.values()
+        ],
+        last_result=_result(view.last_result),
+        awaited=view.awaited,
+        progress=_progress(view, now),
+        left_out=_left_out(view.left_out),
+        first_round=view.first_round,
+    )
+
+
+def _config(view: TrainingView) -> pb.Config | None:
+    agreed = view.config
+    if agreed is None:
+        return None
+    return pb.Config(
+        min_peers=agreed.min_peers,
+        sync_frequency=agreed.sync_frequency,
+        merge_method=agreed.merge_method,
+        adaptive_sync=agreed.adaptive_sync,
+        quorum_wait_ms=agreed.quorum_wait_ms,
+    )
+
+
+def _participant(who: Participant) -> pb.Participant:
+    return pb.Participant(
+        name=who.name,
+        host=who.host,
+        port=who.port,
+        fingerprint=who.fingerprint,
+        active=who.active,
+        may_lead=who.may_lead,
+        report_round=who.report_round,
+        loss=who.loss,
+        metric=who.metric,
+        epochs_done=who.epochs_done,
+        epochs_total=who.epochs_total,
+        left_reason=who.left_reason,
+    )
+
+
+def _result(result: Result | None) -> pb.RoundResult | None:
+    if result is None:
+        return None
+    return pb.RoundResult(
+        round=result.round,
+        term=result.term,
+        leader=result.leader,
+        digest=result.digest,
+        size=result.size,
+        merged=result.merged,
+        left_out=_left_out(result.left_out),
+    )
+
+
+def _left_out(entries: list[LeftOut] | tuple[LeftOut, ...]) -> list[pb.LeftOut]:
+    return [pb.LeftOut(name=entry.name, reason=entry.reason) for entry in entries]
+
+
+def _progress(view: TrainingView, now: float) -> pb.Progress | None:
+    moved = view.progress
+    if moved is None:
+        return None
+    return pb.Progress(bytes_done=moved.bytes_done, bytes_total=moved.bytes_total, age_s=max(0.0, now - moved.at))

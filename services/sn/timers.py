@@ -1,0 +1,145 @@
+"""What happens to a training by the passing of time: a round is closed, a wait is spoken of, a node is given up."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from services.errors import TrainingError
+from services.runtime import logs
+from services.sn.background import Background
+from services.sn.liveness import Streams, absent
+from services.sn.quorum import Clock, Waiting, clock, waiting
+from services.sn.training import TrainingView
+
+# A healthy round waits far less; only what takes longer is worth a line.
+QUIET_S = 2.0
+REPEAT_S = 30.0
+LOST = "lost"
+
+_log = logs.get("sn")
+
+
+class QuorumTimer:
+    """Closes a round once minPeers have waited for the rest as long as the training's configuration says."""
+
+    def __init__(self, contract: str, close_round: Callable[[int], Awaitable[object]], background: Background) -> None:
+        self._contract = contract
+        self._close_round = close_round
+        self._background = background
+        self._clock: Clock | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def follow(self, view: TrainingView) -> None:
+        """The training has moved: starts the clock, stops it, or lets it run."""
+        wanted = clock(view)
+        if wanted == self._clock:
+            return
+        self.stop()
+        self._clock = wanted
+        if wanted is not None:
+            self._timer = asyncio.get_running_loop().call_later(wanted.wait_ms / 1000, self._ring, wanted, view)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._clock = None
+
+    def _ring(self, rung: Clock, view: TrainingView) -> None:
+        awaited = ", ".join(view.awaited)
+        _log.info("quorum clock ran out", contract=self._contract, round=rung.round, without=awaited)
+        self._background.run(self._close(rung), f"closing round {rung.round} of {self._contract}")
+
+    async def _close(self, rung: Clock) -> None:
+        try:
+            await self._close_round(rung.round)
+        except TrainingError as error:  # closed, reopened or left meanwhile: the next change decides anew
+            _log.debug("the round was not closed by its clock", contract=self._contract, reason=str(error))
+
+
+class WaitingLog:
+    """Names those whom a round waits for: after a while, on every change from then on, and again and again."""
+
+    def __init__(self, contract: str) -> None:
+        self._contract = contract
+        self._now: Waiting | None = None
+        self._said: Waiting | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def follow(self, view: TrainingView) -> None:
+        """The training has moved."""
+        self._now = waiting(view)
+        if self._now is None:
+            self.stop()
+        elif self._said is None:
+            self._timer = self._timer or asyncio.get_running_loop().call_later(QUIET_S, self._say)
+        elif self._said != self._now:
+            self._say()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._said = None
+
+    def _say(self) -> None:
+        now = self._now
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(REPEAT_S, self._say)
+        self._said = now
+        if now is None:
+            return
+        facts: dict[str, object] = {"in": f"{now.have} of at least {now.need}", "awaited": ", ".join(now.awaited)}
+        if now.missing:
+            facts["not_enrolled_yet"] = now.missing
+        _log.info("round waits", contract=self._contract, round=now.round, **facts)
+
+
+class LostTimers:
+    """Marks a participant as left when it has not been watching for the grace period."""
+
+    def __init__(
+        self,
+        contract: str,
+        leave: Callable[[str, str], Awaitable[object]],
+        background: Background,
+        grace_s: float,
+        is_ours: Callable[[str], bool],
+    ) -> None:
+        self._contract = contract
+        self._leave = leave
+        self._background = background
+        self._grace_s = grace_s
+        self._is_ours = is_ours
+        self._streams = Streams()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def opened(self, name: str, view: TrainingView) -> None:
+        """A node watches; a node may hold several streams for a moment."""
+        self._streams.opened(name)
+        self.follow(view)
+
+    def closed(self, name: str, view: TrainingView) -> None:
+        self._streams.closed(name)
+        self.follow(view)
+
+    def follow(self, view: TrainingView) -> None:
+        """The training or the set of its watchers has changed."""
+        missing = {name for name in absent(view, self._streams) if self._is_ours(name)}
+        for name in self._timers.keys() - missing:
+            self._timers.pop(name).cancel()
+        for name in missing - self._timers.keys():
+            self._timers[name] = asyncio.get_running_loop().call_later(self._grace_s, self._lost, name)
+
+    def stop(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _lost(self, name: str) -> None:
+        _log.warning("participant lost", contract=self._contract, name=name, silent_s=self._grace_s)
+        self._background.run(self._leave_for(name), f"marking {name} as lost in {self._contract}")
+
+    async def _leave_for(self, name: str) -> None:
+        try:
+            await self._leave(name, LOST)
+        finally:
+            self._timers.pop(name, None)

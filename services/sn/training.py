@@ -1,0 +1,218 @@
+"""What a training's events add up to: who takes part, the running round, the last result."""
+
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+
+from services.chain import events as on_chain
+from services.chain.backend import Position
+
+# A view's version is its number of events, then its signs of progress since the last one. So versions of the
+# same history agree after a restart, when progress, which is not on the chain, is forgotten.
+TICK_BITS = 20
+
+NOWHERE = Position(-1, -1)  # before the first event
+
+
+class State(IntEnum):
+    """As in the contract and in the API."""
+
+    UNCONFIGURED = 0
+    CHECKIN = 1
+    MERGE = 2
+    COMPLETE = 3
+
+
+@dataclass(frozen=True)
+class Participant:
+    """``report_round`` is 0 before the first report; ``left_reason`` is empty while it is active."""
+
+    name: str
+    fingerprint: bytes
+    may_lead: bool
+    active: bool = True
+    host: str = ""
+    port: int = 0
+    report_round: int = 0
+    loss: float = 0.0
+    metric: float = 0.0
+    epochs_done: int = 0
+    epochs_total: int = 0
+    left_reason: str = ""
+
+
+@dataclass(frozen=True)
+class CheckIn:
+    name: str
+    digest: bytes
+    size: int
+    weight: int
+    finished: bool
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """An accepted round. ``merged``: names of those whose parameters are in it."""
+
+    round: int
+    term: int
+    leader: str
+    digest: bytes
+    size: int
+    merged: tuple[str, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far the leader is; ``at`` is the clock's reading when it last said so."""
+
+    bytes_done: int
+    bytes_total: int
+    at: float
+
+
+@dataclass
+class TrainingView:
+    """Fold of one contract's events, in the order of the chain."""
+
+    contract: str
+    location: str
+    state: State = State.UNCONFIGURED
+    round: int = 1
+    first_round: int = 1
+    term: int = 0
+    leader: str = ""
+    config: on_chain.TrainingConfig | None = None
+    layout: bytes = b""
+    layout_by: str = ""
+    participants: dict[str, Participant] = field(default_factory=dict)
+    check_ins: dict[str, CheckIn] = field(default_factory=dict)
+    left_out: list[LeftOut] = field(default_factory=list)
+    last_result: Result | None = None
+    progress: Progress | None = None
+    position: Position = NOWHERE
+    events: int = 0
+    ticks: int = 0
+
+    @property
+    def version(self) -> int:
+        return self.events << TICK_BITS | self.ticks
+
+    @property
+    def awaited(self) -> list[str]:
+        """Active participants whose check-in the running round has not got, in the order of enrolment."""
+        if self.state is not State.CHECKIN:
+            return []
+        return [name for name, who in self.participants.items() if who.active and name not in self.check_ins]
+
+    @property
+    def active(self) -> list[str]:
+        return [name for name, who in self.participants.items() if who.active]
+
+    def apply(self, event: on_chain.TrainingEvent) -> bool:
+        """Folds one event; False for one that was folded before. Raises TypeError for an unknown kind."""
+        if event.position <= self.position:
+            return False
+        self._fold(event)
+        self.position = event.position
+        self.events += 1
+        self.ticks = 0
+        return True
+
+    def move(self, progress: Progress) -> None:
+        """Takes the leader's sign of life, which is not on the chain."""
+        self.progress = progress
+        self.ticks += 1
+
+    def _fold(self, event: on_chain.TrainingEvent) -> None:  # noqa: PLR0912  # one branch a kind of event
+        match event:
+            case on_chain.Configured():
+                self._configured(event)
+            case on_chain.Enrolled():
+                self._enrolled(event)
+            case on_chain.LayoutAgreed():
+                self.layout, self.layout_by = event.layout, event.by
+            case on_chain.CheckedIn():
+                self._checked_in(event)
+            case on_chain.MergeStarted():
+                self.state, self.term, self.leader, self.progress = State.MERGE, event.term, event.leader, None
+            case on_chain.LeftOut():
+                self.check_ins.pop(event.name, None)
+                self.left_out.append(LeftOut(event.name, event.reason))
+            case on_chain.RoundReopened():
+                self._reopened()
+            case on_chain.RoundAccepted():
+                self._accepted(event)
+            case on_chain.Completed():
+                self.state, self.round = State.COMPLETE, event.round
+            case on_chain.Reported():
+                self._reported(event)
+            case on_chain.Left():
+                self._left(event)
+            case on_chain.Reset():
+                self._reset(event)
+            case on_chain.LeaderVotedOut() | on_chain.LeaderDeposed():
+                pass  # what follows from them is an event of its own
+            case _:
+                raise TypeError(f"no rule for the event {type(event).__name__}")
+
+    def _configured(self, event: on_chain.Configured) -> None:
+        """The layout of an earlier configuration, whose participants all left before a merge, is void."""
+        self.state, self.config, self.layout, self.layout_by = State.CHECKIN, event.config, b"", ""
+
+    def _enrolled(self, event: on_chain.Enrolled) -> None:
+        known = self.participants.get(event.name) or Participant(event.name, event.fingerprint, event.may_lead)
+        self.participants[event.name] = replace(known, may_lead=event.may_lead, active=True, left_reason="")
+
+    def _checked_in(self, event: on_chain.CheckedIn) -> None:
+        self.check_ins[event.name] = CheckIn(event.name, event.digest, event.size, event.weight, event.finished)
+        self._change(event.name, host=event.host, port=event.port)
+        self.left_out = [entry for entry in self.left_out if entry.name != event.name]  # it is in again
+
+    def _reopened(self) -> None:
+        self.state, self.leader, self.progress = State.CHECKIN, "", None
+        self.check_ins = {name: entry for name, entry in self.check_ins.items() if self.participants[name].active}
+
+    def _accepted(self, event: on_chain.RoundAccepted) -> None:
+        self.last_result = Result(
+            round=event.round,
+            term=event.term,
+            leader=event.leader,
+            digest=event.digest,
+            size=event.size,
+            merged=tuple(self.check_ins),
+            left_out=tuple(self.left_out),
+        )
+        self.state, self.round, self.term, self.leader = State.CHECKIN, event.round + 1, 0, ""
+        self.check_ins, self.left_out, self.progress = {}, [], None
+
+    def _reported(self, event: on_chain.Reported) -> None:
+        self._change(
+            event.name,
+            report_round=event.round,
+            loss=event.loss,
+            metric=event.metric,
+            epochs_done=event.epochs_done,
+            epochs_total=event.epochs_total,
+        )
+
+    def _left(self, event: on_chain.Left) -> None:
+        self._change(event.name, active=False, left_reason=event.reason)
+        if self.state is State.CHECKIN:
+            self.check_ins.pop(event.name, None)
+
+    def _reset(self, event: on_chain.Reset) -> None:
+        for name in self.active:
+            self._change(name, active=False)
+        self.state, self.round, self.first_round, self.term = State.UNCONFIGURED, event.next_round, event.next_round, 0
+        self.config, self.layout, self.layout_by, self.last_result = None, b"", "", None
+        self.check_ins, self.left_out = {}, []
+
+    def _change(self, name: str, **changes: object) -> None:
+        self.participants[name] = replace(self.participants[name], **changes)  # type: ignore[arg-type]

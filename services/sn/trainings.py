@@ -1,0 +1,118 @@
+"""All trainings of the swarm that this SN serves, by name, and the directory they are found in."""
+
+import asyncio
+
+from services.chain.backend import ChainBackend
+from services.chain.events import ContractRegistered, MemberLeft, MemberRegistered, NetworkEvent
+from services.chain.network import ContractEntry, NetworkGateway
+from services.chain.training import TrainingGateway
+from services.errors import ChainError, ContractNameTaken, MalformedCall, UnknownContract
+from services.runtime import logs
+from services.sn.directory import TRAINING_KIND, create_training
+from services.sn.live import LiveTraining, Surroundings
+from services.sn.membership import Caller, Member, Membership
+
+NAME_LIMIT_CHARACTERS = 128
+
+_log = logs.get("sn")
+
+
+class Trainings:
+    """Follows the directory on the chain: contracts and members that other SNs enter appear here too."""
+
+    def __init__(self, network: NetworkGateway, membership: Membership, around: Surroundings) -> None:
+        self.network = network
+        self.membership = membership
+        self._around = around
+        self._running: dict[str, LiveTraining] = {}
+        self._entries: dict[str, ContractEntry] = {}
+        self._adding = asyncio.Lock()
+        self._stopped = False
+
+    @property
+    def chain(self) -> ChainBackend:
+        return self.network.chain
+
+    @property
+    def entries(self) -> list[ContractEntry]:
+        return list(self._entries.values())
+
+    async def open(self) -> None:
+        """Reads the directory and replays every training in it; follows both from then on."""
+        block = 0
+        for event in await self.network.events():
+            await self._take(event)
+            block = event.position.block
+        self._around.background.run(self._follow(block), "following the directory", vital=True)
+
+    def end_streams(self) -> None:
+        """Before the API stops: whoever watches is let go."""
+        self._stopped = True
+        for training in self._running.values():
+            training.end_streams()
+
+    async def close(self) -> None:
+        """After the API has stopped: what is still to be written is written."""
+        self.end_streams()
+        for training in self._running.values():
+            await training.close()
+
+    def named(self, contract: str) -> LiveTraining:
+        """Raises UnknownContract with the names that there are."""
+        if contract not in self._running:
+            raise UnknownContract(contract=contract or "''", known=", ".join(self._running))
+        return self._running[contract]
+
+    async def create(self, name: str) -> str:
+        """A new training; gives its address. Raises ContractNameTaken, MalformedCall."""
+        if not name or len(name) > NAME_LIMIT_CHARACTERS or not name.isprintable():
+            raise MalformedCall(field="name")
+        if name in self._entries:
+            raise ContractNameTaken(name=name, existing=self._entries[name].location)
+        location = await create_training(self.chain, self.network, name)
+        await self._add(ContractEntry(name, TRAINING_KIND, location))
+        return location
+
+    async def register(self, who: Caller, host: str, port: int, parent: str) -> None:
+        """Enters a member in the directory unless it stands there just so. Raises NameTaken."""
+        wanted = self.membership.registration(who, host, port, parent)
+        if wanted is None:
+            return
+        await self.network.register_member(who.name, who.role, host, port, who.fingerprint, parent)
+        self.membership.put(wanted)
+        _log.info("registered", role=who.role, name=who.name, address=f"{host}:{port}")
+
+    async def deregister(self, who: Caller, reason: str) -> None:
+        """Raises NotAMember, NameTaken."""
+        self.membership.admit(who)
+        await self.network.mark_member_left(who.role, who.name, reason)
+        self.membership.left(who.role, who.name)
+        _log.info("deregistered", role=who.role, name=who.name, reason=reason)
+
+    async def _follow(self, block: int) -> None:
+        async for event in self.network.follow(block):
+            await self._take(event)
+        if not self._stopped:
+            raise ChainError(problem="its events ended", log="the log of this node")
+
+    async def _take(self, event: NetworkEvent) -> None:
+        """Folds an event of the directory; one that comes twice changes nothing."""
+        match event:
+            case ContractRegistered():
+                await self._add(ContractEntry(event.name, event.kind, event.location))
+            case MemberRegistered():
+                self.membership.put(
+                    Member(event.role, event.name, event.host, event.port, event.fingerprint, event.parent)
+                )
+            case MemberLeft():
+                self.membership.left(event.role, event.name)
+
+    async def _add(self, entry: ContractEntry) -> None:
+        async with self._adding:
+            if entry.name in self._entries:
+                return
+            if entry.kind == TRAINING_KIND:
+                training = LiveTraining(entry.name, TrainingGateway.at(self.chain, entry.location), self._around)
+                await training.open()
+                self._running[entry.name] = training
+            self._entries[entry.name] = entry
