@@ -1,10 +1,14 @@
 """What the gateways of all contracts share: a contract at an address, called by name."""
 
 from collections.abc import AsyncIterator
+from time import monotonic
 from typing import Any, Self
 
 from services.chain.abi import ContractAbi, checksummed, contract_abi
 from services.chain.backend import ChainBackend, Log, Receipt
+from services.runtime import logs
+
+_log = logs.get("chain")
 
 
 class Gateway:
@@ -30,7 +34,10 @@ class Gateway:
         return cls(chain, receipt.contract)
 
     async def _send(self, function: str, *arguments: Any) -> Receipt:
-        return await self.chain.transact(self.address, self._abi.functions[function].encode(*arguments))
+        began = monotonic()
+        receipt = await self.chain.transact(self.address, self._abi.functions[function].encode(*arguments))
+        _log.debug("transaction", function=function, seconds=round(monotonic() - began, 4), block=receipt.block)
+        return receipt
 
     async def _read(self, function: str, *arguments: Any, block: int | None = None) -> Any:
         signature = self._abi.functions[function]
