@@ -6,60 +6,61 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import SwarmError
-from services.local.plan import Plan
+from services.local.plan import SN, Plan
 from services.local.swarm import up
-from services.local.view import View
-from services.rpc import swarm_pb2 as pb
+from services.local.view import Lines
 
 WARM_UP_ROUNDS = 5  # connections, caches and the first contract calls
 P50_GOAL_S = 0.08
 ML_PROGRAM = Path(__file__).with_name("coordination_ml.py")
 
 
-@dataclass
-class Quiet(View):
-    """Keeps only what goes wrong on the way."""
-
-    lines: list[str] = field(default_factory=list)
+class Quiet(Lines):
+    """Shows nothing: the programs and the SN's log hold the figures."""
 
     def say(self, line: str) -> None:
-        self.lines.append(line)
-
-    def update(self, status: pb.TrainingStatus) -> None:
-        """The programs measure themselves."""
-
-    def close(self) -> None:
-        """Nothing to end."""
+        """Failures come as errors."""
 
 
 async def run(chain: str, nodes: int, rounds: int) -> dict[str, Any]:
-    """Seconds per round as one ML program sees them, and what the SN spent on transactions."""
+    """Seconds per round as one ML program sees them, and the transactions of a round as the SN sees them."""
     with tempfile.TemporaryDirectory(prefix="swarm-bench-") as name:
         directory = Path(name)
-        syncs = WARM_UP_ROUNDS + rounds + 1
-        command = (sys.executable, str(ML_PROGRAM), str(syncs), str(directory))
+        command = (sys.executable, str(ML_PROGRAM), str(WARM_UP_ROUNDS + rounds + 1), str(directory))
+        plan = Plan(directory / "swarm", nodes, chain, command)
         began = time.monotonic()
-        await up(Plan(directory / "swarm", nodes, chain, command), Quiet(), asyncio.Event(), exit_when_done=True)
+        await up(plan, Quiet(), asyncio.Event())
         merged_at = json.loads((directory / "0.json").read_text())
         seconds = [later - earlier for earlier, later in pairwise(merged_at)][WARM_UP_ROUNDS:]
+        transactions = transactions_of_rounds(plan.log(SN).read_text().splitlines())
         return {
             "chain": chain,
             "nodes": nodes,
             "rounds": len(seconds),
             "p50_s": round(percentile(seconds, 50), 4),
             "p95_s": round(percentile(seconds, 95), 4),
+            "tx_per_round": round(len(transactions) / rounds, 2),
+            "tx_p50_s": round(percentile(transactions, 50), 4),
             "first_round_s": round(merged_at[0] - began, 2),
         }
+
+
+def transactions_of_rounds(log: list[str]) -> list[float]:
+    """Seconds of every transaction after the warm-up, from the SN's log; a publication ends a round."""
+    found = [json.loads(line) for line in log if line.startswith("{")]
+    sent = [entry for entry in found if entry.get("event") == "transaction"]
+    ends = [index for index, entry in enumerate(sent) if entry["function"] == "publish"]
+    return [entry["seconds"] for entry in sent[ends[WARM_UP_ROUNDS] + 1 : ends[-2] + 1]]
 
 
 def main() -> int:
@@ -68,6 +69,7 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=50)
     given = parser.parse_args()
+    os.environ |= {"SWARM_LOG_LEVEL": "DEBUG", "SWARM_LOG_FORMAT": "json"}  # transactions are logged so
     try:
         figures = asyncio.run(run(given.chain, given.nodes, given.rounds))
     except SwarmError as error:
