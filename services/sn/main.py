@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
 
 from services.chain.factory import open_chain
 from services.identity.identity import Identity
@@ -9,7 +10,6 @@ from services.licensing.lease import Lease
 from services.rpc.server import check_free
 from services.runtime import logs
 from services.runtime.ready import ReadySocket
-from services.sn.background import Background
 from services.sn.node import PORT_OPTION, ROLE, Announcement, serving
 from services.sn.settings import SNSettings
 from services.sn.state import chain_choice, claimed
@@ -33,7 +33,6 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
 
         license_server = f"{settings.apls_ip}:{settings.apls_port}"
         lease = await stack.enter_async_context(await Lease.acquire(license_server, identity, FEATURE))
-        _log.info("licence", feature=FEATURE, server=license_server)
 
         chain = await open_chain(choice, data_dir, p2p_port=settings.sn_p2p_port)
         stack.push_async_callback(chain.close)
@@ -43,18 +42,21 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         sn = await stack.enter_async_context(serving(identity, chain, data_dir, where, settings.lost_after_s))
         _log.info(f"Starting SWARM-API-SERVER on port: {sn.port}")
         ready.report(port=sn.port, chain=chain.kind)
-        await _until(stop, sn.background, lease)
+        await _until(stop, sn.background.broken(), lease.raise_when_lost())
 
 
-async def _until(stop: asyncio.Event, background: Background, lease: Lease) -> None:
-    """Returns when the node is to stop; raises where it cannot go on."""
-    stopped = asyncio.create_task(stop.wait())
-    others = [asyncio.create_task(background.broken()), asyncio.create_task(lease.lost())]
+async def _until(stop: asyncio.Event, *failures: Coroutine[None, None, None]) -> None:
+    """Returns when the node is to stop; raises what a failure raises, for then it cannot go on."""
+    waits = [asyncio.create_task(wait) for wait in (*failures, _set(stop))]
     try:
-        done, _ = await asyncio.wait([stopped, *others], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        for task in (stopped, *others):
+        for task in waits:
             task.cancel()
-        await asyncio.gather(stopped, *others, return_exceptions=True)
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()
