@@ -5,12 +5,12 @@ from pathlib import Path
 ACCOUNT_KEY = Path("account.key")
 EMBEDDED_CHAIN = Path("embedded", "chain.sqlite")
 GETH_DIR = Path("eth")
-GETH_DATABASE = GETH_DIR / "geth" / "chaindata"
+GETH_GENESIS = GETH_DIR / "genesis.json"  # there once geth's database was made from it
 GETH_LOG = Path("log", "geth.log")
 
 
 def has_geth_chain(data_dir: Path) -> bool:
-    return (data_dir / GETH_DATABASE).is_dir()
+    return (data_dir / GETH_GENESIS).is_file()
 
 
 def has_embedded_chain(data_dir: Path) -> bool:

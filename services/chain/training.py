@@ -211,7 +211,11 @@ class TrainingGateway(Gateway):
 
 
 def _participant(index: int, row: Sequence[Any]) -> Participant:
-    return Participant(index, *row[:-2], loss=double_of(row[-2]), metric=double_of(row[-1]))
+    name, fingerprint, host, port, may_lead, active, done, total, report_round, loss, metric = row
+    return Participant(
+        index, name, fingerprint, host, port, may_lead, active, done, total, report_round,
+        double_of(loss), double_of(metric),
+    )  # fmt: skip
 
 
 def _columns(left_out: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:

@@ -1,0 +1,250 @@
+"""Starts geth, keeps it running, and stops it. Nothing else does."""
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from services.chain.account import Account, write_private
+from services.chain.binary import require_geth
+from services.chain.genesis import BLOCK_GAS_LIMIT, chain_id_of, keystore_file, make_genesis
+from services.chain.geth_log import GethLog
+from services.chain.orphan import end_orphan
+from services.chain.paths import GETH_DIR, GETH_GENESIS, GETH_LOG
+from services.errors import GethFailed, StorageError
+from services.runtime import logs as log_setup
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+FIRST_BACK_OFF_S = 0.1
+LONGEST_BACK_OFF_S = 10.0
+STEADY_AFTER_S = 30.0  # a geth that ran this long has recovered: the next back-off is the first again
+
+SOCKET_PATH_LIMIT_BYTES = 100  # the kernel takes 107, geth warns above 104
+OUTPUT_LINE_LIMIT_BYTES = 2**20
+READY_MARK = b"IPC endpoint opened"
+
+
+class GethProcess:
+    """One geth with one account that seals, on a database in ``data_dir``/eth.
+
+    ``genesis``: the first block of a swarm to join; None makes a new swarm's. ``p2p_port`` 0 is any free port.
+    """
+
+    def __init__(
+        self, data_dir: Path, account: Account, *, p2p_port: int = 0, genesis: Mapping[str, Any] | None = None
+    ) -> None:
+        data_dir = data_dir.absolute()
+        self._dir = data_dir / GETH_DIR
+        self._genesis = data_dir / GETH_GENESIS
+        self._given_genesis = genesis
+        self._account = account
+        self._p2p_port = p2p_port
+        self._log = log_setup.get("geth")
+        self._output = GethLog(data_dir / GETH_LOG)
+        self._stopping = asyncio.Event()
+        self._process: asyncio.subprocess.Process | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._started_at = 0.0
+        self._socket_dir: Path | None = None
+        self.ipc_path = self._short_socket_path()
+
+    @property
+    def chain_id(self) -> int:
+        """Of the chain in the data directory; known after ``start``."""
+        return chain_id_of(self._genesis)
+
+    @property
+    def log_path(self) -> Path:
+        return self._output.path
+
+    async def start(self) -> None:
+        """Makes the chain where there is none, starts geth, and returns when its IPC socket answers.
+
+        Raises GethNotFound, GethFailed, StorageError.
+        """
+        binary = require_geth()
+        try:
+            await end_orphan(self._pid_file, self._dir)
+            if not self._genesis.is_file():
+                await self._make_chain(binary)
+        except OSError as error:
+            raise StorageError(path=self._dir, problem=error.strerror or str(error)) from None
+        await self._launch(binary)
+
+    async def supervise(self, on_up: Callable[[], Awaitable[None]]) -> None:
+        """Starts geth again whenever it ends, until ``stop``; calls ``on_up`` each time it answers again."""
+        back_off = FIRST_BACK_OFF_S
+        while True:
+            code = await self.exited()
+            if self._stopping.is_set():
+                return
+            if time.monotonic() - self._started_at > STEADY_AFTER_S:
+                back_off = FIRST_BACK_OFF_S
+            self._log.error("geth ended; starting it again", exit=code, in_s=back_off, tail=self._output.tail())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(back_off):
+                    await self._stopping.wait()
+                return
+            back_off = min(2 * back_off, LONGEST_BACK_OFF_S)
+            try:
+                await self._launch(require_geth())
+                await on_up()
+            except Exception as error:  # whatever it is, the next attempt may do better
+                self._log.error("geth could not be brought back yet", error=str(error))
+                await self._end()
+            else:
+                self._log.info("geth is back")
+
+    async def exited(self) -> int | None:
+        """Waits for the end of the running geth; its exit code."""
+        if self._process is None:
+            return None
+        code = await self._process.wait()
+        if self._draining is not None:
+            await asyncio.wait([self._draining])
+        return code
+
+    async def stop(self) -> None:
+        """Stops geth in order; kills it where it does not end."""
+        self._stopping.set()
+        await self._end()
+        self._output.close()
+        if self._socket_dir is not None:
+            shutil.rmtree(self._socket_dir, ignore_errors=True)
+
+    # --- making the chain ---------------------------------------------------------------------------
+
+    async def _make_chain(self, binary: Path) -> None:
+        self._dir.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self._dir / "geth", ignore_errors=True)  # from a start that did not come this far
+        genesis = self._given_genesis or make_genesis([self._account.address])
+        draft = self._genesis.with_name("genesis.new.json")
+        draft.write_text(json.dumps(genesis, indent=1))
+        password = secrets.token_hex(32)
+        write_private(self._password_file, password)
+        write_private(self._dir / "keystore" / "sealer.json", keystore_file(self._account, password))
+        command = [str(binary), "--datadir", str(self._dir), "--state.scheme", "hash", "init", str(draft)]
+        init = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT, env=_environment(), start_new_session=True,
+        )  # fmt: skip
+        output, _ = await init.communicate()
+        for line in output.splitlines(keepends=True):
+            self._output.write(line)
+        if init.returncode != 0:
+            raise self._failed(f"could not make its database (exit code {init.returncode})")
+        draft.rename(self._genesis)
+
+    # --- one run ------------------------------------------------------------------------------------
+
+    async def _launch(self, binary: Path) -> None:
+        self.ipc_path.unlink(missing_ok=True)
+        process = await asyncio.create_subprocess_exec(
+            *_bound_to_this_process(), str(binary), *self._flags(),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+            env=_environment(), start_new_session=True, limit=OUTPUT_LINE_LIMIT_BYTES,
+        )  # fmt: skip
+        self._process = process
+        self._started_at = time.monotonic()
+        self._pid_file.write_text(str(process.pid))
+        ready = asyncio.Event()
+        self._draining = asyncio.create_task(self._drain(process, ready))
+        waiting = asyncio.create_task(ready.wait())
+        await asyncio.wait([waiting, self._draining], timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if ready.is_set():
+            self._log.info("geth is up", pid=process.pid, after_s=round(time.monotonic() - self._started_at, 2))
+            return
+        ended = self._draining.done()
+        await self._end()
+        raise self._failed(
+            f"ended with exit code {process.returncode}" if ended else f"was not ready after {START_TIMEOUT_S:.0f} s"
+        )
+
+    def _flags(self) -> list[str]:
+        return [
+            "--datadir", str(self._dir), "--ipcpath", str(self.ipc_path), "--verbosity", "3",
+            # Nobody but members, whom each SN adds by name; see the page on the chain for the peer limit.
+            "--nodiscover", "--maxpeers", "1", "--nat", "none", "--port", str(self._p2p_port),
+            "--networkid", str(self.chain_id),
+            # The engine API cannot be switched off; on a port of its own it disturbs nobody, and a secret guards it.
+            "--authrpc.addr", "127.0.0.1", "--authrpc.port", "0",
+            # The state of every block goes to disk with it: a killed geth has lost nothing.
+            "--syncmode", "full", "--gcmode", "archive", "--state.scheme", "hash", "--snapshot=false",
+            "--cache", "64", "--cache.noprefetch", "--history.transactions", "0",
+            "--mine", "--miner.etherbase", self._account.address, "--miner.gaslimit", str(BLOCK_GAS_LIMIT),
+            "--unlock", self._account.address, "--password", str(self._password_file),
+            # The writer knows what is under way and sends it again; a journal of geth's own would double that.
+            "--txpool.journal", "", "--rpc.txfeecap", "0", "--rpc.gascap", "0",
+        ]  # fmt: skip
+
+    async def _drain(self, process: asyncio.subprocess.Process, ready: asyncio.Event) -> None:
+        assert process.stdout is not None  # noqa: S101 - it was asked for
+        while True:
+            try:
+                line = await process.stdout.readline()
+            except ValueError:  # longer than the limit: not worth keeping
+                continue
+            if not line:
+                break
+            self._output.write(line)
+            if READY_MARK in line:
+                ready.set()
+        await process.wait()
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await process.wait()
+            except TimeoutError:
+                self._log.error("geth did not stop when asked; killing it", after_s=STOP_TIMEOUT_S)
+                process.kill()
+        await self.exited()
+        self._pid_file.unlink(missing_ok=True)
+
+    # --- small things -------------------------------------------------------------------------------
+
+    @property
+    def _password_file(self) -> Path:
+        return self._dir / "password"
+
+    @property
+    def _pid_file(self) -> Path:
+        return self._dir / "geth.pid"
+
+    def _short_socket_path(self) -> Path:
+        path = (self._dir / "geth.ipc").absolute()
+        if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT_BYTES:
+            return path
+        parent = tempfile.gettempdir() if len(tempfile.gettempdir()) < 60 else "/tmp"  # noqa: S108 - mkdtemp's is ours
+        self._socket_dir = Path(tempfile.mkdtemp(prefix="swarm-geth-", dir=parent))
+        return self._socket_dir / "geth.ipc"
+
+    def _failed(self, problem: str) -> GethFailed:
+        return GethFailed(problem=problem, tail=self._output.tail(), log=self._output.path)
+
+
+def _bound_to_this_process() -> list[str]:
+    """A prefix that has the kernel stop geth when this process dies without having done so."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
+
+
+def _environment() -> dict[str, str]:
+    """Ours without geth's own variables: its flags are all decided here."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("GETH_")}
