@@ -136,7 +136,7 @@ def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefuse
             return Explaining(node), (do.Explain(refusal, node.offer.model),)
         case errors.AlreadyCheckedIn():  # by this node, before it was started again: that check-in stands
             return _follow(Awaiting(node, state.round))
-        case errors.NotEnrolled() as refusal:
+        case (errors.NotEnrolled() | errors.NotAMember()) as refusal:
             return LockedOut(replace(node, rejoining=True), refusal), (do.Enrol(node.opened),)
         case error if isinstance(error, _OVERTAKEN):
             return _locked_out(LockedOut(node, error))

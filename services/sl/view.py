@@ -81,8 +81,7 @@ class View:
     last: Result | None
     awaited: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
-    progress_bytes: int = 0
-    progress_age_s: float = 0.0
+    progress_age_s: float | None = None  # since the leader last said how far it is; None before the first time
 
     def member(self, name: str) -> Member | None:
         return next((member for member in self.members if member.name == name), None)

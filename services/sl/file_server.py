@@ -1,0 +1,156 @@
+"""Serves parameter streams to the other participants: HTTPS with mutual TLS, by digest, whole or in ranges."""
+
+import asyncio
+import errno
+import re
+import socket
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import BinaryIO
+
+from aiohttp import web
+
+from services.errors import IdentityError, NetworkError, PortInUse
+from services.identity.identity import Identity, PeerIdentity, identity_of_certificate
+from services.runtime import logs
+from services.sl.store import Store, Stored
+
+PIECE_BYTES = 1024 * 1024
+
+# A reader that takes less than one piece in this time is cut off; a slow link moves far more.
+STALL_S = 60.0
+
+# Connections stay open between rounds, which may be far apart.
+KEEP_ALIVE_S = 3600.0
+
+# A peer reads a few pieces at a time; more than this is not a peer that merges.
+REQUESTS_PER_PEER = 16
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+MayRead = Callable[[PeerIdentity], bool]
+_log = logs.get("file server")
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 is any free one. Raises PortInUse, NetworkError."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((host, port))
+        bound.listen(128)
+    except OSError as error:
+        bound.close()
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(port=port, host=host, option="--sl-fs-port") from None
+        raise NetworkError(peer="The file server", address=f"{host}:{port}", problem=str(error.strerror)) from None
+    return bound
+
+
+class FileServer:
+    """``may_read`` is asked at each request; nobody may read what it does not allow."""
+
+    def __init__(self, identity: Identity, store: Store, may_read: MayRead) -> None:
+        self._identity = identity
+        self._store = store
+        self._may_read = may_read
+        self._reading: Counter[str] = Counter()
+        app = web.Application(middlewares=[self._gate])
+        app.router.add_get("/v1/models/{digest}", self._stream, allow_head=False)
+        app.router.add_get("/v1/models/{digest}/segments", self._segments, allow_head=False)
+        self._runner = web.AppRunner(
+            app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False, shutdown_timeout=1.0
+        )
+
+    async def start(self, bound: socket.socket) -> None:
+        await self._runner.setup()
+        await web.SockSite(self._runner, bound, ssl_context=self._identity.server_context()).start()
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+
+    @web.middleware
+    async def _gate(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        peer = _peer_of(request)
+        if peer is None or peer.role != "sl" or not self._may_read(peer):
+            _log.warning("refused a reader", peer=peer.name if peer else "?", address=request.remote)
+            raise web.HTTPForbidden(text="only participants of the training may read here")
+        if self._reading[peer.fingerprint] >= REQUESTS_PER_PEER:
+            raise web.HTTPTooManyRequests(text=f"{peer.name} has {REQUESTS_PER_PEER} requests open already")
+        self._reading[peer.fingerprint] += 1
+        try:
+            return await handler(request)
+        finally:
+            self._reading[peer.fingerprint] -= 1
+
+    async def _segments(self, request: web.Request) -> web.StreamResponse:
+        stored = self._found(request)
+        segments = [segment.hex() for segment in stored.segments]
+        return web.json_response({"size": stored.model.size, "layout": stored.model.layout, "segments": segments})
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        stored = self._found(request)
+        start, stop = _range(request, stored.model.size)
+        headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
+        partial = "Range" in request.headers
+        if partial:
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.model.size}"
+        status = 206 if partial else 200
+        with _opened(stored) as file:
+            file.seek(start)
+            if stop - start <= PIECE_BYTES:
+                return web.Response(status=status, headers=headers, body=_read(file, stop - start))
+            response = web.StreamResponse(status=status, headers=headers)
+            response.content_length = stop - start
+            await response.prepare(request)
+            for position in range(start, stop, PIECE_BYTES):
+                piece = await asyncio.to_thread(_read, file, min(PIECE_BYTES, stop - position))
+                async with asyncio.timeout(STALL_S):
+                    await response.write(piece)
+            await response.write_eof()
+            return response
+
+    def _found(self, request: web.Request) -> Stored:
+        """By digest and by nothing else: no part of a request ever becomes a path."""
+        digest = request.match_info["digest"]
+        stored = self._store.get(digest) if _DIGEST.fullmatch(digest) else None
+        if stored is None:
+            raise web.HTTPNotFound(text="these parameters are not here")
+        return stored
+
+
+def _peer_of(request: web.Request) -> PeerIdentity | None:
+    tls = request.transport.get_extra_info("ssl_object") if request.transport else None
+    certificate = tls.getpeercert(binary_form=True) if tls else None
+    try:
+        return identity_of_certificate(certificate) if certificate else None
+    except IdentityError:
+        return None
+
+
+def _range(request: web.Request, size: int) -> tuple[int, int]:
+    """First byte and the one after the last. Raises HTTPRequestRangeNotSatisfiable."""
+    try:
+        start, stop, _ = request.http_range.indices(size)
+    except ValueError:
+        start, stop = size, size
+    if start >= stop:
+        raise web.HTTPRequestRangeNotSatisfiable(headers={"Content-Range": f"bytes */{size}"})
+    return start, stop
+
+
+def _opened(stored: Stored) -> BinaryIO:
+    """Once open it can be read to its end, also when the store lets go of it meanwhile."""
+    try:
+        return stored.path.open("rb")
+    except FileNotFoundError:
+        raise web.HTTPNotFound(text="these parameters are no longer here") from None
+
+
+def _read(file: BinaryIO, count: int) -> bytes:
+    data = file.read(count)
+    if len(data) < count:
+        raise web.HTTPInternalServerError(text="the file was cut short")
+    return data

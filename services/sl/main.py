@@ -1,0 +1,71 @@
+"""Starts an SL, step by step, runs its training, and stops in the reverse order."""
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from services.errors import SwarmError
+from services.identity.identity import Identity
+from services.licensing.lease import Lease
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.runtime import logs
+from services.runtime.ready import ReadySocket
+from services.sl.file_server import FileServer, bind
+from services.sl.ml import MLSide
+from services.sl.peers import Peers
+from services.sl.runner import Runner, pause
+from services.sl.settings import SLSettings
+from services.sl.store import Store
+
+ROLE = "sl"
+FEATURE = "SL"
+DEREGISTER_DEADLINE_S = 5.0
+
+_log = logs.get(ROLE)
+
+
+async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
+    """Runs until the training of its ML program is over, or ``stop``. Raises what ends it before."""
+    identity = Identity.load(
+        cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=ROLE
+    )
+    logs.configure(settings.log_format, identity.name, settings.log_level)
+    _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
+    store = Store(settings.data_dir / "fs")
+    async with AsyncExitStack() as stack:
+        license_server = f"{settings.apls_ip}:{settings.apls_port}"
+        lease = await stack.enter_async_context(await Lease.acquire(license_server, identity, FEATURE))
+        _log.info("licence", feature=FEATURE, server=license_server)
+
+        bound = stack.enter_context(bind(settings.host, settings.sl_fs_port))
+        port = int(bound.getsockname()[1])
+        client = await stack.enter_async_context(SNClient(f"{settings.sn_ip}:{settings.sn_api_port}", identity))
+        address = pb.RegisterRequest(host=settings.host_ip, port=port)
+        registered = await client.network.Register(address)
+        stack.push_async_callback(_deregister, client)
+        _log.info("registered", sn=registered.sn, address=client.address)
+
+        runner = Runner(identity.name, (settings.host_ip, port), settings.conduct, client, store)
+        server = FileServer(identity, store, runner.may_read)
+        await server.start(bound)
+        stack.push_async_callback(server.stop)
+        await client.network.Register(address)
+        _log.info("file server announced", host=settings.host_ip, port=port)
+
+        peers = await stack.enter_async_context(Peers(identity, store, pause))
+        request, response = settings.channels
+        ml = MLSide(identity.name, request, response, store, runner.post)
+        stack.push_async_callback(ml.close)
+        ml.start()
+        _log.info("waiting for the ML program", request_channel=str(request), response_channel=str(response))
+        ready.report(port=port, request_channel=str(request), response_channel=str(response))
+        await runner.run(ml, peers, stop, [lease.raise_when_lost()])
+    _log.info("stopped")
+
+
+async def _deregister(client: SNClient) -> None:
+    """Where the SN does not answer, it finds out by itself."""
+    try:
+        await client.network.Deregister(pb.DeregisterRequest(reason="stopped"), timeout=DEREGISTER_DEADLINE_S)
+    except SwarmError as error:
+        _log.debug("not deregistered", why=str(error))

@@ -1,0 +1,181 @@
+"""What the leader of a round does: gets everybody's parameters, leaves out what cannot be merged, merges the rest."""
+
+import asyncio
+import mmap
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.errors import DigestMismatch, ModelError, NetworkError
+from services.merge.engine import ParameterSet, merge
+from services.merge.layout import STORAGE, TensorSpec, difference
+from services.sl.peers import Peers
+from services.sl.round import NON_FINITE
+from services.sl.states import Held
+from services.sl.store import Store, Stored
+from services.sl.view import CheckedIn, Model, View
+from swarm_callback import params
+
+# Below this a merge takes less time than handing it to a thread.
+INLINE_BYTES = 1024 * 1024
+
+# How often a participant is asked before its parameters are left out.
+FETCH_ATTEMPTS = 3
+
+# Signs of life, in seconds: much shorter than any failure timeout, and none for a merge that is over by then.
+PROGRESS_EVERY_S = 1.0
+
+LeftOut = tuple[tuple[str, str], ...]
+
+
+class Cancelled(Exception):
+    """The merge is not wanted any more."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """``model`` is None where fewer than minPeers are left."""
+
+    model: Model | None
+    left_out: LeftOut
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One participant's contribution, complete in the store."""
+
+    entry: CheckedIn
+    stored: Stored
+
+
+class Merging:
+    """One merge of one term. ``report(done, total)`` takes bytes and may be called from a thread."""
+
+    def __init__(self, store: Store, peers: Peers, view: View, report: Callable[[int, int], object]) -> None:
+        self._store = store
+        self._peers = peers
+        self._view = view
+        self._progress = _Progress(2 * sum(entry.size for entry in view.check_ins), report)
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Ends ``run`` soon, also where it computes."""
+        self._cancelled.set()
+
+    async def run(self, held: Held | None) -> Outcome:
+        """``held``: the last merged model, the result of a round in which nobody has any weight.
+
+        Raises DiskFull or StorageError where this node cannot merge, Cancelled.
+        """
+        left_out: dict[str, str] = {}
+        fetched = await asyncio.gather(*(self._piece(entry, left_out) for entry in self._view.check_ins))
+        pieces = self._alike([piece for piece in fetched if piece is not None], left_out)
+        need = self._view.config.min_peers
+        while len(pieces) >= need:
+            if held is not None and not any(piece.entry.weight for piece in pieces):
+                return Outcome(held.model, _sorted(left_out))
+            small = sum(piece.entry.size for piece in pieces) <= INLINE_BYTES
+            result = self._merge(pieces) if small else await asyncio.to_thread(self._merge, pieces)
+            if isinstance(result, Stored):
+                return Outcome(result.model, _sorted(left_out))
+            left_out.update(result)
+            pieces = [piece for piece in pieces if piece.entry.name not in result]
+        return Outcome(None, _sorted(left_out))
+
+    async def _piece(self, entry: CheckedIn, left_out: dict[str, str]) -> Piece | None:
+        holder = self._view.member(entry.name)
+        holders = [holder] if holder is not None else []
+        try:
+            stored = await self._peers.fetch(
+                entry.digest, entry.size, holders, attempts=FETCH_ATTEMPTS, moved=self._progress.moved
+            )
+        except NetworkError as error:
+            left_out[entry.name] = f"its parameters could not be fetched ({error.facts.get('problem')})"
+            return None
+        except DigestMismatch as error:
+            left_out[entry.name] = f"it served {error.facts['found']} instead of {error.facts['expected']}"
+            return None
+        except ModelError as error:
+            left_out[entry.name] = f"its parameters are damaged ({error.facts.get('problem')})"
+            return None
+        return Piece(entry, stored)
+
+    def _alike(self, pieces: Sequence[Piece], left_out: dict[str, str]) -> list[Piece]:
+        """Those whose stream has the layout that all agreed on when they checked in."""
+        agreed = [piece for piece in pieces if piece.stored.model.layout == self._view.layout]
+        for piece in pieces:
+            if piece not in agreed:
+                name = piece.entry.name
+                differs = _difference(name, piece, agreed[0]) if agreed else None
+                left_out[name] = differs or "its parameters are not those of the model that it checked in with"
+        return agreed
+
+    def _merge(self, pieces: Sequence[Piece]) -> Stored | dict[str, str]:
+        """The merged stream; or, for those that hold NaN or infinity, the reason."""
+        unweighted = not any(piece.entry.weight for piece in pieces)
+        sets = [_parameter_set(piece, 1 if unweighted else piece.entry.weight) for piece in pieces]
+        with self._store.incoming("the leader", pieces[0].stored.model.size) as incoming:
+            incoming.write(pieces[0].stored.header())
+
+            def write(block: memoryview) -> None:
+                if self._cancelled.is_set():
+                    raise Cancelled
+                incoming.write(block)
+                self._progress.moved(len(block) * len(sets))
+
+            not_finite = merge(self._view.config.merge_method, sets, write)
+            if not_finite:
+                return {entry.name: f"{NON_FINITE} values in tensor {entry.tensor}" for entry in not_finite}
+            return incoming.commit()
+
+
+class _Progress:
+    """Adds up bytes, and says so from time to time."""
+
+    def __init__(self, total: int, report: Callable[[int, int], object]) -> None:
+        self._total = total
+        self._report = report
+        self._done = 0
+        self._said = time.monotonic()
+
+    def moved(self, count: int) -> None:
+        self._done += count
+        now = time.monotonic()
+        if now - self._said >= PROGRESS_EVERY_S:
+            self._said = now
+            self._report(min(self._done, self._total), self._total)
+
+
+def layout_of(specs: Sequence[params.TensorSpec]) -> dict[str, TensorSpec]:
+    """A stream's header in the terms of the merge."""
+    return {spec.name: TensorSpec(spec.dtype, spec.shape) for spec in specs}
+
+
+def _difference(name: str, piece: Piece, other: Piece) -> str | None:
+    mine, theirs = layout_of(piece.stored.specs()), layout_of(other.stored.specs())
+    return difference(mine, name, theirs, other.entry.name)
+
+
+def _parameter_set(piece: Piece, weight: int) -> ParameterSet:
+    """Its tensors are read from the file as they are needed, and not kept."""
+    specs = piece.stored.specs()
+    with piece.stored.path.open("rb") as file:
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    tensors = {spec.name: _tensor(spec, content, piece.stored.header_size) for spec in specs}
+    return ParameterSet(piece.entry.name, weight, layout_of(specs), tensors)
+
+
+def _tensor(spec: params.TensorSpec, content: mmap.mmap, body: int) -> NDArray[np.generic]:
+    dtype = np.dtype(STORAGE[spec.dtype])
+    count = (spec.stop - spec.start) // dtype.itemsize
+    if not count:
+        return np.empty(0, dtype)
+    return np.frombuffer(content, dtype, count, body + spec.start)
+
+
+def _sorted(left_out: Mapping[str, str]) -> LeftOut:
+    return tuple(sorted(left_out.items()))

@@ -1,0 +1,199 @@
+"""The SL's end of the channel to its ML program: a thread reads, parameters go straight into the store."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from services.errors import ChannelError, MLGone, ProtocolMismatch, StreamDamaged, SwarmError
+from services.runtime import logs
+from services.sl.actions import Deliver
+from services.sl.events import (
+    Bye,
+    CheckInMode,
+    Event,
+    Failed,
+    MLEnded,
+    Offer,
+    Offered,
+    Opened,
+    Reported,
+)
+from services.sl.store import Store, Stored
+from swarm_callback import errors as channel_errors
+from swarm_callback import wire
+from swarm_callback.channel import Channel, SLListener
+
+# Up to this size a message fits the empty pipe, so that writing it does not wait for its reader.
+INLINE_BYTES = 32 * 1024
+
+# How long an ML program that does not read may hold up the end of its SL.
+LAST_WORDS_S = 5.0
+
+_MODES: dict[str, CheckInMode] = {"snapshot": "snapshot", "active": "active", "inactive": "inactive"}
+_log = logs.get("ml")
+
+
+class MLSide:
+    """One session. ``post`` gets its events, in the event loop; after MLEnded, Bye or Failed there are no more.
+
+    The pipes are there once this is constructed. Raises ChannelError where they cannot be made.
+    """
+
+    def __init__(self, node: str, request: Path, response: Path, store: Store, post: Callable[[Event], object]) -> None:
+        self._node = node
+        self._store = store
+        self._post = post
+        self._loop = asyncio.get_running_loop()
+        self._channel: Channel | None = None
+        self._sending = asyncio.Lock()
+        self._writing: asyncio.Future[None] | None = None  # in a thread
+        with _as_ours(node):
+            self._listener = SLListener(request, response)
+        self._thread = threading.Thread(target=self._read, name="ml-reader", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def close(self) -> None:
+        """Ends the session; the other side sees it at once. The pipes are removed."""
+        self._listener.interrupt()
+        if self._thread.ident is not None:
+            await asyncio.to_thread(self._thread.join)
+        if self._writing is not None:
+            await self._writing
+        if self._channel is not None:
+            self._channel.close()
+        self._listener.close()
+
+    # --- to ML -----------------------------------------------------------------------------------------------
+
+    async def answer_open(self, round_number: int, late: bool) -> None:
+        await self._send(wire.Opened(self._node, round_number, late))
+
+    async def deliver(self, answer: Deliver, stored: Stored) -> None:
+        """Hands over a merged model; returns when ML has taken all of it but what the pipe holds."""
+        message = wire.Merged(
+            seq=answer.seq,
+            round=answer.held.round,
+            contributed=answer.contributed,
+            note=answer.note,
+            next_sync_interval=answer.next_sync_interval,
+            training_over=answer.over,
+        )
+        await self._send(message, stored)
+
+    async def notice(self, text: str) -> None:
+        await self._send(wire.Notice(text))
+
+    async def abort(self, error: SwarmError, opened: bool) -> None:
+        """The last words of this side."""
+        kind = wire.Abort if opened else wire.Refused
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._send(kind(error.code, str(error)))
+
+    async def _send(self, message: wire.Message, stored: Stored | None = None) -> None:
+        """An ML program that is gone is noticed by the thread that reads."""
+        async with self._sending:
+            if self._channel is None or self._writing is not None:
+                return
+            if stored is None or stored.model.size <= INLINE_BYTES:
+                self._write(self._channel, message, stored)
+                return
+            self._writing = asyncio.ensure_future(asyncio.to_thread(self._write, self._channel, message, stored))
+            await asyncio.shield(self._writing)
+            self._writing = None  # not after a cancellation: what was cut off cannot be followed by anything
+
+    def _write(self, channel: Channel, message: wire.Message, stored: Stored | None) -> None:
+        with contextlib.suppress(channel_errors.ChannelError):
+            if stored is None:
+                channel.send(message, doing="it was answered")
+            else:
+                channel.send_file(message, stored.path, doing="it was given the merged model")
+
+    # --- from ML, in the reading thread --------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        try:
+            with _as_ours(self._node):
+                self._channel = self._accept()
+                while self._take(self._channel):
+                    pass
+        except MLGone as error:
+            self._tell(MLEnded(self._node, str(error.facts["when"])))
+        except SwarmError as error:
+            self._tell(Failed(error))
+        except channel_errors.Interrupted:
+            pass  # this side ends the session
+
+    def _accept(self) -> Channel:
+        try:
+            return self._listener.accept()
+        except channel_errors.ChannelClosed:
+            raise MLGone(node=self._node, when="before it opened its session") from None
+
+    def _take(self, channel: Channel) -> bool:
+        """One message; False after the last."""
+        message, size = channel.receive("")
+        match message:
+            case wire.Open():
+                self._tell(_opened(self._node, message))
+            case wire.Sync(seq, _):
+                self._tell(Offered(Offer(seq, self._store_body(channel, size).model)))
+            case wire.Close(seq, _, checkin):
+                if checkin not in _MODES:
+                    raise channel_errors.WireError(problem=f"checkin cannot be {checkin!r}")
+                self._tell(Offered(Offer(seq, self._store_body(channel, size).model, _MODES[checkin])))
+            case wire.Report(round_number, loss, metric, done, total):
+                self._tell(Reported(round_number, loss, metric, done, total))
+            case wire.Abort(_, text):
+                _log.warning("the ML program failed", says=text)
+                raise MLGone(node=self._node, when=f"because it failed: {text}")
+            case wire.Bye():
+                self._tell(Bye())
+                return False
+            case _:
+                raise channel_errors.WireError(problem=f"{type(message).__name__} is not for an SL")
+        return True
+
+    def _store_body(self, channel: Channel, size: int) -> Stored:
+        with self._store.incoming(f"the ML program of {self._node}", size) as incoming:
+            channel.read_body(incoming.write, "in the middle of sending its parameters")
+            return incoming.commit()
+
+    def _tell(self, event: Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._post, event)
+
+
+def _opened(node: str, message: wire.Open) -> Opened:
+    return Opened(
+        node=node,
+        contract=message.contract,
+        sync_frequency=message.sync_frequency,
+        min_peers=message.min_peers,
+        merge_method=message.merge_method.lower(),
+        adaptive_sync=message.use_adaptive_sync,
+        weight=message.node_weightage,
+    )
+
+
+@contextlib.contextmanager
+def _as_ours(node: str) -> Iterator[None]:
+    """Errors of the channel as the errors of a node; ``Interrupted`` stays what it is."""
+    try:
+        yield
+    except channel_errors.Interrupted:
+        raise
+    except channel_errors.ChannelClosed as error:
+        raise MLGone(node=node, when=error.facts["doing"]) from None
+    except channel_errors.VersionMismatch as error:
+        raise ProtocolMismatch(theirs=error.facts["theirs"], ours=error.facts["ours"]) from None
+    except channel_errors.StreamError as error:
+        raise StreamDamaged(node=node, problem=error.facts["problem"]) from None
+    except channel_errors.ChannelError as error:
+        raise ChannelError(problem=f"{error.facts['path']}: {error.facts['problem']}") from None
+    except channel_errors.WireError as error:
+        raise ChannelError(problem=error.facts["problem"]) from None

@@ -1,0 +1,215 @@
+"""Fetches parameter streams from the file servers of other participants, over connections that stay open.
+
+Nothing is trusted: the size comes from the chain and is allotted before the first byte, the header and every
+segment are checked against the digest as they arrive.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from types import TracebackType
+from typing import Self
+from weakref import WeakValueDictionary
+
+import aiohttp
+
+from services.errors import DigestMismatch, NetworkError, PeerUnreachable, ResultUnavailable, StreamDamaged
+from services.identity.identity import Identity
+from services.sl.store import Incoming, Store, Stored
+from services.sl.view import Member
+from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES, combine
+from swarm_callback.errors import StreamError
+from swarm_callback.params import TensorSpec, header_size_of, parse_header
+
+CONNECT_S = 10.0
+SILENCE_S = 30.0  # without a byte; a slow link is not silent
+KEEP_ALIVE_S = 3600.0
+BATCH_BYTES = 1024 * 1024  # written and hashed at once, beside the network
+
+# Between attempts at all holders of a stream.
+WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+
+# A segment's hash in JSON, and what stands around all of them.
+_HASH_CHARACTERS = 72
+_FRAME_CHARACTERS = 1024
+
+Progress = Callable[[int], None]
+
+
+class Peers:
+    """``pause(seconds)`` waits, or returns early where the node stops."""
+
+    def __init__(self, identity: Identity, store: Store, pause: Callable[[float], Awaitable[object]]) -> None:
+        self._identity = identity
+        self._store = store
+        self._pause = pause
+        self._session: aiohttp.ClientSession
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(ssl=self._identity.client_context(), keepalive_timeout=KEEP_ALIVE_S)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def fetch(
+        self, digest: str, size: int, holders: Sequence[Member], *, attempts: int = 1, moved: Progress = lambda _: None
+    ) -> Stored:
+        """The stream, in the store; from the first holder that has it, going on at the next where one breaks off.
+
+        ``moved`` gets the number of bytes of each piece. ``attempts``: how often all holders are asked. Raises the
+        error of the last one asked: PeerUnreachable, DigestMismatch, StreamDamaged; DiskFull, StorageError at once.
+        """
+        lock = self._locks.setdefault(digest, asyncio.Lock())
+        async with lock:  # one transfer of the same stream at a time
+            return self._store.get(digest) or await self._fetch(digest, size, holders, attempts, moved)
+
+    async def _fetch(self, digest: str, size: int, holders: Sequence[Member], attempts: int, moved: Progress) -> Stored:
+        failure: Exception = PeerUnreachable(peer="Nobody", address="?", problem="nobody is known to hold it")
+        incoming: Incoming | None = None
+        try:
+            for attempt in range(attempts):
+                if attempt:
+                    await self._pause(WAITS_S[min(attempt, len(WAITS_S)) - 1])
+                for holder in holders:
+                    incoming = incoming or self._store.incoming(holder.name, size)
+                    try:
+                        return await self._fetch_from(holder, digest, size, incoming, moved)
+                    except PeerUnreachable as error:
+                        failure = error  # what came so far is good, the next one goes on from there
+                    except (DigestMismatch, StreamDamaged) as error:
+                        failure = error
+                        incoming.discard()
+                        incoming = None
+            raise failure
+        finally:
+            if incoming is not None:
+                incoming.discard()
+
+    async def fetch_result(self, round_number: int, digest: str, size: int, holders: Sequence[Member]) -> Stored:
+        """The same for a merged model, patiently: a holder may be about to get it. Raises ResultUnavailable."""
+        try:
+            return await self.fetch(digest, size, holders, attempts=len(WAITS_S) + 1)
+        except (NetworkError, DigestMismatch, StreamDamaged) as error:
+            tried = ", ".join(holder.name for holder in holders) or "nobody is known to hold it"
+            raise ResultUnavailable(round=round_number, tried=f"{tried}; the last error: {error}") from None
+
+    async def fetch_specs(self, digest: str, size: int, holder: Member) -> list[TensorSpec]:
+        """The tensors of a stream that is not fetched itself. Raises PeerUnreachable, StreamDamaged."""
+        start = await self._read_range(holder, digest, 0, LENGTH_BYTES)
+        try:
+            header_size = header_size_of(start, size)
+            header = start + await self._read_range(holder, digest, LENGTH_BYTES, header_size)
+            return parse_header(header, size)
+        except StreamError as error:
+            raise StreamDamaged(node=holder.name, problem=error.facts["problem"]) from None
+
+    async def _fetch_from(self, holder: Member, digest: str, size: int, incoming: Incoming, moved: Progress) -> Stored:
+        expected = None
+        if size > SEGMENT_BYTES:
+            expected = await self._segments(holder, digest, size)
+        offset = incoming.taken.size
+        headers = {"Range": f"bytes={offset}-"} if offset else {}
+        async with self._get(holder, f"/v1/models/{digest}", headers) as response:
+            if response.content_length != size - offset:
+                raise DigestMismatch(node=holder.name, found=f"{response.content_length} bytes", expected=size - offset)
+            async for batch in _batches(response):
+                if expected is None:
+                    incoming.write(batch)
+                else:
+                    await asyncio.to_thread(incoming.write, batch)
+                    _check(holder, incoming, expected)
+                moved(len(batch))
+        if incoming.taken.size < size:
+            raise PeerUnreachable(peer=holder.name, address=_address(holder), problem="it broke off")
+        found = incoming.taken.digest().hex()
+        if found != digest:
+            raise DigestMismatch(node=holder.name, found=found, expected=digest)
+        return incoming.commit()
+
+    async def _segments(self, holder: Member, digest: str, size: int) -> tuple[bytes, list[bytes]]:
+        """The hashes that the digest is made of: layout and segments. Raises DigestMismatch."""
+        limit = (size // SEGMENT_BYTES + 1) * _HASH_CHARACTERS + _FRAME_CHARACTERS
+        async with self._get(holder, f"/v1/models/{digest}/segments") as response:
+            text = await _read_at_most(response, limit)
+        try:
+            answer = json.loads(text)
+            layout = bytes.fromhex(answer["layout"])
+            segments = [bytes.fromhex(segment) for segment in answer["segments"]]
+            found = combine(layout, segments).hex()
+        except (ValueError, KeyError, TypeError):
+            found = "something unreadable"
+        if found != digest:
+            raise DigestMismatch(node=holder.name, found=found, expected=digest)
+        return layout, segments
+
+    async def _read_range(self, holder: Member, digest: str, start: int, stop: int) -> bytes:
+        headers = {"Range": f"bytes={start}-{stop - 1}"}
+        async with self._get(holder, f"/v1/models/{digest}", headers) as response:
+            data = await _read_at_most(response, stop - start)
+        if len(data) < stop - start:
+            raise StreamDamaged(node=holder.name, problem="it is cut short")
+        return data
+
+    @asynccontextmanager
+    async def _get(
+        self, holder: Member, path: str, headers: dict[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        host = f"[{holder.host}]" if ":" in holder.host else holder.host
+        try:
+            async with self._session.get(
+                f"https://{host}:{holder.port}{path}", headers=headers, allow_redirects=False
+            ) as response:
+                if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+                    words = (await _read_at_most(response, 200)).decode("utf-8", "replace")
+                    problem = f"it answered {response.status} ({words})"
+                    raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem)
+                yield response
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            problem = str(error) or type(error).__name__
+            raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem) from None
+
+
+def _check(holder: Member, incoming: Incoming, expected: tuple[bytes, list[bytes]]) -> None:
+    """Header and closed segments, as far as they are there. Raises DigestMismatch."""
+    taken, (layout, segments) = incoming.taken, expected
+    if taken.header_size and taken.size >= taken.header_size and taken.layout != layout:
+        raise DigestMismatch(node=holder.name, found=taken.layout.hex(), expected=layout.hex())
+    closed = max(0, taken.size - taken.header_size) // SEGMENT_BYTES
+    if closed and taken.segments[closed - 1] != segments[closed - 1]:
+        raise DigestMismatch(node=holder.name, found="another segment", expected="the one that the digest names")
+
+
+async def _batches(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body in pieces of about BATCH_BYTES."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in response.content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size >= BATCH_BYTES:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    if pieces:
+        yield b"".join(pieces)
+
+
+async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
+    """The body, cut after ``limit`` bytes."""
+    data = b""
+    async for piece in response.content.iter_any():
+        data += piece
+        if len(data) >= limit:
+            break
+    return data[:limit]
+
+
+def _address(holder: Member) -> str:
+    return f"{holder.host}:{holder.port}"

@@ -1,0 +1,343 @@
+"""Performs what the state machine of the round decides, and feeds back what comes of it."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Coroutine, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.errors import ChannelError, SNUnreachable, SwarmError, UnknownMergeMethod
+from services.identity.identity import PeerIdentity
+from services.merge.engine import METHODS
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.runtime import logs
+from services.sl import actions as do
+from services.sl import events as on
+from services.sl.gateway import Training
+from services.sl.ml import MLSide
+from services.sl.peers import Peers
+from services.sl.round import UnlistedPair, needed, step
+from services.sl.states import Ended, State, Unopened
+from services.sl.store import Store
+from services.sl.view import View
+from services.sl.work import Work
+
+# A wait shorter than this is not worth a word to ML.
+TELL_AFTER_S = 1.0
+
+# At the end, what is still on its way to the SN gets this long.
+LAST_CALLS_S = 5.0
+
+HISTORY_LENGTH = 10_000
+
+_FROM_ML = (on.Opened, on.Offered, on.Reported, on.Bye)
+_log = logs.get("round")
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How this node behaves; see the settings of the same names."""
+
+    may_lead: bool = True
+    quorum_wait_s: float = 30.0
+    leader_timeout_s: float = 600.0
+    sn_patience_s: float = 300.0
+    keep_serving_s: float = 60.0
+
+
+async def pause(seconds: float) -> None:
+    """Waits; ends early only when its task is cancelled, as all are at the end of the node."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
+
+
+class Runner:
+    """One training of one node, from the opening of ML's session to the end.
+
+    ``history``: each state with the event that ended it, in order. ``address``: host and port by which peers reach
+    this node's file server.
+    """
+
+    def __init__(self, name: str, address: tuple[str, int], conduct: Conduct, client: SNClient, store: Store) -> None:
+        self.history: deque[tuple[State, on.Event]] = deque(maxlen=HISTORY_LENGTH)
+        self.state: State = Unopened()
+        self._name = name
+        self._address = address
+        self._conduct = conduct
+        self._client = client
+        self._store = store
+        self._events: asyncio.Queue[tuple[on.Event, asyncio.Task[None] | None]] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._calls: set[asyncio.Task[None]] = set()  # that shall still reach the SN at the end
+        self._merging: asyncio.Task[None] | None = None
+        self._watching_leader: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._telling: asyncio.TimerHandle | None = None
+        self._told = ""
+
+    @property
+    def view(self) -> View | None:
+        """The training, as this node knows it; None before it is enrolled."""
+        node = self.state.node_or_none
+        return node.view if node else None
+
+    def may_read(self, peer: PeerIdentity) -> bool:
+        """Whether this peer is enrolled in the training, under the certificate that it shows."""
+        member = self.view.member(peer.name) if self.view else None
+        return member is not None and member.fingerprint == peer.fingerprint
+
+    def post(self, event: on.Event) -> None:
+        """Takes an event from outside."""
+        self._events.put_nowait((event, None))
+
+    async def run(
+        self, ml: MLSide, peers: Peers, stop: asyncio.Event, guards: Sequence[Coroutine[None, None, None]] = ()
+    ) -> None:
+        """Until the node has ended. Raises the error that ended it.
+
+        ``guards`` raise when something fails that the node cannot go on without.
+        """
+        self._ml = ml
+        self._peers = peers
+        for guard in guards:
+            self._spawn(guard)
+        self._spawn(self._stop_when_set(stop))
+        try:
+            while not isinstance(self.state, Ended):
+                event, source = await self._events.get()
+                if not isinstance(event, on.Merged | on.TooFew) or source is self._merging:
+                    await self._take(event)
+        finally:
+            self._hush()
+            await _cancel(self._tasks)
+        if self.state.error is not None:
+            raise self.state.error
+
+    async def _take(self, event: on.Event) -> None:
+        before = self.state
+        self.history.append((before, event))
+        try:
+            self.state, actions = step(before, event)
+        except UnlistedPair:
+            if not isinstance(event, _FROM_ML):
+                raise
+            what = f"it sent {type(event).__name__} while the SL was {type(before).__name__}"
+            self.state, actions = step(before, on.Failed(ChannelError(problem=what)))
+        _log.debug("step", state=type(before).__name__, on=type(event).__name__, to=type(self.state).__name__)
+        if isinstance(self.state, Ended):
+            await self._end(actions)
+            return
+        for action in actions:
+            self._perform(action)
+
+    # --- performing actions -------------------------------------------------------------------------------------
+
+    def _perform(self, action: do.Action) -> None:  # noqa: PLR0912  # one line an action
+        match action:
+            case do.AnswerOpen():
+                self._spawn(self._ml.answer_open(action.round, action.late))
+            case do.Deliver():
+                self._deliver(action)
+            case do.Tell():
+                self._tell(action.text)
+            case do.Enrol():
+                self._spawn(self._enrol(action.opened))
+            case do.CheckIn():
+                self._spawn(self._check_in(action))
+            case do.Publish():
+                self._spawn(self._publish(self._training.publish(action)))
+            case do.Reopen():
+                self._spawn(self._publish(self._training.reopen(action)))
+            case do.VoteOut():
+                self._call("vote", self._training.vote_out(action))
+            case do.Report():
+                self._call("report", self._training.report(action.report))
+            case do.Leave():
+                self._call("leave", self._training.leave(action.reason))
+            case do.Merge():
+                self._merging = self._spawn(self._give(self._work.merge(action)))
+            case do.CancelMerge():
+                if self._merging is not None:
+                    self._merging.cancel()
+                self._merging = None
+            case do.Fetch():
+                self._spawn(self._fetch(action))
+            case do.Explain():
+                self._spawn(self._give(self._work.explain(action, self._known)))
+            case do.ArmLeaderTimer():
+                self._watch_leader(action)
+            case do.ArmServingTimer():
+                self._spawn(self._serve_for(self._conduct.keep_serving_s))
+            case _:
+                raise TypeError(action)
+
+    async def _end(self, actions: tuple[do.Action, ...]) -> None:
+        """In order, and nothing else any more."""
+        self._hush()
+        await _cancel(self._tasks - self._calls)
+        for action in actions:
+            if isinstance(action, do.AbortML):
+                await self._ml.abort(action.error, action.opened)
+            elif isinstance(action, do.Leave):
+                self._call("leave", self._training.leave(action.reason))
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=LAST_CALLS_S)
+
+    @property
+    def _known(self) -> View:
+        if self.view is None:
+            raise RuntimeError("not enrolled")
+        return self.view
+
+    async def _enrol(self, opened: on.Opened) -> None:
+        try:
+            if opened.merge_method not in METHODS:
+                raise UnknownMergeMethod(method=opened.merge_method, known=", ".join(METHODS))
+            if self._watching is None:
+                self._training = Training(self._client, opened.contract, self._conduct.sn_patience_s, pause)
+                self._work = Work(self._name, self._store, self._peers, self._training, pause)
+            else:
+                await self._register()
+            view = await self._training.enrol(opened, self._conduct.may_lead, self._conduct.quorum_wait_s)
+        except SwarmError as error:
+            self.post(on.Failed(error))
+            return
+        _log.info("enrolled", contract=opened.contract, round=view.round, active=sum(m.active for m in view.members))
+        self.post(on.Enrolled(view))
+        self._watching = self._watching or self._spawn(self._watch())
+
+    async def _check_in(self, action: do.CheckIn) -> None:
+        try:
+            await self._training.check_in(action, *self._address)
+        except SwarmError as error:
+            _log.info("check-in refused", round=action.round, why=str(error))
+            self.post(on.CheckInRefused(error))
+        else:
+            _log.info("checked in", round=action.round, digest=action.model.digest[:16], weight=action.weight)
+            self.post(on.CheckInAccepted())
+
+    async def _publish(self, call: Awaitable[None]) -> None:
+        try:
+            await call
+        except SwarmError as error:
+            _log.info("result refused", why=str(error))
+            self.post(on.PublishRefused(error))
+        else:
+            self.post(on.Published())
+
+    async def _fetch(self, action: do.Fetch) -> None:
+        event = await self._work.fetch(action, self._known)
+        if not action.ahead:
+            self.post(event)
+
+    def _watch_leader(self, action: do.ArmLeaderTimer) -> None:
+        if self._watching_leader is not None:
+            self._watching_leader.cancel()
+        watch = self._work.watch_leader(action, self._conduct.leader_timeout_s)
+        self._watching_leader = self._spawn(self._give(watch))
+
+    async def _serve_for(self, seconds: float) -> None:
+        await pause(seconds)
+        self.post(on.ServingOver())
+
+    async def _watch(self) -> None:
+        async for view in self._training.views(self._sn_lost, self._register):
+            self.post(on.StatusChanged(view))
+
+    def _sn_lost(self, error: SNUnreachable) -> None:
+        _log.warning("the SN is lost, trying again", why=str(error), for_at_most_s=self._conduct.sn_patience_s)
+        self._tell(f"the SN cannot be reached, trying again for up to {self._conduct.sn_patience_s:g} s")
+
+    async def _register(self) -> None:
+        await self._client.network.Register(pb.RegisterRequest(host=self._address[0], port=self._address[1]))
+
+    # --- words and models to ML ---------------------------------------------------------------------------------
+
+    def _deliver(self, action: do.Deliver) -> None:
+        self._hush()
+        stored = self._store.get(action.held.model.digest)
+        if stored is None:
+            raise RuntimeError(f"{action.held.model.digest} was dropped before it was handed over")
+        _log.info(
+            "merged model",
+            round=action.held.round,
+            digest=action.held.model.digest[:16],
+            contributed=action.contributed,
+            over=action.over,
+            **({"note": action.note} if action.note else {}),
+        )
+        self._spawn(self._ml.deliver(action, stored))
+        trash = self._store.keep_only(needed(self.state))
+        if trash:
+            self._spawn(_delete(trash))
+
+    def _tell(self, text: str) -> None:
+        """Shown to ML where it still waits for the same in a moment."""
+        if text == self._told:
+            return
+        self._hush()
+        self._told = text
+        loop = asyncio.get_running_loop()
+        self._telling = loop.call_later(TELL_AFTER_S, self._tell_now, text)
+
+    def _tell_now(self, text: str) -> None:
+        _log.info(text)
+        self._spawn(self._ml.notice(text))
+
+    def _hush(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+        self._told = ""
+
+    # --- tasks --------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """An error that no action expects ends the node."""
+        self._tasks.discard(task)
+        self._calls.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, SwarmError):
+            self.post(on.Failed(error))
+        elif error is not None:
+            _log.error("unexpected", exc_info=error)
+            self.post(on.Failed(SwarmError(detail=repr(error))))
+
+    async def _give(self, work: Awaitable[on.Event | None]) -> None:
+        event = await work
+        if event is not None:
+            self._events.put_nowait((event, asyncio.current_task()))
+
+    def _call(self, what: str, call: Awaitable[None]) -> None:
+        """A call that the round does not wait for."""
+        self._calls.add(self._spawn(self._send(what, call)))
+
+    async def _send(self, what: str, call: Awaitable[None]) -> None:
+        try:
+            await call
+        except SwarmError as error:
+            _log.warning(f"{what} not taken", why=str(error))
+
+    async def _stop_when_set(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self.post(on.Stopped(self._name))
+
+
+async def _delete(trash: list[Path]) -> None:
+    """A large file takes a while to delete."""
+    for path in trash:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    for task in list(tasks):
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,147 @@
+"""The settings of an SL."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from services.runtime.settings import NodeSettings
+from services.sl.runner import Conduct
+
+MAX_PORT = 65535
+
+
+class SLSettings(NodeSettings):
+    """Port 0 means any free port. Addresses are names or IP addresses."""
+
+    host_ip: str = Field(
+        "",
+        validation_alias="THIS_NODE_IP",
+        validate_default=True,
+        description="By which address peers reach this node. Required: no default could be right on every host.",
+    )
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104
+        validation_alias="SL_BIND_HOST",
+        description="Address to listen on. Every one by default, as peers are on other hosts.",
+    )
+    sl_fs_port: int = Field(
+        30305,
+        ge=0,
+        le=MAX_PORT,
+        validation_alias="SL_FS_PORT",
+        description="Port of the file server. The default is the one that users of such systems know.",
+    )
+    sn_ip: str = Field(
+        "127.0.0.1",
+        validation_alias="SN_NODE_IP",
+        description="Address of this node's SN. This host by default, as a small swarm runs it there.",
+    )
+    sn_api_port: int = Field(
+        30304,
+        ge=1,
+        le=MAX_PORT,
+        validation_alias="SN_API_SERVER_PORT",
+        description="Port of the SN's API. The default is the SN's own.",
+    )
+    sn_patience_s: float = Field(
+        300.0,
+        ge=0,
+        le=86_400,
+        validation_alias="SL_SN_PATIENCE_SECONDS",
+        description="Seconds for which an SN that is gone in the middle of a training is waited for. Five minutes: "
+        "a restart takes less, and a training that waits longer should say so by ending.",
+    )
+    apls_ip: str = Field(
+        "127.0.0.1",
+        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP",
+        description="Address of the license server. This host by default, as a small swarm runs it there.",
+    )
+    apls_port: int = Field(
+        5814,
+        ge=1,
+        le=MAX_PORT,
+        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT",
+        description="Port of the license server. The default is its own.",
+    )
+    cert: Path | None = Field(None, validation_alias="SWARM_ID_CERT", description="Certificate of this node.")
+    key: Path | None = Field(None, validation_alias="SWARM_ID_KEY", description="Its private key.")
+    cacert: Path | None = Field(None, validation_alias="SWARM_ID_CACERT", description="File of the CAs to trust.")
+    capath: Path | None = Field(None, validation_alias="SWARM_ID_CAPATH", description="Directory of the CAs to trust.")
+    data_dir: Path = Field(
+        Path("/platform/swarm/SMLNODE"),
+        validation_alias="SWARM_DATA_DIR",
+        description="Where parameters and pipes live. The default is where containers mount their volume.",
+    )
+    request_channel: Path | None = Field(
+        None,
+        validation_alias="SL_REQUEST_CHANNEL",
+        description="Pipe from the ML program. By default request.channel in the data directory.",
+    )
+    response_channel: Path | None = Field(
+        None,
+        validation_alias="SL_RESPONSE_CHANNEL",
+        description="Pipe to the ML program. By default response.channel in the data directory.",
+    )
+    may_lead: bool = Field(
+        True,
+        validation_alias="SL_MAKE_ME_ADMIN",
+        description="Whether this node may lead a round. Every one by default, so that leadership goes round.",
+    )
+    quorum_wait_s: float = Field(
+        30.0,
+        ge=0,
+        le=86_400,
+        validation_alias="SL_WAIT_FOR_FULL_QUORUM_SECONDS",
+        description="Seconds that a round waits for the rest once minPeers are in; the first node to enrol decides. "
+        "Long enough for nodes that are about as fast.",
+    )
+    leader_timeout_s: float = Field(
+        600.0,
+        gt=0,
+        le=604_800,
+        validation_alias="SL_LEADER_FAILURE_BASE_TIMEOUT",
+        description="Seconds without any progress after which a leader is voted out. A leader that moves is never "
+        "voted out, so ten minutes only matter where one has died without a sign.",
+    )
+    keep_serving_s: float = Field(
+        60.0,
+        ge=0,
+        le=86_400,
+        validation_alias="SL_KEEP_SERVING_SECONDS",
+        description="Seconds for which the final model is served to nodes that do not have it yet. They fetch it as "
+        "soon as the training is complete, so a minute is ample.",
+    )
+    log_format: Literal["human", "json"] = Field(
+        "human",
+        validation_alias="SWARM_LOG_FORMAT",
+        description="human or json. Lines for people by default.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO",
+        validation_alias="SL_LOG_LEVEL",
+        description="INFO by default: each step and each round is worth a line.",
+    )
+
+    @field_validator("host_ip")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        if not value:
+            raise ValueError("give --host-ip, the address by which peers reach this node")
+        return value
+
+    @property
+    def channels(self) -> tuple[Path, Path]:
+        """The request and the response pipe."""
+        request = self.request_channel or self.data_dir / "request.channel"
+        return request, self.response_channel or self.data_dir / "response.channel"
+
+    @property
+    def conduct(self) -> Conduct:
+        return Conduct(
+            may_lead=self.may_lead,
+            quorum_wait_s=self.quorum_wait_s,
+            leader_timeout_s=self.leader_timeout_s,
+            sn_patience_s=self.sn_patience_s,
+            keep_serving_s=self.keep_serving_s,
+        )

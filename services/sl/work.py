@@ -1,0 +1,135 @@
+"""What takes a while in a round: the merge, the fetch of a result, the search for what differs, watching a leader."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from services.errors import ModelDiffers, SwarmError
+from services.merge.layout import difference
+from services.runtime import logs
+from services.sl import events as on
+from services.sl.actions import ArmLeaderTimer, Explain, Fetch, Merge
+from services.sl.gateway import Training
+from services.sl.merging import Merging, layout_of
+from services.sl.peers import Peers
+from services.sl.store import Store, Stored
+from services.sl.view import Member, Phase, View
+
+_EXPLAIN_ATTEMPTS = 3
+_EXPLAIN_WAIT_S = 0.3
+
+_log = logs.get("round")
+
+
+class Work:
+    """``pause(seconds)`` waits. Each method gives the event that came of it."""
+
+    def __init__(
+        self, name: str, store: Store, peers: Peers, training: Training, pause: Callable[[float], Awaitable[object]]
+    ) -> None:
+        self._name = name
+        self._store = store
+        self._peers = peers
+        self._training = training
+        self._pause = pause
+        self._signs: set[asyncio.Task[None]] = set()
+
+    async def merge(self, call: Merge) -> on.Event:
+        view = call.view
+        loop = asyncio.get_running_loop()
+
+        def report(done: int, total: int) -> None:
+            loop.call_soon_threadsafe(self._say_progress, view, done, total)
+
+        merging = Merging(self._store, self._peers, view, report)
+        _log.info("leads the round", round=view.round, term=view.term, of=len(view.check_ins))
+        try:
+            outcome = await merging.run(call.held)
+        except SwarmError as error:
+            return on.Failed(error)
+        finally:
+            merging.cancel()
+        for name, reason in outcome.left_out:
+            _log.warning("left out of the round", round=view.round, left_out=name, reason=reason)
+        if outcome.model is None:
+            return on.TooFew(outcome.left_out)
+        return on.Merged(outcome.model, outcome.left_out)
+
+    async def fetch(self, call: Fetch, view: View) -> on.Event:
+        try:
+            stored = await self._fetch(call, view)
+        except SwarmError as error:
+            _log.warning("result not fetched", round=call.result.round, why=str(error))
+            return on.FetchFailed(error)
+        return on.Fetched(stored.model)
+
+    async def explain(self, call: Explain, view: View) -> on.Event:
+        """Names the tensor in which this node's model differs from the one agreed, as far as it can be found out."""
+        agreed_by = str(call.refusal.facts.get("agreedBy", view.layout_by))
+        problem = "its layout is another one"
+        for attempt in range(_EXPLAIN_ATTEMPTS):
+            if attempt:  # the holder may not have heard yet that this node is enrolled
+                await self._pause(_EXPLAIN_WAIT_S)
+            try:
+                differs = await self._difference(call, view, agreed_by)
+            except SwarmError as error:
+                problem = str(error)
+                continue
+            return on.Failed(ModelDiffers(difference=differs))
+        text = f"The model of {self._name} differs from the one that {agreed_by} checked in with ({problem})"
+        return on.Failed(ModelDiffers(difference=text))
+
+    async def watch_leader(self, call: ArmLeaderTimer, timeout_s: float) -> on.Event | None:
+        """Returns when this term's leader has shown no progress for ``timeout_s``, or when its term is over."""
+        loop = asyncio.get_running_loop()
+        began, left = loop.time(), timeout_s
+        while left > 0:
+            await self._pause(left)
+            view = await self._training.status()
+            if (view.phase, view.round, view.term) != (Phase.MERGE, call.round, call.term):
+                return None
+            silent_s = loop.time() - began
+            if view.progress_age_s is not None:
+                silent_s = min(silent_s, view.progress_age_s)
+            left = timeout_s - silent_s
+        _log.warning("the leader shows no progress", round=call.round, term=call.term, seconds=timeout_s)
+        return on.LeaderSilent(call.round, call.term)
+
+    async def _fetch(self, call: Fetch, view: View) -> Stored:
+        result = call.result
+        stored = self._store.get(result.digest)
+        if stored is not None:
+            return stored
+        names = [result.leader, *(name for name in result.merged if name != result.leader)]
+        found = [view.member(name) for name in names if name != self._name]
+        holders = [member for member in found if member is not None and member.host]
+        return await self._peers.fetch_result(result.round, result.digest, result.size, holders)
+
+    async def _difference(self, call: Explain, view: View, agreed_by: str) -> str:
+        stored = self._store.get(call.model.digest)
+        digest, size, holder = _example(view, agreed_by)
+        if stored is None or holder is None:
+            raise ModelDiffers(difference="nobody is there to compare with")
+        theirs = layout_of(await self._peers.fetch_specs(digest, size, holder))
+        mine = layout_of(stored.specs())
+        return difference(mine, self._name, theirs, agreed_by) or "The headers of the two models differ in form"
+
+    def _say_progress(self, view: View, done: int, total: int) -> None:
+        task = asyncio.create_task(self._report_progress(view, done, total))
+        self._signs.add(task)
+        task.add_done_callback(self._signs.discard)
+
+    async def _report_progress(self, view: View, done: int, total: int) -> None:
+        try:
+            await self._training.report_progress(view.round, view.term, done, total)
+        except SwarmError as error:
+            _log.debug("progress not reported", why=str(error))
+
+
+def _example(view: View, agreed_by: str) -> tuple[str, int, Member | None]:
+    """Digest and size of a stream with the agreed layout, and who holds it."""
+    entry = view.checked_in(agreed_by) or next(iter(view.check_ins), None)
+    if entry is not None:
+        return entry.digest, entry.size, view.member(entry.name)
+    if view.last is not None:
+        return view.last.digest, view.last.size, view.member(view.last.leader)
+    return "", 0, None
