@@ -1,7 +1,8 @@
 """What a local swarm consists of: its nodes and programs, and the command line of each. Decides, starts nothing."""
 
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import services
@@ -33,13 +34,16 @@ class Ports:
 
 @dataclass(frozen=True)
 class Plan:
-    """One local swarm. ``command`` is the ML program that is started once per SL; empty: the user attaches it."""
+    """One local swarm. ``command`` is the ML program that is started once per SL, with ``environment`` on top of the
+    user's; empty: the user attaches it.
+    """
 
     directory: Path
     sl_count: int
     chain: str = "auto"
     command: tuple[str, ...] = ()
     ports: Ports = Ports()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sls(self) -> list[str]:
@@ -113,7 +117,7 @@ class Plan:
     def program(self, index: int) -> Launch:
         """The user's program for one SL, in the user's directory and environment."""
         name = f"ml-{index + 1}"
-        environment = program_environment(**self.channel_variables(index))
+        environment = program_environment(**self.environment, **self.channel_variables(index))
         return Launch(name, self.command, self.log(name), environment, is_node=False)
 
     def _node(self, name: str, arguments: list[str], files: IssuedFiles, **environment: str) -> Launch:

@@ -105,7 +105,7 @@ class LocalSwarm:
             self._chain = (await client.network.GetInfo(pb.GetInfoRequest())).chain
             self._remember()
             self._view.say(f"the chain is {self._chain}")
-            self._view.connected(client)
+            self._view.connected(client, self._chain)
             await self._make_room(client)
             watching = asyncio.create_task(self._watch(client))
             try:

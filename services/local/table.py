@@ -22,7 +22,7 @@ class LiveTable:
     def say(self, line: str) -> None:
         self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    def connected(self, client: SNClient) -> None:
+    def connected(self, client: SNClient, chain: str) -> None:
         """What comes with the states is enough."""
 
     def update(self, status: pb.TrainingStatus) -> None:

@@ -14,8 +14,8 @@ class View(Protocol):
     def say(self, line: str) -> None:
         """Something happened that stands for itself."""
 
-    def connected(self, client: SNClient) -> None:
-        """The SN answers; ``client`` is the administrator's, for whoever wants to ask it more."""
+    def connected(self, client: SNClient, chain: str) -> None:
+        """The SN answers and runs this chain; ``client`` is the administrator's, for whoever wants to ask more."""
 
     def update(self, status: pb.TrainingStatus) -> None:
         """The training has changed."""
@@ -35,7 +35,7 @@ class Lines:
     def say(self, line: str) -> None:
         print(line, file=self._out, flush=True)
 
-    def connected(self, client: SNClient) -> None:
+    def connected(self, client: SNClient, chain: str) -> None:
         """What comes with the states is enough."""
 
     def update(self, status: pb.TrainingStatus) -> None:

@@ -31,7 +31,7 @@ class Recorder:
         self.lines.append(line)
         self._wake()
 
-    def connected(self, client: SNClient) -> None:
+    def connected(self, client: SNClient, chain: str) -> None:
         self.client = client
 
     def update(self, status: pb.TrainingStatus) -> None:
@@ -90,7 +90,7 @@ class SwarmPlans:
 
     def digests(self) -> list[bytes]:
         """Of the final models that the programs wrote, by node."""
-        return [digest_of_file(path) for path in sorted(self.out.glob("*.safetensors"))]
+        return [digest_of_file(path).digest() for path in sorted(self.out.glob("*.safetensors"))]
 
 
 def processes_of(directory: Path) -> list[str]:

@@ -35,7 +35,8 @@ async def test_all_nodes_end_with_the_model_whose_digest_is_on_the_chain(
     assert f"the chain is {chain}" in recorder.lines
     assert recorder.last.state == pb.RoundState.COMPLETE
     assert plans.digests() == [recorder.last.last_result.digest] * 3
-    assert [node.loss for node in recorder.last.participants] == [1.0, 2.0, 3.0]
+    losses = {node.name: node.loss for node in recorder.last.participants}
+    assert losses == {"sl-1": 1.0, "sl-2": 2.0, "sl-3": 3.0}
 
 
 async def test_nothing_is_left_running_after_a_training(plans: SwarmPlans, recorder: Recorder) -> None:
