@@ -1,0 +1,198 @@
+"""Real SLs around a real SN and license server, each with an ML program of a few lines of numpy."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sn_swarm import running_sn
+
+from services.license_server.main import main as license_server_main
+from services.license_server.settings import LicenseServerSettings
+from services.sl.main import main as sl_main
+from services.sl.settings import SLSettings
+from services.sn.directory import DEFAULT_TRAINING
+from services.sn.trainings import Trainings
+from swarm_callback import wire
+from swarm_callback.channel import MLEnd
+from swarm_callback.digest import StreamDigest
+from swarm_callback.params import decode, encode
+from swarm_callback.session import Session
+
+WITHIN_S = 60.0
+
+Arrays = Mapping[str, NDArray[Any]]
+Train = Callable[[dict[str, NDArray[Any]], int], Arrays]
+
+
+class Ready:
+    """Stands where a starter would listen."""
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+        self.reported = asyncio.Event()
+
+    def report(self, **facts: Any) -> None:
+        self.facts = facts
+        self.reported.set()
+
+
+@dataclass
+class Node:
+    """A node's ``main`` as a task."""
+
+    task: asyncio.Task[None]
+    stop: asyncio.Event
+    facts: dict[str, Any]
+
+    async def ended(self) -> BaseException | None:
+        """The error it ended with."""
+        async with asyncio.timeout(WITHIN_S):
+            await asyncio.wait([self.task])
+        return self.task.exception()
+
+
+@contextlib.asynccontextmanager
+async def running(main: Any, settings: Any) -> AsyncIterator[Node]:
+    stop, ready = asyncio.Event(), Ready()
+    task = asyncio.create_task(main(settings, stop, ready))
+    reported = asyncio.create_task(ready.reported.wait())
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            await asyncio.wait([task, reported], return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+        yield Node(task, stop, ready.facts)
+    finally:
+        reported.cancel()
+        stop.set()
+        async with asyncio.timeout(WITHIN_S):
+            await asyncio.wait([task])
+
+
+@dataclass
+class Swarm:
+    """An SN and a license server; ``sl`` adds an SL."""
+
+    pki: Any
+    directory: Path
+    sn_port: int
+    licenses_port: int
+    trainings: Trainings
+    stack: contextlib.AsyncExitStack
+    nodes: dict[str, Node] = field(default_factory=dict)
+
+    def settings(self, name: str, **changes: Any) -> SLSettings:
+        files = self.pki.issue("sl", name)
+        given: dict[str, Any] = {
+            "cert": files.cert, "key": files.key, "cacert": files.cacert, "host": "127.0.0.1", "host_ip": "localhost",
+            "sl_fs_port": 0, "sn_ip": "localhost", "sn_api_port": self.sn_port, "apls_ip": "localhost",
+            "apls_port": self.licenses_port, "data_dir": self.directory / name, "quorum_wait_s": 60.0,
+            "keep_serving_s": 30.0, "log_level": "DEBUG",
+        }  # fmt: skip
+        return SLSettings.load("sl", {**given, **changes})
+
+    async def sl(self, name: str, **changes: Any) -> Node:
+        node = await self.stack.enter_async_context(running(sl_main, self.settings(name, **changes)))
+        self.nodes[name] = node
+        return node
+
+    @property
+    def view(self) -> Any:
+        return self.trainings.named(DEFAULT_TRAINING).view
+
+    def ml(self, name: str, model: Arrays, train: Train, **options: Any) -> "ML":
+        facts = self.nodes[name].facts
+        return ML(Path(facts["request_channel"]), Path(facts["response_channel"]), model, train, **options)
+
+
+@contextlib.asynccontextmanager
+async def swarm_of(pki: Any, directory: Path, *sls: str, **changes: Any) -> AsyncIterator[Swarm]:
+    async with contextlib.AsyncExitStack() as stack:
+        files = pki.issue("license", "apls")
+        licenses = LicenseServerSettings.load(
+            "license-server",
+            {
+                "data_dir": directory / "apls", "host": "127.0.0.1", "port": 0,
+                "cert": files.cert, "key": files.key, "cacert": files.cacert,
+            },
+        )  # fmt: skip
+        apls = await stack.enter_async_context(running(license_server_main, licenses))
+        sn = await stack.enter_async_context(running_sn(pki.identity("sn", "sn-1"), directory / "sn", lost_after_s=5.0))
+        swarm = Swarm(pki, directory, sn.port, apls.facts["port"], sn.trainings, stack)
+        for name in sls:
+            await swarm.sl(name, **changes)
+        yield swarm
+
+
+@dataclass
+class ML:
+    """An ML program: a first sync, ``rounds`` rounds of ``train``, and the end; ``run`` gives the digest."""
+
+    request: Path
+    response: Path
+    model: Arrays
+    train: Train
+    rounds: int = 2
+    min_peers: int = 3
+    weight: int = 1
+    checkin: str = "snapshot"
+    merge_method: str = "mean"
+    between: Callable[[int], object] = lambda _: None
+    notices: list[str] = field(default_factory=list)
+    answers: list[wire.Merged] = field(default_factory=list)
+    opened: wire.Opened | None = None
+
+    async def run(self) -> str:
+        async with asyncio.timeout(WITHIN_S):
+            return await asyncio.to_thread(self._run)
+
+    def _run(self) -> str:
+        session = self._connect()
+        self.opened = session.open(self._open())
+        arrays = self._exchange(session, self.model)
+        for number in range(self.rounds):
+            if self.answers[-1].training_over:
+                break
+            self.between(number)
+            arrays = self._exchange(session, self.train(dict(arrays), number))
+        if not self.answers[-1].training_over:
+            arrays = self._exchange(session, self.train(dict(arrays), self.rounds), last=True)
+        digest = StreamDigest()
+        digest.update(session.merged)
+        session.bye()
+        return digest.digest().hex()
+
+    def _connect(self) -> Session:
+        logger = logging.Logger("ml")
+        logger.addHandler(_Collect(self.notices))
+        return Session(MLEnd.connect(self.request, self.response, self.notices.append), logger)
+
+    def _open(self) -> wire.Open:
+        return wire.Open(
+            contract=DEFAULT_TRAINING, sync_frequency=16, min_peers=self.min_peers, merge_method=self.merge_method,
+            node_weightage=self.weight, checkin_model_on_train_end=self.checkin, use_adaptive_sync=False,
+            total_epochs=1, framework="NUMPY", pid=1,
+        )  # fmt: skip
+
+    def _exchange(self, session: Session, arrays: Arrays, last: bool = False) -> Arrays:
+        header, data = encode(arrays)
+        answer = session.finish(1, self.checkin, header, data) if last else session.sync(0, header, data)
+        self.answers.append(answer)
+        merged = decode(session.merged) if len(session.merged) else dict(arrays)
+        session.report(wire.Report(answer.round, 0.5, 0.25, 0, 1))
+        return {name: np.asarray(values).copy() for name, values in merged.items()}
+
+
+class _Collect(logging.Handler):
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__()
+        self._texts = texts
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._texts.append(record.getMessage())
