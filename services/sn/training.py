@@ -165,6 +165,7 @@ class TrainingView:
     def _configured(self, event: on_chain.Configured) -> None:
         """The layout of an earlier configuration, whose participants all left before a merge, is void."""
         self.state, self.config, self.layout, self.layout_by = State.CHECKIN, event.config, b"", ""
+        self.left_out = []
 
     def _enrolled(self, event: on_chain.Enrolled) -> None:
         known = self.participants.get(event.name) or Participant(event.name, event.fingerprint, event.may_lead)

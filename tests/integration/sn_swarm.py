@@ -23,7 +23,6 @@ Status = pb.TrainingStatus
 async def running_sn(
     identity: Identity, data_dir: Path, *, chain: Choice = "embedded", lost_after_s: float = 60.0, port: int = 0
 ) -> AsyncIterator[RunningSN]:
-    data_dir.mkdir(exist_ok=True)
     backend = await open_chain(chain, data_dir)
     try:
         where = Announcement("127.0.0.1", port, "127.0.0.1")

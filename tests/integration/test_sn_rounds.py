@@ -1,6 +1,5 @@
 """Rounds as SLs see them: through the API, under mutual TLS, on the embedded chain and on geth."""
 
-import asyncio
 import contextlib
 from pathlib import Path
 from typing import Any
