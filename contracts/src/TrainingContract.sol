@@ -391,6 +391,8 @@ contract TrainingContract {
         round += 1;
         firstRound = round;
         lastAccepted = 0;
+        _layout = 0;
+        _layoutBy = "";
         emit Reset(round);
     }
 

@@ -17,6 +17,8 @@ MAX_FEE_WEI = 10**12
 BALANCE_WEI = 2**200
 GAS_LIMIT = 20_000_000
 
+DATA_LIMIT_BYTES = 120 * 1024  # geth's pool takes transactions of up to 128 KiB
+
 DYNAMIC_FEE_TRANSACTION = b"\x02"
 
 
@@ -76,6 +78,13 @@ class Account:
         r, s, parity = signature[:32].lstrip(b"\0"), signature[32:64].lstrip(b"\0"), signature[64:].lstrip(b"\0")
         raw = DYNAMIC_FEE_TRANSACTION + rlp.encode([*fields, parity, r, s])
         return SignedTransaction(nonce, to, data, raw, "0x" + keccak(raw).hex())
+
+
+def require_fits(data: bytes) -> None:
+    """Raises ChainError where a transaction's data is longer than every chain takes."""
+    if len(data) > DATA_LIMIT_BYTES:
+        problem = f"a transaction with {len(data)} bytes of data is too long, {DATA_LIMIT_BYTES} is the limit"
+        raise ChainError(problem=problem, log="the node's log")
 
 
 def write_private(path: Path, text: str) -> None:

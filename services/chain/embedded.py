@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from services.chain.account import Account
+from services.chain.account import Account, require_fits
 from services.chain.backend import ChainBackend, Log, Receipt
 from services.chain.embedded_evm import EmbeddedEvm, Request
 from services.chain.paths import ACCOUNT_KEY, EMBEDDED_CHAIN
@@ -75,6 +75,7 @@ class EmbeddedChain(ChainBackend):
 
     def _enqueue(self, request: Request) -> asyncio.Future[Receipt]:
         evm = self._open()
+        require_fits(request[1])
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if self._miner is None or self._miner.done():

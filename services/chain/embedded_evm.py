@@ -35,21 +35,21 @@ class _Chain(MiningChain):
 
 
 class EmbeddedEvm:
-    """A chain in this process; its genesis funds ``account`` and ``funded``. ``path`` None keeps it in memory.
+    """A chain in this process; its genesis funds ``account``. ``path`` None keeps it in memory.
 
     Raises StorageError where it cannot be written.
     """
 
     chain_id = CHAIN_ID
 
-    def __init__(self, path: Path | None, account: Account, funded: Sequence[Account] = ()) -> None:
+    def __init__(self, path: Path | None, account: Account) -> None:
         self.account = account
         self._store = EmbeddedStore(path)
         database = AtomicDB(self._store)
         try:
             self._chain: MiningChain = _Chain(database)
         except CanonicalHeadNotFound:
-            self._chain = _genesis(database, [account, *funded])
+            self._chain = _genesis(database, account)
             self._store.commit([])
         self.head: BlockHeaderAPI = self._chain.get_canonical_head()
 
@@ -57,14 +57,13 @@ class EmbeddedEvm:
     def block_number(self) -> int:
         return int(self.head.block_number)
 
-    def mine(self, requests: Sequence[Request], sender: Account | None = None) -> list[Receipt | SwarmError]:
+    def mine(self, requests: Sequence[Request]) -> list[Receipt | SwarmError]:
         """One block with all of these, in order; gives a receipt or the contract's error for each.
 
         Durable when it returns. Raises ChainError or StorageError where there is no such block; then nothing happened.
         """
-        account = sender or self.account
-        nonce = self._vm_after(self.head).state.get_nonce(to_canonical_address(account.address))
-        signed = [account.sign(nonce + i, CHAIN_ID, to, data) for i, (to, data) in enumerate(requests)]
+        nonce = self._vm_after(self.head).state.get_nonce(to_canonical_address(self.account.address))
+        signed = [self.account.sign(nonce + i, CHAIN_ID, to, data) for i, (to, data) in enumerate(requests)]
         decode = self._chain.get_vm(self.head).get_transaction_builder().decode
         timestamp = max(int(time.time()), self.head.timestamp + 1)
         self._chain.header = self._chain.create_header_from_parent(
@@ -101,7 +100,7 @@ class EmbeddedEvm:
         return self._chain.get_vm(self._chain.create_header_from_parent(header))
 
 
-def _genesis(database: AtomicDB, accounts: Sequence[Account]) -> MiningChain:
+def _genesis(database: AtomicDB, account: Account) -> MiningChain:
     parameters: dict[str, HeaderParams] = {
         "coinbase": constants.ZERO_ADDRESS,
         "difficulty": 1,
@@ -110,7 +109,6 @@ def _genesis(database: AtomicDB, accounts: Sequence[Account]) -> MiningChain:
     }
     state: AccountState = {
         to_canonical_address(account.address): {"balance": BALANCE_WEI, "nonce": 0, "code": b"", "storage": {}}
-        for account in accounts
     }
     _Chain.from_genesis(database, parameters, state)
     return _Chain(database)

@@ -3,14 +3,13 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from services.chain.account import Account, SignedTransaction
+from services.chain.account import Account, SignedTransaction, require_fits
 from services.chain.backend import Receipt
 from services.chain.ipc import ConnectionLost, IpcConnection, RpcError
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
 
 RECEIPT_TIMEOUT_S = 60.0
-SIZE_LIMIT_BYTES = 120 * 1024  # geth's pool takes 128 KiB
 
 
 @dataclass
@@ -38,10 +37,7 @@ class Writer:
 
     async def transact(self, to: str | None, data: bytes) -> Receipt:
         """Returns with the receipt. Raises the contract's error, or ChainError where no block takes it in time."""
-        if len(data) > SIZE_LIMIT_BYTES:
-            raise ChainError(
-                problem=f"a transaction of {len(data)} bytes is too long for a block", log="the node's log"
-            )
+        require_fits(data)
         try:
             async with asyncio.timeout(RECEIPT_TIMEOUT_S):
                 await self._ready.wait()
