@@ -6,6 +6,7 @@ from typing import Any, Self
 
 from services.chain.abi import ContractAbi, checksummed, contract_abi
 from services.chain.backend import ChainBackend, Log, Receipt
+from services.errors import ChainError
 from services.runtime import logs
 
 _log = logs.get("chain")
@@ -41,7 +42,10 @@ class Gateway:
 
     async def _read(self, function: str, *arguments: Any, block: int | None = None) -> Any:
         signature = self._abi.functions[function]
-        return signature.decode(await self.chain.call(self.address, signature.encode(*arguments), block))
+        answer = await self.chain.call(self.address, signature.encode(*arguments), block)
+        if not answer:  # what an address without code answers to everything
+            raise ChainError(problem=f"there is no contract at {self.address}", log="the node's log")
+        return signature.decode(answer)
 
     async def _read_pages(self, function: str, page: int, block: int | None = None) -> list[Any]:
         rows: list[Any] = []

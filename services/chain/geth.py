@@ -41,6 +41,7 @@ class GethChain(ChainBackend):
         self._last_block: int | None = None
         self._connection: IpcConnection | None = None
         self._up = asyncio.Event()
+        self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
         self._explanations: set[asyncio.Task[None]] = set()
         self._log = log_setup.get("chain")
@@ -65,8 +66,9 @@ class GethChain(ChainBackend):
         await asyncio.gather(*self._tasks, *self._explanations, return_exceptions=True)
         if self._connection is not None:
             await self._connection.close()
-        self._up.clear()
-        self._writer.close(ChainError(problem="it was closed", log=self._process.log_path))
+        self._writer.close(self._closed())
+        self._closing = True
+        self._up.set()  # for those who wait: to be told
         self._hub.close()
 
     async def enode(self) -> str:
@@ -112,6 +114,8 @@ class GethChain(ChainBackend):
             async with asyncio.timeout(UP_TIMEOUT_S):
                 while True:
                     await self._up.wait()
+                    if self._closing:
+                        raise self._closed()
                     connection = self._connection
                     assert connection is not None  # noqa: S101 - up means connected
                     with contextlib.suppress(ConnectionLost):
@@ -120,6 +124,9 @@ class GethChain(ChainBackend):
                         self._up.clear()
         except TimeoutError:
             raise ChainError(problem=f"geth was away for {UP_TIMEOUT_S:.0f} s", log=self._process.log_path) from None
+
+    def _closed(self) -> ChainError:
+        return ChainError(problem="it was closed", log=self._process.log_path)
 
     # --- the connection -----------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ class Writer:
         self._pending: dict[str, _Pending] = {}
         self._connection: IpcConnection | None = None
         self._ready = asyncio.Event()
+        self._closed: SwarmError | None = None
         self._log = log_setup.get("chain")
 
     async def transact(self, to: str | None, data: bytes) -> Receipt:
@@ -41,6 +42,8 @@ class Writer:
         try:
             async with asyncio.timeout(RECEIPT_TIMEOUT_S):
                 await self._ready.wait()
+                if self._closed is not None:
+                    raise self._closed
                 pending = _Pending(self._account.sign(self._next_nonce, self._chain_id, to, data))
                 self._next_nonce += 1
                 self._pending[pending.signed.hash] = pending
@@ -88,8 +91,9 @@ class Writer:
             await self._send(pending)
 
     def close(self, error: SwarmError) -> None:
-        """Nothing will be settled any more."""
-        self._ready.clear()
+        """Nothing will be sent or settled any more."""
+        self._closed = error
+        self._ready.set()
         for pending in self._pending.values():
             if not pending.outcome.done():
                 pending.outcome.set_exception(error)
