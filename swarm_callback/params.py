@@ -128,7 +128,8 @@ def parse_header(header: memoryview | bytes, total_size: int, *, canonical: bool
     entries = _parse_json(bytes(header[LENGTH_BYTES:size]))
     if not canonical:
         entries.pop("__metadata__", None)
-    specs = sorted((_spec(name, entry) for name, entry in entries.items()), key=lambda spec: (spec.start, spec.stop))
+    specs = [_spec(name, entry) for name, entry in entries.items()]
+    specs.sort(key=lambda spec: (spec.start, spec.stop, spec.name))
     end = 0
     for spec in specs:
         if spec.start != end:
@@ -137,10 +138,9 @@ def parse_header(header: memoryview | bytes, total_size: int, *, canonical: bool
         end = spec.stop
     if size + end != total_size:
         raise StreamError(problem=f"its header describes {size + end} bytes, but it has {total_size}")
-    if canonical:
-        specs.sort(key=lambda spec: spec.name)
-        if encode_header(specs) != header[:size]:
-            raise StreamError(problem="its header is not in the canonical form")
+    names = [spec.name for spec in specs]
+    if canonical and (names != sorted(names) or encode_header(specs) != header[:size]):
+        raise StreamError(problem="its header is not in the canonical form")
     return specs
 
 
