@@ -139,14 +139,14 @@ def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefuse
         case (errors.NotEnrolled() | errors.NotAMember()) as refusal:
             return LockedOut(replace(node, rejoining=True), refusal), (do.Enrol(node.opened),)
         case error if isinstance(error, _OVERTAKEN):
-            return _locked_out(LockedOut(node, error))
+            return _locked_out(LockedOut(node, error, state.term))
         case error:
             return _fail(state, error)
 
 
 def _locked_out(state: LockedOut) -> Step:
     """As soon as the view shows why the check-in was refused, the node knows what to do."""
-    if not state.node.rejoining and _explains(state.node.view, state.refusal):
+    if not state.node.rejoining and _explains(state.node.view, state.refusal, state.term):
         return _turn(state.node)
     return state, ()
 
@@ -260,7 +260,7 @@ def _act_on_view(state: WithNode, enrolled: bool) -> Step:
     return state, ()
 
 
-def _explains(view: View, refusal: SwarmError) -> bool:
+def _explains(view: View, refusal: SwarmError, term: int) -> bool:
     """Whether the view already shows what a check-in was refused for."""
     facts = refusal.facts
     match refusal:
@@ -271,9 +271,8 @@ def _explains(view: View, refusal: SwarmError) -> bool:
         case errors.TrainingComplete():
             return view.complete
         case errors.RoundClosed():
-            # While it is being merged there is nothing to take yet.
-            closed = int(facts.get("round", 0))
-            return view.accepted >= closed or (view.phase is Phase.CHECKIN and view.round >= closed)
+            # Merged, or open again; the view may still show it open for the first time.
+            return view.accepted >= int(facts.get("round", 0)) or (view.phase is Phase.CHECKIN and view.term > term)
     return view.complete or view.phase is Phase.CHECKIN
 
 
@@ -288,11 +287,12 @@ def _turn(node: Node) -> Step:
     if view.last is not None and (view.last.round > node.base or view.complete):
         return _take(node, view.last)
     if view.phase is Phase.CHECKIN:
-        return CheckingIn(node, view.round), (do.CheckIn(view.round, node.base, *entry, node.offer.finished),)
+        call = do.CheckIn(view.round, node.base, *entry, node.offer.finished)
+        return CheckingIn(node, view.round, view.term), (call,)
     if view.checked_in(node.name) is not None:
         return _follow(Awaiting(node, view.round))
     text = f"round {view.round} is being merged without this node, which goes on from its result"
-    return LockedOut(node, errors.RoundClosed(round=view.round)), (do.Tell(text),)
+    return LockedOut(node, errors.RoundClosed(round=view.round), view.term - 1), (do.Tell(text),)
 
 
 def _take(node: Node, result: Result, checked_in_to: int = 0) -> Step:

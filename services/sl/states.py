@@ -94,14 +94,21 @@ class Training(WithNode):
 
 @dataclass(frozen=True)
 class CheckingIn(WithNode):
+    """``term``: of the view in which it was decided."""
+
     round: int
+    term: int = 0
 
 
 @dataclass(frozen=True)
 class LockedOut(WithNode):
-    """The round takes no check-in from here; ``refusal`` says why."""
+    """The round takes no check-in from here; ``refusal`` says why.
+
+    ``term``: a round that is closed and opened again since has a later one.
+    """
 
     refusal: SwarmError
+    term: int = 0
 
 
 @dataclass(frozen=True)

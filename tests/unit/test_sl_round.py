@@ -1,0 +1,489 @@
+"""One node's round, step by step: each state, each event, and what is decided."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from services import errors
+from services.sl import actions as do
+from services.sl import events as on
+from services.sl.round import ANYTIME, TRANSITIONS, UnlistedPair, needed, step
+from services.sl.states import (
+    Awaiting,
+    CheckingIn,
+    Ended,
+    Enrolling,
+    Explaining,
+    Fetching,
+    Finishing,
+    Held,
+    LockedOut,
+    Merging,
+    Node,
+    Publishing,
+    State,
+    Training,
+    Unopened,
+)
+from services.sl.view import CheckedIn, Config, Member, Model, Phase, Result, View
+
+ME, OTHER, THIRD = "sl-1", "sl-2", "sl-3"
+NAMES = (ME, OTHER, THIRD)
+
+
+def model(mark: str) -> Model:
+    return Model(digest=mark * 64, size=1024, layout="a" * 64)
+
+
+MINE, MERGED, NEWER = model("1"), model("e"), model("f")
+
+
+def member(name: str, active: bool = True) -> Member:
+    return Member(name, "localhost", 30305, name * 4, active)
+
+
+def entry(name: str, finished: bool = False) -> CheckedIn:
+    return CheckedIn(name, MINE.digest, MINE.size, 1, finished)
+
+
+def view(phase: Phase = Phase.CHECKIN, round_: int = 1, **changes: Any) -> View:
+    base = View(
+        phase=phase,
+        round=round_,
+        term=1 if phase is Phase.MERGE else 0,
+        leader="",
+        config=Config(min_peers=2, sync_frequency=16, merge_method="mean"),
+        layout="",
+        layout_by="",
+        members=tuple(member(name) for name in NAMES),
+        check_ins=(),
+        last=None,
+    )
+    return replace(base, **changes)
+
+
+def result(round_: int, by: Model = MERGED, merged: tuple[str, ...] = NAMES, **changes: Any) -> Result:
+    return Result(round_, by.digest, by.size, OTHER, merged, **changes)
+
+
+OPENED = on.Opened(ME, "training", 16, 2, "mean", False, weight=7)
+OFFER = on.Offer(seq=1, model=MINE)
+NODE = Node(OPENED, view(), offer=OFFER)
+ALL_IN = tuple(entry(name) for name in NAMES)
+
+STATES: dict[type[State], State] = {
+    Unopened: Unopened(),
+    Enrolling: Enrolling(OPENED),
+    Training: Training(replace(NODE, offer=None)),
+    CheckingIn: CheckingIn(NODE, 1),
+    LockedOut: LockedOut(NODE, errors.RoundClosed(round=1)),
+    Explaining: Explaining(NODE),
+    Awaiting: Awaiting(NODE, 1),
+    Merging: Merging(NODE, 1, term=1),
+    Publishing: Publishing(NODE, 1, term=1),
+    Fetching: Fetching(NODE, result(1), True, ""),
+    Finishing: Finishing(replace(NODE, offer=None)),
+    Ended: Ended(None),
+}
+EVENTS: tuple[on.Event, ...] = (
+    OPENED,
+    on.Offered(OFFER),
+    on.Reported(1, 0.5, 0.5, 1, 2),
+    on.Bye(),
+    on.MLEnded(ME),
+    on.Enrolled(view()),
+    on.StatusChanged(view()),
+    on.CheckInAccepted(),
+    on.CheckInRefused(errors.RoundClosed(round=1)),
+    on.Published(),
+    on.PublishRefused(errors.StaleTerm(round=1, given=1, current=2)),
+    on.Merged(MERGED, ()),
+    on.TooFew(((THIRD, "gone"),)),
+    on.Fetched(MERGED),
+    on.FetchFailed(errors.ResultUnavailable(round=1, tried=OTHER)),
+    on.LeaderSilent(1, 1),
+    on.ServingOver(),
+    on.Failed(errors.DiskFull(path="/data", needed=2, free=1)),
+    on.Stopped(ME),
+)
+
+
+def of(actions: tuple[do.Action, ...], kind: type[do.Action]) -> list[Any]:
+    return [action for action in actions if isinstance(action, kind)]
+
+
+def walk(state: State, *events: on.Event) -> tuple[State, list[do.Action]]:
+    done: list[do.Action] = []
+    for event in events:
+        state, actions = step(state, event)
+        done.extend(actions)
+    return state, done
+
+
+def awaiting(**changes: Any) -> Awaiting:
+    """Checked in to round 1 and seen there."""
+    seen = view(check_ins=(entry(ME),), awaited=(OTHER, THIRD))
+    return replace(Awaiting(replace(NODE, view=seen), 1, seen=True), **changes)
+
+
+# --- the table -----------------------------------------------------------------------------------------------
+
+
+def test_every_state_and_every_event_is_tried_here() -> None:
+    assert set(STATES) == set(TRANSITIONS)
+    assert {type(event) for event in EVENTS} == {event for row in TRANSITIONS.values() for event in row} | set(ANYTIME)
+
+
+@pytest.mark.parametrize("state", STATES.values(), ids=lambda state: type(state).__name__)
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_a_listed_pair_is_handled_and_another_one_names_both(state: State, event: on.Event) -> None:
+    anytime = () if isinstance(state, Ended) else ANYTIME
+    if isinstance(event, (*TRANSITIONS[type(state)], *anytime)):
+        following, _ = step(state, event)
+        assert type(following) in TRANSITIONS
+    else:
+        with pytest.raises(UnlistedPair, match=f"{type(event).__name__} in the state {type(state).__name__}"):
+            step(state, event)
+
+
+# --- a plain round ---------------------------------------------------------------------------------------------
+
+
+def test_opening_enrols_and_answers() -> None:
+    state, actions = walk(Unopened(), OPENED, on.Enrolled(view()))
+    assert actions == [do.Enrol(OPENED), do.AnswerOpen(1, late=False)]
+    assert isinstance(state, Training)
+
+
+def test_a_follower_checks_in_waits_fetches_and_hands_over() -> None:
+    merging = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
+    accepted = view(round_=2, last=result(1))
+    state, actions = walk(
+        STATES[Training],
+        on.Offered(OFFER),
+        on.CheckInAccepted(),
+        on.StatusChanged(merging),
+        on.StatusChanged(accepted),
+        on.Fetched(MERGED),
+    )
+    assert actions == [
+        do.CheckIn(1, 0, MINE, 7, False),
+        do.Tell("waiting for more nodes: 0 of 2 in"),
+        do.Tell("round 1 is being merged by sl-2"),
+        do.ArmLeaderTimer(1, 1),
+        do.Fetch(result(1)),
+        do.Deliver(1, Held(1, MERGED), contributed=True, note="", over=False, next_sync_interval=16),
+    ]
+    assert isinstance(state, Training)
+    assert state.node.base == 1
+
+
+def test_the_leader_merges_and_publishes_and_takes_its_own_result() -> None:
+    merging = view(Phase.MERGE, leader=ME, check_ins=ALL_IN)
+    left_out = ((THIRD, "non-finite values in tensor w"),)
+    accepted = view(round_=2, last=result(1, merged=(ME, OTHER)))
+    state, actions = walk(
+        awaiting(),
+        on.StatusChanged(merging),
+        on.Merged(MERGED, left_out),
+        on.Published(),
+        on.StatusChanged(accepted),
+        on.Fetched(MERGED),
+    )
+    assert actions[:3] == [do.Merge(merging, None), do.Publish(1, 1, MERGED, left_out), do.Fetch(accepted.last)]
+    assert isinstance(state, Training)
+
+
+def test_a_result_that_shows_before_the_reply_is_taken_after_it() -> None:
+    accepted = view(round_=2, last=result(1))
+    state, actions = walk(STATES[Publishing], on.StatusChanged(accepted))
+    assert (type(state), actions) == (Publishing, [])
+    state, actions = walk(state, on.Published())
+    assert (type(state), actions) == (Fetching, [do.Fetch(result(1))])
+
+
+def test_waiting_names_who_is_awaited() -> None:
+    waiting = view(check_ins=(entry(ME),), awaited=(OTHER, THIRD))
+    _, actions = step(awaiting(), on.StatusChanged(waiting))
+    assert actions == (do.Tell("waiting for sl-2, sl-3: 1 of 3 in"),)
+
+
+# --- behind, late, left out ---------------------------------------------------------------------------------
+
+
+def test_a_late_joiner_gets_the_last_result_without_checking_in() -> None:
+    late = view(round_=5, last=result(4))
+    _, opening = walk(Enrolling(OPENED), on.Enrolled(late))
+    assert opening == [do.AnswerOpen(5, late=True)]
+    state, actions = walk(Training(Node(OPENED, late)), on.Offered(OFFER), on.Fetched(MERGED))
+    assert not of(tuple(actions), do.CheckIn)
+    (deliver,) = of(tuple(actions), do.Deliver)
+    assert (deliver.contributed, deliver.held.round) == (False, 4)
+    assert "without this node" in deliver.note
+    _, actions = walk(state, on.Offered(on.Offer(2, MINE)))
+    assert actions == [do.CheckIn(5, 4, MINE, 7, False)]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "shown"),
+    [
+        (errors.StaleRound(given=1, current=2), view(round_=2, last=result(1))),
+        (errors.Behind(base=0, lastAccepted=1), view(round_=2, last=result(1))),
+        (errors.RoundClosed(round=1), view(round_=2, last=result(1))),
+        (errors.TrainingComplete(round=1), view(Phase.COMPLETE, last=result(1))),
+    ],
+    ids=lambda value: getattr(value, "code", ""),
+)
+@pytest.mark.parametrize("view_first", [True, False])
+def test_an_overtaken_check_in_takes_the_result_once_it_shows(
+    refusal: errors.SwarmError, shown: View, view_first: bool
+) -> None:
+    events: list[on.Event] = [on.StatusChanged(shown), on.CheckInRefused(refusal)]
+    state, actions = walk(STATES[CheckingIn], *(events if view_first else reversed(events)))
+    assert actions == [do.Fetch(shown.last)]
+    assert isinstance(state, Fetching)
+    assert not state.contributed
+
+
+def test_locked_out_of_a_merge_it_waits_for_its_result() -> None:
+    merging = view(Phase.MERGE, leader=OTHER, check_ins=(entry(OTHER), entry(THIRD)))
+    state, actions = walk(STATES[CheckingIn], on.CheckInRefused(errors.RoundClosed(round=1)), on.StatusChanged(merging))
+    assert isinstance(state, LockedOut)
+    assert not of(tuple(actions), do.CheckIn)
+    still_open = view(check_ins=(entry(OTHER),))
+    assert walk(state, on.StatusChanged(still_open))[1] == []
+    reopened = replace(still_open, term=1)
+    assert of(tuple(walk(state, on.StatusChanged(reopened))[1]), do.CheckIn)
+
+
+def test_a_node_left_out_of_an_accepted_round_goes_on_from_its_result_with_the_reason() -> None:
+    accepted = view(round_=2, last=result(1, merged=(OTHER, THIRD), left_out=((ME, "non-finite values in tensor w"),)))
+    _, actions = walk(awaiting(), on.StatusChanged(accepted), on.Fetched(MERGED))
+    (deliver,) = of(tuple(actions), do.Deliver)
+    assert not deliver.contributed
+    assert deliver.note == "left out of round 1: non-finite values in tensor w"
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("non-finite values in tensor w", errors.NotFinite),
+        ("its parameters could not be fetched (no route)", errors.LeftOutOfRound),
+    ],
+)
+def test_left_out_of_the_very_first_round_ends_the_node(reason: str, kind: type[errors.SwarmError]) -> None:
+    reopened = view(check_ins=(entry(OTHER),), left_out=((ME, reason),))
+    state, actions = walk(awaiting(), on.StatusChanged(reopened))
+    assert isinstance(state, Ended)
+    assert type(state.error) is kind
+    assert [type(action) for action in actions] == [do.AbortML, do.Leave]
+    assert reason in actions[1].reason  # type: ignore[attr-defined]
+
+
+def test_left_out_of_a_later_round_that_reopened_it_goes_on_from_what_it_holds() -> None:
+    held = replace(NODE, held=Held(1, MERGED))
+    reopened = view(round_=2, last=result(1), check_ins=(entry(OTHER),), left_out=((ME, "gone"),))
+    state, actions = walk(Awaiting(held, 2, seen=True), on.StatusChanged(reopened), on.Fetched(MERGED))
+    (deliver,) = of(tuple(actions), do.Deliver)
+    assert (deliver.contributed, deliver.note) == (False, "left out of round 2: gone")
+    _, actions = walk(state, on.Offered(on.Offer(2, NEWER)))
+    assert actions == [do.CheckIn(2, 1, NEWER, 7, False)]
+
+
+def test_an_old_reason_is_not_taken_for_a_new_one() -> None:
+    """After it was left out and checked in again, a view from before its second check-in may still come."""
+    stale = view(round_=2, last=result(1), left_out=((ME, "gone"),))
+    node = replace(NODE, held=Held(1, MERGED), view=stale)
+    state, _ = walk(CheckingIn(node, 2), on.CheckInAccepted(), on.StatusChanged(stale))
+    assert isinstance(state, Awaiting)
+
+
+def test_a_model_that_differs_is_explained_and_ends_the_node() -> None:
+    refusal = errors.ModelDiffers(given="aa", agreed="bb", agreedBy=OTHER)
+    state, actions = walk(STATES[CheckingIn], on.CheckInRefused(refusal))
+    assert (type(state), actions) == (Explaining, [do.Explain(refusal, MINE)])
+    state, actions = walk(state, on.Failed(errors.ModelDiffers(difference="Tensor w differs")))
+    assert isinstance(state, Ended)
+    assert [type(action) for action in actions] == [do.AbortML, do.Leave]
+
+
+def test_a_check_in_from_before_a_restart_stands() -> None:
+    refusal = errors.AlreadyCheckedIn(name=ME, round=1, digest="cc")
+    state, _ = walk(STATES[CheckingIn], on.CheckInRefused(refusal))
+    assert isinstance(state, Awaiting)
+
+
+def test_a_node_taken_for_dead_enrols_again_and_checks_in_again() -> None:
+    dead = view(members=(member(ME, active=False), member(OTHER)), awaited=(OTHER,))
+    state, actions = walk(awaiting(), on.StatusChanged(dead), on.StatusChanged(dead))
+    assert actions == [do.Enrol(OPENED)]
+    _, actions = walk(state, on.Enrolled(view()))
+    assert actions == [do.CheckIn(1, 0, MINE, 7, False)]
+
+
+# --- leaders that fail -----------------------------------------------------------------------------------------
+
+
+def test_a_silent_leader_is_voted_out_and_the_next_one_watched() -> None:
+    first = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
+    second = replace(first, term=2, leader=THIRD)
+    state, actions = walk(awaiting(), on.StatusChanged(first), on.LeaderSilent(1, 1), on.StatusChanged(second))
+    assert of(tuple(actions), do.VoteOut) == [do.VoteOut(1, 1)]
+    assert of(tuple(actions), do.ArmLeaderTimer) == [do.ArmLeaderTimer(1, 1), do.ArmLeaderTimer(1, 2)]
+    _, actions = walk(state, on.LeaderSilent(1, 1))
+    assert actions == []
+
+
+def test_a_deposed_leader_stops_merging_and_follows() -> None:
+    merging = view(Phase.MERGE, leader=ME, check_ins=ALL_IN)
+    deposed = replace(merging, term=2, leader=OTHER)
+    state, actions = walk(awaiting(), on.StatusChanged(merging), on.StatusChanged(deposed))
+    assert [type(action) for action in actions] == [do.Merge, do.CancelMerge, do.Tell, do.ArmLeaderTimer]
+    assert type(state) is Awaiting
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        errors.StaleTerm(round=1, given=1, current=2),
+        errors.StaleRound(given=1, current=2),
+        errors.NotTheLeader(name=ME, leader=OTHER, round=1, term=2),
+    ],
+    ids=lambda error: error.code,
+)
+def test_a_stale_leader_is_refused_and_follows(refusal: errors.SwarmError) -> None:
+    state, actions = walk(STATES[Publishing], on.PublishRefused(refusal))
+    assert type(state) is Awaiting
+    assert not of(tuple(actions), do.AbortML)
+
+
+def test_a_leader_does_not_merge_the_same_term_twice() -> None:
+    merging = view(Phase.MERGE, leader=ME, check_ins=ALL_IN)
+    _, actions = walk(
+        awaiting(),
+        on.StatusChanged(merging),
+        on.Merged(MERGED, ()),
+        on.PublishRefused(errors.StaleTerm(round=1, given=1, current=2)),
+        on.StatusChanged(merging),
+        on.StatusChanged(replace(merging, term=2)),
+    )
+    assert [action.view.term for action in of(tuple(actions), do.Merge)] == [1, 2]
+
+
+def test_too_few_reopen_the_round() -> None:
+    left_out = ((OTHER, "gone"), (THIRD, "gone"))
+    state, actions = walk(STATES[Merging], on.TooFew(left_out))
+    assert (type(state), actions) == (Publishing, [do.Reopen(1, 1, left_out)])
+
+
+def test_a_result_nobody_serves_ends_the_node_unless_there_is_a_newer_one() -> None:
+    failed = on.FetchFailed(errors.ResultUnavailable(round=1, tried=OTHER))
+    state, _ = walk(STATES[Fetching], failed)
+    assert isinstance(state, Ended)
+    assert isinstance(state.error, errors.ResultUnavailable)
+    newer = view(round_=3, last=result(2, NEWER))
+    _, actions = walk(STATES[Fetching], on.StatusChanged(newer), failed)
+    assert actions == [do.Fetch(result(2, NEWER))]
+
+
+# --- the end ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "first", "later"),
+    [
+        ("snapshot", (MINE, 7), (MINE, 7)),
+        ("active", (MINE, 7), (MERGED, 7)),
+        ("inactive", (MINE, 0), (MERGED, 0)),
+    ],
+)
+def test_a_finished_node_takes_part_without_ml_until_the_training_is_complete(
+    mode: on.CheckInMode, first: tuple[Model, int], later: tuple[Model, int]
+) -> None:
+    accepted = view(round_=2, last=result(1))
+    state, actions = walk(
+        STATES[Training],
+        on.Offered(on.Offer(1, MINE, mode)),
+        on.CheckInAccepted(),
+        on.StatusChanged(accepted),
+        on.Fetched(MERGED),
+    )
+    check_ins = of(tuple(actions), do.CheckIn)
+    assert check_ins == [do.CheckIn(1, 0, *first, True), do.CheckIn(2, 1, *later, True)]
+    assert not of(tuple(actions), do.Deliver)
+    complete = view(Phase.COMPLETE, round_=2, last=result(2, NEWER))
+    state, actions = walk(state, on.CheckInAccepted(), on.StatusChanged(complete), on.Fetched(NEWER))
+    (deliver,) = of(tuple(actions), do.Deliver)
+    assert (deliver.over, deliver.held.model) == (True, NEWER)
+    assert do.Leave("finished") in actions
+    assert isinstance(state, Finishing)
+
+
+def test_a_node_still_training_fetches_the_final_model_ahead_and_gets_it_at_its_next_sync() -> None:
+    complete = view(Phase.COMPLETE, last=result(1, merged=(OTHER, THIRD)))
+    state, actions = walk(STATES[Training], on.StatusChanged(complete), on.StatusChanged(complete))
+    assert actions == [do.Fetch(complete.last, ahead=True)]
+    _, actions = walk(state, on.Offered(OFFER), on.Fetched(MERGED))
+    (deliver,) = of(tuple(actions), do.Deliver)
+    assert deliver.over
+
+
+def test_a_training_that_completes_during_a_fetch_ends_with_its_final_model() -> None:
+    complete = view(Phase.COMPLETE, round_=2, last=result(2, NEWER))
+    _, actions = walk(STATES[Fetching], on.StatusChanged(complete), on.Fetched(MERGED), on.Fetched(NEWER))
+    (deliver,) = of(tuple(actions), do.Deliver)
+    assert (deliver.over, deliver.held.model) == (True, NEWER)
+
+
+def test_a_holder_stays_until_the_others_have_left_and_ml_is_done() -> None:
+    gone = view(Phase.COMPLETE, members=(member(ME), member(OTHER, False), member(THIRD, False)))
+    assert type(walk(STATES[Finishing], on.Bye())[0]) is Finishing
+    assert walk(STATES[Finishing], on.StatusChanged(gone), on.Bye())[0] == Ended(None)
+    assert walk(STATES[Finishing], on.Bye(), on.StatusChanged(gone))[0] == Ended(None)
+    assert walk(STATES[Finishing], on.ServingOver(), on.Bye())[0] == Ended(None)
+    assert walk(STATES[Finishing], on.MLEnded(ME), on.ServingOver())[0] == Ended(None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "when"),
+    [
+        (Unopened, "before it opened its session"),
+        (Training, "while it trained"),
+        (Awaiting, "while it waited for the merge"),
+        (Merging, "while it waited for the merge"),
+    ],
+)
+def test_an_ml_program_that_ends_early_ends_the_node_and_says_when(kind: type[State], when: str) -> None:
+    state, actions = walk(STATES[kind], on.MLEnded(ME))
+    assert isinstance(state, Ended)
+    assert isinstance(state.error, errors.MLGone)
+    assert when in str(state.error)
+    assert [type(action) for action in actions] == ([] if kind is Unopened else [do.Leave])
+
+
+def test_ml_that_dies_in_the_middle_of_a_write_is_said_to_have() -> None:
+    state, _ = walk(STATES[Training], on.MLEnded(ME, "in the middle of sending its parameters"))
+    assert isinstance(state, Ended)
+    assert "in the middle of sending its parameters" in str(state.error)
+
+
+@pytest.mark.parametrize("kind", [Training, CheckingIn, Awaiting, Merging, Fetching])
+def test_stopping_tells_ml_leaves_and_is_no_error(kind: type[State]) -> None:
+    state, actions = walk(STATES[kind], on.Stopped(ME))
+    assert state == Ended(None)
+    assert [type(action) for action in actions] == [do.AbortML, do.Leave]
+
+
+def test_a_refused_enrolment_refuses_the_session() -> None:
+    refusal = errors.ConfigurationDiffers(field="minPeers", given="2", agreed="3")
+    state, actions = walk(Enrolling(OPENED), on.Failed(refusal))
+    assert state == Ended(refusal)
+    assert actions == [do.AbortML(refusal, opened=False)]
+
+
+def test_needed_keeps_what_is_offered_held_merged_and_checked_in() -> None:
+    other = replace(entry(ME), digest="9" * 64)
+    node = replace(NODE, held=Held(1, MERGED), view=view(round_=3, last=result(2, NEWER), check_ins=(other,)))
+    assert needed(Training(node)) == {MINE.digest, MERGED.digest, NEWER.digest, "9" * 64}
+    assert needed(Unopened()) == frozenset()
