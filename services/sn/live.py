@@ -69,6 +69,11 @@ class LiveTraining:
         self.end_streams()
         await self.reports.flush()
 
+    @property
+    def giving_up(self) -> frozenset[str]:
+        """Participants that will count as lost, unless they come back in time."""
+        return self._lost.running
+
     def status(self) -> pb.TrainingStatus:
         return status(self.view, self._around.clock())
 

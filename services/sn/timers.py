@@ -112,6 +112,10 @@ class LostTimers:
         self._streams = Streams()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
+    @property
+    def running(self) -> frozenset[str]:
+        return frozenset(self._timers)
+
     def opened(self, name: str, view: TrainingView) -> None:
         """A node watches; a node may hold several streams for a moment."""
         self._streams.opened(name)

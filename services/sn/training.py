@@ -6,8 +6,9 @@ from enum import IntEnum
 from services.chain import events as on_chain
 from services.chain.backend import Position
 
-# A view's version is its number of events, then its signs of progress since the last one. So versions of the
-# same history agree after a restart, when progress, which is not on the chain, is forgotten.
+# A view's version is its number of events plus one, then its signs of progress since the last one. So it is never 0,
+# which a watcher says that has seen nothing, and versions of the same history agree after a restart, when progress,
+# which is not on the chain, is forgotten.
 TICK_BITS = 20
 
 NOWHERE = Position(-1, -1)  # before the first event
@@ -102,7 +103,7 @@ class TrainingView:
 
     @property
     def version(self) -> int:
-        return self.events << TICK_BITS | self.ticks
+        return (self.events + 1) << TICK_BITS | self.ticks
 
     @property
     def awaited(self) -> list[str]:
