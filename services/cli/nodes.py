@@ -35,6 +35,7 @@ def license_server(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    seats: Annotated[str | None, typer.Option("--seats", help="Seats of the licence, such as SN=1,SL=2.")] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:

@@ -1,0 +1,92 @@
+"""`swarm certs`: a development CA, certificates of nodes, and what is in a certificate."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from services.errors import SettingsError
+from services.identity.authority import Authority
+from services.identity.certificates import read_chain
+from services.identity.spiffe import ROLES
+
+app = typer.Typer(
+    name="certs",
+    help="Make a development CA and certificates for nodes. Real swarms bring the CAs of their organisations.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Directory = Annotated[Path, typer.Option("--dir", help="Directory of the CA.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist, for good.")]
+
+
+@app.command()
+def ca(
+    directory: Directory,
+    organisation: Annotated[str, typer.Option("--organisation", help="Whose CA this is.")],
+    trust_domain: Annotated[
+        str, typer.Option("--trust-domain", help="First part of the nodes' SPIFFE URIs.")
+    ] = "swarm.local",
+    *,
+    force: Force = False,
+) -> None:
+    """Make a CA: ca-cert.pem, to be given to every node, and ca-key.pem, to be kept."""
+    authority = Authority.create(directory, organisation, trust_domain, force=force)
+    print(f"CA of {organisation} for spiffe://{trust_domain}: {authority.cacert}")
+
+
+@app.command()
+def issue(
+    *,
+    directory: Directory,
+    role: Annotated[str, typer.Option("--role", help=f"One of {', '.join(ROLES)}.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the node, such as sl-1.")],
+    host: Annotated[list[str], typer.Option("--host", help="Host name or address of the node; may be repeated.")],
+    days: Annotated[int, typer.Option("--days", help="How long it is valid.")] = 365,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write it. [default: --dir]")] = None,
+    force: Force = False,
+) -> None:
+    """Issue a certificate for a node: ROLE-NAME-cert.pem and ROLE-NAME-key.pem."""
+    if not 1 <= days <= 36_500:
+        raise SettingsError(name="--days", problem=f"it is {days}, and must be 1 to 36500", command="certs issue")
+    not_after = datetime.now(UTC) + timedelta(days=days)
+    files = Authority.open(directory).issue(role, name, host, out or directory, not_after=not_after, force=force)
+    print(f"--cert {files.cert} --key {files.key} --cacert {files.cacert}")
+
+
+@app.command()
+def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate, or several in one file.")]) -> None:
+    """Show what certificates say: subject, names, dates, issuer, fingerprint."""
+    print("\n\n".join(_described(certificate) for certificate in read_chain(file)))
+
+
+def _described(certificate: x509.Certificate) -> str:
+    now = datetime.now(UTC)
+    state = "valid"
+    if now > certificate.not_valid_after_utc:
+        state = "EXPIRED"
+    elif now < certificate.not_valid_before_utc:
+        state = "NOT YET VALID"
+    facts = {
+        "subject": certificate.subject.rfc4514_string(),
+        "issuer": certificate.issuer.rfc4514_string(),
+        "names": ", ".join(_names(certificate)) or "none",
+        "from": f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC",
+        "until": f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC ({state})",
+        "fingerprint": certificate.fingerprint(hashes.SHA256()).hex(),
+    }
+    return "\n".join(f"{fact:<12} {value}" for fact, value in facts.items())
+
+
+def _names(certificate: x509.Certificate) -> list[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [str(name.value) for name in names]

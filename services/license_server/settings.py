@@ -1,0 +1,64 @@
+"""What a license server is told at start."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from services.licensing.features import FEATURES
+from services.runtime.settings import NodeSettings
+
+COMMUNITY_SEATS = {"SN": 16, "SL": 256, "SWOP": 64, "SWCI": 16}
+
+
+class LicenseServerSettings(NodeSettings):
+    """Flags and environment of `swarm license-server`."""
+
+    data_dir: Path = Field(
+        default=Path("/platform/swarm/SMLNODE"),
+        validation_alias="SWARM_LICENSE_DATA_DIR",
+        description="Directory of its database: the one volume that every image of a node mounts.",
+    )
+    host: str = Field(
+        default="0.0.0.0",  # noqa: S104
+        validation_alias="SWARM_LICENSE_HOST",
+        description="Address to listen on: every one, since nodes of other hosts must reach it.",
+    )
+    port: int = Field(
+        default=5814,
+        ge=0,
+        le=65535,
+        validation_alias="SWARM_LICENSE_PORT",
+        description="Port to listen on, by default the one that nodes expect; 0: any free one.",
+    )
+    cert: Path | None = Field(default=None, validation_alias="SWARM_ID_CERT", description="Certificate, role license.")
+    key: Path | None = Field(default=None, validation_alias="SWARM_ID_KEY", description="Its private key.")
+    cacert: Path | None = Field(default=None, validation_alias="SWARM_ID_CACERT", description="File of trusted CAs.")
+    capath: Path | None = Field(
+        default=None, validation_alias="SWARM_ID_CAPATH", description="Directory of trusted CAs."
+    )
+    seats: Annotated[dict[str, int] | None, NoDecode] = Field(
+        default=None,
+        validation_alias="SWARM_LICENSE_SEATS",
+        description="Seats of the community licence, such as 'SN=1,SL=2'; not given: as installed, at first "
+        + ", ".join(f"{feature}={count}" for feature, count in COMMUNITY_SEATS.items())
+        + ", enough for any trial.",
+    )
+    log_format: Literal["human", "json"] = Field(
+        default="human", validation_alias="SWARM_LOG_FORMAT", description="Lines for people, or JSON for machines."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", validation_alias="SWARM_LOG_LEVEL", description="The least important events to log."
+    )
+
+    @field_validator("seats", mode="before")
+    @classmethod
+    def _parse_seats(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",")]
+        for feature, _, count in pairs:
+            if feature not in FEATURES or not count.isdecimal():
+                raise ValueError(f"'{value}' is not like SN=1,SL=2 with features of {', '.join(FEATURES)}")
+        return {feature: int(count) for feature, _, count in pairs}

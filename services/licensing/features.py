@@ -1,0 +1,4 @@
+"""What a licence is counted in: one feature for each type of node."""
+
+FEATURE_OF_ROLE = {"sn": "SN", "sl": "SL", "swop": "SWOP", "swci": "SWCI"}
+FEATURES = tuple(FEATURE_OF_ROLE.values())
