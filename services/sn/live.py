@@ -137,7 +137,6 @@ class LiveTraining:
         self._quorum.follow(self.view)
         self._waiting.follow(self.view)
         self._lost.follow(self.view)
-        self.reports.follow(self.view)
 
     def report(self, report: Report) -> None:
         """Takes a report that is written later. Raises NotEnrolled, and StaleRound for a round without a result."""

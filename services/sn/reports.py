@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from services.errors import SwarmError
 from services.runtime import logs
-from services.sn.training import State, TrainingView
 
-# A block with reports would delay a check-in that arrives meanwhile; they are held for a merge, when the chain
-# is idle, but no longer than this.
-HELD_S = 1.0
+# Long enough that in a training of very short rounds, where a block with reports would delay a check-in, they come
+# together and seldom; short beside a round in which anything is learned.
+HELD_S = 0.2
 
 _log = logs.get("sn")
 
@@ -35,23 +34,14 @@ class ReportWriter:
         self._write = write
         self._held: dict[str, Report] = {}
         self._due = asyncio.Event()
-        self._state = State.UNCONFIGURED
         self._timer: asyncio.TimerHandle | None = None
         self._writing = asyncio.Lock()
 
     def put(self, report: Report) -> None:
         """Takes a report; one of the same node that is still held is replaced."""
         self._held[report.name] = report
-        if self._state in (State.MERGE, State.COMPLETE):
-            self._due.set()
-        elif self._timer is None:
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(HELD_S, self._due.set)
-
-    def follow(self, view: TrainingView) -> None:
-        """The training has moved."""
-        self._state = view.state
-        if self._held and view.state in (State.MERGE, State.COMPLETE):
-            self._due.set()
 
     async def run(self) -> None:
         """Writes what is due, until cancelled."""
