@@ -161,7 +161,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
                 name=peer.name,
                 role=peer.role,
                 action=action,
-                needed=" or ".join(sorted(allowed)) or "a role nobody has",
+                needed=" or ".join(sorted(allowed)) or "a role that nobody has",
             )
         _caller.set(peer)
 

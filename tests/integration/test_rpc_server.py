@@ -1,0 +1,285 @@
+"""The server and the client of the API over real sockets and mutual TLS."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from services.errors import (
+    IdentityError,
+    PeerNotAccepted,
+    PortInUse,
+    SettingsError,
+    SNUnreachable,
+    SwarmError,
+    UnknownContract,
+    WrongRole,
+)
+from services.identity.certificates import read_trust
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.rpc.server import RpcServer, caller
+from services.rpc.swarm_pb2_grpc import (
+    NetworkServicer,
+    TrainingServicer,
+    add_NetworkServicer_to_server,
+    add_TrainingServicer_to_server,
+)
+
+ALLOWED = {
+    "/swarm.v1.Network/Register": frozenset({"sl"}),
+    "/swarm.v1.Network/ListNodes": frozenset({"sl"}),
+    "/swarm.v1.Network/ListContracts": frozenset({"sl"}),
+    "/swarm.v1.Network/GetInfo": frozenset({"sl"}),
+    "/swarm.v1.Training/Watch": frozenset({"sl"}),
+}
+
+
+class Network(NetworkServicer):
+    """Each call shows one thing."""
+
+    def __init__(self) -> None:
+        self.never = asyncio.Event()
+
+    async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.RegisterReply:
+        return pb.RegisterReply(sn=f"{caller().role} {caller().name} {caller().fingerprint}")
+
+    async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesReply:
+        raise UnknownContract(contract="x", known="a, b")
+
+    async def ListContracts(self, request: pb.ListContractsRequest, context: Any) -> pb.ListContractsReply:
+        raise RuntimeError("a secret")
+
+    async def GetInfo(self, request: pb.GetInfoRequest, context: Any) -> pb.GetInfoReply:
+        await self.never.wait()
+        return pb.GetInfoReply()
+
+    async def Deregister(self, request: pb.DeregisterRequest, context: Any) -> pb.DeregisterReply:
+        return pb.DeregisterReply()  # not in the table
+
+
+class Training(TrainingServicer):
+    """Bytes and messages alike, then an error."""
+
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[Any]:
+        yield pb.TrainingStatus(contract=request.contract, version=1).SerializeToString()
+        yield pb.TrainingStatus(contract=request.contract, version=2)
+        raise UnknownContract(contract=request.contract, known="")
+
+
+@contextlib.asynccontextmanager
+async def serving(identity: Identity, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
+    server = RpcServer(
+        identity,
+        ALLOWED,
+        [
+            lambda made: add_NetworkServicer_to_server(Network(), made),
+            lambda made: add_TrainingServicer_to_server(Training(), made),
+        ],
+        ["swarm.v1.Network"],
+    )
+    got = await server.start(host, port, "--sn-api-port")
+    try:
+        yield got
+    finally:
+        await server.stop(0)
+
+
+@pytest.fixture
+async def port(pki: Any) -> AsyncIterator[int]:
+    async with serving(pki.identity("sn", "sn-1")) as got:
+        yield got
+
+
+async def register(address: str, identity: Identity) -> str:
+    async with SNClient(address, identity) as client:
+        return (await client.network.Register(pb.RegisterRequest())).sn
+
+
+def unjudged(files: Any, like: Identity) -> Identity:
+    """An identity that its own node would refuse to start with, as a careless or hostile peer has it."""
+    return Identity(like.role, like.name, "", files.cert, files.key, read_trust(files.cacert, None))
+
+
+async def test_the_caller_is_known_by_its_certificate(pki: Any, port: int) -> None:
+    sl = pki.identity("sl", "sl-1")
+    assert await register(f"localhost:{port}", sl) == f"sl sl-1 {sl.fingerprint}"
+
+
+async def test_an_error_arrives_as_itself(pki: Any, port: int) -> None:
+    async with SNClient(f"localhost:{port}", pki.identity("sl", "sl-1")) as client:
+        with pytest.raises(UnknownContract, match="no training contract x; there are a, b"):
+            await client.network.ListNodes(pb.ListNodesRequest())
+
+
+async def test_a_bug_in_a_handler_tells_the_caller_no_more_than_its_kind(pki: Any, port: int) -> None:
+    async with SNClient(f"localhost:{port}", pki.identity("sl", "sl-1")) as client:
+        with pytest.raises(SwarmError, match="RuntimeError in /swarm") as raised:
+            await client.network.ListContracts(pb.ListContractsRequest())
+    assert type(raised.value) is SwarmError and "secret" not in str(raised.value)
+
+
+async def test_a_role_that_may_not_is_refused_in_words(pki: Any, port: int) -> None:
+    with pytest.raises(WrongRole, match="w has the role swop, but Register needs sl"):
+        await register(f"localhost:{port}", pki.identity("swop", "w"))
+
+
+async def test_a_call_that_is_not_in_the_table_is_denied_to_all(pki: Any, port: int) -> None:
+    async with SNClient(f"localhost:{port}", pki.identity("sl", "sl-1")) as client:
+        with pytest.raises(WrongRole, match="Deregister needs a role that nobody has"):
+            await client.network.Deregister(pb.DeregisterRequest())
+
+
+async def test_a_stream_carries_bytes_and_messages_and_ends_with_its_error(pki: Any, port: int) -> None:
+    versions = []
+    async with SNClient(f"localhost:{port}", pki.identity("sl", "sl-1")) as client:
+        with pytest.raises(UnknownContract):
+            async for status in client.watch("t"):
+                versions.append(status.version)
+    assert versions == [1, 2]
+
+
+async def test_a_call_without_an_answer_ends_at_its_deadline(pki: Any, port: int) -> None:
+    async with SNClient(f"localhost:{port}", pki.identity("sl", "sl-1")) as client:
+        with pytest.raises(SNUnreachable, match="it did not answer in time"):
+            await client.network.GetInfo(pb.GetInfoRequest(), timeout=0.2)
+
+
+async def test_a_certificate_without_a_spiffe_uri_is_denied(pki: Any, port: int, tmp_path: Path) -> None:
+    files = plain_certificate(pki, tmp_path)
+    identity = Identity("sl", "plain", "", files[0], files[1], read_trust(pki.cacert, None))
+    with pytest.raises(IdentityError):
+        await register(f"localhost:{port}", identity)
+
+
+async def test_a_client_of_a_foreign_ca_is_told_why_it_gets_no_connection(
+    pki: Any, foreign_pki: Any, port: int
+) -> None:
+    with pytest.raises(PeerNotAccepted, match="its certificate was not issued by a CA of"):
+        await register(f"localhost:{port}", foreign_pki.identity("sl", "sl-1"))
+
+
+async def test_a_client_that_the_sn_does_not_trust_is_told_so(
+    pki: Any, foreign_pki: Any, port: int, tmp_path: Path
+) -> None:
+    both = tmp_path / "both.pem"
+    both.write_bytes(pki.cacert.read_bytes() + foreign_pki.cacert.read_bytes())
+    files = foreign_pki.issue("sl", "sl-1")
+    with pytest.raises(PeerNotAccepted, match="The SN at localhost"):
+        await register(f"localhost:{port}", Identity.load(cert=files.cert, key=files.key, cacert=both))
+
+
+@pytest.mark.parametrize(
+    ("days", "words"), [((-9, -2), "its certificate has expired"), ((2, 9), "its certificate is not yet valid")]
+)
+async def test_an_sn_whose_certificate_is_out_of_date_is_not_accepted(
+    pki: Any, days: tuple[int, int], words: str
+) -> None:
+    start, end = (datetime.now(UTC) + timedelta(days=day) for day in days)
+    files = pki.issue("sn", "sn-old", not_before=start, not_after=end)
+    async with serving(unjudged(files, pki.identity("sn", "sn-1"))) as port:
+        with pytest.raises(PeerNotAccepted, match=words):
+            await register(f"localhost:{port}", pki.identity("sl", "sl-1"))
+
+
+async def test_an_expired_client_gets_no_connection(pki: Any, port: int) -> None:
+    start, end = (datetime.now(UTC) + timedelta(days=day) for day in (-9, -2))
+    files = pki.issue("sl", "sl-old", not_before=start, not_after=end)
+    with pytest.raises(PeerNotAccepted, match="The SN at localhost"):
+        await register(f"localhost:{port}", unjudged(files, pki.identity("sl", "sl-1")))
+
+
+async def test_an_sn_under_another_host_name_is_not_accepted(pki: Any) -> None:
+    files = pki.issue("sn", "sn-far", hosts=["sn.example.org"])
+    async with serving(Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)) as port:
+        with pytest.raises(PeerNotAccepted, match=r"not for localhost, but for sn\.example\.org"):
+            await register(f"localhost:{port}", pki.identity("sl", "sl-1"))
+
+
+async def test_an_sn_that_is_not_there_is_named(pki: Any) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(
+        SNUnreachable, match=f"The SN at localhost:{port} cannot be reached: the connection was refused"
+    ):
+        await register(f"localhost:{port}", pki.identity("sl", "sl-1"))
+
+
+async def test_a_retried_call_survives_a_restart_of_the_sn(pki: Any) -> None:
+    sn = pki.identity("sn", "sn-1")
+    async with SNClient("", pki.identity("sl", "sl-1")):
+        pass  # a client that never calls needs no SN
+    async with serving(sn) as port:
+        client = await SNClient(f"localhost:{port}", pki.identity("sl", "sl-1")).__aenter__()
+        await client.network.Register(pb.RegisterRequest())
+    async with serving(sn, port=port):  # the connection of before is dead; nobody has to notice
+        await client.network.Register(pb.RegisterRequest())
+    await client.__aexit__(None, None, None)
+
+
+async def test_a_port_in_use_names_port_and_flag(pki: Any, port: int) -> None:
+    with pytest.raises(PortInUse, match=f"Port {port} on 127.0.0.1 is in use.*--sn-api-port"):
+        async with serving(pki.identity("sn", "sn-2"), port=port):
+            pass
+
+
+async def test_an_address_that_is_not_ours_is_refused(pki: Any) -> None:
+    with pytest.raises(SettingsError, match=r"cannot be opened on 192\.0\.2\.1"):
+        async with serving(pki.identity("sn", "sn-2"), host="192.0.2.1"):
+            pass
+
+
+async def test_health_is_open_to_every_certificate(pki: Any, port: int) -> None:
+    credentials = pki.identity("license", "ls-1").grpc_channel_credentials()
+    async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = await stub.Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        watching = stub.Watch(health_pb2.HealthCheckRequest())
+        assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
+        watching.cancel()
+
+
+async def test_without_tls_there_is_no_answer(port: int) -> None:
+    async with grpc.aio.insecure_channel(f"localhost:{port}") as channel:
+        call = channel.unary_unary("/swarm.v1.Network/Register")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(b"", timeout=5)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+def plain_certificate(pki: Any, directory: Path) -> tuple[Path, Path]:
+    """From the trusted CA, for localhost, but without the URI that says role and name."""
+    ca = x509.load_pem_x509_certificate(pki.cacert.read_bytes())
+    ca_key = serialization.load_pem_private_key((pki.authority.directory / "ca-key.pem").read_bytes(), None)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "plain")]))
+        .issuer_name(ca.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    cert_path, key_path = directory / "plain-cert.pem", directory / "plain-key.pem"
+    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return cert_path, key_path
