@@ -34,8 +34,9 @@ NODE_ENVIRONMENT = (
     "SL_WAIT_FOR_FULL_QUORUM_SECONDS", "SL_LEADER_FAILURE_BASE_TIMEOUT", "SL_RAM_INTENSIVE", "SL_MAKE_ME_ADMIN",
 )  # fmt: skip
 
-# These belong to a starter or to another swarm, never to a program that is started into this one.
-NOT_FOR_PROGRAMS = ("SWARM_LOOPBACK", READY_FD_VARIABLE)
+# These belong to a starter or to another swarm, never to a program that is started into this one; how nodes
+# use gRPC (services/__init__.py) is no rule for it either.
+NOT_FOR_PROGRAMS = ("SWARM_LOOPBACK", READY_FD_VARIABLE, "GRPC_SSL_CIPHER_SUITES")
 
 
 @dataclass(frozen=True)

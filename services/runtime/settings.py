@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Self
 
 from pydantic import AliasChoices, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.errors import SettingsError, UnknownSetting
 
@@ -37,7 +37,24 @@ KNOWN_ELSEWHERE = frozenset(
 class NodeSettings(BaseSettings):
     """Base of each node's one settings class. Values come from flags, then from the environment."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="forbid", populate_by_name=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, env_ignore_empty=True, case_sensitive=True
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags and our own variables only: without this, PORT or KEY of some other program would be taken."""
+        if isinstance(env_settings, EnvSettingsSource):
+            ours = cls.variables()
+            env_settings.env_vars = {name: value for name, value in env_settings.env_vars.items() if name in ours}
+        return init_settings, env_settings
 
     @classmethod
     def load(cls, command: str, flags: Mapping[str, Any]) -> Self:
