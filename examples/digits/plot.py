@@ -9,15 +9,16 @@ from matplotlib.figure import Figure
 def plot(report: dict[str, Any], path: Path) -> None:
     """Writes a PNG of ``report`` (the content of report.json)."""
     figure = Figure(figsize=(11, 4.5), layout="constrained")
+    widths = [2 + 3 * index for index in range(len(report["digests"]))][::-1]  # equal curves lie on each other
     axes = dict(zip(("loss", "accuracy"), figure.subplots(1, 2), strict=True))
     for quantity, axis in axes.items():
-        for node in report["digests"]:
+        for node, width in zip(report["digests"], widths, strict=True):
             points = [
                 (entry["round"], entry["reports"][node][quantity])
                 for entry in report["history"]
                 if node in entry["reports"]
             ]
-            axis.plot(*zip(*points, strict=True), label=node, marker=".", linewidth=1)
+            axis.plot(*zip(*points, strict=True), label=node, linewidth=width)
         axis.set(xlabel="round", title=f"Validation {quantity} of the merged model")
         axis.grid(alpha=0.3)
     accuracy = report["accuracy"]
