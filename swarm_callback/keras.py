@@ -22,8 +22,9 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
     Shared are the weights of the model, trainable or not (frozen layers, statistics of BatchNormalization), but not
     the states of random generators, metrics and the optimizer. A weight is named by its place in ``model.weights``
     and the end of its path without Keras's own numbers, "0003/dense/kernel": the same on every node, whatever was
-    built before in the process. ``adsValData``: (x, y), (x, y, sample_weight) or a dataset; loss and metric are the
-    loss and the first metric of ``model.evaluate``. Fitting stops when the swarm's training is over.
+    built before in the process. A model without an ``Input`` has its first merge after its first batch.
+    ``adsValData``: (x, y), (x, y, sample_weight) or a dataset; loss and metric are the loss and the first metric of
+    ``model.evaluate``. Fitting stops when the swarm's training is over.
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("KERAS", "TF")
@@ -33,6 +34,7 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
     ) -> None:
         keras.callbacks.Callback.__init__(self)
         self._last_batch = -1
+        self._begin_later = False
         self._data: Any = None
         self._batch_size: int | None = None
         SwarmCallbackBase.__init__(self, syncFrequency, minPeers, trainingContract, **options)
@@ -55,7 +57,7 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
             self._data = {"x": data}
 
     def extract_parameters(self) -> Mapping[str, Tensor]:
-        return {name: keras.ops.convert_to_numpy(weight) for name, weight in self._weights()}
+        return {name: weight.numpy() for name, weight in self._weights()}
 
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         for name, weight in self._weights():
@@ -70,17 +72,24 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
     def on_epoch_begin(self, epoch: Any, logs: Any = None) -> None:
         self._last_batch = -1
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._begin_later = not _is_built(self.model)
+        if self._begin_later:
+            self.logger.info("The model has no Input: its first merge comes after its first batch")
+        else:
+            super().on_train_begin(logs)
+            self._stop_when_over()
+
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         done, self._last_batch = batch - self._last_batch, batch  # more than one with steps_per_execution
-        self.count_batches(done)
+        if self._begin_later:
+            self._begin_later = False
+            super().on_train_begin(logs)
+        else:
+            self.count_batches(done)
+        self._stop_when_over()
 
-    def count_batches(self, count: int) -> None:
-        super().count_batches(count)
-        if self.training_over:
-            self.model.stop_training = True
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        super().on_train_begin(logs)
+    def _stop_when_over(self) -> None:
         if self.training_over:
             self.model.stop_training = True
 
@@ -94,11 +103,16 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
             yield f"{index:04d}/{tail}", weight
 
 
+def _is_built(model: Any) -> bool:
+    """On TensorFlow, ``fit`` leaves a model without an Input as it is until its first step."""
+    return bool(model.built and model.weights and all(layer.built for layer in model.layers))
+
+
 @contextmanager
 def _kept_metrics(model: Any) -> Iterator[None]:
     """``evaluate`` resets the metrics that the running epoch adds to."""
     variables = [variable for metric in model.metrics for variable in metric.variables]
-    values = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    values = [variable.numpy() for variable in variables]
     try:
         yield
     finally:

@@ -162,13 +162,21 @@ def _logger(given: object) -> logging.Logger:
     if given is not None:
         raise ParameterError(name="logger", value=given, problem="it must be a logging.Logger")
     own = logging.getLogger("SwarmCallback")
-    if not own.handlers:
-        handler = logging.StreamHandler(sys.stdout)
+    if not any(isinstance(handler, _ToStdout) for handler in own.handlers):
+        handler = _ToStdout()
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         own.addHandler(handler)
         own.setLevel(logging.INFO)
         own.propagate = False
     return own
+
+
+class _ToStdout(logging.Handler):
+    """Writes to what is stdout at that moment: notebooks and tests replace it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stdout.write(f"{self.format(record)}\n")
+        sys.stdout.flush()
 
 
 def _one_of(choices: tuple[str, ...]) -> str:

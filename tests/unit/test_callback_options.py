@@ -24,15 +24,12 @@ def test_defaults_are_those_of_the_product():
     assert (options.total_epochs, options.use_adaptive_sync, options.validation_data) == (0, False, None)
 
 
-def test_the_own_logger_writes_each_line_once():
-    logger = check().logger
-    assert check().logger is logger
-    assert (logger.name, logger.level, logger.propagate, len(logger.handlers)) == (
-        "SwarmCallback",
-        logging.INFO,
-        False,
-        1,
-    )
+def test_the_own_logger_writes_each_line_once(capsys):
+    for logger in (check().logger, check().logger):
+        assert (logger.name, logger.level, logger.propagate) == ("SwarmCallback", logging.INFO, False)
+    logger.info("Round %d merged", 3)
+    assert capsys.readouterr().out.endswith("INFO SwarmCallback: Round 3 merged\n")
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

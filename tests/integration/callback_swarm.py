@@ -1,0 +1,70 @@
+"""An SL that plays the swarm, over real pipes, for tests of the callback."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from swarm_callback import wire
+from swarm_callback.channel import Channel, SLListener
+from swarm_callback.params import decode, encode
+
+Serve = Callable[["Swarm"], Future[None]]
+
+
+def plus_one(stream: bytes) -> bytes:
+    header, data = encode({name: value + value.dtype.type(1) for name, value in decode(stream).items()})
+    return header + b"".join(data)
+
+
+@dataclass
+class Swarm:
+    """What the SL answers. ``over_at``: the training of the others ends with this exchange."""
+
+    merge: Callable[[bytes], bytes] = plus_one
+    interval: int = 0
+    over_at: int | None = None
+    heard: list[wire.Message] = field(default_factory=list)
+    final: bytes = b""
+
+    def serve(self, listener: SLListener) -> None:
+        channel = listener.accept()
+        try:
+            while True:
+                message, _ = channel.receive("the test ran")
+                self.heard.append(message)
+                body = bytearray()
+                channel.read_body(body.extend, "the test ran")
+                if isinstance(message, (wire.Bye, wire.Abort)):
+                    return
+                self._answer(channel, message, bytes(body))
+        finally:
+            channel.close()
+
+    def _answer(self, channel: Channel, message: wire.Message, body: bytes) -> None:
+        if isinstance(message, wire.Open):
+            channel.send(wire.Opened("sl-1", 1, False), doing="it waited")
+        elif isinstance(message, (wire.Sync, wire.Close)):
+            over = isinstance(message, wire.Close) or message.seq == self.over_at
+            channel.send(wire.Notice("1 of 2 peers is in"), doing="it waited")
+            self.final = self.merge(body)
+            merged = wire.Merged(message.seq, message.seq, True, "", self.interval, over)
+            channel.send(merged, [memoryview(self.final)], doing="it waited")
+
+    def kinds(self) -> list[str]:
+        return [type(message).__name__ for message in self.heard]
+
+
+@contextmanager
+def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Gives a function that has a Swarm serve the next session; the channel variables name its pipes."""
+    listener = SLListener(tmp_path / "request.channel", tmp_path / "response.channel")
+    monkeypatch.setenv("SL_REQUEST_CHANNEL", str(listener.request))
+    monkeypatch.setenv("SL_RESPONSE_CHANNEL", str(listener.response))
+    with ThreadPoolExecutor() as pool:
+        yield lambda swarm: pool.submit(swarm.serve, listener)
+        listener.interrupt()
+    listener.close()

@@ -1,0 +1,225 @@
+"""SwarmCallback for Keras; test_callback_keras.py runs these in a process of their own."""
+
+import logging
+
+import numpy as np
+import pytest
+from callback_swarm import Swarm, plus_one, serving
+
+from swarm_callback import wire
+from swarm_callback.errors import ParameterError, UsageError
+from swarm_callback.params import decode, encode
+
+DEADLINE_S = 60
+LOGGER = logging.getLogger("test-callback")
+
+
+@pytest.fixture
+def loopback(monkeypatch):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    with serving(tmp_path, monkeypatch) as serve:
+        yield serve
+
+
+def stream_of(callback) -> bytearray:
+    header, data = encode(callback.extract_parameters())
+    return bytearray(header + b"".join(data))
+
+
+def keras_model(number: int = 0, built: bool = True):
+    import keras
+
+    keras.utils.set_random_seed(number)
+    model = keras.Sequential(
+        [
+            *([keras.Input((4,))] if built else []),
+            keras.layers.Dense(5, activation="relu"),
+            keras.layers.BatchNormalization(),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.layers[0].trainable = False
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+KERAS_DATA = (np.linspace(-1, 1, 80).reshape(20, 4).astype(np.float32), np.arange(20) % 2)
+KERAS_NAMES = [
+    "0000/dense/kernel",
+    "0001/dense/bias",
+    "0002/batch_normalization/gamma",
+    "0003/batch_normalization/beta",
+    "0004/batch_normalization/moving_mean",
+    "0005/batch_normalization/moving_variance",
+    "0006/dense/kernel",
+    "0007/dense/bias",
+]
+
+
+def test_keras_trains_in_a_swarm(serve, tmp_path):
+    from swarmlearning.tf import SwarmCallback
+
+    names: list[list[str]] = []
+
+    def merge(body: bytes) -> bytes:
+        names.append(list(decode(body)))
+        return plus_one(body)
+
+    swarm = Swarm(merge=merge)
+    served = serve(swarm)
+    callback = SwarmCallback(4, 1, adsValData=KERAS_DATA, adsValBatchSize=20, logger=LOGGER, totalEpochs=2)
+    keras_model(1)  # so that the layers of the next one have other numbers
+    model = keras_model()
+    history = model.fit(*KERAS_DATA, batch_size=4, epochs=2, verbose=0, callbacks=[callback])
+    served.result(DEADLINE_S)
+    assert swarm.kinds() == ["Open", *["Sync", "Report"] * 3, "Close", "Report", "Bye"]
+    assert [message.epochs_done for message in swarm.heard if isinstance(message, wire.Sync)] == [0, 0, 1]
+    assert names == [KERAS_NAMES] * 4
+    loss, metric = model.evaluate(*KERAS_DATA, batch_size=20, verbose=0)
+    assert (swarm.heard[-2].loss, swarm.heard[-2].metric) == pytest.approx((loss, metric))
+    assert len(history.history["loss"]) == 2
+    callback.save_parameters(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == swarm.final
+
+
+def test_keras_stops_when_the_training_of_the_swarm_is_over(serve, tmp_path):
+    from swarmlearning.tf import SwarmCallback
+
+    swarm = Swarm(over_at=2)
+    served = serve(swarm)
+    callback = SwarmCallback(4, 1, logger=LOGGER)
+    model = keras_model()
+    history = model.fit(*KERAS_DATA, batch_size=4, epochs=50, verbose=0, callbacks=[callback])
+    served.result(DEADLINE_S)
+    assert len(history.history["loss"]) == 1
+    assert swarm.kinds() == ["Open", "Sync", "Report", "Sync", "Report", "Bye"]
+    callback.save_parameters(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == swarm.final
+
+
+def test_a_keras_model_that_is_not_built_merges_after_its_first_batch(serve):
+    from swarmlearning.tf import SwarmCallback
+
+    swarm = Swarm()
+    served = serve(swarm)
+    callback = SwarmCallback(4, 1, adsValData=KERAS_DATA, logger=LOGGER)
+    keras_model(built=False).fit(*KERAS_DATA, batch_size=4, epochs=1, verbose=0, callbacks=[callback])
+    served.result(DEADLINE_S)
+    assert swarm.kinds() == ["Open", *["Sync", "Report"] * 2, "Close", "Report", "Bye"]
+
+
+def test_evaluation_for_the_swarm_leaves_the_metrics_of_the_epoch_alone(serve):
+    from swarmlearning.tf import SwarmCallback
+
+    def fit(callbacks):
+        model = keras_model()
+        model.optimizer.learning_rate = 0.0
+        return model.fit(*KERAS_DATA, batch_size=4, epochs=1, shuffle=False, verbose=0, callbacks=callbacks).history
+
+    alone = fit([])
+    served = serve(Swarm(merge=bytes))
+    callback = SwarmCallback(4, 1, adsValData=KERAS_DATA, logger=LOGGER)
+    assert fit([callback])["accuracy"] == pytest.approx(alone["accuracy"])
+    served.result(DEADLINE_S)
+
+
+def test_loopback_changes_nothing_in_a_keras_training(monkeypatch):
+    from swarmlearning.tf import SwarmCallback
+
+    def train(callbacks):
+        model = keras_model()
+        model.fit(*KERAS_DATA, batch_size=4, epochs=2, verbose=0, callbacks=callbacks)
+        return model.get_weights()
+
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    alone = train([])
+    for mine, its in zip(train([SwarmCallback(4, 1, logger=LOGGER)]), alone, strict=True):
+        np.testing.assert_array_equal(mine, its)
+
+
+def keras_callback(model, **options):
+    from swarm_callback.keras import SwarmCallback
+
+    callback = SwarmCallback(1, 1, **options)
+    callback.set_model(model)
+    return callback
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_keras_weights_make_the_round_trip_exactly(loopback, dtype):
+    import keras
+
+    def model(seed):
+        keras.utils.set_random_seed(seed)
+        return keras.Sequential(
+            [keras.Input((3,)), keras.layers.Dense(4, dtype=dtype), keras.layers.BatchNormalization(dtype=dtype)]
+        )
+
+    source, target = keras_callback(model(1)), keras_callback(model(2))
+    stream = stream_of(source)
+    assert stream_of(target) != stream
+    target.load_parameters(decode(stream))
+    assert stream_of(target) == stream
+
+
+def test_random_generators_and_other_state_of_keras_stay_at_home(loopback):
+    import keras
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(np.zeros((2, 3)), np.zeros(2), verbose=0)
+    assert list(keras_callback(model).extract_parameters()) == ["0000/dense/kernel", "0001/dense/bias"]
+
+
+def test_shared_keras_layers_travel_once(loopback):
+    import keras
+
+    shared = keras.layers.Dense(3)
+    inputs = keras.Input((3,))
+    model = keras.Model(inputs, shared(shared(inputs)))
+    assert len(keras_callback(model).extract_parameters()) == 2
+
+
+def test_a_keras_model_without_weights_is_refused_in_words(loopback):
+    import keras
+
+    with pytest.raises(UsageError, match="has no weights yet"):
+        keras_callback(keras.Sequential([keras.layers.Dense(1)])).extract_parameters()
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ((1,), "adsValData is '1 values', but a tuple must be (x, y) or (x, y, sample_weight)"),
+        (iter([1]), "adsValData is 'list_iterator', but it can be read only once"),
+    ],
+)
+def test_validation_data_that_keras_cannot_use_is_refused(loopback, data, sentence):
+    with pytest.raises(ParameterError) as refused:
+        keras_callback(None, adsValData=data)
+    assert sentence in str(refused.value)
+
+
+def test_keras_validates_on_tuples_with_weights_and_on_datasets(loopback):
+    import keras
+    import tensorflow as tf
+
+    x, y = np.ones((4, 2), np.float32), np.ones(4, np.float32)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae"])
+    expected = tuple(model.evaluate(x, y, verbose=0))
+    dataset = tf.data.Dataset.from_tensor_slices((x, y)).batch(2)
+    for data in ((x, y), (x, y, np.ones(4)), dataset):
+        assert keras_callback(model, adsValData=data).evaluate() == pytest.approx(expected)
+
+
+def test_scripts_of_the_original_product_find_their_import():
+    from swarm_callback import keras
+    from swarmlearning import tf
+
+    assert tf.SwarmCallback is keras.SwarmCallback

@@ -1,0 +1,255 @@
+"""SwarmCallback for PyTorch: models as parameter streams and back, exactly; and a training in a swarm."""
+
+import logging
+import threading
+
+import pytest
+from callback_swarm import Swarm, serving
+
+from swarm_callback import wire
+from swarm_callback.errors import MissingParameter, NotStorable, ParameterError
+from swarm_callback.params import decode, encode
+
+DEADLINE_S = 60
+LOGGER = logging.getLogger("test-callback")
+
+
+@pytest.fixture
+def loopback(monkeypatch):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    with serving(tmp_path, monkeypatch) as serve:
+        yield serve
+
+
+def torch_callback(module, **options):
+    from swarm_callback.torch import SwarmCallback
+
+    return SwarmCallback(1, 1, **{"model": module} | options)
+
+
+def stream_of(callback) -> bytearray:
+    header, data = encode(callback.extract_parameters())
+    return bytearray(header + b"".join(data))
+
+
+def holding(**tensors):
+    """A torch module with these buffers."""
+    import torch
+
+    module = torch.nn.Module()
+    for name, tensor in tensors.items():
+        module.register_buffer(name, tensor)
+    return module
+
+
+def every_dtype():
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    floats = {
+        str(dtype).replace("torch.", "a_"): torch.randn(3, 2, generator=generator).to(dtype)
+        for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+    }
+    integers = {
+        str(dtype).replace("torch.", "a_"): torch.randint(0, 100, (2, 2), generator=generator).to(dtype)
+        for dtype in (
+            torch.int64, torch.int32, torch.int16, torch.int8, torch.uint64, torch.uint32, torch.uint16, torch.uint8
+        )
+    }  # fmt: skip
+    special = torch.tensor([float("nan"), float("inf"), -0.0, 1e-45])
+    return floats | integers | {
+        "flag": torch.tensor([True, False, True]),
+        "zero_d": torch.tensor(3.5, dtype=torch.bfloat16),
+        "counter": torch.tensor(7),
+        "empty": torch.empty(0, 4),
+        "special": special,
+        "special_bf16": special.to(torch.bfloat16),
+        "transposed": torch.arange(6.0).reshape(2, 3).T,
+    }  # fmt: skip
+
+
+def bits(tensor):
+    import torch
+
+    return tensor.contiguous().flatten().view(torch.uint8).tolist() if tensor.numel() else []
+
+
+def test_every_dtype_of_a_state_dict_makes_the_round_trip_exactly(loopback):
+    import torch
+
+    source = holding(**every_dtype())
+    stream = stream_of(torch_callback(source))
+    target = holding(**{name: torch.zeros_like(value) for name, value in every_dtype().items()})
+    callback = torch_callback(target)
+    callback.load_parameters(decode(stream))
+    for name, value in source.state_dict().items():
+        found = target.state_dict()[name]
+        assert (found.dtype, found.shape) == (value.dtype, value.shape)
+        assert bits(found) == bits(value), name
+    assert stream_of(callback) == stream
+
+
+def test_parameters_stay_the_objects_that_the_optimizer_knows(loopback):
+    import torch
+
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), 1.0)
+    places = [parameter.data_ptr() for parameter in model.parameters()]
+    callback = torch_callback(model)
+    callback.load_parameters(decode(stream_of(torch_callback(torch.nn.Linear(3, 2)))))
+    assert [parameter.data_ptr() for parameter in model.parameters()] == places
+    assert optimizer.param_groups[0]["params"][0] is model.weight
+    assert model.weight.requires_grad
+
+
+def test_tied_weights_stay_tied_and_frozen_layers_frozen(loopback):
+    import torch
+
+    def tied():
+        model = torch.nn.ModuleDict({"embedding": torch.nn.Embedding(5, 3), "head": torch.nn.Linear(3, 5, bias=False)})
+        model["head"].weight = model["embedding"].weight
+        model.requires_grad_(False)
+        return model
+
+    torch.manual_seed(1)
+    source, target = tied(), tied()
+    callback = torch_callback(target)
+    assert set(callback.extract_parameters()) == {"embedding.weight", "head.weight"}
+    callback.load_parameters(decode(stream_of(torch_callback(source))))
+    assert target["head"].weight is target["embedding"].weight
+    assert torch.equal(target["head"].weight, source["head"].weight)
+    assert not target["head"].weight.requires_grad
+
+
+def test_statistics_and_counters_travel_too(loopback):
+    import torch
+
+    names = set(torch_callback(torch.nn.BatchNorm1d(2)).extract_parameters())
+    assert names == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+
+
+def test_parameters_are_not_copied_on_their_way_out(loopback):
+    import torch
+
+    model = torch.nn.Linear(3, 2, bias=False)
+    (array,) = torch_callback(model).extract_parameters().values()
+    assert array.__array_interface__["data"][0] == model.weight.data_ptr()
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "float8_e4m3fn"])
+def test_a_dtype_without_a_place_is_named(loopback, dtype):
+    import torch
+
+    model = holding(odd=torch.zeros(2).to(getattr(torch, dtype)))
+    with pytest.raises(NotStorable, match=f"odd cannot be shared.*{dtype}"):
+        encode(torch_callback(model).extract_parameters())
+
+
+def test_a_lazy_layer_is_named(loopback):
+    import torch
+
+    with pytest.raises(NotStorable, match="weight cannot be shared: it has no shape"):
+        torch_callback(torch.nn.LazyLinear(3)).extract_parameters()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"model": None}, "SwarmCallback needs model: the torch.nn.Module that is trained"),
+        ({"adsValData": [1]}, "adsValData is 'list', but it must be a DataLoader"),
+        (
+            {"lossFunction": "CrossEntropy"},
+            "lossFunction is 'CrossEntropy', but torch.nn has no such class; did you mean CrossEntropyLoss",
+        ),
+        (
+            {"lossFunction": "MSELoss", "lossFunctionArgs": {"reduce_by": 1}},
+            "lossFunctionArgs is {'reduce_by': 1}, but",
+        ),
+        ({"metricFunction": "Acuracy"}, "did you mean Accuracy"),
+        ({"metricFunction": "Accuracy"}, "metricFunctionArgs is {}, but"),
+    ],
+)
+def test_what_pytorch_cannot_use_is_refused_in_a_sentence(loopback, options, sentence):
+    import torch
+
+    with pytest.raises((ParameterError, MissingParameter)) as refused:
+        torch_callback(torch.nn.Linear(1, 1), **options)
+    assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_the_loss_is_that_of_one_example_whatever_the_batches(loopback, reduction):
+    import torch
+
+    inputs, targets = torch.randn(7, 2), torch.randn(7, 1)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, targets), batch_size=3)
+    model = torch.nn.Linear(2, 1)
+    callback = torch_callback(
+        model, adsValData=loader, lossFunction="MSELoss", lossFunctionArgs={"reduction": reduction}
+    )
+    with torch.no_grad():
+        expected = float(torch.nn.functional.mse_loss(model(inputs), targets))
+    assert callback.evaluate() == pytest.approx((expected, 0.0), rel=1e-5)
+
+
+def test_pytorch_trains_in_a_swarm(serve):
+    import torch
+
+    from swarmlearning.pyt import SwarmCallback
+
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Dropout(0.5), torch.nn.Linear(3, 2))
+    inputs, targets = torch.randn(10, 4), torch.randint(0, 2, (10,))
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, targets), 4)
+    swarm = Swarm(interval=2)
+    served = serve(swarm)
+    callback = SwarmCallback(
+        2,
+        1,
+        model=model,
+        adsValData=loader,
+        lossFunction="CrossEntropyLoss",
+        lossFunctionArgs={"reduction": "sum"},
+        metricFunction="Accuracy",
+        metricFunctionArgs={"task": "multiclass", "num_classes": 2},
+        logger=LOGGER,
+        totalEpochs=1,
+    )
+    before = model[0].weight.detach().clone()
+    model[1].eval()  # kept so on purpose by this user
+    generator = torch.random.get_rng_state()
+    callback.on_train_begin()
+    assert torch.equal(model[0].weight, before + 1)
+    assert (model.training, model[0].training, model[1].training) == (True, True, False)
+    assert torch.equal(torch.random.get_rng_state(), generator)
+    report = swarm_report(swarm)
+    with torch.no_grad():
+        outputs = model(inputs)
+        assert report.loss == pytest.approx(float(torch.nn.functional.cross_entropy(outputs, targets)), rel=1e-5)
+        assert report.metric == pytest.approx(float((outputs.argmax(1) == targets).float().mean()))
+    for batch in range(4):
+        callback.on_batch_end(batch)
+    callback.on_epoch_end(0)
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert swarm.kinds().count("Sync") == 3
+    torch.testing.assert_close(model[0].weight, before + 4)
+
+
+def swarm_report(swarm: Swarm) -> wire.Report:
+    """A report needs no answer, so the SL may read it a moment later; the sync before it was answered."""
+    arrived = threading.Event()
+    while not (found := [message for message in swarm.heard if isinstance(message, wire.Report)]):
+        assert not arrived.wait(0.01)
+    return found[-1]
+
+
+def test_scripts_of_the_original_product_find_their_import():
+    from swarm_callback import torch
+    from swarmlearning import pyt
+
+    assert pyt.SwarmCallback is torch.SwarmCallback
