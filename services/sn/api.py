@@ -95,7 +95,6 @@ class TrainingApi(TrainingServicer):
         who, training = self._desk.participant(request.contract)
         config = requests.config(request.config)
         receipt = await training.gateway.enrol(who.name, who.fingerprint, request.may_lead, config)
-        _log.info("enrolled", contract=request.contract, name=who.name, may_lead=request.may_lead)
         return pb.EnrolReply(status=await training.status_at(receipt.block))
 
     async def CheckIn(self, request: pb.CheckInRequest, _context: Any) -> pb.CheckInReply:
@@ -112,22 +111,17 @@ class TrainingApi(TrainingServicer):
         who, training = self._desk.participant(request.contract)
         digest, left_out = requests.digest(request.digest, "digest"), requests.left_out(list(request.left_out))
         await training.gateway.publish(request.round, request.term, who.name, digest, request.size, left_out)
-        for name, reason in left_out:
-            _log.warning("left out", contract=request.contract, round=request.round, name=name, reason=reason)
         return pb.PublishReply()
 
     async def Reopen(self, request: pb.ReopenRequest, _context: Any) -> pb.ReopenReply:
         who, training = self._desk.participant(request.contract)
         left_out = requests.left_out(list(request.left_out))
         await training.gateway.reopen(request.round, request.term, who.name, left_out)
-        for name, reason in left_out:
-            _log.warning("left out, round open again", contract=request.contract, name=name, reason=reason)
         return pb.ReopenReply()
 
     async def VoteOut(self, request: pb.VoteOutRequest, _context: Any) -> pb.VoteOutReply:
         who, training = self._desk.participant(request.contract)
         await training.gateway.vote_out(request.round, request.term, who.name)
-        _log.warning("vote against the leader", contract=request.contract, round=request.round, by=who.name)
         return pb.VoteOutReply()
 
     async def Report(self, request: pb.ReportRequest, _context: Any) -> pb.ReportReply:
@@ -138,18 +132,19 @@ class TrainingApi(TrainingServicer):
     async def Leave(self, request: pb.LeaveRequest, _context: Any) -> pb.LeaveReply:
         who, training = self._desk.participant(request.contract)
         await training.gateway.leave(who.name, requests.reason(request.reason))
-        _log.info("left", contract=request.contract, name=who.name, reason=request.reason)
         return pb.LeaveReply()
 
     async def GetStatus(self, request: pb.GetStatusRequest, _context: Any) -> pb.TrainingStatus:
         self._desk.caller()
         return self._desk.trainings.named(request.contract).status()
 
-    async def Watch(self, request: pb.WatchRequest, _context: Any) -> AsyncIterator[bytes]:
-        who = self._desk.caller()
-        training = self._desk.trainings.named(request.contract)
-        is_sl = who.role == "sl" and self._desk.trainings.membership.knows(who)
-        async for message in training.watch(request.seen, who.name if is_sl else None):
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[bytes]:
+        who, training = self._desk.caller(), self._desk.trainings.named(request.contract)
+        if self._desk.trainings.membership.knows(who) and who.role == "sl":
+            training.stream_opened(who.name)
+            # Called at once when the stream ends or its node is cut off; a generator is closed some time later.
+            context.add_done_callback(lambda _context: training.stream_closed(who.name))
+        async for message in training.watch(request.seen):
             yield message
 
 

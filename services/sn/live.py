@@ -9,6 +9,7 @@ from services.errors import ChainError, NotEnrolled, NotTheLeader, RoundNotClose
 from services.rpc import swarm_pb2 as pb
 from services.sn.background import Background
 from services.sn.broadcast import Broadcast
+from services.sn.narration import narrate
 from services.sn.reports import Report, ReportWriter
 from services.sn.statuses import status
 from services.sn.timers import LostTimers, QuorumTimer, WaitingLog
@@ -82,16 +83,18 @@ class LiveTraining:
         await self._broadcast.until(block)
         return self.status()
 
-    async def watch(self, seen: int, node: str | None) -> AsyncIterator[bytes]:
-        """Serialised states; see Broadcast.states. ``node``: the participant whose sign of life this stream is."""
-        if node is not None:
-            self._lost.opened(node, self.view)
-        try:
-            async for message in self._broadcast.states(seen):
-                yield message
-        finally:
-            if node is not None and not self._stopped:
-                self._lost.closed(node, self.view)
+    def watch(self, seen: int) -> AsyncIterator[bytes]:
+        """Serialised states; see Broadcast.states."""
+        return self._broadcast.states(seen)
+
+    def stream_opened(self, node: str) -> None:
+        """A Watch stream is a participant's sign of life."""
+        self._lost.opened(node, self.view)
+
+    def stream_closed(self, node: str) -> None:
+        """Whether it ended in order or broke: without another one in time, the participant is lost."""
+        if not self._stopped:
+            self._lost.closed(node, self.view)
 
     def progress(self, leader: str, round_number: int, term: int, done: int, total: int) -> None:
         """A leader's sign of life. Raises StaleRound, RoundNotClosed, StaleTerm or NotTheLeader."""
@@ -123,7 +126,10 @@ class LiveTraining:
 
     async def _follow(self) -> None:
         async for event in self.gateway.follow(max(0, self.view.position.block)):
-            if self.view.apply(event) and self._settling is None:
+            if not self.view.apply(event):
+                continue
+            narrate(self.view.contract, event)
+            if self._settling is None:
                 # Events of one block come together; watchers and timers look when the last one is in.
                 self._settling = asyncio.get_running_loop().call_soon(self._settle)
         if not self._stopped:

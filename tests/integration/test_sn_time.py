@@ -1,15 +1,17 @@
 """What the passing of time does to a training, and what a restart does not do to it."""
 
+import asyncio
 import contextlib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sn_swarm import config, play_round, running_sn, scripted_sl
+from sn_swarm import WITHIN_S, config, play_round, running_sn, scripted_sl
 
-from services.chain.factory import Choice
-from services.errors import BelowMinPeers, StorageError
+from services.chain.factory import Choice, open_chain
+from services.errors import BelowMinPeers, ChainError, StorageError
 from services.rpc import swarm_pb2 as pb
+from services.sn.node import Announcement, serving
 from services.sn.state import SNState, chain_choice, claimed
 
 
@@ -117,3 +119,13 @@ def test_two_nodes_do_not_share_a_data_directory(tmp_path: Path) -> None:
         pass
     with claimed(tmp_path):  # free again
         pass
+
+
+async def test_an_sn_that_no_longer_hears_its_chain_does_not_go_on(pki: Any, tmp_path: Path) -> None:
+    backend = await open_chain("embedded", tmp_path)
+    where = Announcement("127.0.0.1", 0, "127.0.0.1")
+    async with serving(pki.identity("sn", "sn-1"), backend, tmp_path, where, 60.0) as sn:
+        await backend.close()
+        with pytest.raises(ChainError, match="its events ended"):
+            async with asyncio.timeout(WITHIN_S):
+                await sn.background.broken()
