@@ -1,0 +1,420 @@
+"""A license server over real TLS: who is let in, what is answered, and what a node's lease makes of it."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import aiohttp
+import aiohttp.web
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from services.errors import (
+    LicenceError,
+    LicenceRevoked,
+    LicenseServerUnreachable,
+    NoSeatLeft,
+    PeerNotAccepted,
+    WrongRole,
+)
+from services.identity.identity import Identity
+from services.license_server.desk import LicenseDesk
+from services.license_server.leases import Holder
+from services.license_server.main import serve
+from services.license_server.store import Store
+from services.licensing.lease import Lease
+
+DEADLINE_S = 30
+SEATS = {"SN": 1, "SL": 2, "SWOP": 1, "SWCI": 1}
+SHORT_TTL_S = 0.3  # a renewal every 0.1 s; whether a lease is stale depends on the test's clock alone
+
+
+class WatchedDesk(LicenseDesk):
+    """Tells the test of every lease granted and renewed; its clock stands still unless the test moves it."""
+
+    def __init__(self, store: Store, ttl_s: float) -> None:
+        self.now = 0.0
+        self._loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[str] = asyncio.Queue()
+        super().__init__(store, ttl_s, lambda: self.now)
+
+    def acquire(self, holder, feature):
+        granted = super().acquire(holder, feature)
+        self._loop.call_soon_threadsafe(self._events.put_nowait, f"{holder.name} acquired")
+        return granted
+
+    def renew(self, holder, lease_id, token):
+        lease = super().renew(holder, lease_id, token)
+        self._loop.call_soon_threadsafe(self._events.put_nowait, f"{holder.name} renewed")
+        return lease
+
+    def hand_over_to(self, holder: Holder) -> None:
+        """As if all leases had become stale and this holder had come first."""
+        with self._turn, self._store.transaction() as transaction:
+            for lease in transaction.leases():
+                transaction.remove(lease.id)
+            lease = replace(lease, id="given away", node=holder.name, fingerprint=holder.fingerprint)
+            transaction.save(lease)
+            self._deadlines.extend(lease.id, self.now)
+
+    async def until(self, event: str) -> None:
+        """Returns at the next such event that is not yet waited for."""
+        async with asyncio.timeout(DEADLINE_S):
+            while await self._events.get() != event:
+                pass
+
+
+class Server:
+    """A license server in this process; can be stopped and started again on its port and data."""
+
+    def __init__(self, identity: Identity, data_dir: Path, ttl_s: float = 30.0, seats: dict[str, int] | None = None):
+        self._identity, self._data_dir, self._ttl_s = identity, data_dir, ttl_s
+        self._seats = seats or SEATS
+        self._running: asyncio.Task[None] | None = None
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        return f"localhost:{self.port}"
+
+    async def start(self) -> None:
+        started = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._store = Store(self._data_dir)
+        self.desk = WatchedDesk(self._store, self._ttl_s)
+        self.desk.install_community_licence(self._seats, None)
+        listening = socket.create_server(("127.0.0.1", self.port))
+        self.port = listening.getsockname()[1]
+        self._running = asyncio.create_task(serve(self.desk, self._identity, listening, self._stop, started.set))
+        async with asyncio.timeout(DEADLINE_S):
+            await started.wait()
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            self._stop.set()
+            async with asyncio.timeout(DEADLINE_S):
+                await self._running
+            self._running = None
+            self._store.close()
+
+    def holders(self, feature: str = "SL") -> list[str]:
+        return self.desk.status()[feature][1]
+
+
+@asynccontextmanager
+async def running(pki, data_dir: Path, **options) -> AsyncIterator[Server]:
+    server = Server(pki.identity("license", "license-1"), data_dir, **options)
+    await server.start()
+    try:
+        yield server
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+async def server(pki, tmp_path):
+    async with running(pki, tmp_path / "licences") as started:
+        yield started
+
+
+async def ask(
+    server: Server, context: ssl.SSLContext, method: str = "GET", path: str = "/v1/status", **more
+) -> tuple[int, dict]:
+    async with (
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=DEADLINE_S)) as session,
+        session.request(method, f"https://{server.address}{path}", ssl=context, **more) as response,
+    ):
+        content = await response.json() if response.content_type == "application/json" else {}
+        return response.status, content
+
+
+def anonymous(pki) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=pki.cacert)
+
+
+# --- who is let in ---
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/status"),
+        ("POST", "/v1/leases"),
+        ("POST", "/v1/leases/x/renew"),
+        ("DELETE", "/v1/leases/x?token=1"),
+    ],
+)
+async def test_caller_without_a_certificate_is_told_so_on_every_path(pki, server, method, path):
+    body = {"json": {"feature": "SL"} if path == "/v1/leases" else {"token": 1}} if method == "POST" else {}
+    status, answer = await ask(server, anonymous(pki), method, path, **body)
+    assert status == 401
+    assert "a client certificate is not given" in answer["message"]
+    assert server.holders() == []
+
+
+async def test_headers_cannot_stand_in_for_a_certificate(pki, server):
+    forged = {"x-client-cert": "spiffe://swarm.local/sl/sl-1", "peer_certificate": "sl-1"}
+    status, _ = await ask(server, anonymous(pki), "POST", "/v1/leases", json={"feature": "SL"}, headers=forged)
+    assert status == 401
+
+
+async def test_certificate_of_another_ca_does_not_pass_the_handshake(pki, foreign_pki, server):
+    files = foreign_pki.issue("sl", "sl-1")
+    context = anonymous(pki)
+    context.load_cert_chain(files.cert, files.key)
+    with pytest.raises(aiohttp.ClientError):
+        await ask(server, context)
+
+
+async def test_expired_certificate_does_not_pass_the_handshake(pki, server):
+    past = datetime.now(UTC) - timedelta(days=1)
+    files = pki.issue("sl", "sl-old", not_before=past - timedelta(days=1), not_after=past)
+    context = anonymous(pki)
+    context.load_cert_chain(files.cert, files.key)
+    with pytest.raises(aiohttp.ClientError):
+        await ask(server, context)
+
+
+async def test_certificate_without_role_and_name_is_refused_in_words(pki, server, tmp_path):
+    context = anonymous(pki)
+    context.load_cert_chain(*without_role(pki, tmp_path))
+    status, answer = await ask(server, context)
+    assert status == 401
+    assert "spiffe://" in answer["message"]
+
+
+async def test_tls_1_2_is_not_spoken(pki, server):
+    context = anonymous(pki)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises(aiohttp.ClientError):
+        await ask(server, context)
+
+
+@pytest.mark.parametrize("body", [{}, {"feature": 7}, {"feature": "SL", "seats": 9}, {"feature": "S" * 65}])
+async def test_malformed_request_is_refused_by_field(pki, server, body):
+    context = pki.identity("sl", "sl-1").client_context()
+    status, answer = await ask(server, context, "POST", "/v1/leases", json=body)
+    assert status == 422
+    assert answer["code"] == "licence"
+    assert "body." in answer["message"]
+
+
+async def test_status_shows_capacity_and_holders(pki, server):
+    async with await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL"):
+        status, answer = await ask(server, pki.identity("admin", "admin").client_context())
+    assert status == 200
+    assert answer["features"]["SL"] == {"capacity": 2, "in_use": 1, "holders": ["sl-1"]}
+
+
+# --- the lease of a node ---
+
+
+async def test_lease_is_held_inside_the_block_and_given_back_after_it(pki, server):
+    async with await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL") as lease:
+        assert server.holders() == ["sl-1"]
+        assert not lease.lost.is_set()
+    assert server.holders() == []
+
+
+async def test_lease_is_given_back_when_the_node_fails(pki, server):
+    with pytest.raises(RuntimeError):
+        async with await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL"):
+            raise RuntimeError
+    assert server.holders() == []
+
+
+async def test_seats_exhausted_names_the_holders_and_the_server(pki, server):
+    async with (
+        await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL"),
+        await Lease.acquire(server.address, pki.identity("sl", "sl-2"), "SL"),
+    ):
+        with pytest.raises(NoSeatLeft) as refused:
+            await Lease.acquire(server.address, pki.identity("sl", "sl-3"), "SL")
+    sentence = str(refused.value)
+    assert "All 2 seats for SL are in use (by sl-1, sl-2)" in sentence
+    assert server.address in sentence
+    assert "?" not in sentence
+
+
+async def test_seats_are_never_more_than_the_capacity_when_all_ask_at_once(pki, server):
+    identities = [pki.identity("sl", f"sl-{number}") for number in range(12)]
+
+    async def ask_for_one(identity: Identity) -> Lease | None:
+        with suppress(NoSeatLeft):
+            return await Lease.acquire(server.address, identity, "SL")
+        return None
+
+    leases = [lease for lease in await asyncio.gather(*map(ask_for_one, identities)) if lease]
+    assert len(leases) == len(server.holders()) == 2
+    await asyncio.gather(*(lease.release() for lease in leases))
+    assert server.holders() == []
+
+
+async def test_role_that_does_not_fit_the_feature_is_refused(pki, server):
+    with pytest.raises(WrongRole, match="sl-1 has the role sl, but a seat for SN needs sn"):
+        await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SN")
+
+
+async def test_unknown_feature_is_refused(pki, server):
+    with pytest.raises(LicenceError, match="No licence for GPU"):
+        await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "GPU")
+
+
+async def test_server_that_is_down_at_start_is_named(pki):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    with pytest.raises(
+        LicenseServerUnreachable, match=f"localhost:{port} cannot be reached: the connection was refused"
+    ):
+        await Lease.acquire(f"localhost:{port}", pki.identity("sl", "sl-1"), "SL")
+
+
+async def test_server_of_another_ca_is_not_accepted(pki, foreign_pki, tmp_path):
+    async with running(foreign_pki, tmp_path) as server:
+        with pytest.raises(PeerNotAccepted, match=r"The license server at .* was not issued by a CA of"):
+            await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
+
+
+async def test_node_whose_ca_the_server_does_not_know_hears_why(pki, foreign_pki, server, tmp_path):
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(pki.cacert.read_bytes() + foreign_pki.cacert.read_bytes())
+    files = foreign_pki.issue("sl", "sl-1")
+    stranger = Identity.load(cert=files.cert, key=files.key, cacert=bundle)
+    with pytest.raises(PeerNotAccepted, match="it does not trust the CA that issued it"):
+        await Lease.acquire(server.address, stranger, "SL")
+
+
+async def test_some_other_server_on_that_port_is_not_taken_for_a_license_server(pki):
+    async def answer(_request: aiohttp.web.BaseRequest) -> aiohttp.web.Response:
+        return aiohttp.web.Response(status=404, text="not here")
+
+    runner = aiohttp.web.ServerRunner(aiohttp.web.Server(answer))
+    await runner.setup()
+    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0, ssl_context=pki.identity("sl", "sl-9").server_context())
+    await site.start()
+    try:
+        port = runner.addresses[0][1]
+        with pytest.raises(LicenceError, match="it answered HTTP 404"):
+            await Lease.acquire(f"localhost:{port}", pki.identity("sl", "sl-1"), "SL")
+    finally:
+        await runner.cleanup()
+
+
+async def test_lease_outlives_its_term_by_being_renewed(pki, tmp_path):
+    async with (
+        running(pki, tmp_path, ttl_s=SHORT_TTL_S) as server,
+        await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL") as lease,
+    ):
+        for _ in range(3):
+            await server.desk.until("sl-1 renewed")
+            server.desk.now += 0.7 * SHORT_TTL_S
+            await server.desk.until("sl-1 renewed")
+        assert server.holders() == ["sl-1"]
+        assert not lease.lost.is_set()
+
+
+async def test_server_that_is_away_for_a_while_is_ridden_out(pki, tmp_path):
+    async with (
+        running(pki, tmp_path, ttl_s=SHORT_TTL_S) as server,
+        await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL") as lease,
+    ):
+        await server.stop()
+        await two_callers_turned_away(server.port)
+        assert not lease.lost.is_set()
+        await server.start()
+        await server.desk.until("sl-1 renewed")
+        assert server.holders() == ["sl-1"]
+
+
+async def test_server_that_stays_away_is_given_up_after_the_grace_period(pki, tmp_path):
+    async with running(pki, tmp_path, ttl_s=SHORT_TTL_S) as server:
+        lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL", grace_s=0.1)
+        await server.stop()
+        async with asyncio.timeout(DEADLINE_S):
+            with pytest.raises(LicenceRevoked, match="away for more than"):
+                await lease.raise_when_lost()
+        await lease.release()
+
+
+async def test_lease_that_the_server_freed_is_taken_anew(pki, tmp_path):
+    async with (
+        running(pki, tmp_path, ttl_s=SHORT_TTL_S) as server,
+        await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL") as lease,
+    ):
+        await server.desk.until("sl-1 acquired")
+        server.desk.now += 2 * SHORT_TTL_S
+        await server.desk.until("sl-1 acquired")
+        await server.desk.until("sl-1 renewed")
+        assert server.holders() == ["sl-1"]
+        assert not lease.lost.is_set()
+
+
+async def test_lease_whose_seat_went_to_another_is_lost(pki, tmp_path):
+    async with running(pki, tmp_path, ttl_s=SHORT_TTL_S, seats={**SEATS, "SL": 1}) as server:
+        lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
+        server.desk.hand_over_to(Holder("sl", "sl-2", "02" * 32))
+        async with asyncio.timeout(DEADLINE_S):
+            await lease.lost.wait()
+        assert isinstance(lease.failure, LicenceRevoked)
+        assert "All 1 seats for SL are in use (by sl-2)" in str(lease.failure)
+        await lease.release()
+        assert server.holders() == ["sl-2"]
+
+
+async def test_second_process_with_the_same_certificate_takes_the_lease_over(pki, tmp_path):
+    async with running(pki, tmp_path, ttl_s=SHORT_TTL_S) as server:
+        first = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
+        async with await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL") as second:
+            async with asyncio.timeout(DEADLINE_S):
+                with pytest.raises(LicenceRevoked, match="another process with the same certificate"):
+                    await first.raise_when_lost()
+            await first.release()
+            assert server.holders() == ["sl-1"]
+            assert not second.lost.is_set()
+
+
+async def test_end_of_a_node_does_not_hang_on_a_server_that_is_gone(pki, tmp_path):
+    async with running(pki, tmp_path) as server:
+        lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
+        await server.stop()
+        async with asyncio.timeout(DEADLINE_S):
+            await lease.release()
+            await lease.release()
+
+
+async def two_callers_turned_away(port: int) -> None:
+    """Listens where the license server was, until two have called in vain."""
+    called: asyncio.Queue[None] = asyncio.Queue()
+
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        called.put_nowait(None)
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", port), asyncio.timeout(DEADLINE_S):
+        for _ in range(2):
+            await called.get()
+
+
+def without_role(pki, directory: Path) -> tuple[Path, Path]:
+    """Certificate and key as a CA gives them that knows nothing of swarms."""
+    files = pki.issue("sl", "plain", out_dir=directory)
+    issued = x509.load_pem_x509_certificate(files.cert.read_bytes())
+    plain = (
+        x509.CertificateBuilder()
+        .subject_name(issued.subject)
+        .issuer_name(issued.issuer)
+        .public_key(issued.public_key())
+        .serial_number(issued.serial_number)
+        .not_valid_before(issued.not_valid_before_utc)
+        .not_valid_after(issued.not_valid_after_utc)
+        .sign(pki.authority.key, hashes.SHA256())
+    )
+    files.cert.write_bytes(plain.public_bytes(Encoding.PEM))
+    return files.cert, files.key
