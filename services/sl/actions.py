@@ -54,9 +54,10 @@ class AbortML(Action):
 
 @dataclass(frozen=True)
 class Enrol(Action):
-    """Gives Enrolled, or Failed."""
+    """Gives Enrolled, or Failed; ``again``: nothing where the training is complete, for then it needs no more."""
 
     opened: Opened
+    again: bool = False
 
 
 @dataclass(frozen=True)

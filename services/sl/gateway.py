@@ -173,6 +173,7 @@ def _view(status: pb.TrainingStatus) -> View:
         last=_result(last) if last is not None else None,
         awaited=tuple(status.awaited),
         left_out=_reasons(status.left_out),
+        version=status.version,
         progress_age_s=status.progress.age_s if status.HasField("progress") else None,
     )
 

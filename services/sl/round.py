@@ -130,15 +130,17 @@ def _training(state: Training, event: on.Offered | on.Reported | on.Bye) -> Step
 def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefused) -> Step:
     node = state.node
     if isinstance(event, on.CheckInAccepted):
-        return _follow(Awaiting(node, state.round, known_reason=node.view.reason(node.name)))
+        if state.doubtful and not node.rejoining:
+            return _turn(node)  # to say the same twice does no harm
+        return _follow(Awaiting(node, state.round, state.seen, state.known_reason))
     match event.error:
         case errors.ModelDiffers() as refusal if node.offer:
             return Explaining(node), (do.Explain(refusal, node.offer.model),)
         case errors.AlreadyCheckedIn():  # by this node, before it was started again: that check-in stands
             return _follow(Awaiting(node, state.round))
-        case (errors.NotEnrolled() | errors.NotAMember()) as refusal:
-            return LockedOut(replace(node, rejoining=True), refusal), (do.Enrol(node.opened),)
-        case error if isinstance(error, _OVERTAKEN):
+        case (errors.NotEnrolled() | errors.NotAMember()) as refusal if not node.view.complete:
+            return LockedOut(replace(node, rejoining=True), refusal), (do.Enrol(node.opened, again=True),)
+        case error if isinstance(error, (*_OVERTAKEN, errors.NotEnrolled, errors.NotAMember)):
             return _locked_out(LockedOut(node, error, state.term))
         case error:
             return _fail(state, error)
@@ -146,8 +148,10 @@ def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefuse
 
 def _locked_out(state: LockedOut) -> Step:
     """As soon as the view shows why the check-in was refused, the node knows what to do."""
-    if not state.node.rejoining and _explains(state.node.view, state.refusal, state.term):
-        return _turn(state.node)
+    node = state.node
+    inside = node.view.phase is Phase.MERGE and node.view.checked_in(node.name) is not None
+    if not node.rejoining and (inside or _explains(node.view, state.refusal, state.term)):
+        return _turn(node)
     return state, ()
 
 
@@ -234,8 +238,8 @@ def _look(state: WithNode, event: on.StatusChanged | on.Enrolled) -> Step:
     enrolled = isinstance(event, on.Enrolled)
     node = state.node.seeing(event.view, enrolled)
     following, actions = _act_on_view(replace(state, node=node), enrolled)
-    if node.rejoining and not state.node.rejoining and not isinstance(state, Finishing):
-        actions = (do.Enrol(node.opened), *actions)
+    if node.rejoining and (enrolled or not state.node.rejoining) and not isinstance(state, Finishing):
+        actions = (do.Enrol(node.opened, again=True), *actions)
     return following, actions
 
 
@@ -244,6 +248,9 @@ def _act_on_view(state: WithNode, enrolled: bool) -> Step:
     match state:
         case Training(prefetched=False) if view.complete and view.last is not None:
             return replace(state, prefetched=True), (do.Fetch(view.last, ahead=True),)
+        case CheckingIn():
+            seen = state.seen or view.checked_in(state.node.name) is not None
+            return replace(state, seen=seen, doubtful=state.doubtful or enrolled), ()
         case LockedOut():
             return _locked_out(state)
         case Publishing():
@@ -254,7 +261,8 @@ def _act_on_view(state: WithNode, enrolled: bool) -> Step:
             following, actions = _follow(_follower(state))
             return following, (do.CancelMerge(), *actions)
         case Awaiting():
-            return _turn(state.node) if enrolled else _follow(state)
+            undone = enrolled and (view.phase, view.round) == (Phase.CHECKIN, state.round)
+            return _turn(state.node) if undone else _follow(state)
         case Finishing():
             return _end_when_done(state)
     return state, ()
@@ -288,7 +296,7 @@ def _turn(node: Node) -> Step:
         return _take(node, view.last)
     if view.phase is Phase.CHECKIN:
         call = do.CheckIn(view.round, node.base, *entry, node.offer.finished)
-        return CheckingIn(node, view.round, view.term), (call,)
+        return CheckingIn(node, view.round, view.term, view.reason(node.name)), (call,)
     if view.checked_in(node.name) is not None:
         return _follow(Awaiting(node, view.round))
     text = f"round {view.round} is being merged without this node, which goes on from its result"
@@ -306,7 +314,7 @@ def _take(node: Node, result: Result, checked_in_to: int = 0) -> Step:
         note = f"left out of round {result.round}: {reason}"
     else:
         note = f"round {result.round} was merged without this node, which goes on from its result"
-    return Fetching(node, result, contributed, note), (do.Fetch(result),)
+    return Fetching(node, result, contributed, note, reason is not None), (do.Fetch(result),)
 
 
 def _left_out(state: Awaiting, reason: str) -> Step:
@@ -316,7 +324,7 @@ def _left_out(state: Awaiting, reason: str) -> Step:
         kind = NotFinite if reason.startswith(NON_FINITE) else LeftOutOfRound
         return _fail(state, kind(node=node.name, round=state.round, reason=reason))
     note = f"left out of round {state.round}: {reason}"
-    return Fetching(node, last, False, note), (do.Fetch(last),)
+    return Fetching(node, last, False, note, left_out=True), (do.Fetch(last),)
 
 
 def _hand_over(state: Fetching) -> Step:
@@ -325,7 +333,9 @@ def _hand_over(state: Fetching) -> Step:
     if offer is None or node.held is None:
         raise ValueError("a result was fetched that nobody waits for")
     if offer.finished and not over:
-        following, actions = _turn(replace(node, offer=replace(offer, again=True)))
+        # Parameters that could not be used would be left out for ever: from now on it only counts as finished.
+        mode = "inactive" if state.left_out else offer.mode
+        following, actions = _turn(replace(node, offer=replace(offer, again=True, mode=mode)))
         return following, ((do.Tell(state.note), *actions) if state.note else actions)
     interval = node.view.config.sync_frequency
     deliver = do.Deliver(offer.seq, node.held, state.contributed, state.note, over, interval)
@@ -359,9 +369,7 @@ def _without_ml(state: State, event: on.MLEnded) -> Step:
 
 
 def _fail(state: State, error: SwarmError) -> Step:
-    if isinstance(state, Finishing):
-        return Ended(error), ()
-    if isinstance(state, Unopened):
+    if isinstance(state, Unopened | Finishing):
         return Ended(error), ()
     if isinstance(state, Enrolling):
         return Ended(error), (do.AbortML(error, opened=False),)

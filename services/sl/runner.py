@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.errors import ChannelError, SNUnreachable, SwarmError, UnknownMergeMethod
+from services.errors import ChannelError, SNUnreachable, SwarmError, TrainingComplete, UnknownMergeMethod
 from services.identity.identity import PeerIdentity
 from services.merge.engine import METHODS
 from services.rpc import swarm_pb2 as pb
@@ -144,7 +144,7 @@ class Runner:
             case do.Tell():
                 self._tell(action.text)
             case do.Enrol():
-                self._spawn(self._enrol(action.opened))
+                self._spawn(self._enrol(action.opened, action.again))
             case do.CheckIn():
                 self._spawn(self._check_in(action))
             case do.Publish():
@@ -192,18 +192,19 @@ class Runner:
             raise RuntimeError("not enrolled")
         return self.view
 
-    async def _enrol(self, opened: on.Opened) -> None:
+    async def _enrol(self, opened: on.Opened, again: bool) -> None:
         try:
             if opened.merge_method not in METHODS:
                 raise UnknownMergeMethod(method=opened.merge_method, known=", ".join(METHODS))
-            if self._watching is None:
+            if not again:
                 self._training = Training(self._client, opened.contract, self._conduct.sn_patience_s, pause)
                 self._work = Work(self._name, self._store, self._peers, self._training, pause)
             else:
                 await self._register()
             view = await self._training.enrol(opened, self._conduct.may_lead, self._conduct.quorum_wait_s)
         except SwarmError as error:
-            self.post(on.Failed(error))
+            if not (again and isinstance(error, TrainingComplete)):
+                self.post(on.Failed(error))
             return
         _log.info("enrolled", contract=opened.contract, round=view.round, active=sum(m.active for m in view.members))
         self.post(on.Enrolled(view))

@@ -39,10 +39,12 @@ class Node:
         return self.held.round if self.held else 0
 
     def seeing(self, view: View, enrolled: bool) -> Self:
-        """With a newer view; ``enrolled``: it is the answer to an enrolment."""
-        me = view.member(self.name)
-        dead = me is not None and not me.active and not view.complete
-        return replace(self, view=view, rejoining=not enrolled and (self.rejoining or dead))
+        """With a newer view, if it is newer; ``enrolled``: it is the answer to an enrolment."""
+        newest = view if view.version >= self.view.version else self.view
+        me = newest.member(self.name)
+        dead = me is not None and not me.active
+        rejoining = not newest.complete and (dead or (self.rejoining and not enrolled))
+        return replace(self, view=newest, rejoining=rejoining)
 
     def enters(self) -> tuple[Model, int] | None:
         """Parameters and weight that it checks in with; None where ML offered nothing.
@@ -94,10 +96,15 @@ class Training(WithNode):
 
 @dataclass(frozen=True)
 class CheckingIn(WithNode):
-    """``term``: of the view in which it was decided."""
+    """``term``, ``known_reason``: of the view in which it was decided. ``seen``: it shows already, before the reply.
+    ``doubtful``: this node was taken for dead meanwhile, which may have undone it.
+    """
 
     round: int
     term: int = 0
+    known_reason: str | None = None
+    seen: bool = False
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,9 +152,12 @@ class Publishing(Merging):
 
 @dataclass(frozen=True)
 class Fetching(WithNode):
+    """``left_out``: the leader of a round could not use what this node had checked in."""
+
     result: Result
     contributed: bool
     note: str
+    left_out: bool = False
 
 
 @dataclass(frozen=True)

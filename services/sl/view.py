@@ -67,7 +67,10 @@ class Config:
 
 @dataclass(frozen=True)
 class View:
-    """The state of a training. ``left_out``: from the running round, since it was opened again."""
+    """The state of a training. ``left_out``: from the running round, since it was opened again.
+
+    ``version`` grows with every change; views may arrive in another order than they were made.
+    """
 
     phase: Phase
     round: int
@@ -81,6 +84,7 @@ class View:
     last: Result | None
     awaited: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
+    version: int = 0
     progress_age_s: float | None = None  # since the leader last said how far it is; None before the first time
 
     def member(self, name: str) -> Member | None:

@@ -294,9 +294,23 @@ def test_left_out_of_a_later_round_that_reopened_it_goes_on_from_what_it_holds()
 def test_an_old_reason_is_not_taken_for_a_new_one() -> None:
     """After it was left out and checked in again, a view from before its second check-in may still come."""
     stale = view(round_=2, last=result(1), left_out=((ME, "gone"),))
-    node = replace(NODE, held=Held(1, MERGED), view=stale)
-    state, _ = walk(CheckingIn(node, 2), on.CheckInAccepted(), on.StatusChanged(stale))
+    node = replace(NODE, held=Held(1, MERGED), view=stale, offer=None)
+    state, _ = walk(Training(node), on.Offered(OFFER), on.CheckInAccepted(), on.StatusChanged(stale))
     assert isinstance(state, Awaiting)
+
+
+def test_left_out_before_the_reply_to_its_check_in_came() -> None:
+    merging = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
+    reopened = view(term=1, check_ins=(entry(OTHER),), left_out=((ME, "gone"),))
+    state, _ = walk(STATES[CheckingIn], on.StatusChanged(merging), on.StatusChanged(reopened), on.CheckInAccepted())
+    assert isinstance(state, Ended)
+
+
+def test_a_finished_node_that_was_left_out_only_counts_as_finished_from_then_on() -> None:
+    node = replace(NODE, held=Held(1, MERGED), offer=on.Offer(1, MINE, "snapshot"))
+    accepted = view(round_=3, last=result(2, NEWER, (OTHER, THIRD), left_out=((ME, "non-finite values in tensor w"),)))
+    _, actions = walk(Awaiting(node, 2), on.StatusChanged(accepted), on.Fetched(NEWER))
+    assert do.CheckIn(3, 2, NEWER, 0, True) in actions
 
 
 def test_a_model_that_differs_is_explained_and_ends_the_node() -> None:
@@ -317,7 +331,7 @@ def test_a_check_in_from_before_a_restart_stands() -> None:
 def test_a_node_taken_for_dead_enrols_again_and_checks_in_again() -> None:
     dead = view(members=(member(ME, active=False), member(OTHER)), awaited=(OTHER,))
     state, actions = walk(awaiting(), on.StatusChanged(dead), on.StatusChanged(dead))
-    assert actions == [do.Enrol(OPENED)]
+    assert actions == [do.Enrol(OPENED, again=True)]
     _, actions = walk(state, on.Enrolled(view()))
     assert actions == [do.CheckIn(1, 0, MINE, 7, False)]
 
