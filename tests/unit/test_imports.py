@@ -33,7 +33,9 @@ FRAMEWORK_MODULES = {"swarm_callback.keras", "swarm_callback.torch", "swarmlearn
 
 def modules() -> list[str]:
     paths = (path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py")))
-    names = (".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths if "node_modules" not in path.parts)
+    names = (
+        ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths if "node_modules" not in path.parts
+    )
     return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
 
 
