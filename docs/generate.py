@@ -17,15 +17,17 @@ HERE = Path(__file__).parent
 
 ERRORS_INTRODUCTION = """# Errors
 
-A node or command that fails prints one line, `ERROR: what is wrong, where. What to do.`, and ends with the exit code below. The code in
-the heading is stable: it travels with the error from node to node. Words in *italics* stand for the facts of the case.
+A node or command that fails prints one line, `ERROR: what is wrong, where. What to do.`, and ends with the exit code
+below. The code in the heading is stable: it travels with the error from node to node. Words in *italics* stand for the
+facts of the case.
 
 A training script ends with exit code 3 where the swarm refused it, with the sentence that its SL was given.
 """
 
 SETTINGS_INTRODUCTION = """# Settings
 
-A flag wins over its environment variable. A variable that begins like one of ours but is none is refused at start, with the nearest name.
+A flag wins over its environment variable. A variable that begins like one of ours but is none is refused at start, with
+the nearest name.
 """
 
 NODES: dict[str, type[NodeSettings]] = {
@@ -50,7 +52,7 @@ def settings_page() -> str:
     for command, settings in NODES.items():
         lines.append(f"## `{command}`\n\n| setting | environment | default | meaning |\n|---|---|---|---|")
         for name, field in settings.model_fields.items():
-            variables = ", ".join(f"`{variable}`" for variable in _variables(field)) or "–"
+            variables = ", ".join(f"`{variable}`" for variable in _variables(field)) or "none"
             default = "required" if field.is_required() else f"`{field.get_default(call_default_factory=True)}`"
             meaning = " ".join((field.description or "").split()).replace("|", "\\|")
             lines.append(f"| `{name}` | {variables} | {default} | {meaning} |")
