@@ -1,0 +1,1 @@
+"""Certificates, SPIFFE identities, roles, and the TLS that comes from them."""

@@ -112,14 +112,8 @@ class Authority:
 
         Never outlives the CA. Raises SettingsError, FileExists, StorageError.
         """
+        names = _names(self.trust_domain, role, name, hosts)
         now = datetime.now(UTC)
-        try:
-            spiffe_id = SpiffeId(self.trust_domain, role, name)
-            names = x509.SubjectAlternativeName(
-                [x509.UniformResourceIdentifier(str(spiffe_id)), *(_host_name(host) for host in hosts)]
-            )
-        except ValueError as error:
-            raise SettingsError(name="--role, --name or --host", problem=error, command="certs issue") from None
         key = ec.generate_private_key(ec.SECP256R1())
         begin = not_before or min(now, not_after or now) - CLOCK_SKEW
         end = min(not_after or now + NODE_LIFETIME, self.certificate.not_valid_after_utc)
@@ -171,6 +165,15 @@ def _key_usage(
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _names(trust_domain: str, role: str, name: str, hosts: list[str]) -> x509.SubjectAlternativeName:
+    try:
+        spiffe_id = SpiffeId(trust_domain, role, name)
+        uri = x509.UniformResourceIdentifier(str(spiffe_id))
+        return x509.SubjectAlternativeName([uri, *(_host_name(host) for host in hosts)])
+    except ValueError as error:
+        raise SettingsError(name="--role, --name or --host", problem=error, command="certs issue") from None
 
 
 def _host_name(host: str) -> x509.GeneralName:

@@ -43,7 +43,7 @@ _REFUSALS = {
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``reached``: something listens there. ``accepted``: both sides took each other's certificate."""
+    """``reached``: something answers there. ``accepted``: both sides took each other's certificate."""
 
     reached: bool
     accepted: bool
@@ -71,8 +71,9 @@ def diagnose(host: str, port: int, identity: Identity, timeout_s: float = DIAGNO
             problem = _verification_problem(host, port, identity, error)
         except ssl.SSLError as error:
             problem = _alert_problem(error)
-        except TimeoutError:
+        except TimeoutError:  # it hangs: no judgement on anybody's certificate
             problem = f"it did not answer the TLS handshake within {timeout_s:g} s"
+            return Diagnosis(reached=False, accepted=False, problem=problem)
         except OSError:
             problem = _REFUSALS["UNEXPECTED_EOF"]
     return Diagnosis(reached=True, accepted=not problem, problem=problem or NOTHING_WRONG)

@@ -1,0 +1,1 @@
+"""Lends seats of a licence to nodes, over HTTPS with client certificates."""

@@ -1,0 +1,1 @@
+"""The lease that every node holds on a seat of its licence."""
