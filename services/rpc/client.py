@@ -9,7 +9,7 @@ from typing import Any, Generic, Self, TypeVar
 import grpc
 
 from services.errors import PeerNotAccepted, SNUnreachable, SwarmError
-from services.identity.diagnosis import diagnose
+from services.identity.diagnosis import Diagnosis, diagnose
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.errors import from_rpc_error
@@ -34,6 +34,7 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A peer that is cut off is noticed within 10 s, also while only a Watch stream is open.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.http2.ping_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.min_reconnect_backoff_ms", 100),
@@ -162,8 +163,15 @@ class SNClient:
         known = from_rpc_error(error, self.address)
         if type(known) is not SNUnreachable or error.code() is not grpc.StatusCode.UNAVAILABLE:
             return known
-        host, port = self.address.rsplit(":", 1)
-        found = await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity)
+        found = await self._diagnosis()
         if found.reached and not found.accepted:
-            return PeerNotAccepted(peer="The SN", address=self.address, problem=found.problem)
-        return known if found.reached else SNUnreachable(address=self.address, problem=found.problem)
+            # An SN that is just ending hangs up as one does that refuses us; what it says twice is meant.
+            again = await self._diagnosis()
+            if again == found:
+                return PeerNotAccepted(peer="The SN", address=self.address, problem=found.problem)
+            found = again
+        return known if found.accepted else SNUnreachable(address=self.address, problem=found.problem)
+
+    async def _diagnosis(self) -> Diagnosis:
+        host, port = self.address.rsplit(":", 1)
+        return await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity)

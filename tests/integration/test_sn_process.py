@@ -1,6 +1,9 @@
 """The SN as its users start it: a process of its own, with a license server beside it."""
 
+import asyncio
 import contextlib
+import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -8,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sn_swarm import config, play_round, scripted_sl
+from sn_swarm import WITHIN_S, config, play_round, scripted_sl
 
+from services.errors import SNUnreachable
 from services.local.plan import CODE_ROOT
 from services.local.process import Child, Launch, node_environment
 from services.rpc import swarm_pb2 as pb
@@ -168,3 +172,17 @@ async def test_another_chain_than_the_one_of_the_data_directory_is_refused(nodes
     await first.stop()
     line = await last_line_of(nodes.sn(chain="geth"), 2)
     assert "holds a swarm whose chain is embedded" in line
+
+
+async def test_a_frozen_sn_is_noticed_by_whoever_watches(nodes: Nodes, pki: Any) -> None:
+    await nodes.license_server()
+    sn = nodes.sn()
+    port = (await sn.ready())["port"]
+    async with scripted_sl(pki.identity("sl", "sl-1"), port, watching=False) as sl:
+        stream = sl.client.watch(sl.contract)
+        await anext(stream)
+        os.kill(sn.pid, signal.SIGSTOP)
+        with pytest.raises(SNUnreachable, match="did not answer"):
+            async with asyncio.timeout(WITHIN_S):
+                await anext(stream)
+    sn.kill()
