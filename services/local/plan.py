@@ -94,7 +94,7 @@ class Plan:
 
     def license_server(self, files: IssuedFiles) -> Launch:
         arguments = ["license-server", "--host", HOST, "--port", str(self.ports.license_server)]
-        return self._node(LICENSE_SERVER, arguments, files)
+        return self._node(LICENSE_SERVER, arguments, files, node_environment("SWARM_LICENSE_SEATS"))
 
     def sn(self, files: IssuedFiles, license_port: int) -> Launch:
         arguments = [
@@ -102,7 +102,7 @@ class Plan:
             "--sn-api-port", str(self.ports.sn_api), "--sn-p2p-port", str(self.ports.sn_p2p),
             "--apls-ip", HOST, "--apls-port", str(license_port),
         ]  # fmt: skip
-        return self._node(SN, arguments, files)
+        return self._node(SN, arguments, files, node_environment("SN_"))
 
     def sl(self, index: int, files: IssuedFiles, license_port: int, sn_port: int) -> Launch:
         request, response = self.channel(self.sls[index])
@@ -112,7 +112,7 @@ class Plan:
             "--apls-ip", HOST, "--apls-port", str(license_port),
         ]  # fmt: skip
         channel = {"SL_REQUEST_CHANNEL": str(request), "SL_RESPONSE_CHANNEL": str(response)}
-        return self._node(self.sls[index], arguments, files, **channel)
+        return self._node(self.sls[index], arguments, files, node_environment("SL_", **channel))
 
     def program(self, index: int) -> Launch:
         """The user's program for one SL, in the user's directory and environment."""
@@ -120,12 +120,12 @@ class Plan:
         environment = program_environment(**self.environment, **self.channel_variables(index))
         return Launch(name, self.command, self.log(name), environment, is_node=False)
 
-    def _node(self, name: str, arguments: list[str], files: IssuedFiles, **environment: str) -> Launch:
+    def _node(self, name: str, arguments: list[str], files: IssuedFiles, environment: Mapping[str, str]) -> Launch:
         argv = [
             sys.executable, "-m", "services.cli", *arguments, "--data-dir", str(self.directory / name),
             "--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert),
         ]  # fmt: skip
-        return Launch(name, tuple(argv), self.log(name), node_environment(**environment), cwd=CODE_ROOT)
+        return Launch(name, tuple(argv), self.log(name), environment, cwd=CODE_ROOT)
 
 
 def _refused(option: str, problem: str) -> SettingsError:

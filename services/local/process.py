@@ -30,8 +30,7 @@ KILLED_WITHIN_S = 5.0
 NODE_ENVIRONMENT = (
     "HOME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER",
     "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "SWARM_LOG_LEVEL", "SWARM_LOG_FORMAT", "SL_LOG_LEVEL",
-    "SL_WAIT_FOR_FULL_QUORUM_SECONDS", "SL_LEADER_FAILURE_BASE_TIMEOUT", "SL_RAM_INTENSIVE", "SL_MAKE_ME_ADMIN",
+    "SWARM_LOG_LEVEL", "SWARM_LOG_FORMAT",
 )  # fmt: skip
 
 # These belong to a starter or to another swarm, never to a program that is started into this one; how nodes
@@ -51,9 +50,13 @@ class Launch:
     is_node: bool = True
 
 
-def node_environment(**more: str) -> dict[str, str]:
-    """A clean environment for one of our nodes."""
-    kept = {name: os.environ[name] for name in NODE_ENVIRONMENT if name in os.environ}
+def node_environment(settings: str | None = None, **more: str) -> dict[str, str]:
+    """A clean environment for one of our nodes; ``settings`` is how the names of its own variables begin."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in NODE_ENVIRONMENT or (settings and name.startswith(settings))
+    }
     return {**kept, "PYTHONUNBUFFERED": "1", **more}
 
 

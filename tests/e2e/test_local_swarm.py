@@ -102,6 +102,17 @@ async def test_a_port_in_use_is_said_by_the_node_that_wanted_it(plans: SwarmPlan
     assert processes_of(plans.directory) == []
 
 
+async def test_an_sl_without_a_seat_says_so(
+    plans: SwarmPlans, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWARM_LICENSE_SEATS", "SN=1,SL=1")
+    with pytest.raises(ChildFailed) as failure:
+        await train(plans.plan(sl_count=2), recorder)
+    assert "ended with exit code 11" in str(failure.value)
+    assert "All 1 seats for SL are in use" in str(failure.value)
+    assert processes_of(plans.directory) == []
+
+
 async def test_a_second_swarm_in_the_same_directory_is_refused(plans: SwarmPlans, recorder: Recorder) -> None:
     stop = asyncio.Event()
     first = asyncio.create_task(up(plans.idle(), recorder, stop))

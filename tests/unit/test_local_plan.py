@@ -58,6 +58,18 @@ def test_sl_and_program_share_their_pipes() -> None:
     assert program.cwd is None
 
 
+def test_settings_of_the_shell_reach_the_nodes_that_know_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SL_WAIT_FOR_FULL_QUORUM_SECONDS", "5")
+    monkeypatch.setenv("SN_LOST_AFTER_SECONDS", "9")
+    monkeypatch.setenv("SL_REQUEST_CHANNEL", "/elsewhere")
+    sl, sn = plan().sl(0, FILES, 1, 2).environment, plan().sn(FILES, 1).environment
+    assert sl["SL_WAIT_FOR_FULL_QUORUM_SECONDS"] == "5"
+    assert sl["SL_REQUEST_CHANNEL"] == "/d/sl-1/request.channel"
+    assert sn["SN_LOST_AFTER_SECONDS"] == "9"
+    assert "SL_WAIT_FOR_FULL_QUORUM_SECONDS" not in sn
+    assert "SN_LOST_AFTER_SECONDS" not in sl
+
+
 def test_no_command_line_holds_a_secret() -> None:
     for launch in (plan().license_server(FILES), plan().sn(FILES, 1), plan().sl(0, FILES, 1, 2)):
         assert not any("PRIVATE KEY" in word for word in launch.argv)
