@@ -169,8 +169,10 @@ class CheckInRequest(_message.Message):
     def __init__(self, contract: _Optional[str] = ..., round: _Optional[int] = ..., base: _Optional[int] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., layout: _Optional[bytes] = ..., weight: _Optional[int] = ..., finished: _Optional[bool] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class CheckInReply(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("block",)
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    block: int
+    def __init__(self, block: _Optional[int] = ...) -> None: ...
 
 class ProgressRequest(_message.Message):
     __slots__ = ("contract", "round", "term", "bytes_done", "bytes_total")
@@ -365,7 +367,7 @@ class Progress(_message.Message):
     def __init__(self, bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., age_s: _Optional[float] = ...) -> None: ...
 
 class TrainingStatus(_message.Message):
-    __slots__ = ("contract", "location", "version", "state", "round", "term", "leader", "config", "layout", "layout_by", "participants", "check_ins", "last_result", "awaited", "progress", "left_out", "first_round")
+    __slots__ = ("contract", "location", "version", "state", "round", "term", "leader", "config", "layout", "layout_by", "participants", "check_ins", "last_result", "awaited", "progress", "left_out", "first_round", "block")
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     LOCATION_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -383,6 +385,7 @@ class TrainingStatus(_message.Message):
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROUND_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
     contract: str
     location: str
     version: int
@@ -400,7 +403,8 @@ class TrainingStatus(_message.Message):
     progress: Progress
     left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
     first_round: int
-    def __init__(self, contract: _Optional[str] = ..., location: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., layout: _Optional[bytes] = ..., layout_by: _Optional[str] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., check_ins: _Optional[_Iterable[_Union[CheckIn, _Mapping]]] = ..., last_result: _Optional[_Union[RoundResult, _Mapping]] = ..., awaited: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., first_round: _Optional[int] = ...) -> None: ...
+    block: int
+    def __init__(self, contract: _Optional[str] = ..., location: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., layout: _Optional[bytes] = ..., layout_by: _Optional[str] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., check_ins: _Optional[_Iterable[_Union[CheckIn, _Mapping]]] = ..., last_result: _Optional[_Union[RoundResult, _Mapping]] = ..., awaited: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., first_round: _Optional[int] = ..., block: _Optional[int] = ...) -> None: ...
 
 class CreateContractRequest(_message.Message):
     __slots__ = ("name",)

@@ -91,7 +91,9 @@ class StatusChanged(Event):
 
 @dataclass(frozen=True)
 class CheckInAccepted(Event):
-    pass
+    """A view of this block or a later one shows it, unless it was lost since."""
+
+    block: int
 
 
 @dataclass(frozen=True)

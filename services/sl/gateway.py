@@ -49,7 +49,8 @@ class Training:
         reply = await self._insist(lambda: self._client.training.Enrol(request))
         return _view(reply.status)
 
-    async def check_in(self, call: CheckIn, host: str, port: int) -> None:
+    async def check_in(self, call: CheckIn, host: str, port: int) -> int:
+        """Gives the block that has it."""
         request = pb.CheckInRequest(
             contract=self.contract,
             round=call.round,
@@ -62,7 +63,7 @@ class Training:
             host=host,
             port=port,
         )
-        await self._insist(lambda: self._client.training.CheckIn(request))
+        return (await self._insist(lambda: self._client.training.CheckIn(request))).block
 
     async def publish(self, call: Publish) -> None:
         request = pb.PublishRequest(
@@ -174,6 +175,7 @@ def _view(status: pb.TrainingStatus) -> View:
         awaited=tuple(status.awaited),
         left_out=_reasons(status.left_out),
         version=status.version,
+        block=status.block,
         progress_age_s=status.progress.age_s if status.HasField("progress") else None,
     )
 

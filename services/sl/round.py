@@ -130,14 +130,12 @@ def _training(state: Training, event: on.Offered | on.Reported | on.Bye) -> Step
 def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefused) -> Step:
     node = state.node
     if isinstance(event, on.CheckInAccepted):
-        if state.doubtful and not node.rejoining:
-            return _turn(node)  # to say the same twice does no harm
-        return _follow(Awaiting(node, state.round, state.seen, state.known_reason))
+        return _follow(Awaiting(node, state.round, event.block))
     match event.error:
         case errors.ModelDiffers() as refusal if node.offer:
             return Explaining(node), (do.Explain(refusal, node.offer.model),)
         case errors.AlreadyCheckedIn():  # by this node, before it was started again: that check-in stands
-            return _follow(Awaiting(node, state.round))
+            return _follow(Awaiting(node, state.round, node.view.block + 1))
         case (errors.NotEnrolled() | errors.NotAMember()) as refusal if not node.view.complete:
             return LockedOut(replace(node, rejoining=True), refusal), (do.Enrol(node.opened, again=True),)
         case error if isinstance(error, (*_OVERTAKEN, errors.NotEnrolled, errors.NotAMember)):
@@ -158,19 +156,16 @@ def _locked_out(state: LockedOut) -> Step:
 def _follow(state: Awaiting) -> Step:
     """Checked in: the rest, then the merge, then the result is waited for."""
     node, view = state.node, state.node.view
-    mine = view.checked_in(node.name)
-    state = replace(state, seen=state.seen or mine is not None)
     if view.last is not None and view.last.round >= state.round:
         return _take(node, view.last, checked_in_to=state.round)
     if view.round != state.round or node.rejoining:
         return state, ()
+    if view.checked_in(node.name) is None and view.block >= state.block:
+        reason = view.reason(node.name)
+        # Without a reason it was dropped while this node was taken for dead.
+        return _turn(node) if reason is None else _left_out(state, reason)
     if view.phase is Phase.MERGE:
         return _merge_phase(state)
-    reason = view.reason(node.name)
-    if mine is None and reason is not None and (state.seen or reason != state.known_reason):
-        return _left_out(state, reason)
-    if mine is None and state.seen:  # dropped while this node was taken for dead
-        return _turn(node)
     return state, (do.Tell(_whom_we_wait_for(view)),)
 
 
@@ -237,20 +232,17 @@ def _look(state: WithNode, event: on.StatusChanged | on.Enrolled) -> Step:
     """Most states keep the view for later, some act on it. A node that was taken for dead enrols again."""
     enrolled = isinstance(event, on.Enrolled)
     node = state.node.seeing(event.view, enrolled)
-    following, actions = _act_on_view(replace(state, node=node), enrolled)
+    following, actions = _act_on_view(replace(state, node=node))
     if node.rejoining and (enrolled or not state.node.rejoining) and not isinstance(state, Finishing):
         actions = (do.Enrol(node.opened, again=True), *actions)
     return following, actions
 
 
-def _act_on_view(state: WithNode, enrolled: bool) -> Step:
+def _act_on_view(state: WithNode) -> Step:
     view = state.node.view
     match state:
         case Training(prefetched=False) if view.complete and view.last is not None:
             return replace(state, prefetched=True), (do.Fetch(view.last, ahead=True),)
-        case CheckingIn():
-            seen = state.seen or view.checked_in(state.node.name) is not None
-            return replace(state, seen=seen, doubtful=state.doubtful or enrolled), ()
         case LockedOut():
             return _locked_out(state)
         case Publishing():
@@ -261,8 +253,7 @@ def _act_on_view(state: WithNode, enrolled: bool) -> Step:
             following, actions = _follow(_follower(state))
             return following, (do.CancelMerge(), *actions)
         case Awaiting():
-            undone = enrolled and (view.phase, view.round) == (Phase.CHECKIN, state.round)
-            return _turn(state.node) if undone else _follow(state)
+            return _follow(state)
         case Finishing():
             return _end_when_done(state)
     return state, ()
@@ -296,9 +287,9 @@ def _turn(node: Node) -> Step:
         return _take(node, view.last)
     if view.phase is Phase.CHECKIN:
         call = do.CheckIn(view.round, node.base, *entry, node.offer.finished)
-        return CheckingIn(node, view.round, view.term, view.reason(node.name)), (call,)
+        return CheckingIn(node, view.round, view.term), (call,)
     if view.checked_in(node.name) is not None:
-        return _follow(Awaiting(node, view.round))
+        return _follow(Awaiting(node, view.round, block=0))
     text = f"round {view.round} is being merged without this node, which goes on from its result"
     return LockedOut(node, errors.RoundClosed(round=view.round), view.term - 1), (do.Tell(text),)
 
@@ -348,7 +339,7 @@ def _hand_over(state: Fetching) -> Step:
 
 def _follower(state: Merging) -> Awaiting:
     """The same, no longer as the leader of its term."""
-    return Awaiting(state.node, state.round, state.seen, state.known_reason, state.watched_term, state.term)
+    return Awaiting(state.node, state.round, state.block, state.watched_term, refused_term=state.term)
 
 
 def _end_when_done(state: Finishing) -> Step:

@@ -212,13 +212,13 @@ class Runner:
 
     async def _check_in(self, action: do.CheckIn) -> None:
         try:
-            await self._training.check_in(action, *self._address)
+            block = await self._training.check_in(action, *self._address)
         except SwarmError as error:
             _log.info("check-in refused", round=action.round, why=str(error))
             self.post(on.CheckInRefused(error))
         else:
             _log.info("checked in", round=action.round, digest=action.model.digest[:16], weight=action.weight)
-            self.post(on.CheckInAccepted())
+            self.post(on.CheckInAccepted(block))
 
     async def _publish(self, call: Awaitable[None]) -> None:
         try:

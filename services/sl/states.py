@@ -96,15 +96,10 @@ class Training(WithNode):
 
 @dataclass(frozen=True)
 class CheckingIn(WithNode):
-    """``term``, ``known_reason``: of the view in which it was decided. ``seen``: it shows already, before the reply.
-    ``doubtful``: this node was taken for dead meanwhile, which may have undone it.
-    """
+    """``term``: of the view in which it was decided."""
 
     round: int
     term: int = 0
-    known_reason: str | None = None
-    seen: bool = False
-    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,15 +120,13 @@ class Explaining(WithNode):
 
 @dataclass(frozen=True)
 class Awaiting(WithNode):
-    """Checked in to ``round``.
+    """Checked in to ``round``, in ``block``: a view of that block or a later one shows it, unless it was lost since.
 
-    ``seen``: the check-in showed in a view. ``known_reason``: an older reason for which this node had been left out
-    of the same round. ``watched_term``: whose leader is being watched. ``refused_term``: the one this node led.
+    ``watched_term``: whose leader is being watched. ``refused_term``: one that this node led, and does no more.
     """
 
     round: int
-    seen: bool = False
-    known_reason: str | None = None
+    block: int
     watched_term: int = 0
     refused_term: int = 0
 

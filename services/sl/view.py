@@ -69,7 +69,8 @@ class Config:
 class View:
     """The state of a training. ``left_out``: from the running round, since it was opened again.
 
-    ``version`` grows with every change; views may arrive in another order than they were made.
+    ``version`` grows with every change; views may arrive in another order than they were made. ``block``: of the
+    newest change in it.
     """
 
     phase: Phase
@@ -85,6 +86,7 @@ class View:
     awaited: tuple[str, ...] = ()
     left_out: tuple[tuple[str, str], ...] = ()
     version: int = 0
+    block: int = 0
     progress_age_s: float | None = None  # since the leader last said how far it is; None before the first time
 
     def member(self, name: str) -> Member | None:

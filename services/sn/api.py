@@ -99,8 +99,8 @@ class TrainingApi(TrainingServicer):
 
     async def CheckIn(self, request: pb.CheckInRequest, _context: Any) -> pb.CheckInReply:
         who, training = self._desk.participant(request.contract)
-        await training.gateway.check_in(requests.check_in(request, who.name))
-        return pb.CheckInReply()
+        receipt = await training.gateway.check_in(requests.check_in(request, who.name))
+        return pb.CheckInReply(block=receipt.block)
 
     async def ReportProgress(self, request: pb.ProgressRequest, _context: Any) -> pb.ProgressReply:
         who, training = self._desk.participant(request.contract)

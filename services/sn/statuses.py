@@ -29,6 +29,7 @@ def status(view: TrainingView, now: float) -> pb.TrainingStatus:
         progress=_progress(view, now),
         left_out=_left_out(view.left_out),
         first_round=view.first_round,
+        block=max(0, view.position.block),
     )
 
 

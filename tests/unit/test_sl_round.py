@@ -79,9 +79,9 @@ STATES: dict[type[State], State] = {
     CheckingIn: CheckingIn(NODE, 1),
     LockedOut: LockedOut(NODE, errors.RoundClosed(round=1)),
     Explaining: Explaining(NODE),
-    Awaiting: Awaiting(NODE, 1),
-    Merging: Merging(NODE, 1, term=1),
-    Publishing: Publishing(NODE, 1, term=1),
+    Awaiting: Awaiting(NODE, 1, 5),
+    Merging: Merging(NODE, 1, 5, term=1),
+    Publishing: Publishing(NODE, 1, 5, term=1),
     Fetching: Fetching(NODE, result(1), True, ""),
     Finishing: Finishing(replace(NODE, offer=None)),
     Ended: Ended(None),
@@ -94,7 +94,7 @@ EVENTS: tuple[on.Event, ...] = (
     on.MLEnded(ME),
     on.Enrolled(view()),
     on.StatusChanged(view()),
-    on.CheckInAccepted(),
+    on.CheckInAccepted(5),
     on.CheckInRefused(errors.RoundClosed(round=1)),
     on.Published(),
     on.PublishRefused(errors.StaleTerm(round=1, given=1, current=2)),
@@ -122,9 +122,9 @@ def walk(state: State, *events: on.Event) -> tuple[State, list[do.Action]]:
 
 
 def awaiting(**changes: Any) -> Awaiting:
-    """Checked in to round 1 and seen there."""
-    seen = view(check_ins=(entry(ME),), awaited=(OTHER, THIRD))
-    return replace(Awaiting(replace(NODE, view=seen), 1, seen=True), **changes)
+    """Checked in to round 1, in block 5."""
+    seen = view(check_ins=(entry(ME),), awaited=(OTHER, THIRD), block=5)
+    return replace(Awaiting(replace(NODE, view=seen), 1, 5), **changes)
 
 
 # --- the table -----------------------------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def test_a_follower_checks_in_waits_fetches_and_hands_over() -> None:
     state, actions = walk(
         STATES[Training],
         on.Offered(OFFER),
-        on.CheckInAccepted(),
+        on.CheckInAccepted(5),
         on.StatusChanged(merging),
         on.StatusChanged(accepted),
         on.Fetched(MERGED),
@@ -273,7 +273,7 @@ def test_a_node_left_out_of_an_accepted_round_goes_on_from_its_result_with_the_r
     ],
 )
 def test_left_out_of_the_very_first_round_ends_the_node(reason: str, kind: type[errors.SwarmError]) -> None:
-    reopened = view(check_ins=(entry(OTHER),), left_out=((ME, reason),))
+    reopened = view(check_ins=(entry(OTHER),), left_out=((ME, reason),), block=6)
     state, actions = walk(awaiting(), on.StatusChanged(reopened))
     assert isinstance(state, Ended)
     assert type(state.error) is kind
@@ -283,8 +283,8 @@ def test_left_out_of_the_very_first_round_ends_the_node(reason: str, kind: type[
 
 def test_left_out_of_a_later_round_that_reopened_it_goes_on_from_what_it_holds() -> None:
     held = replace(NODE, held=Held(1, MERGED))
-    reopened = view(round_=2, last=result(1), check_ins=(entry(OTHER),), left_out=((ME, "gone"),))
-    state, actions = walk(Awaiting(held, 2, seen=True), on.StatusChanged(reopened), on.Fetched(MERGED))
+    reopened = view(round_=2, last=result(1), check_ins=(entry(OTHER),), left_out=((ME, "gone"),), block=6)
+    state, actions = walk(Awaiting(held, 2, 5), on.StatusChanged(reopened), on.Fetched(MERGED))
     (deliver,) = of(tuple(actions), do.Deliver)
     assert (deliver.contributed, deliver.note) == (False, "left out of round 2: gone")
     _, actions = walk(state, on.Offered(on.Offer(2, NEWER)))
@@ -293,23 +293,23 @@ def test_left_out_of_a_later_round_that_reopened_it_goes_on_from_what_it_holds()
 
 def test_an_old_reason_is_not_taken_for_a_new_one() -> None:
     """After it was left out and checked in again, a view from before its second check-in may still come."""
-    stale = view(round_=2, last=result(1), left_out=((ME, "gone"),))
+    stale = view(round_=2, last=result(1), left_out=((ME, "gone"),), block=4)
     node = replace(NODE, held=Held(1, MERGED), view=stale, offer=None)
-    state, _ = walk(Training(node), on.Offered(OFFER), on.CheckInAccepted(), on.StatusChanged(stale))
+    state, _ = walk(Training(node), on.Offered(OFFER), on.CheckInAccepted(5), on.StatusChanged(stale))
     assert isinstance(state, Awaiting)
 
 
 def test_left_out_before_the_reply_to_its_check_in_came() -> None:
     merging = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
-    reopened = view(term=1, check_ins=(entry(OTHER),), left_out=((ME, "gone"),))
-    state, _ = walk(STATES[CheckingIn], on.StatusChanged(merging), on.StatusChanged(reopened), on.CheckInAccepted())
+    reopened = view(term=1, check_ins=(entry(OTHER),), left_out=((ME, "gone"),), block=6)
+    state, _ = walk(STATES[CheckingIn], on.StatusChanged(merging), on.StatusChanged(reopened), on.CheckInAccepted(5))
     assert isinstance(state, Ended)
 
 
 def test_a_finished_node_that_was_left_out_only_counts_as_finished_from_then_on() -> None:
     node = replace(NODE, held=Held(1, MERGED), offer=on.Offer(1, MINE, "snapshot"))
     accepted = view(round_=3, last=result(2, NEWER, (OTHER, THIRD), left_out=((ME, "non-finite values in tensor w"),)))
-    _, actions = walk(Awaiting(node, 2), on.StatusChanged(accepted), on.Fetched(NEWER))
+    _, actions = walk(Awaiting(node, 2, 5), on.StatusChanged(accepted), on.Fetched(NEWER))
     assert do.CheckIn(3, 2, NEWER, 0, True) in actions
 
 
@@ -329,10 +329,10 @@ def test_a_check_in_from_before_a_restart_stands() -> None:
 
 
 def test_a_node_taken_for_dead_enrols_again_and_checks_in_again() -> None:
-    dead = view(members=(member(ME, active=False), member(OTHER)), awaited=(OTHER,))
+    dead = view(members=(member(ME, active=False), member(OTHER)), awaited=(OTHER,), block=6)
     state, actions = walk(awaiting(), on.StatusChanged(dead), on.StatusChanged(dead))
     assert actions == [do.Enrol(OPENED, again=True)]
-    _, actions = walk(state, on.Enrolled(view()))
+    _, actions = walk(state, on.Enrolled(view(block=7)))
     assert actions == [do.CheckIn(1, 0, MINE, 7, False)]
 
 
@@ -419,7 +419,7 @@ def test_a_finished_node_takes_part_without_ml_until_the_training_is_complete(
     state, actions = walk(
         STATES[Training],
         on.Offered(on.Offer(1, MINE, mode)),
-        on.CheckInAccepted(),
+        on.CheckInAccepted(5),
         on.StatusChanged(accepted),
         on.Fetched(MERGED),
     )
@@ -427,7 +427,7 @@ def test_a_finished_node_takes_part_without_ml_until_the_training_is_complete(
     assert check_ins == [do.CheckIn(1, 0, *first, True), do.CheckIn(2, 1, *later, True)]
     assert not of(tuple(actions), do.Deliver)
     complete = view(Phase.COMPLETE, round_=2, last=result(2, NEWER))
-    state, actions = walk(state, on.CheckInAccepted(), on.StatusChanged(complete), on.Fetched(NEWER))
+    state, actions = walk(state, on.CheckInAccepted(5), on.StatusChanged(complete), on.Fetched(NEWER))
     (deliver,) = of(tuple(actions), do.Deliver)
     assert (deliver.over, deliver.held.model) == (True, NEWER)
     assert do.Leave("finished") in actions

@@ -62,6 +62,7 @@ class Chain:
             awaited=awaited if self.phase is Phase.CHECKIN else (),
             left_out=tuple(self.left_out.items()),
             version=self.version,
+            block=self.version,
         )
 
     def enrol(self, name: str) -> View:
@@ -215,6 +216,8 @@ class Simulation:
             self.chain.version += 1
             if isinstance(answer, View):
                 self.later(name, on.Enrolled(self.chain.view()))
+            elif isinstance(accepted, on.CheckInAccepted):
+                self.later(name, on.CheckInAccepted(self.chain.version))
             elif accepted is not None:
                 self.later(name, accepted)
 
@@ -226,7 +229,7 @@ class Simulation:
             case do.Enrol():
                 self.call(name, lambda: chain.enrol(name), None, None if action.again else on.Failed)
             case do.CheckIn():
-                self.call(name, lambda: chain.check_in(name, action), on.CheckInAccepted(), on.CheckInRefused)
+                self.call(name, lambda: chain.check_in(name, action), on.CheckInAccepted(0), on.CheckInRefused)
             case do.Merge():
                 self.later(name, self.merged(action))
             case do.CancelMerge():
@@ -298,6 +301,10 @@ class Simulation:
             have = sum(name in self.chain.active for name in self.chain.check_ins)
             if have >= self.chain.config.min_peers:
                 moves.append(self.close)
+        if not moves and (
+            gone := [n for n, s in self.states.items() if isinstance(s, Ended) and n in self.chain.active]
+        ):
+            moves.append(lambda: self.lose(gone[0]))
         if not moves:
             unfinished = [name for name, state in self.states.items() if not isinstance(state, Ended)]
             moves.extend(
@@ -317,7 +324,11 @@ class Simulation:
     def take_for_dead(self) -> None:
         """The SN lost sight of a node that lives."""
         self.mistakes -= 1
-        self.chain.leave(self.random.choice(list(self.plans)))
+        self.lose(self.random.choice(list(self.plans)))
+
+    def lose(self, name: str) -> None:
+        """The SN does not hear of a node any more."""
+        self.chain.leave(name)
         self.chain.version += 1
 
     def close(self) -> None:
