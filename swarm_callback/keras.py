@@ -57,7 +57,7 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
             self._data = {"x": data}
 
     def extract_parameters(self) -> Mapping[str, Tensor]:
-        return {name: weight.numpy() for name, weight in self._weights()}
+        return {name: _to_numpy(weight) for name, weight in self._weights()}
 
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         for name, weight in self._weights():
@@ -96,7 +96,7 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
     def _weights(self) -> Iterator[tuple[str, Any]]:
         if self.model is None or not self.model.weights:
             raise UsageError(problem="The model has no weights yet: it must be fitted, or built by calling it once")
-        if keras.backend.backend() == "jax":  # there the weights of a running fit live outside the variables
+        if _on("jax"):  # there the weights of a running fit live outside the variables
             self.model.jax_state_sync()
         for index, weight in enumerate(self.model.weights):
             tail = "/".join(_AUTO_NUMBER.sub("", part) for part in weight.path.split("/")[-2:])
@@ -112,12 +112,23 @@ def _is_built(model: Any) -> bool:
 def _kept_metrics(model: Any) -> Iterator[None]:
     """``evaluate`` resets the metrics that the running epoch adds to."""
     variables = [variable for metric in model.metrics for variable in metric.variables]
-    values = [variable.numpy() for variable in variables]
+    values = [_to_numpy(variable) for variable in variables]
     try:
         yield
     finally:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
+
+
+def _to_numpy(variable: Any) -> np.ndarray[Any, Any]:
+    """Not ``np.array(variable)``: the variables of Keras lack the copy argument that numpy 2 asks for."""
+    value = variable.value
+    array: np.ndarray[Any, Any] = value.numpy() if _on("tensorflow") else keras.ops.convert_to_numpy(value)
+    return array
+
+
+def _on(backend: str) -> bool:
+    return bool(keras.backend.backend() == backend)
 
 
 def _to_array(tensor: Tensor) -> np.ndarray[Any, Any]:

@@ -3,7 +3,8 @@
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports its CPU at each start otherwise
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow reports what it found at each start otherwise
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the same sums in the same order on every machine
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # several nodes share this machine, and the model is small
 
 import keras
