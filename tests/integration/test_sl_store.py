@@ -1,0 +1,139 @@
+"""The store: complete streams only, by digest, and nothing half written on a full disk."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.errors import DiskFull, StorageError, StreamDamaged
+from services.sl.store import Store, Stored
+from swarm_callback.digest import digest_of_file
+from swarm_callback.params import encode
+
+
+def stream(*values: float) -> bytes:
+    header, data = encode({"w": np.array(values, np.float32)})
+    return b"".join([header, *data])
+
+
+def put(store: Store, data: bytes) -> Stored:
+    with store.incoming("sl-1", len(data)) as incoming:
+        for start in range(0, len(data), 7):
+            incoming.write(data[start : start + 7])
+        return incoming.commit()
+
+
+def files(store: Store) -> list[str]:
+    return sorted(path.name for path in store.root.iterdir())
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    mounted = tmp_path / "tiny"
+    mounted.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(mounted)], check=True)
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+
+
+def test_a_stream_is_found_by_its_digest_with_its_segments(tmp_path: Path) -> None:
+    store = Store(tmp_path / "fs")
+    data = stream(1, 2, 3)
+    stored = put(store, data)
+    assert stored.path.read_bytes() == data
+    assert stored.model.digest == digest_of_file(stored.path).digest().hex()
+    assert stored.path.name == f"{stored.model.digest}.safetensors"
+    assert store.get(stored.model.digest) == stored
+    assert [spec.name for spec in stored.specs()] == ["w"]
+    assert store.get("0" * 64) is None
+
+
+def test_it_is_still_there_after_a_restart_and_half_written_files_are_not(tmp_path: Path) -> None:
+    store = Store(tmp_path / "fs")
+    stored = put(store, stream(1))
+    lost = put(store, stream(2))
+    lost.path.write_bytes(b"cut")
+    (store.root / "1-1.partial").write_bytes(b"half")
+    (store.root / "other.json").write_text("{}")
+    again = Store(store.root)
+    assert again.get(stored.model.digest) == stored
+    assert again.get(lost.model.digest) is None
+    assert files(again) == [f"{stored.model.digest}.json", f"{stored.model.digest}.safetensors"]
+
+
+def test_an_interrupted_stream_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "fs")
+    with store.incoming("sl-1", 100) as incoming:
+        incoming.write(stream(1)[:20])
+    assert files(store) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "announced", "problem"),
+    [
+        (stream(1), len(stream(1)) + 1, "it ends after"),
+        (stream(1) + b"x", len(stream(1)), "more than"),
+        (stream(1) + b"x", len(stream(1)) + 1, "its header describes"),
+        (b"\xff" * 64, 64, "its header claims"),
+        ((64).to_bytes(8, "little") + b"{" * 64, 72, "not JSON"),
+    ],
+)
+def test_a_damaged_stream_is_refused_and_leaves_nothing(
+    tmp_path: Path, data: bytes, announced: int, problem: str
+) -> None:
+    store = Store(tmp_path / "fs")
+    with pytest.raises(StreamDamaged, match=problem), store.incoming("sl-9", announced) as incoming:
+        incoming.write(data)
+        incoming.commit()
+    assert files(store) == []
+
+
+def test_keep_only_forgets_the_others_at_once(tmp_path: Path) -> None:
+    store = Store(tmp_path / "fs")
+    kept, gone = put(store, stream(1)), put(store, stream(2))
+    (trash,) = store.keep_only(frozenset({kept.model.digest}))
+    assert store.get(gone.model.digest) is None
+    assert not gone.path.exists()
+    again = put(store, stream(2))
+    trash.unlink()
+    assert again.path.exists()
+
+
+def test_the_same_parameters_twice_are_one_file(tmp_path: Path) -> None:
+    store = Store(tmp_path / "fs")
+    assert put(store, stream(1)) == put(store, stream(1))
+    assert len(files(store)) == 2
+
+
+def test_a_stream_larger_than_the_disk_is_refused_before_its_first_byte(tiny_disk: Path) -> None:
+    store = Store(tiny_disk / "fs")
+    with pytest.raises(DiskFull, match=r"The disk of .* is full: 1000000000 bytes are needed"):
+        store.incoming("sl-1", 10**9)
+    assert files(store) == []
+
+
+def test_a_disk_that_fills_up_leaves_nothing_half_written(tiny_disk: Path) -> None:
+    store = Store(tiny_disk / "fs")
+    header, data = encode({"w": np.zeros(40_000, np.float32)})
+    with pytest.raises(DiskFull), store.incoming("sl-1", len(header) + 160_000) as incoming:
+        (tiny_disk / "another program").write_bytes(bytes(150_000))
+        incoming.write(header)
+        incoming.write(data[0])
+    assert files(store) == []
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match=r"file/fs cannot be written: not a directory"):
+        Store(tmp_path / "file" / "fs")
+
+
+def test_a_disk_that_may_not_be_written_is_named(tiny_disk: Path) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
+    with pytest.raises(StorageError, match="tiny/fs cannot be written: read-only file system"):
+        Store(tiny_disk / "fs")

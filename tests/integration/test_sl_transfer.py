@@ -1,0 +1,313 @@
+"""File server and peers over real mutual TLS: who may read, ranges, paths, and bytes that are not the right ones."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import numpy as np
+import pytest
+from aiohttp import web
+
+from services.errors import (
+    DigestMismatch,
+    DiskFull,
+    PeerUnreachable,
+    PortInUse,
+    ResultUnavailable,
+    StreamDamaged,
+)
+from services.identity.identity import PeerIdentity
+from services.sl import peers as peers_module
+from services.sl.file_server import FileServer, bind
+from services.sl.peers import Peers
+from services.sl.runner import pause
+from services.sl.store import Store, Stored
+from services.sl.view import Member
+from swarm_callback.digest import SEGMENT_BYTES
+from swarm_callback.params import encode
+
+
+def put(store: Store, elements: int, value: float = 1) -> Stored:
+    header, data = encode({"w": np.full(elements, value, np.float32)})
+    with store.incoming("sl-1", len(header) + 4 * elements) as incoming:
+        incoming.write(header)
+        for piece in data:
+            incoming.write(piece)
+        return incoming.commit()
+
+
+def member(name: str, port: int) -> Member:
+    return Member(name, "localhost", port, "", active=True)
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    pki: Any, store: Store, may_read: Callable[[PeerIdentity], bool] = lambda _: True, name: str = "sl-1"
+) -> AsyncIterator[int]:
+    server = FileServer(pki.identity("sl", name), store, may_read)
+    with bind("127.0.0.1", 0) as bound:
+        await server.start(bound)
+        try:
+            yield bound.getsockname()[1]
+        finally:
+            await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def http(pki: Any, role: str = "sl", name: str = "sl-2") -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.TCPConnector(ssl=pki.identity(role, name).client_context())
+    async with aiohttp.ClientSession(connector=connector) as session:
+        yield session
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "server")
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Store:
+    return Store(tmp_path / "client")
+
+
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers_module, "WAITS_S", (0.01, 0.01))
+
+
+# --- who may read ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "status"),
+    [("sl", "sl-2", 200), ("sl", "sl-3", 403), ("sn", "sl-2", 403), ("admin", "sl-2", 403), ("swop", "sl-2", 403)],
+)
+async def test_only_enrolled_sls_may_read(pki: Any, store: Store, role: str, name: str, status: int) -> None:
+    stored = put(store, 4)
+    async with serving(pki, store, lambda peer: peer.name == "sl-2") as port, http(pki, role, name) as client:
+        for path in ("", "/segments"):
+            async with client.get(f"https://localhost:{port}/v1/models/{stored.model.digest}{path}") as response:
+                assert response.status == status
+
+
+async def test_the_same_name_under_another_certificate_may_not_read(pki: Any, store: Store) -> None:
+    stored = put(store, 4)
+    enrolled = pki.identity("sl", "sl-2").fingerprint
+    other = pki.issue("sl", "sl-2")
+    async with serving(pki, store, lambda peer: peer.fingerprint == enrolled) as port:
+        context = pki.identity("sl", "sl-9").client_context()
+        context.load_cert_chain(other.cert, other.key)
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context)) as client,
+            client.get(f"https://localhost:{port}/v1/models/{stored.model.digest}") as response,
+        ):
+            assert response.status == 403
+
+
+async def test_without_a_certificate_of_a_trusted_authority_nobody_gets_in(
+    pki: Any, foreign_pki: Any, store: Store
+) -> None:
+    stored = put(store, 4)
+    foreigner = foreign_pki.issue("sl", "sl-2")
+    async with serving(pki, store) as port:
+        for files in (None, foreigner):
+            context = pki.identity("sl", "sl-9").client_context() if files else None
+            if files:
+                context.load_cert_chain(files.cert, files.key)
+            connector = aiohttp.TCPConnector(ssl=context or _trusting(pki))
+            async with aiohttp.ClientSession(connector=connector) as client:
+                with pytest.raises(aiohttp.ClientError):
+                    await client.get(f"https://localhost:{port}/v1/models/{stored.model.digest}")
+
+
+def _trusting(pki: Any) -> Any:
+    import ssl
+
+    return ssl.create_default_context(cafile=pki.cacert)
+
+
+# --- paths and ranges ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["..%2f..%2fetc%2fpasswd", "%2e%2e", "A" * 64, "0" * 63, "0" * 65, "0" * 64, "", "0" * 64 + ".json"]
+)
+async def test_nothing_but_a_known_digest_is_found(pki: Any, store: Store, path: str) -> None:
+    from yarl import URL
+
+    put(store, 4)
+    async with serving(pki, store) as port, http(pki) as client:
+        url = URL(f"https://localhost:{port}/v1/models/{path}", encoded=True)
+        async with client.get(url) as response:
+            assert response.status == 404
+
+
+@pytest.mark.parametrize("elements", [100, 600_000])
+@pytest.mark.parametrize(
+    ("asked", "part"), [("10-19", slice(10, 20)), ("50-", slice(50, None)), ("-7", slice(-7, None))]
+)
+async def test_ranges_are_served_exactly(pki: Any, store: Store, elements: int, asked: str, part: slice) -> None:
+    stored = put(store, elements)
+    content = stored.path.read_bytes()
+    async with serving(pki, store) as port, http(pki) as client:
+        url = f"https://localhost:{port}/v1/models/{stored.model.digest}"
+        async with client.get(url, headers={"Range": f"bytes={asked}"}) as response:
+            assert response.status == 206
+            assert await response.read() == content[part]
+            first, after, _ = part.indices(len(content))
+            assert response.headers["Content-Range"] == f"bytes {first}-{after - 1}/{len(content)}"
+
+
+@pytest.mark.parametrize("asked", ["bytes=1000000-", "bytes=5-2", "lines=1-2", "bytes=0-1,4-5"])
+async def test_a_range_that_cannot_be_served_is_refused(pki: Any, store: Store, asked: str) -> None:
+    stored = put(store, 4)
+    async with serving(pki, store) as port, http(pki) as client:
+        url = f"https://localhost:{port}/v1/models/{stored.model.digest}"
+        async with client.get(url, headers={"Range": asked}) as response:
+            assert response.status == 416
+
+
+async def test_it_only_reads(pki: Any, store: Store) -> None:
+    stored = put(store, 4)
+    async with serving(pki, store) as port, http(pki) as client:
+        for method in ("PUT", "POST", "DELETE"):
+            async with client.request(method, f"https://localhost:{port}/v1/models/{stored.model.digest}") as response:
+                assert response.status == 405
+
+
+async def test_a_port_in_use_is_named() -> None:
+    with bind("127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
+        with pytest.raises(PortInUse, match=f"Port {port} on 127.0.0.1 is in use"):
+            bind("127.0.0.1", port)
+
+
+# --- fetching -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("elements", [10, SEGMENT_BYTES // 4 - 20, 3 * SEGMENT_BYTES // 4 + 17])
+async def test_a_stream_arrives_as_it_is(pki: Any, store: Store, mine: Store, elements: int) -> None:
+    stored = put(store, elements)
+    moved: list[int] = []
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        got = await peers.fetch(stored.model.digest, stored.model.size, [member("sl-1", port)], moved=moved.append)
+    assert got.model == stored.model
+    assert got.path.read_bytes() == stored.path.read_bytes()
+    assert sum(moved) == stored.model.size
+
+
+async def test_what_is_here_is_not_fetched(pki: Any, mine: Store) -> None:
+    stored = put(mine, 4)
+    async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        assert await peers.fetch(stored.model.digest, stored.model.size, []) == stored
+
+
+@pytest.mark.parametrize("elements", [1000, 3 * SEGMENT_BYTES // 4])
+async def test_bytes_that_are_not_those_of_the_digest_are_refused_and_another_holder_serves(
+    pki: Any, tmp_path: Path, store: Store, mine: Store, elements: int
+) -> None:
+    good, liar = put(store, elements), Store(tmp_path / "liar")
+    tampered = put(liar, elements)
+    with tampered.path.open("r+b") as file:
+        file.seek(-5, 2)
+        file.write(b"\x01")
+    digest, size = good.model.digest, good.model.size
+    async with (
+        serving(pki, liar) as lying,
+        serving(pki, store, name="sl-3") as honest,
+        Peers(pki.identity("sl", "sl-2"), mine, pause) as peers,
+    ):
+        with pytest.raises(DigestMismatch, match="What sl-1 served is not what the chain records"):
+            await peers.fetch(digest, size, [member("sl-1", lying)])
+        assert list(mine.root.iterdir()) == []
+        got = await peers.fetch(digest, size, [member("sl-1", lying), member("sl-3", honest)])
+        assert got.model == good.model
+
+
+async def test_another_size_than_the_chain_records_is_refused(pki: Any, store: Store, mine: Store) -> None:
+    stored = put(store, 100)
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        for size in (stored.model.size - 1, stored.model.size + 1):
+            with pytest.raises(DigestMismatch):
+                await peers.fetch(stored.model.digest, size, [member("sl-1", port)])
+    assert list(mine.root.iterdir()) == []
+
+
+async def test_a_size_beyond_the_disk_is_refused_before_anything_is_fetched(pki: Any, mine: Store) -> None:
+    async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        with pytest.raises(DiskFull):
+            await peers.fetch("0" * 64, 2**60, [member("sl-1", 1)])
+
+
+async def test_a_holder_that_breaks_off_is_continued_at_the_next(pki: Any, store: Store, mine: Store) -> None:
+    stored = put(store, 3 * SEGMENT_BYTES // 4)
+    content = stored.path.read_bytes()
+    ranges: list[str] = []
+
+    async def half(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("segments"):
+            segments = [segment.hex() for segment in stored.segments]
+            return web.json_response({"size": stored.model.size, "layout": stored.model.layout, "segments": segments})
+        response = web.StreamResponse()
+        response.content_length = len(content)
+        await response.prepare(request)
+        await response.write(content[: len(content) // 2])
+        assert request.transport is not None
+        request.transport.abort()
+        return response
+
+    @web.middleware
+    async def note(request: web.Request, handler: Any) -> web.StreamResponse:
+        ranges.append(request.headers.get("Range", ""))
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", half)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    server = FileServer(pki.identity("sl", "sl-3"), store, lambda _: True)
+    server._runner.app.middlewares.insert(0, note)  # type: ignore[attr-defined]
+    with bind("127.0.0.1", 0) as breaking, bind("127.0.0.1", 0) as good:
+        await web.SockSite(runner, breaking, ssl_context=pki.identity("sl", "sl-1").server_context()).start()
+        await server.start(good)
+        async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+            holders = [member("sl-1", breaking.getsockname()[1]), member("sl-3", good.getsockname()[1])]
+            got = await peers.fetch(stored.model.digest, stored.model.size, holders)
+        await runner.cleanup()
+        await server.stop()
+    assert got.path.read_bytes() == content
+    (asked,) = [entry for entry in ranges if entry]
+    assert int(asked.removeprefix("bytes=").removesuffix("-")) > 0
+
+
+async def test_nobody_who_holds_it_is_said_with_who_was_tried(pki: Any, mine: Store, hurried: None) -> None:
+    with bind("127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
+    async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        with pytest.raises(PeerUnreachable, match=f"sl-1 at localhost:{port} cannot be reached"):
+            await peers.fetch("0" * 64, 100, [member("sl-1", port)])
+        with pytest.raises(ResultUnavailable, match=r"the result of round 3 could serve it \(sl-1; the last error"):
+            await peers.fetch_result(3, "0" * 64, 100, [member("sl-1", port)])
+
+
+async def test_a_result_that_appears_after_a_while_is_fetched(pki: Any, store: Store, mine: Store) -> None:
+    expected = Store(mine.root.parent / "elsewhere")
+    model = put(expected, 5).model
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        fetching = asyncio.create_task(peers.fetch_result(1, model.digest, model.size, [member("sl-1", port)]))
+        put(store, 5)
+        assert (await fetching).model == model
+
+
+async def test_a_header_is_read_without_its_body(pki: Any, store: Store, mine: Store) -> None:
+    stored = put(store, 10)
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        specs = await peers.fetch_specs(stored.model.digest, stored.model.size, member("sl-1", port))
+        assert specs == stored.specs()
+        with pytest.raises(StreamDamaged):
+            await peers.fetch_specs(stored.model.digest, stored.model.size + 1, member("sl-1", port))
+    assert list(mine.root.iterdir()) == []
