@@ -61,7 +61,7 @@ class ChainBackend(ABC):
         """Stops everything that was started; subscriptions end. What was acknowledged is on disk."""
 
     async def __aenter__(self) -> Self:
-        await self.start()
+        """For a chain that is started already; it is closed at the end."""
         return self
 
     async def __aexit__(

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -10,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from services.chain import binary
+from services.chain.abi import contract_abi
 from services.chain.account import Account
-from services.chain.backend import ChainBackend
+from services.chain.backend import ChainBackend, Receipt
+from services.chain.embedded_evm import EmbeddedEvm
 from services.chain.events import (
     CheckedIn,
     Configured,
@@ -23,7 +26,6 @@ from services.chain.events import (
     TrainingConfig,
 )
 from services.chain.factory import Choice, open_chain
-from services.chain.geth import GethChain
 from services.chain.geth_process import GethProcess
 from services.chain.network import Member, NetworkGateway
 from services.chain.training import CheckInCall, RoundState, TrainingGateway
@@ -334,6 +336,30 @@ class ChainConformance:
 class TestEmbedded(ChainConformance):
     choice = "embedded"
 
+    async def test_what_was_acknowledged_survives_without_an_orderly_end(
+        self, network: NetworkGateway, data_dir: Path, tmp_path: Path
+    ) -> None:
+        await register(network, 0)
+        shutil.copytree(data_dir, tmp_path / "as-a-crash-leaves-it")
+
+        async with await open_chain("embedded", tmp_path / "as-a-crash-leaves-it") as again:
+            assert await NetworkGateway.at(again, network.address).members() == await network.members()
+
+    def test_a_full_disk_refuses_the_block_and_leaves_the_chain_as_it_was(self, data_dir: Path) -> None:
+        account, code = Account.load_or_create(data_dir / "account.key"), contract_abi("SwarmNetwork").bytecode
+        evm = EmbeddedEvm(data_dir / "chain.sqlite", account)
+        evm._store._sql.execute("PRAGMA max_page_count = 1")  # SQLite's own way to run out of space
+
+        with pytest.raises(StorageError, match="full"):
+            evm.mine([(None, code)])
+        assert evm.block_number == 0
+
+        evm._store._sql.execute("PRAGMA max_page_count = 1000000")
+        (receipt,) = evm.mine([(None, code)])
+        assert isinstance(receipt, Receipt)
+        assert evm.block_number == receipt.block == 1
+        evm.close()
+
 
 class TestGeth(ChainConformance):
     choice = "geth"
@@ -378,8 +404,7 @@ class TestGeth(ChainConformance):
         assert [len(members) for members in reads] == [1] * 5
 
     async def test_a_geth_that_outlived_its_sn_is_replaced(self, data_dir: Path) -> None:
-        chain = GethChain(data_dir)
-        async with chain:
+        async with await open_chain("geth", data_dir) as chain:
             network = await NetworkGateway.deploy(chain)
         orphaned = GethProcess(data_dir, Account.load_or_create(data_dir / "account.key"))
         await orphaned.start()
