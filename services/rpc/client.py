@@ -16,6 +16,7 @@ from services.rpc.errors import from_rpc_error
 from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, TrainingStub
 
 DEADLINE_S = 30.0
+RECORD_DEADLINE_S = 300.0
 MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
 
 # Calls that change nothing when they arrive twice. Publish, Reopen and CreateContract are not among them.
@@ -92,7 +93,7 @@ class NetworkCalls:
 
 
 class TrainingCalls:
-    """Service Training, without Watch (SNClient.watch)."""
+    """Service Training, without its streams (SNClient.watch, SNClient.record)."""
 
     def __init__(self, stub: Any, failed: Failed) -> None:
         self.Enrol = Unary[pb.EnrolRequest, pb.EnrolReply](stub.Enrol, failed)
@@ -153,6 +154,17 @@ class SNClient:
         try:
             async for status in call:
                 yield status
+        except grpc.aio.AioRpcError as error:
+            raise (await self._failed(error)) from None
+        finally:
+            call.cancel()
+
+    async def record(self, contract: str) -> AsyncIterator[pb.RecordPage]:
+        """What the chain holds about a training, in its order, as far as this SN has seen it. Raises as a call does."""
+        call = self._training_stub.GetRecord(pb.GetRecordRequest(contract=contract), timeout=RECORD_DEADLINE_S)
+        try:
+            async for page in call:
+                yield page
         except grpc.aio.AioRpcError as error:
             raise (await self._failed(error)) from None
         finally:

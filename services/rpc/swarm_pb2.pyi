@@ -406,6 +406,208 @@ class TrainingStatus(_message.Message):
     block: int
     def __init__(self, contract: _Optional[str] = ..., location: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., layout: _Optional[bytes] = ..., layout_by: _Optional[str] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., check_ins: _Optional[_Iterable[_Union[CheckIn, _Mapping]]] = ..., last_result: _Optional[_Union[RoundResult, _Mapping]] = ..., awaited: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., first_round: _Optional[int] = ..., block: _Optional[int] = ...) -> None: ...
 
+class GetRecordRequest(_message.Message):
+    __slots__ = ("contract",)
+    CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    contract: str
+    def __init__(self, contract: _Optional[str] = ...) -> None: ...
+
+class RecordEvent(_message.Message):
+    __slots__ = ("block", "log_index", "configured", "enrolled", "layout_agreed", "checked_in", "merge_started", "leader_voted_out", "leader_deposed", "left_out", "round_reopened", "round_accepted", "completed", "reported", "left", "reset")
+    class Configured(_message.Message):
+        __slots__ = ("config", "by")
+        CONFIG_FIELD_NUMBER: _ClassVar[int]
+        BY_FIELD_NUMBER: _ClassVar[int]
+        config: Config
+        by: str
+        def __init__(self, config: _Optional[_Union[Config, _Mapping]] = ..., by: _Optional[str] = ...) -> None: ...
+    class Enrolled(_message.Message):
+        __slots__ = ("name", "fingerprint", "may_lead", "round")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+        MAY_LEAD_FIELD_NUMBER: _ClassVar[int]
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        fingerprint: bytes
+        may_lead: bool
+        round: int
+        def __init__(self, name: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., may_lead: _Optional[bool] = ..., round: _Optional[int] = ...) -> None: ...
+    class LayoutAgreed(_message.Message):
+        __slots__ = ("layout", "by")
+        LAYOUT_FIELD_NUMBER: _ClassVar[int]
+        BY_FIELD_NUMBER: _ClassVar[int]
+        layout: bytes
+        by: str
+        def __init__(self, layout: _Optional[bytes] = ..., by: _Optional[str] = ...) -> None: ...
+    class CheckedIn(_message.Message):
+        __slots__ = ("round", "name", "digest", "size", "weight", "finished", "host", "port")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        DIGEST_FIELD_NUMBER: _ClassVar[int]
+        SIZE_FIELD_NUMBER: _ClassVar[int]
+        WEIGHT_FIELD_NUMBER: _ClassVar[int]
+        FINISHED_FIELD_NUMBER: _ClassVar[int]
+        HOST_FIELD_NUMBER: _ClassVar[int]
+        PORT_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        name: str
+        digest: bytes
+        size: int
+        weight: int
+        finished: bool
+        host: str
+        port: int
+        def __init__(self, round: _Optional[int] = ..., name: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., weight: _Optional[int] = ..., finished: _Optional[bool] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+    class MergeStarted(_message.Message):
+        __slots__ = ("round", "term", "leader", "participants")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        TERM_FIELD_NUMBER: _ClassVar[int]
+        LEADER_FIELD_NUMBER: _ClassVar[int]
+        PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        term: int
+        leader: str
+        participants: int
+        def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., participants: _Optional[int] = ...) -> None: ...
+    class LeaderVotedOut(_message.Message):
+        __slots__ = ("round", "term", "voter", "votes", "followers")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        TERM_FIELD_NUMBER: _ClassVar[int]
+        VOTER_FIELD_NUMBER: _ClassVar[int]
+        VOTES_FIELD_NUMBER: _ClassVar[int]
+        FOLLOWERS_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        term: int
+        voter: str
+        votes: int
+        followers: int
+        def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., voter: _Optional[str] = ..., votes: _Optional[int] = ..., followers: _Optional[int] = ...) -> None: ...
+    class LeaderDeposed(_message.Message):
+        __slots__ = ("round", "term", "leader")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        TERM_FIELD_NUMBER: _ClassVar[int]
+        LEADER_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        term: int
+        leader: str
+        def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ...) -> None: ...
+    class LeftOut(_message.Message):
+        __slots__ = ("round", "term", "name", "reason")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        TERM_FIELD_NUMBER: _ClassVar[int]
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        term: int
+        name: str
+        reason: str
+        def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    class RoundReopened(_message.Message):
+        __slots__ = ("round", "term", "have", "need")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        TERM_FIELD_NUMBER: _ClassVar[int]
+        HAVE_FIELD_NUMBER: _ClassVar[int]
+        NEED_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        term: int
+        have: int
+        need: int
+        def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., have: _Optional[int] = ..., need: _Optional[int] = ...) -> None: ...
+    class RoundAccepted(_message.Message):
+        __slots__ = ("round", "term", "leader", "digest", "size", "participants")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        TERM_FIELD_NUMBER: _ClassVar[int]
+        LEADER_FIELD_NUMBER: _ClassVar[int]
+        DIGEST_FIELD_NUMBER: _ClassVar[int]
+        SIZE_FIELD_NUMBER: _ClassVar[int]
+        PARTICIPANTS_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        term: int
+        leader: str
+        digest: bytes
+        size: int
+        participants: int
+        def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., participants: _Optional[int] = ...) -> None: ...
+    class Completed(_message.Message):
+        __slots__ = ("round", "digest")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        DIGEST_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        digest: bytes
+        def __init__(self, round: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+    class Reported(_message.Message):
+        __slots__ = ("round", "name", "loss", "metric", "epochs_done", "epochs_total")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        LOSS_FIELD_NUMBER: _ClassVar[int]
+        METRIC_FIELD_NUMBER: _ClassVar[int]
+        EPOCHS_DONE_FIELD_NUMBER: _ClassVar[int]
+        EPOCHS_TOTAL_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        name: str
+        loss: float
+        metric: float
+        epochs_done: int
+        epochs_total: int
+        def __init__(self, round: _Optional[int] = ..., name: _Optional[str] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ...) -> None: ...
+    class Left(_message.Message):
+        __slots__ = ("name", "reason", "round")
+        NAME_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        name: str
+        reason: str
+        round: int
+        def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., round: _Optional[int] = ...) -> None: ...
+    class Reset(_message.Message):
+        __slots__ = ("next_round",)
+        NEXT_ROUND_FIELD_NUMBER: _ClassVar[int]
+        next_round: int
+        def __init__(self, next_round: _Optional[int] = ...) -> None: ...
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURED_FIELD_NUMBER: _ClassVar[int]
+    ENROLLED_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_AGREED_FIELD_NUMBER: _ClassVar[int]
+    CHECKED_IN_FIELD_NUMBER: _ClassVar[int]
+    MERGE_STARTED_FIELD_NUMBER: _ClassVar[int]
+    LEADER_VOTED_OUT_FIELD_NUMBER: _ClassVar[int]
+    LEADER_DEPOSED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    ROUND_REOPENED_FIELD_NUMBER: _ClassVar[int]
+    ROUND_ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    COMPLETED_FIELD_NUMBER: _ClassVar[int]
+    REPORTED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_FIELD_NUMBER: _ClassVar[int]
+    RESET_FIELD_NUMBER: _ClassVar[int]
+    block: int
+    log_index: int
+    configured: RecordEvent.Configured
+    enrolled: RecordEvent.Enrolled
+    layout_agreed: RecordEvent.LayoutAgreed
+    checked_in: RecordEvent.CheckedIn
+    merge_started: RecordEvent.MergeStarted
+    leader_voted_out: RecordEvent.LeaderVotedOut
+    leader_deposed: RecordEvent.LeaderDeposed
+    left_out: RecordEvent.LeftOut
+    round_reopened: RecordEvent.RoundReopened
+    round_accepted: RecordEvent.RoundAccepted
+    completed: RecordEvent.Completed
+    reported: RecordEvent.Reported
+    left: RecordEvent.Left
+    reset: RecordEvent.Reset
+    def __init__(self, block: _Optional[int] = ..., log_index: _Optional[int] = ..., configured: _Optional[_Union[RecordEvent.Configured, _Mapping]] = ..., enrolled: _Optional[_Union[RecordEvent.Enrolled, _Mapping]] = ..., layout_agreed: _Optional[_Union[RecordEvent.LayoutAgreed, _Mapping]] = ..., checked_in: _Optional[_Union[RecordEvent.CheckedIn, _Mapping]] = ..., merge_started: _Optional[_Union[RecordEvent.MergeStarted, _Mapping]] = ..., leader_voted_out: _Optional[_Union[RecordEvent.LeaderVotedOut, _Mapping]] = ..., leader_deposed: _Optional[_Union[RecordEvent.LeaderDeposed, _Mapping]] = ..., left_out: _Optional[_Union[RecordEvent.LeftOut, _Mapping]] = ..., round_reopened: _Optional[_Union[RecordEvent.RoundReopened, _Mapping]] = ..., round_accepted: _Optional[_Union[RecordEvent.RoundAccepted, _Mapping]] = ..., completed: _Optional[_Union[RecordEvent.Completed, _Mapping]] = ..., reported: _Optional[_Union[RecordEvent.Reported, _Mapping]] = ..., left: _Optional[_Union[RecordEvent.Left, _Mapping]] = ..., reset: _Optional[_Union[RecordEvent.Reset, _Mapping]] = ...) -> None: ...
+
+class RecordPage(_message.Message):
+    __slots__ = ("location", "block", "events")
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    EVENTS_FIELD_NUMBER: _ClassVar[int]
+    location: str
+    block: int
+    events: _containers.RepeatedCompositeFieldContainer[RecordEvent]
+    def __init__(self, location: _Optional[str] = ..., block: _Optional[int] = ..., events: _Optional[_Iterable[_Union[RecordEvent, _Mapping]]] = ...) -> None: ...
+
 class CreateContractRequest(_message.Message):
     __slots__ = ("name",)
     NAME_FIELD_NUMBER: _ClassVar[int]

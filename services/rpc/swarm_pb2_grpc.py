@@ -334,6 +334,11 @@ class TrainingStub:
                 request_serializer=swarm__pb2.WatchRequest.SerializeToString,
                 response_deserializer=swarm__pb2.TrainingStatus.FromString,
                 _registered_method=True)
+        self.GetRecord = channel.unary_stream(
+                '/swarm.v1.Training/GetRecord',
+                request_serializer=swarm__pb2.GetRecordRequest.SerializeToString,
+                response_deserializer=swarm__pb2.RecordPage.FromString,
+                _registered_method=True)
 
 
 class TrainingServicer:
@@ -403,6 +408,13 @@ class TrainingServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRecord(self, request, context):
+        """The record: every event of the training that the chain holds, in the order of the chain. Ends with the newest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainingServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -455,6 +467,11 @@ def add_TrainingServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=swarm__pb2.WatchRequest.FromString,
                     response_serializer=swarm__pb2.TrainingStatus.SerializeToString,
+            ),
+            'GetRecord': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetRecord,
+                    request_deserializer=swarm__pb2.GetRecordRequest.FromString,
+                    response_serializer=swarm__pb2.RecordPage.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -728,6 +745,33 @@ class Training:
             '/swarm.v1.Training/Watch',
             swarm__pb2.WatchRequest.SerializeToString,
             swarm__pb2.TrainingStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRecord(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/swarm.v1.Training/GetRecord',
+            swarm__pb2.GetRecordRequest.SerializeToString,
+            swarm__pb2.RecordPage.FromString,
             options,
             channel_credentials,
             insecure,

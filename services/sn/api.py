@@ -10,7 +10,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.server import caller
 from services.rpc.swarm_pb2_grpc import AdminServicer, NetworkServicer, TrainingServicer
 from services.runtime import logs
-from services.sn import requests
+from services.sn import record, requests
 from services.sn.live import LiveTraining
 from services.sn.membership import Caller, Member
 from services.sn.trainings import Trainings
@@ -146,6 +146,13 @@ class TrainingApi(TrainingServicer):
             context.add_done_callback(lambda _context: training.stream_closed(who.name))
         async for message in training.watch(request.seen):
             yield message
+
+    async def GetRecord(self, request: pb.GetRecordRequest, _context: Any) -> AsyncIterator[pb.RecordPage]:
+        self._desk.caller()
+        training = self._desk.trainings.named(request.contract)
+        block = await training.gateway.chain.block_number()
+        for page in record.pages(training.gateway.address, block, await training.gateway.events()):
+            yield page
 
 
 class AdminApi(AdminServicer):

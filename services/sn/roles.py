@@ -29,6 +29,7 @@ _BY_SERVICE = {
         "Leave": TRAINERS,
         "GetStatus": EVERYONE,
         "Watch": EVERYONE,
+        "GetRecord": EVERYONE,
     },
     ADMIN: {"CreateContract": ADMINISTRATORS, "ResetContract": ADMINISTRATORS},
 }

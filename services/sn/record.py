@@ -1,0 +1,45 @@
+"""The record of a training, as the API sends it: the chain's events, one by one, in their order."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+from services.chain.events import TrainingConfig, TrainingEvent
+from services.rpc import swarm_pb2 as pb
+
+# A page is well below the limit of a message, whatever the reasons in it say.
+PAGE_EVENTS = 512
+
+
+def pages(location: str, block: int, events: Sequence[TrainingEvent]) -> Iterator[pb.RecordPage]:
+    """``block``: what the events are known up to. A record without events is one empty page."""
+    for start in range(0, max(1, len(events)), PAGE_EVENTS):
+        found = [entry(event) for event in events[start : start + PAGE_EVENTS]]
+        yield pb.RecordPage(location=location, block=block, events=found)
+
+
+def entry(event: TrainingEvent) -> pb.RecordEvent:
+    """One event. Message and dataclass have the same fields under the same names."""
+    kind = type(event).__name__
+    values = {it.name: _value(getattr(event, it.name)) for it in fields(event) if it.name != "position"}
+    message = getattr(pb.RecordEvent, kind)(**values)
+    block, log_index = event.position
+    return pb.RecordEvent(block=block, log_index=log_index, **{field_of(kind): message})
+
+
+def field_of(kind: str) -> str:
+    """``MergeStarted`` is sent as ``merge_started``."""
+    return re.sub(r"(?<!^)([A-Z])", r"_\1", kind).lower()
+
+
+def _value(value: Any) -> Any:
+    if not isinstance(value, TrainingConfig):
+        return value
+    return pb.Config(
+        min_peers=value.min_peers,
+        sync_frequency=value.sync_frequency,
+        merge_method=value.merge_method,
+        adaptive_sync=value.adaptive_sync,
+        quorum_wait_ms=value.quorum_wait_ms,
+    )
