@@ -106,6 +106,17 @@ class Swarm:
     def view(self) -> Any:
         return self.trainings.named(DEFAULT_TRAINING).view
 
+    async def until(self, wanted: Callable[[Any], bool]) -> None:
+        """Waits for a state of the training, as the SN sees it."""
+        async with asyncio.timeout(WITHIN_S):
+            async for _ in self.trainings.named(DEFAULT_TRAINING).watch(0):
+                if wanted(self.view):
+                    return
+
+    async def events(self) -> list[Any]:
+        """All that happened, from the chain."""
+        return list(await self.trainings.named(DEFAULT_TRAINING).gateway.events())
+
     def ml(self, name: str, model: Arrays, train: Train, **options: Any) -> "ML":
         facts = self.nodes[name].facts
         return ML(Path(facts["request_channel"]), Path(facts["response_channel"]), model, train, **options)

@@ -1,6 +1,7 @@
 """Whole rounds: three SLs, one SN, real certificates, real pipes, tiny models."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +28,72 @@ async def test_three_nodes_end_with_one_model_whose_digest_is_on_the_chain(pki: 
         assert swarm.view.last_result.digest.hex() == digests[0]
         assert [answer.contributed for answer in programs[0].answers] == [True] * 4
         assert {who.left_reason for who in swarm.view.participants.values()} == {"finished"}
+
+
+async def test_weights_count(pki: Any, tmp_path: Path) -> None:
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:
+        first = swarm.ml("sl-1", model(0), add(0), rounds=0, min_peers=2, weight=3)
+        second = swarm.ml("sl-2", model(4), add(0), rounds=0, min_peers=2, weight=1)
+        begun: list[Any] = []
+        first.train = second.train = lambda arrays, _number: begun.append(arrays["w"].copy()) or arrays  # type: ignore[func-returns-value]
+        await asyncio.gather(first.run(), second.run())
+        np.testing.assert_array_equal(begun[0], np.full((3, 4), 1, np.float32))
+
+
+async def test_a_late_joiner_goes_on_from_the_last_merged_model(pki: Any, tmp_path: Path) -> None:
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3", quorum_wait_s=0.5) as swarm:
+        joined = threading.Event()
+        early = [
+            swarm.ml(
+                name, model(1), add(1), rounds=3, min_peers=2, between=lambda number: number < 2 or joined.wait(30)
+            )
+            for name in ("sl-1", "sl-2")
+        ]
+        running = [asyncio.create_task(program.run()) for program in early]
+        await swarm.until(lambda view: view.last_result is not None and view.last_result.round >= 3)
+        late = swarm.ml("sl-3", model(99), add(1), rounds=1, min_peers=2, between=lambda _: joined.set())
+        digests = await asyncio.gather(late.run(), *running)
+        assert late.opened is not None
+        assert late.opened.late
+        assert not late.answers[0].contributed
+        assert "without this node" in late.answers[0].note
+        assert len(set(digests)) == 1
+
+
+async def test_a_node_that_finishes_first_takes_part_until_the_others_have_finished(pki: Any, tmp_path: Path) -> None:
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3") as swarm:
+        programs = [
+            swarm.ml("sl-1", model(1), add(1), rounds=0, checkin="snapshot"),
+            swarm.ml("sl-2", model(1), add(1), rounds=1, checkin="active"),
+            swarm.ml("sl-3", model(1), add(1), rounds=3, checkin="inactive"),
+        ]
+        digests = await asyncio.gather(*(program.run() for program in programs))
+        assert len(set(digests)) == 1
+        assert swarm.view.last_result.digest.hex() == digests[0]
+        assert swarm.view.last_result.round == 5
+        assert len(programs[0].answers) == 2
+
+
+async def test_a_node_with_nan_is_left_out_with_the_reason_on_the_chain_and_goes_on(pki: Any, tmp_path: Path) -> None:
+    def spoil(arrays: Arrays, number: int) -> Arrays:
+        return {**arrays, "w": arrays["w"] * np.float32(np.nan if number == 0 else 1)}
+
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3") as swarm:
+        healthy = [swarm.ml(name, model(1), add(1), min_peers=2) for name in ("sl-1", "sl-2")]
+        spoiled = swarm.ml("sl-3", model(1), spoil, min_peers=2)
+        digests = await asyncio.gather(spoiled.run(), *(program.run() for program in healthy))
+        assert len(set(digests)) == 1
+        assert [answer.contributed for answer in spoiled.answers] == [True, False, True, True]
+        assert spoiled.answers[1].note == "left out of round 2: non-finite values in tensor w"
+        left_out = [event for event in await swarm.events() if type(event).__name__ == "LeftOut"]
+        assert [(event.round, event.name, event.reason) for event in left_out] == [
+            (2, "sl-3", "non-finite values in tensor w")
+        ]
+
+
+async def test_large_models_go_through_in_segments(pki: Any, tmp_path: Path) -> None:
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:
+        large = {"w": np.arange(3_000_000, dtype=np.float32)}
+        programs = [swarm.ml(name, large, add(i), rounds=1, min_peers=2) for i, name in enumerate(["sl-1", "sl-2"])]
+        digests = await asyncio.gather(*(program.run() for program in programs))
+        assert len(set(digests)) == 1
