@@ -24,7 +24,7 @@ CODE_ROOT = Path(services.__file__).parents[1]
 
 @dataclass(frozen=True)
 class Ports:
-    """0: any free one. Several SLs count up from ``sl_fs``."""
+    """0: any free one, at best the one it had before. Several SLs count up from ``sl_fs``."""
 
     license_server: int = 0
     sn_api: int = 0
@@ -92,23 +92,23 @@ class Plan:
             "SWARM_NODE_COUNT": str(self.sl_count),
         }
 
-    def license_server(self, files: IssuedFiles) -> Launch:
-        arguments = ["license-server", "--host", HOST, "--port", str(self.ports.license_server)]
+    def license_server(self, files: IssuedFiles, free_port: int = 0) -> Launch:
+        arguments = ["license-server", "--host", HOST, "--port", str(self.ports.license_server or free_port)]
         return self._node(LICENSE_SERVER, arguments, files, node_environment("SWARM_LICENSE_SEATS"))
 
-    def sn(self, files: IssuedFiles, license_port: int) -> Launch:
+    def sn(self, files: IssuedFiles, license_port: int, free_port: int = 0) -> Launch:
         arguments = [
             "sn", "--sentinel", "--host", HOST, "--host-ip", HOST, "--chain", self.chain,
-            "--sn-api-port", str(self.ports.sn_api), "--sn-p2p-port", str(self.ports.sn_p2p),
+            "--sn-api-port", str(self.ports.sn_api or free_port), "--sn-p2p-port", str(self.ports.sn_p2p),
             "--apls-ip", HOST, "--apls-port", str(license_port),
         ]  # fmt: skip
         return self._node(SN, arguments, files, node_environment("SN_"))
 
-    def sl(self, index: int, files: IssuedFiles, license_port: int, sn_port: int) -> Launch:
+    def sl(self, index: int, files: IssuedFiles, license_port: int, sn_port: int, free_port: int = 0) -> Launch:
         request, response = self.channel(self.sls[index])
         arguments = [
             "sl", "--host", HOST, "--host-ip", HOST, "--sn-ip", HOST, "--sn-api-port", str(sn_port),
-            "--sl-fs-port", str(self.ports.sl_fs + index if self.ports.sl_fs else 0),
+            "--sl-fs-port", str(self.ports.sl_fs + index if self.ports.sl_fs else free_port),
             "--apls-ip", HOST, "--apls-port", str(license_port),
         ]  # fmt: skip
         channel = {"SL_REQUEST_CHANNEL": str(request), "SL_RESPONSE_CHANNEL": str(response)}

@@ -4,7 +4,8 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import socket
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +14,7 @@ from services.errors import AlreadyRunning, DirUnusable, NotRunning
 from services.local.process import Child, start_ticks
 
 STATE_FILE = "swarm.json"
+PORTS_FILE = "ports.json"
 LOCK_FILE = "lock"
 
 
@@ -67,6 +69,28 @@ class SwarmState:
     @staticmethod
     def forget(directory: Path) -> None:
         (directory / STATE_FILE).unlink(missing_ok=True)
+
+
+def remember_ports(directory: Path, ports: Mapping[str, int]) -> None:
+    """Keeps the ports that nodes got, for the next run."""
+    (directory / PORTS_FILE).write_text(json.dumps(dict(ports)) + "\n")
+
+
+def remembered_ports(directory: Path, host: str) -> dict[str, int]:
+    """The ports that nodes had in the last run and that are free now: peers find a node best where it was."""
+    try:
+        found: dict[str, int] = json.loads((directory / PORTS_FILE).read_text())
+        return {name: port for name, port in found.items() if _is_free(host, port)}
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
+        return {}
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        with socket.create_server((host, port)):
+            return True
+    except OSError:
+        return False
 
 
 @contextlib.contextmanager

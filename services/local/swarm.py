@@ -11,7 +11,7 @@ from services.identity.authority import IssuedFiles
 from services.local.certificates import admin_identity, certificates
 from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, Plan
 from services.local.process import Child, Launch
-from services.local.state import Running, SwarmState, claimed
+from services.local.state import Running, SwarmState, claimed, remember_ports, remembered_ports
 from services.local.view import View
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -99,8 +99,9 @@ class LocalSwarm:
     async def _work(self) -> None:
         plan = self._plan
         files = certificates(plan)
-        await self._start_node(plan.license_server(files[LICENSE_SERVER]))
-        await self._start_node(plan.sn(files[SN], self._ports[LICENSE_SERVER]))
+        had = remembered_ports(plan.directory, HOST)
+        await self._start_node(plan.license_server(files[LICENSE_SERVER], had.get(LICENSE_SERVER, 0)))
+        await self._start_node(plan.sn(files[SN], self._ports[LICENSE_SERVER], had.get(SN, 0)))
         async with SNClient(self._sn_address, admin_identity(plan.directory, ADMIN)) as client:
             self._chain = (await client.network.GetInfo(pb.GetInfoRequest())).chain
             self._remember()
@@ -109,7 +110,8 @@ class LocalSwarm:
             await self._make_room(client)
             watching = asyncio.create_task(self._watch(client))
             try:
-                started = await asyncio.gather(*(self._start_pair(index, files) for index in range(plan.sl_count)))
+                started = await asyncio.gather(*(self._start_pair(index, files, had) for index in range(plan.sl_count)))
+                remember_ports(plan.directory, self._ports)
                 if not plan.command:
                     self._view.say(how_to_attach(plan))
                 if self._ready is not None:
@@ -130,12 +132,18 @@ class LocalSwarm:
         self._view.say(f"{launch.name} is ready on port {self._ports[launch.name]}")
         return child
 
-    async def _start_pair(self, index: int, files: dict[str, IssuedFiles]) -> tuple[Child, Child | None]:
+    async def _start_pair(
+        self, index: int, files: dict[str, IssuedFiles], had: dict[str, int]
+    ) -> tuple[Child, Child | None]:
         """An SL, and its program as soon as the SL is ready."""
         name = self._plan.sls[index]
-        launch = self._plan.sl(index, files[name], self._ports[LICENSE_SERVER], self._ports[SN])
+        launch = self._plan.sl(index, files[name], self._ports[LICENSE_SERVER], self._ports[SN], had.get(name, 0))
         sl = await self._start_node(launch)
-        return sl, self._start(self._plan.program(index)) if self._plan.command else None
+        if not self._plan.command:
+            return sl, None
+        program = self._start(self._plan.program(index))
+        self._view.say(f"{program.name} has started, its output is in {program.log}")
+        return sl, program
 
     async def _finish_pair(self, sl: Child, program: Child | None, client: SNClient) -> None:
         """Both end with 0. A program that ends without ever having trained leaves its SL waiting: that is an error."""
@@ -176,10 +184,13 @@ class LocalSwarm:
         return (program if sl.exited.result() == ChannelError.exit_code else sl).failure()
 
     async def _make_room(self, client: SNClient) -> None:
-        """A training that an earlier run in this directory completed makes room for the next one."""
-        if (await self._status(client)).state == pb.RoundState.COMPLETE:
+        """What an earlier run in this directory left: a complete training makes room, an interrupted one goes on."""
+        status = await self._status(client)
+        if status.state == pb.RoundState.COMPLETE:
             await client.admin.ResetContract(pb.ResetContractRequest(name=CONTRACT))
             self._view.say("the last training here was complete: another one begins")
+        elif status.state != pb.RoundState.UNCONFIGURED:
+            self._view.say(f"a training was interrupted here and goes on in round {status.round}")
 
     async def _status(self, client: SNClient) -> pb.TrainingStatus:
         return await client.training.GetStatus(pb.GetStatusRequest(contract=CONTRACT))

@@ -94,6 +94,8 @@ def _checkin(status: pb.TrainingStatus) -> str:
 
 
 def _doing(node: pb.Participant, status: pb.TrainingStatus) -> str:
+    if status.state == pb.RoundState.COMPLETE and node.name in status.last_result.merged:
+        return "done"
     if not node.active:
         return f"left: {node.left_reason}" if node.left_reason else "left"
     if status.state == pb.RoundState.MERGE and node.name == status.leader:
@@ -101,7 +103,7 @@ def _doing(node: pb.Participant, status: pb.TrainingStatus) -> str:
     checked_in = {entry.name: entry for entry in status.check_ins}
     if node.name in checked_in:
         return "finished" if checked_in[node.name].finished else "checked in"
-    return "done" if status.state == pb.RoundState.COMPLETE else "trains"
+    return "trains"
 
 
 def _epochs(node: pb.Participant) -> str:

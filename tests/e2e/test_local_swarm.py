@@ -61,6 +61,20 @@ async def test_another_training_in_the_same_directory_goes_on_with_chain_and_cer
     assert admin_identity(plan.directory, "admin").fingerprint == identity
 
 
+async def test_an_interrupted_training_goes_on_in_the_same_directory(plans: SwarmPlans, recorder: Recorder) -> None:
+    stop = asyncio.Event()
+    running = asyncio.create_task(up(plans.plan("forever", chain="geth"), recorder, stop))
+    await recorder.accepted(3)
+    stop.set()
+    assert await running is False
+    again = Recorder()
+    assert await train(plans.plan(chain="geth"), again)
+    assert any(line.startswith("a training was interrupted here and goes on in round") for line in again.lines)
+    assert again.last.first_round == recorder.last.first_round
+    assert again.last.last_result.round > recorder.last.last_result.round
+    assert plans.digests() == [again.last.last_result.digest] * 3
+
+
 async def test_a_deep_directory_is_no_obstacle_to_geth(tmp_path: Path, recorder: Recorder) -> None:
     """The path of a Unix socket has room for 107 characters."""
     deep = tmp_path / ("d" * 60) / ("e" * 60)

@@ -1,5 +1,6 @@
 """What `swarm up` leaves on disk, and how `swarm down` uses it."""
 
+import socket
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from services.errors import AlreadyRunning, DirUnusable, NotRunning
 from services.local.down import down
 from services.local.process import start_ticks
-from services.local.state import STATE_FILE, Running, SwarmState, claimed
+from services.local.state import STATE_FILE, Running, SwarmState, claimed, remember_ports, remembered_ports
 
 GONE = Running("swarm up", 2**22 + 1, 1)
 
@@ -59,6 +60,15 @@ def test_down_leaves_a_process_alone_that_only_has_the_same_number(
     SwarmState(another, (another,)).write(tmp_path)
     assert down(tmp_path) == []
     assert sleeper.poll() is None
+
+
+def test_ports_are_kept_for_the_next_run_unless_taken(tmp_path: Path) -> None:
+    assert remembered_ports(tmp_path, "127.0.0.1") == {}
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = {"sn-1": taken.getsockname()[1], "sl-1": other.getsockname()[1]}
+        remember_ports(tmp_path, ports)
+        other.close()
+        assert remembered_ports(tmp_path, "127.0.0.1") == {"sl-1": ports["sl-1"]}
 
 
 def test_a_directory_belongs_to_one_swarm_at_a_time(tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ def test_rows_show_what_each_node_does() -> None:
         ("sl-2", "-", "trains", "-", "-", "-"),
     ]
     assert rows(training(state=pb.RoundState.MERGE, leader="sl-2"))[1][2] == "leads"
+    assert [row[2] for row in rows(training(state=pb.RoundState.COMPLETE))] == ["done", "done"]
 
 
 def test_a_result_names_who_was_left_out_and_why() -> None:
