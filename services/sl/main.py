@@ -35,7 +35,6 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
     async with AsyncExitStack() as stack:
         license_server = f"{settings.apls_ip}:{settings.apls_port}"
         lease = await stack.enter_async_context(await Lease.acquire(license_server, identity, FEATURE))
-        _log.info("licence", feature=FEATURE, server=license_server)
 
         bound = stack.enter_context(bind(settings.host, settings.sl_fs_port))
         port = int(bound.getsockname()[1])

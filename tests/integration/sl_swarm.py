@@ -85,6 +85,7 @@ class Swarm:
     licenses_port: int
     trainings: Trainings
     stack: contextlib.AsyncExitStack
+    sn_stack: contextlib.AsyncExitStack
     nodes: dict[str, Node] = field(default_factory=dict)
 
     def settings(self, name: str, **changes: Any) -> SLSettings:
@@ -106,6 +107,9 @@ class Swarm:
     def view(self) -> Any:
         return self.trainings.named(DEFAULT_TRAINING).view
 
+    async def stop_sn(self) -> None:
+        await self.sn_stack.aclose()
+
     async def until(self, wanted: Callable[[Any], bool]) -> None:
         """Waits for a state of the training, as the SN sees it."""
         async with asyncio.timeout(WITHIN_S):
@@ -123,7 +127,9 @@ class Swarm:
 
 
 @contextlib.asynccontextmanager
-async def swarm_of(pki: Any, directory: Path, *sls: str, **changes: Any) -> AsyncIterator[Swarm]:
+async def swarm_of(
+    pki: Any, directory: Path, *sls: str, lost_after_s: float = 5.0, **changes: Any
+) -> AsyncIterator[Swarm]:
     async with contextlib.AsyncExitStack() as stack:
         files = pki.issue("license", "apls")
         licenses = LicenseServerSettings.load(
@@ -134,8 +140,11 @@ async def swarm_of(pki: Any, directory: Path, *sls: str, **changes: Any) -> Asyn
             },
         )  # fmt: skip
         apls = await stack.enter_async_context(running(license_server_main, licenses))
-        sn = await stack.enter_async_context(running_sn(pki.identity("sn", "sn-1"), directory / "sn", lost_after_s=5.0))
-        swarm = Swarm(pki, directory, sn.port, apls.facts["port"], sn.trainings, stack)
+        sn_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
+        sn = await sn_stack.enter_async_context(
+            running_sn(pki.identity("sn", "sn-1"), directory / "sn", lost_after_s=lost_after_s)
+        )
+        swarm = Swarm(pki, directory, sn.port, apls.facts["port"], sn.trainings, stack, sn_stack)
         for name in sls:
             await swarm.sl(name, **changes)
         yield swarm
@@ -154,6 +163,9 @@ class ML:
     weight: int = 1
     checkin: str = "snapshot"
     merge_method: str = "mean"
+    contract: str = DEFAULT_TRAINING
+    before_first: Callable[[], object] = lambda: None
+    noticed: Callable[[str], object] = lambda _: None
     between: Callable[[int], object] = lambda _: None
     notices: list[str] = field(default_factory=list)
     answers: list[wire.Merged] = field(default_factory=list)
@@ -164,8 +176,15 @@ class ML:
             return await asyncio.to_thread(self._run)
 
     def _run(self) -> str:
-        session = self._connect()
+        channel = MLEnd.connect(self.request, self.response, self.notices.append)
+        try:
+            return self._train(self._session(channel))
+        finally:
+            channel.close()  # as the end of a process would
+
+    def _train(self, session: Session) -> str:
         self.opened = session.open(self._open())
+        self.before_first()
         arrays = self._exchange(session, self.model)
         for number in range(self.rounds):
             if self.answers[-1].training_over:
@@ -179,14 +198,18 @@ class ML:
         session.bye()
         return digest.digest().hex()
 
-    def _connect(self) -> Session:
+    def _session(self, channel: MLEnd) -> Session:
         logger = logging.Logger("ml")
-        logger.addHandler(_Collect(self.notices))
-        return Session(MLEnd.connect(self.request, self.response, self.notices.append), logger)
+        logger.addHandler(_Collect(self._notice))
+        return Session(channel, logger)
+
+    def _notice(self, text: str) -> None:
+        self.notices.append(text)
+        self.noticed(text)
 
     def _open(self) -> wire.Open:
         return wire.Open(
-            contract=DEFAULT_TRAINING, sync_frequency=16, min_peers=self.min_peers, merge_method=self.merge_method,
+            contract=self.contract, sync_frequency=16, min_peers=self.min_peers, merge_method=self.merge_method,
             node_weightage=self.weight, checkin_model_on_train_end=self.checkin, use_adaptive_sync=False,
             total_epochs=1, framework="NUMPY", pid=1,
         )  # fmt: skip
@@ -201,9 +224,9 @@ class ML:
 
 
 class _Collect(logging.Handler):
-    def __init__(self, texts: list[str]) -> None:
+    def __init__(self, take: Callable[[str], object]) -> None:
         super().__init__()
-        self._texts = texts
+        self._take = take
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._texts.append(record.getMessage())
+        self._take(record.getMessage())
