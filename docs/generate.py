@@ -7,6 +7,7 @@ from string import Formatter
 from pydantic import AliasChoices
 from pydantic.fields import FieldInfo
 
+from services.audit.settings import AuditSettings
 from services.errors import SwarmError
 from services.license_server.settings import LicenseServerSettings
 from services.runtime.settings import NodeSettings
@@ -34,6 +35,7 @@ NODES: dict[str, type[NodeSettings]] = {
     "swarm sn": SNSettings,
     "swarm sl": SLSettings,
     "swarm license-server": LicenseServerSettings,
+    "swarm audit": AuditSettings,
 }
 
 

@@ -10,7 +10,8 @@ SwarmError
 ├── ModelError             parameters that are damaged, do not fit, or are not finite
 ├── ChannelError           the pipes between ML and SL
 ├── StorageError           a directory or disk
-└── LocalError             `swarm up` and its children
+├── LocalError             `swarm up` and its children
+└── AuditError             the record of a training, or a model file that is not what it says
 
 An instance takes the facts of its message by keyword: ``QuorumNotReached(have=2, need=3)``.
 ``str()`` says what is wrong, where, and what to do.
@@ -558,3 +559,25 @@ class NeverTrained(LocalError):
     code = "never-trained"
     message = "{program} ended without training through the channel of {node}"
     remedy = "Build a SwarmCallback in it and pass it to the training; its output is in {log}."
+
+
+# --- audits: exit code 19 ----------------------------------------------------------------------------
+
+
+class AuditError(SwarmError):
+    code = "audit"
+    exit_code = 19
+    message = "The record of {contract} cannot be relied on: {problem}"
+    remedy = "Read it from another SN (--sn-ip); where that one says the same, keep both and ask who ran the nodes."
+
+
+class ModelsDiffer(AuditError):
+    code = "models-differ"
+    message = "{count} of {total} model files in {dir} are not what the record of {contract} says: {files}"
+    remedy = "Do not use them; take the model with the digest {digest} from a node that holds it."
+
+
+class NothingToVerify(AuditError):
+    code = "nothing-to-verify"
+    message = "There is no model file (*.safetensors) in {dir} or below"
+    remedy = "Give --verify the directory that the models were saved in."

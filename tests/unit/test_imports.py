@@ -26,7 +26,8 @@ ALLOWED = {
     "sl": SHARED,
     "license_server": SHARED,
     "local": SHARED,
-    "cli": SHARED | {"local", *NODES},
+    "audit": {"identity", "rpc"} | FOUNDATION,
+    "cli": SHARED | {"audit", "local", *NODES},
 }
 FRAMEWORK_MODULES = {"swarm_callback.keras", "swarm_callback.torch", "swarmlearning.tf", "swarmlearning.pyt"}
 

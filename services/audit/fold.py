@@ -1,0 +1,211 @@
+"""Folds the events of a training into its record, and holds each against the rules of a round.
+
+The contract enforces these rules. That the record keeps them too shows that it is whole: an event that an SN held back,
+made up or moved breaks one of them.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from services.audit.record import (
+    Contribution,
+    Enrolment,
+    Exclusion,
+    Place,
+    Record,
+    Report,
+    Result,
+    Round,
+    Term,
+    Vote,
+)
+from services.rpc import swarm_pb2 as pb
+
+
+def fold(contract: str, events: Iterable[pb.RecordEvent]) -> Record:
+    """The record of ``contract``; what is wrong with it is in ``problems``."""
+    folding = _Fold(Record(contract))
+    for event in events:
+        folding.take(event)
+    return folding.record
+
+
+class _Fold:
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self._at = Place(-1, -1)
+        self._rules: dict[str, Callable[[Any], None]] = {
+            "configured": self._configured,
+            "enrolled": self._enrolled,
+            "layout_agreed": lambda _: None,
+            "checked_in": self._checked_in,
+            "merge_started": self._merge_started,
+            "leader_voted_out": self._voted_out,
+            "leader_deposed": self._deposed,
+            "left_out": self._left_out,
+            "round_reopened": self._reopened,
+            "round_accepted": self._accepted,
+            "completed": self._completed,
+            "reported": self._reported,
+            "left": self._left,
+            "reset": self._reset,
+        }
+
+    def take(self, event: pb.RecordEvent) -> None:
+        before, self._at = self._at, Place(event.block, event.log_index)
+        self._require(self._at > before, f"it comes after block {before.block}, log {before.log_index}")
+        kind = event.WhichOneof("event")
+        self.record.events.append(event)
+        self._require(kind is not None, "it is of a kind that this version does not know")
+        if kind is not None:
+            self._rules[kind](getattr(event, kind))
+
+    # --- in the order of a training's life --------------------------------------------------------------
+
+    def _configured(self, event: pb.RecordEvent.Configured) -> None:
+        fresh = self.record.state == "UNCONFIGURED" or not self.record.active
+        self._require(fresh, "it configures a training that is in use")
+        self.record.config, self.record.state = event.config, "CHECKIN"
+
+    def _enrolled(self, event: pb.RecordEvent.Enrolled) -> None:
+        fingerprint, known = event.fingerprint.hex(), self.record.participants.get(event.name)
+        same = known is None or known.fingerprint == fingerprint
+        self._require(same, f"{event.name} enrols under another certificate than before")
+        self.record.participants[event.name] = Enrolment(event.name, fingerprint, event.may_lead, self._at)
+
+    def _checked_in(self, event: pb.RecordEvent.CheckedIn) -> None:
+        now = self._running(event.round)
+        self._require(self.record.state == "CHECKIN", f"{event.name} checks in to a round that is not open")
+        self._require(event.name in self.record.active, f"{event.name} checks in without being enrolled")
+        self._require(event.name not in now.standing, f"{event.name} checks in twice to round {event.round}")
+        now.check_ins.append(
+            Contribution(
+                name=event.name,
+                digest=event.digest.hex(),
+                size=event.size,
+                weight=event.weight,
+                finished=event.finished,
+                address=f"{event.host}:{event.port}",
+                at=self._at,
+            )
+        )
+
+    def _merge_started(self, event: pb.RecordEvent.MergeStarted) -> None:
+        now, leader = self._running(event.round), self.record.participants.get(event.leader)
+        last = now.terms[-1].term if now.terms else 0
+        self._require(event.term == last + 1, f"term {event.term} of round {event.round} follows term {last}")
+        may = leader is not None and leader.active and leader.may_lead and event.leader in now.standing
+        self._require(may, f"{event.leader} leads round {event.round} and may not")
+        self._counted(event.participants, now)
+        now.terms.append(Term(event.term, event.leader, event.participants, self._at))
+        self.record.state = "MERGE"
+
+    def _voted_out(self, event: pb.RecordEvent.LeaderVotedOut) -> None:
+        term = self._term(event.round, event.term)
+        entitled = event.voter in self._running(event.round).standing and event.voter != term.leader
+        again = any(vote.voter == event.voter for vote in term.votes)
+        self._require(entitled and not again, f"{event.voter} votes against {term.leader} and may not")
+        term.votes.append(Vote(event.voter, self._at))
+
+    def _deposed(self, event: pb.RecordEvent.LeaderDeposed) -> None:
+        term = self._term(event.round, event.term)
+        self._require(event.leader == term.leader, f"{event.leader} is deposed and did not lead")
+        term.ended, term.ended_at = "deposed", self._at
+
+    def _left_out(self, event: pb.RecordEvent.LeftOut) -> None:
+        now = self._running(event.round)
+        entry = now.standing.get(event.name)
+        if entry is not None:
+            entry.fate = "left out"
+        self._require(entry is not None, f"{event.name} is left out of round {event.round} and was not in it")
+        now.left_out.append(Exclusion(event.name, event.reason, event.term, self._at))
+
+    def _reopened(self, event: pb.RecordEvent.RoundReopened) -> None:
+        now, term = self._running(event.round), self._term(event.round, event.term)
+        for entry in now.standing.values():
+            if entry.name not in self.record.active:
+                entry.fate = "withdrawn"
+        self._counted(event.have, now, enough=False)
+        if not term.ended:
+            term.ended, term.ended_at = "reopened", self._at
+        self.record.state = "CHECKIN"
+
+    def _accepted(self, event: pb.RecordEvent.RoundAccepted) -> None:
+        now = self._running(event.round)
+        self._require(now.result is None, f"round {event.round} is accepted a second time")
+        term = self._term(event.round, event.term)
+        self._require(event.leader == term.leader, f"{event.leader} publishes, and {term.leader} leads")
+        self._counted(event.participants, now)
+        for entry in now.standing.values():
+            entry.fate = "merged"
+        out = {entry.name for entry in now.left_out} | {entry.name for entry in now.merged}
+        now.absent = [name for name in self.record.active if name not in out]
+        digest = event.digest.hex()
+        now.result = Result(event.term, event.leader, digest, event.size, event.participants, self._at)
+        term.ended, term.ended_at = "accepted", self._at
+        self.record.state, self.record.round = "CHECKIN", event.round + 1
+
+    def _completed(self, event: pb.RecordEvent.Completed) -> None:
+        now = self._round(event.round)
+        result = now.result.digest if now.result else None
+        self._require(result == event.digest.hex(), f"the training ends with another model than round {event.round}")
+        finished = sum(entry.finished for entry in now.merged)
+        self._require(finished >= self._min_peers, f"the training ends when {finished} have finished")
+        now.completed = True
+        self.record.state, self.record.round = "COMPLETE", event.round
+
+    def _reported(self, event: pb.RecordEvent.Reported) -> None:
+        now = self._round(event.round)
+        known = now.result is not None and event.name in self.record.participants
+        self._require(known, f"{event.name} reports on round {event.round} without a part in it")
+        now.reports.append(
+            Report(event.name, event.loss, event.metric, event.epochs_done, event.epochs_total, self._at)
+        )
+
+    def _left(self, event: pb.RecordEvent.Left) -> None:
+        who = self.record.participants.get(event.name)
+        if who is not None:
+            who.active, who.left = False, event.reason or "left"
+        self._require(who is not None, f"{event.name} leaves without being enrolled")
+        entry = self._round(event.round).standing.get(event.name)
+        if self.record.state == "CHECKIN" and entry is not None:
+            entry.fate = "withdrawn"
+
+    def _reset(self, event: pb.RecordEvent.Reset) -> None:
+        self._require(self.record.state == "COMPLETE", "it resets a training that is not complete")
+        for who in self.record.participants.values():
+            who.active = False
+        self._require(event.next_round == self.record.round + 1, f"round {event.next_round} follows the reset")
+        self.record.state, self.record.round, self.record.config = "UNCONFIGURED", event.next_round, None
+
+    # --- what the rules share ---------------------------------------------------------------------------
+
+    @property
+    def _min_peers(self) -> int:
+        return self.record.config.min_peers if self.record.config is not None else 0
+
+    def _round(self, number: int) -> Round:
+        return self.record.rounds.setdefault(number, Round(number))
+
+    def _running(self, number: int) -> Round:
+        self._require(number == self.record.round, f"it is of round {number}, and round {self.record.round} runs")
+        return self._round(number)
+
+    def _term(self, round_number: int, term: int) -> Term:
+        """The running term; a made-up one where there is none, which is a problem."""
+        terms = self._running(round_number).terms
+        # A deposal is followed, in the same transaction, by another term or by the round being opened again.
+        fits = bool(terms) and terms[-1].term == term and terms[-1].ended in ("", "deposed")
+        self._require(fits, f"it is of term {term} of round {round_number}, which does not run")
+        return terms[-1] if terms else Term(term, "", 0, self._at)
+
+    def _counted(self, said: int, now: Round, *, enough: bool = True) -> None:
+        have = len(now.standing)
+        self._require(said == have, f"it counts {said} check-ins of round {now.number}, and {have} are on the record")
+        if enough:
+            need = self._min_peers
+            self._require(said >= need, f"round {now.number} is merged with {said} of at least {need}")
+
+    def _require(self, holds: bool, problem: str) -> None:
+        if not holds:
+            self.record.problems.append(f"block {self._at.block}, log {self._at.log_index}: {problem}")

@@ -1,0 +1,144 @@
+"""A training as its record tells it: plain data, round by round."""
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from services.rpc import swarm_pb2 as pb
+
+# What became of a check-in: it stands, was merged, was left out by a leader, or went with its node.
+Fate = Literal["in", "merged", "left out", "withdrawn"]
+Ending = Literal["", "accepted", "deposed", "reopened"]
+State = Literal["UNCONFIGURED", "CHECKIN", "MERGE", "COMPLETE"]
+
+
+class Place(NamedTuple):
+    """Where on the chain an event stands; later ones compare greater."""
+
+    block: int
+    log_index: int
+
+
+@dataclass
+class Contribution:
+    """One check-in. ``digest``: 64 hex digits; ``size``: bytes."""
+
+    name: str
+    digest: str
+    size: int
+    weight: int
+    finished: bool
+    address: str
+    at: Place
+    fate: Fate = "in"
+
+
+@dataclass(frozen=True)
+class Vote:
+    voter: str
+    at: Place
+
+
+@dataclass
+class Term:
+    """One leader's turn. ``participants``: how many check-ins it was to merge."""
+
+    term: int
+    leader: str
+    participants: int
+    at: Place
+    votes: list[Vote] = field(default_factory=list)
+    ended: Ending = ""
+    ended_at: Place | None = None
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """A check-in that the leader of ``term`` left out."""
+
+    name: str
+    reason: str
+    term: int
+    at: Place
+
+
+@dataclass(frozen=True)
+class Report:
+    """Loss and metric of the round's model on a node's own validation data."""
+
+    name: str
+    loss: float
+    metric: float
+    epochs_done: int
+    epochs_total: int
+    at: Place
+
+
+@dataclass(frozen=True)
+class Result:
+    term: int
+    leader: str
+    digest: str
+    size: int
+    participants: int
+    at: Place
+
+
+@dataclass
+class Round:
+    """``absent``: participants that were active when the round was accepted, and not in it."""
+
+    number: int
+    check_ins: list[Contribution] = field(default_factory=list)
+    terms: list[Term] = field(default_factory=list)
+    left_out: list[Exclusion] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    result: Result | None = None
+    reports: list[Report] = field(default_factory=list)
+    completed: bool = False
+
+    @property
+    def standing(self) -> dict[str, Contribution]:
+        """The check-ins that are in, or were merged, by name."""
+        return {entry.name: entry for entry in self.check_ins if entry.fate in ("in", "merged")}
+
+    @property
+    def merged(self) -> list[Contribution]:
+        return [entry for entry in self.check_ins if entry.fate == "merged"]
+
+
+@dataclass
+class Enrolment:
+    """``fingerprint``: of the certificate, hex. ``left``: why it left, empty while it is active."""
+
+    name: str
+    fingerprint: str
+    may_lead: bool
+    at: Place
+    active: bool = True
+    left: str = ""
+
+
+@dataclass
+class Record:
+    """``problems``: where the record contradicts the rules of a round; a sound one has none."""
+
+    contract: str
+    location: str = ""
+    block: int = 0
+    state: State = "UNCONFIGURED"
+    round: int = 1
+    config: pb.Config | None = None
+    participants: dict[str, Enrolment] = field(default_factory=dict)
+    rounds: dict[int, Round] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+    events: list[pb.RecordEvent] = field(default_factory=list)
+
+    @property
+    def active(self) -> list[str]:
+        return [name for name, who in self.participants.items() if who.active]
+
+    @property
+    def final(self) -> Round | None:
+        """The newest accepted round; its model is the final one where the training is complete."""
+        accepted = [entry for entry in self.rounds.values() if entry.result is not None]
+        return accepted[-1] if accepted else None

@@ -1,0 +1,32 @@
+"""What `swarm audit` is told: which SN to ask, and as whom."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.runtime.settings import NodeSettings
+
+MAX_PORT = 65535
+
+
+class AuditSettings(NodeSettings):
+    """Without an SN, the local swarm of a directory is asked, as its administrator."""
+
+    sn_ip: str | None = Field(
+        None,
+        validation_alias="SN_NODE_IP",
+        description="Address of any SN of the swarm. Not given: the SN of the local swarm in --dir.",
+    )
+    sn_api_port: int = Field(
+        30304,
+        ge=1,
+        le=MAX_PORT,
+        validation_alias="SN_API_SERVER_PORT",
+        description="Port of its API. The default is the SN's own.",
+    )
+    cert: Path | None = Field(
+        None, validation_alias="SWARM_ID_CERT", description="Certificate to ask with; every role may read the record."
+    )
+    key: Path | None = Field(None, validation_alias="SWARM_ID_KEY", description="Its private key.")
+    cacert: Path | None = Field(None, validation_alias="SWARM_ID_CACERT", description="File of the CAs to trust.")
+    capath: Path | None = Field(None, validation_alias="SWARM_ID_CAPATH", description="Directory of the CAs to trust.")

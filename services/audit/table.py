@@ -1,0 +1,126 @@
+"""The record for people: a table of the rounds, and what else happened, in the order of the chain."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from services.audit.data import event_data
+from services.audit.models import ModelFile
+from services.audit.record import Place, Record, Round
+from services.rpc import swarm_pb2 as pb
+
+DIGEST_CHARACTERS = 16
+
+# What the table of the rounds shows already.
+_IN_ROUNDS = {"checked_in", "merge_started", "round_accepted", "reported"}
+
+
+def record_view(record: Record, files: Sequence[ModelFile] = ()) -> RenderableType:
+    """Everything that there is to show."""
+    parts: list[RenderableType] = [Text(headline(record), style="bold")]
+    if record.rounds:
+        parts.append(rounds_table(record))
+    others = [event for event in record.events if event.WhichOneof("event") not in _IN_ROUNDS]
+    if others:
+        parts.append(events_table(others))
+    if files:
+        parts.append(files_table(files))
+    parts.append(Text(verdict(record), style="green" if not record.problems else "bold red"))
+    return Group(*parts)
+
+
+def headline(record: Record) -> str:
+    """``Record of demo (0x12...) up to block 31: COMPLETE, 4 rounds accepted``"""
+    accepted = sum(entry.result is not None for entry in record.rounds.values())
+    state = f"{record.state}, {accepted} round{'s' * (accepted != 1)} accepted"
+    return f"Record of {record.contract} ({record.location}) up to block {record.block}: {state}"
+
+
+def verdict(record: Record) -> str:
+    if record.problems:
+        return _cell([f"{len(record.problems)} contradictions:", *record.problems]).plain
+    return f"{len(record.events)} events, in the order of the chain, none against the rules of a round."
+
+
+def rounds_table(record: Record) -> Table:
+    """One row a round; where it stands on the chain is where its result does, or its newest event."""
+    table = Table("block", "log", "round", "terms", "checked in", "result", "left out", "loss", show_lines=True)
+    for entry in record.rounds.values():
+        block, log_index = _newest(entry)
+        table.add_row(
+            str(block),
+            str(log_index),
+            str(entry.number),
+            _cell(_terms(entry)),
+            _cell(_check_ins(entry)),
+            _cell(_result(entry)),
+            _cell(_left_out(entry)),
+            _cell(f"{it.name} {it.loss:.4g} ({it.metric:.4g})" for it in entry.reports),
+        )
+    return table
+
+
+def events_table(events: Sequence[pb.RecordEvent]) -> Table:
+    """One row an event, in order."""
+    table = Table("block", "log", "event", "facts")
+    for event in events:
+        facts = event_data(event)
+        block, log_index, kind = (str(facts.pop(key)) for key in ("block", "log_index", "event"))
+        table.add_row(block, log_index, kind.replace("_", " "), _cell(_facts(facts), " "))
+    return table
+
+
+def files_table(files: Sequence[ModelFile]) -> Table:
+    table = Table("file", "digest", "it is", "")
+    for it in files:
+        mark = Text("differs", style="bold red") if it.differs else Text("ok", style="green")
+        table.add_row(_cell([str(it.path)]), it.digest[:DIGEST_CHARACTERS] or "-", _cell([it.found]), mark)
+    return table
+
+
+def _cell(lines: Iterable[str], between: str = "\n") -> Text:
+    """As it stands, without markup; what a node put into its words does not reach the terminal as a command."""
+    return Text(between.join("".join(it if it.isprintable() else "?" for it in line) for line in lines) or "-")
+
+
+def _newest(entry: Round) -> Place:
+    if entry.result is not None:
+        return entry.result.at
+    places = [it.at for it in entry.check_ins] + [it.at for it in entry.terms] + [it.at for it in entry.left_out]
+    return max(places, default=Place(0, 0))
+
+
+def _terms(entry: Round) -> Iterator[str]:
+    for term in entry.terms:
+        votes = f", {len(term.votes)} votes against" if term.votes else ""
+        yield f"{term.term}: {term.leader} {term.ended or 'merges'}{votes}"
+
+
+def _check_ins(entry: Round) -> Iterator[str]:
+    for it in entry.check_ins:
+        ended = ", finished" if it.finished else ""
+        yield f"{it.name} weight {it.weight}, {it.size} B, {it.digest[:DIGEST_CHARACTERS]}, {it.fate}{ended}"
+
+
+def _result(entry: Round) -> Iterator[str]:
+    if entry.result is not None:
+        yield entry.result.digest[:DIGEST_CHARACTERS] + (" (final)" if entry.completed else "")
+        yield f"{entry.result.size} B of {entry.result.participants}"
+
+
+def _left_out(entry: Round) -> Iterator[str]:
+    for it in entry.left_out:
+        yield f"{it.name}: {it.reason}"
+    for name in entry.absent:
+        yield f"{name}: not checked in"
+
+
+def _facts(facts: dict[str, object]) -> Iterator[str]:
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            yield from _facts(value)
+        else:
+            long = isinstance(value, str) and name in ("digest", "fingerprint", "layout")
+            yield f"{name}={str(value)[:DIGEST_CHARACTERS] if long else value}"

@@ -1,0 +1,75 @@
+"""`swarm audit`: the record of a training, read from any SN, and whether model files are what it says."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from services.cli.nodes import CACert, CAPath, Cert, Key, SNPort
+
+if TYPE_CHECKING:
+    from services.identity.identity import Identity
+
+DEFAULT_CONTRACT = "defaultbb.cqdb.sml.hpe"
+DEFAULT_DIR = Path(".swarm")
+PIPE_WIDTH = 200  # of a table that goes to a file or another program
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command("audit")(audit)
+
+
+def audit(
+    *,
+    contract: Annotated[str, typer.Argument(metavar="CONTRACT", help="Training contract.")] = DEFAULT_CONTRACT,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    verify: Annotated[
+        Path | None, typer.Option("--verify", help="Directory whose *.safetensors files are held against the record.")
+    ] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Directory of a local swarm, instead of --sn-ip. [default: .swarm]")
+    ] = None,
+    sn_ip: Annotated[str | None, typer.Option("--sn-ip", help="Address of any SN of the swarm.")] = None,
+    sn_api_port: SNPort = None,
+    cert: Cert = None,
+    key: Key = None,
+    cacert: CACert = None,
+    capath: CAPath = None,
+) -> None:
+    """Show the record of a training as it stands on the chain, and whether model files are what it says."""
+    from services.audit.data import record_data
+    from services.audit.models import require_same
+    from services.audit.models import verify as verify_models
+    from services.audit.reading import read_record, require_sound
+    from services.audit.table import record_view
+
+    asked = {"sn_ip": sn_ip, "sn_api_port": sn_api_port, "cert": cert, "key": key, "cacert": cacert, "capath": capath}
+    address, identity = _whom_to_ask(directory, asked)
+    record = asyncio.run(read_record(address, identity, contract))
+    files = verify_models(record, verify) if verify is not None else []
+    if as_json:
+        found = {"sn": address, **record_data(record)}
+        print(json.dumps(found if verify is None else {**found, "files": [it.as_data() for it in files]}))
+    else:
+        from rich.console import Console
+
+        console = Console()
+        (console if console.is_terminal else Console(width=PIPE_WIDTH)).print(record_view(record, files))
+    require_sound(record)
+    if verify is not None:
+        require_same(files, record, verify)
+
+
+def _whom_to_ask(directory: Path | None, asked: dict[str, Any]) -> "tuple[str, Identity]":
+    from services.audit.settings import AuditSettings
+    from services.identity.identity import Identity
+    from services.local.access import sn_of
+
+    settings = AuditSettings.load("audit", asked)
+    if directory is not None or settings.sn_ip is None:
+        return sn_of((directory or DEFAULT_DIR).absolute())
+    identity = Identity.load(cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath)
+    return f"{settings.sn_ip}:{settings.sn_api_port}", identity
