@@ -1,7 +1,7 @@
 """What every chain guarantees, whichever program runs it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, NamedTuple, Self
@@ -49,6 +49,8 @@ class ChainBackend(ABC):
     kind: ClassVar[str]
     account: str
     chain_id: int
+    # Told of each write of a contract: its function, and the seconds from the call to the receipt.
+    on_transaction: Callable[[str, float], None] | None = None
 
     # --- life ---------------------------------------------------------------------------------------
 

@@ -37,7 +37,10 @@ class Gateway:
     async def _send(self, function: str, *arguments: Any) -> Receipt:
         began = monotonic()
         receipt = await self.chain.transact(self.address, self._abi.functions[function].encode(*arguments))
-        _log.debug("transaction", function=function, seconds=round(monotonic() - began, 4), block=receipt.block)
+        took = monotonic() - began
+        _log.debug("transaction", function=function, seconds=round(took, 4), block=receipt.block)
+        if self.chain.on_transaction is not None:
+            self.chain.on_transaction(function, took)
         return receipt
 
     async def _read(self, function: str, *arguments: Any, block: int | None = None) -> Any:

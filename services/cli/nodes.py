@@ -16,6 +16,8 @@ LicenseIP = Annotated[str | None, typer.Option("--apls-ip", help="Address of the
 LicensePort = Annotated[int | None, typer.Option("--apls-port", help="Port of the license server; 5814 is usual.")]
 LogFormat = Annotated[str | None, typer.Option("--log-format", help="human or json.")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
+MetricsPort = Annotated[int | None, typer.Option("--metrics-port", help="Port of the Prometheus metrics; off without.")]
+MetricsHost = Annotated[str | None, typer.Option("--metrics-host", help="Their address; mutual TLS but on loopback.")]
 SNPort = Annotated[int | None, typer.Option("--sn-api-port", help="Port of the SN's API; 30304 is usual.")]
 
 
@@ -63,6 +65,8 @@ def sn(
     capath: CAPath = None,
     chain: Annotated[str | None, typer.Option("--chain", help="auto, geth or embedded.")] = None,
     data_dir: DataDir = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -89,6 +93,8 @@ def sl(
     cacert: CACert = None,
     capath: CAPath = None,
     data_dir: DataDir = None,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from typing import Any, NoReturn, Self
+from typing import Any, Literal, NoReturn, Self, get_args
 
 import aiohttp
 
@@ -29,6 +29,9 @@ RELEASE_TIMEOUT_S = 2.0
 RENEWALS_PER_TERM = 3
 JITTER = 0.2  # of the interval, so that nodes started together do not renew together
 
+LeaseState = Literal["held", "grace", "lost"]
+LEASE_STATES: tuple[LeaseState, ...] = get_args(LeaseState)
+
 _log = logs.get("licensing")
 
 
@@ -42,11 +45,19 @@ class Lease:
         self.feature = feature
         self.lost = asyncio.Event()
         self.failure: LicenceError | None = None
+        self._away = False
         self._server = server
         self._grace_s = grace_s
         self._closing = asyncio.Event()
         self._take(grant)
         self._renewing = asyncio.create_task(self._keep(), name="licence renewal")
+
+    @property
+    def state(self) -> LeaseState:
+        """``grace``: the license server is away, and the seat is held all the same for now."""
+        if self.lost.is_set():
+            return "lost"
+        return "grace" if self._away else "held"
 
     @classmethod
     async def acquire(cls, address: str, identity: Identity, feature: str, *, grace_s: float = GRACE_S) -> Self:
@@ -101,7 +112,6 @@ class Lease:
 
     async def _keep(self) -> None:
         """Renews until the node ends or the seat is lost."""
-        away = False
         while not await self._closed_within(self._interval_s * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311
             try:
                 await self._renew()
@@ -112,13 +122,13 @@ class Lease:
                 if time.monotonic() - self._renewed_at > self._grace_s:
                     self._lose(f"its server was away for more than {self._grace_s:g} s ({error})")
                     return
-                if not away:
+                if not self._away:
                     _log.warning("license server lost, going on", for_at_most_s=self._grace_s, why=str(error))
-                away = True
+                self._away = True
             else:
-                if away:
+                if self._away:
                     _log.info("license server is back", server=self._server.address)
-                away = False
+                self._away = False
 
     async def _renew(self) -> None:
         """Renews; a lease the server no longer knows (freed while it could not be reached) is taken anew, once."""

@@ -112,6 +112,19 @@ class SLSettings(NodeSettings):
         description="Seconds for which the final model is served to nodes that do not have it yet. They fetch it as "
         "soon as the training is complete, so a minute is ample.",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_PORT,
+        validation_alias="SL_METRICS_PORT",
+        description="Port of the Prometheus metrics. Off by default: who measures says where.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        validation_alias="SL_METRICS_HOST",
+        description="Address of the metrics. This host only by default; on any other address they are served under "
+        "mutual TLS, never in the clear.",
+    )
     log_format: Literal["human", "json"] = Field(
         "human",
         validation_alias="SWARM_LOG_FORMAT",

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
+from services.chain.events import TrainingEvent
 from services.chain.training import TrainingGateway
 from services.errors import ChainError, NotEnrolled, NotTheLeader, RoundNotClosed, StaleRound, StaleTerm
 from services.rpc import swarm_pb2 as pb
@@ -21,12 +22,16 @@ PROGRESS_EVERY_S = 0.5
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What all trainings of an SN share. ``clock``: seconds, monotonic. ``is_ours``: does this SN look after it."""
+    """What all trainings of an SN share. ``clock``: seconds, monotonic. ``is_ours``: does this SN look after it.
+
+    ``observe`` is told of every event that is new, with the view that it made.
+    """
 
     background: Background
     clock: Callable[[], float]
     grace_s: float
     is_ours: Callable[[str], bool]
+    observe: Callable[[TrainingView, TrainingEvent], object] = narrate
 
 
 class LiveTraining:
@@ -128,7 +133,7 @@ class LiveTraining:
         async for event in self.gateway.follow(max(0, self.view.position.block)):
             if not self.view.apply(event):
                 continue
-            narrate(self.view.contract, event)
+            self._around.observe(self.view, event)
             if self._settling is None:
                 # Events of one block come together; watchers and timers look when the last one is in.
                 self._settling = asyncio.get_running_loop().call_soon(self._settle)

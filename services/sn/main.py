@@ -9,7 +9,9 @@ from services.identity.identity import Identity
 from services.licensing.lease import Lease
 from services.rpc.server import check_free
 from services.runtime import logs
+from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
+from services.sn.metrics import SNMetrics
 from services.sn.node import PORT_OPTION, ROLE, Announcement, serving
 from services.sn.settings import SNSettings
 from services.sn.state import chain_choice, claimed
@@ -33,15 +35,23 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
 
         license_server = f"{settings.apls_ip}:{settings.apls_port}"
         lease = await stack.enter_async_context(await Lease.acquire(license_server, identity, FEATURE))
+        meter = Meter(on=settings.metrics_port is not None)
+        metrics = SNMetrics(meter)
+        metrics.read_lease(lease)
+        scraped = await stack.enter_async_context(
+            served(meter, ROLE, settings.metrics_host, settings.metrics_port, identity.server_context)
+        )
 
         chain = await open_chain(choice, data_dir, p2p_port=settings.sn_p2p_port)
         stack.push_async_callback(chain.close)
         _log.info("chain", kind=chain.kind, chain_id=chain.chain_id, account=chain.account)
 
         where = Announcement(settings.host, settings.sn_api_port, settings.host_ip)
-        sn = await stack.enter_async_context(serving(identity, chain, data_dir, where, settings.lost_after_s))
+        sn = await stack.enter_async_context(
+            serving(identity, chain, data_dir, where, settings.lost_after_s, metrics=metrics)
+        )
         _log.info(f"Starting SWARM-API-SERVER on port: {sn.port}")
-        ready.report(port=sn.port, chain=chain.kind)
+        ready.report(port=sn.port, chain=chain.kind, **scraped)
         await _until(stop, sn.background.broken(), lease.raise_when_lost())
 
 

@@ -1,51 +1,62 @@
 """A training's events as lines of the log."""
 
+from typing import Any
+
 from services.chain import events as on_chain
 from services.runtime import logs
+from services.sn.training import TrainingView
 
 DIGEST_CHARACTERS = 16
 
 _log = logs.get("sn")
 
 
-def narrate(contract: str, event: on_chain.TrainingEvent) -> None:
-    """Says what a person who follows the log wants to know; single check-ins and reports are for DEBUG."""
-    log = _log.bind(contract=contract)
+def narrate(view: TrainingView, event: on_chain.TrainingEvent) -> None:
+    """Says what a person who follows the log wants to know; single check-ins and reports are for DEBUG.
+
+    Every line has contract, round and term. ``view``: the event is in it.
+    """
+    log = _log.bind(contract=view.contract, **_where(view, event))
     match event:
         case on_chain.Configured():
             agreed = event.config
             log.info("training configured", by=event.by, minPeers=agreed.min_peers, syncFrequency=agreed.sync_frequency)
         case on_chain.Enrolled():
-            log.info("enrolled", name=event.name, may_lead=event.may_lead, round=event.round)
+            log.info("enrolled", name=event.name, may_lead=event.may_lead)
         case on_chain.CheckedIn():
-            log.debug("checked in", name=event.name, round=event.round, size=event.size, finished=event.finished)
+            log.debug("checked in", name=event.name, size=event.size, finished=event.finished)
         case on_chain.MergeStarted():
-            log.info("merging", round=event.round, term=event.term, leader=event.leader, peers=event.participants)
+            log.info("merging", leader=event.leader, peers=event.participants)
         case on_chain.RoundAccepted():
             digest = event.digest.hex()[:DIGEST_CHARACTERS]
-            log.info("round accepted", round=event.round, leader=event.leader, merged=event.participants, digest=digest)
+            log.info("round accepted", leader=event.leader, merged=event.participants, digest=digest)
         case on_chain.Completed():
-            log.info("training complete", round=event.round, digest=event.digest.hex()[:DIGEST_CHARACTERS])
+            log.info("training complete", digest=event.digest.hex()[:DIGEST_CHARACTERS])
         case on_chain.Reported():
-            log.debug("reported", name=event.name, round=event.round, loss=event.loss, metric=event.metric)
+            log.debug("reported", name=event.name, loss=event.loss, metric=event.metric)
         case _:
-            _narrate_trouble(contract, event)
+            _narrate_trouble(log, event)
 
 
-def _narrate_trouble(contract: str, event: on_chain.TrainingEvent) -> None:
-    log = _log.bind(contract=contract)
+def _narrate_trouble(log: Any, event: on_chain.TrainingEvent) -> None:
     match event:
         case on_chain.LeftOut():
-            log.warning("left out", name=event.name, round=event.round, reason=event.reason)
+            log.warning("left out", name=event.name, reason=event.reason)
         case on_chain.RoundReopened():
-            log.warning("round open again", round=event.round, have=event.have, need=event.need)
+            log.warning("round open again", have=event.have, need=event.need)
         case on_chain.LeaderVotedOut():
-            log.warning(
-                "vote against the leader", round=event.round, term=event.term, by=event.voter, votes=event.votes
-            )
+            log.warning("vote against the leader", by=event.voter, votes=event.votes)
         case on_chain.LeaderDeposed():
-            log.warning("leader deposed", round=event.round, term=event.term, leader=event.leader)
+            log.warning("leader deposed", leader=event.leader)
         case on_chain.Left():
-            log.info("left", name=event.name, round=event.round, reason=event.reason)
+            log.info("left", name=event.name, reason=event.reason)
         case on_chain.Reset():
             log.info("training reset", next_round=event.next_round)
+
+
+def _where(view: TrainingView, event: on_chain.TrainingEvent) -> dict[str, int]:
+    """Round and term that an event is of; the running ones where it does not say. Of an old round, no term."""
+    number = getattr(event, "round", view.round)
+    if hasattr(event, "term"):
+        return {"round": number, "term": event.term}
+    return {"round": number, "term": view.term} if number == view.round else {"round": number}

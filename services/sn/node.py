@@ -7,6 +7,7 @@ from pathlib import Path
 from time import monotonic
 
 from services.chain.backend import ChainBackend
+from services.chain.events import TrainingEvent
 from services.identity.identity import Identity
 from services.rpc.server import RpcServer
 from services.rpc.swarm_pb2_grpc import (
@@ -15,12 +16,16 @@ from services.rpc.swarm_pb2_grpc import (
     add_TrainingServicer_to_server,
 )
 from services.runtime import logs
+from services.runtime.metrics import Meter
 from services.sn.api import AdminApi, Desk, NetworkApi, TrainingApi
 from services.sn.background import Background
 from services.sn.directory import establish
 from services.sn.live import Surroundings
 from services.sn.membership import Caller, Membership
+from services.sn.metrics import SNMetrics
+from services.sn.narration import narrate
 from services.sn.roles import ROLES, SERVICES
+from services.sn.training import TrainingView
 from services.sn.trainings import Trainings
 
 ROLE = "sn"
@@ -50,20 +55,36 @@ class RunningSN:
 
 @contextlib.asynccontextmanager
 async def serving(
-    identity: Identity, chain: ChainBackend, data_dir: Path, where: Announcement, lost_after_s: float
+    identity: Identity,
+    chain: ChainBackend,
+    data_dir: Path,
+    where: Announcement,
+    lost_after_s: float,
+    *,
+    metrics: SNMetrics | None = None,
 ) -> AsyncIterator[RunningSN]:
     """Finds or makes the contracts, replays the trainings, opens the API; stops in the reverse order.
 
-    Raises PortInUse, ChainError, NotARegisteredSN, NameTaken.
+    ``metrics``: None where nothing is measured. Raises PortInUse, ChainError, NotARegisteredSN, NameTaken.
     """
     name = identity.name
     membership = Membership()
+    measured = metrics or SNMetrics(Meter(on=False))
+    chain.on_transaction = measured.transaction
+
+    def observe(view: TrainingView, event: TrainingEvent) -> None:
+        narrate(view, event)
+        measured.event(view, event)
+
     async with contextlib.AsyncExitStack() as stack:
         network = await establish(chain, data_dir)
         background = Background()
         stack.push_async_callback(background.close)
-        around = Surroundings(background, monotonic, lost_after_s, lambda sl: membership.parent("sl", sl) == name)
+        around = Surroundings(
+            background, monotonic, lost_after_s, lambda sl: membership.parent("sl", sl) == name, observe
+        )
         trainings = Trainings(network, membership, around)
+        measured.read_trainings(lambda: trainings.views, membership)
         stack.push_async_callback(trainings.close)
         await trainings.open()
         server = _server(identity, Desk(name, trainings))

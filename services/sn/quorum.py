@@ -19,6 +19,7 @@ class Waiting:
     """Whom a round waits for; ``missing`` peers have not even enrolled."""
 
     round: int
+    term: int
     have: int
     need: int
     awaited: tuple[str, ...]
@@ -42,4 +43,4 @@ def waiting(view: TrainingView) -> Waiting | None:
         return None
     need = view.config.min_peers
     missing = max(0, need - len(view.active))
-    return Waiting(view.round, len(view.check_ins), need, tuple(view.awaited), missing)
+    return Waiting(view.round, view.term, len(view.check_ins), need, tuple(view.awaited), missing)

@@ -62,6 +62,12 @@ class ReportWriter:
             outcomes = await asyncio.gather(*(self._write(report) for report in batch), return_exceptions=True)
         for report, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, SwarmError):
-                _log.warning("a report was not recorded", contract=self._contract, by=report.name, reason=str(outcome))
+                _log.warning(
+                    "a report was not recorded",
+                    contract=self._contract,
+                    round=report.round,
+                    by=report.name,
+                    reason=str(outcome),
+                )
             elif isinstance(outcome, BaseException):
                 raise outcome

@@ -83,6 +83,19 @@ class SNSettings(NodeSettings):
         description="Seconds without a connection after which a participant counts as lost and the others go on. "
         "Longer than the 10 s in which a dead connection is noticed and made again.",
     )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_PORT,
+        validation_alias="SN_METRICS_PORT",
+        description="Port of the Prometheus metrics. Off by default: who measures says where.",
+    )
+    metrics_host: str = Field(
+        "127.0.0.1",
+        validation_alias="SN_METRICS_HOST",
+        description="Address of the metrics. This host only by default; on any other address they are served under "
+        "mutual TLS, never in the clear.",
+    )
     log_format: Literal["human", "json"] = Field(
         "human",
         validation_alias="SWARM_LOG_FORMAT",

@@ -45,14 +45,20 @@ class QuorumTimer:
 
     def _ring(self, rung: Clock, view: TrainingView) -> None:
         awaited = ", ".join(view.awaited)
-        _log.info("quorum clock ran out", contract=self._contract, round=rung.round, without=awaited)
+        _log.info("quorum clock ran out", contract=self._contract, round=rung.round, term=rung.term, without=awaited)
         self._background.run(self._close(rung), f"closing round {rung.round} of {self._contract}")
 
     async def _close(self, rung: Clock) -> None:
         try:
             await self._close_round(rung.round)
         except TrainingError as error:  # closed, reopened or left meanwhile: the next change decides anew
-            _log.debug("the round was not closed by its clock", contract=self._contract, reason=str(error))
+            _log.debug(
+                "the round was not closed by its clock",
+                contract=self._contract,
+                round=rung.round,
+                term=rung.term,
+                reason=str(error),
+            )
 
 
 class WaitingLog:
@@ -90,7 +96,7 @@ class WaitingLog:
         facts: dict[str, object] = {"in": f"{now.have} of at least {now.need}", "awaited": ", ".join(now.awaited)}
         if now.missing:
             facts["not_enrolled_yet"] = now.missing
-        _log.info("round waits", contract=self._contract, round=now.round, **facts)
+        _log.info("round waits", contract=self._contract, round=now.round, term=now.term, **facts)
 
 
 class LostTimers:
@@ -131,15 +137,16 @@ class LostTimers:
         for name in self._timers.keys() - missing:
             self._timers.pop(name).cancel()
         for name in missing - self._timers.keys():
-            self._timers[name] = asyncio.get_running_loop().call_later(self._grace_s, self._lost, name)
+            self._timers[name] = asyncio.get_running_loop().call_later(self._grace_s, self._lost, name, view)
 
     def stop(self) -> None:
         for timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
-    def _lost(self, name: str) -> None:
-        _log.warning("participant lost", contract=self._contract, name=name, silent_s=self._grace_s)
+    def _lost(self, name: str, view: TrainingView) -> None:
+        where = {"contract": self._contract, "round": view.round, "term": view.term}
+        _log.warning("participant lost", **where, name=name, silent_s=self._grace_s)
         self._background.run(self._leave_for(name), f"marking {name} as lost in {self._contract}")
 
     async def _leave_for(self, name: str) -> None:

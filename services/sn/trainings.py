@@ -11,6 +11,7 @@ from services.runtime import logs
 from services.sn.directory import TRAINING_KIND, create_training
 from services.sn.live import LiveTraining, Surroundings
 from services.sn.membership import Caller, Member, Membership
+from services.sn.training import TrainingView
 
 NAME_LIMIT_CHARACTERS = 128
 
@@ -32,6 +33,11 @@ class Trainings:
     @property
     def chain(self) -> ChainBackend:
         return self.network.chain
+
+    @property
+    def views(self) -> list[TrainingView]:
+        """How each training stands."""
+        return [training.view for training in self._running.values()]
 
     @property
     def entries(self) -> list[ContractEntry]:

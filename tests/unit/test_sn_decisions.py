@@ -53,8 +53,8 @@ def test_a_reopened_round_starts_another_clock() -> None:
 @pytest.mark.parametrize(
     ("training", "expected"),
     [
-        (view("ab", "c"), Waiting(3, 2, 2, ("c",), 0)),
-        (view("a", "", min_peers=3), Waiting(3, 1, 3, (), 2)),  # others have not even enrolled
+        (view("ab", "c"), Waiting(3, 1, 2, 2, ("c",), 0)),
+        (view("a", "", min_peers=3), Waiting(3, 1, 1, 3, (), 2)),  # others have not even enrolled
         (view("", "abc"), None),  # nobody waits
         (view("ab", "c", state=State.MERGE), None),
     ],
