@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from swarm_callback.digest import LENGTH_BYTES, MAX_HEADER_BYTES
 from swarm_callback.errors import NotStorable, StreamError
+from swarm_callback.nesting import deeper_than
 
 _NUMPY: Final[dict[str, str]] = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2",
@@ -28,6 +29,7 @@ _TAGS: Final = {np.dtype(code): tag for tag, code in _NUMPY.items()}
 ITEM_BYTES: Final = {tag: np.dtype(code).itemsize for tag, code in _NUMPY.items()} | {"BF16": 2}
 _BFLOAT16: Final = "bfloat16"  # the name that ml_dtypes gives its dtype; numpy has none
 _ALIGN_BYTES: Final = 8
+_MAX_DEPTH: Final = 3  # tensors, the entry of one, its shape
 _MAX_NAME_BYTES: Final = 1024
 _MAX_RANK: Final = 64  # numpy's own limit
 _MAX_ELEMENTS: Final = 2**60  # above this numpy cannot address an array, even an empty one
@@ -145,6 +147,8 @@ def parse_header(header: memoryview | bytes, total_size: int, *, canonical: bool
 
 
 def _parse_json(text: bytes) -> dict[str, Any]:
+    if deeper_than(_MAX_DEPTH, text):
+        raise StreamError(problem="its header is nested deeper than a header is")
     try:
         entries = json.loads(text.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:

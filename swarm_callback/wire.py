@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final, Self
 
 from swarm_callback.errors import VersionMismatch, WireError
+from swarm_callback.nesting import deeper_than
 
 MAGIC: Final = b"SWML"
 VERSION: Final = 1
@@ -177,6 +178,8 @@ def pack(message: Message, body_size: int = 0) -> bytes:
 
 def unpack_header(kind: type[Message], header: bytes | bytearray) -> Message:
     """The message whose type the prefix named. Raises WireError for other fields or types than the class has."""
+    if deeper_than(1, header):
+        raise WireError(problem=f"the header of {kind.__name__} is nested")
     try:
         values = json.loads(header.decode("utf-8"))
     except (ValueError, RecursionError) as error:
