@@ -20,7 +20,7 @@ from services.sl.ml import MLSide
 from services.sl.peers import Peers
 from services.sl.round import UnlistedPair, needed, step
 from services.sl.states import Ended, State, Unopened
-from services.sl.store import Store
+from services.sl.store import Store, Stored
 from services.sl.view import View
 from services.sl.work import Work
 
@@ -29,6 +29,9 @@ TELL_AFTER_S = 1.0
 
 # At the end, what is still on its way to the SN gets this long.
 LAST_CALLS_S = 5.0
+
+# How often a merged model is forced to the disk; a crash of the process alone loses nothing anyway.
+SYNC_EVERY_S = 5.0
 
 HISTORY_LENGTH = 10_000
 
@@ -75,6 +78,7 @@ class Runner:
         self._merging: asyncio.Task[None] | None = None
         self._watching_leader: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self._synced_at = 0.0
         self._telling: asyncio.TimerHandle | None = None
         self._told = ""
 
@@ -271,6 +275,10 @@ class Runner:
             **({"note": action.note} if action.note else {}),
         )
         self._spawn(self._ml.deliver(action, stored))
+        now = asyncio.get_running_loop().time()
+        if action.over or now - self._synced_at > SYNC_EVERY_S:
+            self._synced_at = now
+            self._spawn(_sync(stored))
         trash = self._store.keep_only(needed(self.state))
         if trash:
             self._spawn(_delete(trash))
@@ -330,6 +338,11 @@ class Runner:
     async def _stop_when_set(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self.post(on.Stopped(self._name))
+
+
+async def _sync(stored: Stored) -> None:
+    with contextlib.suppress(FileNotFoundError):  # overtaken by a newer one
+        await asyncio.to_thread(stored.sync)
 
 
 async def _delete(trash: list[Path]) -> None:

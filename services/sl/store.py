@@ -43,9 +43,13 @@ class Stored:
         return parse_header(self.header(), self.model.size)
 
     def sync(self) -> None:
-        """Returns once the disk has it: after a round, not in it."""
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
+        """Returns once the disk has it under its name: beside the training, not in a round."""
+        for path in (self.path, self.path.parent):
+            number = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(number)
+            finally:
+                os.close(number)
 
 
 class Store:

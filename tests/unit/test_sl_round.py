@@ -1,5 +1,7 @@
 """One node's round, step by step: each state, each event, and what is decided."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -501,3 +503,13 @@ def test_needed_keeps_what_is_offered_held_merged_and_checked_in() -> None:
     node = replace(NODE, held=Held(1, MERGED), view=view(round_=3, last=result(2, NEWER), check_ins=(other,)))
     assert needed(Training(node)) == {MINE.digest, MERGED.digest, NEWER.digest, "9" * 64}
     assert needed(Unopened()) == frozenset()
+
+
+def test_what_decides_knows_no_network_clock_thread_or_file() -> None:
+    code = (
+        "import sys, services.sl.round\n"
+        "outside = {'socket', 'asyncio', 'threading', 'aiohttp', 'grpc', 'numpy'}\n"
+        "print(sorted(outside & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
