@@ -14,6 +14,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.errors import from_rpc_error
 from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, TrainingStub
+from services.runtime import traces
 
 DEADLINE_S = 30.0
 RECORD_DEADLINE_S = 300.0
@@ -75,7 +76,7 @@ class Unary(Generic[Request, Reply]):
 
     async def __call__(self, request: Request, *, timeout: float = DEADLINE_S) -> Reply:
         try:
-            reply: Reply = await self._stub(request, timeout=timeout)
+            reply: Reply = await self._stub(request, timeout=timeout, metadata=traces.carried())
             return reply
         except grpc.aio.AioRpcError as error:
             raise (await self._failed(error)) from None

@@ -16,7 +16,7 @@ from services.errors import IdentityError, PortInUse, SettingsError, SwarmError,
 from services.identity.identity import Identity, PeerIdentity, identity_of_grpc_context
 from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.rpc.errors import to_status
-from services.runtime import logs
+from services.runtime import logs, traces
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
@@ -126,8 +126,9 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
     def _unary(self, method: str, behaviour: Any) -> Any:
         async def guarded(request: Any, context: Any) -> Any:
             try:
-                self._admit(method, context)
-                return await behaviour(request, context)
+                peer = self._admit(method, context)
+                with traces.served(method, context.invocation_metadata() or (), request, peer.name):
+                    return await behaviour(request, context)
             except Exception as error:
                 await _abort(context, method, error)
 
@@ -151,8 +152,8 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
 
         return guarded if inspect.isasyncgenfunction(behaviour) else guarded_writer
 
-    def _admit(self, method: str, context: Any) -> None:
-        """Sets the caller. Raises IdentityError without a SPIFFE URI, WrongRole for a role that may not."""
+    def _admit(self, method: str, context: Any) -> PeerIdentity:
+        """Sets and gives the caller. Raises IdentityError without a SPIFFE URI, WrongRole for a role that may not."""
         peer = identity_of_grpc_context(context)
         service = method.split("/")[1]
         allowed = self._roles.get(method, frozenset())
@@ -165,6 +166,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
                 needed=" or ".join(sorted(allowed)) or "a role that nobody has",
             )
         _caller.set(peer)
+        return peer
 
 
 def _unless_bytes(serialize: Any) -> Any:

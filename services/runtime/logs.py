@@ -1,13 +1,16 @@
 """One structured line per event, for people or as JSON."""
 
+import json
 import logging
 import sys
+from datetime import UTC, datetime
 from typing import Literal, TextIO
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 LogFormat = Literal["human", "json"]
+LIBRARY_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 def configure(log_format: LogFormat, node: str, level: str = "INFO", stream: TextIO | None = None) -> None:
@@ -30,13 +33,40 @@ def configure(log_format: LogFormat, node: str, level: str = "INFO", stream: Tex
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(node=node)
-    logging.basicConfig(level=logging.WARNING, stream=out, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(_Json(node) if log_format == "json" else logging.Formatter(LIBRARY_FORMAT))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+def about(**facts: object) -> None:
+    """From now on, each event of this task and of those it starts has these facts, unless it says others."""
+    structlog.contextvars.bind_contextvars(**facts)
 
 
 def get(part: str) -> FilteringBoundLogger:
     """The logger of one part of a node."""
     logger: FilteringBoundLogger = structlog.get_logger(part=part)
     return logger
+
+
+class _Json(logging.Formatter):
+    """What a library says, in the same form as a node's own events."""
+
+    def __init__(self, node: str) -> None:
+        super().__init__()
+        self._node = node
+
+    def format(self, record: logging.LogRecord) -> str:
+        said = {
+            "node": self._node,
+            "part": record.name,
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="microseconds"),
+        }
+        if record.exc_info:
+            said["exception"] = self.formatException(record.exc_info)
+        return json.dumps(said)
 
 
 def _render_for_people(_logger: WrappedLogger, _method: str, event: EventDict) -> str:

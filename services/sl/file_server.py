@@ -48,9 +48,12 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class FileServer:
-    """``may_read`` is asked at each request; nobody may read what it does not allow."""
+    """``may_read`` is asked at each request; nobody may read what it does not allow. ``sent`` gets the bytes sent."""
 
-    def __init__(self, identity: Identity, store: Store, may_read: MayRead) -> None:
+    def __init__(
+        self, identity: Identity, store: Store, may_read: MayRead, sent: Callable[[int], object] = lambda _: None
+    ) -> None:
+        self._sent = sent
         self._identity = identity
         self._store = store
         self._may_read = may_read
@@ -101,6 +104,7 @@ class FileServer:
         with _opened(stored) as file:
             file.seek(start)
             if stop - start <= PIECE_BYTES:
+                self._sent(stop - start)
                 return web.Response(status=status, headers=headers, body=_read(file, stop - start))
             response = web.StreamResponse(status=status, headers=headers)
             response.content_length = stop - start
@@ -109,6 +113,7 @@ class FileServer:
                 piece = await asyncio.to_thread(_read, file, min(PIECE_BYTES, stop - position))
                 async with asyncio.timeout(STALL_S):
                     await response.write(piece)
+                self._sent(len(piece))
             await response.write_eof()
             return response
 

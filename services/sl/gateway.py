@@ -176,6 +176,7 @@ def _view(status: pb.TrainingStatus) -> View:
         left_out=_reasons(status.left_out),
         version=status.version,
         block=status.block,
+        location=status.location,
         progress_age_s=status.progress.age_s if status.HasField("progress") else None,
     )
 

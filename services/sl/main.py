@@ -8,10 +8,13 @@ from services.identity.identity import Identity
 from services.licensing.lease import Lease
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
-from services.runtime import logs
+from services.runtime import logs, traces
+from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
 from services.sl.file_server import FileServer, bind
+from services.sl.metrics import SLMetrics
 from services.sl.ml import MLSide
+from services.sl.observer import Observer
 from services.sl.peers import Peers
 from services.sl.runner import Runner, pause
 from services.sl.settings import SLSettings
@@ -30,11 +33,18 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=ROLE
     )
     logs.configure(settings.log_format, identity.name, settings.log_level)
+    traces.configure("swarm-sl", identity.name)
     _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
     store = Store(settings.data_dir / "fs")
     async with AsyncExitStack() as stack:
         license_server = f"{settings.apls_ip}:{settings.apls_port}"
         lease = await stack.enter_async_context(await Lease.acquire(license_server, identity, FEATURE))
+        meter = Meter(on=settings.metrics_port is not None)
+        observer = Observer(identity.name, SLMetrics(meter))
+        observer.metrics.read_lease(lease)
+        scraped = await stack.enter_async_context(
+            served(meter, ROLE, settings.metrics_host, settings.metrics_port, identity.server_context)
+        )
 
         bound = stack.enter_context(bind(settings.host, settings.sl_fs_port))
         port = int(bound.getsockname()[1])
@@ -44,20 +54,21 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         stack.push_async_callback(_deregister, client)
         _log.info("registered", sn=registered.sn, address=client.address)
 
-        runner = Runner(identity.name, (settings.host_ip, port), settings.conduct, client, store)
-        server = FileServer(identity, store, runner.may_read)
+        runner = Runner(identity.name, (settings.host_ip, port), settings.conduct, client, store, observer)
+        observer.metrics.read_view(identity.name, lambda: runner.view)
+        server = FileServer(identity, store, runner.may_read, observer.sent)
         await server.start(bound)
         stack.push_async_callback(server.stop)
         await client.network.Register(address)
         _log.info("file server announced", host=settings.host_ip, port=port)
 
-        peers = await stack.enter_async_context(Peers(identity, store, pause))
+        peers = await stack.enter_async_context(Peers(identity, store, pause, observer.received))
         request, response = settings.channels
-        ml = MLSide(identity.name, request, response, store, runner.post)
+        ml = MLSide(identity.name, request, response, store, runner.post, observer.stored)
         stack.push_async_callback(ml.close)
         ml.start()
         _log.info("waiting for the ML program", request_channel=str(request), response_channel=str(response))
-        ready.report(port=port, request_channel=str(request), response_channel=str(response))
+        ready.report(port=port, request_channel=str(request), response_channel=str(response), **scraped)
         await runner.run(ml, peers, stop, [lease.raise_when_lost()])
     _log.info("stopped")
 

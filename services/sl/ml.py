@@ -5,6 +5,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 
 from services.errors import ChannelError, MLGone, ProtocolMismatch, StreamDamaged, SwarmError
 from services.runtime import logs
@@ -38,10 +39,20 @@ _log = logs.get("ml")
 class MLSide:
     """One session. ``post`` gets its events, in the event loop; after MLEnded, Bye or Failed there are no more.
 
+    ``stored`` is told, in the thread, of each stream that ML handed over: its bytes, and the seconds they took.
     The pipes are there once this is constructed. Raises ChannelError where they cannot be made.
     """
 
-    def __init__(self, node: str, request: Path, response: Path, store: Store, post: Callable[[Event], object]) -> None:
+    def __init__(  # noqa: PLR0917  # both pipes belong together
+        self,
+        node: str,
+        request: Path,
+        response: Path,
+        store: Store,
+        post: Callable[[Event], object],
+        stored: Callable[[int, float], object] = lambda _size, _seconds: None,
+    ) -> None:
+        self._stored = stored
         self._node = node
         self._store = store
         self._post = post
@@ -159,9 +170,12 @@ class MLSide:
         return True
 
     def _store_body(self, channel: Channel, size: int) -> Stored:
+        began = monotonic()
         with self._store.incoming(f"the ML program of {self._node}", size) as incoming:
             channel.read_body(incoming.write, "in the middle of sending its parameters")
-            return incoming.commit()
+            stored = incoming.commit()
+        self._stored(size, monotonic() - began)
+        return stored
 
     def _tell(self, event: Event) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended

@@ -39,9 +39,16 @@ Progress = Callable[[int], None]
 
 
 class Peers:
-    """``pause(seconds)`` waits, or returns early where the node stops."""
+    """``pause(seconds)`` waits, or returns early where the node stops. ``received`` gets the bytes of each piece."""
 
-    def __init__(self, identity: Identity, store: Store, pause: Callable[[float], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        store: Store,
+        pause: Callable[[float], Awaitable[object]],
+        received: Progress = lambda _: None,
+    ) -> None:
+        self._received = received
         self._identity = identity
         self._store = store
         self._pause = pause
@@ -127,6 +134,7 @@ class Peers:
                     await asyncio.to_thread(incoming.write, batch)
                     _check(holder, incoming, expected)
                 moved(len(batch))
+                self._received(len(batch))
         if incoming.taken.size < size:
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem="it broke off")
         found = incoming.taken.digest().hex()

@@ -17,6 +17,7 @@ from services.sl import actions as do
 from services.sl import events as on
 from services.sl.gateway import Training
 from services.sl.ml import MLSide
+from services.sl.observer import Observer
 from services.sl.peers import Peers
 from services.sl.round import UnlistedPair, needed, step
 from services.sl.states import Ended, State, Unopened
@@ -64,7 +65,16 @@ class Runner:
     this node's file server.
     """
 
-    def __init__(self, name: str, address: tuple[str, int], conduct: Conduct, client: SNClient, store: Store) -> None:
+    def __init__(  # noqa: PLR0917  # who it is, and what it works with
+        self,
+        name: str,
+        address: tuple[str, int],
+        conduct: Conduct,
+        client: SNClient,
+        store: Store,
+        observer: Observer | None = None,
+    ) -> None:
+        self._observer = observer or Observer(name)
         self.history: deque[tuple[State, on.Event]] = deque(maxlen=HISTORY_LENGTH)
         self.state: State = Unopened()
         self._name = name
@@ -131,6 +141,7 @@ class Runner:
             what = f"it sent {type(event).__name__} while the SL was {type(before).__name__}"
             self.state, actions = step(before, on.Failed(ChannelError(problem=what)))
         _log.debug("step", state=type(before).__name__, on=type(event).__name__, to=type(self.state).__name__)
+        self._observer.stepped(before, event, self.state)
         if isinstance(self.state, Ended):
             await self._end(actions)
             return
@@ -274,7 +285,7 @@ class Runner:
             over=action.over,
             **({"note": action.note} if action.note else {}),
         )
-        self._spawn(self._ml.deliver(action, stored))
+        self._spawn(self._observer.delivering(stored.model.size, lambda: self._ml.deliver(action, stored)))
         now = asyncio.get_running_loop().time()
         if action.over or now - self._synced_at > SYNC_EVERY_S:
             self._synced_at = now

@@ -87,6 +87,7 @@ class View:
     left_out: tuple[tuple[str, str], ...] = ()
     version: int = 0
     block: int = 0
+    location: str = ""  # of the training's contract on the chain
     progress_age_s: float | None = None  # since the leader last said how far it is; None before the first time
 
     def member(self, name: str) -> Member | None:

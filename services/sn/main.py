@@ -8,7 +8,7 @@ from services.chain.factory import open_chain
 from services.identity.identity import Identity
 from services.licensing.lease import Lease
 from services.rpc.server import check_free
-from services.runtime import logs
+from services.runtime import logs, traces
 from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
 from services.sn.metrics import SNMetrics
@@ -27,6 +27,7 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=ROLE
     )
     logs.configure(settings.log_format, identity.name, settings.log_level)
+    traces.configure("swarm-sn", identity.name)
     _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
     async with contextlib.AsyncExitStack() as stack:
         data_dir = stack.enter_context(claimed(settings.data_dir))
