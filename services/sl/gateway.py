@@ -189,6 +189,7 @@ def _result(result: pb.RoundResult) -> Result:
         leader=result.leader,
         merged=tuple(result.merged),
         left_out=_reasons(result.left_out),
+        term=result.term,
     )
 
 

@@ -53,14 +53,14 @@ class Observer:
     def stepped(self, before: State, event: on.Event, after: State) -> None:
         """The node took ``event``. Its actions are still to be performed: they happen in the new phase."""
         self._count(before, event, after)
-        if isinstance(after, WithNode):
-            view = after.node.view
-            logs.about(contract=after.node.opened.contract, round=_round_of(after), term=view.term)
         phase = PHASES.get(type(after))
         wanted = (phase, _round_of(after)) if phase is not None and isinstance(after, WithNode) else None
+        # What is handed over, and said about it, still belongs to the round that it comes from.
+        hands_over = isinstance(before, Fetching) and wanted is None and isinstance(after, WithNode)
+        if isinstance(after, WithNode) and not hands_over:
+            logs.about(contract=after.node.opened.contract, round=_round_of(after), term=_term_of(after))
         if wanted != self._phase:
             self._leave()
-            hands_over = isinstance(before, Fetching) and wanted is None and isinstance(after, WithNode)
             if not hands_over and (wanted is None or wanted[1] != self._round):
                 self._end_round()
             if wanted is not None and isinstance(after, WithNode):
@@ -121,7 +121,7 @@ class Observer:
             "node": self._node,
             "contract": after.node.opened.contract,
             "round": self._round,
-            "term": view.term,
+            "term": _term_of(after),
         }
         if self._round_span is OFF:
             ago = self._stored_s or 0.0
@@ -151,3 +151,7 @@ def _round_of(state: WithNode) -> int:
         case CheckingIn() | Awaiting():
             return state.round
     return state.node.view.round
+
+
+def _term_of(state: WithNode) -> int:
+    return state.result.term if isinstance(state, Fetching) else state.node.view.term

@@ -54,6 +54,7 @@ class Result:
     leader: str
     merged: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...] = ()
+    term: int = 0
 
 
 @dataclass(frozen=True)
