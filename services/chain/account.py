@@ -31,6 +31,8 @@ class SignedTransaction:
     data: bytes
     raw: bytes
     hash: str
+    gas: int
+    value: int
 
 
 def int_to_big_endian(number: int) -> bytes:
@@ -68,16 +70,18 @@ class Account:
         """32 bytes; for geth's keystore only."""
         return self._key.secret
 
-    def sign(self, nonce: int, chain_id: int, to: str | None, data: bytes, gas: int = GAS_LIMIT) -> SignedTransaction:
+    def sign(  # noqa: PLR0917 - in the order of a transaction
+        self, nonce: int, chain_id: int, to: str | None, data: bytes, gas: int = GAS_LIMIT, value: int = 0
+    ) -> SignedTransaction:
         """A type 2 transaction to ``to`` (None: one that creates a contract). The same arguments sign to the same."""
         target = bytes.fromhex(to[2:]) if to else b""
         numbers = [chain_id, nonce, PRIORITY_FEE_WEI, MAX_FEE_WEI, gas]
-        fields = [*map(int_to_big_endian, numbers), target, b"", data, []]
+        fields = [*map(int_to_big_endian, numbers), target, int_to_big_endian(value), data, []]
         digest = keccak(DYNAMIC_FEE_TRANSACTION + rlp.encode(fields))
         signature = self._key.sign_recoverable(digest, hasher=None)
         r, s, parity = signature[:32].lstrip(b"\0"), signature[32:64].lstrip(b"\0"), signature[64:].lstrip(b"\0")
         raw = DYNAMIC_FEE_TRANSACTION + rlp.encode([*fields, parity, r, s])
-        return SignedTransaction(nonce, to, data, raw, "0x" + keccak(raw).hex())
+        return SignedTransaction(nonce, to, data, raw, "0x" + keccak(raw).hex(), gas, value)
 
 
 def require_fits(data: bytes) -> None:

@@ -4,9 +4,12 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 from services.chain.subscriptions import Subscription
+
+if TYPE_CHECKING:
+    from services.chain.federation import Federation
 
 
 class Position(NamedTuple):
@@ -49,6 +52,8 @@ class ChainBackend(ABC):
     kind: ClassVar[str]
     account: str
     chain_id: int
+    federation: "Federation | None"
+    """What lets several SNs share this chain; None where it serves one SN only."""
     # Told of each write of a contract: its function, and the seconds from the call to the receipt.
     on_transaction: Callable[[str, float], None] | None = None
 

@@ -23,6 +23,7 @@ class EmbeddedChain(ChainBackend):
     """py-evm in a thread of its own. What arrives while a block is mined goes into the next one together."""
 
     kind = "embedded"
+    federation = None
     chain_id = EmbeddedEvm.chain_id
 
     def __init__(self, data_dir: Path) -> None:

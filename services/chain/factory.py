@@ -1,7 +1,8 @@
 """Opens the chain a node asks for, and decides what `auto` means."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from services.chain.backend import ChainBackend
 from services.chain.binary import find_geth
@@ -12,13 +13,23 @@ Choice = Literal["auto", "geth", "embedded"]
 Kind = Literal["geth", "embedded"]
 
 
-async def open_chain(choice: Choice, data_dir: Path, *, p2p_port: int = 0) -> ChainBackend:
+async def open_chain(
+    choice: Choice,
+    data_dir: Path,
+    *,
+    p2p_port: int = 0,
+    genesis: Mapping[str, Any] | None = None,
+    has_others: bool = False,
+) -> ChainBackend:
     """The chain in ``data_dir``, started; a new one where there is none. Close it when done.
 
-    ``p2p_port``: where other SNs' geth reach this one; 0 is any free port. Raises GethNotFound, GethFailed,
-    StorageError.
+    ``p2p_port``: where other SNs' geth reach this one; 0 is any free port. ``genesis``: of a chain to join.
+    ``has_others``: other SNs share it. Raises GethNotFound, GethFailed, StorageError.
     """
-    chain = _make(decide(choice, data_dir), data_dir, p2p_port)
+    if decide(choice, data_dir) == "geth":
+        chain = _geth(data_dir, p2p_port, genesis, has_others)
+    else:
+        chain = _embedded(data_dir)
     try:
         await chain.start()
     except BaseException:
@@ -46,12 +57,16 @@ def decide(choice: Choice, data_dir: Path) -> Kind:
     return "geth"
 
 
-def _make(kind: Kind, data_dir: Path, p2p_port: int) -> ChainBackend:
-    # Imported here: each brings libraries that the other does not need, and start-up waits for them.
-    if kind == "geth":
-        from services.chain.geth import GethChain  # noqa: PLC0415
+# Imported there: each brings libraries that the other does not need, and start-up waits for them.
 
-        return GethChain(data_dir, p2p_port=p2p_port)
+
+def _geth(data_dir: Path, p2p_port: int, genesis: Mapping[str, Any] | None, has_others: bool) -> ChainBackend:
+    from services.chain.geth import GethChain  # noqa: PLC0415
+
+    return GethChain(data_dir, p2p_port=p2p_port, genesis=genesis, has_others=has_others)
+
+
+def _embedded(data_dir: Path) -> ChainBackend:
     from services.chain.embedded import EmbeddedChain  # noqa: PLC0415
 
     return EmbeddedChain(data_dir)

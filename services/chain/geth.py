@@ -9,9 +9,12 @@ from typing import Any
 from services.chain.abi import checksummed
 from services.chain.account import GAS_LIMIT, Account
 from services.chain.backend import ChainBackend, Log, Position, Receipt
+from services.chain.clique import Header
+from services.chain.federation import Federation
+from services.chain.final_block import FinalBlock
 from services.chain.geth_process import GethProcess
 from services.chain.ipc import ConnectionLost, IpcConnection, RpcError
-from services.chain.paths import ACCOUNT_KEY
+from services.chain.paths import ACCOUNT_KEY, GETH_FINAL
 from services.chain.reverts import error_of
 from services.chain.subscriptions import Hub, Subscription
 from services.chain.writer import Writer
@@ -23,22 +26,34 @@ GETH_END_TIMEOUT_S = 5.0
 
 
 class GethChain(ChainBackend):
-    """A receipt is final: one SN seals, and nothing it sealed is replaced.
+    """A receipt is final: only blocks that no other chain can replace are looked at (services/chain/finality.py).
 
-    When geth dies it is started again; meanwhile reads and writes wait, subscriptions stay, and what happened in
-    blocks that were not seen yet is delivered before anything new.
+    With one signer every block is. When geth dies it is started again; meanwhile reads and writes wait,
+    subscriptions stay, and what happened in blocks that were not seen yet is delivered before anything new.
     """
 
     kind = "geth"
 
-    def __init__(self, data_dir: Path, *, p2p_port: int = 0, genesis: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        p2p_port: int = 0,
+        genesis: Mapping[str, Any] | None = None,
+        has_others: bool = False,
+    ) -> None:
         account = Account.load_or_create(data_dir / ACCOUNT_KEY)
         self.account = account.address
         self._process = GethProcess(data_dir, account, p2p_port=p2p_port, genesis=genesis)
         self._writer = Writer(account)
         self._hub: Hub[Log] = Hub()
-        self._heads: asyncio.Queue[int] = asyncio.Queue()
-        self._last_block: int | None = None
+        self._heads: asyncio.Queue[tuple[IpcConnection, Header] | None] = asyncio.Queue()  # None: think again
+        self._woken = False
+        self._thinking = asyncio.Lock()
+        self._final = FinalBlock(data_dir / GETH_FINAL)
+        self.federation: Federation = Federation(self.account, self._process, self._request, self._writer, self._wake)
+        if has_others:
+            self.federation.expect_others()
         self._connection: IpcConnection | None = None
         self._up = asyncio.Event()
         self._closing = False
@@ -57,24 +72,22 @@ class GethChain(ChainBackend):
             asyncio.create_task(self._follow_heads()),
             asyncio.create_task(self._watch_connection()),
         ]
-        self._log.info("chain open", chain_id=self.chain_id, block=self._last_block, account=self.account)
+        self._wake()
+        self._log.info("chain open", chain_id=self.chain_id, block=self._final.number, account=self.account)
 
     async def close(self) -> None:
         await self._process.stop()
         for task in [*self._tasks, *self._explanations]:
             task.cancel()
         await asyncio.gather(*self._tasks, *self._explanations, return_exceptions=True)
+        self.federation.close()
         if self._connection is not None:
             await self._connection.close()
         self._writer.close(self._closed())
         self._closing = True
         self._up.set()  # for those who wait: to be told
         self._hub.close()
-
-    async def enode(self) -> str:
-        """Where other SNs' geth find this one."""
-        info = await self._request("admin_nodeInfo")
-        return str(info["enode"])
+        self._final.save()
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -87,12 +100,13 @@ class GethChain(ChainBackend):
     # --- reading ------------------------------------------------------------------------------------
 
     async def block_number(self) -> int:
-        return int(await self._request("eth_blockNumber"), 16)
+        await self._when_up()
+        return self._final.number
 
     async def call(self, to: str, data: bytes, block: int | None = None) -> bytes:
         message = {"from": self.account, "to": to, "input": "0x" + data.hex(), "gas": hex(GAS_LIMIT * 50)}
         try:
-            answer = await self._request("eth_call", message, "latest" if block is None else hex(block))
+            answer = await self._request("eth_call", message, hex(self._final.number if block is None else block))
         except RpcError as error:
             if isinstance(error.data, str):
                 raise error_of(bytes.fromhex(error.data[2:])) from None
@@ -100,9 +114,11 @@ class GethChain(ChainBackend):
         return bytes.fromhex(answer[2:])
 
     async def logs(self, address: str, from_block: int = 0) -> list[Log]:
-        if from_block > await self.block_number():
+        await self._when_up()
+        newest = self._final.number
+        if from_block > newest:
             return []
-        query = {"address": address, "fromBlock": hex(from_block), "toBlock": "latest"}
+        query = {"address": address, "fromBlock": hex(from_block), "toBlock": hex(newest)}
         return [_log(row) for row in await self._request("eth_getLogs", query)]
 
     def subscribe(self, address: str) -> Subscription[Log]:
@@ -113,9 +129,7 @@ class GethChain(ChainBackend):
         try:
             async with asyncio.timeout(UP_TIMEOUT_S):
                 while True:
-                    await self._up.wait()
-                    if self._closing:
-                        raise self._closed()
+                    await self._when_up()
                     connection = self._connection
                     assert connection is not None  # noqa: S101 - up means connected
                     with contextlib.suppress(ConnectionLost):
@@ -124,6 +138,11 @@ class GethChain(ChainBackend):
                         self._up.clear()
         except TimeoutError:
             raise ChainError(problem=f"geth was away for {UP_TIMEOUT_S:.0f} s", log=self._process.log_path) from None
+
+    async def _when_up(self) -> None:
+        await self._up.wait()
+        if self._closing:
+            raise self._closed()
 
     def _closed(self) -> ChainError:
         return ChainError(problem="it was closed", log=self._process.log_path)
@@ -134,20 +153,32 @@ class GethChain(ChainBackend):
         """Connects to a geth that is up, sees the blocks that were missed, and lets writing go on."""
         if self._connection is not None:
             await self._connection.close()
-        connection = await IpcConnection.open(
-            self._process.ipc_path, lambda head: self._heads.put_nowait(int(head["number"], 16))
-        )
+        connection = await IpcConnection.open(self._process.ipc_path, lambda result: self._notified(connection, result))
         self._connection = connection
         await connection.request("eth_subscribe", "newHeads")
-        head = int(await connection.request("eth_blockNumber"), 16)
-        if self._last_block is None:
-            self._last_block = head
-        elif head < self._last_block:
-            self._log.error("geth lost blocks", had=self._last_block, has=head)
-            self._last_block = head
-        await self._see_blocks(connection, head)
-        await self._writer.resume(connection, self.chain_id, head)
+        await connection.request("eth_subscribe", "newPendingTransactions")
         self._up.set()
+        async with self._thinking:
+            await self.federation.opened()
+            newest = self.federation.final()
+            if self.federation.one_signer and newest > self._final.number:
+                self._final.move(newest, self.federation.tail.head.hash, remember=False)
+            self._check_final()
+            await self._see_final()
+            await self._writer.resume(connection, self.chain_id, self._final.number)
+
+    def _notified(self, connection: IpcConnection, result: Any) -> None:
+        """A head, or the hash of a transaction."""
+        if isinstance(result, Mapping):
+            self._heads.put_nowait((connection, Header.of(result)))
+        else:
+            self.federation.transaction_waits()
+
+    def _wake(self) -> None:
+        """Has things thought over again, once, however often it is asked for."""
+        if not self._woken:
+            self._woken = True
+            self._heads.put_nowait(None)
 
     async def _watch_connection(self) -> None:
         """Stops writing when the connection is lost; opens it again where geth is not to blame."""
@@ -173,45 +204,76 @@ class GethChain(ChainBackend):
 
     async def _follow_heads(self) -> None:
         while True:
-            head = await self._heads.get()
-            connection = self._connection
-            assert connection is not None  # noqa: S101 - heads come over it
-            with contextlib.suppress(ConnectionLost):  # _connect() sees this block again
-                await self._see_blocks(connection, head)
+            news = await self._heads.get()
+            try:
+                async with self._thinking:
+                    if news is None:
+                        self._woken = False
+                    elif news[0] is not self._connection:
+                        continue  # of a geth that is gone
+                    elif given_up := await self.federation.moved(news[1]):
+                        self._check_final(given_up[0].number)
+                    await self._see_final()
+            except (ConnectionLost, RpcError, ChainError) as error:  # _connect(), or the next head, makes up for it
+                self._log.debug("a block was not looked at yet", problem=repr(error))
 
-    async def _see_blocks(self, connection: IpcConnection, head: int) -> None:
-        assert self._last_block is not None  # noqa: S101 - set before the first head
-        while self._last_block < head:
-            number = self._last_block + 1
-            receipts = await connection.request("eth_getBlockReceipts", hex(number))
-            if number != self._last_block + 1:  # another task saw it meanwhile
-                continue
-            self._last_block = number
+    async def _see_final(self) -> None:
+        """Seals or not as things stand, and looks at the blocks that have become final, in order."""
+        tail, newest = self.federation.tail, self.federation.final()
+        await self.federation.act(newest)
+        if newest < self._final.number and self.federation.seals_alone:
+            self._log.error("geth lost blocks", had=self._final.number, has=newest)
+            self._final.move(newest, tail.head.hash, remember=False)
+        if newest > self._final.number and not self._hub.busy and not self._writer.busy:  # nobody to be told of each
+            self._final.move(newest - 1, "", remember=False)
+        foreign = False
+        while self._final.number < newest:
+            number = self._final.number + 1
+            link = tail.at(number)
+            receipts = await self._request("eth_getBlockReceipts", link.hash if link else hex(number))
+            self._final.move(number, link.hash if link else "", remember=not self.federation.one_signer)
             for receipt in receipts or ():
-                self._see(connection, receipt)
+                foreign |= self._see(receipt)
+        if foreign and self._connection is not None:  # what an earlier run sent, under nonces that may be given again
+            await self._writer.resume(self._connection, self.chain_id, self._final.number)
 
-    def _see(self, connection: IpcConnection, raw: Mapping[str, Any]) -> None:
+    def _check_final(self, from_number: int | None = None) -> None:
+        """Ends the chain where a final block was replaced after all: what this node has told is not true any more."""
+        final, tail = self._final, self.federation.tail
+        there = tail.at(final.number)
+        if from_number is None and (not final.hash or there is None or there.hash == final.hash):
+            return
+        if from_number is not None and from_number > final.number:
+            return
+        problem = f"block {final.number}, which was final, was replaced by another one; start this node again"
+        self._log.error("chain replaced", block=final.number)
+        self._writer.close(ChainError(problem=problem, log=self._process.log_path))
+        self._hub.close()
+
+    def _see(self, raw: Mapping[str, Any]) -> bool:
+        """Takes a receipt; True for a transaction of this account that the writer does not know."""
         logs = tuple(_log(row) for row in raw["logs"])
         for log in logs:
             self._hub.publish(log)
         transaction = raw["transactionHash"]
         if not self._writer.awaits(transaction):
-            return
+            return checksummed(raw["from"]) == self.account
         if int(raw["status"], 16) == 1:
             created = raw["contractAddress"]
             contract = checksummed(created) if created else None
             block, gas = int(raw["blockNumber"], 16), int(raw["gasUsed"], 16)
             self._writer.settle(transaction, Receipt(transaction, block, gas, contract, logs))
-            return
-        task = asyncio.create_task(self._explain(connection, transaction))
+            return False
+        task = asyncio.create_task(self._explain(transaction))
         self._explanations.add(task)
         task.add_done_callback(self._explanations.discard)
+        return False
 
-    async def _explain(self, connection: IpcConnection, transaction: str) -> None:
+    async def _explain(self, transaction: str) -> None:
         """Runs a reverted transaction again where it stood, for the reason that its receipt does not hold."""
         try:
-            trace = await connection.request("debug_traceTransaction", transaction, {"tracer": "callTracer"})
-        except (ConnectionLost, RpcError, ChainError) as error:
+            trace = await self._request("debug_traceTransaction", transaction, {"tracer": "callTracer"})
+        except (RpcError, ChainError) as error:
             self._writer.settle(
                 transaction, ChainError(problem=f"a transaction was reverted; {error!r}", log="geth.log")
             )

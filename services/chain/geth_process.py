@@ -28,9 +28,12 @@ FIRST_BACK_OFF_S = 0.1
 LONGEST_BACK_OFF_S = 10.0
 STEADY_AFTER_S = 30.0  # a geth that ran this long has recovered: the next back-off is the first again
 
+MAX_PEERS = 64
+CONFIG = "[Node.P2P]\nDialRatio = 1\n"  # there is no flag for it
+
 SOCKET_PATH_LIMIT_BYTES = 100  # the kernel takes 107, geth warns above 104
 OUTPUT_LINE_LIMIT_BYTES = 2**20
-READY_MARK = b"IPC endpoint opened"
+READY_MARK = b"Commit new sealing work"  # the account is unlocked then, and the IPC socket open
 
 
 class GethProcess:
@@ -61,6 +64,11 @@ class GethProcess:
     def chain_id(self) -> int:
         """Of the chain in the data directory; known after ``start``."""
         return chain_id_of(self._genesis)
+
+    @property
+    def genesis(self) -> str:
+        """The file that the chain was made from; there after ``start``."""
+        return self._genesis.read_text()
 
     @property
     def log_path(self) -> Path:
@@ -148,6 +156,7 @@ class GethProcess:
 
     async def _launch(self, binary: Path) -> None:
         self.ipc_path.unlink(missing_ok=True)
+        self._config_file.write_text(CONFIG)
         process = await asyncio.create_subprocess_exec(
             *_bound_to_this_process(), str(binary), *self._flags(),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
@@ -173,8 +182,10 @@ class GethProcess:
     def _flags(self) -> list[str]:
         return [
             "--datadir", str(self._dir), "--ipcpath", str(self.ipc_path), "--verbosity", "3",
-            # Nobody but members, whom each SN adds by name; see the page on the chain for the peer limit.
-            "--nodiscover", "--maxpeers", "1", "--nat", "none", "--port", str(self._p2p_port),
+            # Nobody but members, whom each SN adds by name: all room for peers is for those that geth dials itself or
+            # trusts (DialRatio), so that no stranger gets in. Less room, such as for one peer, leaves gaps in the mesh.
+            "--config", str(self._config_file), "--nodiscover", "--maxpeers", str(MAX_PEERS),
+            "--nat", "none", "--port", str(self._p2p_port),
             "--networkid", str(self.chain_id),
             # The engine API cannot be switched off; on a port of its own it disturbs nobody, and a secret guards it.
             "--authrpc.addr", "127.0.0.1", "--authrpc.port", "0",
@@ -222,6 +233,10 @@ class GethProcess:
     @property
     def _password_file(self) -> Path:
         return self._dir / "password"
+
+    @property
+    def _config_file(self) -> Path:
+        return self._dir / "config.toml"
 
     @property
     def _pid_file(self) -> Path:

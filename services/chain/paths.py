@@ -6,6 +6,7 @@ ACCOUNT_KEY = Path("account.key")
 EMBEDDED_CHAIN = Path("embedded", "chain.sqlite")
 GETH_DIR = Path("eth")
 GETH_GENESIS = GETH_DIR / "genesis.json"  # there once geth's database was made from it
+GETH_FINAL = GETH_DIR / "final.json"
 GETH_LOG = Path("log", "geth.log")
 
 

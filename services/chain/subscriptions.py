@@ -57,6 +57,11 @@ class Hub(Generic[T]):
     def __init__(self) -> None:
         self._by_address: defaultdict[str, list[Subscription[T]]] = defaultdict(list)
 
+    @property
+    def busy(self) -> bool:
+        """Whether anybody subscribes."""
+        return any(self._by_address.values())
+
     def subscribe(self, address: str) -> Subscription[T]:
         subscription = Subscription(self, address)
         self._by_address[address].append(subscription)

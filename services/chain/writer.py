@@ -3,13 +3,14 @@
 import asyncio
 from dataclasses import dataclass, field
 
-from services.chain.account import Account, SignedTransaction, require_fits
+from services.chain.account import GAS_LIMIT, Account, SignedTransaction, require_fits
 from services.chain.backend import Receipt
 from services.chain.ipc import ConnectionLost, IpcConnection, RpcError
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
 
 RECEIPT_TIMEOUT_S = 60.0
+TRANSFER_GAS = 21_000
 
 
 @dataclass
@@ -17,6 +18,7 @@ class _Pending:
     """Sent, and not yet seen in a block."""
 
     signed: SignedTransaction
+    idle: bool  # it does nothing but move the chain on, and nobody waits for it
     outcome: asyncio.Future[Receipt] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -36,7 +38,17 @@ class Writer:
         self._closed: SwarmError | None = None
         self._log = log_setup.get("chain")
 
-    async def transact(self, to: str | None, data: bytes) -> Receipt:
+    @property
+    def owes(self) -> bool:
+        """Whether anybody waits for a receipt."""
+        return any(not pending.idle for pending in self._pending.values())
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything was sent that no block was seen to hold."""
+        return bool(self._pending)
+
+    async def transact(self, to: str | None, data: bytes, value: int = 0) -> Receipt:
         """Returns with the receipt. Raises the contract's error, or ChainError where no block takes it in time."""
         require_fits(data)
         try:
@@ -44,14 +56,25 @@ class Writer:
                 await self._ready.wait()
                 if self._closed is not None:
                     raise self._closed
-                pending = _Pending(self._account.sign(self._next_nonce, self._chain_id, to, data))
-                self._next_nonce += 1
-                self._pending[pending.signed.hash] = pending
+                pending = self._next(to, data, value=value)
                 await self._send(pending)
                 return await pending.outcome
         except TimeoutError:
             problem = f"no block took a transaction in {RECEIPT_TIMEOUT_S:.0f} s"
             raise ChainError(problem=problem, log="geth.log") from None
+
+    async def push(self) -> None:
+        """Sends a transaction that does nothing, so that there is another block."""
+        if self._ready.is_set() and self._closed is None:
+            await self._send(self._next(self._account.address, b"", gas=TRANSFER_GAS, idle=True))
+
+    def _next(
+        self, to: str | None, data: bytes, *, gas: int = GAS_LIMIT, value: int = 0, idle: bool = False
+    ) -> _Pending:
+        pending = _Pending(self._account.sign(self._next_nonce, self._chain_id, to, data, gas, value), idle)
+        self._next_nonce += 1
+        self._pending[pending.signed.hash] = pending
+        return pending
 
     def awaits(self, transaction: str) -> bool:
         """Whether this transaction is one of ours that was not settled yet."""
@@ -74,21 +97,41 @@ class Writer:
     async def resume(self, connection: IpcConnection, chain_id: int, block: int) -> None:
         """Goes on over a new connection. What the blocks up to ``block`` do not hold is sent again, in order."""
         self._connection, self._chain_id = connection, chain_id
-        count = await connection.request("eth_getTransactionCount", self._account.address, hex(block))
-        nonce = int(count, 16)
+        counts = await asyncio.gather(
+            connection.request("eth_getTransactionCount", self._account.address, hex(block)),
+            # An earlier run may have sent more than the blocks hold.
+            connection.request("eth_getTransactionCount", self._account.address, "pending"),
+        )
+        nonce, known = (int(count, 16) for count in counts)
         waiting = sorted(self._pending.values(), key=lambda pending: pending.signed.nonce)
         self._pending.clear()
-        for pending in waiting:  # under the nonces they had, unless geth lost blocks
-            old = pending.signed
-            pending.signed = self._account.sign(nonce, chain_id, old.to, old.data)
+        self._next_nonce = self._renumber(waiting, nonce, known)
+        for pending in waiting:
             self._pending[pending.signed.hash] = pending
-            nonce += 1
-        self._next_nonce = nonce
         if waiting:
             self._log.warning("sending transactions again that no block holds", count=len(waiting))
         self._ready.set()
         for pending in waiting:
             await self._send(pending)
+
+    def _renumber(self, waiting: list[_Pending], used: int, known: int) -> int:
+        """Keeps nonces wherever possible, so that nothing is done twice; gives the next free one.
+
+        ``used``: nonces below it are used up for good, if not by these then by others. ``known``: geth knows of
+        transactions below it; where that leaves a gap to the first of these, geth lost blocks.
+        """
+        kept = [pending for pending in waiting if pending.signed.nonce >= used]
+        gap = max(0, kept[0].signed.nonce - max(used, known)) if kept else 0
+        free = max(known, kept[-1].signed.nonce - gap + 1 if kept else used)
+        for pending in waiting:
+            old = pending.signed
+            if old.nonce < used:
+                nonce, free = free, free + 1
+            else:
+                nonce = old.nonce - gap
+            if nonce != old.nonce:
+                pending.signed = self._account.sign(nonce, self._chain_id, old.to, old.data, old.gas, old.value)
+        return free
 
     def close(self, error: SwarmError) -> None:
         """Nothing will be sent or settled any more."""
@@ -114,12 +157,10 @@ class Writer:
         assert self._connection is not None  # noqa: S101 - it has just answered
         signed = pending.signed
         try:
-            if "nonce too low" in str(error):
-                if await self._connection.request("eth_getTransactionReceipt", signed.hash):
-                    return  # a block holds it already and will be seen
-                count = await self._connection.request("eth_getTransactionCount", self._account.address, "pending")
-                self._next_nonce = max(self._next_nonce, int(count, 16))
-            elif signed.nonce == self._next_nonce - 1:
+            if "nonce too low" in str(error) or "replacement transaction" in str(error):
+                # A block holds it, or what an earlier run sent under this nonce: either will be seen.
+                return
+            if signed.nonce == self._next_nonce - 1:
                 self._next_nonce -= 1
             else:  # later ones wait behind this nonce: something has to use it
                 filler = self._account.sign(signed.nonce, self._chain_id, self._account.address, b"", gas=21_000)

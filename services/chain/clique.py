@@ -1,0 +1,112 @@
+"""Clique's rules, as geth 1.13 keeps them: who signed a block, whose turn it is, who has to wait. No I/O."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import coincurve
+import rlp
+from eth_hash.auto import keccak
+
+from services.chain.abi import checksummed
+from services.chain.account import int_to_big_endian
+
+IN_TURN = 2  # difficulty of a block whose signer had the turn
+OUT_OF_TURN = 1
+
+SEAL_BYTES = 65
+NOBODY = "0x" + "00" * 20
+TRANSFER_GAS = 21_000
+
+_BYTES = ("parentHash", "sha3Uncles", "miner", "stateRoot", "transactionsRoot", "receiptsRoot", "logsBloom")
+_NUMBERS = ("difficulty", "number", "gasLimit", "gasUsed", "timestamp")
+
+
+@dataclass(frozen=True)
+class Header:
+    """A block without its transactions; ``raw`` is it as geth's JSON-RPC shows it."""
+
+    number: int
+    hash: str
+    parent: str
+    difficulty: int
+    gas_used: int
+    raw: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> "Header":
+        number, difficulty, gas = (int(raw[name], 16) for name in ("number", "difficulty", "gasUsed"))
+        return cls(number, str(raw["hash"]), str(raw["parentHash"]), difficulty, gas, raw)
+
+    @property
+    def votes(self) -> bool:
+        """Whether its signer votes in it on who may sign."""
+        return str(self.raw["miner"]) != NOBODY
+
+    @property
+    def only_transfers(self) -> bool:
+        """No contract was called in it, as in blocks that are there only to move the chain on."""
+        return self.gas_used % TRANSFER_GAS == 0
+
+    @cached_property
+    def signer(self) -> str:
+        """The account that sealed it, checksummed. The first block has none."""
+        extra = _octets(self.raw["extraData"])
+        fields: list[bytes] = [_octets(self.raw[name]) for name in _BYTES]
+        fields += [int_to_big_endian(int(self.raw[name], 16)) for name in _NUMBERS]
+        fields += [extra[:-SEAL_BYTES], _octets(self.raw["mixHash"]), _octets(self.raw["nonce"])]
+        fields.append(int_to_big_endian(int(self.raw["baseFeePerGas"], 16)))
+        digest = keccak(rlp.encode(fields))
+        key = coincurve.PublicKey.from_signature_and_message(extra[-SEAL_BYTES:], digest, hasher=None)
+        return checksummed("0x" + keccak(key.format(compressed=False)[1:])[12:].hex())
+
+
+@dataclass(frozen=True)
+class Link:
+    """A block on a chain; ``total``: the difficulty of the chain up to and including it."""
+
+    header: Header
+    total: int
+
+    @property
+    def number(self) -> int:
+        return self.header.number
+
+    @property
+    def hash(self) -> str:
+        return self.header.hash
+
+
+def ordered(signers: Sequence[str]) -> list[str]:
+    """In the order in which they take turns."""
+    return sorted(signers, key=str.lower)
+
+
+def majority(signers: Sequence[str]) -> int:
+    """How many signers are more than half. So many blocks in a row have as many different signers."""
+    return len(signers) // 2 + 1
+
+
+def minority(signers: Sequence[str]) -> int:
+    """How many signers may be missing; alone they can seal no more than so many blocks in a row."""
+    return len(signers) - majority(signers)
+
+
+def in_turn(signers: Sequence[str], number: int) -> str:
+    """Whose turn block ``number`` is; ``signers`` in order."""
+    return signers[number % len(signers)]
+
+
+def difficulty(signers: Sequence[str], number: int, signer: str) -> int:
+    return IN_TURN if in_turn(signers, number) == signer else OUT_OF_TURN
+
+
+def waiting(signers: Sequence[str], recent: Sequence[Header]) -> frozenset[str]:
+    """Who may not seal the block after ``recent``: the signers of the newest blocks."""
+    count = majority(signers) - 1
+    return frozenset(header.signer for header in recent[-count:] if header.number > 0) if count else frozenset()
+
+
+def _octets(text: str) -> bytes:
+    return bytes.fromhex(text[2:])

@@ -1,0 +1,116 @@
+"""Which blocks no other chain can replace any more, and what a signer may vouch for. No I/O.
+
+geth follows the chain of greatest total difficulty; of equals, the shorter one, then any. A signer *vouches* for
+the blocks of its chain from some total difficulty on: it holds them, and every block that it may have sealed on
+another chain lies so far behind that the signers who may be missing cannot make a heavier chain of it. Once more
+than half of the signers vouch for a block, only the others could replace it; they can add as many blocks to
+another chain as they are, for Clique has as many different signers in a row as are more than half. Where all
+that is too light, the block is final. docs/architecture.md has the picture and the proof.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+
+from services.chain.clique import IN_TURN, OUT_OF_TURN, Link, in_turn, majority, minority
+
+
+@dataclass(frozen=True)
+class Vouch:
+    """For the blocks up to ``number`` on the chain of ``hash`` whose total difficulty is ``floor`` or more."""
+
+    number: int
+    hash: str
+    floor: int
+
+
+@dataclass(frozen=True)
+class Era:
+    """``signers``, in order, seal the blocks from number ``start`` on."""
+
+    start: int
+    signers: tuple[str, ...]
+
+
+def final_number(chain: Sequence[Link], eras: Sequence[Era], vouches: Mapping[str, Vouch], *, voting: bool) -> int:
+    """The newest final block of ``chain``; -1 where that is not known of any.
+
+    ``chain``: blocks in a row up to the head. ``eras``: of these blocks and the next one, oldest first. ``vouches``:
+    of blocks on this chain, by account. ``voting``: the signers may be others on another chain, so that turns are not
+    known.
+    """
+    unsettled = voting or len(eras) > 1
+    best = -1
+    for link in reversed(chain):
+        if link.number <= best:
+            break
+        holders = {account for account, vouch in vouches.items() if _holds(vouch, link)}
+        if not _most(era_of(eras, link.number).signers, holders):
+            continue
+        threatened = [
+            fork.number
+            for fork in chain
+            if fork.number < link.number
+            and _can_replace(fork, link, era_of(eras, fork.number + 1).signers, holders, unsettled)
+        ]
+        best = max(best, min(threatened, default=link.number))
+    return best
+
+
+def era_of(eras: Sequence[Era], number: int) -> Era:
+    """Who seals block ``number``."""
+    return next((era for era in reversed(eras) if era.start <= number), eras[0])
+
+
+def _holds(vouch: Vouch, link: Link) -> bool:
+    return vouch.number >= link.number and vouch.floor <= link.total
+
+
+def _most(signers: Sequence[str], holders: Set[str]) -> bool:
+    return sum(signer in holders for signer in signers) >= majority(signers)
+
+
+def _can_replace(fork: Link, link: Link, signers: Sequence[str], holders: Set[str], unsettled: bool) -> bool:
+    """Whether those who do not vouch, sealing on ``fork``, can come to a chain that geth may prefer to ``link``'s."""
+    if not _most(signers, holders):
+        return True
+    others = set(signers) - holders
+    total = fork.total
+    for number in range(fork.number + 1, fork.number + 1 + len(others)):
+        total += IN_TURN if unsettled or in_turn(signers, number) in others else OUT_OF_TURN
+        if total > link.total or (total == link.total and number <= link.number):
+            return True
+    return False
+
+
+class Exposure:
+    """The blocks that this signer may have sealed and that are not on its chain. Total difficulties, never forgotten
+    before they have become harmless.
+    """
+
+    def __init__(self) -> None:
+        self._totals: list[int] = []
+        self._open: tuple[int, int] | None = None
+
+    def may_seal(self, number: int, total: int) -> None:
+        """From now until the chain moves this signer may seal block ``number``, which would come to ``total``."""
+        self._open = (number, total)
+
+    def lost(self, total: int) -> None:
+        """A block that this signer sealed, or may have, is not on its chain."""
+        self._totals.append(total)
+
+    def moved(self, number: int, mine: bool) -> None:
+        """The chain has got block ``number``; ``mine``: this signer sealed it."""
+        if self._open is not None:
+            expected, total = self._open
+            if not (mine and number == expected):
+                self.lost(total)
+            self._open = None
+
+    def floor(self, signers: Sequence[str]) -> int:
+        """The total difficulty from which this signer may vouch."""
+        return max(self._totals, default=-1) + 2 * minority(signers) + 1 if self._totals else 0
+
+    def forget_below(self, final_total: int, signers: Sequence[str]) -> None:
+        """What cannot reach a final block any more is harmless."""
+        self._totals = [total for total in self._totals if total + 2 * minority(signers) >= final_total]

@@ -1,0 +1,41 @@
+"""The newest of a series of values, for any number of readers who may skip what was overtaken."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Newest(Generic[T]):
+    """Used from the event loop only."""
+
+    def __init__(self) -> None:
+        self.value: T | None = None
+        self._count = 0
+        self._changed = asyncio.Event()
+        self._closed = False
+
+    def put(self, value: T) -> None:
+        self.value = value
+        self._count += 1
+        self._wake()
+
+    def close(self) -> None:
+        """Ends every iteration."""
+        self._closed = True
+        self._wake()
+
+    async def follow(self) -> AsyncIterator[T]:
+        """The value there is, if there is one, then the newest after each change."""
+        seen = 0
+        while not self._closed:
+            if self._count != seen and self.value is not None:
+                seen = self._count
+                yield self.value
+            else:
+                await self._changed.wait()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()

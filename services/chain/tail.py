@@ -1,0 +1,86 @@
+"""The newest blocks of the chain that geth follows, and what a change of its mind does to them."""
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from services.chain.clique import Header, Link
+from services.errors import ChainError
+
+WINDOW = 128  # far more than signers that are missing could replace
+TRIES = 5
+
+Request = Callable[..., Awaitable[Any]]
+
+
+class Tail:
+    """Up to WINDOW blocks in a row, the last one being geth's head. ``request`` asks geth."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self.links: list[Link] = []
+
+    @property
+    def head(self) -> Link:
+        return self.links[-1]
+
+    def at(self, number: int) -> Link | None:
+        """The block of this number, where it is not too old."""
+        index = number - self.links[0].number if self.links else -1
+        return self.links[index] if 0 <= index < len(self.links) else None
+
+    def holds(self, number: int, block_hash: str) -> bool:
+        """Whether this very block is one of these."""
+        found = self.at(number)
+        return found is not None and found.hash == block_hash
+
+    async def load(self, count: int = WINDOW) -> None:
+        """Asks geth for the newest ``count`` blocks."""
+        for _ in range(TRIES):  # geth may change its mind between two answers
+            head = int(await self._request("eth_blockNumber"), 16)
+            numbers = range(max(0, head - count + 1), head + 1)
+            rows = await asyncio.gather(*(self._request("eth_getHeaderByNumber", hex(number)) for number in numbers))
+            links = [_link(row) for row in rows if row]
+            if len(links) == len(numbers) and _in_a_row(links):
+                self.links = links
+                return
+        raise ChainError(problem="its newest blocks did not come to rest", log="geth.log")
+
+    async def take(self, header: Header) -> tuple[list[Link], list[Link]]:
+        """A new head: the blocks that came, and those that were given up, oldest first."""
+        if self.holds(header.number, header.hash):  # told late: it was loaded already
+            return [], []
+        branch = [header]
+        while not self.holds(branch[-1].number - 1, branch[-1].parent):
+            if len(branch) > WINDOW or branch[-1].number <= self.links[0].number:
+                return await self._start_over()
+            raw = await self._request("eth_getHeaderByHash", branch[-1].parent)
+            if raw is None:
+                return await self._start_over()
+            branch.append(Header.of(raw))
+        branch.reverse()
+        keep = branch[0].number - self.links[0].number
+        given_up = self.links[keep:]
+        del self.links[keep:]
+        for came in branch:
+            self.links.append(Link(came, self.head.total + came.difficulty))
+        fresh = self.links[-len(branch) :]
+        del self.links[: max(0, len(self.links) - WINDOW)]
+        return fresh, given_up
+
+    async def _start_over(self) -> tuple[list[Link], list[Link]]:
+        """Too much has come at once to tell one by one."""
+        before = self.links
+        await self.load()
+        return self.links[:], [
+            link for link in before if self.at(link.number) and not self.holds(link.number, link.hash)
+        ]
+
+
+def _link(raw: Any) -> Link:
+    return Link(Header.of(raw), int(raw["totalDifficulty"], 16))
+
+
+def _in_a_row(links: list[Link]) -> bool:
+    return all(child.header.parent == parent.hash for parent, child in itertools.pairwise(links))
