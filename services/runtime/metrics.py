@@ -67,6 +67,7 @@ class Meter:
             import prometheus_client  # noqa: PLC0415  # few nodes need it
 
             self._prometheus = prometheus_client
+            self._prometheus.disable_created_metrics()  # a second series for each counter, which nobody asks for
             self._registry = prometheus_client.CollectorRegistry()
             prometheus_client.ProcessCollector(registry=self._registry)
 

@@ -17,8 +17,11 @@ from test_sn_history import History, Step, chain, step  # noqa: F401  # chain is
 from services.audit.fold import fold
 from services.chain.training import TrainingGateway
 from services.cli.main import main
-from services.errors import UnknownContract
+from services.errors import NotRunning, UnknownContract
 from services.identity.identity import Identity
+from services.local.certificates import certificates
+from services.local.plan import SN, Plan
+from services.local.state import Running, SwarmState
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_TRAINING
@@ -140,6 +143,20 @@ async def test_models_are_held_to_the_record(pki: Any, tmp_path: Path, capsys: p
     assert code == 19
     assert "differs" in out and "sl-2/mine.safetensors" in out
     assert err.startswith("ERROR: 1 of 2 model files") and final.hex() in err
+
+
+async def test_a_local_swarm_is_audited_by_its_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = Plan(tmp_path, 1)
+    mine = certificates(plan)[SN]
+    identity = Identity.load(cert=mine.cert, key=mine.key, cacert=mine.cacert)
+    async with running_sn(identity, tmp_path / "sn") as sn:
+        SwarmState(Running.this_process(), sn_address=f"127.0.0.1:{sn.port}", chain="embedded").write(tmp_path)
+        capsys.readouterr()
+        code = await asyncio.to_thread(main, ["audit", "--dir", str(tmp_path), "--json"])
+        found = json.loads(capsys.readouterr().out)
+    assert (code, found["events"], found["state"]) == (0, [], "UNCONFIGURED")
+    SwarmState.forget(tmp_path)
+    assert await asyncio.to_thread(main, ["audit", "--dir", str(tmp_path)]) == NotRunning.exit_code
 
 
 def write(path: Path, value: float) -> bytes:

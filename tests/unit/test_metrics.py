@@ -1,5 +1,6 @@
 """What nodes measure of their rounds, from the events alone."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from services.chain import events as on_chain
 from services.chain.backend import Position
 from services.runtime.metrics import Meter, is_loopback
+from services.sl.metrics import SLMetrics
 from services.sn.membership import Member, Membership
 from services.sn.metrics import SNMetrics
 from services.sn.training import TrainingView
@@ -79,3 +81,20 @@ def test_metrics_that_are_off_take_everything_and_keep_nothing() -> None:
 )  # fmt: skip
 def test_only_this_machines_own_addresses_are_its_own(host: str, here: bool) -> None:
     assert is_loopback(host) is here
+
+
+def test_the_docs_list_every_metric() -> None:
+    meter = Meter(on=True)
+    SNMetrics(meter)
+    sn = samples_named(meter)
+    meter = Meter(on=True)
+    SLMetrics(meter)
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    missing = {name for name in sn | samples_named(meter) if f"`{name}`" not in page}
+    assert missing == set()
+
+
+def samples_named(meter: Meter) -> set[str]:
+    """Our metrics, under the names that a query uses."""
+    helps = (line.split()[2] for line in meter.exposition().decode().splitlines() if line.startswith("# HELP swarm"))
+    return set(helps)
