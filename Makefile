@@ -4,6 +4,7 @@
 #   make test    set up, then run every test                              (ARGS="-k name" narrows)
 #   make lint    format, lint, types
 #   make bench   every benchmark
+#   make chaos   set up, then break swarms that train                     (RUNS=20, SEED=any, FAULTS="part of a name")
 #   make setup   only set up: .venv and geth
 #   make clean   remove what these targets made, except .tools
 
@@ -14,6 +15,9 @@ SHELL := /bin/bash
 FRAMEWORK ?= keras
 CHAIN ?= auto
 ARGS ?=
+RUNS ?= 20
+SEED ?=
+FAULTS ?=
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -22,10 +26,10 @@ SOURCES := contracts services swarm_callback swarmlearning examples benchmarks t
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo test lint format bench proto contracts docs lock clean
+.PHONY: help setup setup-dev geth demo test lint format bench chaos proto contracts docs lock clean
 
 help:
-	@sed -n '3,9p' $(MAKEFILE_LIST) | sed 's/^# *//'
+	@sed -n '3,10p' $(MAKEFILE_LIST) | sed 's/^# *//'
 
 setup: $(VENV)/.with-$(FRAMEWORK) geth
 
@@ -48,6 +52,9 @@ format: $(VENV)/.with-dev
 
 bench: setup-dev
 	$(PYTHON) -m benchmarks.coordination --chain geth
+
+chaos: setup-dev
+	$(PYTHON) -m tests.chaos.main --runs $(RUNS) --seed "$(SEED)" --faults "$(FAULTS)"
 
 # Generated files that are committed; the tests check that they are current.
 proto: $(VENV)/.with-dev

@@ -1,0 +1,150 @@
+"""The robustness suite: `python -m tests.chaos.main --runs N --seed S`, or `--check DIR` for histories that were kept.
+
+A world is built. Each run is a training of its own in it: rounds, a fault, rounds again, the end. What was seen is
+recorded and checked. The last line is one JSON object.
+"""
+
+import argparse
+import asyncio
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from random import Random
+
+from services.errors import SwarmError
+from tests.chaos.check import violations
+from tests.chaos.faults import FAULTS, Fault, Ground
+from tests.chaos.history import History, Injected
+from tests.chaos.plan import Plan, plan_of
+from tests.chaos.report import figures, last_line, line_of
+from tests.chaos.traffic import Stuck, Traffic
+from tests.chaos.world import World
+
+KEPT = Path("chaos-out")
+
+
+async def one_run(world: World, plan: Plan) -> History:
+    """The procedure: traffic, each fault in its turn, traffic, the end."""
+    world.runs += 1
+    name = f"run{world.runs}"
+    history = History(plan.seed, plan.described(), world.runs)
+    began = time.monotonic()
+    dice = Random(f"{plan.seed} in the run")
+    traffic = Traffic(world, world.directory / name, name, plan.shape, dice.randrange(2**32), history)
+    try:
+        await traffic.start()
+        for kind, before in zip(plan.faults, plan.before, strict=True):
+            await traffic.rounds(before)
+            await inject(Ground(world, traffic, dice, Injected(kind)), FAULTS[kind])
+            await traffic.rounds(plan.after)
+        await traffic.finish()
+    except (Stuck, SwarmError) as error:
+        traffic.note(f"{type(error).__name__}: {error}")
+    finally:
+        await traffic.close()
+    history.seconds = time.monotonic() - began
+    return history
+
+
+async def inject(ground: Ground, fault: Fault) -> None:
+    """Does it, and notes when a round was accepted again."""
+    went = ground.went
+    went.allowed_s, went.may_depose = fault.allowed_s, fault.may_depose
+    ground.traffic.history.faults.append(went)
+    try:
+        await fault.inject(ground)
+    finally:
+        later = [seen for seen in ground.traffic.history.seen if seen.result and seen.result[0] > went.round]
+        went.recovered_t = min((seen.t for seen in later if seen.t >= went.t), default=0.0) if went.hit else 0.0
+
+
+async def many_runs(runs: int, seed: str, kinds: Sequence[str], directory: Path) -> AsyncIterator[History]:
+    """One world for all of them, built anew where a run has broken it."""
+    world = await World.open(directory / "world-0")
+    try:
+        order = faults_in_turn(runs, seed, [FAULTS[kind] for kind in kinds if not FAULTS[kind].applies(world)])
+        for number, faults in enumerate(order):
+            history = await one_run(world, plan_of(f"{seed}.{number}", faults))
+            try:
+                await world.sound()
+            except (SwarmError, RuntimeError) as error:
+                history.trouble.append(f"the world broke: {error}")
+                await world.close()
+                world = await World.open(directory / f"world-{number + 1}")
+            yield history
+    finally:
+        for name in await world.close():
+            print(f"{name} had to be killed at the end")
+
+
+def faults_in_turn(runs: int, seed: str, faults: Sequence[Fault]) -> list[list[Fault]]:
+    """Every kind equally often, in an order of chance; behind the first of each run the others."""
+    dice = Random(seed)
+    order: list[list[Fault]] = []
+    while len(order) < runs:
+        for fault in dice.sample(faults, len(faults)):
+            order.append([fault, *(other for other in faults if other is not fault)])
+    return order[:runs]
+
+
+def keep(history: History, found: Sequence[str], directory: Path, kept: Path) -> Path:
+    """The history of a failed run, with the logs of its nodes."""
+    place = kept / history.seed
+    shutil.rmtree(place, ignore_errors=True)
+    history.save(place)
+    (place / "violations.txt").write_text("\n".join(found) + "\n")
+    for log in [*directory.glob("world-*/logs/*.log"), *directory.glob(f"world-*/run{history.run}/logs/*.log")]:
+        shutil.copy(log, place / log.name)
+    return place
+
+
+async def run(runs: int, seed: str, kinds: Sequence[str], kept: Path) -> int:
+    """Runs, prints, keeps what failed; gives the exit code."""
+    print(f"seed {seed}", flush=True)
+    done: list[tuple[History, list[str]]] = []
+    directory = Path(tempfile.mkdtemp(prefix="swarm-chaos-"))
+    try:
+        async for history in many_runs(runs, seed, kinds, directory):
+            found = violations(history)
+            done.append((history, found))
+            print(line_of(len(done), history, found), flush=True)
+            if found:
+                print(f"      kept in {keep(history, found, directory, kept)}", flush=True)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    print(last_line(figures(done, seed)), flush=True)
+    return int(any(found for _, found in done))
+
+
+def check(directory: Path) -> int:
+    """Judges kept histories once more."""
+    bad = 0
+    for path in sorted(directory.rglob("history.json")):
+        found = violations(History.load(path.parent))
+        bad += bool(found)
+        print("\n".join([str(path.parent), *(f"  VIOLATION {text}" for text in found)]))
+    return int(bad > 0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.main", description=__doc__)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--seed", default="")
+    parser.add_argument("--faults", default="", help="only kinds whose name contains this")
+    parser.add_argument("--keep", type=Path, default=KEPT, help="where failed histories go")
+    parser.add_argument("--check", type=Path, help="check kept histories instead")
+    options = parser.parse_args(arguments)
+    if options.check:
+        return check(options.check)
+    kinds = [kind for kind in FAULTS if options.faults in kind]
+    if not kinds:
+        parser.error(f"no fault has '{options.faults}' in its name; there are: {', '.join(FAULTS)}")
+    return asyncio.run(run(options.runs, options.seed or secrets.token_hex(4), kinds, options.keep))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,311 @@
+"""The traffic of a run: one training of its own, SLs and their programs, and everything that is seen of it."""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import sys
+import termios
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from services.errors import NetworkError, SwarmError
+from services.rpc import swarm_pb2 as pb
+from tests.chaos.forker import Fork
+from tests.chaos.history import Diary, Event, Exit, History, Seen
+from tests.chaos.ledger import events_on_chain
+from tests.chaos.processes import Process, base_environment
+from tests.chaos.trainer import Settings
+from tests.chaos.traps import Trap
+from tests.chaos.world import CLI, LEADER_TIMEOUT_S, QUORUM_WAIT_S, World, identity_flags, pause
+
+ROUND_WITHIN_S = 30.0  # nothing in a healthy round takes longer, whatever else these two cores do
+TRAP_WITHIN_S = 20.0
+END_WITHIN_S = 40.0
+RECONNECT_S = 0.1
+HALF_WRITTEN_BYTES = 256 * 1024
+
+
+class Stuck(Exception):
+    """What was waited for did not come: the end of the run, and a violation."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a run's training looks. ``host``: by which address an SL is reached; ``namespaces``: by node, if any."""
+
+    nodes: int = 3
+    min_peers: int = 2
+    ballast_floats: int = 0
+    weights: tuple[int, ...] = (1, 1, 1, 1, 1)
+    followers_only: int = 0
+    checkin: str = "snapshot"
+    batch_s: float = 0.02
+
+
+@dataclass
+class Pair:
+    """An SL and its program. ``doomed``: its end is not held against it."""
+
+    name: str
+    sn: str
+    directory: Path
+    sl: Process
+    ml: Process
+    doomed: bool = False
+    incarnation: int = 1
+    namespace: str = ""
+
+    @property
+    def alive(self) -> bool:
+        return self.sl.alive and self.ml.alive
+
+
+@dataclass
+class Place:
+    """Where an SL runs: its address, and its network namespace (empty: that of everybody)."""
+
+    host: str
+    namespace: str = ""
+
+
+def _waiting_in(pipe: int) -> int:
+    """Bytes written and not read."""
+    count = bytearray(4)
+    fcntl.ioctl(pipe, termios.FIONREAD, count)
+    return int.from_bytes(count, sys.byteorder)
+
+
+@dataclass
+class Traffic:
+    """One run. Methods raise Stuck where the training does not do what it must."""
+
+    world: World
+    directory: Path
+    contract: str
+    shape: Shape
+    seed: int
+    history: History
+    places: dict[str, Place] = field(default_factory=dict)
+    pairs: dict[str, Pair] = field(default_factory=dict)
+    traps: Path = field(init=False)
+    _watching: list[asyncio.Task[None]] = field(default_factory=list)
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
+    _location: str = ""
+    _forks: dict[str, tuple[Fork, Fork]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.traps = self.directory / "traps"
+        self.traps.mkdir(parents=True)
+        self.history.min_peers = self.shape.min_peers
+
+    # --- life ------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Makes the contract, starts all nodes; returns when all SLs are ready."""
+        sn = self.world.sns[0]
+        async with self.world.client(sn) as client:
+            reply = await client.admin.CreateContract(pb.CreateContractRequest(name=self.contract))
+        self._location = reply.location
+        self._watching = [asyncio.create_task(self._watch(name)) for name in self.world.sns]
+        names = [f"{self.contract}-{number + 1}" for number in range(self.shape.nodes)]
+        self.history.nodes = names
+        await asyncio.gather(*(self.add(name, number) for number, name in enumerate(names)))
+
+    async def add(self, name: str, number: int, **changes: object) -> Pair:
+        """Another node, from scratch. ``changes``: of the settings of its program."""
+        sns = self.world.sns
+        sn = sns[number % len(sns)]
+        directory = self.directory / name
+        place = self.places.get(name, Place(self.world.host))
+        files = self.world.certificate("sl", name, place.host)
+        settings = Settings(
+            node=name, contract=self.contract, min_peers=self.shape.min_peers,
+            diary=str(self.directory / f"{name}.diary"), finish=str(self.directory / "finish"),
+            poison=str(self.directory / f"{name}.poison"), seed=self.seed,
+            weight=self.shape.weights[number % len(self.shape.weights)], checkin=self.shape.checkin,
+            batch_s=self.shape.batch_s, ballast_floats=self.shape.ballast_floats,
+        )  # fmt: skip
+        directory.mkdir()
+        (directory / "program.json").write_text(json.dumps({**asdict(settings), **changes}))
+        argv = [
+            "sl", "--host", "0.0.0.0", "--host-ip", place.host, "--sl-fs-port", "0",  # noqa: S104
+            "--sn-ip", self.world.host, "--sn-api-port", str(self.world.nodes[sn].port),
+            "--apls-ip", self.world.host, "--apls-port", str(self.world.nodes["license"].port),
+            "--data-dir", str(directory / "sl"), *identity_flags(files), "--log-format", "json",
+        ]  # fmt: skip
+        channels = {
+            "SL_REQUEST_CHANNEL": str(directory / "request"), "SL_RESPONSE_CHANNEL": str(directory / "response"),
+        }  # fmt: skip
+        environment = base_environment(
+            SL_LOG_LEVEL="DEBUG", SL_LEADER_FAILURE_BASE_TIMEOUT=str(LEADER_TIMEOUT_S), SL_KEEP_SERVING_SECONDS="5",
+            SL_WAIT_FOR_FULL_QUORUM_SECONDS=str(QUORUM_WAIT_S), SL_SN_PATIENCE_SECONDS="60",
+            SL_MAKE_ME_ADMIN=str(number >= self.shape.followers_only).lower(), **channels,
+        )  # fmt: skip
+        sl = Fork(
+            name, CLI, argv, str(self.directory / "logs" / f"{name}.sl.log"), environment, place.namespace,
+            str(self.traps), self.world.build.sl,
+        )  # fmt: skip
+        ml = Fork(
+            f"{name}.ml", "tests.chaos.trainer:main", [str(directory / "program.json")],
+            str(self.directory / "logs" / f"{name}.ml.log"), base_environment(**channels),
+        )  # fmt: skip
+        self._forks[name] = (sl, ml)
+        self.pairs[name] = await self._start(name, sn)
+        return self.pairs[name]
+
+    async def restart(self, name: str) -> Pair:
+        """The same node again, on its own data, after both its processes have ended."""
+        pair = self.pairs[name]
+        for process in (pair.sl, pair.ml):
+            if await process.wait(END_WITHIN_S) is None:
+                raise Stuck(f"{process.name} did not end:\n{process.tail()}")
+        self._note_exits(pair)
+        fresh = await self._start(name, pair.sn)
+        fresh.incarnation = pair.incarnation + 1
+        self.pairs[name] = fresh
+        return fresh
+
+    async def finish(self) -> None:
+        """Lets every program come to its end; returns when all processes have ended."""
+        (self.directory / "finish").touch()
+        for pair in self.pairs.values():
+            for process in (pair.ml, pair.sl):
+                if await process.wait(END_WITHIN_S) is None and not pair.doomed:
+                    raise Stuck(f"{process.name} did not end when the training was over:\n{process.tail()}")
+
+    async def close(self) -> None:
+        """Whatever happened: nothing of this run stays, and all that is known of it is in the history."""
+        for pair in self.pairs.values():
+            for process in (pair.ml, pair.sl):
+                if process.alive:
+                    pair.doomed = True
+                    process.kill()
+                    await process.wait(10.0)
+            self._note_exits(pair)
+        for task in self._watching:
+            task.cancel()
+        await asyncio.gather(*self._watching, return_exceptions=True)
+        for path in sorted(self.directory.glob("*.diary")):
+            lines = [line for line in path.read_text().splitlines() if line.endswith("}")]  # the last may be cut
+            self.history.diaries += [Diary.of(json.loads(line)) for line in lines]
+        self.history.diaries.sort(key=lambda entry: entry.t)
+        await self._read_records()
+
+    # --- waiting ---------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> Seen:
+        """The newest state that any SN has shown."""
+        return max(self.history.seen, key=lambda seen: (seen.version, seen.t))
+
+    @property
+    def accepted(self) -> int:
+        """The newest accepted round."""
+        return max((seen.result[0] for seen in self.history.seen if seen.result), default=0)
+
+    async def until(self, holds: Callable[[Seen], bool], what: str, within_s: float = ROUND_WITHIN_S) -> Seen:
+        """The first state from now on (the present one included) of which it holds."""
+        start = max(0, len(self.history.seen) - 1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while True:
+                    while start < len(self.history.seen):
+                        if holds(self.history.seen[start]):
+                            return self.history.seen[start]
+                        start += 1
+                    self._news.clear()
+                    await self._news.wait()
+        now = self.now if self.history.seen else None
+        raise Stuck(f"{what} did not come within {within_s:g} s; the training is at {now}")
+
+    async def rounds(self, count: int, within_s: float = ROUND_WITHIN_S) -> Seen:
+        """Returns when so many more rounds were accepted; each within the time."""
+        seen = None
+        for target in range(self.accepted + 1, self.accepted + count + 1):
+            seen = await self.until(
+                lambda state, target=target: state.result is not None and state.result[0] >= target,
+                f"round {target}",
+                within_s,
+            )
+        assert seen is not None
+        return seen
+
+    async def contributes(self, name: str) -> None:
+        """Returns when a node has checked in to a round that is accepted later than now."""
+        start = self.accepted
+        await self.until(
+            lambda state: name in state.checked_in and state.round > start, f"a check-in of {name}", ROUND_WITHIN_S
+        )
+
+    async def writes(self, name: str) -> None:
+        """Returns when a program blocks in writing to its SL, which does not read."""
+        pipe = os.open(self.pairs[name].directory / "request", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            deadline = time.monotonic() + TRAP_WITHIN_S
+            while _waiting_in(pipe) < HALF_WRITTEN_BYTES:  # a pipe tells nobody how full it is but who asks
+                if time.monotonic() > deadline:
+                    raise Stuck(f"the program of {name} does not write")
+                await pause(0.01)
+        finally:
+            os.close(pipe)
+
+    async def spring(self, trap: Trap) -> Pair:
+        """Arms a trap for the SLs; gives the one that stands in it. Raises Stuck where none does."""
+        trap.arm(self.traps)
+        waits = {asyncio.create_task(pair.sl.caught()): pair for pair in self.pairs.values() if not pair.sl.is_stopped}
+        done, rest = await asyncio.wait(waits, timeout=TRAP_WITHIN_S, return_when=asyncio.FIRST_COMPLETED)
+        for task in rest:
+            task.cancel()
+        trap.disarm(self.traps)
+        if not done:
+            raise Stuck(f"nobody came to {trap.name} ({trap.fields})")
+        return waits[done.pop()]
+
+    # --- recording -------------------------------------------------------------------------------------------
+
+    def note(self, text: str) -> None:
+        self.history.trouble.append(text)
+
+    async def _start(self, name: str, sn: str) -> Pair:
+        sl_fork, ml_fork = self._forks[name]
+        sl = await self.world.forks.start(sl_fork)
+        ml = await self.world.forks.start(ml_fork)
+        pair = Pair(name, sn, self.directory / name, sl, ml, namespace=sl_fork.namespace)
+        self.pairs[name] = pair
+        await sl.ready()
+        return pair
+
+    def _note_exits(self, pair: Pair) -> None:
+        for part, process in (("sl", pair.sl), ("ml", pair.ml)):
+            code = process.exited.result() if process.exited.done() else -9
+            tail = process.last_words() if code and not pair.doomed else ""
+            self.history.exits.append(Exit(time.monotonic(), pair.name, part, code, pair.doomed, tail))
+
+    async def _watch(self, sn: str) -> None:
+        version = 0
+        while True:
+            with contextlib.suppress(NetworkError):
+                async with self.world.client(sn) as client:
+                    async for status in client.watch(self.contract, version):
+                        version = status.version
+                        self.history.seen.append(Seen.of(time.monotonic(), sn, status))
+                        self._news.set()
+            await pause(RECONNECT_S)
+
+    async def _read_records(self) -> None:
+        """The SNs' records first: the chain may grow by late reports meanwhile, and then holds them too."""
+        for sn in self.world.sns:
+            try:
+                events: list[Event] = []
+                async with self.world.client(sn) as client:
+                    async for page in client.record(self.contract):
+                        events += [Event.of(event) for event in page.events]
+                        self.history.record_blocks[sn] = page.block
+                self.history.records[sn] = events
+            except SwarmError as error:
+                self.note(f"the record could not be read from {sn}: {error}")
+        self.history.chain = await events_on_chain(self.world.geth_pid(self.world.sns[0]), self._location)

@@ -1,0 +1,86 @@
+"""Stops a node exactly where its log says that it is: between two steps of the protocol, not after some time."""
+
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+ARMED = ".armed"
+SPRUNG = ".sprung"
+
+
+@dataclass(frozen=True)
+class Trap:
+    """Springs at the first log line of any node with these fields, from a round on; once, for one node.
+
+    ``nodes``: who may be caught; empty for any.
+    """
+
+    name: str
+    fields: Mapping[str, Any]
+    from_round: int = 0
+    nodes: tuple[str, ...] = ()
+    contract: str = ""
+
+    def arm(self, directory: Path) -> None:
+        draft = directory / f"{self.name}.draft"
+        draft.write_text(json.dumps(asdict(self)))
+        draft.rename(directory / (self.name + ARMED))
+
+    def disarm(self, directory: Path) -> None:
+        (directory / (self.name + ARMED)).unlink(missing_ok=True)
+
+
+@dataclass(eq=False)
+class TrapStream:
+    """Where a node writes its log. A line that springs a trap is written, then the whole process stops itself."""
+
+    node: str
+    directory: Path
+    out: TextIO
+    seen: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, text: str) -> int:
+        self.out.write(text)
+        if text.startswith("{") and any(self.directory.glob("*" + ARMED)):
+            self.look(json.loads(text))
+        elif text.startswith("{"):
+            self.remember(json.loads(text))
+        return len(text)
+
+    def flush(self) -> None:
+        self.out.flush()
+
+    def isatty(self) -> bool:
+        return False
+
+    def fileno(self) -> int:
+        return self.out.fileno()
+
+    def remember(self, line: Mapping[str, Any]) -> None:
+        """Steps do not name their round; the lines around them do."""
+        self.seen.update({key: line[key] for key in ("round", "term") if isinstance(line.get(key), int)})
+
+    def look(self, line: Mapping[str, Any]) -> None:
+        self.remember(line)
+        known = {**self.seen, **line}
+        for path in sorted(self.directory.glob("*" + ARMED)):
+            with contextlib.suppress(FileNotFoundError):
+                trap = Trap(**json.loads(path.read_text()))
+                if self._fits(trap, known):
+                    path.rename(path.with_suffix(SPRUNG))  # of several nodes one succeeds
+                    self.out.write("\n" + json.dumps({"event": "TRAP", "node": self.node, "trap": trap.name}))
+                    self.out.flush()
+                    os.kill(os.getpid(), signal.SIGSTOP)
+
+    def _fits(self, trap: Trap, known: Mapping[str, Any]) -> bool:
+        return (
+            (not trap.nodes or self.node in trap.nodes)
+            and known.get("round", 0) >= trap.from_round
+            and (not trap.contract or known.get("contract") == trap.contract)
+            and all(known.get(key) == value for key, value in trap.fields.items())
+        )

@@ -1,0 +1,161 @@
+"""What outlives a run: a CA, a license server, the SNs with their chain. A fault may hit any of them."""
+
+import asyncio
+import contextlib
+import secrets
+import socket
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from services.identity.authority import Authority, IssuedFiles
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from tests.chaos.forker import Fork
+from tests.chaos.processes import Forks, Process, base_environment
+
+HOST = "127.0.0.1"
+CLI = "services.cli.main:main"
+PORTS = range(12_000, 32_000)
+
+# Short enough for a run of seconds, long enough for two busy cores.
+LEADER_TIMEOUT_S = 2.0
+LOST_AFTER_S = 1.5
+QUORUM_WAIT_S = 0.7
+
+
+@dataclass(frozen=True)
+class Build:
+    """How the nodes are built: ``before`` is called in each before it starts (planted bugs), empty for as they are."""
+
+    sn: str = ""
+    sl: str = ""
+
+
+@dataclass
+class Node:
+    """A process of the world, and how to start it again as it was."""
+
+    fork: Fork
+    process: Process
+    port: int
+
+
+@dataclass
+class World:
+    """``nodes``: "license" and the SNs by name, the sentinel first."""
+
+    directory: Path
+    host: str
+    forks: Forks
+    authority: Authority
+    build: Build
+    admin: Identity
+    traps: Path
+    nodes: dict[str, Node] = field(default_factory=dict)
+    runs: int = 0
+
+    @classmethod
+    async def open(cls, directory: Path, *, sns: int = 1, build: Build | None = None, host: str = HOST) -> Self:
+        """Starts it all; returns when everything is ready."""
+        directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
+        authority = Authority.create(directory / "ca", "chaos")
+        files = authority.issue("admin", "admin", ["localhost"], directory / "certs")
+        admin = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
+        traps = directory / "traps"
+        traps.mkdir()
+        forks = await Forks.open(directory)
+        world = cls(directory, host, forks, authority, build or Build(), admin, traps)
+        try:
+            await world._start_license()
+            for number in range(sns):
+                await world._start_sn(f"sn-{number + 1}")
+        except BaseException:
+            await forks.close()
+            raise
+        return world
+
+    async def close(self) -> list[str]:
+        """Stops all in order; names those that had to be killed."""
+        killed = [name for name, node in reversed(self.nodes.items()) if await node.process.stop()]
+        await self.forks.close()
+        return killed
+
+    @property
+    def sns(self) -> list[str]:
+        return [name for name in self.nodes if name.startswith("sn-")]
+
+    def certificate(self, role: str, name: str, *hosts: str) -> IssuedFiles:
+        out = self.directory / "certs"
+        return self.authority.issue(role, name, ["localhost", HOST, self.host, *hosts], out, force=True)
+
+    def client(self, sn: str) -> SNClient:
+        return SNClient(f"{self.host}:{self.nodes[sn].port}", self.admin)
+
+    async def restart(self, name: str) -> None:
+        """Starts a node of the world again on its own data and ports, and waits until it is ready."""
+        node = self.nodes[name]
+        await node.process.wait(30.0)
+        node.process = await self.forks.start(node.fork)
+        await node.process.ready()
+
+    def geth_pid(self, sn: str) -> int:
+        return int((self.directory / sn / "eth" / "geth.pid").read_text())
+
+    async def sound(self) -> None:
+        """Whether every node of the world is alive and answers. Raises what is wrong."""
+        for name, node in self.nodes.items():
+            if not node.process.alive or node.process.is_stopped:
+                raise RuntimeError(f"{name} does not run:\n{node.process.tail()}")
+        for sn in self.sns:
+            async with self.client(sn) as client:
+                await client.network.GetInfo(pb.GetInfoRequest())
+
+    async def _start_license(self) -> None:
+        port = _free_port()
+        argv = ["license-server", "--host", "0.0.0.0", "--port", str(port)]  # noqa: S104 - namespaces reach it
+        await self._start("license", "license", argv, port, "")
+
+    async def _start_sn(self, name: str) -> None:
+        port = _free_port()
+        first = next(iter(self.sns), None)
+        join = ["--sentinel"] if first is None else ["--sentinel-ip", f"{self.host}:{self.nodes[first].port}"]
+        argv = [
+            "sn", *join, "--host", "0.0.0.0", "--host-ip", self.host, "--chain", "geth",  # noqa: S104
+            "--sn-api-port", str(port), "--sn-p2p-port", str(_free_port()),
+            "--apls-ip", self.host, "--apls-port", str(self.nodes["license"].port),
+        ]  # fmt: skip
+        await self._start("sn", name, argv, port, self.build.sn)
+
+    async def _start(self, role: str, name: str, argv: list[str], port: int, before: str) -> None:
+        files = self.certificate(role, name)
+        more = ["--data-dir", str(self.directory / name), *identity_flags(files), "--log-format", "json"]
+        environment = base_environment(SWARM_LOG_LEVEL="DEBUG", SN_LOST_AFTER_SECONDS=str(LOST_AFTER_S))
+        fork = Fork(
+            name, CLI, [*argv, *more], str(self.directory / "logs" / f"{name}.log"), environment,
+            traps=str(self.traps), before=before,
+        )  # fmt: skip
+        process = await self.forks.start(fork)
+        self.nodes[name] = Node(fork, process, port)
+        await process.ready()
+
+
+def identity_flags(files: IssuedFiles) -> list[str]:
+    return ["--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert)]
+
+
+def _free_port() -> int:
+    """Free now, and none that the kernel lends to outgoing connections: a restarted node needs the port it had."""
+    while True:
+        port = secrets.choice(PORTS)
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
+            probe.bind(("", port))
+            return port
+
+
+async def pause(seconds: float) -> None:
+    """For faults that last: a stopped process, a cut link, a server that is down."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
