@@ -43,7 +43,8 @@ def test_the_client_offers_every_call() -> None:
         )
         for name in vars(made)
     }
-    assert offered | {"/swarm.v1.Training/Watch"} == calls()
+    streams = {"/swarm.v1.Training/Watch", "/swarm.v1.Training/GetRecord"}
+    assert offered | streams == calls()
 
 
 def test_roles_are_those_of_the_design() -> None:
