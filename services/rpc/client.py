@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -146,7 +146,7 @@ class SNClient:
     ) -> None:
         await self._channel.close()
 
-    async def watch(self, contract: str, seen: int = 0) -> AsyncIterator[pb.TrainingStatus]:
+    async def watch(self, contract: str, seen: int = 0) -> AsyncGenerator[pb.TrainingStatus]:
         """The state of a training now, unless its version is ``seen``, then the newest after each change.
 
         Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.

@@ -14,6 +14,9 @@ FACTS_KEY = "swarm-error-facts-bin"
 FACT_LIMIT_CHARACTERS = 400
 FACTS_LIMIT_BYTES = 4096
 
+# What an SN is said to have done whose deadline ran out: it may be cut off from the others.
+NO_ANSWER = "it did not answer in time"
+
 Metadata = tuple[tuple[str, str | bytes], ...]
 
 
@@ -37,7 +40,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> SwarmError:
         case grpc.StatusCode.UNAVAILABLE:
             return SNUnreachable(address=address, problem=_plain(details))
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return SNUnreachable(address=address, problem="it did not answer in time")
+            return SNUnreachable(address=address, problem=NO_ANSWER)
         case grpc.StatusCode.CANCELLED:
             return SNUnreachable(address=address, problem="the connection was closed")
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:

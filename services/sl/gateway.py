@@ -1,43 +1,45 @@
-"""This node's SN: calls that outlast a short absence of it, and its state as plain data."""
+"""One training, asked and told through whichever SN there is, and its state as plain data."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from services.errors import SNUnreachable
+from services.errors import SNUnreachable, SwarmError, UnknownContract
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.runtime import logs
 from services.sl.actions import CheckIn, Publish, Reopen, VoteOut
 from services.sl.events import LeftOut, Opened, Reported
+from services.sl.link import Link
 from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
-
-FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 5.0
 
 # At the end a node does not wait for an SN that does not answer.
 LEAVE_DEADLINE_S = 5.0
+
+# For how long another SN may know less than this node does, before it is taken for cut off.
+CATCH_UP_S = 15.0
 
 Reply = TypeVar("Reply")
 _log = logs.get("sn")
 
 
 class Training:
-    """One training, as this node. ``pause(seconds)`` waits, or returns early where the node stops.
+    """One training, as this node.
 
-    A call that finds no SN is made again, with growing waits, for ``patience_s``: each of them is fenced by its round
-    and term, so that it does no harm when it arrives twice. Raises what the SN answers, and SNUnreachable.
+    A call that no SN answers is made again for ``patience_s``, also through another SN: each of them is fenced by its
+    round and term, so that it does no harm when it arrives twice. Raises what the SN answers, and SNUnreachable.
     """
 
-    def __init__(
-        self, client: SNClient, contract: str, patience_s: float, pause: Callable[[float], Awaitable[object]]
-    ) -> None:
+    def __init__(self, link: Link, contract: str, patience_s: float) -> None:
         self.contract = contract
-        self._client = client
+        self._link = link
         self._patience_s = patience_s
-        self._pause = pause
+        self._newest: View | None = None  # that an SN has shown
+        self._shown_by: SNClient | None = None  # which knows at least as much
+        self._shown = asyncio.Event()
 
-    async def enrol(self, opened: Opened, may_lead: bool, quorum_wait_s: float) -> View:
+    async def enrol(self, opened: Opened, may_lead: bool, quorum_wait_s: float, again: bool) -> View:
+        """``again``: where this node was taken for dead, and may not even be registered any more."""
         config = pb.Config(
             min_peers=opened.min_peers,
             sync_frequency=opened.sync_frequency,
@@ -46,8 +48,14 @@ class Training:
             quorum_wait_ms=round(quorum_wait_s * 1000),
         )
         request = pb.EnrolRequest(contract=self.contract, config=config, may_lead=may_lead)
-        reply = await self._insist(lambda: self._client.training.Enrol(request))
-        return _view(reply.status)
+
+        async def call(client: SNClient) -> pb.EnrolReply:
+            if again:
+                await self._link.register(client)
+            return await client.training.Enrol(request)
+
+        client, reply = await self._insist(call)
+        return _view(reply.status, client.address)
 
     async def check_in(self, call: CheckIn, host: str, port: int) -> int:
         """Gives the block that has it."""
@@ -63,7 +71,7 @@ class Training:
             host=host,
             port=port,
         )
-        return (await self._insist(lambda: self._client.training.CheckIn(request))).block
+        return (await self._insist(lambda client: client.training.CheckIn(request)))[1].block
 
     async def publish(self, call: Publish) -> None:
         request = pb.PublishRequest(
@@ -74,24 +82,24 @@ class Training:
             size=call.model.size,
             left_out=_left_out(call.left_out),
         )
-        await self._insist(lambda: self._client.training.Publish(request))
+        await self._insist(lambda client: client.training.Publish(request))
 
     async def reopen(self, call: Reopen) -> None:
         request = pb.ReopenRequest(
             contract=self.contract, round=call.round, term=call.term, left_out=_left_out(call.left_out)
         )
-        await self._insist(lambda: self._client.training.Reopen(request))
+        await self._insist(lambda client: client.training.Reopen(request))
 
     async def vote_out(self, call: VoteOut) -> None:
         request = pb.VoteOutRequest(contract=self.contract, round=call.round, term=call.term)
-        await self._insist(lambda: self._client.training.VoteOut(request))
+        await self._insist(lambda client: client.training.VoteOut(request))
 
     async def report_progress(self, round_number: int, term: int, done: int, total: int) -> None:
         """Once: the next one says more."""
         request = pb.ProgressRequest(
             contract=self.contract, round=round_number, term=term, bytes_done=done, bytes_total=total
         )
-        await self._client.training.ReportProgress(request)
+        await self._link.client.training.ReportProgress(request)
 
     async def report(self, reported: Reported) -> None:
         request = pb.ReportRequest(
@@ -102,59 +110,84 @@ class Training:
             epochs_done=reported.epochs_done,
             epochs_total=reported.epochs_total,
         )
-        await self._insist(lambda: self._client.training.Report(request))
+        await self._insist(lambda client: client.training.Report(request))
 
     async def leave(self, reason: str) -> None:
         """Once, with a short deadline."""
         request = pb.LeaveRequest(contract=self.contract, reason=reason)
-        await self._client.training.Leave(request, timeout=LEAVE_DEADLINE_S)
+        await self._link.client.training.Leave(request, timeout=LEAVE_DEADLINE_S)
 
     async def status(self) -> View:
         request = pb.GetStatusRequest(contract=self.contract)
-        return _view(await self._insist(lambda: self._client.training.GetStatus(request)))
+        client, reply = await self._insist(lambda client: client.training.GetStatus(request))
+        return _view(reply, client.address)
 
-    async def views(
-        self, lost: Callable[[SNUnreachable], object], back: Callable[[], Awaitable[object]]
-    ) -> AsyncIterator[View]:
-        """The state after each change, for as long as the SN is not away for longer than ``patience_s``.
+    async def views(self) -> AsyncIterator[View]:
+        """The state after each change, for as long as no SN is away for longer than ``patience_s``.
 
-        ``lost`` is called when the stream breaks, ``back`` before it is opened again. Raises SNUnreachable.
+        What an SN shows that knows less than one before it is kept back until it knows as much.
         """
         loop = asyncio.get_running_loop()
-        wait, lost_at = FIRST_WAIT_S, 0.0
+        attempt, give_up = 0, 0.0
         while True:
-            problem = SNUnreachable(address=self._client.address, problem="it closed the connection")
+            client = self._link.client
+            problem: SwarmError = SNUnreachable(address=client.address, problem="it closed the connection")
+            stream = client.watch(self.contract)
             try:
-                if lost_at:
-                    await back()
-                async for status in self._client.watch(self.contract):
-                    wait, lost_at = FIRST_WAIT_S, 0.0
-                    yield _view(status)
-            except SNUnreachable as error:
-                problem = error
-            if not lost_at:
-                lost_at = loop.time()
-                lost(problem)
-            elif loop.time() - lost_at > self._patience_s:
-                raise problem
-            await self._pause(wait)
-            wait = min(2 * wait, LONGEST_WAIT_S)
-
-    async def _insist(self, call: Callable[[], Awaitable[Reply]]) -> Reply:
-        loop = asyncio.get_running_loop()
-        give_up, wait = loop.time() + self._patience_s, FIRST_WAIT_S
-        while True:
-            try:
-                return await call()
-            except SNUnreachable as error:
-                if loop.time() + wait > give_up:
+                while (status := await self._link.while_here(client, anext(stream, None))) is not None:
+                    attempt = 0
+                    view = _view(status, client.address)
+                    if self._newest is None or not view.older_than(self._newest):
+                        self._show(view, client)
+                        yield view
+            except SwarmError as error:
+                if not self._ends(error):
                     raise
-                _log.debug("the SN does not answer, trying again", problem=error.facts.get("problem"))
-            await self._pause(wait)
-            wait = min(2 * wait, LONGEST_WAIT_S)
+                problem = error
+            finally:
+                await stream.aclose()
+            if not attempt:
+                give_up = loop.time() + self._patience_s
+            await self._link.elsewhere(client, problem, attempt, give_up)
+            attempt += 1
+
+    def _ends(self, error: SwarmError) -> bool:
+        """Whether another SN may serve instead; one that has just joined does not know every training yet."""
+        return self._link.ends(error) or (self._newest is not None and isinstance(error, UnknownContract))
+
+    def _show(self, view: View, client: SNClient) -> None:
+        self._newest, self._shown_by = view, client
+        self._shown.set()
+        self._shown = asyncio.Event()
+
+    async def _insist(self, call: Callable[[SNClient], Awaitable[Reply]]) -> tuple[SNClient, Reply]:
+        """The reply, and who gave it."""
+        loop = asyncio.get_running_loop()
+        attempt, give_up = 0, loop.time() + self._patience_s
+        while True:
+            client = self._link.client
+            try:
+                await self._caught_up(client)
+                return client, await self._link.while_here(client, call(client))
+            except SwarmError as error:
+                if not self._ends(error):
+                    raise
+                problem = error
+            _log.debug("the SN does not serve, trying again", address=client.address, why=str(problem))
+            await self._link.elsewhere(client, problem, attempt, give_up)
+            attempt += 1
+
+    async def _caught_up(self, client: SNClient) -> None:
+        """Returns when this SN knows all that another one has shown. Raises SNUnreachable where it never does."""
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                while self._newest and self._shown_by is not client is self._link.client:
+                    await self._shown.wait()
+        except TimeoutError:
+            raise SNUnreachable(address=client.address, problem="it lags behind the other SNs") from None
 
 
-def _view(status: pb.TrainingStatus) -> View:
+def _view(status: pb.TrainingStatus, source: str) -> View:
     last = status.last_result if status.HasField("last_result") else None
     return View(
         phase=Phase(status.state),
@@ -177,6 +210,8 @@ def _view(status: pb.TrainingStatus) -> View:
         version=status.version,
         block=status.block,
         location=status.location,
+        first_round=status.first_round,
+        source=source,
         progress_age_s=status.progress.age_s if status.HasField("progress") else None,
     )
 

@@ -7,11 +7,12 @@ from services.errors import SwarmError
 from services.identity.identity import Identity
 from services.licensing.lease import Lease
 from services.rpc import swarm_pb2 as pb
-from services.rpc.client import SNClient
 from services.runtime import logs, traces
 from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
 from services.sl.file_server import FileServer, bind
+from services.sl.link import Link
+from services.sl.memory import Memory
 from services.sl.metrics import SLMetrics
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
@@ -48,19 +49,16 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
 
         bound = stack.enter_context(bind(settings.host, settings.sl_fs_port))
         port = int(bound.getsockname()[1])
-        client = await stack.enter_async_context(SNClient(f"{settings.sn_ip}:{settings.sn_api_port}", identity))
-        address = pb.RegisterRequest(host=settings.host_ip, port=port)
-        registered = await client.network.Register(address)
-        stack.push_async_callback(_deregister, client)
-        _log.info("registered", sn=registered.sn, address=client.address)
+        first, address = f"{settings.sn_ip}:{settings.sn_api_port}", (settings.host_ip, port)
+        link = await stack.enter_async_context(Link(identity, first, address, Memory(settings.data_dir), pause))
+        stack.push_async_callback(_deregister, link)
 
-        runner = Runner(identity.name, (settings.host_ip, port), settings.conduct, client, store, observer)
+        runner = Runner(identity.name, address, settings.conduct, link, store, observer)
         observer.metrics.read_view(identity.name, lambda: runner.view)
         server = FileServer(identity, store, runner.may_read, observer.sent)
         await server.start(bound)
         stack.push_async_callback(server.stop)
-        await client.network.Register(address)
-        _log.info("file server announced", host=settings.host_ip, port=port)
+        _log.info("file server", host=settings.host_ip, port=port)
 
         peers = await stack.enter_async_context(Peers(identity, store, pause, observer.received))
         request, response = settings.channels
@@ -73,9 +71,9 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
     _log.info("stopped")
 
 
-async def _deregister(client: SNClient) -> None:
+async def _deregister(link: Link) -> None:
     """Where the SN does not answer, it finds out by itself."""
     try:
-        await client.network.Deregister(pb.DeregisterRequest(reason="stopped"), timeout=DEREGISTER_DEADLINE_S)
+        await link.client.network.Deregister(pb.DeregisterRequest(reason="stopped"), timeout=DEREGISTER_DEADLINE_S)
     except SwarmError as error:
         _log.debug("not deregistered", why=str(error))

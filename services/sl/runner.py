@@ -7,15 +7,14 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.errors import ChannelError, SNUnreachable, SwarmError, TrainingComplete, UnknownMergeMethod
+from services.errors import ChannelError, SwarmError, TrainingComplete, UnknownMergeMethod
 from services.identity.identity import PeerIdentity
 from services.merge.engine import METHODS
-from services.rpc import swarm_pb2 as pb
-from services.rpc.client import SNClient
 from services.runtime import logs
 from services.sl import actions as do
 from services.sl import events as on
 from services.sl.gateway import Training
+from services.sl.link import Link
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
 from services.sl.peers import Peers
@@ -70,7 +69,7 @@ class Runner:
         name: str,
         address: tuple[str, int],
         conduct: Conduct,
-        client: SNClient,
+        link: Link,
         store: Store,
         observer: Observer | None = None,
     ) -> None:
@@ -80,7 +79,7 @@ class Runner:
         self._name = name
         self._address = address
         self._conduct = conduct
-        self._client = client
+        self._link = link
         self._store = store
         self._events: asyncio.Queue[tuple[on.Event, asyncio.Task[None] | None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -116,6 +115,7 @@ class Runner:
         """
         self._ml = ml
         self._peers = peers
+        self._link.lost = self._sn_lost
         for guard in guards:
             self._spawn(guard)
         self._spawn(self._stop_when_set(stop))
@@ -212,11 +212,9 @@ class Runner:
             if opened.merge_method not in METHODS:
                 raise UnknownMergeMethod(method=opened.merge_method, known=", ".join(METHODS))
             if not again:
-                self._training = Training(self._client, opened.contract, self._conduct.sn_patience_s, pause)
+                self._training = Training(self._link, opened.contract, self._conduct.sn_patience_s)
                 self._work = Work(self._name, self._store, self._peers, self._training, pause)
-            else:
-                await self._register()
-            view = await self._training.enrol(opened, self._conduct.may_lead, self._conduct.quorum_wait_s)
+            view = await self._training.enrol(opened, self._conduct.may_lead, self._conduct.quorum_wait_s, again)
         except SwarmError as error:
             if not (again and isinstance(error, TrainingComplete)):
                 self.post(on.Failed(error))
@@ -260,15 +258,12 @@ class Runner:
         self.post(on.ServingOver())
 
     async def _watch(self) -> None:
-        async for view in self._training.views(self._sn_lost, self._register):
+        async for view in self._training.views():
             self.post(on.StatusChanged(view))
 
-    def _sn_lost(self, error: SNUnreachable) -> None:
-        _log.warning("the SN is lost, trying again", why=str(error), for_at_most_s=self._conduct.sn_patience_s)
-        self._tell(f"the SN cannot be reached, trying again for up to {self._conduct.sn_patience_s:g} s")
-
-    async def _register(self) -> None:
-        await self._client.network.Register(pb.RegisterRequest(host=self._address[0], port=self._address[1]))
+    def _sn_lost(self, error: SwarmError) -> None:
+        _log.warning("no SN can be reached, trying again", why=str(error), for_at_most_s=self._conduct.sn_patience_s)
+        self._tell(f"no SN can be reached, trying again for up to {self._conduct.sn_patience_s:g} s")
 
     # --- words and models to ML ---------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ class Node:
 
     def seeing(self, view: View, enrolled: bool) -> Self:
         """With a newer view, if it is newer; ``enrolled``: it is the answer to an enrolment."""
-        newest = view if view.version >= self.view.version else self.view
+        newest = self.view if view.older_than(self.view) else view
         me = newest.member(self.name)
         dead = me is not None and not me.active
         rejoining = not newest.complete and (dead or (self.rejoining and not enrolled))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from services.rpc.version import events_in
+
 
 class Phase(Enum):
     """The states of the training contract."""
@@ -70,8 +72,8 @@ class Config:
 class View:
     """The state of a training. ``left_out``: from the running round, since it was opened again.
 
-    ``version`` grows with every change; views may arrive in another order than they were made. ``block``: of the
-    newest change in it.
+    ``version`` grows with every change; views may arrive in another order than they were made, and from several
+    SNs (``source``: which one). ``block``: of the newest change in it.
     """
 
     phase: Phase
@@ -89,7 +91,22 @@ class View:
     version: int = 0
     block: int = 0
     location: str = ""  # of the training's contract on the chain
+    first_round: int = 1  # of this training, later than 1 where the contract was reset
+    source: str = ""
     progress_age_s: float | None = None  # since the leader last said how far it is; None before the first time
+
+    def older_than(self, other: "View") -> bool:
+        """Whether the training was less far; of views that are equally far, the one that comes later counts."""
+        mine = (self._standing, events_in(self.version))
+        theirs = (other._standing, events_in(other.version))
+        if mine != theirs:
+            return mine < theirs
+        return self.source == other.source and self.version < other.version
+
+    @property
+    def _standing(self) -> tuple[int, bool, int, bool]:
+        """In the order of a training. After its first merge a round may be open for check-ins again."""
+        return self.round, self.complete, self.term, self.phase is Phase.CHECKIN
 
     def member(self, name: str) -> Member | None:
         return next((member for member in self.members if member.name == name), None)

@@ -5,11 +5,7 @@ from enum import IntEnum
 
 from services.chain import events as on_chain
 from services.chain.backend import Position
-
-# A view's version is its number of events plus one, then its signs of progress since the last one. So it is never 0,
-# which a watcher says that has seen nothing, and versions of the same history agree after a restart, when progress,
-# which is not on the chain, is forgotten.
-TICK_BITS = 20
+from services.rpc.version import version_of
 
 NOWHERE = Position(-1, -1)  # before the first event
 
@@ -103,7 +99,7 @@ class TrainingView:
 
     @property
     def version(self) -> int:
-        return (self.events + 1) << TICK_BITS | self.ticks
+        return version_of(self.events, self.ticks)
 
     @property
     def awaited(self) -> list[str]:

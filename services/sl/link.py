@@ -1,0 +1,195 @@
+"""The SN that this node works through, and those it goes on through when that one is gone."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from services.errors import ChainError, ContractRevert, PeerNotAccepted, SNUnreachable, SwarmError
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import DEADLINE_S, SNClient
+from services.rpc.errors import NO_ANSWER
+from services.runtime import logs
+from services.sl.memory import Memory
+
+FIRST_WAIT_S = 0.2
+LONGEST_WAIT_S = 5.0
+
+# An SN that is there answers at once; another one may have to write that this node is now with it.
+STAY_DEADLINE_S = 2.0
+MOVE_DEADLINE_S = 10.0
+
+# How often the list of SNs is read again.
+LEARN_EVERY_S = 60.0
+
+Got = TypeVar("Got")
+_log = logs.get("sn")
+
+
+class Link:
+    """Registers this node, reached by its peers at ``address``, with one SN at a time: first with the one at
+    ``first``, later with any that the swarm has.
+
+    ``pause(seconds)`` waits. ``lost`` is told when no SN can be reached for the moment. Entering it raises
+    SNUnreachable where neither ``first`` nor one that is remembered can be reached, or what the SN answers.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        first: str,
+        address: tuple[str, int],
+        memory: Memory,
+        pause: Callable[[float], Awaitable[object]],
+    ) -> None:
+        self.client = SNClient(first, identity)
+        self.lost: Callable[[SwarmError], object] = lambda _: None
+        self._identity = identity
+        self._first = first
+        self._announcement = pb.RegisterRequest(host=address[0], port=address[1])
+        self._memory = memory
+        self._pause = pause
+        self._moving = asyncio.Lock()
+        self._moved = asyncio.Event()
+        self._clients = [self.client]
+        self._learning: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.client.__aenter__()
+        try:
+            await self._register(self.client, DEADLINE_S)
+            self._learning = asyncio.create_task(self._keep_learning())
+        except SNUnreachable as error:
+            if not await self._found(self._others()):
+                await self._close()
+                raise error from None
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def while_here(self, client: SNClient, work: Awaitable[Got]) -> Got:
+        """What comes of ``work``, which asks ``client``. Raises SNUnreachable when the node has moved on meanwhile."""
+        doing, moved = asyncio.ensure_future(work), asyncio.ensure_future(self._moved.wait())
+        try:
+            if self.client is client:
+                await asyncio.wait((doing, moved), return_when=asyncio.FIRST_COMPLETED)
+            if doing.done():
+                return doing.result()
+            raise SNUnreachable(address=client.address, problem="this node goes on through another one")
+        finally:
+            for task in (doing, moved):
+                task.cancel()
+            await asyncio.gather(doing, moved, return_exceptions=True)
+
+    def ends(self, error: SwarmError) -> bool:
+        """Whether this answer says that the SN cannot serve now, which another one may."""
+        if isinstance(error, PeerNotAccepted):
+            return bool(self._others())
+        return isinstance(error, SNUnreachable | ChainError) and not isinstance(error, ContractRevert)
+
+    async def register(self, client: SNClient) -> None:
+        """Once more."""
+        await self._register(client, DEADLINE_S)
+
+    async def elsewhere(self, failed: SNClient, error: SwarmError, attempt: int, give_up: float) -> None:
+        """Returns when ``client`` can be tried again, with the same SN or another one.
+
+        ``attempt`` counts from 0 how often the same call or stream has failed. ``give_up``: the time of the loop
+        after which ``error`` is raised.
+        """
+        loop = asyncio.get_running_loop()
+        async with self._moving:
+            if self.client is not failed:
+                return
+            wait = 0.0 if not attempt else min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S)
+            stays_first = not attempt and error.facts.get("problem") != NO_ANSWER
+            told = False
+            while True:
+                if wait:
+                    await self._pause(min(wait, max(0.0, give_up - loop.time())))
+                if stays_first and await self._stays():
+                    return
+                if await self._found(self._others()) or (not stays_first and await self._stays()):
+                    return
+                if loop.time() >= give_up:
+                    raise error
+                if not told:
+                    self.lost(error)
+                    told = True
+                wait = min(max(FIRST_WAIT_S, 2 * wait), LONGEST_WAIT_S)
+
+    def _others(self) -> list[str]:
+        """In the order of a ring that begins behind the SN that there is, so that not all nodes move to the same."""
+        known = list(dict.fromkeys((*self._memory.sns, self._first)))
+        here = self.client.address
+        behind = known.index(here) + 1 if here in known else 0
+        return [address for address in known[behind:] + known[:behind] if address != here]
+
+    async def _stays(self) -> bool:
+        try:
+            await self._register(self.client, STAY_DEADLINE_S)
+        except SwarmError as error:
+            if not self.ends(error):
+                raise
+            return False
+        return True
+
+    async def _found(self, addresses: list[str]) -> bool:
+        """Moves to the first of them that takes this node."""
+        for address in addresses:
+            client = SNClient(address, self._identity)
+            await client.__aenter__()
+            try:
+                await self._register(client, MOVE_DEADLINE_S)
+            except SwarmError as error:
+                _log.debug("not this one", address=address, why=str(error))
+                await client.__aexit__(None, None, None)
+                continue
+            _log.warning("goes on through another SN", address=address, instead_of=self.client.address)
+            self.client = client
+            # The others are closed at the end: gRPC would cancel the task that waits for an answer there.
+            self._clients.append(client)
+            self._moved.set()
+            self._moved = asyncio.Event()
+            if self._learning is not None:
+                self._learning.cancel()
+            self._learning = asyncio.create_task(self._keep_learning())
+            return True
+        return False
+
+    async def _register(self, client: SNClient, deadline_s: float) -> None:
+        registered = await client.network.Register(self._announcement, timeout=deadline_s)
+        if client is not self.client or not self._learning:
+            _log.info("registered", sn=registered.sn, address=client.address)
+
+    async def _close(self) -> None:
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
+        for client in self._clients:
+            await client.__aexit__(None, None, None)
+
+    async def _keep_learning(self) -> None:
+        """Which SNs there are."""
+        while True:
+            try:
+                await self._learn()
+            except SwarmError as error:
+                _log.debug("the SNs of the swarm are not known", why=str(error))
+            await self._pause(LEARN_EVERY_S)
+
+    async def _learn(self) -> None:
+        reply = await self.client.network.ListNodes(pb.ListNodesRequest())
+        there = [_address(node.host, node.port) for node in reply.nodes if node.role == "sn" and node.present]
+        await asyncio.to_thread(self._memory.keep_sns, tuple(sorted(there)))
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

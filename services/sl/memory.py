@@ -1,0 +1,91 @@
+"""What an SL remembers in its data directory from one start to the next: the SNs it knows, and how far its ML was."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from services.runtime import logs
+
+FILE = "sl-state.json"
+VERSION = 1
+
+_log = logs.get("sl")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far the ML program was when it got the merged model of ``round``. ``location``: of the contract."""
+
+    location: str
+    first_round: int
+    round: int
+    digest: str
+    epochs_done: int
+
+
+@dataclass(frozen=True)
+class Content:
+    """``sns``: API addresses, ``host:port``."""
+
+    sns: tuple[str, ...] = ()
+    standing: Standing | None = None
+
+
+class Memory:
+    """A file that is replaced at once, so that a crash leaves the old one or the new one.
+
+    What cannot be read, or not be written, is only a loss of comfort: it is logged, and the node goes on.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._path = data_dir / FILE
+        self._lock = Lock()
+        self._content = _read(self._path)
+
+    @property
+    def sns(self) -> tuple[str, ...]:
+        return self._content.sns
+
+    def standing(self, location: str, first_round: int) -> Standing | None:
+        """Where this very training was left; None for another one, or one that was reset since."""
+        known = self._content.standing
+        return known if known and (known.location, known.first_round) == (location, first_round) else None
+
+    def keep_sns(self, addresses: tuple[str, ...]) -> None:
+        """Blocks for as long as the disk takes."""
+        if addresses != self._content.sns:
+            self._replace(lambda content: replace(content, sns=addresses))
+
+    def keep_standing(self, standing: Standing) -> None:
+        """Blocks for as long as the disk takes."""
+        self._replace(lambda content: replace(content, standing=standing))
+
+    def _replace(self, change: Callable[[Content], Content]) -> None:
+        with self._lock:
+            self._content = change(self._content)
+            draft = self._path.with_suffix(".draft")
+            try:
+                with draft.open("w") as file:
+                    json.dump({"version": VERSION, **asdict(self._content)}, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                draft.replace(self._path)
+            except OSError as error:
+                _log.warning("not remembered", path=str(self._path), why=error.strerror)
+
+
+def _read(path: Path) -> Content:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        told = found["standing"]
+        standing = None if told is None else Standing(**told)
+        return Content(tuple(str(address) for address in found["sns"]), standing)
+    except FileNotFoundError:
+        return Content()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        _log.warning("what was remembered is not readable", path=str(path), why=str(error))
+        return Content()
