@@ -15,6 +15,7 @@ from sn_swarm import Sl, config, digest_of, play_round, running_sn, scripted_sl
 from test_sn_history import History, Step, chain, step  # noqa: F401  # chain is a fixture
 
 from services.audit.fold import fold
+from services.chain.factory import Choice
 from services.chain.training import TrainingGateway
 from services.cli.main import main
 from services.errors import NotRunning, UnknownContract
@@ -34,9 +35,11 @@ NAMES = ("sl-1", "sl-2", "sl-3")
 
 
 @contextlib.asynccontextmanager
-async def training(pki: Any, directory: Path, *names: str) -> AsyncIterator[tuple[RunningSN, list[Sl]]]:
+async def training(
+    pki: Any, directory: Path, *names: str, kind: Choice = "embedded"
+) -> AsyncIterator[tuple[RunningSN, list[Sl]]]:
     async with contextlib.AsyncExitStack() as stack:
-        sn = await stack.enter_async_context(running_sn(pki.identity("sn", "sn-1"), directory / "sn"))
+        sn = await stack.enter_async_context(running_sn(pki.identity("sn", "sn-1"), directory / "sn", chain=kind))
         sls = [await stack.enter_async_context(scripted_sl(pki.identity("sl", name), sn.port)) for name in names]
         for sl in sls:
             await sl.enrol(config())
@@ -72,10 +75,11 @@ async def audit(pki: Any, port: int, capsys: pytest.CaptureFixture[str], *argume
     return code, out, err
 
 
+@pytest.mark.parametrize("kind", ["embedded", "geth"])
 async def test_the_record_tells_every_round_in_the_order_of_the_chain(
-    pki: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pki: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: Choice
 ) -> None:
-    async with training(pki, tmp_path, *NAMES) as (sn, sls):
+    async with training(pki, tmp_path, *NAMES, kind=kind) as (sn, sls):
         await eventful(sls)
         gateway = sn.trainings.named(DEFAULT_TRAINING).gateway
         await sn.trainings.named(DEFAULT_TRAINING).reports.flush()
