@@ -10,9 +10,10 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from services.errors import IdentityError, NetworkError, PortInUse
+from services.errors import IdentityError, NetworkError, PortInUse, SwarmError
 from services.identity.identity import Identity, PeerIdentity, identity_of_certificate
 from services.runtime import logs
+from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN
 from services.sl.store import Store, Stored
 
 PIECE_BYTES = 1024 * 1024
@@ -28,7 +29,11 @@ REQUESTS_PER_PEER = 16
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
+# How often a node that takes a copy says that it moves, in seconds.
+SIGN_EVERY_S = 1.0
+
 MayRead = Callable[[PeerIdentity], bool]
+TakeCopy = Callable[[PeerIdentity, str, Callable[[int], None]], Awaitable[object]]
 _log = logs.get("file server")
 
 
@@ -48,11 +53,20 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class FileServer:
-    """``may_read`` is asked at each request; nobody may read what it does not allow. ``sent`` gets the bytes sent."""
+    """``may_read`` is asked at each request; nobody may read what it does not allow. ``sent`` gets the bytes sent.
+
+    ``take_copy(peer, digest, moved)`` fetches a stream from the peer that offers it, or raises a SwarmError.
+    """
 
     def __init__(
-        self, identity: Identity, store: Store, may_read: MayRead, sent: Callable[[int], object] = lambda _: None
+        self,
+        identity: Identity,
+        store: Store,
+        may_read: MayRead,
+        sent: Callable[[int], object] = lambda _: None,
+        take_copy: TakeCopy | None = None,
     ) -> None:
+        self._take_copy = take_copy
         self._sent = sent
         self._identity = identity
         self._store = store
@@ -61,6 +75,8 @@ class FileServer:
         app = web.Application(middlewares=[self._gate])
         app.router.add_get("/v1/models/{digest}", self._stream, allow_head=False)
         app.router.add_get("/v1/models/{digest}/segments", self._segments, allow_head=False)
+        if take_copy is not None:
+            app.router.add_put("/v1/models/{digest}", self._copy)
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False, shutdown_timeout=1.0
         )
@@ -116,6 +132,30 @@ class FileServer:
                 self._sent(len(piece))
             await response.write_eof()
             return response
+
+    async def _copy(self, request: web.Request) -> web.StreamResponse:
+        """A peer offers what it holds. The answer takes as long as the copy does, and shows that it moves."""
+        peer, digest = _peer_of(request), request.match_info["digest"]
+        if self._take_copy is None or peer is None or not _DIGEST.fullmatch(digest):
+            raise web.HTTPNotFound(text="no copies are taken here")
+        moved = asyncio.Event()
+        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
+        await response.prepare(request)
+        copying = asyncio.ensure_future(self._take_copy(peer, digest, lambda _: moved.set()))
+        try:
+            while not (await asyncio.wait([copying], timeout=SIGN_EVERY_S))[0]:
+                if moved.is_set():
+                    moved.clear()
+                    await response.write(COPY_MOVES)
+            copying.result()
+        except SwarmError as error:
+            await response.write(f"\n{error}".encode()[:COPY_ANSWER_BYTES])
+        else:
+            await response.write(COPY_TAKEN)
+        finally:
+            copying.cancel()
+        await response.write_eof()
+        return response
 
     def _found(self, request: web.Request) -> Stored:
         """By digest and by nothing else: no part of a request ever becomes a path."""

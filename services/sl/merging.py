@@ -5,7 +5,7 @@ import mmap
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from services.errors import DigestMismatch, ModelError, NetworkError
 from services.merge.engine import ParameterSet, merge
 from services.merge.layout import STORAGE, TensorSpec, difference
+from services.runtime import logs
 from services.sl.peers import Peers
 from services.sl.round import NON_FINITE
 from services.sl.states import Held
@@ -30,6 +31,7 @@ FETCH_ATTEMPTS = 3
 PROGRESS_EVERY_S = 1.0
 
 LeftOut = tuple[tuple[str, str], ...]
+_log = logs.get("round")
 
 
 class Cancelled(Exception):
@@ -42,6 +44,11 @@ class Outcome:
 
     model: Model | None
     left_out: LeftOut
+
+    def without_left_out(self, view: View) -> View:
+        """The view that was merged, with only those who are in the result."""
+        out = {name for name, _ in self.left_out}
+        return replace(view, check_ins=tuple(entry for entry in view.check_ins if entry.name not in out))
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,10 @@ class Merging:
         self._progress = _Progress(2 * sum(entry.size for entry in view.check_ins), report)
         self._cancelled = threading.Event()
 
+    def moved(self, count: int) -> None:
+        """A sign of life from what follows the merge."""
+        self._progress.moved(count)
+
     def cancel(self) -> None:
         """Ends ``run`` soon, also where it computes."""
         self._cancelled.set()
@@ -75,6 +86,7 @@ class Merging:
         fetched = await asyncio.gather(*(self._piece(entry, left_out) for entry in self._view.check_ins))
         pieces = self._alike([piece for piece in fetched if piece is not None], left_out)
         need = self._view.config.min_peers
+        _log.debug("collected", round=self._view.round, term=self._view.term, pieces=len(pieces))
         while len(pieces) >= need:
             if held is not None and not any(piece.entry.weight for piece in pieces):
                 return Outcome(held.model, _sorted(left_out))

@@ -7,7 +7,7 @@ segment are checked against the digest as they arrive.
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from types import TracebackType
 from typing import Self
@@ -34,6 +34,11 @@ WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 # A segment's hash in JSON, and what stands around all of them.
 _HASH_CHARACTERS = 72
 _FRAME_CHARACTERS = 1024
+
+# The answer to a node that offers a copy: a sign while the copy is on its way, and how it went.
+COPY_MOVES = b"."
+COPY_TAKEN = b"\ntaken"
+COPY_ANSWER_BYTES = 400
 
 Progress = Callable[[int], None]
 
@@ -118,6 +123,20 @@ class Peers:
         except StreamError as error:
             raise StreamDamaged(node=holder.name, problem=error.facts["problem"]) from None
 
+    async def give_copy(self, holder: Member, digest: str, alive: Callable[[], object]) -> None:
+        """Has ``holder`` fetch a stream from here; returns when it has stored it. ``alive`` at each sign that it moves.
+
+        Raises PeerUnreachable with the reason.
+        """
+        async with self._request("PUT", holder, f"/v1/models/{digest}") as response:
+            said = b""
+            async for piece in response.content.iter_any():
+                alive()
+                said = (said + piece)[-COPY_ANSWER_BYTES:]
+        if not said.endswith(COPY_TAKEN):
+            problem = said.strip(COPY_MOVES + b"\n").decode("utf-8", "replace") or "it broke off"
+            raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem)
+
     async def _fetch_from(self, holder: Member, digest: str, size: int, incoming: Incoming, moved: Progress) -> Stored:
         expected = None
         if size > SEGMENT_BYTES:
@@ -166,14 +185,19 @@ class Peers:
             raise StreamDamaged(node=holder.name, problem="it is cut short")
         return data
 
-    @asynccontextmanager
-    async def _get(
+    def _get(
         self, holder: Member, path: str, headers: dict[str, str] | None = None
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self._request("GET", holder, path, headers)
+
+    @asynccontextmanager
+    async def _request(
+        self, method: str, holder: Member, path: str, headers: dict[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         host = f"[{holder.host}]" if ":" in holder.host else holder.host
         try:
-            async with self._session.get(
-                f"https://{host}:{holder.port}{path}", headers=headers, allow_redirects=False
+            async with self._session.request(
+                method, f"https://{host}:{holder.port}{path}", headers=headers, allow_redirects=False
             ) as response:
                 if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
                     words = (await _read_at_most(response, 200)).decode("utf-8", "replace")

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.errors import ChannelError, SwarmError, TrainingComplete, UnknownMergeMethod
+from services.errors import ChannelError, NotTheLeader, SwarmError, TrainingComplete, UnknownMergeMethod
 from services.identity.identity import PeerIdentity
 from services.merge.engine import METHODS
 from services.runtime import logs
@@ -21,7 +21,7 @@ from services.sl.peers import Peers
 from services.sl.round import UnlistedPair, needed, step
 from services.sl.states import Ended, State, Unopened
 from services.sl.store import Store, Stored
-from services.sl.view import View
+from services.sl.view import Phase, View
 from services.sl.work import Work
 
 # A wait shorter than this is not worth a word to ML.
@@ -102,6 +102,14 @@ class Runner:
         member = self.view.member(peer.name) if self.view else None
         return member is not None and member.fingerprint == peer.fingerprint
 
+    async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
+        """Fetches what the leader of the running merge is about to publish. Raises NotTheLeader, or as a fetch does."""
+        view = self._known
+        leader, mine = view.member(peer.name), view.checked_in(self._name)
+        if view.phase is not Phase.MERGE or view.leader != peer.name or leader is None or mine is None:
+            raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
+        await self._peers.fetch(digest, mine.size, [leader], moved=moved)
+
     def post(self, event: on.Event) -> None:
         """Takes an event from outside."""
         self._events.put_nowait((event, None))
@@ -173,7 +181,7 @@ class Runner:
             case do.Leave():
                 self._call("leave", self._training.leave(action.reason))
             case do.Merge():
-                self._merging = self._spawn(self._give(self._work.merge(action)))
+                self._merging = self._spawn(self._give(self._work.merge(action, lambda: self._known)))
             case do.CancelMerge():
                 if self._merging is not None:
                     self._merging.cancel()

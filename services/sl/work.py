@@ -8,6 +8,7 @@ from services.merge.layout import difference
 from services.runtime import logs
 from services.sl import events as on
 from services.sl.actions import ArmLeaderTimer, Explain, Fetch, Merge
+from services.sl.copies import Copies
 from services.sl.gateway import Training
 from services.sl.merging import Merging, layout_of
 from services.sl.peers import Peers
@@ -33,7 +34,8 @@ class Work:
         self._pause = pause
         self._signs: set[asyncio.Task[None]] = set()
 
-    async def merge(self, call: Merge) -> on.Event:
+    async def merge(self, call: Merge, newest: Callable[[], View]) -> on.Event:
+        """``newest`` gives the training as it is known by then."""
         view = call.view
         loop = asyncio.get_running_loop()
 
@@ -41,9 +43,13 @@ class Work:
             loop.call_soon_threadsafe(self._say_progress, view, done, total)
 
         merging = Merging(self._store, self._peers, view, report)
+        copies = Copies(self._peers, merging.moved, self._pause)
         _log.info("leads the round", round=view.round, term=view.term, of=len(view.check_ins))
         try:
             outcome = await merging.run(call.held)
+            if outcome.model is not None and (call.held is None or outcome.model != call.held.model):
+                _log.debug("written", round=view.round, term=view.term)
+                await copies.secure(outcome.model, self._name, outcome.without_left_out(view), newest)
         except SwarmError as error:
             return on.Failed(error)
         finally:

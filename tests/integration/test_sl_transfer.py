@@ -14,6 +14,7 @@ from aiohttp import web
 from services.errors import (
     DigestMismatch,
     DiskFull,
+    NotTheLeader,
     PeerUnreachable,
     PortInUse,
     ResultUnavailable,
@@ -21,11 +22,12 @@ from services.errors import (
 )
 from services.identity.identity import PeerIdentity
 from services.sl import peers as peers_module
+from services.sl.copies import Copies
 from services.sl.file_server import FileServer, bind
 from services.sl.peers import Peers
 from services.sl.runner import pause
 from services.sl.store import Store, Stored
-from services.sl.view import Member
+from services.sl.view import CheckedIn, Config, Member, Phase, View
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.params import encode
 
@@ -311,3 +313,73 @@ async def test_a_header_is_read_without_its_body(pki: Any, store: Store, mine: S
         with pytest.raises(StreamDamaged):
             await peers.fetch_specs(stored.model.digest, stored.model.size + 1, member("sl-1", port))
     assert list(mine.root.iterdir()) == []
+
+
+# --- copies ----------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def two_holders(pki: Any, store: Store, mine: Store) -> AsyncIterator[tuple[Peers, Member]]:
+    """sl-1 has a result and its file server; sl-2 takes copies from it, and has a file server too."""
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as fetching:
+
+        async def take_copy(peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
+            if peer.name != "sl-1":
+                raise NotTheLeader(name=peer.name, term=1, round=2, leader="sl-1")
+            await fetching.fetch(digest, store.get(digest).model.size, [member("sl-1", port)], moved=moved)
+
+        server = FileServer(pki.identity("sl", "sl-2"), mine, lambda _: True, take_copy=take_copy)
+        with bind("127.0.0.1", 0) as bound:
+            await server.start(bound)
+            async with Peers(pki.identity("sl", "sl-1"), store, pause) as offering:
+                yield offering, member("sl-2", bound.getsockname()[1])
+            await server.stop()
+
+
+async def test_a_copy_is_taken_before_the_offer_returns(pki: Any, store: Store, mine: Store) -> None:
+    stored = put(store, 3_000_000, 0.5)
+    async with two_holders(pki, store, mine) as (offering, other):
+        await offering.give_copy(other, stored.model.digest, lambda: None)
+        assert mine.get(stored.model.digest).path.read_bytes() == stored.path.read_bytes()
+
+
+async def test_an_offer_that_is_refused_says_why(pki: Any, store: Store, mine: Store) -> None:
+    stored = put(store, 4)
+    async with two_holders(pki, store, mine) as (_, other), Peers(pki.identity("sl", "sl-9"), store, pause) as stranger:
+        with pytest.raises(PeerUnreachable, match="sl-9 does not lead term 1 of round 2; sl-1 does"):
+            await stranger.give_copy(other, stored.model.digest, lambda: None)
+        assert mine.get(stored.model.digest) is None
+
+
+async def test_what_is_offered_and_not_there_is_no_copy(pki: Any, store: Store, mine: Store) -> None:
+    stored = put(store, 4)
+    async with two_holders(pki, store, mine) as (offering, other):
+        stored.path.unlink()
+        with pytest.raises(PeerUnreachable, match="no longer here"):
+            await offering.give_copy(other, stored.model.digest, lambda: None)
+
+
+async def test_a_silent_node_is_not_the_only_one_asked_for_a_copy(pki: Any, store: Store, mine: Store) -> None:
+    stored = put(store, 4)
+    with bind("127.0.0.1", 0) as silent:  # accepts, and never says anything
+        async with two_holders(pki, store, mine) as (offering, other):
+            copies = Copies(offering, lambda _: None, pause)
+            view = merging_view(member("silent", silent.getsockname()[1]), other)
+            await copies.secure(stored.model, "sl-1", view, lambda: view)
+            assert mine.get(stored.model.digest) is not None
+
+
+async def test_nobody_is_asked_for_a_copy_where_nobody_is_left(pki: Any, store: Store) -> None:
+    stored = put(store, 4)
+    gone = Member("sl-2", "localhost", 1, "", active=False)
+    async with Peers(pki.identity("sl", "sl-1"), store, pause) as offering:
+        view = merging_view(gone)
+        await Copies(offering, lambda _: None, pause).secure(stored.model, "sl-1", view, lambda: view)
+
+
+def merging_view(*others: Member) -> View:
+    entries = tuple(CheckedIn(other.name, "", 1, 1, False) for other in others)
+    return View(
+        phase=Phase.MERGE, round=0, term=1, leader="sl-1", config=Config(2, 1, "mean"), layout="", layout_by="",
+        members=others, check_ins=entries, last=None, awaited=(), left_out=(), version=1, block=1,
+    )  # fmt: skip
