@@ -22,7 +22,8 @@ A node or command that fails prints one line, `ERROR: what is wrong, where. What
 below. The code in the heading is stable: it travels with the error from node to node. Words in *italics* stand for the
 facts of the case.
 
-A training script that the swarm refuses prints the sentence that its SL was given and ends with exit code 1, as Python does.
+A training script that the swarm refuses prints the sentence that its SL was given and ends with exit code 1, as Python
+does.
 """
 
 SETTINGS_INTRODUCTION = """# Settings

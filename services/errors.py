@@ -528,13 +528,13 @@ class LocalError(SwarmError):
 class ChildFailed(LocalError):
     code = "child-failed"
     message = "{child} ended with exit code {exit}"
-    remedy = "Its last lines (the whole log is {log}):\n{tail}"
+    remedy = "See what it said last (the whole log is {log}):\n{tail}"
 
 
 class NotReady(LocalError):
     code = "not-ready"
     message = "{child} was not ready after {seconds} s"
-    remedy = "Its last lines (the whole log is {log}):\n{tail}"
+    remedy = "See what it said last (the whole log is {log}):\n{tail}"
 
 
 class AlreadyRunning(LocalError):

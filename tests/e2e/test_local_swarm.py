@@ -239,6 +239,6 @@ async def test_a_failing_program_makes_the_command_fail_in_words(plans: SwarmPla
     starter = swarm_command(plans.directory / "shown", "up", *arguments, name="up")
     assert await starter.wait() == ChildFailed.exit_code
     text = starter.log.read_text()
-    assert "ERROR: ml-2 ended with exit code 1. Its last lines (the whole log is " in text
+    assert "ERROR: ml-2 ended with exit code 1. See what it said last (the whole log is " in text
     assert "The data of this node are missing." in text
     assert "Traceback" not in text

@@ -80,7 +80,8 @@ def test_an_interrupted_stream_leaves_nothing(tmp_path: Path) -> None:
         (stream(1) + b"x", len(stream(1)), "more than"),
         (stream(1) + b"x", len(stream(1)) + 1, "its header describes"),
         (b"\xff" * 64, 64, "its header claims"),
-        ((64).to_bytes(8, "little") + b"{" * 64, 72, "not JSON"),
+        ((64).to_bytes(8, "little") + b"{" + b" " * 63, 72, "not JSON"),
+        ((64).to_bytes(8, "little") + b"{" * 64, 72, "nested deeper"),
     ],
 )
 def test_a_damaged_stream_is_refused_and_leaves_nothing(
