@@ -48,12 +48,16 @@ class Open(Message):
 
 @dataclass(frozen=True)
 class Opened(Message):
-    """SL → ML: enrolled. ``late``: the training already has a merged model, which the first sync brings."""
+    """SL → ML: enrolled. ``late``: the training already has a merged model, which the first sync brings.
+
+    ``epochs_done``: by this node's ML program before it and its SL were started again; 0 where it begins.
+    """
 
     TYPE = 2
     node: str
     round: int
     late: bool
+    epochs_done: int
 
 
 @dataclass(frozen=True)

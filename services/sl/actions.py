@@ -35,6 +35,14 @@ class Deliver(Action):
 
 
 @dataclass(frozen=True)
+class Remember(Action):
+    """For the next start: this merged model is what ML goes on from, and how far it was."""
+
+    held: Held
+    epochs_done: int
+
+
+@dataclass(frozen=True)
 class Tell(Action):
     """Why ML waits; shown where it waits for more than a moment."""
 

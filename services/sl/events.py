@@ -34,13 +34,14 @@ class Opened(Event):
 class Offer:
     """Parameters that ML handed over, complete in the store. ``mode``: how it finished, None while it trains.
 
-    ``again``: they were in a round already, after the end of local training.
+    ``again``: they were in a round already, after the end of local training. ``epochs_done``: by ML, when it did.
     """
 
     seq: int
     model: Model
     mode: CheckInMode | None = None
     again: bool = False
+    epochs_done: int = 0
 
     @property
     def finished(self) -> bool:

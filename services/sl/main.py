@@ -36,7 +36,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
     logs.configure(settings.log_format, identity.name, settings.log_level)
     traces.configure("swarm-sl", identity.name)
     _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
-    store = Store(settings.data_dir / "fs")
+    store, memory = Store(settings.data_dir / "fs"), Memory(settings.data_dir)
     async with AsyncExitStack() as stack:
         license_server = f"{settings.apls_ip}:{settings.apls_port}"
         lease = await stack.enter_async_context(await Lease.acquire(license_server, identity, FEATURE))
@@ -50,17 +50,18 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         bound = stack.enter_context(bind(settings.host, settings.sl_fs_port))
         port = int(bound.getsockname()[1])
         first, address = f"{settings.sn_ip}:{settings.sn_api_port}", (settings.host_ip, port)
-        link = await stack.enter_async_context(Link(identity, first, address, Memory(settings.data_dir), pause))
+        link = await stack.enter_async_context(Link(identity, first, address, memory, pause))
         stack.push_async_callback(_deregister, link)
 
-        runner = Runner(identity.name, address, settings.conduct, link, store, observer)
+        runner = Runner(identity.name, address, settings.conduct, link, store, memory, observer)
         observer.metrics.read_view(identity.name, lambda: runner.view)
         server = FileServer(identity, store, runner.may_read, observer.sent, runner.take_copy)
         await server.start(bound)
         stack.push_async_callback(server.stop)
         _log.info("file server", host=settings.host_ip, port=port)
 
-        peers = await stack.enter_async_context(Peers(identity, store, pause, observer.received))
+        stall_s = settings.conduct.stall_s
+        peers = await stack.enter_async_context(Peers(identity, store, pause, observer.received, stall_s))
         request, response = settings.channels
         ml = MLSide(identity.name, request, response, store, runner.post, observer.stored)
         stack.push_async_callback(ml.close)

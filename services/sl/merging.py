@@ -4,7 +4,7 @@ import asyncio
 import mmap
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,14 +18,14 @@ from services.sl.peers import Peers
 from services.sl.round import NON_FINITE
 from services.sl.states import Held
 from services.sl.store import Store, Stored
-from services.sl.view import CheckedIn, Model, View
+from services.sl.view import CheckedIn, Member, Model, View
 from swarm_callback import params
 
 # Below this a merge takes less time than handing it to a thread.
 INLINE_BYTES = 1024 * 1024
 
-# How often a participant is asked before its parameters are left out.
-FETCH_ATTEMPTS = 3
+# Between attempts to get a participant's parameters; after the last they are left out.
+FETCH_WAITS_S = (0.2, 0.5, 1.0, 2.0)
 
 # Signs of life, in seconds: much shorter than any failure timeout, and none for a merge that is over by then.
 PROGRESS_EVERY_S = 1.0
@@ -60,9 +60,20 @@ class Piece:
 
 
 class Merging:
-    """One merge of one term. ``report(done, total)`` takes bytes and may be called from a thread."""
+    """One merge of one term. ``report(done, total)`` takes bytes and may be called from a thread.
 
-    def __init__(self, store: Store, peers: Peers, view: View, report: Callable[[int, int], object]) -> None:
+    ``find``: a participant as it stands now; by default as in ``view``, which says what is to be merged.
+    """
+
+    def __init__(  # what is merged, and where it is found
+        self,
+        store: Store,
+        peers: Peers,
+        view: View,
+        report: Callable[[int, int], object],
+        find: Callable[[str], Member | None] | None = None,
+    ) -> None:
+        self._find = find or view.member
         self._store = store
         self._peers = peers
         self._view = view
@@ -99,12 +110,26 @@ class Merging:
         return Outcome(None, _sorted(left_out))
 
     async def _piece(self, entry: CheckedIn, left_out: dict[str, str]) -> Piece | None:
-        holder = self._view.member(entry.name)
-        holders = [holder] if holder is not None else []
+        def holders() -> list[Member]:
+            holder = self._find(entry.name)
+            return [holder] if holder is not None else []
+
+        moved_at = time.monotonic()
+
+        def moved(count: int) -> None:
+            nonlocal moved_at
+            moved_at = time.monotonic()
+            self._progress.moved(count)
+
+        def waits_s() -> Iterator[float]:
+            """Given up before the others give up on the leader that waits for it."""
+            for wait_s in FETCH_WAITS_S:
+                if time.monotonic() - moved_at >= self._peers.stall_s:
+                    return
+                yield wait_s
+
         try:
-            stored = await self._peers.fetch(
-                entry.digest, entry.size, holders, attempts=FETCH_ATTEMPTS, moved=self._progress.moved
-            )
+            stored = await self._peers.fetch(entry.digest, entry.size, holders, waits_s=waits_s(), moved=moved)
         except NetworkError as error:
             left_out[entry.name] = f"its parameters could not be fetched ({error.facts.get('problem')})"
             return None

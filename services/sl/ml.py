@@ -80,8 +80,8 @@ class MLSide:
 
     # --- to ML -----------------------------------------------------------------------------------------------
 
-    async def answer_open(self, round_number: int, late: bool) -> None:
-        await self._send(wire.Opened(self._node, round_number, late))
+    async def answer_open(self, round_number: int, late: bool, epochs_done: int) -> None:
+        await self._send(wire.Opened(self._node, round_number, late, epochs_done))
 
     async def deliver(self, answer: Deliver, stored: Stored) -> None:
         """Hands over a merged model; returns when ML has taken all of it but what the pipe holds."""
@@ -151,12 +151,13 @@ class MLSide:
         match message:
             case wire.Open():
                 self._tell(_opened(self._node, message))
-            case wire.Sync(seq, _):
-                self._tell(Offered(Offer(seq, self._store_body(channel, size).model)))
-            case wire.Close(seq, _, checkin):
+            case wire.Sync(seq, epochs_done):
+                self._tell(Offered(Offer(seq, self._store_body(channel, size).model, epochs_done=epochs_done)))
+            case wire.Close(seq, epochs_done, checkin):
                 if checkin not in _MODES:
                     raise channel_errors.WireError(problem=f"checkin cannot be {checkin!r}")
-                self._tell(Offered(Offer(seq, self._store_body(channel, size).model, _MODES[checkin])))
+                stored = self._store_body(channel, size)
+                self._tell(Offered(Offer(seq, stored.model, _MODES[checkin], epochs_done=epochs_done)))
             case wire.Report(round_number, loss, metric, done, total):
                 self._tell(Reported(round_number, loss, metric, done, total))
             case wire.Abort(_, text):

@@ -5,10 +5,13 @@ segment are checked against the digest as they arrive.
 """
 
 import asyncio
+import itertools
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
+from time import monotonic
 from types import TracebackType
 from typing import Self
 from weakref import WeakValueDictionary
@@ -24,12 +27,13 @@ from swarm_callback.errors import StreamError
 from swarm_callback.params import TensorSpec, header_size_of, parse_header
 
 CONNECT_S = 10.0
-SILENCE_S = 30.0  # without a byte; a slow link is not silent
+# A TCP connection that is to come back at all has brought something by then, also after it lost packets in a row.
+STALL_S = 20.0
 KEEP_ALIVE_S = 3600.0
 BATCH_BYTES = 1024 * 1024  # written and hashed at once, beside the network
 
-# Between attempts at all holders of a stream.
-WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+# Between attempts at all holders of a result, the last again and again.
+WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 # A segment's hash in JSON, and what stands around all of them.
 _HASH_CHARACTERS = 72
@@ -42,17 +46,43 @@ COPY_ANSWER_BYTES = 400
 
 Progress = Callable[[int], None]
 
+# Asked anew at each attempt: a node may have come back at another address.
+Holders = Callable[[], Sequence[Member]]
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """For a result: ``patience_s``, or until it is ``overtaken``. ``failed(attempt)``, from 0, before each wait."""
+
+    patience_s: float
+    overtaken: Callable[[], bool] = lambda: False
+    failed: Callable[[int], object] = lambda _: None
+
+    def waits_s(self) -> Iterator[float]:
+        give_up = monotonic() + self.patience_s
+        for attempt in itertools.count():
+            self.failed(attempt)
+            left = give_up - monotonic()
+            if left <= 0 or self.overtaken():
+                return
+            yield min(WAITS_S[min(attempt, len(WAITS_S) - 1)], left)
+
 
 class Peers:
-    """``pause(seconds)`` waits, or returns early where the node stops. ``received`` gets the bytes of each piece."""
+    """``pause(seconds)`` waits. ``stall_s``: without a byte, after which a peer is given up; a slow link is not silent.
 
-    def __init__(
+    ``received`` gets the bytes of each piece.
+    """
+
+    def __init__(  # what it works with
         self,
         identity: Identity,
         store: Store,
         pause: Callable[[float], Awaitable[object]],
         received: Progress = lambda _: None,
+        stall_s: float = STALL_S,
     ) -> None:
+        self.stall_s = stall_s
         self._received = received
         self._identity = identity
         self._store = store
@@ -62,7 +92,8 @@ class Peers:
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(ssl=self._identity.client_context(), keepalive_timeout=KEEP_ALIVE_S)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        connect_s = min(CONNECT_S, self.stall_s)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=self.stall_s)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         return self
 
@@ -72,25 +103,31 @@ class Peers:
         await self._session.close()
 
     async def fetch(
-        self, digest: str, size: int, holders: Sequence[Member], *, attempts: int = 1, moved: Progress = lambda _: None
+        self,
+        digest: str,
+        size: int,
+        holders: Holders,
+        *,
+        waits_s: Iterable[float] = (),
+        moved: Progress = lambda _: None,
     ) -> Stored:
         """The stream, in the store; from the first holder that has it, going on at the next where one breaks off.
 
-        ``moved`` gets the number of bytes of each piece. ``attempts``: how often all holders are asked. Raises the
+        ``moved`` gets the number of bytes of each piece. ``waits_s``: between attempts at all holders. Raises the
         error of the last one asked: PeerUnreachable, DigestMismatch, StreamDamaged; DiskFull, StorageError at once.
         """
         lock = self._locks.setdefault(digest, asyncio.Lock())
         async with lock:  # one transfer of the same stream at a time
-            return self._store.get(digest) or await self._fetch(digest, size, holders, attempts, moved)
+            return self._store.get(digest) or await self._fetch(digest, size, holders, iter(waits_s), moved)
 
-    async def _fetch(self, digest: str, size: int, holders: Sequence[Member], attempts: int, moved: Progress) -> Stored:
+    async def _fetch(
+        self, digest: str, size: int, holders: Holders, waits_s: Iterator[float], moved: Progress
+    ) -> Stored:
         failure: Exception = PeerUnreachable(peer="Nobody", address="?", problem="nobody is known to hold it")
         incoming: Incoming | None = None
         try:
-            for attempt in range(attempts):
-                if attempt:
-                    await self._pause(WAITS_S[min(attempt, len(WAITS_S)) - 1])
-                for holder in holders:
+            while True:
+                for holder in holders():
                     incoming = incoming or self._store.incoming(holder.name, size)
                     try:
                         return await self._fetch_from(holder, digest, size, incoming, moved)
@@ -100,17 +137,22 @@ class Peers:
                         failure = error
                         incoming.discard()
                         incoming = None
-            raise failure
+                wait_s = next(waits_s, None)
+                if wait_s is None:
+                    raise failure
+                await self._pause(wait_s)
         finally:
             if incoming is not None:
                 incoming.discard()
 
-    async def fetch_result(self, round_number: int, digest: str, size: int, holders: Sequence[Member]) -> Stored:
+    async def fetch_result(
+        self, round_number: int, digest: str, size: int, holders: Holders, waiting: Waiting
+    ) -> Stored:
         """The same for a merged model, patiently: a holder may be about to get it. Raises ResultUnavailable."""
         try:
-            return await self.fetch(digest, size, holders, attempts=len(WAITS_S) + 1)
+            return await self.fetch(digest, size, holders, waits_s=waiting.waits_s())
         except (NetworkError, DigestMismatch, StreamDamaged) as error:
-            tried = ", ".join(holder.name for holder in holders) or "nobody is known to hold it"
+            tried = ", ".join(holder.name for holder in holders()) or "nobody is known to hold it"
             raise ResultUnavailable(round=round_number, tried=f"{tried}; the last error: {error}") from None
 
     async def fetch_specs(self, digest: str, size: int, holder: Member) -> list[TensorSpec]:

@@ -32,7 +32,7 @@ from services.sl.states import (
     Unopened,
     WithNode,
 )
-from services.sl.view import Phase, Result, View
+from services.sl.view import Phase, Result
 
 Step = tuple[State, tuple[Action, ...]]
 
@@ -43,7 +43,7 @@ NON_FINITE = "non-finite"
 TRANSITIONS: Mapping[type[State], tuple[type[Event], ...]] = {
     Unopened: (on.Opened,),
     Enrolling: (on.Enrolled,),
-    Training: (on.Offered, on.Reported, on.Bye, on.StatusChanged, on.Enrolled),
+    Training: (on.Offered, on.Reported, on.Bye, on.StatusChanged, on.Enrolled, on.LeaderSilent),
     CheckingIn: (on.CheckInAccepted, on.CheckInRefused, on.StatusChanged, on.Enrolled),
     LockedOut: (on.StatusChanged, on.Enrolled),
     Explaining: (on.StatusChanged, on.Enrolled),
@@ -113,12 +113,15 @@ def _unopened(_state: Unopened, event: on.Opened) -> Step:
 
 def _enrolling(state: Enrolling, event: on.Enrolled) -> Step:
     answer = do.AnswerOpen(event.view.round, late=event.view.last is not None)
-    return Training(Node(state.opened, event.view)), (answer,)
+    following, actions = _while_training(Training(Node(state.opened, event.view)))
+    return following, (answer, *actions)
 
 
-def _training(state: Training, event: on.Offered | on.Reported | on.Bye) -> Step:
+def _training(state: Training, event: on.Offered | on.Reported | on.Bye | on.LeaderSilent) -> Step:
     """ML works; nothing is owed to it."""
     match event:
+        case on.LeaderSilent():
+            return _vote(state, event)
         case on.Offered(offer):
             return _turn(replace(state.node, offer=offer))
         case on.Reported():
@@ -135,11 +138,11 @@ def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefuse
         case errors.ModelDiffers() as refusal if node.offer:
             return Explaining(node), (do.Explain(refusal, node.offer.model),)
         case errors.AlreadyCheckedIn():  # by this node, before it was started again: that check-in stands
-            return _follow(Awaiting(node, state.round, node.view.block + 1))
+            return _follow(Awaiting(node, state.round, node.view.block + 1, earlier=True))
         case (errors.NotEnrolled() | errors.NotAMember()) as refusal if not node.view.complete:
             return LockedOut(replace(node, rejoining=True), refusal), (do.Enrol(node.opened, again=True),)
         case error if isinstance(error, (*_OVERTAKEN, errors.NotEnrolled, errors.NotAMember)):
-            return _locked_out(LockedOut(node, error, state.term))
+            return _locked_out(LockedOut(node, error, state.term, tried=state.round))
         case error:
             return _fail(state, error)
 
@@ -148,8 +151,8 @@ def _locked_out(state: LockedOut) -> Step:
     """As soon as the view shows why the check-in was refused, the node knows what to do."""
     node = state.node
     inside = node.view.phase is Phase.MERGE and node.view.checked_in(node.name) is not None
-    if not node.rejoining and (inside or _explains(node.view, state.refusal, state.term)):
-        return _turn(node)
+    if not node.rejoining and (inside or state.explained):
+        return _turn(node, state.tried)
     return state, ()
 
 
@@ -157,16 +160,16 @@ def _follow(state: Awaiting) -> Step:
     """Checked in: the rest, then the merge, then the result is waited for."""
     node, view = state.node, state.node.view
     if view.last is not None and view.last.round >= state.round:
-        return _take(node, view.last, checked_in_to=state.round)
+        return _take(node, view.last, checked_in_to=state.round, earlier=state.earlier)
     if view.round != state.round or node.rejoining:
         return state, ()
     if view.checked_in(node.name) is None and view.block >= state.block:
         reason = view.reason(node.name)
         # Without a reason it was dropped while this node was taken for dead.
-        return _turn(node) if reason is None else _left_out(state, reason)
+        return _turn(node) if reason is None or state.earlier else _left_out(state, reason)
     if view.phase is Phase.MERGE:
         return _merge_phase(state)
-    return state, (do.Tell(_whom_we_wait_for(view)),)
+    return state, (do.Tell(view.waiting),)
 
 
 def _merge_phase(state: Awaiting) -> Step:
@@ -181,7 +184,7 @@ def _merge_phase(state: Awaiting) -> Step:
     return replace(state, watched_term=view.term), (do.Tell(text), do.ArmLeaderTimer(view.round, view.term))
 
 
-def _awaiting(state: Awaiting, event: on.LeaderSilent) -> Step:
+def _vote(state: Awaiting | Training, event: on.LeaderSilent) -> Step:
     view = state.node.view
     if (event.round, event.term, Phase.MERGE) != (view.round, view.term, view.phase):
         return state, ()
@@ -241,8 +244,8 @@ def _look(state: WithNode, event: on.StatusChanged | on.Enrolled) -> Step:
 def _act_on_view(state: WithNode) -> Step:
     view = state.node.view
     match state:
-        case Training(prefetched=False) if view.complete and view.last is not None:
-            return replace(state, prefetched=True), (do.Fetch(view.last, ahead=True),)
+        case Training():
+            return _while_training(state)
         case LockedOut():
             return _locked_out(state)
         case Publishing():
@@ -259,50 +262,50 @@ def _act_on_view(state: WithNode) -> Step:
     return state, ()
 
 
-def _explains(view: View, refusal: SwarmError, term: int) -> bool:
-    """Whether the view already shows what a check-in was refused for."""
-    facts = refusal.facts
-    match refusal:
-        case errors.StaleRound():
-            return bool(view.round >= int(facts.get("current", 0)))
-        case errors.Behind():
-            return bool(view.accepted >= int(facts.get("lastAccepted", 0)))
-        case errors.TrainingComplete():
-            return view.complete
-        case errors.RoundClosed():
-            # Merged, or open again; the view may still show it open for the first time.
-            return view.accepted >= int(facts.get("round", 0)) or (view.phase is Phase.CHECKIN and view.term > term)
-    return view.complete or view.phase is Phase.CHECKIN
+def _while_training(state: Training) -> Step:
+    """What was checked in before this node was started again may be in a merge; it does not lead that."""
+    node, view = state.node, state.node.view
+    if view.complete and view.last is not None and not state.prefetched:
+        return replace(state, prefetched=True), (do.Fetch(view.last, ahead=True),)
+    merge = (view.round, view.term)
+    if view.phase is not Phase.MERGE or view.checked_in(node.name) is None or merge == state.watched:
+        return state, ()
+    leads = view.leader == node.name
+    action = do.Leave("it was started again while it led") if leads else do.ArmLeaderTimer(*merge)
+    return replace(state, watched=merge), (action,)
 
 
 # --- decisions that several states share ----------------------------------------------------------------------
 
 
-def _turn(node: Node) -> Step:
-    """What becomes of the parameters that ML handed over, as the training stands."""
+def _turn(node: Node, tried: int = 0) -> Step:
+    """What becomes of the parameters that ML handed over, as the training stands. ``tried``: see LockedOut."""
     view, entry = node.view, node.enters()
     if node.offer is None or entry is None:
         return Training(node), ()
     if view.last is not None and (view.last.round > node.base or view.complete):
-        return _take(node, view.last)
-    if view.phase is Phase.CHECKIN:
+        return _take(node, view.last, checked_in_to=tried)
+    mine = view.checked_in(node.name)
+    if view.phase is Phase.CHECKIN and mine is None:
         call = do.CheckIn(view.round, node.base, *entry, node.offer.finished)
         return CheckingIn(node, view.round, view.term), (call,)
-    if view.checked_in(node.name) is not None:
-        return _follow(Awaiting(node, view.round, block=0))
+    if mine is not None:
+        return _follow(Awaiting(node, view.round, block=0, earlier=mine.digest != entry[0].digest))
     text = f"round {view.round} is being merged without this node, which goes on from its result"
     return LockedOut(node, errors.RoundClosed(round=view.round), view.term - 1), (do.Tell(text),)
 
 
-def _take(node: Node, result: Result, checked_in_to: int = 0) -> Step:
+def _take(node: Node, result: Result, checked_in_to: int = 0, earlier: bool = False) -> Step:
     """Fetches a result; ``checked_in_to``: the round this node was in, 0 where it was in none."""
-    mine = checked_in_to == result.round
+    mine = checked_in_to == result.round and not earlier
     reason = dict(result.left_out).get(node.name) if mine else None
     contributed = mine and node.name in result.merged
     if contributed:
         note = ""
     elif reason is not None:
         note = f"left out of round {result.round}: {reason}"
+    elif earlier and checked_in_to == result.round and node.name in result.merged:
+        note = f"round {result.round} was merged with what this node had checked in before it was started again"
     else:
         note = f"round {result.round} was merged without this node, which goes on from its result"
     return Fetching(node, result, contributed, note, reason is not None), (do.Fetch(result),)
@@ -323,23 +326,25 @@ def _hand_over(state: Fetching) -> Step:
     node, offer, over = state.node, state.node.offer, state.node.view.complete
     if offer is None or node.held is None:
         raise ValueError("a result was fetched that nobody waits for")
+    remember = do.Remember(node.held, offer.epochs_done)
     if offer.finished and not over:
         # Parameters that could not be used would be left out for ever: from now on it only counts as finished.
         mode = "inactive" if state.left_out else offer.mode
         following, actions = _turn(replace(node, offer=replace(offer, again=True, mode=mode)))
-        return following, ((do.Tell(state.note), *actions) if state.note else actions)
+        return following, (remember, *([do.Tell(state.note)] if state.note else []), *actions)
     interval = node.view.config.sync_frequency
     deliver = do.Deliver(offer.seq, node.held, state.contributed, state.note, over, interval)
     node = replace(node, offer=None)
     if not over:
-        return Training(node), (deliver,)
+        following, actions = _while_training(Training(node))
+        return following, (deliver, remember, *actions)
     following, _ = _end_when_done(Finishing(node))
-    return following, (deliver, do.Leave("finished"), do.ArmServingTimer())
+    return following, (deliver, remember, do.Leave("finished"), do.ArmServingTimer())
 
 
 def _follower(state: Merging) -> Awaiting:
     """The same, no longer as the leader of its term."""
-    return Awaiting(state.node, state.round, state.block, state.watched_term, refused_term=state.term)
+    return Awaiting(state.node, state.round, state.block, state.watched_term, state.term, state.earlier)
 
 
 def _end_when_done(state: Finishing) -> Step:
@@ -367,13 +372,6 @@ def _fail(state: State, error: SwarmError) -> Step:
     return Ended(error), (do.AbortML(error, opened=True), do.Leave(_sentence(error)))
 
 
-def _whom_we_wait_for(view: View) -> str:
-    """``waiting for sl-2, sl-3: 1 of 3 in``"""
-    have = len(view.check_ins)
-    of = max(view.config.min_peers, have + len(view.awaited))
-    return f"waiting for {', '.join(view.awaited) or 'more nodes'}: {have} of {of} in"
-
-
 def _sentence(error: SwarmError) -> str:
     return str(error).split(". ", 1)[0]
 
@@ -383,7 +381,7 @@ _BY_STATE: Mapping[type[State], Callable[[Any, Any], Step]] = {
     Enrolling: _enrolling,
     Training: _training,
     CheckingIn: _checking_in,
-    Awaiting: _awaiting,
+    Awaiting: _vote,
     Merging: _merging,
     Publishing: _publishing,
     Fetching: _fetching,

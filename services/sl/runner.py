@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from services.errors import ChannelError, NotTheLeader, SwarmError, TrainingComplete, UnknownMergeMethod
@@ -13,8 +12,10 @@ from services.merge.engine import METHODS
 from services.runtime import logs
 from services.sl import actions as do
 from services.sl import events as on
+from services.sl.conduct import Conduct
 from services.sl.gateway import Training
 from services.sl.link import Link
+from services.sl.memory import Memory, Standing
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
 from services.sl.peers import Peers
@@ -22,7 +23,7 @@ from services.sl.round import UnlistedPair, needed, step
 from services.sl.states import Ended, State, Unopened
 from services.sl.store import Store, Stored
 from services.sl.view import Phase, View
-from services.sl.work import Work
+from services.sl.work import Surroundings, Work
 
 # A wait shorter than this is not worth a word to ML.
 TELL_AFTER_S = 1.0
@@ -37,17 +38,6 @@ HISTORY_LENGTH = 10_000
 
 _FROM_ML = (on.Opened, on.Offered, on.Reported, on.Bye)
 _log = logs.get("round")
-
-
-@dataclass(frozen=True)
-class Conduct:
-    """How this node behaves; see the settings of the same names."""
-
-    may_lead: bool = True
-    quorum_wait_s: float = 30.0
-    leader_timeout_s: float = 600.0
-    sn_patience_s: float = 300.0
-    keep_serving_s: float = 60.0
 
 
 async def pause(seconds: float) -> None:
@@ -71,6 +61,7 @@ class Runner:
         conduct: Conduct,
         link: Link,
         store: Store,
+        memory: Memory,
         observer: Observer | None = None,
     ) -> None:
         self._observer = observer or Observer(name)
@@ -81,6 +72,7 @@ class Runner:
         self._conduct = conduct
         self._link = link
         self._store = store
+        self._memory = memory
         self._events: asyncio.Queue[tuple[on.Event, asyncio.Task[None] | None]] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._calls: set[asyncio.Task[None]] = set()  # that shall still reach the SN at the end
@@ -108,7 +100,7 @@ class Runner:
         leader, mine = view.member(peer.name), view.checked_in(self._name)
         if view.phase is not Phase.MERGE or view.leader != peer.name or leader is None or mine is None:
             raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
-        await self._peers.fetch(digest, mine.size, [leader], moved=moved)
+        await self._peers.fetch(digest, mine.size, lambda: [leader], moved=moved)
 
     def post(self, event: on.Event) -> None:
         """Takes an event from outside."""
@@ -161,7 +153,9 @@ class Runner:
     def _perform(self, action: do.Action) -> None:  # noqa: PLR0912  # one line an action
         match action:
             case do.AnswerOpen():
-                self._spawn(self._ml.answer_open(action.round, action.late))
+                self._spawn(self._ml.answer_open(action.round, action.late, self._epochs_done if action.late else 0))
+            case do.Remember():
+                self._remember(action)
             case do.Deliver():
                 self._deliver(action)
             case do.Tell():
@@ -181,7 +175,7 @@ class Runner:
             case do.Leave():
                 self._call("leave", self._training.leave(action.reason))
             case do.Merge():
-                self._merging = self._spawn(self._give(self._work.merge(action, lambda: self._known)))
+                self._merging = self._spawn(self._give(self._work.merge(action)))
             case do.CancelMerge():
                 if self._merging is not None:
                     self._merging.cancel()
@@ -189,7 +183,7 @@ class Runner:
             case do.Fetch():
                 self._spawn(self._fetch(action))
             case do.Explain():
-                self._spawn(self._give(self._work.explain(action, self._known)))
+                self._spawn(self._give(self._work.explain(action)))
             case do.ArmLeaderTimer():
                 self._watch_leader(action)
             case do.ArmServingTimer():
@@ -221,8 +215,10 @@ class Runner:
                 raise UnknownMergeMethod(method=opened.merge_method, known=", ".join(METHODS))
             if not again:
                 self._training = Training(self._link, opened.contract, self._conduct.sn_patience_s)
-                self._work = Work(self._name, self._store, self._peers, self._training, pause)
-            view = await self._training.enrol(opened, self._conduct.may_lead, self._conduct.quorum_wait_s, again)
+                patience_s = self._conduct.sn_patience_s
+                around = Surroundings(self._name, lambda: self._known, self._tell, pause, patience_s)
+                self._work = Work(around, self._store, self._peers, self._training)
+            view = await self._enrolled(opened, again)
         except SwarmError as error:
             if not (again and isinstance(error, TrainingComplete)):
                 self.post(on.Failed(error))
@@ -230,6 +226,16 @@ class Runner:
         _log.info("enrolled", contract=opened.contract, round=view.round, active=sum(m.active for m in view.members))
         self.post(on.Enrolled(view))
         self._watching = self._watching or self._spawn(self._watch())
+
+    async def _enrolled(self, opened: on.Opened, again: bool) -> View:
+        """A participant that comes back after the end still gets the final model."""
+        try:
+            return await self._training.enrol(opened, self._conduct.may_lead, self._conduct.quorum_wait_s, again)
+        except TrainingComplete:
+            view = await self._training.status()
+            if again or not view.complete or view.member(self._name) is None:
+                raise
+            return view
 
     async def _check_in(self, action: do.CheckIn) -> None:
         try:
@@ -251,7 +257,7 @@ class Runner:
             self.post(on.Published())
 
     async def _fetch(self, action: do.Fetch) -> None:
-        event = await self._work.fetch(action, self._known)
+        event = await self._work.fetch(action)
         if not action.ahead:
             self.post(event)
 
@@ -296,6 +302,17 @@ class Runner:
         trash = self._store.keep_only(needed(self.state))
         if trash:
             self._spawn(_delete(trash))
+
+    @property
+    def _epochs_done(self) -> int:
+        """When ML of an earlier start was given its last merged model."""
+        standing = self._memory.standing(self._known.location, self._known.first_round)
+        return standing.epochs_done if standing else 0
+
+    def _remember(self, action: do.Remember) -> None:
+        view, held = self._known, action.held
+        standing = Standing(view.location, view.first_round, held.round, held.model.digest, action.epochs_done)
+        self._spawn(asyncio.to_thread(self._memory.keep_standing, standing))
 
     def _tell(self, text: str) -> None:
         """Shown to ML where it still waits for the same in a moment."""

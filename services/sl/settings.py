@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from services.runtime.settings import NodeSettings
-from services.sl.runner import Conduct
+from services.sl.conduct import Conduct
 
 MAX_PORT = 65535
 
@@ -49,8 +49,9 @@ class SLSettings(NodeSettings):
         ge=0,
         le=86_400,
         validation_alias="SL_SN_PATIENCE_SECONDS",
-        description="Seconds for which an SN that is gone in the middle of a training is waited for. Five minutes: "
-        "a restart takes less, and a training that waits longer should say so by ending.",
+        description="Seconds for which a training waits for what it cannot go on without: any SN at all, any node that "
+        "holds the last merged model. Five minutes: a restart takes less, and one that waits longer should say so by "
+        "ending.",
     )
     apls_ip: str = Field(
         "127.0.0.1",
@@ -97,12 +98,13 @@ class SLSettings(NodeSettings):
         "Long enough for nodes that are about as fast.",
     )
     leader_timeout_s: float = Field(
-        600.0,
+        60.0,
         gt=0,
         le=604_800,
         validation_alias="SL_LEADER_FAILURE_BASE_TIMEOUT",
-        description="Seconds without any progress after which a leader is voted out. A leader that moves is never "
-        "voted out, so ten minutes only matter where one has died without a sign.",
+        description="Seconds without any progress after which a leader is voted out. One that moves, however slowly, "
+        "never is, and one whose connection broke is deposed at once; so a minute is long enough for the web, where a "
+        "connection may hang for some ten seconds, and for the 20 s in which the leader gives up on a stalled peer.",
     )
     keep_serving_s: float = Field(
         60.0,

@@ -3,9 +3,10 @@
 from dataclasses import dataclass, replace
 from typing import Self
 
+from services import errors
 from services.errors import SwarmError
 from services.sl.events import Offer, Opened
-from services.sl.view import Model, Result, View
+from services.sl.view import Model, Phase, Result, View
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,13 @@ class WithNode(State):
 
 @dataclass(frozen=True)
 class Training(WithNode):
-    """ML trains. ``prefetched``: the final model of a training that completed meanwhile is being fetched."""
+    """ML trains. ``prefetched``: the final model of a training that completed meanwhile is being fetched.
+
+    ``watched``: round and term of a merge that has in it what this node checked in before it was started again.
+    """
 
     prefetched: bool = False
+    watched: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -106,11 +111,30 @@ class CheckingIn(WithNode):
 class LockedOut(WithNode):
     """The round takes no check-in from here; ``refusal`` says why.
 
-    ``term``: a round that is closed and opened again since has a later one.
+    ``term``: a round that is closed and opened again since has a later one. ``tried``: the round of a check-in that
+    was refused, 0 where there was none; it may have been taken before a connection broke, and been refused since.
     """
 
     refusal: SwarmError
     term: int = 0
+    tried: int = 0
+
+    @property
+    def explained(self) -> bool:
+        """Whether the view already shows what the check-in was refused for."""
+        view, facts = self.node.view, self.refusal.facts
+        match self.refusal:
+            case errors.StaleRound():
+                return bool(view.round >= int(facts.get("current", 0)))
+            case errors.Behind():
+                return bool(view.accepted >= int(facts.get("lastAccepted", 0)))
+            case errors.TrainingComplete():
+                return view.complete
+            case errors.RoundClosed():
+                # Merged, or open again; the view may still show it open for the first time.
+                reopened = view.phase is Phase.CHECKIN and view.term > self.term
+                return view.accepted >= int(facts.get("round", 0)) or reopened
+        return view.complete or view.phase is Phase.CHECKIN
 
 
 @dataclass(frozen=True)
@@ -123,12 +147,14 @@ class Awaiting(WithNode):
     """Checked in to ``round``, in ``block``: a view of that block or a later one shows it, unless it was lost since.
 
     ``watched_term``: whose leader is being watched. ``refused_term``: one that this node led, and does no more.
+    ``earlier``: what is checked in are the parameters that it had before it was started again.
     """
 
     round: int
     block: int
     watched_term: int = 0
     refused_term: int = 0
+    earlier: bool = False
 
 
 @dataclass(frozen=True)

@@ -119,6 +119,13 @@ class View:
         return dict(self.left_out).get(name)
 
     @property
+    def waiting(self) -> str:
+        """``waiting for sl-2, sl-3: 1 of 3 in``"""
+        have = len(self.check_ins)
+        of = max(self.config.min_peers, have + len(self.awaited))
+        return f"waiting for {', '.join(self.awaited) or 'more nodes'}: {have} of {of} in"
+
+    @property
     def accepted(self) -> int:
         """The newest accepted round; 0 before the first."""
         return self.last.round if self.last else 0

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from services.errors import ModelDiffers, SwarmError
 from services.merge.layout import difference
@@ -11,45 +12,59 @@ from services.sl.actions import ArmLeaderTimer, Explain, Fetch, Merge
 from services.sl.copies import Copies
 from services.sl.gateway import Training
 from services.sl.merging import Merging, layout_of
-from services.sl.peers import Peers
+from services.sl.peers import Peers, Waiting
 from services.sl.store import Store, Stored
-from services.sl.view import Member, Phase, View
+from services.sl.view import Member, Phase, Result, View
 
 _EXPLAIN_ATTEMPTS = 3
 _EXPLAIN_WAIT_S = 0.3
 
+# A holder that is about to get a result itself has it by then.
+_TELL_AFTER_ATTEMPTS = 3
+
 _log = logs.get("round")
 
 
-class Work:
-    """``pause(seconds)`` waits. Each method gives the event that came of it."""
+@dataclass(frozen=True)
+class Surroundings:
+    """The node that the work is for. ``view()``: the training as it stands now, where others have come back elsewhere.
 
-    def __init__(
-        self, name: str, store: Store, peers: Peers, training: Training, pause: Callable[[float], Awaitable[object]]
-    ) -> None:
-        self._name = name
+    ``tell(text)``: why ML waits. ``pause(seconds)`` waits. ``patience_s``: for what it cannot go on without.
+    """
+
+    name: str
+    view: Callable[[], View]
+    tell: Callable[[str], object]
+    pause: Callable[[float], Awaitable[object]]
+    patience_s: float
+
+
+class Work:
+    """Each method gives the event that came of it."""
+
+    def __init__(self, around: Surroundings, store: Store, peers: Peers, training: Training) -> None:
+        self._around = around
         self._store = store
         self._peers = peers
         self._training = training
-        self._pause = pause
         self._signs: set[asyncio.Task[None]] = set()
 
-    async def merge(self, call: Merge, newest: Callable[[], View]) -> on.Event:
-        """``newest`` gives the training as it is known by then."""
+    async def merge(self, call: Merge) -> on.Event:
         view = call.view
         loop = asyncio.get_running_loop()
 
         def report(done: int, total: int) -> None:
             loop.call_soon_threadsafe(self._say_progress, view, done, total)
 
-        merging = Merging(self._store, self._peers, view, report)
-        copies = Copies(self._peers, merging.moved, self._pause)
+        merging = Merging(self._store, self._peers, view, report, self._member)
+        copies = Copies(self._peers, merging.moved, self._around.pause)
         _log.info("leads the round", round=view.round, term=view.term, of=len(view.check_ins))
         try:
             outcome = await merging.run(call.held)
             if outcome.model is not None and (call.held is None or outcome.model != call.held.model):
                 _log.debug("written", round=view.round, term=view.term)
-                await copies.secure(outcome.model, self._name, outcome.without_left_out(view), newest)
+                merged = outcome.without_left_out(view)
+                await copies.secure(outcome.model, self._around.name, merged, self._around.view)
         except SwarmError as error:
             return on.Failed(error)
         finally:
@@ -60,28 +75,29 @@ class Work:
             return on.TooFew(outcome.left_out)
         return on.Merged(outcome.model, outcome.left_out)
 
-    async def fetch(self, call: Fetch, view: View) -> on.Event:
+    async def fetch(self, call: Fetch) -> on.Event:
         try:
-            stored = await self._fetch(call, view)
+            stored = await self._fetch(call.result)
         except SwarmError as error:
             _log.warning("result not fetched", round=call.result.round, why=str(error))
             return on.FetchFailed(error)
         return on.Fetched(stored.model)
 
-    async def explain(self, call: Explain, view: View) -> on.Event:
+    async def explain(self, call: Explain) -> on.Event:
         """Names the tensor in which this node's model differs from the one agreed, as far as it can be found out."""
+        view = self._around.view()
         agreed_by = str(call.refusal.facts.get("agreedBy", view.layout_by))
         problem = "its layout is another one"
         for attempt in range(_EXPLAIN_ATTEMPTS):
             if attempt:  # the holder may not have heard yet that this node is enrolled
-                await self._pause(_EXPLAIN_WAIT_S)
+                await self._around.pause(_EXPLAIN_WAIT_S)
             try:
                 differs = await self._difference(call, view, agreed_by)
             except SwarmError as error:
                 problem = str(error)
                 continue
             return on.Failed(ModelDiffers(difference=differs))
-        text = f"The model of {self._name} differs from the one that {agreed_by} checked in with ({problem})"
+        text = f"The model of {self._around.name} differs from the one that {agreed_by} checked in with ({problem})"
         return on.Failed(ModelDiffers(difference=text))
 
     async def watch_leader(self, call: ArmLeaderTimer, timeout_s: float) -> on.Event | None:
@@ -89,7 +105,7 @@ class Work:
         loop = asyncio.get_running_loop()
         began, left = loop.time(), timeout_s
         while left > 0:
-            await self._pause(left)
+            await self._around.pause(left)
             view = await self._training.status()
             if (view.phase, view.round, view.term) != (Phase.MERGE, call.round, call.term):
                 return None
@@ -100,15 +116,22 @@ class Work:
         _log.warning("the leader shows no progress", round=call.round, term=call.term, seconds=timeout_s)
         return on.LeaderSilent(call.round, call.term)
 
-    async def _fetch(self, call: Fetch, view: View) -> Stored:
-        result = call.result
-        stored = self._store.get(result.digest)
-        if stored is not None:
-            return stored
-        names = [result.leader, *(name for name in result.merged if name != result.leader)]
-        found = [view.member(name) for name in names if name != self._name]
-        holders = [member for member in found if member is not None and member.host]
-        return await self._peers.fetch_result(result.round, result.digest, result.size, holders)
+    async def _fetch(self, result: Result) -> Stored:
+        def holders() -> list[Member]:
+            names = [result.leader, *(name for name in result.merged if name != result.leader)]
+            found = [self._member(name) for name in names if name != self._around.name]
+            return [member for member in found if member is not None and member.host]
+
+        def failed(attempt: int) -> None:
+            if attempt == _TELL_AFTER_ATTEMPTS:
+                names = ", ".join(member.name for member in holders())
+                self._around.tell(f"the result of round {result.round} cannot be had from {names or 'anybody'} yet")
+
+        waiting = Waiting(self._around.patience_s, lambda: self._around.view().accepted > result.round, failed)
+        return await self._peers.fetch_result(result.round, result.digest, result.size, holders, waiting)
+
+    def _member(self, name: str) -> Member | None:
+        return self._around.view().member(name)
 
     async def _difference(self, call: Explain, view: View, agreed_by: str) -> str:
         stored = self._store.get(call.model.digest)
@@ -117,7 +140,7 @@ class Work:
             raise ModelDiffers(difference="nobody is there to compare with")
         theirs = layout_of(await self._peers.fetch_specs(digest, size, holder))
         mine = layout_of(stored.specs())
-        return difference(mine, self._name, theirs, agreed_by) or "The headers of the two models differ in form"
+        return difference(mine, self._around.name, theirs, agreed_by) or "The headers of the two models differ in form"
 
     def _say_progress(self, view: View, done: int, total: int) -> None:
         task = asyncio.create_task(self._report_progress(view, done, total))

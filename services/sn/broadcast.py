@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
-from services.sn.statuses import status
+from services.sn.statuses import AddressOf, status
 from services.sn.training import TrainingView
 
 
 class Broadcast:
     """Serialises each state once, however many watch. ``clock``: seconds, the one of the view's progress."""
 
-    def __init__(self, view: TrainingView, clock: Callable[[], float]) -> None:
+    def __init__(self, view: TrainingView, clock: Callable[[], float], address_of: AddressOf) -> None:
         self._view = view
         self._clock = clock
+        self._address_of = address_of
         self._changed = asyncio.Event()
         self._message = b""
         self._message_version = -1
@@ -47,6 +48,6 @@ class Broadcast:
 
     def _serialised(self) -> bytes:
         if self._message_version != self._view.version:
-            self._message = status(self._view, self._clock()).SerializeToString()
+            self._message = status(self._view, self._clock(), self._address_of).SerializeToString()
             self._message_version = self._view.version
         return self._message

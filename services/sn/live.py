@@ -12,7 +12,7 @@ from services.sn.background import Background
 from services.sn.broadcast import Broadcast
 from services.sn.narration import narrate
 from services.sn.reports import Report, ReportWriter
-from services.sn.statuses import status
+from services.sn.statuses import AddressOf, status
 from services.sn.timers import LostTimers, QuorumTimer, WaitingLog
 from services.sn.training import Progress, State, TrainingView
 
@@ -24,13 +24,15 @@ PROGRESS_EVERY_S = 0.5
 class Surroundings:
     """What all trainings of an SN share. ``clock``: seconds, monotonic. ``is_ours``: does this SN look after it.
 
-    ``observe`` is told of every event that is new, with the view that it made.
+    ``address_of``: where a node last registered from. ``observe`` is told of every event that is new, with the view
+    that it made.
     """
 
     background: Background
     clock: Callable[[], float]
     grace_s: float
     is_ours: Callable[[str], bool]
+    address_of: AddressOf
     observe: Callable[[TrainingView, TrainingEvent], object] = narrate
 
 
@@ -42,7 +44,7 @@ class LiveTraining:
         self.view = TrainingView(contract=name, location=gateway.address)
         self.reports = ReportWriter(name, self._write_report)
         self._around = around
-        self._broadcast = Broadcast(self.view, around.clock)
+        self._broadcast = Broadcast(self.view, around.clock, around.address_of)
         self._quorum = QuorumTimer(name, gateway.close_round, around.background)
         self._waiting = WaitingLog(name)
         self._lost = LostTimers(name, gateway.leave, around.background, around.grace_s, around.is_ours)
@@ -81,7 +83,7 @@ class LiveTraining:
         return self._lost.running
 
     def status(self) -> pb.TrainingStatus:
-        return status(self.view, self._around.clock())
+        return status(self.view, self._around.clock(), self._around.address_of)
 
     async def status_at(self, block: int) -> pb.TrainingStatus:
         """The state with everything up to and including ``block``."""
@@ -100,6 +102,13 @@ class LiveTraining:
         """Whether it ended in order or broke: without another one in time, the participant is lost."""
         if not self._stopped:
             self._lost.closed(node, self.view)
+
+    def registered(self, node: str) -> None:
+        """A node has registered anew: from another address, or with another SN."""
+        if node in self.view.participants and not self._stopped:
+            self.view.touch()
+            self._broadcast.wake()
+            self._lost.follow(self.view)
 
     def progress(self, leader: str, round_number: int, term: int, done: int, total: int) -> None:
         """A leader's sign of life. Raises StaleRound, RoundNotClosed, StaleTerm or NotTheLeader."""

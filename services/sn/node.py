@@ -81,7 +81,12 @@ async def serving(
         background = Background()
         stack.push_async_callback(background.close)
         around = Surroundings(
-            background, monotonic, lost_after_s, lambda sl: membership.parent("sl", sl) == name, observe
+            background,
+            monotonic,
+            lost_after_s,
+            is_ours=lambda sl: membership.parent("sl", sl) == name,
+            address_of=lambda sl: membership.address("sl", sl),
+            observe=observe,
         )
         trainings = Trainings(network, membership, around)
         measured.read_trainings(lambda: trainings.views, membership)

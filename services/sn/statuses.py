@@ -1,11 +1,20 @@
 """A training's view as the message that the API sends."""
 
+from collections.abc import Callable
+
 from services.rpc import swarm_pb2 as pb
 from services.sn.training import LeftOut, Participant, Result, TrainingView
 
+Address = tuple[str, int]
+AddressOf = Callable[[str], Address | None]
 
-def status(view: TrainingView, now: float) -> pb.TrainingStatus:
-    """``now``: the same clock that the view's progress was read from, in seconds."""
+
+def status(view: TrainingView, now: float, address_of: AddressOf) -> pb.TrainingStatus:
+    """``now``: the same clock that the view's progress was read from, in seconds.
+
+    ``address_of``: where a node last registered from. A node that comes back elsewhere is found there at once, not
+    only after its next check-in.
+    """
     return pb.TrainingStatus(
         contract=view.contract,
         location=view.location,
@@ -17,7 +26,7 @@ def status(view: TrainingView, now: float) -> pb.TrainingStatus:
         config=_config(view),
         layout=view.layout,
         layout_by=view.layout_by,
-        participants=[_participant(who) for who in view.participants.values()],
+        participants=[_participant(who, address_of(who.name)) for who in view.participants.values()],
         check_ins=[
             pb.CheckIn(
                 name=entry.name, digest=entry.digest, size=entry.size, weight=entry.weight, finished=entry.finished
@@ -46,11 +55,12 @@ def _config(view: TrainingView) -> pb.Config | None:
     )
 
 
-def _participant(who: Participant) -> pb.Participant:
+def _participant(who: Participant, registered: Address | None) -> pb.Participant:
+    host, port = registered or (who.host, who.port)
     return pb.Participant(
         name=who.name,
-        host=who.host,
-        port=who.port,
+        host=host,
+        port=port,
         fingerprint=who.fingerprint,
         active=who.active,
         may_lead=who.may_lead,

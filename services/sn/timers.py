@@ -145,6 +145,9 @@ class LostTimers:
         self._timers.clear()
 
     def _lost(self, name: str, view: TrainingView) -> None:
+        if not self._is_ours(name):  # it went on through another SN, which looks after it
+            self._timers.pop(name, None)
+            return
         where = {"contract": self._contract, "round": view.round, "term": view.term}
         _log.warning("participant lost", **where, name=name, silent_s=self._grace_s)
         self._background.run(self._leave_for(name), f"marking {name} as lost in {self._contract}")

@@ -125,6 +125,10 @@ class TrainingView:
     def move(self, progress: Progress) -> None:
         """Takes the leader's sign of life, which is not on the chain."""
         self.progress = progress
+        self.touch()
+
+    def touch(self) -> None:
+        """Something that watchers see has changed without an event."""
         self.ticks += 1
 
     def _fold(self, event: on_chain.TrainingEvent) -> None:  # noqa: PLR0912  # one branch a kind of event

@@ -85,7 +85,7 @@ class Trainings:
         if wanted is None:
             return
         await self.network.register_member(who.name, who.role, host, port, who.fingerprint, parent)
-        self.membership.put(wanted)
+        self._put(wanted)
         _log.info("registered", role=who.role, name=who.name, address=f"{host}:{port}")
 
     async def deregister(self, who: Caller, reason: str) -> None:
@@ -107,11 +107,16 @@ class Trainings:
             case ContractRegistered():
                 await self._add(ContractEntry(event.name, event.kind, event.location))
             case MemberRegistered():
-                self.membership.put(
-                    Member(event.role, event.name, event.host, event.port, event.fingerprint, event.parent)
-                )
+                self._put(Member(event.role, event.name, event.host, event.port, event.fingerprint, event.parent))
             case MemberLeft():
                 self.membership.left(event.role, event.name)
+
+    def _put(self, member: Member) -> None:
+        known = self.membership.members.get((member.role, member.name))
+        self.membership.put(member)
+        if member.role == "sl" and known != member:
+            for training in self._running.values():
+                training.registered(member.name)
 
     async def _add(self, entry: ContractEntry) -> None:
         async with self._adding:

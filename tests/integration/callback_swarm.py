@@ -46,7 +46,7 @@ class Swarm:
 
     def _answer(self, channel: Channel, message: wire.Message, body: bytes) -> None:
         if isinstance(message, wire.Open):
-            channel.send(wire.Opened("sl-1", 1, False), doing="it waited")
+            channel.send(wire.Opened("sl-1", 1, False, 0), doing="it waited")
         elif isinstance(message, (wire.Sync, wire.Close)):
             over = isinstance(message, wire.Close) or message.seq == self.over_at
             channel.send(wire.Notice("1 of 2 peers is in"), doing="it waited")

@@ -57,7 +57,7 @@ from swarm_callback.channel import SLListener
 
 channel = SLListener(Path(sys.argv[1]), Path(sys.argv[2])).accept()
 channel.receive("it opened")
-channel.send(wire.Opened("sl-1", 1, False), doing="it waited")
+channel.send(wire.Opened("sl-1", 1, False, 0), doing="it waited")
 if sys.argv[3] == "after the body":
     channel.receive("it sent")
     channel.read_body(lambda piece: None, "it sent")
@@ -265,7 +265,7 @@ def test_an_ml_program_that_is_killed_in_the_middle_of_a_body_is_reported(listen
     ml = start_ml(pipes, size=50 * PIECE_BYTES)
     sl = listener.accept()
     sl.receive("it opened its session")
-    sl.send(wire.Opened("sl-1", 1, False), doing="it waited")
+    sl.send(wire.Opened("sl-1", 1, False, 0), doing="it waited")
     _, size = sl.receive("it sent its parameters")
     taken: list[int] = []
 
@@ -286,7 +286,7 @@ def test_an_ml_program_that_is_killed_while_it_waits_is_reported(listener, pipes
     ml = start_ml(pipes)
     sl = listener.accept()
     sl.receive("it opened its session")
-    sl.send(wire.Opened("sl-1", 1, False), doing="it waited")
+    sl.send(wire.Opened("sl-1", 1, False, 0), doing="it waited")
     sl.receive("it sent its parameters")
     sl.read_body(lambda piece: None, "it sent its parameters")
     waiting = pool.submit(sl.receive, "it waited for the merged model")

@@ -24,7 +24,7 @@ from services.identity.identity import PeerIdentity
 from services.sl import peers as peers_module
 from services.sl.copies import Copies
 from services.sl.file_server import FileServer, bind
-from services.sl.peers import Peers
+from services.sl.peers import Peers, Waiting
 from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.view import CheckedIn, Config, Member, Phase, View
@@ -195,7 +195,9 @@ async def test_a_stream_arrives_as_it_is(pki: Any, store: Store, mine: Store, el
     stored = put(store, elements)
     moved: list[int] = []
     async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
-        got = await peers.fetch(stored.model.digest, stored.model.size, [member("sl-1", port)], moved=moved.append)
+        got = await peers.fetch(
+            stored.model.digest, stored.model.size, lambda: [member("sl-1", port)], moved=moved.append
+        )
     assert got.model == stored.model
     assert got.path.read_bytes() == stored.path.read_bytes()
     assert sum(moved) == stored.model.size
@@ -204,7 +206,7 @@ async def test_a_stream_arrives_as_it_is(pki: Any, store: Store, mine: Store, el
 async def test_what_is_here_is_not_fetched(pki: Any, mine: Store) -> None:
     stored = put(mine, 4)
     async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
-        assert await peers.fetch(stored.model.digest, stored.model.size, []) == stored
+        assert await peers.fetch(stored.model.digest, stored.model.size, lambda: []) == stored
 
 
 @pytest.mark.parametrize("elements", [1000, 3 * SEGMENT_BYTES // 4])
@@ -223,9 +225,9 @@ async def test_bytes_that_are_not_those_of_the_digest_are_refused_and_another_ho
         Peers(pki.identity("sl", "sl-2"), mine, pause) as peers,
     ):
         with pytest.raises(DigestMismatch, match="What sl-1 served is not what the chain records"):
-            await peers.fetch(digest, size, [member("sl-1", lying)])
+            await peers.fetch(digest, size, lambda: [member("sl-1", lying)])
         assert list(mine.root.iterdir()) == []
-        got = await peers.fetch(digest, size, [member("sl-1", lying), member("sl-3", honest)])
+        got = await peers.fetch(digest, size, lambda: [member("sl-1", lying), member("sl-3", honest)])
         assert got.model == good.model
 
 
@@ -234,14 +236,14 @@ async def test_another_size_than_the_chain_records_is_refused(pki: Any, store: S
     async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
         for size in (stored.model.size - 1, stored.model.size + 1):
             with pytest.raises(DigestMismatch):
-                await peers.fetch(stored.model.digest, size, [member("sl-1", port)])
+                await peers.fetch(stored.model.digest, size, lambda: [member("sl-1", port)])
     assert list(mine.root.iterdir()) == []
 
 
 async def test_a_size_beyond_the_disk_is_refused_before_anything_is_fetched(pki: Any, mine: Store) -> None:
     async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
         with pytest.raises(DiskFull):
-            await peers.fetch("0" * 64, 2**60, [member("sl-1", 1)])
+            await peers.fetch("0" * 64, 2**60, lambda: [member("sl-1", 1)])
 
 
 async def test_a_holder_that_breaks_off_is_continued_at_the_next(pki: Any, store: Store, mine: Store) -> None:
@@ -278,7 +280,7 @@ async def test_a_holder_that_breaks_off_is_continued_at_the_next(pki: Any, store
         await server.start(good)
         async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
             holders = [member("sl-1", breaking.getsockname()[1]), member("sl-3", good.getsockname()[1])]
-            got = await peers.fetch(stored.model.digest, stored.model.size, holders)
+            got = await peers.fetch(stored.model.digest, stored.model.size, lambda: holders)
         await runner.cleanup()
         await server.stop()
     assert got.path.read_bytes() == content
@@ -291,16 +293,18 @@ async def test_nobody_who_holds_it_is_said_with_who_was_tried(pki: Any, mine: St
         port = bound.getsockname()[1]
     async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
         with pytest.raises(PeerUnreachable, match=f"sl-1 at localhost:{port} cannot be reached"):
-            await peers.fetch("0" * 64, 100, [member("sl-1", port)])
+            await peers.fetch("0" * 64, 100, lambda: [member("sl-1", port)])
         with pytest.raises(ResultUnavailable, match=r"the result of round 3 could serve it \(sl-1; the last error"):
-            await peers.fetch_result(3, "0" * 64, 100, [member("sl-1", port)])
+            await peers.fetch_result(3, "0" * 64, 100, lambda: [member("sl-1", port)], Waiting(1.0))
 
 
 async def test_a_result_that_appears_after_a_while_is_fetched(pki: Any, store: Store, mine: Store) -> None:
     expected = Store(mine.root.parent / "elsewhere")
     model = put(expected, 5).model
     async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
-        fetching = asyncio.create_task(peers.fetch_result(1, model.digest, model.size, [member("sl-1", port)]))
+        fetching = asyncio.create_task(
+            peers.fetch_result(1, model.digest, model.size, lambda: [member("sl-1", port)], Waiting(1.0))
+        )
         put(store, 5)
         assert (await fetching).model == model
 
@@ -326,7 +330,7 @@ async def two_holders(pki: Any, store: Store, mine: Store) -> AsyncIterator[tupl
         async def take_copy(peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
             if peer.name != "sl-1":
                 raise NotTheLeader(name=peer.name, term=1, round=2, leader="sl-1")
-            await fetching.fetch(digest, store.get(digest).model.size, [member("sl-1", port)], moved=moved)
+            await fetching.fetch(digest, store.get(digest).model.size, lambda: [member("sl-1", port)], moved=moved)
 
         server = FileServer(pki.identity("sl", "sl-2"), mine, lambda _: True, take_copy=take_copy)
         with bind("127.0.0.1", 0) as bound:

@@ -70,7 +70,7 @@ def result(round_: int, by: Model = MERGED, merged: tuple[str, ...] = NAMES, **c
 
 
 OPENED = on.Opened(ME, "training", 16, 2, "mean", False, weight=7)
-OFFER = on.Offer(seq=1, model=MINE)
+OFFER = on.Offer(seq=1, model=MINE, epochs_done=3)
 NODE = Node(OPENED, view(), offer=OFFER)
 ALL_IN = tuple(entry(name) for name in NAMES)
 
@@ -176,6 +176,7 @@ def test_a_follower_checks_in_waits_fetches_and_hands_over() -> None:
         do.ArmLeaderTimer(1, 1),
         do.Fetch(result(1)),
         do.Deliver(1, Held(1, MERGED), contributed=True, note="", over=False, next_sync_interval=16),
+        do.Remember(Held(1, MERGED), epochs_done=3),
     ]
     assert isinstance(state, Training)
     assert state.node.base == 1
@@ -227,13 +228,16 @@ def test_a_late_joiner_gets_the_last_result_without_checking_in() -> None:
     assert actions == [do.CheckIn(5, 4, MINE, 7, False)]
 
 
+WITHOUT_ME = result(1, merged=(OTHER, THIRD))
+
+
 @pytest.mark.parametrize(
     ("refusal", "shown"),
     [
-        (errors.StaleRound(given=1, current=2), view(round_=2, last=result(1))),
-        (errors.Behind(base=0, lastAccepted=1), view(round_=2, last=result(1))),
-        (errors.RoundClosed(round=1), view(round_=2, last=result(1))),
-        (errors.TrainingComplete(round=1), view(Phase.COMPLETE, last=result(1))),
+        (errors.StaleRound(given=1, current=2), view(round_=2, last=WITHOUT_ME)),
+        (errors.Behind(base=0, lastAccepted=1), view(round_=2, last=WITHOUT_ME)),
+        (errors.RoundClosed(round=1), view(round_=2, last=WITHOUT_ME)),
+        (errors.TrainingComplete(round=1), view(Phase.COMPLETE, last=WITHOUT_ME)),
     ],
     ids=lambda value: getattr(value, "code", ""),
 )
@@ -246,6 +250,46 @@ def test_an_overtaken_check_in_takes_the_result_once_it_shows(
     assert actions == [do.Fetch(shown.last)]
     assert isinstance(state, Fetching)
     assert not state.contributed
+
+
+def test_a_check_in_that_was_taken_before_the_connection_broke_counts() -> None:
+    """Sent again, it comes too late; the result says that it was in."""
+    refusal = errors.StaleRound(given=1, current=2)
+    state, _ = walk(STATES[CheckingIn], on.CheckInRefused(refusal), on.StatusChanged(view(round_=2, last=result(1))))
+    assert isinstance(state, Fetching)
+    assert state.contributed
+
+
+def test_views_of_an_sn_that_lags_behind_are_ignored() -> None:
+    known = view(round_=3, last=result(2), source="sn-1")
+    for behind in (view(round_=2, last=result(1)), view(Phase.MERGE, round_=2, last=result(1))):
+        state, actions = walk(Training(replace(NODE, view=known)), on.StatusChanged(replace(behind, source="sn-2")))
+        assert (state.node_or_none.view, actions) == (known, [])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (view(round_=2), view(Phase.MERGE, round_=2)),
+        (view(Phase.MERGE, round_=2), view(round_=2, term=1)),
+        (view(round_=2, term=1), view(Phase.MERGE, round_=2, term=2)),
+        (view(Phase.MERGE, round_=2, term=2), view(round_=3)),
+        (view(Phase.MERGE, round_=2), view(Phase.COMPLETE, round_=2)),
+        (view(Phase.COMPLETE, round_=2), view(Phase.UNCONFIGURED, round_=3)),
+        (view(Phase.UNCONFIGURED, round_=3), view(round_=3)),
+        (view(version=1 << 20), view(version=2 << 20)),
+        (view(version=1, source="sn-1"), view(version=2, source="sn-1")),
+    ],
+)
+def test_views_are_in_the_order_of_the_training(before: View, after: View) -> None:
+    assert before.older_than(after)
+    assert not after.older_than(before)
+
+
+def test_signs_of_progress_of_two_sns_are_in_no_order() -> None:
+    one, other = view(version=1, source="sn-1"), view(version=2, source="sn-2")
+    assert not one.older_than(other)
+    assert not other.older_than(one)
 
 
 def test_locked_out_of_a_merge_it_waits_for_its_result() -> None:
@@ -324,10 +368,49 @@ def test_a_model_that_differs_is_explained_and_ends_the_node() -> None:
     assert [type(action) for action in actions] == [do.AbortML, do.Leave]
 
 
-def test_a_check_in_from_before_a_restart_stands() -> None:
-    refusal = errors.AlreadyCheckedIn(name=ME, round=1, digest="cc")
-    state, _ = walk(STATES[CheckingIn], on.CheckInRefused(refusal))
+BEFORE = CheckedIn(ME, NEWER.digest, NEWER.size, 1, False)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (on.Offered(OFFER), on.CheckInRefused(errors.AlreadyCheckedIn(name=ME, round=1, digest="cc"))),
+        (on.StatusChanged(view(check_ins=(BEFORE,))), on.Offered(OFFER)),
+        (on.StatusChanged(view(Phase.MERGE, leader=OTHER, check_ins=(BEFORE, entry(OTHER)))), on.Offered(OFFER)),
+    ],
+    ids=["refused", "shown while open", "shown while merged"],
+)
+def test_a_check_in_from_before_a_restart_stands_and_its_result_is_waited_for(events: tuple[on.Event, ...]) -> None:
+    state, _ = walk(STATES[Training], *events)
     assert isinstance(state, Awaiting)
+    assert state.earlier
+    state, actions = walk(state, on.StatusChanged(view(round_=2, last=result(1))), on.Fetched(MERGED))
+    (deliver,) = of(tuple(actions), do.Deliver)
+    assert not deliver.contributed
+    assert deliver.note == "round 1 was merged with what this node had checked in before it was started again"
+    assert isinstance(state, Training)
+
+
+def test_a_check_in_from_before_a_restart_that_is_left_out_is_replaced() -> None:
+    reopened = view(term=1, check_ins=(entry(OTHER),), left_out=((ME, "gone"),), block=6)
+    _, actions = walk(awaiting(earlier=True), on.StatusChanged(reopened))
+    assert of(tuple(actions), do.CheckIn) == [do.CheckIn(1, 0, MINE, 7, False)]
+
+
+def test_a_leader_that_was_started_again_hands_over_at_once() -> None:
+    led = view(Phase.MERGE, leader=ME, check_ins=ALL_IN, last=None)
+    state, actions = walk(Enrolling(OPENED), on.Enrolled(led), on.StatusChanged(led))
+    assert [type(action) for action in actions] == [do.AnswerOpen, do.Leave]
+    gone = replace(led, term=2, leader=OTHER, members=(member(ME, active=False), member(OTHER)))
+    _, actions = walk(state, on.StatusChanged(gone))
+    assert of(tuple(actions), do.Enrol) == [do.Enrol(OPENED, again=True)]
+
+
+def test_a_node_that_was_started_again_watches_the_leader_of_the_merge_it_is_in() -> None:
+    merging = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
+    state, actions = walk(Enrolling(OPENED), on.Enrolled(merging), on.StatusChanged(merging), on.LeaderSilent(1, 1))
+    assert isinstance(state, Training)
+    assert actions[1:] == [do.ArmLeaderTimer(1, 1), do.VoteOut(1, 1)]
 
 
 def test_a_node_taken_for_dead_enrols_again_and_checks_in_again() -> None:

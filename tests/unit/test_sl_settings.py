@@ -30,7 +30,7 @@ def test_defaults_are_those_that_users_know() -> None:
     settings = SLSettings.load("sl", {"host_ip": "localhost"})
     assert (settings.sl_fs_port, settings.sn_api_port, settings.apls_port) == (30305, 30304, 5814)
     assert (settings.conduct.may_lead, settings.conduct.quorum_wait_s) == (True, 30)
-    assert settings.conduct.leader_timeout_s == 600
+    assert settings.conduct.leader_timeout_s == 60
     assert settings.channels == (settings.data_dir / "request.channel", settings.data_dir / "response.channel")
 
 

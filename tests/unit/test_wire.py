@@ -27,7 +27,7 @@ GOLDEN_MERGED = (
 OPEN = wire.Open("defaultbb.cqdb.sml.hpe", 128, 2, "mean", 1, "snapshot", False, 10, "KERAS", 4711)
 EVERY = [
     OPEN,
-    wire.Opened("sl-1", 1, True),
+    wire.Opened("sl-1", 1, True, 3),
     wire.Refused("name-taken", "The name is taken"),
     wire.Sync(1, 0),
     wire.Close(9, 3, "active"),

@@ -1,0 +1,21 @@
+"""How a node behaves: the settings of its rounds as plain data."""
+
+from dataclasses import dataclass
+
+from services.sl.peers import STALL_S
+
+
+@dataclass(frozen=True)
+class Conduct:
+    """How this node behaves; see the settings of the same names."""
+
+    may_lead: bool = True
+    quorum_wait_s: float = 30.0
+    leader_timeout_s: float = 60.0
+    sn_patience_s: float = 300.0
+    keep_serving_s: float = 60.0
+
+    @property
+    def stall_s(self) -> float:
+        """Seconds without a byte after which a peer is given up: while it leads, before the others give up on it."""
+        return min(STALL_S, self.leader_timeout_s / 3)
