@@ -2,18 +2,22 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from services.chain.abi import checksummed
+from services.chain.account import Account
 from services.chain.backend import Receipt
-from services.chain.clique import Header, Link, difficulty, ordered, waiting
+from services.chain.clique import Header, Link, majority, ordered, waiting
 from services.chain.electorate import Vote, next_vote
-from services.chain.finality import Era, Exposure, Vouch, final_number
+from services.chain.finality import Era, Vouch, final_number
 from services.chain.geth_process import GethProcess
 from services.chain.newest import Newest
-from services.chain.sealing import Seat, seat
+from services.chain.pool import Pool, Transaction
+from services.chain.sealer import Sealer
+from services.chain.sealing import seat
 from services.chain.tail import Tail
 from services.chain.writer import Writer
 from services.runtime import logs as log_setup
@@ -32,6 +36,11 @@ SLOW_PUSH_S = 1.0
 # does not wait long for them.
 ALONE_AFTER_S = 3.0
 
+# Blocks come from geth to geth. Where they do not, as geth looks for old ones every 10 s only and dials a peer it lost
+# every 35 s, they are fetched from an SN.
+FETCH_AFTER_S = 0.3
+FETCH_AGAIN_S = 3.0
+
 Request = Callable[..., Awaitable[Any]]
 
 
@@ -48,31 +57,34 @@ class Federation:
     accord between two calls of ``act``, which ``wake`` asks the chain to make.
     """
 
-    def __init__(
-        self, account: str, process: GethProcess, request: Request, writer: Writer, wake: Callable[[], None]
-    ) -> None:
-        self._me = account
+    def __init__(self, account: Account, process: GethProcess, request: Request, wake: Callable[[], None]) -> None:
+        self._me = account.address
         self._process = process
         self._request = request
-        self._writer = writer
         self._wake = wake
+        self.pool = Pool()
+        self.writer = Writer(account, self._submit, lambda transaction: self.pool.remove([transaction]))
+        self._sealer = Sealer(self._me, request, self.pool)
+        self._sealer.writer = self.writer
         self._log = log_setup.get("chain")
         self.tail = Tail(request)
         self.standing: Newest[Standing] = Newest()
+        self.lagging: Newest[str] = Newest()  # accounts of SNs that have blocks which do not come
         self.signers_changed: Newest[tuple[str, ...]] = Newest()
         self._eras: list[Era] = []
-        self._exposure = Exposure()
-        self._connected: set[str] = {account}
+        self._exposure = self._sealer.exposure
+        self._receipts: dict[str, list[Any]] = {}
+        self._connected: set[str] = {self._me}
         self._said: dict[str, deque[Vouch]] = {}
         self._totals: dict[str, int] = {}
         self._live: tuple[str, ...] = ()
-        self._mining = True
+        self._behind_since: float | None = None
         self._caught_up = False
         self._alone_at: float | None = 0.0
         self._proposed: Vote | None = None
         self._vouched_total = -1
         self._moved_at = 0.0
-        self._waiting_since: float | None = None
+        self._waiting_since = 0.0
         self._pushes = 0
         self._pushed_on = ""
         self._pushed_at = 0.0
@@ -101,6 +113,10 @@ class Federation:
             self._said.setdefault(account, deque(maxlen=VOUCHES_KEPT)).append(standing.vouch)
         self._wake()
 
+    def take(self, transaction: Transaction) -> None:
+        """What another SN sends."""
+        self._add(transaction, own=False)
+
     def elect_from(self, live: Sequence[str]) -> None:
         """Accounts of the SNs that are present, in the order of their joining: the signers shall come from them."""
         if tuple(live) != self._live:
@@ -114,7 +130,7 @@ class Federation:
 
     @property
     def one_signer(self) -> bool:
-        """What it seals is final, and has been for a while."""
+        """One account seals, and has for a while."""
         return len(self._eras) == 1 and len(self.signers) == 1
 
     @property
@@ -147,25 +163,18 @@ class Federation:
     async def fund(self, account: str) -> Receipt:
         """Gives another SN's account more than it can ever spend, and keeps more than that."""
         balance = int(await self._request("eth_getBalance", self._me, "latest"), 16)
-        return await self._writer.transact(account, b"", value=balance >> SHARE_BITS)
+        return await self.writer.transact(account, b"", value=balance >> SHARE_BITS)
 
     async def peers(self) -> int:
         return int(await self._request("net_peerCount"), 16)
 
     # --- what the chain says ------------------------------------------------------------------------
 
-    def transaction_waits(self) -> None:
-        """geth heard of one."""
-        if self._waiting_since is None:
-            self._waiting_since = self._now()
-            self._wake()
-
     async def opened(self) -> None:
         """geth is there, perhaps again, with the blocks it has."""
         await self.tail.load()
         await self._read_eras()
-        self._mining = bool(await self._request("eth_mining"))
-        self._waiting_since = self._now()
+        await self._sealer.opened()
         self._caught_up, self._proposed, self._pushed_on = False, None, ""
         self._moved_at = self._now()
         if len(self.signers) > 1:  # what it sealed before is not known any more
@@ -188,18 +197,42 @@ class Federation:
             for link in given_up:
                 if link.header.signer == self._me:
                     self._exposure.lost(link.total)
-            for link in fresh:
-                self._exposure.moved(link.number, link.header.signer == self._me)
-            self._note_what_may_be_sealed()
+        for link in fresh:
+            self._exposure.moved(link.number, self.one_signer or link.header.signer == self._me)
         self._tell()
+        await self._include(fresh, given_up)
         return given_up
 
-    def final(self) -> int:
-        """The newest block that stays for good, as far as this SN can know; -1 where it knows of none."""
-        if self.one_signer:
+    async def receipts(self, number: int) -> tuple[str, list[Any]]:
+        """The hash and the receipts of a block of this chain, as geth shows them."""
+        link = self.tail.at(number)
+        if link is None:
+            return "", await self._request("eth_getBlockReceipts", hex(number)) or []
+        if link.hash not in self._receipts:
+            self._receipts[link.hash] = await self._request("eth_getBlockReceipts", link.hash) or []
+        return link.hash, self._receipts[link.hash]
+
+    def settled(self, final: int) -> None:
+        """The blocks up to ``final`` were seen: what is in them is not on its way any more."""
+        for link in self.tail.links:
+            if link.number <= final and link.hash in self._receipts:
+                self.pool.remove(_hashes(self._receipts.pop(link.hash)))
+
+    async def _include(self, fresh: Sequence[Link], given_up: Sequence[Link]) -> None:
+        for link in given_up:
+            self.pool.given_up(_hashes(self._receipts.pop(link.hash, ())))
+        for link in fresh:
+            if self.tail.holds(link.number, link.hash):
+                self.pool.included(_hashes((await self.receipts(link.number))[1]))
+        self._waiting_since = self._now()
+
+    def final(self, known: int) -> int:
+        """The newest block that stays for good, as far as this SN can know; ``known``: one that does."""
+        chain = [link for link in self.tail.links if link.number >= known]
+        if not chain:
             return self.tail.head.number
         vouches = {account: vouch for account in self._said if (vouch := self._newest_vouch(account)) is not None}
-        number = final_number(self.tail.links, self._eras, vouches, voting=self._proposed is not None)
+        number = final_number(chain, self._eras, vouches, voting=self._proposed is not None)
         found = self.tail.at(number)
         if found is not None:
             self._exposure.forget_below(found.total, self.signers)
@@ -210,8 +243,7 @@ class Federation:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._catch_up()
-        due = [await self._seal(), await self._vote(), await self._push(final)]
+        due = [self._catch_up(), await self._seal(), await self._vote(), await self._push(final)]
         soonest = min((at for at in due if at is not None), default=None)
         if soonest is not None:
             delay = max(0.0, soonest - self._now())
@@ -221,67 +253,65 @@ class Federation:
         if self._timer is not None:
             self._timer.cancel()
         self.standing.close()
+        self.lagging.close()
         self.signers_changed.close()
 
     # --- sealing ------------------------------------------------------------------------------------
 
-    def _catch_up(self) -> None:
-        """A geth that was away may have lost blocks it had sealed; it must not seal others in their place."""
-        if self._caught_up:
-            return
+    def _catch_up(self) -> float | None:
+        """Whether to seal yet: a geth that was away may have lost blocks, and must not seal others in their place.
+
+        Gives the time at which to ask another SN for blocks that do not come by themselves.
+        """
         mine = self.tail.head.total
-        behind = any(total > mine for total in self._totals.values()) or mine < self._vouched_total
-        if len(self.signers) > 1:
-            self._caught_up = not behind  # seat() asks for most of the others to be in touch, too
+        ahead = max(self._totals, key=self._totals.__getitem__, default=None)
+        behind = ahead is not None and self._totals[ahead] > mine
+        if not self._caught_up and not behind and mine >= self._vouched_total:
             asked = sum(signer == self._me or signer in self._totals for signer in self.signers)
-            self._caught_up = self._caught_up and asked > len(self.signers) // 2
-        else:
-            alone = self._alone_at is not None and self._now() >= self._alone_at
-            self._caught_up = not behind and (alone or len(self._totals) > 0)
+            alone = len(self.signers) == 1 and self._alone_at is not None and self._now() >= self._alone_at
+            self._caught_up = alone or (bool(self._totals) and asked >= majority(self.signers))
+        if not behind or ahead is None:
+            self._behind_since = None
+            return None
+        if self._behind_since is None:
+            self._behind_since = self._now()
+        due = max(self._behind_since, self._moved_at) + FETCH_AFTER_S
+        if self._now() < due:
+            return due
+        self._behind_since = self._now() + FETCH_AGAIN_S - FETCH_AFTER_S
+        self.lagging.put(ahead)
+        return self._now() + FETCH_AGAIN_S
+
+    async def raw_blocks(self, since: int) -> AsyncIterator[bytes]:
+        """The blocks after number ``since``, as geth writes them to a file."""
+        number = since + 1
+        while number <= self.tail.head.number:
+            yield bytes.fromhex((await self._request("debug_getRawBlock", hex(number)))[2:])
+            number += 1
+
+    async def import_blocks(self, path: Path) -> None:
+        """Takes the blocks in a file, as ``raw_blocks`` gives them, one after the other."""
+        await self._request("admin_importChain", str(path))
 
     async def _seal(self) -> float | None:
         """Lets geth seal or not; gives the time at which to think again."""
         number = self.tail.head.number + 1
         held_back = waiting(self.signers, [link.header for link in self.tail.links])
         mine = seat(self._me, self.signers, held_back, number, self._connected, caught_up=self._caught_up)
-        if not self._caught_up and len(self.signers) == 1 and self._me in self.signers:
-            await self._let_mine(on=False)
+        due = await self._sealer.act(mine, self.tail.head, self.signers, max(self._moved_at, self._waiting_since))
+        if not self._caught_up and self.one_signer and self._me in self.signers:
             return self._alone_at
-        due = None
-        if mine.after_s is not None and self._waiting_since is not None:
-            due = max(self._moved_at, self._waiting_since) + mine.after_s
-            if self._now() >= due:
-                due = None
-                mine = Seat(now=await self._transactions_wait())
-        await self._let_mine(mine.now)
         return due
 
-    async def _transactions_wait(self) -> bool:
-        waits = int((await self._request("txpool_status"))["pending"], 16) > 0
-        if not waits:
-            self._waiting_since = None
-        return waits
+    def _submit(self, transaction: Transaction) -> None:
+        self._add(transaction, own=True)
 
-    async def _let_mine(self, on: bool) -> None:
-        if on == self._mining:
-            return
-        self._mining = on
-        if on:
-            self._note_what_may_be_sealed()
-            await self._request("miner_start")
-            return
-        await self._request("miner_stop")
-        while await self._request("eth_mining"):  # an earlier start takes effect a moment after its answer
-            await self._request("miner_stop")
-
-    def _note_what_may_be_sealed(self) -> None:
-        head = self.tail.head
-        if not self._mining or self._me not in self.signers or len(self.signers) == 1:
-            return
-        if self._me in waiting(self.signers, [link.header for link in self.tail.links]):
-            return
-        number = head.number + 1
-        self._exposure.may_seal(number, head.total + difficulty(self.signers, number, self._me))
+    def _add(self, transaction: Transaction, *, own: bool) -> None:
+        idle = not self.pool.waiting
+        if self.pool.add(transaction, own=own):
+            if idle:
+                self._waiting_since = self._now()
+            self._wake()
 
     # --- vouching -----------------------------------------------------------------------------------
 
@@ -349,7 +379,7 @@ class Federation:
             return due
         self._pushed_on, self._pushed_at = self.tail.head.hash, self._now()
         self._pushes += 1
-        await self._writer.push()
+        self.writer.push()
         return self._now() + SLOW_PUSH_S
 
     def _push_after(self, final: int) -> float | None:
@@ -357,12 +387,10 @@ class Federation:
         rank = self._rank()
         if self._proposed is not None and rank is not None:
             return rank * OTHERS_PUSH_AFTER_S
-        if self.one_signer:
-            return None
         open_ = [link for link in self.tail.links if link.number > final]
         if not open_:
             return None
-        if self._writer.owes:
+        if self.writer.owes:
             return 0.0 if self._all_have_spoken() else OWNER_PUSHES_AFTER_S
         if rank is None or all(link.header.only_transfers for link in open_):
             return None
@@ -383,3 +411,7 @@ class Federation:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _hashes(receipts: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [str(receipt["transactionHash"]) for receipt in receipts]

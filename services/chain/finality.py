@@ -34,11 +34,11 @@ class Era:
 def final_number(chain: Sequence[Link], eras: Sequence[Era], vouches: Mapping[str, Vouch], *, voting: bool) -> int:
     """The newest final block of ``chain``; -1 where that is not known of any.
 
-    ``chain``: blocks in a row up to the head. ``eras``: of these blocks and the next one, oldest first. ``vouches``:
-    of blocks on this chain, by account. ``voting``: the signers may be others on another chain, so that turns are not
-    known.
+    ``chain``: blocks in a row, from one that is final up to the head. ``eras``: of these blocks and the next one,
+    oldest first. ``vouches``: of blocks on this chain, by account. ``voting``: the signers may be others on another
+    chain, so that turns are not known.
     """
-    unsettled = voting or len(eras) > 1
+    unsettled = voting or any(era.start > chain[0].number + 1 for era in eras)
     best = -1
     for link in reversed(chain):
         if link.number <= best:
@@ -90,9 +90,11 @@ class Exposure:
     def __init__(self) -> None:
         self._totals: list[int] = []
         self._open: tuple[int, int] | None = None
+        self._times = 0
 
     def may_seal(self, number: int, total: int) -> None:
-        """From now until the chain moves this signer may seal block ``number``, which would come to ``total``."""
+        """geth is told to seal block ``number``, which would come to ``total``; it may seal several, told twice."""
+        self._times = self._times + 1 if self._open == (number, total) else 1
         self._open = (number, total)
 
     def lost(self, total: int) -> None:
@@ -101,15 +103,16 @@ class Exposure:
 
     def moved(self, number: int, mine: bool) -> None:
         """The chain has got block ``number``; ``mine``: this signer sealed it."""
-        if self._open is not None:
-            expected, total = self._open
-            if not (mine and number == expected):
-                self.lost(total)
-            self._open = None
+        if self._open is None:
+            return
+        expected, total = self._open
+        if not (mine and number == expected and self._times == 1):
+            self.lost(total)
+        self._open = None
 
     def floor(self, signers: Sequence[str]) -> int:
         """The total difficulty from which this signer may vouch."""
-        return max(self._totals, default=-1) + 2 * minority(signers) + 1 if self._totals else 0
+        return max(self._totals) + 2 * minority(signers) + 1 if self._totals else 0
 
     def forget_below(self, final_total: int, signers: Sequence[str]) -> None:
         """What cannot reach a final block any more is harmless."""

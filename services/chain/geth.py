@@ -17,7 +17,6 @@ from services.chain.ipc import ConnectionLost, IpcConnection, RpcError
 from services.chain.paths import ACCOUNT_KEY, GETH_FINAL
 from services.chain.reverts import error_of
 from services.chain.subscriptions import Hub, Subscription
-from services.chain.writer import Writer
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
 
@@ -45,13 +44,13 @@ class GethChain(ChainBackend):
         account = Account.load_or_create(data_dir / ACCOUNT_KEY)
         self.account = account.address
         self._process = GethProcess(data_dir, account, p2p_port=p2p_port, genesis=genesis)
-        self._writer = Writer(account)
         self._hub: Hub[Log] = Hub()
         self._heads: asyncio.Queue[tuple[IpcConnection, Header] | None] = asyncio.Queue()  # None: think again
         self._woken = False
         self._thinking = asyncio.Lock()
         self._final = FinalBlock(data_dir / GETH_FINAL)
-        self.federation: Federation = Federation(self.account, self._process, self._request, self._writer, self._wake)
+        self.federation: Federation = Federation(account, self._process, self._request, self._wake)
+        self._writer = self.federation.writer
         if has_others:
             self.federation.expect_others()
         self._connection: IpcConnection | None = None
@@ -156,23 +155,15 @@ class GethChain(ChainBackend):
         connection = await IpcConnection.open(self._process.ipc_path, lambda result: self._notified(connection, result))
         self._connection = connection
         await connection.request("eth_subscribe", "newHeads")
-        await connection.request("eth_subscribe", "newPendingTransactions")
         self._up.set()
         async with self._thinking:
             await self.federation.opened()
-            newest = self.federation.final()
-            if self.federation.one_signer and newest > self._final.number:
-                self._final.move(newest, self.federation.tail.head.hash, remember=False)
             self._check_final()
             await self._see_final()
             await self._writer.resume(connection, self.chain_id, self._final.number)
 
-    def _notified(self, connection: IpcConnection, result: Any) -> None:
-        """A head, or the hash of a transaction."""
-        if isinstance(result, Mapping):
-            self._heads.put_nowait((connection, Header.of(result)))
-        else:
-            self.federation.transaction_waits()
+    def _notified(self, connection: IpcConnection, result: Mapping[str, Any]) -> None:
+        self._heads.put_nowait((connection, Header.of(result)))
 
     def _wake(self) -> None:
         """Has things thought over again, once, however often it is asked for."""
@@ -219,7 +210,7 @@ class GethChain(ChainBackend):
 
     async def _see_final(self) -> None:
         """Seals or not as things stand, and looks at the blocks that have become final, in order."""
-        tail, newest = self.federation.tail, self.federation.final()
+        tail, newest = self.federation.tail, self.federation.final(self._final.number)
         await self.federation.act(newest)
         if newest < self._final.number and self.federation.seals_alone:
             self._log.error("geth lost blocks", had=self._final.number, has=newest)
@@ -229,11 +220,11 @@ class GethChain(ChainBackend):
         foreign = False
         while self._final.number < newest:
             number = self._final.number + 1
-            link = tail.at(number)
-            receipts = await self._request("eth_getBlockReceipts", link.hash if link else hex(number))
-            self._final.move(number, link.hash if link else "", remember=not self.federation.one_signer)
-            for receipt in receipts or ():
+            block_hash, receipts = await self.federation.receipts(number)
+            self._final.move(number, block_hash, remember=not self.federation.seals_alone)
+            for receipt in receipts:
                 foreign |= self._see(receipt)
+        self.federation.settled(self._final.number)
         if foreign and self._connection is not None:  # what an earlier run sent, under nonces that may be given again
             await self._writer.resume(self._connection, self.chain_id, self._final.number)
 

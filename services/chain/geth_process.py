@@ -28,6 +28,7 @@ FIRST_BACK_OFF_S = 0.1
 LONGEST_BACK_OFF_S = 10.0
 STEADY_AFTER_S = 30.0  # a geth that ran this long has recovered: the next back-off is the first again
 
+PRICE_FOR_STRANGERS = str(10**18)  # wei per gas
 MAX_PEERS = 64
 CONFIG = "[Node.P2P]\nDialRatio = 1\n"  # there is no flag for it
 
@@ -194,8 +195,10 @@ class GethProcess:
             "--cache", "64", "--cache.noprefetch", "--history.transactions", "0",
             "--mine", "--miner.etherbase", self._account.address, "--miner.gaslimit", str(BLOCK_GAS_LIMIT),
             "--unlock", self._account.address, "--password", str(self._password_file),
-            # The writer knows what is under way and sends it again; a journal of geth's own would double that.
-            "--txpool.journal", "", "--rpc.txfeecap", "0", "--rpc.gascap", "0",
+            # The pool in front of geth knows what is under way; a journal of geth's own would double that. Transactions
+            # come by IPC only: what peers send never pays enough, and what comes by IPC need not pay so much.
+            "--txpool.journal", "", "--txpool.pricelimit", PRICE_FOR_STRANGERS, "--miner.gasprice", PRICE_FOR_STRANGERS,
+            "--rpc.txfeecap", "0", "--rpc.gascap", "0",
         ]  # fmt: skip
 
     async def _drain(self, process: asyncio.subprocess.Process, ready: asyncio.Event) -> None:

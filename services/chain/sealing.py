@@ -38,8 +38,9 @@ def seat(
         return Seat(now=True)
     if sum(signer in connected for signer in signers) < majority(signers):
         return Seat(now=False)
-    start = signers.index(in_turn(signers, number))
-    order = [*signers[start:], *signers[:start]]
+    # Those whose turn has just passed stand in first: of one whose turn comes next, that turn would be lost.
+    turn = signers.index(in_turn(signers, number))
+    order = [signers[turn - back] for back in range(len(signers))]
     able = [signer for signer in order if signer in connected and signer not in waiting]
     if me not in able:
         return Seat(now=False)

@@ -1,21 +1,27 @@
 """Sends transactions of one account without waiting one by one, and loses none when geth goes away."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from services.chain.account import GAS_LIMIT, Account, SignedTransaction, require_fits
 from services.chain.backend import Receipt
-from services.chain.ipc import ConnectionLost, IpcConnection, RpcError
+from services.chain.ipc import IpcConnection
+from services.chain.pool import Transaction
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
 
 RECEIPT_TIMEOUT_S = 60.0
 TRANSFER_GAS = 21_000
 
+# What geth says of a nonce that is used already: a block holds this transaction, or one that an earlier run sent.
+NONCE_USED = ("nonce too low", "replacement transaction")
+KNOWN = "already known"
+
 
 @dataclass
 class _Pending:
-    """Sent, and not yet seen in a block."""
+    """Sent, and not yet seen in a final block."""
 
     signed: SignedTransaction
     idle: bool  # it does nothing but move the chain on, and nobody waits for it
@@ -23,17 +29,21 @@ class _Pending:
 
 
 class Writer:
-    """Counts nonces itself. Every transaction stays with it until it was seen in a block.
+    """Counts nonces itself. Every transaction stays with it until it was seen in a final block.
 
-    ``resume`` gives it a connection; ``pause`` takes it away: what is sent meanwhile waits.
+    ``resume`` lets it begin; ``pause`` stops it: what is sent meanwhile waits. ``submit`` brings a transaction on its
+    way into a block, ``withdraw`` takes it back.
     """
 
-    def __init__(self, account: Account) -> None:
+    def __init__(
+        self, account: Account, submit: Callable[[Transaction], None], withdraw: Callable[[str], None]
+    ) -> None:
         self._account = account
+        self._submit = submit
+        self._withdraw = withdraw
         self._chain_id = 0
         self._next_nonce = 0
         self._pending: dict[str, _Pending] = {}
-        self._connection: IpcConnection | None = None
         self._ready = asyncio.Event()
         self._closed: SwarmError | None = None
         self._log = log_setup.get("chain")
@@ -45,7 +55,7 @@ class Writer:
 
     @property
     def busy(self) -> bool:
-        """Whether anything was sent that no block was seen to hold."""
+        """Whether anything was sent that no final block was seen to hold."""
         return bool(self._pending)
 
     async def transact(self, to: str | None, data: bytes, value: int = 0) -> Receipt:
@@ -56,63 +66,90 @@ class Writer:
                 await self._ready.wait()
                 if self._closed is not None:
                     raise self._closed
-                pending = self._next(to, data, value=value)
-                await self._send(pending)
-                return await pending.outcome
+                return await self._next(to, data, value=value).outcome
         except TimeoutError:
             problem = f"no block took a transaction in {RECEIPT_TIMEOUT_S:.0f} s"
             raise ChainError(problem=problem, log="geth.log") from None
 
-    async def push(self) -> None:
+    def push(self) -> None:
         """Sends a transaction that does nothing, so that there is another block."""
         if self._ready.is_set() and self._closed is None:
-            await self._send(self._next(self._account.address, b"", gas=TRANSFER_GAS, idle=True))
-
-    def _next(
-        self, to: str | None, data: bytes, *, gas: int = GAS_LIMIT, value: int = 0, idle: bool = False
-    ) -> _Pending:
-        pending = _Pending(self._account.sign(self._next_nonce, self._chain_id, to, data, gas, value), idle)
-        self._next_nonce += 1
-        self._pending[pending.signed.hash] = pending
-        return pending
+            self._next(self._account.address, b"", gas=TRANSFER_GAS, idle=True)
 
     def awaits(self, transaction: str) -> bool:
         """Whether this transaction is one of ours that was not settled yet."""
         return transaction in self._pending
 
     def settle(self, transaction: str, outcome: Receipt | SwarmError) -> None:
-        """A block holds this transaction; its sender learns what came of it."""
+        """A final block holds this transaction; its sender learns what came of it."""
         pending = self._pending.pop(transaction, None)
-        if pending is None or pending.outcome.done():
+        if pending is None or pending.outcome.done() or pending.idle:
             return
         if isinstance(outcome, Receipt):
             pending.outcome.set_result(outcome)
         else:
             pending.outcome.set_exception(outcome)
 
+    def refused(self, transaction: str, problem: str) -> None:
+        """geth does not take it. Nonces are kept without a gap."""
+        pending = self._pending.get(transaction)
+        if pending is None or KNOWN in problem or any(text in problem for text in NONCE_USED):
+            return  # whichever has the nonce will be seen in a block
+        signed = pending.signed
+        self._log.error("geth refused a transaction", nonce=signed.nonce, error=problem)
+        self.settle(transaction, ChainError(problem=f"geth refused a transaction: {problem}", log="geth.log"))
+        self._withdraw(transaction)
+        if signed.nonce == self._next_nonce - 1:
+            self._next_nonce -= 1
+            return
+        # Later ones wait behind this nonce: something has to use it.
+        filler = self._account.sign(signed.nonce, self._chain_id, self._account.address, b"", gas=TRANSFER_GAS)
+        self._send(_Pending(filler, idle=True))
+
     def pause(self) -> None:
-        """The connection is gone."""
+        """geth is gone."""
         self._ready.clear()
 
     async def resume(self, connection: IpcConnection, chain_id: int, block: int) -> None:
-        """Goes on over a new connection. What the blocks up to ``block`` do not hold is sent again, in order."""
-        self._connection, self._chain_id = connection, chain_id
+        """Goes on. What the blocks up to ``block`` do not hold is sent again, in order."""
+        self._chain_id = chain_id
         counts = await asyncio.gather(
             connection.request("eth_getTransactionCount", self._account.address, hex(block)),
             # An earlier run may have sent more than the blocks hold.
             connection.request("eth_getTransactionCount", self._account.address, "pending"),
         )
-        nonce, known = (int(count, 16) for count in counts)
         waiting = sorted(self._pending.values(), key=lambda pending: pending.signed.nonce)
+        before = list(self._pending)
         self._pending.clear()
-        self._next_nonce = self._renumber(waiting, nonce, known)
+        self._next_nonce = self._renumber(waiting, *(int(count, 16) for count in counts))
         for pending in waiting:
-            self._pending[pending.signed.hash] = pending
-        if waiting:
-            self._log.warning("sending transactions again that no block holds", count=len(waiting))
+            self._send(pending)
+        for transaction in before:
+            if transaction not in self._pending:
+                self._withdraw(transaction)
         self._ready.set()
-        for pending in waiting:
-            await self._send(pending)
+
+    def close(self, error: SwarmError) -> None:
+        """Nothing will be sent or settled any more."""
+        self._closed = error
+        self._ready.set()
+        for pending in self._pending.values():
+            if not pending.outcome.done():
+                pending.outcome.set_exception(error)
+                pending.outcome.exception()  # nobody may be waiting for it
+        self._pending.clear()
+
+    def _next(
+        self, to: str | None, data: bytes, *, gas: int = GAS_LIMIT, value: int = 0, idle: bool = False
+    ) -> _Pending:
+        pending = _Pending(self._account.sign(self._next_nonce, self._chain_id, to, data, gas, value), idle)
+        self._next_nonce += 1
+        self._send(pending)
+        return pending
+
+    def _send(self, pending: _Pending) -> None:
+        self._pending[pending.signed.hash] = pending
+        self._submit(Transaction(pending.signed.hash, pending.signed.raw))
 
     def _renumber(self, waiting: list[_Pending], used: int, known: int) -> int:
         """Keeps nonces wherever possible, so that nothing is done twice; gives the next free one.
@@ -132,40 +169,3 @@ class Writer:
             if nonce != old.nonce:
                 pending.signed = self._account.sign(nonce, self._chain_id, old.to, old.data, old.gas, old.value)
         return free
-
-    def close(self, error: SwarmError) -> None:
-        """Nothing will be sent or settled any more."""
-        self._closed = error
-        self._ready.set()
-        for pending in self._pending.values():
-            if not pending.outcome.done():
-                pending.outcome.set_exception(error)
-        self._pending.clear()
-
-    async def _send(self, pending: _Pending) -> None:
-        assert self._connection is not None  # noqa: S101 - ready means connected
-        try:
-            await self._connection.request("eth_sendRawTransaction", "0x" + pending.signed.raw.hex())
-        except ConnectionLost:
-            pass  # resume() sends it again
-        except RpcError as error:
-            if "already known" not in str(error):
-                await self._refused(pending, error)
-
-    async def _refused(self, pending: _Pending, error: RpcError) -> None:
-        """Keeps the nonces without a gap after geth did not take a transaction."""
-        assert self._connection is not None  # noqa: S101 - it has just answered
-        signed = pending.signed
-        try:
-            if "nonce too low" in str(error) or "replacement transaction" in str(error):
-                # A block holds it, or what an earlier run sent under this nonce: either will be seen.
-                return
-            if signed.nonce == self._next_nonce - 1:
-                self._next_nonce -= 1
-            else:  # later ones wait behind this nonce: something has to use it
-                filler = self._account.sign(signed.nonce, self._chain_id, self._account.address, b"", gas=21_000)
-                await self._connection.request("eth_sendRawTransaction", "0x" + filler.raw.hex())
-        except (ConnectionLost, RpcError) as second:
-            self._log.error("nonces could not be put in order", error=str(second))
-        self._log.error("geth refused a transaction", nonce=signed.nonce, error=str(error))
-        self.settle(signed.hash, ChainError(problem=f"geth refused a transaction: {error}", log="geth.log"))

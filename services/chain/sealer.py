@@ -1,0 +1,89 @@
+"""Has geth seal one block at a time, with all transactions that wait, and remembers what it may have sealed in vain."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from services.chain.clique import Link, difficulty
+from services.chain.finality import Exposure
+from services.chain.ipc import RpcError
+from services.chain.pool import Pool, Transaction
+from services.chain.sealing import Seat
+from services.chain.writer import KNOWN, Writer
+
+# A block that was to come at once; geth waits up to a second for one that is out of turn.
+GIVE_UP_AFTER_S = 2.0
+
+Request = Callable[..., Awaitable[Any]]
+
+
+class Sealer:
+    """geth seals between ``miner_start`` and ``miner_stop`` only; transactions reach it outside of that time only, so
+    that it makes one block of each height.
+    """
+
+    def __init__(self, account: str, request: Request, pool: Pool) -> None:
+        self._me = account
+        self._request = request
+        self._pool = pool
+        self._started_at: float | None = None  # None: geth does not seal
+        self._started_on = ""
+        self.writer: Writer | None = None
+        self.exposure = Exposure()
+
+    async def opened(self) -> None:
+        """A geth that has just started seals, but has no transaction."""
+        await self._stop()
+
+    async def act(self, seat: Seat, head: Link, signers: Sequence[str], waited_from: float) -> float | None:
+        """Seals on ``head`` or not; gives the time at which to think again.
+
+        ``waited_from``: since when transactions may have been waiting for a block.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._started_at is not None:
+            if not self._over(head, now):
+                return self._started_at + GIVE_UP_AFTER_S
+            await self._stop()
+        waiting = self._pool.waiting
+        if not waiting or (not seat.now and seat.after_s is None):
+            return None
+        due = waited_from if seat.after_s is None else waited_from + seat.after_s
+        if now < due:
+            return due
+        if not await self._feed(waiting):
+            return None
+        number = head.number + 1
+        self.exposure.may_seal(number, head.total + difficulty(signers, number, self._me))
+        self._started_on, self._started_at = head.hash, now
+        await self._request("miner_start")
+        return now + GIVE_UP_AFTER_S
+
+    def _over(self, head: Link, now: float) -> bool:
+        """Another block came, or none comes."""
+        return head.hash != self._started_on or now >= (self._started_at or 0.0) + GIVE_UP_AFTER_S
+
+    async def _stop(self) -> None:
+        await self._request("miner_stop")
+        while await self._request("eth_mining"):  # a start takes effect a moment after its answer
+            await self._request("miner_stop")
+        self._started_at = None
+
+    async def _feed(self, waiting: Sequence[Transaction]) -> bool:
+        """Whether geth has any of these now."""
+        taken = await asyncio.gather(*(self._give(transaction) for transaction in waiting))
+        return any(taken)
+
+    async def _give(self, transaction: Transaction) -> bool:
+        try:
+            await self._request("eth_sendRawTransaction", "0x" + transaction.raw.hex())
+        except RpcError as error:
+            if KNOWN in str(error):
+                return True
+            assert self.writer is not None  # noqa: S101 - set when both are built
+            if self.writer.awaits(transaction.hash):
+                self.writer.refused(transaction.hash, str(error))
+            else:
+                self._pool.remove([transaction.hash])  # the SN that it comes from hears the same of its own geth
+            return False
+        return True
