@@ -1,7 +1,8 @@
 """Several nodes' state machines against a small model of the contract, in every order that chance finds.
 
-Calls take effect, replies and views arrive, and leaders are suspected at random moments. Whatever the order: a round
-is accepted at most once, everybody gets the same result of it, nobody asks twice for the same, and all come to an end.
+Calls take effect, replies and views arrive, also from an SN that lags behind, leaders are suspected, and nodes are
+killed and started again at random moments. Whatever the order: a round is accepted at most once, everybody gets the
+same result of it, nobody asks twice for the same, and all come to an end.
 """
 
 import hashlib
@@ -13,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services import errors
+from services.rpc.version import version_of
 from services.sl import actions as do
 from services.sl import events as on
 from services.sl.round import step
-from services.sl.states import Ended, State, Unopened
+from services.sl.states import Ended, Enrolling, State, Unopened
 from services.sl.view import CheckedIn, Config, Member, Model, Phase, Result, View
 
 MAX_MOVES = 3_000
@@ -45,6 +47,7 @@ class Chain:
     accepted: dict[int, str] = field(default_factory=dict)
     votes: set[str] = field(default_factory=set)
     version: int = 0
+    restarted: set[str] = field(default_factory=set)
 
     def view(self) -> View:
         awaited = tuple(name for name in self.known if name in self.active and name not in self.check_ins)
@@ -61,7 +64,7 @@ class Chain:
             last=self.last,
             awaited=awaited if self.phase is Phase.CHECKIN else (),
             left_out=tuple(self.left_out.items()),
-            version=self.version,
+            version=version_of(self.version, 0),
             block=self.version,
         )
 
@@ -82,7 +85,10 @@ class Chain:
         if name not in self.active:
             raise errors.NotEnrolled(name=name)
         if name in self.check_ins:
-            assert self.check_ins[name].digest == call.model.digest, "a node contributes twice to a round"
+            known = self.check_ins[name].digest
+            if known != call.model.digest:
+                assert name in self.restarted, "a node contributes twice to a round"
+                raise errors.AlreadyCheckedIn(name=name, round=self.round, digest=known)
             return
         if self.phase is not Phase.CHECKIN:
             raise errors.RoundClosed(round=self.round)
@@ -181,20 +187,27 @@ class Simulation:
         self.random = Random(seed)
         self.chain = Chain(Config(min_peers, 16, "mean"), tuple(plans))
         self.plans = plans
-        self.suspicions = self.mistakes = trouble
+        self.suspicions = self.mistakes = self.kills = self.lags = trouble
+        self.lives = dict.fromkeys(plans, 0)
+        self.shown: list[View] = []
         self.states: dict[str, State] = {name: Unopened() for name in plans}
         self.seen = dict.fromkeys(plans, -1)
         self.sent = dict.fromkeys(plans, 0)
         self.got: dict[str, dict[int, str]] = {name: {} for name in plans}
         self.final: dict[str, str] = {}
-        self.published: set[tuple[str, int, int]] = set()
+        self.published: set[tuple[str, int, int, int]] = set()
         # Each is one thing that may happen next: a call arriving at the chain, or a reply at a node.
         self.pending: list[tuple[str, Callable[[], None]]] = []
         for name in plans:
-            self.later(name, on.Opened(name, "c", 16, min_peers, "mean", False, 1))
+            self.begin(name)
+
+    def begin(self, name: str) -> None:
+        self.later(name, on.Opened(name, "c", 16, self.chain.config.min_peers, "mean", False, 1))
 
     def later(self, name: str, event: on.Event) -> None:
-        self.pending.append((name, lambda: self.feed(name, event)))
+        """Nothing reaches a node that was killed meanwhile."""
+        life = self.lives[name]
+        self.pending.append((name, lambda: self.feed(name, event) if life == self.lives[name] else None))
 
     def feed(self, name: str, event: on.Event) -> None:
         if isinstance(self.states[name], Ended):
@@ -206,14 +219,22 @@ class Simulation:
     def call(self, name: str, act: Callable[[], object], accepted: on.Event | None, refused: type | None) -> None:
         """Takes effect at some moment; its reply arrives at a later one."""
 
+        life = self.lives[name]
+
         def arrive() -> None:
             try:
                 answer = act()
             except errors.SwarmError as error:
-                if refused is not None:
+                if life != self.lives[name]:
+                    return
+                if accepted is None and isinstance(error, errors.TrainingComplete) and name in self.chain.known:
+                    self.later(name, on.Enrolled(self.chain.view()))  # as the runner answers it
+                elif refused is not None:
                     self.later(name, refused(error))
                 return
             self.chain.version += 1
+            if life != self.lives[name]:
+                return
             if isinstance(answer, View):
                 self.later(name, on.Enrolled(self.chain.view()))
             elif isinstance(accepted, on.CheckInAccepted):
@@ -256,8 +277,9 @@ class Simulation:
         return entry[0] == name and any(isinstance(cell.cell_contents, on.Merged | on.TooFew) for cell in closure)
 
     def once(self, name: str, round_: int, term: int) -> None:
-        assert (name, round_, term) not in self.published, "a leader publishes twice in one term"
-        self.published.add((name, round_, term))
+        key = (name, self.lives[name], round_, term)
+        assert key not in self.published, "a leader publishes twice in one term"
+        self.published.add(key)
 
     def merged(self, action: do.Merge) -> on.Event:
         entries = action.view.check_ins
@@ -274,7 +296,8 @@ class Simulation:
             return
         self.sent[name] += 1
         mine = model_of(name, number, bad=number in plan.bad)
-        mode = plan.mode if number >= plan.syncs else None
+        begins = isinstance(self.states[name], Enrolling) or self.states[name].node_or_none.held is None  # type: ignore[union-attr]
+        mode = plan.mode if number >= plan.syncs and not begins else None
         self.later(name, on.Offered(on.Offer(number, mine, mode)))
 
     def delivered(self, name: str, action: do.Deliver) -> None:
@@ -295,6 +318,10 @@ class Simulation:
                 moves.append(lambda name=name: self.show(name))  # type: ignore[misc]
         if moves and self.mistakes and self.random.random() < 0.05:
             moves.append(self.take_for_dead)
+        if moves and self.kills and self.random.random() < 0.05:
+            moves.append(self.kill)
+        if self.shown and self.lags and self.random.random() < 0.2:
+            moves.append(self.lag)
         if moves and self.suspicions and self.chain.phase is Phase.MERGE and self.random.random() < 0.3:
             moves.append(self.suspect)
         if not moves and self.chain.phase is Phase.CHECKIN:
@@ -314,7 +341,27 @@ class Simulation:
 
     def show(self, name: str) -> None:
         self.seen[name] = self.chain.version
-        self.feed(name, on.StatusChanged(self.chain.view()))
+        view = self.chain.view()
+        self.shown.append(view)
+        self.feed(name, on.StatusChanged(view))
+
+    def lag(self) -> None:
+        """A node has moved to an SN that does not know everything yet."""
+        self.lags -= 1
+        name = self.random.choice(list(self.plans))
+        if self.states[name].node_or_none is not None:
+            self.feed(name, on.StatusChanged(replace(self.random.choice(self.shown), source="another SN")))
+
+    def kill(self) -> None:
+        """A node is killed, its SL and its ML program, and started again under the same name."""
+        self.kills -= 1
+        alive = [name for name, state in self.states.items() if not isinstance(state, Unopened | Ended)]
+        if alive:
+            name = self.random.choice(alive)
+            self.lives[name] += 1
+            self.chain.restarted.add(name)
+            self.states[name], self.seen[name] = Unopened(), -1
+            self.begin(name)
 
     def suspect(self) -> None:
         self.suspicions -= 1
