@@ -251,6 +251,27 @@ class LastSN(ChainError):
     remedy = "Register another SN before this one is removed."
 
 
+class ServesOneSN(ChainError):
+    code = "serves-one-sn"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "{name} runs the {kind} chain, which serves one SN only"
+    remedy = "Start its swarm anew with --chain geth, in another --data-dir, and join it then."
+
+
+class AnotherSwarm(ChainError):
+    code = "another-swarm"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "{name} belongs to another swarm: its chain has the id {theirs}, ours {ours}"
+    remedy = "Correct --sentinel-ip, or start this node with an empty --data-dir."
+
+
+class NotInSync(ChainError):
+    code = "not-in-sync"
+    grpc_status = "UNAVAILABLE"
+    message = "The chain came only to block {have} of {need} in {seconds} s"
+    remedy = "More than half of the SNs that seal must be reachable, on their API ports; the log of {log} says more."
+
+
 # --- training: exit code 14 --------------------------------------------------------------------------
 
 

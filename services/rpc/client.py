@@ -1,6 +1,7 @@
 """The client of an SN's API: one channel, a deadline on every call, errors as SwarmError."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from types import TracebackType
@@ -13,7 +14,7 @@ from services.identity.diagnosis import Diagnosis, diagnose
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.errors import from_rpc_error
-from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, TrainingStub
+from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, PeeringStub, TrainingStub
 from services.runtime import traces
 
 DEADLINE_S = 30.0
@@ -116,6 +117,13 @@ class AdminCalls:
         self.ResetContract = Unary[pb.ResetContractRequest, pb.ResetContractReply](stub.ResetContract, failed)
 
 
+class PeeringCalls:
+    """Service Peering, without its streams (SNClient.meet, SNClient.blocks)."""
+
+    def __init__(self, stub: Any, failed: Failed) -> None:
+        self.Join = Unary[pb.JoinRequest, pb.JoinReply](stub.Join, failed)
+
+
 class SNClient:
     """One SN, as the node that ``identity`` belongs to. ``address`` is ``host:port``; connects at the first call.
 
@@ -126,6 +134,7 @@ class SNClient:
     network: NetworkCalls
     training: TrainingCalls
     admin: AdminCalls
+    peering: PeeringCalls
 
     def __init__(self, address: str, identity: Identity) -> None:
         self.address = address
@@ -139,6 +148,8 @@ class SNClient:
         self._training_stub: Any = TrainingStub(self._channel)  # type: ignore[no-untyped-call]
         self.training = TrainingCalls(self._training_stub, self._failed)
         self.admin = AdminCalls(AdminStub(self._channel), self._failed)  # type: ignore[no-untyped-call]
+        self._peering_stub: Any = PeeringStub(self._channel)  # type: ignore[no-untyped-call]
+        self.peering = PeeringCalls(self._peering_stub, self._failed)
         return self
 
     async def __aexit__(
@@ -171,6 +182,31 @@ class SNClient:
         finally:
             call.cancel()
 
+    async def meet(self, ours: AsyncIterator[pb.PeerNews]) -> AsyncGenerator[pb.PeerNews]:
+        """Sends ``ours`` for as long as the other SN is in touch, and gives what it says. Raises as a call does."""
+        call = self._peering_stub.Meet()
+        sending = asyncio.create_task(_send(call, ours))
+        try:
+            while (news := await call.read()) is not grpc.aio.EOF:
+                yield news
+        except grpc.aio.AioRpcError as error:
+            raise (await self._failed(error)) from None
+        finally:
+            sending.cancel()
+            call.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    async def blocks(self, since: int) -> AsyncGenerator[bytes]:
+        """The blocks after number ``since``, some at a time. Raises as a call does."""
+        call = self._peering_stub.GetBlocks(pb.GetBlocksRequest(since=since), timeout=RECORD_DEADLINE_S)
+        try:
+            async for page in call:
+                yield page.blocks
+        except grpc.aio.AioRpcError as error:
+            raise (await self._failed(error)) from None
+        finally:
+            call.cancel()
+
     async def _failed(self, error: grpc.aio.AioRpcError) -> SwarmError:
         """What the SN answered; where there was no connection, the reason, which gRPC does not tell."""
         known = from_rpc_error(error, self.address)
@@ -188,3 +224,9 @@ class SNClient:
     async def _diagnosis(self) -> Diagnosis:
         host, port = self.address.rsplit(":", 1)
         return await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity)
+
+
+async def _send(call: Any, messages: AsyncIterator[pb.PeerNews]) -> None:
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # whoever reads is told why
+        async for message in messages:
+            await call.write(message)

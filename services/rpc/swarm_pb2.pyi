@@ -629,3 +629,99 @@ class ResetContractRequest(_message.Message):
 class ResetContractReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
+
+class JoinRequest(_message.Message):
+    __slots__ = ("account",)
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    account: str
+    def __init__(self, account: _Optional[str] = ...) -> None: ...
+
+class JoinReply(_message.Message):
+    __slots__ = ("name", "genesis", "chain_id", "network_contract", "block", "sns")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GENESIS_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    NETWORK_CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    SNS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    genesis: str
+    chain_id: int
+    network_contract: str
+    block: int
+    sns: _containers.RepeatedCompositeFieldContainer[SnAddress]
+    def __init__(self, name: _Optional[str] = ..., genesis: _Optional[str] = ..., chain_id: _Optional[int] = ..., network_contract: _Optional[str] = ..., block: _Optional[int] = ..., sns: _Optional[_Iterable[_Union[SnAddress, _Mapping]]] = ...) -> None: ...
+
+class SnAddress(_message.Message):
+    __slots__ = ("name", "host", "port", "enode")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    ENODE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    host: str
+    port: int
+    enode: str
+    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., enode: _Optional[str] = ...) -> None: ...
+
+class PeerNews(_message.Message):
+    __slots__ = ("hello", "welcome", "standing", "transaction")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    STANDING_FIELD_NUMBER: _ClassVar[int]
+    TRANSACTION_FIELD_NUMBER: _ClassVar[int]
+    hello: PeerHello
+    welcome: PeerWelcome
+    standing: PeerStanding
+    transaction: bytes
+    def __init__(self, hello: _Optional[_Union[PeerHello, _Mapping]] = ..., welcome: _Optional[_Union[PeerWelcome, _Mapping]] = ..., standing: _Optional[_Union[PeerStanding, _Mapping]] = ..., transaction: _Optional[bytes] = ...) -> None: ...
+
+class PeerHello(_message.Message):
+    __slots__ = ("name", "chain_id", "account", "enode", "host", "port")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    ENODE_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    chain_id: int
+    account: str
+    enode: str
+    host: str
+    port: int
+    def __init__(self, name: _Optional[str] = ..., chain_id: _Optional[int] = ..., account: _Optional[str] = ..., enode: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+
+class PeerWelcome(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class PeerStanding(_message.Message):
+    __slots__ = ("total_difficulty", "vouch")
+    TOTAL_DIFFICULTY_FIELD_NUMBER: _ClassVar[int]
+    VOUCH_FIELD_NUMBER: _ClassVar[int]
+    total_difficulty: int
+    vouch: Vouch
+    def __init__(self, total_difficulty: _Optional[int] = ..., vouch: _Optional[_Union[Vouch, _Mapping]] = ...) -> None: ...
+
+class Vouch(_message.Message):
+    __slots__ = ("number", "hash", "floor")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    HASH_FIELD_NUMBER: _ClassVar[int]
+    FLOOR_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    hash: str
+    floor: int
+    def __init__(self, number: _Optional[int] = ..., hash: _Optional[str] = ..., floor: _Optional[int] = ...) -> None: ...
+
+class GetBlocksRequest(_message.Message):
+    __slots__ = ("since",)
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    since: int
+    def __init__(self, since: _Optional[int] = ...) -> None: ...
+
+class BlocksPage(_message.Message):
+    __slots__ = ("blocks",)
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    blocks: bytes
+    def __init__(self, blocks: _Optional[bytes] = ...) -> None: ...

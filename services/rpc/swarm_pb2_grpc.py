@@ -899,3 +899,168 @@ class Admin:
             timeout,
             metadata,
             _registered_method=True)
+
+
+class PeeringStub:
+    """Between SNs: role sn.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.Join = channel.unary_unary(
+                '/swarm.v1.Peering/Join',
+                request_serializer=swarm__pb2.JoinRequest.SerializeToString,
+                response_deserializer=swarm__pb2.JoinReply.FromString,
+                _registered_method=True)
+        self.Meet = channel.stream_stream(
+                '/swarm.v1.Peering/Meet',
+                request_serializer=swarm__pb2.PeerNews.SerializeToString,
+                response_deserializer=swarm__pb2.PeerNews.FromString,
+                _registered_method=True)
+        self.GetBlocks = channel.unary_stream(
+                '/swarm.v1.Peering/GetBlocks',
+                request_serializer=swarm__pb2.GetBlocksRequest.SerializeToString,
+                response_deserializer=swarm__pb2.BlocksPage.FromString,
+                _registered_method=True)
+
+
+class PeeringServicer:
+    """Between SNs: role sn.
+    """
+
+    def Join(self, request, context):
+        """A new SN, or one that lost its data, asks to be let in; its account is entered and funded.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Meet(self, request_iterator, context):
+        """Two SNs stay in touch: each says hello, then what it vouches for and the transactions it has. The end of it is
+        how the death of an SN is noticed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetBlocks(self, request, context):
+        """Blocks that did not come from geth to geth, in their order.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_PeeringServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'Join': grpc.unary_unary_rpc_method_handler(
+                    servicer.Join,
+                    request_deserializer=swarm__pb2.JoinRequest.FromString,
+                    response_serializer=swarm__pb2.JoinReply.SerializeToString,
+            ),
+            'Meet': grpc.stream_stream_rpc_method_handler(
+                    servicer.Meet,
+                    request_deserializer=swarm__pb2.PeerNews.FromString,
+                    response_serializer=swarm__pb2.PeerNews.SerializeToString,
+            ),
+            'GetBlocks': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetBlocks,
+                    request_deserializer=swarm__pb2.GetBlocksRequest.FromString,
+                    response_serializer=swarm__pb2.BlocksPage.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'swarm.v1.Peering', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('swarm.v1.Peering', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Peering:
+    """Between SNs: role sn.
+    """
+
+    @staticmethod
+    def Join(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Peering/Join',
+            swarm__pb2.JoinRequest.SerializeToString,
+            swarm__pb2.JoinReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Meet(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/swarm.v1.Peering/Meet',
+            swarm__pb2.PeerNews.SerializeToString,
+            swarm__pb2.PeerNews.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBlocks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/swarm.v1.Peering/GetBlocks',
+            swarm__pb2.GetBlocksRequest.SerializeToString,
+            swarm__pb2.BlocksPage.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)

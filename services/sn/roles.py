@@ -3,11 +3,13 @@
 NETWORK = "swarm.v1.Network"
 TRAINING = "swarm.v1.Training"
 ADMIN = "swarm.v1.Admin"
-SERVICES = (NETWORK, TRAINING, ADMIN)
+PEERING = "swarm.v1.Peering"
+SERVICES = (NETWORK, TRAINING, ADMIN, PEERING)
 
 EVERYONE = frozenset({"sn", "sl", "swop", "swci", "admin"})
 NODES = frozenset({"sl", "swop", "swci"})  # an SN joins through another SN, not by registering
 TRAINERS = frozenset({"sl"})
+SNS = frozenset({"sn"})
 ADMINISTRATORS = frozenset({"swci", "admin"})
 
 _BY_SERVICE = {
@@ -31,6 +33,7 @@ _BY_SERVICE = {
         "Watch": EVERYONE,
         "GetRecord": EVERYONE,
     },
+    PEERING: {"Join": SNS, "Meet": SNS, "GetBlocks": SNS},
     ADMIN: {"CreateContract": ADMINISTRATORS, "ResetContract": ADMINISTRATORS},
 }
 
