@@ -44,7 +44,7 @@ class SwarmCallbackBase(ABC):
         self._begun = False
         self._ended = False
         self._batches_left = self._options.sync_frequency
-        self._epochs_done = 0
+        self._epochs_done = self._resumed_epochs = 0
         self.verify_platform(self._options)
         if self._options.validation_data is not None:
             self.set_validation_data(self._options.validation_data, self._options.validation_batch_size)
@@ -78,6 +78,17 @@ class SwarmCallbackBase(ABC):
     def training_over(self) -> bool:
         """Whether the whole swarm has finished: further local training would be thrown away."""
         return self._over
+
+    @property
+    def initial_epoch(self) -> int:
+        """How many epochs this node had done before it was started again; 0 where its training begins.
+
+        A script that goes on there, as with ``fit(initial_epoch=...)`` or ``range(...)``, reads it before it trains;
+        then progress is counted from there too. One that does not read it trains all its epochs, from the merged model.
+        """
+        if not self._begun:
+            self._epochs_done = self._resumed_epochs
+        return self._resumed_epochs
 
     def on_train_begin(self, logs: Any = None) -> None:
         """First merge: all nodes begin with the same parameters."""
@@ -163,6 +174,9 @@ class SwarmCallbackBase(ABC):
             )
         place = "joins the running training" if opened.late else "is enrolled"
         self.logger.info("%s %s in %s (round %d)", opened.node, place, options.contract, opened.round)
+        if opened.epochs_done:
+            self.logger.info("It had done %d epochs when it was interrupted", opened.epochs_done)
+        self._resumed_epochs = opened.epochs_done
         return session
 
     def _warn_about(self, options: Options) -> None:

@@ -39,7 +39,15 @@ def main() -> None:
         totalEpochs=run.epochs,
     )
     pictures, labels = digits.train
-    model.fit(pictures, labels, batch_size=digits.batch_size, epochs=run.epochs, verbose=0, callbacks=[swarm])
+    model.fit(
+        pictures,
+        labels,
+        batch_size=digits.batch_size,
+        epochs=run.epochs,
+        initial_epoch=swarm.initial_epoch,  # where it was, if it was interrupted
+        verbose=0,
+        callbacks=[swarm],
+    )
     _, accuracy = model.evaluate(*digits.test, batch_size=len(digits.test[1]), verbose=0)
     run.finish(swarm, accuracy, "keras")
 

@@ -19,8 +19,9 @@ def train(model: torch.nn.Module, digits: Digits, epochs: int, swarm: SwarmCallb
     optimizer = torch.optim.SGD(model.parameters(), 0.08, momentum=0.9, nesterov=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * STEPS_PER_EPOCH)
     batches = loader(digits.train, digits.batch_size, shuffle=True)
+    first_epoch = swarm.initial_epoch  # where it was, if it was interrupted
     swarm.on_train_begin()
-    for epoch in range(epochs):
+    for epoch in range(first_epoch, epochs):
         if swarm.training_over:
             break
         for batch, (pictures, labels) in enumerate(batches):

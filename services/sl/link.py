@@ -58,12 +58,7 @@ class Link:
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()
         try:
-            await self._register(self.client, DEADLINE_S)
-            self._learning = asyncio.create_task(self._keep_learning())
-        except SNUnreachable as error:
-            if not await self._found(self._others()):
-                await self._close()
-                raise error from None
+            await self._begin()
         except BaseException:
             await self._close()
             raise
@@ -125,6 +120,20 @@ class Link:
                     told = True
                 wait = min(max(FIRST_WAIT_S, 2 * wait), LONGEST_WAIT_S)
 
+    async def _begin(self) -> None:
+        try:
+            await self._register(self.client, DEADLINE_S)
+        except SNUnreachable:
+            if not await self._found(self._others()):
+                raise
+        else:
+            self._learn_anew()
+
+    def _learn_anew(self) -> None:
+        if self._learning is not None:
+            self._learning.cancel()
+        self._learning = asyncio.create_task(self._keep_learning())
+
     def _others(self) -> list[str]:
         """In the order of a ring that begins behind the SN that there is, so that not all nodes move to the same."""
         known = list(dict.fromkeys((*self._memory.sns, self._first)))
@@ -149,8 +158,10 @@ class Link:
             try:
                 await self._register(client, MOVE_DEADLINE_S)
             except SwarmError as error:
-                _log.debug("not this one", address=address, why=str(error))
                 await client.__aexit__(None, None, None)
+                if not self.ends(error):  # the swarm does not take this node
+                    raise
+                _log.debug("not this one", address=address, why=str(error))
                 continue
             _log.warning("goes on through another SN", address=address, instead_of=self.client.address)
             self.client = client
@@ -158,9 +169,7 @@ class Link:
             self._clients.append(client)
             self._moved.set()
             self._moved = asyncio.Event()
-            if self._learning is not None:
-                self._learning.cancel()
-            self._learning = asyncio.create_task(self._keep_learning())
+            self._learn_anew()
             return True
         return False
 

@@ -27,6 +27,7 @@ class Swarm:
     merge: Callable[[bytes], bytes] = plus_one
     interval: int = 0
     over_at: int | None = None
+    epochs_done: int = 0  # before the program was started again
     heard: list[wire.Message] = field(default_factory=list)
     final: bytes = b""
 
@@ -46,7 +47,7 @@ class Swarm:
 
     def _answer(self, channel: Channel, message: wire.Message, body: bytes) -> None:
         if isinstance(message, wire.Open):
-            channel.send(wire.Opened("sl-1", 1, False, 0), doing="it waited")
+            channel.send(wire.Opened("sl-1", 1, self.epochs_done > 0, self.epochs_done), doing="it waited")
         elif isinstance(message, (wire.Sync, wire.Close)):
             over = isinstance(message, wire.Close) or message.seq == self.over_at
             channel.send(wire.Notice("1 of 2 peers is in"), doing="it waited")

@@ -89,9 +89,12 @@ class Swarm:
     stack: contextlib.AsyncExitStack
     sn_stack: contextlib.AsyncExitStack
     nodes: dict[str, Node] = field(default_factory=dict)
+    issued: dict[str, Any] = field(default_factory=dict)
 
     def settings(self, name: str, **changes: Any) -> SLSettings:
-        files = self.pki.issue("sl", name)
+        if name not in self.issued:  # a node that is started again has the certificate that it had
+            self.issued[name] = self.pki.issue("sl", name)
+        files = self.issued[name]
         given: dict[str, Any] = {
             "cert": files.cert, "key": files.key, "cacert": files.cacert, "host": "127.0.0.1", "host_ip": "localhost",
             "sl_fs_port": 0, "sn_ip": "localhost", "sn_api_port": self.sn_port, "apls_ip": "localhost",

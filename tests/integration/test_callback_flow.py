@@ -202,3 +202,23 @@ def test_a_refused_session_raises_the_sentence_of_the_sl(serve):
         numbers()
     assert refused.value.facts["code"] == "unknown-contract"
     served.exception(DEADLINE_S)
+
+
+@pytest.mark.parametrize(("asks", "counted"), [(True, [5, 6]), (False, [0, 1])])
+def test_a_script_that_asks_where_it_was_counts_its_epochs_from_there(serve, asks, counted):
+    swarm = Swarm(epochs_done=5)
+    served = serve(swarm)
+    callback = numbers()
+    if asks:
+        assert callback.initial_epoch == 5
+    callback.on_train_begin()
+    callback.on_epoch_end()
+    assert callback.initial_epoch == 5  # also asked later
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert [m.epochs_done for m in swarm.heard if isinstance(m, (wire.Sync, wire.Close))] == counted
+
+
+def test_a_training_that_begins_has_no_epoch_behind_it(serve, monkeypatch):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    assert numbers().initial_epoch == 0
