@@ -14,12 +14,14 @@ from services.chain.clique import Header, Link, majority, ordered, waiting
 from services.chain.electorate import Vote, next_vote
 from services.chain.finality import Era, Vouch, final_number
 from services.chain.geth_process import GethProcess
+from services.chain.ipc import RpcError
 from services.chain.newest import Newest
 from services.chain.pool import Pool, Transaction
 from services.chain.sealer import Sealer
 from services.chain.sealing import seat
 from services.chain.tail import Tail
 from services.chain.writer import Writer
+from services.errors import ChainError
 from services.runtime import logs as log_setup
 
 VOUCHES_KEPT = 64
@@ -58,7 +60,7 @@ class Federation:
     """
 
     def __init__(self, account: Account, process: GethProcess, request: Request, wake: Callable[[], None]) -> None:
-        self._me = account.address
+        self.account = self._me = account.address
         self._process = process
         self._request = request
         self._wake = wake
@@ -69,6 +71,8 @@ class Federation:
         self._log = log_setup.get("chain")
         self.tail = Tail(request)
         self.standing: Newest[Standing] = Newest()
+        self.finals: Newest[int] = Newest()  # the newest final block
+        self.reopened: Newest[bool] = Newest()  # geth was started, perhaps again
         self.lagging: Newest[str] = Newest()  # accounts of SNs that have blocks which do not come
         self.signers_changed: Newest[tuple[str, ...]] = Newest()
         self._eras: list[Era] = []
@@ -162,8 +166,10 @@ class Federation:
 
     async def fund(self, account: str) -> Receipt:
         """Gives another SN's account more than it can ever spend, and keeps more than that."""
-        balance = int(await self._request("eth_getBalance", self._me, "latest"), 16)
-        return await self.writer.transact(account, b"", value=balance >> SHARE_BITS)
+        return await self.writer.transact(account, b"", value=await self.balance(self._me) >> SHARE_BITS)
+
+    async def balance(self, account: str) -> int:
+        return int(await self._request("eth_getBalance", account, "latest"), 16)
 
     async def peers(self) -> int:
         return int(await self._request("net_peerCount"), 16)
@@ -181,6 +187,7 @@ class Federation:
             self._exposure.lost(self.tail.head.total + 2)
         if self._alone_at is None:
             self._alone_at = self._now() + ALONE_AFTER_S
+        self.reopened.put(True)
         self._tell()
 
     async def moved(self, header: Header) -> list[Link]:
@@ -212,8 +219,15 @@ class Federation:
             self._receipts[link.hash] = await self._request("eth_getBlockReceipts", link.hash) or []
         return link.hash, self._receipts[link.hash]
 
+    @property
+    def final_number(self) -> int:
+        """The newest final block that was seen."""
+        return self.finals.value or 0
+
     def settled(self, final: int) -> None:
         """The blocks up to ``final`` were seen: what is in them is not on its way any more."""
+        if final != self.finals.value:
+            self.finals.put(final)
         for link in self.tail.links:
             if link.number <= final and link.hash in self._receipts:
                 self.pool.remove(_hashes(self._receipts.pop(link.hash)))
@@ -254,6 +268,8 @@ class Federation:
             self._timer.cancel()
         self.standing.close()
         self.lagging.close()
+        self.finals.close()
+        self.reopened.close()
         self.signers_changed.close()
 
     # --- sealing ------------------------------------------------------------------------------------
@@ -289,9 +305,16 @@ class Federation:
             yield bytes.fromhex((await self._request("debug_getRawBlock", hex(number)))[2:])
             number += 1
 
-    async def import_blocks(self, path: Path) -> None:
-        """Takes the blocks in a file, as ``raw_blocks`` gives them, one after the other."""
-        await self._request("admin_importChain", str(path))
+    async def import_blocks(self, path: Path, pieces: Iterable[bytes]) -> None:
+        """Takes blocks as ``raw_blocks`` gives them, by way of a file at ``path``, which is removed."""
+        try:
+            with path.open("wb") as file:
+                file.writelines(pieces)
+            await self._request("admin_importChain", str(path))
+        except (OSError, RpcError) as error:
+            raise ChainError(problem=f"geth did not take blocks: {error}", log="geth.log") from None
+        finally:
+            path.unlink(missing_ok=True)
 
     async def _seal(self) -> float | None:
         """Lets geth seal or not; gives the time at which to think again."""
@@ -355,7 +378,7 @@ class Federation:
         self._eras = eras
         if self.signers != before:
             self._pushes = 0
-            self._log.info("signers", block=self.tail.head.number, accounts=", ".join(self.signers))
+            self._log.debug("signers", block=self.tail.head.number, accounts=", ".join(self.signers))
             self.signers_changed.put(self.signers)
 
     async def _signers_after(self, link: Link) -> tuple[str, ...]:

@@ -8,6 +8,9 @@ blocks of one height, of which it keeps either.
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Self
+
+from eth_hash.auto import keccak
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,10 @@ class Transaction:
 
     hash: str
     raw: bytes
+
+    @classmethod
+    def of(cls, raw: bytes) -> Self:
+        return cls("0x" + keccak(raw).hex(), raw)
 
 
 class Pool:

@@ -46,13 +46,17 @@ def license_server(
     from services.license_server.main import main
     from services.license_server.settings import LicenseServerSettings
 
-    settings = LicenseServerSettings.load("license-server", flags)
+    settings = LicenseServerSettings.load("license-server", flags | _told_late())
     _run(main, settings)
 
 
 def sn(
     *,
     sentinel: Annotated[bool | None, typer.Option("--sentinel", help="Be the first SN: make the chain.")] = None,
+    sentinel_ip: Annotated[str | None, typer.Option("--sentinel-ip", help="HOST[:PORT] of an SN to join.")] = None,
+    sentinel_api_port: Annotated[
+        int | None, typer.Option("--sentinel-api-port", help="Its API port; 30304 is usual.")
+    ] = None,
     host_ip: HostIP = None,
     host: Host = None,
     sn_api_port: SNPort = None,
@@ -75,7 +79,7 @@ def sn(
     from services.sn.main import main
     from services.sn.settings import SNSettings
 
-    settings = SNSettings.load("sn", flags)
+    settings = SNSettings.load("sn", flags | _told_late())
     _run(main, settings)
 
 
@@ -103,12 +107,19 @@ def sl(
     from services.sl.main import main
     from services.sl.settings import SLSettings
 
-    settings = SLSettings.load("sl", flags)
+    settings = SLSettings.load("sl", flags | _told_late())
     _run(main, settings)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if value is not None}
+
+
+def _told_late() -> dict[str, Any]:
+    """Called when all code is loaded: a starter may hold the node back until then."""
+    from services.runtime.ready import settings_told_late
+
+    return settings_told_late()
 
 
 def _run(main: Any, settings: Any) -> None:

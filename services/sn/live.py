@@ -110,6 +110,11 @@ class LiveTraining:
             self._broadcast.wake()
             self._lost.follow(self.view)
 
+    def sns_changed(self) -> None:
+        """This SN may look after other participants now."""
+        if not self._stopped:
+            self._lost.follow(self.view)
+
     def progress(self, leader: str, round_number: int, term: int, done: int, total: int) -> None:
         """A leader's sign of life. Raises StaleRound, RoundNotClosed, StaleTerm or NotTheLeader."""
         view = self.view

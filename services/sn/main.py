@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from pathlib import Path
 
-from services.chain.factory import open_chain
+from services.chain.backend import ChainBackend
+from services.chain.factory import Choice, open_chain
+from services.errors import AnotherSwarm
 from services.identity.identity import Identity
 from services.licensing.lease import Lease
 from services.rpc.server import check_free
 from services.runtime import logs, traces
 from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
+from services.sn.joining import join
 from services.sn.metrics import SNMetrics
 from services.sn.node import PORT_OPTION, ROLE, Announcement, serving
 from services.sn.settings import SNSettings
-from services.sn.state import chain_choice, claimed
+from services.sn.state import SNState, chain_choice, claimed
 
 FEATURE = "SN"
 
@@ -43,7 +47,7 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
             served(meter, ROLE, settings.metrics_host, settings.metrics_port, identity.server_context)
         )
 
-        chain = await open_chain(choice, data_dir, p2p_port=settings.sn_p2p_port)
+        chain = await _chain(settings, identity, choice, data_dir)
         stack.push_async_callback(chain.close)
         _log.info("chain", kind=chain.kind, chain_id=chain.chain_id, account=chain.account)
 
@@ -54,6 +58,22 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         _log.info(f"Starting SWARM-API-SERVER on port: {sn.port}")
         ready.report(port=sn.port, chain=chain.kind, **scraped)
         await _until(stop, sn.background.broken(), lease.raise_when_lost())
+
+
+async def _chain(settings: SNSettings, identity: Identity, choice: Choice, data_dir: Path) -> ChainBackend:
+    """The chain that the data directory holds, else that of the swarm to join, else a new one."""
+    state = SNState.load(data_dir)
+    if state is not None or settings.sentinel:
+        has_others = state is not None and bool(state.peers)
+        return await open_chain(choice, data_dir, p2p_port=settings.sn_p2p_port, has_others=has_others)
+    joined = await join(identity, settings.join_address, data_dir)
+    chain = await open_chain("geth", data_dir, p2p_port=settings.sn_p2p_port, genesis=joined.genesis, has_others=True)
+    if chain.chain_id != joined.chain_id:  # from a start that was cut short, with another swarm
+        await chain.close()
+        raise AnotherSwarm(name=joined.through, theirs=joined.chain_id, ours=chain.chain_id)
+    state = SNState("geth", joined.network, peers=list(joined.peers), joined_at=joined.block)
+    state.save(data_dir)
+    return chain
 
 
 async def _until(stop: asyncio.Event, *failures: Coroutine[None, None, None]) -> None:

@@ -69,6 +69,20 @@ class Membership:
             raise NotAMember(name=caller.name)
         return known
 
+    def check_certificate(self, caller: Caller) -> None:
+        """Raises NameTaken where the name belongs to another certificate."""
+        known = self.members.get((caller.role, caller.name))
+        if known is not None:
+            self._same_certificate(known, caller)
+
+    def sns(self) -> list[Member]:
+        """Every SN that ever registered."""
+        return [member for (role, _), member in self.members.items() if role == "sn"]
+
+    def present(self, role: str, name: str) -> bool:
+        known = self.members.get((role, name))
+        return known is not None and known.present
+
     def registration(self, caller: Caller, host: str, port: int, parent: str) -> Member | None:
         """What to write so that the caller is registered at this address; None where nothing would change.
 

@@ -13,6 +13,7 @@ from services.rpc.server import RpcServer
 from services.rpc.swarm_pb2_grpc import (
     add_AdminServicer_to_server,
     add_NetworkServicer_to_server,
+    add_PeeringServicer_to_server,
     add_TrainingServicer_to_server,
 )
 from services.runtime import logs
@@ -20,11 +21,16 @@ from services.runtime.metrics import Meter
 from services.sn.api import AdminApi, Desk, NetworkApi, TrainingApi
 from services.sn.background import Background
 from services.sn.directory import establish
+from services.sn.federating import Federating, in_sync
 from services.sn.live import Surroundings
 from services.sn.membership import Caller, Membership
 from services.sn.metrics import SNMetrics
 from services.sn.narration import narrate
+from services.sn.peering import IMPORT_FILE, Peering
+from services.sn.peering_api import PeeringApi
 from services.sn.roles import ROLES, SERVICES
+from services.sn.state import SNState
+from services.sn.succession import looks_after
 from services.sn.training import TrainingView
 from services.sn.trainings import Trainings
 
@@ -77,14 +83,15 @@ async def serving(
         measured.event(view, event)
 
     async with contextlib.AsyncExitStack() as stack:
-        network = await establish(chain, data_dir)
         background = Background()
         stack.push_async_callback(background.close)
+        peering = await _in_touch(identity, chain, data_dir, where, background)
+        network = await establish(chain, data_dir)
         around = Surroundings(
             background,
             monotonic,
             lost_after_s,
-            is_ours=lambda sl: membership.parent("sl", sl) == name,
+            is_ours=lambda sl: looks_after(name, membership.parent("sl", sl), trainings.present_sns),
             address_of=lambda sl: membership.address("sl", sl),
             observe=observe,
         )
@@ -92,17 +99,45 @@ async def serving(
         measured.read_trainings(lambda: trainings.views, membership)
         stack.push_async_callback(trainings.close)
         await trainings.open()
-        server = _server(identity, Desk(name, trainings))
+        server = _server(identity, Desk(name, trainings), peering)
         port = await server.start(where.bind_host, where.port, PORT_OPTION)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         stack.callback(trainings.end_streams)
         me = Caller(ROLE, name, bytes.fromhex(identity.fingerprint))
-        await trainings.register(me, where.host, port, name)
+
+        async def register() -> None:
+            await trainings.register(me, where.host, port, name)
+
+        if peering is None or chain.federation is None:
+            await register()
+        else:
+            stack.callback(peering.end_streams)
+            await peering.opened(port)
+            federating = Federating(
+                name, trainings, chain.federation, peering, background,
+                data_dir=data_dir, grace_s=lost_after_s, register=register,
+            )  # fmt: skip
+            stack.callback(federating.stop)
+            await federating.open()
         yield RunningSN(port, trainings, background)
         _log.info("stopping")
 
 
-def _server(identity: Identity, desk: Desk) -> RpcServer:
+async def _in_touch(
+    identity: Identity, chain: ChainBackend, data_dir: Path, where: Announcement, background: Background
+) -> Peering | None:
+    """Meets the SNs that are known from before, and waits until this one may write; None on a chain for one SN."""
+    federation = chain.federation
+    if federation is None:
+        return None
+    peering = Peering(identity, federation, chain.chain_id, where.host, background)
+    state = SNState.load(data_dir)
+    peering.start(state.peers if state else (), data_dir / IMPORT_FILE)
+    await in_sync(federation, state.joined_at if state else 0)
+    return peering
+
+
+def _server(identity: Identity, desk: Desk, peering: Peering | None) -> RpcServer:
     return RpcServer(
         identity,
         ROLES,
@@ -110,6 +145,7 @@ def _server(identity: Identity, desk: Desk) -> RpcServer:
             lambda server: add_NetworkServicer_to_server(NetworkApi(desk), server),  # type: ignore[no-untyped-call]
             lambda server: add_TrainingServicer_to_server(TrainingApi(desk), server),  # type: ignore[no-untyped-call]
             lambda server: add_AdminServicer_to_server(AdminApi(desk), server),  # type: ignore[no-untyped-call]
+            lambda server: add_PeeringServicer_to_server(PeeringApi(desk, peering), server),  # type: ignore[no-untyped-call]
         ],
         SERVICES,
     )

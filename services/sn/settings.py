@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from services.runtime.settings import NodeSettings
 
@@ -16,13 +16,21 @@ class SNSettings(NodeSettings):
     sentinel: bool = Field(
         False,
         validation_alias="SN_I_AM_SENTINEL",
-        validate_default=True,
-        description="This is the first SN: it makes the chain and the contracts. For now the only kind there is.",
+        description="This is the first SN: it makes the chain and the contracts. After a loss of all its data it joins "
+        "another SN instead, as its swarm goes on without it.",
     )
     sentinel_ip: str | None = Field(
         None,
         validation_alias="SENTINEL_NODE_IP",
-        description="The SN to join through. Refused for now.",
+        validate_default=True,
+        description="HOST or HOST:PORT of the SN to join through: the sentinel or any other one that runs.",
+    )
+    sentinel_api_port: int = Field(
+        30304,
+        ge=1,
+        le=MAX_PORT,
+        validation_alias="SENTINEL_API_SERVER_PORT",
+        description="Port of that SN's API, where --sentinel-ip names none. The default is the one of every SN.",
     )
     host_ip: str = Field(
         "",
@@ -107,18 +115,20 @@ class SNSettings(NodeSettings):
         description="INFO by default: each step and each round is worth a line.",
     )
 
-    @field_validator("sentinel")
-    @classmethod
-    def _only_sentinels(cls, value: bool) -> bool:
-        if not value:
-            raise ValueError("give --sentinel; an SN that joins another one is not possible yet")
-        return value
+    @property
+    def join_address(self) -> str:
+        """``host:port`` of the SN to join through."""
+        where = self.sentinel_ip or ""
+        has_port = "]:" in where if where.startswith("[") else where.count(":") == 1
+        return where if has_port else f"{where}:{self.sentinel_api_port}"
 
     @field_validator("sentinel_ip")
     @classmethod
-    def _no_joining(cls, value: str | None) -> str | None:
-        if value:
-            raise ValueError("joining a running SN is not possible yet; a swarm has one SN, started with --sentinel")
+    def _one_way_in(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value and info.data.get("sentinel"):
+            raise ValueError("--sentinel makes a new swarm, --sentinel-ip joins one; give one of them")
+        if not value and not info.data.get("sentinel"):
+            raise ValueError("give --sentinel for the first SN of a swarm, --sentinel-ip HOST[:PORT] to join one")
         return value
 
     @field_validator("host_ip")

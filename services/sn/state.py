@@ -17,13 +17,28 @@ LOCK = "lock"
 VERSION = 1
 
 
+@dataclass(frozen=True)
+class Peer:
+    """Another SN and where its API was reached last."""
+
+    name: str
+    host: str
+    port: int
+
+
 @dataclass
 class SNState:
-    """``chain``: geth or embedded. ``trainings``: addresses by name, for people; the directory on the chain counts."""
+    """``chain``: geth or embedded. ``trainings``: addresses by name, for people; the directory on the chain counts.
+
+    ``peers``: the other SNs, to find them again after a restart. ``joined_at``: the block from which on this SN may
+    write; 0 for the one that made the chain.
+    """
 
     chain: Kind
     network: str
     trainings: dict[str, str] = field(default_factory=dict)
+    peers: list[Peer] = field(default_factory=list)
+    joined_at: int = 0
 
     @classmethod
     def load(cls, data_dir: Path) -> Self | None:
@@ -33,7 +48,14 @@ class SNState:
             found = json.loads(path.read_text())
             if found["chain"] not in get_args(Kind):
                 raise ValueError(f"chain {found['chain']}")
-            return cls(chain=found["chain"], network=found["network"], trainings=dict(found["trainings"]))
+            peers = [Peer(**peer) for peer in found.get("peers", ())]
+            return cls(
+                chain=found["chain"],
+                network=found["network"],
+                trainings=dict(found["trainings"]),
+                peers=peers,
+                joined_at=int(found.get("joined_at", 0)),
+            )
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -51,6 +73,14 @@ class SNState:
             draft.replace(path)
         except OSError as error:
             raise StorageError(path=path, problem=error.strerror or str(error)) from None
+
+
+def remember_peers(data_dir: Path, peers: list[Peer]) -> None:
+    """Keeps where the other SNs are, if that has changed."""
+    state = SNState.load(data_dir)
+    if state is not None and state.peers != peers:
+        state.peers = peers
+        state.save(data_dir)
 
 
 def chain_choice(wanted: Choice, data_dir: Path) -> Choice:

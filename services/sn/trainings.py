@@ -1,13 +1,22 @@
 """All trainings of the swarm that this SN serves, by name, and the directory they are found in."""
 
 import asyncio
+from collections.abc import Callable
 
 from services.chain.backend import ChainBackend
-from services.chain.events import ContractRegistered, MemberLeft, MemberRegistered, NetworkEvent
+from services.chain.events import (
+    ContractRegistered,
+    MemberLeft,
+    MemberRegistered,
+    NetworkEvent,
+    SNAccountAdded,
+    SNAccountRemoved,
+)
 from services.chain.network import ContractEntry, NetworkGateway
 from services.chain.training import TrainingGateway
 from services.errors import ChainError, ContractNameTaken, MalformedCall, UnknownContract
 from services.runtime import logs
+from services.sn.accounts import Accounts
 from services.sn.directory import TRAINING_KIND, create_training
 from services.sn.live import LiveTraining, Surroundings
 from services.sn.membership import Caller, Member, Membership
@@ -24,6 +33,8 @@ class Trainings:
     def __init__(self, network: NetworkGateway, membership: Membership, around: Surroundings) -> None:
         self.network = network
         self.membership = membership
+        self.accounts = Accounts()
+        self.sns_changed: Callable[[], None] = lambda: None
         self._around = around
         self._running: dict[str, LiveTraining] = {}
         self._entries: dict[str, ContractEntry] = {}
@@ -110,6 +121,31 @@ class Trainings:
                 self._put(Member(event.role, event.name, event.host, event.port, event.fingerprint, event.parent))
             case MemberLeft():
                 self.membership.left(event.role, event.name)
+            case SNAccountAdded():
+                self.accounts.added(event.account, event.name)
+            case SNAccountRemoved():
+                self.accounts.removed(event.account)
+        if isinstance(event, SNAccountAdded | SNAccountRemoved) or getattr(event, "role", "") == "sn":
+            self._sns_changed(event)
+
+    def _sns_changed(self, event: NetworkEvent) -> None:
+        """Other SNs may have to look after nodes now, or no longer."""
+        if isinstance(event, MemberRegistered):
+            self.accounts.registered(event.name)
+        for training in self._running.values():
+            training.sns_changed()
+        self.sns_changed()
+
+    @property
+    def present_sns(self) -> list[str]:
+        """Names of the SNs that are present, in the order of joining."""
+        names = dict.fromkeys(name for _, name in self.accounts.in_order)
+        return [name for name in names if self.membership.present("sn", name)]
+
+    @property
+    def live_accounts(self) -> list[str]:
+        """Accounts of the SNs that are present, in the order of joining."""
+        return [account for account, name in self.accounts.in_order if self.membership.present("sn", name)]
 
     def _put(self, member: Member) -> None:
         known = self.membership.members.get((member.role, member.name))

@@ -1,0 +1,135 @@
+"""Keeps this SN's part in a swarm of several: who is present, who seals, who is gone, where to find the others."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from services.chain.federation import Federation
+from services.errors import NotAMember, NotInSync, SwarmError
+from services.runtime import logs
+from services.sn.background import Background
+from services.sn.peering import Peering
+from services.sn.state import Peer, remember_peers
+from services.sn.succession import stands_in_after_s
+from services.sn.trainings import Trainings
+
+LOST = "lost"
+SYNC_WITHIN_S = 120.0
+
+_log = logs.get("sn")
+
+
+async def in_sync(federation: Federation, block: int) -> None:
+    """Waits until this block is final here. Raises NotInSync."""
+    if not block:
+        return
+    have = 0
+    try:
+        async with asyncio.timeout(SYNC_WITHIN_S):
+            async for have in federation.finals.follow():
+                if have >= block:
+                    _log.info("chain in sync", block=have)
+                    return
+    except TimeoutError:
+        pass
+    raise NotInSync(have=have, need=block, seconds=round(SYNC_WITHIN_S), log="this node")
+
+
+class Federating:
+    """Acts when the directory on the chain or the set of SNs in touch has changed."""
+
+    def __init__(
+        self,
+        name: str,
+        trainings: Trainings,
+        federation: Federation,
+        peering: Peering,
+        background: Background,
+        *,
+        data_dir: Path,
+        grace_s: float,
+        register: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._name = name
+        self._trainings = trainings
+        self._federation = federation
+        self._peering = peering
+        self._background = background
+        self._data_dir = data_dir
+        self._grace_s = grace_s
+        self._register = register
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._registered = False
+        self._registering = False
+        self._stopped = False
+        trainings.sns_changed = self.follow
+        peering.changed = self._touch_changed
+        background.run(self._name_signers(), "naming the signers")
+
+    async def open(self) -> None:
+        """Enters this SN in the directory; from then on it does so again should another one take it for lost."""
+        self._registered = True
+        await self._enter()
+        self.follow()
+
+    def stop(self) -> None:
+        self._stopped = True
+        for timer in self._timers.values():
+            timer.cancel()
+
+    def follow(self) -> None:
+        """The directory or the set of SNs in touch has changed."""
+        if self._stopped:
+            return
+        membership, present = self._trainings.membership, self._trainings.present_sns
+        for member in membership.sns():
+            self._peering.know(member.name, member.host, member.port)
+        others = [Peer(member.name, member.host, member.port) for member in membership.sns()]
+        remember_peers(self._data_dir, [peer for peer in others if peer.name != self._name])
+        self._federation.elect_from(self._trainings.live_accounts)
+        missing = {name for name in present if name != self._name and not self._peering.alive[name]}
+        for name in self._timers.keys() - missing:
+            self._timers.pop(name).cancel()
+        for name in missing - self._timers.keys():
+            self._timers[name] = asyncio.get_running_loop().call_later(self._grace_s, self._lost, name)
+        if self._registered and self._name not in present and not self._registering:
+            self._background.run(self._enter(), "entering this SN in the directory")
+
+    def _touch_changed(self) -> None:
+        others = len(self._trainings.present_sns) - (self._name in self._trainings.present_sns)
+        _log.info("peers", in_touch=f"{len(self._peering.alive)} of {max(others, len(self._peering.alive))}")
+        self.follow()
+
+    async def _enter(self) -> None:
+        self._registering = True
+        try:
+            await self._register()
+        finally:
+            self._registering = False
+
+    def _lost(self, name: str) -> None:
+        """It was away for the whole grace period: one of those who are left says so on the chain."""
+        delay = stands_in_after_s(self._name, self._trainings.present_sns, {self._name, *self._peering.alive})
+        if delay is None:
+            self._timers.pop(name, None)
+            return
+        self._timers[name] = asyncio.get_running_loop().call_later(delay, self._mark, name)
+
+    def _mark(self, name: str) -> None:
+        _log.warning("SN lost", name=name, silent_s=self._grace_s)
+        self._background.run(self._mark_left(name), f"marking {name} as lost")
+
+    async def _mark_left(self, name: str) -> None:
+        try:
+            await self._trainings.network.mark_member_left("sn", name, LOST)
+        except NotAMember:
+            pass
+        except SwarmError:
+            self._timers.pop(name, None)
+            self.follow()  # once more, after another grace period
+            raise
+
+    async def _name_signers(self) -> None:
+        async for accounts in self._federation.signers_changed.follow():
+            names = [self._trainings.accounts.owner(account) or account for account in accounts]
+            _log.info("signers now", names=", ".join(sorted(names)))

@@ -1,0 +1,43 @@
+"""A new SN asks a running one to be let into its swarm."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.chain.account import Account
+from services.chain.paths import ACCOUNT_KEY
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.runtime import logs
+from services.sn.state import Peer
+
+# The SN that is asked writes to the chain before it answers.
+JOIN_DEADLINE_S = 90.0
+
+_log = logs.get("sn")
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What the SN that was asked told. ``block``: from there on this node's account may write."""
+
+    through: str
+    genesis: dict[str, Any]
+    chain_id: int
+    network: str
+    block: int
+    peers: tuple[Peer, ...]
+
+
+async def join(identity: Identity, address: str, data_dir: Path) -> Joined:
+    """Raises SNUnreachable, PeerNotAccepted, and what the SN answers: ServesOneSN, NameTaken, WrongRole, ChainError."""
+    account = Account.load_or_create(data_dir / ACCOUNT_KEY).address
+    _log.info("joining", through=address, account=account)
+    async with SNClient(address, identity) as client:
+        reply = await client.peering.Join(pb.JoinRequest(account=account), timeout=JOIN_DEADLINE_S)
+    peers = tuple(Peer(sn.name, sn.host, sn.port) for sn in reply.sns if sn.name != identity.name)
+    _log.info("joined", through=reply.name, chain_id=reply.chain_id, sns=", ".join(peer.name for peer in peers))
+    genesis = json.loads(reply.genesis)
+    return Joined(reply.name, genesis, reply.chain_id, reply.network_contract, reply.block, peers)

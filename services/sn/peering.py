@@ -1,0 +1,295 @@
+"""Stays in touch with the other SNs: one stream with each, over which the two keep one chain together."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.chain.federation import Federation, Standing
+from services.chain.finality import Vouch
+from services.chain.pool import Transaction
+from services.errors import AnotherSwarm, ChainError, MalformedCall, SwarmError
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.runtime import logs
+from services.sn.background import Background
+from services.sn.state import Peer
+
+FIRST_WAIT_S = 0.1
+LONGEST_WAIT_S = 2.0
+PAGE_BYTES = 2**20
+IMPORT_FILE = Path("eth", "fetched.rlp")
+
+Outbox = asyncio.Queue[pb.PeerNews | None]
+
+_log = logs.get("sn")
+
+
+@dataclass
+class _Other:
+    """An SN at the other end of a stream; ``account`` is empty until it has said hello."""
+
+    name: str
+    outbox: Outbox
+    account: str = ""
+    enode: str = ""
+
+
+class Peering:
+    """``alive``: names of the SNs in touch. ``changed`` is called when that set has changed."""
+
+    def __init__(
+        self, identity: Identity, federation: Federation, chain_id: int, host: str, background: Background
+    ) -> None:
+        self.alive: Counter[str] = Counter()
+        self.changed: Callable[[], None] = lambda: None
+        self._name = identity.name
+        self._identity = identity
+        self._federation = federation
+        self._chain_id = chain_id
+        self._host = host
+        self._port = 0
+        self._background = background
+        self._addresses: dict[str, str] = {}
+        self._others: list[_Other] = []
+        self._enodes: dict[str, str] = {}
+        self._accounts: dict[str, str] = {}
+        self._gone: dict[str, asyncio.Event] = {}
+        self._stopped = asyncio.Event()
+
+    def start(self, peers: Iterable[Peer], fetch_into: Path) -> None:
+        """Looks for SNs that are known from before."""
+        self._background.run(self._greet_again(), "telling other SNs of this node's geth")
+        self._background.run(self._fetch_blocks(fetch_into), "fetching blocks")
+        for peer in peers:
+            self.know(peer.name, peer.host, peer.port)
+
+    def know(self, name: str, host: str, port: int) -> None:
+        """Where an SN is reached; from now on this one keeps in touch with it."""
+        if name == self._name or not port:
+            return
+        is_new = name not in self._addresses
+        self._addresses[name] = f"{host}:{port}"
+        if is_new:
+            self._gone[name] = asyncio.Event()
+            self._gone[name].set()
+            self._background.run(self._stay_in_touch(name), f"staying in touch with {name}")
+
+    async def opened(self, port: int) -> None:
+        """This node's API is open now."""
+        self._port = port
+        await self._greet_all()
+
+    def end_streams(self) -> None:
+        """Before the API stops."""
+        self._stopped.set()
+        for other in self._others:
+            other.outbox.put_nowait(None)
+
+    def enode_of(self, name: str) -> str:
+        """Where the geth of an SN in touch is reached; empty for others."""
+        return self._enodes.get(name, "") if self.alive[name] else ""
+
+    # --- streams ------------------------------------------------------------------------------------
+
+    async def serve(self, incoming: AsyncIterator[pb.PeerNews], name: str, context: Any) -> AsyncIterator[pb.PeerNews]:
+        """A stream that another SN opened. Raises AnotherSwarm, MalformedCall."""
+        other = _Other(name, asyncio.Queue())
+        context.add_done_callback(lambda _: other.outbox.put_nowait(None))
+        reading = asyncio.create_task(self._read(incoming, other))
+        reading.add_done_callback(lambda _: other.outbox.put_nowait(None))
+        try:
+            async for news in self._outgoing(other):
+                yield news
+            if reading.done() and not reading.cancelled() and (error := reading.exception()) is not None:
+                raise error
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            self._left(other)
+
+    async def _stay_in_touch(self, name: str) -> None:
+        wait, told = FIRST_WAIT_S, False
+        while not self._stopped.is_set():
+            await self._gone[name].wait()
+            try:
+                await self._visit(name)
+                wait, told = FIRST_WAIT_S, False
+            except SwarmError as error:
+                if not told:
+                    _log.warning("out of touch with an SN", name=name, reason=str(error))
+                    told = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._stopped.wait()
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+    async def _visit(self, name: str) -> None:
+        """A stream that this SN opens, until it ends."""
+        other = _Other(name, asyncio.Queue())
+        async with SNClient(self._addresses[name], self._identity) as client:
+            try:
+                async for news in client.meet(self._outgoing(other)):
+                    await self._take(news, other)
+                    if self.alive[name] > 1 and self._name > name:
+                        return  # both opened one
+            finally:
+                self._left(other)
+
+    async def _read(self, incoming: AsyncIterator[pb.PeerNews], other: _Other) -> None:
+        async for news in incoming:
+            await self._take(news, other)
+
+    async def _outgoing(self, other: _Other) -> AsyncGenerator[pb.PeerNews]:
+        outbox, federation = other.outbox, self._federation
+        reader = federation.pool.open_reader()
+        tasks = [asyncio.create_task(self._standings(outbox)), asyncio.create_task(_transactions(reader, outbox))]
+        self._others.append(other)
+        try:
+            yield await self._hello()
+            while not self._stopped.is_set() and (news := await outbox.get()) is not None:
+                yield news
+        finally:
+            self._others.remove(other)
+            federation.pool.close_reader(reader)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _standings(self, outbox: Outbox) -> None:
+        async for standing in self._federation.standing.follow():
+            news = pb.PeerStanding(total_difficulty=standing.total)
+            if standing.vouch is not None:
+                said = standing.vouch
+                news.vouch.CopyFrom(pb.Vouch(number=said.number, hash=said.hash, floor=said.floor))
+            outbox.put_nowait(pb.PeerNews(standing=news))
+
+    # --- what is said -------------------------------------------------------------------------------
+
+    async def _take(self, news: pb.PeerNews, other: _Other) -> None:
+        kind = news.WhichOneof("news")
+        if kind == "hello":
+            await self._greeted(news.hello, other)
+        elif not other.account:
+            raise MalformedCall(field="hello")
+        elif kind == "standing":
+            self._federation.heard(other.account, _standing(news.standing))
+        elif kind == "transaction":
+            self._federation.take(Transaction.of(news.transaction))
+        elif kind == "welcome":
+            with contextlib.suppress(ChainError):  # a geth that is back says so itself
+                await self._federation.dial(other.enode)
+
+    async def _greeted(self, hello: pb.PeerHello, other: _Other) -> None:
+        if hello.name != other.name:
+            raise MalformedCall(field="name")
+        if hello.chain_id != self._chain_id:
+            raise AnotherSwarm(name=self._name, theirs=self._chain_id, ours=hello.chain_id)
+        first = not other.account
+        other.account, other.enode = hello.account, hello.enode
+        self.know(hello.name, hello.host, hello.port)
+        with contextlib.suppress(ChainError):
+            before = self._enodes.get(other.name)
+            if before and before != hello.enode:
+                await self._federation.forget(before)
+            self._enodes[other.name] = hello.enode
+            await self._federation.trust(hello.enode)
+            other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
+        if first:
+            self._met(other)
+
+    def _met(self, other: _Other) -> None:
+        before = self._accounts.get(other.name)
+        if before and before != other.account:  # it lost its data
+            self._federation.disconnected(before)
+        self._accounts[other.name] = other.account
+        self.alive[other.name] += 1
+        if other.name in self._gone:
+            self._gone[other.name].clear()
+        self._federation.connected(other.account)
+        if self.alive[other.name] == 1:
+            _log.info("in touch with an SN", name=other.name)
+            self.changed()
+
+    def _left(self, other: _Other) -> None:
+        if not other.account or not self.alive[other.name]:
+            return
+        self.alive[other.name] -= 1
+        if self.alive[other.name]:
+            return
+        del self.alive[other.name]
+        if other.name in self._gone:
+            self._gone[other.name].set()
+        self._federation.disconnected(other.account)
+        if not self._stopped.is_set():
+            _log.warning("an SN is gone", name=other.name)
+            self.changed()
+
+    async def _hello(self) -> pb.PeerNews:
+        return pb.PeerNews(
+            hello=pb.PeerHello(
+                name=self._name,
+                chain_id=self._chain_id,
+                account=self._federation.account,
+                enode=await self._federation.enode(self._host),
+                host=self._host,
+                port=self._port,
+            )
+        )
+
+    async def _greet_all(self) -> None:
+        hello = await self._hello()
+        for other in self._others:
+            other.outbox.put_nowait(hello)
+
+    async def _greet_again(self) -> None:
+        """A geth that was started again has forgotten whom it may talk to, and may have another port."""
+        async for _ in self._federation.reopened.follow():
+            with contextlib.suppress(ChainError):
+                for other in self._others:
+                    if other.enode:
+                        await self._federation.trust(other.enode)
+                        other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
+                await self._greet_all()
+
+    # --- blocks -------------------------------------------------------------------------------------
+
+    async def _fetch_blocks(self, into: Path) -> None:
+        """Gets the blocks that do not come from geth to geth, whenever the chain asks for them."""
+        async for account in self._federation.lagging.follow():
+            name = next((other.name for other in self._others if other.account == account), "")
+            if name not in self._addresses:
+                continue
+            try:
+                async with SNClient(self._addresses[name], self._identity) as client:
+                    pieces = [piece async for piece in client.blocks(self._federation.final_number)]
+                await self._federation.import_blocks(into, pieces)
+                _log.info("blocks fetched", of=name, bytes=sum(map(len, pieces)))
+            except SwarmError as error:
+                _log.warning("blocks could not be fetched", of=name, reason=str(error))
+
+
+async def block_pages(federation: Federation, since: int) -> AsyncIterator[pb.BlocksPage]:
+    """The blocks after ``since``, in messages of a moderate size."""
+    page = bytearray()
+    async for block in federation.raw_blocks(since):
+        page += block
+        if len(page) > PAGE_BYTES:
+            yield pb.BlocksPage(blocks=bytes(page))
+            page.clear()
+    if page:
+        yield pb.BlocksPage(blocks=bytes(page))
+
+
+async def _transactions(reader: asyncio.Queue[Transaction], outbox: Outbox) -> None:
+    while True:
+        outbox.put_nowait(pb.PeerNews(transaction=(await reader.get()).raw))
+
+
+def _standing(said: pb.PeerStanding) -> Standing:
+    vouch = Vouch(said.vouch.number, said.vouch.hash, said.vouch.floor) if said.HasField("vouch") else None
+    return Standing(said.total_difficulty, vouch)

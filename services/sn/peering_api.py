@@ -1,0 +1,57 @@
+"""Service Peering: what SNs ask each other."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from services.errors import ServesOneSN
+from services.rpc import swarm_pb2 as pb
+from services.rpc.server import caller
+from services.rpc.swarm_pb2_grpc import PeeringServicer
+from services.sn.admission import admit
+from services.sn.api import Desk
+from services.sn.membership import Member
+from services.sn.peering import Peering, block_pages
+
+
+class PeeringApi(PeeringServicer):
+    """``peering``: None where the chain serves one SN only."""
+
+    def __init__(self, desk: Desk, peering: Peering | None) -> None:
+        self._desk = desk
+        self._peering = peering
+
+    async def Join(self, request: pb.JoinRequest, _context: Any) -> pb.JoinReply:
+        who, trainings = self._desk.caller(), self._desk.trainings
+        federation, peering = trainings.chain.federation, self._peering
+        if federation is None or peering is None:
+            raise self._alone()
+        block = await admit(who, request.account, trainings, federation)
+        return pb.JoinReply(
+            name=self._desk.name,
+            genesis=federation.genesis,
+            chain_id=trainings.chain.chain_id,
+            network_contract=trainings.network.address,
+            block=block,
+            sns=[_address(member, peering) for member in trainings.membership.sns() if member.present],
+        )
+
+    async def Meet(self, request_iterator: AsyncIterator[pb.PeerNews], context: Any) -> AsyncIterator[pb.PeerNews]:
+        if self._peering is None:
+            raise self._alone()
+        self._desk.trainings.membership.check_certificate(self._desk.caller())
+        async for news in self._peering.serve(request_iterator, caller().name, context):
+            yield news
+
+    async def GetBlocks(self, request: pb.GetBlocksRequest, _context: Any) -> AsyncIterator[pb.BlocksPage]:
+        federation = self._desk.trainings.chain.federation
+        if federation is None:
+            raise self._alone()
+        async for page in block_pages(federation, request.since):
+            yield page
+
+    def _alone(self) -> ServesOneSN:
+        return ServesOneSN(name=self._desk.name, kind=self._desk.trainings.chain.kind)
+
+
+def _address(member: Member, peering: Peering) -> pb.SnAddress:
+    return pb.SnAddress(name=member.name, host=member.host, port=member.port, enode=peering.enode_of(member.name))
