@@ -96,23 +96,26 @@ class Plan:
         arguments = ["license-server", "--host", HOST, "--port", str(self.ports.license_server or free_port)]
         return self._node(LICENSE_SERVER, arguments, files, node_environment("SWARM_LICENSE_SEATS"))
 
-    def sn(self, files: IssuedFiles, license_port: int, free_port: int = 0) -> Launch:
+    def sn(self, files: IssuedFiles, license_port: int = 0, free_port: int = 0) -> Launch:
+        """``license_port`` 0: not known yet; the node is held back until it is told."""
         arguments = [
             "sn", "--sentinel", "--host", HOST, "--host-ip", HOST, "--chain", self.chain,
             "--sn-api-port", str(self.ports.sn_api or free_port), "--sn-p2p-port", str(self.ports.sn_p2p),
-            "--apls-ip", HOST, "--apls-port", str(license_port),
+            "--apls-ip", HOST, *_known("--apls-port", license_port),
         ]  # fmt: skip
-        return self._node(SN, arguments, files, node_environment("SN_"))
+        return self._node(SN, arguments, files, node_environment("SN_"), held=not license_port)
 
-    def sl(self, index: int, files: IssuedFiles, license_port: int, sn_port: int, free_port: int = 0) -> Launch:
+    def sl(self, index: int, files: IssuedFiles, license_port: int = 0, sn_port: int = 0, free_port: int = 0) -> Launch:
+        """Ports 0: not known yet; the node is held back until it is told."""
         request, response = self.channel(self.sls[index])
         arguments = [
-            "sl", "--host", HOST, "--host-ip", HOST, "--sn-ip", HOST, "--sn-api-port", str(sn_port),
+            "sl", "--host", HOST, "--host-ip", HOST, "--sn-ip", HOST, *_known("--sn-api-port", sn_port),
             "--sl-fs-port", str(self.ports.sl_fs + index if self.ports.sl_fs else free_port),
-            "--apls-ip", HOST, "--apls-port", str(license_port),
+            "--apls-ip", HOST, *_known("--apls-port", license_port),
         ]  # fmt: skip
         channel = {"SL_REQUEST_CHANNEL": str(request), "SL_RESPONSE_CHANNEL": str(response)}
-        return self._node(self.sls[index], arguments, files, node_environment("SL_", **channel))
+        held = not (license_port and sn_port)
+        return self._node(self.sls[index], arguments, files, node_environment("SL_", **channel), held=held)
 
     def program(self, index: int) -> Launch:
         """The user's program for one SL, in the user's directory and environment."""
@@ -120,12 +123,18 @@ class Plan:
         environment = program_environment(**self.environment, **self.channel_variables(index))
         return Launch(name, self.command, self.log(name), environment, is_node=False)
 
-    def _node(self, name: str, arguments: list[str], files: IssuedFiles, environment: Mapping[str, str]) -> Launch:
+    def _node(
+        self, name: str, arguments: list[str], files: IssuedFiles, environment: Mapping[str, str], held: bool = False
+    ) -> Launch:
         argv = [
             sys.executable, "-m", "services.cli", *arguments, "--data-dir", str(self.directory / name),
             "--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert),
         ]  # fmt: skip
-        return Launch(name, tuple(argv), self.log(name), environment, cwd=CODE_ROOT)
+        return Launch(name, tuple(argv), self.log(name), environment, cwd=CODE_ROOT, held=held)
+
+
+def _known(option: str, port: int) -> list[str]:
+    return [option, str(port)] if port else []
 
 
 def _refused(option: str, problem: str) -> SettingsError:

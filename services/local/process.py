@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from services.errors import ChildFailed, NotReady
-from services.runtime.ready import READY_FD_VARIABLE
+from services.runtime.ready import HELD_VARIABLE, READY_FD_VARIABLE
 
 TAIL_LINES = 20
 TAIL_BYTES = 16 * 1024
@@ -35,12 +35,15 @@ NODE_ENVIRONMENT = (
 
 # These belong to a starter or to another swarm, never to a program that is started into this one; how nodes
 # use gRPC (services/__init__.py) is no rule for it either.
-NOT_FOR_PROGRAMS = ("SWARM_LOOPBACK", READY_FD_VARIABLE, "GRPC_SSL_CIPHER_SUITES")
+NOT_FOR_PROGRAMS = ("SWARM_LOOPBACK", READY_FD_VARIABLE, HELD_VARIABLE, "GRPC_SSL_CIPHER_SUITES")
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What to start. A node reports when it is ready; any other program is running once it is started."""
+    """What to start. A node reports when it is ready; any other program is running once it is started.
+
+    ``held``: the node loads its code, then waits for ``Child.go``.
+    """
 
     name: str
     argv: tuple[str, ...]
@@ -48,6 +51,7 @@ class Launch:
     environment: Mapping[str, str]
     cwd: Path | None = None
     is_node: bool = True
+    held: bool = False
 
 
 def node_environment(settings: str | None = None, **more: str) -> dict[str, str]:
@@ -100,6 +104,8 @@ class Child:
         passed: tuple[int, ...] = ()
         if theirs is not None:
             environment[READY_FD_VARIABLE] = str(theirs.fileno())
+            if launch.held:
+                environment[HELD_VARIABLE] = "1"
             passed = (theirs.fileno(),)
         with launch.log.open("ab") as log, theirs or contextlib.nullcontext():
             log_from = log.tell()
@@ -115,6 +121,12 @@ class Child:
         child = cls(launch, process, ours)
         child._log_from = log_from
         return child
+
+    def go(self, **settings: Any) -> None:
+        """Lets a held node begin, with the settings that were not known when it was started."""
+        if self._line is not None and not self.exited.done():
+            with contextlib.suppress(BrokenPipeError):  # it has ended, which ``ready`` will say
+                self._line.sendall(json.dumps(settings).encode() + b"\n")
 
     async def ready(self, within_s: float = READY_WITHIN_S) -> dict[str, Any]:
         """What the node reports once it is ready, such as its port.

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from services.errors import ChannelError, NetworkError, NeverTrained, SwarmError
-from services.identity.authority import IssuedFiles
 from services.local.certificates import admin_identity, certificates
 from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, Plan
 from services.local.process import Child, Launch
@@ -100,8 +99,16 @@ class LocalSwarm:
         plan = self._plan
         files = certificates(plan)
         had = remembered_ports(plan.directory, HOST)
-        await self._start_node(plan.license_server(files[LICENSE_SERVER], had.get(LICENSE_SERVER, 0)))
-        await self._start_node(plan.sn(files[SN], self._ports[LICENSE_SERVER], had.get(SN, 0)))
+        # All at once, for each takes most of a second to load its code; they begin in the order in which they need
+        # each other, each told the ports of those before it.
+        license_server = self._start(plan.license_server(files[LICENSE_SERVER], had.get(LICENSE_SERVER, 0)))
+        sn = self._start(plan.sn(files[SN], free_port=had.get(SN, 0)))
+        sls = [
+            self._start(plan.sl(index, files[name], free_port=had.get(name, 0))) for index, name in enumerate(plan.sls)
+        ]
+        await self._ready_node(license_server)
+        sn.go(apls_port=self._ports[LICENSE_SERVER])
+        await self._ready_node(sn)
         async with SNClient(self._sn_address, admin_identity(plan.directory, ADMIN)) as client:
             self._chain = (await client.network.GetInfo(pb.GetInfoRequest())).chain
             self._remember()
@@ -110,7 +117,7 @@ class LocalSwarm:
             await self._make_room(client)
             watching = asyncio.create_task(self._watch(client))
             try:
-                started = await asyncio.gather(*(self._start_pair(index, files, had) for index in range(plan.sl_count)))
+                started = await asyncio.gather(*(self._start_pair(index, sl) for index, sl in enumerate(sls)))
                 remember_ports(plan.directory, self._ports)
                 if not plan.command:
                     self._view.say(how_to_attach(plan))
@@ -124,21 +131,16 @@ class LocalSwarm:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
 
-    async def _start_node(self, launch: Launch) -> Child:
-        child = self._start(launch)
+    async def _ready_node(self, child: Child) -> None:
         facts = await child.ready()
-        self._ports[launch.name] = int(facts.get("port", 0))
+        self._ports[child.name] = int(facts.get("port", 0))
         self._remember()
-        self._view.say(f"{launch.name} is ready on port {self._ports[launch.name]}")
-        return child
+        self._view.say(f"{child.name} is ready on port {self._ports[child.name]}")
 
-    async def _start_pair(
-        self, index: int, files: dict[str, IssuedFiles], had: dict[str, int]
-    ) -> tuple[Child, Child | None]:
-        """An SL, and its program as soon as the SL is ready."""
-        name = self._plan.sls[index]
-        launch = self._plan.sl(index, files[name], self._ports[LICENSE_SERVER], self._ports[SN], had.get(name, 0))
-        sl = await self._start_node(launch)
+    async def _start_pair(self, index: int, sl: Child) -> tuple[Child, Child | None]:
+        """Lets an SL begin, and starts its program as soon as the SL is ready."""
+        sl.go(apls_port=self._ports[LICENSE_SERVER], sn_api_port=self._ports[SN])
+        await self._ready_node(sl)
         if not self._plan.command:
             return sl, None
         program = self._start(self._plan.program(index))

@@ -1,7 +1,8 @@
 """How a node tells the process that started it that it is ready, and learns that this process is gone.
 
 The starter passes one end of a socket pair and its number in SWARM_READY_FD. The node writes one JSON line
-when it is ready. The starter keeps its end open for as long as the node shall live.
+when it is ready. The starter keeps its end open for as long as the node shall live. With SWARM_START_HELD it holds
+the node back until it has written one JSON line itself: the settings that it did not know before.
 """
 
 import asyncio
@@ -11,6 +12,22 @@ import socket
 from typing import Any
 
 READY_FD_VARIABLE = "SWARM_READY_FD"
+HELD_VARIABLE = "SWARM_START_HELD"
+
+
+def settings_told_late() -> dict[str, Any]:
+    """Waits for the starter's word where it holds this node back, and gives the settings it holds, by field name.
+
+    So nodes that need each other's ports load their code at the same time. Ends the process where the starter ends.
+    """
+    if os.environ.pop(HELD_VARIABLE, None) is None:
+        return {}
+    with socket.socket(fileno=os.dup(int(os.environ[READY_FD_VARIABLE]))) as line, line.makefile() as words:
+        word = words.readline()
+    if not word:
+        raise SystemExit(0)
+    told: dict[str, Any] = json.loads(word)
+    return told
 
 
 class ReadySocket:

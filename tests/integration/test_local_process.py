@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ socket.socket(fileno=int(os.environ["SWARM_READY_FD"])).sendall(b'{"port": 1}\\n
 while True:
     signal.pause()
 """
+HELD = """
+from services.runtime.ready import ReadySocket, settings_told_late
+told = settings_told_late()
+ReadySocket().report(**told)
+"""
 SILENT = "import signal; print('still thinking', flush=True); signal.pause()"
 FAILING = "import sys; print('first'); print('ERROR: Port 5 is taken.', file=sys.stderr); sys.exit(12)"
 
@@ -45,6 +51,31 @@ async def test_a_node_is_ready_by_its_own_word_and_stops_on_term(tmp_path: Path)
     assert await child.stop() is False
     assert child.exited.result() == 0
     assert "stopped in order" in child.log.read_text()
+
+
+async def test_a_held_node_begins_when_it_is_told_with_the_settings_that_came_late(tmp_path: Path) -> None:
+    child = Child.start(replace(launch(tmp_path, HELD), held=True))
+    child.go(port=4711)
+    assert await child.ready(30) == {"port": 4711}
+    assert await child.wait() == 0
+
+
+async def test_a_held_node_ends_with_its_starter(tmp_path: Path) -> None:
+    starter = f"""
+import asyncio, sys
+from pathlib import Path
+from services.local.process import Child, Launch, node_environment
+async def main():
+    log = Path({str(tmp_path)!r}) / "node.log"
+    print(Child.start(Launch("node", (sys.executable, "-c", {HELD!r}), log, node_environment(), held=True)).pid)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    outer = Child.start(launch(tmp_path, starter, is_node=False, name="starter"))
+    node = await _number_in(outer.log, outer)
+    outer.kill()
+    await outer.wait()
+    await _gone(node)
 
 
 async def test_a_node_that_ends_before_it_is_ready_fails_with_its_exit_code_and_last_lines(tmp_path: Path) -> None:

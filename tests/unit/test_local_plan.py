@@ -47,6 +47,15 @@ def test_an_sl_is_told_where_the_ports_that_others_got_are() -> None:
     assert option(argv, "--data-dir") == "/d/sl-1"
 
 
+def test_a_node_that_needs_ports_not_known_yet_is_held_until_it_is_told() -> None:
+    sl, sn = plan().sl(0, FILES), plan().sn(FILES)
+    assert sl.held and sn.held
+    assert not {"--apls-port", "--sn-api-port"} & set(sl.argv)
+    assert "--apls-port" not in sn.argv
+    assert not plan().sl(0, FILES, 4001, 4002).held
+    assert not plan().license_server(FILES).held
+
+
 def test_sl_and_program_share_their_pipes() -> None:
     swarm = plan(command=("python", "train.py"))
     sl, program = swarm.sl(1, FILES, 1, 2), swarm.program(1)
