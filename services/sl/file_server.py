@@ -6,6 +6,7 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import BinaryIO
 
 from aiohttp import web
@@ -13,7 +14,7 @@ from aiohttp import web
 from services.errors import IdentityError, NetworkError, PortInUse, SwarmError
 from services.identity.identity import Identity, PeerIdentity, identity_of_certificate
 from services.runtime import logs
-from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN
+from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, Progress
 from services.sl.store import Store, Stored
 
 PIECE_BYTES = 1024 * 1024
@@ -56,6 +57,7 @@ class FileServer:
     """``may_read`` is asked at each request; nobody may read what it does not allow. ``sent`` gets the bytes sent.
 
     ``take_copy(peer, digest, moved)`` fetches a stream from the peer that offers it, or raises a SwarmError.
+    ``progress`` of the merge that this node leads, or None.
     """
 
     def __init__(
@@ -65,7 +67,10 @@ class FileServer:
         may_read: MayRead,
         sent: Callable[[int], object] = lambda _: None,
         take_copy: TakeCopy | None = None,
+        *,
+        progress: Callable[[], Progress | None] = lambda: None,
     ) -> None:
+        self._progress = progress
         self._take_copy = take_copy
         self._sent = sent
         self._identity = identity
@@ -77,6 +82,7 @@ class FileServer:
         app.router.add_get("/v1/models/{digest}/segments", self._segments, allow_head=False)
         if take_copy is not None:
             app.router.add_put("/v1/models/{digest}", self._copy)
+        app.router.add_get("/v1/progress", self._tell_progress, allow_head=False)
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False, shutdown_timeout=1.0
         )
@@ -103,6 +109,12 @@ class FileServer:
             return await handler(request)
         finally:
             self._reading[peer.fingerprint] -= 1
+
+    async def _tell_progress(self, _request: web.Request) -> web.StreamResponse:
+        progress = self._progress()
+        if progress is None:
+            raise web.HTTPNotFound(text="this node leads no merge")
+        return web.json_response(asdict(progress))
 
     async def _segments(self, request: web.Request) -> web.StreamResponse:
         stored = self._found(request)

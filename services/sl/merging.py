@@ -80,6 +80,11 @@ class Merging:
         self._progress = _Progress(2 * sum(entry.size for entry in view.check_ins), report)
         self._cancelled = threading.Event()
 
+    @property
+    def idle_s(self) -> float:
+        """Seconds since anything moved."""
+        return time.monotonic() - self._progress.moved_at
+
     def moved(self, count: int) -> None:
         """A sign of life from what follows the merge."""
         self._progress.moved(count)
@@ -177,11 +182,11 @@ class _Progress:
         self._total = total
         self._report = report
         self._done = 0
-        self._said = time.monotonic()
+        self._said = self.moved_at = time.monotonic()
 
     def moved(self, count: int) -> None:
         self._done += count
-        now = time.monotonic()
+        self.moved_at = now = time.monotonic()
         if now - self._said >= PROGRESS_EVERY_S:
             self._said = now
             self._report(min(self._done, self._total), self._total)

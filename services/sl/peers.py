@@ -29,6 +29,7 @@ from swarm_callback.params import TensorSpec, header_size_of, parse_header
 CONNECT_S = 10.0
 # A TCP connection that is to come back at all has brought something by then, also after it lost packets in a row.
 STALL_S = 20.0
+ANSWER_S = 5.0  # to a question that takes nothing to answer
 KEEP_ALIVE_S = 3600.0
 BATCH_BYTES = 1024 * 1024  # written and hashed at once, beside the network
 
@@ -44,10 +45,19 @@ COPY_MOVES = b"."
 COPY_TAKEN = b"\ntaken"
 COPY_ANSWER_BYTES = 400
 
-Progress = Callable[[int], None]
+Moved = Callable[[int], None]
 
 # Asked anew at each attempt: a node may have come back at another address.
 Holders = Callable[[], Sequence[Member]]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Of a merge, as its leader tells it: ``idle_s`` since anything moved."""
+
+    round: int
+    term: int
+    idle_s: float
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class Peers:
         identity: Identity,
         store: Store,
         pause: Callable[[float], Awaitable[object]],
-        received: Progress = lambda _: None,
+        received: Moved = lambda _: None,
         stall_s: float = STALL_S,
     ) -> None:
         self.stall_s = stall_s
@@ -109,7 +119,7 @@ class Peers:
         holders: Holders,
         *,
         waits_s: Iterable[float] = (),
-        moved: Progress = lambda _: None,
+        moved: Moved = lambda _: None,
     ) -> Stored:
         """The stream, in the store; from the first holder that has it, going on at the next where one breaks off.
 
@@ -120,9 +130,7 @@ class Peers:
         async with lock:  # one transfer of the same stream at a time
             return self._store.get(digest) or await self._fetch(digest, size, holders, iter(waits_s), moved)
 
-    async def _fetch(
-        self, digest: str, size: int, holders: Holders, waits_s: Iterator[float], moved: Progress
-    ) -> Stored:
+    async def _fetch(self, digest: str, size: int, holders: Holders, waits_s: Iterator[float], moved: Moved) -> Stored:
         failure: Exception = PeerUnreachable(peer="Nobody", address="?", problem="nobody is known to hold it")
         incoming: Incoming | None = None
         try:
@@ -165,6 +173,19 @@ class Peers:
         except StreamError as error:
             raise StreamDamaged(node=holder.name, problem=error.facts["problem"]) from None
 
+    async def ask_progress(self, leader: Member) -> Progress:
+        """Raises PeerUnreachable, also where it does not answer soon or leads nothing."""
+        problem = f"it did not say within {ANSWER_S:g} s how far it is"
+        try:
+            async with asyncio.timeout(ANSWER_S), self._get(leader, "/v1/progress") as response:
+                said = json.loads(await _read_at_most(response, _FRAME_CHARACTERS))
+            return Progress(int(said["round"]), int(said["term"]), float(said["idle_s"]))
+        except TimeoutError:
+            pass
+        except (ValueError, KeyError, TypeError):
+            problem = "it answered something unreadable"
+        raise PeerUnreachable(peer=leader.name, address=_address(leader), problem=problem)
+
     async def give_copy(self, holder: Member, digest: str, alive: Callable[[], object]) -> None:
         """Has ``holder`` fetch a stream from here; returns when it has stored it. ``alive`` at each sign that it moves.
 
@@ -180,7 +201,7 @@ class Peers:
             problem = said.strip(COPY_MOVES + b"\n").decode("utf-8", "replace") or "it broke off"
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem)
 
-    async def _fetch_from(self, holder: Member, digest: str, size: int, incoming: Incoming, moved: Progress) -> Stored:
+    async def _fetch_from(self, holder: Member, digest: str, size: int, incoming: Incoming, moved: Moved) -> Stored:
         expected = None
         if size > SEGMENT_BYTES:
             expected = await self._segments(holder, digest, size)
@@ -189,13 +210,12 @@ class Peers:
         async with self._get(holder, f"/v1/models/{digest}", headers) as response:
             if response.content_length != size - offset:
                 raise DigestMismatch(node=holder.name, found=f"{response.content_length} bytes", expected=size - offset)
-            async for batch in _batches(response):
+            async for batch in _batches(response, moved):
                 if expected is None:
                     incoming.write(batch)
                 else:
                     await asyncio.to_thread(incoming.write, batch)
                     _check(holder, incoming, expected)
-                moved(len(batch))
                 self._received(len(batch))
         if incoming.taken.size < size:
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem="it broke off")
@@ -262,11 +282,12 @@ def _check(holder: Member, incoming: Incoming, expected: tuple[bytes, list[bytes
         raise DigestMismatch(node=holder.name, found="another segment", expected="the one that the digest names")
 
 
-async def _batches(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    """The body in pieces of about BATCH_BYTES."""
+async def _batches(response: aiohttp.ClientResponse, moved: Moved) -> AsyncIterator[bytes]:
+    """The body in pieces of about BATCH_BYTES. A slow link takes a while for one: ``moved`` gets every byte at once."""
     pieces: list[bytes] = []
     size = 0
     async for piece in response.content.iter_any():
+        moved(len(piece))
         pieces.append(piece)
         size += len(piece)
         if size >= BATCH_BYTES:

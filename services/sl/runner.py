@@ -18,7 +18,7 @@ from services.sl.link import Link
 from services.sl.memory import Memory, Standing
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
-from services.sl.peers import Peers
+from services.sl.peers import Peers, Progress
 from services.sl.round import UnlistedPair, needed, step
 from services.sl.states import Ended, State, Unopened
 from services.sl.store import Store, Stored
@@ -93,6 +93,10 @@ class Runner:
         """Whether this peer is enrolled in the training, under the certificate that it shows."""
         member = self.view.member(peer.name) if self.view else None
         return member is not None and member.fingerprint == peer.fingerprint
+
+    def progress(self) -> Progress | None:
+        """Of the merge that this node leads."""
+        return None if self.view is None else self._work.progress
 
     async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
         """Fetches what the leader of the running merge is about to publish. Raises NotTheLeader, or as a fetch does."""

@@ -1,10 +1,11 @@
 """What takes a while in a round: the merge, the fetch of a result, the search for what differs, watching a leader."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from services.errors import ModelDiffers, SwarmError
+from services.errors import ModelDiffers, NetworkError, SwarmError
 from services.merge.layout import difference
 from services.runtime import logs
 from services.sl import events as on
@@ -12,7 +13,7 @@ from services.sl.actions import ArmLeaderTimer, Explain, Fetch, Merge
 from services.sl.copies import Copies
 from services.sl.gateway import Training
 from services.sl.merging import Merging, layout_of
-from services.sl.peers import Peers, Waiting
+from services.sl.peers import Peers, Progress, Waiting
 from services.sl.store import Store, Stored
 from services.sl.view import Member, Phase, Result, View
 
@@ -48,6 +49,15 @@ class Work:
         self._peers = peers
         self._training = training
         self._signs: set[asyncio.Task[None]] = set()
+        self._leading: tuple[View, Merging] | None = None
+
+    @property
+    def progress(self) -> Progress | None:
+        """Of the merge that this node leads, or led last."""
+        if self._leading is None:
+            return None
+        view, merging = self._leading
+        return Progress(view.round, view.term, merging.idle_s)
 
     async def merge(self, call: Merge) -> on.Event:
         view = call.view
@@ -57,6 +67,7 @@ class Work:
             loop.call_soon_threadsafe(self._say_progress, view, done, total)
 
         merging = Merging(self._store, self._peers, view, report, self._member)
+        self._leading = view, merging
         copies = Copies(self._peers, merging.moved, self._around.pause)
         _log.info("leads the round", round=view.round, term=view.term, of=len(view.check_ins))
         try:
@@ -109,12 +120,24 @@ class Work:
             view = await self._training.status()
             if (view.phase, view.round, view.term) != (Phase.MERGE, call.round, call.term):
                 return None
-            silent_s = loop.time() - began
-            if view.progress_age_s is not None:
-                silent_s = min(silent_s, view.progress_age_s)
+            silent_s = min(loop.time() - began, view.progress_age_s or math.inf)
+            if silent_s >= timeout_s:
+                silent_s = min(silent_s, await self._idle_s(view))
             left = timeout_s - silent_s
         _log.warning("the leader shows no progress", round=call.round, term=call.term, seconds=timeout_s)
         return on.LeaderSilent(call.round, call.term)
+
+    async def _idle_s(self, view: View) -> float:
+        """What the leader itself says: this node's SN may not be the one that it tells how far it is."""
+        leader = view.member(view.leader)
+        if leader is None:
+            return math.inf
+        try:
+            progress = await self._peers.ask_progress(leader)
+        except NetworkError as error:
+            _log.debug("the leader does not say how far it is", why=str(error))
+            return math.inf
+        return progress.idle_s if (progress.round, progress.term) == (view.round, view.term) else math.inf
 
     async def _fetch(self, result: Result) -> Stored:
         def holders() -> list[Member]:
