@@ -1,8 +1,9 @@
 """How several SNs share one chain on geth: who is in touch, when this one seals, what is final, who shall seal."""
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from services.chain.sealer import Sealer
 from services.chain.sealing import seat
 from services.chain.tail import Tail
 from services.chain.writer import Writer
-from services.errors import ChainError
+from services.errors import ChainError, StorageError
 from services.runtime import logs as log_setup
 
 VOUCHES_KEPT = 64
@@ -307,14 +308,11 @@ class Federation:
 
     async def import_blocks(self, path: Path, pieces: Iterable[bytes]) -> None:
         """Takes blocks as ``raw_blocks`` gives them, by way of a file at ``path``, which is removed."""
-        try:
-            with path.open("wb") as file:
-                file.writelines(pieces)
-            await self._request("admin_importChain", str(path))
-        except (OSError, RpcError) as error:
-            raise ChainError(problem=f"geth did not take blocks: {error}", log="geth.log") from None
-        finally:
-            path.unlink(missing_ok=True)
+        with _file_of(path, pieces):
+            try:
+                await self._request("admin_importChain", str(path))
+            except RpcError as error:
+                raise ChainError(problem=f"geth did not take blocks: {error}", log="geth.log") from None
 
     async def _seal(self) -> float | None:
         """Lets geth seal or not; gives the time at which to think again."""
@@ -438,3 +436,16 @@ class Federation:
 
 def _hashes(receipts: Iterable[Mapping[str, Any]]) -> list[str]:
     return [str(receipt["transactionHash"]) for receipt in receipts]
+
+
+@contextlib.contextmanager
+def _file_of(path: Path, pieces: Iterable[bytes]) -> Iterator[None]:
+    """Raises StorageError where it cannot be written."""
+    try:
+        with path.open("wb") as file:
+            file.writelines(pieces)
+        yield
+    except OSError as error:
+        raise StorageError(path=path, problem=error.strerror or str(error)) from None
+    finally:
+        path.unlink(missing_ok=True)

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.errors import SettingsError
-
 if TYPE_CHECKING:
     from services.local.view import View
 
@@ -29,7 +27,7 @@ def add_to(app: typer.Typer) -> None:
 def up(
     *,
     sl: Annotated[int, typer.Option("--sl", help="How many SLs, each with a training program.")],
-    sn: Annotated[int, typer.Option("--sn", help="How many SNs; only 1 for now.")] = 1,
+    sn: Annotated[int, typer.Option("--sn", help="How many SNs; the SLs are dealt out to them.")] = 1,
     chain: Annotated[str, typer.Option("--chain", help="auto, geth or embedded.")] = "auto",
     directory: Directory = DEFAULT_DIR,
     exit_when_done: Annotated[
@@ -37,8 +35,12 @@ def up(
         typer.Option("--exit-when-done/--stay", help="End with the training. [default: with CMD]", show_default=False),
     ] = None,
     apls_port: Annotated[int, typer.Option("--apls-port", help="Port of the license server; 0: a free one.")] = 0,
-    sn_api_port: Annotated[int, typer.Option("--sn-api-port", help="Port of the SN's API; 0: a free one.")] = 0,
-    sn_p2p_port: Annotated[int, typer.Option("--sn-p2p-port", help="Port of the chain; 0: a free one.")] = 0,
+    sn_api_port: Annotated[
+        int, typer.Option("--sn-api-port", help="API port of the first SN, the others count up; 0: free ones.")
+    ] = 0,
+    sn_p2p_port: Annotated[
+        int, typer.Option("--sn-p2p-port", help="Chain port of the first SN, the others count up; 0: free ones.")
+    ] = 0,
     sl_fs_port: Annotated[
         int, typer.Option("--sl-fs-port", help="File server port of the first SL, the others count up; 0: free ones.")
     ] = 0,
@@ -54,10 +56,8 @@ def up(
     from services.runtime.process import run_node
     from services.runtime.ready import ReadySocket
 
-    if sn != 1:
-        raise SettingsError(name="--sn", problem=f"it is {sn}, and a local swarm has 1 SN for now", command="up")
     ports = Ports(license_server=apls_port, sn_api=sn_api_port, sn_p2p=sn_p2p_port, sl_fs=sl_fs_port)
-    plan = Plan(directory.absolute(), sl, chain, tuple(command or ()), ports)
+    plan = Plan(directory.absolute(), sl, chain, tuple(command or ()), ports, sn_count=sn)
     plan.check()
     leaves = bool(command) if exit_when_done is None else exit_when_done
     finished = False

@@ -24,7 +24,7 @@ CODE_ROOT = Path(services.__file__).parents[1]
 
 @dataclass(frozen=True)
 class Ports:
-    """0: any free one, at best the one it had before. Several SLs count up from ``sl_fs``."""
+    """0: any free one, at best the one it had before. Several SNs and SLs count up from theirs."""
 
     license_server: int = 0
     sn_api: int = 0
@@ -44,6 +44,12 @@ class Plan:
     command: tuple[str, ...] = ()
     ports: Ports = Ports()
     environment: Mapping[str, str] = field(default_factory=dict)
+    sn_count: int = 1
+
+    @property
+    def sns(self) -> list[str]:
+        """The first one is the sentinel."""
+        return [f"sn-{index + 1}" for index in range(self.sn_count)]
 
     @property
     def sls(self) -> list[str]:
@@ -52,7 +58,8 @@ class Plan:
     @property
     def identities(self) -> list[tuple[str, str]]:
         """(role, name) of every certificate it needs."""
-        return [("license", LICENSE_SERVER), ("sn", SN), *(("sl", name) for name in self.sls), ("admin", ADMIN)]
+        nodes = [*(("sn", name) for name in self.sns), *(("sl", name) for name in self.sls)]
+        return [("license", LICENSE_SERVER), *nodes, ("admin", ADMIN)]
 
     def check(self) -> None:
         """Raises SettingsError naming the option that cannot be."""
@@ -60,10 +67,14 @@ class Plan:
             raise _refused("--sl", "a swarm needs at least one SL")
         if self.chain not in CHAINS:
             raise _refused("--chain", f"it is '{self.chain}', and must be one of {', '.join(CHAINS)}")
+        if self.sn_count < 1:
+            raise _refused("--sn", "a swarm needs at least one SN")
+        if self.sn_count > 1 and self.chain == "embedded":
+            raise _refused("--sn", f"it is {self.sn_count}, but the embedded chain serves one SN; say --chain geth")
         given = [
             ("--apls-port", self.ports.license_server, 1),
-            ("--sn-api-port", self.ports.sn_api, 1),
-            ("--sn-p2p-port", self.ports.sn_p2p, 1),
+            ("--sn-api-port", self.ports.sn_api, self.sn_count),
+            ("--sn-p2p-port", self.ports.sn_p2p, self.sn_count),
             ("--sl-fs-port", self.ports.sl_fs, self.sl_count),
         ]
         taken: dict[int, str] = {}
@@ -96,14 +107,22 @@ class Plan:
         arguments = ["license-server", "--host", HOST, "--port", str(self.ports.license_server or free_port)]
         return self._node(LICENSE_SERVER, arguments, files, node_environment("SWARM_LICENSE_SEATS"))
 
-    def sn(self, files: IssuedFiles, license_port: int = 0, free_port: int = 0) -> Launch:
-        """``license_port`` 0: not known yet; the node is held back until it is told."""
+    def sn(
+        self, index: int, files: IssuedFiles, *, license_port: int = 0, sentinel_port: int = 0, free_port: int = 0
+    ) -> Launch:
+        """The SN with this index (from 0): the sentinel, or one that joins the API on ``sentinel_port``.
+
+        Ports 0: not known yet; the node is held back until it is told.
+        """
+        role = ["--sentinel-ip", HOST, *_known("--sentinel-api-port", sentinel_port)] if index else ["--sentinel"]
         arguments = [
-            "sn", "--sentinel", "--host", HOST, "--host-ip", HOST, "--chain", self.chain,
-            "--sn-api-port", str(self.ports.sn_api or free_port), "--sn-p2p-port", str(self.ports.sn_p2p),
+            "sn", *role, "--host", HOST, "--host-ip", HOST, "--chain", "geth" if self.sn_count > 1 else self.chain,
+            "--sn-api-port", str(self.ports.sn_api + index if self.ports.sn_api else free_port),
+            "--sn-p2p-port", str(self.ports.sn_p2p + index if self.ports.sn_p2p else 0),
             "--apls-ip", HOST, *_known("--apls-port", license_port),
         ]  # fmt: skip
-        return self._node(SN, arguments, files, node_environment("SN_"), held=not license_port)
+        held = not (license_port and (sentinel_port or not index))
+        return self._node(self.sns[index], arguments, files, node_environment("SN_"), held=held)
 
     def sl(self, index: int, files: IssuedFiles, license_port: int = 0, sn_port: int = 0, free_port: int = 0) -> Launch:
         """Ports 0: not known yet; the node is held back until it is told."""

@@ -1,12 +1,14 @@
 """`swarm status`: which processes of a local swarm run, and how its training stands."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
-from services.errors import NotRunning
+from services.errors import NotRunning, SNUnreachable
+from services.identity.identity import Identity
 from services.local.certificates import admin_identity
-from services.local.plan import ADMIN
-from services.local.state import SwarmState
+from services.local.plan import ADMIN, HOST
+from services.local.state import Running, SwarmState
 from services.local.swarm import CONTRACT
 from services.local.view import describe_result, headline, rows
 from services.rpc import swarm_pb2 as pb
@@ -29,12 +31,37 @@ async def local_status(directory: Path) -> dict[str, Any]:
             {"name": process.name, "pid": process.pid, "port": process.port, "alive": process.alive, "log": process.log}
             for process in state.processes
         ],
+        "sns": [],
         "training": None,
     }
-    if state.sn_address:
-        async with SNClient(state.sn_address, admin_identity(directory, ADMIN)) as client:
-            found["training"] = as_data(await client.training.GetStatus(pb.GetStatusRequest(contract=CONTRACT)))
+    addresses = [f"{HOST}:{process.port}" for process in state.processes if _is_sn(process)]
+    if addresses:
+        found["sns"], found["training"] = await _first_answer(addresses, admin_identity(directory, ADMIN))
     return found
+
+
+def _is_sn(process: Running) -> bool:
+    return process.name.startswith("sn-") and process.port > 0
+
+
+async def _first_answer(addresses: list[str], admin: Identity) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """SNs and training as the first SN tells that answers. Raises SNUnreachable where none does."""
+    for address in addresses[:-1]:
+        with contextlib.suppress(SNUnreachable):
+            return await _asked(address, admin)
+    return await _asked(addresses[-1], admin)
+
+
+async def _asked(address: str, admin: Identity) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    async with SNClient(address, admin) as client:
+        status = await client.training.GetStatus(pb.GetStatusRequest(contract=CONTRACT))
+        nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
+    sns = [
+        {"name": node.name, "address": f"{node.host}:{node.port}", "present": node.present}
+        for node in nodes
+        if node.role == "sn"
+    ]
+    return sns, as_data(status)
 
 
 def as_data(status: pb.TrainingStatus) -> dict[str, Any]:
@@ -82,6 +109,10 @@ def as_text(found: dict[str, Any]) -> str:
         state = f"runs, pid {process['pid']}" if process["alive"] else "has ended"
         port = f", port {process['port']}" if process["port"] else ""
         lines.append(f"  {process['name']:<10} {state}{port}")
+    if len(found["sns"]) > 1:
+        lines.append("")
+        for sn in found["sns"]:
+            lines.append(f"  {sn['name']:<10} {'present' if sn['present'] else 'lost'}, API at {sn['address']}")
     training = found["training"]
     if training is not None:
         lines += ["", f"Training {training['contract']}: {training['summary']}"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -63,6 +64,7 @@ class LocalSwarm:
         self._children: dict[str, Child] = {}
         self._ports: dict[str, int] = {}
         self._chain = ""
+        self._clients: list[SNClient] = []
         self._stopping = False
         self._broken: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
 
@@ -85,9 +87,9 @@ class LocalSwarm:
             await asyncio.gather(work, stopped, return_exceptions=True)
 
     async def stop(self) -> None:
-        """Programs, then SLs, then the SN, then the license server; says who had to be killed."""
+        """Programs, then SLs, then the SNs, then the license server; says who had to be killed."""
         self._stopping = True
-        for role in ("ml-", "sl-", SN, LICENSE_SERVER):
+        for role in ("ml-", "sl-", "sn-", LICENSE_SERVER):
             stage = [
                 child for name, child in self._children.items() if name.startswith(role) and not child.exited.done()
             ]
@@ -102,20 +104,26 @@ class LocalSwarm:
         # All at once, for each takes most of a second to load its code; they begin in the order in which they need
         # each other, each told the ports of those before it.
         license_server = self._start(plan.license_server(files[LICENSE_SERVER], had.get(LICENSE_SERVER, 0)))
-        sn = self._start(plan.sn(files[SN], free_port=had.get(SN, 0)))
+        sns = [
+            self._start(plan.sn(index, files[name], free_port=had.get(name, 0))) for index, name in enumerate(plan.sns)
+        ]
         sls = [
             self._start(plan.sl(index, files[name], free_port=had.get(name, 0))) for index, name in enumerate(plan.sls)
         ]
         await self._ready_node(license_server)
-        sn.go(apls_port=self._ports[LICENSE_SERVER])
-        await self._ready_node(sn)
-        async with SNClient(self._sn_address, admin_identity(plan.directory, ADMIN)) as client:
+        await self._begin_sns(sns)
+        async with contextlib.AsyncExitStack() as stack:
+            admin = admin_identity(plan.directory, ADMIN)
+            for name in plan.sns:
+                address = f"{HOST}:{self._ports[name]}"
+                self._clients.append(await stack.enter_async_context(SNClient(address, admin)))
+            client = self._clients[0]
             self._chain = (await client.network.GetInfo(pb.GetInfoRequest())).chain
             self._remember()
             self._view.say(f"the chain is {self._chain}")
             self._view.connected(client, self._chain)
             await self._make_room(client)
-            watching = asyncio.create_task(self._watch(client))
+            watching = asyncio.create_task(self._watch())
             try:
                 started = await asyncio.gather(*(self._start_pair(index, sl) for index, sl in enumerate(sls)))
                 remember_ports(plan.directory, self._ports)
@@ -123,13 +131,23 @@ class LocalSwarm:
                     self._view.say(how_to_attach(plan))
                 if self._ready is not None:
                     self._ready.report(port=self._ports[SN])
-                await asyncio.gather(*(self._finish_pair(sl, program, client) for sl, program in started))
-                self._view.update(await self._status(client))
+                await asyncio.gather(*(self._finish_pair(sl, program) for sl, program in started))
+                self._view.update(await self._status())
                 self._view.say("the training is over")
                 await self._when_done()
             finally:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
+
+    async def _begin_sns(self, sns: list[Child]) -> None:
+        """The sentinel, then all others at once, which join through it."""
+        licence = self._ports[LICENSE_SERVER]
+        sentinel, *others = sns
+        sentinel.go(apls_port=licence)
+        await self._ready_node(sentinel)
+        for sn in others:
+            sn.go(apls_port=licence, sentinel_api_port=self._ports[sentinel.name])
+        await asyncio.gather(*(self._ready_node(sn) for sn in others))
 
     async def _ready_node(self, child: Child) -> None:
         facts = await child.ready()
@@ -139,7 +157,8 @@ class LocalSwarm:
 
     async def _start_pair(self, index: int, sl: Child) -> tuple[Child, Child | None]:
         """Lets an SL begin, and starts its program as soon as the SL is ready."""
-        sl.go(apls_port=self._ports[LICENSE_SERVER], sn_api_port=self._ports[SN])
+        sn = self._plan.sns[index % self._plan.sn_count]
+        sl.go(apls_port=self._ports[LICENSE_SERVER], sn_api_port=self._ports[sn])
         await self._ready_node(sl)
         if not self._plan.command:
             return sl, None
@@ -147,17 +166,17 @@ class LocalSwarm:
         self._view.say(f"{program.name} has started, its output is in {program.log}")
         return sl, program
 
-    async def _finish_pair(self, sl: Child, program: Child | None, client: SNClient) -> None:
+    async def _finish_pair(self, sl: Child, program: Child | None) -> None:
         """Both end with 0. A program that ends without ever having trained leaves its SL waiting: that is an error."""
         if program is not None:
             await program.wait()
             await asyncio.wait({sl.exited}, timeout=SETTLE_S)
-            if not sl.exited.done() and not await self._takes_part(sl.name, client):
+            if not sl.exited.done() and not await self._takes_part(sl.name):
                 raise NeverTrained(program=program.name, node=sl.name, log=program.log)
         await sl.wait()
 
-    async def _takes_part(self, name: str, client: SNClient) -> bool:
-        status = await self._status(client)
+    async def _takes_part(self, name: str) -> bool:
+        status = await self._status()
         return any(node.name == name and node.active for node in status.participants)
 
     def _start(self, launch: Launch) -> Child:
@@ -168,9 +187,18 @@ class LocalSwarm:
         return child
 
     def _ended(self, child: Child) -> None:
-        """Programs and SLs may end well; anything else breaks the swarm."""
+        """Programs and SLs may end well, and of several SNs more than half go on without the rest; anything else breaks
+        the swarm.
+        """
+        if self._stopping:
+            return
         well = child.exited.result() == 0 and child.name.startswith(("ml-", "sl-"))
-        if not well and not self._stopping and not self._broken.done():
+        if child.name in self._plan.sns and self._ports.get(child.name):
+            left = [name for name in self._plan.sns if not self._children[name].exited.done()]
+            if 2 * len(left) > self._plan.sn_count:
+                self._view.say(f"{child.name} has ended, {' and '.join(left)} go on; its log is {child.log}")
+                return
+        if not well and not self._broken.done():
             self._broken.set_result(child)
 
     async def _cause(self, first: Child) -> SwarmError:
@@ -187,22 +215,26 @@ class LocalSwarm:
 
     async def _make_room(self, client: SNClient) -> None:
         """What an earlier run in this directory left: a complete training makes room, an interrupted one goes on."""
-        status = await self._status(client)
+        status = await self._status()
         if status.state == pb.RoundState.COMPLETE:
             await client.admin.ResetContract(pb.ResetContractRequest(name=CONTRACT))
             self._view.say("the last training here was complete: another one begins")
         elif status.state != pb.RoundState.UNCONFIGURED:
             self._view.say(f"a training was interrupted here and goes on in round {status.round}")
 
-    async def _status(self, client: SNClient) -> pb.TrainingStatus:
-        return await client.training.GetStatus(pb.GetStatusRequest(contract=CONTRACT))
-
-    async def _watch(self, client: SNClient) -> None:
-        seen = 0
-        while True:
+    async def _status(self) -> pb.TrainingStatus:
+        """From the first SN that answers."""
+        request = pb.GetStatusRequest(contract=CONTRACT)
+        for client in self._clients[:-1]:
             with contextlib.suppress(NetworkError):
-                async for status in client.watch(CONTRACT, seen):
-                    seen = status.version
+                return await client.training.GetStatus(request)
+        return await self._clients[-1].training.GetStatus(request)
+
+    async def _watch(self) -> None:
+        """From one SN, and from the next one when it is gone."""
+        for client in itertools.cycle(self._clients):
+            with contextlib.suppress(NetworkError):
+                async for status in client.watch(CONTRACT):
                     self._view.update(status)
             await asyncio.wait({self._broken}, timeout=RECONNECT_S)
 

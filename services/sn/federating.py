@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from services.chain.federation import Federation
-from services.errors import NotAMember, NotInSync, SwarmError
+from services.errors import ChainError, NotAMember, NotInSync, SwarmError
 from services.runtime import logs
 from services.sn.background import Background
 from services.sn.peering import Peering
@@ -14,6 +14,7 @@ from services.sn.succession import stands_in_after_s
 from services.sn.trainings import Trainings
 
 LOST = "lost"
+ENTER_WITHIN_S = 5.0
 SYNC_WITHIN_S = 120.0
 
 _log = logs.get("sn")
@@ -67,9 +68,21 @@ class Federating:
         background.run(self._name_signers(), "naming the signers")
 
     async def open(self) -> None:
-        """Enters this SN in the directory; from then on it does so again should another one take it for lost."""
+        """Enters this SN in the directory; from then on it does so again should another one take it for lost.
+
+        A swarm that is started again piece by piece cannot write before most of its signers are there: this is not
+        waited for longer than a moment. Raises NameTaken.
+        """
         self._registered = True
-        await self._enter()
+        entering = asyncio.create_task(self._enter())
+        await asyncio.wait({entering}, timeout=ENTER_WITHIN_S)
+        if entering.done():
+            entering.result()
+        else:
+            _log.warning(
+                "not in the directory yet: most of the SNs that seal must be in touch before it can be written"
+            )
+            self._background.run(_result_of(entering), "entering this SN in the directory")
         self.follow()
 
     def stop(self) -> None:
@@ -103,7 +116,13 @@ class Federating:
     async def _enter(self) -> None:
         self._registering = True
         try:
-            await self._register()
+            while not self._stopped:
+                try:
+                    await self._register()
+                except ChainError as error:  # it took too long, or geth is being started again
+                    _log.warning("not in the directory yet", reason=str(error))
+                else:
+                    return
         finally:
             self._registering = False
 
@@ -133,3 +152,7 @@ class Federating:
         async for accounts in self._federation.signers_changed.follow():
             names = [self._trainings.accounts.owner(account) or account for account in accounts]
             _log.info("signers now", names=", ".join(sorted(names)))
+
+
+async def _result_of(task: asyncio.Task[None]) -> None:
+    await task
