@@ -11,13 +11,14 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from random import Random
 
 from services.errors import SwarmError
 from tests.chaos.check import violations
-from tests.chaos.faults import FAULTS, Fault, Ground
+from tests.chaos.faults import FAULTS
+from tests.chaos.ground import Fault, Ground
 from tests.chaos.history import History, Injected
 from tests.chaos.plan import Plan, plan_of
 from tests.chaos.report import figures, last_line, line_of
@@ -35,17 +36,21 @@ async def one_run(world: World, plan: Plan) -> History:
     began = time.monotonic()
     dice = Random(f"{plan.seed} in the run")
     traffic = Traffic(world, world.directory / name, name, plan.shape, dice.randrange(2**32), history)
+    healing: list[Callable[[], Awaitable[None]]] = []
     try:
         await traffic.start()
         for kind, before in zip(plan.faults, plan.before, strict=True):
             await traffic.rounds(before)
-            await inject(Ground(world, traffic, dice, Injected(kind)), FAULTS[kind])
+            await inject(Ground(world, traffic, dice, Injected(kind), healing), FAULTS[kind])
             await traffic.rounds(plan.after)
         await traffic.finish()
     except (Stuck, SwarmError) as error:
         traffic.note(f"{type(error).__name__}: {error}")
     finally:
+        for heal in healing:
+            await heal()
         await traffic.close()
+    note_recovery(history)
     history.seconds = time.monotonic() - began
     return history
 
@@ -55,18 +60,21 @@ async def inject(ground: Ground, fault: Fault) -> None:
     went = ground.went
     went.allowed_s, went.may_depose = fault.allowed_s, fault.may_depose
     ground.traffic.history.faults.append(went)
-    try:
-        await fault.inject(ground)
-    finally:
-        later = [seen for seen in ground.traffic.history.seen if seen.result and seen.result[0] > went.round]
-        went.recovered_t = min((seen.t for seen in later if seen.t >= went.t), default=0.0) if went.hit else 0.0
+    await fault.inject(ground)
+
+
+def note_recovery(history: History) -> None:
+    """When a round was accepted again after each fault."""
+    for went in history.faults:
+        later = [seen.t for seen in history.seen if seen.result and seen.result[0] > went.round and seen.t >= went.t]
+        went.recovered_t = min(later, default=0.0) if went.hit else 0.0
 
 
 async def many_runs(runs: int, seed: str, kinds: Sequence[str], directory: Path) -> AsyncIterator[History]:
     """One world for all of them, built anew where a run has broken it."""
     world = await World.open(directory / "world-0")
     try:
-        order = faults_in_turn(runs, seed, [FAULTS[kind] for kind in kinds if not FAULTS[kind].applies(world)])
+        order = faults_in_turn(runs, seed, [FAULTS[kind] for kind in kinds if not FAULTS[kind].applies()])
         for number, faults in enumerate(order):
             history = await one_run(world, plan_of(f"{seed}.{number}", faults))
             try:

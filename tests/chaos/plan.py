@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any
 
-from tests.chaos.faults import Fault
+from tests.chaos.ground import Fault
 from tests.chaos.traffic import Shape
 
 

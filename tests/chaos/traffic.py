@@ -14,6 +14,7 @@ from pathlib import Path
 
 from services.errors import NetworkError, SwarmError
 from services.rpc import swarm_pb2 as pb
+from tests.chaos import liar
 from tests.chaos.forker import Fork
 from tests.chaos.history import Diary, Event, Exit, History, Seen
 from tests.chaos.ledger import events_on_chain
@@ -44,6 +45,7 @@ class Shape:
     followers_only: int = 0
     checkin: str = "snapshot"
     batch_s: float = 0.02
+    liars: bool = False
 
 
 @dataclass
@@ -140,14 +142,15 @@ class Traffic:
         channels = {
             "SL_REQUEST_CHANNEL": str(directory / "request"), "SL_RESPONSE_CHANNEL": str(directory / "response"),
         }  # fmt: skip
+        lying = {liar.VARIABLE: str(self._lie(name))} if self.shape.liars else {}
         environment = base_environment(
             SL_LOG_LEVEL="DEBUG", SL_LEADER_FAILURE_BASE_TIMEOUT=str(LEADER_TIMEOUT_S), SL_KEEP_SERVING_SECONDS="5",
             SL_WAIT_FOR_FULL_QUORUM_SECONDS=str(QUORUM_WAIT_S), SL_SN_PATIENCE_SECONDS="60",
-            SL_MAKE_ME_ADMIN=str(number >= self.shape.followers_only).lower(), **channels,
+            SL_MAKE_ME_ADMIN=str(number >= self.shape.followers_only).lower(), **channels, **lying,
         )  # fmt: skip
         sl = Fork(
             name, CLI, argv, str(self.directory / "logs" / f"{name}.sl.log"), environment, place.namespace,
-            str(self.traps), self.world.build.sl,
+            str(self.traps), "tests.chaos.liar:become" if lying else self.world.build.sl,
         )  # fmt: skip
         ml = Fork(
             f"{name}.ml", "tests.chaos.trainer:main", [str(directory / "program.json")],
@@ -253,6 +256,22 @@ class Traffic:
         finally:
             os.close(pipe)
 
+    def lie(self, name: str, after: int = 0) -> Path:
+        """The file that makes a node's file server lie, once it has sent ``after`` streams as they are."""
+        path = self._lie(name)
+        path.write_text(str(after))
+        return path
+
+    async def spring_in(self, trap: Trap, traps: Path, process: Process) -> None:
+        """The same for a process of the world."""
+        trap.arm(traps)
+        caught = asyncio.create_task(process.caught())
+        done, _ = await asyncio.wait({caught}, timeout=TRAP_WITHIN_S)
+        trap.disarm(traps)
+        if not done:
+            caught.cancel()
+            raise Stuck(f"{process.name} did not come to {trap.name}")
+
     async def spring(self, trap: Trap) -> Pair:
         """Arms a trap for the SLs; gives the one that stands in it. Raises Stuck where none does."""
         trap.arm(self.traps)
@@ -269,6 +288,9 @@ class Traffic:
 
     def note(self, text: str) -> None:
         self.history.trouble.append(text)
+
+    def _lie(self, name: str) -> Path:
+        return self.directory / f"{name}.lie"
 
     async def _start(self, name: str, sn: str) -> Pair:
         sl_fork, ml_fork = self._forks[name]

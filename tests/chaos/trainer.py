@@ -47,6 +47,7 @@ class Settings:
     probe: int = 8
     ballast_floats: int = 0
     rounds: int = 0
+    garbage: bool = False
 
 
 class Walk(SwarmCallbackBase):
@@ -130,11 +131,24 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s")
     settings = Settings(**json.loads(Path(arguments[0]).read_text()))
     try:
-        train(settings)
+        (send_garbage if settings.garbage else train)(settings)
     except SwarmCallbackError as error:
         print(f"ERROR: {error}", flush=True)
         return 1
     return 0
+
+
+def send_garbage(settings: Settings) -> None:
+    """What a broken program may send: a header that promises more than there is."""
+    session = Session.connect(os.environ, logging.getLogger("ml"))
+    session.open(
+        wire.Open(
+            contract=settings.contract, sync_frequency=1, min_peers=settings.min_peers, merge_method="mean",
+            node_weightage=1, checkin_model_on_train_end="snapshot", use_adaptive_sync=False, total_epochs=1,
+            framework="NUMPY", pid=os.getpid(),
+        )
+    )  # fmt: skip
+    session.sync(0, (2**62).to_bytes(8, "little"), [memoryview(bytes(1000))])
 
 
 def train(settings: Settings) -> None:

@@ -90,8 +90,16 @@ class World:
         out = self.directory / "certs"
         return self.authority.issue(role, name, ["localhost", HOST, self.host, *hosts], out, force=True)
 
+    def files(self, name: str) -> IssuedFiles:
+        """The certificate that an SL was given."""
+        certs = self.directory / "certs"
+        return IssuedFiles(certs / f"sl-{name}-cert.pem", certs / f"sl-{name}-key.pem", self.authority.cacert)
+
+    def address(self, sn: str) -> str:
+        return f"{self.host}:{self.nodes[sn].port}"
+
     def client(self, sn: str) -> SNClient:
-        return SNClient(f"{self.host}:{self.nodes[sn].port}", self.admin)
+        return SNClient(self.address(sn), self.admin)
 
     async def restart(self, name: str) -> None:
         """Starts a node of the world again on its own data and ports, and waits until it is ready."""

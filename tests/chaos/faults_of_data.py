@@ -1,0 +1,142 @@
+"""What nodes say and serve that they should not: numbers that are none, other shapes, other bytes, old requests."""
+
+import hashlib
+from collections.abc import Awaitable, Callable
+
+from services.errors import SwarmError
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from tests.chaos.ground import CHECKED_IN, WRITTEN, Fault, Ground
+from tests.chaos.traffic import Pair
+
+
+async def not_a_number(ground: Ground) -> None:
+    """A node contributes what is no number: it is left out of the round and goes on from its result."""
+    victim, poison = ground.somebody(), ground.dice.choice(["nan", "inf"])
+    (ground.traffic.directory / f"{victim.name}.poison").write_text(poison)
+    await ground.traffic.until(lambda seen: victim.name in seen.left_out, f"{victim.name} left out")
+    ground.hits(f"{poison} in the parameters of {victim.name}")
+    await ground.traffic.rounds(1)
+    await ground.traffic.contributes(victim.name)
+
+
+async def huge_numbers(ground: Ground) -> None:
+    """Finite, so they are merged: what a mean makes of 1e30 is what the checker makes of it."""
+    victim = ground.somebody()
+    (ground.traffic.directory / f"{victim.name}.poison").write_text("huge")
+    ground.hits(f"1e30 in the parameters of {victim.name}")
+    await ground.traffic.rounds(2)
+
+
+async def another_shape(ground: Ground) -> None:
+    """A newcomer with another model is told which tensor differs, and ends; the others go on."""
+    number = len(ground.traffic.pairs)
+    newcomer = await ground.traffic.add(f"{ground.traffic.contract}-{number + 1}", number, probe=9)
+    ground.hits(newcomer.name)
+    await ground.ends_badly(newcomer, "probe")
+
+
+async def damaged_stream(ground: Ground) -> None:
+    """A newcomer whose program sends what is no safetensors stream."""
+    number = len(ground.traffic.pairs)
+    newcomer = await ground.traffic.add(f"{ground.traffic.contract}-{number + 1}", number, garbage=True)
+    ground.hits(newcomer.name)
+    await ground.ends_badly(newcomer, "damaged")
+
+
+async def contribution_served_wrong(ground: Ground) -> None:
+    """A file server that serves other bytes than its node has checked in with: left out, with the reason."""
+    liar = await ground.caught(CHECKED_IN)
+    lie = ground.traffic.lie(liar.name)
+    liar.sl.thaw()
+    ground.hits(liar.name)
+    await ground.traffic.rounds(1)
+    lie.unlink()
+    await ground.traffic.contributes(liar.name)
+
+
+async def result_served_wrong(ground: Ground) -> None:
+    """A leader that publishes the right digest and serves other bytes: everybody gets the right ones elsewhere."""
+    liar = await ground.caught(WRITTEN)
+    lie = ground.traffic.lie(liar.name, after=1)
+    liar.sl.thaw()
+    ground.hits(liar.name)
+    await ground.traffic.rounds(1)
+    lie.unlink()
+    await ground.traffic.rounds(1)
+
+
+async def replayed_requests(ground: Ground) -> None:
+    """A client with a node's own certificate says again what was said, and what is not its to say."""
+    traffic = ground.traffic
+    victim = await ground.caught(CHECKED_IN)
+    status = await _status(ground, victim)
+    ground.hits(f"in the name of {victim.name}")
+    await _speak(ground, victim, status)
+    victim.sl.thaw()
+    await traffic.rounds(1)
+    await _speak(ground, victim, status)
+
+
+async def _status(ground: Ground, victim: Pair) -> pb.TrainingStatus:
+    async with ground.world.client(victim.sn) as client:
+        return await client.training.GetStatus(pb.GetStatusRequest(contract=ground.traffic.contract))
+
+
+async def _speak(ground: Ground, victim: Pair, status: pb.TrainingStatus) -> None:
+    """Each of these must be refused, whatever has happened since ``status``."""
+    files = ground.world.files(victim.name)
+    identity = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
+    contract, bogus = ground.traffic.contract, hashlib.sha256(b"bogus").digest()
+    ground.went.rogue_digests.append(bogus.hex())
+    check_in = pb.CheckInRequest(
+        contract=contract, round=status.round, base=status.round - 1, digest=bogus, size=100, layout=status.layout,
+        weight=100, host="127.0.0.1", port=1,
+    )  # fmt: skip
+    old, future = pb.CheckInRequest(), pb.CheckInRequest()
+    old.CopyFrom(check_in)
+    old.round = 1
+    future.CopyFrom(check_in)
+    future.round = status.round + 1000
+    config = pb.Config(min_peers=1, sync_frequency=1, merge_method="mean", quorum_wait_ms=1)
+    async with SNClient(ground.world.address(victim.sn), identity) as client:
+        training = client.training
+        sayings: dict[str, Callable[[], Awaitable[object]]] = {
+            "a second check-in": lambda: training.CheckIn(check_in),
+            "a check-in to an old round": lambda: training.CheckIn(old),
+            "a check-in to a round to come": lambda: training.CheckIn(future),
+            "a result of an old round": lambda: training.Publish(
+                pb.PublishRequest(contract=contract, round=1, term=1, digest=bogus, size=100)
+            ),
+            "a result of an old term": lambda: training.Publish(
+                pb.PublishRequest(contract=contract, round=status.round, term=1000, digest=bogus, size=100)
+            ),
+            "an old round opened again": lambda: training.Reopen(pb.ReopenRequest(contract=contract, round=1, term=1)),
+            "a vote in an old round": lambda: training.VoteOut(pb.VoteOutRequest(contract=contract, round=1, term=1)),
+            "a report on a round to come": lambda: training.Report(
+                pb.ReportRequest(contract=contract, round=status.round + 1000, loss=0.0)
+            ),
+            "another configuration": lambda: training.Enrol(pb.EnrolRequest(contract=contract, config=config)),
+            "a contract of its own": lambda: client.admin.CreateContract(pb.CreateContractRequest(name="mine")),
+            "the end of the training": lambda: client.admin.ResetContract(pb.ResetContractRequest(name=contract)),
+        }
+        for what, say in sayings.items():
+            try:
+                await say()
+            except SwarmError:
+                continue
+            ground.traffic.note(f"the SN accepted {what} from {victim.name}'s double")
+
+
+LIARS = {"liars": True, "ballast_floats": 0}
+
+FAULTS_OF_DATA = (
+    Fault("not a number", not_a_number, may_depose=False),
+    Fault("huge numbers", huge_numbers, may_depose=False),
+    Fault("another shape", another_shape, may_depose=False),
+    Fault("damaged stream", damaged_stream, may_depose=False),
+    Fault("contribution served wrong", contribution_served_wrong, shape=LIARS, may_depose=False),
+    Fault("result served wrong", result_served_wrong, shape=LIARS, may_depose=False),
+    Fault("replayed requests", replayed_requests),
+)

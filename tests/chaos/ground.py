@@ -1,0 +1,118 @@
+"""What a fault is, and what it has to work with: a training that runs, its world, and a moment of the protocol."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from tests.chaos.history import Injected
+from tests.chaos.traffic import Pair, Stuck, Traffic
+from tests.chaos.traps import Trap
+from tests.chaos.world import LEADER_TIMEOUT_S, LOST_AFTER_S, World
+
+# A busy machine gets this long for what a timeout does not cover: one round, and a start where one is needed.
+ONE_ROUND_S = 8.0
+
+KILLED_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of the protocol, as a node's own log tells it."""
+
+    name: str
+    fields: Mapping[str, Any]
+
+
+BEFORE_COLLECTING = Moment("before collecting", {"event": "leads the round"})
+MID_MERGE = Moment("in the middle of the merge", {"event": "collected"})
+WRITTEN = Moment("after writing, before anybody else holds it", {"event": "written"})
+BEFORE_PUBLISHING = Moment("after writing, before publishing", {"event": "step", "state": "Merging", "on": "Merged"})
+AFTER_PUBLISHING = Moment("after publishing", {"event": "step", "state": "Publishing", "on": "Published"})
+CHECKED_IN = Moment("after its check-in", {"event": "checked in"})
+FETCHING = Moment("before fetching the result", {"event": "step", "state": "Awaiting", "to": "Fetching"})
+TRAINING = Moment("while its program trains", {"event": "step", "state": "Training", "on": "Reported"})
+
+
+@dataclass
+class Ground:
+    """What a fault works on. ``dice`` is seeded; ``went`` is filled in as the fault goes.
+
+    ``healing``: what is still to be put right when the training is over.
+    """
+
+    world: World
+    traffic: Traffic
+    dice: Random
+    went: Injected
+    healing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+
+    def hits(self, what: str) -> None:
+        """From now on recovery is measured."""
+        self.went.t = time.monotonic()
+        self.went.hit = what
+        self.went.round = self.traffic.accepted
+
+    async def caught(self, moment: Moment, *nodes: str) -> Pair:
+        """The first node (of ``nodes``, if given) that comes to this moment; it stands still there."""
+        trap = Trap(moment.name.replace("/", " "), moment.fields, self.traffic.accepted + 1, nodes)
+        return await self.traffic.spring(trap)
+
+    async def kill(self, pair: Pair) -> None:
+        """The SL, as by the kernel; its program finds the channel closed and ends."""
+        pair.doomed = True
+        pair.sl.kill()
+        await pair.sl.wait(KILLED_WITHIN_S)
+
+    async def kill_program(self, pair: Pair) -> None:
+        pair.doomed = True
+        pair.ml.kill()
+        await pair.ml.wait(KILLED_WITHIN_S)
+
+    def somebody(self) -> Pair:
+        """A node that is well."""
+        return self.dice.choice([pair for pair in self.traffic.pairs.values() if pair.alive])
+
+    async def come_back(self, pair: Pair) -> None:
+        """At once, after the others have gone on, or never; at once where it is needed for minPeers."""
+        traffic = self.traffic
+        others = sum(other.alive and not other.doomed for other in traffic.pairs.values() if other is not pair)
+        choice = "at once" if others < traffic.shape.min_peers else self.dice.choice(["at once", "later", "never"])
+        self.went.hit += f", comes back {choice}"
+        if choice == "never":
+            return
+        if choice == "later":
+            await traffic.rounds(1)
+        await traffic.restart(pair.name)
+        await traffic.contributes(pair.name)
+
+    async def ends_badly(self, pair: Pair, words: str) -> None:
+        """A node must end by itself, with an error that says these words."""
+        pair.doomed = True
+        for process in (pair.sl, pair.ml):
+            code = await process.wait(ONE_ROUND_S * 2)
+            if not code:
+                raise Stuck(f"{process.name} has not failed ({code}), and should have: {words}")
+            if words not in (said := process.last_words()):
+                self.traffic.note(f"{process.name} ended with '{said}', and not with '{words}'")
+
+
+Inject = Callable[[Ground], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """``applies`` gives the reason why it cannot be done on this machine, or nothing.
+
+    ``shape``: what it needs of a run's training; ``sns``: of the world. ``allowed_s``: how long until a round is
+    accepted again. ``may_depose``: a leader may fall for it.
+    """
+
+    name: str
+    inject: Inject
+    allowed_s: float = max(LEADER_TIMEOUT_S, LOST_AFTER_S) + ONE_ROUND_S
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    sns: int = 1
+    may_depose: bool = True
+    applies: Callable[[], str] = lambda: ""
