@@ -131,7 +131,7 @@ class Merging:
             for wait_s in FETCH_WAITS_S:
                 if time.monotonic() - moved_at >= self._peers.stall_s:
                     return
-                yield wait_s
+                yield min(wait_s, self._peers.stall_s)
 
         try:
             stored = await self._peers.fetch(entry.digest, entry.size, holders, waits_s=waits_s(), moved=moved)
