@@ -211,6 +211,10 @@ def _fetching(state: Fetching, event: on.Fetched | on.FetchFailed) -> Step:
     newer = last if last is not None and last.round > state.result.round else None
     if isinstance(event, on.FetchFailed):
         return _fail(state, event.error) if newer is None else _take(node, newer)
+    mine = node.offer.model if node.offer else event.model
+    if mine.layout != event.model.layout:  # of a newcomer, whose parameters nobody has compared yet
+        agreed = errors.ModelDiffers(given=mine.layout, agreed=event.model.layout, agreedBy=node.view.layout_by)
+        return Explaining(node), (do.Explain(agreed, mine),)
     node = replace(node, held=Held(state.result.round, event.model))
     if newer is not None and node.view.complete:  # the one result that everybody must end with
         return _take(node, newer)

@@ -215,6 +215,17 @@ def test_waiting_names_who_is_awaited() -> None:
 # --- behind, late, left out ---------------------------------------------------------------------------------
 
 
+def test_a_late_joiner_with_another_model_is_told_what_differs() -> None:
+    late = view(round_=5, last=result(4), layout_by=OTHER)
+    mine = replace(MINE, layout="b" * 64)
+    state, actions = walk(Training(Node(OPENED, late)), on.Offered(replace(OFFER, model=mine)), on.Fetched(MERGED))
+    assert isinstance(state, Explaining)
+    explain = actions[-1]
+    assert isinstance(explain, do.Explain)
+    assert explain.model == mine
+    assert explain.refusal.facts["agreedBy"] == OTHER
+
+
 def test_a_late_joiner_gets_the_last_result_without_checking_in() -> None:
     late = view(round_=5, last=result(4))
     _, opening = walk(Enrolling(OPENED), on.Enrolled(late))
