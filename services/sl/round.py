@@ -308,7 +308,7 @@ def _take(node: Node, result: Result, checked_in_to: int = 0, earlier: bool = Fa
         note = ""
     elif reason is not None:
         note = f"left out of round {result.round}: {reason}"
-    elif earlier and checked_in_to == result.round and node.name in result.merged:
+    elif node.name in result.merged:
         note = f"round {result.round} was merged with what this node had checked in before it was started again"
     else:
         note = f"round {result.round} was merged without this node, which goes on from its result"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sn_swarm import running_sn
 
+from services.chain.factory import Choice
 from services.license_server.main import main as license_server_main
 from services.license_server.settings import LicenseServerSettings
 from services.sl.main import main as sl_main
@@ -133,7 +134,7 @@ class Swarm:
 
 @contextlib.asynccontextmanager
 async def swarm_of(
-    pki: Any, directory: Path, *sls: str, lost_after_s: float = 5.0, **changes: Any
+    pki: Any, directory: Path, *sls: str, lost_after_s: float = 5.0, chain: Choice = "embedded", **changes: Any
 ) -> AsyncIterator[Swarm]:
     async with contextlib.AsyncExitStack() as stack:
         files = pki.issue("license", "apls")
@@ -147,7 +148,7 @@ async def swarm_of(
         apls = await stack.enter_async_context(running(license_server_main, licenses))
         sn_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
         sn = await sn_stack.enter_async_context(
-            running_sn(pki.identity("sn", "sn-1"), directory / "sn", lost_after_s=lost_after_s)
+            running_sn(pki.identity("sn", "sn-1"), directory / "sn", lost_after_s=lost_after_s, chain=chain)
         )
         swarm = Swarm(pki, directory, sn.port, apls.facts["port"], sn.trainings, stack, sn_stack)
         for name in sls:

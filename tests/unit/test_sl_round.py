@@ -227,7 +227,7 @@ def test_a_late_joiner_with_another_model_is_told_what_differs() -> None:
 
 
 def test_a_late_joiner_gets_the_last_result_without_checking_in() -> None:
-    late = view(round_=5, last=result(4))
+    late = view(round_=5, last=result(4, merged=(OTHER, THIRD)))
     _, opening = walk(Enrolling(OPENED), on.Enrolled(late))
     assert opening == [do.AnswerOpen(5, late=True)]
     state, actions = walk(Training(Node(OPENED, late)), on.Offered(OFFER), on.Fetched(MERGED))
@@ -346,6 +346,14 @@ def test_left_out_of_a_later_round_that_reopened_it_goes_on_from_what_it_holds()
     assert (deliver.contributed, deliver.note) == (False, "left out of round 2: gone")
     _, actions = walk(state, on.Offered(on.Offer(2, NEWER)))
     assert actions == [do.CheckIn(2, 1, NEWER, 7, False)]
+
+
+def test_a_node_that_was_in_the_last_round_before_it_was_started_again_is_not_told_otherwise() -> None:
+    again = Training(Node(OPENED, view(round_=2, last=result(1))))
+    _, actions = walk(again, on.Offered(OFFER), on.Fetched(MERGED))
+    (deliver,) = of(tuple(actions), do.Deliver)
+    assert not deliver.contributed
+    assert deliver.note == "round 1 was merged with what this node had checked in before it was started again"
 
 
 def test_an_old_reason_is_not_taken_for_a_new_one() -> None:
