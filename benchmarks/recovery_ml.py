@@ -15,7 +15,7 @@ def main() -> None:
     callback.on_train_begin()
     while not callback.training_over:
         threading.Event().wait(batch_s)  # what a batch takes, without its work
-        callback.on_batch_end()
+        callback.train()
 
 
 if __name__ == "__main__":
