@@ -127,9 +127,10 @@ class Merging:
             self._progress.moved(count)
 
         def waits_s() -> Iterator[float]:
-            """Given up before the others give up on the leader that waits for it."""
+            """Given up before the others give up on the leader that waits for it; at once where it has left."""
             for wait_s in FETCH_WAITS_S:
-                if time.monotonic() - moved_at >= self._peers.stall_s:
+                holder = self._find(entry.name)
+                if holder is None or not holder.active or time.monotonic() - moved_at >= self._peers.stall_s:
                     return
                 yield min(wait_s, self._peers.stall_s)
 

@@ -27,6 +27,12 @@ class Leader:
         self.identity = pki.identity("sl", "sl-1")
         self.layout = ""
         self.entries: list[CheckedIn] = []
+        self.gone: set[str] = set()
+        self.waits_s: list[float] = []
+
+    async def pause(self, seconds: float) -> None:
+        self.waits_s.append(seconds)
+        await pause(seconds)
 
     def put(self, tensors: Model) -> Stored:
         header, data = encode(tensors)
@@ -51,11 +57,13 @@ class Leader:
             config=Config(min_peers, 16, "mean"),
             layout=self.layout,
             layout_by="sl-1",
-            members=tuple(Member(entry.name, "localhost", 1, "", True) for entry in self.entries),
+            members=tuple(
+                Member(entry.name, "localhost", 1, "", entry.name not in self.gone) for entry in self.entries
+            ),
             check_ins=tuple(self.entries),
             last=None,
         )
-        async with Peers(self.identity, self.store, pause) as peers:
+        async with Peers(self.identity, self.store, self.pause) as peers:
             return await Merging(self.store, peers, view, lambda _done, _total: None).run(held)
 
     def result(self, outcome: Outcome) -> Any:
@@ -130,6 +138,15 @@ async def test_parameters_that_cannot_be_fetched_are_left_out(leader: Leader) ->
     ((name, reason),) = outcome.left_out
     assert name == "sl-2"
     assert reason.startswith("its parameters could not be fetched (")
+
+
+async def test_one_that_has_left_is_asked_but_not_waited_for(leader: Leader) -> None:
+    leader.check_in("sl-1", model(1))
+    leader.entries.append(CheckedIn("sl-2", "ab" * 32, 100, 1, False))
+    leader.gone = {"sl-2"}
+    outcome = await leader.merge()
+    assert [name for name, _ in outcome.left_out] == ["sl-2"]
+    assert leader.waits_s == []
 
 
 async def test_a_round_without_weight_keeps_the_last_merged_model_or_takes_the_plain_mean(leader: Leader) -> None:
