@@ -1,6 +1,7 @@
 """Serves parameter streams to the other participants: HTTPS with mutual TLS, by digest, whole or in ranges."""
 
 import asyncio
+import contextlib
 import errno
 import re
 import socket
@@ -137,12 +138,13 @@ class FileServer:
             response = web.StreamResponse(status=status, headers=headers)
             response.content_length = stop - start
             await response.prepare(request)
-            for position in range(start, stop, PIECE_BYTES):
-                piece = await asyncio.to_thread(_read, file, min(PIECE_BYTES, stop - position))
-                async with asyncio.timeout(STALL_S):
-                    await response.write(piece)
-                self._sent(len(piece))
-            await response.write_eof()
+            with contextlib.suppress(ConnectionError, TimeoutError):  # it has hung up, or takes nothing any more
+                for position in range(start, stop, PIECE_BYTES):
+                    piece = await asyncio.to_thread(_read, file, min(PIECE_BYTES, stop - position))
+                    async with asyncio.timeout(STALL_S):
+                        await response.write(piece)
+                    self._sent(len(piece))
+                await response.write_eof()
             return response
 
     async def _copy(self, request: web.Request) -> web.StreamResponse:
