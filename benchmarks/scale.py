@@ -1,0 +1,191 @@
+"""Many SLs on one SN: what a round costs when all of them are real processes that do all of it.
+
+``python -m benchmarks.scale [--sl 64] [--rounds 20]``
+
+License server, SN on real geth and SLs run as they always do; to start so many on two cores, SLs are forked from one
+process that has loaded their code (benchmarks.nursery), a few at a time. Their ML programs do nothing, and are threads
+of one process (benchmarks.scale_ml). A round is over when its last program has the merged model.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from benchmarks.base import Base, Results, say
+from benchmarks.coordination import transactions_of_rounds
+from benchmarks.report import goal, percentile, print_figures
+from services.errors import ChildFailed, SwarmError
+from services.local.plan import CODE_ROOT, LICENSE_SERVER, SN, Plan
+from services.local.process import Child, Launch, describe_exit, node_environment, program_environment
+
+P50_GOAL_S = 1.0
+WARM_UP_ROUNDS = 5
+AT_A_TIME = 4
+READY_WITHIN_S = 120.0
+ROUND_WITHIN_S = 120.0
+
+
+class SLs:
+    """The SLs of a plan, forked from one nursery. ``pids``: of those that are ready, by name."""
+
+    def __init__(self, base: Base, nursery: Child, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.pids: dict[str, int] = {}
+        self._base = base
+        self._nursery = nursery
+        self._reader = reader
+        self._writer = writer
+        self._ready = {name: asyncio.get_running_loop().create_future() for name in base.plan.sls}
+        self._listening = asyncio.create_task(self._listen())
+
+    @classmethod
+    async def begin(cls, base: Base, directory: Path) -> "SLs":
+        """Starts the nursery, and no SL yet."""
+        path = directory / "nursery"
+        argv = (sys.executable, "-m", "benchmarks.nursery", str(path))
+        environment = node_environment(OPENBLAS_NUM_THREADS="1")
+        nursery = Child.start(Launch("nursery", argv, base.plan.log("nursery"), environment, cwd=CODE_ROOT))
+        base.children[nursery.name] = nursery
+        await nursery.ready()
+        return cls(base, nursery, *await asyncio.open_unix_connection(path))
+
+    async def start_all(self) -> None:
+        """A few at a time. Raises ChildFailed, TimeoutError."""
+        room = asyncio.Semaphore(AT_A_TIME)
+        async with asyncio.TaskGroup() as group:
+            for index in range(self._base.plan.sl_count):
+                group.create_task(self._start(index, room))
+
+    async def stop(self) -> None:
+        """The nursery stops what still runs once nobody is connected to it."""
+        self._writer.close()
+        await self._nursery.wait()
+        await self._listening
+
+    async def _start(self, index: int, room: asyncio.Semaphore) -> None:
+        base, name = self._base, self._base.plan.sls[index]
+        launch = base.plan.sl(index, base.files[name], base.license_port, base.sn_port)
+        wanted = {
+            "name": name, "argv": launch.argv[3:], "log": str(launch.log), "environment": dict(launch.environment),
+        }  # fmt: skip
+        async with room:
+            self._writer.write(json.dumps(wanted).encode() + b"\n")
+            async with asyncio.timeout(READY_WITHIN_S):
+                self.pids[name] = await self._ready[name]
+        if len(self.pids) % 8 == 0:
+            say(f"{len(self.pids)} of {base.plan.sl_count} SLs are ready")
+
+    async def _listen(self) -> None:
+        while line := await self._reader.readline():
+            said = json.loads(line)
+            waiting = self._ready[said["name"]]
+            if "ready" in said and not waiting.done():
+                waiting.set_result(said["pid"])
+            elif "exit" in said and not waiting.done():
+                log = self._base.plan.log(said["name"])
+                failure = ChildFailed(
+                    child=said["name"], exit=describe_exit(said["exit"]), tail=log.read_text(), log=log
+                )
+                waiting.set_exception(failure)
+
+
+async def run(count: int, rounds: int) -> dict[str, Any]:
+    """Seconds per round, transactions per round as the SN sees them, and memory."""
+    with tempfile.TemporaryDirectory(prefix="swarm-bench-") as name:
+        directory = Path(name)
+        plan = Plan(directory / "swarm", count, "geth")
+        async with Base.of(plan) as base, base.client() as client:
+            results = Results()
+            following = asyncio.create_task(results.follow(client))
+            try:
+                sls = await SLs.begin(base, directory)
+                await sls.start_all()
+                syncs = WARM_UP_ROUNDS + rounds + 1
+                program = _programs(plan, directory, syncs)
+                base.children[program.name] = program
+                await _rounds(results, program, syncs)
+                memory = memory_of(base, sls)
+                if await program.wait() != 0:
+                    raise program.failure()
+                await sls.stop()
+            finally:
+                following.cancel()
+                await asyncio.gather(following, return_exceptions=True)
+            times = json.loads(program.log.read_text().splitlines()[-1])
+        sent = transactions_of_rounds(plan.log(SN).read_text().splitlines())
+        seconds = [later - earlier for earlier, later in pairwise(times["last"])][WARM_UP_ROUNDS:]
+    return {
+        "chain": "geth",
+        "sl": count,
+        "rounds": len(seconds),
+        "p50_s": round(percentile(seconds, 50), 3),
+        "p95_s": round(percentile(seconds, 95), 3),
+        "tx_per_round": round(len(sent) / rounds, 2),
+        "tx_p50_s": round(percentile(sent, 50), 4),
+        **memory,
+    }
+
+
+def _programs(plan: Plan, directory: Path, syncs: int) -> Child:
+    channels = directory / "channels.json"
+    channels.write_text(json.dumps([plan.channel_variables(index) for index in range(plan.sl_count)]))
+    argv = (sys.executable, "-m", "benchmarks.scale_ml", str(syncs), str(channels))
+    environment = program_environment(OPENBLAS_NUM_THREADS="1")
+    return Child.start(Launch("ml", argv, plan.log("ml"), environment, cwd=CODE_ROOT, is_node=False))
+
+
+async def _rounds(results: Results, program: Child, syncs: int) -> None:
+    """Returns with the last round but one; says how far it is. Raises ChildFailed, TimeoutError."""
+    for number in range(1, syncs):
+        coming = asyncio.create_task(results.first(lambda result, n=number: result.round >= n, ROUND_WITHIN_S))  # type: ignore[misc]
+        waits: set[asyncio.Future[Any]] = {coming, program.exited}
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        if program.exited.done() and program.exited.result() != 0:
+            coming.cancel()
+            raise program.failure()
+        await coming
+        if number % 5 == 0:
+            say(f"{number} of {syncs} rounds are over")
+
+
+def memory_of(base: Base, sls: SLs) -> dict[str, float]:
+    """MB: the median SL's share (what forks share is divided among them) and what it has resident; SN, geth."""
+    shares = [_kilobytes(pid, "Pss") / 1024 for pid in sls.pids.values()]
+    resident = [_kilobytes(pid, "Rss") / 1024 for pid in sls.pids.values()]
+    geth = int((base.plan.directory / SN / "eth" / "geth.pid").read_text())
+    nodes = {"sn": base.children[SN].pid, "geth": geth, "license_server": base.children[LICENSE_SERVER].pid}
+    return {
+        "sl_share_mb": round(percentile(shares, 50), 1),
+        "sl_resident_mb": round(percentile(resident, 50), 1),
+        "sl_shares_mb": round(sum(shares), 1),
+        **{f"{name}_resident_mb": round(_kilobytes(pid, "Rss") / 1024, 1) for name, pid in nodes.items()},
+    }
+
+
+def _kilobytes(pid: int, what: str) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument("--sl", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=20)
+    given = parser.parse_args()
+    os.environ |= {"SWARM_LOG_LEVEL": "DEBUG", "SWARM_LOG_FORMAT": "json"}  # transactions are logged so
+    try:
+        figures = asyncio.run(run(given.sl, given.rounds))
+    except SwarmError as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        return error.exit_code
+    print_figures(figures, {"p50_s": goal(figures["p50_s"], P50_GOAL_S)})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
