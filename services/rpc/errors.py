@@ -45,6 +45,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> SwarmError:
             return SNUnreachable(address=address, problem="the connection was closed")
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return PeerNotAccepted(peer="This node", address=address, problem=details)
+        case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN:
+            # An SN that fails says why, with a code of ours; without one the connection broke in the middle.
+            return SNUnreachable(address=address, problem=_plain(details))
         case _:
             return SwarmError(detail=f"the SN at {address} answered {error.code().name}: {details}")
 

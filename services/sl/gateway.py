@@ -1,12 +1,14 @@
 """One training, asked and told through whichever SN there is, and its state as plain data."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from services.errors import SNUnreachable, SwarmError, UnknownContract
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.errors import NO_ANSWER
 from services.runtime import logs
 from services.sl.actions import CheckIn, Publish, Reopen, VoteOut
 from services.sl.events import LeftOut, Opened, Reported
@@ -18,6 +20,10 @@ LEAVE_DEADLINE_S = 5.0
 
 # For how long another SN may know less than this node does, before it is taken for cut off.
 CATCH_UP_S = 15.0
+
+# How often this is asked where all is quiet.
+COMPARE_EVERY_S = 30.0
+COMPARE_DEADLINE_S = 5.0
 
 Reply = TypeVar("Reply")
 _log = logs.get("sn")
@@ -150,6 +156,27 @@ class Training:
                 give_up = loop.time() + self._patience_s
             await self._link.elsewhere(client, problem, attempt, give_up)
             attempt += 1
+
+    async def compare(self) -> None:
+        """Moves on from an SN that is cut off from the others: it is in order, and shows nothing new any more."""
+        request = pb.GetStatusRequest(contract=self.contract)
+        while True:
+            await self._link.pause(COMPARE_EVERY_S)
+            here = self._link.client
+            said = await self._link.ask_another(
+                lambda client: client.training.GetStatus(request, timeout=COMPARE_DEADLINE_S)
+            )
+            if said is None:
+                continue
+            theirs = _view(said, "another")
+            if self._newest is None or not self._newest.older_than(theirs):
+                continue
+            await self._link.pause(CATCH_UP_S)
+            if self._newest.older_than(theirs) and self._link.client is here:
+                problem = SNUnreachable(address=here.address, problem=NO_ANSWER)
+                _log.warning("the SN lags behind another one", address=here.address, seconds=CATCH_UP_S)
+                with contextlib.suppress(SwarmError):
+                    await self._link.elsewhere(here, problem, 0, asyncio.get_running_loop().time())
 
     def _ends(self, error: SwarmError) -> bool:
         """Whether another SN may serve instead; one that has just joined does not know every training yet."""

@@ -1,6 +1,7 @@
 """The SN that this node works through, and those it goes on through when that one is gone."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
@@ -49,7 +50,7 @@ class Link:
         self._first = first
         self._announcement = pb.RegisterRequest(host=address[0], port=address[1])
         self._memory = memory
-        self._pause = pause
+        self.pause = pause
         self._moving = asyncio.Lock()
         self._moved = asyncio.Event()
         self._clients = [self.client]
@@ -89,6 +90,14 @@ class Link:
             return bool(self._others())
         return isinstance(error, SNUnreachable | ChainError) and not isinstance(error, ContractRevert)
 
+    async def ask_another(self, call: Callable[[SNClient], Awaitable[Got]]) -> Got | None:
+        """What the next SN of the ring says that answers; None where none does."""
+        for address in self._others():
+            async with SNClient(address, self._identity) as client:
+                with contextlib.suppress(SwarmError):
+                    return await call(client)
+        return None
+
     async def register(self, client: SNClient) -> None:
         """Once more."""
         await self._register(client, DEADLINE_S)
@@ -108,7 +117,7 @@ class Link:
             told = False
             while True:
                 if wait:
-                    await self._pause(min(wait, max(0.0, give_up - loop.time())))
+                    await self.pause(min(wait, max(0.0, give_up - loop.time())))
                 if stays_first and await self._stays():
                     return
                 if await self._found(self._others()) or (not stays_first and await self._stays()):
@@ -192,7 +201,7 @@ class Link:
                 await self._learn()
             except SwarmError as error:
                 _log.debug("the SNs of the swarm are not known", why=str(error))
-            await self._pause(LEARN_EVERY_S)
+            await self.pause(LEARN_EVERY_S)
 
     async def _learn(self) -> None:
         reply = await self.client.network.ListNodes(pb.ListNodesRequest())

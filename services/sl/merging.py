@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.errors import DigestMismatch, ModelError, NetworkError
-from services.merge.engine import ParameterSet, merge
+from services.merge.engine import ParameterSet, merge, passes_of
 from services.merge.layout import STORAGE, TensorSpec, difference
 from services.runtime import logs
 from services.sl.peers import Peers
@@ -77,7 +77,8 @@ class Merging:
         self._store = store
         self._peers = peers
         self._view = view
-        self._progress = _Progress(2 * sum(entry.size for entry in view.check_ins), report)
+        rounds = 1 + passes_of(view.config.merge_method)  # each byte is fetched, then read
+        self._progress = _Progress(rounds * sum(entry.size for entry in view.check_ins), report)
         self._cancelled = threading.Event()
 
     @property
@@ -164,13 +165,16 @@ class Merging:
         with self._store.incoming("the leader", pieces[0].stored.model.size) as incoming:
             incoming.write(pieces[0].stored.header())
 
-            def write(block: memoryview) -> None:
+            def read(count: int) -> None:
                 if self._cancelled.is_set():
                     raise Cancelled
-                incoming.write(block)
-                self._progress.moved(len(block) * len(sets))
+                self._progress.moved(count * len(sets))
 
-            not_finite = merge(self._view.config.merge_method, sets, write)
+            def write(block: memoryview) -> None:
+                read(len(block))
+                incoming.write(block)
+
+            not_finite = merge(self._view.config.merge_method, sets, write, read=read)
             if not_finite:
                 return {entry.name: f"{NON_FINITE} values in tensor {entry.tensor}" for entry in not_finite}
             return incoming.commit()

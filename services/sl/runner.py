@@ -229,7 +229,9 @@ class Runner:
             return
         _log.info("enrolled", contract=opened.contract, round=view.round, active=sum(m.active for m in view.members))
         self.post(on.Enrolled(view))
-        self._watching = self._watching or self._spawn(self._watch())
+        if self._watching is None:
+            self._watching = self._spawn(self._watch())
+            self._spawn(self._training.compare())
 
     async def _enrolled(self, opened: on.Opened, again: bool) -> View:
         """A participant that comes back after the end still gets the final model."""

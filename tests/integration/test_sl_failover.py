@@ -16,8 +16,10 @@ from services import errors
 from services.chain.factory import open_chain
 from services.license_server.main import main as license_server_main
 from services.license_server.settings import LicenseServerSettings
+from services.sl import gateway
 from services.sl.main import main as sl_main
 from services.sl.memory import Memory
+from services.sn.directory import DEFAULT_TRAINING
 from services.sn.node import Announcement, RunningSN, serving
 from swarm_callback.errors import Refused
 
@@ -140,6 +142,22 @@ async def test_when_the_last_sn_is_gone_it_is_waited_for_and_then_said(pki: Any,
         await sns.second.stop()
         with pytest.raises(Refused, match=r"The SN at localhost:\d+ cannot be reached"):
             await program
+
+
+async def test_an_sn_that_is_cut_off_from_the_others_is_left(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers, and shows nothing new any more."""
+    monkeypatch.setattr(gateway, "COMPARE_EVERY_S", 0.3)
+    monkeypatch.setattr(gateway, "CATCH_UP_S", 0.3)
+    async with two_sns(pki, tmp_path) as sns:
+        await knowing_both(sns.swarm, "sl-1", "sl-2")
+        cut_off = sns.first.running.trainings.named(DEFAULT_TRAINING).view
+        programs = [sns.swarm.ml(f"sl-{i}", model(i), add(i), min_peers=2) for i in (1, 2)]
+        programs[0].between = lambda number: number or setattr(cut_off, "apply", lambda event: False)
+        digests = await asyncio.gather(*(program.run() for program in programs))
+        assert set(digests) == {sns.swarm.view.last_result.digest.hex()}
+        assert cut_off.last_result is None or cut_off.last_result.round < sns.swarm.view.last_result.round
 
 
 async def test_trainings_on_one_sn_do_not_touch_each_other(pki: Any, tmp_path: Path) -> None:
