@@ -11,6 +11,11 @@ def goal(value: float | None, limit: float) -> dict[str, Any]:
     return {"value": value, "goal": limit, "met": value is not None and value <= limit}
 
 
+def at_least(value: float | None, limit: float) -> dict[str, Any]:
+    """A figure that must reach ``limit``; not met where it could not be measured."""
+    return {"value": value, "goal": limit, "met": value is not None and value >= limit}
+
+
 def percentile(values: Iterable[float], percent: float) -> float:
     """The smallest value that at least ``percent`` of them do not exceed. Raises ValueError where there is none."""
     ordered = sorted(values)

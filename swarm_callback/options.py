@@ -12,8 +12,7 @@ from swarm_callback.errors import EnvironmentVariableError, MissingParameter, Pa
 DEFAULT_CONTRACT: Final = "defaultbb.cqdb.sml.hpe"
 LOOPBACK_VARIABLE: Final = "SWARM_LOOPBACK"
 CHECKINS: Final = ("snapshot", "active", "inactive")
-MERGE_METHODS: Final = ("mean",)
-LATER_MERGE_METHODS: Final = ("coordmedian", "geomedian")
+DEFAULT_MERGE_METHOD: Final = "mean"
 MAX_WEIGHTAGE: Final = 100
 _MAX_COUNT: Final = 2**32 - 1  # counts are 32 bits wide on the chain
 _NAMES: Final = (
@@ -63,7 +62,8 @@ class Options:
             validation_batch_size=read.optional_count("adsValBatchSize"),
             checkin=read.choice("checkinModelOnTrainEnd", CHECKINS),
             node_weightage=read.count("nodeWeightage", 1, MAX_WEIGHTAGE, 1),
-            merge_method=_merge_method(read),
+            # Which methods there are is known to the SLs, which may have more than the built-in ones.
+            merge_method=read.text("mergeMethod", DEFAULT_MERGE_METHOD).lower(),
             platform=_platform(read, platforms),
             total_epochs=read.count("totalEpochs", 0, _MAX_COUNT, 0),
             model=given.get("model"),
@@ -137,14 +137,6 @@ def loopback(environment: Mapping[str, str]) -> bool:
     if value.lower() not in ("", "true", "false", "1", "0"):
         raise EnvironmentVariableError(name=LOOPBACK_VARIABLE, value=value, problem="it must be true or false")
     return value.lower() in ("true", "1")
-
-
-def _merge_method(read: _Reader) -> str:
-    value = read.given.get("mergeMethod", MERGE_METHODS[0])
-    if isinstance(value, str) and value.lower() in LATER_MERGE_METHODS:
-        problem = f"that method is not available yet; there is {_one_of(MERGE_METHODS)}"
-        raise ParameterError(name="mergeMethod", value=value, problem=problem)
-    return read.choice("mergeMethod", MERGE_METHODS)
 
 
 def _platform(read: _Reader, platforms: tuple[str, ...]) -> str:

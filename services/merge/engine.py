@@ -1,45 +1,32 @@
-"""The merge: sets are checked in one place, then read and merged block by block, each element once."""
+"""The merge on one machine: segments measured and combined by a few threads, written in their order."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import Self, TypeVar
 
-import numpy as np
+from services.merge.gram import Matrix
+from services.merge.methods import METHODS
+from services.merge.work import BLOCK_ELEMENTS, NonFinite, NotFinite, ParameterSet, Plan, Work, method_named
 
-from services.merge.errors import LayoutDiffers, NothingToMerge, UnknownMethod
-from services.merge.layout import STORAGE, Layout, TensorSpec, difference
-from services.merge.mean import Block, Mean, as_float, mean_of
+__all__ = ["BLOCK_ELEMENTS", "METHODS", "NonFinite", "ParameterSet", "check_method", "merge", "passes_of"]
 
-# Eight such blocks of float32 and a float64 accumulator stay in a core's cache.
-BLOCK_ELEMENTS = 65_536
+# Segments done but not written yet, besides the one each thread works on.
+_AHEAD = 1
 
-FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
-
-# method -> (dtype -> merge of one block). A method that needs more than the block at hand gets another table.
-METHODS: Mapping[str, Callable[[str], Mean]] = {"mean": mean_of}
-
-
-@dataclass(frozen=True)
-class ParameterSet:
-    """One participant's parameters. ``tensors`` hold the storage dtype of their spec, in its shape or flat."""
-
-    name: str
-    weight: int
-    layout: Layout
-    tensors: Mapping[str, Block]
-
-
-@dataclass(frozen=True)
-class NonFinite:
-    """A set that holds NaN or infinity, and the first tensor by name in which it does."""
-
-    name: str
-    tensor: str
+_T = TypeVar("_T")
 
 
 def check_method(method: str) -> None:
     """Raises UnknownMethod, naming those there are."""
-    if method not in METHODS:
-        raise UnknownMethod(method, tuple(METHODS))
+    method_named(method)
+
+
+def passes_of(method: str) -> int:
+    """How often a merge by this method reads the data, as a rule. Raises UnknownMethod."""
+    return method_named(method).passes
 
 
 def merge(
@@ -47,60 +34,97 @@ def merge(
     sets: Sequence[ParameterSet],
     write: Callable[[memoryview], object],
     *,
+    read: Callable[[int], object] = lambda _bytes: None,
     block_elements: int = BLOCK_ELEMENTS,
+    threads: int | None = None,
 ) -> tuple[NonFinite, ...]:
     """Writes the merged tensors' bytes, little endian, tensor after tensor in the order of their names.
 
-    Reads every set once, ``block_elements`` elements at a time; holds one block per set and one of the result. The
-    result depends neither on the block size nor on the order of ``sets``: they are taken in the order of their
-    names. Where the return value is not empty, what was written is not a result: those sets hold NaN or
-    infinity and are to be left out. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
+    ``write`` gets one segment (4 MiB) at a time, valid until it returns. ``read`` is told bytes of each set that a
+    pass before the last has taken in; what either raises ends the merge. Both are called on the calling thread.
+
+    Holds a few segments of the result and one block per set, and reads every set once, twice for ``geomedian`` and
+    ``krum`` (three times where the first pass found its centre among outliers). The result depends neither on the
+    block size, nor on ``threads`` (default: the cores this process may use), nor on the order of ``sets``.
+
+    Where the return value is not empty, what was written is not a result: those sets hold NaN or infinity and are to be
+    left out. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
     """
-    check_method(method)
-    ordered = _checked(sets)
-    weights = [entry.weight for entry in ordered]
-    not_finite: dict[str, str] = {}
-    for tensor, spec in sorted(ordered[0].layout.items()):
-        flat = [entry.tensors[tensor].reshape(-1) for entry in ordered]
-        merge_block = METHODS[method](spec.dtype)
-        for start in range(0, spec.count, block_elements):
-            blocks = [values[start : start + block_elements] for values in flat]
-            result = merge_block(blocks, weights)
-            if spec.dtype in FLOATS and not _finite(spec, result):
-                # A non-finite input shows in the result, so the inputs are looked at only here.
-                for entry, block in zip(ordered, blocks, strict=True):
-                    if not _finite(spec, block):
-                        not_finite.setdefault(entry.name, tensor)
-            write(result.view(np.uint8).data)
-    return tuple(NonFinite(name, tensor) for name, tensor in sorted(not_finite.items()))
+    work = Work(method, sets, block_elements)
+    threads = max(1, min(threads or len(os.sched_getaffinity(0)), len(work.segments)))
+    with _Runner(threads) as runner:
+        plan = _plan(work, runner, read)
+        if not isinstance(plan, Plan):
+            return plan
+        return _combine(work, plan, runner, write)
 
 
-def _finite(spec: TensorSpec, block: Block) -> bool:
-    return bool(np.isfinite(as_float(spec.dtype, block)).all())
+def _plan(work: Work, runner: "_Runner", read: Callable[[int], object]) -> Plan | NotFinite:
+    if not work.measures:
+        return work.plan()
+    centre, scale = 0, 1.0
+    while True:
+        parts: list[Matrix] = []
+        found: list[NonFinite] = []
+        measure = partial(work.measure, centre=centre, scale=scale)
+        for index, (part, bad) in enumerate(runner.run(measure, len(work.segments))):
+            parts.append(part)
+            found += bad
+            read(work.size(index))
+        if found:
+            return _first_of_each(found)
+        settled = work.settle(parts, centre)
+        if isinstance(settled, Plan):
+            return settled
+        centre, scale = settled
 
 
-def _checked(sets: Sequence[ParameterSet]) -> list[ParameterSet]:
-    ordered = sorted(sets, key=lambda entry: entry.name)
-    if not ordered:
-        raise NothingToMerge("there is no parameter set to merge")
-    if len({entry.name for entry in ordered}) < len(ordered):
-        raise NothingToMerge("two parameter sets have the same name")
-    if any(entry.weight < 0 for entry in ordered) or sum(entry.weight for entry in ordered) < 1:
-        raise NothingToMerge("the weights are negative or add up to nothing")
-    first = ordered[0]
-    for entry in ordered:
-        differs = difference(entry.layout, entry.name, first.layout, first.name) or _form_differs(entry)
-        if differs is not None:
-            raise LayoutDiffers(differs)
-    return ordered
+def _combine(work: Work, plan: Plan, runner: "_Runner", write: Callable[[memoryview], object]) -> NotFinite:
+    room = max((work.size(index) for index in range(len(work.segments))), default=0)
+    buffers = deque(bytearray(room) for _ in range(runner.threads + _AHEAD + 1))
+
+    def combine(index: int) -> tuple[bytearray, NotFinite]:
+        buffer = buffers.popleft()
+        return buffer, work.combine(index, plan, memoryview(buffer)[: work.size(index)])
+
+    found: list[NonFinite] = []
+    for index, (buffer, bad) in enumerate(runner.run(combine, len(work.segments))):
+        found += bad
+        write(memoryview(buffer)[: work.size(index)])
+        buffers.append(buffer)
+    return _first_of_each(found)
 
 
-def _form_differs(entry: ParameterSet) -> str | None:
-    """Whether the arrays are what the layout says they are."""
-    for tensor, spec in entry.layout.items():
-        if spec.dtype not in STORAGE:
-            return f"Tensor {tensor} of {entry.name} has the dtype {spec.dtype}, which no merge knows"
-        values = entry.tensors.get(tensor)
-        if values is None or values.size != spec.count or values.dtype != np.dtype(STORAGE[spec.dtype]):
-            return f"Tensor {tensor} of {entry.name} is not what its layout says"
-    return None
+class _Runner:
+    """Calls a function for 0, 1, ... and gives the results in this order, a few calls ahead of what was taken."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads, "merge") if threads > 1 else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, function: Callable[[int], _T], count: int) -> Iterator[_T]:
+        if self._pool is None:
+            yield from map(function, range(count))
+            return
+        waiting: deque[Future[_T]] = deque()
+        for index in range(count):
+            waiting.append(self._pool.submit(function, index))
+            if len(waiting) > self.threads + _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _first_of_each(found: Sequence[NonFinite]) -> NotFinite:
+    """Each set once, with its first tensor; ``found`` is in the order of the tensors."""
+    first: dict[str, NonFinite] = {}
+    for entry in found:
+        first.setdefault(entry.name, entry)
+    return tuple(first[name] for name in sorted(first))

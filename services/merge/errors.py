@@ -2,6 +2,7 @@
 
 MergeError
 ├── UnknownMethod      no merge method of this name
+├── UnusableMethod     what a package offers under this name is not a merge method
 ├── LayoutDiffers      the sets do not hold the same tensors
 └── NothingToMerge     no sets, weights that add up to nothing, or two sets of one name
 """
@@ -16,6 +17,10 @@ class UnknownMethod(MergeError):
         super().__init__(f"there is no merge method '{method}'; there is {', '.join(known)}")
         self.method = method
         self.known = known
+
+
+class UnusableMethod(MergeError):
+    """``str()`` names the method and where it comes from."""
 
 
 class LayoutDiffers(MergeError):

@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+Block = NDArray[np.generic]
+
 # How each dtype of a safetensors header is held in numpy. numpy has no bfloat16: its bits travel as uint16.
 STORAGE: Mapping[str, str] = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
@@ -10,6 +15,8 @@ STORAGE: Mapping[str, str] = {
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1",
     "BOOL": "|b1",
 }  # fmt: skip
+
+ITEM_BYTES: Mapping[str, int] = {dtype: np.dtype(storage).itemsize for dtype, storage in STORAGE.items()}
 
 
 @dataclass(frozen=True)

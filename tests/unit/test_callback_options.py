@@ -50,12 +50,8 @@ def test_the_own_logger_writes_each_line_once(capsys):
         ({"totalEpochs": -1}, f"totalEpochs is -1, but it must be a whole number, at least 0. {CALL}"),
         ({"trainingContract": None}, f"trainingContract is None, but it must be a name. {CALL}"),
         ({"trainingContract": " "}, f"trainingContract is ' ', but it must be a name. {CALL}"),
-        ({"mergeMethod": "median"}, f"mergeMethod is 'median', but it must be mean. {CALL}"),
-        (
-            {"mergeMethod": "CoordMedian"},
-            f"mergeMethod is 'CoordMedian', but that method is not available yet; there is mean. {CALL}",
-        ),
-        ({"mergeMethod": None}, f"mergeMethod is None, but it must be mean. {CALL}"),
+        ({"mergeMethod": 3}, f"mergeMethod is 3, but it must be a name. {CALL}"),
+        ({"mergeMethod": None}, f"mergeMethod is None, but it must be a name. {CALL}"),
         (
             {"checkinModelOnTrainEnd": "later"},
             f"checkinModelOnTrainEnd is 'later', but it must be snapshot, active or inactive. {CALL}",
@@ -87,9 +83,9 @@ def test_each_refusal_is_one_clear_sentence(given, sentence):
     assert str(refused.value) == sentence
 
 
-@pytest.mark.parametrize("word", ["MEAN", "Mean", "mean"])
-def test_the_merge_method_is_taken_in_any_case(word):
-    assert check(mergeMethod=word).merge_method == "mean"
+@pytest.mark.parametrize("word", ["MEAN", "Mean", "mean", "CoordMedian", "geomedian", "trimmed_mean", "krum", "Own"])
+def test_the_merge_method_is_taken_in_any_case_and_left_for_the_sl_to_know(word):
+    assert check(mergeMethod=word).merge_method == word.lower()
 
 
 @pytest.mark.parametrize("spelling", ["mlPlatform", "ml_platform"])

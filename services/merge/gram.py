@@ -1,0 +1,119 @@
+"""How the sets lie to each other: one pass over all floats gives every distance between their affine combinations."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.merge.floats import Values
+
+Matrix = NDArray[np.float64]
+
+# One product takes this many coordinates; a set's row of them is 128 KiB of float64.
+STEP_ELEMENTS = 16_384
+# Up to here OpenBLAS multiplies on the calling thread: our threads are enough, and its sums stay in one order.
+SMALL_PRODUCT = 65_536 * 4
+
+# By 2**-540 the square of any finite float64 is finite, and so is the sum of many.
+DOWN_SCALE = 2.0**-540
+# Of the largest squared distance, what may be lost to rounding before the centre is badly chosen.
+_PRECISION = 1e-10
+# Of the terms of a square, what rounding leaves where it should be nothing.
+_NOISE = 1e-13
+
+
+@dataclass(frozen=True)
+class Gram:
+    """``products[i, j]`` is the inner product of set i and set j, both less the set ``centre``; float64, (n, n)."""
+
+    products: Matrix
+    centre: int
+
+    def squared_distances(self) -> Matrix:
+        """Between all sets, (n, n)."""
+        norms = np.diagonal(self.products)
+        squares = norms[:, None] + norms[None, :] - 2 * self.products
+        squares[squares <= _NOISE * (norms[:, None] + norms[None, :])] = 0
+        np.fill_diagonal(squares, 0)
+        return squares
+
+    def distances_from(self, shares: Matrix) -> Matrix:
+        """From the combination with these shares (n, adding up to one) to each set, (n,); 0 where the rest is noise."""
+        apart = shares[None, :] - np.eye(len(shares))
+        terms = apart[:, :, None] * apart[:, None, :] * self.products
+        squares = terms.sum(axis=(1, 2))
+        squares[squares <= _NOISE * np.abs(terms).sum(axis=(1, 2))] = 0
+        return np.asarray(np.sqrt(squares))
+
+    def better_centre(self) -> int:
+        """The set that most of the others are near; the present centre where that one loses no digits."""
+        squares = self.squared_distances()
+        middles = np.sort(squares, axis=1)[:, len(squares) // 2]
+        best = int(np.argmin(middles))
+        lost = np.finfo(np.float64).eps * float(np.diagonal(self.products).max())
+        return best if lost > _PRECISION * float(middles[best]) and best != self.centre else self.centre
+
+
+class GramSum:
+    """Adds up the Gram matrix of ``count`` sets, block by block. Sums are made in steps of fixed size and order.
+
+    The centre is taken from every set in float64 before anything is multiplied, so that a large common offset costs
+    no digits; products are summed in float64.
+    """
+
+    def __init__(self, count: int, centre: int, scale: float) -> None:
+        self._order = [centre, *(index for index in range(count) if index != centre)]
+        self._scale = scale
+        self._filled = 0
+        width = STEP_ELEMENTS
+        while width > 64 and count * count * width > SMALL_PRODUCT:
+            width //= 2
+        self._rows = np.zeros((count, STEP_ELEMENTS))
+        parts = self._rows.reshape(count, STEP_ELEMENTS // width, width).transpose(1, 0, 2)
+        # The centre's row, all zeros, stands on one side only: a matrix times its own transpose would go to BLAS as
+        # syrk, which takes four times as long as gemm on these shapes.
+        self._left, self._right = parts, parts[:, 1:].transpose(0, 2, 1)
+        self._products = np.empty((STEP_ELEMENTS // width, count, count - 1))
+        self._total = np.zeros((count, count))
+
+    def add(self, blocks: Sequence[Values]) -> None:
+        """One flat block of each set."""
+        ordered = [blocks[index] for index in self._order]
+        start = 0
+        while start < len(ordered[0]):
+            take = min(STEP_ELEMENTS - self._filled, len(ordered[0]) - start)
+            for row, block in zip(self._rows, ordered, strict=True):
+                row[self._filled : self._filled + take] = block[start : start + take]
+            start += take
+            self._filled += take
+            if self._filled == STEP_ELEMENTS:
+                self._multiply()
+
+    def total(self) -> Matrix:
+        """(count, count), in the order of the sets; not finite where an input is not, or a square exceeds float64."""
+        if self._filled:
+            self._rows[:, self._filled :] = 0
+            self._multiply()
+        total = np.empty_like(self._total)
+        total[np.ix_(self._order, self._order)] = self._total
+        return total
+
+    def _multiply(self) -> None:
+        with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+            if self._scale != 1:
+                self._rows *= self._scale
+            self._rows[1:] -= self._rows[0]
+            self._rows[0] = 0
+            np.matmul(self._left, self._right, out=self._products)
+            self._total[:, 1:] += self._products.sum(axis=0)
+        self._filled = 0
+
+
+def added(parts: Iterable[Matrix], count: int) -> Matrix:
+    """The sum of the parts in their order."""
+    total = np.zeros((count, count))
+    with np.errstate(over="ignore", invalid="ignore"):
+        for part in parts:
+            total += part
+    return total

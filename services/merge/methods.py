@@ -1,0 +1,72 @@
+"""The table of merge methods: the built-in ones, and those that installed packages add."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from importlib.metadata import entry_points
+
+from services.merge.distances import SharesOf, geomedian, krum
+from services.merge.errors import UnusableMethod
+from services.merge.floats import weighted_mean
+from services.merge.ranks import Combine, coordmedian, trimmed_mean
+
+ENTRY_POINTS = "swarm_learning.merge_methods"
+
+
+@dataclass(frozen=True)
+class Method:
+    """How float tensors are merged: one function over blocks, or one from distances to shares.
+
+    ``combine(blocks, weights, out)`` makes one block of the result: flat blocks of one dtype (float32 or float64), a
+    positive integer weight for each, ``out`` like one of them. It must treat each coordinate alone and in the same way
+    wherever it lies in a block, must not write to a block, and needs no care about NaN, infinity or overflow: values
+    are checked, and computed again at a smaller scale where a result is not finite.
+
+    ``shares(gram, weights)`` gives what part each set has in the result, (n,) float64 that add up to one; the result
+    is the sum of share times set. It is called once, after a pass over all floats.
+    """
+
+    combine: Combine | None = None
+    shares: SharesOf | None = None
+
+    def __post_init__(self) -> None:
+        if (self.combine is None) == (self.shares is None):
+            raise ValueError("a merge method has either combine or shares")
+
+    @property
+    def passes(self) -> int:
+        """How often the data is read."""
+        return 1 if self.shares is None else 2
+
+
+_BUILT_IN: Mapping[str, Method] = {
+    "mean": Method(combine=weighted_mean),
+    "coordmedian": Method(combine=coordmedian),
+    "geomedian": Method(shares=geomedian),
+    "trimmed_mean": Method(combine=trimmed_mean(Fraction(1, 3))),
+    "krum": Method(shares=krum()),
+}
+
+
+class _Table(Mapping[str, Method]):
+    """Installed packages are looked at only when a name is not built in, or all are asked for."""
+
+    def __getitem__(self, name: str) -> Method:
+        if name in _BUILT_IN:
+            return _BUILT_IN[name]
+        for entry in entry_points(group=ENTRY_POINTS, name=name):
+            method = entry.load()
+            if not isinstance(method, Method):
+                raise UnusableMethod(f"the merge method '{name}' of {entry.value} is not a Method")
+            return method
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        installed = {entry.name for entry in entry_points(group=ENTRY_POINTS)}
+        return iter([*_BUILT_IN, *sorted(installed - _BUILT_IN.keys())])
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+METHODS: Mapping[str, Method] = _Table()

@@ -1,0 +1,136 @@
+"""Sorting networks, cut down to the ranks that are wanted, over whole blocks of elements."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.merge.floats import Values
+from services.merge.scratch import give, take
+
+_Block = TypeVar("_Block", bound=NDArray[Any])
+
+_SIGN = 0x8000_0000
+_LOW = 0xFFFF_FFFF
+
+
+@dataclass(frozen=True)
+class Comparator:
+    """Puts the smaller of two wires on ``low`` and the larger on ``high``; a side nobody reads is not computed."""
+
+    low: int
+    high: int
+    low_wanted: bool
+    high_wanted: bool
+
+
+@lru_cache(maxsize=256)
+def network(count: int, ranks: frozenset[int]) -> tuple[Comparator, ...]:
+    """Batcher's merge exchange (Knuth, The Art of Computer Programming 3, algorithm 5.2.2M) for ``count`` wires,
+    without what does not lead to one of ``ranks``.
+    """
+    needed = set(ranks)
+    kept = []
+    for low, high in reversed(list(_merge_exchange(count))):
+        if low in needed or high in needed:
+            kept.append(Comparator(low, high, low in needed, high in needed))
+            needed |= {low, high}
+    return tuple(reversed(kept))
+
+
+def _merge_exchange(count: int) -> Iterable[tuple[int, int]]:
+    sorted_length = 1
+    while sorted_length < count:
+        distance = sorted_length
+        while distance >= 1:
+            for start in range(distance % sorted_length, count - distance, 2 * distance):
+                for wire in range(start, start + min(distance, count - start - distance)):
+                    if wire // (2 * sorted_length) == (wire + distance) // (2 * sorted_length):
+                        yield wire, wire + distance
+            distance //= 2
+        sorted_length *= 2
+
+
+def select(blocks: Sequence[_Block], ranks: frozenset[int]) -> dict[int, _Block]:
+    """The values of each wanted rank (0: the smallest), element by element. Inputs stay; none may hold a NaN.
+
+    A result is one of the inputs or a block of ``scratch``, to be given back. Which zero comes out where +0.0 and -0.0
+    meet is not defined: callers add 0.0.
+    """
+    wires = _Wires(blocks)
+    for step in network(len(blocks), ranks):
+        if step.low_wanted and step.high_wanted:
+            wires.exchange(step.low, step.high)
+        else:
+            wires.keep(step.low, step.high, smaller=step.low_wanted)
+    wires.give_back(but=ranks)
+    return {rank: wires.values[rank] for rank in ranks}
+
+
+class _Wires:
+    """The blocks on their way through a network. Inputs are never written to; own blocks are used again."""
+
+    def __init__(self, blocks: Sequence[NDArray[Any]]) -> None:
+        self.values: list[Any] = list(blocks)
+        self._own = [False] * len(blocks)
+        self._free: list[NDArray[Any]] = []
+
+    def exchange(self, low: int, high: int) -> None:
+        one, other = self.values[low], self.values[high]
+        smaller = self._take(one)
+        np.minimum(one, other, out=smaller)
+        spare = [wire for wire in (high, low) if self._own[wire]]
+        larger = self.values[spare[0]] if spare else self._take(one)
+        np.maximum(one, other, out=larger)
+        self._free += [self.values[wire] for wire in spare[1:]]
+        self.values[low], self.values[high] = smaller, larger
+        self._own[low] = self._own[high] = True
+
+    def keep(self, low: int, high: int, *, smaller: bool) -> None:
+        """Only one side goes on."""
+        one, other = self.values[low], self.values[high]
+        spare = [wire for wire in (low, high) if self._own[wire]]
+        result = self.values[spare[0]] if spare else self._take(one)
+        (np.minimum if smaller else np.maximum)(one, other, out=result)
+        self._free += [self.values[wire] for wire in spare[1:]]
+        self._own[low] = self._own[high] = False
+        wire = low if smaller else high
+        self.values[wire], self._own[wire] = result, True
+
+    def give_back(self, but: Iterable[int]) -> None:
+        """All own blocks except those of the wires named."""
+        give(*self._free, *(self.values[wire] for wire, own in enumerate(self._own) if own and wire not in but))
+
+    def _take(self, like: NDArray[Any]) -> NDArray[Any]:
+        return self._free.pop() if self._free else take(len(like), like.dtype)
+
+
+def sort_with_weights(blocks: Sequence[Values], weights: Sequence[int]) -> tuple[list[Values], list[Values]]:
+    """All blocks sorted element by element, and the weights that came along with the values, in their dtype."""
+    if blocks[0].dtype != np.float32:
+        order = np.argsort(blocks, axis=0)
+        carried = np.asarray(weights, np.float64)[order]
+        return list(np.take_along_axis(np.asarray(blocks), order, axis=0)), list(carried)
+    keys = [_key(block, weight) for block, weight in zip(blocks, weights, strict=True)]
+    ranks = select(keys, frozenset(range(len(keys))))
+    in_order = [ranks[rank] for rank in range(len(keys))]
+    return [_value(key) for key in in_order], [(key & np.uint64(_LOW)).astype(np.float32) for key in in_order]
+
+
+def _key(block: Values, weight: int) -> NDArray[np.uint64]:
+    """Integers in the order of the values, each with its weight in the lower half."""
+    bits = block.view(np.uint32)
+    negative = (bits.view(np.int32) >> 31).view(np.uint32)
+    key = (bits ^ (negative | np.uint32(_SIGN))).astype(np.uint64)
+    key <<= np.uint64(32)
+    key |= np.uint64(weight)
+    return key
+
+
+def _value(key: NDArray[np.uint64]) -> NDArray[np.float32]:
+    bits = (key >> np.uint64(32)).astype(np.uint32)
+    positive = (bits.view(np.int32) >> 31).view(np.uint32)
+    return (bits ^ (~positive | np.uint32(_SIGN))).view(np.float32)
