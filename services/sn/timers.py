@@ -8,12 +8,16 @@ from services.runtime import logs
 from services.sn.background import Background
 from services.sn.liveness import Streams, absent
 from services.sn.quorum import Clock, Waiting, clock, waiting
-from services.sn.training import TrainingView
+from services.sn.training import State, TrainingView
 
 # A healthy round waits far less; only what takes longer is worth a line.
 QUIET_S = 2.0
 REPEAT_S = 30.0
 LOST = "lost"
+
+# Everybody waits for a leader. A connection that only broke is made again in a fraction of this; one that is deposed
+# for nothing costs a merge.
+LEADER_GRACE_S = 2.0
 
 _log = logs.get("sn")
 
@@ -100,7 +104,7 @@ class WaitingLog:
 
 
 class LostTimers:
-    """Marks a participant as left when it has not been watching for the grace period."""
+    """Marks a participant as left when it has not been watching for the grace period; a leader much sooner."""
 
     def __init__(
         self,
@@ -116,6 +120,8 @@ class LostTimers:
         self._grace_s = grace_s
         self._is_ours = is_ours
         self._streams = Streams()
+        self._seen: set[str] = set()  # since this SN was started
+        self._since: dict[str, float] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     @property
@@ -124,6 +130,7 @@ class LostTimers:
 
     def opened(self, name: str, view: TrainingView) -> None:
         """A node watches; a node may hold several streams for a moment."""
+        self._seen.add(name)
         self._streams.opened(name)
         self.follow(view)
 
@@ -133,27 +140,44 @@ class LostTimers:
 
     def follow(self, view: TrainingView) -> None:
         """The training or the set of its watchers has changed."""
+        loop = asyncio.get_running_loop()
         missing = {name for name in absent(view, self._streams) if self._is_ours(name)}
         for name in self._timers.keys() - missing:
-            self._timers.pop(name).cancel()
-        for name in missing - self._timers.keys():
-            self._timers[name] = asyncio.get_running_loop().call_later(self._grace_s, self._lost, name, view)
+            self._forget(name)
+        for name in missing:
+            since = self._since.setdefault(name, loop.time())
+            due = since + self._grace_of(name, view)
+            running = self._timers.get(name)
+            if running is None or due < running.when():
+                if running is not None:
+                    running.cancel()
+                self._timers[name] = loop.call_at(due, self._lost, name, view)
 
     def stop(self) -> None:
-        for timer in self._timers.values():
-            timer.cancel()
-        self._timers.clear()
+        for name in list(self._timers):
+            self._forget(name)
+
+    def _grace_of(self, name: str, view: TrainingView) -> float:
+        leads = view.state is State.MERGE and view.leader == name and name in self._seen
+        return min(self._grace_s, LEADER_GRACE_S) if leads else self._grace_s
 
     def _lost(self, name: str, view: TrainingView) -> None:
         if not self._is_ours(name):  # it went on through another SN, which looks after it
-            self._timers.pop(name, None)
+            self._forget(name)
             return
         where = {"contract": self._contract, "round": view.round, "term": view.term}
-        _log.warning("participant lost", **where, name=name, silent_s=self._grace_s)
+        silent_s = asyncio.get_running_loop().time() - self._since[name]
+        _log.warning("participant lost", **where, name=name, silent_s=round(silent_s, 1))
         self._background.run(self._leave_for(name), f"marking {name} as lost in {self._contract}")
 
     async def _leave_for(self, name: str) -> None:
         try:
             await self._leave(name, LOST)
         finally:
-            self._timers.pop(name, None)
+            self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        self._since.pop(name, None)
+        timer = self._timers.pop(name, None)
+        if timer is not None:
+            timer.cancel()

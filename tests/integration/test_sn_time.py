@@ -11,6 +11,7 @@ from sn_swarm import WITHIN_S, config, play_round, running_sn, scripted_sl
 from services.chain.factory import Choice, open_chain
 from services.errors import BelowMinPeers, ChainError, StorageError
 from services.rpc import swarm_pb2 as pb
+from services.sn import timers
 from services.sn.node import Announcement, serving
 from services.sn.state import SNState, chain_choice, claimed
 
@@ -63,6 +64,29 @@ async def test_a_participant_that_no_longer_watches_is_lost_and_not_waited_for(p
         sls[2].watch()  # it comes back: enrolled again it takes part again
         assert "sl-2" in (await sls[2].enrol(config(min_peers=2))).awaited
         await play_round(sls, 2)
+
+
+async def test_a_leader_that_no_longer_watches_is_deposed_long_before_others_would_be_lost(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timers, "LEADER_GRACE_S", 0.2)
+    async with contextlib.AsyncExitStack() as stack:
+        sn = await stack.enter_async_context(running_sn(pki.identity("sn", "sn-1"), tmp_path, lost_after_s=3600))
+        sls = [
+            await stack.enter_async_context(scripted_sl(pki.identity("sl", f"sl-{index}"), sn.port))
+            for index in range(3)
+        ]
+        for sl in sls:
+            await sl.enrol(config(min_peers=2))
+        for sl in sls:
+            await sl.check_in(1)
+        merging = await sls[0].until(lambda status: status.state == pb.MERGE)
+        leader, *others = sorted(sls, key=lambda sl: sl.name != merging.leader)
+        for sl in (others[0], leader):
+            await sl.stop_watching()
+        second = await others[1].until(lambda status: status.term == 2)
+        assert [who.name for who in second.participants if not who.active] == [leader.name]
+        assert sn.trainings.named(leader.contract).giving_up == {others[0].name}
 
 
 async def test_nobody_is_lost_once_the_training_is_complete(pki: Any, tmp_path: Path) -> None:
