@@ -15,6 +15,9 @@ from services.sl.events import LeftOut, Opened, Reported
 from services.sl.link import Link
 from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
 
+# What SNs give as the reason where they have not heard of a node.
+LOST = "lost"
+
 # At the end a node does not wait for an SN that does not answer.
 LEAVE_DEADLINE_S = 5.0
 
@@ -225,7 +228,8 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
         layout=status.layout.hex(),
         layout_by=status.layout_by,
         members=tuple(
-            Member(who.name, who.host, who.port, who.fingerprint.hex(), who.active) for who in status.participants
+            Member(who.name, who.host, who.port, who.fingerprint.hex(), who.active, who.left_reason == LOST)
+            for who in status.participants
         ),
         check_ins=tuple(
             CheckedIn(entry.name, entry.digest.hex(), entry.size, entry.weight, entry.finished)

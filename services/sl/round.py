@@ -352,8 +352,9 @@ def _follower(state: Merging) -> Awaiting:
 
 
 def _end_when_done(state: Finishing) -> Step:
-    others = any(member.active and member.name != state.node.name for member in state.node.view.members)
-    if state.ml_done and (state.serving_over or not others):
+    """A node that was taken for dead, and was away when the training ended, can get the result nowhere else."""
+    others = [member for member in state.node.view.members if member.name != state.node.name]
+    if state.ml_done and (state.serving_over or not any(member.active or member.lost for member in others)):
         return Ended(None), ()
     return state, ()
 

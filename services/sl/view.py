@@ -26,13 +26,17 @@ class Model:
 
 @dataclass(frozen=True)
 class Member:
-    """A participant of the training; ``host:port`` is its file server, ``fingerprint`` its certificate's, in hex."""
+    """A participant of the training; ``host:port`` is its file server, ``fingerprint`` its certificate's, in hex.
+
+    ``lost``: it is not active because nothing was heard of it, and may come back.
+    """
 
     name: str
     host: str
     port: int
     fingerprint: str
     active: bool
+    lost: bool = False
 
 
 @dataclass(frozen=True)

@@ -563,6 +563,13 @@ def test_a_holder_stays_until_the_others_have_left_and_ml_is_done() -> None:
     assert walk(STATES[Finishing], on.MLEnded(ME), on.ServingOver())[0] == Ended(None)
 
 
+def test_the_final_model_is_kept_for_nodes_that_were_taken_for_dead() -> None:
+    lost = replace(member(OTHER, active=False), lost=True)
+    away = view(Phase.COMPLETE, members=(member(ME), lost, member(THIRD, active=False)))
+    assert type(walk(STATES[Finishing], on.StatusChanged(away), on.Bye())[0]) is Finishing
+    assert walk(STATES[Finishing], on.StatusChanged(away), on.Bye(), on.ServingOver())[0] == Ended(None)
+
+
 @pytest.mark.parametrize(
     ("kind", "when"),
     [
