@@ -136,7 +136,7 @@ FAULTS_OF_DATA = (
     Fault("huge numbers", huge_numbers, may_depose=False),
     Fault("another shape", another_shape, may_depose=False),
     Fault("damaged stream", damaged_stream, may_depose=False),
-    Fault("contribution served wrong", contribution_served_wrong, shape=LIARS, may_depose=False),
-    Fault("result served wrong", result_served_wrong, shape=LIARS, may_depose=False),
+    Fault("contribution served wrong", contribution_served_wrong, shape=LIARS),
+    Fault("result served wrong", result_served_wrong, shape=LIARS),
     Fault("replayed requests", replayed_requests),
 )

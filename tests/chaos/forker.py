@@ -4,6 +4,7 @@ What runs in a fork is what runs elsewhere: `swarm` with its own command line, o
 added around it: a fork may move into a network namespace first, and its log may spring traps (tests.chaos.traps).
 """
 
+import contextlib
 import ctypes
 import gc
 import importlib
@@ -91,7 +92,7 @@ class _Forker:
     def end_children(self) -> None:
         """Also those that are stopped and would never notice that they are alone."""
         for pid in self._ready:
-            os.killpg(pid, signal.SIGKILL)
+            _signal(pid, signal.SIGKILL, alone=False)
 
     def _tell(self, **facts: object) -> None:
         self._control.sendall(json.dumps(facts).encode() + b"\n")
@@ -106,8 +107,7 @@ class _Forker:
             if "fork" in request:
                 self._fork(request["id"], Fork(**request["fork"]))
             elif request["pid"] in self._ready:  # it has not been reaped: the number is still its own
-                target = os.kill if request["alone"] else os.killpg
-                target(request["pid"], request["signal"])
+                _signal(request["pid"], request["signal"], request["alone"])
         return True
 
     def _fork(self, number: int, wanted: Fork) -> None:
@@ -149,6 +149,15 @@ class _Forker:
             self._heard(pid, end)
         except BlockingIOError:
             self._selector.unregister(end)
+
+
+def _signal(pid: int, number: int, alone: bool) -> None:
+    """To a child, or to the group that it makes when it begins. It has not been reaped: its number is its own."""
+    if not alone:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, number)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _become(wanted: Fork, ready: socket.socket, others: list[socket.socket]) -> None:

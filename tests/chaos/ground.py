@@ -75,10 +75,12 @@ class Ground:
         return self.dice.choice([pair for pair in self.traffic.pairs.values() if pair.alive])
 
     async def come_back(self, pair: Pair) -> None:
-        """At once, after the others have gone on, or never; at once where it is needed for minPeers."""
+        """At once, after the others have gone on, or never, as far as minPeers allow it, also for the next fault."""
         traffic = self.traffic
         others = sum(other.alive and not other.doomed for other in traffic.pairs.values() if other is not pair)
-        choice = "at once" if others < traffic.shape.min_peers else self.dice.choice(["at once", "later", "never"])
+        spare = others - traffic.shape.min_peers
+        choices = ["at once", *(["later"] if spare >= 0 else []), *(["never"] if spare >= 1 else [])]
+        choice = self.dice.choice(choices)
         self.went.hit += f", comes back {choice}"
         if choice == "never":
             return

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from services.chain.ipc import ConnectionLost
 from services.errors import NetworkError, SwarmError
 from services.rpc import swarm_pb2 as pb
 from tests.chaos import liar
@@ -144,7 +145,7 @@ class Traffic:
         }  # fmt: skip
         lying = {liar.VARIABLE: str(self._lie(name))} if self.shape.liars else {}
         environment = base_environment(
-            SL_LOG_LEVEL="DEBUG", SL_LEADER_FAILURE_BASE_TIMEOUT=str(LEADER_TIMEOUT_S), SL_KEEP_SERVING_SECONDS="5",
+            SL_LOG_LEVEL="DEBUG", SL_LEADER_FAILURE_BASE_TIMEOUT=str(LEADER_TIMEOUT_S), SL_KEEP_SERVING_SECONDS="3",
             SL_WAIT_FOR_FULL_QUORUM_SECONDS=str(QUORUM_WAIT_S), SL_SN_PATIENCE_SECONDS="60",
             SL_MAKE_ME_ADMIN=str(number >= self.shape.followers_only).lower(), **channels, **lying,
         )  # fmt: skip
@@ -330,4 +331,7 @@ class Traffic:
                 self.history.records[sn] = events
             except SwarmError as error:
                 self.note(f"the record could not be read from {sn}: {error}")
-        self.history.chain = await events_on_chain(self.world.geth_pid(self.world.sns[0]), self._location)
+        try:
+            self.history.chain = await events_on_chain(self.world.geth_pid(self.world.sns[0]), self._location)
+        except (OSError, ValueError, ConnectionLost) as error:
+            self.note(f"the chain could not be read: {error!r}")
