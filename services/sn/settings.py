@@ -88,8 +88,9 @@ class SNSettings(NodeSettings):
         gt=0,
         le=3600,
         validation_alias="SN_LOST_AFTER_SECONDS",
-        description="Seconds without a connection after which a participant counts as lost and the others go on. "
-        "Longer than the 10 s in which a dead connection is noticed and made again.",
+        description="Seconds without a connection after which a participant counts as lost and the others go on; a "
+        "leader, for whom everybody waits, after 2 s. Longer than the 10 s in which a dead connection is noticed and "
+        "made again.",
     )
     metrics_port: int | None = Field(
         None,
