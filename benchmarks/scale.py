@@ -108,7 +108,13 @@ async def run(count: int, rounds: int) -> dict[str, Any]:
                 syncs = WARM_UP_ROUNDS + rounds + 1
                 program = _programs(plan, directory, syncs)
                 base.children[program.name] = program
-                await _rounds(results, program, syncs)
+                await _rounds(results, program, range(1, 1 + WARM_UP_ROUNDS), syncs)
+                busy_before = busy_s(base, sls)
+                await _rounds(results, program, range(1 + WARM_UP_ROUNDS, syncs), syncs)
+                busy = {
+                    role: round((seconds - busy_before[role]) / (syncs - 1 - WARM_UP_ROUNDS), 3)
+                    for role, seconds in busy_s(base, sls).items()
+                }
                 memory = memory_of(base, sls)
                 if await program.wait() != 0:
                     raise program.failure()
@@ -127,6 +133,7 @@ async def run(count: int, rounds: int) -> dict[str, Any]:
         "p95_s": round(percentile(seconds, 95), 3),
         "tx_per_round": round(len(sent) / rounds, 2),
         "tx_p50_s": round(percentile(sent, 50), 4),
+        "cpu_s_per_round": busy,
         **memory,
     }
 
@@ -139,9 +146,9 @@ def _programs(plan: Plan, directory: Path, syncs: int) -> Child:
     return Child.start(Launch("ml", argv, plan.log("ml"), environment, cwd=CODE_ROOT, is_node=False))
 
 
-async def _rounds(results: Results, program: Child, syncs: int) -> None:
-    """Returns with the last round but one; says how far it is. Raises ChildFailed, TimeoutError."""
-    for number in range(1, syncs):
+async def _rounds(results: Results, program: Child, numbers: range, syncs: int) -> None:
+    """Returns when these are accepted; says how far it is. Raises ChildFailed, TimeoutError."""
+    for number in numbers:
         coming = asyncio.create_task(results.first(lambda result, n=number: result.round >= n, ROUND_WITHIN_S))  # type: ignore[misc]
         waits: set[asyncio.Future[Any]] = {coming, program.exited}
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
@@ -157,14 +164,33 @@ def memory_of(base: Base, sls: SLs) -> dict[str, float]:
     """MB: the median SL's share (what forks share is divided among them) and what it has resident; SN, geth."""
     shares = [_kilobytes(pid, "Pss") / 1024 for pid in sls.pids.values()]
     resident = [_kilobytes(pid, "Rss") / 1024 for pid in sls.pids.values()]
-    geth = int((base.plan.directory / SN / "eth" / "geth.pid").read_text())
-    nodes = {"sn": base.children[SN].pid, "geth": geth, "license_server": base.children[LICENSE_SERVER].pid}
+    nodes = {"sn": base.children[SN].pid, "geth": _geth(base), "license_server": base.children[LICENSE_SERVER].pid}
     return {
         "sl_share_mb": round(percentile(shares, 50), 1),
         "sl_resident_mb": round(percentile(resident, 50), 1),
         "sl_shares_mb": round(sum(shares), 1),
         **{f"{name}_resident_mb": round(_kilobytes(pid, "Rss") / 1024, 1) for name, pid in nodes.items()},
     }
+
+
+def busy_s(base: Base, sls: SLs) -> dict[str, float]:
+    """Seconds of processor time so far, by role."""
+    roles = {
+        "sls": list(sls.pids.values()),
+        "sn": [base.children[SN].pid],
+        "geth": [_geth(base)],
+        "ml_programs": [base.children["ml"].pid],
+    }
+    return {role: sum(_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK") for role, pids in roles.items()}
+
+
+def _geth(base: Base) -> int:
+    return int((base.plan.directory / SN / "eth" / "geth.pid").read_text())
+
+
+def _ticks(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def _kilobytes(pid: int, what: str) -> int:
