@@ -83,10 +83,10 @@ class SwarmCallbackBase(ABC):
     def initial_epoch(self) -> int:
         """How many epochs this node had done before it was started again; 0 where its training begins.
 
-        A script that goes on there, as with ``fit(initial_epoch=...)`` or ``range(...)``, reads it before it trains;
-        then progress is counted from there too. One that does not read it trains all its epochs, from the merged model.
+        A script that goes on there, as with ``fit(initial_epoch=...)`` or ``range(...)``, reads it before its first
+        epoch; then progress is counted from there too. One that does not trains all its epochs, from the merged model.
         """
-        if not self._begun:
+        if not self._epochs_done:
             self._epochs_done = self._resumed_epochs
         return self._resumed_epochs
 
