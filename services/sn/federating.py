@@ -63,8 +63,9 @@ class Federating:
         self._registered = False
         self._registering = False
         self._stopped = False
+        self._said = ""
         trainings.sns_changed = self.follow
-        peering.changed = self._touch_changed
+        peering.changed = self.follow
         background.run(self._name_signers(), "naming the signers")
 
     async def open(self) -> None:
@@ -99,6 +100,7 @@ class Federating:
             self._peering.know(member.name, member.host, member.port)
         others = [Peer(member.name, member.host, member.port) for member in membership.sns()]
         remember_peers(self._data_dir, [peer for peer in others if peer.name != self._name])
+        self._say_peers(present)
         self._federation.elect_from(self._trainings.live_accounts)
         missing = {name for name in present if name != self._name and not self._peering.alive[name]}
         for name in self._timers.keys() - missing:
@@ -108,10 +110,12 @@ class Federating:
         if self._registered and self._name not in present and not self._registering:
             self._background.run(self._enter(), "entering this SN in the directory")
 
-    def _touch_changed(self) -> None:
-        others = len(self._trainings.present_sns) - (self._name in self._trainings.present_sns)
-        _log.info("peers", in_touch=f"{len(self._peering.alive)} of {max(others, len(self._peering.alive))}")
-        self.follow()
+    def _say_peers(self, present: list[str]) -> None:
+        others = [name for name in present if name != self._name]
+        in_touch = f"{sum(name in self._peering.alive for name in others)} of {len(others)}"
+        if others and in_touch != self._said:
+            self._said = in_touch
+            _log.info("peers", in_touch=in_touch)
 
     async def _enter(self) -> None:
         self._registering = True

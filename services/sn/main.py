@@ -51,7 +51,8 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         stack.push_async_callback(chain.close)
         _log.info("chain", kind=chain.kind, chain_id=chain.chain_id, account=chain.account)
 
-        where = Announcement(settings.host, settings.sn_api_port, settings.host_ip)
+        through = settings.join_address if settings.sentinel_ip else ""
+        where = Announcement(settings.host, settings.sn_api_port, settings.host_ip, through)
         sn = await stack.enter_async_context(
             serving(identity, chain, data_dir, where, settings.lost_after_s, metrics=metrics)
         )
@@ -64,7 +65,7 @@ async def _chain(settings: SNSettings, identity: Identity, choice: Choice, data_
     """The chain that the data directory holds, else that of the swarm to join, else a new one."""
     state = SNState.load(data_dir)
     if state is not None or settings.sentinel:
-        has_others = state is not None and bool(state.peers)
+        has_others = bool(settings.sentinel_ip) or (state is not None and bool(state.peers))
         return await open_chain(choice, data_dir, p2p_port=settings.sn_p2p_port, has_others=has_others)
     joined = await join(identity, settings.join_address, data_dir)
     chain = await open_chain("geth", data_dir, p2p_port=settings.sn_p2p_port, genesis=joined.genesis, has_others=True)

@@ -43,11 +43,15 @@ _log = logs.get(ROLE)
 
 @dataclass(frozen=True)
 class Announcement:
-    """Where the API listens, and by which host peers reach it. Port 0: any free one."""
+    """Where the API listens, and by which host peers reach it. Port 0: any free one.
+
+    ``through``: address of another SN; empty where only those are looked for that are known from before.
+    """
 
     bind_host: str
     port: int
     host: str
+    through: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ async def _in_touch(
         return None
     peering = Peering(identity, federation, chain.chain_id, where.host, background)
     state = SNState.load(data_dir)
-    peering.start(state.peers if state else (), data_dir / IMPORT_FILE)
+    peering.start(state.peers if state else (), data_dir / IMPORT_FILE, where.through)
     await in_sync(federation, state.joined_at if state else 0)
     return peering
 

@@ -31,7 +31,7 @@ _log = logs.get("sn")
 
 @dataclass
 class _Other:
-    """An SN at the other end of a stream; ``account`` is empty until it has said hello."""
+    """An SN at the other end of a stream; ``account`` is empty until it has said hello, and so may be ``name``."""
 
     name: str
     outbox: Outbox
@@ -61,12 +61,14 @@ class Peering:
         self._gone: dict[str, asyncio.Event] = {}
         self._stopped = asyncio.Event()
 
-    def start(self, peers: Iterable[Peer], fetch_into: Path) -> None:
-        """Looks for SNs that are known from before."""
+    def start(self, peers: Iterable[Peer], fetch_into: Path, through: str) -> None:
+        """Looks for SNs that are known from before, and for the one at the address ``through``, if there is one."""
         self._background.run(self._greet_again(), "telling other SNs of this node's geth")
         self._background.run(self._fetch_blocks(fetch_into), "fetching blocks")
         for peer in peers:
             self.know(peer.name, peer.host, peer.port)
+        if through:
+            self._background.run(self._find(through), f"looking for the SN at {through}")
 
     def know(self, name: str, host: str, port: int) -> None:
         """Where an SN is reached; from now on this one keeps in touch with it."""
@@ -117,25 +119,39 @@ class Peering:
         while not self._stopped.is_set():
             await self._gone[name].wait()
             try:
-                await self._visit(name)
+                await self._visit(_Other(name, asyncio.Queue()), self._addresses[name])
                 wait, told = FIRST_WAIT_S, False
             except SwarmError as error:
                 if not told:
                     _log.warning("out of touch with an SN", name=name, reason=str(error))
                     told = True
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._stopped.wait()
+            await self._pause(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
 
-    async def _visit(self, name: str) -> None:
+    async def _find(self, address: str) -> None:
+        """The SN at an address, whatever its name: the others may all be elsewhere than they were."""
+        wait = FIRST_WAIT_S
+        while not self._stopped.is_set():
+            other = _Other("", asyncio.Queue())
+            with contextlib.suppress(SwarmError):
+                await self._visit(other, address)
+            if other.name:  # it is known from now on
+                return
+            await self._pause(wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+    async def _pause(self, seconds: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
+
+    async def _visit(self, other: _Other, address: str) -> None:
         """A stream that this SN opens, until it ends."""
-        other = _Other(name, asyncio.Queue())
-        async with SNClient(self._addresses[name], self._identity) as client:
+        async with SNClient(address, self._identity) as client:
             try:
                 async for news in client.meet(self._outgoing(other)):
                     await self._take(news, other)
-                    if self.alive[name] > 1 and self._name > name:
+                    if self.alive[other.name] > 1 and self._name > other.name:
                         return  # both opened one
             finally:
                 self._left(other)
@@ -185,6 +201,7 @@ class Peering:
                 await self._federation.dial(other.enode)
 
     async def _greeted(self, hello: pb.PeerHello, other: _Other) -> None:
+        other.name = other.name or hello.name
         if hello.name != other.name:
             raise MalformedCall(field="name")
         if hello.chain_id != self._chain_id:

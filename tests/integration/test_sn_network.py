@@ -1,0 +1,189 @@
+"""Several SNs on real geth: they join, agree, outlive each other, and let no stranger in."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sn_network import SNNetwork
+from sn_swarm import running_sn
+
+from services.chain.account import Account
+from services.chain.geth_process import GethProcess
+from services.chain.ipc import IpcConnection
+from services.errors import NameTaken, ServesOneSN, WrongRole
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@pytest.fixture
+async def network(pki: Any, tmp_path: Path) -> AsyncIterator[SNNetwork]:
+    started = SNNetwork(pki, tmp_path)
+    try:
+        yield started
+    finally:
+        await started.stop()
+
+
+async def test_three_sns_agree_whichever_is_written_to(network: SNNetwork) -> None:
+    await network.three()
+    names = ["sn-1", "sn-2", "sn-3"]
+
+    made = await asyncio.gather(*(network.create(name, f"by-{name}") for name in names))
+
+    for name in names:
+        for author, location in zip(names, made, strict=True):
+            await network.shows(name, f"by-{author}", location)
+        assert await network.sns(name) == {other: (network.ports[other], True) for other in names}
+        await network.said(name, "peers  in_touch=2 of 2")
+    assert "joined  through=sn-2" in network.log("sn-3")
+
+
+async def test_the_others_go_on_without_the_sentinel_and_take_it_back(network: SNNetwork) -> None:
+    await network.three()
+    before = await network.create("sn-1", "before")
+    await network.kill("sn-1")
+
+    after = await network.create("sn-2", "after")
+    await network.shows("sn-3", "after", after)
+    await network.presence("sn-3", sn_1=False, sn_2=True, sn_3=True)
+    voted = [network.said(name, "signers now  names=sn-2\n") for name in ("sn-2", "sn-3")]
+    other = [network.said(name, "signers now  names=sn-3\n") for name in ("sn-2", "sn-3")]
+    await _first(asyncio.gather(*voted), asyncio.gather(*other))
+    alone = await network.create("sn-3", "alone")
+
+    so_far = {name: len(network.log(name)) for name in ("sn-1", "sn-2", "sn-3")}
+    await network.again("sn-1")
+    await network.presence("sn-2", sn_1=True)
+    for name, read in so_far.items():
+        await network.said(name, "signers now  names=sn-1, sn-2, sn-3", since=read)
+    found = await network.contracts("sn-1")
+    assert (found["before"], found["after"], found["alone"]) == (before, after, alone)
+    await network.shows("sn-3", "again", await network.create("sn-1", "again"))
+
+
+async def test_an_sn_that_lost_its_data_joins_again_under_its_certificate(network: SNNetwork) -> None:
+    await network.three()
+    location = await network.create("sn-3", "kept")
+    await network.kill("sn-3")
+    network.erase("sn-3")
+    so_far = len(network.log("sn-1"))
+
+    await network.join("sn-3", "sn-1")
+
+    assert "instead_of=0x" in network.log("sn-1")[so_far:]
+    await network.shows("sn-3", "kept", location)
+    await network.shows("sn-2", "new", await network.create("sn-3", "new"))
+    await network.said("sn-3", "signers now  names=sn-1, sn-2, sn-3", since=network.log("sn-3").rfind("joined"))
+
+
+async def test_everything_is_found_again_after_all_were_killed(network: SNNetwork) -> None:
+    await network.three()
+    location = await network.create("sn-2", "kept")
+    for name in ("sn-1", "sn-2", "sn-3"):
+        await network.shows(name, "kept", location)
+    for name in ("sn-1", "sn-2", "sn-3"):
+        await network.kill(name)
+
+    await network.again("sn-1")  # their ports are new: the others are found by the one they are pointed to
+    for name in ("sn-2", "sn-3"):
+        await network.join(name, "sn-1")
+
+    for name in ("sn-1", "sn-2", "sn-3"):
+        await network.shows(name, "kept", location)
+    await network.shows("sn-1", "more", await network.create("sn-3", "more"))
+
+
+async def _first(*waits: "asyncio.Future[Any]") -> None:
+    """One of these comes true; the others are dropped."""
+    done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in pending:
+        wait.cancel()
+    await asyncio.gather(*pending, return_exceptions=True)
+    for wait in done:
+        wait.result()
+
+
+# --- who is not let in ---------------------------------------------------------------------------------------
+
+
+async def test_a_stranger_gets_no_block_and_no_transaction_in(network: SNNetwork, tmp_path: Path) -> None:
+    await network.license_server()
+    await network.sentinel()
+    await network.join("sn-2", "sn-1")
+    genesis = json.loads((network.directory / "sn-1" / "eth" / "genesis.json").read_text())
+    account = Account.load_or_create(tmp_path / "stranger" / "account.key")
+    geth = GethProcess(tmp_path / "stranger", account, genesis=genesis)
+    await geth.start()
+    member = await IpcConnection.open(network.directory / "sn-1" / "eth" / "geth.ipc", lambda _: None)
+    stranger = await IpcConnection.open(geth.ipc_path, lambda _: None)
+    try:
+        enode = (await member.request("admin_nodeInfo"))["enode"]
+        sealer = json.loads((network.directory / "sn-1" / "eth" / "keystore" / "sealer.json").read_text())["address"]
+        await stranger.request("admin_addTrustedPeer", enode)
+        await stranger.request("admin_addPeer", enode)
+        theft = account.sign(0, geth.chain_id, "0x" + sealer, b"")
+        for number in range(5):  # blocks that a peer would have been sent
+            await network.create("sn-2", f"contract-{number}")
+        assert await stranger.request("eth_blockNumber") == "0x0"
+        assert await stranger.request("net_peerCount") == "0x0"
+
+        # Even as a peer it brings no transaction in. That it gets blocks then shows that the test can fail.
+        heads: asyncio.Queue[Any] = asyncio.Queue()
+        listening = await IpcConnection.open(geth.ipc_path, heads.put_nowait)
+        await listening.request("eth_subscribe", "newHeads")
+        await member.request("admin_addTrustedPeer", (await stranger.request("admin_nodeInfo"))["enode"])
+        await member.request("admin_addPeer", (await stranger.request("admin_nodeInfo"))["enode"])
+        await network.create("sn-2", "seen")
+        async with asyncio.timeout(30):
+            while int((await heads.get())["number"], 16) < 1:
+                pass
+        with pytest.raises(Exception, match="insufficient funds"):
+            await stranger.request("eth_sendRawTransaction", "0x" + theft.raw.hex())
+        await listening.close()
+    finally:
+        await member.close()
+        await stranger.close()
+        await geth.stop()
+
+
+async def test_joining_with_the_certificate_of_an_sl_is_refused_in_words(network: SNNetwork) -> None:
+    await network.license_server()
+    await network.sentinel()
+    async with network.client("sn-1", "sl", "sl-1") as client:
+        with pytest.raises(WrongRole, match="sl-1 has the role sl, but Join needs sn"):
+            await client.peering.Join(pb.JoinRequest(account="0x" + "ab" * 20))
+
+
+async def test_joining_under_the_name_of_another_sn_is_refused_in_words(network: SNNetwork) -> None:
+    await network.license_server()
+    await network.sentinel()
+    async with network.client("sn-1", "sn", "sn-1") as client:  # a certificate of its own for the same name
+        with pytest.raises(NameTaken, match="sn-1"):
+            await client.peering.Join(pb.JoinRequest(account="0x" + "ab" * 20))
+
+
+async def test_an_sn_on_the_embedded_chain_lets_nobody_join_and_says_why(
+    network: SNNetwork, pki: Any, tmp_path: Path
+) -> None:
+    async with running_sn(pki.identity("sn", "sn-e"), tmp_path / "sn-e") as sn:
+        async with SNClient(f"localhost:{sn.port}", pki.identity("sn", "sn-2")) as client:
+            with pytest.raises(ServesOneSN, match="sn-e runs the embedded chain, which serves one SN only"):
+                await client.peering.Join(pb.JoinRequest(account="0x" + "ab" * 20))
+        await network.license_server()
+        refused = network.refused("sn-2", "--sentinel-ip", f"127.0.0.1:{sn.port}")
+        assert await refused.wait() == ServesOneSN.exit_code
+    assert "ERROR: sn-e runs the embedded chain" in refused.tail(1)
+
+
+async def test_an_sn_that_is_told_neither_or_both_ways_says_so(network: SNNetwork) -> None:
+    neither = network.refused("sn-1")
+    assert await neither.wait() == 2
+    assert "give --sentinel for the first SN of a swarm, --sentinel-ip HOST[:PORT] to join one" in neither.tail(1)
+    both = network.refused("sn-2", "--sentinel", "--sentinel-ip", "127.0.0.1")
+    assert await both.wait() == 2
+    assert "--sentinel makes a new swarm, --sentinel-ip joins one" in both.tail(1)
