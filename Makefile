@@ -1,6 +1,7 @@
 # Every target works on a fresh clone and may be run again at any time.
 #
-#   make demo    set up, then train a swarm of three nodes on real data   (FRAMEWORK=keras|torch, CHAIN=auto|geth|embedded)
+#   make demo    set up, then train a swarm of three nodes on real data   (FRAMEWORK=keras|torch, CHAIN=auto|geth|embedded,
+#                MERGE=mean|coordmedian|geomedian|trimmed_mean|krum)
 #   make test    set up, then run every test                              (ARGS="-k name" narrows)
 #   make lint    format, lint, types
 #   make bench   every benchmark
@@ -14,6 +15,7 @@ SHELL := /bin/bash
 
 FRAMEWORK ?= keras
 CHAIN ?= auto
+MERGE ?= mean
 ARGS ?=
 RUNS ?= 20
 SEED ?=
@@ -29,14 +31,14 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 .PHONY: help setup setup-dev geth demo test lint format bench chaos proto contracts docs lock clean
 
 help:
-	@sed -n '3,10p' $(MAKEFILE_LIST) | sed 's/^# *//'
+	@sed -n '3,11p' $(MAKEFILE_LIST) | sed 's/^# *//'
 
 setup: $(VENV)/.with-$(FRAMEWORK) geth
 
 setup-dev: $(VENV)/.with-dev geth
 
 demo: setup
-	$(PYTHON) -m examples.digits.demo --framework $(FRAMEWORK) --chain $(CHAIN)
+	$(PYTHON) -m examples.digits.demo --framework $(FRAMEWORK) --chain $(CHAIN) --merge $(MERGE)
 
 test: setup-dev
 	$(PYTHON) -m pytest tests/unit tests/contracts tests/integration tests/e2e $(ARGS)
@@ -52,6 +54,7 @@ format: $(VENV)/.with-dev
 
 bench: setup-dev
 	$(PYTHON) -m benchmarks.coordination --chain geth
+	$(PYTHON) -m benchmarks.kernels
 
 chaos: setup-dev
 	$(PYTHON) -m tests.chaos.main --runs $(RUNS) --seed "$(SEED)" --faults "$(FAULTS)"

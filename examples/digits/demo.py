@@ -1,6 +1,6 @@
 """The demo: three nodes with skewed private shards learn one model together, compared with learning apart.
 
-``python -m examples.digits.demo [--framework keras|torch] [--chain auto|geth|embedded] [--out demo-out]``
+``python -m examples.digits.demo [--framework keras|torch] [--chain auto|geth|embedded] [--merge METHOD] [--out DIR]``
 """
 
 import argparse
@@ -21,6 +21,7 @@ from services.local.plan import Plan
 from services.local.process import Child, Launch, program_environment
 from services.local.state import claimed
 from services.local.swarm import up
+from services.merge.methods import METHODS
 from services.runtime.process import run_node
 from services.runtime.ready import ReadySocket
 from swarm_callback.digest import digest_of_file
@@ -46,6 +47,7 @@ class Demo:
 
     framework: str
     chain: str
+    merge: str
     out: Path
 
     @property
@@ -76,7 +78,7 @@ async def run(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
     print(f"{NODES} nodes in a swarm; their data stay with them ...", flush=True)
     swarm_began = time.monotonic()
     history = History(lambda line: print(line, flush=True))
-    environment = {"OUTPUT_DIR": str(demo.swarm)}
+    environment = {"OUTPUT_DIR": str(demo.swarm), "MERGE_METHOD": demo.merge}
     plan = Plan(demo.swarm / "local", NODES, demo.chain, demo.command, environment=environment)
     if not await up(plan, history, stop):
         return None
@@ -87,6 +89,7 @@ async def run(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
     return {
         "framework": demo.framework,
         "chain": history.chain,
+        "merge": demo.merge,
         "rounds": history.rounds,
         "accuracy": {
             "central": apart[CENTRAL],
@@ -171,9 +174,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.digits.demo", description=__doc__)
     parser.add_argument("--framework", choices=("keras", "torch"), default="keras")
     parser.add_argument("--chain", choices=("auto", "geth", "embedded"), default="auto")
+    parser.add_argument("--merge", choices=tuple(METHODS), default="mean")
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
     given = parser.parse_args()
-    demo = Demo(given.framework, given.chain, given.out.absolute())
+    demo = Demo(given.framework, given.chain, given.merge, given.out.absolute())
     report: dict[str, Any] | None = None
 
     async def show(stop: asyncio.Event, _ready: ReadySocket) -> None:
@@ -186,7 +190,8 @@ def main() -> int:
     (demo.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     plot(report, demo.out / "rounds.png")
     print(table(report))
-    print(f"\n  {report['rounds']} rounds, chain {report['chain']}, {report['seconds']} s. See {demo.out}.")
+    how = f"{report['rounds']} rounds, merge {report['merge']}, chain {report['chain']}, {report['seconds']} s"
+    print(f"\n  {how}. See {demo.out}.")
     return exit_code
 
 

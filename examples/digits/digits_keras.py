@@ -34,6 +34,7 @@ def main() -> None:
     swarm = SwarmCallback(
         syncFrequency=run.sync_frequency,
         minPeers=run.min_peers,
+        mergeMethod=run.merge_method,
         adsValData=digits.validation,
         adsValBatchSize=len(digits.validation[1]),
         totalEpochs=run.epochs,

@@ -43,6 +43,7 @@ def main() -> None:
     swarm = SwarmCallback(
         syncFrequency=run.sync_frequency,
         minPeers=run.min_peers,
+        mergeMethod=run.merge_method,
         model=model,
         adsValData=loader(digits.validation, len(digits.validation[1])),
         lossFunction="CrossEntropyLoss",
