@@ -6,6 +6,10 @@ from collections.abc import AsyncIterator, Callable
 from services.sn.statuses import AddressOf, status
 from services.sn.training import TrainingView
 
+# A round of many nodes is a check-in and a report of each, and nobody acts on a single one: told one by one to all,
+# they would cost the square of their number.
+SOON_S = 0.2
+
 
 class Broadcast:
     """Serialises each state once, however many watch. ``clock``: seconds, the one of the view's progress."""
@@ -15,12 +19,22 @@ class Broadcast:
         self._clock = clock
         self._address_of = address_of
         self._changed = asyncio.Event()
-        self._message = b""
+        self._message: bytes | None = None  # None: the view has moved since the last one
         self._message_version = -1
+        self._soon: asyncio.TimerHandle | None = None
         self._closed = False
+
+    def wake_soon(self) -> None:
+        """The view has changed in what nobody waits for: watchers are told in a moment, of all there is then."""
+        if self._soon is None and not self._closed:
+            self._soon = asyncio.get_running_loop().call_later(SOON_S, self.wake)
 
     def wake(self) -> None:
         """The view has changed. Whoever watches is sent the newest state at its next turn."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        self._message = None
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -34,10 +48,13 @@ class Broadcast:
 
         ``seen`` may be newer than the view, after a restart forgot progress: that is a change too.
         """
+        if self._view.version != self._message_version:
+            self._message = None
         while not self._closed:
-            if self._view.version != seen:
-                seen = self._view.version
-                yield self._serialised()
+            message = self._newest()
+            if self._message_version != seen:
+                seen = self._message_version
+                yield message
             else:
                 await self._changed.wait()
 
@@ -46,8 +63,8 @@ class Broadcast:
         while self._view.position.block < block and not self._closed:
             await self._changed.wait()
 
-    def _serialised(self) -> bytes:
-        if self._message_version != self._view.version:
+    def _newest(self) -> bytes:
+        if self._message is None:
             self._message = status(self._view, self._clock(), self._address_of).SerializeToString()
             self._message_version = self._view.version
         return self._message

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from services.chain.events import TrainingEvent
+from services.chain.events import CheckedIn, Reported, TrainingEvent
 from services.chain.training import TrainingGateway
 from services.errors import ChainError, NotEnrolled, NotTheLeader, RoundNotClosed, StaleRound, StaleTerm
 from services.rpc import swarm_pb2 as pb
@@ -49,6 +49,7 @@ class LiveTraining:
         self._waiting = WaitingLog(name)
         self._lost = LostTimers(name, gateway.leave, around.background, around.grace_s, around.is_ours)
         self._settling: asyncio.Handle | None = None
+        self._acted_on = False  # since watchers were woken, something has happened that they act on
         self._progress_shown = 0.0
         self._progress_timer: asyncio.TimerHandle | None = None
         self._pending_progress: Progress | None = None
@@ -148,6 +149,7 @@ class LiveTraining:
             if not self.view.apply(event):
                 continue
             self._around.observe(self.view, event)
+            self._acted_on |= not isinstance(event, CheckedIn | Reported)
             if self._settling is None:
                 # Events of one block come together; watchers and timers look when the last one is in.
                 self._settling = asyncio.get_running_loop().call_soon(self._settle)
@@ -158,7 +160,11 @@ class LiveTraining:
         self._settling = None
         if self._stopped:
             return
-        self._broadcast.wake()
+        if self._acted_on:
+            self._broadcast.wake()
+        else:
+            self._broadcast.wake_soon()
+        self._acted_on = False
         self._quorum.follow(self.view)
         self._waiting.follow(self.view)
         self._lost.follow(self.view)
