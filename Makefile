@@ -54,6 +54,10 @@ format: $(VENV)/.with-dev
 
 bench: setup-dev
 	$(PYTHON) -m benchmarks.coordination --chain geth
+	$(PYTHON) -m benchmarks.coordination --sn 3 --nodes 8
+	$(PYTHON) -m benchmarks.startup
+	$(PYTHON) -m benchmarks.recovery
+	$(PYTHON) -m benchmarks.scale --sl 64
 	$(PYTHON) -m benchmarks.kernels
 
 chaos: setup-dev

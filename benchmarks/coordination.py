@@ -1,6 +1,6 @@
 """What a round costs when the model costs nothing: real processes, real chain, real pipes, a model of 1 KB.
 
-``python -m benchmarks.coordination [--chain geth] [--nodes 3] [--rounds 50]``
+``python -m benchmarks.coordination [--chain geth] [--sn 1] [--nodes 3] [--rounds 50]``
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import SwarmError
-from services.local.plan import SN, Plan
+from services.local.plan import Plan
 from services.local.swarm import up
 from services.local.view import Lines
 
@@ -26,25 +26,27 @@ ML_PROGRAM = Path(__file__).with_name("coordination_ml.py")
 
 
 class Quiet(Lines):
-    """Shows nothing: the programs and the SN's log hold the figures."""
+    """Shows nothing: the programs and the SNs' logs hold the figures."""
 
     def say(self, line: str) -> None:
         """Failures come as errors."""
 
 
-async def run(chain: str, nodes: int, rounds: int) -> dict[str, Any]:
-    """Seconds per round as one ML program sees them, and the transactions of a round as the SN sees them."""
+async def run(chain: str, sns: int, nodes: int, rounds: int) -> dict[str, Any]:
+    """Seconds per round as one ML program sees them, and the transactions of a round as the SNs see them."""
     with tempfile.TemporaryDirectory(prefix="swarm-bench-") as name:
         directory = Path(name)
         command = (sys.executable, str(ML_PROGRAM), str(WARM_UP_ROUNDS + rounds + 1), str(directory))
-        plan = Plan(directory / "swarm", nodes, chain, command)
+        plan = Plan(directory / "swarm", nodes, chain, command, sn_count=sns)
         began = time.monotonic()
         await up(plan, Quiet(), asyncio.Event())
         merged_at = json.loads((directory / "0.json").read_text())
         seconds = [later - earlier for earlier, later in pairwise(merged_at)][WARM_UP_ROUNDS:]
-        transactions = transactions_of_rounds(plan.log(SN).read_text().splitlines())
+        logs = [plan.log(name).read_text().splitlines() for name in plan.sns]
+        transactions = transactions_of_rounds([line for log in logs for line in log])
         return {
             "chain": chain,
+            "sn": sns,
             "nodes": nodes,
             "rounds": len(seconds),
             "p50_s": round(percentile(seconds, 50), 4),
@@ -56,8 +58,8 @@ async def run(chain: str, nodes: int, rounds: int) -> dict[str, Any]:
 
 
 def transactions_of_rounds(log: list[str]) -> list[float]:
-    """Seconds of every transaction after the warm-up, from the SN's log; a publication ends a round."""
-    found = [json.loads(line) for line in log if line.startswith("{")]
+    """Seconds of every transaction after the warm-up, from the logs of all SNs; a publication ends a round."""
+    found = sorted((json.loads(line) for line in log if line.startswith("{")), key=lambda entry: entry["timestamp"])
     sent = [entry for entry in found if entry.get("event") == "transaction"]
     ends = [index for index, entry in enumerate(sent) if entry["function"] == "publish"]
     return [entry["seconds"] for entry in sent[ends[WARM_UP_ROUNDS] + 1 : ends[-2] + 1]]
@@ -66,12 +68,13 @@ def transactions_of_rounds(log: list[str]) -> list[float]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coordination", description=__doc__)
     parser.add_argument("--chain", choices=("geth", "embedded", "auto"), default="geth")
+    parser.add_argument("--sn", type=int, default=1)
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=50)
     given = parser.parse_args()
     os.environ |= {"SWARM_LOG_LEVEL": "DEBUG", "SWARM_LOG_FORMAT": "json"}  # transactions are logged so
     try:
-        figures = asyncio.run(run(given.chain, given.nodes, given.rounds))
+        figures = asyncio.run(run(given.chain, given.sn, given.nodes, given.rounds))
     except SwarmError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return error.exit_code
