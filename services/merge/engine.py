@@ -13,9 +13,6 @@ from services.merge.work import BLOCK_ELEMENTS, NonFinite, NotFinite, ParameterS
 
 __all__ = ["BLOCK_ELEMENTS", "METHODS", "NonFinite", "ParameterSet", "check_method", "merge", "passes_of"]
 
-# Segments done but not written yet, besides the one each thread works on.
-_AHEAD = 1
-
 _T = TypeVar("_T")
 
 
@@ -81,7 +78,7 @@ def _plan(work: Work, runner: "_Runner", read: Callable[[int], object]) -> Plan 
 
 def _combine(work: Work, plan: Plan, runner: "_Runner", write: Callable[[memoryview], object]) -> NotFinite:
     room = max((work.size(index) for index in range(len(work.segments))), default=0)
-    buffers = deque(bytearray(room) for _ in range(runner.threads + _AHEAD + 1))
+    buffers = deque(bytearray(room) for _ in range(runner.threads + 1))
 
     def combine(index: int) -> tuple[bytearray, NotFinite]:
         buffer = buffers.popleft()
@@ -116,7 +113,7 @@ class _Runner:
         waiting: deque[Future[_T]] = deque()
         for index in range(count):
             waiting.append(self._pool.submit(function, index))
-            if len(waiting) > self.threads + _AHEAD:
+            if len(waiting) > self.threads:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
