@@ -160,11 +160,6 @@ async def test_the_certificate_of_an_sl_does_not_make_an_sn(nodes: Nodes) -> Non
     assert "sl-1 has the role sl" in await last_line_of(nodes.sn(role="sl"), 10)
 
 
-async def test_an_sn_that_shall_join_another_says_that_it_cannot(nodes: Nodes) -> None:
-    line = await last_line_of(nodes.sn(SENTINEL_NODE_IP="10.0.0.1"), 2)
-    assert "joining a running SN is not possible yet" in line
-
-
 async def test_another_chain_than_the_one_of_the_data_directory_is_refused(nodes: Nodes) -> None:
     await nodes.license_server()
     first = nodes.sn()

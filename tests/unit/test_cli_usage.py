@@ -38,7 +38,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
         (["sn", "--sn-api-port", "x"], "Invalid value for '--sn-api-port'"),
         (["up", "--sl", "0"], "--sl is not usable: a swarm needs at least one SL"),
         (["up", "--sl=0"], "--sl is not usable"),
-        (["up", "--sl", "3", "--sn", "2"], "--sn is not usable: it is 2, and a local swarm has 1 SN for now"),
+        (["up", "--sl", "3", "--sn", "0"], "--sn is not usable: a swarm needs at least one SN"),
         (["up", "--sl", "3", "--chain", "besu"], "--chain is not usable: it is 'besu'"),
         (["up", "--sl", "3", "--sn-api-port", "99999"], "--sn-api-port is not usable: 99999 is not a port"),
     ],

@@ -96,7 +96,9 @@ def test_status_is_the_same_as_data_and_as_text() -> None:
     assert data["last_result"]["digest"] == "ab" * 32
     assert data["participants"][0]["loss"] == 0.5
     process = {"name": "sn-1", "pid": 7, "port": 30304, "alive": True, "log": "/d/logs/sn-1.log"}
-    text = as_text({"dir": "/d", "chain": "geth", "sn": "h:1", "processes": [process], "training": data})
+    sns = [{"name": f"sn-{number}", "address": f"h:{number}", "present": number == 1} for number in (1, 2)]
+    text = as_text({"dir": "/d", "chain": "geth", "sn": "h:1", "processes": [process], "sns": sns, "training": data})
+    assert "sn-1       present, API at h:1\n  sn-2       lost, API at h:2" in text
     assert "sn-1       runs, pid 7, port 30304" in text
     assert "round 3 · 1 checked in" in text
     assert as_data(pb.TrainingStatus())["last_result"] is None

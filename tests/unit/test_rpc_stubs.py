@@ -1,7 +1,7 @@
 """The committed stubs are what swarm.proto gives, and every call of the API has its rules."""
 
 from services.rpc import swarm_pb2 as pb
-from services.rpc.client import IDEMPOTENT, AdminCalls, NetworkCalls, TrainingCalls
+from services.rpc.client import IDEMPOTENT, AdminCalls, NetworkCalls, PeeringCalls, TrainingCalls
 from services.rpc.generate import outdated
 from services.sn.roles import ROLES
 
@@ -40,10 +40,13 @@ def test_the_client_offers_every_call() -> None:
             ("Network", NetworkCalls(Stub(), failed)),
             ("Training", TrainingCalls(Stub(), failed)),
             ("Admin", AdminCalls(Stub(), failed)),
+            ("Peering", PeeringCalls(Stub(), failed)),
         )
         for name in vars(made)
     }
-    streams = {"/swarm.v1.Training/Watch", "/swarm.v1.Training/GetRecord"}
+    streams = {
+        f"/swarm.v1.{name}" for name in ("Training/Watch", "Training/GetRecord", "Peering/Meet", "Peering/GetBlocks")
+    }
     assert offered | streams == calls()
 
 
