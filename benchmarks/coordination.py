@@ -58,12 +58,12 @@ async def run(chain: str, sns: int, nodes: int, rounds: int) -> dict[str, Any]:
         }
 
 
-def transactions_of_rounds(log: list[str]) -> list[float]:
+def transactions_of_rounds(log: list[str], warm_up: int = WARM_UP_ROUNDS) -> list[float]:
     """Seconds of every transaction after the warm-up, from the logs of all SNs; a publication ends a round."""
     found = sorted((json.loads(line) for line in log if line.startswith("{")), key=lambda entry: entry["timestamp"])
     sent = [entry for entry in found if entry.get("event") == "transaction"]
     ends = [index for index, entry in enumerate(sent) if entry["function"] == "publish"]
-    return [entry["seconds"] for entry in sent[ends[WARM_UP_ROUNDS] + 1 : ends[-2] + 1]]
+    return [entry["seconds"] for entry in sent[ends[warm_up] + 1 : ends[-2] + 1]]
 
 
 def main() -> int:
