@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tests.chaos.history import Diary, History
 from tests.chaos.model import Accepted, Illegal, State, states
 
-MIN_ROUNDS = 4
+MIN_ROUNDS = 3
 CLOSE = 1e-9  # relative: the merge and this check may add in different orders
 
 

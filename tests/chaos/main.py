@@ -26,6 +26,9 @@ from tests.chaos.traffic import Stuck, Traffic
 from tests.chaos.world import World
 
 KEPT = Path("chaos-out")
+RUN_WITHIN_S = 150.0
+
+Heal = Callable[[], Awaitable[None]]
 
 
 async def one_run(world: World, plan: Plan) -> History:
@@ -36,15 +39,11 @@ async def one_run(world: World, plan: Plan) -> History:
     began = time.monotonic()
     dice = Random(f"{plan.seed} in the run")
     traffic = Traffic(world, world.directory / name, name, plan.shape, dice.randrange(2**32), history)
-    healing: list[Callable[[], Awaitable[None]]] = []
+    healing: list[Heal] = []
     try:
-        await traffic.start()
-        for kind, before in zip(plan.faults, plan.before, strict=True):
-            await traffic.rounds(before)
-            await inject(Ground(world, traffic, dice, Injected(kind), healing), FAULTS[kind])
-            await traffic.rounds(plan.after)
-        await traffic.finish()
-    except (Stuck, SwarmError) as error:
+        async with asyncio.timeout(RUN_WITHIN_S):
+            await _traffic_and_faults(traffic, plan, dice, healing)
+    except (Stuck, SwarmError, TimeoutError) as error:
         traffic.note(f"{type(error).__name__}: {error}")
     finally:
         for heal in healing:
@@ -53,6 +52,15 @@ async def one_run(world: World, plan: Plan) -> History:
     note_recovery(history)
     history.seconds = time.monotonic() - began
     return history
+
+
+async def _traffic_and_faults(traffic: Traffic, plan: Plan, dice: Random, healing: list[Heal]) -> None:
+    await traffic.start()
+    for kind, before in zip(plan.faults, plan.before, strict=True):
+        await traffic.rounds(before)
+        await inject(Ground(traffic.world, traffic, dice, Injected(kind), healing), FAULTS[kind])
+        await traffic.rounds(plan.after)
+    await traffic.finish()
 
 
 async def inject(ground: Ground, fault: Fault) -> None:
@@ -70,12 +78,16 @@ def note_recovery(history: History) -> None:
         went.recovered_t = min(later, default=0.0) if went.hit else 0.0
 
 
-async def many_runs(runs: int, seed: str, kinds: Sequence[str], directory: Path) -> AsyncIterator[History]:
-    """One world for all of them, built anew where a run has broken it."""
+async def many_runs(
+    runs: int, seed: str, kinds: Sequence[str], only: int | None, directory: Path
+) -> AsyncIterator[History]:
+    """One world for all of them, built anew where a run has broken it. ``only``: the number of one run, from 0."""
     world = await World.open(directory / "world-0")
     try:
         order = faults_in_turn(runs, seed, [FAULTS[kind] for kind in kinds if not FAULTS[kind].applies()])
         for number, faults in enumerate(order):
+            if only not in {None, number}:
+                continue
             history = await one_run(world, plan_of(f"{seed}.{number}", faults))
             try:
                 await world.sound()
@@ -110,13 +122,13 @@ def keep(history: History, found: Sequence[str], directory: Path, kept: Path) ->
     return place
 
 
-async def run(runs: int, seed: str, kinds: Sequence[str], kept: Path) -> int:
+async def run(runs: int, seed: str, kinds: Sequence[str], only: int | None, kept: Path) -> int:
     """Runs, prints, keeps what failed; gives the exit code."""
     print(f"seed {seed}", flush=True)
     done: list[tuple[History, list[str]]] = []
     directory = Path(tempfile.mkdtemp(prefix="swarm-chaos-"))
     try:
-        async for history in many_runs(runs, seed, kinds, directory):
+        async for history in many_runs(runs, seed, kinds, only, directory):
             found = violations(history)
             done.append((history, found))
             print(line_of(len(done), history, found), flush=True)
@@ -143,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", default="")
     parser.add_argument("--faults", default="", help="only kinds whose name contains this")
+    parser.add_argument("--only", type=int, help="only the run of this number, from 0: SEED.NUMBER")
     parser.add_argument("--keep", type=Path, default=KEPT, help="where failed histories go")
     parser.add_argument("--check", type=Path, help="check kept histories instead")
     options = parser.parse_args(arguments)
@@ -151,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     kinds = [kind for kind in FAULTS if options.faults in kind]
     if not kinds:
         parser.error(f"no fault has '{options.faults}' in its name; there are: {', '.join(FAULTS)}")
-    return asyncio.run(run(options.runs, options.seed or secrets.token_hex(4), kinds, options.keep))
+    return asyncio.run(run(options.runs, options.seed or secrets.token_hex(4), kinds, options.only, options.keep))
 
 
 if __name__ == "__main__":

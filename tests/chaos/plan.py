@@ -27,8 +27,9 @@ def plan_of(seed: str, faults: Sequence[Fault]) -> Plan:
     """The plan of one run with the first of ``faults``, and sometimes a second one."""
     dice = Random(seed)
     chosen = [faults[0]]
-    if len(faults) > 1 and dice.random() < 0.3:
-        chosen.append(dice.choice(faults[1:]))
+    others = [fault for fault in faults[1:] if not fault.shape]  # a run has one shape
+    if others and dice.random() < 0.3:
+        chosen.append(dice.choice(others))
     nodes = dice.choice([3, 3, 4, 4, 5])
     shape = Shape(
         nodes=nodes,
