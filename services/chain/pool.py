@@ -6,11 +6,14 @@ blocks of one height, of which it keeps either.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
 from eth_hash.auto import keccak
+
+OTHERS_KEPT_S = 120.0  # twice as long as a writer waits
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Pool:
 
     def __init__(self) -> None:
         self._all: dict[str, Transaction] = {}
+        self._came_at: dict[str, float] = {}
         self._own: set[str] = set()
         self._in_blocks: set[str] = set()
         self._readers: list[asyncio.Queue[Transaction]] = []
@@ -38,6 +42,7 @@ class Pool:
         """``own``: the other SNs have to hear of it. False where it is here already."""
         known = transaction.hash in self._all
         self._all[transaction.hash] = transaction
+        self._came_at.setdefault(transaction.hash, time.monotonic())
         if own:
             self._own.add(transaction.hash)
             for reader in self._readers:
@@ -48,6 +53,7 @@ class Pool:
         """They are in final blocks, or never will be."""
         for transaction in hashes:
             self._all.pop(transaction, None)
+            self._came_at.pop(transaction, None)
             self._own.discard(transaction)
             self._in_blocks.discard(transaction)
 
@@ -61,7 +67,9 @@ class Pool:
 
     @property
     def waiting(self) -> list[Transaction]:
-        """Those that no block has."""
+        """Those that no block has. One of another SN is dropped once that SN has given it up."""
+        oldest = time.monotonic() - OTHERS_KEPT_S
+        self.remove([name for name, came in self._came_at.items() if came < oldest and name not in self._own])
         return [transaction for name, transaction in self._all.items() if name not in self._in_blocks]
 
     def open_reader(self) -> "asyncio.Queue[Transaction]":

@@ -14,6 +14,10 @@ from services.chain.writer import KNOWN, Writer
 # A block that was to come at once; geth waits up to a second for one that is out of turn.
 GIVE_UP_AFTER_S = 2.0
 
+# Between a transaction's coming and its being executable geth answers a request or two; one that waits for an earlier
+# nonce does not become so.
+LOOKS = 4
+
 Request = Callable[..., Awaitable[Any]]
 
 
@@ -22,13 +26,13 @@ class Sealer:
     that it makes one block of each height.
     """
 
-    def __init__(self, account: str, request: Request, pool: Pool) -> None:
+    def __init__(self, account: str, request: Request, pool: Pool, writer: Writer) -> None:
         self._me = account
         self._request = request
         self._pool = pool
         self._started_at: float | None = None  # None: geth does not seal
         self._started_on = ""
-        self.writer: Writer | None = None
+        self._writer = writer
         self.exposure = Exposure()
 
     async def opened(self) -> None:
@@ -70,9 +74,14 @@ class Sealer:
         self._started_at = None
 
     async def _feed(self, waiting: Sequence[Transaction]) -> bool:
-        """Whether geth has any of these now."""
-        taken = await asyncio.gather(*(self._give(transaction) for transaction in waiting))
-        return any(taken)
+        """Whether geth has any of these now that it can execute; what it takes is executable a moment later."""
+        taken = sum(await asyncio.gather(*(self._give(transaction) for transaction in waiting)))
+        executable = 0
+        for _ in range(LOOKS):
+            executable = int((await self._request("txpool_status"))["pending"], 16)
+            if executable >= taken:
+                break
+        return executable > 0
 
     async def _give(self, transaction: Transaction) -> bool:
         try:
@@ -80,9 +89,8 @@ class Sealer:
         except RpcError as error:
             if KNOWN in str(error):
                 return True
-            assert self.writer is not None  # noqa: S101 - set when both are built
-            if self.writer.awaits(transaction.hash):
-                self.writer.refused(transaction.hash, str(error))
+            if self._writer.awaits(transaction.hash):
+                self._writer.refused(transaction.hash, str(error))
             else:
                 self._pool.remove([transaction.hash])  # the SN that it comes from hears the same of its own geth
             return False

@@ -66,6 +66,7 @@ class Federating:
         self._said = ""
         trainings.sns_changed = self.follow
         peering.changed = self.follow
+        peering.owner_of = trainings.accounts.owner
         background.run(self._name_signers(), "naming the signers")
 
     async def open(self) -> None:
@@ -153,7 +154,7 @@ class Federating:
             raise
 
     async def _name_signers(self) -> None:
-        async for accounts in self._federation.signers_changed.follow():
+        async for accounts in self._federation.voting.changed.follow():
             names = [self._trainings.accounts.owner(account) or account for account in accounts]
             _log.info("signers now", names=", ".join(sorted(names)))
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.chain.federation import Federation, Standing
+from services.chain.federation import Federation
 from services.chain.finality import Vouch
 from services.chain.pool import Transaction
+from services.chain.vouching import Standing
 from services.errors import AnotherSwarm, ChainError, MalformedCall, SwarmError
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
@@ -40,13 +41,16 @@ class _Other:
 
 
 class Peering:
-    """``alive``: names of the SNs in touch. ``changed`` is called when that set has changed."""
+    """``alive``: names of the SNs in touch. ``changed`` is called when that set has changed. ``owner_of`` tells whose
+    an account is, as far as the chain says.
+    """
 
     def __init__(
         self, identity: Identity, federation: Federation, chain_id: int, host: str, background: Background
     ) -> None:
         self.alive: Counter[str] = Counter()
         self.changed: Callable[[], None] = lambda: None
+        self.owner_of: Callable[[str], str | None] = lambda _: None
         self._name = identity.name
         self._identity = identity
         self._federation = federation
@@ -177,7 +181,7 @@ class Peering:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _standings(self, outbox: Outbox) -> None:
-        async for standing in self._federation.standing.follow():
+        async for standing in self._federation.vouching.own.follow():
             news = pb.PeerStanding(total_difficulty=standing.total)
             if standing.vouch is not None:
                 said = standing.vouch
@@ -198,12 +202,14 @@ class Peering:
             self._federation.take(Transaction.of(news.transaction))
         elif kind == "welcome":
             with contextlib.suppress(ChainError):  # a geth that is back says so itself
-                await self._federation.dial(other.enode)
+                await self._federation.reach.dial(other.enode)
 
     async def _greeted(self, hello: pb.PeerHello, other: _Other) -> None:
         other.name = other.name or hello.name
         if hello.name != other.name:
             raise MalformedCall(field="name")
+        if self.owner_of(hello.account) not in (None, other.name):
+            raise MalformedCall(field="account")
         if hello.chain_id != self._chain_id:
             raise AnotherSwarm(name=self._name, theirs=self._chain_id, ours=hello.chain_id)
         first = not other.account
@@ -212,9 +218,9 @@ class Peering:
         with contextlib.suppress(ChainError):
             before = self._enodes.get(other.name)
             if before and before != hello.enode:
-                await self._federation.forget(before)
+                await self._federation.reach.forget(before)
             self._enodes[other.name] = hello.enode
-            await self._federation.trust(hello.enode)
+            await self._federation.reach.trust(hello.enode)
             other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
         if first:
             self._met(other)
@@ -252,7 +258,7 @@ class Peering:
                 name=self._name,
                 chain_id=self._chain_id,
                 account=self._federation.account,
-                enode=await self._federation.enode(self._host),
+                enode=await self._federation.reach.enode(self._host),
                 host=self._host,
                 port=self._port,
             )
@@ -269,7 +275,7 @@ class Peering:
             with contextlib.suppress(ChainError):
                 for other in self._others:
                     if other.enode:
-                        await self._federation.trust(other.enode)
+                        await self._federation.reach.trust(other.enode)
                         other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
                 await self._greet_all()
 
@@ -284,7 +290,7 @@ class Peering:
             try:
                 async with SNClient(self._addresses[name], self._identity) as client:
                     pieces = [piece async for piece in client.blocks(self._federation.final_number)]
-                await self._federation.import_blocks(into, pieces)
+                await self._federation.reach.import_blocks(into, pieces)
                 _log.info("blocks fetched", of=name, bytes=sum(map(len, pieces)))
             except SwarmError as error:
                 _log.warning("blocks could not be fetched", of=name, reason=str(error))
@@ -293,7 +299,7 @@ class Peering:
 async def block_pages(federation: Federation, since: int) -> AsyncIterator[pb.BlocksPage]:
     """The blocks after ``since``, in messages of a moderate size."""
     page = bytearray()
-    async for block in federation.raw_blocks(since):
+    async for block in federation.reach.raw_blocks(since):
         page += block
         if len(page) > PAGE_BYTES:
             yield pb.BlocksPage(blocks=bytes(page))

@@ -5,12 +5,10 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from services.runtime.settings import NodeSettings
-
-MAX_PORT = 65535
+from services.runtime.settings import MAX_PORT, MemberSettings
 
 
-class SNSettings(NodeSettings):
+class SNSettings(MemberSettings):
     """Port 0 means any free port. Addresses are names or IP addresses."""
 
     sentinel: bool = Field(
@@ -32,12 +30,6 @@ class SNSettings(NodeSettings):
         validation_alias="SENTINEL_API_SERVER_PORT",
         description="Port of that SN's API, where --sentinel-ip names none. The default is the one of every SN.",
     )
-    host_ip: str = Field(
-        "",
-        validation_alias="THIS_NODE_IP",
-        validate_default=True,
-        description="By which address peers reach this node. Required: no default could be right on every host.",
-    )
     host: str = Field(
         "0.0.0.0",  # noqa: S104
         validation_alias="SN_BIND_HOST",
@@ -57,22 +49,6 @@ class SNSettings(NodeSettings):
         validation_alias="SN_ETH_PORT_EXT",
         description="Port of the chain between SNs. The default is Ethereum's own.",
     )
-    apls_ip: str = Field(
-        "127.0.0.1",
-        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP",
-        description="Address of the license server. This host by default, as a small swarm runs it there.",
-    )
-    apls_port: int = Field(
-        5814,
-        ge=1,
-        le=MAX_PORT,
-        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT",
-        description="Port of the license server. The default is its own.",
-    )
-    cert: Path | None = Field(None, validation_alias="SWARM_ID_CERT", description="Certificate of this node.")
-    key: Path | None = Field(None, validation_alias="SWARM_ID_KEY", description="Its private key.")
-    cacert: Path | None = Field(None, validation_alias="SWARM_ID_CACERT", description="File of the CAs to trust.")
-    capath: Path | None = Field(None, validation_alias="SWARM_ID_CAPATH", description="Directory of the CAs to trust.")
     chain: Literal["auto", "geth", "embedded"] = Field(
         "auto",
         validation_alias="SN_CHAIN",
@@ -105,11 +81,6 @@ class SNSettings(NodeSettings):
         description="Address of the metrics. This host only by default; on any other address they are served under "
         "mutual TLS, never in the clear.",
     )
-    log_format: Literal["human", "json"] = Field(
-        "human",
-        validation_alias="SWARM_LOG_FORMAT",
-        description="human or json. Lines for people by default.",
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
         validation_alias="SWARM_LOG_LEVEL",
@@ -130,11 +101,4 @@ class SNSettings(NodeSettings):
             raise ValueError("--sentinel makes a new swarm, --sentinel-ip joins one; give one of them")
         if not value and not info.data.get("sentinel"):
             raise ValueError("give --sentinel for the first SN of a swarm, --sentinel-ip HOST[:PORT] to join one")
-        return value
-
-    @field_validator("host_ip")
-    @classmethod
-    def _reachable(cls, value: str) -> str:
-        if not value:
-            raise ValueError("give --host-ip, the address by which peers reach this node")
         return value

@@ -1,0 +1,74 @@
+"""Who seals which block, as the chain has it, and this node's vote on who shall."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from services.chain.abi import checksummed
+from services.chain.clique import Link, ordered
+from services.chain.electorate import Vote, next_vote
+from services.chain.finality import Era
+from services.chain.newest import Newest
+from services.chain.tail import Tail
+from services.runtime import logs as log_setup
+
+Request = Callable[..., Awaitable[Any]]
+
+
+class Voting:
+    """``proposed``: what this node votes for now."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._log = log_setup.get("chain")
+        self.eras: list[Era] = []
+        self.changed: Newest[tuple[str, ...]] = Newest()  # the signers
+        self.proposed: Vote | None = None
+
+    @property
+    def signers(self) -> tuple[str, ...]:
+        """Who seals the next block, in the order of turns."""
+        return self.eras[-1].signers
+
+    @property
+    def one_signer(self) -> bool:
+        """One account seals, and has for a while."""
+        return len(self.eras) == 1 and len(self.signers) == 1
+
+    def under_way(self, tail: Tail) -> bool:
+        """Whether a branch of this chain may come to other signers than it."""
+        start = self.eras[-1].start
+        return self.proposed is not None or any(link.header.votes for link in tail.links if link.number >= start)
+
+    async def read(self, tail: Tail) -> bool:
+        """Asks geth who seals each block of the tail, and the next one; True where the latter has changed."""
+        before = self.signers if self.eras else ()
+        first, *rest = tail.links
+        eras = [Era(first.number + 1, await self._signers_after(first))]
+        for link in rest:
+            if link.header.votes and (signers := await self._signers_after(link)) != eras[-1].signers:
+                eras.append(Era(link.number + 1, signers))
+        self.eras = eras
+        if self.signers != before:
+            self._log.debug("signers", block=tail.head.number, accounts=", ".join(self.signers))
+            self.changed.put(self.signers)
+        return self.signers != before
+
+    async def vote(self, live: Sequence[str]) -> bool:
+        """Votes as all signers do now that these SNs live; none does where nobody is to be voted on.
+
+        True where that is another vote than before.
+        """
+        wanted = next_vote(self.signers, live)
+        if wanted == self.proposed:
+            return False
+        if self.proposed is not None:
+            await self._request("clique_discard", self.proposed.account)
+        self.proposed = wanted
+        if wanted is not None:
+            self._log.info("voting on who seals", account=wanted.account, authorize=wanted.authorize)
+            await self._request("clique_propose", wanted.account, wanted.authorize)
+        return True
+
+    async def _signers_after(self, link: Link) -> tuple[str, ...]:
+        found = await self._request("clique_getSignersAtHash", link.hash)
+        return tuple(ordered([checksummed(account) for account in found]))
