@@ -1,7 +1,17 @@
 """All faults by name."""
 
 from tests.chaos.faults_of_data import FAULTS_OF_DATA
+from tests.chaos.faults_of_network import FAULTS_OF_THE_NETWORK
 from tests.chaos.faults_of_nodes import FAULTS_OF_NODES
-from tests.chaos.faults_of_world import FAULTS_OF_THE_WORLD
+from tests.chaos.faults_of_world import FAULTS_OF_SEVERAL_SNS, FAULTS_OF_THE_WORLD
 
-FAULTS = {fault.name: fault for fault in (*FAULTS_OF_NODES, *FAULTS_OF_DATA, *FAULTS_OF_THE_WORLD)}
+FAULTS = {
+    fault.name: fault
+    for fault in (
+        *FAULTS_OF_NODES,
+        *FAULTS_OF_DATA,
+        *FAULTS_OF_THE_WORLD,
+        *FAULTS_OF_SEVERAL_SNS,
+        *FAULTS_OF_THE_NETWORK,
+    )
+}

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 
-from tests.chaos.ground import Fault, Ground
+from tests.chaos.ground import Fault, Ground, Inject
 from tests.chaos.traps import Trap
 from tests.chaos.world import LOST_AFTER_S, pause
 
@@ -102,4 +102,54 @@ FAULTS_OF_THE_WORLD = (
     Fault("geth killed", geth_killed, allowed_s=LOST_AFTER_S + 2 * RESTART_S),
     Fault("geth stopped", geth_stopped, allowed_s=LOST_AFTER_S + 2 * RESTART_S),
     Fault("everything killed", everything_killed, allowed_s=LOST_AFTER_S + 2 * RESTART_S),
+)
+
+
+# --- several SNs -------------------------------------------------------------------------------------------------
+
+
+def sn_lost(which: str) -> Inject:
+    """One of three is gone: its SLs go on through another. It comes back while they train, or after."""
+
+    async def inject(ground: Ground) -> None:
+        world, traffic = ground.world, ground.traffic
+        sn = world.sns[0] if which == "the sentinel" else ground.dice.choice(world.sns[1:])
+        moment = ground.dice.choice(["merging", "round accepted"])
+        process = world.nodes[sn].process
+        trap = Trap(f"{sn} {moment}", {"event": moment}, traffic.accepted + 1, (sn,), traffic.contract)
+        await traffic.spring_in(trap, world.traps, process)
+        process.kill()
+        await process.wait(10.0)
+        ground.hits(f"{sn} at '{moment}'")
+        await traffic.rounds(2)
+        if ground.dice.random() < 0.5:
+            await world.restart(sn)
+            return
+        ground.went.hit += " until the end"
+        ground.healing.append(lambda: world.restart(sn))
+
+    return inject
+
+
+async def sn_data_lost(ground: Ground) -> None:
+    """Its disk is gone too: it joins as at its first start."""
+    world, sn = ground.world, ground.dice.choice(ground.world.sns[1:])
+    process = world.nodes[sn].process
+    process.kill()
+    await process.wait(10.0)
+    await world.forget(sn)
+    ground.hits(f"{sn} with all its data")
+    await ground.traffic.rounds(1)
+    await world.restart(sn)
+
+
+SN_FAILOVER_S = LOST_AFTER_S + 2 * RESTART_S
+
+FAULTS_OF_SEVERAL_SNS = (
+    Fault("sentinel lost", sn_lost("the sentinel"), sns=3, allowed_s=SN_FAILOVER_S),
+    Fault("one SN of three lost", sn_lost("another"), sns=3, allowed_s=SN_FAILOVER_S),
+    Fault("one SN of three lost with its data", sn_data_lost, sns=3, allowed_s=SN_FAILOVER_S),
+    Fault("one SN of three stopped", sn_stopped, sns=3, allowed_s=SN_FAILOVER_S),
+    Fault("one SN of three restarted", sn_restarted, sns=3, allowed_s=SN_FAILOVER_S),
+    Fault("one geth of three killed", geth_killed, sns=3, allowed_s=SN_FAILOVER_S),
 )

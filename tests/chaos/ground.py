@@ -107,8 +107,8 @@ Inject = Callable[[Ground], Awaitable[None]]
 class Fault:
     """``applies`` gives the reason why it cannot be done on this machine, or nothing.
 
-    ``shape``: what it needs of a run's training; ``sns``: of the world. ``allowed_s``: how long until a round is
-    accepted again. ``may_depose``: a leader may fall for it.
+    ``shape``: what it needs of a run's training; ``sns`` and ``apart`` (nodes in network namespaces): of the world.
+    ``allowed_s``: how long until a round is accepted again. ``may_depose``: a leader may fall for it.
     """
 
     name: str
@@ -116,5 +116,6 @@ class Fault:
     allowed_s: float = max(LEADER_TIMEOUT_S, LOST_AFTER_S) + ONE_ROUND_S
     shape: Mapping[str, Any] = field(default_factory=dict)
     sns: int = 1
+    apart: bool = False
     may_depose: bool = True
     applies: Callable[[], str] = lambda: ""

@@ -78,27 +78,53 @@ def note_recovery(history: History) -> None:
         went.recovered_t = min(later, default=0.0) if went.hit else 0.0
 
 
+class Worlds:
+    """One world of each kind that is asked for, built anew where a run has broken it."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._open: dict[tuple[int, bool], World] = {}
+        self._built = 0
+
+    async def fit_for(self, fault: Fault) -> World:
+        kind = (fault.sns, fault.apart)
+        if kind not in self._open:
+            directory = self._directory / f"world-{self._built}"
+            self._built += 1
+            self._open[kind] = await World.open(directory, sns=fault.sns, apart=fault.apart)
+        return self._open[kind]
+
+    async def trouble_of(self, fault: Fault) -> str:
+        """What a run has left broken; empty where the next one can go on."""
+        kind = (fault.sns, fault.apart)
+        try:
+            await self._open[kind].sound()
+        except (SwarmError, RuntimeError) as error:
+            await self._open.pop(kind).close()
+            return f"the world broke: {error}"
+        return ""
+
+    async def close(self) -> None:
+        for world in self._open.values():
+            for name in await world.close():
+                print(f"{name} had to be killed at the end")
+
+
 async def many_runs(
     runs: int, seed: str, kinds: Sequence[str], only: int | None, directory: Path
 ) -> AsyncIterator[History]:
-    """One world for all of them, built anew where a run has broken it. ``only``: the number of one run, from 0."""
-    world = await World.open(directory / "world-0")
+    """``only``: the number of one run, from 0."""
+    worlds = Worlds(directory)
     try:
-        order = faults_in_turn(runs, seed, [FAULTS[kind] for kind in kinds if not FAULTS[kind].applies()])
-        for number, faults in enumerate(order):
-            if only not in {None, number}:
-                continue
-            history = await one_run(world, plan_of(f"{seed}.{number}", faults))
-            try:
-                await world.sound()
-            except (SwarmError, RuntimeError) as error:
-                history.trouble.append(f"the world broke: {error}")
-                await world.close()
-                world = await World.open(directory / f"world-{number + 1}")
-            yield history
+        for number, faults in enumerate(faults_in_turn(runs, seed, [FAULTS[kind] for kind in kinds])):
+            if only in {None, number}:
+                world = await worlds.fit_for(faults[0])
+                history = await one_run(world, plan_of(f"{seed}.{number}", faults))
+                if trouble := await worlds.trouble_of(faults[0]):
+                    history.trouble.append(trouble)
+                yield history
     finally:
-        for name in await world.close():
-            print(f"{name} had to be killed at the end")
+        await worlds.close()
 
 
 def faults_in_turn(runs: int, seed: str, faults: Sequence[Fault]) -> list[list[Fault]]:
@@ -107,7 +133,8 @@ def faults_in_turn(runs: int, seed: str, faults: Sequence[Fault]) -> list[list[F
     order: list[list[Fault]] = []
     while len(order) < runs:
         for fault in dice.sample(faults, len(faults)):
-            order.append([fault, *(other for other in faults if other is not fault)])
+            fitting = [it for it in faults if it.sns <= fault.sns and it.apart <= fault.apart]
+            order.append([fault, *(other for other in fitting if other is not fault)])
     return order[:runs]
 
 
@@ -162,6 +189,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         return check(options.check)
     kinds = [kind for kind in FAULTS if options.faults in kind]
+    for kind in [kind for kind in kinds if FAULTS[kind].applies()]:
+        kinds.remove(kind)
+        print(f"left out: {kind} ({FAULTS[kind].applies()})")
     if not kinds:
         parser.error(f"no fault has '{options.faults}' in its name; there are: {', '.join(FAULTS)}")
     return asyncio.run(run(options.runs, options.seed or secrets.token_hex(4), kinds, options.only, options.keep))

@@ -92,7 +92,6 @@ class Traffic:
     shape: Shape
     seed: int
     history: History
-    places: dict[str, Place] = field(default_factory=dict)
     pairs: dict[str, Pair] = field(default_factory=dict)
     traps: Path = field(init=False)
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
@@ -123,7 +122,7 @@ class Traffic:
         sns = self.world.sns
         sn = sns[number % len(sns)]
         directory = self.directory / name
-        place = self.places.get(name, Place(self.world.host))
+        place = self._place(number)
         files = self.world.certificate("sl", name, place.host)
         settings = Settings(
             node=name, contract=self.contract, min_peers=self.shape.min_peers,
@@ -289,6 +288,10 @@ class Traffic:
 
     def note(self, text: str) -> None:
         self.history.trouble.append(text)
+
+    def _place(self, number: int) -> Place:
+        network = self.world.network
+        return Place(network.address(number), network.namespace(number)) if network else Place(self.world.host)
 
     def _lie(self, name: str) -> Path:
         return self.directory / f"{name}.lie"

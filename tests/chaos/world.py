@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import secrets
+import shutil
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from tests.chaos.forker import Fork
+from tests.chaos.network import Network
 from tests.chaos.processes import Forks, Process, base_environment
 
 HOST = "127.0.0.1"
@@ -54,25 +56,28 @@ class World:
     admin: Identity
     traps: Path
     nodes: dict[str, Node] = field(default_factory=dict)
+    network: Network | None = None
     runs: int = 0
 
     @classmethod
-    async def open(cls, directory: Path, *, sns: int = 1, build: Build | None = None, host: str = HOST) -> Self:
-        """Starts it all; returns when everything is ready."""
+    async def open(cls, directory: Path, *, sns: int = 1, build: Build | None = None, apart: bool = False) -> Self:
+        """Starts it all; returns when everything is ready. ``apart``: with a network of namespaces for SLs."""
         directory.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - nothing else runs yet
         authority = Authority.create(directory / "ca", "chaos")
         files = authority.issue("admin", "admin", ["localhost"], directory / "certs")
         admin = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
         traps = directory / "traps"
         traps.mkdir()
+        network = await Network.open() if apart else None
+        host = network.host if network else HOST
         forks = await Forks.open(directory)
-        world = cls(directory, host, forks, authority, build or Build(), admin, traps)
+        world = cls(directory, host, forks, authority, build or Build(), admin, traps, network=network)
         try:
             await world._start_license()
             for number in range(sns):
                 await world._start_sn(f"sn-{number + 1}")
         except BaseException:
-            await forks.close()
+            await world.close()
             raise
         return world
 
@@ -80,6 +85,8 @@ class World:
         """Stops all in order; names those that had to be killed."""
         killed = [name for name, node in reversed(self.nodes.items()) if await node.process.stop()]
         await self.forks.close()
+        if self.network is not None:
+            await self.network.close()
         return killed
 
     @property
@@ -107,6 +114,10 @@ class World:
         await node.process.wait(30.0)
         node.process = await self.forks.start(node.fork)
         await node.process.ready()
+
+    async def forget(self, name: str) -> None:
+        """Everything that a node has on its disk."""
+        await asyncio.to_thread(shutil.rmtree, self.directory / name)
 
     def geth_pid(self, sn: str) -> int:
         return int((self.directory / sn / "eth" / "geth.pid").read_text())

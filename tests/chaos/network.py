@@ -1,0 +1,108 @@
+"""A network of its own for a run's SLs: each in a namespace, on a bridge, with a link that can be cut or made slow."""
+
+import asyncio
+import os
+import secrets
+import shutil
+from dataclasses import dataclass, field
+from typing import Self
+
+TOOLS = ("ip", "tc")
+BURST_BYTES = 32 * 1024
+PLACES = 8
+
+
+class NetworkFailed(Exception):
+    """A command that sets the network up was refused."""
+
+
+def missing() -> str:
+    """Why there can be no such network here; empty where there can."""
+    lacking = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if lacking:
+        return f"{' and '.join(lacking)} of iproute2 are not on the PATH"
+    return "" if os.geteuid() == 0 else "only root may make network namespaces"
+
+
+@dataclass
+class Network:
+    """``host``: where the namespaces reach this machine. Places are numbered from 0."""
+
+    mark: str
+    subnet: str
+    undo: list[tuple[str, ...]] = field(default_factory=list)
+
+    @property
+    def host(self) -> str:
+        return f"{self.subnet}.1"
+
+    @classmethod
+    async def open(cls) -> Self:
+        """Raises NetworkFailed."""
+        network = cls(f"ch{secrets.token_hex(3)}", f"10.{secrets.choice(range(128, 250))}.{secrets.choice(range(250))}")
+        try:
+            await _run("ip", "link", "add", network.bridge, "type", "bridge")
+            network.undo.append(("ip", "link", "del", network.bridge))
+            await _run("ip", "addr", "add", f"{network.host}/24", "dev", network.bridge)
+            await _run("ip", "link", "set", network.bridge, "up")
+            for place in range(PLACES):
+                await network._make(place)
+        except BaseException:
+            await network.close()
+            raise
+        return network
+
+    @property
+    def bridge(self) -> str:
+        return f"{self.mark}br"
+
+    def namespace(self, place: int) -> str:
+        return f"{self.mark}-{place}"
+
+    def address(self, place: int) -> str:
+        return f"{self.subnet}.{place + 10}"
+
+    def _link(self, place: int) -> str:
+        return f"{self.mark}v{place}"
+
+    async def cut(self, place: int) -> None:
+        """Nothing comes through, and nobody is told."""
+        await _run("ip", "link", "set", self._link(place), "down")
+
+    async def heal(self, place: int) -> None:
+        await _run("ip", "link", "set", self._link(place), "up")
+
+    async def slow(self, place: int, bytes_per_s: int) -> None:
+        """In both directions."""
+        shape = ["root", "tbf", "rate", f"{8 * bytes_per_s}bit", "burst", str(BURST_BYTES), "latency", "400ms"]
+        await _run("tc", "qdisc", "replace", "dev", self._link(place), *shape)
+        await _run("ip", "netns", "exec", self.namespace(place), "tc", "qdisc", "replace", "dev", "eth0", *shape)
+
+    async def restore(self, place: int) -> None:
+        await _run("tc", "qdisc", "del", "dev", self._link(place), "root")
+        await _run("ip", "netns", "exec", self.namespace(place), "tc", "qdisc", "del", "dev", "eth0", "root")
+
+    async def close(self) -> None:
+        """The links go with their namespaces."""
+        while self.undo:
+            await _run(*self.undo.pop())
+
+    async def _make(self, place: int) -> None:
+        space, link = self.namespace(place), self._link(place)
+        await _run("ip", "netns", "add", space)
+        self.undo.append(("ip", "netns", "del", space))
+        await _run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", space)
+        await _run("ip", "link", "set", link, "master", self.bridge, "up")
+        inside = ["ip", "-n", space]
+        await _run(*inside, "addr", "add", f"{self.address(place)}/24", "dev", "eth0")
+        await _run(*inside, "link", "set", "eth0", "up")
+        await _run(*inside, "link", "set", "lo", "up")
+
+
+async def _run(*command: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    output, _ = await process.communicate()
+    if process.returncode:
+        raise NetworkFailed(f"{' '.join(command)}: {output.decode().strip()}")
