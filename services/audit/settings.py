@@ -1,15 +1,11 @@
 """What `swarm audit` is told: which SN to ask, and as whom."""
 
-from pathlib import Path
-
 from pydantic import Field
 
-from services.runtime.settings import NodeSettings
-
-MAX_PORT = 65535
+from services.runtime.settings import MAX_PORT, IdentitySettings
 
 
-class AuditSettings(NodeSettings):
+class AuditSettings(IdentitySettings):
     """Without an SN, the local swarm of a directory is asked, as its administrator."""
 
     sn_ip: str | None = Field(
@@ -24,9 +20,3 @@ class AuditSettings(NodeSettings):
         validation_alias="SN_API_SERVER_PORT",
         description="Port of its API. The default is the SN's own.",
     )
-    cert: Path | None = Field(
-        None, validation_alias="SWARM_ID_CERT", description="Certificate to ask with; every role may read the record."
-    )
-    key: Path | None = Field(None, validation_alias="SWARM_ID_KEY", description="Its private key.")
-    cacert: Path | None = Field(None, validation_alias="SWARM_ID_CACERT", description="File of the CAs to trust.")
-    capath: Path | None = Field(None, validation_alias="SWARM_ID_CAPATH", description="Directory of the CAs to trust.")

@@ -7,12 +7,12 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
 from services.licensing.features import FEATURES
-from services.runtime.settings import NodeSettings
+from services.runtime.settings import MAX_PORT, IdentitySettings
 
 COMMUNITY_SEATS = {"SN": 16, "SL": 256, "SWOP": 64, "SWCI": 16}
 
 
-class LicenseServerSettings(NodeSettings):
+class LicenseServerSettings(IdentitySettings):
     """Flags and environment of `swarm license-server`."""
 
     data_dir: Path = Field(
@@ -28,15 +28,9 @@ class LicenseServerSettings(NodeSettings):
     port: int = Field(
         default=5814,
         ge=0,
-        le=65535,
+        le=MAX_PORT,
         validation_alias="SWARM_LICENSE_PORT",
         description="Port to listen on, by default the one that nodes expect; 0: any free one.",
-    )
-    cert: Path | None = Field(default=None, validation_alias="SWARM_ID_CERT", description="Certificate, role license.")
-    key: Path | None = Field(default=None, validation_alias="SWARM_ID_KEY", description="Its private key.")
-    cacert: Path | None = Field(default=None, validation_alias="SWARM_ID_CACERT", description="File of trusted CAs.")
-    capath: Path | None = Field(
-        default=None, validation_alias="SWARM_ID_CAPATH", description="Directory of trusted CAs."
     )
     seats: Annotated[dict[str, int] | None, NoDecode] = Field(
         default=None,
@@ -44,9 +38,6 @@ class LicenseServerSettings(NodeSettings):
         description="Seats of the community licence, such as 'SN=1,SL=2'; not given: as installed, at first "
         + ", ".join(f"{feature}={count}" for feature, count in COMMUNITY_SEATS.items())
         + ", enough for any trial.",
-    )
-    log_format: Literal["human", "json"] = Field(
-        default="human", validation_alias="SWARM_LOG_FORMAT", description="Lines for people, or JSON for machines."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", validation_alias="SWARM_LOG_LEVEL", description="The least important events to log."

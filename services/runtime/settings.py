@@ -3,12 +3,15 @@
 import difflib
 import os
 from collections.abc import Mapping
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, ValidationError
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.errors import SettingsError, UnknownSetting
+
+MAX_PORT = 65535
 
 # Variables with these beginnings are ours; a name with one of them that no node knows is a typing mistake.
 PREFIXES = ("SWARM_", "SN_", "SL_", "SWOP_", "SWCI_")
@@ -94,3 +97,47 @@ class NodeSettings(BaseSettings):
             if name.startswith(PREFIXES) and name not in known:
                 nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
                 raise UnknownSetting(name=name, nearest=nearest[0] if nearest else "none")
+
+
+class IdentitySettings(NodeSettings):
+    """Of everyone who shows a certificate."""
+
+    cert: Path | None = Field(None, validation_alias="SWARM_ID_CERT", description="Certificate of this node.")
+    key: Path | None = Field(None, validation_alias="SWARM_ID_KEY", description="Its private key.")
+    cacert: Path | None = Field(None, validation_alias="SWARM_ID_CACERT", description="File of the CAs to trust.")
+    capath: Path | None = Field(None, validation_alias="SWARM_ID_CAPATH", description="Directory of the CAs to trust.")
+    log_format: Literal["human", "json"] = Field(
+        "human",
+        validation_alias="SWARM_LOG_FORMAT",
+        description="human or json. Lines for people by default.",
+    )
+
+
+class MemberSettings(IdentitySettings):
+    """Of a node that holds a licence and that peers reach."""
+
+    host_ip: str = Field(
+        "",
+        validation_alias="THIS_NODE_IP",
+        validate_default=True,
+        description="By which address peers reach this node. Required: no default could be right on every host.",
+    )
+    apls_ip: str = Field(
+        "127.0.0.1",
+        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP",
+        description="Address of the license server. This host by default, as a small swarm runs it there.",
+    )
+    apls_port: int = Field(
+        5814,
+        ge=1,
+        le=MAX_PORT,
+        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT",
+        description="Port of the license server. The default is its own.",
+    )
+
+    @field_validator("host_ip")
+    @classmethod
+    def _reachable(cls, value: str) -> str:
+        if not value:
+            raise ValueError("give --host-ip, the address by which peers reach this node")
+        return value

@@ -3,23 +3,15 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from services.runtime.settings import NodeSettings
+from services.runtime.settings import MAX_PORT, MemberSettings
 from services.sl.conduct import Conduct
 
-MAX_PORT = 65535
 
-
-class SLSettings(NodeSettings):
+class SLSettings(MemberSettings):
     """Port 0 means any free port. Addresses are names or IP addresses."""
 
-    host_ip: str = Field(
-        "",
-        validation_alias="THIS_NODE_IP",
-        validate_default=True,
-        description="By which address peers reach this node. Required: no default could be right on every host.",
-    )
     host: str = Field(
         "0.0.0.0",  # noqa: S104
         validation_alias="SL_BIND_HOST",
@@ -53,22 +45,6 @@ class SLSettings(NodeSettings):
         "holds the last merged model. Five minutes: a restart takes less, and one that waits longer should say so by "
         "ending.",
     )
-    apls_ip: str = Field(
-        "127.0.0.1",
-        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP",
-        description="Address of the license server. This host by default, as a small swarm runs it there.",
-    )
-    apls_port: int = Field(
-        5814,
-        ge=1,
-        le=MAX_PORT,
-        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT",
-        description="Port of the license server. The default is its own.",
-    )
-    cert: Path | None = Field(None, validation_alias="SWARM_ID_CERT", description="Certificate of this node.")
-    key: Path | None = Field(None, validation_alias="SWARM_ID_KEY", description="Its private key.")
-    cacert: Path | None = Field(None, validation_alias="SWARM_ID_CACERT", description="File of the CAs to trust.")
-    capath: Path | None = Field(None, validation_alias="SWARM_ID_CAPATH", description="Directory of the CAs to trust.")
     data_dir: Path = Field(
         Path("/platform/swarm/SMLNODE"),
         validation_alias="SWARM_DATA_DIR",
@@ -127,23 +103,11 @@ class SLSettings(NodeSettings):
         description="Address of the metrics. This host only by default; on any other address they are served under "
         "mutual TLS, never in the clear.",
     )
-    log_format: Literal["human", "json"] = Field(
-        "human",
-        validation_alias="SWARM_LOG_FORMAT",
-        description="human or json. Lines for people by default.",
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
         validation_alias="SL_LOG_LEVEL",
         description="INFO by default: each step and each round is worth a line.",
     )
-
-    @field_validator("host_ip")
-    @classmethod
-    def _reachable(cls, value: str) -> str:
-        if not value:
-            raise ValueError("give --host-ip, the address by which peers reach this node")
-        return value
 
     @property
     def channels(self) -> tuple[Path, Path]:
