@@ -26,7 +26,7 @@ class SNNetwork:
         self.directory = directory
         self.ports: dict[str, int] = {}
         self.running: dict[str, Child] = {}
-        self._license_port = 0
+        self._license_port = 1  # nothing listens there
         self._files: dict[str, Any] = {}
         self._children: list[Child] = []
 

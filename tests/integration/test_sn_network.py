@@ -1,6 +1,7 @@
 """Several SNs on real geth: they join, agree, outlive each other, and let no stranger in."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 from sn_network import SNNetwork
-from sn_swarm import running_sn
+from sn_swarm import config, running_sn, scripted_sl
 
 from services.chain.account import Account
 from services.chain.geth_process import GethProcess
@@ -79,6 +80,31 @@ async def test_an_sn_that_lost_its_data_joins_again_under_its_certificate(networ
     await network.shows("sn-3", "kept", location)
     await network.shows("sn-2", "new", await network.create("sn-3", "new"))
     await network.said("sn-3", "signers now  names=sn-1, sn-2, sn-3", since=network.log("sn-3").rfind("joined"))
+
+
+async def test_nodes_of_a_lost_sn_that_go_on_elsewhere_stay_and_the_others_are_given_up(
+    network: SNNetwork, pki: Any
+) -> None:
+    await network.three()
+    async with contextlib.AsyncExitStack() as stack:
+        sls = [
+            await stack.enter_async_context(scripted_sl(pki.identity("sl", name), network.ports[sn], watching=False))
+            for name, sn in (("sl-1", "sn-1"), ("sl-2", "sn-3"), ("sl-3", "sn-3"))
+        ]
+        for sl in sls:
+            await sl.enrol(config(min_peers=1))
+            sl.watch()
+        staying = sls[0]
+        await staying.until(lambda status: len(status.participants) == 3)
+
+        await network.kill("sn-3")
+        await stack.enter_async_context(scripted_sl(pki.identity("sl", "sl-2"), network.ports["sn-2"]))
+
+        gone = await staying.until(lambda status: any(not who.active for who in status.participants))
+        assert {who.name: who.left_reason for who in gone.participants} == {"sl-1": "", "sl-2": "", "sl-3": "lost"}
+        async with network.client("sn-1") as client:
+            nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
+        assert {node.name: node.parent for node in nodes if node.role == "sl"}["sl-2"] == "sn-2"
 
 
 async def test_everything_is_found_again_after_all_were_killed(network: SNNetwork) -> None:
