@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -38,7 +39,9 @@ STEPS = {
 
 async def run(chain: str, nodes: int, runs: int) -> dict[str, Any]:
     """Seconds of each run, and where they went in the one in the middle."""
-    measured = [await one(chain, nodes) for _ in range(1 + runs)][1:]
+    await one(chain, nodes)
+    busy_before = busy_s()
+    measured = [await one(chain, nodes) for _ in range(runs)]
     middle = sorted(measured, key=lambda steps: steps["first_round"])[(runs - 1) // 2]
     totals = [steps["first_round"] for steps in measured]
     return {
@@ -47,8 +50,15 @@ async def run(chain: str, nodes: int, runs: int) -> dict[str, Any]:
         "runs": runs,
         "p50_s": round(percentile(totals, 50), 2),
         "max_s": round(max(totals), 2),
+        "cpu_s": round((busy_s() - busy_before) / runs, 2),
         "steps_s": {name: round(seconds, 2) for name, seconds in sorted(middle.items(), key=lambda step: step[1])},
     }
+
+
+def busy_s() -> float:
+    """Seconds of processor time of all swarms that have ended, the end itself included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 async def one(chain: str, nodes: int) -> dict[str, float]:
