@@ -69,11 +69,11 @@ class Link:
     header: Header
     total: int
 
-    @property
+    @cached_property
     def number(self) -> int:
         return self.header.number
 
-    @property
+    @cached_property
     def hash(self) -> str:
         return self.header.hash
 

@@ -24,7 +24,7 @@ SHARE_BITS = 16  # a joining SN is given the 65536th part: enough for a long cha
 
 # A block whose fate the vouches leave open is settled by more blocks. The SN whose transaction is in it sends for them
 # first, another one where that one is silent.
-OWNER_PUSHES_AFTER_S = 0.06
+OWNER_PUSHES_AFTER_S = 0.15
 OTHERS_PUSH_AFTER_S = 0.5
 PUSHES_AT_SPEED = 12
 SLOW_PUSH_S = 1.0
@@ -35,8 +35,8 @@ ALONE_AFTER_S = 3.0
 
 # Blocks come from geth to geth. Where they do not, as geth looks for old ones every 10 s only and dials a peer it lost
 # every 35 s, they are fetched from an SN.
-FETCH_AFTER_S = 0.3
-FETCH_AGAIN_S = 3.0
+FETCH_AFTER_S = 0.25
+FETCH_AGAIN_S = 0.5
 
 Request = Callable[..., Awaitable[Any]]
 
@@ -183,9 +183,9 @@ class Federation:
         """The blocks up to ``final`` were seen: what is in them is not on its way any more."""
         if final != self.finals.value:
             self.finals.put(final)
-        for link in self.tail.links:
-            if link.number <= final and link.hash in self._receipts:
-                self.pool.remove(_hashes(self._receipts.pop(link.hash)))
+        unsettled = {link.hash for link in self.tail.since(final + 1)}
+        for block_hash in [known for known in self._receipts if known not in unsettled]:
+            self.pool.remove(_hashes(self._receipts.pop(block_hash)))
 
     async def _include(self, fresh: Sequence[Link], given_up: Sequence[Link]) -> None:
         for link in given_up:
@@ -197,11 +197,11 @@ class Federation:
 
     def final(self, known: int) -> int:
         """The newest block that stays for good, as far as this SN can know; ``known``: one that does."""
-        chain = [link for link in self.tail.links if link.number >= known]
+        chain = self.tail.since(known)
         if not chain:
             return self.tail.head.number
         words = self.vouching.on(self.tail)
-        number = final_number(chain, self.voting.eras, words, voting=self.voting.under_way(self.tail))
+        number = final_number(chain, self.voting.eras, words, voting=self.voting.under_way)
         found = self.tail.at(number)
         if found is not None:
             self._exposure.forget_below(found.total, self.signers)
@@ -260,7 +260,8 @@ class Federation:
     async def _seal(self) -> float | None:
         """Lets geth seal or not; gives the time at which to think again."""
         number = self.tail.head.number + 1
-        held_back = waiting(self.signers, [link.header for link in self.tail.links])
+        recent = self.tail.links[-len(self.signers) :]
+        held_back = waiting(self.signers, [link.header for link in recent])
         mine = seat(self._me, self.signers, held_back, number, self._connected, caught_up=self._caught_up)
         due = await self._sealer.act(mine, self.tail.head, self.signers, max(self._moved_at, self._waiting_since))
         if not self._caught_up and self._alone_at is not None and self._alone_at > self._now():
@@ -302,7 +303,7 @@ class Federation:
         rank = self._rank()
         if self.voting.proposed is not None and rank is not None:
             return rank * OTHERS_PUSH_AFTER_S
-        open_ = [link for link in self.tail.links if link.number > final]
+        open_ = self.tail.since(final + 1)
         if not open_:
             return None
         if self.writer.owes:

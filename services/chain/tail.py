@@ -30,6 +30,10 @@ class Tail:
         index = number - self.links[0].number if self.links else -1
         return self.links[index] if 0 <= index < len(self.links) else None
 
+    def since(self, number: int) -> list[Link]:
+        """The blocks of this number and greater ones."""
+        return self.links[max(0, number - self.links[0].number) :]
+
     def holds(self, number: int, block_hash: str) -> bool:
         """Whether this very block is one of these."""
         found = self.at(number)

@@ -23,6 +23,7 @@ class Voting:
         self.eras: list[Era] = []
         self.changed: Newest[tuple[str, ...]] = Newest()  # the signers
         self.proposed: Vote | None = None
+        self._newest_vote = -1  # number of the block that has it
 
     @property
     def signers(self) -> tuple[str, ...]:
@@ -34,10 +35,10 @@ class Voting:
         """One account seals, and has for a while."""
         return len(self.eras) == 1 and len(self.signers) == 1
 
-    def under_way(self, tail: Tail) -> bool:
+    @property
+    def under_way(self) -> bool:
         """Whether a branch of this chain may come to other signers than it."""
-        start = self.eras[-1].start
-        return self.proposed is not None or any(link.header.votes for link in tail.links if link.number >= start)
+        return self.proposed is not None or self._newest_vote >= self.eras[-1].start
 
     async def read(self, tail: Tail) -> bool:
         """Asks geth who seals each block of the tail, and the next one; True where the latter has changed."""
@@ -48,6 +49,7 @@ class Voting:
             if link.header.votes and (signers := await self._signers_after(link)) != eras[-1].signers:
                 eras.append(Era(link.number + 1, signers))
         self.eras = eras
+        self._newest_vote = max((link.number for link in rest if link.header.votes), default=-1)
         if self.signers != before:
             self._log.debug("signers", block=tail.head.number, accounts=", ".join(self.signers))
             self.changed.put(self.signers)

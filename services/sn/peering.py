@@ -22,6 +22,7 @@ from services.sn.state import Peer
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 2.0
+SECOND_DIAL_AFTER_S = 2.0
 PAGE_BYTES = 2**20
 IMPORT_FILE = Path("eth", "fetched.rlp")
 
@@ -201,8 +202,7 @@ class Peering:
         elif kind == "transaction":
             self._federation.take(Transaction.of(news.transaction))
         elif kind == "welcome":
-            with contextlib.suppress(ChainError):  # a geth that is back says so itself
-                await self._federation.reach.dial(other.enode)
+            self._background.run(self._dial(other), f"connecting geth with that of {other.name}")
 
     async def _greeted(self, hello: pb.PeerHello, other: _Other) -> None:
         other.name = other.name or hello.name
@@ -224,6 +224,13 @@ class Peering:
             other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
         if first:
             self._met(other)
+
+    async def _dial(self, other: _Other) -> None:
+        """One of the two dials first: two calls that cross may both be given up, and geth repeats none for 35 s."""
+        if self._name > other.name:
+            await self._pause(SECOND_DIAL_AFTER_S)
+        with contextlib.suppress(ChainError):  # a geth that is back says so itself
+            await self._federation.reach.dial(other.enode)
 
     def _met(self, other: _Other) -> None:
         before = self._accounts.get(other.name)
