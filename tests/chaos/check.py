@@ -104,12 +104,13 @@ def leaders_that_move(history: History) -> Iterator[str]:
 
 def views_are_of_the_chain(history: History, told: list[State]) -> Iterator[str]:
     """Every state that an SN has shown is one that the chain went through; and an SN never goes back (I5)."""
-    newest: dict[str, int] = {}
+    newest: dict[str, tuple[int, float]] = {}
     for seen in history.seen:
         count = (seen.version >> 20) - 1
-        if count < newest.get(seen.sn, 0):
-            yield f"I5: {seen.sn} shows {count} events after {newest[seen.sn]}"
-        newest[seen.sn] = count
+        before, t = newest.get(seen.sn, (0, 0.0))
+        if count < before and not _catches_up(history, seen.sn, t, seen.t):
+            yield f"I5: {seen.sn} shows {count} events after {before}"
+        newest[seen.sn] = (count, seen.t)
         if count >= len(told):
             yield f"I5: {seen.sn} has shown {count} events, and the chain holds {len(told) - 1}"
             continue
@@ -119,6 +120,12 @@ def views_are_of_the_chain(history: History, told: list[State]) -> Iterator[str]
         shown = (seen.state, seen.round, seen.leader, set(seen.checked_in), set(seen.active), seen.result)
         if real != shown:
             yield f"I5: {seen.sn} showed {shown} where the chain says {real}"
+
+
+def _catches_up(history: History, sn: str, after: float, until: float) -> bool:
+    """One of several SNs that was started again fetches from the others what it has missed or lost."""
+    several = len(history.records) > 1
+    return several and any(name == sn and after < t <= until for t, name in history.restarts)
 
 
 def one_digest_a_round(history: History, told: list[State]) -> Iterator[str]:

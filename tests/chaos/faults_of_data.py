@@ -50,6 +50,7 @@ async def contribution_served_wrong(ground: Ground) -> None:
     liar = await ground.caught(CHECKED_IN)
     lie = ground.traffic.lie(liar.name)
     liar.sl.thaw()
+    await ground.traffic.told(lie)
     ground.hits(liar.name)
     await ground.traffic.rounds(1)
     lie.unlink()
@@ -61,8 +62,8 @@ async def result_served_wrong(ground: Ground) -> None:
     liar = await ground.caught(WRITTEN)
     lie = ground.traffic.lie(liar.name, after=1)
     liar.sl.thaw()
+    await ground.traffic.told(lie)
     ground.hits(liar.name)
-    await ground.traffic.rounds(1)
     lie.unlink()
     await ground.traffic.rounds(1)
 

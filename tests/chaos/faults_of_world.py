@@ -146,10 +146,10 @@ async def sn_data_lost(ground: Ground) -> None:
 SN_FAILOVER_S = LOST_AFTER_S + 2 * RESTART_S
 
 FAULTS_OF_SEVERAL_SNS = (
-    Fault("sentinel lost", sn_lost("the sentinel"), sns=3, allowed_s=SN_FAILOVER_S),
-    Fault("one SN of three lost", sn_lost("another"), sns=3, allowed_s=SN_FAILOVER_S),
-    Fault("one SN of three lost with its data", sn_data_lost, sns=3, allowed_s=SN_FAILOVER_S),
-    Fault("one SN of three stopped", sn_stopped, sns=3, allowed_s=SN_FAILOVER_S),
-    Fault("one SN of three restarted", sn_restarted, sns=3, allowed_s=SN_FAILOVER_S),
-    Fault("one geth of three killed", geth_killed, sns=3, allowed_s=SN_FAILOVER_S),
+    Fault("sentinel lost", sn_lost("the sentinel"), sns=3, alone=True, allowed_s=SN_FAILOVER_S),
+    Fault("one SN of three lost", sn_lost("another"), sns=3, alone=True, allowed_s=SN_FAILOVER_S),
+    Fault("one SN of three lost with its data", sn_data_lost, sns=3, alone=True, allowed_s=SN_FAILOVER_S),
+    Fault("one SN of three stopped", sn_stopped, sns=3, alone=True, allowed_s=SN_FAILOVER_S),
+    Fault("one SN of three restarted", sn_restarted, sns=3, alone=True, allowed_s=SN_FAILOVER_S),
+    Fault("one geth of three killed", geth_killed, sns=3, alone=True, allowed_s=SN_FAILOVER_S),
 )

@@ -109,6 +109,7 @@ class Fault:
 
     ``shape``: what it needs of a run's training; ``sns`` and ``apart`` (nodes in network namespaces): of the world.
     ``allowed_s``: how long until a round is accepted again. ``may_depose``: a leader may fall for it.
+    ``alone``: it takes so much that nothing else may fail in the same run.
     """
 
     name: str
@@ -117,5 +118,6 @@ class Fault:
     shape: Mapping[str, Any] = field(default_factory=dict)
     sns: int = 1
     apart: bool = False
+    alone: bool = False
     may_depose: bool = True
     applies: Callable[[], str] = lambda: ""

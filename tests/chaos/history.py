@@ -111,7 +111,7 @@ class Injected:
 @dataclass
 class History:
     """``chain``: events as read from geth; ``records``: as each SN's audit record has them,
-    which holds all up to its block in ``record_blocks``.
+    which holds all up to its block in ``record_blocks``. ``restarts``: when which SN was started again.
     """
 
     seed: str
@@ -121,6 +121,7 @@ class History:
     nodes: list[str] = field(default_factory=list)
     chain: list[Event] = field(default_factory=list)
     records: dict[str, list[Event]] = field(default_factory=dict)
+    restarts: list[tuple[float, str]] = field(default_factory=list)
     record_blocks: dict[str, int] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     diaries: list[Diary] = field(default_factory=list)
@@ -141,6 +142,7 @@ class History:
         data["seen"] = [_seen(entry) for entry in data["seen"]]
         data["diaries"] = [Diary(**entry) for entry in data["diaries"]]
         data["exits"] = [Exit(**entry) for entry in data["exits"]]
+        data["restarts"] = [(t, sn) for t, sn in data["restarts"]]
         data["faults"] = [Injected(**entry) for entry in data["faults"]]
         return cls(**data)
 

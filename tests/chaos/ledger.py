@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from services.chain.abi import checksummed
 from services.chain.backend import Log, Position
@@ -11,14 +12,14 @@ from services.sn.record import entry
 from tests.chaos.history import Event
 
 
+async def signers_of(geth_pid: int) -> list[str]:
+    """Who may seal the next block, by the newest one."""
+    return sorted(await _ask(geth_pid, "clique_getSigners", "latest"))
+
+
 async def events_on_chain(geth_pid: int, location: str) -> list[Event]:
     """All events of the contract at ``location``, in the order of the chain."""
-    connection = await IpcConnection.open(_socket_of(geth_pid), lambda _: None)
-    try:
-        query = {"address": location, "fromBlock": "0x0", "toBlock": "latest"}
-        rows = await connection.request("eth_getLogs", query)
-    finally:
-        await connection.close()
+    rows = await _ask(geth_pid, "eth_getLogs", {"address": location, "fromBlock": "0x0", "toBlock": "latest"})
     logs = [
         Log(
             checksummed(row["address"]),
@@ -30,6 +31,14 @@ async def events_on_chain(geth_pid: int, location: str) -> list[Event]:
         for row in rows
     ]
     return [Event.of(entry(training_event(log))) for log in logs]
+
+
+async def _ask(geth_pid: int, method: str, *parameters: Any) -> Any:
+    connection = await IpcConnection.open(_socket_of(geth_pid), lambda _: None)
+    try:
+        return await connection.request(method, *parameters)
+    finally:
+        await connection.close()
 
 
 def _socket_of(pid: int) -> Path:

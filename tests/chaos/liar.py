@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "CHAOS_LIE"
+TOLD = ".told"
 
 
 def become() -> None:
@@ -23,6 +24,7 @@ def become() -> None:
         if left > 0:
             file.write_text(str(left - 1))
             return data
+        file.with_suffix(TOLD).touch()
         return bytes([*data[:-1], data[-1] ^ 1])
 
     file_server._read = read

@@ -104,10 +104,9 @@ class Worlds:
             return f"the world broke: {error}"
         return ""
 
-    async def close(self) -> None:
-        for world in self._open.values():
-            for name in await world.close():
-                print(f"{name} had to be killed at the end")
+    async def close(self) -> list[str]:
+        """Names those that had to be killed."""
+        return [name for world in self._open.values() for name in await world.close()]
 
 
 async def many_runs(
@@ -124,7 +123,8 @@ async def many_runs(
                     history.trouble.append(trouble)
                 yield history
     finally:
-        await worlds.close()
+        for name in await worlds.close():
+            print(f"{name} had to be killed at the end")
 
 
 def faults_in_turn(runs: int, seed: str, faults: Sequence[Fault]) -> list[list[Fault]]:

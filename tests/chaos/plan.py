@@ -27,8 +27,8 @@ def plan_of(seed: str, faults: Sequence[Fault]) -> Plan:
     """The plan of one run with the first of ``faults``, and sometimes a second one."""
     dice = Random(seed)
     chosen = [faults[0]]
-    others = [fault for fault in faults[1:] if not fault.shape]  # a run has one shape
-    if others and dice.random() < 0.3:
+    others = [fault for fault in faults[1:] if not fault.shape and not fault.alone]  # a run has one shape
+    if others and not chosen[0].alone and dice.random() < 0.3:
         chosen.append(dice.choice(others))
     nodes = dice.choice([3, 3, 4, 4, 5])
     shape = Shape(

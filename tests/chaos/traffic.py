@@ -15,6 +15,7 @@ from pathlib import Path
 from services.chain.ipc import ConnectionLost
 from services.errors import NetworkError, SwarmError
 from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
 from tests.chaos import liar
 from tests.chaos.forker import Fork
 from tests.chaos.history import Diary, Event, Exit, History, Seen
@@ -28,6 +29,7 @@ ROUND_WITHIN_S = 30.0  # nothing in a healthy round takes longer, whatever else 
 TRAP_WITHIN_S = 20.0
 END_WITHIN_S = 40.0
 RECONNECT_S = 0.1
+CAUGHT_UP_WITHIN_S = 30.0
 HALF_WRITTEN_BYTES = 256 * 1024
 
 
@@ -75,6 +77,15 @@ class Place:
     namespace: str = ""
 
 
+async def _happens(holds: Callable[[], bool], what: str) -> None:
+    """For what can only be asked about: files, and how full a pipe is."""
+    deadline = time.monotonic() + TRAP_WITHIN_S
+    while not holds():
+        if time.monotonic() > deadline:
+            raise Stuck(f"{what} did not come within {TRAP_WITHIN_S:g} s")
+        await pause(0.01)
+
+
 def _waiting_in(pipe: int) -> int:
     """Bytes written and not read."""
     count = bytearray(4)
@@ -97,6 +108,7 @@ class Traffic:
     _watching: list[asyncio.Task[None]] = field(default_factory=list)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _location: str = ""
+    _began: float = field(default_factory=time.monotonic)
     _forks: dict[str, tuple[Fork, Fork]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -150,7 +162,7 @@ class Traffic:
         )  # fmt: skip
         sl = Fork(
             name, CLI, argv, str(self.directory / "logs" / f"{name}.sl.log"), environment, place.namespace,
-            str(self.traps), "tests.chaos.liar:become" if lying else self.world.build.sl,
+            str(self.traps), self.world.build.sl or ("tests.chaos.liar:become" if lying else ""),
         )  # fmt: skip
         ml = Fork(
             f"{name}.ml", "tests.chaos.trainer:main", [str(directory / "program.json")],
@@ -196,6 +208,7 @@ class Traffic:
             lines = [line for line in path.read_text().splitlines() if line.endswith("}")]  # the last may be cut
             self.history.diaries += [Diary.of(json.loads(line)) for line in lines]
         self.history.diaries.sort(key=lambda entry: entry.t)
+        self.history.restarts = [(t, name) for t, name in self.world.restarts if t >= self._began]
         await self._read_records()
 
     # --- waiting ---------------------------------------------------------------------------------------------
@@ -248,11 +261,7 @@ class Traffic:
         """Returns when a program blocks in writing to its SL, which does not read."""
         pipe = os.open(self.pairs[name].directory / "request", os.O_RDONLY | os.O_NONBLOCK)
         try:
-            deadline = time.monotonic() + TRAP_WITHIN_S
-            while _waiting_in(pipe) < HALF_WRITTEN_BYTES:  # a pipe tells nobody how full it is but who asks
-                if time.monotonic() > deadline:
-                    raise Stuck(f"the program of {name} does not write")
-                await pause(0.01)
+            await _happens(lambda: _waiting_in(pipe) >= HALF_WRITTEN_BYTES, f"half a stream of {name}'s program")
         finally:
             os.close(pipe)
 
@@ -261,6 +270,10 @@ class Traffic:
         path = self._lie(name)
         path.write_text(str(after))
         return path
+
+    async def told(self, lie: Path) -> None:
+        """Returns when a lie has been told to somebody."""
+        await _happens(lie.with_suffix(liar.TOLD).exists, "a lie")
 
     async def spring_in(self, trap: Trap, traps: Path, process: Process) -> None:
         """The same for a process of the world."""
@@ -324,17 +337,33 @@ class Traffic:
 
     async def _read_records(self) -> None:
         """The SNs' records first: the chain may grow by late reports meanwhile, and then holds them too."""
+        newest = max((seen.version for seen in self.history.seen), default=0)
         for sn in self.world.sns:
             try:
-                events: list[Event] = []
-                async with self.world.client(sn) as client:
-                    async for page in client.record(self.contract):
-                        events += [Event.of(event) for event in page.events]
-                        self.history.record_blocks[sn] = page.block
-                self.history.records[sn] = events
-            except SwarmError as error:
-                self.note(f"the record could not be read from {sn}: {error}")
-        try:
-            self.history.chain = await events_on_chain(self.world.geth_pid(self.world.sns[0]), self._location)
-        except (OSError, ValueError, ConnectionLost) as error:
-            self.note(f"the chain could not be read: {error!r}")
+                async with asyncio.timeout(CAUGHT_UP_WITHIN_S), self.world.client(sn) as client:
+                    await self._caught_up(client, newest)
+                    await self._read_record(sn, client)
+            except (SwarmError, TimeoutError) as error:
+                self.note(f"{sn} does not have the whole record: {error!r}")
+        chains = []
+        for sn in self.world.sns:
+            try:
+                chains.append(await events_on_chain(self.world.geth_pid(sn), self._location))
+            except (OSError, ValueError, ConnectionLost) as error:
+                self.note(f"the chain of {sn} could not be read: {error!r}")
+        self.history.chain = max(chains, key=len, default=[])
+        for sn, chain in zip(self.world.sns, chains, strict=False):
+            if chain != self.history.chain[: len(chain)]:
+                self.note(f"the chain of {sn} is another one")
+
+    async def _caught_up(self, client: SNClient, version: int) -> None:
+        """An SN that was started again fetches what it has missed."""
+        async for status in client.watch(self.contract):
+            if status.version >> 20 >= version >> 20:
+                return
+
+    async def _read_record(self, sn: str, client: SNClient) -> None:
+        self.history.records[sn] = []
+        async for page in client.record(self.contract):
+            self.history.records[sn] += [Event.of(event) for event in page.events]
+            self.history.record_blocks[sn] = page.block

@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import shutil
 import socket
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -14,6 +15,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from tests.chaos.forker import Fork
+from tests.chaos.ledger import signers_of
 from tests.chaos.network import Network
 from tests.chaos.processes import Forks, Process, base_environment
 
@@ -24,6 +26,7 @@ PORTS = range(12_000, 32_000)
 # Short enough for a run of seconds, long enough for two busy cores.
 LEADER_TIMEOUT_S = 2.0
 LOST_AFTER_S = 1.5
+WHOLE_WITHIN_S = 40.0
 QUORUM_WAIT_S = 0.7
 
 
@@ -33,6 +36,7 @@ class Build:
 
     sn: str = ""
     sl: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -58,6 +62,7 @@ class World:
     nodes: dict[str, Node] = field(default_factory=dict)
     network: Network | None = None
     runs: int = 0
+    restarts: list[tuple[float, str]] = field(default_factory=list)
 
     @classmethod
     async def open(cls, directory: Path, *, sns: int = 1, build: Build | None = None, apart: bool = False) -> Self:
@@ -113,6 +118,7 @@ class World:
         node = self.nodes[name]
         await node.process.wait(30.0)
         node.process = await self.forks.start(node.fork)
+        self.restarts.append((time.monotonic(), name))
         await node.process.ready()
 
     async def forget(self, name: str) -> None:
@@ -130,6 +136,19 @@ class World:
         for sn in self.sns:
             async with self.client(sn) as client:
                 await client.network.GetInfo(pb.GetInfoRequest())
+        if len(self.sns) > 1:
+            await self._whole()
+
+    async def _whole(self) -> None:
+        """Returns when all SNs seal again, as the fault of a next run needs it. Raises RuntimeError."""
+        deadline = time.monotonic() + WHOLE_WITHIN_S
+        while True:
+            signers = [await signers_of(self.geth_pid(sn)) for sn in self.sns]
+            if all(found == signers[0] and len(found) == len(self.sns) for found in signers):
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the SNs do not all seal after {WHOLE_WITHIN_S:g} s: {signers}")
+            await pause(0.2)
 
     async def _start_license(self) -> None:
         port = _free_port()
@@ -150,7 +169,8 @@ class World:
     async def _start(self, role: str, name: str, argv: list[str], port: int, before: str) -> None:
         files = self.certificate(role, name)
         more = ["--data-dir", str(self.directory / name), *identity_flags(files), "--log-format", "json"]
-        environment = base_environment(SWARM_LOG_LEVEL="DEBUG", SN_LOST_AFTER_SECONDS=str(LOST_AFTER_S))
+        timing = {"SN_LOST_AFTER_SECONDS": str(LOST_AFTER_S)}
+        environment = base_environment(SWARM_LOG_LEVEL="DEBUG", **timing, **self.build.environment)
         fork = Fork(
             name, CLI, [*argv, *more], str(self.directory / "logs" / f"{name}.log"), environment,
             traps=str(self.traps), before=before,

@@ -1,0 +1,77 @@
+"""A handful of runs with fixed seeds, and runs of builds with a bug in them, which must be found."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.check import violations
+from tests.chaos.faults import FAULTS
+from tests.chaos.main import Worlds, one_run
+from tests.chaos.plan import plan_of
+from tests.chaos.planted import BUILD_THAT_TRUSTS, build_without_fences
+from tests.chaos.report import line_of
+from tests.chaos.world import Build, World
+
+SEED = "ci"
+
+# One of each sort. What once found a bug stands here with the bug's name.
+KINDS = {
+    "leader killed after publishing": "an accepted result was lost with the leader that alone held it",
+    "leader killed before collecting": "nobody found a leader that had come back at another port",
+    "leader stopped after writing, before publishing": "",
+    "program killed while writing": "",
+    "not a number": "",
+    "another shape": "a newcomer was told how many bytes came, not which tensor differs",
+    "contribution served wrong": "a leader waited for a liar until it was itself voted out",
+    "result served wrong": "",
+    "replayed requests": "",
+    "license server killed": "",
+    "SN killed": "a node that was away when a training ended found nobody who had the final model",
+    "everything killed": "",
+    "sentinel lost": "",
+    "leader cut off in the middle of the merge": "",
+    "slow leader": "",
+}
+
+
+@pytest.mark.timeout(600)
+async def test_a_handful_of_faults_breaks_no_invariant(tmp_path: Path) -> None:
+    worlds, failed = Worlds(tmp_path), []
+    try:
+        for kind in KINDS:
+            assert not (why := FAULTS[kind].applies()), why
+            history = await one_run(await worlds.fit_for(FAULTS[kind]), plan_of(f"{SEED}.{kind}", [FAULTS[kind]]))
+            if trouble := await worlds.trouble_of(FAULTS[kind]):
+                history.trouble.append(trouble)
+            if found := violations(history):
+                failed.append(line_of(len(failed), history, found))
+    finally:
+        killed = await worlds.close()
+    assert not failed, "\n".join(failed)
+    assert not killed
+
+
+async def first_violations(build: Build, directory: Path, kind: str) -> list[str]:
+    """Of the first of a few runs that has any."""
+    world = await World.open(directory / "world", build=build)
+    try:
+        for number in range(5):
+            history = await one_run(world, plan_of(f"{SEED}.{kind}.{number}", [FAULTS[kind]]))
+            if found := violations(history):
+                return found
+    finally:
+        await world.close()
+    return []
+
+
+@pytest.mark.timeout(300)
+async def test_a_contract_without_fences_is_found(tmp_path: Path) -> None:
+    build = build_without_fences(tmp_path / "planted")
+    found = await first_violations(build, tmp_path, "leader stopped after writing, before publishing")
+    assert any(text.startswith("I1") for text in found), found
+
+
+@pytest.mark.timeout(300)
+async def test_a_follower_that_does_not_check_digests_is_found(tmp_path: Path) -> None:
+    found = await first_violations(BUILD_THAT_TRUSTS, tmp_path, "result served wrong")
+    assert any(text.startswith("I2") for text in found), found
