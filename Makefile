@@ -41,7 +41,7 @@ demo: setup
 	$(PYTHON) -m examples.digits.demo --framework $(FRAMEWORK) --chain $(CHAIN) --merge $(MERGE)
 
 test: setup-dev
-	$(PYTHON) -m pytest tests/unit tests/contracts tests/integration tests/e2e $(ARGS)
+	$(PYTHON) -m pytest tests/unit tests/contracts tests/integration tests/e2e tests/chaos $(ARGS)
 
 lint: $(VENV)/.with-dev
 	$(VENV)/bin/ruff format --check $(SOURCES)

@@ -7,6 +7,7 @@ from services.errors import SwarmError
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from tests.chaos import disk
 from tests.chaos.ground import CHECKED_IN, WRITTEN, Fault, Ground
 from tests.chaos.traffic import Pair
 
@@ -130,6 +131,19 @@ async def _speak(ground: Ground, victim: Pair, status: pb.TrainingStatus) -> Non
             ground.traffic.note(f"the SN accepted {what} from {victim.name}'s double")
 
 
+async def disk_full(ground: Ground) -> None:
+    """A node that cannot store a stream any more says so and ends; the others go on. With room again it comes back."""
+    traffic = ground.traffic
+    victim = next(iter(traffic.pairs.values()))
+    disk.fill(victim.directory / "sl")
+    ground.hits(victim.name)
+    await ground.ends_badly(victim, "is full")
+    await traffic.rounds(1)
+    disk.empty(victim.directory / "sl")
+    await ground.come_back(victim)
+
+
+SMALL_DISK = {"small_disk": True, "ballast_floats": 50_000}
 LIARS = {"liars": True, "ballast_floats": 0}
 
 FAULTS_OF_DATA = (
@@ -140,4 +154,5 @@ FAULTS_OF_DATA = (
     Fault("contribution served wrong", contribution_served_wrong, shape=LIARS),
     Fault("result served wrong", result_served_wrong, shape=LIARS),
     Fault("replayed requests", replayed_requests),
+    Fault("disk full", disk_full, shape=SMALL_DISK, applies=disk.missing),
 )

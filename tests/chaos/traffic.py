@@ -16,7 +16,7 @@ from services.chain.ipc import ConnectionLost
 from services.errors import NetworkError, SwarmError
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
-from tests.chaos import liar
+from tests.chaos import disk, liar
 from tests.chaos.forker import Fork
 from tests.chaos.history import Diary, Event, Exit, History, Seen
 from tests.chaos.ledger import events_on_chain
@@ -49,6 +49,7 @@ class Shape:
     checkin: str = "snapshot"
     batch_s: float = 0.02
     liars: bool = False
+    small_disk: bool = False
 
 
 @dataclass
@@ -144,6 +145,8 @@ class Traffic:
             batch_s=self.shape.batch_s, ballast_floats=self.shape.ballast_floats,
         )  # fmt: skip
         directory.mkdir()
+        if self.shape.small_disk and number == 0:
+            disk.make(directory / "sl")
         (directory / "program.json").write_text(json.dumps({**asdict(settings), **changes}))
         argv = [
             "sl", "--host", "0.0.0.0", "--host-ip", place.host, "--sl-fs-port", "0",  # noqa: S104
@@ -201,6 +204,7 @@ class Traffic:
                     process.kill()
                     await process.wait(10.0)
             self._note_exits(pair)
+            disk.remove(pair.directory / "sl")
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)

@@ -1,0 +1,38 @@
+"""A disk of its own for one SL, small enough to fill."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+SIZE_BYTES = 4 * 1024 * 1024
+LEFT_BYTES = 64 * 1024
+FILLER = "filler"
+
+
+def missing() -> str:
+    """Why there can be no such disk here; empty where there can."""
+    if shutil.which("mount") is None:
+        return "mount is not on the PATH"
+    return "" if os.geteuid() == 0 else "only root may mount a small disk"
+
+
+def make(path: Path) -> None:
+    path.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "chaos", str(path)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Leaves room for small files and for no stream."""
+    free = shutil.disk_usage(path).free
+    with (path / FILLER).open("wb") as filler:
+        os.posix_fallocate(filler.fileno(), 0, max(1, free - LEFT_BYTES))
+
+
+def empty(path: Path) -> None:
+    (path / FILLER).unlink(missing_ok=True)
+
+
+def remove(path: Path) -> None:
+    if os.path.ismount(path):
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
