@@ -140,10 +140,11 @@ class Fetch(Action):
 
 @dataclass(frozen=True)
 class Explain(Action):
-    """Gives Failed with the tensor that differs."""
+    """Gives Failed with the tensor that differs. ``merged``: a result that this node holds and that does not fit."""
 
     refusal: ModelDiffers
     model: Model
+    merged: Model | None = None
 
 
 # --- time ---------------------------------------------------------------------------------------------------

@@ -214,7 +214,7 @@ def _fetching(state: Fetching, event: on.Fetched | on.FetchFailed) -> Step:
     mine = node.offer.model if node.offer else event.model
     if mine.layout != event.model.layout:  # of a newcomer, whose parameters nobody has compared yet
         agreed = errors.ModelDiffers(given=mine.layout, agreed=event.model.layout, agreedBy=node.view.layout_by)
-        return Explaining(node), (do.Explain(agreed, mine),)
+        return Explaining(node), (do.Explain(agreed, mine, event.model),)
     node = replace(node, held=Held(state.result.round, event.model))
     if newer is not None and node.view.complete:  # the one result that everybody must end with
         return _take(node, newer)

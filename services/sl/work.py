@@ -96,14 +96,13 @@ class Work:
 
     async def explain(self, call: Explain) -> on.Event:
         """Names the tensor in which this node's model differs from the one agreed, as far as it can be found out."""
-        view = self._around.view()
-        agreed_by = str(call.refusal.facts.get("agreedBy", view.layout_by))
+        agreed_by = str(call.refusal.facts.get("agreedBy", self._around.view().layout_by))
         problem = "its layout is another one"
         for attempt in range(_EXPLAIN_ATTEMPTS):
             if attempt:  # the holder may not have heard yet that this node is enrolled
                 await self._around.pause(_EXPLAIN_WAIT_S)
             try:
-                differs = await self._difference(call, view, agreed_by)
+                differs = await self._difference(call, agreed_by)
             except SwarmError as error:
                 problem = str(error)
                 continue
@@ -156,13 +155,17 @@ class Work:
     def _member(self, name: str) -> Member | None:
         return self._around.view().member(name)
 
-    async def _difference(self, call: Explain, view: View, agreed_by: str) -> str:
+    async def _difference(self, call: Explain, agreed_by: str) -> str:
         stored = self._store.get(call.model.digest)
-        digest, size, holder = _example(view, agreed_by)
-        if stored is None or holder is None:
+        held = self._store.get(call.merged.digest) if call.merged else None
+        digest, size, holder = _example(self._around.view(), agreed_by)
+        if stored is not None and held is not None:
+            specs = held.specs()
+        elif stored is not None and holder is not None:
+            specs = await self._peers.fetch_specs(digest, size, holder)
+        else:
             raise ModelDiffers(difference="nobody is there to compare with")
-        theirs = layout_of(await self._peers.fetch_specs(digest, size, holder))
-        mine = layout_of(stored.specs())
+        theirs, mine = layout_of(specs), layout_of(stored.specs())
         return difference(mine, self._around.name, theirs, agreed_by) or "The headers of the two models differ in form"
 
     def _say_progress(self, view: View, done: int, total: int) -> None:

@@ -222,7 +222,7 @@ def test_a_late_joiner_with_another_model_is_told_what_differs() -> None:
     assert isinstance(state, Explaining)
     explain = actions[-1]
     assert isinstance(explain, do.Explain)
-    assert explain.model == mine
+    assert (explain.model, explain.merged) == (mine, MERGED)
     assert explain.refusal.facts["agreedBy"] == OTHER
 
 
