@@ -11,11 +11,13 @@ from tests.chaos import disk
 from tests.chaos.ground import CHECKED_IN, WRITTEN, Fault, Ground
 from tests.chaos.traffic import Pair
 
+BOGUS = hashlib.sha256(b"bogus").digest()
+
 
 async def not_a_number(ground: Ground) -> None:
     """A node contributes what is no number: it is left out of the round and goes on from its result."""
     victim, poison = ground.somebody(), ground.dice.choice(["nan", "inf"])
-    (ground.traffic.directory / f"{victim.name}.poison").write_text(poison)
+    victim.node.poison.write_text(poison)
     await ground.traffic.until(lambda seen: victim.name in seen.left_out, f"{victim.name} left out")
     ground.hits(f"{poison} in the parameters of {victim.name}")
     await ground.traffic.rounds(1)
@@ -25,7 +27,7 @@ async def not_a_number(ground: Ground) -> None:
 async def huge_numbers(ground: Ground) -> None:
     """Finite, so they are merged: what a mean makes of 1e30 is what the checker makes of it."""
     victim = ground.somebody()
-    (ground.traffic.directory / f"{victim.name}.poison").write_text("huge")
+    victim.node.poison.write_text("huge")
     ground.hits(f"1e30 in the parameters of {victim.name}")
     await ground.traffic.rounds(2)
 
@@ -82,7 +84,7 @@ async def replayed_requests(ground: Ground) -> None:
 
 
 async def _status(ground: Ground, victim: Pair) -> pb.TrainingStatus:
-    async with ground.world.client(victim.sn) as client:
+    async with ground.world.client(victim.node.sn) as client:
         return await client.training.GetStatus(pb.GetStatusRequest(contract=ground.traffic.contract))
 
 
@@ -90,40 +92,9 @@ async def _speak(ground: Ground, victim: Pair, status: pb.TrainingStatus) -> Non
     """Each of these must be refused, whatever has happened since ``status``."""
     files = ground.world.files(victim.name)
     identity = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
-    contract, bogus = ground.traffic.contract, hashlib.sha256(b"bogus").digest()
-    ground.went.rogue_digests.append(bogus.hex())
-    check_in = pb.CheckInRequest(
-        contract=contract, round=status.round, base=status.round - 1, digest=bogus, size=100, layout=status.layout,
-        weight=100, host="127.0.0.1", port=1,
-    )  # fmt: skip
-    old, future = pb.CheckInRequest(), pb.CheckInRequest()
-    old.CopyFrom(check_in)
-    old.round = 1
-    future.CopyFrom(check_in)
-    future.round = status.round + 1000
-    config = pb.Config(min_peers=1, sync_frequency=1, merge_method="mean", quorum_wait_ms=1)
-    async with SNClient(ground.world.address(victim.sn), identity) as client:
-        training = client.training
-        sayings: dict[str, Callable[[], Awaitable[object]]] = {
-            "a second check-in": lambda: training.CheckIn(check_in),
-            "a check-in to an old round": lambda: training.CheckIn(old),
-            "a check-in to a round to come": lambda: training.CheckIn(future),
-            "a result of an old round": lambda: training.Publish(
-                pb.PublishRequest(contract=contract, round=1, term=1, digest=bogus, size=100)
-            ),
-            "a result of an old term": lambda: training.Publish(
-                pb.PublishRequest(contract=contract, round=status.round, term=1000, digest=bogus, size=100)
-            ),
-            "an old round opened again": lambda: training.Reopen(pb.ReopenRequest(contract=contract, round=1, term=1)),
-            "a vote in an old round": lambda: training.VoteOut(pb.VoteOutRequest(contract=contract, round=1, term=1)),
-            "a report on a round to come": lambda: training.Report(
-                pb.ReportRequest(contract=contract, round=status.round + 1000, loss=0.0)
-            ),
-            "another configuration": lambda: training.Enrol(pb.EnrolRequest(contract=contract, config=config)),
-            "a contract of its own": lambda: client.admin.CreateContract(pb.CreateContractRequest(name="mine")),
-            "the end of the training": lambda: client.admin.ResetContract(pb.ResetContractRequest(name=contract)),
-        }
-        for what, say in sayings.items():
+    ground.went.rogue_digests.append(BOGUS.hex())
+    async with SNClient(ground.world.address(victim.node.sn), identity) as client:
+        for what, say in _sayings(client, ground.traffic.contract, status).items():
             try:
                 await say()
             except SwarmError:
@@ -131,15 +102,44 @@ async def _speak(ground: Ground, victim: Pair, status: pb.TrainingStatus) -> Non
             ground.traffic.note(f"the SN accepted {what} from {victim.name}'s double")
 
 
+def _sayings(client: SNClient, contract: str, status: pb.TrainingStatus) -> dict[str, Callable[[], Awaitable[object]]]:
+    training, round_ = client.training, status.round
+    bogus = {"contract": contract, "digest": BOGUS, "size": 100}
+    config = pb.Config(min_peers=1, sync_frequency=1, merge_method="mean", quorum_wait_ms=1)
+
+    def check_in(number: int) -> Awaitable[object]:
+        place = {"layout": status.layout, "weight": 100, "host": "127.0.0.1", "port": 1}
+        return training.CheckIn(pb.CheckInRequest(round=number, base=round_ - 1, **bogus, **place))
+
+    def publish(number: int, term: int) -> Awaitable[object]:
+        return training.Publish(pb.PublishRequest(round=number, term=term, **bogus))
+
+    return {
+        "a second check-in": lambda: check_in(round_),
+        "a check-in to an old round": lambda: check_in(1),
+        "a check-in to a round to come": lambda: check_in(round_ + 1000),
+        "a result of an old round": lambda: publish(1, 1),
+        "a result of a term to come": lambda: publish(round_, 1000),
+        "an old round opened again": lambda: training.Reopen(pb.ReopenRequest(contract=contract, round=1, term=1)),
+        "a vote in an old round": lambda: training.VoteOut(pb.VoteOutRequest(contract=contract, round=1, term=1)),
+        "a report on a round to come": lambda: training.Report(
+            pb.ReportRequest(contract=contract, round=round_ + 1000, loss=0.0)
+        ),
+        "another configuration": lambda: training.Enrol(pb.EnrolRequest(contract=contract, config=config)),
+        "a contract of its own": lambda: client.admin.CreateContract(pb.CreateContractRequest(name="mine")),
+        "the end of the training": lambda: client.admin.ResetContract(pb.ResetContractRequest(name=contract)),
+    }
+
+
 async def disk_full(ground: Ground) -> None:
     """A node that cannot store a stream any more says so and ends; the others go on. With room again it comes back."""
     traffic = ground.traffic
     victim = next(iter(traffic.pairs.values()))
-    disk.fill(victim.directory / "sl")
+    disk.fill(victim.node.data)
     ground.hits(victim.name)
     await ground.ends_badly(victim, "is full")
     await traffic.rounds(1)
-    disk.empty(victim.directory / "sl")
+    disk.empty(victim.node.data)
     await ground.come_back(victim)
 
 

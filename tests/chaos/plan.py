@@ -6,7 +6,7 @@ from random import Random
 from typing import Any
 
 from tests.chaos.ground import Fault
-from tests.chaos.traffic import Shape
+from tests.chaos.nodes import Shape
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.chain.ipc import ConnectionLost
@@ -20,10 +20,10 @@ from tests.chaos import disk, liar
 from tests.chaos.forker import Fork
 from tests.chaos.history import Diary, Event, Exit, History, Seen
 from tests.chaos.ledger import events_on_chain
-from tests.chaos.processes import Process, base_environment
-from tests.chaos.trainer import Settings
+from tests.chaos.nodes import Node, Shape
+from tests.chaos.processes import Process
 from tests.chaos.traps import Trap
-from tests.chaos.world import CLI, LEADER_TIMEOUT_S, QUORUM_WAIT_S, World, identity_flags, pause
+from tests.chaos.world import World, pause
 
 ROUND_WITHIN_S = 30.0  # nothing in a healthy round takes longer, whatever else these two cores do
 TRAP_WITHIN_S = 20.0
@@ -37,45 +37,23 @@ class Stuck(Exception):
     """What was waited for did not come: the end of the run, and a violation."""
 
 
-@dataclass(frozen=True)
-class Shape:
-    """How a run's training looks. ``host``: by which address an SL is reached; ``namespaces``: by node, if any."""
-
-    nodes: int = 3
-    min_peers: int = 2
-    ballast_floats: int = 0
-    weights: tuple[int, ...] = (1, 1, 1, 1, 1)
-    followers_only: int = 0
-    checkin: str = "snapshot"
-    batch_s: float = 0.02
-    liars: bool = False
-    small_disk: bool = False
-
-
 @dataclass
 class Pair:
     """An SL and its program. ``doomed``: its end is not held against it."""
 
-    name: str
-    sn: str
-    directory: Path
+    node: Node
+    forks: tuple[Fork, Fork]
     sl: Process
     ml: Process
     doomed: bool = False
-    incarnation: int = 1
-    namespace: str = ""
+
+    @property
+    def name(self) -> str:
+        return self.node.name
 
     @property
     def alive(self) -> bool:
         return self.sl.alive and self.ml.alive
-
-
-@dataclass
-class Place:
-    """Where an SL runs: its address, and its network namespace (empty: that of everybody)."""
-
-    host: str
-    namespace: str = ""
 
 
 async def _happens(holds: Callable[[], bool], what: str) -> None:
@@ -110,7 +88,6 @@ class Traffic:
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _location: str = ""
     _began: float = field(default_factory=time.monotonic)
-    _forks: dict[str, tuple[Fork, Fork]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.traps = self.directory / "traps"
@@ -133,47 +110,9 @@ class Traffic:
     async def add(self, name: str, number: int, **changes: object) -> Pair:
         """Another node, from scratch. ``changes``: of the settings of its program."""
         sns = self.world.sns
-        sn = sns[number % len(sns)]
-        directory = self.directory / name
-        place = self._place(number)
-        files = self.world.certificate("sl", name, place.host)
-        settings = Settings(
-            node=name, contract=self.contract, min_peers=self.shape.min_peers,
-            diary=str(self.directory / f"{name}.diary"), finish=str(self.directory / "finish"),
-            poison=str(self.directory / f"{name}.poison"), seed=self.seed,
-            weight=self.shape.weights[number % len(self.shape.weights)], checkin=self.shape.checkin,
-            batch_s=self.shape.batch_s, ballast_floats=self.shape.ballast_floats,
-        )  # fmt: skip
-        directory.mkdir()
-        if self.shape.small_disk and number == 0:
-            disk.make(directory / "sl")
-        (directory / "program.json").write_text(json.dumps({**asdict(settings), **changes}))
-        argv = [
-            "sl", "--host", "0.0.0.0", "--host-ip", place.host, "--sl-fs-port", "0",  # noqa: S104
-            "--sn-ip", self.world.host, "--sn-api-port", str(self.world.nodes[sn].port),
-            "--apls-ip", self.world.host, "--apls-port", str(self.world.nodes["license"].port),
-            "--data-dir", str(directory / "sl"), *identity_flags(files), "--log-format", "json",
-        ]  # fmt: skip
-        channels = {
-            "SL_REQUEST_CHANNEL": str(directory / "request"), "SL_RESPONSE_CHANNEL": str(directory / "response"),
-        }  # fmt: skip
-        lying = {liar.VARIABLE: str(self._lie(name))} if self.shape.liars else {}
-        environment = base_environment(
-            SL_LOG_LEVEL="DEBUG", SL_LEADER_FAILURE_BASE_TIMEOUT=str(LEADER_TIMEOUT_S), SL_KEEP_SERVING_SECONDS="3",
-            SL_WAIT_FOR_FULL_QUORUM_SECONDS=str(QUORUM_WAIT_S), SL_SN_PATIENCE_SECONDS="60",
-            SL_MAKE_ME_ADMIN=str(number >= self.shape.followers_only).lower(), **channels, **lying,
-        )  # fmt: skip
-        sl = Fork(
-            name, CLI, argv, str(self.directory / "logs" / f"{name}.sl.log"), environment, place.namespace,
-            str(self.traps), self.world.build.sl or ("tests.chaos.liar:become" if lying else ""),
-        )  # fmt: skip
-        ml = Fork(
-            f"{name}.ml", "tests.chaos.trainer:main", [str(directory / "program.json")],
-            str(self.directory / "logs" / f"{name}.ml.log"), base_environment(**channels),
-        )  # fmt: skip
-        self._forks[name] = (sl, ml)
-        self.pairs[name] = await self._start(name, sn)
-        return self.pairs[name]
+        node = Node(name, number, self.contract, sns[number % len(sns)], self.directory, self.shape, self.seed)
+        node.prepare()
+        return await self._start(node, (node.sl(self.world, self.traps), node.program(**changes)))
 
     async def restart(self, name: str) -> Pair:
         """The same node again, on its own data, after both its processes have ended."""
@@ -182,10 +121,7 @@ class Traffic:
             if await process.wait(END_WITHIN_S) is None:
                 raise Stuck(f"{process.name} did not end:\n{process.tail()}")
         self._note_exits(pair)
-        fresh = await self._start(name, pair.sn)
-        fresh.incarnation = pair.incarnation + 1
-        self.pairs[name] = fresh
-        return fresh
+        return await self._start(pair.node, pair.forks)
 
     async def finish(self) -> None:
         """Lets every program come to its end; returns when all processes have ended."""
@@ -204,7 +140,7 @@ class Traffic:
                     process.kill()
                     await process.wait(10.0)
             self._note_exits(pair)
-            disk.remove(pair.directory / "sl")
+            disk.remove(pair.node.data)
         for task in self._watching:
             task.cancel()
         await asyncio.gather(*self._watching, return_exceptions=True)
@@ -263,7 +199,7 @@ class Traffic:
 
     async def writes(self, name: str) -> None:
         """Returns when a program blocks in writing to its SL, which does not read."""
-        pipe = os.open(self.pairs[name].directory / "request", os.O_RDONLY | os.O_NONBLOCK)
+        pipe = os.open(self.pairs[name].node.request, os.O_RDONLY | os.O_NONBLOCK)
         try:
             await _happens(lambda: _waiting_in(pipe) >= HALF_WRITTEN_BYTES, f"half a stream of {name}'s program")
         finally:
@@ -271,7 +207,7 @@ class Traffic:
 
     def lie(self, name: str, after: int = 0) -> Path:
         """The file that makes a node's file server lie, once it has sent ``after`` streams as they are."""
-        path = self._lie(name)
+        path = self.pairs[name].node.lie
         path.write_text(str(after))
         return path
 
@@ -306,19 +242,10 @@ class Traffic:
     def note(self, text: str) -> None:
         self.history.trouble.append(text)
 
-    def _place(self, number: int) -> Place:
-        network = self.world.network
-        return Place(network.address(number), network.namespace(number)) if network else Place(self.world.host)
-
-    def _lie(self, name: str) -> Path:
-        return self.directory / f"{name}.lie"
-
-    async def _start(self, name: str, sn: str) -> Pair:
-        sl_fork, ml_fork = self._forks[name]
-        sl = await self.world.forks.start(sl_fork)
-        ml = await self.world.forks.start(ml_fork)
-        pair = Pair(name, sn, self.directory / name, sl, ml, namespace=sl_fork.namespace)
-        self.pairs[name] = pair
+    async def _start(self, node: Node, forks: tuple[Fork, Fork]) -> Pair:
+        """Returns when its SL is ready."""
+        sl, ml = [await self.world.forks.start(fork) for fork in forks]
+        pair = self.pairs[node.name] = Pair(node, forks, sl, ml)
         await sl.ready()
         return pair
 
