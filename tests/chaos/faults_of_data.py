@@ -10,6 +10,7 @@ from services.rpc.client import SNClient
 from tests.chaos import disk
 from tests.chaos.ground import CHECKED_IN, WRITTEN, Fault, Ground
 from tests.chaos.traffic import Pair
+from tests.chaos.trainer import GARBAGE, OTHER_MODELS
 
 BOGUS = hashlib.sha256(b"bogus").digest()
 
@@ -35,16 +36,18 @@ async def huge_numbers(ground: Ground) -> None:
 async def another_shape(ground: Ground) -> None:
     """A newcomer with another model is told which tensor differs, and ends; the others go on."""
     number = len(ground.traffic.pairs)
-    newcomer = await ground.traffic.add(f"{ground.traffic.contract}-{number + 1}", number, probe=9)
-    ground.hits(newcomer.name)
-    await ground.ends_badly(newcomer, "probe")
+    how, tensor = ground.dice.choice(list(OTHER_MODELS.items()))
+    newcomer = await ground.traffic.add(f"{ground.traffic.contract}-{number + 1}", number, model=how)
+    ground.hits(f"{newcomer.name} with {how}")
+    await ground.ends_badly(newcomer, tensor)
 
 
 async def damaged_stream(ground: Ground) -> None:
     """A newcomer whose program sends what is no safetensors stream."""
     number = len(ground.traffic.pairs)
-    newcomer = await ground.traffic.add(f"{ground.traffic.contract}-{number + 1}", number, garbage=True)
-    ground.hits(newcomer.name)
+    how = ground.dice.choice(sorted(GARBAGE))
+    newcomer = await ground.traffic.add(f"{ground.traffic.contract}-{number + 1}", number, garbage=how)
+    ground.hits(f"{newcomer.name} with {how}")
     await ground.ends_badly(newcomer, "damaged")
 
 

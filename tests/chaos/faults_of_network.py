@@ -12,13 +12,14 @@ from tests.chaos.ground import (
     Moment,
 )
 from tests.chaos.traffic import Pair
-from tests.chaos.world import LEADER_TIMEOUT_S
+from tests.chaos.world import LEADER_TIMEOUT_S, place_of_sn
 
 SLOW_BYTES_PER_S = 1_000_000
 
 # Until an SN notices a dead connection by itself: keep-alive after 5 s, and 5 s for its answer.
 NOTICED_S = 10.0
 ONE_ROUND_S = 8.0
+CUT_OFF_SN_S = 3 * NOTICED_S
 
 
 def leader_cut_off(moment: Moment) -> Inject:
@@ -82,6 +83,23 @@ async def slow_node(ground: Ground) -> None:
     await _network(ground).restore(_place(ground, pair))
 
 
+def sn_cut_off(which: str) -> Inject:
+    """One of three: the others go on, and so do its SLs through them. When it is back there is still one chain."""
+
+    async def inject(ground: Ground) -> None:
+        world, traffic = ground.world, ground.traffic
+        sn = world.sns[0] if which == "the sentinel" else ground.dice.choice(world.sns[1:])
+        place = place_of_sn(world.sns.index(sn))
+        await _network(ground).cut(place)
+        ground.healing.append(lambda: _network(ground).heal(place))
+        ground.hits(sn)
+        await traffic.rounds(2, CUT_OFF_SN_S)
+        await _network(ground).heal(place)
+        await traffic.rounds(1)
+
+    return inject
+
+
 def _network(ground: Ground) -> network.Network:
     assert ground.world.network is not None
     return ground.world.network
@@ -113,6 +131,10 @@ FAULTS_OF_THE_NETWORK = (
         for moment in (BEFORE_COLLECTING, MID_MERGE, BEFORE_PUBLISHING)
     ),
     _fault("minority cut off", minority_cut_off, allowed_s=NOTICED_S + ONE_ROUND_S),
+    *(
+        _fault(f"{name} cut off", sn_cut_off(which), sns=3, alone=True, allowed_s=CUT_OFF_SN_S)
+        for name, which in (("sentinel", "the sentinel"), ("one SN of three", "another"))
+    ),
     _fault("slow leader", slow_leader, shape=BIG, may_depose=False, allowed_s=60.0),
     _fault("slow node", slow_node, shape=BIG, may_depose=False, allowed_s=60.0),
 )

@@ -73,6 +73,20 @@ async def geth_stopped(ground: Ground) -> None:
     ground.hits(f"geth of {sn} for {seconds:.1f} s")
 
 
+async def leader_killed_unheard(ground: Ground) -> None:
+    """Its result is accepted, and it is gone before anybody is told of it."""
+    world, traffic = ground.world, ground.traffic
+    sn = world.nodes[world.sns[0]].process
+    trap = Trap("accepted, nobody told", {"event": "round accepted"}, traffic.accepted + 1, contract=traffic.contract)
+    await traffic.spring_in(trap, world.traps, sn)
+    leader = traffic.pairs[traffic.now.leader]
+    await ground.kill(leader)
+    sn.thaw()
+    ground.hits(leader.name)
+    ground.went.round += 1  # the one that is accepted and not seen yet
+    await ground.come_back(leader)
+
+
 async def everything_killed(ground: Ground) -> None:
     """The lights go out in the whole house: SLs, programs, SNs, geth, the license server. All start again from disk."""
     world, traffic = ground.world, ground.traffic
@@ -95,6 +109,7 @@ async def everything_killed(ground: Ground) -> None:
 RESTART_S = 6.0  # of an SN, with the replay of what it holds
 
 FAULTS_OF_THE_WORLD = (
+    Fault("leader killed before its result is told", leader_killed_unheard),
     Fault("license server killed", license_server_killed, may_depose=False),
     Fault("SN killed", sn_killed, allowed_s=LOST_AFTER_S + 2 * RESTART_S),
     Fault("SN stopped", sn_stopped, allowed_s=LOST_AFTER_S + 2 * RESTART_S),

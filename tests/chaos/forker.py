@@ -121,6 +121,8 @@ class _Forker:
         self._tell(id=number, pid=pid)
 
     def _heard(self, pid: int, end: socket.socket) -> bool:
+        if end.fileno() < 0:  # its child has ended, and was found to in the same turn
+            return True
         line = end.recv(4096)
         self._selector.unregister(end)
         if line:

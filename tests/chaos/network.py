@@ -9,7 +9,9 @@ from typing import Self
 
 TOOLS = ("ip", "tc")
 BURST_BYTES = 32 * 1024
-PLACES = 8
+PLACES_OF_SLS = 8
+PLACES_OF_SNS = 3
+PLACES = PLACES_OF_SLS + PLACES_OF_SNS
 
 
 class NetworkFailed(Exception):
@@ -26,7 +28,7 @@ def missing() -> str:
 
 @dataclass
 class Network:
-    """``host``: where the namespaces reach this machine. Places are numbered from 0."""
+    """``host``: where the namespaces reach this machine. Places count from 0: those of SLs, then those of SNs."""
 
     mark: str
     subnet: str

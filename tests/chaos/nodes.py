@@ -79,7 +79,7 @@ class Node:
             host, namespace = network.address(self.number), network.namespace(self.number)
         argv = [
             "sl", "--host", "0.0.0.0", "--host-ip", host, "--sl-fs-port", "0",  # noqa: S104
-            "--sn-ip", world.host, "--sn-api-port", str(world.nodes[self.sn].port),
+            "--sn-ip", world.nodes[self.sn].host, "--sn-api-port", str(world.nodes[self.sn].port),
             "--apls-ip", world.host, "--apls-port", str(world.nodes["license"].port), "--data-dir", str(self.data),
             *identity_flags(world.certificate("sl", self.name, host)), "--log-format", "json",
         ]  # fmt: skip

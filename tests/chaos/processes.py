@@ -154,6 +154,17 @@ class Forks:
         await self._launcher.stop()
 
     async def _listen(self) -> None:
+        try:
+            await self._take_all()
+        finally:
+            gone = ChildFailed(child="forker", exit="?", tail=self._launcher.tail(), log=self._launcher.log)
+            for asked in self._asked.values():
+                if not asked.done():
+                    asked.set_exception(gone)
+            for child in self._children.values():
+                child.take({"exit": -signal.SIGKILL})  # they end with their launcher
+
+    async def _take_all(self) -> None:
         while line := await self._reader.readline():
             facts = json.loads(line)
             pid = facts["pid"]

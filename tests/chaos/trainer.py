@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swarm_callback import wire
 from swarm_callback.base import SwarmCallbackBase
@@ -24,6 +25,33 @@ from swarm_callback.errors import SwarmCallbackError
 from swarm_callback.options import Options
 from swarm_callback.params import Tensor, encode
 from swarm_callback.session import Session
+
+# What a newcomer may bring, and the tensor in which it differs from what the others have.
+OTHER_MODELS = {
+    "another shape": "probe",
+    "another dtype": "probe",
+    "a tensor more": "extra",
+    "a tensor less": "ballast",
+}
+
+
+def _header(text: str) -> bytes:
+    return len(text).to_bytes(8, "little") + text.encode()
+
+
+_TENSOR = '{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+
+# Streams that no reader may take, by what is wrong with them.
+GARBAGE = {
+    "a huge header": (2**62).to_bytes(8, "little") + bytes(1000),
+    "no JSON": _header("{{{{") + bytes(8),
+    "overlapping offsets": _header('{"a":' + _TENSOR + ',"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}')
+    + bytes(12),
+    "a truncated body": _header('{"a":' + _TENSOR + "}") + bytes(4),
+    "duplicate keys": _header('{"a":' + _TENSOR + ',"a":' + _TENSOR + "}") + bytes(8),
+    "a path for a name": _header('{"../../a":' + _TENSOR + "}") + bytes(8),
+    "a negative shape": _header('{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}}') + bytes(8),
+}
 
 POISONS = {"nan": np.nan, "inf": -np.inf, "huge": 1e30}
 
@@ -47,7 +75,8 @@ class Settings:
     probe: int = 8
     ballast_floats: int = 0
     rounds: int = 0
-    garbage: bool = False
+    garbage: str = ""
+    model: str = ""
 
 
 class Walk(SwarmCallbackBase):
@@ -58,10 +87,7 @@ class Walk(SwarmCallbackBase):
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.random = np.random.default_rng([settings.seed, os.getpid()])
-        self.tensors = {
-            "ballast": np.zeros(settings.ballast_floats, np.float32),
-            "probe": self.random.normal(size=settings.probe),
-        }
+        self.tensors = _model(settings, self.random.normal(size=settings.probe))
         self.diary = Path(settings.diary).open("a", buffering=1)  # noqa: SIM115 - to the end
         self.say("started")
         super().__init__(
@@ -126,6 +152,21 @@ class Walk(SwarmCallbackBase):
         self.on_batch_end()
 
 
+def _model(settings: Settings, probe: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """As all nodes have it, or as a newcomer has it that brings another one."""
+    tensors: dict[str, NDArray[Any]] = {"ballast": np.zeros(settings.ballast_floats, np.float32), "probe": probe}
+    match settings.model:
+        case "another shape":
+            tensors["probe"] = np.append(probe, 1.0)
+        case "another dtype":
+            tensors["probe"] = probe.astype(np.float32)
+        case "a tensor more":
+            tensors["extra"] = np.zeros(3)
+        case "a tensor less":
+            del tensors["ballast"]
+    return tensors
+
+
 def main(arguments: list[str]) -> int:
     """Gives the exit code that the program would have: 1, and a sentence, for an error of the callback."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(message)s")
@@ -139,7 +180,7 @@ def main(arguments: list[str]) -> int:
 
 
 def send_garbage(settings: Settings) -> None:
-    """What a broken program may send: a header that promises more than there is."""
+    """What a broken program may send."""
     session = Session.connect(os.environ, logging.getLogger("ml"))
     session.open(
         wire.Open(
@@ -148,7 +189,7 @@ def send_garbage(settings: Settings) -> None:
             framework="NUMPY", pid=os.getpid(),
         )
     )  # fmt: skip
-    session.sync(0, (2**62).to_bytes(8, "little"), [memoryview(bytes(1000))])
+    session.sync(0, GARBAGE[settings.garbage], [])
 
 
 def train(settings: Settings) -> None:

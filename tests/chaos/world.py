@@ -16,7 +16,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from tests.chaos.forker import Fork
 from tests.chaos.ledger import signers_of
-from tests.chaos.network import Network
+from tests.chaos.network import PLACES_OF_SLS, Network
 from tests.chaos.processes import Forks, Process, base_environment
 
 HOST = "127.0.0.1"
@@ -45,6 +45,7 @@ class Node:
 
     fork: Fork
     process: Process
+    host: str
     port: int
 
 
@@ -60,6 +61,7 @@ class World:
     admin: Identity
     traps: Path
     nodes: dict[str, Node] = field(default_factory=dict)
+    several: bool = False
     network: Network | None = None
     runs: int = 0
     restarts: list[tuple[float, str]] = field(default_factory=list)
@@ -76,7 +78,7 @@ class World:
         network = await Network.open() if apart else None
         host = network.host if network else HOST
         forks = await Forks.open(directory)
-        world = cls(directory, host, forks, authority, build or Build(), admin, traps, network=network)
+        world = cls(directory, host, forks, authority, build or Build(), admin, traps, several=sns > 1, network=network)
         try:
             await world._start_license()
             for number in range(sns):
@@ -108,7 +110,8 @@ class World:
         return IssuedFiles(certs / f"sl-{name}-cert.pem", certs / f"sl-{name}-key.pem", self.authority.cacert)
 
     def address(self, sn: str) -> str:
-        return f"{self.host}:{self.nodes[sn].port}"
+        node = self.nodes[sn]
+        return f"{node.host}:{node.port}"
 
     def client(self, sn: str) -> SNClient:
         return SNClient(self.address(sn), self.admin)
@@ -136,7 +139,7 @@ class World:
         for sn in self.sns:
             async with self.client(sn) as client:
                 await client.network.GetInfo(pb.GetInfoRequest())
-        if len(self.sns) > 1:
+        if self.several:
             await self._whole()
 
     async def _whole(self) -> None:
@@ -153,31 +156,39 @@ class World:
     async def _start_license(self) -> None:
         port = _free_port()
         argv = ["license-server", "--host", "0.0.0.0", "--port", str(port)]  # noqa: S104 - namespaces reach it
-        await self._start("license", "license", argv, port, "")
+        await self._start("license", "license", argv, self.host, port)
 
     async def _start_sn(self, name: str) -> None:
-        port = _free_port()
-        first = next(iter(self.sns), None)
-        join = ["--sentinel"] if first is None else ["--sentinel-ip", f"{self.host}:{self.nodes[first].port}"]
+        """Several SNs that are apart have namespaces of their own, as they may be cut off from each other."""
+        number, port, host, namespace = len(self.sns), _free_port(), self.host, ""
+        if self.network is not None and self.several:
+            place = place_of_sn(number)
+            host, namespace = self.network.address(place), self.network.namespace(place)
+        join = ["--sentinel-ip", self.address(self.sns[0])] if number else ["--sentinel"]
         argv = [
-            "sn", *join, "--host", "0.0.0.0", "--host-ip", self.host, "--chain", "geth",  # noqa: S104
+            "sn", *join, "--host", "0.0.0.0", "--host-ip", host, "--chain", "geth",  # noqa: S104
             "--sn-api-port", str(port), "--sn-p2p-port", str(_free_port()),
             "--apls-ip", self.host, "--apls-port", str(self.nodes["license"].port),
         ]  # fmt: skip
-        await self._start("sn", name, argv, port, self.build.sn)
+        await self._start("sn", name, argv, host, port, namespace, self.build.sn)
 
-    async def _start(self, role: str, name: str, argv: list[str], port: int, before: str) -> None:
-        files = self.certificate(role, name)
+    async def _start(  # noqa: PLR0917
+        self, role: str, name: str, argv: list[str], host: str, port: int, namespace: str = "", before: str = ""
+    ) -> None:
+        files = self.certificate(role, name, host)
         more = ["--data-dir", str(self.directory / name), *identity_flags(files), "--log-format", "json"]
         timing = {"SN_LOST_AFTER_SECONDS": str(LOST_AFTER_S)}
         environment = base_environment(SWARM_LOG_LEVEL="DEBUG", **timing, **self.build.environment)
-        fork = Fork(
-            name, CLI, [*argv, *more], str(self.directory / "logs" / f"{name}.log"), environment,
-            traps=str(self.traps), before=before,
-        )  # fmt: skip
+        log = str(self.directory / "logs" / f"{name}.log")
+        fork = Fork(name, CLI, [*argv, *more], log, environment, namespace, str(self.traps), before)
         process = await self.forks.start(fork)
-        self.nodes[name] = Node(fork, process, port)
+        self.nodes[name] = Node(fork, process, host, port)
         await process.ready()
+
+
+def place_of_sn(number: int) -> int:
+    """In the network of a world whose SNs are apart."""
+    return PLACES_OF_SLS + number
 
 
 def identity_flags(files: IssuedFiles) -> list[str]:
