@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -106,7 +107,11 @@ class Worlds:
 
     async def close(self) -> list[str]:
         """Names those that had to be killed."""
-        return [name for world in self._open.values() for name in await world.close()]
+        ends = await asyncio.gather(*(world.close() for world in self._open.values()), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException):
+                raise end
+        return [name for end in ends if isinstance(end, list) for name in end]
 
 
 async def many_runs(
@@ -152,6 +157,9 @@ def keep(history: History, found: Sequence[str], directory: Path, kept: Path) ->
 async def run(runs: int, seed: str, kinds: Sequence[str], only: int | None, kept: Path) -> int:
     """Runs, prints, keeps what failed; gives the exit code."""
     print(f"seed {seed}", flush=True)
+    me = asyncio.current_task()
+    assert me is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, me.cancel)  # namespaces and mounts must not stay
     done: list[tuple[History, list[str]]] = []
     directory = Path(tempfile.mkdtemp(prefix="swarm-chaos-"))
     try:

@@ -90,11 +90,12 @@ class World:
 
     async def close(self) -> list[str]:
         """Stops all in order; names those that had to be killed."""
-        killed = [name for name, node in reversed(self.nodes.items()) if await node.process.stop()]
-        await self.forks.close()
-        if self.network is not None:
-            await self.network.close()
-        return killed
+        try:
+            return [name for name, node in reversed(self.nodes.items()) if await node.process.stop()]
+        finally:
+            await self.forks.close()
+            if self.network is not None:
+                await self.network.close()
 
     @property
     def sns(self) -> list[str]:
