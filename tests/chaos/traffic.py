@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.chain.ipc import ConnectionLost
-from services.errors import NetworkError, SwarmError
+from services.errors import NetworkError, SwarmError, UnknownContract
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from tests.chaos import disk, liar
@@ -288,10 +288,13 @@ class Traffic:
                 self.note(f"the chain of {sn} is another one")
 
     async def _caught_up(self, client: SNClient, version: int) -> None:
-        """An SN that was started again fetches what it has missed."""
-        async for status in client.watch(self.contract):
-            if status.version >> 20 >= version >> 20:
-                return
+        """An SN that was started again fetches what it has missed, at first perhaps the training itself."""
+        while True:
+            with contextlib.suppress(UnknownContract, NetworkError):
+                async for status in client.watch(self.contract):
+                    if status.version >> 20 >= version >> 20:
+                        return
+            await pause(RECONNECT_S)
 
     async def _read_record(self, sn: str, client: SNClient) -> None:
         self.history.records[sn] = []
