@@ -258,7 +258,7 @@ class Traffic:
     async def _watch(self, sn: str) -> None:
         version = 0
         while True:
-            with contextlib.suppress(NetworkError):
+            with contextlib.suppress(NetworkError, UnknownContract):  # others hear of a new training a little later
                 async with self.world.client(sn) as client:
                     async for status in client.watch(self.contract, version):
                         version = status.version
