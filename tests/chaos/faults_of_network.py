@@ -45,8 +45,8 @@ async def minority_cut_off(ground: Ground) -> None:
     """As many as the training can go on without; they come back and catch up."""
     traffic = ground.traffic
     first = await ground.caught(CHECKED_IN)
-    spare = len(traffic.pairs) - traffic.shape.min_peers
-    others = [pair for pair in traffic.pairs.values() if pair is not first]
+    spare = len(traffic.well) - traffic.shape.min_peers
+    others = [pair for pair in traffic.well if pair is not first]
     cut = [first, *others[: ground.dice.randint(0, spare - 1)]]
     for pair in cut:
         await _cut(ground, pair)

@@ -116,8 +116,8 @@ async def node_joins(ground: Ground) -> None:
 
 async def all_nodes_killed(ground: Ground) -> None:
     """Every SL and every program at once: the training goes on from the last merged model."""
-    pairs = list(ground.traffic.pairs.values())
     await ground.traffic.rounds(1)
+    pairs = ground.traffic.well
     for pair in pairs:
         pair.doomed = True
         pair.sl.kill()

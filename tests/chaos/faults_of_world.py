@@ -93,7 +93,8 @@ async def everything_killed(ground: Ground) -> None:
     processes = [node.process for node in world.nodes.values()]
     for sn in world.sns:
         os.kill(world.geth_pid(sn), signal.SIGKILL)
-    for pair in traffic.pairs.values():
+    pairs = traffic.well
+    for pair in pairs:
         pair.doomed = True
         processes += [pair.sl, pair.ml]
     for process in processes:
@@ -101,8 +102,8 @@ async def everything_killed(ground: Ground) -> None:
     await asyncio.gather(*(process.wait(10.0) for process in processes))
     await world.restart("license")
     await asyncio.gather(*(world.restart(sn) for sn in world.sns))
-    for name in list(traffic.pairs):
-        await traffic.restart(name)
+    for pair in pairs:
+        await traffic.restart(pair.name)
     ground.hits("everything")
 
 

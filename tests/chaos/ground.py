@@ -72,13 +72,12 @@ class Ground:
 
     def somebody(self) -> Pair:
         """A node that is well."""
-        return self.dice.choice([pair for pair in self.traffic.pairs.values() if pair.alive])
+        return self.dice.choice(self.traffic.well)
 
     async def come_back(self, pair: Pair) -> None:
         """At once, after the others have gone on, or never, as far as minPeers allow it, also for the next fault."""
         traffic = self.traffic
-        others = sum(other.alive and not other.doomed for other in traffic.pairs.values() if other is not pair)
-        spare = others - traffic.shape.min_peers
+        spare = sum(other is not pair for other in traffic.well) - traffic.shape.min_peers
         choices = ["at once", *(["later"] if spare >= 0 else []), *(["never"] if spare >= 1 else [])]
         choice = self.dice.choice(choices)
         self.went.hit += f", comes back {choice}"

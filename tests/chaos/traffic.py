@@ -154,6 +154,11 @@ class Traffic:
     # --- waiting ---------------------------------------------------------------------------------------------
 
     @property
+    def well(self) -> list[Pair]:
+        """Nodes that run, and that no fault has ended."""
+        return [pair for pair in self.pairs.values() if pair.alive and not pair.doomed]
+
+    @property
     def now(self) -> Seen:
         """The newest state that any SN has shown."""
         return max(self.history.seen, key=lambda seen: (seen.version, seen.t))
