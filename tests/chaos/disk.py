@@ -23,10 +23,11 @@ def make(path: Path) -> None:
 
 
 def fill(path: Path) -> None:
-    """Leaves room for small files and for no stream."""
-    free = shutil.disk_usage(path).free
-    with (path / FILLER).open("wb") as filler:
-        os.posix_fallocate(filler.fileno(), 0, max(1, free - LEFT_BYTES))
+    """Leaves room for small files and for no stream; again, where the node has made room since."""
+    more = shutil.disk_usage(path).free - LEFT_BYTES
+    with (path / FILLER).open("ab") as filler:
+        if more > 0:
+            os.posix_fallocate(filler.fileno(), filler.tell(), more)
 
 
 def empty(path: Path) -> None:

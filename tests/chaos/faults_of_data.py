@@ -1,6 +1,7 @@
 """What nodes say and serve that they should not: numbers that are none, other shapes, other bytes, old requests."""
 
 import hashlib
+import time
 from collections.abc import Awaitable, Callable
 
 from services.errors import SwarmError
@@ -8,9 +9,10 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from tests.chaos import disk
-from tests.chaos.ground import CHECKED_IN, WRITTEN, Fault, Ground
+from tests.chaos.ground import CHECKED_IN, ONE_ROUND_S, WRITTEN, Fault, Ground
 from tests.chaos.traffic import Pair
 from tests.chaos.trainer import GARBAGE, OTHER_MODELS
+from tests.chaos.world import pause
 
 BOGUS = hashlib.sha256(b"bogus").digest()
 
@@ -138,8 +140,11 @@ async def disk_full(ground: Ground) -> None:
     """A node that cannot store a stream any more says so and ends; the others go on. With room again it comes back."""
     traffic = ground.traffic
     victim = next(iter(traffic.pairs.values()))
-    disk.fill(victim.node.data)
     ground.hits(victim.name)
+    deadline = time.monotonic() + ONE_ROUND_S
+    while victim.sl.alive and time.monotonic() < deadline:  # it makes room as it forgets old streams
+        disk.fill(victim.node.data)
+        await pause(0.02)
     await ground.ends_badly(victim, "is full")
     await traffic.rounds(1)
     disk.empty(victim.node.data)
