@@ -48,7 +48,10 @@ async def one_run(world: World, plan: Plan) -> History:
         traffic.note(f"{type(error).__name__}: {error}")
     finally:
         for heal in healing:
-            await heal()
+            try:
+                await heal()
+            except SwarmError as error:
+                traffic.note(f"not healed: {error}")
         await traffic.close()
     note_recovery(history)
     history.seconds = time.monotonic() - began

@@ -118,9 +118,10 @@ class World:
         return SNClient(self.address(sn), self.admin)
 
     async def restart(self, name: str) -> None:
-        """Starts a node of the world again on its own data and ports, and waits until it is ready."""
+        """Starts a node that has ended again, on its own data and ports; returns when it is ready."""
         node = self.nodes[name]
-        await node.process.wait(30.0)
+        if node.process.alive:  # another fault has started it again before this one was healed
+            return
         node.process = await self.forks.start(node.fork)
         self.restarts.append((time.monotonic(), name))
         await node.process.ready()
