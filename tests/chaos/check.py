@@ -19,13 +19,15 @@ CLOSE = 1e-9  # relative: the merge and this check may add in different orders
 def violations(history: History) -> list[str]:
     """All that is wrong with a run; empty for a good one."""
     found = list(_without_model(history))
+    if not history.chain:  # it could not be read, which is said already
+        return found
     try:
         told = states(history.chain)
     except Illegal as error:
         return [str(error), *found]
     for check in (views_are_of_the_chain, one_digest_a_round, contributions, merges, nothing_is_lost):
         found += check(history, told)
-    return found
+    return list(dict.fromkeys(found))
 
 
 def _without_model(history: History) -> Iterator[str]:

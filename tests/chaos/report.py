@@ -8,6 +8,9 @@ from typing import Any
 
 from tests.chaos.history import History
 
+MOST_LINES = 8
+LONGEST_LINE = 1000
+
 
 def figures(histories: Sequence[tuple[History, list[str]]], seed: str, **more: Any) -> dict[str, Any]:
     """``histories``: each run with its violations."""
@@ -33,8 +36,11 @@ def line_of(number: int, history: History, found: Sequence[str]) -> str:
         + (f", recovered after {fault.recovery_s:.1f} s" if fault.recovered_t else "")
         for fault in history.faults
     )
+    shown = [text[:LONGEST_LINE] for text in found[:MOST_LINES]]
+    if len(found) > MOST_LINES:
+        shown.append(f"and {len(found) - MOST_LINES} more")
     return f"{number:4}  {history.seed}  {history.seconds:5.1f} s  {rounds:3} rounds  {went}" + "".join(
-        f"\n      VIOLATION {text}" for text in found
+        f"\n      VIOLATION {text}" for text in shown
     )
 
 
