@@ -209,12 +209,8 @@ class GethChain(ChainBackend):
                 self._log.debug("a block was not looked at yet", problem=repr(error))
 
     async def _see_final(self) -> None:
-        """Seals or not as things stand, and looks at the blocks that have become final, in order."""
-        tail, newest = self.federation.tail, self.federation.final(self._final.number)
-        await self.federation.act(newest)
-        if newest < self._final.number and self.federation.seals_alone:
-            self._log.error("geth lost blocks", had=self._final.number, has=newest)
-            self._final.move(newest, tail.head.hash, remember=False)
+        """Looks at the blocks that have become final, in order, and seals or not as things stand now."""
+        newest = self.federation.final(self._final.number)
         if newest > self._final.number and not self._hub.busy and not self._writer.busy:  # nobody to be told of each
             self._final.move(newest - 1, "", remember=False)
         foreign = False
@@ -225,6 +221,10 @@ class GethChain(ChainBackend):
             for receipt in receipts:
                 foreign |= self._see(receipt)
         self.federation.settled(self._final.number)
+        await self.federation.act(newest)
+        if newest < self._final.number and self.federation.seals_alone:
+            self._log.error("geth lost blocks", had=self._final.number, has=newest)
+            self._final.move(newest, self.federation.tail.head.hash, remember=False)
         if foreign and self._connection is not None:  # what an earlier run sent, under nonces that may be given again
             await self._writer.resume(self._connection, self.chain_id, self._final.number)
 

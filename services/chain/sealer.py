@@ -76,6 +76,8 @@ class Sealer:
     async def _feed(self, waiting: Sequence[Transaction]) -> bool:
         """Whether geth has any of these now that it can execute; what it takes is executable a moment later."""
         taken = sum(await asyncio.gather(*(self._give(transaction) for transaction in waiting)))
+        if len(waiting) == taken == 1 and self._writer.awaits(waiting[0].hash):
+            return True  # it is next: no other one can be in its way, or come after it
         executable = 0
         for _ in range(LOOKS):
             executable = int((await self._request("txpool_status"))["pending"], 16)
