@@ -16,7 +16,7 @@ async def license_server_killed(ground: Ground) -> None:
     await world.nodes["license"].process.wait(10.0)
     ground.hits("the license server")
     await ground.traffic.rounds(ground.dice.randint(1, 4))
-    if ground.dice.random() < 0.5:
+    if ground.dice.random() < 0.5 or not ground.last:  # without it no node starts
         await world.restart("license")
         return
     ground.went.hit += " until the end"

@@ -39,13 +39,14 @@ TRAINING = Moment("while its program trains", {"event": "step", "state": "Traini
 class Ground:
     """What a fault works on. ``dice`` is seeded; ``went`` is filled in as the fault goes.
 
-    ``healing``: what is still to be put right when the training is over.
+    ``last``: no other fault follows. ``healing``: what is still to be put right when the training is over.
     """
 
     world: World
     traffic: Traffic
     dice: Random
     went: Injected
+    last: bool
     healing: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     def hits(self, what: str) -> None:

@@ -60,9 +60,10 @@ async def one_run(world: World, plan: Plan) -> History:
 
 async def _traffic_and_faults(traffic: Traffic, plan: Plan, dice: Random, healing: list[Heal]) -> None:
     await traffic.start()
-    for kind, before in zip(plan.faults, plan.before, strict=True):
+    for number, (kind, before) in enumerate(zip(plan.faults, plan.before, strict=True), 1):
         await traffic.rounds(before)
-        await inject(Ground(traffic.world, traffic, dice, Injected(kind), healing), FAULTS[kind])
+        last = number == len(plan.faults)
+        await inject(Ground(traffic.world, traffic, dice, Injected(kind), last, healing), FAULTS[kind])
         await traffic.rounds(plan.after)
     await traffic.finish()
 
