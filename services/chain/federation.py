@@ -67,7 +67,8 @@ class Federation:
         self._connected: set[str] = {self._me}
         self._live: tuple[str, ...] = ()
         self._caught_up = False
-        self._alone_at: float | None = 0.0
+        self._expects_others = False
+        self._alone_at = 0.0
         self._behind_since: float | None = None
         self._moved_at = 0.0
         self._waiting_since = 0.0
@@ -80,10 +81,11 @@ class Federation:
 
     def expect_others(self) -> None:
         """This chain has more SNs than this one: ask them before sealing."""
-        self._alone_at = None
+        self._expects_others = True
 
     def connected(self, account: str) -> None:
         """An SN is in touch."""
+        self._expects_others = True
         self._connected.add(account)
         self._wake()
 
@@ -133,20 +135,22 @@ class Federation:
 
     async def opened(self) -> None:
         """geth is there, perhaps again, with the blocks it has."""
+        await self._sealer.opened()
         await self.tail.load()
         await self.voting.read(self.tail)
-        await self._sealer.opened()
         self._caught_up, self.voting.proposed, self._pushed_on = False, None, ""
         self._moved_at = self._now()
+        self._exposure.cut_off()
         if len(self.signers) > 1:  # what it sealed before is not known any more
             self._exposure.lost(self.tail.head.total + 2)
-        if self._alone_at is None:
-            self._alone_at = self._now() + ALONE_AFTER_S
+        self._alone_at = self._now() + (ALONE_AFTER_S if self._expects_others else 0.0)
         self.reopened.put(True)
         self.vouching.tell(self.tail, self.signers)
 
     async def moved(self, header: Header) -> list[Link]:
         """Takes a new head; gives the blocks that were given up for it."""
+        if header.parent != self.tail.head.hash:  # another branch, or told before the newest blocks were asked for
+            header = Header.of(await self._request("eth_getHeaderByNumber", "latest"))
         fresh, given_up = await self.tail.take(header)
         if not fresh:
             return given_up
@@ -243,7 +247,7 @@ class Federation:
         behind = ahead is not None and totals[ahead] > mine
         if not self._caught_up and not behind and mine >= self.vouching.vouched:
             asked = sum(signer == self._me or signer in totals for signer in self.signers)
-            alone = len(self.signers) == 1 and self._alone_at is not None and self._now() >= self._alone_at
+            alone = len(self.signers) == 1 and self._now() >= self._alone_at
             self._caught_up = alone or (bool(totals) and asked >= majority(self.signers))
         if not behind or ahead is None:
             self._behind_since = None
@@ -263,8 +267,10 @@ class Federation:
         recent = self.tail.links[-len(self.signers) :]
         held_back = waiting(self.signers, [link.header for link in recent])
         mine = seat(self._me, self.signers, held_back, number, self._connected, caught_up=self._caught_up)
-        due = await self._sealer.act(mine, self.tail.head, self.signers, max(self._moved_at, self._waiting_since))
-        if not self._caught_up and self._alone_at is not None and self._alone_at > self._now():
+        able = self._me in self.signers and self._me not in held_back
+        since = max(self._moved_at, self._waiting_since)
+        due = await self._sealer.act(mine, self.tail.head, self.signers, since, able=able)
+        if not self._caught_up and self._alone_at > self._now():
             return self._alone_at
         return due
 

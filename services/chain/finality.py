@@ -94,8 +94,17 @@ class Exposure:
 
     def may_seal(self, number: int, total: int) -> None:
         """geth is told to seal block ``number``, which would come to ``total``; it may seal several, told twice."""
-        self._times = self._times + 1 if self._open == (number, total) else 1
-        self._open = (number, total)
+        if self._open == (number, total):
+            self._times += 1
+            return
+        self.cut_off()
+        self._times, self._open = 1, (number, total)
+
+    def cut_off(self) -> None:
+        """What comes of the block it may be sealing will not be seen."""
+        if self._open is not None:
+            self.lost(self._open[1])
+            self._open = None
 
     def lost(self, total: int) -> None:
         """A block that this signer sealed, or may have, is not on its chain."""

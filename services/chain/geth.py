@@ -54,6 +54,7 @@ class GethChain(ChainBackend):
         if has_others:
             self.federation.expect_others()
         self._connection: IpcConnection | None = None
+        self._known: IpcConnection | None = None  # the one whose geth was asked for its blocks
         self._up = asyncio.Event()
         self._closing = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -158,6 +159,7 @@ class GethChain(ChainBackend):
         self._up.set()
         async with self._thinking:
             await self.federation.opened()
+            self._known = connection
             self._check_final()
             await self._see_final()
             await self._writer.resume(connection, self.chain_id, self._final.number)
@@ -200,9 +202,9 @@ class GethChain(ChainBackend):
                 async with self._thinking:
                     if news is None:
                         self._woken = False
-                    elif news[0] is not self._connection:
-                        continue  # of a geth that is gone
-                    elif given_up := await self.federation.moved(news[1]):
+                    if self._known is not self._connection or (news is not None and news[0] is not self._connection):
+                        continue  # of a geth that is gone; _connect() asks the one that has come
+                    if news is not None and (given_up := await self.federation.moved(news[1])):
                         self._check_final(given_up[0].number)
                     await self._see_final()
             except (ConnectionLost, RpcError, ChainError) as error:  # _connect(), or the next head, makes up for it

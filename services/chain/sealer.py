@@ -10,6 +10,7 @@ from services.chain.ipc import RpcError
 from services.chain.pool import Pool, Transaction
 from services.chain.sealing import Seat
 from services.chain.writer import KNOWN, Writer
+from services.runtime import logs as log_setup
 
 # A block that was to come at once; geth waits up to a second for one that is out of turn.
 GIVE_UP_AFTER_S = 2.0
@@ -24,31 +25,43 @@ Request = Callable[..., Awaitable[Any]]
 class Sealer:
     """geth seals between ``miner_start`` and ``miner_stop`` only; transactions reach it outside of that time only, so
     that it makes one block of each height.
+
+    While it seals, geth goes on to any new head of its own accord. It is stopped at once, but may have begun: that is
+    noted as if it had been told to.
     """
 
     def __init__(self, account: str, request: Request, pool: Pool, writer: Writer) -> None:
         self._me = account
         self._request = request
         self._pool = pool
+        self._writer = writer
         self._started_at: float | None = None  # None: geth does not seal
         self._started_on = ""
-        self._writer = writer
+        self._ran_until = -1  # it may have begun to seal on blocks up to this number by itself
+        self._noted = ""  # the head for which that is noted
+        self._log = log_setup.get("chain")
         self.exposure = Exposure()
 
     async def opened(self) -> None:
         """A geth that has just started seals, but has no transaction."""
         await self._stop()
 
-    async def act(self, seat: Seat, head: Link, signers: Sequence[str], waited_from: float) -> float | None:
+    async def act(
+        self, seat: Seat, head: Link, signers: Sequence[str], waited_from: float, *, able: bool
+    ) -> float | None:
         """Seals on ``head`` or not; gives the time at which to think again.
 
-        ``waited_from``: since when transactions may have been waiting for a block.
+        ``waited_from``: since when transactions may have been waiting for a block. ``able``: Clique lets this node
+        seal the next block.
         """
         now = asyncio.get_running_loop().time()
         if self._started_at is not None:
-            if not self._over(head, now):
+            if head.hash == self._started_on and now < self._started_at + GIVE_UP_AFTER_S:
                 return self._started_at + GIVE_UP_AFTER_S
             await self._stop()
+        if able and head.number <= self._ran_until and head.hash not in (self._started_on, self._noted):
+            self._noted = head.hash
+            self._note(head, signers)
         waiting = self._pool.waiting
         if not waiting or (not seat.now and seat.after_s is None):
             return None
@@ -57,20 +70,27 @@ class Sealer:
             return due
         if not await self._feed(waiting):
             return None
-        number = head.number + 1
-        self.exposure.may_seal(number, head.total + difficulty(signers, number, self._me))
+        self._note(head, signers)
+        if not seat.now:
+            self._log.debug("sealing in another's turn", block=head.number + 1, after_s=seat.after_s)
         self._started_on, self._started_at = head.hash, now
         await self._request("miner_start")
         return now + GIVE_UP_AFTER_S
 
-    def _over(self, head: Link, now: float) -> bool:
-        """Another block came, or none comes."""
-        return head.hash != self._started_on or now >= (self._started_at or 0.0) + GIVE_UP_AFTER_S
+    def _note(self, head: Link, signers: Sequence[str]) -> None:
+        number = head.number + 1
+        self.exposure.may_seal(number, head.total + difficulty(signers, number, self._me))
 
     async def _stop(self) -> None:
-        await self._request("miner_stop")
-        while await self._request("eth_mining"):  # a start takes effect a moment after its answer
+        mining = True
+        while mining:  # a start takes effect a moment after its answer
             await self._request("miner_stop")
+            mining, number, pool = await asyncio.gather(
+                self._request("eth_mining"), self._request("eth_blockNumber"), self._request("txpool_status")
+            )
+        # Without a transaction it cannot have begun on the newest block.
+        newest = int(number, 16)
+        self._ran_until = newest if int(pool["pending"], 16) else newest - 1
         self._started_at = None
 
     async def _feed(self, waiting: Sequence[Transaction]) -> bool:

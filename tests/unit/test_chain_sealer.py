@@ -1,0 +1,141 @@
+"""geth seals one block of each height, and what it may have begun of its own accord is not vouched against."""
+
+from typing import Any
+
+import pytest
+
+from services.chain.clique import Header, Link
+from services.chain.ipc import RpcError
+from services.chain.pool import Pool, Transaction
+from services.chain.sealer import Sealer
+from services.chain.sealing import Seat
+
+SIGNERS = ["a", "b", "c"]
+NOW, LATER, NEVER = Seat(now=True), Seat(now=False, after_s=3600.0), Seat(now=False)
+
+
+class Geth:
+    """What a sealer asks of geth: a pool, and a miner that runs or not."""
+
+    def __init__(self) -> None:
+        self.mining = True
+        self.head = 0
+        self.pool: list[str] = []
+        self.refuses: dict[str, str] = {}
+        self.asked: list[str] = []
+
+    async def request(self, method: str, *parameters: Any) -> Any:
+        self.asked.append(method)
+        match method:
+            case "miner_start" | "miner_stop":
+                self.mining = method == "miner_start"
+            case "eth_mining":
+                return self.mining
+            case "eth_blockNumber":
+                return hex(self.head)
+            case "txpool_status":
+                return {"pending": hex(len(self.pool)), "queued": "0x0"}
+            case "eth_sendRawTransaction":
+                assert not self.mining, "a transaction came while geth sealed"
+                if parameters[0] in self.refuses:
+                    raise RpcError(self.refuses[parameters[0]])
+                self.pool.append(parameters[0])
+        return None
+
+
+class Nobody:
+    """A writer that sent nothing."""
+
+    def awaits(self, _transaction: str) -> bool:
+        return False
+
+
+@pytest.fixture
+def geth() -> Geth:
+    return Geth()
+
+
+@pytest.fixture
+def pool() -> Pool:
+    return Pool()
+
+
+@pytest.fixture
+async def sealer(geth: Geth, pool: Pool) -> Sealer:
+    writer: Any = Nobody()
+    made = Sealer("a", geth.request, pool, writer)
+    await made.opened()
+    return made
+
+
+def head(number: int, name: str = "") -> Link:
+    raw = {"miner": "0x" + "00" * 20}
+    return Link(Header(number, name or f"h{number}", f"h{number - 1}", 2, 0, raw), 2 * number + 1)
+
+
+def waiting(pool: Pool, *names: str) -> None:
+    for name in names:
+        pool.add(Transaction(name, name.encode()), own=False)
+
+
+async def test_geth_gets_all_that_waits_then_seals_until_the_block_is_there(
+    geth: Geth, pool: Pool, sealer: Sealer
+) -> None:
+    waiting(pool, "t1", "t2")
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    assert geth.mining and len(geth.pool) == 2
+
+    waiting(pool, "t3")  # comes while the block is made
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    assert len(geth.pool) == 2
+
+    geth.head, geth.pool = 3, []
+    pool.included(["t1", "t2"])
+    sealer.exposure.moved(3, mine=True)
+    await sealer.act(NEVER, head(3), SIGNERS, 0.0, able=False)
+    assert not geth.mining
+    assert sealer.exposure.floor(SIGNERS) == 0
+
+
+@pytest.mark.parametrize("seat", [NEVER, LATER])
+async def test_without_the_turn_geth_gets_nothing(geth: Geth, pool: Pool, sealer: Sealer, seat: Seat) -> None:
+    waiting(pool, "t1")
+    await sealer.act(seat, head(2), SIGNERS, 1e9, able=True)
+    assert not geth.mining and not geth.pool
+
+
+async def test_what_cannot_be_executed_does_not_start_geth(geth: Geth, pool: Pool, sealer: Sealer) -> None:
+    waiting(pool, "t1")
+    geth.refuses = {"0x" + b"t1".hex(): "insufficient funds"}
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    assert not geth.mining
+    assert pool.waiting == []
+
+
+async def test_a_block_that_geth_may_have_begun_by_itself_counts_as_a_second_one(
+    geth: Geth, pool: Pool, sealer: Sealer
+) -> None:
+    waiting(pool, "t1")
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    geth.head = 3  # another signer's block comes first; the transaction is still there, and geth goes on with it
+    sealer.exposure.moved(3, mine=False)
+
+    await sealer.act(NOW, head(3), SIGNERS, 0.0, able=True)
+    sealer.exposure.moved(4, mine=True)
+
+    begun = head(3).total + 1  # block 4 is b's turn
+    assert sealer.exposure.floor(SIGNERS) == begun + 2 + 1
+
+
+async def test_without_a_transaction_geth_has_begun_nothing(geth: Geth, pool: Pool, sealer: Sealer) -> None:
+    waiting(pool, "t1")
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    geth.head, geth.pool = 3, []
+    sealer.exposure.moved(3, mine=True)
+    pool.included(["t1"])
+    waiting(pool, "t2")
+
+    await sealer.act(NOW, head(3), SIGNERS, 0.0, able=True)
+    sealer.exposure.moved(4, mine=True)
+
+    assert sealer.exposure.floor(SIGNERS) == 0
