@@ -111,12 +111,12 @@ class Injected:
 @dataclass
 class History:
     """``chain``: events as read from geth; ``records``: as each SN's audit record has them,
-    which holds all up to its block in ``record_blocks``. ``restarts``: when which SN was started again.
+    which holds all up to its block in ``record_blocks``. ``run``: its directory. ``restarts``: when which SN was started again.
     """
 
     seed: str
     plan: dict[str, Any]
-    run: int = 0
+    run: str = ""
     min_peers: int = 0
     nodes: list[str] = field(default_factory=list)
     chain: list[Event] = field(default_factory=list)

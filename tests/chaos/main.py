@@ -36,7 +36,7 @@ async def one_run(world: World, plan: Plan) -> History:
     """The procedure: traffic, each fault in its turn, traffic, the end."""
     world.runs += 1
     name = f"run{world.runs}"
-    history = History(plan.seed, plan.described(), world.runs)
+    history = History(plan.seed, plan.described(), str(world.directory / name))
     began = time.monotonic()
     dice = Random(f"{plan.seed} in the run")
     traffic = Traffic(world, world.directory / name, name, plan.shape, dice.randrange(2**32), history)
@@ -147,13 +147,13 @@ def faults_in_turn(runs: int, seed: str, faults: Sequence[Fault]) -> list[list[F
     return order[:runs]
 
 
-def keep(history: History, found: Sequence[str], directory: Path, kept: Path) -> Path:
-    """The history of a failed run, with the logs of its nodes."""
-    place = kept / history.seed
+def keep(history: History, found: Sequence[str], kept: Path) -> Path:
+    """The history of a failed run, with the logs of its nodes and of its world."""
+    place, run = kept / history.seed, Path(history.run)
     shutil.rmtree(place, ignore_errors=True)
     history.save(place)
     (place / "violations.txt").write_text("\n".join(found) + "\n")
-    for log in [*directory.glob("world-*/logs/*.log"), *directory.glob(f"world-*/run{history.run}/logs/*.log")]:
+    for log in [*run.glob("logs/*.log"), *run.parent.glob("logs/*.log")]:
         shutil.copy(log, place / log.name)
     return place
 
@@ -172,7 +172,7 @@ async def run(runs: int, seed: str, kinds: Sequence[str], only: int | None, kept
             done.append((history, found))
             print(line_of(len(done), history, found), flush=True)
             if found:
-                print(f"      kept in {keep(history, found, directory, kept)}", flush=True)
+                print(f"      kept in {keep(history, found, kept)}", flush=True)
     finally:
         shutil.rmtree(directory, ignore_errors=True)
     print(last_line(figures(done, seed)), flush=True)
