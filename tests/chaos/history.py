@@ -111,7 +111,8 @@ class Injected:
 @dataclass
 class History:
     """``chain``: events as read from geth; ``records``: as each SN's audit record has them,
-    which holds all up to its block in ``record_blocks``. ``run``: its directory. ``restarts``: when which SN was started again.
+    which holds all up to its block in ``record_blocks``. ``run``: its directory.
+    ``restarts``: when which SN was started again.
     """
 
     seed: str
