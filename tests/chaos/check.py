@@ -87,7 +87,8 @@ def order(history: History) -> Iterator[str]:
         if record != told:
             at = next((n for n, (a, b) in enumerate(zip(record, told, strict=False)) if a != b), len(told))
             yield f"I9: the record of {sn} is not the chain: they part at event {at}"
-        missing = [event.at for event in history.chain[len(record) :] if event.at[0] <= history.record_blocks[sn]]
+        upto = history.record_blocks.get(sn, 0)  # none where its record could not be read, which stands in ``trouble``
+        missing = [event.at for event in history.chain[len(record) :] if event.at[0] <= upto]
         if missing:
             yield f"I9: the record of {sn} lacks {len(missing)} events, the first at {missing[0]}"
 

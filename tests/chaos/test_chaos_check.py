@@ -250,3 +250,11 @@ def test_a_contribution_that_may_or_may_not_have_arrived_is_right_either_way() -
     died = Diary(999.0, "c", 102, "sends", {"digest": "on its way", "probe": ["1.0"]})
     history.diaries.insert(place, died)
     assert violations(history) == []
+
+
+def test_an_sn_whose_record_could_not_be_read_is_told_as_such() -> None:
+    history = good()
+    history.records["sn-2"] = []
+    history.trouble.append("sn-2 does not have the whole record: TimeoutError()")
+    found = violations(history)
+    assert any("sn-2 does not have the whole record" in text for text in found)
