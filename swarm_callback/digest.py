@@ -9,7 +9,7 @@ from typing import Final
 
 from swarm_callback.errors import StreamError
 
-SEGMENT_BYTES: Final = 4 * 1024 * 1024
+SEGMENT_BYTES: Final = 256 * 1024
 LENGTH_BYTES: Final = 8  # the header's length, little endian, stands before it
 MAX_HEADER_BYTES: Final = 64 * 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
@@ -20,7 +20,7 @@ Data = bytes | bytearray | memoryview
 class StreamDigest:
     """Takes a stream in pieces of any size.
 
-    ``layout``: SHA-256 of the header with its 8 length bytes. ``segments``: SHA-256 of each 4 MiB of the body,
+    ``layout``: SHA-256 of the header with its 8 length bytes. ``segments``: SHA-256 of each 256 KiB of the body,
     the last one shorter; none for an empty body. ``digest()`` = SHA-256(layout || segments), 32 bytes.
     """
 

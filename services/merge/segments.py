@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from services.merge.layout import ITEM_BYTES, Layout
 
 # The unit of threads, of sums over distances and of sharing a merge out; the digest's segment too.
-SEGMENT_BYTES = 4 * 1024 * 1024
+SEGMENT_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 @dataclass(frozen=True)
 class Stored:
-    """A complete stream. ``segments``: SHA-256 of each 4 MiB of its body; ``header_size`` includes the length."""
+    """A complete stream. ``segments``: SHA-256 of each segment of its body; ``header_size`` includes the length."""
 
     model: Model
     path: Path
