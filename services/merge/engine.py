@@ -2,18 +2,32 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 from typing import Self, TypeVar
 
+import numpy as np
+
+from services.merge.errors import LayoutDiffers, NothingToMerge
 from services.merge.gram import Matrix
+from services.merge.layout import STORAGE, Block, Layout, difference
 from services.merge.methods import METHODS
-from services.merge.work import BLOCK_ELEMENTS, NonFinite, NotFinite, ParameterSet, Plan, Work, method_named
+from services.merge.work import BLOCK_ELEMENTS, Blocks, Frame, NonFinite, NotFinite, Plan, Work, method_named
 
 __all__ = ["BLOCK_ELEMENTS", "METHODS", "NonFinite", "ParameterSet", "check_method", "merge", "passes_of"]
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ParameterSet:
+    """One participant's parameters. ``tensors`` hold the storage dtype of their spec, in its shape or flat."""
+
+    name: str
+    weight: int
+    layout: Layout
+    tensors: Mapping[str, Block]
 
 
 def check_method(method: str) -> None:
@@ -47,47 +61,69 @@ def merge(
     Where the return value is not empty, what was written is not a result: those sets hold NaN or infinity and are to be
     left out. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
     """
-    work = Work(method, sets, block_elements)
+    _check(sets)
+    work = Work(method, sets[0].layout, {entry.name: entry.weight for entry in sets}, block_elements)
+    source = _Source(work, sets)
     threads = max(1, min(threads or len(os.sched_getaffinity(0)), len(work.segments)))
     with _Runner(threads) as runner:
-        plan = _plan(work, runner, read)
+        plan = _plan(work, source, runner, read)
         if not isinstance(plan, Plan):
             return plan
-        return _combine(work, plan, runner, write)
+        return _combine(work, source, plan, runner, write)
 
 
-def _plan(work: Work, runner: "_Runner", read: Callable[[int], object]) -> Plan | NotFinite:
-    if not work.measures:
-        return work.plan()
-    centre, scale = 0, 1.0
-    while True:
+class _Source:
+    """The pieces of every segment, out of tensors that are there in whole."""
+
+    def __init__(self, work: Work, sets: Sequence[ParameterSet]) -> None:
+        self._segments = work.segments
+        self._flat = {
+            entry.name: {tensor: values.reshape(-1) for tensor, values in entry.tensors.items()} for entry in sets
+        }
+
+    def __call__(self, index: int) -> Blocks:
+        pieces = self._segments[index].pieces
+        return {
+            name: [tensors[piece.tensor][piece.start : piece.stop] for piece in pieces]
+            for name, tensors in self._flat.items()
+        }
+
+
+def _plan(work: Work, source: _Source, runner: "_Runner", read: Callable[[int], object]) -> Plan | NotFinite:
+    settled: Plan | Frame = Frame() if work.measures else work.plan()
+    while isinstance(settled, Frame):
+        frame = settled
         parts: list[Matrix] = []
         found: list[NonFinite] = []
-        measure = partial(work.measure, centre=centre, scale=scale)
-        for index, (part, bad) in enumerate(runner.run(measure, len(work.segments))):
+
+        def measure(index: int, frame: Frame = frame) -> tuple[Matrix, NotFinite]:
+            return work.measure(index, source(index), frame)
+
+        for segment, (part, bad) in zip(work.segments, runner.run(measure, len(work.segments)), strict=True):
             parts.append(part)
             found += bad
-            read(work.size(index))
+            read(segment.size)
         if found:
             return _first_of_each(found)
-        settled = work.settle(parts, centre)
-        if isinstance(settled, Plan):
-            return settled
-        centre, scale = settled
+        settled = work.settle(parts, frame)
+    return settled
 
 
-def _combine(work: Work, plan: Plan, runner: "_Runner", write: Callable[[memoryview], object]) -> NotFinite:
-    room = max((work.size(index) for index in range(len(work.segments))), default=0)
+def _combine(
+    work: Work, source: _Source, plan: Plan, runner: "_Runner", write: Callable[[memoryview], object]
+) -> NotFinite:
+    room = max((segment.size for segment in work.segments), default=0)
     buffers = deque(bytearray(room) for _ in range(runner.threads + 1))
 
     def combine(index: int) -> tuple[bytearray, NotFinite]:
         buffer = buffers.popleft()
-        return buffer, work.combine(index, plan, memoryview(buffer)[: work.size(index)])
+        out = memoryview(buffer)[: work.segments[index].size]
+        return buffer, work.combine(index, source(index), plan, out)
 
     found: list[NonFinite] = []
-    for index, (buffer, bad) in enumerate(runner.run(combine, len(work.segments))):
+    for segment, (buffer, bad) in zip(work.segments, runner.run(combine, len(work.segments)), strict=True):
         found += bad
-        write(memoryview(buffer)[: work.size(index)])
+        write(memoryview(buffer)[: segment.size])
         buffers.append(buffer)
     return _first_of_each(found)
 
@@ -125,3 +161,26 @@ def _first_of_each(found: Sequence[NonFinite]) -> NotFinite:
     for entry in found:
         first.setdefault(entry.name, entry)
     return tuple(first[name] for name in sorted(first))
+
+
+def _check(sets: Sequence[ParameterSet]) -> None:
+    ordered = sorted(sets, key=lambda entry: entry.name)
+    if not ordered:
+        raise NothingToMerge("there is no parameter set to merge")
+    if len({entry.name for entry in ordered}) < len(ordered):
+        raise NothingToMerge("two parameter sets have the same name")
+    first = ordered[0]
+    for entry in ordered:
+        differs = difference(entry.layout, entry.name, first.layout, first.name) or _form_differs(entry)
+        if differs is not None:
+            raise LayoutDiffers(differs)
+
+
+def _form_differs(entry: ParameterSet) -> str | None:
+    """Whether the arrays are what the layout says they are."""
+    for tensor, spec in entry.layout.items():
+        values = entry.tensors.get(tensor)
+        known = spec.dtype in STORAGE
+        if known and (values is None or values.size != spec.count or values.dtype != np.dtype(STORAGE[spec.dtype])):
+            return f"Tensor {tensor} of {entry.name} is not what its layout says"
+    return None

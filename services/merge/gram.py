@@ -111,9 +111,11 @@ class GramSum:
 
 
 def added(parts: Iterable[Matrix], count: int) -> Matrix:
-    """The sum of the parts in their order."""
+    """The sum of the parts, (count, count) each, in their order. Raises ValueError for other shapes."""
     total = np.zeros((count, count))
     with np.errstate(over="ignore", invalid="ignore"):
         for part in parts:
+            if part.shape != total.shape:
+                raise ValueError(f"a part of a Gram matrix of {count} sets has the shape {part.shape}")
             total += part
     return total

@@ -1,9 +1,11 @@
-"""How the body of a stream is cut: segments of fixed size, and the pieces of tensors that begin in each."""
+"""How the body of a stream is cut: the digest's segments, and the pieces of tensors that lie in each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.merge.layout import ITEM_BYTES, Layout
+import numpy as np
+
+from services.merge.layout import ITEM_BYTES, STORAGE, Block, Layout
 
 # The unit of threads, of sums over distances and of sharing a merge out; the digest's segment too.
 SEGMENT_BYTES = 256 * 1024
@@ -24,25 +26,61 @@ class Piece:
         return (self.stop - self.start) * ITEM_BYTES[self.dtype]
 
 
-Segment = Sequence[Piece]
+@dataclass(frozen=True)
+class Segment:
+    """Bytes ``start`` to ``stop`` of the body. ``pieces`` hold the elements that these bytes belong to, one after the
+    other. Where a boundary cuts an element, it is in both segments: ``before`` and ``after`` are its bytes outside.
+    """
+
+    start: int
+    stop: int
+    before: int
+    after: int
+    pieces: Sequence[Piece]
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.stop - self.start
+
+    @property
+    def needs(self) -> tuple[int, int]:
+        """From where to where the body must be there to work on this segment; up to 7 bytes more at either end."""
+        return self.start - self.before, self.stop + self.after
+
+    def cut(self, data: bytes | bytearray | memoryview) -> list[Block]:
+        """The pieces of a set, flat, in the storage of their dtypes, out of the bytes that ``needs`` names."""
+        room = np.frombuffer(data, np.uint8)
+        if len(room) != self.before + self.size + self.after:
+            raise ValueError(f"{len(room)} bytes are not what is needed of bytes {self.start} to {self.stop}")
+        blocks, position = [], 0
+        for piece in self.pieces:
+            blocks.append(room[position : position + piece.size].view(STORAGE[piece.dtype]))
+            position += piece.size
+        return blocks
 
 
 def segments(layout: Layout, segment_bytes: int = SEGMENT_BYTES) -> list[Segment]:
-    """Tensor after tensor in the order of their names. An element belongs to the segment that its first byte is in."""
-    found: dict[int, list[Piece]] = {}
+    """Tensor after tensor in the order of their names, without gaps. ``segment_bytes`` is at least 8."""
+    pieces: list[list[Piece]] = []
+    before: list[int] = []
     offset = 0
     for tensor, spec in sorted(layout.items()):
         size = ITEM_BYTES[spec.dtype]
-        start = 0
-        while start < spec.count:
-            index = (offset + start * size) // segment_bytes
-            stop = min(spec.count, -(-((index + 1) * segment_bytes - offset) // size))
-            found.setdefault(index, []).append(Piece(tensor, spec.dtype, start, stop))
-            start = stop
-        offset += spec.count * size
-    return [found[index] for index in sorted(found)]
+        end = offset + spec.count * size
+        for index in range(offset // segment_bytes, -(-end // segment_bytes) if end > offset else 0):
+            low, high = max(offset, index * segment_bytes), min(end, (index + 1) * segment_bytes)
+            start, stop = (low - offset) // size, -(-(high - offset) // size)
+            if index == len(pieces):
+                pieces.append([])
+                before.append(low - offset - start * size)
+            pieces[index].append(Piece(tensor, spec.dtype, start, stop))
+        offset = end
+    return [
+        _segment(index * segment_bytes, min(offset, (index + 1) * segment_bytes), before[index], found)
+        for index, found in enumerate(pieces)
+    ]
 
 
-def size_of(segment: Segment) -> int:
-    """Bytes of the result."""
-    return sum(piece.size for piece in segment)
+def _segment(start: int, stop: int, before: int, pieces: Sequence[Piece]) -> Segment:
+    return Segment(start, stop, before, sum(piece.size for piece in pieces) - before - (stop - start), pieces)

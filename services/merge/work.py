@@ -1,35 +1,24 @@
 """One merge, cut into segments that may be worked on in any order, by several threads or several machines."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from services.merge.distances import Shares
 from services.merge.errors import LayoutDiffers, NothingToMerge, UnknownMethod
 from services.merge.floats import FLOATS, Values, all_finite, computed_in, narrow, weighted_mean, widen
 from services.merge.gram import DOWN_SCALE, Gram, GramSum, Matrix, added
 from services.merge.integers import integer_mean
-from services.merge.layout import STORAGE, Block, Layout, difference
+from services.merge.layout import STORAGE, Block, Layout
 from services.merge.methods import METHODS, Method
-from services.merge.segments import Piece, segments, size_of
+from services.merge.segments import segments
 
 # Blocks of this size outweigh the cost of numpy's calls and of the interpreter's lock, and stay in a shared cache.
 BLOCK_ELEMENTS = 65_536
 
 # Values at a smaller scale, where a sum of them exceeds their dtype; a power of two, so exact.
 _SMALL = 2.0**-64
-
-
-@dataclass(frozen=True)
-class ParameterSet:
-    """One participant's parameters. ``tensors`` hold the storage dtype of their spec, in its shape or flat."""
-
-    name: str
-    weight: int
-    layout: Layout
-    tensors: Mapping[str, Block]
 
 
 @dataclass(frozen=True)
@@ -42,112 +31,134 @@ class NonFinite:
 
 NotFinite = tuple[NonFinite, ...]
 
+# Of each set by its name: the flat pieces of one segment, as ``Segment.cut`` gives them.
+Blocks = Mapping[str, Sequence[Block]]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Which set is taken from all, and by what all is multiplied, before distances are measured."""
+
+    centre: int = 0
+    scale: float = 1.0
+
+
+FIRST_FRAME = Frame()
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What the second pass needs to know of the first: each voting set's share; None for a method of one pass."""
+    """What the second pass needs to know of the first: each voting set's share, in the order of their names; to be
+    carried bit for bit. None for a method of one pass.
+    """
 
-    shares: Shares | None = None
+    shares: tuple[float, ...] | None = None
 
 
 class Work:
-    """The merge of ``sets``, taken in the order of their names; sets of weight 0 are only looked at.
+    """A merge, cut into segments. ``weights``: of every set by its name; sets of weight 0 are only looked at.
 
-    ``len(work.segments)`` segments; of each, ``measure`` (methods of two passes only) and then ``combine`` depend on
-    nothing but the bytes of that segment and the plan, so that they may be done anywhere. Both are thread-safe.
-    Raises UnknownMethod, NothingToMerge, LayoutDiffers.
+    Of each of ``segments``, ``measure`` (where the work ``measures``) and then ``combine`` depend on nothing but the
+    bytes of that segment and the frame or plan, so that they may be done anywhere. Both are thread-safe, and hold
+    a few blocks of ``block_elements`` for each set. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
     """
 
-    def __init__(self, method: str, sets: Sequence[ParameterSet], block_elements: int = BLOCK_ELEMENTS) -> None:
+    def __init__(
+        self, method: str, layout: Layout, weights: Mapping[str, int], block_elements: int = BLOCK_ELEMENTS
+    ) -> None:
         self.method = method_named(method)
-        self._sets = _checked(sets)
-        self._voters = [index for index, entry in enumerate(self._sets) if entry.weight]
-        self._weights = [self._sets[index].weight for index in self._voters]
+        _check(layout, weights)
+        self.names = sorted(weights)
+        self._voters = [name for name in self.names if weights[name]]
+        self._silent = [name for name in self.names if not weights[name]]
+        self._weights = [weights[name] for name in self._voters]
         self._block_elements = block_elements
-        self._flat = {
-            tensor: [entry.tensors[tensor].reshape(-1) for entry in self._sets] for tensor in self._sets[0].layout
-        }
-        self.segments = segments(self._sets[0].layout)
+        self.segments = segments(layout)
 
     @property
     def measures(self) -> bool:
         """Whether the distances between the sets matter: a method of two passes, and more than one set with weight."""
         return self.method.shares is not None and len(self._voters) > 1
 
-    def measure(self, index: int, centre: int = 0, scale: float = 1.0) -> tuple[Matrix, NotFinite]:
-        """The Gram matrix over one segment's floats, and the sets that hold NaN or infinity there."""
-        total = GramSum(len(self._voters), centre, scale)
-        for piece in self.segments[index]:
+    def measure(self, index: int, blocks: Blocks, frame: Frame = FIRST_FRAME) -> tuple[Matrix, NotFinite]:
+        """The Gram matrix over the floats that begin in one segment, (voters, voters) float64, and the voting sets
+        that hold NaN or infinity there.
+        """
+        segment = self.segments[index]
+        total = GramSum(len(self._voters), frame.centre, frame.scale)
+        for number, piece in enumerate(segment.pieces):
             if piece.dtype in FLOATS:
-                for start, stop in self._blocks(piece):
-                    blocks = [self._flat[piece.tensor][voter][start:stop] for voter in self._voters]
-                    total.add([widen(piece.dtype, block) for block in blocks])
+                values = [blocks[name][number] for name in self._voters]
+                begins_before = bool(segment.before) and not number
+                for part in self._parts(int(begins_before), piece.stop - piece.start):
+                    total.add([widen(piece.dtype, block[part]) for block in values])
         matrix = total.total()
-        return matrix, () if np.isfinite(matrix).all() else self._look_for_non_finite(index)
+        return matrix, () if np.isfinite(matrix).all() else self._look_for_non_finite(index, blocks)
 
-    def settle(self, parts: Sequence[Matrix], centre: int = 0) -> Plan | tuple[int, float]:
-        """The plan, from what ``measure`` gave for each segment, in their order; or the centre and the scale with
-        which all must be measured once more, because rounding or overflow has eaten what matters.
+    def settle(self, parts: Iterable[Matrix], frame: Frame = FIRST_FRAME) -> Plan | Frame:
+        """The plan, from what ``measure`` gave for each segment, in their order; or the frame with which all must be
+        measured once more, because rounding or overflow has eaten what matters.
+
+        Raises ValueError for parts that ``measure`` does not give.
         """
         products = added(parts, len(self._voters))
         if not np.isfinite(products).all():
-            return centre, DOWN_SCALE
-        gram = Gram(products, centre)
+            if frame.scale != 1:
+                raise ValueError("what was measured is not finite")
+            return Frame(frame.centre, DOWN_SCALE)
+        gram = Gram(products, frame.centre)
         better = gram.better_centre()
-        if better != centre and centre == 0:
-            return better, 1.0
+        if better != frame.centre and frame.centre == 0:
+            return Frame(better)
         return self.plan(gram)
 
     def plan(self, gram: Gram | None = None) -> Plan:
-        """``gram`` is needed by a method that ``measures``."""
+        """``gram`` is needed where the work ``measures``."""
         if self.method.shares is None:
             return Plan()
         if gram is None:
-            return Plan(np.ones(1))
-        return Plan(np.asarray(self.method.shares(gram, self._weights), np.float64))
+            return Plan((1.0,))
+        return Plan(tuple(float(share) for share in self.method.shares(gram, self._weights)))
 
-    def combine(self, index: int, plan: Plan, out: memoryview) -> NotFinite:
-        """Writes one segment of the result; where something is returned, what was written is none."""
-        room = np.frombuffer(out, np.uint8)
-        position = 0
+    def combine(self, index: int, blocks: Blocks, plan: Plan, out: memoryview) -> NotFinite:
+        """Writes the bytes of one segment of the result; where something is returned, what was written is none."""
+        segment = self.segments[index]
+        into = np.frombuffer(out, np.uint8)
+        cut = bool(segment.before or segment.after)
+        room = np.empty(segment.before + segment.size + segment.after, np.uint8) if cut else into
         found: dict[str, str] = {}
-        for piece in self.segments[index]:
+        position = 0
+        for number, piece in enumerate(segment.pieces):
             target = room[position : position + piece.size].view(STORAGE[piece.dtype])
             position += piece.size
-            for start, stop in self._blocks(piece):
-                blocks = [values[start:stop] for values in self._flat[piece.tensor]]
-                into = target[start - piece.start : stop - piece.start]
-                if piece.dtype in FLOATS:
-                    for bad in self._merge_floats(piece.dtype, blocks, plan, into):
-                        found.setdefault(self._sets[bad].name, piece.tensor)
-                else:
-                    into[:] = integer_mean(piece.dtype)([blocks[voter] for voter in self._voters], self._weights)
+            for part in self._parts(0, piece.stop - piece.start):
+                values = {name: blocks[name][number][part] for name in self.names}
+                for bad in self._merge(piece.dtype, values, plan, target[part]):
+                    found.setdefault(bad, piece.tensor)
+        if cut:
+            into[:] = room[segment.before : segment.before + segment.size]
         return tuple(NonFinite(name, tensor) for name, tensor in found.items())
 
-    def size(self, index: int) -> int:
-        """Bytes of one segment of the result."""
-        return size_of(self.segments[index])
-
-    def _merge_floats(self, dtype: str, blocks: Sequence[Block], plan: Plan, into: Block) -> list[int]:
+    def _merge(self, dtype: str, blocks: Mapping[str, Block], plan: Plan, into: Block) -> list[str]:
         """Merges one block; the sets that hold NaN or infinity in it."""
-        values = [widen(dtype, block) for block in blocks]
-        voting = [values[voter] for voter in self._voters]
+        if dtype not in FLOATS:
+            into[:] = integer_mean(dtype)([blocks[name] for name in self._voters], self._weights)
+            return []
+        values = {name: widen(dtype, block) for name, block in blocks.items()}
+        voting = [values[name] for name in self._voters]
         direct = into.dtype == computed_in(dtype) and into.flags.aligned
         out: Any = into if direct else np.empty(len(into), computed_in(dtype))
         self._apply(voting, plan, out)
         sound = all_finite(out)
         # A mean shows whatever is not finite in its inputs; other methods may drop it.
         shows = plan.shares is None and self.method.combine is weighted_mean
-        suspects = range(len(values)) if not sound or not (shows or self.measures) else self._silent()
-        bad = [index for index in suspects if not all_finite(values[index])]
+        suspects = self.names if not sound or not (shows or self.measures) else self._silent
+        bad = [name for name in suspects if not all_finite(values[name])]
         if not sound and not bad:
             self._apply_at_small_scale(voting, plan, out)
         if not direct:
             narrow(dtype, out, into)
         return bad
-
-    def _silent(self) -> list[int]:
-        return [index for index, entry in enumerate(self._sets) if not entry.weight]
 
     def _apply(self, voting: Sequence[Values], plan: Plan, out: Values) -> None:
         if self.method.combine is not None:
@@ -166,18 +177,17 @@ class Work:
             again /= _SMALL
         out[lost] = np.clip(again, np.minimum.reduce(picked), np.maximum.reduce(picked))
 
-    def _look_for_non_finite(self, index: int) -> NotFinite:
+    def _look_for_non_finite(self, index: int, blocks: Blocks) -> NotFinite:
         found: dict[str, str] = {}
-        for piece in self.segments[index]:
-            for entry, values in zip(self._sets, self._flat[piece.tensor], strict=True):
-                block = values[piece.start : piece.stop]
-                if piece.dtype in FLOATS and not all_finite(widen(piece.dtype, block)):
-                    found.setdefault(entry.name, piece.tensor)
+        for number, piece in enumerate(self.segments[index].pieces):
+            for name in self.names:
+                if piece.dtype in FLOATS and not all_finite(widen(piece.dtype, blocks[name][number])):
+                    found.setdefault(name, piece.tensor)
         return tuple(NonFinite(name, tensor) for name, tensor in found.items())
 
-    def _blocks(self, piece: Piece) -> list[tuple[int, int]]:
+    def _parts(self, start: int, stop: int) -> list[slice]:
         size = self._block_elements
-        return [(start, min(start + size, piece.stop)) for start in range(piece.start, piece.stop, size)]
+        return [slice(begin, min(begin + size, stop)) for begin in range(start, stop, size)]
 
 
 def method_named(method: str) -> Method:
@@ -187,28 +197,11 @@ def method_named(method: str) -> Method:
     return METHODS[method]
 
 
-def _checked(sets: Sequence[ParameterSet]) -> list[ParameterSet]:
-    ordered = sorted(sets, key=lambda entry: entry.name)
-    if not ordered:
+def _check(layout: Layout, weights: Mapping[str, int]) -> None:
+    if not weights:
         raise NothingToMerge("there is no parameter set to merge")
-    if len({entry.name for entry in ordered}) < len(ordered):
-        raise NothingToMerge("two parameter sets have the same name")
-    if any(entry.weight < 0 for entry in ordered) or sum(entry.weight for entry in ordered) < 1:
+    if any(weight < 0 for weight in weights.values()) or sum(weights.values()) < 1:
         raise NothingToMerge("the weights are negative or add up to nothing")
-    first = ordered[0]
-    for entry in ordered:
-        differs = difference(entry.layout, entry.name, first.layout, first.name) or _form_differs(entry)
-        if differs is not None:
-            raise LayoutDiffers(differs)
-    return ordered
-
-
-def _form_differs(entry: ParameterSet) -> str | None:
-    """Whether the arrays are what the layout says they are."""
-    for tensor, spec in entry.layout.items():
+    for tensor, spec in layout.items():
         if spec.dtype not in STORAGE:
-            return f"Tensor {tensor} of {entry.name} has the dtype {spec.dtype}, which no merge knows"
-        values = entry.tensors.get(tensor)
-        if values is None or values.size != spec.count or values.dtype != np.dtype(STORAGE[spec.dtype]):
-            return f"Tensor {tensor} of {entry.name} is not what its layout says"
-    return None
+            raise LayoutDiffers(f"Tensor {tensor} has the dtype {spec.dtype}, which no merge knows")

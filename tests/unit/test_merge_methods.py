@@ -15,8 +15,7 @@ from services.merge.engine import METHODS, NonFinite, ParameterSet, merge, passe
 from services.merge.layout import STORAGE, TensorSpec
 from services.merge.methods import Method
 from services.merge.ranks import trimmed_mean
-from services.merge.segments import SEGMENT_BYTES, segments, size_of
-from swarm_callback import digest
+from services.merge.segments import SEGMENT_BYTES
 
 Array = NDArray[Any]
 
@@ -352,27 +351,7 @@ def test_what_was_read_is_told_and_may_end_the_merge() -> None:
             merge("geomedian", sets_of(arrays, [1, 1, 1]), refuse, **how)
 
 
-# --- segments and the table -----------------------------------------------------------------------------------
-
-
-def test_segments_are_those_of_the_digest() -> None:
-    assert SEGMENT_BYTES == digest.SEGMENT_BYTES
-
-
-@given(st.lists(st.tuples(st.sampled_from(["F64", "F16", "U8"]), st.integers(0, 40)), max_size=6), st.integers(8, 64))
-def test_segments_hold_every_element_once_where_its_first_byte_lies(
-    tensors: list[tuple[str, int]], segment_bytes: int
-) -> None:
-    layout = {f"t{index}": TensorSpec(dtype, (count,)) for index, (dtype, count) in enumerate(tensors)}
-    position = 0
-    for segment in segments(layout, segment_bytes):
-        index = position // segment_bytes
-        for piece in segment:
-            last = position + piece.size - piece.size // (piece.stop - piece.start)
-            assert position // segment_bytes == last // segment_bytes == index
-            position += piece.size
-    assert position == sum(size_of(segment) for segment in segments(layout, segment_bytes))
-    assert position == sum(np.dtype(STORAGE[spec.dtype]).itemsize * spec.count for spec in layout.values())
+# --- the table ------------------------------------------------------------------------------------------------
 
 
 def test_the_table_holds_the_built_in_methods_and_their_passes() -> None:
