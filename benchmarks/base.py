@@ -59,6 +59,8 @@ class Accepted:
     round: int
     merged: tuple[str, ...]
     at: float
+    leader: str = ""
+    digest: str = ""
 
 
 class Results:
@@ -83,7 +85,7 @@ class Results:
         async with self._changed:
             self.state = status.state
             if last.round and (not self.accepted or last.round > self.accepted[-1].round):
-                self.accepted.append(Accepted(last.round, tuple(last.merged), at))
+                self.accepted.append(Accepted(last.round, tuple(last.merged), at, last.leader, last.digest.hex()))
             self._changed.notify_all()
 
     async def first(self, fits: Callable[[Accepted], bool], within_s: float) -> Accepted:
