@@ -1,6 +1,7 @@
 """Has geth seal one block at a time, with all transactions that wait, and remembers what it may have sealed in vain."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -17,7 +18,11 @@ GIVE_UP_AFTER_S = 2.0
 
 # Between a transaction's coming and its being executable geth answers a request or two; one that waits for an earlier
 # nonce does not become so.
-LOOKS = 4
+LOOKS = 10
+
+# geth makes its block anew for each transaction that becomes executable meanwhile. Of the same transactions in the same
+# second that is the same block, of others, or in the next second, another one; so close to its end it may be either.
+END_OF_SECOND_S = 0.05
 
 Request = Callable[..., Awaitable[Any]]
 
@@ -30,7 +35,15 @@ class Sealer:
     noted as if it had been told to.
     """
 
-    def __init__(self, account: str, request: Request, pool: Pool, writer: Writer) -> None:
+    def __init__(  # ``wall_clock``: what geth dates its blocks by
+        self,
+        account: str,
+        request: Request,
+        pool: Pool,
+        writer: Writer,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._wall_clock = wall_clock
         self._me = account
         self._request = request
         self._pool = pool
@@ -68,9 +81,12 @@ class Sealer:
         due = waited_from if seat.after_s is None else waited_from + seat.after_s
         if now < due:
             return due
-        if not await self._feed(waiting):
+        executable, queued = await self._feed(waiting)
+        if not executable:
             return None
         self._note(head, signers)
+        if queued or self._wall_clock() % 1 > 1 - END_OF_SECOND_S:
+            self._note(head, signers)
         if not seat.now:
             self._log.debug("sealing in another's turn", block=head.number + 1, after_s=seat.after_s)
         self._started_on, self._started_at = head.hash, now
@@ -85,25 +101,26 @@ class Sealer:
         mining = True
         while mining:  # a start takes effect a moment after its answer
             await self._request("miner_stop")
-            mining, number, pool = await asyncio.gather(
-                self._request("eth_mining"), self._request("eth_blockNumber"), self._request("txpool_status")
-            )
+            mining = await self._request("eth_mining")
+        # Asked now, and not beside: it may have gone on to a head that came while it was being stopped.
+        number, pool = await asyncio.gather(self._request("eth_blockNumber"), self._request("txpool_status"))
         # Without a transaction it cannot have begun on the newest block.
         newest = int(number, 16)
         self._ran_until = newest if int(pool["pending"], 16) else newest - 1
         self._started_at = None
 
-    async def _feed(self, waiting: Sequence[Transaction]) -> bool:
-        """Whether geth has any of these now that it can execute; what it takes is executable a moment later."""
+    async def _feed(self, waiting: Sequence[Transaction]) -> tuple[bool, bool]:
+        """Whether geth has any of these that it can execute now; and whether more may become so while it seals."""
         taken = sum(await asyncio.gather(*(self._give(transaction) for transaction in waiting)))
         if len(waiting) == taken == 1 and self._writer.awaits(waiting[0].hash):
-            return True  # it is next: no other one can be in its way, or come after it
-        executable = 0
+            return True, False  # it is next: no other one can be in its way, or come after it
+        executable = queued = 0
         for _ in range(LOOKS):
-            executable = int((await self._request("txpool_status"))["pending"], 16)
-            if executable >= taken:
+            pool = await self._request("txpool_status")
+            executable, queued = int(pool["pending"], 16), int(pool["queued"], 16)
+            if executable >= taken and not queued:
                 break
-        return executable > 0
+        return executable > 0, executable < taken or queued > 0
 
     async def _give(self, transaction: Transaction) -> bool:
         try:

@@ -1,5 +1,6 @@
 """geth seals one block of each height, and what it may have begun of its own accord is not vouched against."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ class Geth:
         self.mining = True
         self.head = 0
         self.pool: list[str] = []
+        self.queued = 0
+        self.comes_while_stopping: int | None = None
         self.refuses: dict[str, str] = {}
         self.asked: list[str] = []
 
@@ -30,17 +33,26 @@ class Geth:
             case "miner_start" | "miner_stop":
                 self.mining = method == "miner_start"
             case "eth_mining":
+                await _others_first()
+                self.head = self.comes_while_stopping or self.head
                 return self.mining
             case "eth_blockNumber":
                 return hex(self.head)
             case "txpool_status":
-                return {"pending": hex(len(self.pool)), "queued": "0x0"}
+                return {"pending": hex(len(self.pool)), "queued": hex(self.queued)}
             case "eth_sendRawTransaction":
                 assert not self.mining, "a transaction came while geth sealed"
                 if parameters[0] in self.refuses:
                     raise RpcError(self.refuses[parameters[0]])
                 self.pool.append(parameters[0])
         return None
+
+
+async def _others_first() -> None:
+    """Whoever asked something at the same time gets its answer before."""
+    answered = asyncio.Event()
+    asyncio.get_running_loop().call_soon(answered.set)
+    await answered.wait()
 
 
 class Nobody:
@@ -60,10 +72,25 @@ def pool() -> Pool:
     return Pool()
 
 
+class Clock:
+    """Says what time it is."""
+
+    def __init__(self) -> None:
+        self.now = 1000.5
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture
-async def sealer(geth: Geth, pool: Pool) -> Sealer:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def sealer(geth: Geth, pool: Pool, clock: Clock) -> Sealer:
     writer: Any = Nobody()
-    made = Sealer("a", geth.request, pool, writer)
+    made = Sealer("a", geth.request, pool, writer, clock)
     await made.opened()
     return made
 
@@ -139,3 +166,40 @@ async def test_without_a_transaction_geth_has_begun_nothing(geth: Geth, pool: Po
     sealer.exposure.moved(4, mine=True)
 
     assert sealer.exposure.floor(SIGNERS) == 0
+
+
+async def test_a_head_that_comes_while_geth_is_stopped_is_one_that_it_may_have_sealed_on(
+    geth: Geth, pool: Pool, sealer: Sealer
+) -> None:
+    waiting(pool, "t1")
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    sealer.exposure.moved(3, mine=False)
+    geth.head, geth.comes_while_stopping = 3, 4
+    await sealer.act(NEVER, head(3), SIGNERS, 0.0, able=False)
+    geth.head, geth.comes_while_stopping = 4, None
+
+    await sealer.act(NEVER, head(4), SIGNERS, 0.0, able=True)
+    sealer.exposure.moved(5, mine=False)
+
+    assert sealer.exposure.floor(SIGNERS) == head(4).total + 1 + 2 + 1  # block 5 is c's turn
+
+
+async def test_a_transaction_that_may_become_executable_meanwhile_may_give_a_second_block(
+    geth: Geth, pool: Pool, sealer: Sealer
+) -> None:
+    waiting(pool, "t1", "t2")
+    geth.queued = 1
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    assert geth.mining
+    sealer.exposure.moved(3, mine=True)
+    assert sealer.exposure.floor(SIGNERS) == head(2).total + 2 + 2 + 1
+
+
+async def test_a_block_begun_at_the_end_of_a_second_may_be_made_again_in_the_next(
+    pool: Pool, sealer: Sealer, clock: Clock
+) -> None:
+    waiting(pool, "t1")
+    clock.now = 1000.99
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    sealer.exposure.moved(3, mine=True)
+    assert sealer.exposure.floor(SIGNERS) == head(2).total + 2 + 2 + 1
