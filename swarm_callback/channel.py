@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from swarm_callback.errors import ChannelClosed, ChannelError, Interrupted, StreamError, WireError
+from swarm_callback.pages import PipeWriter
 from swarm_callback.wire import PREFIX_BYTES, Message, Prefix, pack, unpack_header
 
 PIECE_BYTES: Final = 1024 * 1024
@@ -43,6 +44,7 @@ class Channel:
         self.peer = peer
         self._read_fd = read_fd
         self._write_fd = write_fd
+        self._pages = PipeWriter(write_fd)
         self._own_wake = Wake()
         self._wakes = [self._own_wake] if wake is None else [self._own_wake, wake]
         self._unread = 0  # bytes of the last message's body that are still in the pipe
@@ -77,7 +79,9 @@ class Channel:
         self._unread = 0
 
     def send(self, message: Message, body: Iterable[memoryview] = (), *, doing: str) -> None:
-        """Writes a message and its body, whose pieces are not copied."""
+        """Writes a message and its body, whose pieces are not copied: they stay as they are until the other end has
+        read them, which its answer shows.
+        """
         pieces = [piece for piece in body if len(piece)]
         self._write(memoryview(pack(message, sum(len(piece) for piece in pieces))), doing)
         for piece in pieces:
@@ -124,7 +128,7 @@ class Channel:
         data = data.cast("B")
         while len(data):
             try:
-                data = data[os.write(self._write_fd, data[:PIECE_BYTES]) :]
+                data = data[self._pages.write(data[:PIECE_BYTES]) :]
             except BlockingIOError:
                 self._wait_writable(doing)
             except BrokenPipeError:
