@@ -11,7 +11,8 @@ SwarmError
 ├── ChannelError           the pipes between ML and SL
 ├── StorageError           a directory or disk
 ├── LocalError             `swarm up` and its children
-└── AuditError             the record of a training, or a model file that is not what it says
+├── AuditError             the record of a training, or a model file that is not what it says
+└── AdminError             what the administration of a license server refuses
 
 An instance takes the facts of its message by keyword: ``QuorumNotReached(have=2, need=3)``.
 ``str()`` says what is wrong, where, and what to do.
@@ -176,6 +177,61 @@ class LeaseUnknown(LicenceError):
     grpc_status = "NOT_FOUND"
     message = "The license server {address} knows no lease {lease}"
     remedy = "It was freed because it was not renewed in time; the node takes a new one by itself."
+
+
+class LicenceUnreadable(LicenceError):
+    code = "licence-unreadable"
+    grpc_status = "INVALID_ARGUMENT"
+    message = "This is not a licence file: {problem}"
+    remedy = "Install the file as its issuer gave it; `swarm license issue` makes one."
+
+
+class LicenceForged(LicenceError):
+    code = "licence-forged"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "The signature of licence {licence} is not good: {problem}"
+    remedy = "Ask its issuer for the file; an operator decides whose keys are trusted (`swarm license trust`)."
+
+
+class LicenceExpired(LicenceError):
+    code = "licence-expired"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "The licence for {feature} expired at {when}"
+    remedy = "Install a new licence on {address}."
+
+
+class LicenceNotYetValid(LicenceError):
+    code = "licence-not-yet-valid"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "The licence for {feature} is valid only from {when}"
+    remedy = "Wait until then, or check the clock of the license server {address}."
+
+
+class LockCodeDiffers(LicenceError):
+    code = "lock-code-differs"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "Licence {licence} is for the server with the lock code {theirs}; this one has {ours}"
+    remedy = "Give the issuer the lock code of this server, and install the file he makes for it."
+
+
+class NodeNotAllowed(LicenceError):
+    code = "node-not-allowed"
+    grpc_status = "PERMISSION_DENIED"
+    message = "The pool for {feature} is not for {name}; it is for {allowed}"
+    remedy = "An operator of {address} decides which nodes a pool serves."
+
+
+class SeatsReserved(NoSeatLeft):
+    code = "seats-reserved"
+    message = "The seats for {feature} that are free are reserved for others ({capacity} in all, used by {holders})"
+    remedy = "Stop a node that is not needed, or have an operator of {address} change the reservations."
+
+
+class NotActive(LicenceError):
+    code = "not-active"
+    grpc_status = "UNAVAILABLE"
+    message = "The license server {address} stands by for another one"
+    remedy = "Ask the one that is active ({active}); nodes do so by themselves where they are given both."
 
 
 # --- network: exit code 12 ---------------------------------------------------------------------------
@@ -602,3 +658,96 @@ class NothingToVerify(AuditError):
     code = "nothing-to-verify"
     message = "There is no model file (*.safetensors) in {dir} or below"
     remedy = "Give --verify the directory that the models were saved in."
+
+
+# --- administration of a license server: exit code 20 ------------------------------------------------
+
+
+class AdminError(SwarmError):
+    code = "admin"
+    grpc_status = "INVALID_ARGUMENT"
+    exit_code = 20
+    message = "{problem}"
+    remedy = "Correct it and try again."
+
+
+class SignInRequired(AdminError):
+    code = "sign-in-required"
+    grpc_status = "UNAUTHENTICATED"
+    message = "Nobody is signed in here: {problem}"
+    remedy = "Sign in, or show an API token or an administrator's certificate."
+
+
+class SignInFailed(AdminError):
+    code = "sign-in-failed"
+    grpc_status = "UNAUTHENTICATED"
+    message = "The name, the password or the code is not right"
+    remedy = "Try again; an administrator can set a new password."
+
+
+class SignInLocked(AdminError):
+    code = "sign-in-locked"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "Too many attempts failed; the next is possible in {seconds} s"
+    remedy = "Wait until then; an administrator can set a new password."
+
+
+class CodeNeeded(AdminError):
+    code = "code-needed"
+    grpc_status = "UNAUTHENTICATED"
+    message = "A code of the authenticator app is needed as well"
+    remedy = "Give the six digits that it shows now."
+
+
+class NotPermitted(AdminError):
+    code = "not-permitted"
+    grpc_status = "PERMISSION_DENIED"
+    message = "{name} may not do this: it needs {scope}"
+    remedy = "An administrator gives roles to users and scopes to API tokens."
+
+
+class NoSuchThing(AdminError):
+    code = "no-such-thing"
+    grpc_status = "NOT_FOUND"
+    message = "There is no {what} {name}"
+    remedy = "List them; it may have been removed meanwhile."
+
+
+class ThingExists(AdminError):
+    code = "thing-exists"
+    grpc_status = "ALREADY_EXISTS"
+    message = "There is already a {what} {name}"
+    remedy = "Choose another name, or remove that one first."
+
+
+class SetupOver(AdminError):
+    code = "setup-over"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "The setup link is not valid: {problem}"
+    remedy = "Restart a server that has no users for a new link, or have an administrator make a user."
+
+
+class LastAdmin(AdminError):
+    code = "last-admin"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "{name} is the last administrator"
+    remedy = "Make another administrator first."
+
+
+class TooManyRequests(AdminError):
+    code = "too-many-requests"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "Too many requests from {address}"
+    remedy = "Try again in {seconds} s."
+
+
+class BodyTooLarge(AdminError):
+    code = "body-too-large"
+    message = "The request is larger than {limit} bytes, or does not say how large it is"
+    remedy = "Send less at once, with a Content-Length."
+
+
+class BackupUnusable(AdminError):
+    code = "backup-unusable"
+    message = "This backup cannot be restored: {problem}"
+    remedy = "Choose another backup; nothing was changed."

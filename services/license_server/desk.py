@@ -1,103 +1,312 @@
-"""Grants, renews and takes back leases: each request is one decision in one transaction."""
+"""Grants, renews and takes back leases. What is asked at the same time is decided in one transaction, in order."""
 
 import secrets
 import threading
-import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from services.errors import LeaseUnknown
+from sqlalchemy import Select, bindparam, delete, insert, select, update
+
+from services.errors import LeaseUnknown, LicenceError, LicenceExpired, LicenceRevoked, SwarmError
+from services.license_server.database import Database, Transaction
 from services.license_server.leases import (
-    LEASE_TTL_S,
-    Deadlines,
     Holder,
-    Lease,
+    Pool,
+    Taken,
+    place_for,
     require_current,
     require_feature,
-    seat_of,
     seats_in_use,
 )
-from services.license_server.store import COMMUNITY, Store, Transaction
-from services.licensing.features import FEATURES
+from services.license_server.licences import usable_grants
+from services.license_server.pools import read_pools
+from services.license_server.schema import checkouts, leases, revocations
+from services.license_server.server_settings import Values, read_values
+from services.license_server.usage import note_denial
 from services.runtime import logs
 
-Clock = Callable[[], float]
+MAX_BATCH = 256  # requests of one transaction
+
+# How a seat came to an end.
+How = Literal["released", "stale", "revoked"]
 
 _log = logs.get("license-server")
 
+_FIELDS = (
+    leases.c.id,
+    leases.c.token,
+    leases.c.feature,
+    leases.c.node,
+    leases.c.fingerprint,
+    leases.c.reservation,
+    leases.c.revoke_reason.label("revoked"),
+)
+_EXTEND = (
+    update(leases)
+    .where(leases.c.id == bindparam("lease"))
+    .values(expires=bindparam("until"), renewed_at=bindparam("at"))
+)
 
-class LicenseDesk:
-    """Thread-safe. ``clock`` gives seconds and only goes forward."""
 
-    def __init__(self, store: Store, ttl_s: float = LEASE_TTL_S, clock: Clock = time.monotonic) -> None:
-        self._store = store
-        self._clock = clock
-        self._turn: AbstractContextManager[object] = threading.Lock()
-        with store.transaction() as transaction:
-            self._deadlines = Deadlines(ttl_s, transaction.leases(), clock())
+@dataclass(frozen=True)
+class Granted:
+    """A seat, for ``expires_in_s`` more. ``again``: the node held it already."""
+
+    lease: str
+    token: int
+    expires_in_s: float
+    capacity: int
+    grace_s: float
+    again: bool = False
+
+
+Decision = Callable[["Turn"], Any]
+
+
+@dataclass
+class Turn:
+    """One transaction, and what was read in it already."""
+
+    transaction: Transaction
+    values: Values
+    lease_s: float
+    _pools: dict[str, Pool] | None = None
 
     @property
-    def ttl_s(self) -> float:
-        return self._deadlines.ttl_s
+    def pools(self) -> dict[str, Pool]:
+        if self._pools is None:
+            self._pools = read_pools(self.transaction)
+        return self._pools
 
-    def install_community_licence(self, default: Mapping[str, int], wanted: Mapping[str, int] | None) -> None:
-        """On the first start with ``wanted`` over ``default`` seats; later only where ``wanted`` says so."""
-        with self._turn, self._store.transaction() as transaction:
-            if wanted is not None or not transaction.has_licence():
-                transaction.install(COMMUNITY, "swarm-learning", {**default, **(wanted or {})})
-            _log.info("licence", **{name: transaction.capacities().get(name, 0) for name in FEATURES})
+    @property
+    def until(self) -> float:
+        return self.transaction.now + self.lease_s
 
-    def acquire(self, holder: Holder, feature: str) -> tuple[Lease, int]:
-        """A lease and the capacity of its feature. The same certificate gets the same seat again, with a new token.
 
-        Raises LicenceError, WrongRole, NoSeatLeft.
+class LicenseDesk:
+    """Thread-safe. ``ask_*`` give a Future at once, which ``work`` fulfils; the others wait for it.
+
+    ``lease_s``: instead of what is set in the database.
+    """
+
+    def __init__(self, database: Database, lease_s: float | None = None) -> None:
+        self._database = database
+        self._lease_s = lease_s
+        self._waiting: deque[tuple[Decision, Future[Any]]] = deque()
+        self._turn = threading.Lock()
+        self._asked = threading.Event()
+
+    # --- what nodes ask ---
+
+    def acquire(self, holder: Holder, feature: str) -> Granted:
+        """A seat. The same certificate gets the same one again, with a new token, so that its restart costs nothing.
+
+        Raises LicenceError, WrongRole, NoSeatLeft and its kind, LicenceExpired, LicenceRevoked, NodeNotAllowed.
         """
-        require_feature(holder, feature)
-        with self._turn, self._store.transaction() as transaction:
-            self._free_stale(transaction)
-            capacity = transaction.capacities().get(feature, 0)
-            held = seat_of(holder, feature, transaction.leases(), capacity)
-            token = transaction.next_token()
-            if held is None:
-                since = datetime.now(UTC).isoformat(timespec="seconds")
-                lease = Lease(secrets.token_hex(16), token, feature, holder.name, holder.fingerprint, since)
-            else:
-                lease = replace(held, token=token)
-            transaction.save(lease)
-            self._deadlines.extend(lease.id, self._clock())
-        _log.info("seat taken" if held is None else "seat taken again", feature=feature, by=holder.name, token=token)
-        return lease, capacity
+        granted: Granted = self._now(lambda turn: self._acquire(turn, holder, feature))
+        return granted
 
-    def renew(self, holder: Holder, lease_id: str, token: int) -> Lease:
+    def renew(self, holder: Holder, lease_id: str, token: int) -> Granted:
         """Raises LeaseUnknown, LicenceRevoked."""
-        with self._turn, self._store.transaction() as transaction:
-            self._free_stale(transaction)
-            lease = require_current(transaction.lease(lease_id), lease_id, token, holder)
-            self._deadlines.extend(lease.id, self._clock())
-        return lease
+        granted: Granted = self._now(lambda turn: self._renew(turn, holder, lease_id, token))
+        return granted
 
     def release(self, holder: Holder, lease_id: str, token: int) -> None:
         """Gives the seat back; a lease that is gone already is no error. Raises LicenceRevoked."""
-        with self._turn, self._store.transaction() as transaction:
-            try:
-                lease = require_current(transaction.lease(lease_id), lease_id, token, holder)
-            except LeaseUnknown:
-                return
-            transaction.remove(lease.id)
-            self._deadlines.drop(lease.id)
-        _log.info("seat given back", feature=lease.feature, by=lease.node)
+        self._now(lambda turn: self._release(turn, holder, lease_id, token))
+
+    def ask_acquire(self, holder: Holder, feature: str) -> Future[Granted]:
+        return self._ask(lambda turn: self._acquire(turn, holder, feature))
+
+    def ask_renew(self, holder: Holder, lease_id: str, token: int) -> Future[Granted]:
+        return self._ask(lambda turn: self._renew(turn, holder, lease_id, token))
+
+    def ask_release(self, holder: Holder, lease_id: str, token: int) -> Future[None]:
+        return self._ask(lambda turn: self._release(turn, holder, lease_id, token))
 
     def status(self) -> dict[str, tuple[int, list[str]]]:
         """Feature -> (capacity, names of the holders)."""
-        with self._turn, self._store.transaction() as transaction:
-            self._free_stale(transaction)
-            return seats_in_use(transaction.leases(), transaction.capacities())
+        with self._database.read() as transaction:
+            capacities = {feature: pool.capacity for feature, pool in read_pools(transaction).items()}
+            living = _taken(transaction, select(*_FIELDS).where(leases.c.expires > transaction.now))
+            return seats_in_use(living, capacities)
 
-    def _free_stale(self, transaction: Transaction) -> None:
-        """In the transaction of whoever asks next: a seat that nobody asks for need not be free any earlier."""
-        for lease in self._deadlines.stale(transaction.leases(), self._clock()):
-            transaction.remove(lease.id)
-            self._deadlines.drop(lease.id)
-            _log.warning("seat freed, it was not renewed", feature=lease.feature, of=lease.node, after_s=self.ttl_s)
+    def wait(self) -> None:
+        """Until something is asked, or ``wake``."""
+        self._asked.wait()
+        self._asked.clear()
+
+    def wake(self) -> None:
+        self._asked.set()
+
+    def work(self) -> bool:
+        """Decides what waits, up to a batch of it. Whether there was anything; to be called by whoever has a thread."""
+        with self._turn:
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
+            if not batch:
+                return False
+            try:
+                answers = self._decide([decision for decision, _ in batch])
+            except Exception as error:
+                for _, future in batch:
+                    future.set_exception(error)
+                return True
+            for (_, future), answer in zip(batch, answers, strict=True):
+                if isinstance(answer, SwarmError):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+        return True
+
+    def sweep(self) -> int:
+        """Frees what is stale, and moves the lease clock on. How many were freed."""
+        with self._database.write() as transaction:
+            return self._free_stale(transaction)
+
+    def _now(self, decision: Decision) -> Any:
+        future = self._ask(decision)
+        while not future.done():
+            self.work()
+        return future.result()
+
+    def _ask(self, decision: Decision) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._waiting.append((decision, future))
+        self._asked.set()
+        return future
+
+    # --- decisions ---
+
+    def _decide(self, decisions: Sequence[Decision]) -> list[Any]:
+        """In one transaction. A decision that refuses has changed nothing but the record of denials."""
+        answers: list[Any] = []
+        with self._database.write() as transaction:
+            values = read_values(transaction)
+            turn = Turn(transaction, values, self._lease_s or float(values.lease_s))
+            self._free_stale(transaction)
+            for decision in decisions:
+                try:
+                    answers.append(decision(turn))
+                except SwarmError as refusal:
+                    answers.append(refusal)
+        return answers
+
+    def _acquire(self, turn: Turn, holder: Holder, feature: str) -> Granted:
+        transaction = turn.transaction
+        try:
+            require_feature(holder, feature)
+            _require_not_revoked(transaction, holder, feature)
+            mine = (leases.c.feature == feature) & (leases.c.fingerprint == holder.fingerprint)
+            held = transaction.row(select(*_FIELDS).where(mine))
+            pool = turn.pools[feature]
+            if held is None:
+                taken = _taken(transaction, select(*_FIELDS).where(leases.c.feature == feature))
+                reservation = place_for(holder, pool, taken)
+        except LicenceError as refusal:
+            note_denial(transaction, holder, feature, refusal)
+            raise
+        token = transaction.next("token")
+        seen = {"address": holder.address, "certificate": holder.certificate, "renewed_at": transaction.wall}
+        if held is not None:
+            again = {"token": token, "expires": turn.until, **seen}
+            transaction.write(update(leases).where(leases.c.id == held["id"]).values(again))
+            lease_id = held["id"]
+        else:
+            lease_id = secrets.token_hex(16)
+            who = {"feature": feature, "node": holder.name, "fingerprint": holder.fingerprint}
+            transaction.write(
+                insert(leases).values(
+                    id=lease_id, token=token, role=holder.role, taken_at=transaction.wall, expires=turn.until,
+                    reservation=reservation, **who, **seen,
+                )
+            )  # fmt: skip
+            transaction.write(insert(checkouts).values(lease=lease_id, taken_at=transaction.wall, **who))
+        _log.info("seat taken again" if held else "seat taken", feature=feature, by=holder.name, token=token)
+        return self._granted(turn, lease_id, token, pool.capacity, again=held is not None)
+
+    def _renew(self, turn: Turn, holder: Holder, lease_id: str, token: int) -> Granted:
+        transaction = turn.transaction
+        lease = require_current(_one(transaction, lease_id), lease_id, token, holder)
+        if lease.revoked is not None:
+            # The seat stays its own while it ends its round, but not for longer than anybody may go on without one.
+            if _revoked_for(transaction, lease_id) < turn.values.grace_h * 3600:
+                self._extend(turn, lease_id)
+            raise LicenceRevoked(feature=lease.feature, problem=lease.revoked)
+        pool = turn.pools[lease.feature]
+        if (
+            pool.capacity == 0
+            and pool.expired
+            and _expired_for(transaction, lease.feature) > turn.values.grace_h * 3600
+        ):
+            raise LicenceExpired(feature=lease.feature, when=pool.expired)
+        self._extend(turn, lease_id)
+        return self._granted(turn, lease_id, token, pool.capacity)
+
+    def _release(self, turn: Turn, holder: Holder, lease_id: str, token: int) -> None:
+        try:
+            lease = require_current(_one(turn.transaction, lease_id), lease_id, token, holder)
+        except LeaseUnknown:
+            return
+        _end(turn.transaction, [lease.id], "revoked" if lease.revoked is not None else "released")
+        _log.info("seat given back", feature=lease.feature, by=lease.node)
+
+    def _extend(self, turn: Turn, lease_id: str) -> None:
+        values = {"lease": lease_id, "until": turn.until, "at": turn.transaction.wall}
+        turn.transaction.connection.execute(_EXTEND, values)
+
+    def _granted(self, turn: Turn, lease_id: str, token: int, capacity: int, again: bool = False) -> Granted:
+        grace_s = turn.values.grace_h * 3600
+        return Granted(lease_id, token, turn.lease_s, capacity, grace_s, again)
+
+    def _free_stale(self, transaction: Transaction) -> int:
+        stale = _taken(transaction, select(*_FIELDS).where(leases.c.expires <= transaction.now))
+        if stale:
+            _end(transaction, [lease.id for lease in stale], "stale")
+        for lease in stale:
+            _log.warning("seat freed, it was not renewed", feature=lease.feature, of=lease.node)
+        return len(stale)
+
+
+def _end(transaction: Transaction, ids: Sequence[str], how: How) -> None:
+    transaction.write(delete(leases).where(leases.c.id.in_(ids)))
+    transaction.write(
+        update(checkouts)
+        .where(checkouts.c.lease.in_(ids), checkouts.c.ended_at.is_(None))
+        .values(ended_at=transaction.wall, how=how)
+    )
+
+
+def _require_not_revoked(transaction: Transaction, holder: Holder, feature: str) -> None:
+    banned = (
+        select(revocations.c.reason)
+        .where(revocations.c.fingerprint == holder.fingerprint, revocations.c.feature == feature)
+        .where(revocations.c.lifted_at.is_(None))
+        .order_by(revocations.c.id.desc())
+        .limit(1)
+    )
+    reason = transaction.connection.scalar(banned)
+    if reason is not None:
+        raise LicenceRevoked(feature=feature, problem=reason)
+
+
+def _revoked_for(transaction: Transaction, lease_id: str) -> float:
+    at = transaction.connection.scalar(select(leases.c.revoked_at).where(leases.c.id == lease_id))
+    return transaction.wall - (at or transaction.wall)
+
+
+def _expired_for(transaction: Transaction, feature: str) -> float:
+    """Seconds since the last licence for the feature ended."""
+    ends = [grant["valid_until"] or 0.0 for grant in usable_grants(transaction) if grant["feature"] == feature]
+    return transaction.wall - max(ends, default=transaction.wall)
+
+
+def _one(transaction: Transaction, lease_id: str) -> Taken | None:
+    found = _taken(transaction, select(*_FIELDS).where(leases.c.id == lease_id))
+    return found[0] if found else None
+
+
+def _taken(transaction: Transaction, statement: Select[Any]) -> list[Taken]:
+    return [Taken(*row) for row in transaction.connection.execute(statement)]

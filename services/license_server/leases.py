@@ -1,14 +1,23 @@
-"""Who gets a seat, who keeps it, who has lost it: pure decisions over plain data, ``now`` passed in."""
+"""Who gets a seat, who keeps it, who has lost it: pure decisions over plain data."""
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from services.errors import LeaseUnknown, LicenceError, LicenceRevoked, NoSeatLeft, WrongRole
+from services.errors import (
+    LeaseUnknown,
+    LicenceError,
+    LicenceExpired,
+    LicenceNotYetValid,
+    LicenceRevoked,
+    NodeNotAllowed,
+    NoSeatLeft,
+    SeatsReserved,
+    WrongRole,
+)
 from services.licensing.features import FEATURE_OF_ROLE, FEATURES
 
-# A node renews three times in this time, so one lost message costs nothing, and a dead node's seat is free well
-# within a minute.
-LEASE_TTL_S = 30.0
+NAMED_HOLDERS = 12  # of a pool that is full, in the message
 
 
 @dataclass(frozen=True)
@@ -18,10 +27,33 @@ class Holder:
     role: str
     name: str
     fingerprint: str
+    address: str = ""
+    certificate: str = ""  # PEM
 
 
 @dataclass(frozen=True)
-class Lease:
+class Reservation:
+    """``seats`` that only nodes matching ``clients`` get."""
+
+    id: int
+    clients: str
+    seats: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A feature's seats at one moment. ``expired``, ``begins``: words for when there is none of them valid."""
+
+    feature: str
+    capacity: int
+    allowed: tuple[str, ...] = ()
+    reservations: tuple[Reservation, ...] = ()
+    expired: str = ""
+    begins: str = ""
+
+
+@dataclass(frozen=True)
+class Taken:
     """A seat that is taken. ``token`` grows with every grant, so an earlier process of the same node is told apart."""
 
     id: str
@@ -29,29 +61,8 @@ class Lease:
     feature: str
     node: str
     fingerprint: str
-    since: str  # for people, ISO 8601
-
-
-class Deadlines:
-    """Until when each lease is good, in seconds of a clock that only goes forward.
-
-    Kept in memory on purpose: wall clocks jump, and after a restart nobody is punished for the time in which
-    renewing was not possible, so every lease that was kept starts with a whole TTL.
-    """
-
-    def __init__(self, ttl_s: float, kept: Sequence[Lease], now: float) -> None:
-        self.ttl_s = ttl_s
-        self._until = {lease.id: now + ttl_s for lease in kept}
-
-    def extend(self, lease_id: str, now: float) -> None:
-        self._until[lease_id] = now + self.ttl_s
-
-    def drop(self, lease_id: str) -> None:
-        self._until.pop(lease_id, None)
-
-    def stale(self, leases: Sequence[Lease], now: float) -> list[Lease]:
-        """The leases whose time is over."""
-        return [lease for lease in leases if self._until.get(lease.id, now) <= now]
+    reservation: int | None = None
+    revoked: str | None = None
 
 
 def require_feature(holder: Holder, feature: str) -> None:
@@ -63,29 +74,55 @@ def require_feature(holder: Holder, feature: str) -> None:
         raise WrongRole(name=holder.name, role=holder.role, action=f"a seat for {feature}", needed=needed)
 
 
-def seat_of(holder: Holder, feature: str, taken: Sequence[Lease], capacity: int) -> Lease | None:
-    """The lease this certificate holds already, or None: there is a free seat for it. Raises NoSeatLeft."""
-    of_feature = [lease for lease in taken if lease.feature == feature]
-    for lease in of_feature:
-        if lease.fingerprint == holder.fingerprint:
-            return lease
-    if len(of_feature) >= capacity:
-        holders = ", ".join(sorted(lease.node for lease in of_feature)) or "nobody"
-        raise NoSeatLeft(feature=feature, capacity=capacity, holders=holders)
+def matches(pattern: str, name: str, fingerprint: str) -> bool:
+    """A pattern over a node: its name with * and ?, or ``sha256:`` and the beginning of its certificate's digest."""
+    if pattern.startswith("sha256:"):
+        digest = pattern.removeprefix("sha256:").lower()
+        return len(digest) >= 8 and fingerprint.startswith(digest)
+    return fnmatch.fnmatchcase(name, pattern)
+
+
+def place_for(holder: Holder, pool: Pool, taken: Sequence[Taken]) -> int | None:
+    """The reservation whose seat the newcomer gets; None: an open seat. ``taken``: of this feature, all of them.
+
+    Raises NodeNotAllowed, LicenceExpired, LicenceNotYetValid, NoSeatLeft, SeatsReserved.
+    """
+    if pool.allowed and not any(matches(pattern, holder.name, holder.fingerprint) for pattern in pool.allowed):
+        raise NodeNotAllowed(feature=pool.feature, name=holder.name, allowed=", ".join(pool.allowed))
+    if pool.capacity == 0 and pool.expired:
+        raise LicenceExpired(feature=pool.feature, when=pool.expired)
+    if pool.capacity == 0 and pool.begins:
+        raise LicenceNotYetValid(feature=pool.feature, when=pool.begins)
+    names = sorted(lease.node for lease in taken)
+    more = f" and {len(names) - NAMED_HOLDERS} more" if len(names) > NAMED_HOLDERS else ""
+    facts = {
+        "feature": pool.feature,
+        "capacity": pool.capacity,
+        "holders": (", ".join(names[:NAMED_HOLDERS]) or "nobody") + more,
+    }
+    if len(taken) >= pool.capacity:
+        raise NoSeatLeft(**facts)
+    used = {place.id: sum(lease.reservation == place.id for lease in taken) for place in pool.reservations}
+    for place in pool.reservations:
+        if used[place.id] < place.seats and matches(place.clients, holder.name, holder.fingerprint):
+            return place.id
+    kept_free = sum(max(place.seats - used[place.id], 0) for place in pool.reservations)
+    if len(taken) + kept_free >= pool.capacity:
+        raise SeatsReserved(**facts)
     return None
 
 
-def require_current(lease: Lease | None, lease_id: str, token: int, holder: Holder) -> Lease:
+def require_current(lease: Taken | None, lease_id: str, token: int, holder: Holder) -> Taken:
     """The lease, where this holder and this token may act on it. Raises LeaseUnknown, LicenceRevoked."""
     if lease is None or lease.fingerprint != holder.fingerprint:  # somebody else's lease is not spoken of
-        raise LeaseUnknown(lease=lease_id)
+        raise LeaseUnknown(lease=lease_id[:64])
     if lease.token != token:
         problem = "another process with the same certificate has taken it over"
         raise LicenceRevoked(feature=lease.feature, problem=problem)
     return lease
 
 
-def seats_in_use(taken: Sequence[Lease], capacities: Mapping[str, int]) -> dict[str, tuple[int, list[str]]]:
+def seats_in_use(taken: Sequence[Taken], capacities: Mapping[str, int]) -> dict[str, tuple[int, list[str]]]:
     """For each feature its capacity and the names of the nodes that hold a seat."""
     return {
         feature: (capacity, sorted(lease.node for lease in taken if lease.feature == feature))

@@ -10,15 +10,18 @@ import uvicorn
 
 from services.errors import PortInUse, SettingsError
 from services.identity.identity import Identity
-from services.license_server.api import build_app
-from services.license_server.desk import LicenseDesk
+from services.license_server.actor import SYSTEM
+from services.license_server.database import Database
+from services.license_server.office import Office
 from services.license_server.peer_certificate import PeerCertificateProtocol
 from services.license_server.settings import COMMUNITY_SEATS, LicenseServerSettings
-from services.license_server.store import Store
+from services.license_server.web import Web
+from services.license_server.worker import Housekeeping, deciding
 from services.runtime import logs
 from services.runtime.ready import ReadySocket
 
 GRACEFUL_STOP_S = 2
+KEEP_ALIVE_S = 40  # longer than nodes are silent between two renewals: a handshake costs more than all else
 
 _log = logs.get("license-server")
 
@@ -33,21 +36,23 @@ async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: Read
         expected_role="license",
     )
     logs.configure(settings.log_format, identity.name, settings.log_level)
-    with Store(settings.data_dir) as store, _listen(settings.host, settings.port) as listening:
-        desk = LicenseDesk(store)
-        desk.install_community_licence(COMMUNITY_SEATS, settings.seats)
+    with _open(settings) as database, _listen(settings.host, settings.port) as listening:
+        office = Office(database)
+        office.licences.install_community(COMMUNITY_SEATS, settings.seats)
+        _log.info("licence", **{pool.feature: pool.capacity for pool in office.pools.all(SYSTEM)})
         port = listening.getsockname()[1]
+        _offer_setup(office, settings, port)
 
         def started() -> None:
             _log.info(f"License server ready on port: {port}")
             ready.report(port=port)
 
-        await serve(desk, identity, listening, stop, started)
+        await serve(office, identity, listening, stop, started)
     _log.info("License server stopped")
 
 
 async def serve(
-    desk: LicenseDesk, identity: Identity, listening: socket.socket, stop: asyncio.Event, started: Callable[[], None]
+    office: Office, identity: Identity, listening: socket.socket, stop: asyncio.Event, started: Callable[[], None]
 ) -> None:
     """Serves HTTPS until ``stop``; ``started`` is called when it does.
 
@@ -55,7 +60,7 @@ async def serve(
     """
     context = identity.server_context(client_certificate="optional")
     config = uvicorn.Config(
-        build_app(desk),
+        Web(office),
         http=PeerCertificateProtocol,
         ssl_context_factory=lambda _config, _default: context,
         ws="none",
@@ -66,8 +71,15 @@ async def serve(
         server_header=False,
         date_header=False,
         timeout_graceful_shutdown=GRACEFUL_STOP_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
-    await _Server(config, stop, started).serve(sockets=[listening])
+    with deciding(office):
+        keeping = asyncio.create_task(Housekeeping(office).run())
+        try:
+            await _Server(config, stop, started).serve(sockets=[listening])
+        finally:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
 
 
 class _Server(uvicorn.Server):
@@ -85,6 +97,22 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _open(settings: LicenseServerSettings) -> Database:
+    return Database(settings.database) if settings.database else Database.in_directory(settings.data_dir)
+
+
+def _offer_setup(office: Office, settings: LicenseServerSettings, port: int) -> None:
+    """The link is a secret of the first start: it goes to the terminal or file of whoever started the server."""
+    if not office.accounts.needs_setup():
+        return
+    secret = office.accounts.setup_secret()
+    if secret is not None:
+        host = "localhost" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
+        _log.info(
+            "nobody administers this server yet: open the link, once", link=f"https://{host}:{port}/setup/{secret}"
+        )
 
 
 def _listen(host: str, port: int) -> socket.socket:

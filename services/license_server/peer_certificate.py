@@ -1,12 +1,10 @@
 """Gives an ASGI application the certificate of its caller, which uvicorn keeps to itself."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
-from starlette.requests import Request
 from uvicorn.protocols.http.h11_impl import H11Protocol
-
-from services.errors import NoIdentity
-from services.identity.identity import PeerIdentity, identity_of_certificate
 
 _STATE = "peer_certificate"
 
@@ -24,9 +22,7 @@ class PeerCertificateProtocol(H11Protocol):
         super().connection_made(transport)
 
 
-def require_peer(request: Request) -> PeerIdentity:
-    """Who calls. Raises NoIdentity without a certificate, IdentityError where it names nobody."""
-    certificate: bytes | None = getattr(request.state, _STATE, None)
-    if certificate is None:
-        raise NoIdentity(missing="a client certificate")
-    return identity_of_certificate(certificate)
+def certificate_of(scope: Mapping[str, Any]) -> bytes | None:
+    """DER form of the certificate that the caller showed and the handshake verified; None where it showed none."""
+    certificate: bytes | None = scope.get("state", {}).get(_STATE)
+    return certificate

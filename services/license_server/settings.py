@@ -32,6 +32,12 @@ class LicenseServerSettings(IdentitySettings):
         validation_alias="SWARM_LICENSE_PORT",
         description="Port to listen on, by default the one that nodes expect; 0: any free one.",
     )
+    database: str = Field(
+        default="",
+        validation_alias="SWARM_LICENSE_DATABASE",
+        description="URL of a database that several servers may share, such as postgresql://user@host/swarm; "
+        "not given: an SQLite file in the data directory, which needs nothing else.",
+    )
     seats: Annotated[dict[str, int] | None, NoDecode] = Field(
         default=None,
         validation_alias="SWARM_LICENSE_SEATS",

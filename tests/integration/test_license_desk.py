@@ -2,27 +2,41 @@
 
 import sqlite3
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from services.errors import LeaseUnknown, LicenceRevoked, NoSeatLeft, StorageError
+from services.license_server.clock import LeaseClock
+from services.license_server.database import DATABASE, Database
 from services.license_server.desk import LicenseDesk
 from services.license_server.leases import Holder
-from services.license_server.store import DATABASE, Store
+from services.license_server.office import Office
 
 DEFAULT = {"SN": 1, "SL": 2}
-TTL_S = 30.0
 
 
 @dataclass
 class Clock:
-    now: float = 1000.0
+    """Both clocks of a server, in the test's hand. Housekeeping looks at every tick, as it does in a server."""
 
-    def __call__(self) -> float:
-        return self.now
+    now: float = 1000.0
+    date: float = 1_700_000_000.0
+    desks: list[LicenseDesk] = field(default_factory=list)
+
+    def pass_(self, seconds: float) -> None:
+        for _ in range(round(seconds)):
+            self.now += 1
+            self.date += 1
+            for desk in self.desks:
+                desk.sweep()
+
+    def lease_clock(self) -> LeaseClock:
+        return LeaseClock(lambda: self.now, lambda: self.date)
 
 
 @pytest.fixture
@@ -30,21 +44,20 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture
-def store(tmp_path):
-    with Store(tmp_path) as opened:
-        yield opened
+@contextmanager
+def opened(directory: Path, clock: Clock, seats: dict[str, int] | None = None) -> Iterator[LicenseDesk]:
+    with Database.in_directory(directory, clock.lease_clock()) as database:
+        office = Office(database)
+        office.licences.install_community(DEFAULT, seats)
+        clock.desks.append(office.desk)
+        yield office.desk
+        clock.desks.remove(office.desk)
 
 
 @pytest.fixture
-def desk(store, clock) -> LicenseDesk:
-    return opened_desk(store, clock)
-
-
-def opened_desk(store: Store, clock: Clock, seats: dict[str, int] | None = None) -> LicenseDesk:
-    desk = LicenseDesk(store, TTL_S, clock)
-    desk.install_community_licence(DEFAULT, seats)
-    return desk
+def desk(tmp_path, clock) -> Iterator[LicenseDesk]:
+    with opened(tmp_path, clock) as found:
+        yield found
 
 
 def sl(number: int) -> Holder:
@@ -56,124 +69,164 @@ def holders(desk: LicenseDesk) -> list[str]:
 
 
 def test_seats_are_given_until_there_are_none_and_again_when_one_is_given_back(desk):
-    first, capacity = desk.acquire(sl(1), "SL")
-    assert capacity == 2
+    first = desk.acquire(sl(1), "SL")
+    assert first.capacity == 2
     desk.acquire(sl(2), "SL")
     with pytest.raises(NoSeatLeft):
         desk.acquire(sl(3), "SL")
-    desk.release(sl(1), first.id, first.token)
+    desk.release(sl(1), first.lease, first.token)
     desk.acquire(sl(3), "SL")
     assert holders(desk) == ["sl-2", "sl-3"]
 
 
 def test_same_node_has_one_seat_however_often_it_asks(desk):
-    leases = [desk.acquire(sl(1), "SL")[0] for _ in range(3)]
-    assert len({lease.id for lease in leases}) == 1
+    leases = [desk.acquire(sl(1), "SL") for _ in range(3)]
+    assert len({lease.lease for lease in leases}) == 1
     assert [lease.token for lease in leases] == sorted({lease.token for lease in leases})
     assert holders(desk) == ["sl-1"]
 
 
 def test_earlier_process_of_a_node_can_neither_renew_nor_give_back_the_seat(desk):
-    old, _ = desk.acquire(sl(1), "SL")
-    new, _ = desk.acquire(sl(1), "SL")
+    old = desk.acquire(sl(1), "SL")
+    new = desk.acquire(sl(1), "SL")
     with pytest.raises(LicenceRevoked):
-        desk.renew(sl(1), old.id, old.token)
+        desk.renew(sl(1), old.lease, old.token)
     with pytest.raises(LicenceRevoked):
-        desk.release(sl(1), old.id, old.token)
-    desk.renew(sl(1), new.id, new.token)
+        desk.release(sl(1), old.lease, old.token)
+    desk.renew(sl(1), new.lease, new.token)
     assert holders(desk) == ["sl-1"]
 
 
 def test_another_node_can_neither_renew_nor_give_back_a_seat(desk):
-    lease, _ = desk.acquire(sl(1), "SL")
+    lease = desk.acquire(sl(1), "SL")
     with pytest.raises(LeaseUnknown):
-        desk.renew(sl(2), lease.id, lease.token)
-    desk.release(sl(2), lease.id, lease.token)
+        desk.renew(sl(2), lease.lease, lease.token)
+    desk.release(sl(2), lease.lease, lease.token)
     assert holders(desk) == ["sl-1"]
 
 
 def test_seat_of_a_silent_node_is_free_within_a_minute(desk, clock):
-    silent, _ = desk.acquire(sl(1), "SL")
-    alive, _ = desk.acquire(sl(2), "SL")
-    clock.now += 20
-    desk.renew(sl(2), alive.id, alive.token)
+    silent = desk.acquire(sl(1), "SL")
+    alive = desk.acquire(sl(2), "SL")
+    clock.pass_(20)
+    desk.renew(sl(2), alive.lease, alive.token)
     with pytest.raises(NoSeatLeft):
         desk.acquire(sl(3), "SL")
-    clock.now += 10
+    clock.pass_(10)
     desk.acquire(sl(3), "SL")
     assert holders(desk) == ["sl-2", "sl-3"]
     with pytest.raises(LeaseUnknown):
-        desk.renew(sl(1), silent.id, silent.token)
+        desk.renew(sl(1), silent.lease, silent.token)
 
 
 def test_restarted_server_keeps_the_seats_and_frees_those_that_stay_silent(tmp_path, clock):
-    with Store(tmp_path) as store:
-        desk = opened_desk(store, clock)
-        kept, _ = desk.acquire(sl(1), "SL")
+    with opened(tmp_path, clock) as desk:
+        kept = desk.acquire(sl(1), "SL")
         desk.acquire(sl(2), "SL")
+        clock.pass_(5)
     clock.now = 3.0  # a clock that counts from the start of the machine begins anew
-    with Store(tmp_path) as store:
-        desk = opened_desk(store, clock)
+    with opened(tmp_path, clock) as desk:
         with pytest.raises(NoSeatLeft):
             desk.acquire(sl(3), "SL")
-        clock.now += 20
-        desk.renew(sl(1), kept.id, kept.token)
-        clock.now += 10
-        newcomer, _ = desk.acquire(sl(3), "SL")
+        clock.pass_(20)
+        desk.renew(sl(1), kept.lease, kept.token)
+        clock.pass_(6)
+        newcomer = desk.acquire(sl(3), "SL")
         assert holders(desk) == ["sl-1", "sl-3"]
         assert newcomer.token > kept.token
 
 
-def test_capacity_holds_when_all_ask_at_once(store, clock):
-    nodes, capacity = 24, 5
-    desk = opened_desk(store, clock, {"SL": capacity})
+def test_time_in_which_no_server_ran_makes_no_lease_older(tmp_path, clock):
+    with opened(tmp_path, clock) as desk:
+        kept = desk.acquire(sl(1), "SL")
+    clock.now += 86_400
+    clock.date += 86_400
+    with opened(tmp_path, clock) as desk:
+        desk.sweep()
+        desk.renew(sl(1), kept.lease, kept.token)
+        assert holders(desk) == ["sl-1"]
+
+
+@pytest.mark.parametrize("jump", [-10_000_000.0, 10_000_000.0])
+def test_changed_system_clock_neither_frees_nor_extends_a_lease(desk, clock, jump):
+    desk.acquire(sl(1), "SL")
+    clock.date += jump
+    clock.pass_(29)
+    assert holders(desk) == ["sl-1"]
+    clock.date -= 2 * jump
+    clock.pass_(2)
+    assert holders(desk) == []
+
+
+def all_at_once(ask, nodes: int) -> list[bool]:
+    """Which of so many that ask in the same moment got a seat."""
     together = threading.Barrier(nodes, timeout=30)
 
-    def ask(number: int) -> bool:
+    def one(number: int) -> bool:
         together.wait()
         try:
-            desk.acquire(sl(number), "SL")
+            ask(number)
         except NoSeatLeft:
             return False
         return True
 
     with ThreadPoolExecutor(nodes) as pool:
-        granted = list(pool.map(ask, range(nodes)))
-    assert sum(granted) == capacity == len(holders(desk))
+        return list(pool.map(one, range(nodes)))
 
 
-def test_transactions_of_two_connections_do_not_interleave(store):
-    """Read, then write, from many threads past the desk's own lock: a lost update would repeat a token."""
+def test_capacity_holds_when_all_ask_at_once(tmp_path, clock):
+    with opened(tmp_path, clock, {"SL": 5}) as desk:
+        granted = all_at_once(lambda number: desk.acquire(sl(number), "SL"), 200)
+        assert sum(granted) == 5 == len(holders(desk))
+
+
+def test_capacity_holds_when_two_servers_on_one_database_are_asked_at_once(tmp_path, clock):
+    with opened(tmp_path, clock, {"SL": 5}) as one, opened(tmp_path, clock) as other:
+        granted = all_at_once(lambda number: (one, other)[number % 2].acquire(sl(number), "SL"), 100)
+        assert sum(granted) == 5 == len(holders(one)) == len(holders(other))
+
+
+def test_seat_of_one_server_is_renewed_and_freed_by_another_on_the_same_database(tmp_path, clock):
+    with opened(tmp_path, clock) as one, opened(tmp_path, clock) as other:
+        lease = one.acquire(sl(1), "SL")
+        clock.pass_(20)
+        other.renew(sl(1), lease.lease, lease.token)
+        clock.pass_(20)
+        assert holders(one) == ["sl-1"]
+        clock.pass_(11)
+        assert holders(one) == holders(other) == []
+
+
+def test_transactions_of_two_connections_do_not_interleave(tmp_path, clock):
+    """Read, then write, from many threads and two servers: a lost update would repeat a token."""
     together = threading.Barrier(8, timeout=30)
+    with opened(tmp_path, clock) as one, opened(tmp_path, clock) as other:
 
-    def tokens(_number: int) -> list[int]:
-        together.wait()
-        found = []
-        for _ in range(10):
-            with store.transaction() as transaction:
-                transaction.leases()
-                found.append(transaction.next_token())
-        return found
+        def tokens(number: int) -> list[int]:
+            together.wait()
+            desk = (one, other)[number % 2]
+            return [desk.acquire(sl(1), "SL").token for _ in range(10)]
 
-    with ThreadPoolExecutor(8) as pool:
-        found = [token for part in pool.map(tokens, range(8)) for token in part]
+        with ThreadPoolExecutor(8) as pool:
+            found = [token for part in pool.map(tokens, range(8)) for token in part]
     assert sorted(found) == list(range(1, 81))
 
 
-def test_failed_transaction_leaves_nothing(store):
-    with pytest.raises(RuntimeError), store.transaction() as transaction:
-        transaction.install("x", "y", {"SL": 9})
-        raise RuntimeError
-    with store.transaction() as transaction:
-        assert transaction.capacities() == {}
+def test_failed_transaction_leaves_nothing(tmp_path, clock):
+    with Database.in_directory(tmp_path, clock.lease_clock()) as database:
+        with pytest.raises(RuntimeError), database.write() as transaction:
+            transaction.next("token")
+            raise RuntimeError
+        with database.write() as transaction:
+            assert transaction.next("token") == 1
 
 
 def test_community_licence_stays_as_installed_unless_seats_are_said(tmp_path, clock):
     def seats(default: dict[str, int], wanted: dict[str, int] | None) -> dict[str, int]:
-        with Store(tmp_path) as store:
-            desk = LicenseDesk(store, TTL_S, clock)
-            desk.install_community_licence(default, wanted)
-            return {feature: capacity for feature, (capacity, _) in desk.status().items()}
+        with Database.in_directory(tmp_path, clock.lease_clock()) as database:
+            office = Office(database)
+            office.licences.install_community(default, wanted)
+            return {feature: capacity for feature, (capacity, _) in office.desk.status().items() if capacity}
 
     assert seats({"SL": 2}, None) == {"SL": 2}
     assert seats({"SL": 7}, None) == {"SL": 2}
@@ -181,40 +234,41 @@ def test_community_licence_stays_as_installed_unless_seats_are_said(tmp_path, cl
 
 
 def test_smaller_licence_takes_no_seat_from_those_who_hold_one(tmp_path, clock):
-    with Store(tmp_path) as store:
-        held = [opened_desk(store, clock).acquire(sl(number), "SL")[0] for number in (1, 2)]
-        desk = opened_desk(store, clock, {"SL": 1})
+    with opened(tmp_path, clock) as desk:
+        held = [desk.acquire(sl(number), "SL") for number in (1, 2)]
+    with opened(tmp_path, clock, {"SL": 1}) as desk:
         for number, lease in enumerate(held, start=1):
-            desk.release(sl(number), lease.id, lease.token)
+            desk.renew(sl(number), lease.lease, lease.token)
+            desk.release(sl(number), lease.lease, lease.token)
         desk.acquire(sl(3), "SL")
         with pytest.raises(NoSeatLeft):
             desk.acquire(sl(4), "SL")
 
 
-def test_two_servers_on_one_directory_are_refused(tmp_path):
-    with Store(tmp_path), pytest.raises(StorageError, match="another license server uses it"):
-        Store(tmp_path)
-    Store(tmp_path).close()
-
-
 def test_directory_that_cannot_be_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="file/data cannot be written"):
-        Store(tmp_path / "file" / "data")
+        Database.in_directory(tmp_path / "file" / "data")
 
 
 def test_damaged_database_is_named_and_left_alone(tmp_path):
     damaged = tmp_path / DATABASE
     damaged.write_bytes(b"this was a database once" * 200)
     with pytest.raises(StorageError, match=r"licences\.sqlite3 cannot be written: file is not a database"):
-        Store(tmp_path)
+        Database.in_directory(tmp_path)
     assert damaged.read_bytes().startswith(b"this was")
 
 
 def test_database_of_a_newer_release_is_left_alone(tmp_path: Path):
-    Store(tmp_path).close()
+    Database.in_directory(tmp_path).close()
     connection = sqlite3.connect(tmp_path / DATABASE)
-    connection.execute("PRAGMA user_version = 99")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
     connection.close()
     with pytest.raises(StorageError, match="newer release"):
-        Store(tmp_path)
+        Database.in_directory(tmp_path)
+
+
+def test_database_can_be_read_by_its_owner_only(tmp_path):
+    Database.in_directory(tmp_path).close()
+    assert (tmp_path / DATABASE).stat().st_mode & 0o077 == 0

@@ -99,11 +99,14 @@ async def test_data_directory_that_cannot_be_written_is_named(launch, tmp_path):
     assert "Traceback" not in log
 
 
-async def test_second_server_on_the_same_data_is_refused(launch):
-    await launch("--port", "0").ready()
-    code, log = await ended(launch("--port", "0"))
-    assert code == STORAGE_EXIT
-    assert "another license server uses it" in log
+async def test_two_servers_on_the_same_data_lend_the_same_seats(pki, launch):
+    ports = [(await launch("--port", "0", "--seats", "SL=1").ready())["port"] for _ in range(2)]
+    contexts = [pki.identity("sl", f"sl-{number}").client_context() for number in (1, 2)]
+    status, lease = await acquire(ports[0], contexts[0])
+    assert status == 200
+    assert (await acquire(ports[1], contexts[1]))[0] == 409
+    status, same = await acquire(ports[1], contexts[0])
+    assert (status, same["lease"]) == (200, lease["lease"])
 
 
 async def test_certificate_of_another_role_is_refused(pki, launch):

@@ -5,7 +5,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,10 +24,13 @@ from services.errors import (
     WrongRole,
 )
 from services.identity.identity import Identity
+from services.license_server import schema
+from services.license_server.clock import LeaseClock
+from services.license_server.database import Database
 from services.license_server.desk import LicenseDesk
 from services.license_server.leases import Holder
 from services.license_server.main import serve
-from services.license_server.store import Store
+from services.license_server.office import Office
 from services.licensing.lease import Lease
 
 DEADLINE_S = 30
@@ -39,30 +41,31 @@ SHORT_TTL_S = 0.3  # a renewal every 0.1 s; whether a lease is stale depends on 
 class WatchedDesk(LicenseDesk):
     """Tells the test of every lease granted and renewed; its clock stands still unless the test moves it."""
 
-    def __init__(self, store: Store, ttl_s: float) -> None:
+    def __init__(self, directory: Path, ttl_s: float) -> None:
         self.now = 0.0
+        clock = LeaseClock(lambda: self.now, max_step_s=float("inf"))
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[str] = asyncio.Queue()
-        super().__init__(store, ttl_s, lambda: self.now)
+        super().__init__(Database.in_directory(directory, clock), ttl_s)
 
-    def acquire(self, holder, feature):
-        granted = super().acquire(holder, feature)
+    def _acquire(self, turn, holder, feature):
+        granted = super()._acquire(turn, holder, feature)
         self._loop.call_soon_threadsafe(self._events.put_nowait, f"{holder.name} acquired")
         return granted
 
-    def renew(self, holder, lease_id, token):
-        lease = super().renew(holder, lease_id, token)
+    def _renew(self, turn, holder, lease_id, token):
+        granted = super()._renew(turn, holder, lease_id, token)
         self._loop.call_soon_threadsafe(self._events.put_nowait, f"{holder.name} renewed")
-        return lease
+        return granted
 
-    def hand_over_to(self, holder: Holder) -> None:
+    def hand_over_to(self, holder: Holder, feature: str = "SL") -> None:
         """As if all leases had become stale and this holder had come first."""
-        with self._turn, self._store.transaction() as transaction:
-            for lease in transaction.leases():
-                transaction.remove(lease.id)
-            lease = replace(lease, id="given away", node=holder.name, fingerprint=holder.fingerprint)
-            transaction.save(lease)
-            self._deadlines.extend(lease.id, self.now)
+        with self._database.write() as transaction:
+            transaction.write(schema.leases.delete())
+        self.acquire(holder, feature)
+
+    def close(self) -> None:
+        self._database.close()
 
     async def until(self, event: str) -> None:
         """Returns at the next such event that is not yet waited for."""
@@ -87,12 +90,13 @@ class Server:
     async def start(self) -> None:
         started = asyncio.Event()
         self._stop = asyncio.Event()
-        self._store = Store(self._data_dir)
-        self.desk = WatchedDesk(self._store, self._ttl_s)
-        self.desk.install_community_licence(self._seats, None)
+        self.desk = WatchedDesk(self._data_dir, self._ttl_s)
+        self.office = Office(self.desk._database)
+        self.office.desk = self.desk
+        self.office.licences.install_community(self._seats, None)
         listening = socket.create_server(("127.0.0.1", self.port))
         self.port = listening.getsockname()[1]
-        self._running = asyncio.create_task(serve(self.desk, self._identity, listening, self._stop, started.set))
+        self._running = asyncio.create_task(serve(self.office, self._identity, listening, self._stop, started.set))
         async with asyncio.timeout(DEADLINE_S):
             await started.wait()
 
@@ -102,7 +106,7 @@ class Server:
             async with asyncio.timeout(DEADLINE_S):
                 await self._running
             self._running = None
-            self._store.close()
+            self.desk.close()
 
     def holders(self, feature: str = "SL") -> list[str]:
         return self.desk.status()[feature][1]

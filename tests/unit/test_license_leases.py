@@ -4,49 +4,97 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.errors import LeaseUnknown, LicenceError, LicenceRevoked, NoSeatLeft, SettingsError, WrongRole
+from services.errors import (
+    LeaseUnknown,
+    LicenceError,
+    LicenceExpired,
+    LicenceNotYetValid,
+    LicenceRevoked,
+    NodeNotAllowed,
+    NoSeatLeft,
+    SeatsReserved,
+    SettingsError,
+    WrongRole,
+)
+from services.license_server.clock import LeaseClock
 from services.license_server.leases import (
-    Deadlines,
     Holder,
-    Lease,
+    Pool,
+    Reservation,
+    Taken,
+    matches,
+    place_for,
     require_current,
     require_feature,
-    seat_of,
     seats_in_use,
 )
 from services.license_server.settings import LicenseServerSettings
-
-TTL_S = 30.0
 
 
 def holder(number: int = 1, role: str = "sl") -> Holder:
     return Holder(role=role, name=f"{role}-{number}", fingerprint=f"{number:064x}")
 
 
-def lease(number: int = 1, feature: str = "SL", token: int = 1) -> Lease:
-    return Lease(f"lease-{number}", token, feature, f"sl-{number}", f"{number:064x}", "2025-01-01T00:00:00+00:00")
+def lease(number: int = 1, feature: str = "SL", token: int = 1, reservation: int | None = None) -> Taken:
+    return Taken(f"lease-{number}", token, feature, f"sl-{number}", f"{number:064x}", reservation)
 
 
 def test_free_seat_is_given():
-    assert seat_of(holder(2), "SL", [lease(1)], capacity=2) is None
-
-
-def test_same_certificate_gets_its_seat_again_even_when_all_are_taken():
-    assert seat_of(holder(1), "SL", [lease(1), lease(2)], capacity=2) == lease(1)
+    assert place_for(holder(2), Pool("SL", 2), [lease(1)]) is None
 
 
 def test_full_house_names_who_holds_the_seats():
     with pytest.raises(NoSeatLeft, match=r"All 2 seats for SL are in use \(by sl-1, sl-2\)"):
-        seat_of(holder(3), "SL", [lease(2), lease(1)], capacity=2)
+        place_for(holder(3), Pool("SL", 2), [lease(2), lease(1)])
 
 
-def test_seats_of_another_feature_do_not_count():
-    assert seat_of(holder(3), "SL", [lease(1, "SN"), lease(2, "SWOP")], capacity=1) is None
+def test_full_house_of_many_names_some_and_counts_the_others():
+    with pytest.raises(NoSeatLeft, match="and 88 more"):
+        place_for(holder(300), Pool("SL", 100), [lease(number) for number in range(100)])
 
 
 def test_feature_without_seats_is_refused():
     with pytest.raises(NoSeatLeft, match="nobody"):
-        seat_of(holder(1), "SL", [], capacity=0)
+        place_for(holder(1), Pool("SL", 0), [])
+
+
+def test_licence_that_ended_or_has_not_begun_is_said_to():
+    with pytest.raises(LicenceExpired, match="expired at yesterday"):
+        place_for(holder(1), Pool("SL", 0, expired="yesterday"), [])
+    with pytest.raises(LicenceNotYetValid, match="valid only from tomorrow"):
+        place_for(holder(1), Pool("SL", 0, begins="tomorrow"), [])
+
+
+def test_restricted_pool_serves_only_those_it_names():
+    pool = Pool("SL", 5, allowed=("hospital-a-*", f"sha256:{7:064x}"))
+    assert place_for(Holder("sl", "hospital-a-3", "ff" * 32), pool, []) is None
+    assert place_for(holder(7), pool, []) is None
+    with pytest.raises(NodeNotAllowed, match=r"hospital-a-\*"):
+        place_for(holder(8), pool, [])
+
+
+def test_reserved_seats_are_kept_for_whom_they_are_reserved():
+    pool = Pool("SL", 3, reservations=(Reservation(9, "sl-1*", 2),))
+    assert place_for(holder(2), pool, []) is None
+    with pytest.raises(SeatsReserved, match="reserved for others"):
+        place_for(holder(3), pool, [lease(2)])
+    assert place_for(holder(1), pool, [lease(2)]) == 9
+    assert place_for(holder(12), pool, [lease(2), lease(1, reservation=9)]) == 9
+    with pytest.raises(NoSeatLeft):
+        place_for(holder(13), pool, [lease(2), lease(1, reservation=9), lease(12, reservation=9)])
+
+
+def test_reservation_beyond_what_a_smaller_licence_holds_gives_no_seat_that_is_not_there():
+    pool = Pool("SL", 1, reservations=(Reservation(1, "sl-1", 3),))
+    with pytest.raises(NoSeatLeft):
+        place_for(holder(1), pool, [lease(5)])
+    with pytest.raises(SeatsReserved):
+        place_for(holder(2), pool, [])
+
+
+@pytest.mark.parametrize("pattern", ["sha256:", "sha256:0000000", "SL-1", "sl-?x", ""])
+def test_pattern_that_does_not_fit_fits_nobody(pattern):
+    assert not matches(pattern, "sl-1", f"{1:064x}")
 
 
 @pytest.mark.parametrize(("role", "feature"), [("sl", "SN"), ("sn", "SL"), ("admin", "SL"), ("license", "SWCI")])
@@ -74,35 +122,95 @@ def test_older_token_is_told_that_it_was_taken_over():
         require_current(lease(1, token=2), "lease-1", 1, holder(1))
 
 
-def test_lease_is_stale_after_its_time_and_not_before():
-    deadlines = Deadlines(TTL_S, [], now=0.0)
-    deadlines.extend("lease-1", now=100.0)
-    assert deadlines.stale([lease(1)], now=129.9) == []
-    assert deadlines.stale([lease(1)], now=130.0) == [lease(1)]
+class Time:
+    """A monotonic and a wall clock in the test's hand."""
+
+    def __init__(self) -> None:
+        self.now, self.date = 1_000.0, 1_700_000_000.0
+
+    def clock(self, max_step_s: float = 5.0) -> LeaseClock:
+        return LeaseClock(lambda: self.now, lambda: self.date, max_step_s)
 
 
-def test_kept_leases_start_with_a_whole_term_after_a_restart():
-    deadlines = Deadlines(TTL_S, [lease(1)], now=5.0)
-    assert deadlines.stale([lease(1), lease(2)], now=34.9) == [lease(2)]
-    assert deadlines.stale([lease(1)], now=35.0) == [lease(1)]
+def test_lease_clock_counts_what_passed_and_begins_where_the_database_stands():
+    time = Time()
+    clock = time.clock()
+    assert clock.advance(70.0) == 70.0
+    time.now += 3
+    assert clock.advance(70.0) == 73.0
+    time.now += 2
+    assert clock.advance(73.0) == 75.0
 
 
-@given(st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["take", "drop"])), max_size=60), st.integers(0, 4))
-def test_capacity_is_never_exceeded_whatever_the_order(steps, capacity):
-    taken: dict[str, Lease] = {}
+def test_lease_clock_takes_over_what_another_server_counted_meanwhile():
+    time = Time()
+    clock = time.clock()
+    clock.advance(10.0)
+    time.now += 1
+    assert clock.advance(14.0) == 14.0
+    time.now += 1
+    assert clock.advance(14.0) == 15.0
+
+
+def test_lease_clock_does_not_count_a_time_in_which_the_server_stood_still():
+    time = Time()
+    clock = time.clock()
+    clock.advance(0.0)
+    time.now += 3_600
+    assert clock.advance(0.0) == 5.0
+
+
+@given(st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=20))
+def test_changed_system_clock_moves_no_lease(jumps):
+    time = Time()
+    clock = time.clock()
+    stored = clock.advance(0.0)
+    for jump in jumps:
+        time.date += jump
+        time.now += 1
+        stored, before = clock.advance(stored), stored
+        assert stored == before + 1
+
+
+def test_date_of_licences_does_not_go_back_with_the_system_clock():
+    time = Time()
+    clock = time.clock()
+    assert clock.wall(0.0) == 1_700_000_000.0
+    time.now, time.date = time.now + 10, 0.0
+    assert clock.wall(0.0) == 1_700_000_010.0
+    restarted = time.clock()  # the date is 1970 now, and the database remembers better
+    assert restarted.wall(1_700_000_010.0) == 1_700_000_010.0
+    assert restarted.turned_back_s == 1_700_000_010.0
+    time.now += 5
+    assert restarted.wall(1_700_000_010.0) == 1_700_000_015.0
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["take", "drop"])), max_size=60),
+    st.integers(0, 4),
+    st.lists(st.tuples(st.sampled_from(["sl-1", "sl-*", "sl-[23]", "x"]), st.integers(1, 3)), max_size=3),
+)
+def test_capacity_is_never_exceeded_whatever_the_order(steps, capacity, reserved):
+    pool = Pool("SL", capacity, reservations=tuple(Reservation(id_, *place) for id_, place in enumerate(reserved)))
+    taken: dict[int, Taken] = {}
     for number, what in steps:
         if what == "drop":
-            taken.pop(f"lease-{number}", None)
+            taken.pop(number, None)
+            continue
+        if number in taken:
             continue
         try:
-            held = seat_of(holder(number), "SL", list(taken.values()), capacity)
+            place = place_for(holder(number), pool, list(taken.values()))
+        except SeatsReserved:
+            assert len(taken) < capacity
+            continue
         except NoSeatLeft:
             assert len(taken) == capacity
-            assert f"lease-{number}" not in taken
             continue
-        assert held in (None, taken.get(f"lease-{number}"))
-        taken[f"lease-{number}"] = lease(number)
+        taken[number] = lease(number, reservation=place)
         assert len(taken) <= capacity
+        for kept in pool.reservations:
+            assert sum(one.reservation == kept.id for one in taken.values()) <= kept.seats
 
 
 def test_status_counts_by_feature():

@@ -1,0 +1,419 @@
+"""Users, how they sign in, and the first of them, who comes by a one-time link."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, func, insert, select, update
+
+from services.errors import (
+    AdminError,
+    CodeNeeded,
+    LastAdmin,
+    NoSuchThing,
+    SetupOver,
+    SignInFailed,
+    SignInLocked,
+    SignInRequired,
+    SwarmError,
+    ThingExists,
+)
+from services.license_server import credentials
+from services.license_server.actor import ROLES, SYSTEM, Actor, Role
+from services.license_server.audit_log import record
+from services.license_server.database import Database, Transaction
+from services.license_server.schema import sessions, setup_tokens, users
+from services.license_server.server_settings import read_values
+
+SETUP_LINK_S = 24 * 3600.0
+FREE_FAILURES = 3  # before sign-in is locked, for a second at first, then twice as long each time
+LONGEST_LOCK_S = 900.0
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+
+@dataclass(frozen=True)
+class User:
+    id: int
+    name: str
+    role: Role
+    totp: bool
+    disabled: bool
+    locked_until: datetime | None
+    created_at: datetime
+    signed_in_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Session:
+    """``secret`` goes into the cookie and is shown once, when it is made; '' afterwards."""
+
+    secret: str
+    csrf: str
+    user: User
+    expires_at: datetime
+    address: str = ""
+
+    def actor(self, address: str) -> Actor:
+        return Actor.user(self.user.id, self.user.name, self.user.role, address)
+
+
+class Accounts:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- the first user ---
+
+    def setup_secret(self) -> str | None:
+        """For a server without users: what the one-time link ends with. The one before is void. None: it has users."""
+        secret = credentials.new_token()
+        with self._database.write() as transaction:
+            if _count(transaction):
+                return None
+            transaction.write(delete(setup_tokens))
+            row = {
+                "hash": credentials.digest(secret),
+                "created_at": transaction.wall,
+                "expires_at": transaction.wall + SETUP_LINK_S,
+            }
+            transaction.write(insert(setup_tokens).values(row))
+        return secret
+
+    def needs_setup(self) -> bool:
+        with self._database.read() as transaction:
+            return _count(transaction) == 0
+
+    def check_setup(self, secret: str) -> None:
+        """Raises SetupOver."""
+        with self._database.read() as transaction:
+            _require_setup(transaction, secret)
+
+    def set_up(self, secret: str, name: str, password: str, address: str) -> User:
+        """Makes the first administrator; the link is void afterwards. Raises SetupOver, AdminError."""
+        self.check_setup(secret)
+        hashed = credentials.hash_password(password)
+        with self._database.write() as transaction:
+            _require_setup(transaction, secret)
+            transaction.write(delete(setup_tokens))
+            user = _add(transaction, name, hashed, "admin")
+            record(transaction, replace(SYSTEM, address=address), "first administrator made", user.name)
+            return user
+
+    # --- signing in ---
+
+    def sign_in(self, name: str, password: str, code: str, address: str, agent: str = "") -> Session:
+        """Raises SignInFailed, SignInLocked, CodeNeeded (only where the password was right)."""
+        with self._database.read() as transaction:
+            row = transaction.row(select(users).where(users.c.name == name))
+            now = transaction.wall
+        if row is not None:
+            _require_unlocked(row, now)
+        fits = credentials.password_fits(row["password"] if row else credentials.decoy(), password)
+        refusal: SwarmError | None = None
+        with self._database.write() as transaction:
+            row = transaction.row(select(users).where(users.c.name == name))
+            if row is not None:
+                _require_unlocked(row, transaction.wall)
+            step = None
+            if row is None or not fits or row["disabled"]:
+                refusal = SignInFailed()
+            elif row["totp"] is not None and not code:
+                refusal = CodeNeeded()
+            elif row["totp"] is not None:
+                step = credentials.totp_step_of(row["totp"], code, transaction.wall, row["totp_step"])
+                refusal = SignInFailed() if step is None else None
+            if refusal is None and row is not None:
+                return _signed_in(transaction, row, step, address, agent)
+            if not isinstance(refusal, CodeNeeded):
+                _note_failure(transaction, row, name, address)
+        raise refusal or SignInFailed()
+
+    def session(self, secret: str) -> Session:
+        """The session of a cookie; its idle time begins anew. Raises SignInRequired."""
+        key = credentials.digest(secret)
+        with self._database.read() as transaction:
+            values = read_values(transaction)
+            row = transaction.row(
+                select(sessions, users.c.disabled)
+                .join(users, users.c.id == sessions.c.user)
+                .where(sessions.c.id == key)
+            )
+            now = transaction.wall
+            idle_s = values.session_min * 60
+            if row is None or row["disabled"]:
+                raise SignInRequired(problem="there is no such session")
+            if now >= row["expires_at"] or now - row["seen_at"] >= idle_s:
+                raise SignInRequired(problem="the session has expired")
+            user = _user(transaction.row(select(users).where(users.c.id == row["user"])) or {}, now)
+        if now - row["seen_at"] > min(60.0, idle_s / 4):
+            with self._database.write() as transaction:
+                transaction.connection.execute(update(sessions).where(sessions.c.id == key).values(seen_at=now))
+        return Session("", row["csrf"], user, datetime.fromtimestamp(row["expires_at"], UTC), row["address"])
+
+    def sign_out(self, secret: str, address: str) -> None:
+        key = credentials.digest(secret)
+        with self._database.write() as transaction:
+            row = transaction.row(
+                select(users.c.id, users.c.name, users.c.role)
+                .join(sessions, users.c.id == sessions.c.user)
+                .where(sessions.c.id == key)
+            )
+            if row is not None:
+                transaction.write(delete(sessions).where(sessions.c.id == key))
+                record(transaction, Actor.user(row["id"], row["name"], row["role"], address), "signed out")
+
+    # --- users ---
+
+    def all(self, actor: Actor) -> list[User]:
+        actor.require("users:read")
+        with self._database.read() as transaction:
+            return [_user(row, transaction.wall) for row in transaction.rows(select(users).order_by(users.c.name))]
+
+    def get(self, actor: Actor, user_id: int) -> User:
+        """Raises NoSuchThing."""
+        if actor.user_id != user_id:
+            actor.require("users:read")
+        with self._database.read() as transaction:
+            return _user(_find(transaction, user_id), transaction.wall)
+
+    def create(self, actor: Actor, name: str, password: str, role: Role) -> User:
+        """Raises ThingExists, AdminError."""
+        actor.require("users:write")
+        hashed = credentials.hash_password(password)
+        with self._database.write() as transaction:
+            user = _add(transaction, name, hashed, role)
+            record(transaction, actor, "user made", user.name, {"role": role})
+            return user
+
+    def change(self, actor: Actor, user_id: int, *, role: Role | None = None, disabled: bool | None = None) -> User:
+        """A user that is disabled is signed out. Raises NoSuchThing, LastAdmin."""
+        actor.require("users:write")
+        with self._database.write() as transaction:
+            row = _find(transaction, user_id)
+            changes: dict[str, Any] = {}
+            if role is not None:
+                changes["role"] = _checked_role(role)
+            if disabled is not None:
+                changes["disabled"] = disabled
+            after = {**row, **changes}
+            if row["role"] == "admin" and not row["disabled"] and (after["role"] != "admin" or after["disabled"]):
+                _require_another_admin(transaction, row)
+            if changes:
+                transaction.write(update(users).where(users.c.id == user_id).values(changes))
+                record(transaction, actor, "user changed", row["name"], changes)
+            if after["disabled"]:
+                transaction.write(delete(sessions).where(sessions.c.user == user_id))
+            return _user(after, transaction.wall)
+
+    def set_password(self, actor: Actor, user_id: int, password: str) -> None:
+        """By an administrator: unlocks the user, and signs him out everywhere."""
+        actor.require("users:write")
+        self._set_password(actor, user_id, credentials.hash_password(password), "password set")
+
+    def change_password(self, actor: Actor, current: str, password: str) -> None:
+        """By the user himself, who is signed out everywhere. Raises SignInFailed, SignInLocked where ``current`` is wrong."""
+        row = self._own(actor, current)
+        self._set_password(actor, row["id"], credentials.hash_password(password), "password changed")
+
+    def remove(self, actor: Actor, user_id: int) -> None:
+        """His sessions and API tokens go with him. Raises NoSuchThing, LastAdmin."""
+        actor.require("users:write")
+        with self._database.write() as transaction:
+            row = _find(transaction, user_id)
+            if row["role"] == "admin" and not row["disabled"]:
+                _require_another_admin(transaction, row)
+            transaction.write(delete(users).where(users.c.id == user_id))
+            record(transaction, actor, "user removed", row["name"], {"role": row["role"]})
+
+    # --- one-time codes ---
+
+    def new_totp(self, actor: Actor) -> tuple[str, str]:
+        """A secret and its otpauth:// address, to be confirmed by ``enable_totp``; nothing is stored yet."""
+        _require_user(actor)
+        secret = credentials.new_totp_secret()
+        return secret, credentials.totp_address(actor.name, secret)
+
+    def enable_totp(self, actor: Actor, secret: str, code: str, current: str) -> None:
+        """``current``: the password. Raises SignInFailed where the code is not the secret's."""
+        row = self._own(actor, current)
+        try:
+            step = credentials.totp_step_of(secret, code, self._wall(), 0)
+        except ValueError:
+            raise AdminError(problem="This is not a secret of an authenticator app") from None
+        if step is None:
+            raise SignInFailed()
+        with self._database.write() as transaction:
+            transaction.write(update(users).where(users.c.id == row["id"]).values(totp=secret, totp_step=step))
+            record(transaction, actor, "second factor on", row["name"])
+
+    def disable_totp(self, actor: Actor, current: str) -> None:
+        """By the user himself."""
+        row = self._own(actor, current)
+        with self._database.write() as transaction:
+            transaction.write(update(users).where(users.c.id == row["id"]).values(totp=None))
+            record(transaction, actor, "second factor off", row["name"])
+
+    def reset_totp(self, actor: Actor, user_id: int) -> None:
+        """By an administrator, for a user that lost his device."""
+        actor.require("users:write")
+        with self._database.write() as transaction:
+            row = _find(transaction, user_id)
+            transaction.write(update(users).where(users.c.id == user_id).values(totp=None))
+            record(transaction, actor, "second factor reset", row["name"])
+
+    def forget_sessions(self) -> None:
+        """Deletes those that have expired; to be called now and then."""
+        with self._database.write() as transaction:
+            idle_s = read_values(transaction).session_min * 60
+            over = (sessions.c.expires_at <= transaction.wall) | (sessions.c.seen_at <= transaction.wall - idle_s)
+            transaction.connection.execute(delete(sessions).where(over))
+
+    # --- inside ---
+
+    def _wall(self) -> float:
+        with self._database.read() as transaction:
+            return transaction.wall
+
+    def _own(self, actor: Actor, current: str) -> Mapping[str, Any]:
+        """The actor's own row, where the password is right; a wrong one counts as a failed sign-in."""
+        user_id = _require_user(actor)
+        with self._database.read() as transaction:
+            row = _find(transaction, user_id)
+            _require_unlocked(row, transaction.wall)
+        if not credentials.password_fits(row["password"], current):
+            with self._database.write() as transaction:
+                _note_failure(transaction, _find(transaction, user_id), row["name"], actor.address)
+            raise SignInFailed()
+        return row
+
+    def _set_password(self, actor: Actor, user_id: int, hashed: str, action: str) -> None:
+        with self._database.write() as transaction:
+            row = _find(transaction, user_id)
+            fresh = {"password": hashed, "failures": 0, "locked_until": 0.0}
+            transaction.write(update(users).where(users.c.id == user_id).values(fresh))
+            transaction.write(delete(sessions).where(sessions.c.user == user_id))
+            record(transaction, actor, action, row["name"])
+
+
+def lock_s(failures: int) -> float:
+    """How long sign-in is locked after so many failures in a row."""
+    return 0.0 if failures < FREE_FAILURES else min(2.0 ** (failures - FREE_FAILURES), LONGEST_LOCK_S)
+
+
+def _signed_in(transaction: Transaction, row: Mapping[str, Any], step: int | None, address: str, agent: str) -> Session:
+    """A new session each time: none that was there before is taken over."""
+    values = read_values(transaction)
+    secret, csrf = credentials.new_token(), credentials.new_token()
+    expires_at = transaction.wall + values.session_max_h * 3600
+    changes = {"failures": 0, "locked_until": 0.0, "signed_in_at": transaction.wall}
+    changes |= {"totp_step": step} if step is not None else {}
+    transaction.write(update(users).where(users.c.id == row["id"]).values(changes))
+    transaction.write(
+        insert(sessions).values(
+            id=credentials.digest(secret),
+            user=row["id"],
+            csrf=csrf,
+            address=address[:64],
+            agent=agent[:200],
+            created_at=transaction.wall,
+            seen_at=transaction.wall,
+            expires_at=expires_at,
+        )
+    )
+    user = _user({**row, **changes}, transaction.wall)
+    record(transaction, Actor.user(user.id, user.name, user.role, address), "signed in")
+    return Session(secret, csrf, user, datetime.fromtimestamp(expires_at, UTC), address)
+
+
+def _note_failure(transaction: Transaction, row: Mapping[str, Any] | None, name: str, address: str) -> None:
+    actor = Actor("user", row["name"] if row else name[:64], frozenset(), address)
+    if row is None:
+        record(transaction, actor, "sign-in failed", "", {"why": "no such user"})
+        return
+    failures = row["failures"] + 1
+    locked_until = transaction.wall + lock_s(failures)
+    changes = {"failures": failures, "locked_until": locked_until}
+    transaction.write(update(users).where(users.c.id == row["id"]).values(changes))
+    record(transaction, actor, "sign-in failed", "", {"failures": failures})
+
+
+def _require_unlocked(row: Mapping[str, Any], now: float) -> None:
+    if row["locked_until"] > now:
+        raise SignInLocked(seconds=int(row["locked_until"] - now) + 1)
+
+
+def _require_setup(transaction: Transaction, secret: str) -> None:
+    if _count(transaction):
+        raise SetupOver(problem="this server has users already")
+    row = transaction.row(select(setup_tokens).where(setup_tokens.c.hash == credentials.digest(secret)))
+    if row is None:
+        raise SetupOver(problem="it is not the newest one")
+    if transaction.wall >= row["expires_at"]:
+        raise SetupOver(problem="it is older than a day")
+
+
+def _require_user(actor: Actor) -> int:
+    if actor.user_id is None:
+        raise SignInRequired(problem="this is for a user himself")
+    return actor.user_id
+
+
+def _require_another_admin(transaction: Transaction, row: Mapping[str, Any]) -> None:
+    others = (users.c.role == "admin") & (users.c.id != row["id"]) & users.c.disabled.is_(False)
+    if not transaction.connection.scalar(select(func.count()).select_from(users).where(others)):
+        raise LastAdmin(name=row["name"])
+
+
+def _add(transaction: Transaction, name: str, hashed: str, role: Role) -> User:
+    if not _NAME.fullmatch(name):
+        raise AdminError(problem="A user's name is 1 to 64 letters, digits, '.', '_', '@' or '-'")
+    if transaction.row(select(users.c.id).where(func.lower(users.c.name) == name.lower())):
+        raise ThingExists(what="user", name=name)
+    row = {
+        "name": name,
+        "password": hashed,
+        "role": _checked_role(role),
+        "totp": None,
+        "totp_step": 0,
+        "failures": 0,
+        "locked_until": 0.0,
+        "disabled": False,
+        "created_at": transaction.wall,
+        "signed_in_at": None,
+    }
+    made = transaction.write(insert(users).values(row)).inserted_primary_key
+    return _user({**row, "id": made[0]}, transaction.wall)
+
+
+def _checked_role(role: str) -> str:
+    if role not in ROLES:
+        raise AdminError(problem=f"There is no role {role[:40]}; there are {', '.join(ROLES)}")
+    return role
+
+
+def _find(transaction: Transaction, user_id: int) -> Mapping[str, Any]:
+    row = transaction.row(select(users).where(users.c.id == user_id))
+    if row is None:
+        raise NoSuchThing(what="user", name=user_id)
+    return row
+
+
+def _count(transaction: Transaction) -> int:
+    return int(transaction.connection.scalar(select(func.count()).select_from(users)) or 0)
+
+
+def _user(row: Mapping[str, Any], now: float) -> User:
+    signed_in = row["signed_in_at"]
+    locked = row["locked_until"]
+    return User(
+        id=row["id"],
+        name=row["name"],
+        role=row["role"],
+        totp=row["totp"] is not None,
+        disabled=bool(row["disabled"]),
+        locked_until=datetime.fromtimestamp(locked, UTC) if locked > now else None,
+        created_at=datetime.fromtimestamp(row["created_at"], UTC),
+        signed_in_at=None if signed_in is None else datetime.fromtimestamp(signed_in, UTC),
+    )

@@ -1,0 +1,25 @@
+"""Runs the migrations that a database lacks, all in the transaction it is given."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import Connection
+
+from services.errors import StorageError
+
+
+def upgrade(connection: Connection, found: str, place: str) -> None:
+    """From the revision ``found`` to today's. Raises StorageError for one of a newer release."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.attributes["connection"] = connection
+    try:
+        if found:
+            ScriptDirectory.from_config(config).get_revision(found)
+            command.stamp(config, found)
+        command.upgrade(config, "head")
+    except CommandError:
+        raise StorageError(path=place, problem=f"it is of a newer release (format {found})") from None

@@ -1,0 +1,231 @@
+"""The API that nodes lease from, over mutual TLS. Plain ASGI: it answers a renewal of each node every few seconds."""
+
+import asyncio
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from typing import Any
+from urllib.parse import parse_qs
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from services.errors import LicenceError, NoIdentity, NoSuchThing, SwarmError
+from services.identity.identity import PeerIdentity, identity_of_certificate
+from services.license_server.answers import error_content, send_json, status_of
+from services.license_server.desk import Granted, LicenseDesk
+from services.license_server.leases import Holder
+from services.license_server.peer_certificate import certificate_of
+from services.runtime import logs
+
+MAX_BODY = 64 * 1024
+
+_LEASE = re.compile(r"/v1/leases/([^/]{1,200})")
+_RENEW = re.compile(r"/v1/leases/([^/]{1,200})/renew")
+_log = logs.get("license-server")
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Handler = Callable[[Holder, "Call"], Awaitable[tuple[int, Any]]]
+
+
+class AcquireRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    feature: str = Field(max_length=64, examples=["SL"])
+
+
+class RenewRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    token: int = Field(ge=-(2**63), lt=2**63)
+
+
+class LeaseReply(BaseModel):
+    """``grace_s``: how long the node may go on where no license server answers."""
+
+    lease: str
+    token: int
+    expires_in_s: float
+    capacity: int
+    grace_s: float
+
+
+class FeatureStatus(BaseModel):
+    capacity: int
+    in_use: int
+    holders: list[str]
+
+
+class StatusReply(BaseModel):
+    features: dict[str, FeatureStatus]
+
+
+class ErrorReply(BaseModel):
+    """The error's stable code, its sentence, and the facts of the sentence."""
+
+    code: str
+    message: str
+    facts: dict[str, str | int | float | bool | None]
+
+
+class Call:
+    """One request, read."""
+
+    def __init__(self, scope: Scope, lease_id: str, body: bytes) -> None:
+        self.lease_id = lease_id
+        self._query = scope["query_string"]
+        self._body = body
+
+    def read(self, model: type[BaseModel]) -> Any:
+        """Raises LicenceError naming the field."""
+        try:
+            return model.model_validate_json(self._body)
+        except ValidationError as malformed:
+            raise _malformed("body", malformed) from None
+
+    @property
+    def token(self) -> int:
+        """Of the query."""
+        given = parse_qs(self._query.decode("latin-1"), keep_blank_values=True)
+        try:
+            return RenewRequest(token=int(given.get("token", [""])[0])).token
+        except ValidationError as malformed:
+            raise _malformed("query", malformed) from None
+        except ValueError:
+            raise LicenceError(feature="this request", problem="query.token: it is not a whole number") from None
+
+
+class NodesApi:
+    """``guard`` raises where this server is not the one to ask."""
+
+    def __init__(self, desk: LicenseDesk, guard: Callable[[], None] | None = None) -> None:
+        self._desk = desk
+        self._guard = guard or (lambda: None)
+        self._routes: dict[tuple[str, str], Handler] = {
+            ("POST", "/v1/leases"): self._acquire,
+            ("POST", "/v1/leases/{lease_id}/renew"): self._renew,
+            ("DELETE", "/v1/leases/{lease_id}"): self._release,
+            ("GET", "/v1/status"): self._status,
+            ("GET", "/v1/openapi.json"): self._describe,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Any) -> None:
+        try:
+            peer, certificate = peer_of(scope)
+            status, content = await self._answer(scope, receive, peer, certificate)
+        except SwarmError as error:
+            _log.warning("refused", path=scope["path"], code=error.code, why=str(error))
+            await send_json(send, _status_of(error), error_content(error, address_of(scope)))
+            return
+        await send_json(send, status, content)
+
+    async def _answer(self, scope: Scope, receive: Receive, peer: PeerIdentity, certificate: bytes) -> tuple[int, Any]:
+        template, lease_id = _template(scope["path"])
+        handler = self._routes.get((scope["method"], template))
+        if handler is None:
+            allowed = [method for method, path in self._routes if path == template]
+            if allowed:
+                return 405, {"code": "licence", "message": f"Here only {', '.join(allowed)} is answered", "facts": {}}
+            raise NoSuchThing(what="path", name=scope["path"][:100])
+        body = await _body(receive)
+        client = scope.get("client") or ("", 0)
+        holder = Holder(peer.role, peer.name, peer.fingerprint, client[0], _pem(certificate))
+        return await handler(holder, Call(scope, lease_id, body))
+
+    async def _acquire(self, holder: Holder, call: Call) -> tuple[int, Any]:
+        feature = call.read(AcquireRequest).feature
+        self._guard()
+        return 200, _reply(await asyncio.wrap_future(self._desk.ask_acquire(holder, feature)))
+
+    async def _renew(self, holder: Holder, call: Call) -> tuple[int, Any]:
+        token = call.read(RenewRequest).token
+        self._guard()
+        return 200, _reply(await asyncio.wrap_future(self._desk.ask_renew(holder, call.lease_id, token)))
+
+    async def _release(self, holder: Holder, call: Call) -> tuple[int, Any]:
+        token = call.token
+        self._guard()
+        await asyncio.wrap_future(self._desk.ask_release(holder, call.lease_id, token))
+        return 204, None
+
+    async def _status(self, _holder: Holder, _call: Call) -> tuple[int, Any]:
+        found = await asyncio.to_thread(self._desk.status)
+        features = {
+            feature: {"capacity": capacity, "in_use": len(holders), "holders": holders}
+            for feature, (capacity, holders) in found.items()
+        }
+        return 200, {"features": features}
+
+    async def _describe(self, _holder: Holder, _call: Call) -> tuple[int, Any]:
+        from services.license_server.nodes_openapi import document  # noqa: PLC0415  # asked for by people, now and then
+
+        return 200, document()
+
+
+def peer_of(scope: Scope) -> tuple[PeerIdentity, bytes]:
+    """Who calls, and the certificate (DER). Raises NoIdentity without one, IdentityError where it names nobody."""
+    certificate = certificate_of(scope)
+    if certificate is None:
+        raise NoIdentity(missing="a client certificate")
+    return _identity(certificate), certificate
+
+
+def address_of(scope: Scope) -> str:
+    """The one that the caller used for this server."""
+    for name, value in scope["headers"]:
+        if name == b"host":
+            return str(value.decode("latin-1"))[:255]
+    return "this server"
+
+
+async def _body(receive: Receive) -> bytes:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            break
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > MAX_BODY:
+            raise LicenceError(feature="this request", problem=f"body: it is longer than {MAX_BODY} bytes")
+    return body
+
+
+def _template(path: str) -> tuple[str, str]:
+    if found := _RENEW.fullmatch(path):
+        return "/v1/leases/{lease_id}/renew", found[1]
+    if found := _LEASE.fullmatch(path):
+        return "/v1/leases/{lease_id}", found[1]
+    return path, ""
+
+
+def _reply(granted: Granted) -> dict[str, Any]:
+    return {
+        "lease": granted.lease,
+        "token": granted.token,
+        "expires_in_s": granted.expires_in_s,
+        "capacity": granted.capacity,
+        "grace_s": granted.grace_s,
+    }
+
+
+def _malformed(place: str, malformed: ValidationError) -> LicenceError:
+    first = malformed.errors()[0]
+    where = ".".join([place, *(str(part) for part in first["loc"])])
+    return LicenceError(feature="this request", problem=f"{where}: {first['msg']}")
+
+
+def _status_of(error: SwarmError) -> int:
+    return 422 if error.facts.get("feature") == "this request" else status_of(error)
+
+
+@lru_cache(maxsize=4096)
+def _identity(certificate: bytes) -> PeerIdentity:
+    return identity_of_certificate(certificate)
+
+
+@lru_cache(maxsize=4096)
+def _pem(certificate: bytes) -> str:
+    return ssl.DER_cert_to_PEM_cert(certificate)

@@ -1,0 +1,67 @@
+"""All that a license server does, over one database; the API, the browser UI and the command line call nothing else."""
+
+from functools import cached_property
+
+from services.license_server.accounts import Accounts
+from services.license_server.api_tokens import ApiTokens
+from services.license_server.audit_log import AuditLog
+from services.license_server.backup import Backup
+from services.license_server.database import Database
+from services.license_server.desk import LicenseDesk
+from services.license_server.lease_book import Leases
+from services.license_server.licences import Licences
+from services.license_server.pools import Pools
+from services.license_server.server_settings import ServerSettings
+from services.license_server.usage import Usage
+from services.license_server.webhooks import Webhooks
+
+
+class Office:
+    """Every method of every part opens a transaction of its own; all are thread-safe."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    @cached_property
+    def desk(self) -> LicenseDesk:
+        return LicenseDesk(self.database)
+
+    @cached_property
+    def licences(self) -> Licences:
+        return Licences(self.database)
+
+    @cached_property
+    def pools(self) -> Pools:
+        return Pools(self.database)
+
+    @cached_property
+    def leases(self) -> Leases:
+        return Leases(self.database)
+
+    @cached_property
+    def usage(self) -> Usage:
+        return Usage(self.database)
+
+    @cached_property
+    def accounts(self) -> Accounts:
+        return Accounts(self.database)
+
+    @cached_property
+    def tokens(self) -> ApiTokens:
+        return ApiTokens(self.database)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        return AuditLog(self.database)
+
+    @cached_property
+    def settings(self) -> ServerSettings:
+        return ServerSettings(self.database)
+
+    @cached_property
+    def backup(self) -> Backup:
+        return Backup(self.database)
+
+    @cached_property
+    def webhooks(self) -> Webhooks:
+        return Webhooks(self.database)

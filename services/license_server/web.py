@@ -1,0 +1,77 @@
+"""What answers on the port: nodes, administrators' programs, browsers, each loaded when it is first asked for."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from services.errors import SwarmError
+from services.license_server.answers import error_content, send_json, status_of
+from services.license_server.guards import Guards, with_headers
+from services.license_server.nodes_api import NodesApi, address_of
+from services.license_server.office import Office
+from services.runtime import logs
+
+_log = logs.get("license-server")
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+
+class Web:
+    """The ASGI application over one office."""
+
+    def __init__(self, office: Office) -> None:
+        self._office = office
+        self._nodes = NodesApi(office.desk)
+        self._guards = Guards()
+        self._loading = asyncio.Lock()
+        self._admin: App | None = None
+        self._ui: App | None = None
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        path = scope["path"]
+        if path.startswith("/v1/"):
+            await self._nodes(scope, receive, send)
+            return
+        send = with_headers(send, path)
+        try:
+            self._guards.check(scope)
+            await self._public(path)(scope, receive, send)
+        except SwarmError as error:
+            await send_json(send, status_of(error), error_content(error, address_of(scope)))
+
+    def _public(self, path: str) -> App:
+        if path == "/healthz":
+            return self._health
+        if path == "/api" or path.startswith("/api/"):
+            return self._ask_admin
+        return self._ask_ui
+
+    async def _health(self, _scope: Scope, _receive: Any, send: Any) -> None:
+        await send_json(send, 200, {"status": "ok"})
+
+    async def _ask_admin(self, scope: Scope, receive: Any, send: Any) -> None:
+        if self._admin is None:
+            async with self._loading:
+                self._admin = self._admin or await asyncio.to_thread(_load_admin, self._office)
+        await self._admin(scope, receive, send)
+
+    async def _ask_ui(self, scope: Scope, receive: Any, send: Any) -> None:
+        if self._ui is None:
+            async with self._loading:
+                self._ui = self._ui or await asyncio.to_thread(_load_ui, self._office)
+        await self._ui(scope, receive, send)
+
+
+def _load_admin(office: Office) -> App:
+    from services.license_server.admin_api import build_admin  # noqa: PLC0415  # FastAPI, when a program first asks
+
+    return build_admin(office)
+
+
+def _load_ui(office: Office) -> App:
+    from services.license_server.ui.app import build_ui  # noqa: PLC0415  # templates, when a browser first asks
+
+    return build_ui(office)

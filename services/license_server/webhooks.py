@@ -1,0 +1,118 @@
+"""Tells another program of denials, expiries and revocations: queued with what they tell of, delivered until taken.
+
+A delivery is a POST of JSON with ``X-Swarm-Signature: sha256=<HMAC of the body with the secret>``.
+"""
+
+import hashlib
+import hmac
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from services.license_server.actor import Actor
+from services.license_server.audit_log import record
+from services.license_server.database import Database, Transaction
+from services.license_server.schema import webhook_deliveries
+from services.license_server.server_settings import Values, read_values
+
+MAX_ATTEMPTS = 8
+FIRST_RETRY_S = 10.0
+KEEP_S = 7 * 86_400.0
+
+# (address, body, headers) -> '' where it was taken, else what was wrong
+Post = Callable[[str, bytes, Mapping[str, str]], str]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    id: int
+    event: str
+    created_at: datetime
+    attempts: int
+    delivered_at: datetime | None
+    problem: str | None
+
+
+class Webhooks:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self, actor: Actor, limit: int = 50) -> list[Delivery]:
+        """Newest first."""
+        actor.require("settings:read")
+        statement = select(webhook_deliveries).order_by(webhook_deliveries.c.id.desc()).limit(limit)
+        with self._database.read() as transaction:
+            return [_delivery(row) for row in transaction.rows(statement)]
+
+    def test(self, actor: Actor) -> None:
+        """Queues a delivery that says nothing but that it is one."""
+        actor.require("settings:write")
+        with self._database.write() as transaction:
+            queue(transaction, "test", {"by": actor.name})
+            record(transaction, actor, "webhook tested")
+
+    def deliver_due(self, post: Post) -> int:
+        """One attempt at each that is due; how many there were. ``post`` waits for the network, no transaction does."""
+        with self._database.read() as transaction:
+            values = read_values(transaction)
+            table = webhook_deliveries.c
+            open_ = table.delivered_at.is_(None) & (table.due_at <= transaction.wall) & (table.attempts < MAX_ATTEMPTS)
+            due = transaction.rows(select(webhook_deliveries).where(open_).order_by(table.id).limit(20))
+        for row in due:
+            body = row["payload"].encode()
+            problem = post(values.webhook_url, body, _headers(values, body)) if values.webhook_url else "no address"
+            with self._database.write() as transaction:
+                attempts = row["attempts"] + 1
+                result = {
+                    "attempts": attempts,
+                    "delivered_at": None if problem else transaction.wall,
+                    "problem": problem[:300] or None,
+                    "due_at": transaction.wall + FIRST_RETRY_S * 2**attempts,
+                }
+                mine = webhook_deliveries.c.id == row["id"]
+                transaction.connection.execute(update(webhook_deliveries).where(mine).values(result))
+                old = webhook_deliveries.c.created_at < transaction.wall - KEEP_S
+                transaction.connection.execute(delete(webhook_deliveries).where(old))
+        return len(due)
+
+
+def queue(transaction: Transaction, event: str, facts: Mapping[str, Any]) -> None:
+    """In the transaction of what it tells of; nothing where no address is set or the event is not wanted."""
+    values = read_values(transaction)
+    wanted = {"denial": values.webhook_denials, "expiry": values.webhook_expiries}.get(event, True)
+    if not values.webhook_url or not wanted:
+        return
+    at = datetime.fromtimestamp(transaction.wall, UTC).isoformat()
+    transaction.connection.execute(
+        insert(webhook_deliveries).values(
+            event=event,
+            payload=json.dumps({"event": event, "at": at, **facts}),
+            created_at=transaction.wall,
+            due_at=transaction.wall,
+            attempts=0,
+        )
+    )
+
+
+def _headers(values: Values, body: bytes) -> dict[str, str]:
+    headers = {"Content-Type": "application/json", "User-Agent": "swarm-license-server"}
+    if values.webhook_secret:
+        mac = hmac.new(values.webhook_secret.encode(), body, hashlib.sha256).hexdigest()
+        headers["X-Swarm-Signature"] = f"sha256={mac}"
+    return headers
+
+
+def _delivery(row: Mapping[str, Any]) -> Delivery:
+    delivered = row["delivered_at"]
+    return Delivery(
+        row["id"],
+        row["event"],
+        datetime.fromtimestamp(row["created_at"], UTC),
+        row["attempts"],
+        None if delivered is None else datetime.fromtimestamp(delivered, UTC),
+        row["problem"],
+    )

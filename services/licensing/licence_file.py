@@ -1,0 +1,242 @@
+"""A signed licence file: JSON, signed with Ed25519 over its canonical form.
+
+``{"format": "swarm-licence/1", "licence": {...}, "signature": {"algorithm": "Ed25519", "key_id": ..., "value": ...}}``
+
+Canonical form of the licence: JSON in UTF-8 with sorted keys and no spaces; text and whole numbers only. Signed is the
+format's name, a line feed, and that. So white space and the order of keys in the file do not matter, all else does.
+"""
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
+
+from services.errors import LicenceForged, LicenceUnreadable
+from services.licensing.features import FEATURES
+
+FORMAT = "swarm-licence/1"
+ALGORITHM = "Ed25519"
+MAX_BYTES = 64 * 1024
+MAX_TEXT = 200
+MAX_SEATS = 1_000_000
+MAX_GRANTS = 64
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+
+
+@dataclass(frozen=True)
+class Grant:
+    """``capacity`` seats of a feature, from ``valid_from`` until before ``valid_until`` (None: for ever)."""
+
+    feature: str
+    capacity: int
+    valid_from: datetime
+    valid_until: datetime | None
+
+    def valid_at(self, moment: datetime) -> bool:
+        return self.valid_from <= moment and (self.valid_until is None or moment < self.valid_until)
+
+
+@dataclass(frozen=True)
+class Licence:
+    """What a licence file says. ``lock_code``: of the one server that may install it; None: any."""
+
+    id: str
+    issuer: str
+    licensee: str
+    issued: datetime
+    lock_code: str | None
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True)
+class SignedLicence:
+    licence: Licence
+    key_id: str
+    signature: bytes
+    signed: bytes  # what the signature is over
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """Hex SHA-256 of the raw public key."""
+    return hashlib.sha256(key.public_bytes(Encoding.Raw, PublicFormat.Raw)).hexdigest()
+
+
+def read_public_key(pem: bytes) -> Ed25519PublicKey:
+    """Raises LicenceUnreadable."""
+    try:
+        key = load_pem_public_key(pem)
+    except (ValueError, UnsupportedAlgorithm):
+        raise LicenceUnreadable(problem="this is not a public key in PEM form") from None
+    if not isinstance(key, Ed25519PublicKey):
+        raise LicenceUnreadable(problem="this public key is not an Ed25519 key")
+    return key
+
+
+def read_private_key(pem: bytes) -> Ed25519PrivateKey:
+    """Raises LicenceUnreadable."""
+    try:
+        key = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise LicenceUnreadable(problem="this is not an unencrypted private key in PEM form") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise LicenceUnreadable(problem="this private key is not an Ed25519 key")
+    return key
+
+
+def public_pem(key: Ed25519PublicKey) -> str:
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def issue(licence: Licence, key: Ed25519PrivateKey) -> bytes:
+    """The file. Raises LicenceUnreadable where the licence is not one that can be read again."""
+    content = _as_json(licence)
+    _licence(content)
+    public = key.public_key()
+    signature = {
+        "algorithm": ALGORITHM,
+        "key_id": key_id(public),
+        "value": base64.b64encode(key.sign(_signed(content))).decode(),
+    }
+    return json.dumps({"format": FORMAT, "licence": content, "signature": signature}, indent=2).encode() + b"\n"
+
+
+def read(file: bytes) -> SignedLicence:
+    """What it says, its signature not yet looked at. Raises LicenceUnreadable."""
+    if len(file) > MAX_BYTES:
+        raise LicenceUnreadable(problem=f"it has {len(file)} bytes, and {MAX_BYTES} are the most")
+    try:
+        content = json.loads(
+            file.decode(), object_pairs_hook=_object, parse_float=_no_number, parse_constant=_no_number
+        )
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise LicenceUnreadable(problem="it is not JSON") from None
+    whole = _fields(content, "the file", {"format", "licence", "signature"})
+    if whole["format"] != FORMAT:
+        raise LicenceUnreadable(problem=f"its format is not {FORMAT}")
+    signature = _fields(whole["signature"], "signature", {"algorithm", "key_id", "value"})
+    if signature["algorithm"] != ALGORITHM:
+        raise LicenceUnreadable(problem=f"its signature is not {ALGORITHM}")
+    try:
+        value = base64.b64decode(_text(signature, "value", "signature"), validate=True)
+    except (binascii.Error, ValueError):
+        raise LicenceUnreadable(problem="signature.value is not base64") from None
+    licence = _licence(whole["licence"])
+    return SignedLicence(licence, _text(signature, "key_id", "signature"), value, _signed(whole["licence"]))
+
+
+def verify(signed: SignedLicence, trusted: Mapping[str, str]) -> None:
+    """``trusted``: key id -> public key (PEM). Raises LicenceForged."""
+    pem = trusted.get(signed.key_id)
+    if pem is None:
+        problem = f"the key {signed.key_id[:16]} that made it is not trusted here"
+        raise LicenceForged(licence=signed.licence.id, problem=problem)
+    try:
+        read_public_key(pem.encode()).verify(signed.signature, signed.signed)
+    except InvalidSignature:
+        raise LicenceForged(licence=signed.licence.id, problem="the file was changed after it was signed") from None
+
+
+def _signed(content: Mapping[str, Any]) -> bytes:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return f"{FORMAT}\n{canonical}".encode()
+
+
+def _as_json(licence: Licence) -> dict[str, Any]:
+    return {
+        "id": licence.id,
+        "issuer": licence.issuer,
+        "licensee": licence.licensee,
+        "issued": licence.issued.astimezone(UTC).strftime(_TIME),
+        "lock_code": licence.lock_code,
+        "grants": [
+            {
+                "feature": grant.feature,
+                "capacity": grant.capacity,
+                "valid_from": grant.valid_from.astimezone(UTC).strftime(_TIME),
+                "valid_until": grant.valid_until and grant.valid_until.astimezone(UTC).strftime(_TIME),
+            }
+            for grant in licence.grants
+        ],
+    }
+
+
+def _licence(content: Any) -> Licence:
+    fields = _fields(content, "licence", {"id", "issuer", "licensee", "issued", "lock_code", "grants"})
+    identifier = _text(fields, "id", "licence")
+    if not _ID.fullmatch(identifier):
+        raise LicenceUnreadable(problem="licence.id is not 1 to 64 letters, digits, '.', '_' or '-'")
+    grants = fields["grants"]
+    if not isinstance(grants, list) or not 1 <= len(grants) <= MAX_GRANTS:
+        raise LicenceUnreadable(problem=f"licence.grants is not a list of 1 to {MAX_GRANTS}")
+    return Licence(
+        id=identifier,
+        issuer=_text(fields, "issuer", "licence"),
+        licensee=_text(fields, "licensee", "licence"),
+        issued=_time(fields, "issued", "licence"),
+        lock_code=None if fields["lock_code"] is None else _text(fields, "lock_code", "licence"),
+        grants=tuple(_grant(grant, f"licence.grants[{number}]") for number, grant in enumerate(grants)),
+    )
+
+
+def _grant(content: Any, where: str) -> Grant:
+    fields = _fields(content, where, {"feature", "capacity", "valid_from", "valid_until"})
+    feature, capacity = fields["feature"], fields["capacity"]
+    if feature not in FEATURES:
+        raise LicenceUnreadable(problem=f"{where}.feature is not one of {', '.join(FEATURES)}")
+    if isinstance(capacity, bool) or not isinstance(capacity, int) or not 0 <= capacity <= MAX_SEATS:
+        raise LicenceUnreadable(problem=f"{where}.capacity is not a number of seats up to {MAX_SEATS}")
+    begin = _time(fields, "valid_from", where)
+    end = None if fields["valid_until"] is None else _time(fields, "valid_until", where)
+    if end is not None and end <= begin:
+        raise LicenceUnreadable(problem=f"{where} ends before it begins")
+    return Grant(feature, capacity, begin, end)
+
+
+def _fields(content: Any, where: str, names: set[str]) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise LicenceUnreadable(problem=f"{where} is not an object")
+    if set(content) != names:
+        wrong = ", ".join(sorted(str(name)[:40] for name in set(content) ^ names)[:8])
+        raise LicenceUnreadable(problem=f"{where} lacks fields, or has some that do not belong there: {wrong}")
+    return content
+
+
+def _text(fields: Mapping[str, Any], name: str, where: str) -> str:
+    value = fields[name]
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT or not value.isprintable():
+        raise LicenceUnreadable(problem=f"{where}.{name} is not printable text of 1 to {MAX_TEXT} characters")
+    return value
+
+
+def _time(fields: Mapping[str, Any], name: str, where: str) -> datetime:
+    try:
+        return datetime.strptime(_text(fields, name, where), _TIME).replace(tzinfo=UTC)
+    except ValueError:
+        raise LicenceUnreadable(problem=f"{where}.{name} is not a time such as 2027-01-31T00:00:00Z") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise LicenceUnreadable(problem="a field occurs twice")
+    return found
+
+
+def _no_number(_text: str) -> None:
+    raise LicenceUnreadable(problem="it has a number that is not whole")
