@@ -295,12 +295,19 @@ class Peering:
             if name not in self._addresses:
                 continue
             try:
-                async with SNClient(self._addresses[name], self._identity) as client:
-                    pieces = [piece async for piece in client.blocks(self._federation.final_number)]
-                await self._federation.reach.import_blocks(into, pieces)
-                _log.info("blocks fetched", of=name, bytes=sum(map(len, pieces)))
+                await self._fetch_from(name, into)
             except SwarmError as error:
                 _log.warning("blocks could not be fetched", of=name, reason=str(error))
+
+    async def _fetch_from(self, name: str, into: Path) -> None:
+        """Page by page, so that neither memory nor the time of one import grows with the chain."""
+        fetched = 0
+        async with SNClient(self._addresses[name], self._identity) as client:
+            async for piece in client.blocks(self._federation.final_number):
+                await self._federation.reach.import_blocks(into, [piece])
+                fetched += len(piece)
+                _log.debug("blocks coming", of=name, bytes=fetched)
+        _log.info("blocks fetched", of=name, bytes=fetched)
 
 
 async def block_pages(federation: Federation, since: int) -> AsyncIterator[pb.BlocksPage]:
