@@ -213,7 +213,7 @@ class Accounts:
         self._set_password(actor, user_id, credentials.hash_password(password), "password set")
 
     def change_password(self, actor: Actor, current: str, password: str) -> None:
-        """By the user himself, who is signed out everywhere. Raises SignInFailed, SignInLocked where ``current`` is wrong."""
+        """By the user himself, who is signed out everywhere. Raises SignInFailed, SignInLocked for a wrong one."""
         row = self._own(actor, current)
         self._set_password(actor, row["id"], credentials.hash_password(password), "password changed")
 

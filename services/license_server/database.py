@@ -122,10 +122,10 @@ class Database:
         options: dict[str, Any] = {"swarm_read_only": True}
         if not self.is_sqlite:
             options["isolation_level"] = "REPEATABLE READ"
-        with self._guarded(), self._engine.connect() as connection:
-            with connection.execution_options(**options).begin():
-                stored = connection.execute(select(schema.clock)).one()
-                yield Transaction(connection, self._clock.advance(stored.now), self._clock.wall(stored.wall))
+        engine = self._engine.execution_options(**options)
+        with self._guarded(), engine.connect() as connection, connection.begin():
+            stored = connection.execute(select(schema.clock)).one()
+            yield Transaction(connection, self._clock.advance(stored.now), self._clock.wall(stored.wall))
 
     def version(self) -> int:
         """Grows with every change but renewals."""

@@ -262,7 +262,7 @@ def _preview(transaction: Transaction, signed: licence_file.SignedLicence) -> Pr
 
 def _trusted(transaction: Transaction) -> dict[str, str]:
     rows = transaction.connection.execute(select(issuers.c.key_id, issuers.c.public_key))
-    return {key_id: pem for key_id, pem in rows}
+    return dict(rows.tuples().all())
 
 
 def _find(transaction: Transaction, licence_id: str) -> InstalledLicence:
@@ -304,7 +304,9 @@ def _signature(key_id: str, trusted: Mapping[str, str]) -> Signature:
     return "good" if key_id in trusted else "untrusted"
 
 
-def _grant_view(feature: str, capacity: int, begin: float, end: float | None, now: float, soon_s: float) -> GrantView:
+def _grant_view(  # noqa: PLR0917  # a row of the table, and now
+    feature: str, capacity: int, begin: float, end: float | None, now: float, soon_s: float
+) -> GrantView:
     state: State = "valid"
     if now < begin:
         state = "not-yet-valid"
@@ -320,7 +322,7 @@ def _seats_of(transaction: Transaction, licence_id: str) -> dict[str, int]:
     rows = transaction.connection.execute(
         select(grants.c.feature, grants.c.capacity).where(grants.c.licence == licence_id)
     )
-    return {feature: capacity for feature, capacity in rows}
+    return dict(rows.tuples().all())
 
 
 def _in_words(licence: licence_file.Licence) -> str:

@@ -1,6 +1,10 @@
 """All that a license server does, over one database; the API, the browser UI and the command line call nothing else."""
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
+from importlib.metadata import version
+from typing import Literal
 
 from services.license_server.accounts import Accounts
 from services.license_server.api_tokens import ApiTokens
@@ -15,12 +19,41 @@ from services.license_server.server_settings import ServerSettings
 from services.license_server.usage import Usage
 from services.license_server.webhooks import Webhooks
 
+DISTRIBUTION = "swarm-learning"
+
+
+@dataclass(frozen=True)
+class Health:
+    """``clock_turned_back_s``: by how much the system clock is behind the latest date that was seen."""
+
+    state: Literal["active", "standby"]
+    version: str
+    since: datetime
+    database: str
+    clock_turned_back_s: float
+
 
 class Office:
-    """Every method of every part opens a transaction of its own; all are thread-safe."""
+    """Every method of every part opens a transaction of its own; all are thread-safe.
+
+    ``active``: whether this server is the one that nodes are to ask.
+    """
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.active = True
+        self._since = datetime.now(UTC)
+
+    def health(self) -> Health:
+        """Raises StorageError where the database does not answer."""
+        self.database.version()
+        return Health(
+            "active" if self.active else "standby",
+            version(DISTRIBUTION),
+            self._since,
+            "sqlite" if self.database.is_sqlite else "postgresql",
+            self.database.clock_turned_back_s,
+        )
 
     @cached_property
     def desk(self) -> LicenseDesk:

@@ -214,7 +214,7 @@ def _series(transaction: Transaction, feature: str, begin: float, end: float, po
     return _points(begin, step, points, changes, known, current, refused)
 
 
-def _points(
+def _points(  # noqa: PLR0917  # where the points are, and what happened
     begin: float,
     step: float,
     points: int,

@@ -50,28 +50,29 @@ class Web:
         return self._ask_ui
 
     async def _health(self, _scope: Scope, _receive: Any, send: Any) -> None:
-        await send_json(send, 200, {"status": "ok"})
+        health = await asyncio.to_thread(self._office.health)
+        await send_json(send, 200, {"state": health.state})
 
     async def _ask_admin(self, scope: Scope, receive: Any, send: Any) -> None:
-        if self._admin is None:
-            async with self._loading:
-                self._admin = self._admin or await asyncio.to_thread(_load_admin, self._office)
-        await self._admin(scope, receive, send)
+        async with self._loading:
+            admin = self._admin = self._admin or await asyncio.to_thread(_load_admin, self._office)
+        await admin(scope, receive, send)
 
     async def _ask_ui(self, scope: Scope, receive: Any, send: Any) -> None:
-        if self._ui is None:
-            async with self._loading:
-                self._ui = self._ui or await asyncio.to_thread(_load_ui, self._office)
-        await self._ui(scope, receive, send)
+        async with self._loading:
+            ui = self._ui = self._ui or await asyncio.to_thread(_load_ui, self._office)
+        await ui(scope, receive, send)
 
 
 def _load_admin(office: Office) -> App:
-    from services.license_server.admin_api import build_admin  # noqa: PLC0415  # FastAPI, when a program first asks
+    from services.license_server.admin.app import build_admin  # noqa: PLC0415  # FastAPI, when a program first asks
 
-    return build_admin(office)
+    app: App = build_admin(office)
+    return app
 
 
 def _load_ui(office: Office) -> App:
     from services.license_server.ui.app import build_ui  # noqa: PLC0415  # templates, when a browser first asks
 
-    return build_ui(office)
+    app: App = build_ui(office)
+    return app

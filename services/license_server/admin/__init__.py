@@ -1,0 +1,1 @@
+"""The REST API for administrators' programs. Loaded when one first asks."""

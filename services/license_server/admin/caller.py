@@ -1,0 +1,55 @@
+"""Who asks: the bearer of a token, or an administrator by his certificate."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import BaseModel, StringConstraints
+
+from services.errors import SignInRequired
+from services.identity.identity import identity_of_certificate
+from services.license_server.actor import SCOPES, Actor
+from services.license_server.office import Office
+from services.license_server.peer_certificate import certificate_of
+
+ADMIN_ROLE = "admin"
+
+_bearer = HTTPBearer(auto_error=False, description="An API token: swl_...")
+
+
+class ErrorAnswer(BaseModel):
+    """The error's stable code, its sentence, and the facts of the sentence."""
+
+    code: str
+    message: str
+    facts: dict[str, str | int | float | bool | None]
+
+
+def _office(request: Request) -> Office:
+    office: Office = request.app.state.office
+    return office
+
+
+def _caller(
+    request: Request,
+    office: Annotated[Office, Depends(_office)],
+    shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+) -> Actor:
+    address = request.client.host if request.client else ""
+    if shown is not None:
+        return office.tokens.actor_of(shown.credentials, address)
+    certificate = certificate_of(request.scope)
+    if certificate is None:
+        raise SignInRequired(problem="neither a token nor a certificate was shown")
+    peer = identity_of_certificate(certificate)
+    if peer.role != ADMIN_ROLE:
+        raise SignInRequired(problem=f"{peer.name} has the role {peer.role}, not {ADMIN_ROLE}")
+    return Actor("certificate", peer.name, frozenset(SCOPES), address)
+
+
+TheOffice = Annotated[Office, Depends(_office)]
+Caller = Annotated[Actor, Depends(_caller)]
+
+# What PostgreSQL cannot store, and no one means.
+Text = Annotated[str, StringConstraints(max_length=2_000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+ANSWERED: dict[int | str, dict[str, Any]] = {204: {"description": "Done."}}

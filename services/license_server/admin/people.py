@@ -1,0 +1,104 @@
+"""Users and API tokens."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.license_server.accounts import User
+from services.license_server.actor import Role
+from services.license_server.admin.caller import ANSWERED, Caller, Text, TheOffice
+from services.license_server.admin.use import Name, Number
+from services.license_server.api_tokens import ApiToken
+
+router = APIRouter()
+
+Password = Annotated[str, Field(max_length=256, json_schema_extra={"format": "password", "writeOnly": True})]
+
+
+class UserToMake(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text
+    password: Password
+    role: Role
+
+
+class UserChange(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    role: Role | None = None
+    disabled: bool | None = None
+
+
+class NewPassword(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    password: Password
+
+
+class TokenToMake(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text
+    scopes: list[Text] = Field(max_length=50)
+    days: int = Field(ge=1, le=366)
+
+
+class TokenMade(BaseModel):
+    """``shown_once``: the token itself; only its hash is kept."""
+
+    token: ApiToken
+    shown_once: str
+
+
+@router.get("/users")
+def users(office: TheOffice, caller: Caller) -> list[User]:
+    return office.accounts.all(caller)
+
+
+@router.post("/users", status_code=201)
+def make(office: TheOffice, caller: Caller, user: UserToMake) -> User:
+    return office.accounts.create(caller, user.name, user.password, user.role)
+
+
+@router.patch("/users/{user_id}")
+def change(office: TheOffice, caller: Caller, user_id: Number, change: UserChange) -> User:
+    return office.accounts.change(caller, user_id, role=change.role, disabled=change.disabled)
+
+
+@router.put("/users/{user_id}/password", status_code=204, responses=ANSWERED)
+def set_password(office: TheOffice, caller: Caller, user_id: Number, new: NewPassword) -> Response:
+    """The user is signed out everywhere, and no longer locked."""
+    office.accounts.set_password(caller, user_id, new.password)
+    return Response(status_code=204)
+
+
+@router.delete("/users/{user_id}/totp", status_code=204, responses=ANSWERED)
+def reset_totp(office: TheOffice, caller: Caller, user_id: Number) -> Response:
+    """For a user that lost the device with his second factor."""
+    office.accounts.reset_totp(caller, user_id)
+    return Response(status_code=204)
+
+
+@router.delete("/users/{user_id}", status_code=204, responses=ANSWERED)
+def remove(office: TheOffice, caller: Caller, user_id: Number) -> Response:
+    office.accounts.remove(caller, user_id)
+    return Response(status_code=204)
+
+
+@router.get("/tokens")
+def tokens(office: TheOffice, caller: Caller) -> list[ApiToken]:
+    return office.tokens.all(caller)
+
+
+@router.post("/tokens", status_code=201)
+def make_token(office: TheOffice, caller: Caller, token: TokenToMake) -> TokenMade:
+    made, shown = office.tokens.create(caller, token.name, token.scopes, token.days)
+    return TokenMade(token=made, shown_once=shown)
+
+
+@router.delete("/tokens/{token_id}", status_code=204, responses=ANSWERED)
+def revoke_token(office: TheOffice, caller: Caller, token_id: Name) -> Response:
+    office.tokens.revoke(caller, token_id)
+    return Response(status_code=204)

@@ -1,0 +1,232 @@
+"""Licences, pools, leases, and how they were used."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from services.errors import LicenceUnreadable
+from services.license_server.admin.caller import ANSWERED, Caller, Text, TheOffice
+from services.license_server.lease_book import LeaseView, Order, Revocation
+from services.license_server.licences import InstalledLicence, Issuer, Preview
+from services.license_server.pools import PoolView
+from services.license_server.usage import Checkout, Denial, UsagePoint
+
+router = APIRouter()
+
+Number = Annotated[int, Path(ge=1, lt=2**31)]
+Name = Annotated[str, Path(max_length=128, pattern=r"^[A-Za-z0-9._-]+$")]
+Since = Annotated[datetime | None, Query(description="Default: a week ago. In UTC where no zone is said.")]
+Until = Annotated[datetime | None, Query(description="Default: now.")]
+Limit = Annotated[int, Query(ge=1, le=10_000)]
+EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+
+
+class LicenceUpload(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    file: str = Field(max_length=128 * 1024, description="The licence file, in base64.")
+
+    def content(self) -> bytes:
+        """Raises LicenceUnreadable."""
+        try:
+            return base64.b64decode(self.file, validate=True)
+        except (binascii.Error, ValueError):
+            raise LicenceUnreadable(problem="it is not base64") from None
+
+
+class IssuerToTrust(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: Text
+    public_key: str = Field(max_length=4_096, description="Ed25519, in PEM form.")
+
+
+class Restriction(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    allowed: list[Text] = Field(max_length=100, examples=[["hospital-a-*"]])
+
+
+class ReservationToMake(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    clients: Text
+    seats: int = Field(ge=1, le=1_000_000)
+
+
+class Reason(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Text
+
+
+# --- licences ---
+
+
+@router.get("/licences")
+def licences(office: TheOffice, caller: Caller) -> list[InstalledLicence]:
+    return office.licences.all(caller)
+
+
+@router.post("/licences/preview")
+def preview(office: TheOffice, caller: Caller, upload: LicenceUpload) -> Preview:
+    """What a file holds and whether it could be installed; nothing is."""
+    return office.licences.preview(caller, upload.content())
+
+
+@router.post("/licences", status_code=201)
+def install(office: TheOffice, caller: Caller, upload: LicenceUpload) -> InstalledLicence:
+    return office.licences.install(caller, upload.content())
+
+
+@router.delete("/licences/{licence_id}", status_code=204, responses=ANSWERED)
+def remove(office: TheOffice, caller: Caller, licence_id: Name) -> Response:
+    office.licences.remove(caller, licence_id)
+    return Response(status_code=204)
+
+
+@router.get("/issuers")
+def issuers(office: TheOffice, caller: Caller) -> list[Issuer]:
+    return office.licences.issuers(caller)
+
+
+@router.post("/issuers", status_code=201)
+def trust(office: TheOffice, caller: Caller, issuer: IssuerToTrust) -> Issuer:
+    return office.licences.trust(caller, issuer.name, issuer.public_key.encode())
+
+
+@router.delete("/issuers/{key_id}", status_code=204, responses=ANSWERED)
+def distrust(office: TheOffice, caller: Caller, key_id: Name) -> Response:
+    office.licences.distrust(caller, key_id)
+    return Response(status_code=204)
+
+
+# --- pools ---
+
+
+@router.get("/pools")
+def pools(office: TheOffice, caller: Caller) -> list[PoolView]:
+    return office.pools.all(caller)
+
+
+@router.put("/pools/{feature}/allowed")
+def restrict(office: TheOffice, caller: Caller, feature: Name, restriction: Restriction) -> PoolView:
+    return office.pools.restrict(caller, feature, restriction.allowed)
+
+
+@router.post("/pools/{feature}/reservations", status_code=201)
+def reserve(office: TheOffice, caller: Caller, feature: Name, reservation: ReservationToMake) -> PoolView:
+    return office.pools.reserve(caller, feature, reservation.clients, reservation.seats)
+
+
+@router.delete("/reservations/{reservation_id}")
+def unreserve(office: TheOffice, caller: Caller, reservation_id: Number) -> PoolView:
+    return office.pools.unreserve(caller, reservation_id)
+
+
+# --- leases ---
+
+
+@router.get("/leases")
+def leases(
+    office: TheOffice,
+    caller: Caller,
+    *,
+    feature: Text = "",
+    search: Text = "",
+    order: Order = "taken",
+    descending: bool = True,
+) -> list[LeaseView]:
+    return office.leases.all(caller, feature=feature, search=search, order=order, descending=descending)
+
+
+@router.get("/leases/{lease_id}")
+def lease(office: TheOffice, caller: Caller, lease_id: Name) -> LeaseView:
+    return office.leases.get(caller, lease_id)
+
+
+@router.post("/leases/{lease_id}/revoke")
+def revoke(office: TheOffice, caller: Caller, lease_id: Name, reason: Reason) -> LeaseView:
+    """The node ends after its round, and gets no seat until it is readmitted."""
+    return office.leases.revoke(caller, lease_id, reason.reason)
+
+
+@router.get("/revocations")
+def revocations(office: TheOffice, caller: Caller) -> list[Revocation]:
+    return office.leases.revocations(caller)
+
+
+@router.delete("/revocations/{revocation_id}", status_code=204, responses=ANSWERED)
+def readmit(office: TheOffice, caller: Caller, revocation_id: Number) -> Response:
+    office.leases.readmit(caller, revocation_id)
+    return Response(status_code=204)
+
+
+# --- usage ---
+
+
+@router.get("/usage/checkouts.csv", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}})
+def checkouts_csv(
+    office: TheOffice, caller: Caller, since: Since = None, until: Until = None, feature: Text = ""
+) -> StreamingResponse:
+    begin, end = _span(since, until)
+    caller.require("usage:read")  # before the answer has begun
+    lines: Iterator[str] = office.usage.csv(caller, begin, end, feature)
+    headers = {"Content-Disposition": "attachment; filename=checkouts.csv"}
+    return StreamingResponse(lines, media_type="text/csv", headers=headers)
+
+
+@router.get("/usage/checkouts")
+def checkouts(
+    office: TheOffice,
+    caller: Caller,
+    *,
+    since: Since = None,
+    until: Until = None,
+    feature: Text = "",
+    node: Text = "",
+    limit: Limit = 500,
+) -> list[Checkout]:
+    return office.usage.checkouts(caller, *_span(since, until), feature=feature, node=node, limit=limit)
+
+
+@router.get("/usage/denials")
+def denials(
+    office: TheOffice,
+    caller: Caller,
+    *,
+    since: Since = None,
+    until: Until = None,
+    feature: Text = "",
+    limit: Limit = 500,
+) -> list[Denial]:
+    return office.usage.denials(caller, *_span(since, until), feature=feature, limit=limit)
+
+
+@router.get("/usage/{feature}")
+def history(
+    office: TheOffice,
+    caller: Caller,
+    *,
+    feature: Name,
+    since: Since = None,
+    until: Until = None,
+    points: Annotated[int, Query(ge=1, le=2_000)] = 240,
+) -> list[UsagePoint]:
+    return office.usage.history(caller, feature, *_span(since, until), points)
+
+
+def _span(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+    end = _in_utc(until) if until else datetime.now(UTC)
+    begin = _in_utc(since) if since else end - timedelta(days=7)
+    return min(max(begin, EARLIEST), LATEST), min(max(end, EARLIEST), LATEST)
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -1,0 +1,87 @@
+"""The node API, described for people and for tools that test it."""
+
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from services.license_server.nodes_api import (
+    AcquireRequest,
+    ErrorReply,
+    LeaseReply,
+    RenewRequest,
+    StatusReply,
+)
+
+_REFUSALS = {
+    "401": "No client certificate, or one that names nobody.",
+    "403": "The certificate's role, the pool or a revocation does not allow it.",
+    "404": "There is no such lease: it was freed, or is another node's.",
+    "409": "No seat is free, or the licence is not valid now.",
+    "422": "The request is malformed.",
+    "503": "This server stands by for another one.",
+}
+
+
+def document() -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    models = [AcquireRequest, RenewRequest, LeaseReply, StatusReply, ErrorReply]
+    _, schemas = models_json_schema(
+        [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
+    )
+    lease_id = {
+        "name": "lease_id",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "pattern": "^[0-9a-f]{32}$"},
+    }
+    token = {
+        "name": "token",
+        "in": "query",
+        "required": True,
+        "schema": {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Swarm license server: nodes", "version": "1"},
+        "paths": {
+            "/v1/leases": {
+                "post": _operation("A seat; the same certificate gets the same one again.", LeaseReply, AcquireRequest)
+            },
+            "/v1/leases/{lease_id}/renew": {
+                "parameters": [lease_id],
+                "post": _operation("The seat for another lease time.", LeaseReply, RenewRequest),
+            },
+            "/v1/leases/{lease_id}": {
+                "parameters": [lease_id],
+                "delete": {
+                    "summary": "Gives the seat back; a lease that is gone already is no error.",
+                    "parameters": [token],
+                    "responses": {"204": {"description": "It is free."}, **_refusals()},
+                },
+            },
+            "/v1/status": {"get": _operation("Seats and who holds them.", StatusReply)},
+        },
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"certificate": {"type": "mutualTLS"}},
+        },
+        "security": [{"certificate": []}],
+    }
+
+
+def _operation(summary: str, reply: type, request: type | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "summary": summary,
+        "responses": {"200": {"description": "Done.", "content": _content(reply)}, **_refusals()},
+    }
+    if request is not None:
+        found["requestBody"] = {"required": True, "content": _content(request)}
+    return found
+
+
+def _content(model: type) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{model.__name__}"}}}
+
+
+def _refusals() -> dict[str, Any]:
+    return {status: {"description": why, "content": _content(ErrorReply)} for status, why in _REFUSALS.items()}
