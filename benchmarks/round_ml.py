@@ -10,9 +10,11 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.digest import SEGMENT_BYTES, StreamDigest
@@ -20,6 +22,7 @@ from swarm_callback.options import Options
 from swarm_callback.params import Tensor, encode
 
 TENSORS = 10
+IN_MEMORY_BYTES = 1 << 30
 CHECKED = 1000  # values of each tensor that the benchmark computes itself
 
 
@@ -29,9 +32,12 @@ class Weights(SwarmCallbackBase):
     PLATFORMS = ("NUMPY",)
 
     def verify_platform(self, options: Options) -> None:
-        random = np.random.default_rng(int(os.environ["SWARM_NODE_INDEX"]))
-        size = int(sys.argv[1]) // 4 // TENSORS
-        self.values = {f"layer-{index}": random.random(size, np.float32) for index in range(TENSORS)}
+        node = int(os.environ["SWARM_NODE_INDEX"])
+        random = np.random.default_rng(node)
+        room = _room(int(sys.argv[1]) // 4, node).reshape(TENSORS, -1)
+        for part in room:
+            random.random(dtype=np.float32, out=part)
+        self.values = {f"layer-{index}": part for index, part in enumerate(room)}
         self.merged: Mapping[str, Tensor] = {}
         self.merged_at: list[float] = []
 
@@ -68,6 +74,14 @@ class Weights(SwarmCallbackBase):
         for piece in (memoryview(header), *data):
             taken.update(piece)
         return taken.digest().hex()
+
+
+def _room(count: int, node: int) -> npt.NDArray[np.float32]:
+    """For about so many values, the same number for each tensor; many are in a file, which need not stay in memory."""
+    count -= count % TENSORS
+    if count * 4 < IN_MEMORY_BYTES:
+        return np.empty(count, np.float32)
+    return np.memmap(Path(sys.argv[4]).with_name(f"values-{node}"), np.float32, "w+", shape=(count,))
 
 
 def main() -> None:
