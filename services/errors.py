@@ -324,7 +324,7 @@ class AnotherSwarm(ChainError):
 class NotInSync(ChainError):
     code = "not-in-sync"
     grpc_status = "UNAVAILABLE"
-    message = "The chain came only to block {have} of {need} in {seconds} s"
+    message = "The chain came only to block {have} of {need}, and no further in {seconds} s"
     remedy = "More than half of the SNs that seal must be reachable, on their API ports; the log of {log} says more."
 
 

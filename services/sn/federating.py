@@ -1,6 +1,7 @@
 """Keeps this SN's part in a swarm of several: who is present, who seals, who is gone, where to find the others."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,25 +16,25 @@ from services.sn.trainings import Trainings
 
 LOST = "lost"
 ENTER_WITHIN_S = 5.0
-SYNC_WITHIN_S = 120.0
+SYNC_WITHIN_S = 60.0  # without a new block
 
 _log = logs.get("sn")
 
 
 async def in_sync(federation: Federation, block: int) -> None:
-    """Waits until this block is final here. Raises NotInSync."""
-    if not block:
-        return
-    have = 0
-    try:
-        async with asyncio.timeout(SYNC_WITHIN_S):
-            async for have in federation.finals.follow():
-                if have >= block:
-                    _log.info("chain in sync", block=have)
-                    return
-    except TimeoutError:
-        pass
-    raise NotInSync(have=have, need=block, seconds=round(SYNC_WITHIN_S), log="this node")
+    """Waits until this block is final here, for as long as blocks come. Raises NotInSync."""
+    head = -1
+    while federation.final_number < block:
+        before, head = head, federation.tail.head.number
+        if head == before:  # or this SN is being stopped
+            raise NotInSync(have=federation.final_number, need=block, seconds=round(SYNC_WITHIN_S), log="this node")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SYNC_WITHIN_S):
+                async for final in federation.finals.follow():
+                    if final >= block:
+                        break
+    if block:
+        _log.info("chain in sync", block=federation.final_number)
 
 
 class Federating:
