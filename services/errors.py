@@ -741,6 +741,13 @@ class TooManyRequests(AdminError):
     remedy = "Try again in {seconds} s."
 
 
+class FormRefused(AdminError):
+    code = "form-refused"
+    grpc_status = "PERMISSION_DENIED"
+    message = "This form is out of date, or it was sent from somewhere else"
+    remedy = "Load the page again and send it from there; nothing was changed."
+
+
 class BodyTooLarge(AdminError):
     code = "body-too-large"
     message = "The request is larger than {limit} bytes, or does not say how large it is"

@@ -130,8 +130,11 @@ class Accounts:
                 _note_failure(transaction, row, name, address)
         raise refusal or SignInFailed()
 
-    def session(self, secret: str) -> Session:
-        """The session of a cookie; its idle time begins anew. Raises SignInRequired."""
+    def session(self, secret: str, *, active: bool = True) -> Session:
+        """The session of a cookie; its idle time begins anew, unless a page asks that nobody may be looking at.
+
+        Raises SignInRequired.
+        """
         key = credentials.digest(secret)
         with self._database.read() as transaction:
             values = read_values(transaction)
@@ -147,7 +150,7 @@ class Accounts:
             if now >= row["expires_at"] or now - row["seen_at"] >= idle_s:
                 raise SignInRequired(problem="the session has expired")
             user = _user(transaction.row(select(users).where(users.c.id == row["user"])) or {}, now)
-        if now - row["seen_at"] > min(60.0, idle_s / 4):
+        if active and now - row["seen_at"] > min(60.0, idle_s / 4):
             with self._database.write() as transaction:
                 transaction.connection.execute(update(sessions).where(sessions.c.id == key).values(seen_at=now))
         return Session("", row["csrf"], user, datetime.fromtimestamp(row["expires_at"], UTC), row["address"])
