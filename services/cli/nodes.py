@@ -14,6 +14,12 @@ Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 
 HostIP = Annotated[str | None, typer.Option("--host-ip", help="Address or name by which peers reach this node.")]
 LicenseIP = Annotated[str | None, typer.Option("--apls-ip", help="Address of the license server.")]
 LicensePort = Annotated[int | None, typer.Option("--apls-port", help="Port of the license server; 5814 is usual.")]
+SecondaryIP = Annotated[
+    str | None, typer.Option("--secondary-apls-ip", help="Address of the license server that takes over.")
+]
+SecondaryPort = Annotated[
+    int | None, typer.Option("--secondary-apls-port", help="Its port; that of the first is usual.")
+]
 LogFormat = Annotated[str | None, typer.Option("--log-format", help="human or json.")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
 MetricsPort = Annotated[int | None, typer.Option("--metrics-port", help="Port of the Prometheus metrics; off without.")]
@@ -38,6 +44,9 @@ def license_server(
     cacert: CACert = None,
     capath: CAPath = None,
     seats: Annotated[str | None, typer.Option("--seats", help="Seats of the licence, such as SN=1,SL=2.")] = None,
+    database: Annotated[
+        str | None, typer.Option("--database", help="URL of a database instead of a file, such as postgresql://...")
+    ] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
@@ -63,6 +72,8 @@ def sn(
     sn_p2p_port: Annotated[int | None, typer.Option("--sn-p2p-port", help="Port of the chain between SNs.")] = None,
     apls_ip: LicenseIP = None,
     apls_port: LicensePort = None,
+    secondary_apls_ip: SecondaryIP = None,
+    secondary_apls_port: SecondaryPort = None,
     cert: Cert = None,
     key: Key = None,
     cacert: CACert = None,
@@ -92,6 +103,8 @@ def sl(
     sl_fs_port: Annotated[int | None, typer.Option("--sl-fs-port", help="Port of the file server.")] = None,
     apls_ip: LicenseIP = None,
     apls_port: LicensePort = None,
+    secondary_apls_ip: SecondaryIP = None,
+    secondary_apls_port: SecondaryPort = None,
     cert: Cert = None,
     key: Key = None,
     cacert: CACert = None,

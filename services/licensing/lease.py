@@ -2,35 +2,42 @@
 
 import asyncio
 import contextlib
+import json
 import random
 import time
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal, NoReturn, Self, get_args
-
-import aiohttp
 
 from services.errors import (
     LeaseUnknown,
     LicenceError,
+    LicenceExpired,
+    LicenceNotYetValid,
     LicenceRevoked,
-    LicenseServerUnreachable,
+    NodeNotAllowed,
     NoSeatLeft,
-    PeerNotAccepted,
     SwarmError,
     WrongRole,
-    by_code,
 )
-from services.identity.diagnosis import diagnose
 from services.identity.identity import Identity
+from services.licensing.servers import Servers
 from services.runtime import logs
 
-GRACE_S = 24 * 3600.0  # a run of a day is not lost to a license server that is down for the night
-REQUEST_TIMEOUT_S = 10.0
+GRACE_S = 24 * 3600.0  # where the server says nothing else: a run of a day is not lost to a night without one
 RELEASE_TIMEOUT_S = 2.0
 RENEWALS_PER_TERM = 3
+FIRST_RETRY_S = 1.0
 JITTER = 0.2  # of the interval, so that nodes started together do not renew together
+REMIND_S = 3600.0  # how often the log repeats that the node goes on without a licence
+NOTE = "licence.json"
 
 LeaseState = Literal["held", "grace", "lost"]
 LEASE_STATES: tuple[LeaseState, ...] = get_args(LeaseState)
+
+# A node that held a seat once and cannot have one again goes on for the grace period, as without a server.
+_NO_SEAT = (NoSeatLeft, NodeNotAllowed, LicenceExpired, LicenceNotYetValid)
 
 _log = logs.get("licensing")
 
@@ -41,39 +48,61 @@ class Lease:
     ``lost`` is set when the seat is gone for good; ``failure`` then says why.
     """
 
-    def __init__(self, server: "_Server", feature: str, grant: dict[str, Any], grace_s: float) -> None:
+    def __init__(
+        self, servers: Servers, feature: str, grant: dict[str, Any], grace_s: float | None, note: Path | None
+    ) -> None:
         self.feature = feature
         self.lost = asyncio.Event()
         self.failure: LicenceError | None = None
-        self._away = False
-        self._server = server
-        self._grace_s = grace_s
+        self._away_since: float | None = None
+        self._away_why = ""
+        self._reminded_at = 0.0
+        self._retry_s = FIRST_RETRY_S
+        self._servers = servers
+        self._own_grace_s = grace_s
+        self._note = note
         self._closing = asyncio.Event()
         self._take(grant)
+        self._write_note()
         self._renewing = asyncio.create_task(self._keep(), name="licence renewal")
 
     @property
     def state(self) -> LeaseState:
-        """``grace``: the license server is away, and the seat is held all the same for now."""
+        """``grace``: no license server gives a seat, and the node goes on all the same for now."""
         if self.lost.is_set():
             return "lost"
-        return "grace" if self._away else "held"
+        return "held" if self._away_since is None else "grace"
+
+    @property
+    def grace_left_s(self) -> float:
+        """For how long the node goes on if no license server comes back."""
+        away_s = 0.0 if self._away_since is None else time.monotonic() - self._renewed_at
+        return 0.0 if self.lost.is_set() else max(self._grace_s - away_s, 0.0)
 
     @classmethod
-    async def acquire(cls, address: str, identity: Identity, feature: str, *, grace_s: float = GRACE_S) -> Self:
-        """Takes a seat for ``feature`` on the license server ``address`` (host:port) and keeps it.
+    async def acquire(
+        cls,
+        address: str | Sequence[str],
+        identity: Identity,
+        feature: str,
+        *,
+        grace_s: float | None = None,
+        data_dir: Path | None = None,
+    ) -> Self:
+        """Takes a seat for ``feature`` on a license server (host:port, the first one first) and keeps it.
 
-        Once the seat is held, a server that cannot be reached is ridden out for ``grace_s``.
-        Raises LicenseServerUnreachable, PeerNotAccepted, NoSeatLeft, WrongRole, LicenceError.
+        Once the seat is held, servers that cannot be reached are ridden out for the grace period, which the server
+        sets unless ``grace_s`` does. ``data_dir``: where a note of the licence's state is kept, for `swarm status`.
+        Raises LicenseServerUnreachable, PeerNotAccepted, NoSeatLeft, WrongRole, LicenceRevoked, LicenceError.
         """
-        server = _Server(address, identity)
+        servers = Servers([address] if isinstance(address, str) else address, identity)
         try:
-            grant = await server.request("POST", "/v1/leases", feature, {"feature": feature})
+            grant = await servers.request("POST", "/v1/leases", feature, {"feature": feature})
         except BaseException:
-            await server.close()
+            await servers.close()
             raise
-        _log.info("licence acquired", feature=feature, server=address)
-        return cls(server, feature, grant, grace_s)
+        _log.info("licence acquired", feature=feature, server=servers.address)
+        return cls(servers, feature, grant, grace_s, None if data_dir is None else data_dir / NOTE)
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,10 +110,19 @@ class Lease:
     async def __aexit__(self, *_failure: object) -> None:
         await self.release()
 
-    async def raise_when_lost(self) -> NoReturn:
-        """For a task group: waits, for ever if all is well, and raises ``failure`` when the seat is gone."""
+    async def raise_when_lost(self, round_over: Callable[[], Awaitable[None]] | None = None) -> NoReturn:
+        """For a task group: waits, for ever if all is well, and raises ``failure`` when the seat is gone.
+
+        ``round_over`` returns when the node is between two rounds; it is waited for, for a grace period at most, so
+        that no round is cut off.
+        """
         await self.lost.wait()
-        raise self.failure or LicenceError(feature=self.feature, problem="it is lost", address=self._server.address)
+        if round_over is not None:
+            _log.warning("this node ends when its round is over", why=str(self.failure))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._grace_s):
+                    await round_over()
+        raise self.failure or LicenceError(feature=self.feature, problem="it is lost", address=self._servers.address)
 
     async def release(self) -> None:
         """Gives the seat back, and takes two seconds at most: the server frees it by itself a little later."""
@@ -96,48 +134,88 @@ class Lease:
             await self._renewing
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
-                await self._server.request(
+                await self._servers.request(
                     "DELETE", f"/v1/leases/{self._id}?token={self._token}", self.feature, explain=False
                 )
             _log.info("licence given back", feature=self.feature)
         except (TimeoutError, SwarmError) as error:
             _log.warning("licence not given back, it expires by itself", feature=self.feature, why=str(error))
         finally:
-            await self._server.close()
+            if self._note is not None:
+                with contextlib.suppress(OSError):
+                    self._note.unlink(missing_ok=True)
+            await self._servers.close()
 
     def _take(self, grant: dict[str, Any]) -> None:
         self._id, self._token = str(grant["lease"]), int(grant["token"])
+        self._renewed(grant)
+
+    def _renewed(self, grant: dict[str, Any]) -> None:
         self._interval_s = float(grant["expires_in_s"]) / RENEWALS_PER_TERM
+        told = float(grant.get("grace_s", GRACE_S))
+        self._grace_s = told if self._own_grace_s is None else self._own_grace_s
         self._renewed_at = time.monotonic()
 
     async def _keep(self) -> None:
-        """Renews until the node ends or the seat is lost."""
-        while not await self._closed_within(self._interval_s * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311
+        """Renews until the node ends; also while it ends its last round, so that its seat is not another's yet."""
+        while not await self._closed_within(self._pause_s() * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311
             try:
                 await self._renew()
-            except (LicenceRevoked, NoSeatLeft, WrongRole) as error:
-                self._lose(str(error))
-                return
+            except (LicenceRevoked, WrongRole) as error:
+                self._lose(str(error.facts.get("problem") or error))
+            except LicenceExpired as error:
+                self._lose(f"it expired at {error.facts.get('when')}")
             except SwarmError as error:  # no answer, or trouble of the server's own: not a verdict
-                if time.monotonic() - self._renewed_at > self._grace_s:
-                    self._lose(f"its server was away for more than {self._grace_s:g} s ({error})")
-                    return
-                if not self._away:
-                    _log.warning("license server lost, going on", for_at_most_s=self._grace_s, why=str(error))
-                self._away = True
+                self._go_on_without(error)
             else:
-                if self._away:
-                    _log.info("license server is back", server=self._server.address)
-                self._away = False
+                self._back()
+
+    def _pause_s(self) -> float:
+        """While no server answers it is asked soon, then more and more seldom: it may be back in a moment."""
+        if self._away_since is None or self.lost.is_set():
+            return self._interval_s
+        pause_s, self._retry_s = min(self._retry_s, self._interval_s), self._retry_s * 2
+        return pause_s
 
     async def _renew(self) -> None:
         """Renews; a lease the server no longer knows (freed while it could not be reached) is taken anew, once."""
         try:
-            await self._server.request("POST", f"/v1/leases/{self._id}/renew", self.feature, {"token": self._token})
-            self._renewed_at = time.monotonic()
+            self._renewed(
+                await self._servers.request(
+                    "POST", f"/v1/leases/{self._id}/renew", self.feature, {"token": self._token}
+                )
+            )
         except LeaseUnknown:
-            _log.warning("lease was freed by the server, taking a new one", feature=self.feature)
-            self._take(await self._server.request("POST", "/v1/leases", self.feature, {"feature": self.feature}))
+            if self._away_since is None:
+                _log.warning("lease was freed by the server, taking a new one", feature=self.feature)
+            try:
+                grant = await self._servers.request("POST", "/v1/leases", self.feature, {"feature": self.feature})
+            except _NO_SEAT as error:
+                raise LicenceError(feature=self.feature, problem=str(error)) from None
+            self._take(grant)
+
+    def _go_on_without(self, error: SwarmError) -> None:
+        now = time.monotonic()
+        if self.lost.is_set():
+            return
+        if now - self._renewed_at > self._grace_s:
+            self._lose(f"for more than {self._grace_s:g} s no license server gave it a seat ({error})")
+            return
+        if self._away_since is None or now - self._reminded_at > REMIND_S:
+            left_s = round(self.grace_left_s if self._away_since is not None else self._grace_s, 1)
+            _log.warning("license server lost, going on", for_at_most_s=left_s, why=str(error))
+            self._reminded_at = now
+        if self._away_since is None:
+            self._away_since, self._away_why = now, str(error)
+            self._write_note()
+
+    def _back(self) -> None:
+        if self._away_since is None or self.lost.is_set():
+            return
+        away_s = round(time.monotonic() - self._away_since, 1)
+        _log.info("license server is back", server=self._servers.address, after_s=away_s)
+        self._away_since, self._retry_s = None, FIRST_RETRY_S
+        self._write_note()
 
     async def _closed_within(self, seconds: float) -> bool:
         try:
@@ -147,56 +225,23 @@ class Lease:
             return False
 
     def _lose(self, problem: str) -> None:
-        self.failure = LicenceRevoked(feature=self.feature, problem=problem, address=self._server.address)
+        if self.lost.is_set():
+            return
+        self.failure = LicenceRevoked(feature=self.feature, problem=problem, address=self._servers.address)
         _log.error("licence lost", feature=self.feature, why=problem)
         self.lost.set()
+        self._write_note()
 
-
-class _Server:
-    """HTTPS to one license server; what it refuses is raised as the error class it names."""
-
-    def __init__(self, address: str, identity: Identity) -> None:
-        self.address = address
-        self._identity = identity
-        # Requests are ten seconds apart, the server drops idle connections after five.
-        connector = aiohttp.TCPConnector(ssl=identity.client_context(), force_close=True)
-        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-        self._session = aiohttp.ClientSession(f"https://{address}", connector=connector, timeout=timeout)
-
-    async def close(self) -> None:
-        await self._session.close()
-
-    async def request(
-        self, method: str, path: str, feature: str, body: dict[str, Any] | None = None, *, explain: bool = True
-    ) -> dict[str, Any]:
-        """The JSON of the answer, {} where it has none. ``explain``: look for the cause of a failed connection.
-
-        Raises LicenseServerUnreachable, PeerNotAccepted, or the error the server answers with.
-        """
-        try:
-            async with self._session.request(method, path, json=body) as response:
-                content = await response.json() if response.content_type == "application/json" else {}
-                status = response.status
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise await self._unreachable(error, explain) from None
-        if status >= 400:
-            raise self._refusal(status, content, feature)
-        return dict(content)
-
-    async def _unreachable(self, error: Exception, explain: bool) -> SwarmError:
-        problem = f"no answer within {REQUEST_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else str(error)
-        if explain and not isinstance(error, TimeoutError):
-            host, _, port = self.address.rpartition(":")
-            found = await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity)
-            if found.reached and not found.accepted:
-                return PeerNotAccepted(peer="The license server", address=self.address, problem=found.problem)
-            problem = problem if found.accepted else found.problem
-        return LicenseServerUnreachable(address=self.address, problem=problem)
-
-    def _refusal(self, status: int, content: Any, feature: str) -> SwarmError:
-        code = content.get("code") if isinstance(content, dict) else None
-        facts = content.get("facts") if isinstance(content, dict) else None
-        cls = by_code(str(code))
-        if cls is SwarmError or not isinstance(facts, dict):  # no license server of ours
-            return LicenceError(feature=feature, problem=f"it answered HTTP {status}", address=self.address)
-        return cls(**{"feature": feature, **facts, "address": self.address})
+    def _write_note(self) -> None:
+        """For whoever looks at the node from outside; a disk that refuses it is no reason to end."""
+        if self._note is None:
+            return
+        until = datetime.now(UTC) + timedelta(seconds=self.grace_left_s)
+        note = {"feature": self.feature, "state": self.state, "server": self._servers.address}
+        if self.state == "grace":
+            note |= {"until": until.isoformat(timespec="seconds"), "why": self._away_why}
+        elif self.failure is not None:
+            note |= {"why": str(self.failure)}
+        with contextlib.suppress(OSError):
+            self._note.parent.mkdir(parents=True, exist_ok=True)
+            self._note.write_text(json.dumps(note))

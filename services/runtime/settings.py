@@ -137,6 +137,27 @@ class MemberSettings(IdentitySettings):
         description="Port of the license server. The default is its own.",
     )
 
+    secondary_apls_ip: str = Field(
+        "",
+        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_SECONDARY_IP",
+        description="Address of the license server that takes over where the first is gone. None by default.",
+    )
+    secondary_apls_port: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_PORT,
+        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_SECONDARY_PORT",
+        description="Its port. By default that of the first.",
+    )
+
+    @property
+    def license_servers(self) -> list[str]:
+        """Addresses (host:port), the first one first."""
+        first = f"{self.apls_ip}:{self.apls_port}"
+        if not self.secondary_apls_ip:
+            return [first]
+        return [first, f"{self.secondary_apls_ip}:{self.secondary_apls_port or self.apls_port}"]
+
     @field_validator("host_ip")
     @classmethod
     def _reachable(cls, value: str) -> str:

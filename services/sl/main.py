@@ -38,8 +38,9 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
     _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
     store, memory = Store(settings.data_dir / "fs"), Memory(settings.data_dir)
     async with AsyncExitStack() as stack:
-        license_server = f"{settings.apls_ip}:{settings.apls_port}"
-        lease = await stack.enter_async_context(await Lease.acquire(license_server, identity, FEATURE))
+        lease = await stack.enter_async_context(
+            await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=settings.data_dir)
+        )
         meter = Meter(on=settings.metrics_port is not None)
         observer = Observer(identity.name, SLMetrics(meter))
         observer.metrics.read_lease(lease)
@@ -68,7 +69,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         ml.start()
         _log.info("waiting for the ML program", request_channel=str(request), response_channel=str(response))
         ready.report(port=port, request_channel=str(request), response_channel=str(response), **scraped)
-        await runner.run(ml, peers, stop, [lease.raise_when_lost()])
+        await runner.run(ml, peers, stop, [lease.raise_when_lost(runner.round_over)])
     _log.info("stopped")
 
 

@@ -34,6 +34,7 @@ class SLMetrics:
         self._term = meter.gauge("swarm_sl_term", "Its term; 0 before its first merge.")
         self._alive = meter.gauge("swarm_sl_peers_alive", "Other participants that take part now.")
         self._lease = meter.gauge("swarm_lease_state", "1 for the state that the licence is in.", ["state"])
+        self._grace = meter.gauge("swarm_lease_grace_left_seconds", "How long it goes on without a license server.")
 
     def accepted(self, contributed: bool) -> None:
         self._accepted.add(contributed="yes" if contributed else "no")
@@ -71,5 +72,6 @@ class SLMetrics:
         def read() -> None:
             for state in LEASE_STATES:
                 self._lease.set(lease.state == state, state=state)
+            self._grace.set(lease.grace_left_s)
 
         self._meter.read_at_scrape(read)

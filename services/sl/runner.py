@@ -20,7 +20,7 @@ from services.sl.ml import MLSide
 from services.sl.observer import Observer
 from services.sl.peers import Peers, Progress
 from services.sl.round import UnlistedPair, needed, step
-from services.sl.states import Ended, State, Unopened
+from services.sl.states import Ended, Finishing, State, Unopened
 from services.sl.store import Store, Stored
 from services.sl.view import Phase, View
 from services.sl.work import Surroundings, Work
@@ -82,6 +82,7 @@ class Runner:
         self._synced_at = 0.0
         self._telling: asyncio.TimerHandle | None = None
         self._told = ""
+        self._delivered = asyncio.Event()
 
     @property
     def view(self) -> View | None:
@@ -109,6 +110,12 @@ class Runner:
     def post(self, event: on.Event) -> None:
         """Takes an event from outside."""
         self._events.put_nowait((event, None))
+
+    async def round_over(self) -> None:
+        """Returns when ML has got the result of the round that runs; at once where this node is in none."""
+        if not isinstance(self.state, Unopened | Finishing | Ended):
+            self._delivered.clear()
+            await self._delivered.wait()
 
     async def run(
         self, ml: MLSide, peers: Peers, stop: asyncio.Event, guards: Sequence[Coroutine[None, None, None]] = ()
@@ -300,7 +307,8 @@ class Runner:
             over=action.over,
             **({"note": action.note} if action.note else {}),
         )
-        self._spawn(self._observer.delivering(stored.model.size, lambda: self._ml.deliver(action, stored)))
+        delivery = self._observer.delivering(stored.model.size, lambda: self._ml.deliver(action, stored))
+        self._spawn(delivery).add_done_callback(lambda _: self._delivered.set())
         now = asyncio.get_running_loop().time()
         if action.over or now - self._synced_at > SYNC_EVERY_S:
             self._synced_at = now

@@ -38,8 +38,9 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         check_free(settings.host, settings.sn_api_port, PORT_OPTION)
         choice = chain_choice(settings.chain, data_dir)
 
-        license_server = f"{settings.apls_ip}:{settings.apls_port}"
-        lease = await stack.enter_async_context(await Lease.acquire(license_server, identity, FEATURE))
+        lease = await stack.enter_async_context(
+            await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=data_dir)
+        )
         meter = Meter(on=settings.metrics_port is not None)
         metrics = SNMetrics(meter)
         metrics.read_lease(lease)
@@ -58,7 +59,7 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         )
         _log.info(f"Starting SWARM-API-SERVER on port: {sn.port}")
         ready.report(port=sn.port, chain=chain.kind, **scraped)
-        await _until(stop, sn.background.broken(), lease.raise_when_lost())
+        await _until(stop, sn.background.broken(), lease.raise_when_lost(sn.round_over))
 
 
 async def _chain(settings: SNSettings, identity: Identity, choice: Choice, data_dir: Path) -> ChainBackend:

@@ -40,6 +40,7 @@ class SNMetrics:
         self._awaited = meter.gauge("swarm_sn_peers_awaited", "Participants that the round waits for.", of_contract)
         self._members = meter.gauge("swarm_sn_members_present", "Members of the swarm that are present.", ["role"])
         self._lease = meter.gauge("swarm_lease_state", "1 for the state that the licence is in.", ["state"])
+        self._grace = meter.gauge("swarm_lease_grace_left_seconds", "How long it goes on without a license server.")
 
     def transaction(self, function: str, seconds: float) -> None:
         self._transactions.took(seconds, function=function)
@@ -88,6 +89,7 @@ class SNMetrics:
         def read() -> None:
             for state in LEASE_STATES:
                 self._lease.set(lease.state == state, state=state)
+            self._grace.set(lease.grace_left_s)
 
         self._meter.read_at_scrape(read)
 

@@ -1,5 +1,6 @@
 """An SN around a chain that is open: its contracts, its trainings, its API."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ from services.sn.peering_api import PeeringApi
 from services.sn.roles import ROLES, SERVICES
 from services.sn.state import SNState
 from services.sn.succession import looks_after
-from services.sn.training import TrainingView
+from services.sn.training import State, TrainingView
 from services.sn.trainings import Trainings
 
 ROLE = "sn"
@@ -61,6 +62,13 @@ class RunningSN:
     port: int
     trainings: Trainings
     background: Background
+    stirred: asyncio.Event  # set when a training has changed
+
+    async def round_over(self) -> None:
+        """Returns when no training is in the middle of a round: nobody has checked in, nothing is being merged."""
+        while any(view.check_ins and view.state is not State.COMPLETE for view in self.trainings.views):
+            self.stirred.clear()
+            await self.stirred.wait()
 
 
 @contextlib.asynccontextmanager
@@ -78,6 +86,7 @@ async def serving(
     ``metrics``: None where nothing is measured. Raises PortInUse, ChainError, NotARegisteredSN, NameTaken.
     """
     name = identity.name
+    stirred = asyncio.Event()
     membership = Membership()
     measured = metrics or SNMetrics(Meter(on=False))
     chain.on_transaction = measured.transaction
@@ -85,6 +94,7 @@ async def serving(
     def observe(view: TrainingView, event: TrainingEvent) -> None:
         narrate(view, event)
         measured.event(view, event)
+        stirred.set()
 
     async with contextlib.AsyncExitStack() as stack:
         background = Background()
@@ -123,7 +133,7 @@ async def serving(
             )  # fmt: skip
             stack.callback(federating.stop)
             await federating.open()
-        yield RunningSN(port, trainings, background)
+        yield RunningSN(port, trainings, background, stirred)
         _log.info("stopping")
 
 

@@ -1,6 +1,7 @@
 """A license server over real TLS: who is let in, what is answered, and what a node's lease makes of it."""
 
 import asyncio
+import json
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -16,15 +17,18 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import (
+    LeaseUnknown,
     LicenceError,
     LicenceRevoked,
     LicenseServerUnreachable,
     NoSeatLeft,
     PeerNotAccepted,
+    SwarmError,
     WrongRole,
 )
 from services.identity.identity import Identity
 from services.license_server import schema
+from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import Database
 from services.license_server.desk import LicenseDesk
@@ -49,14 +53,23 @@ class WatchedDesk(LicenseDesk):
         super().__init__(Database.in_directory(directory, clock), ttl_s)
 
     def _acquire(self, turn, holder, feature):
-        granted = super()._acquire(turn, holder, feature)
+        granted = self._tried(holder, lambda: super(WatchedDesk, self)._acquire(turn, holder, feature))
         self._loop.call_soon_threadsafe(self._events.put_nowait, f"{holder.name} acquired")
         return granted
 
     def _renew(self, turn, holder, lease_id, token):
-        granted = super()._renew(turn, holder, lease_id, token)
+        granted = self._tried(holder, lambda: super(WatchedDesk, self)._renew(turn, holder, lease_id, token))
         self._loop.call_soon_threadsafe(self._events.put_nowait, f"{holder.name} renewed")
         return granted
+
+    def _tried(self, holder, decide):
+        try:
+            return decide()
+        except LeaseUnknown:
+            raise
+        except SwarmError:
+            self._loop.call_soon_threadsafe(self._events.put_nowait, f"{holder.name} refused")
+            raise
 
     def hand_over_to(self, holder: Holder, feature: str = "SL") -> None:
         """As if all leases had become stale and this holder had come first."""
@@ -342,7 +355,7 @@ async def test_server_that_stays_away_is_given_up_after_the_grace_period(pki, tm
         lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL", grace_s=0.1)
         await server.stop()
         async with asyncio.timeout(DEADLINE_S):
-            with pytest.raises(LicenceRevoked, match="away for more than"):
+            with pytest.raises(LicenceRevoked, match="no license server gave it a seat"):
                 await lease.raise_when_lost()
         await lease.release()
 
@@ -360,9 +373,29 @@ async def test_lease_that_the_server_freed_is_taken_anew(pki, tmp_path):
         assert not lease.lost.is_set()
 
 
-async def test_lease_whose_seat_went_to_another_is_lost(pki, tmp_path):
+async def test_node_whose_seat_went_to_another_goes_on_and_gets_one_again_when_one_is_free(pki, tmp_path):
+    async with (
+        running(pki, tmp_path, ttl_s=SHORT_TTL_S, seats={**SEATS, "SL": 1}) as server,
+        await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL", data_dir=tmp_path) as lease,
+    ):
+        server.desk.hand_over_to(other := Holder("sl", "sl-2", "02" * 32))
+        await two_denials(server)
+        assert lease.state == "grace"
+        assert 0 < lease.grace_left_s < 24 * 3600
+        note = json.loads((tmp_path / "licence.json").read_text())
+        assert note["state"] == "grace"
+        assert "All 1 seats for SL are in use (by sl-2)" in note["why"]
+        with server.desk._database.read() as transaction:
+            held = transaction.rows(schema.leases.select())[0]
+        server.desk.release(other, held["id"], held["token"])
+        await server.desk.until("sl-1 acquired")
+        await server.desk.until("sl-1 renewed")
+        assert (lease.state, server.holders()) == ("held", ["sl-1"])
+
+
+async def test_node_whose_seat_stays_with_another_is_lost_after_the_grace_period(pki, tmp_path):
     async with running(pki, tmp_path, ttl_s=SHORT_TTL_S, seats={**SEATS, "SL": 1}) as server:
-        lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
+        lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL", grace_s=0.1)
         server.desk.hand_over_to(Holder("sl", "sl-2", "02" * 32))
         async with asyncio.timeout(DEADLINE_S):
             await lease.lost.wait()
@@ -370,6 +403,48 @@ async def test_lease_whose_seat_went_to_another_is_lost(pki, tmp_path):
         assert "All 1 seats for SL are in use (by sl-2)" in str(lease.failure)
         await lease.release()
         assert server.holders() == ["sl-2"]
+
+
+async def test_revoked_node_ends_after_its_round_and_keeps_its_seat_until_then(pki, tmp_path):
+    async with running(pki, tmp_path, ttl_s=SHORT_TTL_S) as server:
+        lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
+        held = server.office.leases.all(SYSTEM)[0]
+        server.office.leases.revoke(SYSTEM, held.id, "needed elsewhere")
+        over, asked = asyncio.Event(), asyncio.Event()
+
+        async def round_over() -> None:
+            asked.set()
+            await over.wait()
+
+        ending = asyncio.create_task(lease.raise_when_lost(round_over))
+        async with asyncio.timeout(DEADLINE_S):
+            await asked.wait()
+        for _ in range(3):
+            await two_denials(server)
+            server.desk.now += 0.7 * SHORT_TTL_S
+        await two_denials(server)
+        assert not ending.done()
+        assert server.holders() == ["sl-1"]
+        over.set()
+        async with asyncio.timeout(DEADLINE_S):
+            with pytest.raises(LicenceRevoked, match="needed elsewhere"):
+                await ending
+        await lease.release()
+        assert server.holders() == []
+        with pytest.raises(LicenceRevoked, match="needed elsewhere"):
+            await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
+        server.office.leases.readmit(SYSTEM, server.office.leases.revocations(SYSTEM)[0].id)
+        async with await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL"):
+            assert server.holders() == ["sl-1"]
+
+
+async def test_node_of_two_servers_takes_the_second_where_the_first_does_not_answer(pki, server):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        gone = f"localhost:{closed.getsockname()[1]}"
+    async with await Lease.acquire([gone, server.address], pki.identity("sl", "sl-1"), "SL"):
+        assert server.holders() == ["sl-1"]
+    with pytest.raises(LicenseServerUnreachable, match=f"{gone} and {gone}"):
+        await Lease.acquire([gone, gone], pki.identity("sl", "sl-1"), "SL")
 
 
 async def test_second_process_with_the_same_certificate_takes_the_lease_over(pki, tmp_path):
@@ -391,6 +466,12 @@ async def test_end_of_a_node_does_not_hang_on_a_server_that_is_gone(pki, tmp_pat
         async with asyncio.timeout(DEADLINE_S):
             await lease.release()
             await lease.release()
+
+
+async def two_denials(server: Server) -> None:
+    """The second one comes after what the first has brought about."""
+    await server.desk.until("sl-1 refused")
+    await server.desk.until("sl-1 refused")
 
 
 async def two_callers_turned_away(port: int) -> None:
