@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from services.errors import NetworkError
 from services.identity.authority import IssuedFiles
@@ -50,6 +52,16 @@ class Base:
 
     def client(self) -> SNClient:
         return SNClient(f"{HOST}:{self.sn_port}", self.admin)
+
+    @property
+    def geth_pid(self) -> int:
+        return int((self.plan.directory / SN / "eth" / "geth.pid").read_text())
+
+
+def busy_s(pid: int) -> float:
+    """Seconds of processor time that a process has used so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import loopback, nvflare_peer
-from benchmarks.base import Accepted, Base, Results, say
+from benchmarks.base import Accepted, Base, Results, busy_s, say
 from benchmarks.marks import Marks, ended
 from benchmarks.memory import Watch
 from benchmarks.phases import phases_of
@@ -67,7 +67,7 @@ async def run(size: int, nodes: int, rounds: int, warm_up: int = WARM_UP_ROUNDS)
 
 async def _measure(base: Base, marks: Marks, results: Results, size: int, rounds: int) -> dict[str, Any]:
     plan, nodes = base.plan, base.plan.sl_count
-    pids = {SN: base.children[SN].pid, "geth": geth_of(base)}
+    pids = {SN: base.children[SN].pid, "geth": base.geth_pid}
     for index, name in enumerate(plan.sls):
         launch = plan.sl(index, base.files[name], base.license_port, base.sn_port)
         await base.start_node(Child.start(launch))
@@ -82,10 +82,11 @@ async def _measure(base: Base, marks: Marks, results: Results, size: int, rounds
     warm = await marks.all_there(programs, within_s)
     say("warm")
     async with idle as memory:
-        moved = loopback.moved_bytes()
+        moved, busy = loopback.moved_bytes(), _busy(base, programs)
         warm.go()
         measured = await marks.all_there(programs, within_s)
         moved = loopback.moved_bytes() - moved
+        busy = {role: round((spent - busy[role]) / rounds, 2) for role, spent in _busy(base, programs).items()}
     say(f"{rounds} rounds are measured")
     measured.go()
     mark = await marks.all_there(programs, within_s)
@@ -109,12 +110,22 @@ async def _measure(base: Base, marks: Marks, results: Results, size: int, rounds
         "min_s": round(min(seconds), 3),
         "lo_mb_per_round": round(moved / MB / rounds, 1),
         "lo_is_own": loopback.is_own(),
+        "cpu_s_per_round": busy,
         "peaks_mb": _peaks(plan, memory, times, accepted),
         "phases": phases_of(
             [plan.log(name) for name in plan.sls],
             [[wall + at for at in (entry["began"], *entry["merged_at"])] for entry in facts],
         ),
         "digest": accepted[-1].digest,
+    }
+
+
+def _busy(base: Base, programs: Sequence[Child]) -> dict[str, float]:
+    """Seconds of processor time so far, by role."""
+    return {
+        "sls": sum(busy_s(base.children[name].pid) for name in base.plan.sls),
+        "programs": sum(busy_s(program.pid) for program in programs),
+        "sn_and_geth": busy_s(base.children[SN].pid) + busy_s(base.geth_pid),
     }
 
 
@@ -148,11 +159,6 @@ def _check_logs(plan: Plan, accepted: Sequence[Accepted]) -> None:
         for result in accepted:
             assert result.digest[:16] in log, f"{name} has not taken the result of round {result.round}"
             assert len(result.merged) == plan.sl_count, f"round {result.round} merged {result.merged} only"
-
-
-def geth_of(base: Base) -> int:
-    """Its process."""
-    return int((base.plan.directory / SN / "eth" / "geth.pid").read_text())
 
 
 def goals_of(figures: dict[str, Any]) -> dict[str, Any]:

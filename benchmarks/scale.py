@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.base import Base, Results, say
+from benchmarks.base import Base, Results, busy_s, say
 from benchmarks.coordination import transactions_of_rounds
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import ChildFailed, SwarmError
@@ -113,11 +113,11 @@ async def run(count: int, rounds: int) -> dict[str, Any]:
                 program = _programs(plan, directory, syncs)
                 base.children[program.name] = program
                 await _rounds(results, program, range(1, 1 + warm_up), syncs)
-                busy_before = busy_s(base, sls)
+                busy_before = _busy_s(base, sls)
                 await _rounds(results, program, range(1 + warm_up, syncs), syncs)
                 busy = {
                     role: round((seconds - busy_before[role]) / rounds, 3)
-                    for role, seconds in busy_s(base, sls).items()
+                    for role, seconds in _busy_s(base, sls).items()
                 }
                 memory = memory_of(base, sls)
                 if await program.wait() != 0:
@@ -170,7 +170,7 @@ def memory_of(base: Base, sls: SLs) -> dict[str, float]:
     """MB: the median SL's share (what forks share is divided among them) and what it has resident; SN, geth."""
     shares = [_kilobytes(pid, "Pss") / 1024 for pid in sls.pids.values()]
     resident = [_kilobytes(pid, "Rss") / 1024 for pid in sls.pids.values()]
-    nodes = {"sn": base.children[SN].pid, "geth": _geth(base), "license_server": base.children[LICENSE_SERVER].pid}
+    nodes = {"sn": base.children[SN].pid, "geth": base.geth_pid, "license_server": base.children[LICENSE_SERVER].pid}
     return {
         "sl_share_mb": round(percentile(shares, 50), 1),
         "sl_resident_mb": round(percentile(resident, 50), 1),
@@ -179,24 +179,15 @@ def memory_of(base: Base, sls: SLs) -> dict[str, float]:
     }
 
 
-def busy_s(base: Base, sls: SLs) -> dict[str, float]:
+def _busy_s(base: Base, sls: SLs) -> dict[str, float]:
     """Seconds of processor time so far, by role."""
     roles = {
         "sls": list(sls.pids.values()),
         "sn": [base.children[SN].pid],
-        "geth": [_geth(base)],
+        "geth": [base.geth_pid],
         "ml_programs": [base.children["ml"].pid],
     }
-    return {role: sum(_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK") for role, pids in roles.items()}
-
-
-def _geth(base: Base) -> int:
-    return int((base.plan.directory / SN / "eth" / "geth.pid").read_text())
-
-
-def _ticks(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+    return {role: sum(busy_s(pid) for pid in pids) for role, pids in roles.items()}
 
 
 def _kilobytes(pid: int, what: str) -> int:
