@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import os
 import re
 import socket
 from collections import Counter
@@ -15,6 +16,7 @@ from aiohttp import web
 from services.errors import IdentityError, NetworkError, PortInUse, SwarmError
 from services.identity.identity import Identity, PeerIdentity, identity_of_certificate
 from services.runtime import logs
+from services.sl.orders import MESSAGE_BYTES
 from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, Progress
 from services.sl.store import Store, Stored
 
@@ -29,12 +31,14 @@ KEEP_ALIVE_S = 3600.0
 # A peer reads a few pieces at a time; more than this is not a peer that merges.
 REQUESTS_PER_PEER = 16
 
+_DRAFT = re.compile(r"[0-9]+-[0-9]+-[0-9]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 # How often a node that takes a copy says that it moves, in seconds: often enough for the shortest stall.
 SIGN_EVERY_S = 0.25
 
 MayRead = Callable[[PeerIdentity], bool]
+Follow = Callable[[PeerIdentity, web.WebSocketResponse], Awaitable[object]]
 TakeCopy = Callable[[PeerIdentity, str, Callable[[int], None]], Awaitable[object]]
 _log = logs.get("file server")
 
@@ -58,7 +62,7 @@ class FileServer:
     """``may_read`` is asked at each request; nobody may read what it does not allow. ``sent`` gets the bytes sent.
 
     ``take_copy(peer, digest, moved)`` fetches a stream from the peer that offers it, or raises a SwarmError.
-    ``progress`` of the merge that this node leads, or None.
+    ``follow(leader, line)`` merges what a leader deals out. ``progress`` of the merge that this node leads, or None.
     """
 
     def __init__(
@@ -69,9 +73,11 @@ class FileServer:
         sent: Callable[[int], object] = lambda _: None,
         take_copy: TakeCopy | None = None,
         *,
+        follow: Follow | None = None,
         progress: Callable[[], Progress | None] = lambda: None,
     ) -> None:
         self._progress = progress
+        self._follow = follow
         self._take_copy = take_copy
         self._sent = sent
         self._identity = identity
@@ -83,6 +89,9 @@ class FileServer:
         app.router.add_get("/v1/models/{digest}/segments", self._segments, allow_head=False)
         if take_copy is not None:
             app.router.add_put("/v1/models/{digest}", self._copy)
+        app.router.add_get("/v1/merges/{draft}", self._draft, allow_head=False)
+        if follow is not None:
+            app.router.add_get("/v1/merge", self._merge, allow_head=False)
         app.router.add_get("/v1/progress", self._tell_progress, allow_head=False)
         self._runner = web.AppRunner(
             app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False, shutdown_timeout=1.0
@@ -119,28 +128,50 @@ class FileServer:
 
     async def _segments(self, request: web.Request) -> web.StreamResponse:
         stored = self._found(request)
-        segments = [segment.hex() for segment in stored.segments]
-        return web.json_response({"size": stored.model.size, "layout": stored.model.layout, "segments": segments})
+        return web.json_response(stored.manifest.described())
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         stored = self._found(request)
-        start, stop = _range(request, stored.model.size)
+        return await self._send(request, stored.model.size, lambda: stored.path.open("rb"))
+
+    async def _draft(self, request: web.Request) -> web.StreamResponse:
+        """Of a result that is being merged, what is here; what it becomes, later."""
+        name = request.match_info["draft"]
+        stored, draft = self._store.result(name), self._store.partial(name)
+        if stored is not None:
+            return await self._send(request, stored.model.size, lambda: stored.path.open("rb"))
+        if draft is None or not _DRAFT.fullmatch(name) or not draft.holds(*_range(request, draft.size)):
+            raise web.HTTPNotFound(text="this part of the result is not here")
+        return await self._send(request, draft.size, draft.open)
+
+    async def _merge(self, request: web.Request) -> web.StreamResponse:
+        """The line of a leader."""
+        peer = _peer_of(request)
+        line = web.WebSocketResponse(max_msg_size=MESSAGE_BYTES, compress=False)
+        await line.prepare(request)
+        if self._follow is not None and peer is not None:
+            with contextlib.suppress(ConnectionError):
+                await self._follow(peer, line)
+        await line.close()
+        return line
+
+    async def _send(self, request: web.Request, size: int, opened: Callable[[], BinaryIO]) -> web.StreamResponse:
+        start, stop = _range(request, size)
         headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         partial = "Range" in request.headers
         if partial:
-            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.model.size}"
+            headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         status = 206 if partial else 200
-        with _opened(stored) as file:
-            file.seek(start)
+        with _opened(opened) as file:
             if stop - start <= PIECE_BYTES:
                 self._sent(stop - start)
-                return web.Response(status=status, headers=headers, body=_read(file, stop - start))
+                return web.Response(status=status, headers=headers, body=_read(file, start, stop))
             response = web.StreamResponse(status=status, headers=headers)
             response.content_length = stop - start
             await response.prepare(request)
             with contextlib.suppress(ConnectionError, TimeoutError):  # it has hung up, or takes nothing any more
                 for position in range(start, stop, PIECE_BYTES):
-                    piece = await asyncio.to_thread(_read, file, min(PIECE_BYTES, stop - position))
+                    piece = await asyncio.to_thread(_read, file, position, min(position + PIECE_BYTES, stop))
                     async with asyncio.timeout(STALL_S):
                         await response.write(piece)
                     self._sent(len(piece))
@@ -200,16 +231,16 @@ def _range(request: web.Request, size: int) -> tuple[int, int]:
     return start, stop
 
 
-def _opened(stored: Stored) -> BinaryIO:
+def _opened(opened: Callable[[], BinaryIO]) -> BinaryIO:
     """Once open it can be read to its end, also when the store lets go of it meanwhile."""
     try:
-        return stored.path.open("rb")
-    except FileNotFoundError:
+        return opened()
+    except OSError:
         raise web.HTTPNotFound(text="these parameters are no longer here") from None
 
 
-def _read(file: BinaryIO, count: int) -> bytes:
-    data = file.read(count)
-    if len(data) < count:
+def _read(file: BinaryIO, start: int, stop: int) -> bytes:
+    data = os.pread(file.fileno(), stop - start, start)
+    if len(data) < stop - start:
         raise web.HTTPInternalServerError(text="the file was cut short")
     return data

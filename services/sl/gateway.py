@@ -228,7 +228,15 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
         layout=status.layout.hex(),
         layout_by=status.layout_by,
         members=tuple(
-            Member(who.name, who.host, who.port, who.fingerprint.hex(), who.active, who.left_reason == LOST)
+            Member(
+                name=who.name,
+                host=who.host,
+                port=who.port,
+                fingerprint=who.fingerprint.hex(),
+                active=who.active,
+                lost=who.left_reason == LOST,
+                may_lead=who.may_lead,
+            )
             for who in status.participants
         ),
         check_ins=tuple(

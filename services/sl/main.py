@@ -56,7 +56,15 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
 
         runner = Runner(identity.name, address, settings.conduct, link, store, memory, observer)
         observer.metrics.read_view(identity.name, lambda: runner.view)
-        server = FileServer(identity, store, runner.may_read, observer.sent, runner.take_copy, progress=runner.progress)
+        server = FileServer(
+            identity,
+            store,
+            runner.may_read,
+            observer.sent,
+            runner.take_copy,
+            follow=runner.follow,
+            progress=runner.progress,
+        )
         await server.start(bound)
         stack.push_async_callback(server.stop)
         _log.info("file server", host=settings.host_ip, port=port)

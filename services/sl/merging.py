@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from services.errors import DigestMismatch, ModelError, NetworkError
 from services.merge.engine import ParameterSet, merge, passes_of
-from services.merge.layout import STORAGE, TensorSpec, difference
+from services.merge.layout import STORAGE, difference
 from services.runtime import logs
+from services.sl.inputs import FETCH_WAITS_S, why_unusable
+from services.sl.layouts import layout_of
 from services.sl.peers import Peers
 from services.sl.round import NON_FINITE
 from services.sl.states import Held
@@ -23,9 +25,6 @@ from swarm_callback import params
 
 # Below this a merge takes less time than handing it to a thread.
 INLINE_BYTES = 1024 * 1024
-
-# Between attempts to get a participant's parameters; after the last they are left out.
-FETCH_WAITS_S = (0.2, 0.5, 1.0, 2.0)
 
 # Signs of life, in seconds: much shorter than any failure timeout, and none for a merge that is over by then.
 PROGRESS_EVERY_S = 1.0
@@ -137,14 +136,8 @@ class Merging:
 
         try:
             stored = await self._peers.fetch(entry.digest, entry.size, holders, waits_s=waits_s(), moved=moved)
-        except NetworkError as error:
-            left_out[entry.name] = f"its parameters could not be fetched ({error.facts.get('problem')})"
-            return None
-        except DigestMismatch as error:
-            left_out[entry.name] = f"it served {error.facts['found']} instead of {error.facts['expected']}"
-            return None
-        except ModelError as error:
-            left_out[entry.name] = f"its parameters are damaged ({error.facts.get('problem')})"
+        except (NetworkError, DigestMismatch, ModelError) as error:
+            left_out[entry.name] = why_unusable(error)
             return None
         return Piece(entry, stored)
 
@@ -195,11 +188,6 @@ class _Progress:
         if now - self._said >= PROGRESS_EVERY_S:
             self._said = now
             self._report(min(self._done, self._total), self._total)
-
-
-def layout_of(specs: Sequence[params.TensorSpec]) -> dict[str, TensorSpec]:
-    """A stream's header in the terms of the merge."""
-    return {spec.name: TensorSpec(spec.dtype, spec.shape) for spec in specs}
 
 
 def _difference(name: str, piece: Piece, other: Piece) -> str | None:

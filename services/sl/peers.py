@@ -5,6 +5,7 @@ segment are checked against the digest as they arrive.
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
@@ -20,9 +21,13 @@ import aiohttp
 
 from services.errors import DigestMismatch, NetworkError, PeerUnreachable, ResultUnavailable, StreamDamaged
 from services.identity.identity import Identity
+from services.sl.orders import MESSAGE_BYTES
+from services.sl.partials import Manifest, Partial, header_of
+from services.sl.pulling import Pull, Source
 from services.sl.store import Incoming, Store, Stored
+from services.sl.transfers import Transfers
 from services.sl.view import Member
-from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES, combine
+from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES
 from swarm_callback.errors import StreamError
 from swarm_callback.params import TensorSpec, header_size_of, parse_header
 
@@ -31,7 +36,12 @@ CONNECT_S = 10.0
 STALL_S = 20.0
 ANSWER_S = 5.0  # to a question that takes nothing to answer
 KEEP_ALIVE_S = 3600.0
-BATCH_BYTES = 1024 * 1024  # written and hashed at once, beside the network
+
+# Up to here a stream comes in one request, hashed as it arrives.
+SMALL_BYTES = 1024 * 1024
+
+# Asked for segments of the same stream at once; more would only share one link of this node.
+MOST_HOLDERS = 3
 
 # Between attempts at all holders of a result, the last again and again.
 WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -98,10 +108,13 @@ class Peers:
         self._store = store
         self._pause = pause
         self._session: aiohttp.ClientSession
+        self.transfers: Transfers
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(ssl=self._identity.client_context(), keepalive_timeout=KEEP_ALIVE_S)
+        context = self._identity.client_context()
+        self.transfers = Transfers(context, self.stall_s)
+        connector = aiohttp.TCPConnector(ssl=context, keepalive_timeout=KEEP_ALIVE_S)
         connect_s = min(CONNECT_S, self.stall_s)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=self.stall_s)
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
@@ -111,6 +124,7 @@ class Peers:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._session.close()
+        self.transfers.close()
 
     async def fetch(
         self,
@@ -132,26 +146,82 @@ class Peers:
 
     async def _fetch(self, digest: str, size: int, holders: Holders, waits_s: Iterator[float], moved: Moved) -> Stored:
         failure: Exception = PeerUnreachable(peer="Nobody", address="?", problem="nobody is known to hold it")
-        incoming: Incoming | None = None
+        attempt = self._fetch_small if size <= SMALL_BYTES else self._fetch_segments
+        while True:
+            there = holders()
+            if there:
+                try:
+                    return await attempt(there, digest, size, moved)
+                except (PeerUnreachable, DigestMismatch, StreamDamaged) as error:
+                    failure = error
+            wait_s = next(waits_s, None)
+            if wait_s is None:
+                raise failure
+            await self._pause(wait_s)
+
+    async def _fetch_small(self, holders: Sequence[Member], digest: str, size: int, moved: Moved) -> Stored:
+        """In one request, from the first that has it."""
+        for number, holder in enumerate(holders, 1):
+            try:
+                with self._store.incoming(holder.name, size) as incoming:
+                    return await self._fetch_from(holder, digest, size, incoming, moved)
+            except (PeerUnreachable, DigestMismatch, StreamDamaged):
+                if number == len(holders):
+                    raise
+        raise AssertionError
+
+    async def _fetch_segments(self, holders: Sequence[Member], digest: str, size: int, moved: Moved) -> Stored:
+        """From several at once, each segment checked as it arrives. What came stays for the next attempt."""
+        self._store.make_room(size)
+        partial, failure = None, None
+        pull: Pull | None = None
         try:
-            while True:
-                for holder in holders():
-                    incoming = incoming or self._store.incoming(holder.name, size)
-                    try:
-                        return await self._fetch_from(holder, digest, size, incoming, moved)
-                    except PeerUnreachable as error:
-                        failure = error  # what came so far is good, the next one goes on from there
-                    except (DigestMismatch, StreamDamaged) as error:
-                        failure = error
-                        incoming.discard()
-                        incoming = None
-                wait_s = next(waits_s, None)
-                if wait_s is None:
-                    raise failure
-                await self._pause(wait_s)
+            for holder in holders:
+                try:
+                    if partial is None or pull is None:
+                        partial = await self.begin(holder, digest, size)
+                        pull = Pull(partial, self._store, self.transfers, lambda count: self._came(count, moved))
+                    pull.offer(Source(holder, f"/v1/models/{digest}"), range(partial.count))
+                except (PeerUnreachable, DigestMismatch, StreamDamaged) as error:
+                    failure = error
+                if pull is not None and len(pull.sources) == MOST_HOLDERS:
+                    with contextlib.suppress(PeerUnreachable, DigestMismatch):  # then the next ones are asked
+                        return await self._complete(pull)
+            if pull is None:
+                raise failure or AssertionError
+            return await self._complete(pull)
         finally:
-            if incoming is not None:
-                incoming.discard()
+            if pull is not None:
+                await pull.close()
+
+    async def _complete(self, pull: Pull) -> Stored:
+        await pull.until(range(pull.partial.count))
+        return await asyncio.to_thread(self._store.complete, pull.partial)
+
+    def count(self, received: int) -> None:
+        """Bytes that came in; from any thread."""
+        self._received(received)
+
+    def _came(self, count: int, moved: Moved) -> None:
+        self._received(count)
+        moved(count)
+
+    async def begin(self, holder: Member, digest: str, size: int) -> Partial:
+        """A place for the segments of this stream, which ``holder`` has. Raises PeerUnreachable, DigestMismatch,
+        StreamDamaged, DiskFull, StorageError.
+        """
+        known = self._store.partial(digest)
+        if known is not None:
+            return known
+        manifest = await self.manifest(holder, digest, size)
+        header = self._store.header_of(manifest.layout)
+        try:
+            if header is None:
+                header = header_of(manifest, await self._read_range(holder, digest, 0, manifest.header_size))
+                parse_header(header, size)
+        except StreamError as error:
+            raise StreamDamaged(node=holder.name, problem=error.facts["problem"]) from None
+        return await asyncio.to_thread(self._store.begin, manifest, header)
 
     async def fetch_result(
         self, round_number: int, digest: str, size: int, holders: Holders, waiting: Waiting
@@ -186,6 +256,17 @@ class Peers:
             problem = "it answered something unreadable"
         raise PeerUnreachable(peer=leader.name, address=_address(leader), problem=problem)
 
+    @asynccontextmanager
+    async def line_to(self, merger: Member) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """On which a leader gives its orders. Raises PeerUnreachable."""
+        url = f"https://{_bracketed(merger.host)}:{merger.port}/v1/merge"
+        try:
+            async with self._session.ws_connect(url, max_msg_size=MESSAGE_BYTES, compress=0) as line:
+                yield line
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            problem = str(error) or type(error).__name__
+            raise PeerUnreachable(peer=merger.name, address=_address(merger), problem=problem) from None
+
     async def give_copy(self, holder: Member, digest: str, alive: Callable[[], object]) -> None:
         """Has ``holder`` fetch a stream from here; returns when it has stored it. ``alive`` at each sign that it moves.
 
@@ -202,21 +283,12 @@ class Peers:
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem)
 
     async def _fetch_from(self, holder: Member, digest: str, size: int, incoming: Incoming, moved: Moved) -> Stored:
-        expected = None
-        if size > SEGMENT_BYTES:
-            expected = await self._segments(holder, digest, size)
-        offset = incoming.taken.size
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        async with self._get(holder, f"/v1/models/{digest}", headers) as response:
-            if response.content_length != size - offset:
-                raise DigestMismatch(node=holder.name, found=f"{response.content_length} bytes", expected=size - offset)
-            async for batch in _batches(response, moved):
-                if expected is None:
-                    incoming.write(batch)
-                else:
-                    await asyncio.to_thread(incoming.write, batch)
-                    _check(holder, incoming, expected)
-                self._received(len(batch))
+        async with self._get(holder, f"/v1/models/{digest}") as response:
+            if response.content_length != size:
+                raise DigestMismatch(node=holder.name, found=f"{response.content_length} bytes", expected=size)
+            async for piece in response.content.iter_any():
+                incoming.write(piece)
+                self._came(len(piece), moved)
         if incoming.taken.size < size:
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem="it broke off")
         found = incoming.taken.digest().hex()
@@ -224,21 +296,22 @@ class Peers:
             raise DigestMismatch(node=holder.name, found=found, expected=digest)
         return incoming.commit()
 
-    async def _segments(self, holder: Member, digest: str, size: int) -> tuple[bytes, list[bytes]]:
-        """The hashes that the digest is made of: layout and segments. Raises DigestMismatch."""
+    async def manifest(self, holder: Member, digest: str, size: int) -> Manifest:
+        """The hashes that the digest is made of. Raises PeerUnreachable, DigestMismatch."""
+        stored = self._store.get(digest)
+        if stored is not None:
+            return stored.manifest
         limit = (size // SEGMENT_BYTES + 1) * _HASH_CHARACTERS + _FRAME_CHARACTERS
         async with self._get(holder, f"/v1/models/{digest}/segments") as response:
             text = await _read_at_most(response, limit)
         try:
-            answer = json.loads(text)
-            layout = bytes.fromhex(answer["layout"])
-            segments = [bytes.fromhex(segment) for segment in answer["segments"]]
-            found = combine(layout, segments).hex()
+            manifest = Manifest.read(json.loads(text))
+            found = manifest.digest if manifest.size == size else f"{manifest.size} bytes"
         except (ValueError, KeyError, TypeError):
             found = "something unreadable"
         if found != digest:
             raise DigestMismatch(node=holder.name, found=found, expected=digest)
-        return layout, segments
+        return manifest
 
     async def _read_range(self, holder: Member, digest: str, start: int, stop: int) -> bytes:
         headers = {"Range": f"bytes={start}-{stop - 1}"}
@@ -257,7 +330,7 @@ class Peers:
     async def _request(
         self, method: str, holder: Member, path: str, headers: dict[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        host = f"[{holder.host}]" if ":" in holder.host else holder.host
+        host = _bracketed(holder.host)
         try:
             async with self._session.request(
                 method, f"https://{host}:{holder.port}{path}", headers=headers, allow_redirects=False
@@ -272,31 +345,6 @@ class Peers:
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem) from None
 
 
-def _check(holder: Member, incoming: Incoming, expected: tuple[bytes, list[bytes]]) -> None:
-    """Header and closed segments, as far as they are there. Raises DigestMismatch."""
-    taken, (layout, segments) = incoming.taken, expected
-    if taken.header_size and taken.size >= taken.header_size and taken.layout != layout:
-        raise DigestMismatch(node=holder.name, found=taken.layout.hex(), expected=layout.hex())
-    closed = max(0, taken.size - taken.header_size) // SEGMENT_BYTES
-    if closed and taken.segments[closed - 1] != segments[closed - 1]:
-        raise DigestMismatch(node=holder.name, found="another segment", expected="the one that the digest names")
-
-
-async def _batches(response: aiohttp.ClientResponse, moved: Moved) -> AsyncIterator[bytes]:
-    """The body in pieces of about BATCH_BYTES. A slow link takes a while for one: ``moved`` gets every byte at once."""
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in response.content.iter_any():
-        moved(len(piece))
-        pieces.append(piece)
-        size += len(piece)
-        if size >= BATCH_BYTES:
-            yield b"".join(pieces)
-            pieces, size = [], 0
-    if pieces:
-        yield b"".join(pieces)
-
-
 async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
     """The body, cut after ``limit`` bytes."""
     data = b""
@@ -305,6 +353,10 @@ async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
         if len(data) >= limit:
             break
     return data[:limit]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _address(holder: Member) -> str:

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from pathlib import Path
+
+from aiohttp.web import WebSocketResponse
 
 from services.errors import ChannelError, NotTheLeader, SwarmError, TrainingComplete, UnknownMergeMethod
 from services.identity.identity import PeerIdentity
@@ -12,6 +13,7 @@ from services.merge.engine import METHODS
 from services.runtime import logs
 from services.sl import actions as do
 from services.sl import events as on
+from services.sl.chores import cancel_all, delete, sync
 from services.sl.conduct import Conduct
 from services.sl.gateway import Training
 from services.sl.link import Link
@@ -21,15 +23,14 @@ from services.sl.observer import Observer
 from services.sl.peers import Peers, Progress
 from services.sl.round import UnlistedPair, needed, step
 from services.sl.states import Ended, Finishing, State, Unopened
-from services.sl.store import Store, Stored
+from services.sl.store import Store
 from services.sl.view import Phase, View
 from services.sl.work import Surroundings, Work
 
 # A wait shorter than this is not worth a word to ML.
 TELL_AFTER_S = 1.0
 
-# At the end, what is still on its way to the SN gets this long.
-LAST_CALLS_S = 5.0
+LAST_CALLS_S = 5.0  # at the end, for what is still on its way to the SN
 
 # How often a merged model is forced to the disk; a crash of the process alone loses nothing anyway.
 SYNC_EVERY_S = 5.0
@@ -80,6 +81,8 @@ class Runner:
         self._watching_leader: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._synced_at = 0.0
+        self._stepped = asyncio.Event()
+        self._at_end = contextlib.AsyncExitStack()
         self._telling: asyncio.TimerHandle | None = None
         self._told = ""
         self._delivered = asyncio.Event()
@@ -106,6 +109,11 @@ class Runner:
         if view.phase is not Phase.MERGE or view.leader != peer.name or leader is None or mine is None:
             raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
         await self._peers.fetch(digest, mine.size, lambda: [leader], moved=moved)
+
+    async def follow(self, leader: PeerIdentity, line: WebSocketResponse) -> None:
+        """Merges what the leader of the running merge deals to this node."""
+        if self.view is not None:
+            await self._work.follow(leader, line)
 
     def post(self, event: on.Event) -> None:
         """Takes an event from outside."""
@@ -137,7 +145,8 @@ class Runner:
                     await self._take(event)
         finally:
             self._hush()
-            await _cancel(self._tasks)
+            await cancel_all(self._tasks)
+            await self._at_end.aclose()
         if self.state.error is not None:
             raise self.state.error
 
@@ -151,6 +160,8 @@ class Runner:
                 raise
             what = f"it sent {type(event).__name__} while the SL was {type(before).__name__}"
             self.state, actions = step(before, on.Failed(ChannelError(problem=what)))
+        self._stepped.set()
+        self._stepped = asyncio.Event()
         _log.debug("step", state=type(before).__name__, on=type(event).__name__, to=type(self.state).__name__)
         self._observer.stepped(before, event, self.state)
         if isinstance(self.state, Ended):
@@ -205,7 +216,7 @@ class Runner:
     async def _end(self, actions: tuple[do.Action, ...]) -> None:
         """In order, and nothing else any more."""
         self._hush()
-        await _cancel(self._tasks - self._calls)
+        await cancel_all(self._tasks - self._calls)
         for action in actions:
             if isinstance(action, do.AbortML):
                 await self._ml.abort(action.error, action.opened)
@@ -227,8 +238,11 @@ class Runner:
             if not again:
                 self._training = Training(self._link, opened.contract, self._conduct.sn_patience_s)
                 patience_s = self._conduct.sn_patience_s
-                around = Surroundings(self._name, lambda: self._known, self._tell, pause, patience_s)
+                around = Surroundings(
+                    self._name, lambda: self._known, lambda: self._stepped.wait(), self._tell, pause, patience_s
+                )
                 self._work = Work(around, self._store, self._peers, self._training)
+                self._at_end.push_async_callback(self._work.close)
             view = await self._enrolled(opened, again)
         except SwarmError as error:
             if not (again and isinstance(error, TrainingComplete)):
@@ -312,10 +326,10 @@ class Runner:
         now = asyncio.get_running_loop().time()
         if action.over or now - self._synced_at > SYNC_EVERY_S:
             self._synced_at = now
-            self._spawn(_sync(stored))
+            self._spawn(sync(stored))
         trash = self._store.keep_only(needed(self.state))
         if trash:
-            self._spawn(_delete(trash))
+            self._spawn(delete(trash))
 
     @property
     def _epochs_done(self) -> int:
@@ -383,20 +397,3 @@ class Runner:
     async def _stop_when_set(self, stop: asyncio.Event) -> None:
         await stop.wait()
         self.post(on.Stopped(self._name))
-
-
-async def _sync(stored: Stored) -> None:
-    with contextlib.suppress(FileNotFoundError):  # overtaken by a newer one
-        await asyncio.to_thread(stored.sync)
-
-
-async def _delete(trash: list[Path]) -> None:
-    """A large file takes a while to delete."""
-    for path in trash:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
-
-
-async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
-    for task in list(tasks):
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from services.errors import DiskFull, StorageError, StreamDamaged
+from services.sl.partials import Manifest, Partial
 from services.sl.view import Model
 from swarm_callback.digest import StreamDigest
 from swarm_callback.errors import StreamError
@@ -21,6 +22,9 @@ from swarm_callback.params import TensorSpec, parse_header
 STREAM = ".safetensors"
 SEGMENTS = ".json"
 _PARTIAL = ".partial"
+_PART = ".part"  # segments of a stream, which a later start goes on with
+_PARTS = ".parts"  # what they are expected to be
+_DRAFT = ".draft"  # segments of a result that nobody knows the digest of yet
 _TRASH = ".trash"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -33,6 +37,10 @@ class Stored:
     path: Path
     header_size: int
     segments: tuple[bytes, ...]
+
+    @property
+    def manifest(self) -> Manifest:
+        return Manifest(self.model.size, self.header_size, bytes.fromhex(self.model.layout), self.segments)
 
     def header(self) -> bytes:
         with self.path.open("rb") as file:
@@ -61,6 +69,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._index: dict[str, Stored] = {}
+        self._partials: dict[str, Partial] = {}
+        self._drafts: dict[str, str] = {}  # what became of them, by digest
         self._numbers = itertools.count()
         with _storage_errors(root):
             root.mkdir(parents=True, exist_ok=True)
@@ -73,14 +83,108 @@ class Store:
 
     def incoming(self, node: str, size: int) -> "Incoming":
         """A place for a stream of ``size`` bytes that ``node`` sends. Raises DiskFull, StorageError."""
-        free = shutil.disk_usage(self.root).free
-        if size > free:
-            raise DiskFull(path=self.root, needed=size, free=free)
+        self.make_room(size)
         return Incoming(self, node, size, self.root / f"{os.getpid()}-{next(self._numbers)}{_PARTIAL}")
 
+    def header_of(self, layout: bytes) -> bytes | None:
+        """The header with this hash, if a stream here has it."""
+        stored = next((stored for stored in self._index.values() if stored.model.layout == layout.hex()), None)
+        return stored.header() if stored else None
+
+    def partial(self, name: str) -> Partial | None:
+        """By digest, or by the name of a draft."""
+        return self._partials.get(name)
+
+    def result(self, draft: str) -> Stored | None:
+        """What a draft has become."""
+        return self._index.get(self._drafts.get(draft, ""))
+
+    def begin(self, manifest: Manifest, header: bytes) -> Partial:
+        """A place for the segments of a stream; with those that are here from before. Raises DiskFull, StorageError."""
+        digest = manifest.digest
+        found = self._partials.get(digest)
+        if found is not None:
+            return found
+        path = self.root / (digest + _PART)
+        with self.errors(manifest.size):
+            left, partial = path.exists(), self._draft_of(manifest)
+            if not left:
+                self.make_room(manifest.size)
+                path.with_suffix(_PARTS).write_text(json.dumps(_described(digest, manifest)))
+            if partial is not None:
+                partial.rename(path)
+            else:
+                partial = Partial(path, manifest.size, header, manifest.segments)
+                if left:
+                    partial.recheck()
+        self._partials[digest] = partial
+        return partial
+
+    def draft(self, name: str, size: int, header: bytes, count: int) -> Partial:
+        """A place for a result that is being merged. Raises DiskFull, StorageError."""
+        known = self._partials.get(name)
+        if known is not None:
+            return known
+        self.make_room(size)
+        with self.errors(size):
+            partial = Partial(self.root / (name + _DRAFT), size, header, [None] * count)
+        self._partials[name] = partial
+        return partial
+
+    def complete(self, partial: Partial) -> Stored:
+        """Makes a stream of it. Raises StorageError, StreamDamaged."""
+        manifest = partial.manifest()
+        if manifest is None or not partial.complete:
+            raise RuntimeError(f"{partial.path.name} is not complete")
+        model = Model(manifest.digest, manifest.size, manifest.layout.hex())
+        with self.errors(0, "a peer"):
+            parse_header(partial.header, partial.size)
+            stored = self._index.get(model.digest)
+            if stored is None:
+                stored = Stored(model, self.root / (model.digest + STREAM), manifest.header_size, manifest.segments)
+                stored.path.with_suffix(SEGMENTS).write_text(json.dumps(_described(model.digest, manifest)))
+                partial.path.rename(stored.path)
+                self._index[model.digest] = stored
+        self._drafts |= {name: model.digest for name, known in self._partials.items() if known is partial}
+        self.forget(partial)
+        return stored
+
+    def forget(self, partial: Partial) -> None:
+        """Deletes its file, if it has not become a stream."""
+        for name in [name for name, known in self._partials.items() if known is partial]:
+            del self._partials[name]
+        partial.close()
+        partial.path.unlink(missing_ok=True)
+        partial.path.with_suffix(_PARTS).unlink(missing_ok=True)
+
+    def _draft_of(self, manifest: Manifest) -> Partial | None:
+        """A draft that nobody works on and that may have become this result."""
+        for name, draft in list(self._partials.items()):
+            if draft.path.suffix == _DRAFT and not draft.users and draft.expect(manifest):
+                del self._partials[name]
+                return draft
+        return None
+
+    @contextlib.contextmanager
+    def errors(self, needed: int = 0, node: str = "") -> Iterator[None]:
+        """What the disk does as DiskFull and StorageError, what ``node`` sent as StreamDamaged."""
+        try:
+            with _storage_errors(self.root, needed):
+                yield
+        except StreamError as error:
+            raise StreamDamaged(node=node, problem=error.facts["problem"]) from None
+
     def keep_only(self, digests: frozenset[str]) -> list[Path]:
-        """Forgets all others at once; gives the files that remain to be deleted."""
+        """Forgets all others at once, but for the segments that are in use; gives the files to be deleted."""
         trash = []
+        self._drafts = {draft: digest for draft, digest in self._drafts.items() if digest in digests}
+        for name, partial in list(self._partials.items()):
+            if name not in digests and not partial.users:
+                self.forget(partial)
+        for path in self.root.glob("*" + _PART):
+            if path.stem not in digests and path.stem not in self._partials:
+                path.unlink(missing_ok=True)
+                path.with_suffix(_PARTS).unlink(missing_ok=True)
         for digest in self._index.keys() - digests:
             stored = self._index.pop(digest)
             # Renamed first: the same parameters may come in again while a large file is being deleted.
@@ -98,14 +202,22 @@ class Store:
         if self._index.get(model.digest) is not None:
             partial.unlink()
             return stored
-        stored.path.with_suffix(SEGMENTS).write_text(json.dumps(_described(stored)))
+        stored.path.with_suffix(SEGMENTS).write_text(json.dumps(_described(model.digest, stored.manifest)))
         partial.rename(stored.path)
         self._index[model.digest] = stored
         return stored
 
+    def make_room(self, size: int) -> None:
+        """Raises DiskFull where there is none."""
+        free = shutil.disk_usage(self.root).free
+        if size > free:
+            raise DiskFull(path=self.root, needed=size, free=free)
+
     def _read_index(self) -> None:
-        for path in [*self.root.glob("*" + _PARTIAL), *self.root.glob("*" + _TRASH)]:
-            path.unlink(missing_ok=True)
+        for path in self.root.iterdir():
+            orphan = path.suffix == _PART and not path.with_suffix(_PARTS).exists()
+            if orphan or path.suffix in (_PARTIAL, _DRAFT, _TRASH):
+                path.unlink(missing_ok=True)
         for path in self.root.glob("*" + SEGMENTS):
             stream = path.with_suffix(STREAM)
             try:
@@ -132,7 +244,7 @@ class Incoming:
         self._size = size
         self._path = path
         self._taken = StreamDigest()
-        with self._errors():
+        with self._store.errors(self._size, self._node):
             self._file = path.open("wb", buffering=0)
 
     @property
@@ -142,7 +254,7 @@ class Incoming:
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Takes the next bytes."""
-        with self._errors():
+        with self._store.errors(self._size, self._node):
             if self._taken.size + len(data) > self._size:
                 raise StreamError(problem=f"it has more than the {self._size} bytes announced")
             self._taken.update(data)
@@ -155,7 +267,7 @@ class Incoming:
 
         ``expected``: the digest it must have.
         """
-        with self._errors():
+        with self._store.errors(self._size, self._node):
             if self._taken.size != self._size:
                 raise StreamError(problem=f"it ends after {self._taken.size} of {self._size} bytes")
             if expected is not None and self._taken.digest().hex() != expected:
@@ -177,14 +289,6 @@ class Incoming:
     ) -> None:
         self.discard()  # after a commit there is nothing left of this name
 
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            with _storage_errors(self._store.root, self._size):
-                yield
-        except StreamError as error:
-            raise StreamDamaged(node=self._node, problem=error.facts["problem"]) from None
-
 
 @contextlib.contextmanager
 def _storage_errors(root: Path, needed: int = 0) -> Iterator[None]:
@@ -197,14 +301,8 @@ def _storage_errors(root: Path, needed: int = 0) -> Iterator[None]:
         raise StorageError(path=root, problem=problem[:1].lower() + problem[1:]) from None
 
 
-def _described(stored: Stored) -> dict[str, object]:
-    return {
-        "digest": stored.model.digest,
-        "size": stored.model.size,
-        "layout": stored.model.layout,
-        "header_size": stored.header_size,
-        "segments": [segment.hex() for segment in stored.segments],
-    }
+def _described(digest: str, manifest: Manifest) -> dict[str, object]:
+    return {"digest": digest, **manifest.described()}
 
 
 def _stored(path: Path, described: dict[str, object]) -> Stored:

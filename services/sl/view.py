@@ -28,7 +28,7 @@ class Model:
 class Member:
     """A participant of the training; ``host:port`` is its file server, ``fingerprint`` its certificate's, in hex.
 
-    ``lost``: it is not active because nothing was heard of it, and may come back.
+    ``lost``: it is not active because nothing was heard of it, and may come back. ``may_lead``: and merge a share.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Member:
     fingerprint: str
     active: bool
     lost: bool = False
+    may_lead: bool = True
 
 
 @dataclass(frozen=True)

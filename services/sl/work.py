@@ -5,17 +5,27 @@ import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from aiohttp.web import WebSocketResponse
+
 from services.errors import ModelDiffers, NetworkError, SwarmError
+from services.identity.identity import PeerIdentity
 from services.merge.layout import difference
 from services.runtime import logs
 from services.sl import events as on
 from services.sl.actions import ArmLeaderTimer, Explain, Fetch, Merge
 from services.sl.copies import Copies
+from services.sl.following import Following
 from services.sl.gateway import Training
-from services.sl.merging import Merging, layout_of
+from services.sl.inputs import Place
+from services.sl.layouts import layout_of
+from services.sl.leading import Leading
+from services.sl.merging import Merging, Outcome
 from services.sl.peers import Peers, Progress, Waiting
 from services.sl.store import Store, Stored
 from services.sl.view import Member, Phase, Result, View
+
+# A model up to here is merged by its leader alone: sharing it costs more than it saves.
+SHARED_FROM_BYTES = 4 * 1024 * 1024
 
 _EXPLAIN_ATTEMPTS = 3
 _EXPLAIN_WAIT_S = 0.3
@@ -30,11 +40,13 @@ _log = logs.get("round")
 class Surroundings:
     """The node that the work is for. ``view()``: the training as it stands now, where others have come back elsewhere.
 
-    ``tell(text)``: why ML waits. ``pause(seconds)`` waits. ``patience_s``: for what it cannot go on without.
+    ``changed()`` returns when it stands otherwise. ``tell(text)``: why ML waits. ``pause(seconds)`` waits.
+    ``patience_s``: for what it cannot go on without.
     """
 
     name: str
     view: Callable[[], View]
+    changed: Callable[[], Awaitable[object]]
     tell: Callable[[str], object]
     pause: Callable[[float], Awaitable[object]]
     patience_s: float
@@ -50,6 +62,9 @@ class Work:
         self._training = training
         self._signs: set[asyncio.Task[None]] = set()
         self._leading: tuple[View, Merging] | None = None
+        self._place = Place(around.name, store, peers, self._member, around.pause)
+        self._following = Following(self._place, around.view, around.changed)
+        self._hanging_up: set[asyncio.Task[None]] = set()
 
     @property
     def progress(self) -> Progress | None:
@@ -71,8 +86,9 @@ class Work:
         copies = Copies(self._peers, merging.moved, self._around.pause)
         _log.info("leads the round", round=view.round, term=view.term, of=len(view.check_ins))
         try:
-            outcome = await merging.run(call.held)
-            if outcome.model is not None and (call.held is None or outcome.model != call.held.model):
+            shared = await self._merge_shared(call, merging)
+            outcome = shared or await merging.run(call.held)
+            if shared is None and outcome.model is not None and (call.held is None or outcome.model != call.held.model):
                 _log.debug("written", round=view.round, term=view.term)
                 merged = outcome.without_left_out(view)
                 await copies.secure(outcome.model, self._around.name, merged, self._around.view)
@@ -86,9 +102,38 @@ class Work:
             return on.TooFew(outcome.left_out)
         return on.Merged(outcome.model, outcome.left_out)
 
+    async def follow(self, peer: PeerIdentity, line: WebSocketResponse) -> None:
+        """Merges what the leader deals to this node."""
+        await self._following.follow(peer, line)
+
+    async def close(self) -> None:
+        for task in self._hanging_up:
+            task.cancel()
+        await asyncio.gather(*self._hanging_up, return_exceptions=True)
+        await self._following.close()
+
+    async def _merge_shared(self, call: Merge, merging: Merging) -> Outcome | None:
+        """None where it is not worth it, or nobody else may merge."""
+        view = call.view
+        mine = view.checked_in(self._around.name)
+        stored = self._store.get(mine.digest) if mine is not None else None
+        if stored is None or stored.model.size <= SHARED_FROM_BYTES or stored.model.layout != view.layout:
+            return None
+        members = [view.member(entry.name) for entry in view.check_ins if entry.name != self._around.name]
+        if not any(member is not None and member.active and member.may_lead for member in members):
+            return None
+        leading = Leading(self._place, view, merging.moved, self._around.view)
+        await self._following.takes(leading.merger)
+        try:
+            return await leading.run(call.held, layout_of(stored.specs()))
+        finally:
+            task = asyncio.create_task(leading.close(self._peers.stall_s))
+            self._hanging_up.add(task)
+            task.add_done_callback(self._hanging_up.discard)
+
     async def fetch(self, call: Fetch) -> on.Event:
         try:
-            stored = await self._fetch(call.result)
+            stored = await self._following.result(call.result) or await self._fetch(call.result)
         except SwarmError as error:
             _log.warning("result not fetched", round=call.result.round, why=str(error))
             return on.FetchFailed(error)

@@ -33,9 +33,9 @@ def slowly(monkeypatch: pytest.MonkeyPatch, bytes_a_second: float) -> None:
     """Every file server sends each stream at this rate."""
     read = file_server._read
 
-    def slow(file: BinaryIO, size: int) -> bytes:
-        threading.Event().wait(size / bytes_a_second)
-        return read(file, size)
+    def slow(file: BinaryIO, start: int, stop: int) -> bytes:
+        threading.Event().wait((stop - start) / bytes_a_second)
+        return read(file, start, stop)
 
     monkeypatch.setattr(file_server, "PIECE_BYTES", PIECE_BYTES)
     monkeypatch.setattr(file_server, "_read", slow)
@@ -63,10 +63,10 @@ async def test_a_peer_that_stalls_is_left_out_before_its_leader_is_voted_out(
     stalls, goes_on = threading.Event(), threading.Event()
     read = file_server._read
 
-    def stall(file: BinaryIO, size: int) -> bytes:
+    def stall(file: BinaryIO, start: int, stop: int) -> bytes:
         if "/sl-3/" in file.name and stalls.is_set():
             goes_on.wait(WITHIN_S)
-        return read(file, size)
+        return read(file, start, stop)
 
     monkeypatch.setattr(file_server, "PIECE_BYTES", PIECE_BYTES)
     monkeypatch.setattr(file_server, "_read", stall)

@@ -190,7 +190,7 @@ async def test_a_port_in_use_is_named() -> None:
 # --- fetching -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("elements", [10, SEGMENT_BYTES // 4 - 20, 3 * SEGMENT_BYTES // 4 + 17])
+@pytest.mark.parametrize("elements", [10, SEGMENT_BYTES // 4 - 20, 8 * SEGMENT_BYTES // 4 + 17])
 async def test_a_stream_arrives_as_it_is(pki: Any, store: Store, mine: Store, elements: int) -> None:
     stored = put(store, elements)
     moved: list[int] = []
@@ -200,7 +200,7 @@ async def test_a_stream_arrives_as_it_is(pki: Any, store: Store, mine: Store, el
         )
     assert got.model == stored.model
     assert got.path.read_bytes() == stored.path.read_bytes()
-    assert sum(moved) == stored.model.size
+    assert stored.model.size - stored.header_size <= sum(moved) <= stored.model.size
 
 
 async def test_what_is_here_is_not_fetched(pki: Any, mine: Store) -> None:
@@ -209,7 +209,7 @@ async def test_what_is_here_is_not_fetched(pki: Any, mine: Store) -> None:
         assert await peers.fetch(stored.model.digest, stored.model.size, lambda: []) == stored
 
 
-@pytest.mark.parametrize("elements", [1000, 3 * SEGMENT_BYTES // 4])
+@pytest.mark.parametrize("elements", [1000, 8 * SEGMENT_BYTES // 4])
 async def test_bytes_that_are_not_those_of_the_digest_are_refused_and_another_holder_serves(
     pki: Any, tmp_path: Path, store: Store, mine: Store, elements: int
 ) -> None:
@@ -226,7 +226,7 @@ async def test_bytes_that_are_not_those_of_the_digest_are_refused_and_another_ho
     ):
         with pytest.raises(DigestMismatch, match="What sl-1 served is not what the chain records"):
             await peers.fetch(digest, size, lambda: [member("sl-1", lying)])
-        assert list(mine.root.iterdir()) == []
+        assert mine.get(digest) is None
         got = await peers.fetch(digest, size, lambda: [member("sl-1", lying), member("sl-3", honest)])
         assert got.model == good.model
 
@@ -247,20 +247,20 @@ async def test_a_size_beyond_the_disk_is_refused_before_anything_is_fetched(pki:
 
 
 async def test_a_holder_that_breaks_off_is_continued_at_the_next(pki: Any, store: Store, mine: Store) -> None:
-    stored = put(store, 3 * SEGMENT_BYTES // 4)
+    stored = put(store, 64 * SEGMENT_BYTES // 4)
     content = stored.path.read_bytes()
     ranges: list[str] = []
 
     async def half(request: web.Request) -> web.StreamResponse:
         if request.path.endswith("segments"):
-            segments = [segment.hex() for segment in stored.segments]
-            return web.json_response({"size": stored.model.size, "layout": stored.model.layout, "segments": segments})
-        response = web.StreamResponse()
-        response.content_length = len(content)
+            return web.json_response(stored.manifest.described())
+        asked = content[request.http_range]
+        response = web.StreamResponse(status=206)
+        response.content_length = len(asked)
         await response.prepare(request)
-        await response.write(content[: len(content) // 2])
+        await response.write(asked[: len(asked) // 2] if len(asked) > SEGMENT_BYTES else asked)  # the header in whole
         assert request.transport is not None
-        request.transport.abort()
+        request.transport.close()
         return response
 
     @web.middleware
@@ -284,8 +284,8 @@ async def test_a_holder_that_breaks_off_is_continued_at_the_next(pki: Any, store
         await runner.cleanup()
         await server.stop()
     assert got.path.read_bytes() == content
-    (asked,) = [entry for entry in ranges if entry]
-    assert int(asked.removeprefix("bytes=").removesuffix("-")) > 0
+    spans = [entry.removeprefix("bytes=").split("-") for entry in ranges if entry]
+    assert sum(int(last) + 1 - int(first) for first, last in spans) < len(content)
 
 
 async def test_nobody_who_holds_it_is_said_with_who_was_tried(pki: Any, mine: Store, hurried: None) -> None:

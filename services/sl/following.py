@@ -1,0 +1,147 @@
+"""Merges what the leader of a shared merge deals to this node: orders count only from who leads the running term."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from aiohttp import WSMsgType, web
+
+from services.errors import NotTheLeader, StaleTerm, SwarmError
+from services.identity.identity import PeerIdentity
+from services.runtime import logs
+from services.sl.inputs import Place
+from services.sl.mergers import Merger
+from services.sl.orders import Begin, Message, Refused, Unreadable, decode, encode
+from services.sl.store import Stored
+from services.sl.view import Phase, Result, View
+
+# A leader's SN may know of its term before the one of this node does.
+CATCH_UP_S = 10.0
+
+_log = logs.get("round")
+
+
+class Following:
+    """One merge at a time. ``view()``: the training as it stands; ``changed()`` returns when it has changed."""
+
+    def __init__(self, place: Place, view: Callable[[], View], changed: Callable[[], Awaitable[object]]) -> None:
+        self._place = place
+        self._view = view
+        self._changed = changed
+        self._merger: Merger | None = None
+        self._lines = 0
+
+    async def takes(self, merger: Merger) -> None:
+        """The merger of a merge that this node leads itself."""
+        await self.close()
+        self._merger = merger
+
+    async def follow(self, peer: PeerIdentity, line: web.WebSocketResponse) -> None:
+        """Until the leader hangs up, or does not lead any more."""
+        try:
+            async with asyncio.timeout(CATCH_UP_S):
+                first = await self._heard(line)
+                view = await self._led_by(peer, first)
+        except (Unreadable, SwarmError, TimeoutError) as error:
+            _log.warning("refused an order", by=peer.name, why=str(error) or "it was not heard of in time")
+            await line.send_str(encode(Refused(str(error) or "not known here to lead")))
+            return
+        merger = await self._merger_for(view)
+        answers: asyncio.Queue[Message] = asyncio.Queue()
+        merger.say_to(answers.put_nowait)
+        self._lines += 1
+        tasks = [
+            asyncio.create_task(self._obey(merger, first, line, answers)),
+            asyncio.create_task(self._answer(answers, line)),
+            asyncio.create_task(self._while_leading(view)),
+        ]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._lines -= 1
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def result(self, result: Result) -> Stored | None:
+        """The result of the merge that this node has a part in; None where it does not come this way."""
+        merger = self._merger
+        if (
+            merger is None
+            or merger.attempt is None
+            or (merger.view.round, merger.view.term) != (result.round, result.term)
+        ):
+            return None
+        try:
+            attempt = merger.attempt
+            while self._lines and attempt.digest is None:
+                await asyncio.wait([asyncio.ensure_future(attempt.stirred())], timeout=merger.stall_s)
+                if merger.idle_s >= merger.stall_s:
+                    break
+            if attempt.digest != result.digest:
+                return None
+            return await attempt.until_result()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        merger, self._merger = self._merger, None
+        if merger is not None:
+            await merger.close()
+
+    async def _merger_for(self, view: View) -> Merger:
+        merger = self._merger
+        if merger is None or (merger.view.round, merger.view.term) != (view.round, view.term):
+            await self.close()
+            merger = self._merger = Merger(self._place, view, lambda _: None)
+        return merger
+
+    async def _heard(self, line: web.WebSocketResponse) -> Message:
+        frame = await line.receive()
+        if frame.type is not WSMsgType.TEXT:
+            raise Unreadable("it hung up")
+        return decode(frame.data)
+
+    async def _led_by(self, peer: PeerIdentity, order: Message) -> View:
+        """The view in which ``peer`` leads what it gives orders for. Raises NotTheLeader, StaleTerm, Unreadable."""
+        if not isinstance(order, Begin):
+            raise Unreadable("its first order is not the beginning")
+        while True:
+            view = self._view()
+            leader = view.member(view.leader)
+            if (view.round, view.term) > (order.round, order.term):
+                raise StaleTerm(round=order.round, given=order.term, current=view.term)
+            if (view.round, view.term, view.phase) == (order.round, order.term, Phase.MERGE):
+                if leader is None or (leader.name, leader.fingerprint) != (peer.name, peer.fingerprint):
+                    raise NotTheLeader(name=peer.name, term=order.term, round=order.round, leader=view.leader)
+                return view
+            await self._changed()
+
+    async def _obey(
+        self, merger: Merger, first: Begin | Message, line: web.WebSocketResponse, answers: asyncio.Queue[Message]
+    ) -> None:
+        order = first
+        try:
+            while True:
+                if isinstance(order, Begin) and (order.round, order.term) != (merger.view.round, merger.view.term):
+                    raise Unreadable("it begins another merge")
+                await merger.take(order)
+                order = await self._heard(line)
+        except Unreadable as error:
+            _log.debug("the line of the leader ends", why=str(error))
+        except SwarmError as error:
+            with suppress(ConnectionError):
+                await line.send_str(encode(Refused(str(error))))
+
+    async def _answer(self, answers: asyncio.Queue[Message], line: web.WebSocketResponse) -> None:
+        with suppress(ConnectionError):
+            while True:
+                await line.send_str(encode(await answers.get()))
+
+    async def _while_leading(self, led: View) -> None:
+        """Returns when another leads. What this node has of an accepted result, it goes on to complete."""
+        while True:
+            view = self._view()
+            if (view.round, view.term, view.phase) != (led.round, led.term, Phase.MERGE) and view.accepted < led.round:
+                return
+            await self._changed()

@@ -1,0 +1,152 @@
+"""Brings in the segments of one stream from all who offer them, at the same time, each segment once."""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+from services.errors import DigestMismatch, PeerUnreachable, SwarmError
+from services.sl.partials import Partial, WrongSegment
+from services.sl.store import Store
+from services.sl.transfers import Transfers
+from services.sl.view import Member
+
+# Asked for in one request: enough that the time between two of them does not count, few enough to share them out.
+RUN_SEGMENTS = 64
+SHARED_RUN_SEGMENTS = 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """``path``: of the stream on this member's file server."""
+
+    member: Member
+    path: str
+
+
+class Pull:
+    """``moved`` gets bytes as they arrive, in a thread; ``took`` each segment that is there, in the loop.
+
+    To be closed. A source that fails is not asked again until it offers something once more.
+    """
+
+    def __init__(
+        self,
+        partial: Partial,
+        store: Store,
+        transfers: Transfers,
+        moved: Callable[[int], object],
+        took: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        self.partial = partial
+        self._store = store
+        self._transfers = transfers
+        self._moved = moved
+        self._took = took
+        self._loop = asyncio.get_running_loop()
+        self._offers: dict[Source, list[int]] = {}
+        self._tasks: dict[Source, asyncio.Task[None]] = {}
+        self._claimed: set[int] = set()
+        self._stirred = asyncio.Event()
+        self.failures: dict[Source, SwarmError] = {}
+        partial.users += 1
+
+    def offer(self, source: Source, segments: Iterable[int]) -> None:
+        """``source`` has these, and they are wanted."""
+        offers = self._offers.setdefault(source, [])
+        offers[:] = sorted({*offers, *segments})
+        self.failures.pop(source, None)
+        task = self._tasks.get(source)
+        if task is None or task.done():
+            self._tasks[source] = asyncio.create_task(self._from(source))
+        self._stir()
+
+    @property
+    def sources(self) -> Collection[Source]:
+        """All who have offered anything."""
+        return self._offers.keys()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether somebody has failed, and nothing is on its way."""
+        return bool(self.failures) and not self._claimed
+
+    async def until(self, wanted: Collection[int]) -> None:
+        """Returns when these are there. Raises what the last of their sources failed with, PeerUnreachable if none."""
+        while self.partial.lacks(wanted):
+            if not self._hope(wanted):
+                nobody = PeerUnreachable(peer="Nobody", address="?", problem="nobody is known to hold it")
+                raise next(reversed(self.failures.values()), nobody)
+            await self._stirred.wait()
+
+    async def close(self) -> None:
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.partial.users -= 1
+
+    def _hope(self, wanted: Collection[int]) -> bool:
+        """Whether somebody who has not failed offers one that is missing, or is just sending one."""
+        missing = {index for index in wanted if not self.partial.has(index)}
+        return bool(missing & self._claimed) or any(
+            source not in self.failures and not missing.isdisjoint(offers) for source, offers in self._offers.items()
+        )
+
+    async def _from(self, source: Source) -> None:
+        try:
+            while True:
+                run = self._claim(source)
+                if not run:
+                    await self._stirred.wait()
+                    continue
+                try:
+                    await self._read(source, run)
+                finally:
+                    self._claimed.difference_update(run)
+                    self._stir()
+        except SwarmError as error:
+            self.failures[source] = error
+            self._offers[source].clear()
+            self._stir()
+
+    async def _read(self, source: Source, run: range) -> None:
+        partial = self.partial
+
+        def take(number: int, data: memoryview) -> None:
+            try:
+                with self._store.errors(partial.size):
+                    partial.put(run[number], data)
+            except WrongSegment:
+                found, named = "another segment", "the one that the digest names"
+                raise DigestMismatch(node=source.member.name, found=found, expected=named) from None
+            self._loop.call_soon_threadsafe(self._came, run[number])
+
+        sizes = [partial.size_of(index) for index in run]
+        await self._transfers.read(source.member, source.path, (partial.start_of(run[0]), sizes), take, self._moved)
+
+    def _came(self, index: int) -> None:
+        self._claimed.discard(index)
+        self._took(index)
+
+    def _claim(self, source: Source) -> range:
+        """The next that nobody else is getting, as many in a row as may be asked for at once."""
+        offers = self._offers[source]
+        most = RUN_SEGMENTS if len(self._offers) == 1 else SHARED_RUN_SEGMENTS
+        gone = next((number for number, index in enumerate(offers) if not self.partial.has(index)), len(offers))
+        del offers[:gone]
+        first = next(
+            (at for at, index in enumerate(offers) if not (index in self._claimed or self.partial.has(index))), None
+        )
+        if first is None:
+            return range(0)
+        start = stop = offers[first]
+        for index in offers[first : first + most]:
+            if index != stop or index in self._claimed or self.partial.has(index):
+                break
+            stop += 1
+        self._claimed.update(range(start, stop))
+        return range(start, stop)
+
+    def _stir(self) -> None:
+        self._stirred.set()
+        self._stirred = asyncio.Event()

@@ -1,0 +1,120 @@
+"""How a merge is shared: who merges which segments, who has made what, who holds it. Plain data, no I/O."""
+
+from collections.abc import Iterable, Sequence
+
+from services.sl.orders import Run
+
+# A result is safe when this many nodes hold all of it: any one of them may be lost.
+COPIES = 2
+
+
+def runs_of(indices: Iterable[int]) -> tuple[Run, ...]:
+    """``[3, 4, 5, 9]`` as ``((3, 6), (9, 10))``."""
+    runs: list[Run] = []
+    for index in sorted(indices):
+        if runs and runs[-1][1] == index:
+            runs[-1] = (runs[-1][0], index + 1)
+        else:
+            runs.append((index, index + 1))
+    return tuple(runs)
+
+
+def dealt(indices: Sequence[int], mergers: Sequence[str]) -> dict[str, Sequence[int]]:
+    """Evenly, in runs as long as can be; nobody gets more than one more than another."""
+    cuts = [len(indices) * number // len(mergers) for number in range(len(mergers) + 1)]
+    return {name: indices[cuts[number] : cuts[number + 1]] for number, name in enumerate(mergers)}
+
+
+class Shards:
+    """The segments of one attempt, dealt to ``mergers``. Methods that deal give the segments that somebody gets now."""
+
+    def __init__(self, count: int, mergers: Sequence[str]) -> None:
+        self.count = count
+        self.mergers = list(mergers)
+        self.hashes: list[bytes | None] = [None] * count
+        self._owner = [""] * count
+        self._holders: list[set[str]] = [set() for _ in range(count)]
+        self._held: dict[str, int] = {}  # how many segments of the result each node holds
+        self._owed = dict.fromkeys(mergers, 0)  # how many segments each merger still has to make
+        self._unmade = count
+
+    def deal(self) -> dict[str, Sequence[int]]:
+        """At the beginning."""
+        return self._deal(range(self.count))
+
+    def lose(self, name: str) -> dict[str, Sequence[int]]:
+        """``name`` is gone. What it had not made, and what nobody else holds, goes to the other mergers."""
+        orphans = []
+        for index in range(self.count):
+            self._drop(name, index)
+            unmade = self.hashes[index] is None
+            if (unmade and self._owner[index] == name) or not (unmade or self._holders[index]):
+                orphans.append(index)
+        if name in self.mergers:
+            self.mergers.remove(name)
+        for index in orphans:
+            if self.hashes[index] is not None:
+                self.hashes[index] = None
+                self._unmade += 1
+        self._owed.pop(name, None)
+        return self._deal(orphans) if self.mergers else {}
+
+    def made(self, name: str, start: int, hashes: Sequence[bytes]) -> bool:
+        """``name`` serves these segments of the result. False for what was not its to make, or is not what it was."""
+        stop = start + len(hashes)
+        if not 0 <= start < stop <= self.count or any(owner != name for owner in self._owner[start:stop]):
+            return False
+        for index, found in enumerate(hashes, start):
+            if self.hashes[index] not in (None, found):
+                return False
+            if self.hashes[index] is None:
+                self.hashes[index] = found
+                self._unmade -= 1
+                self._owed[name] -= 1
+            self._hold(name, index)
+        return True
+
+    def holds(self, name: str, indices: Iterable[int]) -> None:
+        """``name`` has fetched these."""
+        for index in indices:
+            if 0 <= index < self.count and self.hashes[index] is not None:
+                self._hold(name, index)
+
+    def owes(self, name: str) -> bool:
+        """Whether a merger still has segments to make."""
+        return self._owed.get(name, 0) > 0
+
+    def holder_of(self, index: int) -> str | None:
+        """Somebody who can serve it."""
+        holders = self._holders[index]
+        owner = self._owner[index]
+        return owner if owner in holders else next(iter(sorted(holders)), None)
+
+    @property
+    def known(self) -> bool:
+        """Whether all segments of the result have been made."""
+        return not self._unmade
+
+    def whole(self) -> list[str]:
+        """Who holds all of the result."""
+        return [name for name, held in self._held.items() if held == self.count]
+
+    def _deal(self, indices: Sequence[int]) -> dict[str, Sequence[int]]:
+        first = sorted(self.mergers, key=lambda name: self._owed[name])  # stable: those with the least to do first
+        ordered = first if any(self._owed.values()) else self.mergers
+        shares = {name: share for name, share in dealt(indices, ordered[::-1]).items() if share}
+        for name, share in shares.items():
+            self._owed[name] += len(share)
+            for index in share:
+                self._owner[index] = name
+        return shares
+
+    def _hold(self, name: str, index: int) -> None:
+        if name not in self._holders[index]:
+            self._holders[index].add(name)
+            self._held[name] = self._held.get(name, 0) + 1
+
+    def _drop(self, name: str, index: int) -> None:
+        if name in self._holders[index]:
+            self._holders[index].remove(name)
+            self._held[name] -= 1

@@ -1,0 +1,236 @@
+"""Reads ranges from file servers straight into memory: TLS 1.3 connections that stay open, one thread each at work.
+
+Beside the event loop's own client, because here every byte of a model passes: a record is decrypted into the buffer in
+which it is hashed and from which it is written, with nothing in between.
+"""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from time import monotonic
+
+from services.errors import PeerUnreachable
+from services.sl.view import Member
+
+CONNECT_S = 10.0
+
+# For all peers together; the rest waits its turn.
+MOST_AT_ONCE = 32
+
+# Idle connections that are kept for each peer.
+KEPT_FOR_EACH = 4
+
+# Somebody who sends less than this is not slow but holds up the swarm. Measured over the stall time.
+LEAST_BYTES_PER_S = 512
+
+_HEADERS_BYTES = 16 * 1024
+_WORDS_BYTES = 200
+
+Take = Callable[[int, memoryview], object]
+
+
+class Transfers:
+    """``stall_s``: without a byte, or with next to none, after which a peer is given up. ``moved`` gets the bytes of
+    each piece, in the thread that reads it.
+    """
+
+    def __init__(self, context: ssl.SSLContext, stall_s: float) -> None:
+        self._context = context
+        self._stall_s = stall_s
+        self._pool = ThreadPoolExecutor(MOST_AT_ONCE, "transfer")
+        self._idle: dict[tuple[str, int], list[_Connection]] = {}
+        self._lock = threading.Lock()
+
+    async def read(
+        self, holder: Member, path: str, cut: tuple[int, Sequence[int]], take: Take, moved: Callable[[int], object]
+    ) -> None:
+        """Bytes of a stream, ``cut``: from where, and into pieces of which sizes; ``take(number, piece)`` each, in a
+        thread.
+
+        Raises PeerUnreachable, what ``take`` raises, and CancelledError once the thread has ended.
+        """
+        start, sizes = cut
+        reading = _Reading(self, holder, path, (start, start + sum(sizes)))
+        loop = asyncio.get_running_loop()
+        work = loop.run_in_executor(self._pool, reading.run, sizes, take, moved)
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            reading.stop()
+            await asyncio.gather(work, return_exceptions=True)
+            raise
+
+    def close(self) -> None:
+        """Nothing may be on its way."""
+        with self._lock:
+            connections = [connection for idle in self._idle.values() for connection in idle]
+            self._idle.clear()
+        for connection in connections:
+            connection.close()
+        self._pool.shutdown(wait=False)
+
+    def take_idle(self, holder: Member) -> "_Connection | None":
+        with self._lock:
+            idle = self._idle.get((holder.host, holder.port))
+            return idle.pop() if idle else None
+
+    def open(self, holder: Member) -> "_Connection":
+        """Raises OSError."""
+        return _Connection(self._context, holder.host, holder.port, self._stall_s)
+
+    def keep(self, holder: Member, connection: "_Connection") -> None:
+        with self._lock:
+            idle = self._idle.setdefault((holder.host, holder.port), [])
+            if len(idle) < KEPT_FOR_EACH:
+                idle.append(connection)
+                return
+        connection.close()
+
+
+class _Reading:
+    """One range from one holder."""
+
+    def __init__(self, transfers: Transfers, holder: Member, path: str, span: tuple[int, int]) -> None:
+        self._transfers = transfers
+        self._holder = holder
+        self._path = path
+        self._span = span
+        self._stopped = False
+        self._connection: _Connection | None = None
+
+    def run(self, sizes: Sequence[int], take: Take, moved: Callable[[int], object]) -> None:
+        try:
+            connection = self._asked()
+            try:
+                buffer = memoryview(bytearray(max(sizes)))
+                for number, size in enumerate(sizes):
+                    connection.read_into(buffer[:size], moved)
+                    take(number, buffer[:size])
+            except BaseException:
+                connection.close()
+                raise
+            self._transfers.keep(self._holder, connection)
+        except (OSError, ValueError) as error:  # ssl.SSLError and TimeoutError too
+            raise self._unreachable(_words(error)) from None
+
+    def stop(self) -> None:
+        """From another thread."""
+        self._stopped = True
+        if self._connection is not None:
+            self._connection.shut()
+
+    def _asked(self) -> "_Connection":
+        """A connection on which the answer's body comes next. One that was idle may have been closed meanwhile."""
+        while (idle := self._transfers.take_idle(self._holder)) is not None:
+            try:
+                return self._ask(idle)
+            except OSError:
+                idle.close()
+        connection = self._transfers.open(self._holder)
+        try:
+            return self._ask(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    def _ask(self, connection: "_Connection") -> "_Connection":
+        self._connection = connection
+        if self._stopped:
+            raise ConnectionAbortedError("not wanted any more")
+        start, stop = self._span
+        status, length = connection.ask(self._path, start, stop)
+        if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+            words = connection.words(length)
+            connection.close()
+            raise self._unreachable(f"it answered {status} ({words})")
+        if status == HTTPStatus.OK or length != stop - start:
+            connection.close()
+            raise self._unreachable(f"it answered with {length} bytes instead of {stop - start}")
+        return connection
+
+    def _unreachable(self, problem: str) -> PeerUnreachable:
+        return PeerUnreachable(
+            peer=self._holder.name, address=f"{self._holder.host}:{self._holder.port}", problem=problem
+        )
+
+
+class _Connection:
+    """HTTP/1.1, as far as a file server's answers need it. Raises OSError, ValueError for what is none."""
+
+    def __init__(self, context: ssl.SSLContext, host: str, port: int, stall_s: float) -> None:
+        self._stall_s = stall_s
+        plain = socket.create_connection((host, port), min(CONNECT_S, stall_s))
+        try:
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = context.wrap_socket(plain, server_hostname=host)
+        except BaseException:
+            plain.close()
+            raise
+        self._socket.settimeout(stall_s)
+        self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self._ahead = b""  # came with the headers
+
+    def ask(self, path: str, start: int, stop: int) -> tuple[int, int]:
+        """Status and length of the answer."""
+        request = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nRange: bytes={start}-{stop - 1}\r\n\r\n"
+        self._socket.sendall(request.encode("ascii"))
+        head = b""
+        while (end := head.find(b"\r\n\r\n")) < 0:
+            if len(head) > _HEADERS_BYTES:
+                raise ValueError("its answer begins with too many headers")
+            head += self._some(self._socket.recv(_HEADERS_BYTES))
+        self._ahead = head[end + 4 :]
+        first, *lines = head[:end].decode("latin-1").split("\r\n")
+        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        return int(first.split(" ", 2)[1]), int(headers.get("content-length", "-1"))
+
+    def read_into(self, view: memoryview, moved: Callable[[int], object]) -> None:
+        """Fills ``view``."""
+        began, since = monotonic(), 0
+        if self._ahead:
+            count = min(len(self._ahead), len(view))
+            view[:count] = self._ahead[:count]
+            view, self._ahead = view[count:], self._ahead[count:]
+            moved(count)
+        while view:
+            count = self._socket.recv_into(view)
+            if not count:
+                raise ConnectionResetError("it broke off")
+            moved(count)
+            view = view[count:]
+            since += count
+            if (now := monotonic()) - began > self._stall_s:
+                if since < LEAST_BYTES_PER_S * self._stall_s:
+                    raise TimeoutError(f"it sent {since} bytes in {now - began:.1f} s")
+                began, since = now, 0
+
+    def words(self, length: int) -> str:
+        """The beginning of an answer's text."""
+        while len(self._ahead) < min(length, _WORDS_BYTES):
+            self._ahead += self._some(self._socket.recv(_WORDS_BYTES))
+        return self._ahead[:_WORDS_BYTES].decode("utf-8", "replace")
+
+    def shut(self) -> None:
+        """Ends what another thread waits for here."""
+        with contextlib.suppress(OSError):  # it is at its end already
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # not the TLS way, which is for one thread
+
+    def close(self) -> None:
+        self._socket.close()
+
+    @staticmethod
+    def _some(data: bytes) -> bytes:
+        if not data:
+            raise ConnectionResetError("it broke off")
+        return data
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, TimeoutError) and error.args == ("timed out",):
+        return "it is silent"
+    return str(getattr(error, "strerror", None) or error) or type(error).__name__
