@@ -47,6 +47,8 @@ def license_server(
     database: Annotated[
         str | None, typer.Option("--database", help="URL of a database instead of a file, such as postgresql://...")
     ] = None,
+    partner: Annotated[str | None, typer.Option("--partner", help="The other one of a pair, NAME@HOST:PORT.")] = None,
+    standby: Annotated[bool | None, typer.Option("--standby", help="Follow the partner, and take over.")] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:

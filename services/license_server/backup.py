@@ -88,14 +88,17 @@ class Backup:
         return False
 
 
-def replace_state(transaction: Transaction, rows: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Licences, leases, people, settings and history become what ``rows`` (by table) say."""
+def replace_state(
+    transaction: Transaction, rows: Mapping[str, list[dict[str, Any]]], *, keep_history: bool = False
+) -> None:
+    """Licences, leases, people, settings and, unless it is kept, history become what ``rows`` (by table) say."""
+    tables = STATE if keep_history else (*STATE, *HISTORY)
     transaction.write(delete(schema.sessions))
     transaction.write(delete(schema.setup_tokens))
-    for table in reversed((*STATE, *HISTORY)):
+    for table in reversed(tables):
         transaction.write(delete(table))
     lease_s = 30.0
-    for table in (*STATE, *HISTORY):
+    for table in tables:
         given = rows.get(table.name, [])
         if table is schema.leases:
             given = [{**row, "expires": transaction.now + lease_s} for row in given]

@@ -3,7 +3,7 @@
 import json
 import secrets
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -59,6 +59,8 @@ class Database:
             raise SettingsError(name="--database", problem=str(error), command="license-server") from None
         self._clock = clock or LeaseClock()
         self._turn = threading.Lock()
+        self.last_version = 0  # of what this process wrote
+        self.on_change: Callable[[], None] = lambda: None
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._engine = self._make_engine()
         try:
@@ -106,7 +108,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """Commits at the end, or undoes everything where the block raises. Nobody else writes meanwhile."""
-        clock = schema.clock.c
+        clock, version = schema.clock.c, 0
         with self._turn, self._guarded(), self._engine.begin() as connection:
             stored = connection.execute(select(clock.now, clock.wall).with_for_update()).one()
             transaction = Transaction(connection, self._clock.advance(stored.now), self._clock.wall(stored.wall))
@@ -114,7 +116,10 @@ class Database:
             times = {"now": transaction.now, "wall": transaction.wall}
             connection.execute(update(schema.clock).values(times))
             if transaction.changed:
-                transaction.next("changes")
+                version = transaction.next("changes")
+        if transaction.changed:
+            self.last_version = version
+            self.on_change()
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:

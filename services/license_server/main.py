@@ -4,17 +4,21 @@ import asyncio
 import contextlib
 import errno
 import socket
+import ssl
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
-from services.errors import PortInUse, SettingsError
+from services.errors import NoSuchThing, PortInUse, SettingsError
 from services.identity.identity import Identity
 from services.license_server.actor import SYSTEM
 from services.license_server.database import Database
 from services.license_server.office import Office
 from services.license_server.peer_certificate import PeerCertificateProtocol
-from services.license_server.settings import COMMUNITY_SEATS, LicenseServerSettings
+from services.license_server.settings import COMMUNITY_SEATS, LicenseServerSettings, PartnerAddress
+from services.license_server.tls import stored
 from services.license_server.web import Web
 from services.license_server.worker import Housekeeping, deciding
 from services.runtime import logs
@@ -23,44 +27,60 @@ from services.runtime.ready import ReadySocket
 GRACEFUL_STOP_S = 2
 KEEP_ALIVE_S = 40  # longer than nodes are silent between two renewals: a handshake costs more than all else
 
+if TYPE_CHECKING:
+    from services.license_server.partner import Partner
+
 _log = logs.get("license-server")
 
 
 async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
     """Identity → database and licence → port → serves until ``stop``."""
+    cert, key = settings.cert, settings.key
+    with contextlib.suppress(NoSuchThing):
+        cert, key = stored(settings.data_dir)
     identity = Identity.load(
-        cert=settings.cert,
-        key=settings.key,
-        cacert=settings.cacert,
-        capath=settings.capath,
-        expected_role="license",
+        cert=cert, key=key, cacert=settings.cacert, capath=settings.capath, expected_role="license"
     )
     logs.configure(settings.log_format, identity.name, settings.log_level)
     with _open(settings) as database, _listen(settings.host, settings.port) as listening:
         office = Office(database)
-        office.licences.install_community(COMMUNITY_SEATS, settings.seats)
-        _log.info("licence", **{pool.feature: pool.capacity for pool in office.pools.all(SYSTEM)})
+        partner = await _paired(office, identity, settings)
         port = listening.getsockname()[1]
-        _offer_setup(office, settings, port)
+        if office.active:
+            office.licences.install_community(COMMUNITY_SEATS, settings.seats)
+            _log.info("licence", **{pool.feature: pool.capacity for pool in office.pools.all(SYSTEM)})
+            _offer_setup(office, settings, port)
 
         def started() -> None:
             _log.info(f"License server ready on port: {port}")
             ready.report(port=port)
 
-        await serve(office, identity, listening, stop, started)
+        def shown(context: ssl.SSLContext) -> None:
+            trust = {"cacert": settings.cacert, "capath": settings.capath}
+            office.tls.serve(settings.data_dir, cert or Path(), context, **trust)
+
+        await serve(office, identity, listening, stop, started, partner=partner, shown=shown)
     _log.info("License server stopped")
 
 
-async def serve(
-    office: Office, identity: Identity, listening: socket.socket, stop: asyncio.Event, started: Callable[[], None]
+async def serve(  # as few as it can be
+    office: Office,
+    identity: Identity,
+    listening: socket.socket,
+    stop: asyncio.Event,
+    started: Callable[[], None],
+    *,
+    partner: "Partner | None" = None,
+    shown: Callable[[ssl.SSLContext], None] = lambda _: None,
 ) -> None:
-    """Serves HTTPS until ``stop``; ``started`` is called when it does.
+    """Serves HTTPS until ``stop``; ``started`` is called when it does, ``shown`` with what holds its certificate.
 
     A client certificate is optional in the handshake, since browsers have none, and demanded by the node API.
     """
     context = identity.server_context(client_certificate="optional")
+    shown(context)
     config = uvicorn.Config(
-        Web(office),
+        Web(office, partner),
         http=PeerCertificateProtocol,
         ssl_context_factory=lambda _config, _default: context,
         ws="none",
@@ -74,12 +94,15 @@ async def serve(
         timeout_keep_alive=KEEP_ALIVE_S,
     )
     with deciding(office):
-        keeping = asyncio.create_task(Housekeeping(office).run())
+        keeping = [asyncio.create_task(Housekeeping(office).run())]
+        if partner is not None:
+            keeping.append(asyncio.create_task(partner.run()))
         try:
             await _Server(config, stop, started).serve(sockets=[listening])
         finally:
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
 
 
 class _Server(uvicorn.Server):
@@ -101,6 +124,18 @@ class _Server(uvicorn.Server):
 
 def _open(settings: LicenseServerSettings) -> Database:
     return Database(settings.database) if settings.database else Database.in_directory(settings.data_dir)
+
+
+async def _paired(office: Office, identity: Identity, settings: LicenseServerSettings) -> "Partner | None":
+    """This server's part in a pair, and whether it begins as the active one; None where it is alone."""
+    if not settings.partner:
+        return None
+    from services.license_server.partner import Partner  # noqa: PLC0415  # aiohttp, where there is one to be asked
+
+    address = PartnerAddress.parse(settings.partner)
+    partner = Partner(office, identity, address, standby=settings.standby, copies=settings.data_dir)
+    await partner.begin()
+    return partner
 
 
 def _offer_setup(office: Office, settings: LicenseServerSettings, port: int) -> None:

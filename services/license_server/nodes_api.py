@@ -5,16 +5,17 @@ import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from services.errors import LicenceError, NoIdentity, NoSuchThing, SwarmError
+from services.errors import LicenceError, NoIdentity, NoSuchThing, NotActive, SwarmError
 from services.identity.identity import PeerIdentity, identity_of_certificate
 from services.license_server.answers import error_content, send_json, status_of
 from services.license_server.desk import Granted, LicenseDesk
 from services.license_server.leases import Holder
+from services.license_server.office import Office
 from services.license_server.peer_certificate import certificate_of
 from services.runtime import logs
 
@@ -84,6 +85,13 @@ class Call:
         except ValidationError as malformed:
             raise _malformed("body", malformed) from None
 
+    def number(self, name: str) -> int:
+        """Of the query."""
+        given = parse_qs(self._query.decode("latin-1")).get(name, ["0"])[0]
+        if not given.lstrip("-").isdecimal() or len(given) > 18:
+            raise LicenceError(feature="this request", problem=f"query.{name}: it is not a whole number")
+        return int(given)
+
     @property
     def token(self) -> int:
         """Of the query."""
@@ -96,18 +104,32 @@ class Call:
             raise LicenceError(feature="this request", problem="query.token: it is not a whole number") from None
 
 
-class NodesApi:
-    """``guard`` raises where this server is not the one to ask."""
+class Follower(Protocol):
+    """The other server of a pair, which is to know of each lease."""
 
-    def __init__(self, desk: LicenseDesk, guard: Callable[[], None] | None = None) -> None:
-        self._desk = desk
-        self._guard = guard or (lambda: None)
+    name: str
+
+    def admit(self, peer: PeerIdentity) -> None: ...
+
+    async def changes(self, seen: int, term: int, history: bool) -> dict[str, Any]: ...
+
+    async def confirm(self) -> None: ...
+
+
+class NodesApi:
+    """``partner``: None where this server is alone."""
+
+    def __init__(self, office: Office, partner: Follower | None = None) -> None:
+        self._office = office
+        self._desk: LicenseDesk = office.desk
+        self._partner = partner
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/leases"): self._acquire,
             ("POST", "/v1/leases/{lease_id}/renew"): self._renew,
             ("DELETE", "/v1/leases/{lease_id}"): self._release,
             ("GET", "/v1/status"): self._status,
             ("GET", "/v1/openapi.json"): self._describe,
+            ("GET", "/v1/partner"): self._tell_partner,
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Any) -> None:
@@ -136,7 +158,10 @@ class NodesApi:
     async def _acquire(self, holder: Holder, call: Call) -> tuple[int, Any]:
         feature = call.read(AcquireRequest).feature
         self._guard()
-        return 200, _reply(await asyncio.wrap_future(self._desk.ask_acquire(holder, feature)))
+        granted = await asyncio.wrap_future(self._desk.ask_acquire(holder, feature))
+        if self._partner is not None:
+            await self._partner.confirm()
+        return 200, _reply(granted)
 
     async def _renew(self, holder: Holder, call: Call) -> tuple[int, Any]:
         token = call.read(RenewRequest).token
@@ -148,6 +173,18 @@ class NodesApi:
         self._guard()
         await asyncio.wrap_future(self._desk.ask_release(holder, call.lease_id, token))
         return 204, None
+
+    def _guard(self) -> None:
+        """Raises NotActive where this server stands by."""
+        if not self._office.active:
+            raise NotActive(active=self._partner.name if self._partner else "the other one")
+
+    async def _tell_partner(self, holder: Holder, call: "Call") -> tuple[int, Any]:
+        """For the other server of a pair alone."""
+        if self._partner is None:
+            raise NoSuchThing(what="partner", name=holder.name)
+        self._partner.admit(PeerIdentity(holder.role, holder.name, holder.fingerprint))
+        return 200, await self._partner.changes(call.number("seen"), call.number("term"), bool(call.number("history")))
 
     async def _status(self, _holder: Holder, _call: Call) -> tuple[int, Any]:
         found = await asyncio.to_thread(self._desk.status)

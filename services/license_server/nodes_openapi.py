@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from services.license_server.nodes_api import (
@@ -24,7 +25,7 @@ _REFUSALS = {
 
 def document() -> dict[str, Any]:
     """OpenAPI 3.1."""
-    models = [AcquireRequest, RenewRequest, LeaseReply, StatusReply, ErrorReply]
+    models: list[type[BaseModel]] = [AcquireRequest, RenewRequest, LeaseReply, StatusReply, ErrorReply]
     _, schemas = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )

@@ -16,6 +16,7 @@ from services.license_server.lease_book import Leases
 from services.license_server.licences import Licences
 from services.license_server.pools import Pools
 from services.license_server.server_settings import ServerSettings
+from services.license_server.tls import Tls
 from services.license_server.usage import Usage
 from services.license_server.webhooks import Webhooks
 
@@ -42,6 +43,7 @@ class Office:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.active = True
+        self.term = 0  # of the pair that it belongs to; 0 where it is alone
         self._since = datetime.now(UTC)
 
     def health(self) -> Health:
@@ -94,6 +96,10 @@ class Office:
     @cached_property
     def backup(self) -> Backup:
         return Backup(self.database)
+
+    @cached_property
+    def tls(self) -> Tls:
+        return Tls(self.database)
 
     @cached_property
     def webhooks(self) -> Webhooks:

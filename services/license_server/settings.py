@@ -1,13 +1,32 @@
 """What a license server is told at start."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from services.licensing.features import FEATURES
 from services.runtime.settings import MAX_PORT, IdentitySettings
+
+
+@dataclass(frozen=True)
+class PartnerAddress:
+    """``NAME@HOST:PORT``: the name is that of its certificate."""
+
+    name: str
+    address: str
+
+    @classmethod
+    def parse(cls, text: str) -> "PartnerAddress":
+        """Raises ValueError."""
+        name, at, address = text.partition("@")
+        _, colon, port = address.rpartition(":")
+        if not (name and at and colon and port.isdecimal()):
+            raise ValueError(f"'{text}' is not like license-2@host:5814")
+        return cls(name, address)
+
 
 COMMUNITY_SEATS = {"SN": 16, "SL": 256, "SWOP": 64, "SWCI": 16}
 
@@ -38,6 +57,17 @@ class LicenseServerSettings(IdentitySettings):
         description="URL of a database that several servers may share, such as postgresql://user@host/swarm; "
         "not given: an SQLite file in the data directory, which needs nothing else.",
     )
+    partner: str = Field(
+        default="",
+        validation_alias="SWARM_LICENSE_PARTNER",
+        description="The other server of a pair, as NAME@HOST:PORT with the name in its certificate: one lends seats, "
+        "the other follows and takes over. None by default, as one server is enough for most.",
+    )
+    standby: bool = Field(
+        default=False,
+        validation_alias="SWARM_LICENSE_STANDBY",
+        description="Follow the partner from the first start on, instead of lending seats.",
+    )
     seats: Annotated[dict[str, int] | None, NoDecode] = Field(
         default=None,
         validation_alias="SWARM_LICENSE_SEATS",
@@ -48,6 +78,19 @@ class LicenseServerSettings(IdentitySettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", validation_alias="SWARM_LOG_LEVEL", description="The least important events to log."
     )
+
+    @field_validator("partner")
+    @classmethod
+    def _parse_partner(cls, value: str) -> str:
+        if value:
+            PartnerAddress.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _pair(self) -> Self:
+        if self.standby and not self.partner:
+            raise ValueError("--standby needs --partner: the server to follow")
+        return self
 
     @field_validator("seats", mode="before")
     @classmethod

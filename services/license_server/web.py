@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from services.errors import SwarmError
+from services.errors import NotActive, SwarmError
 from services.license_server.answers import error_content, send_json, status_of
 from services.license_server.guards import Guards, with_headers
-from services.license_server.nodes_api import NodesApi, address_of
+from services.license_server.nodes_api import Follower, NodesApi, address_of
 from services.license_server.office import Office
 from services.runtime import logs
 
@@ -20,9 +20,10 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 class Web:
     """The ASGI application over one office."""
 
-    def __init__(self, office: Office) -> None:
+    def __init__(self, office: Office, partner: Follower | None = None) -> None:
         self._office = office
-        self._nodes = NodesApi(office.desk)
+        self._partner = partner
+        self._nodes = NodesApi(office, partner)
         self._guards = Guards()
         self._loading = asyncio.Lock()
         self._admin: App | None = None
@@ -45,6 +46,8 @@ class Web:
     def _public(self, path: str) -> App:
         if path == "/healthz":
             return self._health
+        if not self._office.active and path != "/health" and not path.startswith("/static/"):
+            raise NotActive(active=self._partner.name if self._partner else "the other one")
         if path == "/api" or path.startswith("/api/"):
             return self._ask_admin
         return self._ask_ui
@@ -55,13 +58,15 @@ class Web:
 
     async def _ask_admin(self, scope: Scope, receive: Any, send: Any) -> None:
         async with self._loading:
-            admin = self._admin = self._admin or await asyncio.to_thread(_load_admin, self._office)
-        await admin(scope, receive, send)
+            if self._admin is None:
+                self._admin = await asyncio.to_thread(_load_admin, self._office)
+        await self._admin(scope, receive, send)
 
     async def _ask_ui(self, scope: Scope, receive: Any, send: Any) -> None:
         async with self._loading:
-            ui = self._ui = self._ui or await asyncio.to_thread(_load_ui, self._office)
-        await ui(scope, receive, send)
+            if self._ui is None:
+                self._ui = await asyncio.to_thread(_load_ui, self._office)
+        await self._ui(scope, receive, send)
 
 
 def _load_admin(office: Office) -> App:

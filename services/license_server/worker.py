@@ -57,6 +57,8 @@ class Housekeeping:
                     await asyncio.Event().wait()
 
     def _once(self) -> None:
+        if not self._office.active:
+            return
         self._office.desk.sweep()
         now = time.monotonic()
         if now - self._sampled >= SAMPLE_EVERY_S:

@@ -1,0 +1,281 @@
+"""Two servers, each with a database of its own: one lends seats, the other follows it and takes over where it is gone.
+
+The active one has a term. The follower asks it for all that has changed, at least once a second; where it hears nothing
+for TAKEOVER_S it becomes active itself, with the next term. Of two that are active the one with the lower term follows
+as soon as it hears of the other. While two that are cut off from each other are both active, each lends its capacity at
+most: so at most the capacity is lent once too often, and only until they hear of each other.
+"""
+
+import asyncio
+import contextlib
+import json
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from sqlalchemy import insert, select, update
+
+from services.errors import BackupUnusable, SwarmError, WrongRole
+from services.identity.identity import Identity, PeerIdentity, identity_of_certificate
+from services.license_server import schema
+from services.license_server.actor import SYSTEM
+from services.license_server.audit_log import record
+from services.license_server.backup import HISTORY, STATE, Backup, replace_state, rows_of
+from services.license_server.database import Transaction
+from services.license_server.office import Office
+from services.license_server.server_settings import read_values
+from services.license_server.settings import PartnerAddress
+from services.runtime import logs
+
+POLL_S = 1.0  # at least so often the follower hears of the active one
+TAKEOVER_S = 2.0
+RETRY_S = 0.2
+HISTORY_EVERY_S = 60.0
+CONFIRM_S = 0.5  # how long a new lease waits for the follower to know it too
+TOKENS_A_TERM = 1_000_000  # no fencing token of one term is given in another
+ROLE = "license"
+
+_log = logs.get("license-server")
+
+
+class Partner:
+    """This server's part in a pair. ``run`` keeps it; ``changes`` answers the other one."""
+
+    def __init__(
+        self, office: Office, identity: Identity, partner: PartnerAddress, *, standby: bool, copies: Path
+    ) -> None:
+        self.name = f"{partner.name} at {partner.address}"
+        self._office = office
+        self._identity = identity
+        self._partner = partner
+        self._prefers_standby = standby
+        self._copies = copies
+        self._seen = -1  # version of the other one's data that this one has
+        self._history_at = float("-inf")
+        self._confirmed, self._heard_at = -1, float("-inf")  # what the follower has, and when it asked last
+        self._stirred = asyncio.Condition()
+        self._session: aiohttp.ClientSession | None = None
+
+    # --- what the other one asks ---
+
+    def admit(self, peer: PeerIdentity) -> None:
+        """Raises WrongRole for anybody but the partner: what it is told holds password hashes."""
+        if peer.role != ROLE or peer.name != self._partner.name:
+            needed = f"the role {ROLE} and the name {self._partner.name}"
+            raise WrongRole(name=peer.name, role=peer.role, action="following this server", needed=needed)
+
+    async def changes(self, seen: int, term: int, history: bool) -> dict[str, Any]:
+        """What is here, at once where it differs from ``seen``, after a second otherwise."""
+        if term and seen >= 0:  # it follows; one that is active itself only asks how this one stands
+            self._heard_at, self._confirmed = time.monotonic(), seen if term == self._office.term else -1
+        async with self._stirred:
+            self._stirred.notify_all()
+            if self._office.active and term == self._office.term and seen >= 0 and not history:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(POLL_S):
+                        await self._stirred.wait_for(lambda: self._office.database.last_version > seen)
+        return await asyncio.to_thread(self._snapshot, seen if term == self._office.term else -1, term, history)
+
+    async def confirm(self) -> None:
+        """Returns when the follower, if there is one, knows what is written now; after half a second anyway."""
+        if time.monotonic() - self._heard_at > 2 * POLL_S:
+            return
+        version = self._office.database.last_version
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CONFIRM_S), self._stirred:
+                await self._stirred.wait_for(lambda: self._confirmed >= version)
+
+    def _snapshot(self, seen: int, term: int, history: bool) -> dict[str, Any]:
+        told: dict[str, Any] = {"active": self._office.active, "term": self._office.term}
+        if not self._office.active:
+            return told
+        with self._office.database.read() as transaction:
+            version = transaction.connection.scalar(
+                select(schema.counters.c.value).where(schema.counters.c.name == "changes")
+            )
+            told["version"] = version
+            if (version != seen and term) or history:
+                tables = (*STATE, schema.counters, schema.audit, *(HISTORY if history else ()))
+                told["rows"] = {table.name: list(rows_of(transaction, table)) for table in tables}
+        return told
+
+    # --- what this one does ---
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        loop = asyncio.get_running_loop()
+        self._office.database.on_change = partial(_later, loop, self._stir)
+        try:
+            while True:
+                if self._office.active:
+                    await self._watch()
+                else:
+                    await self._follow()
+        finally:
+            if self._session is not None:
+                await self._session.close()
+
+    async def begin(self) -> None:
+        """Decides what this one is, by what it was and what the other one says it is."""
+        was_active, term = await asyncio.to_thread(self._standing)
+        self._office.term, self._office.active = term, False
+        other = None
+        with contextlib.suppress(aiohttp.ClientError, OSError, SwarmError):
+            other = await self._ask(history=False)
+        if other is not None and other["active"] and other["term"] >= term:
+            _log.info("stands by", active=self._partner.name, term=other["term"])
+        elif was_active or (term == 0 and not self._prefers_standby):
+            await asyncio.to_thread(self._become_active, "began")
+        else:
+            _log.info("stands by until it has heard of the other one", partner=self._partner.name)
+
+    async def _follow(self) -> None:
+        """As long as the other one is active and can be heard."""
+        heard_at = time.monotonic()
+        while not self._office.active:
+            history = time.monotonic() - self._history_at > HISTORY_EVERY_S
+            try:
+                told = await self._ask(history=history)
+                if told["active"]:
+                    await asyncio.to_thread(self._take, told, history)
+                    heard_at = time.monotonic()
+                elif self._seen < 0 and told["term"] <= self._office.term and not self._prefers_standby:
+                    await asyncio.to_thread(self._become_active, "neither was active")
+                    return
+            except (aiohttp.ClientError, OSError) as error:
+                why = str(error) or type(error).__name__
+                if self._office.term and time.monotonic() - heard_at > TAKEOVER_S:
+                    await asyncio.to_thread(self._become_active, why)
+                    return
+            except SwarmError as error:
+                _log.error("cannot follow", partner=self._partner.name, why=str(error))
+            else:
+                if told["active"]:
+                    continue
+            await _pause(RETRY_S)
+
+    async def _watch(self) -> None:
+        """While this one is active: whether the other one is so too, with a higher term."""
+        await _pause(POLL_S)
+        with contextlib.suppress(aiohttp.ClientError, OSError, SwarmError):
+            other = await self._ask(history=False)
+            mine = self._office.term
+            if other["active"] and (other["term"] > mine or (other["term"] == mine and self._prefers_standby)):
+                await asyncio.to_thread(self._yield, other["term"])
+
+    async def _ask(self, history: bool) -> dict[str, Any]:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(ssl=self._identity.client_context(), keepalive_timeout=POLL_S * 10)
+            timeout = aiohttp.ClientTimeout(total=POLL_S * 2, sock_connect=1.0)
+            self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
+        seen, term = (self._seen, self._office.term) if not self._office.active else (-1, 0)
+        query = {"seen": str(seen), "term": str(term), "history": str(int(history))}
+        url = f"https://{self._partner.address}/v1/partner"
+        async with self._session.get(url, params=query) as response:
+            self._require_partner(response)
+            told: dict[str, Any] = await response.json()
+            if response.status != 200:
+                raise BackupUnusable(problem=f"{self._partner.name} answers: {told.get('message')}")
+            return told
+
+    def _require_partner(self, response: aiohttp.ClientResponse) -> None:
+        transport = response.connection.transport if response.connection else None
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport else None
+        certificate = tls.getpeercert(binary_form=True) if tls else None
+        if certificate is not None:  # None: the answer was whole before we looked, on a connection looked at before
+            self.admit(identity_of_certificate(certificate))
+
+    def _standing(self) -> tuple[bool, int]:
+        with self._office.database.read() as transaction:
+            term = transaction.connection.scalar(
+                select(schema.counters.c.value).where(schema.counters.c.name == "term")
+            )
+            found = transaction.connection.scalar(select(schema.settings.c.value).where(_ACTIVE))
+        return found is not None and bool(json.loads(found)), int(term or 0)
+
+    def _become_active(self, why: str) -> None:
+        """With a term of its own. Every lease gets a whole lease time: its node could not renew meanwhile."""
+        with self._office.database.write() as transaction:
+            term = transaction.next("term")
+            counters = schema.counters
+            if term > 1:
+                jump = update(counters).where(counters.c.name == "token").values(value=counters.c.value + TOKENS_A_TERM)
+                transaction.write(jump)
+            _mark(transaction, active=True)
+            until = transaction.now + read_values(transaction).lease_s
+            transaction.write(update(schema.leases).values(expires=until))
+            record(transaction, SYSTEM, "became active", self._identity.name, {"term": term, "why": why})
+        self._office.term, self._office.active = term, True
+        _log.warning("this license server is active now", term=term, why=why)
+
+    def _yield(self, term: int) -> None:
+        """What was lent here meanwhile is kept aside; its nodes turn to the other one, as far as it has seats."""
+        copy = self._copies / f"before-term-{term}.backup.gz"
+        with contextlib.suppress(OSError):
+            copy.touch(mode=0o600)
+            copy.write_bytes(Backup(self._office.database).make(SYSTEM))
+        with self._office.database.write() as transaction:
+            _mark(transaction, active=False)
+        self._office.active, self._seen = False, -1
+        self._history_at = float("-inf")
+        _log.warning("the other license server has the higher term, this one stands by", term=term, copy=str(copy))
+
+    def _take(self, told: Mapping[str, Any], history: bool) -> None:
+        rows = told.get("rows")
+        if rows is not None:
+            with self._office.database.write() as transaction:
+                replace_state(transaction, rows, keep_history=not history)
+                with self._office.database.unguarded_audit(transaction):
+                    _replace_audit(transaction, rows["audit"])
+                for row in rows["counters"]:
+                    if row["name"] != "changes":
+                        mine = update(schema.counters).where(schema.counters.c.name == row["name"])
+                        transaction.write(mine.values(value=row["value"]))
+                _mark(transaction, active=False)
+            if history:
+                self._history_at = time.monotonic()
+        if self._seen < 0 and rows is not None:
+            _log.info("follows", active=self._partner.name, term=told["term"], leases=len(rows["leases"]))
+        self._seen, self._office.term = told["version"], told["term"]
+
+    def _stir(self) -> None:
+        async def notify() -> None:
+            async with self._stirred:
+                self._stirred.notify_all()
+
+        task = asyncio.ensure_future(notify())
+        self._stirring = task  # kept, so that it is not collected before it is done
+
+
+_ACTIVE = schema.settings.c.name == "active"
+
+
+def _mark(transaction: Transaction, *, active: bool) -> None:
+    transaction.write(schema.settings.delete().where(_ACTIVE))
+    transaction.write(insert(schema.settings).values(name="active", value=json.dumps(active)))
+
+
+def _replace_audit(transaction: Transaction, theirs: list[dict[str, Any]]) -> None:
+    """Only what is new, where it goes on from what stands here."""
+    ours = transaction.row(select(schema.audit).order_by(schema.audit.c.seq.desc()).limit(1))
+    known = ours["seq"] if ours else 0
+    goes_on = not ours or (len(theirs) >= known and theirs[known - 1]["hash"] == ours["hash"])
+    if not goes_on:
+        transaction.write(schema.audit.delete())
+        known = 0
+    if theirs[known:]:
+        transaction.write(insert(schema.audit), theirs[known:])
+
+
+def _later(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(what)
+
+
+async def _pause(seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
