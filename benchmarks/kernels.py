@@ -1,26 +1,27 @@
 """Merging in memory: each method against the plain numpy way and against reading alone, in one run.
 
-``python -m benchmarks.kernels [--sets 8] [--millions 25] [--repeat 3]``
+``python -m benchmarks.kernels [--sets 8] [--millions 25] [--repeat 10]``
 
 The read limit is the sum of every set in blocks, on as many threads as the merge has, at the best of several block
-sizes. The result goes, segment by segment, into memory that stands. Times are the best of ``--repeat``, and those of
-the plain ways too, except that whichever takes longer than ten seconds runs once. Their input is one stacked array,
-which stands before the clock starts.
+sizes. The result goes into memory that stands. Times are the best of ``--repeat``, in which reading and all methods
+take turns, so that all of them have the same machine; and those of the plain ways too, except that whichever takes
+longer than ten seconds runs once. Their input is one stacked array, which stands before the clock starts.
 """
 
 import argparse
 import os
 import time
 import tracemalloc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.report import at_least, goal, print_figures
-from services.merge.engine import ParameterSet, merge
+from services.merge.engine import ParameterSet, merge_into
 from services.merge.layout import TensorSpec
 
 Array = NDArray[np.float32]
@@ -30,6 +31,8 @@ SEGMENT = 1 << 20
 LONG_S = 10.0
 # Where the plain Weiszfeld stops: a step this small against the length of the result.
 PLAIN_TOLERANCE = 1e-6
+PLAIN_REPEAT = 3
+UNEQUAL = "_unequal_weights"
 METHODS = ("mean", "coordmedian", "geomedian", "trimmed_mean", "krum")
 
 
@@ -37,27 +40,25 @@ def run(count: int, elements: int, repeat: int) -> dict[str, Any]:
     """Seconds and ratios for ``count`` sets of ``elements`` float32."""
     stack = made(count, elements)
     threads = len(os.sched_getaffinity(0))
-    read = min(best(lambda block=block: read_all(stack, threads, block), repeat) for block in READ_BLOCKS)
-    size = stack.nbytes
-    figures: dict[str, Any] = {
-        "sets": count, "elements": elements, "threads": threads, "read_s": read, "read_gb_s": size / read / 1e9,
-    }  # fmt: skip
-    plain = {"mean": plain_mean, "coordmedian": plain_median, "geomedian": plain_geomedian}
     out = bytearray(stack[0].nbytes)
-    for method in METHODS:
-        seconds = best(lambda method=method: merged(method, stack, [1] * count, out), repeat)
-        entry = {"s": seconds, "gb_s": size / seconds / 1e9, "of_read_limit": read / seconds}
-        held = peak_bytes(lambda method=method: merged(method, stack, [1] * count, out))
-        entry["memory_sets"] = (len(out) + held) / len(out)
-        if method in plain:
-            entry |= against(plain[method], stack, np.frombuffer(out, np.float32), seconds, repeat)
-        print(f"{method}: {entry}", flush=True)
-        figures[method] = entry
-    weights = list(range(1, count + 1))
-    for method in ("mean", "coordmedian", "geomedian"):
-        seconds = best(lambda method=method: merged(method, stack, weights, out), repeat)
-        figures[f"{method}_unequal_weights"] = {"s": seconds, "of_read_limit": read / seconds}
-        print(f"{method}, unequal weights: {seconds:.3f} s", flush=True)
+    weights = {"": [1] * count, UNEQUAL: list(range(1, count + 1))}
+    work: dict[str, Callable[[], object]] = {
+        f"read {block}": partial(read_all, stack, threads, block) for block in READ_BLOCKS
+    }
+    work |= {method: partial(merged, method, stack, weights[""], out) for method in METHODS}
+    work |= {method + UNEQUAL: partial(merged, method, stack, weights[UNEQUAL], out) for method in METHODS}
+    seconds = best_of_each(work, repeat)
+    read = min(seconds.pop(f"read {block}") for block in READ_BLOCKS)
+    figures: dict[str, Any] = {
+        "sets": count, "elements": elements, "threads": threads, "read_s": read, "read_gb_s": stack.nbytes / read / 1e9,
+    }  # fmt: skip
+    for name, took in seconds.items():
+        entry = {"s": took, "gb_s": stack.nbytes / took / 1e9, "of_read_limit": read / took}
+        entry["memory_sets"] = (len(out) + peak_bytes(work[name])) / len(out)  # the result in out is this method's now
+        if name in PLAIN:
+            entry |= against(PLAIN[name], stack, np.frombuffer(out, np.float32), took, repeat)
+        print(f"{name}: {entry}", flush=True)
+        figures[name] = entry
     return figures
 
 
@@ -92,14 +93,7 @@ def merged(method: str, stack: Array, weights: Sequence[int], out: bytearray) ->
         ParameterSet(f"sl-{index:02}", weight, layout, {"t": row})
         for index, (row, weight) in enumerate(zip(stack, weights, strict=True))
     ]
-    room, position = memoryview(out), 0
-
-    def write(segment: memoryview) -> None:
-        nonlocal position
-        room[position : position + len(segment)] = segment
-        position += len(segment)
-
-    assert merge(method, sets, write) == ()
+    assert merge_into(method, sets, memoryview(out)) == ()
 
 
 def plain_mean(stack: Array) -> Array:
@@ -123,6 +117,11 @@ def plain_geomedian(stack: Array) -> Array:
             return point
 
 
+PLAIN: dict[str, Callable[[Array], Array]] = {
+    "mean": plain_mean, "coordmedian": plain_median, "geomedian": plain_geomedian,
+}  # fmt: skip
+
+
 def against(
     plain: Callable[[Array], Array], stack: Array, ours: Array, seconds: float, repeat: int
 ) -> dict[str, float]:
@@ -132,17 +131,19 @@ def against(
     took = time.perf_counter() - began
     apart = float(np.abs(theirs - ours).max())
     if took < LONG_S and repeat > 1:
-        took = min(took, best(lambda: plain(stack), repeat - 1))
+        took = min(took, best_of_each({"plain": partial(plain, stack)}, min(repeat, PLAIN_REPEAT) - 1)["plain"])
     return {"plain_s": took, "times_faster": took / seconds, "largest_difference": apart}
 
 
-def best(work: Callable[[], object], repeat: int) -> float:
-    times = []
+def best_of_each(work: Mapping[str, Callable[[], object]], repeat: int) -> dict[str, float]:
+    """Seconds of the fastest of several turns."""
+    best = dict.fromkeys(work, float("inf"))
     for _ in range(repeat):
-        began = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - began)
-    return min(times)
+        for name, act in work.items():
+            began = time.perf_counter()
+            act()
+            best[name] = min(best[name], time.perf_counter() - began)
+    return best
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
@@ -168,7 +169,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--sets", type=int, default=8)
     parser.add_argument("--millions", type=float, default=25, help="elements of a set")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--repeat", type=int, default=10)
     arguments = parser.parse_args()
     figures = run(arguments.sets, int(arguments.millions * 1_000_000), arguments.repeat)
     print_figures(figures, goals(figures))

@@ -13,11 +13,15 @@ from services.merge.errors import LayoutDiffers, NothingToMerge
 from services.merge.gram import Matrix
 from services.merge.layout import STORAGE, Block, Layout, difference
 from services.merge.methods import METHODS
-from services.merge.work import BLOCK_ELEMENTS, Blocks, Frame, NonFinite, NotFinite, Plan, Work, method_named
+from services.merge.work import Blocks, Frame, NonFinite, NotFinite, Plan, Work, method_named
 
-__all__ = ["BLOCK_ELEMENTS", "METHODS", "NonFinite", "ParameterSet", "check_method", "merge", "passes_of"]
+__all__ = ["METHODS", "NonFinite", "ParameterSet", "check_method", "merge", "merge_into", "passes_of"]
 
 _T = TypeVar("_T")
+
+
+def _ignore(_bytes: int) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -45,31 +49,117 @@ def merge(
     sets: Sequence[ParameterSet],
     write: Callable[[memoryview], object],
     *,
-    read: Callable[[int], object] = lambda _bytes: None,
-    block_elements: int = BLOCK_ELEMENTS,
+    read: Callable[[int], object] = _ignore,
+    block_elements: int | None = None,
     threads: int | None = None,
-) -> tuple[NonFinite, ...]:
+) -> NotFinite:
     """Writes the merged tensors' bytes, little endian, tensor after tensor in the order of their names.
 
     ``write`` gets one segment (4 MiB) at a time, valid until it returns. ``read`` is told bytes of each set that a
     pass before the last has taken in; what either raises ends the merge. Both are called on the calling thread.
 
-    Holds a few segments of the result and one block per set, and reads every set once, twice for ``geomedian`` and
-    ``krum`` (three times where the first pass found its centre among outliers). The result depends neither on the
-    block size, nor on ``threads`` (default: the cores this process may use), nor on the order of ``sets``.
+    Holds a few segments of the result and a few blocks for each thread, and reads every set once, twice for
+    ``geomedian`` and ``krum`` (three times where the first pass found its centre among outliers). The result
+    depends neither on the block size, nor on ``threads`` (default: the cores this process may use), nor on the order of
+    ``sets``.
 
     Where the return value is not empty, what was written is not a result: those sets hold NaN or infinity and are to be
     left out. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
     """
-    _check(sets)
-    work = Work(method, sets[0].layout, {entry.name: entry.weight for entry in sets}, block_elements)
-    source = _Source(work, sets)
-    threads = max(1, min(threads or len(os.sched_getaffinity(0)), len(work.segments)))
-    with _Runner(threads) as runner:
-        plan = _plan(work, source, runner, read)
+    with _Run(method, sets, block_elements, threads) as run:
+        return run.write(write, read)
+
+
+def merge_into(
+    method: str,
+    sets: Sequence[ParameterSet],
+    out: memoryview,
+    *,
+    read: Callable[[int], object] = _ignore,
+    block_elements: int | None = None,
+    threads: int | None = None,
+) -> NotFinite:
+    """``merge`` with the result straight to where it belongs: ``out`` has the size of the body, in bytes.
+
+    ``read`` is told the bytes of the last pass too.
+    """
+    with _Run(method, sets, block_elements, threads) as run:
+        return run.fill(out, read)
+
+
+class _Run:
+    """One merge on this machine."""
+
+    def __init__(
+        self, method: str, sets: Sequence[ParameterSet], block_elements: int | None, threads: int | None
+    ) -> None:
+        _check(sets)
+        self._work = Work(method, sets[0].layout, {entry.name: entry.weight for entry in sets}, block_elements)
+        self._source = _Source(self._work, sets)
+        count = len(self._work.segments)
+        self._runner = _Runner(max(1, min(threads or len(os.sched_getaffinity(0)), count)), count)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.close()
+
+    def write(self, write: Callable[[memoryview], object], read: Callable[[int], object]) -> NotFinite:
+        plan = self._plan(read)
         if not isinstance(plan, Plan):
             return plan
-        return _combine(work, source, plan, runner, write)
+        room = max((segment.size for segment in self._work.segments), default=0)
+        buffers = deque(bytearray(room) for _ in range(self._runner.threads + 1))
+
+        def combine(index: int) -> tuple[bytearray, NotFinite]:
+            buffer = buffers.popleft()
+            return buffer, self._combine(index, plan, memoryview(buffer)[: self._work.segments[index].size])
+
+        found: list[NonFinite] = []
+        for segment, (buffer, bad) in zip(self._work.segments, self._runner.run(combine), strict=True):
+            found += bad
+            write(memoryview(buffer)[: segment.size])
+            buffers.append(buffer)
+        return _first_of_each(found)
+
+    def fill(self, out: memoryview, read: Callable[[int], object]) -> NotFinite:
+        plan = self._plan(read)
+        if not isinstance(plan, Plan):
+            return plan
+
+        def combine(index: int) -> NotFinite:
+            segment = self._work.segments[index]
+            return self._combine(index, plan, out[segment.start : segment.stop])
+
+        found: list[NonFinite] = []
+        for segment, bad in zip(self._work.segments, self._runner.run(combine), strict=True):
+            found += bad
+            read(segment.size)
+        return _first_of_each(found)
+
+    def _combine(self, index: int, plan: Plan, out: memoryview) -> NotFinite:
+        return self._work.combine(index, self._source(index), plan, out)
+
+    def _plan(self, read: Callable[[int], object]) -> Plan | NotFinite:
+        work = self._work
+        settled: Plan | Frame = Frame() if work.measures else work.plan()
+        while isinstance(settled, Frame):
+            frame = settled
+            parts: list[Matrix] = []
+            found: list[NonFinite] = []
+
+            def measure(index: int, frame: Frame = frame) -> tuple[Matrix, NotFinite]:
+                return work.measure(index, self._source(index), frame)
+
+            for segment, (part, bad) in zip(work.segments, self._runner.run(measure), strict=True):
+                parts.append(part)
+                found += bad
+                read(segment.size)
+            if found:
+                return _first_of_each(found)
+            settled = work.settle(parts, frame)
+        return settled
 
 
 class _Source:
@@ -89,65 +179,24 @@ class _Source:
         }
 
 
-def _plan(work: Work, source: _Source, runner: "_Runner", read: Callable[[int], object]) -> Plan | NotFinite:
-    settled: Plan | Frame = Frame() if work.measures else work.plan()
-    while isinstance(settled, Frame):
-        frame = settled
-        parts: list[Matrix] = []
-        found: list[NonFinite] = []
-
-        def measure(index: int, frame: Frame = frame) -> tuple[Matrix, NotFinite]:
-            return work.measure(index, source(index), frame)
-
-        for segment, (part, bad) in zip(work.segments, runner.run(measure, len(work.segments)), strict=True):
-            parts.append(part)
-            found += bad
-            read(segment.size)
-        if found:
-            return _first_of_each(found)
-        settled = work.settle(parts, frame)
-    return settled
-
-
-def _combine(
-    work: Work, source: _Source, plan: Plan, runner: "_Runner", write: Callable[[memoryview], object]
-) -> NotFinite:
-    room = max((segment.size for segment in work.segments), default=0)
-    buffers = deque(bytearray(room) for _ in range(runner.threads + 1))
-
-    def combine(index: int) -> tuple[bytearray, NotFinite]:
-        buffer = buffers.popleft()
-        out = memoryview(buffer)[: work.segments[index].size]
-        return buffer, work.combine(index, source(index), plan, out)
-
-    found: list[NonFinite] = []
-    for segment, (buffer, bad) in zip(work.segments, runner.run(combine, len(work.segments)), strict=True):
-        found += bad
-        write(memoryview(buffer)[: segment.size])
-        buffers.append(buffer)
-    return _first_of_each(found)
-
-
 class _Runner:
     """Calls a function for 0, 1, ... and gives the results in this order, a few calls ahead of what was taken."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, count: int) -> None:
         self.threads = threads
+        self._count = count
         self._pool = ThreadPoolExecutor(threads, "merge") if threads > 1 else None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
-    def run(self, function: Callable[[int], _T], count: int) -> Iterator[_T]:
+    def run(self, function: Callable[[int], _T]) -> Iterator[_T]:
         if self._pool is None:
-            yield from map(function, range(count))
+            yield from map(function, range(self._count))
             return
         waiting: deque[Future[_T]] = deque()
-        for index in range(count):
+        for index in range(self._count):
             waiting.append(self._pool.submit(function, index))
             if len(waiting) > self.threads:
                 yield waiting.popleft().result()

@@ -1,7 +1,7 @@
 """The float dtypes of a stream, as what a method computes with: float32, and float64 for float64."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from services.merge.layout import Block
 from services.merge.scratch import give, take
 
 Values = NDArray[np.float32] | NDArray[np.float64]
+_T = TypeVar("_T")
 
 FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
@@ -39,50 +40,99 @@ def narrow(dtype: str, values: Values, target: Block) -> None:
 
 
 def all_finite(values: Values) -> bool:
-    """Whether no value is NaN or infinite. Such a value shows in the sum: only then is each looked at."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(np.add.reduce(values))) or bool(np.isfinite(values).all())
+    """Whether no value is NaN or infinite."""
+    finite = take(len(values), np.bool_)
+    np.isfinite(values, out=finite)
+    sound = bool(finite.all())
+    give(finite)
+    return sound
 
 
 def weighted_mean(blocks: Sequence[Values], weights: Sequence[float], out: Values) -> None:
     """The weighted mean of flat blocks into ``out``, in their dtype; where all sets are equal, exactly what they are.
 
-    Weights are positive: integers, or floats that add up to one (shares). Equal weights of 2, 4, 8, ... sets: the sum
-    in a binary tree, and one exact division. Otherwise the set of the largest weight plus the weighted mean of
-    the differences from it. With u = 2**-24 (2**-53 in float64), n sets and m the weighted mean of the absolute
-    values (in the second case plus that set's value), a result is within (ceil(log2 n) + 3) * u * m. One pass.
+    Weights are integers > 0, or floats that add up to one (shares). Sets of equal weight are added up before they are
+    multiplied by their part of the whole. With u = 2**-24 (2**-53 in float64), n sets and m the weighted mean of the
+    absolute values, a result is within (6 * ceil(log4 n) + 3) * u * m. One pass.
     """
-    whole = isinstance(weights[0], int)
-    alike = whole and all(weight == weights[0] for weight in weights)
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        if len(blocks) == 1:
-            np.copyto(out, blocks[0])
-        elif alike and len(blocks).bit_count() == 1:
-            _add_up(blocks, None, None, out)
-            np.multiply(out, out.dtype.type(1 / len(blocks)), out=out)
-        else:
-            heaviest = max(range(len(blocks)), key=weights.__getitem__)
-            others = [index for index in range(len(blocks)) if index != heaviest]
-            factors = None if alike else [weights[index] for index in others]
-            _add_up([blocks[index] for index in others], factors, blocks[heaviest], out)
-            if whole:
-                np.divide(out, out.dtype.type(len(blocks) if alike else sum(weights)), out=out)
-            np.add(out, blocks[heaviest], out=out)
-
-
-def _add_up(blocks: Sequence[Values], weights: Sequence[float] | None, base: Values | None, out: Values) -> None:
-    """The sum of weight times block less base, the left half plus the right half."""
     if len(blocks) == 1:
-        if base is not None:
-            np.subtract(blocks[0], base, out=out)
-        if weights is not None:
-            np.multiply(out, out.dtype.type(weights[0]), out=out)
-    elif len(blocks) == 2 and base is None:
-        np.add(blocks[0], blocks[1], out=out)
+        np.copyto(out, blocks[0])
+        return
+    total = sum(weights) if isinstance(weights[0], int) else 1.0
+    groups: dict[float, list[Values]] = {}
+    for block, weight in zip(blocks, weights, strict=True):
+        groups.setdefault(weight, []).append(block)
+    # 2, 4, 8, ... times one value and a division by that number are exact in the way that _add_up goes.
+    exact = len(groups) == 1 and len(blocks).bit_count() == 1
+    equal = None if exact else _where_equal(blocks)
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        _weigh_up([(out.dtype.type(weight / total), group) for weight, group in sorted(groups.items())], out)
+    if equal is not None:
+        np.copyto(out, blocks[0], where=equal)
+        give(equal)
+
+
+def _weigh_up(groups: Sequence[tuple[Any, Sequence[Values]]], out: Values) -> None:
+    """The sum of factor times the sum of its blocks."""
+    if len(groups) > 1:
+        parts = _in_fours(groups)
+        _weigh_up(parts[0], out)
+        for part in parts[1:]:
+            more = take(len(out), out.dtype)
+            _weigh_up(part, more)
+            np.add(out, more, out=out)
+            give(more)
+        return
+    factor, blocks = groups[0]
+    if len(blocks) == 1:
+        np.multiply(blocks[0], factor, out=out)
     else:
-        half = (len(blocks) + 1) // 2
-        right = take(len(out), out.dtype)
-        _add_up(blocks[:half], weights and weights[:half], base, out)
-        _add_up(blocks[half:], weights and weights[half:], base, right)
-        np.add(out, right, out=out)
-        give(right)
+        _add_up(blocks, out)
+        np.multiply(out, factor, out=out)
+
+
+def _add_up(blocks: Sequence[Values], out: Values) -> None:
+    """The sum of two blocks or more: of four one after the other, which is exact where they are equal; of more, the sum
+    of such sums.
+    """
+    parts = _in_fours(blocks)
+    if len(parts[0]) == 1:
+        np.add(blocks[0], blocks[1], out=out)
+        parts = parts[2:]
+    else:
+        _add_up(parts[0], out)
+        parts = parts[1:]
+    for part in parts:
+        if len(part) == 1:
+            np.add(out, part[0], out=out)
+        else:
+            more = take(len(out), out.dtype)
+            _add_up(part, more)
+            np.add(out, more, out=out)
+            give(more)
+
+
+def _in_fours(terms: Sequence[_T]) -> list[Sequence[_T]]:
+    """Two to four parts, all but the last of the same length, a power of four."""
+    length = 1
+    while 4 * length < len(terms):
+        length *= 4
+    return [terms[start : start + length] for start in range(0, len(terms), length)]
+
+
+def _where_equal(blocks: Sequence[Values]) -> NDArray[np.bool_] | None:
+    """The elements, if any, that are the same in all blocks: a block to be given back."""
+    equal, also = take(len(blocks[0]), np.bool_), take(len(blocks[0]), np.bool_)
+    np.equal(blocks[0], blocks[1], out=equal)
+    some = bool(equal.any())
+    for block in blocks[2:]:
+        if not some:
+            break
+        np.equal(blocks[0], block, out=also)
+        np.logical_and(equal, also, out=equal)
+        some = bool(equal.any())
+    give(also)
+    if some:
+        return equal
+    give(equal)
+    return None

@@ -28,13 +28,16 @@ class Comparator:
 
 
 @lru_cache(maxsize=256)
-def network(count: int, ranks: frozenset[int]) -> tuple[Comparator, ...]:
+def network(count: int, ranks: frozenset[int], ordered: bool = True) -> tuple[Comparator, ...]:
     """Batcher's merge exchange (Knuth, The Art of Computer Programming 3, algorithm 5.2.2M) for ``count`` wires,
-    without what does not lead to one of ``ranks``.
+    without what does not lead to one of ``ranks``; and without an exchange of two ranks at the end, where they need
+    not be ``ordered``.
     """
     needed = set(ranks)
-    kept = []
+    kept: list[Comparator] = []
     for low, high in reversed(list(_merge_exchange(count))):
+        if not (ordered or kept) and {low, high} == needed:
+            continue
         if low in needed or high in needed:
             kept.append(Comparator(low, high, low in needed, high in needed))
             needed |= {low, high}
@@ -54,14 +57,15 @@ def _merge_exchange(count: int) -> Iterable[tuple[int, int]]:
         sorted_length *= 2
 
 
-def select(blocks: Sequence[_Block], ranks: frozenset[int]) -> dict[int, _Block]:
-    """The values of each wanted rank (0: the smallest), element by element. Inputs stay; none may hold a NaN.
+def select(blocks: Sequence[_Block], ranks: frozenset[int], *, ordered: bool = True) -> dict[int, _Block]:
+    """The values of each wanted rank (0: the smallest), element by element; not ``ordered``: of two ranks, it is left
+    open which of both values is where. Inputs stay; none may hold a NaN.
 
     A result is one of the inputs or a block of ``scratch``, to be given back. Which zero comes out where +0.0 and -0.0
     meet is not defined: callers add 0.0.
     """
     wires = _Wires(blocks)
-    for step in network(len(blocks), ranks):
+    for step in network(len(blocks), ranks, ordered):
         if step.low_wanted and step.high_wanted:
             wires.exchange(step.low, step.high)
         else:

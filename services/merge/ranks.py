@@ -23,7 +23,7 @@ def coordmedian(blocks: Sequence[Values], weights: Sequence[int], out: Values) -
     """
     if all(weight == weights[0] for weight in weights):
         ranks = frozenset({(len(blocks) - 1) // 2, len(blocks) // 2})
-        found = select(blocks, ranks)
+        found = select(blocks, ranks, ordered=False)
         _middle(found[min(ranks)], found[max(ranks)], out)
         _give_unless_input(found.values(), blocks)
     else:

@@ -11,11 +11,8 @@ from services.merge.floats import FLOATS, Values, all_finite, computed_in, narro
 from services.merge.gram import DOWN_SCALE, Gram, GramSum, Matrix, added
 from services.merge.integers import integer_mean
 from services.merge.layout import STORAGE, Block, Layout
-from services.merge.methods import METHODS, Method
-from services.merge.segments import segments
-
-# Blocks of this size outweigh the cost of numpy's calls and of the interpreter's lock, and stay in a shared cache.
-BLOCK_ELEMENTS = 65_536
+from services.merge.methods import BLOCK_ELEMENTS, METHODS, Method
+from services.merge.segments import Piece, segments
 
 # Values at a smaller scale, where a sum of them exceeds their dtype; a power of two, so exact.
 _SMALL = 2.0**-64
@@ -59,12 +56,12 @@ class Work:
     """A merge, cut into segments. ``weights``: of every set by its name; sets of weight 0 are only looked at.
 
     Of each of ``segments``, ``measure`` (where the work ``measures``) and then ``combine`` depend on nothing but the
-    bytes of that segment and the frame or plan, so that they may be done anywhere. Both are thread-safe, and hold
-    a few blocks of ``block_elements`` for each set. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
+    bytes of that segment and the frame or plan, so that they may be done anywhere. Both are thread-safe. No result
+    depends on ``block_elements`` (default: what is fastest). Raises UnknownMethod, NothingToMerge, LayoutDiffers.
     """
 
     def __init__(
-        self, method: str, layout: Layout, weights: Mapping[str, int], block_elements: int = BLOCK_ELEMENTS
+        self, method: str, layout: Layout, weights: Mapping[str, int], block_elements: int | None = None
     ) -> None:
         self.method = method_named(method)
         _check(layout, weights)
@@ -90,7 +87,7 @@ class Work:
             if piece.dtype in FLOATS:
                 values = [blocks[name][number] for name in self._voters]
                 begins_before = bool(segment.before) and not number
-                for part in self._parts(int(begins_before), piece.stop - piece.start):
+                for part in self._parts(piece, int(begins_before)):
                     total.add([widen(piece.dtype, block[part]) for block in values])
         matrix = total.total()
         return matrix, () if np.isfinite(matrix).all() else self._look_for_non_finite(index, blocks)
@@ -131,7 +128,7 @@ class Work:
         for number, piece in enumerate(segment.pieces):
             target = room[position : position + piece.size].view(STORAGE[piece.dtype])
             position += piece.size
-            for part in self._parts(0, piece.stop - piece.start):
+            for part in self._parts(piece):
                 values = {name: blocks[name][number][part] for name in self.names}
                 for bad in self._merge(piece.dtype, values, plan, target[part]):
                     found.setdefault(bad, piece.tensor)
@@ -185,9 +182,13 @@ class Work:
                     found.setdefault(name, piece.tensor)
         return tuple(NonFinite(name, tensor) for name, tensor in found.items())
 
-    def _parts(self, start: int, stop: int) -> list[slice]:
-        size = self._block_elements
-        return [slice(begin, min(begin + size, stop)) for begin in range(start, stop, size)]
+    def _parts(self, piece: Piece, begin: int = 0) -> list[slice]:
+        """The blocks of a piece."""
+        size = self._block_elements or self.method.block_elements
+        if piece.dtype != "F32":  # each set's block is widened first, or twice as large
+            size = min(size, BLOCK_ELEMENTS)
+        stop = piece.stop - piece.start
+        return [slice(start, min(start + size, stop)) for start in range(begin, stop, size)]
 
 
 def method_named(method: str) -> Method:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -61,6 +61,7 @@ def test_coordmedian_of_equal_weights_is_the_median_of_numpy(count: int, dtype: 
 
 
 @pytest.mark.parametrize("dtype", ["F32", "F64"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_coordmedian_of_integer_weights_is_the_median_of_duplicates(dtype: str, data: st.DataObject) -> None:
     weights = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=7))
@@ -90,6 +91,7 @@ def test_trimmed_mean_drops_whole_sets_at_both_ends() -> None:
     np.testing.assert_allclose(run("trimmed_mean", arrays), expected, rtol=1e-6, atol=1e-7)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 5), min_size=1, max_size=5))
 def test_trimmed_mean_takes_a_weight_for_that_many_duplicates(weights: list[int]) -> None:
     arrays = random_sets(len(weights))
@@ -121,6 +123,7 @@ def test_geomedian_meets_the_first_order_condition(seed: int) -> None:
     assert np.linalg.norm(pull) <= sum(weights[i] for i in at) + 1e-6 * sum(weights)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1000), st.lists(st.integers(1, 9), min_size=1, max_size=7))
 def test_geomedian_is_no_worse_than_any_input_or_the_mean(seed: int, weights: list[int]) -> None:
     arrays = random_sets(len(weights), 5, "f8", seed)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.merge import segments as segments_module
 from services.merge import work as work_module
-from services.merge.engine import ParameterSet, merge
+from services.merge.engine import ParameterSet, merge, merge_into
 from services.merge.errors import LayoutDiffers, NothingToMerge
 from services.merge.layout import STORAGE, Layout, TensorSpec
 from services.merge.segments import SEGMENT_BYTES, Segment, segments
@@ -54,8 +54,10 @@ def tensors_of(layout: Layout, body: bytes) -> dict[str, np.ndarray]:
 
 def in_one(method: str, layout: Layout, bodies: dict[str, bytes], weights: dict[str, int], threads: int = 1) -> bytes:
     sets = [ParameterSet(name, weights[name], layout, tensors_of(layout, body)) for name, body in bodies.items()]
-    out = bytearray()
+    out, into = bytearray(), bytearray(size_of(layout))
     assert merge(method, sets, out.extend, threads=threads) == ()
+    assert merge_into(method, sets, memoryview(into), threads=threads) == ()
+    assert out == into
     return bytes(out)
 
 
@@ -98,6 +100,7 @@ def test_segments_are_those_of_the_digest() -> None:
     assert SEGMENT_BYTES == digest.SEGMENT_BYTES
 
 
+@settings(deadline=None)
 @given(layouts, segment_sizes)
 def test_segments_cut_the_body_at_every_so_many_bytes(layout: Layout, segment_bytes: int) -> None:
     found = segments(layout, segment_bytes)
@@ -106,6 +109,7 @@ def test_segments_cut_the_body_at_every_so_many_bytes(layout: Layout, segment_by
     assert [segment.stop for segment in found] == edges[1:]
 
 
+@settings(deadline=None)
 @given(layouts, segment_sizes)
 def test_a_segment_holds_the_whole_elements_that_its_bytes_belong_to(layout: Layout, segment_bytes: int) -> None:
     body = body_of(layout, 0)
@@ -160,6 +164,7 @@ def test_no_bit_depends_on_how_segments_are_dealt(method: str, dtype: str, weigh
 
 @pytest.mark.usefixtures("small_segments")
 @pytest.mark.parametrize("method", METHODS)
+@settings(deadline=None)
 @given(layout=layouts, data=st.data())
 def test_no_bit_depends_on_the_layout_or_the_deal(method: str, layout: Layout, data: st.DataObject) -> None:
     weights = data.draw(st.lists(st.integers(1, 9), min_size=1, max_size=5))
