@@ -23,6 +23,9 @@ from services.runtime import logs as log_setup
 UP_TIMEOUT_S = 30.0
 GETH_END_TIMEOUT_S = 5.0
 
+# So many are waiting only where a chain is fetched.
+MANY_HEADS = 16
+
 
 class GethChain(ChainBackend):
     """A receipt is final: only blocks that no other chain can replace are looked at (services/chain/finality.py).
@@ -197,11 +200,9 @@ class GethChain(ChainBackend):
 
     async def _follow_heads(self) -> None:
         while True:
-            news = await self._heads.get()
+            news = await self._next_news()
             try:
                 async with self._thinking:
-                    if news is None:
-                        self._woken = False
                     if self._known is not self._connection or (news is not None and news[0] is not self._connection):
                         continue  # of a geth that is gone; _connect() asks the one that has come
                     if news is not None and (given_up := await self.federation.moved(news[1])):
@@ -209,6 +210,19 @@ class GethChain(ChainBackend):
                     await self._see_final()
             except (ConnectionLost, RpcError, ChainError) as error:  # _connect(), or the next head, makes up for it
                 self._log.debug("a block was not looked at yet", problem=repr(error))
+
+    async def _next_news(self) -> tuple[IpcConnection, Header] | None:
+        """What to look at next: of many heads that have come together, as while a chain is fetched, the newest."""
+        news = await self._heads.get()
+        while news is not None and self._heads.qsize() >= MANY_HEADS:
+            later = self._heads.get_nowait()
+            if later is None:
+                self._woken = False  # after a head things are thought over as well
+            else:
+                news = later
+        if news is None:
+            self._woken = False
+        return news
 
     async def _see_final(self) -> None:
         """Looks at the blocks that have become final, in order, and seals or not as things stand now."""

@@ -55,6 +55,8 @@ class Tail:
         """A new head: the blocks that came, and those that were given up, oldest first."""
         if self.holds(header.number, header.hash):  # told late: it was loaded already
             return [], []
+        if header.number > self.head.number + WINDOW:
+            return await self._start_over()
         branch = [header]
         while not self.holds(branch[-1].number - 1, branch[-1].parent):
             if len(branch) > WINDOW or branch[-1].number <= self.links[0].number:
