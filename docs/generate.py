@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from services.audit.settings import AuditSettings
 from services.errors import SwarmError
 from services.license_server.settings import LicenseServerSettings
+from services.licensing.settings import LicenseAdminSettings
 from services.runtime.settings import NodeSettings
 from services.sl.settings import SLSettings
 from services.sn.settings import SNSettings
@@ -37,6 +38,7 @@ NODES: dict[str, type[NodeSettings]] = {
     "swarm sl": SLSettings,
     "swarm license-server": LicenseServerSettings,
     "swarm audit": AuditSettings,
+    "swarm license": LicenseAdminSettings,
 }
 
 

@@ -33,6 +33,17 @@ def certs(context: typer.Context) -> None:
     certs_app(args=context.args, prog_name="swarm certs")
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def license(context: typer.Context) -> None:  # noqa: A001  # the word that is typed
+    """Make and sign licences, and administer a license server (see `swarm license --help`)."""
+    from services.cli.license import app as license_app  # its many commands load only here
+
+    license_app(args=context.args, prog_name="swarm license")
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

@@ -1,0 +1,31 @@
+"""What `swarm license` is told: which license server to ask, and as whom."""
+
+from pydantic import Field, SecretStr, field_validator
+
+from services.runtime.settings import IdentitySettings
+
+DEFAULT_PORT = 5814
+
+
+class LicenseAdminSettings(IdentitySettings):
+    """Without a server, that of the local swarm of a directory is asked, as its administrator."""
+
+    server: str = Field(
+        "",
+        validation_alias="SWARM_LICENSE_SERVER",
+        description="HOST or HOST:PORT of the license server. Not given: that of the local swarm in --dir.",
+    )
+    token: SecretStr = Field(
+        SecretStr(""),
+        validation_alias="SWARM_LICENSE_TOKEN",
+        description="An API token. Not given: the certificate of an administrator is shown. Not a flag, as other users "
+        "of the machine see those.",
+    )
+
+    @field_validator("server")
+    @classmethod
+    def _with_port(cls, value: str) -> str:
+        value = value.removeprefix("https://").rstrip("/")
+        if not value or value.rpartition(":")[2].isdecimal():
+            return value
+        return f"{value}:{DEFAULT_PORT}"
