@@ -10,11 +10,22 @@ from typing import Any
 
 from benchmarks.report import percentile
 
-# What a node does while it is in a state; the leader's time in Merging is cut at the lines that it logs there.
-STATES = {"CheckingIn": "check_in", "Awaiting": "wait", "Publishing": "publish", "Fetching": "fetch"}
-LEADS = (("leads the round", "collect"), ("collected", "merge"), ("written", "copy"))
+# What a node does while it is in a state.
+STATES = {
+    "CheckingIn": "check_in",
+    "Awaiting": "wait",
+    "Merging": "lead",
+    "Publishing": "publish",
+    "Fetching": "fetch",
+}
 
-Seconds = Mapping[str, list[float]]
+# What lies between two lines of a log; the first of a pair is the leader's, the second each node's.
+BETWEEN = (
+    ("share", "shared out", "merged its share"),
+    ("gather", "merged its share", "holds the result"),
+    ("collect", "leads the round", "collected"),  # where the leader merges alone
+    ("merge", "collected", "written"),
+)
 
 
 def phases_of(logs: Sequence[Path], merged_at: Sequence[Sequence[float]]) -> dict[str, dict[str, float]]:
@@ -24,13 +35,17 @@ def phases_of(logs: Sequence[Path], merged_at: Sequence[Sequence[float]]) -> dic
     since the epoch. ``write``: from there to the next model, whole and hashed in the SL's store.
     """
     found: dict[str, list[float]] = defaultdict(list)
-    for log, times in zip(logs, merged_at, strict=True):
-        entries = [entry for entry in _entries(log) if times[0] <= entry["at"] <= times[-1]]
-        steps = [entry for entry in entries if entry.get("event") == "step"]
+    said: dict[tuple[str, int], float] = {}  # the last time, by any node
+    nodes = [list(_entries(log)) for log in logs]
+    for entries in nodes:
+        said |= {(entry["event"], entry["round"]): entry["at"] for entry in entries if "round" in entry}
+    for entries, times in zip(nodes, merged_at, strict=True):
+        timed = [entry for entry in entries if times[0] <= entry["at"] <= times[-1]]
+        steps = [entry for entry in timed if entry["event"] == "step"]
         _add_states(steps, found)
-        _add_lead(entries, found)
+        _add_between(timed, said, found)
         offered = [entry["at"] for entry in steps if entry["on"] == "Offered"]
-        handed = [entry["at"] for entry in entries if entry.get("event") == "merged model"]
+        handed = [entry["at"] for entry in timed if entry["event"] == "merged model"]
         found["write"] += [came - since for came, since in zip(offered, times, strict=False)]
         found["deliver"] += [taken - given for taken, given in zip(times[1:], handed, strict=False)]
     return {
@@ -43,7 +58,7 @@ def _entries(log: Path) -> Iterable[dict[str, Any]]:
     for line in log.read_text().splitlines():
         if line.startswith("{"):
             entry = json.loads(line)
-            yield {**entry, "at": datetime.fromisoformat(entry["timestamp"]).timestamp()}
+            yield {"event": "", **entry, "at": datetime.fromisoformat(entry["timestamp"]).timestamp()}
 
 
 def _add_states(steps: Sequence[Mapping[str, Any]], found: dict[str, list[float]]) -> None:
@@ -55,12 +70,15 @@ def _add_states(steps: Sequence[Mapping[str, Any]], found: dict[str, list[float]
             found[STATES[after["state"]]].append(after["at"] - entered)
 
 
-def _add_lead(entries: Sequence[Mapping[str, Any]], found: dict[str, list[float]]) -> None:
-    names = dict(LEADS)
-    doing, since = "", 0.0
+def _add_between(
+    entries: Sequence[Mapping[str, Any]], said: Mapping[tuple[str, int], float], found: dict[str, list[float]]
+) -> None:
+    own: dict[tuple[str, int], float] = {}
     for entry in entries:
-        merged = entry.get("event") == "step" and entry["on"] == "Merged"
-        if entry.get("event") in names or merged:
-            if doing:
-                found[doing].append(entry["at"] - since)
-            doing, since = names.get(entry["event"], ""), entry["at"]
+        for name, first, second in BETWEEN:
+            if entry["event"] == second and "round" in entry:
+                since = own.get((first, entry["round"])) or said.get((first, entry["round"]))
+                if since is not None:
+                    found[name].append(entry["at"] - since)
+        if "round" in entry:
+            own[entry["event"], entry["round"]] = entry["at"]
