@@ -1,7 +1,8 @@
 """The ML program of benchmarks.round and benchmarks.large: random float32, merged again and again, nothing trained.
 
-Called as ``python -m benchmarks.round_ml BYTES WARM_UP ROUNDS SOCKET``. It waits on the socket for a line at each mark
-(enrolled, warm, measured), so that what is read there belongs to whole rounds; between marks nothing holds it up.
+Called as ``python -m benchmarks.round_ml BYTES WARM_UP ROUNDS SOCKET [METHOD]``. It waits on the socket for a line at
+each mark (enrolled, warm, measured), so that what is read there belongs to whole rounds; between marks nothing holds it
+up.
 """
 
 import json
@@ -95,7 +96,8 @@ def main() -> None:
             lines.flush()
             lines.readline()
 
-        model = Weights(syncFrequency=1, minPeers=int(os.environ["SWARM_NODE_COUNT"]))
+        method = sys.argv[5] if len(sys.argv) > 5 else "mean"
+        model = Weights(syncFrequency=1, minPeers=int(os.environ["SWARM_NODE_COUNT"]), mergeMethod=method)
         mark()
         model.on_train_begin()
         for _ in range(warm_up - 1):

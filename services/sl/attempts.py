@@ -1,7 +1,7 @@
 """One attempt at a shared merge, by one node: merges the segments dealt to it, gets the rest of the result."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial as bound
 from typing import Protocol, TypeVar
 
@@ -9,6 +9,7 @@ from services.errors import NetworkError, SwarmError
 from services.merge.work import FIRST_FRAME, Blocks, Frame, Plan, Work
 from services.merge.work import NotFinite as Found
 from services.runtime import logs
+from services.sl.bell import Bell
 from services.sl.inputs import Input, Place
 from services.sl.layouts import layout_of
 from services.sl.orders import Begin, Holds, Measured, Merged, Message, NonFinite, Refused, packed
@@ -81,8 +82,9 @@ class Attempt:
         layout = layout_of(parse_header(header, mine.size))
         self.work = Work(merger.view.config.merge_method, layout, weights)
         self.draft: Partial = place.store.draft(draft_name(order), mine.size, header, count_of(mine.size - len(header)))
-        self._pull = Pull(self.draft, place.store, place.peers.transfers, self._received, self._took)
-        self._offers: dict[str, list[int]] = {}
+        place.store.bell.ring()
+        self._pull = Pull(self.draft, place.store, place.peers.transfers, self._received, self._took, apart=True)
+        self._offers: dict[str, set[int]] = {}
         self._to_measure: list[int] = []
         self._to_merge: list[int] = []
         self._mine: set[int] = set()
@@ -90,7 +92,7 @@ class Attempt:
         self._plan = None if self.work.measures else self.work.plan()
         self._held: list[int] = [index for index in range(self.draft.count) if self.draft.has(index)]
         self._finishing = False
-        self._stirred = asyncio.Event()
+        self._stirred = Bell()
         self.result: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(self._guarded(task)) for task in (self._compute(), self._insist())]
 
@@ -113,6 +115,7 @@ class Attempt:
         self._mine.clear()
         self._to_measure, self._to_merge = [], []
         self._held = [index for index in range(self.draft.count) if self.draft.has(index)]
+        self._offers.clear()
 
     def measure(self, number: int, frame: Frame) -> None:
         self._frame, self._frame_number = frame, number
@@ -124,8 +127,13 @@ class Attempt:
         self._to_measure = []
         self.stir()
 
+    def shared(self, by: str, runs: Sequence[tuple[int, int]]) -> None:
+        """Somebody is to make these segments of the result, and serves each as soon as it is made."""
+        indices = [index for start, stop in runs for index in range(max(0, start), min(stop, self.draft.count))]
+        self._get(by, indices)
+
     def offered(self, by: str, start: int, hashes: Sequence[bytes]) -> None:
-        """Somebody serves these segments of the result."""
+        """Somebody serves these segments of the result; their hashes."""
         indices = range(start, min(start + len(hashes), self.draft.count))
         try:
             for index, found in zip(indices, hashes, strict=True):
@@ -133,10 +141,7 @@ class Attempt:
         except (WrongSegment, ValueError):
             _log.warning("another result than before", by=by, round=self.order.round, term=self.order.term)
             return
-        missing = [index for index in indices if not self.draft.has(index)]
-        if by != self._place.name and missing:
-            self._offers.setdefault(by, []).extend(missing)
-            self._offer(by)
+        self._get(by, indices)
         self._finish_when_complete()
         self.stir()
 
@@ -159,8 +164,7 @@ class Attempt:
         return self.result.result()
 
     def stir(self) -> None:
-        self._stirred.set()
-        self._stirred = asyncio.Event()
+        self._stirred.ring()
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -176,6 +180,13 @@ class Attempt:
             self._say(Holds(self.order.attempt, tuple(held)))
 
     # --- the result of others ---------------------------------------------------------------------------------
+
+    def _get(self, by: str, indices: Iterable[int]) -> None:
+        known = self._offers.setdefault(by, set())
+        missing = {index for index in indices if not self.draft.has(index)} - known
+        if by != self._place.name and missing:
+            known.update(missing)
+            self._offer(by)
 
     def _offer(self, by: str) -> None:
         member = self._place.find(by)
@@ -259,6 +270,7 @@ class Attempt:
             self._to_merge = []
             return
         hashes = {index: found.hex() for index, (found, _) in zip(batch, made, strict=True)}
+        self._place.store.bell.ring()
         for start, stop in runs_of(batch):
             self._say(Merged(self.order.attempt, start, tuple(hashes[index] for index in range(start, stop))))
         self._to_merge = [index for index in self._to_merge if index not in hashes]
@@ -273,7 +285,7 @@ class Attempt:
             out = room[: self.draft.size_of(index)]
             bad = self.work.combine(index, self._blocks(index), plan, out)
             with self._place.store.errors(self.draft.size):
-                made.append((b"" if bad else self.draft.make(index, out), bad))
+                made.append((b"" if bad else self.draft.put(index, out), bad))
             self._merger.moved(len(self._entries) * len(out))
         return made
 

@@ -1,6 +1,7 @@
 """A result is published only when a second node holds it: an accepted round outlives the node that merged it."""
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Sequence
 
 from services.errors import NetworkError
@@ -11,8 +12,8 @@ from services.sl.view import Member, Model, View
 # A node that shows no sign for this long is not waited for alone: the next one is asked too.
 PATIENCE_S = 1.0
 
-# Before everybody is asked again.
-AGAIN_S = 0.5
+# Before everybody is asked again: an SN tells its nodes of a merge some 15 ms after another one may.
+AGAIN_S = (0.05, 0.1, 0.2, 0.5)
 
 _log = logs.get("round")
 
@@ -34,11 +35,12 @@ class Copies:
         ``name``: this node. Where nobody can be reached it goes on trying: a leader that cannot be reached either must
         not publish, and is voted out.
         """
+        waits_s = itertools.chain(AGAIN_S, itertools.repeat(AGAIN_S[-1]))
         while others := _others(name, merging, newest()):
             start = merging.round % len(others)  # not always the same one
             if await self._one_of([*others[start:], *others[:start]], model):
                 return
-            await self._pause(AGAIN_S)
+            await self._pause(next(waits_s))
 
     async def _one_of(self, others: Sequence[Member], model: Model) -> bool:
         """Whether one of them has taken it. Asks the next one where the last one fails or is silent."""

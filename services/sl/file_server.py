@@ -17,6 +17,7 @@ from services.errors import IdentityError, NetworkError, PortInUse, SwarmError
 from services.identity.identity import Identity, PeerIdentity, identity_of_certificate
 from services.runtime import logs
 from services.sl.orders import MESSAGE_BYTES
+from services.sl.partials import Partial
 from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, Progress
 from services.sl.store import Store, Stored
 
@@ -135,14 +136,21 @@ class FileServer:
         return await self._send(request, stored.model.size, lambda: stored.path.open("rb"))
 
     async def _draft(self, request: web.Request) -> web.StreamResponse:
-        """Of a result that is being merged, what is here; what it becomes, later."""
+        """Of a result that is being merged, each piece as soon as it is made; or of what became of it."""
         name = request.match_info["draft"]
-        stored, draft = self._store.result(name), self._store.partial(name)
+        if not _DRAFT.fullmatch(name):
+            raise web.HTTPNotFound(text="no result has such a name")
+        draft: Partial | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STALL_S):  # its leader may not have spoken to this node yet
+                while (draft := self._store.partial(name)) is None and self._store.result(name) is None:
+                    await self._store.bell.wait()
+        stored = self._store.result(name)
         if stored is not None:
             return await self._send(request, stored.model.size, lambda: stored.path.open("rb"))
-        if draft is None or not _DRAFT.fullmatch(name) or not draft.holds(*_range(request, draft.size)):
-            raise web.HTTPNotFound(text="this part of the result is not here")
-        return await self._send(request, draft.size, draft.open)
+        if draft is None:
+            raise web.HTTPNotFound(text="this result is not here")
+        return await self._send(request, draft.size, draft.open, draft)
 
     async def _merge(self, request: web.Request) -> web.StreamResponse:
         """The line of a leader."""
@@ -155,7 +163,9 @@ class FileServer:
         await line.close()
         return line
 
-    async def _send(self, request: web.Request, size: int, opened: Callable[[], BinaryIO]) -> web.StreamResponse:
+    async def _send(
+        self, request: web.Request, size: int, opened: Callable[[], BinaryIO], draft: Partial | None = None
+    ) -> web.StreamResponse:
         start, stop = _range(request, size)
         headers = {"Accept-Ranges": "bytes", "Content-Type": "application/octet-stream"}
         partial = "Range" in request.headers
@@ -163,20 +173,32 @@ class FileServer:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
         status = 206 if partial else 200
         with _opened(opened) as file:
-            if stop - start <= PIECE_BYTES:
+            if draft is None and stop - start <= PIECE_BYTES:
                 self._sent(stop - start)
                 return web.Response(status=status, headers=headers, body=_read(file, start, stop))
             response = web.StreamResponse(status=status, headers=headers)
             response.content_length = stop - start
             await response.prepare(request)
             with contextlib.suppress(ConnectionError, TimeoutError):  # it has hung up, or takes nothing any more
-                for position in range(start, stop, PIECE_BYTES):
-                    piece = await asyncio.to_thread(_read, file, position, min(position + PIECE_BYTES, stop))
+                position = start
+                while position < stop:
+                    end = min(position + PIECE_BYTES, stop)
+                    if draft is not None:
+                        end = await self._made(draft, position, end)
+                    piece = await asyncio.to_thread(_read, file, position, end)
                     async with asyncio.timeout(STALL_S):
                         await response.write(piece)
                     self._sent(len(piece))
+                    position = end
                 await response.write_eof()
             return response
+
+    async def _made(self, draft: Partial, start: int, stop: int) -> int:
+        """Returns once the first of these bytes are there, and says how far. Raises TimeoutError."""
+        async with asyncio.timeout(STALL_S):
+            while (end := draft.there_until(start, stop)) == start:
+                await self._store.bell.wait()
+        return end
 
     async def _copy(self, request: web.Request) -> web.StreamResponse:
         """A peer offers what it holds. The answer takes as long as the copy does, and shows that it moves."""

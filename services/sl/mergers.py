@@ -20,6 +20,7 @@ from services.sl.orders import (
     Moves,
     Offered,
     Settled,
+    Shared,
     Unusable,
 )
 from services.sl.view import CheckedIn, View
@@ -65,6 +66,8 @@ class Merger:
                 attempt.measure(number, Frame(centre, float.fromhex(scale)))
             case Settled(shares):
                 attempt.settled(Plan(None if shares is None else tuple(map(float.fromhex, shares))))
+            case Shared(by, runs):
+                attempt.shared(by, runs)
             case Offered(by, start, hashes):
                 attempt.offered(by, start, [bytes.fromhex(entry) for entry in hashes])
 

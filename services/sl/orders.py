@@ -45,6 +45,14 @@ class Deal(Message):
 
 
 @dataclass(frozen=True)
+class Shared(Message):
+    """``by`` is to make these segments of the result."""
+
+    by: str
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True)
 class Measure(Message):
     """All distances are to be measured once more, in this frame, which has this number."""
 

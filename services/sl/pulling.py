@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from services.errors import DigestMismatch, PeerUnreachable, SwarmError
+from services.sl.bell import Bell
 from services.sl.partials import Partial, WrongSegment
 from services.sl.store import Store
 from services.sl.transfers import Transfers
@@ -26,7 +27,8 @@ class Source:
 class Pull:
     """``moved`` gets bytes as they arrive, in a thread; ``took`` each segment that is there, in the loop.
 
-    To be closed. A source that fails is not asked again until it offers something once more.
+    ``apart``: no two sources offer the same segments. A source that fails is not asked again until it offers something
+    once more. To be closed.
     """
 
     def __init__(
@@ -36,17 +38,20 @@ class Pull:
         transfers: Transfers,
         moved: Callable[[int], object],
         took: Callable[[int], object] = lambda _: None,
+        *,
+        apart: bool = False,
     ) -> None:
         self.partial = partial
         self._store = store
         self._transfers = transfers
         self._moved = moved
         self._took = took
+        self._apart = apart
         self._loop = asyncio.get_running_loop()
         self._offers: dict[Source, list[int]] = {}
         self._tasks: dict[Source, asyncio.Task[None]] = {}
         self._claimed: set[int] = set()
-        self._stirred = asyncio.Event()
+        self._stirred = Bell()
         self.failures: dict[Source, SwarmError] = {}
         partial.users += 1
 
@@ -58,7 +63,7 @@ class Pull:
         task = self._tasks.get(source)
         if task is None or task.done():
             self._tasks[source] = asyncio.create_task(self._from(source))
-        self._stir()
+        self._stirred.ring()
 
     @property
     def sources(self) -> Collection[Source]:
@@ -103,11 +108,11 @@ class Pull:
                     await self._read(source, run)
                 finally:
                     self._claimed.difference_update(run)
-                    self._stir()
+                    self._stirred.ring()
         except SwarmError as error:
             self.failures[source] = error
             self._offers[source].clear()
-            self._stir()
+            self._stirred.ring()
 
     async def _read(self, source: Source, run: range) -> None:
         partial = self.partial
@@ -131,7 +136,8 @@ class Pull:
     def _claim(self, source: Source) -> range:
         """The next that nobody else is getting, as many in a row as may be asked for at once."""
         offers = self._offers[source]
-        most = RUN_SEGMENTS if len(self._offers) == 1 else SHARED_RUN_SEGMENTS
+        alone = self._apart or len(self._offers) == 1
+        most = RUN_SEGMENTS if alone else SHARED_RUN_SEGMENTS
         gone = next((number for number, index in enumerate(offers) if not self.partial.has(index)), len(offers))
         del offers[:gone]
         first = next(
@@ -146,7 +152,3 @@ class Pull:
             stop += 1
         self._claimed.update(range(start, stop))
         return range(start, stop)
-
-    def _stir(self) -> None:
-        self._stirred.set()
-        self._stirred = asyncio.Event()

@@ -13,6 +13,7 @@ from services.merge.engine import METHODS
 from services.runtime import logs
 from services.sl import actions as do
 from services.sl import events as on
+from services.sl.bell import Bell
 from services.sl.chores import cancel_all, delete, sync
 from services.sl.conduct import Conduct
 from services.sl.gateway import Training
@@ -81,7 +82,7 @@ class Runner:
         self._watching_leader: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._synced_at = 0.0
-        self._stepped = asyncio.Event()
+        self._stepped = Bell()
         self._at_end = contextlib.AsyncExitStack()
         self._telling: asyncio.TimerHandle | None = None
         self._told = ""
@@ -160,8 +161,7 @@ class Runner:
                 raise
             what = f"it sent {type(event).__name__} while the SL was {type(before).__name__}"
             self.state, actions = step(before, on.Failed(ChannelError(problem=what)))
-        self._stepped.set()
-        self._stepped = asyncio.Event()
+        self._stepped.ring()
         _log.debug("step", state=type(before).__name__, on=type(event).__name__, to=type(self.state).__name__)
         self._observer.stepped(before, event, self.state)
         if isinstance(self.state, Ended):
@@ -239,7 +239,7 @@ class Runner:
                 self._training = Training(self._link, opened.contract, self._conduct.sn_patience_s)
                 patience_s = self._conduct.sn_patience_s
                 around = Surroundings(
-                    self._name, lambda: self._known, lambda: self._stepped.wait(), self._tell, pause, patience_s
+                    self._name, lambda: self._known, self._stepped.wait, self._tell, pause, patience_s
                 )
                 self._work = Work(around, self._store, self._peers, self._training)
                 self._at_end.push_async_callback(self._work.close)

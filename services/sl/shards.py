@@ -80,6 +80,10 @@ class Shards:
             if 0 <= index < self.count and self.hashes[index] is not None:
                 self._hold(name, index)
 
+    def of(self, name: str) -> list[int]:
+        """What was dealt to ``name``."""
+        return [index for index, owner in enumerate(self._owner) if owner == name]
+
     def owes(self, name: str) -> bool:
         """Whether a merger still has segments to make."""
         return self._owed.get(name, 0) > 0

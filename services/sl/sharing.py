@@ -20,6 +20,7 @@ from services.sl.orders import (
     Offered,
     Refused,
     Settled,
+    Shared,
     Unusable,
     unpacked,
 )
@@ -187,6 +188,8 @@ class Sharing:
         else:
             self._frame, self._plan, self._parts = None, settled, {}
             self._say_to_mergers(self._plan_order(settled))
+            for merger in self._shards.mergers:
+                self._tell_of(merger, self._shards.of(merger))
 
     def _merged(self, name: str, start: int, hashes: Sequence[str]) -> None:
         if not self._shards.made(name, start, [bytes.fromhex(entry) for entry in hashes]):
@@ -208,6 +211,13 @@ class Sharing:
             self._say(name, Deal(runs_of(indices)))
             if self._plan is not None:
                 self._say(name, self._plan_order(self._plan))
+                self._tell_of(name, indices)
+
+    def _tell_of(self, merger: str, indices: Sequence[int]) -> None:
+        """All others may ask ``merger`` for what it is going to make."""
+        for entry in self._view.check_ins:
+            if entry.name != merger:
+                self._say(entry.name, Shared(merger, runs_of(indices)))
 
     def _plan_order(self, plan: Plan) -> Settled:
         return Settled(None if plan.shares is None else tuple(share.hex() for share in plan.shares))

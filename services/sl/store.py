@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from services.errors import DiskFull, StorageError, StreamDamaged
+from services.sl.bell import Bell
 from services.sl.partials import Manifest, Partial
 from services.sl.view import Model
 from swarm_callback.digest import StreamDigest
@@ -71,6 +72,7 @@ class Store:
         self._index: dict[str, Stored] = {}
         self._partials: dict[str, Partial] = {}
         self._drafts: dict[str, str] = {}  # what became of them, by digest
+        self.bell = Bell()  # rings when there is more of a draft
         self._numbers = itertools.count()
         with _storage_errors(root):
             root.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 TOOLS = ("ip", "tc")
@@ -74,15 +75,29 @@ class Network:
     async def heal(self, place: int) -> None:
         await _run("ip", "link", "set", self._link(place), "up")
 
-    async def slow(self, place: int, bytes_per_s: int) -> None:
-        """In both directions."""
-        shape = ["root", "tbf", "rate", f"{8 * bytes_per_s}bit", "burst", str(BURST_BYTES), "latency", "400ms"]
+    async def slow(self, place: int, bytes_per_s: int, queue_s: float = 0.4) -> None:
+        """In both directions; so long may a packet wait in the link's queue before it is dropped."""
+        shape = [
+            "root",
+            "tbf",
+            "rate",
+            f"{8 * bytes_per_s}bit",
+            "burst",
+            str(BURST_BYTES),
+            "latency",
+            f"{queue_s * 1000:g}ms",
+        ]
         await _run("tc", "qdisc", "replace", "dev", self._link(place), *shape)
         await _run("ip", "netns", "exec", self.namespace(place), "tc", "qdisc", "replace", "dev", "eth0", *shape)
 
     async def restore(self, place: int) -> None:
         await _run("tc", "qdisc", "del", "dev", self._link(place), "root")
         await _run("ip", "netns", "exec", self.namespace(place), "tc", "qdisc", "del", "dev", "eth0", "root")
+
+    def moved(self, place: int) -> tuple[int, int]:
+        """Bytes that have come out of it and gone into it, with the headers of packets."""
+        counts = Path("/sys/class/net") / self._link(place) / "statistics"
+        return int((counts / "rx_bytes").read_text()), int((counts / "tx_bytes").read_text())
 
     async def close(self) -> None:
         """The links go with their namespaces."""

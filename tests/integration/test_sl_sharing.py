@@ -1,15 +1,23 @@
 """A merge that is shared out: the same result, bit for bit, with mergers and holders that fail on the way."""
 
 import asyncio
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
-from sl_swarm import Arrays, Swarm, swarm_of
+from sl_swarm import ML, WITHIN_S, Arrays, Swarm, swarm_of
 
+from services.identity.identity import Identity
 from services.merge.engine import ParameterSet, merge
+from services.merge.work import Plan
+from services.sl import orders
+from services.sl.attempts import Attempt
 from services.sl.layouts import layout_of
+from services.sl.runner import pause
 from swarm_callback.digest import StreamDigest
 from swarm_callback.params import encode, parse_header, stream_size
 
@@ -33,7 +41,7 @@ def same(arrays: dict[str, Any], _number: int) -> Arrays:
 def merged(method: str, models: dict[str, Arrays]) -> str:
     """The digest of what one machine makes of them."""
     digest = StreamDigest()
-    sets = []
+    sets: list[ParameterSet] = []
     for name, arrays in models.items():
         header, data = encode(arrays)
         if not sets:
@@ -42,10 +50,6 @@ def merged(method: str, models: dict[str, Arrays]) -> str:
         sets.append(ParameterSet(name, 1, layout, {key: values.reshape(-1) for key, values in arrays.items()}))
     assert merge(method, sets, digest.update) == ()
     return digest.digest().hex()
-
-
-def shared(swarm: Swarm) -> list[str]:
-    return [path.name for path in swarm.directory.rglob("*.draft")]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -62,3 +66,144 @@ async def test_the_result_is_that_of_one_machine_bit_for_bit(pki: Any, tmp_path:
         assert first.digest.hex() == merged(method, models)
         assert set(digests) == {swarm.view.last_result.digest.hex()}
         assert all(program.answers[0].contributed for program in programs)
+
+
+# --- what fails on the way -----------------------------------------------------------------------------------
+
+
+NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
+
+
+class Traps:
+    """The first time that ``chosen`` is about to merge some of its share, ``happens`` is called, once."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, chosen: Callable[[Attempt], bool], happens: Any) -> None:
+        self.caught: list[str] = []
+        merge_some = Attempt._merge
+
+        async def trapped(attempt: Attempt, batch: Sequence[int], plan: Plan) -> None:
+            if chosen(attempt) and not self.caught:
+                self.caught.append(attempt._place.name)
+                await happens(attempt._place.name)
+            await merge_some(attempt, batch, plan)
+
+        monkeypatch.setattr(Attempt, "_merge", trapped)
+
+
+def leads(attempt: Attempt) -> bool:
+    return attempt._merger.view.leader == attempt._place.name
+
+
+def follows(attempt: Attempt) -> bool:
+    return not leads(attempt)
+
+
+async def results(swarm: Swarm, programs: dict[str, ML]) -> dict[str, Any]:
+    """What each program ends with: a digest, or an error."""
+    ended = await asyncio.gather(*(program.run() for program in programs.values()), return_exceptions=True)
+    return dict(zip(programs, ended, strict=True))
+
+
+def programs_of(swarm: Swarm, method: str = "mean", min_peers: int = 3, rounds: int = 0) -> dict[str, ML]:
+    return {
+        name: swarm.ml(name, model(number), same, rounds=rounds, min_peers=min_peers, merge_method=method)
+        for number, name in enumerate(NAMES)
+    }
+
+
+@pytest.mark.parametrize("method", ["mean", "geomedian"])
+async def test_a_merger_that_dies_loses_its_segments_to_others_in_the_same_term(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    async with swarm_of(pki, tmp_path, *NAMES, lost_after_s=1.0, leader_timeout_s=6.0) as swarm:
+
+        async def dies(name: str) -> None:
+            swarm.nodes[name].task.cancel()
+            await asyncio.Event().wait()
+
+        traps = Traps(monkeypatch, follows, dies)
+        ended = await results(swarm, programs_of(swarm, method))
+        (dead,) = traps.caught
+        assert len({ended[name] for name in NAMES if name != dead}) == 1
+        first = next(event for event in await swarm.events() if type(event).__name__ == "RoundAccepted")
+        assert (first.round, first.term) == (1, 1)
+
+
+async def test_a_merger_that_stands_still_loses_its_segments_and_gets_the_result(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with swarm_of(pki, tmp_path, *NAMES, leader_timeout_s=9.0) as swarm:
+
+        async def stands_still(_name: str) -> None:
+            await asyncio.Event().wait()
+
+        traps = Traps(monkeypatch, follows, stands_still)
+        programs = programs_of(swarm, min_peers=4)
+        ended = await results(swarm, programs)
+        assert traps.caught
+        assert set(ended.values()) == {swarm.view.last_result.digest.hex()}
+        assert all(program.answers[0].contributed for program in programs.values())
+        assert "LeaderVotedOut" not in [type(event).__name__ for event in await swarm.events()]
+
+
+async def test_a_leader_that_dies_in_a_shared_merge_is_followed_by_another(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with swarm_of(pki, tmp_path, *NAMES, lost_after_s=1.0, leader_timeout_s=6.0) as swarm:
+
+        async def dies(name: str) -> None:
+            swarm.nodes[name].task.cancel()
+            await asyncio.Event().wait()
+
+        traps = Traps(monkeypatch, leads, dies)
+        ended = await results(swarm, programs_of(swarm))
+        (dead,) = traps.caught
+        assert len({ended[name] for name in NAMES if name != dead}) == 1
+        first = next(event for event in await swarm.events() if type(event).__name__ == "RoundAccepted")
+        assert (first.round, first.term) == (1, 2)
+
+
+async def test_what_a_merger_finds_not_to_be_finite_is_left_out(pki: Any, tmp_path: Path) -> None:
+    async with swarm_of(pki, tmp_path, *NAMES) as swarm:
+        programs = programs_of(swarm, rounds=1)
+        spoiled = {**model(3)}
+        spoiled["w"][1_400_000] = np.nan
+        programs["sl-4"].model = spoiled
+        ended = await results(swarm, programs)
+        assert len(set(ended.values())) == 1
+        assert programs["sl-4"].answers[0].note == "left out of round 1: non-finite values in tensor w"
+        models = {name: model(number) for number, name in enumerate(NAMES[:3])}
+        first = next(event for event in await swarm.events() if type(event).__name__ == "RoundAccepted")
+        assert first.digest.hex() == merged("mean", models)
+
+
+async def connected(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
+    """A node hears a little later than its SN who has enrolled."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            try:
+                return await session.ws_connect(url)
+            except aiohttp.WSServerHandshakeError:
+                await pause(0.05)
+
+
+async def test_orders_of_somebody_who_does_not_lead_are_refused(pki: Any, tmp_path: Path) -> None:
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:
+        release = threading.Event()
+        programs = [
+            swarm.ml(name, model(1, 10), same, rounds=0, min_peers=2, before_first=lambda: release.wait(WITHIN_S))
+            for name in ("sl-1", "sl-2")
+        ]
+        runs = [asyncio.create_task(program.run()) for program in programs]
+        await swarm.until(lambda view: len(view.participants) == 2)
+        files = swarm.issued["sl-2"]
+        identity = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
+        connector = aiohttp.TCPConnector(ssl=identity.client_context())
+        async with aiohttp.ClientSession(connector=connector) as session:
+            url = f"https://localhost:{swarm.nodes['sl-1'].facts['port']}/v1/merge"
+            async with await connected(session, url) as line:
+                await line.send_str(orders.encode(orders.Begin(0, 1, 1, ("sl-1", "sl-2"))))
+                answer = orders.decode(await line.receive_str())
+                assert isinstance(answer, orders.Refused)
+        release.set()
+        await asyncio.gather(*runs)
