@@ -41,7 +41,10 @@ class Web:
             self._guards.check(scope)
             await self._public(path)(scope, receive, send)
         except SwarmError as error:
-            await send_json(send, status_of(error), error_content(error, address_of(scope)))
+            if _is_for_people(scope):
+                await self._ask_ui({**scope, "swarm.refusal": error}, receive, send)
+            else:
+                await send_json(send, status_of(error), error_content(error, address_of(scope)))
 
     def _public(self, path: str) -> App:
         if path == "/healthz":
@@ -67,6 +70,13 @@ class Web:
             if self._ui is None:
                 self._ui = await asyncio.to_thread(_load_ui, self._office)
         await self._ui(scope, receive, send)
+
+
+def _is_for_people(scope: Scope) -> bool:
+    """Whether a browser asks for a page or a part of one: it shows a refusal as a page, too."""
+    headers = dict(scope["headers"])
+    is_browser = b"text/html" in headers.get(b"accept", b"") or b"hx-request" in headers
+    return is_browser and scope["path"] != "/healthz" and not scope["path"].startswith("/api")
 
 
 def _load_admin(office: Office) -> App:

@@ -1,0 +1,96 @@
+"""Puts the pages together; loaded when a browser first asks."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from services.errors import AdminError, NoSuchThing, SignInRequired, SwarmError
+from services.license_server.office import Office
+from services.license_server.ui import (
+    account,
+    audit,
+    dashboard,
+    leases,
+    licences,
+    pools,
+    sign_in,
+    tokens,
+    upkeep,
+    usage,
+    users,
+)
+from services.license_server.ui.gate import refuse, visit_of
+from services.license_server.ui.rendering import Templates
+from services.license_server.ui.visit import Visit
+
+STATIC = Path(__file__).parent / "static"
+A_YEAR = "public, max-age=31536000, immutable"
+
+_PARTS = (sign_in, dashboard, licences, pools, leases, usage, audit, users, tokens, upkeep, account)
+
+
+class UI:
+    """What the outer application refused before (``swarm.refusal``) is told on a page, too."""
+
+    def __init__(self, office: Office) -> None:
+        self._app = Starlette(
+            routes=[
+                *(route for part in _PARTS for route in part.ROUTES),
+                Mount("/static", _Static(directory=STATIC)),
+            ],
+            exception_handlers={HTTPException: _answer_http_error},
+        )
+        self._app.state.office = office
+        self._app.state.templates = Templates(STATIC)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        refusal = scope.get("swarm.refusal")
+        if refusal is None:
+            await self._app(scope, receive, send)
+            return
+        scope["app"] = self._app
+        visit = visit_of(Request(scope, receive))
+        await refuse(visit, refusal)(scope, receive, send)
+
+
+def build_ui(office: Office) -> UI:
+    """The application over one office. Pages are made in threads: the database is waited for there."""
+    return UI(office)
+
+
+class _Static(StaticFiles):
+    """Files never change under an address that names their digest."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        response = super().file_response(*args, **kwargs)
+        scope = args[2] if len(args) > 2 else kwargs["scope"]
+        response.headers["cache-control"] = A_YEAR if scope.get("query_string", b"").startswith(b"v=") else "no-cache"
+        return response
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    return await run_in_threadpool(_tell_http_error, visit_of(request), _as_ours(request, error))
+
+
+def _tell_http_error(visit: Visit, error: SwarmError) -> Response:
+    """With the menu around it where somebody is signed in."""
+    with contextlib.suppress(SignInRequired):
+        visit.sign_in_by_cookie(active=True)
+    return refuse(visit, error)
+
+
+def _as_ours(request: Request, error: Exception) -> SwarmError:
+    status = getattr(error, "status_code", 500)
+    if status == 404:
+        return NoSuchThing(what="page", name=request.url.path[:200])
+    if status == 405:
+        return AdminError(problem="This address is for a form of this site only")
+    return AdminError(problem=f"The request cannot be read ({getattr(error, 'detail', '')})")

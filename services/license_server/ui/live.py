@@ -1,0 +1,36 @@
+"""The part of a page that keeps itself current: asked for again every few seconds, sent only where it has changed."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, Response
+
+from services.license_server.ui.visit import Visit
+
+EVERY_S = 2
+
+_FRAME = Markup(
+    '<div class="live" id="live" data-live hx-get="{address}seen={seen}" hx-trigger="every {every}s" '
+    'hx-swap="outerHTML">{inner}</div>'
+)
+
+
+def live(visit: Visit, template: str, address: str, state: Mapping[str, Any]) -> Markup:
+    """``address`` of the refreshed part, ending in '?' or '&'."""
+    inner = Markup(visit.templates.render(template, visit=visit, **state))  # noqa: S704  # the template has escaped it
+    return _FRAME.format(address=address, seen=_digest(inner), every=EVERY_S, inner=inner)
+
+
+def refreshed(visit: Visit, template: str, address: str, state: Mapping[str, Any]) -> Response:
+    """Nothing (204) where it looks as the page says it does."""
+    part = live(visit, template, address, state)
+    seen = visit.query("seen")
+    if seen and f'seen={seen}"' in part[:400]:
+        return Response(status_code=204)
+    return HTMLResponse(part)
+
+
+def _digest(inner: str) -> str:
+    return hashlib.sha256(inner.encode()).hexdigest()[:16]

@@ -1,0 +1,65 @@
+"""Use over time: a chart for each feature, who held seats, who was turned away."""
+
+from datetime import UTC, datetime, timedelta
+
+from starlette.responses import Response
+
+from services.license_server.ui.charts import Chart
+from services.license_server.ui.gate import page
+from services.license_server.ui.visit import Visit
+from services.licensing.features import FEATURES
+
+# days -> how the choice is called, and how many points a chart has
+PERIODS = {1: ("24 hours", 288), 7: ("7 days", 336), 30: ("30 days", 360), 90: ("90 days", 360), 365: ("A year", 365)}
+DEFAULT_DAYS = 7
+SHOWN = 100
+
+
+def show(visit: Visit) -> Response:
+    office, actor = visit.office, visit.actor
+    days, feature, node = _asked(visit)
+    since, until = _span(days)
+    shown = (feature,) if feature else FEATURES
+    charts = {name: Chart.of(office.usage.history(actor, name, since, until, PERIODS[days][1])) for name in shown}
+    checkouts = office.usage.checkouts(actor, since, until, feature=feature, node=node, limit=SHOWN + 1)
+    return visit.render(
+        "usage.html",
+        charts=charts,
+        checkouts=checkouts[:SHOWN],
+        more=len(checkouts) > SHOWN,
+        denials=office.usage.denials(actor, since, until, feature=feature, limit=SHOWN),
+        days=days,
+        periods={number: name for number, (name, _) in PERIODS.items()},
+        feature=feature,
+        node=node,
+        features=FEATURES,
+        clock="%H:%M" if days == 1 else "%b %d",
+    )
+
+
+def export(visit: Visit) -> Response:
+    days, feature, _ = _asked(visit)
+    since, until = _span(days)
+    lines = "".join(visit.office.usage.csv(visit.actor, since, until, feature))
+    name = f"swarm-usage-{feature.lower() or 'all'}-{since:%Y%m%d}-{until:%Y%m%d}.csv"
+    headers = {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(lines, media_type="text/csv; charset=utf-8", headers=headers)
+
+
+def _asked(visit: Visit) -> tuple[int, str, str]:
+    """Days, feature and part of a node's name; what is not one of them is as if it was not said."""
+    days = visit.query("days")
+    feature = visit.query("feature")
+    return (
+        int(days) if days.isdecimal() and int(days) in PERIODS else DEFAULT_DAYS,
+        feature if feature in FEATURES else "",
+        visit.query("node")[:200],
+    )
+
+
+def _span(days: int) -> tuple[datetime, datetime]:
+    until = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
+    return until - timedelta(days=days), until
+
+
+ROUTES = [page("/usage", show), page("/usage/export.csv", export)]

@@ -1,0 +1,187 @@
+"""A license server over real HTTPS in a thread of its own, and a day of life for it to show."""
+
+import asyncio
+import random
+import socket
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
+from sqlalchemy import insert
+
+from services.errors import LicenceError
+from services.license_server import schema
+from services.license_server.actor import SYSTEM
+from services.license_server.clock import LeaseClock
+from services.license_server.database import Database
+from services.license_server.desk import LicenseDesk
+from services.license_server.leases import Holder
+from services.license_server.main import serve
+from services.license_server.office import Office
+from services.licensing import licence_file
+from services.licensing.features import FEATURE_OF_ROLE
+
+DEADLINE_S = 30
+PASSWORD = "correct horse battery"  # noqa: S105  # of nobody
+LONG_S = 3600.0  # the nodes of these tests do not renew
+DAY_S = 86_400.0
+SEATS = {"SN": 4, "SL": 16, "SWOP": 4, "SWCI": 2}
+
+
+class Site:
+    """``skip`` moves its clock; ``address`` is what a browser is given."""
+
+    def __init__(self, pki: Any, data_dir: Path) -> None:
+        self._pki, self._data_dir, self._ahead_s = pki, data_dir, 0.0
+        clock = LeaseClock(lambda: time.monotonic() + self._ahead_s, max_step_s=0.0)  # leases stand still
+        self.office = Office(Database.in_directory(data_dir, clock))
+        self.office.desk = LicenseDesk(self.office.database, LONG_S)
+        self.office.licences.install_community(SEATS, None)
+        self.issuer = Ed25519PrivateKey.generate()
+        self.port = 0
+
+    @property
+    def address(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    def start(self) -> None:
+        started = threading.Event()
+        listening = socket.create_server(("127.0.0.1", self.port))
+        self.port = listening.getsockname()[1]
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve(listening, started)), daemon=True)
+        self._thread.start()
+        assert started.wait(DEADLINE_S), "the license server did not start"
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(DEADLINE_S)
+        assert not self._thread.is_alive(), "the license server did not stop"
+
+    def close(self) -> None:
+        self.office.database.close()
+
+    def skip(self, seconds: float) -> None:
+        self._ahead_s += seconds
+
+    async def _serve(self, listening: socket.socket, started: threading.Event) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        files = self._pki.issue("license", "license-1")
+
+        def shown(context: Any) -> None:
+            self.office.tls.serve(self._data_dir, files.cert, context, cacert=files.cacert, capath=None)
+
+        identity = self._pki.identity("license", "license-1")
+        with listening:
+            await serve(self.office, identity, listening, self._stop, started.set, shown=shown)
+
+    # --- what stands in it ---
+
+    def with_admin(self, name: str = "ada") -> None:
+        accounts = self.office.accounts
+        accounts.set_up(accounts.setup_secret(), name, PASSWORD, "127.0.0.1")
+
+    def with_user(self, name: str, role: str) -> None:
+        self.office.accounts.create(SYSTEM, name, PASSWORD, role)
+
+    def holder(self, name: str, role: str = "sl", address: str = "10.20.0.7") -> Holder:
+        certificate = x509.load_pem_x509_certificate(self._pki.issue(role, name).cert.read_bytes())
+        pem = certificate.public_bytes(Encoding.PEM).decode()
+        return Holder(role, name, certificate.fingerprint(hashes.SHA256()).hex(), address, pem)
+
+    def with_node(self, name: str, role: str = "sl", address: str = "10.20.0.7") -> Holder:
+        holder = self.holder(name, role, address)
+        self.office.desk.acquire(holder, FEATURE_OF_ROLE[role])
+        return holder
+
+    def licence(self, name: str = "consortium-2026", days: int = 365, *, key: Any = None, **seats: int) -> bytes:
+        now = datetime.now(UTC).replace(microsecond=0)
+        grants = tuple(
+            licence_file.Grant(feature, count, now - timedelta(days=1), now + timedelta(days=days))
+            for feature, count in (seats or {"SN": 8, "SL": 64}).items()
+        )
+        licence = licence_file.Licence(name, "Cardio consortium", "University hospital", now, None, grants)
+        return licence_file.issue(licence, key or self.issuer)
+
+    @property
+    def issuer_pem(self) -> bytes:
+        return licence_file.public_pem(self.issuer.public_key()).encode()
+
+    def with_issuer(self) -> None:
+        self.office.licences.trust(SYSTEM, "Cardio consortium", self.issuer_pem)
+
+    def with_life(self) -> None:
+        """Nodes of several hospitals, a month of use, refusals, and everything that can be set."""
+        office = self.office
+        self.with_issuer()
+        office.licences.install(SYSTEM, self.licence(SN=8, SL=64))
+        office.licences.install(SYSTEM, self.licence("trial-imaging", 12, SL=8, SWOP=2))
+        office.pools.restrict(SYSTEM, "SN", ["hospital-*", "university-*"])
+        office.pools.reserve(SYSTEM, "SL", "university-*", 6)
+        office.settings.change(SYSTEM, webhook_url="https://alerts.hospital.example/swarm", webhook_secret="a" * 24)
+        self.with_user("grace", "operator")
+        self.with_user("linus", "viewer")
+        self._with_history()
+        for site, count in (("university", 5), ("hospital-a", 7), ("hospital-b", 4), ("clinic-north", 2)):
+            for number in range(1, count + 1):
+                self.with_node(f"{site}-sl-{number}", "sl", f"10.{20 + count}.0.{number}")
+        for number in range(1, 4):
+            self.with_node(f"hospital-{'abc'[number - 1]}-sn", "sn", f"10.4{number}.0.2")
+        for name in ("university-swop", "hospital-a-swop"):
+            self.with_node(name, "swop", "10.25.0.9")
+        for name, role in (("clinic-south-sn", "sn"), ("laptop-7", "sn")):
+            try:
+                office.desk.acquire(self.holder(name, role, "10.99.3.1"), "SN")
+            except LicenceError:
+                continue
+        by_name = {lease.node: lease.id for lease in office.leases.all(SYSTEM)}
+        office.leases.revoke(SYSTEM, by_name["clinic-north-sl-2"], "Left the study on Monday")
+        office.tokens.create(SYSTEM, "Monitoring", ["licences:read", "pools:read", "leases:read", "usage:read"], 90)
+
+    def _with_history(self) -> None:
+        """Nodes that work by day more than by night, over the last month."""
+        chance, now = random.Random(7), time.time()
+        rows: list[dict[str, Any]] = []
+        for day in range(1, 33):
+            for feature, most in (("SL", 26), ("SN", 3), ("SWOP", 2), ("SWCI", 1)):
+                for number in range(chance.randint(most // 2, most)):
+                    begin = now - day * DAY_S + chance.gauss(11, 3) * 3600
+                    end = begin + abs(chance.gauss(5, 3)) * 3600 + 600
+                    if end < now - 300:
+                        name = f"hospital-{'abc'[number % 3]}-{feature.lower()}-{number // 3 + 1}"
+                        how = chance.choices(["released", "stale", "revoked"], [20, 2, 0.3])[0]
+                        rows.append({"node": name, "feature": feature, "taken_at": begin, "ended_at": end, "how": how})
+        for number, row in enumerate(sorted(rows, key=lambda row: row["taken_at"])):
+            row.update(lease=f"{number:032x}", fingerprint=f"{number:064x}")
+        denied = [
+            {
+                "feature": "SL",
+                "node": "hospital-c-sl-9",
+                "fingerprint": "ab" * 32,
+                "address": "10.23.0.9",
+                "code": "no-seat-left",
+                "message": "All 16 seats for SL are in use (by hospital-a-sl-1, hospital-a-sl-2 and 14 more). "
+                "Stop a node that is not needed, or install a licence with more seats.",
+                "count": count,
+                "at": now - ago_s,
+                "last_at": now - ago_s + 40,
+            }
+            for ago_s, count in ((3.2 * DAY_S, 3), (3.1 * DAY_S, 1), (9 * DAY_S, 2), (0.4 * DAY_S, 2))
+        ]
+        with self.office.database.write() as transaction:
+            transaction.write(insert(schema.checkouts), rows)
+            transaction.write(insert(schema.denials), denied)
+            samples = [
+                {"feature": feature, "at": now - 40 * DAY_S, "used": 0, "capacity": seats}
+                for feature, seats in (("SN", 4), ("SL", 16), ("SWOP", 4), ("SWCI", 2))
+            ]
+            samples += [
+                {"feature": feature, "at": now - 6 * DAY_S, "used": 0, "capacity": seats}
+                for feature, seats in (("SN", 12), ("SL", 88), ("SWOP", 6))
+            ]
+            transaction.write(insert(schema.usage_samples), samples)
