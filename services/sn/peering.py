@@ -33,12 +33,16 @@ _log = logs.get("sn")
 
 @dataclass
 class _Other:
-    """An SN at the other end of a stream; ``account`` is empty until it has said hello, and so may be ``name``."""
+    """An SN at the other end of a stream; ``account`` is empty until it has said hello, and so may be ``name``.
+
+    ``met``: this stream counts among those that keep the two in touch.
+    """
 
     name: str
     outbox: Outbox
     account: str = ""
     enode: str = ""
+    met: bool = False
 
 
 class Peering:
@@ -237,6 +241,7 @@ class Peering:
         if before and before != other.account:  # it lost its data
             self._federation.disconnected(before)
         self._accounts[other.name] = other.account
+        other.met = True
         self.alive[other.name] += 1
         if other.name in self._gone:
             self._gone[other.name].clear()
@@ -246,7 +251,7 @@ class Peering:
             self.changed()
 
     def _left(self, other: _Other) -> None:
-        if not other.account or not self.alive[other.name]:
+        if not other.met:  # it ended while it was greeted
             return
         self.alive[other.name] -= 1
         if self.alive[other.name]:

@@ -1,0 +1,113 @@
+"""Two SNs stay in touch for as long as one stream between them is open, however many there were for a moment."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from services.chain.newest import Newest
+from services.chain.pool import Pool
+from services.rpc import swarm_pb2 as pb
+from services.sn.background import Background
+from services.sn.peering import Peering
+
+
+class Reach:
+    """A geth that takes its time where ``slow`` is cleared."""
+
+    def __init__(self) -> None:
+        self.quick = asyncio.Event()
+        self.quick.set()
+        self.asked = asyncio.Event()
+
+    async def enode(self, host: str) -> str:
+        return f"enode://me@{host}:1"
+
+    async def trust(self, _enode: str) -> None:
+        self.asked.set()
+        await self.quick.wait()
+
+    async def forget(self, _enode: str) -> None:
+        pass
+
+
+class Stream:
+    """One that another SN opened."""
+
+    def __init__(self, peering: Peering) -> None:
+        self._said: asyncio.Queue[pb.PeerNews | None] = asyncio.Queue()
+        self._done: list[Callable[[Any], object]] = []
+        self._running = asyncio.create_task(self._run(peering))
+
+    async def _news(self) -> AsyncIterator[pb.PeerNews]:
+        while (news := await self._said.get()) is not None:
+            yield news
+
+    async def _run(self, peering: Peering) -> None:
+        context = SimpleNamespace(add_done_callback=self._done.append)
+        async for _ in peering.serve(self._news(), "sn-2", context):
+            pass
+
+    def hello(self) -> None:
+        said = pb.PeerHello(name="sn-2", chain_id=1, account="0x2", enode="enode://two", host="h", port=0)
+        self._said.put_nowait(pb.PeerNews(hello=said))
+
+    async def end(self) -> None:
+        for call in self._done:
+            call(None)
+        await self._running
+
+
+@pytest.fixture
+async def reach() -> Reach:
+    return Reach()
+
+
+@pytest.fixture
+async def peering(reach: Reach) -> Peering:
+    federation: Any = SimpleNamespace(
+        pool=Pool(), reach=reach, vouching=SimpleNamespace(own=Newest()), account="0x1",
+        connected=lambda _: None, disconnected=lambda _: None,
+    )  # fmt: skip
+    identity: Any = SimpleNamespace(name="sn-1")
+    return Peering(identity, federation, 1, "here", Background())
+
+
+async def changed(peering: Peering) -> None:
+    happened = asyncio.Event()
+    peering.changed = happened.set
+    await happened.wait()
+
+
+async def test_a_second_stream_that_ends_while_it_is_greeted_does_not_end_the_first(
+    peering: Peering, reach: Reach
+) -> None:
+    first, second = Stream(peering), Stream(peering)
+    first.hello()
+    await changed(peering)
+    assert peering.alive["sn-2"] == 1
+
+    reach.asked.clear()
+    reach.quick.clear()
+    second.hello()
+    await reach.asked.wait()
+    await second.end()
+    assert peering.alive["sn-2"] == 1
+
+    await first.end()
+    assert not peering.alive["sn-2"]
+
+
+async def test_two_streams_keep_in_touch_until_the_last_one_ends(peering: Peering, reach: Reach) -> None:
+    first, second = Stream(peering), Stream(peering)
+    first.hello()
+    await changed(peering)
+    reach.asked.clear()
+    second.hello()
+    await reach.asked.wait()
+    await first.end()
+    assert peering.alive["sn-2"] == 1
+    await second.end()
+    assert not peering.alive["sn-2"]
