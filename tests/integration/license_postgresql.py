@@ -1,0 +1,52 @@
+"""A PostgreSQL of the tests' own: a cluster in a temporary directory, run by a user that is not root."""
+
+import contextlib
+import os
+import pwd
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+USER = "swarm"
+
+
+def binaries() -> Path:
+    """Where Debian puts them; the newest."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+    assert found, "PostgreSQL is not installed (apt-get install postgresql)"
+    return found[-1]
+
+
+@contextlib.contextmanager
+def cluster() -> Iterator[str]:
+    """Gives the URL of an empty database, on a socket in a directory of its own.
+
+    Not in pytest's: that is closed to the other user which PostgreSQL runs as where the tests are root's.
+    """
+    with tempfile.TemporaryDirectory(prefix="swarm-pg-", ignore_cleanup_errors=True) as name:
+        yield from _running(Path(name))
+
+
+def _running(directory: Path) -> Iterator[str]:
+    as_user = {}
+    if os.getuid() == 0:  # it refuses to be run by root
+        other = pwd.getpwnam("postgres")
+        os.chown(directory, other.pw_uid, other.pw_gid)
+        as_user = {"user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}
+    run(["initdb", "-D", str(directory / "data"), "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8"], as_user)
+    options = f"-c listen_addresses='' -c unix_socket_directories='{directory}' -c fsync=off"
+    start = ["pg_ctl", "-D", str(directory / "data"), "-l", str(directory / "log"), "-w", "-o", options, "start"]
+    run(start, as_user)
+    try:
+        yield f"postgresql://{USER}@/postgres?host={directory}"
+    finally:
+        run(["pg_ctl", "-D", str(directory / "data"), "-m", "immediate", "-w", "stop"], as_user)
+
+
+def run(words: list[str], as_user: dict) -> None:
+    words = [str(binaries() / words[0]), *words[1:]]
+    done = subprocess.run(
+        words, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd="/", timeout=60, check=False, **as_user
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,286 @@
+"""What a license server promises of its database, on SQLite and on PostgreSQL alike."""
+
+import contextlib
+import itertools
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from license_postgresql import cluster
+from license_servers import callers, license_servers
+from sqlalchemy import create_engine, inspect, text
+
+from services.errors import BackupUnusable, NoSeatLeft, StorageError
+from services.license_server import migrations, schema
+from services.license_server.actor import SYSTEM
+from services.license_server.clock import LeaseClock
+from services.license_server.database import DATABASE, Database
+from services.license_server.leases import Holder
+from services.license_server.office import Office
+
+SEATS = {"SN": 1, "SL": 5}
+KINDS = ("sqlite", "postgresql")
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    with cluster() as url:
+        yield url
+
+
+@dataclass
+class Ticking:
+    now: float = 50.0
+
+    def clock(self) -> LeaseClock:
+        return LeaseClock(lambda: self.now, max_step_s=float("inf"))
+
+
+@pytest.fixture(params=KINDS)
+def url(request, tmp_path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / DATABASE}"
+    return new_database(request.getfixturevalue("postgresql"))
+
+
+def new_database(server: str) -> str:
+    name = f"swarm{next(_numbers)}"
+    engine = create_engine(server.replace("postgresql:", "postgresql+psycopg:"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return server.replace("/postgres?", f"/{name}?")
+
+
+@pytest.fixture
+def time() -> Ticking:
+    return Ticking()
+
+
+@pytest.fixture
+def open_office(url, time) -> Iterator[Callable[[], Office]]:
+    with contextlib.ExitStack() as stack:
+
+        def opened() -> Office:
+            office = Office(stack.enter_context(Database(url, time.clock())))
+            office.licences.install_community(SEATS, None)
+            return office
+
+        yield opened
+
+
+def sl(number: int) -> Holder:
+    return Holder("sl", f"sl-{number}", f"{number:064x}")
+
+
+def test_capacity_holds_with_two_hundred_at_once_on_two_servers(open_office):
+    desks = [open_office().desk, open_office().desk]
+    together = threading.Barrier(200, timeout=60)
+
+    def ask(number: int) -> bool:
+        together.wait()
+        try:
+            desks[number % 2].acquire(sl(number), "SL")
+        except NoSeatLeft:
+            return False
+        return True
+
+    with ThreadPoolExecutor(200) as pool:
+        assert sum(pool.map(ask, range(200))) == 5
+    assert len(desks[0].status()["SL"][1]) == 5
+
+
+def test_same_node_asking_at_once_everywhere_has_one_seat(open_office):
+    desks = [open_office().desk, open_office().desk]
+    together = threading.Barrier(20, timeout=60)
+
+    def ask(number: int) -> str:
+        together.wait()
+        return desks[number % 2].acquire(sl(1), "SL").lease
+
+    with ThreadPoolExecutor(20) as pool:
+        assert len(set(pool.map(ask, range(20)))) == 1
+
+
+def test_stale_seat_is_freed_and_a_renewed_one_is_not(open_office, time):
+    desk = open_office().desk
+    desk.acquire(sl(1), "SL")
+    kept = desk.acquire(sl(2), "SL")
+    time.now += 20
+    desk.renew(sl(2), kept.lease, kept.token)
+    time.now += 11
+    assert desk.sweep() == 1
+    assert desk.status()["SL"][1] == ["sl-2"]
+
+
+@pytest.mark.parametrize("statement", ["DELETE FROM audit", "UPDATE audit SET actor = 'nobody'"])
+def test_audit_log_takes_no_change(open_office, statement):
+    office = open_office()
+    with pytest.raises(StorageError, match="append-only"), office.database.write() as transaction:
+        transaction.connection.execute(text(statement))
+    assert office.audit.verify(SYSTEM).entries == 1
+
+
+def test_changed_audit_entry_is_found_where_the_guard_was_taken_away(open_office):
+    office = open_office()
+    for hours in (1, 2, 3):
+        office.settings.change(SYSTEM, session_max_h=hours)
+    assert office.audit.verify(SYSTEM).good
+    with office.database.write() as transaction, office.database.unguarded_audit(transaction):
+        transaction.connection.execute(text("UPDATE audit SET actor = 'somebody else' WHERE seq = 3"))
+    assert office.audit.verify(SYSTEM).broken_at == 3
+
+
+def test_backup_goes_from_one_kind_of_database_to_the_other_while_nodes_go_on(open_office, request, tmp_path, time):
+    office = open_office()
+    lease = office.desk.acquire(sl(1), "SL")
+    office.accounts.set_up(office.accounts.setup_secret(), "ada", "correct horse battery", "127.0.0.1")
+    office.pools.reserve(SYSTEM, "SL", "sl-*", 2)
+    stop = threading.Event()
+
+    def go_on() -> None:
+        while not stop.is_set():
+            office.desk.renew(sl(1), lease.lease, lease.token)
+            with contextlib.suppress(NoSeatLeft):
+                other = office.desk.acquire(sl(2), "SL")
+                office.desk.release(sl(2), other.lease, other.token)
+
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(go_on)
+        file = office.backup.make(SYSTEM)
+        stop.set()
+        going.result()
+    other_url = (
+        new_database(request.getfixturevalue("postgresql"))
+        if office.database.is_sqlite
+        else f"sqlite:///{tmp_path / 'other'}"
+    )
+    with Database(other_url, time.clock()) as database:
+        fresh = Office(database)
+        fresh.licences.install_community(SEATS, None)
+        fresh.backup.restore(SYSTEM, file)
+        assert fresh.desk.renew(sl(1), lease.lease, lease.token).lease == lease.lease
+        assert fresh.accounts.sign_in("ada", "correct horse battery", "", "127.0.0.1").user.role == "admin"
+        assert fresh.pools.all(SYSTEM)[1].reserved == 2
+        fresh.pools.reserve(SYSTEM, "SL", "x", 1)  # numbers go on behind those that came with the backup
+        assert fresh.desk.acquire(sl(3), "SL").token > lease.token
+        assert fresh.audit.verify(SYSTEM).good
+        assert "first administrator made" in fresh.audit.actions(SYSTEM)
+
+
+@pytest.mark.parametrize("damage", [b"", b"no gzip", None, "flip"])
+def test_backup_that_is_damaged_changes_nothing(open_office, damage):
+    office = open_office()
+    office.desk.acquire(sl(1), "SL")
+    whole = office.backup.make(SYSTEM)
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    with pytest.raises(BackupUnusable):
+        office.backup.restore(SYSTEM, {None: whole[:-20], "flip": flipped}.get(damage, damage))
+    assert office.desk.status()["SL"][1] == ["sl-1"]
+
+
+def test_history_counts_seats_and_denials(open_office):
+    office = open_office()
+    for number in range(1, 6):
+        office.desk.acquire(sl(number), "SL")
+    for _ in range(3):
+        with pytest.raises(NoSeatLeft):
+            office.desk.acquire(sl(9), "SL")
+    office.usage.sample()
+    end = datetime.now(UTC) + timedelta(seconds=5)
+    points = office.usage.history(SYSTEM, "SL", end - timedelta(hours=1), end, points=6)
+    assert [point.used for point in points] == [0, 0, 0, 0, 0, 5]
+    assert points[-1].denied == 3
+    assert points[-1].capacity == 5
+    (denial,) = office.usage.denials(SYSTEM, end - timedelta(hours=1), end)
+    assert (denial.node, denial.count, denial.code) == ("sl-9", 3, "no-seat-left")
+    lines = list(office.usage.csv(SYSTEM, end - timedelta(hours=1), end))
+    assert len(lines) == 6
+    assert lines[1].startswith("SL,sl-1,")
+
+
+def test_formula_in_a_name_does_not_reach_a_spreadsheet(open_office):
+    office = open_office()
+    office.desk.acquire(Holder("sl", "=HYPERLINK(1)", "ab" * 32), "SL")
+    end = datetime.now(UTC) + timedelta(seconds=5)
+    assert "SL,'=HYPERLINK(1)," in "".join(office.usage.csv(SYSTEM, end - timedelta(hours=1), end))
+
+
+async def test_two_server_processes_on_one_postgresql_lend_the_same_seats_and_outlive_a_kill(pki, tmp_path, postgresql):
+    shared = ("--database", new_database(postgresql))
+    async with license_servers(pki, tmp_path) as servers, callers(pki, range(1, 5)) as nodes:
+        await servers.start("ls-1", "--seats", "SL=3", *shared)
+        await servers.start("ls-2", *shared)
+        one, other = servers.address("ls-1"), servers.address("ls-2")
+        assert [await node.acquire((one, other)[number % 2]) for number, node in enumerate(nodes)] == [200] * 3 + [409]
+        await servers.kill("ls-1")
+        assert [await node.renew(other) for node in nodes[:3]] == [200] * 3
+        assert await nodes[3].acquire(other) == 409
+        await servers.start("ls-1", *shared)
+        assert [await node.renew(one) for node in nodes[:3]] == [200] * 3
+        assert await nodes[0].release(one) == 204
+        assert await nodes[3].acquire(other) == 200
+
+
+# --- the schema ---
+
+
+def schema_of(path: Path) -> dict[str, str]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+    return {name: " ".join((sql or "").split()) for name, sql in rows}
+
+
+def first_database(path: Path) -> None:
+    """As the first release made it, before there were migrations."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE licences (id VARCHAR NOT NULL, issuer VARCHAR NOT NULL, PRIMARY KEY (id));
+            CREATE TABLE counters (name VARCHAR NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name));
+            CREATE TABLE leases (id VARCHAR NOT NULL, token INTEGER NOT NULL, feature VARCHAR NOT NULL,
+              node VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, since VARCHAR NOT NULL, PRIMARY KEY (id));
+            CREATE TABLE seats (licence VARCHAR NOT NULL, feature VARCHAR NOT NULL, capacity INTEGER NOT NULL,
+              PRIMARY KEY (licence, feature), FOREIGN KEY(licence) REFERENCES licences (id));
+            INSERT INTO licences VALUES ('community', 'swarm-learning');
+            INSERT INTO seats VALUES ('community', 'SL', 4);
+            INSERT INTO counters VALUES ('token', 7);
+            PRAGMA user_version = 1;
+            """
+        )
+        lease = ("abc", 7, "SL", "sl-1", f"{1:064x}", "2026-01-01T00:00:00+00:00")
+        connection.execute("INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?)", lease)
+        connection.commit()
+
+
+def test_migrated_database_has_the_schema_of_a_new_one_and_keeps_its_leases(tmp_path):
+    (tmp_path / "old").mkdir()
+    first_database(tmp_path / "old" / DATABASE)
+    with Database.in_directory(tmp_path / "old") as database:
+        office = Office(database)
+        granted = office.desk.renew(sl(1), "abc", 7)
+        assert (granted.lease, granted.capacity) == ("abc", 4)
+        assert office.desk.acquire(sl(2), "SL").token == 8
+        assert len(office.settings.lock_code()) == 19
+    Database.in_directory(tmp_path / "new").close()
+    assert schema_of(tmp_path / "old" / DATABASE) == schema_of(tmp_path / "new" / DATABASE)
+
+
+def test_newest_migration_is_the_revision_that_new_databases_are_stamped_with():
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.REVISION]
+
+
+def test_tables_are_the_same_on_both_kinds(open_office):
+    engine = open_office().database._engine
+    assert set(inspect(engine).get_table_names()) == set(schema.metadata.tables)
