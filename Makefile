@@ -59,6 +59,8 @@ bench: setup-dev
 	$(PYTHON) -m benchmarks.recovery
 	$(PYTHON) -m benchmarks.scale --sl 64
 	$(PYTHON) -m benchmarks.kernels
+	$(PYTHON) -m benchmarks.round --size-mb 100 --nodes 3 --peer nvflare
+	$(PYTHON) -m benchmarks.large --size-mb 4096
 
 chaos: setup-dev
 	$(PYTHON) -m tests.chaos.main --runs $(RUNS) --seed "$(SEED)" --faults "$(FAULTS)"
