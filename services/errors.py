@@ -713,6 +713,12 @@ class NoSuchThing(AdminError):
     remedy = "List them; it may have been removed meanwhile."
 
 
+class NoSuchPage(NoSuchThing):
+    code = "no-such-page"
+    message = "There is no page {name}"
+    remedy = "Start from the dashboard; what the address was of may be gone."
+
+
 class ThingExists(AdminError):
     code = "thing-exists"
     grpc_status = "ALREADY_EXISTS"

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
-from sqlalchemy import insert
+from sqlalchemy import delete, insert, select, update
 
 from services.errors import LicenceError
 from services.license_server import schema
@@ -141,7 +141,19 @@ class Site:
                 continue
         by_name = {lease.node: lease.id for lease in office.leases.all(SYSTEM)}
         office.leases.revoke(SYSTEM, by_name["clinic-north-sl-2"], "Left the study on Monday")
+        office.usage.sample()
+        self._set_back(chance=random.Random(3))
         office.tokens.create(SYSTEM, "Monitoring", ["licences:read", "pools:read", "leases:read", "usage:read"], 90)
+
+    def _set_back(self, chance: random.Random) -> None:
+        """As if the nodes had come at different times of the day."""
+        with self.office.database.write() as transaction:
+            for lease_id in transaction.connection.scalars(select(schema.leases.c.id)).all():
+                taken_at = time.time() - chance.uniform(0.3, 9) * 3600
+                lease = update(schema.leases).where(schema.leases.c.id == lease_id)
+                transaction.write(lease.values(taken_at=taken_at, renewed_at=time.time() - chance.randint(0, 9)))
+                seat = update(schema.checkouts).where(schema.checkouts.c.lease == lease_id)
+                transaction.write(seat.values(taken_at=taken_at))
 
     def _with_history(self) -> None:
         """Nodes that work by day more than by night, over the last month."""
@@ -184,4 +196,5 @@ class Site:
                 {"feature": feature, "at": now - 6 * DAY_S, "used": 0, "capacity": seats}
                 for feature, seats in (("SN", 12), ("SL", 88), ("SWOP", 6))
             ]
+            transaction.write(delete(schema.usage_samples))
             transaction.write(insert(schema.usage_samples), samples)

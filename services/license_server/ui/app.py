@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
-from services.errors import AdminError, NoSuchThing, SignInRequired, SwarmError
+from services.errors import AdminError, NoSuchPage, SignInRequired, SwarmError
 from services.license_server.office import Office
 from services.license_server.ui import (
     account,
@@ -90,7 +90,7 @@ def _tell_http_error(visit: Visit, error: SwarmError) -> Response:
 def _as_ours(request: Request, error: Exception) -> SwarmError:
     status = getattr(error, "status_code", 500)
     if status == 404:
-        return NoSuchThing(what="page", name=request.url.path[:200])
+        return NoSuchPage(name=request.url.path[:200])
     if status == 405:
         return AdminError(problem="This address is for a form of this site only")
     return AdminError(problem=f"The request cannot be read ({getattr(error, 'detail', '')})")

@@ -7,7 +7,6 @@ from datetime import datetime
 from services.license_server.usage import UsagePoint
 
 WIDTH, HEIGHT = 1000, 200
-HEADROOM = 1.1
 TICKS = 5
 
 
@@ -36,11 +35,11 @@ class Chart:
     points: tuple[UsagePoint, ...]
 
     @classmethod
-    def of(cls, points: Sequence[UsagePoint]) -> "Chart":
-        """``points``: at least one, evenly spaced, oldest first."""
+    def of(cls, points: Sequence[UsagePoint], *, to_peak: bool = False) -> "Chart":
+        """``points``: at least one, evenly spaced, oldest first. ``to_peak``: the box is as high as the line goes."""
         peak = max(point.used for point in points)
         highest = max(point.capacity for point in points)
-        top = _round_up(max(peak, highest if highest <= 4 * max(peak, 1) else 2 * peak, 4))
+        top = max(peak, 1) if to_peak else _round_up(max(peak, highest if highest <= 4 * max(peak, 1) else 2 * peak, 4))
         step = WIDTH / len(points)
         line = _steps([point.used for point in points], step, top)
         return cls(

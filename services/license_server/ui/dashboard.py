@@ -11,6 +11,7 @@ from services.license_server.pools import PoolView
 from services.license_server.ui.charts import Chart
 from services.license_server.ui.gate import page
 from services.license_server.ui.live import live, refreshed
+from services.license_server.ui.pools import kept_seats
 from services.license_server.ui.visit import Visit
 
 SHOWN_LEASES = 10
@@ -42,7 +43,9 @@ def _state(visit: Visit) -> dict[str, Any]:
     until = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
     pools, licences = office.pools.all(actor), office.licences.all(actor)
     charts = {
-        pool.feature: Chart.of(office.usage.history(actor, pool.feature, until - A_DAY, until, SPARK_POINTS))
+        pool.feature: Chart.of(
+            office.usage.history(actor, pool.feature, until - A_DAY, until, SPARK_POINTS), to_peak=True
+        )
         for pool in pools
     }
     leases = office.leases.all(actor, order="taken")
@@ -51,6 +54,7 @@ def _state(visit: Visit) -> dict[str, Any]:
         "charts": charts,
         "leases": leases[:SHOWN_LEASES],
         "held": len(leases),
+        "kept": kept_seats(pools, leases),
         "late_s": office.settings.values().lease_s / 3,
         "matters": _matters(visit, pools, licences),
     }

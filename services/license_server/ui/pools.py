@@ -1,15 +1,20 @@
 """The pool of each feature: capacity, whom it serves, what is reserved."""
 
+from collections import Counter
+from collections.abc import Iterable
+
 from starlette.responses import Response
 
 from services.errors import AdminError, NoSuchThing
+from services.license_server.lease_book import LeaseView
 from services.license_server.pools import PoolView
 from services.license_server.ui.gate import action, page
 from services.license_server.ui.visit import Visit
 
 
 def show(visit: Visit) -> Response:
-    return visit.render("pools.html", pools=visit.office.pools.all(visit.actor))
+    pools = visit.office.pools.all(visit.actor)
+    return visit.render("pools.html", pools=pools, kept=kept_seats(pools, visit.office.leases.all(visit.actor)))
 
 
 def ask_whom(visit: Visit) -> Response:
@@ -39,6 +44,12 @@ def reserve(visit: Visit) -> Response:
 def unreserve(visit: Visit) -> Response:
     pool = visit.office.pools.unreserve(visit.actor, whole_number(visit.path("id"), "The reservation"))
     return visit.go("/pools", f"The seats for {pool.feature} are open to all nodes again.")
+
+
+def kept_seats(pools: Iterable[PoolView], leases: Iterable[LeaseView]) -> dict[str, int]:
+    """By feature: the seats that are free, but for those alone for whom they are reserved."""
+    taken = Counter(lease.feature for lease in leases if lease.reserved)
+    return {pool.feature: min(max(pool.reserved - taken[pool.feature], 0), pool.free) for pool in pools}
 
 
 def whole_number(text: str, what: str) -> int:

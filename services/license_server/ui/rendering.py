@@ -33,7 +33,15 @@ class Templates:
         )
         self._environment.globals.update(static=cache(lambda name: _address(static, name)), feature_names=FEATURE_NAMES)
         self._environment.filters.update(
-            moment=moment, day=day, ago=ago, span=span, short=short, count=count, size=size, listed=listed
+            moment=moment,
+            day=day,
+            ago=ago,
+            span=span,
+            short=short,
+            count=count,
+            listed=listed,
+            axis=axis,
+            sentence=sentence,
         )
 
     def render(self, template: str, /, **context: Any) -> str:
@@ -54,6 +62,12 @@ def day(at: datetime | None) -> Markup | str:
     if at.timestamp() == 0:
         return "always"
     return Markup('<time datetime="{}" data-keep>{}</time>').format(_iso(at), f"{at:%Y-%m-%d}")
+
+
+def axis(at: datetime, within_a_day: bool) -> Markup:
+    """Below a chart: the hour, or the day."""
+    form, kind = ("%H:%M", "hour") if within_a_day else ("%b %d", "day")
+    return Markup('<time datetime="{}" data-as="{}">{}</time>').format(_iso(at), kind, at.strftime(form))
 
 
 def ago(at: datetime, now: datetime) -> str:
@@ -79,8 +93,9 @@ def count(number: int, noun: str, plural: str = "") -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
-def size(number: int) -> str:
-    return f"{number / 1024:,.0f} KiB" if number < 1 << 20 else f"{number / (1 << 20):,.1f} MiB"
+def sentence(words: str) -> str:
+    """With a capital letter at its beginning, and no other changed."""
+    return words[:1].upper() + words[1:]
 
 
 def listed(words: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from services.licensing.features import FEATURES
 # days -> how the choice is called, and how many points a chart has
 PERIODS = {1: ("24 hours", 288), 7: ("7 days", 336), 30: ("30 days", 360), 90: ("90 days", 360), 365: ("A year", 365)}
 DEFAULT_DAYS = 7
-SHOWN = 100
+SHOWN = 50
 
 
 def show(visit: Visit) -> Response:
@@ -33,7 +33,6 @@ def show(visit: Visit) -> Response:
         feature=feature,
         node=node,
         features=FEATURES,
-        clock="%H:%M" if days == 1 else "%b %d",
     )
 
 

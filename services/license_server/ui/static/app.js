@@ -27,12 +27,15 @@ function chooseTheme(theme) {
 
 const two = (number) => String(number).padStart(2, "0");
 
+const clock = (at) => `${two(at.getHours())}:${two(at.getMinutes())}`;
+const local = (at) => `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())} ${clock(at)}`;
+const dayOf = (at) => `${at.toLocaleDateString("en", { month: "short" })} ${two(at.getDate())}`;
+
 function localTimes(root) {
   for (const time of all("time[datetime]:not([data-keep]):not([data-local])", root)) {
     const at = new Date(time.dateTime);
-    const day = `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
-    time.title = time.textContent;
-    time.textContent = `${day} ${two(at.getHours())}:${two(at.getMinutes())}`;
+    if (!time.dataset.as) time.title = time.textContent;
+    time.textContent = { hour: clock, day: dayOf }[time.dataset.as]?.(at) ?? local(at);
     time.dataset.local = "";
   }
 }
@@ -152,7 +155,7 @@ function chart(figure) {
     const x = ((at + 0.5) * 1000) / points.length;
     cursor.setAttribute("d", `M${x} 0V200`);
     const when = document.createElement("span");
-    when.textContent = `${new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+    when.textContent = local(new Date(seconds * 1000));
     reading.replaceChildren(when, part(`of ${capacity} in use`, used));
     if (denied) reading.append(part("refused", denied, "bad-text"));
   };
