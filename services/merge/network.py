@@ -1,5 +1,6 @@
 """Sorting networks, cut down to the ranks that are wanted, over whole blocks of elements."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,12 @@ from services.merge.scratch import give, take
 _Block = TypeVar("_Block", bound=NDArray[Any])
 
 _SIGN = 0x8000_0000
-_LOW = 0xFFFF_FFFF
+# Where a key of 64 bits has its halves.
+_WEIGHT, _HIGH = (
+    (slice(0, None, 2), slice(1, None, 2)) if sys.byteorder == "little" else (slice(1, None, 2), slice(0, None, 2))
+)
+# Up to here weights, and what they add up to, are exact in float32, and so are their halves.
+_EXACT = 2**23
 
 
 @dataclass(frozen=True)
@@ -112,29 +118,52 @@ class _Wires:
         return self._free.pop() if self._free else take(len(like), like.dtype)
 
 
-def sort_with_weights(blocks: Sequence[Values], weights: Sequence[int]) -> tuple[list[Values], list[Values]]:
-    """All blocks sorted element by element, and the weights that came along with the values, in their dtype."""
-    if blocks[0].dtype != np.float32:
+@dataclass(frozen=True)
+class Sorted:
+    """From the smallest up. ``keys``: what stands for the values and may be compared and picked from like them;
+    ``weights``: float32 or float64, exact.
+    """
+
+    keys: Sequence[NDArray[Any]]
+    weights: Sequence[NDArray[Any]]
+
+    def value(self, key: NDArray[Any]) -> Values:
+        """Of one of the keys, or of a block picked from several."""
+        return _value(key) if key.dtype == np.uint64 else key
+
+    def give_back(self) -> None:
+        if self.keys[0].dtype == np.uint64:
+            give(*self.keys)
+
+
+def sort_with_weights(blocks: Sequence[Values], weights: Sequence[int]) -> Sorted:
+    """All values sorted element by element, and with each the weight of its set."""
+    if blocks[0].dtype != np.float32 or sum(weights) > _EXACT:
         order = np.argsort(blocks, axis=0)
         carried = np.asarray(weights, np.float64)[order]
-        return list(np.take_along_axis(np.asarray(blocks), order, axis=0)), list(carried)
+        return Sorted(list(np.take_along_axis(np.asarray(blocks), order, axis=0)), list(carried))
     keys = [_key(block, weight) for block, weight in zip(blocks, weights, strict=True)]
-    ranks = select(keys, frozenset(range(len(keys))))
-    in_order = [ranks[rank] for rank in range(len(keys))]
-    return [_value(key) for key in in_order], [(key & np.uint64(_LOW)).astype(np.float32) for key in in_order]
+    found = select(keys, frozenset(range(len(keys))))
+    give(*(key for key in keys if not any(key is entry for entry in found.values())))
+    in_order = [found[rank] for rank in range(len(keys))]
+    return Sorted(in_order, [key.view(np.float32)[_WEIGHT] for key in in_order])
 
 
 def _key(block: Values, weight: int) -> NDArray[np.uint64]:
-    """Integers in the order of the values, each with its weight in the lower half."""
+    """Integers in the order of the values, each with its weight, a float32, in the lower half."""
+    key = take(len(block), np.uint64)
+    halves = key.view(np.uint32)
     bits = block.view(np.uint32)
-    negative = (bits.view(np.int32) >> 31).view(np.uint32)
-    key = (bits ^ (negative | np.uint32(_SIGN))).astype(np.uint64)
-    key <<= np.uint64(32)
-    key |= np.uint64(weight)
+    value = halves[_HIGH]
+    np.right_shift(bits.view(np.int32), 31, out=value.view(np.int32))
+    np.bitwise_or(value, np.uint32(_SIGN), out=value)
+    np.bitwise_xor(value, bits, out=value)
+    halves[_WEIGHT] = np.float32(weight).view(np.uint32)
     return key
 
 
 def _value(key: NDArray[np.uint64]) -> NDArray[np.float32]:
-    bits = (key >> np.uint64(32)).astype(np.uint32)
-    positive = (bits.view(np.int32) >> 31).view(np.uint32)
-    return (bits ^ (~positive | np.uint32(_SIGN))).view(np.float32)
+    bits = key.view(np.uint32)[_HIGH].copy()
+    positive = bits.view(np.int32) >> 31
+    bits ^= ~positive.view(np.uint32) | np.uint32(_SIGN)
+    return bits.view(np.float32)

@@ -75,6 +75,13 @@ def test_coordmedian_averages_where_half_of_the_weight_lies_on_each_side() -> No
     assert run("coordmedian", [np.float32([1]), np.float32([5]), np.float32([9])], [2, 1, 1])[0] == 3
 
 
+@pytest.mark.parametrize("dtype", ["F32", "F64"])
+def test_coordmedian_tells_weights_apart_that_a_float32_cannot(dtype: str) -> None:
+    arrays = [np.array([value], STORAGE[dtype]) for value in (1, 2, 3)]
+    assert run("coordmedian", arrays, [2**25, 2**25 - 1, 1], dtype)[0] == 1.5
+    assert run("coordmedian", arrays, [2**25 - 1, 2**25, 1], dtype)[0] == 2
+
+
 def test_zeros_of_either_sign_give_the_same_bits_wherever_they_lie() -> None:
     rng = np.random.default_rng(0)
     arrays = [np.where(rng.random(1000) < 0.5, 0.0, -0.0).astype(np.float32) for _ in range(5)]
