@@ -262,7 +262,7 @@ def _preview(transaction: Transaction, signed: licence_file.SignedLicence) -> Pr
 
 def _trusted(transaction: Transaction) -> dict[str, str]:
     rows = transaction.connection.execute(select(issuers.c.key_id, issuers.c.public_key))
-    return dict(rows.tuples().all())
+    return {row.key_id: row.public_key for row in rows}
 
 
 def _find(transaction: Transaction, licence_id: str) -> InstalledLicence:
@@ -322,7 +322,7 @@ def _seats_of(transaction: Transaction, licence_id: str) -> dict[str, int]:
     rows = transaction.connection.execute(
         select(grants.c.feature, grants.c.capacity).where(grants.c.licence == licence_id)
     )
-    return dict(rows.tuples().all())
+    return {row.feature: row.capacity for row in rows}
 
 
 def _in_words(licence: licence_file.Licence) -> str:
