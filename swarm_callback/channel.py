@@ -48,7 +48,7 @@ class Channel:
         self._own_wake = Wake()
         self._wakes = [self._own_wake] if wake is None else [self._own_wake, wake]
         self._unread = 0  # bytes of the last message's body that are still in the pipe
-        self._buffers: list[memoryview] = []
+        self._buffer: memoryview | None = None
 
     def receive(self, doing: str) -> tuple[Message, int]:
         """Waits for the next message; gives it and the size of its body, which ``read_body*`` must take next.
@@ -63,17 +63,13 @@ class Channel:
         return message, prefix.body_size
 
     def read_body(self, sink: Sink, doing: str) -> None:
-        """Gives the body to ``sink`` in pieces of up to 1 MiB. A piece stays as it is while the next one is read, so
-        that another thread may still be at work on it; ``sink`` must not take the next one before that is done.
-        """
-        if not self._buffers:
-            self._buffers = [memoryview(bytearray(PIECE_BYTES)) for _ in range(2)]
+        """Gives the body to ``sink`` in pieces of up to 1 MiB, in a buffer that is used again for the next."""
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(PIECE_BYTES))
         while self._unread:
-            buffer = self._buffers[0]
-            count = self._read_some(buffer[: self._unread], doing)
+            count = self._read_some(self._buffer[: self._unread], doing)
             self._unread -= count
-            sink(buffer[:count])
-            self._buffers.reverse()
+            sink(self._buffer[:count])
 
     def read_body_into(self, buffer: memoryview, doing: str) -> None:
         """Reads the body into ``buffer``, which must have exactly its size."""

@@ -4,7 +4,6 @@ So a piece can be checked as it arrives, fetched from any holder, and hashed on 
 """
 
 import hashlib
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +13,6 @@ SEGMENT_BYTES: Final = 256 * 1024
 LENGTH_BYTES: Final = 8  # the header's length, little endian, stands before it
 MAX_HEADER_BYTES: Final = 64 * 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
-_AHEAD_BYTES: Final = 64 * 1024  # a smaller piece takes longer to hand over than to hash
 
 Data = bytes | bytearray | memoryview
 
@@ -87,43 +85,6 @@ class StreamDigest:
         self._segments.append(self._segment.digest())
         self._segment = hashlib.sha256()
         self._room = SEGMENT_BYTES
-
-
-class AheadDigest:
-    """A StreamDigest that hashes in a thread of its own, beside whatever brings the next piece. To be closed.
-
-    A piece must stay as it is until the next ``update`` has returned, the last one until ``taken`` was asked for.
-    """
-
-    def __init__(self) -> None:
-        self.size = 0  # bytes taken so far
-        self._taken = StreamDigest()
-        self._thread: ThreadPoolExecutor | None = None
-        self._hashing: Future[None] | None = None
-
-    def update(self, data: Data) -> None:
-        """Takes the next bytes; raises StreamError for a header longer than 64 MiB, by the next call at the latest."""
-        taken = self.taken
-        self.size += len(data)
-        if len(data) < _AHEAD_BYTES:
-            taken.update(data)
-            return
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "digest")
-        self._hashing = self._thread.submit(taken.update, data)
-
-    @property
-    def taken(self) -> StreamDigest:
-        """All that was given so far, hashed."""
-        if self._hashing is not None:
-            hashing, self._hashing = self._hashing, None
-            hashing.result()
-        return self._taken
-
-    def close(self) -> None:
-        """Ends its thread; what was taken stays."""
-        if self._thread is not None:
-            self._thread.shutdown()
 
 
 def combine(layout: bytes, segments: list[bytes]) -> bytes:

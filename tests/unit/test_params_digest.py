@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from swarm_callback.digest import SEGMENT_BYTES, AheadDigest, StreamDigest, combine, digest_of_file
+from swarm_callback.digest import SEGMENT_BYTES, StreamDigest, combine, digest_of_file
 from swarm_callback.errors import StreamError
 
 HEADER = b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "
@@ -84,25 +84,3 @@ def test_a_stream_that_ends_in_its_header_has_no_digest():
 def test_a_header_that_claims_too_much_is_refused_at_once():
     with pytest.raises(StreamError, match="claims"):
         taken(b"\xff" * 8)
-
-
-def test_hashing_beside_the_reader_gives_the_same_digest():
-    stream = HEADER + BODY
-    buffers = [bytearray(100_000), bytearray(100_000)]  # each is used again, as the channel does
-    ahead = AheadDigest()
-    for number, start in enumerate(range(0, len(stream), 100_000)):
-        piece = stream[start : start + 100_000]
-        buffer = buffers[number % 2]
-        buffer[: len(piece)] = piece
-        ahead.update(memoryview(buffer)[: len(piece)])
-        assert ahead.size == start + len(piece)
-    assert ahead.taken.digest() == taken(stream).digest()
-    ahead.close()
-
-
-def test_hashing_beside_the_reader_tells_of_a_header_that_claims_too_much():
-    ahead = AheadDigest()
-    ahead.update(b"\xff" * 100_000)
-    with pytest.raises(StreamError, match="its header claims"):
-        ahead.update(b"more")
-    ahead.close()
