@@ -94,7 +94,7 @@ class Attempt:
         self._finishing = False
         self._stirred = Bell()
         self.result: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
-        self._tasks = [asyncio.create_task(self._guarded(task)) for task in (self._compute(), self._insist())]
+        self._tasks = [asyncio.create_task(self._guarded(task)) for task in (self._compute, self._insist)]
 
     # --- orders ---------------------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ class Attempt:
     def _finish_when_complete(self) -> None:
         if self.draft.complete and not self._finishing:
             self._finishing = True
-            self._tasks.append(asyncio.create_task(self._guarded(self._finish())))
+            self._tasks.append(asyncio.create_task(self._guarded(self._finish)))
 
     async def _finish(self) -> None:
         stored = await asyncio.to_thread(self._place.store.complete, self.draft)
@@ -223,9 +223,9 @@ class Attempt:
 
     # --- its own share ----------------------------------------------------------------------------------------
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except SwarmError as error:
             self._merger.error = error
             self._say(Refused(str(error)))
@@ -258,6 +258,7 @@ class Attempt:
         found = []
         for index in indices:
             matrix, bad = self.work.measure(index, self._blocks(index), frame)
+            self._let_go(index)
             found.append((matrix.tobytes(), bad))
             self._merger.moved(len(self._entries) * self.draft.size_of(index))
         return found
@@ -284,6 +285,7 @@ class Attempt:
         for index in indices:
             out = room[: self.draft.size_of(index)]
             bad = self.work.combine(index, self._blocks(index), plan, out)
+            self._let_go(index)
             with self._place.store.errors(self.draft.size):
                 made.append((b"" if bad else self.draft.put(index, out), bad))
             self._merger.moved(len(self._entries) * len(out))
@@ -299,6 +301,10 @@ class Attempt:
     def _blocks(self, index: int) -> Blocks:
         segment = self.work.segments[index]
         return {entry.name: segment.cut(self._merger.input(entry).view(*segment.needs)) for entry in self._entries}
+
+    def _let_go(self, index: int) -> None:
+        for entry in self._entries:
+            self._merger.input(entry).done_with(*self.work.segments[index].needs)
 
     def _ready(self, indices: Sequence[int]) -> Sequence[int]:
         """The first of them, as many as are there of everybody and can be worked on at once."""

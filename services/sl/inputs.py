@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from services.errors import DigestMismatch, ModelError, NetworkError, PeerUnreachable, SwarmError
 from services.merge.layout import difference
 from services.sl.layouts import layout_of
-from services.sl.partials import Partial
+from services.sl.partials import Partial, let_go, mapped
 from services.sl.peers import Peers
 from services.sl.pulling import Pull, Source
-from services.sl.store import Store, Stored
+from services.sl.store import Store
 from services.sl.view import CheckedIn, Member, View
 from swarm_callback.params import parse_header
 
@@ -51,7 +51,7 @@ class Input:
         self._unusable = unusable
         self._wanted: set[int] = set()
         self._stored = place.store.get(entry.digest)
-        self._body: memoryview | None = None
+        self._map: mmap.mmap | None = None
         self._partial: Partial | None = None
         self._pull: Pull | None = None
         self._moved_at = time.monotonic()
@@ -84,12 +84,21 @@ class Input:
     def view(self, start: int, stop: int) -> memoryview:
         """Bytes of the body; from any thread."""
         if self._stored is not None:
-            if self._body is None:
-                self._body = _mapped(self._stored)
-            return self._body[start:stop]
+            if self._map is None:
+                self._map = mapped(self._stored.path)
+            body = memoryview(self._map)[self._stored.header_size :]
+            return body[start:stop]
         if self._partial is None:
             raise RuntimeError("nothing of it is here")
         return self._partial.view(start, stop)
+
+    def done_with(self, start: int, stop: int) -> None:
+        """These bytes of the body are not looked at again soon: they stay with the kernel, and leave this process."""
+        if self._stored is not None:
+            if self._map is not None:
+                let_go(self._map, self._stored.header_size + start, self._stored.header_size + stop)
+        elif self._partial is not None:
+            self._partial.done_with(start, stop)
 
     async def close(self) -> None:
         if self._task is not None:
@@ -173,8 +182,3 @@ def why_unusable(error: SwarmError) -> str:
         case ModelError():
             return f"its parameters are damaged ({error.facts.get('problem')})"
     return f"its parameters could not be fetched ({error.facts.get('problem')})"
-
-
-def _mapped(stored: Stored) -> memoryview:
-    with stored.path.open("rb") as file:
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))[stored.header_size :]

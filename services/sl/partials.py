@@ -142,6 +142,11 @@ class Partial:
                 self._map = mmap.mmap(self._file, self.size, access=mmap.ACCESS_READ)
         return memoryview(self._map)[self.header_size + start : self.header_size + stop]
 
+    def done_with(self, start: int, stop: int) -> None:
+        """These bytes of the body are not looked at again soon; see ``let_go``."""
+        if self._map is not None:
+            let_go(self._map, self.header_size + start, self.header_size + stop)
+
     def recheck(self) -> None:
         """Takes over the segments that an earlier start of this node left in the file. Raises OSError."""
         buffer = memoryview(bytearray(SEGMENT_BYTES))
@@ -188,6 +193,18 @@ class Partial:
             if there and not self._have[index]:
                 self._have[index] = 1
                 self._missing -= 1
+
+
+def mapped(path: Path) -> mmap.mmap:
+    """The whole file, to be read. Raises OSError."""
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def let_go(content: mmap.mmap, start: int, stop: int) -> None:
+    """The pages of these bytes leave this process's memory; the kernel still has them, where there is room."""
+    first = start - start % mmap.PAGESIZE
+    content.madvise(mmap.MADV_DONTNEED, first, stop - first)
 
 
 def header_of(manifest: Manifest, header: bytes) -> bytes:

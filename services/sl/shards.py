@@ -75,9 +75,9 @@ class Shards:
         return True
 
     def holds(self, name: str, indices: Iterable[int]) -> None:
-        """``name`` has fetched these."""
+        """``name`` has fetched these; whoever made them may not have said so yet."""
         for index in indices:
-            if 0 <= index < self.count and self.hashes[index] is not None:
+            if 0 <= index < self.count:
                 self._hold(name, index)
 
     def of(self, name: str) -> list[int]:
