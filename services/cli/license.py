@@ -231,7 +231,7 @@ def restore(context: typer.Context, file: Annotated[Path, typer.Argument(metavar
     """Put everything back as a backup has it. Everybody is signed out."""
     from services.cli.license_session import read_file
 
-    session_of(context).ask("POST", "/backup/restore", read_file(file), "application/gzip")
+    session_of(context).ask("POST", "/backup/restore", read_file(file), "application/octet-stream")
     print(f"Restored {file}")
 
 

@@ -12,6 +12,7 @@ from services.license_server.actor import Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database
 from services.license_server.schema import leases, revocations
+from services.license_server.webhooks import queue
 
 MAX_REASON = 300
 
@@ -106,6 +107,7 @@ class Leases:
                 transaction.write(insert(revocations).values(**who, reason=reason, at=transaction.wall, by=actor.name))
             told = {"revoked_at": row["revoked_at"] or transaction.wall, "revoke_reason": reason}
             transaction.write(update(leases).where(leases.c.id == lease_id).values(told))
+            queue(transaction, "revocation", {**who, "reason": reason, "by": actor.name})
             record(transaction, actor, "lease revoked", row["node"], {**who, "lease": lease_id, "reason": reason})
             return _view({**row, **told}, transaction.now)
 

@@ -16,6 +16,7 @@ from services.license_server.leases import Holder
 from services.license_server.pools import views
 from services.license_server.schema import checkouts, denials, usage_samples
 from services.license_server.server_settings import read_values
+from services.license_server.webhooks import queue
 from services.licensing.features import FEATURES
 
 SAMPLE_EVERY_S = 60.0
@@ -154,6 +155,8 @@ def note_denial(transaction: Transaction, holder: Holder, feature: str, refusal:
         again = {"count": denials.c.count + 1, "last_at": transaction.wall}
         transaction.connection.execute(update(denials).where(denials.c.id == found).values(again))
         return
+    told = {"feature": feature, "node": holder.name, "code": refusal.code, "address": holder.address}
+    queue(transaction, "denial", told)
     transaction.write(
         insert(denials).values(
             feature=feature,

@@ -16,12 +16,13 @@ from sqlalchemy import delete, insert, select, update
 from services.license_server.actor import Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database, Transaction
-from services.license_server.schema import webhook_deliveries
+from services.license_server.schema import grants, settings, webhook_deliveries
 from services.license_server.server_settings import Values, read_values
 
 MAX_ATTEMPTS = 8
 FIRST_RETRY_S = 10.0
 KEEP_S = 7 * 86_400.0
+POST_TIMEOUT_S = 10.0
 
 # (address, body, headers) -> '' where it was taken, else what was wrong
 Post = Callable[[str, bytes, Mapping[str, str]], str]
@@ -78,6 +79,44 @@ class Webhooks:
                 old = webhook_deliveries.c.created_at < transaction.wall - KEEP_S
                 transaction.connection.execute(delete(webhook_deliveries).where(old))
         return len(due)
+
+
+def queue_expiries(transaction: Transaction) -> None:
+    """Of grants that end within the days of warning, and of those that have ended: each told once."""
+    now, soon = transaction.wall, read_values(transaction).expiry_warning_days * 86_400
+    told = transaction.row(select(settings.c.value).where(settings.c.name == "told_expiries"))
+    known: set[str] = set(json.loads(told["value"])) if told else set()
+    fresh: set[str] = set()
+    for grant in transaction.rows(select(grants).where(grants.c.valid_until < now + soon)):
+        state = "expired" if grant["valid_until"] <= now else "expiring"
+        key = f"{grant['licence']}/{grant['position']}/{grant['valid_until']:.0f}/{state}"
+        fresh.add(key)
+        if key not in known:
+            until = datetime.fromtimestamp(grant["valid_until"], UTC).isoformat()
+            facts = {"licence": grant["licence"], "feature": grant["feature"], "capacity": grant["capacity"]}
+            queue(transaction, "expiry", {**facts, "state": state, "until": until})
+    if fresh != known:
+        transaction.write(delete(settings).where(settings.c.name == "told_expiries"))
+        transaction.write(insert(settings).values(name="told_expiries", value=json.dumps(sorted(fresh))))
+
+
+def post_over_https(address: str, body: bytes, headers: Mapping[str, str]) -> str:
+    """'' where it was taken, else what was wrong. Redirects are not followed, proxies of the environment are."""
+    import urllib.error  # noqa: PLC0415  # where there is something to deliver
+    import urllib.request  # noqa: PLC0415
+
+    class Stay(urllib.request.HTTPRedirectHandler):
+        def redirect_request(self, *_: Any) -> None:
+            return None
+
+    request = urllib.request.Request(address, body, dict(headers), method="POST")  # noqa: S310  # https, as checked
+    try:
+        with urllib.request.build_opener(Stay).open(request, timeout=POST_TIMEOUT_S) as answer:
+            return "" if answer.status < 300 else f"HTTP {answer.status}"
+    except urllib.error.HTTPError as error:
+        return f"HTTP {error.code}"
+    except (OSError, ValueError) as error:
+        return str(error) or type(error).__name__
 
 
 def queue(transaction: Transaction, event: str, facts: Mapping[str, Any]) -> None:

@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from services.errors import SwarmError
 from services.license_server.office import Office
 from services.license_server.usage import SAMPLE_EVERY_S
+from services.license_server.webhooks import post_over_https, queue_expiries
 from services.runtime import logs
 
 SWEEP_EVERY_S = 2.0
+DELIVER_EVERY_S = 5.0
 FORGET_EVERY_S = 600.0
 
 _log = logs.get("license-server")
@@ -47,14 +49,12 @@ class Housekeeping:
 
     async def run(self) -> None:
         """Until it is cancelled. A database that fails for a while is told of and tried again."""
-        while True:
-            try:
-                await asyncio.to_thread(self._once)
-            except SwarmError as error:
-                _log.error("housekeeping failed, trying again", why=str(error))
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(SWEEP_EVERY_S):
-                    await asyncio.Event().wait()
+        await asyncio.gather(_again(self._once, SWEEP_EVERY_S), _again(self._deliver, DELIVER_EVERY_S))
+
+    def _deliver(self) -> None:
+        """Apart from the rest: an address that does not answer must not keep seats from being freed."""
+        if self._office.active:
+            self._office.webhooks.deliver_due(post_over_https)
 
     def _once(self) -> None:
         if not self._office.active:
@@ -64,6 +64,19 @@ class Housekeeping:
         if now - self._sampled >= SAMPLE_EVERY_S:
             self._sampled = now
             self._office.usage.sample()
+            with self._office.database.write() as transaction:
+                queue_expiries(transaction)
         if now - self._forgot >= FORGET_EVERY_S:
             self._forgot = now
             self._office.accounts.forget_sessions()
+
+
+async def _again(work: Callable[[], None], every_s: float) -> None:
+    while True:
+        try:
+            await asyncio.to_thread(work)
+        except SwarmError as error:
+            _log.error("housekeeping failed, trying again", why=str(error))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(every_s):
+                await asyncio.Event().wait()

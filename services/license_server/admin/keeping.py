@@ -13,6 +13,7 @@ from services.license_server.webhooks import Delivery
 
 router = APIRouter()
 
+BYTES = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 BINARY = {"content": {"application/gzip": {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -123,7 +124,7 @@ def make_backup(office: TheOffice, caller: Caller) -> Response:
     "/backup/restore",
     status_code=204,
     responses=ANSWERED,
-    openapi_extra={"requestBody": {"required": True, **BINARY}},
+    openapi_extra={"requestBody": {"required": True, **BYTES}},
 )
 async def restore(request: Request, office: TheOffice, caller: Caller) -> Response:
     """The body is a backup. Everything is as it was; everybody is signed out."""

@@ -1,0 +1,110 @@
+"""Both APIs under schemathesis: whatever is sent, the answer is one that they describe, and never a failure of ours."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from license_servers import free_port
+
+from services.license_server import guards
+from services.license_server.database import Database
+from services.license_server.main import serve
+from services.license_server.office import Office
+
+EXAMPLES = 15
+SETTINGS = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+    derandomize=True,
+)
+
+
+@contextlib.asynccontextmanager
+async def serving(pki, directory: Path) -> AsyncIterator[str]:
+    """A license server in this process; gives its address."""
+    stop, started = asyncio.Event(), asyncio.Event()
+    with Database.in_directory(directory) as database:
+        office = Office(database)
+        office.licences.install_community({"SL": 3, "SN": 1}, None)
+        listening = socket.create_server(("127.0.0.1", free_port()))
+        running = asyncio.create_task(serve(office, pki.identity("license", "ls-1"), listening, stop, started.set))
+        await started.wait()
+        try:
+            yield f"https://localhost:{listening.getsockname()[1]}"
+        finally:
+            stop.set()
+            await running
+
+
+@pytest.fixture
+async def address(pki, tmp_path, monkeypatch) -> AsyncIterator[str]:
+    monkeypatch.setattr(guards, "PER_MINUTE", 1_000_000)
+    async with serving(pki, tmp_path) as found:
+        yield found
+
+
+def ask_everything(client: httpx.Client, description: str) -> int:
+    """How many operations there were; every answer is checked against what is described."""
+    schema = schemathesis.openapi.from_dict(client.get(description).json())
+    operations = [result.ok() for result in schema.get_all_operations()]
+    for operation in operations:
+        fuzz(client, operation)
+    return len(operations)
+
+
+def sendable(headers: dict[str, str]) -> dict[str, str]:
+    """Without the token that is made up for each request: the certificate says who asks."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if name.lower() not in ("authorization", "content-length") and value.isascii() and value.isprintable()
+    }
+
+
+def fuzz(client: httpx.Client, operation: Any) -> None:
+    described = operation.definition.raw["responses"]
+
+    @given(case=operation.as_strategy())
+    @SETTINGS
+    def conforms(case: schemathesis.Case) -> None:
+        sent = case.as_transport_kwargs(base_url=str(client.base_url))
+        answer = client.request(
+            sent["method"],
+            sent["url"],
+            params=sent.get("params"),
+            headers=sendable(sent.get("headers") or {}),
+            content=sent.get("data"),
+            **({"json": sent["json"]} if "json" in sent else {}),
+        )
+        assert answer.status_code < 500, answer.text
+        assert str(answer.status_code) in described or answer.status_code in (404, 405), (
+            f"{case.method} {case.path}: {answer.status_code} {answer.text[:200]}"
+        )
+        if answer.status_code >= 400:
+            assert set(answer.json()) == {"code", "message", "facts"}
+            assert "Traceback" not in answer.text
+
+    conforms()
+
+
+@pytest.mark.timeout(400)
+async def test_administrators_api_answers_as_it_says(pki, address):
+    context = pki.identity("admin", "ada").client_context()
+    with httpx.Client(base_url=address, verify=context, timeout=60) as client:
+        assert await asyncio.to_thread(ask_everything, client, "/api/v1/openapi.json") > 30
+
+
+@pytest.mark.timeout(400)
+async def test_api_of_nodes_answers_as_it_says(pki, address):
+    context = pki.identity("sl", "sl-1").client_context()
+    with httpx.Client(base_url=address, verify=context, timeout=60) as client:
+        assert await asyncio.to_thread(ask_everything, client, "/v1/openapi.json") == 4

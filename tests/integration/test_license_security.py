@@ -1,0 +1,387 @@
+"""What keeps a license server safe, by the categories of OWASP's list."""
+
+import asyncio
+import contextlib
+import io
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from services.errors import (
+    AdminError,
+    CodeNeeded,
+    LastAdmin,
+    NotPermitted,
+    SetupOver,
+    SignInFailed,
+    SignInLocked,
+    SignInRequired,
+    TooManyRequests,
+)
+from services.license_server import credentials
+from services.license_server.accounts import lock_s
+from services.license_server.actor import SCOPES, SYSTEM, Actor
+from services.license_server.clock import LeaseClock
+from services.license_server.database import DATABASE, Database
+from services.license_server.guards import SIGN_INS_PER_MINUTE, Rate, is_sign_in
+from services.license_server.leases import Holder
+from services.license_server.main import serve
+from services.license_server.office import Office
+from services.license_server.webhooks import MAX_ATTEMPTS
+from services.runtime import logs
+
+PASSWORD = "correct horse battery"  # noqa: S105
+HERE = "192.0.2.7"
+
+
+class Day:
+    """The wall clock of a server, which the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def clock(self) -> LeaseClock:
+        return LeaseClock(lambda: self.now, lambda: 1_700_000_000.0)
+
+
+@pytest.fixture
+def day() -> Day:
+    return Day()
+
+
+@pytest.fixture
+def office(tmp_path, day):
+    with Database.in_directory(tmp_path, day.clock()) as database:
+        found = Office(database)
+        found.licences.install_community({"SL": 2}, None)
+        yield found
+
+
+@pytest.fixture
+def ada(office) -> Actor:
+    """The first administrator, signed in."""
+    office.accounts.set_up(office.accounts.setup_secret(), "ada", PASSWORD, HERE)
+    return office.accounts.sign_in("ada", PASSWORD, "", HERE).actor(HERE)
+
+
+@contextlib.asynccontextmanager
+async def served(office: Office, pki) -> AsyncIterator[str]:
+    stop, started = asyncio.Event(), asyncio.Event()
+    listening = socket.create_server(("127.0.0.1", 0))
+    running = asyncio.create_task(serve(office, pki.identity("license", "ls-1"), listening, stop, started.set))
+    await started.wait()
+    try:
+        yield f"https://localhost:{listening.getsockname()[1]}"
+    finally:
+        stop.set()
+        await running
+
+
+async def ask(address: str, pki, method: str, path: str, **more: Any) -> httpx.Response:
+    """As somebody without a certificate."""
+    import ssl
+
+    context = ssl.create_default_context(cafile=pki.cacert)
+    async with httpx.AsyncClient(base_url=address, verify=context, timeout=60) as client:
+        return await client.request(method, path, **more)
+
+
+# --- broken access control ---
+
+
+async def test_every_operation_refuses_a_stranger_and_a_token_without_its_scope(office, ada, pki):
+    _, token = office.tokens.create(ada, "little", ["leases:read"], 1)
+    async with served(office, pki) as address:
+        description = (await ask(address, pki, "GET", "/api/v1/openapi.json")).json()
+        operations = [
+            (method.upper(), path.replace("{feature}", "SL").replace("{", "").replace("}", ""), operation)
+            for path, methods in description["paths"].items()
+            for method, operation in methods.items()
+        ]
+        assert len(operations) > 30
+        for method, template, _ in operations:
+            path = "/".join("1" if part.endswith("_id") else part for part in template.split("/"))
+            body = {"json": {}} if method in ("POST", "PUT", "PATCH") else {}
+            stranger = await ask(address, pki, method, path, **body)
+            assert stranger.status_code == 401, (method, path, stranger.text)
+            forged = {"Authorization": "Bearer swl_0123456789abcdef_made-up"}
+            assert (await ask(address, pki, method, path, headers=forged, **body)).status_code == 401, (method, path)
+            little = await ask(address, pki, method, path, headers={"Authorization": f"Bearer {token}"}, **body)
+            may = (path.startswith("/api/v1/leases") and method == "GET") or path == "/api/v1/revocations"
+            assert little.status_code in ({200, 404} if may else {403, 422, 400}), (method, path, little.text)
+
+
+@pytest.mark.parametrize(("role", "may"), [("viewer", 4), ("operator", 9), ("admin", len(SCOPES))])
+def test_role_may_what_is_listed_and_nothing_else(office, ada, role, may):
+    user = office.accounts.create(ada, f"a-{role}", PASSWORD, role)
+    actor = office.accounts.sign_in(user.name, PASSWORD, "", HERE).actor(HERE)
+    assert sum(actor.may([scope]) for scope in SCOPES) == may
+    if role != "admin":
+        for forbidden in (
+            lambda: office.accounts.create(actor, "x", PASSWORD, "admin"),
+            lambda: office.settings.change(actor, lease_s=10),
+            lambda: office.backup.make(actor),
+            lambda: office.tokens.create(actor, "x", ["users:write"], 1),
+        ):
+            with pytest.raises(NotPermitted):
+                forbidden()
+
+
+def test_token_can_do_no_more_than_its_maker_still_may(office, ada):
+    bob = office.accounts.create(ada, "bob", PASSWORD, "admin")
+    as_bob = office.accounts.sign_in("bob", PASSWORD, "", HERE).actor(HERE)
+    _, shown = office.tokens.create(as_bob, "ci", ["users:write", "leases:read"], 1)
+    assert office.tokens.actor_of(shown, HERE).may(["users:write"])
+    office.accounts.change(ada, bob.id, role="viewer")
+    assert office.tokens.actor_of(shown, HERE).scopes == {"leases:read"}
+    office.accounts.change(ada, bob.id, disabled=True)
+    with pytest.raises(SignInRequired):
+        office.tokens.actor_of(shown, HERE)
+
+
+def test_last_administrator_can_neither_be_removed_nor_lowered(office, ada):
+    for attempt in (
+        lambda: office.accounts.remove(ada, ada.user_id),
+        lambda: office.accounts.change(ada, ada.user_id, role="viewer"),
+        lambda: office.accounts.change(ada, ada.user_id, disabled=True),
+    ):
+        with pytest.raises(LastAdmin):
+            attempt()
+
+
+# --- cryptographic failures, secrets in logs ---
+
+
+def test_no_secret_is_stored_or_logged_in_the_clear(office, tmp_path):
+    out = io.StringIO()
+    logs.configure("json", "ls-1", stream=out)
+    setup = office.accounts.setup_secret()
+    office.accounts.set_up(setup, "ada", PASSWORD, HERE)
+    with pytest.raises(SignInFailed):
+        office.accounts.sign_in("ada", "a wrong password", "", HERE)
+    session = office.accounts.sign_in("ada", PASSWORD, "", HERE)
+    _, token = office.tokens.create(session.actor(HERE), "ci", ["leases:read"], 1)
+    office.settings.change(session.actor(HERE), webhook_secret="hook-secret-value")  # noqa: S106
+    stored = b"".join(path.read_bytes() for path in tmp_path.glob(f"{DATABASE}*"))
+    entries = str(office.audit.all(SYSTEM)) + out.getvalue()
+    for secret in (setup, PASSWORD, "a wrong password", session.secret, token, token.split("_")[2]):
+        assert secret.encode() not in stored
+        assert secret not in entries
+    assert "hook-secret-value" not in entries
+    assert b"$argon2id$v=19$m=19456,t=2,p=1$" in stored
+
+
+# --- injection ---
+
+
+@pytest.mark.parametrize("text", ["' OR 1=1 --", "%", "_", "\\", '"; DROP TABLE leases; --'])
+def test_search_is_text_and_nothing_more(office, text):
+    office.desk.acquire(Holder("sl", "sl-1", "01" * 32, "10.0.0.1"), "SL")
+    assert office.leases.all(SYSTEM, search=text) == []
+    assert office.audit.all(SYSTEM, search=text) == []
+    assert len(office.leases.all(SYSTEM, search="SL-1")) == 1
+
+
+# --- insecure design: attempts cost time ---
+
+
+def test_failed_sign_ins_lock_for_twice_as_long_each_time_and_a_right_one_resets_it(office, ada, day):
+    assert [lock_s(failures) for failures in range(1, 8)] == [0, 0, 1, 2, 4, 8, 16]
+    assert lock_s(100) == 900
+    for _ in range(3):
+        with pytest.raises(SignInFailed):
+            office.accounts.sign_in("ada", "a wrong password", "", HERE)
+    with pytest.raises(SignInLocked):
+        office.accounts.sign_in("ada", PASSWORD, "", HERE)
+    day.now += 2
+    office.accounts.sign_in("ada", PASSWORD, "", HERE)
+    with pytest.raises(SignInFailed):
+        office.accounts.sign_in("ada", "a wrong password", "", HERE)
+    office.accounts.sign_in("ada", PASSWORD, "", HERE)
+
+
+def test_answer_does_not_tell_whether_there_is_such_a_user(office, ada):
+    told = []
+    for name in ("ada", "nobody-of-that-name"):
+        with pytest.raises(SignInFailed) as failed:
+            office.accounts.sign_in(name, "a wrong password", "", HERE)
+        told.append(str(failed.value))
+    assert told[0] == told[1]
+
+
+def test_address_that_asks_too_often_is_told_when_to_come_back():
+    rate = Rate(SIGN_INS_PER_MINUTE)
+    for _ in range(SIGN_INS_PER_MINUTE):
+        rate.count(HERE)
+    with pytest.raises(TooManyRequests, match=r"Try again in \d+ s"):
+        rate.count(HERE)
+    rate.count("192.0.2.8")
+    assert is_sign_in("/sign-in")
+    assert not is_sign_in("/leases")
+
+
+# --- misconfiguration ---
+
+
+async def test_answers_carry_the_headers_that_browsers_heed_and_tell_nothing_of_the_software(office, pki):
+    async with served(office, pki) as address:
+        for path in ("/healthz", "/api/v1/openapi.json", "/api/v1/leases", "/api/none"):
+            headers = (await ask(address, pki, "GET", path)).headers
+            policy = headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["cache-control"] == "no-store"
+            assert headers["strict-transport-security"].startswith("max-age=")
+            assert "server" not in headers
+        assert (await ask(address, pki, "GET", "/docs")).status_code != 200
+        assert (await ask(address, pki, "GET", "/api/docs")).status_code == 404
+
+
+async def test_body_that_is_too_large_or_of_unknown_length_is_refused_before_it_is_read(office, pki):
+    async def endless():
+        yield b"x"
+
+    async with served(office, pki) as address:
+        large = await ask(address, pki, "POST", "/api/v1/licences", content=b"x" * (1 << 20) + b"x")
+        assert large.status_code == 413
+        assert (await ask(address, pki, "POST", "/api/v1/licences", content=endless())).status_code == 413
+
+
+# --- identification ---
+
+
+def test_setup_link_works_once_for_a_day_and_the_newest_one_only(office, day):
+    first, second = office.accounts.setup_secret(), office.accounts.setup_secret()
+    with pytest.raises(SetupOver):
+        office.accounts.set_up(first, "ada", PASSWORD, HERE)
+    for _ in range(3):
+        day.now += 24 * 3600 / 3
+    with pytest.raises(SetupOver, match="older than a day"):
+        office.accounts.set_up(second, "ada", PASSWORD, HERE)
+    third = office.accounts.setup_secret()
+    office.accounts.set_up(third, "ada", PASSWORD, HERE)
+    with pytest.raises(SetupOver, match="has users already"):
+        office.accounts.set_up(third, "eve", PASSWORD, HERE)
+    assert office.accounts.setup_secret() is None
+
+
+@pytest.mark.parametrize("password", ["", "short", "aaaaaaaaaaaaaaaa", "x" * 257])
+def test_weak_password_is_refused(office, password):
+    with pytest.raises(AdminError):
+        office.accounts.set_up(office.accounts.setup_secret(), "ada", password, HERE)
+
+
+def test_session_ends_when_idle_when_old_when_signed_out_and_when_its_user_is_disabled(office, ada, day):
+    def signed_in() -> str:
+        return office.accounts.sign_in("bob", PASSWORD, "", HERE).secret
+
+    bob = office.accounts.create(ada, "bob", PASSWORD, "viewer")
+    first, second = signed_in(), signed_in()
+    assert first != second
+    day.now += 20 * 60
+    assert office.accounts.session(second).user.name == "bob"
+    day.now += 20 * 60
+    with pytest.raises(SignInRequired, match="expired"):
+        office.accounts.session(first)
+    for _ in range(12 * 6):
+        day.now += 10 * 60
+        with contextlib.suppress(SignInRequired):
+            office.accounts.session(second)
+    with pytest.raises(SignInRequired, match="expired"):
+        office.accounts.session(second)
+    third = signed_in()
+    office.accounts.sign_out(third, HERE)
+    fourth = signed_in()
+    office.accounts.change(ada, bob.id, disabled=True)
+    for secret in (third, fourth, "made-up"):
+        with pytest.raises(SignInRequired):
+            office.accounts.session(secret)
+    with pytest.raises(SignInFailed):
+        office.accounts.sign_in("bob", PASSWORD, "", HERE)
+
+
+def test_code_of_the_second_factor_is_needed_and_taken_once(office, ada, day):
+    secret, address = office.accounts.new_totp(ada)
+    assert secret in address
+
+    def code(steps: int = 0) -> str:
+        return credentials.totp_code(secret, int((1_700_000_000 + day.now) // 30) + steps)
+
+    with pytest.raises(SignInFailed):
+        office.accounts.enable_totp(ada, secret, "000000", PASSWORD)
+    office.accounts.enable_totp(ada, secret, code(), PASSWORD)
+    with pytest.raises(CodeNeeded):
+        office.accounts.sign_in("ada", PASSWORD, "", HERE)
+    with pytest.raises(SignInFailed):
+        office.accounts.sign_in("ada", PASSWORD, code(), HERE)  # it was taken when it was switched on
+    day.now += 30
+    office.accounts.sign_in("ada", PASSWORD, code(), HERE)
+    with pytest.raises(SignInFailed):
+        office.accounts.sign_in("ada", PASSWORD, code(), HERE)
+
+
+def test_codes_are_those_of_rfc_6238():
+    secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"  # noqa: S105  # its test vector
+    assert [credentials.totp_code(secret, at // 30) for at in (59, 1111111109, 20000000000)] == [
+        "287082",
+        "081804",
+        "353130",
+    ]
+
+
+# --- server-side requests ---
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.org/", "file:///etc/passwd", "https://u:p@example.org/", "ftp://x/", "x"]
+)
+def test_webhook_goes_to_https_alone(office, url):
+    with pytest.raises(AdminError, match="https"):
+        office.settings.change(SYSTEM, webhook_url=url)
+
+
+def test_webhook_is_signed_tried_again_and_given_up(office, day):
+    office.settings.change(SYSTEM, webhook_url="https://example.org/hook", webhook_secret="k" * 20)
+    for number in range(3):
+        with contextlib.suppress(Exception):
+            office.desk.acquire(Holder("sl", f"sl-{number}", f"{number:064x}"), "SL")
+    posted: list[tuple[bytes, dict[str, str]]] = []
+
+    def post(_address: str, body: bytes, headers: Any) -> str:
+        posted.append((body, dict(headers)))
+        return "" if len(posted) > 1 else "HTTP 500"
+
+    assert office.webhooks.deliver_due(post) == 1
+    assert office.webhooks.all(SYSTEM)[0].problem == "HTTP 500"
+    assert office.webhooks.deliver_due(post) == 0
+    day.now += 60
+    assert office.webhooks.deliver_due(post) == 1
+    assert office.webhooks.all(SYSTEM)[0].delivered_at is not None
+    assert posted[0] == posted[1]
+    assert b'"code": "no-seat-left"' in posted[0][0]
+    assert posted[0][1]["X-Swarm-Signature"].startswith("sha256=")
+    office.webhooks.test(SYSTEM)
+    for _ in range(MAX_ATTEMPTS + 2):
+        office.webhooks.deliver_due(lambda *_: "HTTP 500")
+        day.now += 3_000
+    assert office.webhooks.all(SYSTEM)[0].attempts == MAX_ATTEMPTS
+
+
+def test_certificate_is_replaced_by_one_that_fits_only(office, pki, tmp_path: Path):
+    files, other = pki.issue("license", "ls-1"), pki.issue("license", "ls-1")
+    context = pki.identity("license", "ls-1").server_context(client_certificate="optional")
+    office.tls.serve(tmp_path, files.cert, context, cacert=pki.cacert, capath=None)
+    before = office.tls.current().fingerprint
+    wrong = pki.issue("sl", "sl-1")
+    for cert, key in ((other.cert, files.key), (wrong.cert, wrong.key), (files.key, files.key)):
+        with pytest.raises(AdminError):
+            office.tls.replace(SYSTEM, cert.read_bytes(), key.read_bytes())
+    assert office.tls.current().fingerprint == before
+    assert office.tls.replace(SYSTEM, other.cert.read_bytes(), other.key.read_bytes()).fingerprint != before
+    assert office.tls.current().names
+    assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "tls").iterdir())
