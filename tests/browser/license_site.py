@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import delete, insert, select, update
 
 from services.errors import LicenceError
+from services.identity.identity import Identity
 from services.license_server import schema
 from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
@@ -37,8 +38,8 @@ SEATS = {"SN": 4, "SL": 16, "SWOP": 4, "SWCI": 2}
 class Site:
     """``skip`` moves its clock; ``address`` is what a browser is given."""
 
-    def __init__(self, pki: Any, data_dir: Path) -> None:
-        self._pki, self._data_dir, self._ahead_s = pki, data_dir, 0.0
+    def __init__(self, pki: Any, data_dir: Path, files: Any) -> None:
+        self._pki, self._data_dir, self._files, self._ahead_s = pki, data_dir, files, 0.0
         clock = LeaseClock(lambda: time.monotonic() + self._ahead_s, max_step_s=0.0)  # leases stand still
         self.office = Office(Database.in_directory(data_dir, clock))
         self.office.desk = LicenseDesk(self.office.database, LONG_S)
@@ -71,12 +72,12 @@ class Site:
 
     async def _serve(self, listening: socket.socket, started: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        files = self._pki.issue("license", "license-1")
+        files = self._files
 
         def shown(context: Any) -> None:
             self.office.tls.serve(self._data_dir, files.cert, context, cacert=files.cacert, capath=None)
 
-        identity = self._pki.identity("license", "license-1")
+        identity = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
         with listening:
             await serve(self.office, identity, listening, self._stop, started.set, shown=shown)
 
