@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Self, TypeVar
 
 import numpy as np
@@ -13,9 +14,14 @@ from services.merge.errors import LayoutDiffers, NothingToMerge
 from services.merge.gram import Matrix
 from services.merge.layout import STORAGE, Block, Layout, difference
 from services.merge.methods import METHODS
+from services.merge.segments import SEGMENT_BYTES, Segment, segments
 from services.merge.work import Blocks, Frame, NonFinite, NotFinite, Plan, Work, method_named
 
 __all__ = ["METHODS", "NonFinite", "ParameterSet", "check_method", "merge", "merge_into", "passes_of"]
+
+# What a thread does at a time: long enough that handing it over costs nothing, and that blocks need not be short.
+CHUNK_SEGMENTS = 16
+CHUNK_BYTES = CHUNK_SEGMENTS * SEGMENT_BYTES
 
 _T = TypeVar("_T")
 
@@ -55,10 +61,10 @@ def merge(
 ) -> NotFinite:
     """Writes the merged tensors' bytes, little endian, tensor after tensor in the order of their names.
 
-    ``write`` gets one segment (4 MiB) at a time, valid until it returns. ``read`` is told bytes of each set that a
+    ``write`` gets 4 MiB at a time, valid until it returns. ``read`` is told bytes of each set that a
     pass before the last has taken in; what either raises ends the merge. Both are called on the calling thread.
 
-    Holds a few segments of the result and a few blocks for each thread, and reads every set once, twice for
+    Holds a few times that of the result and a few blocks for each thread, and reads every set once, twice for
     ``geomedian`` and ``krum`` (three times where the first pass found its centre among outliers). The result
     depends neither on the block size, nor on ``threads`` (default: the cores this process may use), nor on the order of
     ``sets``.
@@ -95,8 +101,9 @@ class _Run:
     ) -> None:
         _check(sets)
         self._work = Work(method, sets[0].layout, {entry.name: entry.weight for entry in sets}, block_elements)
-        self._source = _Source(self._work, sets)
-        count = len(self._work.segments)
+        self._source = _Source(sets)
+        self._chunks = segments(sets[0].layout, CHUNK_BYTES)
+        count = len(self._chunks)
         self._runner = _Runner(max(1, min(threads or len(os.sched_getaffinity(0)), count)), count)
 
     def __enter__(self) -> Self:
@@ -109,17 +116,17 @@ class _Run:
         plan = self._plan(read)
         if not isinstance(plan, Plan):
             return plan
-        room = max((segment.size for segment in self._work.segments), default=0)
+        room = max((chunk.size for chunk in self._chunks), default=0)
         buffers = deque(bytearray(room) for _ in range(self._runner.threads + 1))
 
         def combine(index: int) -> tuple[bytearray, NotFinite]:
             buffer = buffers.popleft()
-            return buffer, self._combine(index, plan, memoryview(buffer)[: self._work.segments[index].size])
+            return buffer, self._combine(self._chunks[index], plan, memoryview(buffer)[: self._chunks[index].size])
 
         found: list[NonFinite] = []
-        for segment, (buffer, bad) in zip(self._work.segments, self._runner.run(combine), strict=True):
+        for chunk, (buffer, bad) in zip(self._chunks, self._runner.run(combine), strict=True):
             found += bad
-            write(memoryview(buffer)[: segment.size])
+            write(memoryview(buffer)[: chunk.size])
             buffers.append(buffer)
         return _first_of_each(found)
 
@@ -129,17 +136,17 @@ class _Run:
             return plan
 
         def combine(index: int) -> NotFinite:
-            segment = self._work.segments[index]
-            return self._combine(index, plan, out[segment.start : segment.stop])
+            chunk = self._chunks[index]
+            return self._combine(chunk, plan, out[chunk.start : chunk.stop])
 
         found: list[NonFinite] = []
-        for segment, bad in zip(self._work.segments, self._runner.run(combine), strict=True):
+        for chunk, bad in zip(self._chunks, self._runner.run(combine), strict=True):
             found += bad
-            read(segment.size)
+            read(chunk.size)
         return _first_of_each(found)
 
-    def _combine(self, index: int, plan: Plan, out: memoryview) -> NotFinite:
-        return self._work.combine(index, self._source(index), plan, out)
+    def _combine(self, chunk: Segment, plan: Plan, out: memoryview) -> NotFinite:
+        return self._work.combine_segment(chunk, self._source(chunk), plan, out)
 
     def _plan(self, read: Callable[[int], object]) -> Plan | NotFinite:
         work = self._work
@@ -148,33 +155,33 @@ class _Run:
             frame = settled
             parts: list[Matrix] = []
             found: list[NonFinite] = []
-
-            def measure(index: int, frame: Frame = frame) -> tuple[Matrix, NotFinite]:
-                return work.measure(index, self._source(index), frame)
-
-            for segment, (part, bad) in zip(work.segments, self._runner.run(measure), strict=True):
-                parts.append(part)
-                found += bad
-                read(segment.size)
+            for chunk, measured in zip(self._chunks, self._runner.run(partial(self._measure, frame)), strict=True):
+                for part, bad in measured:
+                    parts.append(part)
+                    found += bad
+                read(chunk.size)
             if found:
                 return _first_of_each(found)
             settled = work.settle(parts, frame)
         return settled
 
+    def _measure(self, frame: Frame, chunk: int) -> list[tuple[Matrix, NotFinite]]:
+        """Of each segment in it."""
+        indices = range(chunk * CHUNK_SEGMENTS, min((chunk + 1) * CHUNK_SEGMENTS, len(self._work.segments)))
+        return [self._work.measure(index, self._source(self._work.segments[index]), frame) for index in indices]
+
 
 class _Source:
-    """The pieces of every segment, out of tensors that are there in whole."""
+    """The pieces of a segment, out of tensors that are there in whole."""
 
-    def __init__(self, work: Work, sets: Sequence[ParameterSet]) -> None:
-        self._segments = work.segments
+    def __init__(self, sets: Sequence[ParameterSet]) -> None:
         self._flat = {
             entry.name: {tensor: values.reshape(-1) for tensor, values in entry.tensors.items()} for entry in sets
         }
 
-    def __call__(self, index: int) -> Blocks:
-        pieces = self._segments[index].pieces
+    def __call__(self, segment: Segment) -> Blocks:
         return {
-            name: [tensors[piece.tensor][piece.start : piece.stop] for piece in pieces]
+            name: [tensors[piece.tensor][piece.start : piece.stop] for piece in segment.pieces]
             for name, tensors in self._flat.items()
         }
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.merge.floats import Values
+from services.merge.scratch import give, take
 
 Matrix = NDArray[np.float64]
 
@@ -69,7 +70,8 @@ class GramSum:
         width = STEP_ELEMENTS
         while width > 64 and count * count * width > SMALL_PRODUCT:
             width //= 2
-        self._rows = np.zeros((count, STEP_ELEMENTS))
+        self._room = take(count * STEP_ELEMENTS, np.float64)
+        self._rows = self._room.reshape(count, STEP_ELEMENTS)
         parts = self._rows.reshape(count, STEP_ELEMENTS // width, width).transpose(1, 0, 2)
         # The centre's row, all zeros, stands on one side only: a matrix times its own transpose would go to BLAS as
         # syrk, which takes four times as long as gemm on these shapes.
@@ -91,10 +93,14 @@ class GramSum:
                 self._multiply()
 
     def total(self) -> Matrix:
-        """(count, count), in the order of the sets; not finite where an input is not, or a square exceeds float64."""
+        """(count, count), in the order of the sets; not finite where an input is not, or a square exceeds float64.
+
+        To be asked once, at the end.
+        """
         if self._filled:
             self._rows[:, self._filled :] = 0
             self._multiply()
+        give(self._room)
         total = np.empty_like(self._total)
         total[np.ix_(self._order, self._order)] = self._total
         return total

@@ -12,7 +12,7 @@ from services.merge.gram import DOWN_SCALE, Gram, GramSum, Matrix, added
 from services.merge.integers import integer_mean
 from services.merge.layout import STORAGE, Block, Layout
 from services.merge.methods import BLOCK_ELEMENTS, METHODS, Method
-from services.merge.segments import Piece, segments
+from services.merge.segments import Piece, Segment, segments
 
 # Values at a smaller scale, where a sum of them exceeds their dtype; a power of two, so exact.
 _SMALL = 2.0**-64
@@ -119,7 +119,10 @@ class Work:
 
     def combine(self, index: int, blocks: Blocks, plan: Plan, out: memoryview) -> NotFinite:
         """Writes the bytes of one segment of the result; where something is returned, what was written is none."""
-        segment = self.segments[index]
+        return self.combine_segment(self.segments[index], blocks, plan, out)
+
+    def combine_segment(self, segment: Segment, blocks: Blocks, plan: Plan, out: memoryview) -> NotFinite:
+        """``combine`` for a segment of any length."""
         into = np.frombuffer(out, np.uint8)
         cut = bool(segment.before or segment.after)
         room = np.empty(segment.before + segment.size + segment.after, np.uint8) if cut else into

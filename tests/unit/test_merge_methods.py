@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from services.merge.distances import krum
-from services.merge.engine import METHODS, NonFinite, ParameterSet, merge, passes_of
+from services.merge.engine import CHUNK_BYTES, METHODS, NonFinite, ParameterSet, merge, passes_of
 from services.merge.layout import STORAGE, TensorSpec
 from services.merge.methods import Method
 from services.merge.ranks import trimmed_mean
-from services.merge.segments import SEGMENT_BYTES
 
 Array = NDArray[Any]
 
@@ -263,7 +262,7 @@ def test_translation_and_scale_pass_through(method: str, weights: list[int]) -> 
 @pytest.mark.parametrize("method", BUILT_IN)
 @pytest.mark.parametrize("weights", [[1] * 5, [4, 1, 2, 1, 3]])
 def test_bits_depend_neither_on_blocks_nor_threads_nor_order(method: str, weights: list[int]) -> None:
-    count = 2 * SEGMENT_BYTES // 4 + 1001
+    count = 2 * CHUNK_BYTES // 4 + 1001
     rng = np.random.default_rng(3)
     layout = {"a": TensorSpec("U8", (3,)), "b": TensorSpec("F32", (count,)), "c": TensorSpec("F16", (70_001,))}
 
@@ -348,10 +347,10 @@ def test_a_set_without_weight_changes_nothing() -> None:
 
 
 def test_what_was_read_is_told_and_may_end_the_merge() -> None:
-    arrays = random_sets(3, SEGMENT_BYTES // 4 + 5)
+    arrays = random_sets(3, CHUNK_BYTES // 4 + 5)
     told: list[int] = []
     merge("geomedian", sets_of(arrays, [1, 1, 1]), lambda _segment: None, read=told.append)
-    assert told == [SEGMENT_BYTES, 20]
+    assert told == [CHUNK_BYTES, 20]
 
     def refuse(_bytes: object) -> None:
         raise InterruptedError
