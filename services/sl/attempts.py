@@ -101,6 +101,7 @@ class Attempt:
     async def deal(self, runs: Sequence[tuple[int, int]]) -> None:
         dealt = [index for start, stop in runs for index in range(max(0, start), min(stop, self.draft.count))]
         fresh = [index for index in dealt if index not in self._mine]
+        _log.debug("merges a share", round=self.order.round, term=self.order.term, segments=len(fresh))
         self._mine.update(fresh)
         needed = sorted({index for segment in fresh for index in self._needs(segment)})
         for entry in self._entries:

@@ -16,10 +16,13 @@ from aiohttp import web
 from services.errors import IdentityError, NetworkError, PortInUse, SwarmError
 from services.identity.identity import Identity, PeerIdentity, identity_of_certificate
 from services.runtime import logs
+from services.sl.bulk import Bulk
+from services.sl.door import Door
 from services.sl.orders import MESSAGE_BYTES
 from services.sl.partials import Partial
 from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, Progress
 from services.sl.store import Store, Stored
+from services.sl.transfers import BULK
 
 PIECE_BYTES = 1024 * 1024
 
@@ -84,6 +87,10 @@ class FileServer:
         self._identity = identity
         self._store = store
         self._may_read = may_read
+        bulk = identity.server_context()
+        bulk.set_alpn_protocols([BULK])
+        self._bulk = Bulk(bulk, store, may_read, sent)
+        self._door: Door
         self._reading: Counter[str] = Counter()
         app = web.Application(middlewares=[self._gate])
         app.router.add_get("/v1/models/{digest}", self._stream, allow_head=False)
@@ -100,9 +107,14 @@ class FileServer:
 
     async def start(self, bound: socket.socket) -> None:
         await self._runner.setup()
-        await web.SockSite(self._runner, bound, ssl_context=self._identity.server_context()).start()
+        if self._runner.server is None:
+            raise RuntimeError("not set up")
+        self._door = Door(bound, self._identity.server_context(), self._runner.server, self._bulk.serve)
+        self._door.open()
 
     async def stop(self) -> None:
+        await self._door.close()
+        self._bulk.stop()
         await self._runner.cleanup()
 
     @web.middleware

@@ -173,7 +173,11 @@ class Partial:
 
     def open(self) -> BinaryIO:
         """To be read by somebody, also while and after it becomes a stream. Raises OSError."""
-        return open(os.dup(self._file), "rb", buffering=0)  # noqa: PTH123  # not a path
+        return open(self.duplicate(), "rb", buffering=0)  # noqa: PTH123  # not a path
+
+    def duplicate(self) -> int:
+        """A descriptor of the caller's own. Raises OSError."""
+        return os.dup(self._file)
 
     def close(self) -> None:
         """Of no use from now on. What ``view`` gave stays valid."""

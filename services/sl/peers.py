@@ -25,7 +25,7 @@ from services.sl.orders import MESSAGE_BYTES
 from services.sl.partials import Manifest, Partial, header_of
 from services.sl.pulling import Pull, Source
 from services.sl.store import Incoming, Store, Stored
-from services.sl.transfers import Transfers
+from services.sl.transfers import BULK, Transfers
 from services.sl.view import Member
 from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES
 from swarm_callback.errors import StreamError
@@ -113,7 +113,9 @@ class Peers:
 
     async def __aenter__(self) -> Self:
         context = self._identity.client_context()
-        self.transfers = Transfers(context, self.stall_s)
+        bulk = self._identity.client_context()
+        bulk.set_alpn_protocols([BULK])
+        self.transfers = Transfers(bulk, self.stall_s)
         connector = aiohttp.TCPConnector(ssl=context, keepalive_timeout=KEEP_ALIVE_S)
         connect_s = min(CONNECT_S, self.stall_s)
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=self.stall_s)

@@ -19,6 +19,9 @@ from services.sl.view import Member
 
 CONNECT_S = 10.0
 
+# What a connection is for, by ALPN: a file server hands it to a thread.
+BULK = "swarm-bulk/1"
+
 # For all peers together; the rest waits its turn.
 MOST_AT_ONCE = 32
 

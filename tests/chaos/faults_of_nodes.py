@@ -7,6 +7,7 @@ from tests.chaos.ground import (
     CHECKED_IN,
     FETCHING,
     MID_MERGE,
+    SHARING,
     TRAINING,
     WRITTEN,
     Fault,
@@ -14,6 +15,9 @@ from tests.chaos.ground import (
     Inject,
     Moment,
 )
+
+# Large enough to be shared out.
+SHARED = {"ballast_floats": 1_500_000, "followers_only": 0}
 
 LEADING = (BEFORE_COLLECTING, MID_MERGE, WRITTEN, BEFORE_PUBLISHING, AFTER_PUBLISHING)
 
@@ -62,6 +66,15 @@ async def follower_stopped(ground: Ground) -> None:
     """It has checked in and serves nothing: a stalled socket for whoever leads. Then it goes on."""
     pair = await ground.caught(CHECKED_IN)
     ground.hits(f"{pair.name} after its check-in")
+    await ground.traffic.rounds(1)
+    pair.sl.thaw()
+    await ground.traffic.contributes(pair.name)
+
+
+async def merger_stopped(ground: Ground) -> None:
+    """Its line stays open and nothing comes on it: others merge its segments. It gets the result when it goes on."""
+    pair = await ground.caught(SHARING)
+    ground.hits(f"{pair.name} {SHARING.name}")
     await ground.traffic.rounds(1)
     pair.sl.thaw()
     await ground.traffic.contributes(pair.name)
@@ -132,6 +145,8 @@ FAULTS_OF_NODES = (
     *(Fault(f"leader stopped {moment.name}", leader_stopped(moment)) for moment in LEADING[:-1]),
     *(Fault(f"node killed {moment.name}", node_killed(moment)) for moment in (CHECKED_IN, FETCHING, TRAINING)),
     Fault("follower stopped", follower_stopped),
+    Fault(f"merger killed {SHARING.name}", node_killed(SHARING), shape=SHARED),
+    Fault(f"merger stopped {SHARING.name}", merger_stopped, shape=SHARED),
     Fault("program killed while writing", program_killed_while_writing, shape={"ballast_floats": 1_000_000}),
     Fault("program killed while it waits", program_killed_while_it_waits),
     Fault("program stopped", program_stopped, may_depose=False),

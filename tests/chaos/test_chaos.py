@@ -19,6 +19,8 @@ KINDS = {
     "leader killed after publishing": "an accepted result was lost with the leader that alone held it",
     "leader killed before collecting": "nobody found a leader that had come back at another port",
     "leader stopped after writing, before publishing": "",
+    "merger killed in the middle of its share": "",
+    "merger stopped in the middle of its share": "",
     "program killed while writing": "",
     "not a number": "",
     "another shape": "a newcomer was told how many bytes came, not which tensor differs",

@@ -133,7 +133,7 @@ class Traffic:
 
     async def close(self) -> None:
         """Whatever happened: nothing of this run stays, and all that is known of it is in the history."""
-        for pair in self.pairs.values():
+        for pair in list(self.pairs.values()):
             for process in (pair.ml, pair.sl):
                 if process.alive:
                     pair.doomed = True

@@ -1,0 +1,229 @@
+"""Serves the bytes of parameter streams from threads, one a connection: no event loop touches what is large.
+
+It understands what services.sl.transfers asks: GET with one range, over a connection that says so in its TLS hello.
+Everything else is for the file server.
+"""
+
+import contextlib
+import os
+import re
+import socket
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+from time import monotonic
+
+from services.errors import IdentityError
+from services.identity.identity import PeerIdentity, identity_of_certificate
+from services.runtime import logs
+from services.sl.partials import Partial
+from services.sl.store import Store
+from services.sl.transfers import LEAST_BYTES_PER_S
+
+PIECE_BYTES = 256 * 1024
+HANDSHAKE_S = 10.0
+REQUEST_S = 10.0  # from its first byte to its last
+REQUEST_BYTES = 8 * 1024
+KEEP_ALIVE_S = 3600.0
+
+# A reader that takes nothing, or next to nothing, for this long is cut off; a slow link moves far more.
+STALL_S = 60.0
+
+# Of one peer: it reads from a few nodes' segments at once; and of all together.
+CONNECTIONS_PER_PEER = 16
+CONNECTIONS = 512
+
+_REQUEST = re.compile(r"GET (/v1/(?:models/([0-9a-f]{64})|merges/([0-9]+-[0-9]+-[0-9]+))) HTTP/1\.1")
+_RANGE = re.compile(r"\r\nrange: *bytes=([0-9]{1,18})-([0-9]{1,18})\r\n", re.IGNORECASE)
+
+_log = logs.get("file server")
+
+
+class Refused(Exception):
+    """``status`` and what is said about it."""
+
+    def __init__(self, status: HTTPStatus, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+class Bulk:
+    """``may_read`` is asked at each request, in a thread; ``sent`` gets the bytes sent."""
+
+    def __init__(
+        self,
+        context: ssl.SSLContext,
+        store: Store,
+        may_read: Callable[[PeerIdentity], bool],
+        sent: Callable[[int], object],
+    ) -> None:
+        self._context = context
+        self._store = store
+        self._may_read = may_read
+        self._sent = sent
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._peers: Counter[str] = Counter()
+        self._stopped = False
+
+    def serve(self, plain: socket.socket) -> None:
+        """Takes a connection over, in a thread of its own."""
+        with self._lock:
+            if self._stopped or len(self._open) >= CONNECTIONS:
+                plain.close()
+                return
+            self._open.add(plain)
+        threading.Thread(target=self._run, args=(plain,), name="bulk", daemon=True).start()
+
+    def stop(self) -> None:
+        """Ends all connections."""
+        with self._lock:
+            self._stopped = True
+            for plain in self._open:
+                with contextlib.suppress(OSError):
+                    socket.socket.shutdown(plain, socket.SHUT_RDWR)
+
+    def _run(self, plain: socket.socket) -> None:
+        connection = plain
+        try:
+            plain.settimeout(HANDSHAKE_S)
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tls = connection = self._context.wrap_socket(plain, server_side=True)
+            with self._lock:
+                self._open.discard(plain)
+                self._open.add(tls)
+                if self._stopped:
+                    return
+            self._converse(tls)
+        except (OSError, ValueError, IdentityError) as error:  # it has hung up, is silent, or none of ours
+            _log.debug("a connection ends", why=str(error))
+        finally:
+            with self._lock:
+                self._open.discard(plain)
+                self._open.discard(connection)
+            connection.close()
+
+    def _converse(self, tls: ssl.SSLSocket) -> None:
+        der = tls.getpeercert(binary_form=True)
+        if der is None:
+            return
+        peer = identity_of_certificate(der)
+        with self._lock:
+            if self._peers[peer.fingerprint] >= CONNECTIONS_PER_PEER:
+                _log.warning("too many connections", peer=peer.name)
+                return
+            self._peers[peer.fingerprint] += 1
+        try:
+            buffer = memoryview(bytearray(PIECE_BYTES))
+            while (head := _request(tls)) is not None:
+                try:
+                    self._answer(tls, peer, head, buffer)
+                except Refused as refused:
+                    _say(tls, refused.status, {"Content-Length": len(str(refused).encode())}, str(refused))
+        finally:
+            with self._lock:
+                self._peers[peer.fingerprint] -= 1
+                if not self._peers[peer.fingerprint]:
+                    del self._peers[peer.fingerprint]
+
+    def _answer(self, tls: ssl.SSLSocket, peer: PeerIdentity, head: str, buffer: memoryview) -> None:
+        if peer.role != "sl" or not self._may_read(peer):
+            _log.warning("refused a reader", peer=peer.name)
+            raise Refused(HTTPStatus.FORBIDDEN, "only participants of the training may read here")
+        asked, span = _REQUEST.match(head), _RANGE.search(head)
+        if asked is None or span is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "nothing but a range of a stream is served here")
+        start, stop = int(span[1]), int(span[2]) + 1
+        file, size, draft = self._found(asked[2], asked[3])
+        try:
+            if not start < stop <= size:
+                raise Refused(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"it has {size} bytes")
+            length: dict[str, str | int] = {
+                "Content-Range": f"bytes {start}-{stop - 1}/{size}",
+                "Content-Length": stop - start,
+            }
+            _say(tls, HTTPStatus.PARTIAL_CONTENT, length, "")
+            self._send(tls, file, (start, stop), draft, buffer)
+        finally:
+            os.close(file)
+
+    def _found(self, digest: str | None, name: str | None) -> tuple[int, int, Partial | None]:
+        """A file that is open, its size, and the draft that it is as long as it is one. Raises Refused."""
+        give_up = monotonic() + STALL_S
+        while True:
+            rung = self._store.bell.rung
+            stored = self._store.get(digest) if digest is not None else self._store.result(name or "")
+            draft = self._store.partial(name) if name is not None else None
+            try:
+                if stored is not None:
+                    return os.open(stored.path, os.O_RDONLY | os.O_CLOEXEC), stored.model.size, None
+                if draft is not None:
+                    return draft.duplicate(), draft.size, draft
+            except OSError:
+                raise Refused(HTTPStatus.NOT_FOUND, "these parameters are no longer here") from None
+            # The leader of a merge may not have spoken to this node yet.
+            if name is None or not self._store.bell.wait_beyond(rung, give_up - monotonic()):
+                raise Refused(HTTPStatus.NOT_FOUND, "these parameters are not here")
+
+    def _send(
+        self, tls: ssl.SSLSocket, file: int, span: tuple[int, int], draft: Partial | None, buffer: memoryview
+    ) -> None:
+        position, stop = span
+        tls.settimeout(STALL_S)
+        began, since = monotonic(), 0
+        while position < stop:
+            end = min(position + PIECE_BYTES, stop)
+            if draft is not None:
+                end = self._made(draft, position, end)
+                began = max(began, monotonic() - STALL_S) if since else monotonic()
+            piece = buffer[: _read(file, buffer[: end - position], position)]
+            if not piece:
+                raise ValueError("the file was cut short")
+            tls.sendall(piece)
+            self._sent(len(piece))
+            position += len(piece)
+            since += len(piece)
+            if (now := monotonic()) - began > STALL_S:
+                if since < LEAST_BYTES_PER_S * STALL_S:
+                    raise TimeoutError("it takes next to nothing")
+                began, since = now, 0
+
+    def _made(self, draft: Partial, start: int, stop: int) -> int:
+        """Returns once the first of these bytes are there, and says how far. Raises TimeoutError."""
+        give_up = monotonic() + STALL_S
+        while True:
+            rung = self._store.bell.rung
+            end = draft.there_until(start, stop)
+            if end > start:
+                return end
+            if not self._store.bell.wait_beyond(rung, give_up - monotonic()):
+                raise TimeoutError("the segment is not made")
+
+
+def _read(file: int, view: memoryview, position: int) -> int:
+    return os.preadv(file, [view], position)
+
+
+def _request(tls: ssl.SSLSocket) -> str | None:
+    """The next one's head; None where there is none any more. Raises OSError, ValueError."""
+    tls.settimeout(KEEP_ALIVE_S)
+    head = tls.recv(REQUEST_BYTES)
+    give_up = monotonic() + REQUEST_S
+    while head and not head.endswith(b"\r\n\r\n"):
+        left = give_up - monotonic()
+        if len(head) >= REQUEST_BYTES or left <= 0:
+            raise ValueError("a request that does not end")
+        tls.settimeout(left)
+        more = tls.recv(REQUEST_BYTES)
+        if not more:
+            return None
+        head += more
+    return head.decode("latin-1") or None
+
+
+def _say(tls: ssl.SSLSocket, status: HTTPStatus, headers: dict[str, str | int], words: str) -> None:
+    tls.settimeout(STALL_S)
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    tls.sendall(f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n{words}".encode("latin-1", "replace"))

@@ -1,0 +1,103 @@
+"""One port, two ways in: connections whose TLS hello says that they are for bulk go to threads, others to HTTP."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+
+from services.runtime import logs
+from services.sl.bulk import HANDSHAKE_S
+from services.sl.transfers import BULK
+
+# Of a hello: it names the protocol in its first packet.
+_HELLO_BYTES = 16 * 1024
+ACCEPT_AGAIN_S = 0.1
+_WAITING = 256  # connections that have not said anything yet
+_BULK = bytes([len(BULK)]) + BULK.encode("ascii")
+
+_log = logs.get("file server")
+
+
+class Door:
+    """``bulk`` takes a socket; ``protocol`` makes what speaks HTTP over ``context``."""
+
+    def __init__(
+        self,
+        bound: socket.socket,
+        context: ssl.SSLContext,
+        protocol: Callable[[], asyncio.BaseProtocol],
+        bulk: Callable[[socket.socket], object],
+    ) -> None:
+        self._bound = bound
+        self._context = context
+        self._protocol = protocol
+        self._bulk = bulk
+        self._room = asyncio.Semaphore(_WAITING)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def open(self) -> None:
+        self._bound.setblocking(False)
+        self._keep(asyncio.create_task(self._accept()))
+
+    async def close(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _accept(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._room.acquire()
+            try:
+                connection, _ = await loop.sock_accept(self._bound)
+            except OSError as error:  # too many open files, or it was gone before it was taken
+                self._room.release()
+                _log.warning("a connection was not taken", why=str(error))
+                await _breath()
+                continue
+            self._keep(asyncio.create_task(self._let_in(connection)))
+
+    async def _let_in(self, connection: socket.socket) -> None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_S):
+                await _readable(connection)
+                hello = connection.recv(_HELLO_BYTES, socket.MSG_PEEK)
+                if _BULK in hello:
+                    connection.setblocking(True)
+                    self._bulk(connection)
+                    return
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    self._protocol, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
+                )
+        except (OSError, TimeoutError) as error:  # none of ours, or silent
+            _log.debug("nobody was let in", why=str(error) or "it said nothing")
+            connection.close()
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        finally:
+            self._room.release()
+
+
+async def _breath() -> None:
+    """Where the system has no room for one more connection, it has none at once."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(ACCEPT_AGAIN_S):
+            await asyncio.Event().wait()
+
+
+async def _readable(connection: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    there: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(connection, lambda: None if there.done() else there.set_result(None))
+    try:
+        await there
+    finally:
+        with contextlib.suppress(ValueError, OSError):
+            loop.remove_reader(connection)
