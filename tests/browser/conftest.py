@@ -17,7 +17,7 @@ from license_site import PASSWORD, Site
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 DEADLINE_MS = 15_000
-EXPECTED_IN_CONSOLE = ("Failed to load resource", "Response Status Error Code", "htmx:sendError", "Send Error Code")
+EXPECTED_IN_CONSOLE = ("Failed to load resource", "Response Status Error Code", "htmx:sendError", "htmx:afterRequest")
 
 expect.set_options(timeout=DEADLINE_MS)
 

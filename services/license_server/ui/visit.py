@@ -123,7 +123,11 @@ class Visit:
 
     def go(self, where: str, notice: str = "") -> Response:
         """To another page, which shows the notice once."""
-        response = Response(headers={"HX-Redirect": where}) if self.htmx else RedirectResponse(where, 303)
+        response: Response = RedirectResponse(where, 303)
+        if self.htmx:  # the same page is loaded anew as it is looked at, with what was searched for
+            looked_at = urlsplit(self.request.headers.get("HX-Current-URL", "")).path
+            same = looked_at == urlsplit(where).path
+            response = Response(headers={"HX-Refresh": "true"} if same else {"HX-Redirect": where})
         if notice:
             text = base64.urlsafe_b64encode(notice[:MAX_NOTICE].encode()).decode()
             _set_cookie(response, NOTICE_COOKIE, text, max_age=60)

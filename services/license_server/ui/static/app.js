@@ -87,6 +87,7 @@ document.addEventListener("click", (event) => {
   if (target.dataset.themeIs) chooseTheme(target.dataset.themeIs);
   if (target.dataset.copies) copy(target);
   if (target.dataset.shows) reveal(target);
+  if ("dismisses" in target.dataset) target.parentElement.remove();
   if ("closes" in target.dataset && target.closest("dialog")) {
     event.preventDefault();
     target.closest("dialog").close();
