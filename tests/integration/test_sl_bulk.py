@@ -1,0 +1,203 @@
+"""Bulk bytes beside the event loop: what is there after a restart is not fetched again; who misuses it is cut off."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.errors import PeerUnreachable
+from services.sl import bulk as bulk_module
+from services.sl.bulk import CONNECTIONS_PER_PEER
+from services.sl.file_server import FileServer, bind
+from services.sl.partials import Partial
+from services.sl.peers import Peers
+from services.sl.runner import pause
+from services.sl.store import Store, Stored
+from services.sl.transfers import BULK
+from services.sl.view import Member
+from swarm_callback.params import encode
+
+WITHIN_S = 30.0
+
+
+def put(store: Store, elements: int) -> Stored:
+    header, data = encode({"w": np.random.default_rng(1).random(elements, dtype=np.float32)})
+    with store.incoming("sl-1", len(header) + 4 * elements) as incoming:
+        incoming.write(header)
+        for piece in data:
+            incoming.write(piece)
+        return incoming.commit()
+
+
+def member(name: str, port: int) -> Member:
+    return Member(name, "localhost", port, "", active=True)
+
+
+@contextlib.asynccontextmanager
+async def serving(pki: Any, store: Store) -> AsyncIterator[int]:
+    server = FileServer(pki.identity("sl", "sl-1"), store, lambda _: True)
+    with bind("127.0.0.1", 0) as bound:
+        await server.start(bound)
+        try:
+            yield bound.getsockname()[1]
+        finally:
+            await server.stop()
+
+
+def connect(pki: Any, port: int) -> ssl.SSLSocket:
+    context = pki.identity("sl", "sl-2").client_context()
+    context.set_alpn_protocols([BULK])
+    plain = socket.create_connection(("localhost", port), WITHIN_S)
+    secured: ssl.SSLSocket = context.wrap_socket(plain, server_hostname="localhost")
+    return secured
+
+
+def answer(connection: ssl.SSLSocket, request: str) -> str:
+    """Its head; empty where the connection was closed."""
+    connection.sendall(request.encode())
+    try:
+        return connection.recv(4096).decode("latin-1")
+    except OSError:
+        return ""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "server")
+
+
+async def test_segments_that_a_restart_left_are_not_fetched_again(pki: Any, tmp_path: Path, store: Store) -> None:
+    stored, mine = put(store, 2_000_000), Store(tmp_path / "client")
+    half = mine.begin(stored.manifest, stored.header())
+    content = stored.path.read_bytes()
+    for index in range(half.count // 2):
+        start = half.start_of(index)
+        half.put(index, memoryview(content)[start : start + half.size_of(index)])
+    half.close()
+    again = Store(mine.root)
+    moved: list[int] = []
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), again, pause) as peers:
+        got = await peers.fetch(
+            stored.model.digest, stored.model.size, lambda: [member("sl-1", port)], moved=moved.append
+        )
+    assert got.path.read_bytes() == content
+    assert 0 < sum(moved) <= len(content) * 0.55
+
+
+async def test_two_holders_send_different_parts_at_once(pki: Any, tmp_path: Path, store: Store) -> None:
+    stored = put(store, 8_000_000)
+    second = Store(tmp_path / "second")
+    assert put(second, 8_000_000) == Stored(stored.model, second.root / stored.path.name, *_rest(stored))
+    mine = Store(tmp_path / "client")
+    async with (
+        serving(pki, store) as first_port,
+        serving(pki, second) as second_port,
+        Peers(pki.identity("sl", "sl-2"), mine, pause) as peers,
+    ):
+        holders = [member("sl-1", first_port), member("sl-3", second_port)]
+        moved: list[int] = []
+        got = await peers.fetch(stored.model.digest, stored.model.size, lambda: holders, moved=moved.append)
+        assert got.model == stored.model
+        assert sum(moved) <= stored.model.size
+
+
+def _rest(stored: Stored) -> tuple[int, tuple[bytes, ...]]:
+    return stored.header_size, stored.segments
+
+
+def test_only_what_is_needed_stays_also_after_a_restart(tmp_path: Path, store: Store) -> None:
+    stored, other = put(store, 500_000), put(store, 600_000)
+    mine = Store(tmp_path / "client")
+    kept, gone = (mine.begin(entry.manifest, entry.header()) for entry in (stored, other))
+    draft = mine.draft("1-1-1", stored.model.size, stored.header(), kept.count)
+    for partial in (kept, gone, draft):
+        partial.close()
+    again = Store(mine.root)
+    assert {path.suffix for path in again.root.iterdir()} == {".part", ".parts"}
+    again.keep_only(frozenset({stored.model.digest}))
+    assert {path.stem for path in again.root.iterdir()} == {stored.model.digest}
+
+
+async def test_a_peer_that_trickles_single_bytes_is_given_up(pki: Any, tmp_path: Path, store: Store) -> None:
+    stored = put(store, 2_000_000)
+    context = pki.identity("sl", "sl-1").server_context()
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        first, last = request.partition(b"bytes=")[2].partition(b"\r\n")[0].decode().split("-")
+        length = int(last) + 1 - int(first)
+        writer.write(f"HTTP/1.1 206 Partial Content\r\nContent-Length: {length}\r\n\r\n".encode())
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await pause(0.02)
+
+    mine = Store(tmp_path / "client")
+    partial: Partial = mine.begin(stored.manifest, stored.header())
+    server = await asyncio.start_server(trickle, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    async with Peers(pki.identity("sl", "sl-2"), mine, pause, stall_s=0.3) as peers:
+        sizes = [partial.size_of(0)]
+        with pytest.raises(PeerUnreachable, match=r"it sent \d+ bytes in"):
+            await peers.transfers.read(
+                member("sl-1", port), "/x", (0, sizes), lambda _number, _data: None, lambda _: None
+            )
+    server.close()
+
+
+async def test_a_peer_has_so_many_connections_and_no_more(pki: Any, store: Store) -> None:
+    stored = put(store, 4)
+    request = f"GET /v1/models/{stored.model.digest} HTTP/1.1\r\nHost: x\r\nRange: bytes=0-3\r\n\r\n"
+    async with serving(pki, store) as port:
+        with contextlib.ExitStack() as stack:
+            heads = []
+            for _ in range(CONNECTIONS_PER_PEER + 1):
+                connection = stack.enter_context(await asyncio.to_thread(connect, pki, port))
+                heads.append(await asyncio.to_thread(answer, connection, request))
+    assert [head.startswith("HTTP/1.1 206") for head in heads] == [True] * CONNECTIONS_PER_PEER + [False]
+
+
+async def test_a_request_that_does_not_end_is_cut_off(pki: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk_module, "REQUEST_S", 0.2)
+    async with serving(pki, store) as port:
+        with await asyncio.to_thread(connect, pki, port) as connection:
+            assert await asyncio.to_thread(answer, connection, "GET /v1/models/") == ""
+
+
+async def test_who_says_nothing_at_all_keeps_nobody_else_out(pki: Any, store: Store) -> None:
+    stored = put(store, 4)
+    request = f"GET /v1/models/{stored.model.digest} HTTP/1.1\r\nRange: bytes=0-3\r\n\r\n"
+    async with serving(pki, store) as port:
+        with contextlib.ExitStack() as stack:
+            for _ in range(40):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            connection = stack.enter_context(await asyncio.to_thread(connect, pki, port))
+            assert (await asyncio.to_thread(answer, connection, request)).startswith("HTTP/1.1 206")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("GET /v1/models/{digest} HTTP/1.1\r\nRange: bytes=0-999999", 416),
+        ("GET /v1/models/{digest} HTTP/1.1\r\nRange: bytes=9-3", 416),
+        ("GET /v1/models/{digest} HTTP/1.1\r\nHost: x", 404),
+        ("GET /v1/models/{missing} HTTP/1.1\r\nRange: bytes=0-3", 404),
+        ("GET /v1/models/../../etc/passwd HTTP/1.1\r\nRange: bytes=0-3", 404),
+        ("PUT /v1/models/{digest} HTTP/1.1\r\nRange: bytes=0-3", 404),
+    ],
+)
+async def test_what_is_not_a_range_of_a_stream_is_refused(
+    pki: Any, store: Store, request_line: str, status: int
+) -> None:
+    stored = put(store, 4)
+    request = request_line.format(digest=stored.model.digest, missing="0" * 64) + "\r\n\r\n"
+    async with serving(pki, store) as port:
+        with await asyncio.to_thread(connect, pki, port) as connection:
+            assert (await asyncio.to_thread(answer, connection, request)).startswith(f"HTTP/1.1 {status} ")
