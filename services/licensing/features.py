@@ -2,3 +2,6 @@
 
 FEATURE_OF_ROLE = {"sn": "SN", "sl": "SL", "swop": "SWOP", "swci": "SWCI"}
 FEATURES = tuple(FEATURE_OF_ROLE.values())
+
+# In a node's data directory: how its licence stands, for whoever looks from outside.
+NOTE = "licence.json"

@@ -22,6 +22,7 @@ from services.errors import (
     WrongRole,
 )
 from services.identity.identity import Identity
+from services.licensing.features import NOTE
 from services.licensing.servers import Servers
 from services.runtime import logs
 
@@ -31,7 +32,6 @@ RENEWALS_PER_TERM = 3
 FIRST_RETRY_S = 1.0
 JITTER = 0.2  # of the interval, so that nodes started together do not renew together
 REMIND_S = 3600.0  # how often the log repeats that the node goes on without a licence
-NOTE = "licence.json"
 
 LeaseState = Literal["held", "grace", "lost"]
 LEASE_STATES: tuple[LeaseState, ...] = get_args(LeaseState)

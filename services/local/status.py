@@ -1,11 +1,13 @@
 """`swarm status`: which processes of a local swarm run, and how its training stands."""
 
 import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
 from services.errors import NotRunning, SNUnreachable
 from services.identity.identity import Identity
+from services.licensing.features import NOTE
 from services.local.certificates import admin_identity
 from services.local.plan import ADMIN, HOST
 from services.local.state import Running, SwarmState
@@ -28,7 +30,14 @@ async def local_status(directory: Path) -> dict[str, Any]:
         "chain": state.chain,
         "sn": state.sn_address,
         "processes": [
-            {"name": process.name, "pid": process.pid, "port": process.port, "alive": process.alive, "log": process.log}
+            {
+                "name": process.name,
+                "pid": process.pid,
+                "port": process.port,
+                "alive": process.alive,
+                "log": process.log,
+                "licence": _licence(directory, process),
+            }
             for process in state.processes
         ],
         "sns": [],
@@ -38,6 +47,15 @@ async def local_status(directory: Path) -> dict[str, Any]:
     if addresses:
         found["sns"], found["training"] = await _first_answer(addresses, admin_identity(directory, ADMIN))
     return found
+
+
+def _licence(directory: Path, process: Running) -> dict[str, Any] | None:
+    """The note that a node which runs keeps of its licence; None where it keeps none."""
+    try:
+        note: dict[str, Any] = json.loads((directory / process.name / NOTE).read_text())
+    except (OSError, ValueError):
+        return None
+    return note if process.alive else None
 
 
 def _is_sn(process: Running) -> bool:
@@ -108,7 +126,7 @@ def as_text(found: dict[str, Any]) -> str:
     for process in found["processes"]:
         state = f"runs, pid {process['pid']}" if process["alive"] else "has ended"
         port = f", port {process['port']}" if process["port"] else ""
-        lines.append(f"  {process['name']:<10} {state}{port}")
+        lines.append(f"  {process['name']:<10} {state}{port}{_licence_in_words(process.get('licence'))}")
     if len(found["sns"]) > 1:
         lines.append("")
         for sn in found["sns"]:
@@ -122,3 +140,12 @@ def as_text(found: dict[str, Any]) -> str:
             loss = f"loss {node['loss']:.4f}, metric {node['metric']:.4f}" if node["round"] else "no report yet"
             lines.append(f"  {node['name']:<10} {node['doing']}, {loss}")
     return "\n".join(lines)
+
+
+def _licence_in_words(note: dict[str, Any] | None) -> str:
+    """Nothing, where the licence is held."""
+    if note is None or note["state"] == "held":
+        return ""
+    if note["state"] == "grace":
+        return f", WITHOUT A LICENSE SERVER until {note.get('until')}"
+    return ", licence lost: ends when its round is over"
