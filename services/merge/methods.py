@@ -10,9 +10,9 @@ from services.merge.errors import UnusableMethod
 from services.merge.floats import weighted_mean
 from services.merge.ranks import Combine, coordmedian, trimmed_mean
 
-# The sum of blocks that stream through, where each is read once: the longer the better, as long as a core's cache holds
-# the block of the sum.
-STREAM_ELEMENTS = 262_144
+# Where each block is read once, as it streams through: the longer, the less often a processor has to find a new stream;
+# half a chunk still leaves two for each of a few threads.
+STREAM_ELEMENTS = 524_288
 # Blocks that are read and written many times; they outweigh numpy's calls and stay in a shared cache.
 BLOCK_ELEMENTS = 65_536
 
