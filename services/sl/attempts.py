@@ -13,7 +13,7 @@ from services.sl.bell import Bell
 from services.sl.inputs import Input, Place
 from services.sl.layouts import layout_of
 from services.sl.orders import Begin, Holds, Measured, Merged, Message, NonFinite, Refused, packed
-from services.sl.partials import Partial, WrongSegment, count_of
+from services.sl.partials import Partial, count_of
 from services.sl.pulling import Pull, Source
 from services.sl.shards import runs_of
 from services.sl.store import Stored
@@ -136,12 +136,11 @@ class Attempt:
     def offered(self, by: str, start: int, hashes: Sequence[bytes]) -> None:
         """Somebody serves these segments of the result; their hashes."""
         indices = range(start, min(start + len(hashes), self.draft.count))
-        try:
-            for index, found in zip(indices, hashes, strict=True):
-                self.draft.know(index, found)
-        except (WrongSegment, ValueError):
-            _log.warning("another result than before", by=by, round=self.order.round, term=self.order.term)
-            return
+        wrong = {index for index, found in zip(indices, hashes, strict=False) if not self.draft.know(index, found)}
+        if wrong:  # somebody has served what the leader knows nothing of
+            _log.warning("another segment than its merger made", round=self.order.round, segments=len(wrong))
+            for known in self._offers.values():
+                known.difference_update(wrong)
         self._get(by, indices)
         self._finish_when_complete()
         self.stir()

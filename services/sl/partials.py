@@ -119,19 +119,25 @@ class Partial:
         """Where in the stream it begins."""
         return self.header_size + index * SEGMENT_BYTES
 
-    def know(self, index: int, segment: bytes) -> None:
-        """Raises WrongSegment where another hash was known."""
+    def know(self, index: int, segment: bytes) -> bool:
+        """The hash that this segment must have. False where another one is here, which is dropped."""
         with self._lock:
-            if self.expected[index] not in (None, segment):
-                raise WrongSegment
+            sound = not self._have[index] or self.expected[index] == segment
             self.expected[index] = segment
+            if not sound:
+                self._have[index] = 0
+                self._missing += 1
+        return sound
 
     def put(self, index: int, data: memoryview) -> bytes:
         """Takes a segment, and gives its hash. Where none is known yet it is believed for now: a result is checked in
         whole against its digest. Raises WrongSegment, OSError.
         """
         found = hashlib.sha256(data).digest()
-        self.know(index, found)
+        with self._lock:
+            if self.expected[index] not in (None, found):
+                raise WrongSegment
+            self.expected[index] = found
         self._write(index, data)
         return found
 
