@@ -28,7 +28,7 @@ SOURCES := contracts services swarm_callback swarmlearning examples benchmarks t
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo test lint format bench chaos proto contracts docs lock clean
+.PHONY: help setup setup-dev geth demo test screenshots lint format bench chaos proto contracts docs lock clean
 
 help:
 	@sed -n '3,11p' $(MAKEFILE_LIST) | sed 's/^# *//'
@@ -41,7 +41,11 @@ demo: setup
 	$(PYTHON) -m examples.digits.demo --framework $(FRAMEWORK) --chain $(CHAIN) --merge $(MERGE)
 
 test: setup-dev
-	$(PYTHON) -m pytest tests/unit tests/contracts tests/integration tests/e2e tests/chaos $(ARGS)
+	$(PYTHON) -m pytest tests/unit tests/contracts tests/integration tests/e2e tests/chaos tests/browser $(ARGS)
+
+# Pictures of the license server's pages, for docs/images.
+screenshots: setup-dev
+	LICENSE_SCREENSHOTS=docs/images $(PYTHON) -m pytest tests/browser/test_license_looks.py -k pictures
 
 lint: $(VENV)/.with-dev
 	$(VENV)/bin/ruff format --check $(SOURCES)

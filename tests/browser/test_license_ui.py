@@ -89,7 +89,7 @@ def test_licence_that_ends_soon_is_told_on_the_dashboard_and_removed(visit, site
     page.get_by_role("link", name="Remove").click()
     page.get_by_role("button", name="Remove the licence").click()
     expect(notice(page)).to_contain_text("Licence trial is removed")
-    page.get_by_role("link", name="Do not trust Cardio consortium any more").click()
+    page.get_by_role("link", name="Remove the key of Cardio consortium").click()
     page.get_by_role("button", name="Remove the key").click()
     expect(page.get_by_text("No issuer is trusted yet")).to_be_visible()
 
