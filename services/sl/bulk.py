@@ -81,6 +81,7 @@ class Bulk:
         """Ends all connections."""
         with self._lock:
             self._stopped = True
+            self._store.bell.ring()  # for those that wait for a segment
             for plain in self._open:
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(plain, socket.SHUT_RDWR)
@@ -164,7 +165,7 @@ class Bulk:
             except OSError:
                 raise Refused(HTTPStatus.NOT_FOUND, "these parameters are no longer here") from None
             # The leader of a merge may not have spoken to this node yet.
-            if name is None or not self._store.bell.wait_beyond(rung, give_up - monotonic()):
+            if name is None or self._stopped or not self._store.bell.wait_beyond(rung, give_up - monotonic()):
                 raise Refused(HTTPStatus.NOT_FOUND, "these parameters are not here")
 
     def _send(
@@ -198,7 +199,7 @@ class Bulk:
             end = draft.there_until(start, stop)
             if end > start:
                 return end
-            if not self._store.bell.wait_beyond(rung, give_up - monotonic()):
+            if self._stopped or not self._store.bell.wait_beyond(rung, give_up - monotonic()):
                 raise TimeoutError("the segment is not made")
 
 

@@ -9,7 +9,11 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from swarm_callback.nesting import deeper_than
+
 Run = tuple[int, int]
+
+_DEPTH = 3  # of a message: itself, its runs, one of them
 
 # Of one message: a few hundred segments' hashes, or their parts of a Gram matrix.
 MESSAGE_BYTES = 4 * 1024 * 1024
@@ -149,6 +153,8 @@ def encode(message: Message) -> str:
 def decode(text: str) -> Message:
     """Raises Unreadable."""
     try:
+        if deeper_than(_DEPTH, text.encode()):
+            raise Unreadable("nested deeper than any message")
         given = json.loads(text)
         kind = _KINDS[given.pop("kind")]
         if given.keys() != {field.name for field in fields(kind)}:

@@ -29,6 +29,7 @@ from services.sl.transfers import BULK, Transfers
 from services.sl.view import Member
 from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES
 from swarm_callback.errors import StreamError
+from swarm_callback.nesting import deeper_than
 from swarm_callback.params import TensorSpec, header_size_of, parse_header
 
 CONNECT_S = 10.0
@@ -49,6 +50,7 @@ WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 # A segment's hash in JSON, and what stands around all of them.
 _HASH_CHARACTERS = 72
 _FRAME_CHARACTERS = 1024
+_MANIFEST_DEPTH = 2
 
 # The answer to a node that offers a copy: a sign while the copy is on its way, and how it went.
 COPY_MOVES = b"."
@@ -307,6 +309,8 @@ class Peers:
         async with self._get(holder, f"/v1/models/{digest}/segments") as response:
             text = await _read_at_most(response, limit)
         try:
+            if deeper_than(_MANIFEST_DEPTH, text):
+                raise ValueError("nested deeper than a manifest")
             manifest = Manifest.read(json.loads(text))
             found = manifest.digest if manifest.size == size else f"{manifest.size} bytes"
         except (ValueError, KeyError, TypeError):
