@@ -1,6 +1,5 @@
 """Users, how they sign in, and the first of them, who comes by a one-time link."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -12,38 +11,25 @@ from services.errors import (
     AdminError,
     CodeNeeded,
     LastAdmin,
-    NoSuchThing,
     SetupOver,
     SignInFailed,
     SignInLocked,
     SignInRequired,
     SwarmError,
-    ThingExists,
 )
 from services.license_server import credentials
-from services.license_server.actor import ROLES, SYSTEM, Actor, Role
+from services.license_server.actor import SYSTEM, Actor, Role
 from services.license_server.audit_log import record
 from services.license_server.database import Database, Transaction
 from services.license_server.schema import sessions, setup_tokens, users
 from services.license_server.server_settings import read_values
+from services.license_server.user_rows import User, add_user, checked_role, count_users, find_user, user_view
+
+__all__ = ["Accounts", "Session", "User", "lock_s"]
 
 SETUP_LINK_S = 24 * 3600.0
 FREE_FAILURES = 3  # before sign-in is locked, for a second at first, then twice as long each time
 LONGEST_LOCK_S = 900.0
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-
-
-@dataclass(frozen=True)
-class User:
-    id: int
-    name: str
-    role: Role
-    totp: bool
-    disabled: bool
-    locked_until: datetime | None
-    created_at: datetime
-    signed_in_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +56,7 @@ class Accounts:
         """For a server without users: what the one-time link ends with. The one before is void. None: it has users."""
         secret = credentials.new_token()
         with self._database.write() as transaction:
-            if _count(transaction):
+            if count_users(transaction):
                 return None
             transaction.write(delete(setup_tokens))
             row = {
@@ -83,7 +69,7 @@ class Accounts:
 
     def needs_setup(self) -> bool:
         with self._database.read() as transaction:
-            return _count(transaction) == 0
+            return count_users(transaction) == 0
 
     def check_setup(self, secret: str) -> None:
         """Raises SetupOver."""
@@ -97,7 +83,7 @@ class Accounts:
         with self._database.write() as transaction:
             _require_setup(transaction, secret)
             transaction.write(delete(setup_tokens))
-            user = _add(transaction, name, hashed, "admin")
+            user = add_user(transaction, name, hashed, "admin")
             record(transaction, replace(SYSTEM, address=address), "first administrator made", user.name)
             return user
 
@@ -149,7 +135,7 @@ class Accounts:
                 raise SignInRequired(problem="there is no such session")
             if now >= row["expires_at"] or now - row["seen_at"] >= idle_s:
                 raise SignInRequired(problem="the session has expired")
-            user = _user(transaction.row(select(users).where(users.c.id == row["user"])) or {}, now)
+            user = user_view(transaction.row(select(users).where(users.c.id == row["user"])) or {}, now)
         if active and now - row["seen_at"] > min(60.0, idle_s / 4):
             with self._database.write() as transaction:
                 transaction.connection.execute(update(sessions).where(sessions.c.id == key).values(seen_at=now))
@@ -172,21 +158,21 @@ class Accounts:
     def all(self, actor: Actor) -> list[User]:
         actor.require("users:read")
         with self._database.read() as transaction:
-            return [_user(row, transaction.wall) for row in transaction.rows(select(users).order_by(users.c.name))]
+            return [user_view(row, transaction.wall) for row in transaction.rows(select(users).order_by(users.c.name))]
 
     def get(self, actor: Actor, user_id: int) -> User:
         """Raises NoSuchThing."""
         if actor.user_id != user_id:
             actor.require("users:read")
         with self._database.read() as transaction:
-            return _user(_find(transaction, user_id), transaction.wall)
+            return user_view(find_user(transaction, user_id), transaction.wall)
 
     def create(self, actor: Actor, name: str, password: str, role: Role) -> User:
         """Raises ThingExists, AdminError."""
         actor.require("users:write")
         hashed = credentials.hash_password(password)
         with self._database.write() as transaction:
-            user = _add(transaction, name, hashed, role)
+            user = add_user(transaction, name, hashed, role)
             record(transaction, actor, "user made", user.name, {"role": role})
             return user
 
@@ -194,10 +180,10 @@ class Accounts:
         """A user that is disabled is signed out. Raises NoSuchThing, LastAdmin."""
         actor.require("users:write")
         with self._database.write() as transaction:
-            row = _find(transaction, user_id)
+            row = find_user(transaction, user_id)
             changes: dict[str, Any] = {}
             if role is not None:
-                changes["role"] = _checked_role(role)
+                changes["role"] = checked_role(role)
             if disabled is not None:
                 changes["disabled"] = disabled
             after = {**row, **changes}
@@ -208,7 +194,7 @@ class Accounts:
                 record(transaction, actor, "user changed", row["name"], changes)
             if after["disabled"]:
                 transaction.write(delete(sessions).where(sessions.c.user == user_id))
-            return _user(after, transaction.wall)
+            return user_view(after, transaction.wall)
 
     def set_password(self, actor: Actor, user_id: int, password: str) -> None:
         """By an administrator: unlocks the user, and signs him out everywhere."""
@@ -224,7 +210,7 @@ class Accounts:
         """His sessions and API tokens go with him. Raises NoSuchThing, LastAdmin."""
         actor.require("users:write")
         with self._database.write() as transaction:
-            row = _find(transaction, user_id)
+            row = find_user(transaction, user_id)
             if row["role"] == "admin" and not row["disabled"]:
                 _require_another_admin(transaction, row)
             transaction.write(delete(users).where(users.c.id == user_id))
@@ -262,7 +248,7 @@ class Accounts:
         """By an administrator, for a user that lost his device."""
         actor.require("users:write")
         with self._database.write() as transaction:
-            row = _find(transaction, user_id)
+            row = find_user(transaction, user_id)
             transaction.write(update(users).where(users.c.id == user_id).values(totp=None))
             record(transaction, actor, "second factor reset", row["name"])
 
@@ -283,17 +269,17 @@ class Accounts:
         """The actor's own row, where the password is right; a wrong one counts as a failed sign-in."""
         user_id = _require_user(actor)
         with self._database.read() as transaction:
-            row = _find(transaction, user_id)
+            row = find_user(transaction, user_id)
             _require_unlocked(row, transaction.wall)
         if not credentials.password_fits(row["password"], current):
             with self._database.write() as transaction:
-                _note_failure(transaction, _find(transaction, user_id), row["name"], actor.address)
+                _note_failure(transaction, find_user(transaction, user_id), row["name"], actor.address)
             raise SignInFailed()
         return row
 
     def _set_password(self, actor: Actor, user_id: int, hashed: str, action: str) -> None:
         with self._database.write() as transaction:
-            row = _find(transaction, user_id)
+            row = find_user(transaction, user_id)
             fresh = {"password": hashed, "failures": 0, "locked_until": 0.0}
             transaction.write(update(users).where(users.c.id == user_id).values(fresh))
             transaction.write(delete(sessions).where(sessions.c.user == user_id))
@@ -325,7 +311,7 @@ def _signed_in(transaction: Transaction, row: Mapping[str, Any], step: int | Non
             expires_at=expires_at,
         )
     )
-    user = _user({**row, **changes}, transaction.wall)
+    user = user_view({**row, **changes}, transaction.wall)
     record(transaction, Actor.user(user.id, user.name, user.role, address), "signed in")
     return Session(secret, csrf, user, datetime.fromtimestamp(expires_at, UTC), address)
 
@@ -348,7 +334,7 @@ def _require_unlocked(row: Mapping[str, Any], now: float) -> None:
 
 
 def _require_setup(transaction: Transaction, secret: str) -> None:
-    if _count(transaction):
+    if count_users(transaction):
         raise SetupOver(problem="this server has users already")
     row = transaction.row(select(setup_tokens).where(setup_tokens.c.hash == credentials.digest(secret)))
     if row is None:
@@ -367,56 +353,3 @@ def _require_another_admin(transaction: Transaction, row: Mapping[str, Any]) -> 
     others = (users.c.role == "admin") & (users.c.id != row["id"]) & users.c.disabled.is_(False)
     if not transaction.connection.scalar(select(func.count()).select_from(users).where(others)):
         raise LastAdmin(name=row["name"])
-
-
-def _add(transaction: Transaction, name: str, hashed: str, role: Role) -> User:
-    if not _NAME.fullmatch(name):
-        raise AdminError(problem="A user's name is 1 to 64 letters, digits, '.', '_', '@' or '-'")
-    if transaction.row(select(users.c.id).where(func.lower(users.c.name) == name.lower())):
-        raise ThingExists(what="user", name=name)
-    row = {
-        "name": name,
-        "password": hashed,
-        "role": _checked_role(role),
-        "totp": None,
-        "totp_step": 0,
-        "failures": 0,
-        "locked_until": 0.0,
-        "disabled": False,
-        "created_at": transaction.wall,
-        "signed_in_at": None,
-    }
-    made = transaction.write(insert(users).values(row)).inserted_primary_key
-    return _user({**row, "id": made[0]}, transaction.wall)
-
-
-def _checked_role(role: str) -> str:
-    if role not in ROLES:
-        raise AdminError(problem=f"There is no role {role[:40]}; there are {', '.join(ROLES)}")
-    return role
-
-
-def _find(transaction: Transaction, user_id: int) -> Mapping[str, Any]:
-    row = transaction.row(select(users).where(users.c.id == user_id))
-    if row is None:
-        raise NoSuchThing(what="user", name=user_id)
-    return row
-
-
-def _count(transaction: Transaction) -> int:
-    return int(transaction.connection.scalar(select(func.count()).select_from(users)) or 0)
-
-
-def _user(row: Mapping[str, Any], now: float) -> User:
-    signed_in = row["signed_in_at"]
-    locked = row["locked_until"]
-    return User(
-        id=row["id"],
-        name=row["name"],
-        role=row["role"],
-        totp=row["totp"] is not None,
-        disabled=bool(row["disabled"]),
-        locked_until=datetime.fromtimestamp(locked, UTC) if locked > now else None,
-        created_at=datetime.fromtimestamp(row["created_at"], UTC),
-        signed_in_at=None if signed_in is None else datetime.fromtimestamp(signed_in, UTC),
-    )

@@ -111,7 +111,7 @@ class Follower(Protocol):
 
     def admit(self, peer: PeerIdentity) -> None: ...
 
-    async def changes(self, seen: int, term: int, history: bool) -> dict[str, Any]: ...
+    async def changes(self, seen: int, term: int, history: bool, audit: int) -> dict[str, Any]: ...
 
     async def confirm(self) -> None: ...
 
@@ -184,7 +184,8 @@ class NodesApi:
         if self._partner is None:
             raise NoSuchThing(what="partner", name=holder.name)
         self._partner.admit(PeerIdentity(holder.role, holder.name, holder.fingerprint))
-        return 200, await self._partner.changes(call.number("seen"), call.number("term"), bool(call.number("history")))
+        seen, term, history = call.number("seen"), call.number("term"), bool(call.number("history"))
+        return 200, await self._partner.changes(seen, term, history, call.number("audit"))
 
     async def _status(self, _holder: Holder, _call: Call) -> tuple[int, Any]:
         found = await asyncio.to_thread(self._desk.status)

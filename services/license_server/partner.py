@@ -56,6 +56,7 @@ class Partner:
         self._copies = copies
         self._seen = -1  # version of the other one's data that this one has
         self._history_at = float("-inf")
+        self._audit_from = 0
         self._confirmed, self._heard_at = -1, float("-inf")  # what the follower has, and when it asked last
         self._stirred = asyncio.Condition()
         self._session: aiohttp.ClientSession | None = None
@@ -68,8 +69,11 @@ class Partner:
             needed = f"the role {ROLE} and the name {self._partner.name}"
             raise WrongRole(name=peer.name, role=peer.role, action="following this server", needed=needed)
 
-    async def changes(self, seen: int, term: int, history: bool) -> dict[str, Any]:
-        """What is here, at once where it differs from ``seen``, after a second otherwise."""
+    async def changes(self, seen: int, term: int, history: bool, audit: int) -> dict[str, Any]:
+        """What is here, at once where it differs from ``seen``, after a second otherwise.
+
+        ``audit``: the entry of the log to begin with.
+        """
         if term and seen >= 0:  # it follows; one that is active itself only asks how this one stands
             self._heard_at, self._confirmed = time.monotonic(), seen if term == self._office.term else -1
         async with self._stirred:
@@ -78,7 +82,7 @@ class Partner:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._stirred.wait_for(lambda: self._office.database.last_version > seen)
-        return await asyncio.to_thread(self._snapshot, seen if term == self._office.term else -1, term, history)
+        return await asyncio.to_thread(self._snapshot, seen if term == self._office.term else -1, term, history, audit)
 
     async def confirm(self) -> None:
         """Returns when the follower, if there is one, knows what is written now; after half a second anyway."""
@@ -89,7 +93,7 @@ class Partner:
             async with asyncio.timeout(CONFIRM_S), self._stirred:
                 await self._stirred.wait_for(lambda: self._confirmed >= version)
 
-    def _snapshot(self, seen: int, term: int, history: bool) -> dict[str, Any]:
+    def _snapshot(self, seen: int, term: int, history: bool, audit: int) -> dict[str, Any]:
         told: dict[str, Any] = {"active": self._office.active, "term": self._office.term}
         if not self._office.active:
             return told
@@ -99,8 +103,10 @@ class Partner:
             )
             told["version"] = version
             if (version != seen and term) or history:
-                tables = (*STATE, schema.counters, schema.audit, *(HISTORY if history else ()))
+                tables = (*STATE, schema.counters, *(HISTORY if history else ()))
                 told["rows"] = {table.name: list(rows_of(transaction, table)) for table in tables}
+                newer = select(schema.audit).where(schema.audit.c.seq >= audit).order_by(schema.audit.c.seq)
+                told["rows"]["audit"] = transaction.rows(newer)
         return told
 
     # --- what this one does ---
@@ -174,6 +180,7 @@ class Partner:
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         seen, term = (self._seen, self._office.term) if not self._office.active else (-1, 0)
         query = {"seen": str(seen), "term": str(term), "history": str(int(history))}
+        query["audit"] = str(self._audit_from)
         url = f"https://{self._partner.address}/v1/partner"
         async with self._session.get(url, params=query) as response:
             self._require_partner(response)
@@ -220,7 +227,7 @@ class Partner:
             copy.write_bytes(Backup(self._office.database).make(SYSTEM))
         with self._office.database.write() as transaction:
             _mark(transaction, active=False)
-        self._office.active, self._seen = False, -1
+        self._office.active, self._seen, self._audit_from = False, -1, 0
         self._history_at = float("-inf")
         _log.warning("the other license server has the higher term, this one stands by", term=term, copy=str(copy))
 
@@ -230,7 +237,7 @@ class Partner:
             with self._office.database.write() as transaction:
                 replace_state(transaction, rows, keep_history=not history)
                 with self._office.database.unguarded_audit(transaction):
-                    _replace_audit(transaction, rows["audit"])
+                    self._audit_from = _replace_audit(transaction, rows["audit"])
                 for row in rows["counters"]:
                     if row["name"] != "changes":
                         mine = update(schema.counters).where(schema.counters.c.name == row["name"])
@@ -259,16 +266,22 @@ def _mark(transaction: Transaction, *, active: bool) -> None:
     transaction.write(insert(schema.settings).values(name="active", value=json.dumps(active)))
 
 
-def _replace_audit(transaction: Transaction, theirs: list[dict[str, Any]]) -> None:
-    """Only what is new, where it goes on from what stands here."""
+def _replace_audit(transaction: Transaction, theirs: list[dict[str, Any]]) -> int:
+    """Takes what is new, and gives the entry to ask from next: the newest one, to see that the logs are one.
+
+    Where they are not, all of theirs takes the place of ours, once all of it is here.
+    """
     ours = transaction.row(select(schema.audit).order_by(schema.audit.c.seq.desc()).limit(1))
-    known = ours["seq"] if ours else 0
-    goes_on = not ours or (len(theirs) >= known and theirs[known - 1]["hash"] == ours["hash"])
-    if not goes_on:
+    first = theirs[0]["seq"] if theirs else 0
+    if ours and any(entry["hash"] == ours["hash"] for entry in theirs):
+        theirs = [entry for entry in theirs if entry["seq"] > ours["seq"]]
+    elif first == 1:
         transaction.write(schema.audit.delete())
-        known = 0
-    if theirs[known:]:
-        transaction.write(insert(schema.audit), theirs[known:])
+    else:
+        return 0
+    if theirs:
+        transaction.write(insert(schema.audit), theirs)
+    return int(theirs[-1]["seq"] if theirs else ours["seq"] if ours else 0)
 
 
 def _later(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:

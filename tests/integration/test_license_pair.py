@@ -34,6 +34,18 @@ async def until_logged(servers: Servers, name: str, words: str) -> None:
                     await asyncio.Event().wait()
 
 
+async def log_verifies(pki, address: str) -> int:
+    """How many entries it has."""
+    context = pki.identity("admin", "ada").client_context()
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"https://{address}/api/v1/audit/verify", ssl=context) as response,
+    ):
+        verdict = await response.json()
+    assert verdict["broken_at"] is None
+    return int(verdict["entries"])
+
+
 async def test_follower_lends_nothing_and_says_who_does(pki, tmp_path):
     async with license_servers(pki, tmp_path) as servers, callers(pki, range(1, 2)) as (node,):
         await pair(servers)
@@ -62,10 +74,12 @@ async def test_no_lease_is_lost_when_the_first_is_killed_and_it_follows_when_it_
         await until_logged(servers, "ls-1", "follows")
         assert await nodes[4].renew(first) == 503
         assert await nodes[4].renew(second) == 200
+        await log_verifies(pki, second)
         await servers.kill("ls-2")
         for node in [*nodes[:3], nodes[4]]:
             assert await node.until_answered(lambda node=node: node.renew(first)) == 200
         assert [node.lease for node in nodes[:3]] == held[:3]
+        assert await log_verifies(pki, first) >= 4
 
 
 async def test_node_of_a_pair_turns_to_the_one_that_took_over_by_itself(pki, tmp_path):
