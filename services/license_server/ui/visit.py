@@ -35,6 +35,7 @@ class Visit:
     templates: Templates
     session: Session | None = None
     form: FormData = field(default_factory=FormData)
+    _form_token: str = ""
 
     @property
     def address(self) -> str:
@@ -97,10 +98,8 @@ class Visit:
         """What every form holds, and no other site can know."""
         if self.session is not None:
             return self.session.csrf
-        known: str = self.request.state._state.setdefault(
-            "form_token", self.request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(32)
-        )
-        return known
+        self._form_token = self._form_token or self.request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(32)
+        return self._form_token
 
     def require_own_form(self) -> None:
         """Raises FormRefused for a form that another site sent, or that is older than the session."""
