@@ -17,7 +17,7 @@ from services.sl.view import CheckedIn, Member, View
 from swarm_callback.params import parse_header
 
 # Between attempts to get a participant's parameters; after the last they are left out.
-FETCH_WAITS_S = (0.2, 0.5, 1.0, 2.0)
+FETCH_WAITS_S = (0.05, 0.15, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
