@@ -80,9 +80,16 @@ class Following:
                     break
             if attempt.digest != result.digest:
                 return None
-            return await attempt.until_result()
+            stored = await attempt.until_result()
+            return stored if stored is not None and self._place.store.get(result.digest) else None
         finally:
             await self.close()
+
+    @property
+    def counted_on(self) -> str | None:
+        """Digest of what this node has told the leader that it holds, which may be the result of the round."""
+        attempt = self._merger.attempt if self._merger is not None else None
+        return attempt.digest if attempt is not None else None
 
     async def close(self) -> None:
         merger, self._merger = self._merger, None

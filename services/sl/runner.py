@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 
 from aiohttp.web import WebSocketResponse
 
-from services.errors import ChannelError, NotTheLeader, SwarmError, TrainingComplete, UnknownMergeMethod
+from services.errors import ChannelError, SwarmError, TrainingComplete, UnknownMergeMethod
 from services.identity.identity import PeerIdentity
 from services.merge.engine import METHODS
 from services.runtime import logs
@@ -25,7 +25,7 @@ from services.sl.peers import Peers, Progress
 from services.sl.round import UnlistedPair, needed, step
 from services.sl.states import Ended, Finishing, State, Unopened
 from services.sl.store import Store
-from services.sl.view import Phase, View
+from services.sl.view import View
 from services.sl.work import Surroundings, Work
 
 # A wait shorter than this is not worth a word to ML.
@@ -105,11 +105,7 @@ class Runner:
 
     async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
         """Fetches what the leader of the running merge is about to publish. Raises NotTheLeader, or as a fetch does."""
-        view = self._known
-        leader, mine = view.member(peer.name), view.checked_in(self._name)
-        if view.phase is not Phase.MERGE or view.leader != peer.name or leader is None or mine is None:
-            raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
-        await self._peers.fetch(digest, mine.size, lambda: [leader], moved=moved)
+        await self._work.take_copy(peer, digest, moved)  # nobody may ask before this node is enrolled
 
     async def follow(self, leader: PeerIdentity, line: WebSocketResponse) -> None:
         """Merges what the leader of the running merge deals to this node."""
@@ -327,7 +323,7 @@ class Runner:
         if action.over or now - self._synced_at > SYNC_EVERY_S:
             self._synced_at = now
             self._spawn(sync(stored))
-        trash = self._store.keep_only(needed(self.state))
+        trash = self._store.keep_only(needed(self.state) | self._work.counted_on)
         if trash:
             self._spawn(delete(trash))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiohttp.web import WebSocketResponse
 
-from services.errors import ModelDiffers, NetworkError, SwarmError
+from services.errors import ModelDiffers, NetworkError, NotTheLeader, SwarmError
 from services.identity.identity import PeerIdentity
 from services.merge.layout import difference
 from services.runtime import logs
@@ -64,6 +64,7 @@ class Work:
         self._leading: tuple[View, Merging] | None = None
         self._place = Place(around.name, store, peers, self._member, around.pause)
         self._following = Following(self._place, around.view, around.changed)
+        self._copies: dict[str, int] = {}  # digests, by the round that they may be the result of
         self._hanging_up: set[asyncio.Task[None]] = set()
 
     @property
@@ -73,6 +74,23 @@ class Work:
             return None
         view, merging = self._leading
         return Progress(view.round, view.term, merging.idle_s)
+
+    async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
+        """Fetches what the leader of the running merge is about to publish. Raises NotTheLeader, or as a fetch does."""
+        view = self._around.view()
+        leader, mine = view.member(peer.name), view.checked_in(self._around.name)
+        if view.phase is not Phase.MERGE or view.leader != peer.name or leader is None or mine is None:
+            raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
+        self._copies[digest] = view.round
+        await self._peers.fetch(digest, mine.size, lambda: [leader], moved=moved)
+
+    @property
+    def counted_on(self) -> frozenset[str]:
+        """Digests of what leaders were told is held here: it may be accepted, or was accepted and not heard of yet."""
+        accepted = self._around.view().accepted
+        self._copies = {digest: number for digest, number in self._copies.items() if number > accepted}
+        shared = self._following.counted_on
+        return frozenset(self._copies) | (frozenset() if shared is None else frozenset((shared,)))
 
     async def merge(self, call: Merge) -> on.Event:
         view = call.view

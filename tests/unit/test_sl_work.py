@@ -1,0 +1,72 @@
+"""What a node has told the leader that it holds stays there until the round is decided."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from services.errors import NotTheLeader
+from services.identity.identity import PeerIdentity
+from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
+from services.sl.work import Surroundings, Work
+
+ME, LEADER = "sl-1", "sl-2"
+COPY = "c" * 64
+MERGE = View(
+    phase=Phase.MERGE,
+    round=4,
+    term=1,
+    leader=LEADER,
+    config=Config(min_peers=2, sync_frequency=1, merge_method="mean"),
+    layout="",
+    layout_by="",
+    members=(Member(ME, "here", 1, "f1", True), Member(LEADER, "there", 1, "f2", True)),
+    check_ins=(CheckedIn(ME, "1" * 64, 8, 1, False), CheckedIn(LEADER, "2" * 64, 8, 1, False)),
+    last=Result(3, "3" * 64, 8, LEADER, (ME, LEADER)),
+)
+
+
+class Peers:
+    """Notes what is fetched."""
+
+    def __init__(self) -> None:
+        self.fetched: list[str] = []
+
+    async def fetch(self, digest: str, _size: int, _holders: Any, *, moved: Callable[[int], object]) -> None:
+        self.fetched.append(digest)
+
+
+class Standing:
+    def __init__(self) -> None:
+        self.view = MERGE
+        self.peers = Peers()
+        nothing: Any = None
+        around = Surroundings(ME, lambda: self.view, nothing, nothing, nothing, 1.0)
+        peers: Any = self.peers
+        self.work = Work(around, nothing, peers, nothing)
+
+    async def take_copy(self, name: str = LEADER) -> None:
+        await self.work.take_copy(PeerIdentity("sl", name, "f2"), COPY, lambda _: None)
+
+
+async def test_a_copy_stays_until_its_round_is_decided() -> None:
+    node = Standing()
+    await node.take_copy()
+    assert node.peers.fetched == [COPY]
+    assert COPY in node.work.counted_on  # also where the result was accepted and this node has not heard of it yet
+    node.view = replace(MERGE, term=2, leader=ME)
+    assert COPY in node.work.counted_on
+    node.view = replace(MERGE, round=5, phase=Phase.CHECKIN, last=Result(4, "4" * 64, 8, LEADER, (ME, LEADER)))
+    assert node.work.counted_on == frozenset()
+
+
+async def test_only_the_leader_of_the_running_merge_has_a_copy_taken() -> None:
+    node = Standing()
+    with pytest.raises(NotTheLeader):
+        await node.take_copy(ME)
+    node.view = replace(MERGE, phase=Phase.CHECKIN)
+    with pytest.raises(NotTheLeader):
+        await node.take_copy()
+    assert node.peers.fetched == []
+    assert node.work.counted_on == frozenset()
