@@ -102,7 +102,7 @@ class Merging:
         fetched = await asyncio.gather(*(self._piece(entry, left_out) for entry in self._view.check_ins))
         pieces = self._alike([piece for piece in fetched if piece is not None], left_out)
         need = self._view.config.min_peers
-        _log.debug("collected", round=self._view.round, term=self._view.term, pieces=len(pieces))
+        _log.debug("collected", stage="merge", round=self._view.round, term=self._view.term, pieces=len(pieces))
         while len(pieces) >= need:
             if held is not None and not any(piece.entry.weight for piece in pieces):
                 return Outcome(held.model, _sorted(left_out))

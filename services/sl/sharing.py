@@ -76,7 +76,8 @@ class Sharing:
         self._plan = None if self._work.measures else self._work.plan()
         self._frame_number = 0
         self._parts = {}
-        _log.debug("shared out", round=self._view.round, term=self._view.term, mergers=", ".join(mergers))
+        where = {"round": self._view.round, "term": self._view.term}
+        _log.debug("shared out", stage="merge", mergers=", ".join(mergers), **where)
         for entry in self._view.check_ins:
             self._say(entry.name, self._begin_order(entries))
         self._deal(self._shards.deal())

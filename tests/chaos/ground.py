@@ -26,7 +26,7 @@ class Moment:
 
 
 BEFORE_COLLECTING = Moment("before collecting", {"event": "leads the round"})
-MID_MERGE = Moment("in the middle of the merge", {"event": "collected"})
+MID_MERGE = Moment("in the middle of the merge", {"stage": "merge"})  # alone, or shared out
 WRITTEN = Moment("after writing, before anybody else holds it", {"event": "written"})
 BEFORE_PUBLISHING = Moment("after writing, before publishing", {"event": "step", "state": "Merging", "on": "Merged"})
 AFTER_PUBLISHING = Moment("after publishing", {"event": "step", "state": "Publishing", "on": "Published"})
