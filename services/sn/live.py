@@ -76,7 +76,7 @@ class LiveTraining:
     async def close(self) -> None:
         """Writes the reports that are still held."""
         self.end_streams()
-        await self.reports.flush()
+        await self.reports.finish()
 
     @property
     def giving_up(self) -> frozenset[str]:

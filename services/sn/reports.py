@@ -11,6 +11,9 @@ from services.runtime import logs
 # together and seldom; short beside a round in which anything is learned.
 HELD_S = 0.2
 
+# At the end of this node: where no block takes them by then, as when the SNs that seal are out of reach, they are let go.
+LAST_WITHIN_S = 2.0
+
 _log = logs.get("sn")
 
 
@@ -48,6 +51,14 @@ class ReportWriter:
         while True:
             await self._due.wait()
             await self.flush()
+
+    async def finish(self, within_s: float = LAST_WITHIN_S) -> None:
+        """The last flush, which a chain that stands still does not hold up."""
+        try:
+            async with asyncio.timeout(within_s):
+                await self.flush()
+        except TimeoutError:
+            _log.warning("the last reports were not recorded in time", contract=self._contract, seconds=within_s)
 
     async def flush(self) -> None:
         """Writes everything that is held, after what is being written. Failures are logged: a report is not
