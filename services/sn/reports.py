@@ -11,7 +11,8 @@ from services.runtime import logs
 # together and seldom; short beside a round in which anything is learned.
 HELD_S = 0.2
 
-# At the end of this node: where no block takes them by then, as when the SNs that seal are out of reach, they are let go.
+# At the end of this node. Where no block takes them by then, as when the SNs that seal are out of reach, they are let
+# go.
 LAST_WITHIN_S = 2.0
 
 _log = logs.get("sn")
