@@ -65,6 +65,7 @@ def diagnose(host: str, port: int, identity: Identity, timeout_s: float = DIAGNO
     context.set_alpn_protocols(["h2", "http/1.1"])  # a gRPC server hangs up on a client that does not offer h2
     with raw:
         try:
+            raw.getpeername()  # raises where it was reset already, and wrap_socket would lose the socket
             with context.wrap_socket(raw, server_hostname=host) as tls:
                 problem = _refusal_after_handshake(tls, identity)
         except ssl.SSLCertVerificationError as error:

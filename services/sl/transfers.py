@@ -170,6 +170,7 @@ class _Connection:
         plain = socket.create_connection((host, port), min(CONNECT_S, stall_s))
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            plain.getpeername()  # raises where it was reset already, and wrap_socket would lose the socket
             self._socket = context.wrap_socket(plain, server_hostname=host)
         except BaseException:
             plain.close()
