@@ -1,5 +1,6 @@
 """A disk of its own for one SL, small enough to fill."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -24,10 +25,13 @@ def make(path: Path) -> None:
 
 def fill(path: Path) -> None:
     """Leaves room for small files and for no stream; again, where the node has made room since."""
-    more = shutil.disk_usage(path).free - LEFT_BYTES
     with (path / FILLER).open("ab") as filler:
-        if more > 0:
-            os.posix_fallocate(filler.fileno(), filler.tell(), more)
+        while (more := shutil.disk_usage(path).free - LEFT_BYTES) > 0:
+            try:
+                os.posix_fallocate(filler.fileno(), filler.seek(0, os.SEEK_END), more)
+            except OSError as error:  # the node has written meanwhile
+                if error.errno != errno.ENOSPC:
+                    raise
 
 
 def empty(path: Path) -> None:
