@@ -74,10 +74,10 @@ class Following:
             return None
         try:
             attempt = merger.attempt
-            while self._lines and attempt.digest is None:
-                await asyncio.wait([asyncio.ensure_future(attempt.stirred())], timeout=merger.stall_s)
-                if merger.idle_s >= merger.stall_s:
-                    break
+            while self._lines and attempt.digest is None and merger.idle_s < merger.stall_s:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(merger.stall_s):
+                        await attempt.stirred()
             if attempt.digest != result.digest:
                 return None
             stored = await attempt.until_result()

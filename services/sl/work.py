@@ -81,6 +81,7 @@ class Work:
         leader, mine = view.member(peer.name), view.checked_in(self._around.name)
         if view.phase is not Phase.MERGE or view.leader != peer.name or leader is None or mine is None:
             raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
+        self._copies = {held: number for held, number in self._copies.items() if number >= view.round}
         self._copies[digest] = view.round
         await self._peers.fetch(digest, mine.size, lambda: [leader], moved=moved)
 
@@ -88,9 +89,9 @@ class Work:
     def counted_on(self) -> frozenset[str]:
         """Digests of what leaders were told is held here: it may be accepted, or was accepted and not heard of yet."""
         accepted = self._around.view().accepted
-        self._copies = {digest: number for digest, number in self._copies.items() if number > accepted}
+        copies = {digest for digest, number in self._copies.items() if number > accepted}
         shared = self._following.counted_on
-        return frozenset(self._copies) | (frozenset() if shared is None else frozenset((shared,)))
+        return frozenset(copies if shared is None else {*copies, shared})
 
     async def merge(self, call: Merge) -> on.Event:
         view = call.view
