@@ -5,14 +5,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial as bound
 from typing import Protocol, TypeVar
 
-from services.errors import NetworkError, SwarmError
+from services.errors import DigestMismatch, NetworkError, SwarmError
 from services.merge.work import FIRST_FRAME, Blocks, Frame, Plan, Work
 from services.merge.work import NotFinite as Found
 from services.runtime import logs
 from services.sl.bell import Bell
 from services.sl.inputs import Input, Place
 from services.sl.layouts import layout_of
-from services.sl.orders import Begin, Holds, Measured, Merged, Message, NonFinite, Refused, packed
+from services.sl.orders import Begin, Holds, Measured, Merged, Message, NonFinite, Refused, ServedWrong, packed
 from services.sl.partials import Partial, count_of
 from services.sl.pulling import Pull, Source
 from services.sl.shards import runs_of
@@ -92,6 +92,7 @@ class Attempt:
         self._plan = None if self.work.measures else self.work.plan()
         self._held: list[int] = [index for index in range(self.draft.count) if self.draft.has(index)]
         self._finishing = False
+        self._accused: set[str] = set()
         self._stirred = Bell()
         self.result: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self._tasks = [asyncio.create_task(self._guarded(task)) for task in (self._compute, self._insist)]
@@ -198,8 +199,15 @@ class Attempt:
         """A merger that could not be reached is asked again: it may be the only one that has a segment."""
         while True:
             await self._place.pause(OFFER_AGAIN_S)
-            for source in list(self._pull.failures):
+            for source, failure in list(self._pull.failures.items()):
+                if isinstance(failure, DigestMismatch):
+                    self._accuse(source.member.name)
                 self._offer(source.member.name)
+
+    def _accuse(self, name: str) -> None:
+        if name not in self._accused:
+            self._accused.add(name)
+            self._say(ServedWrong(self.order.attempt, name))
 
     def _received(self, count: int) -> None:
         self._place.peers.count(count)

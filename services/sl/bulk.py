@@ -7,6 +7,7 @@ Everything else is for the file server.
 import contextlib
 import os
 import re
+import select
 import socket
 import ssl
 import threading
@@ -30,6 +31,9 @@ KEEP_ALIVE_S = 3600.0
 
 # A reader that takes nothing, or next to nothing, for this long is cut off; a slow link moves far more.
 STALL_S = 60.0
+
+# While a reader waits for a segment, how often it is looked whether it still does.
+LOOK_UP_S = 0.5
 
 # Of one peer: it reads from a few nodes' segments at once; and of all together.
 CONNECTIONS_PER_PEER = 16
@@ -137,7 +141,7 @@ class Bulk:
         if asked is None or span is None:
             raise Refused(HTTPStatus.NOT_FOUND, "nothing but a range of a stream is served here")
         start, stop = int(span[1]), int(span[2]) + 1
-        file, size, draft = self._found(asked[2], asked[3])
+        file, size, draft = self._found(tls, asked[2], asked[3])
         try:
             if not start < stop <= size:
                 raise Refused(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"it has {size} bytes")
@@ -150,7 +154,7 @@ class Bulk:
         finally:
             os.close(file)
 
-    def _found(self, digest: str | None, name: str | None) -> tuple[int, int, Partial | None]:
+    def _found(self, tls: ssl.SSLSocket, digest: str | None, name: str | None) -> tuple[int, int, Partial | None]:
         """A file that is open, its size, and the draft that it is as long as it is one. Raises Refused."""
         give_up = monotonic() + STALL_S
         while True:
@@ -165,7 +169,7 @@ class Bulk:
             except OSError:
                 raise Refused(HTTPStatus.NOT_FOUND, "these parameters are no longer here") from None
             # The leader of a merge may not have spoken to this node yet.
-            if name is None or self._stopped or not self._store.bell.wait_beyond(rung, give_up - monotonic()):
+            if name is None or not self._wait(tls, rung, give_up):
                 raise Refused(HTTPStatus.NOT_FOUND, "these parameters are not here")
 
     def _send(
@@ -177,7 +181,7 @@ class Bulk:
         while position < stop:
             end = min(position + PIECE_BYTES, stop)
             if draft is not None:
-                end = self._made(draft, position, end)
+                end = self._made(tls, draft, position, end)
                 began = max(began, monotonic() - STALL_S) if since else monotonic()
             piece = buffer[: _read(file, buffer[: end - position], position)]
             if not piece:
@@ -191,7 +195,7 @@ class Bulk:
                     raise TimeoutError("it takes next to nothing")
                 began, since = now, 0
 
-    def _made(self, draft: Partial, start: int, stop: int) -> int:
+    def _made(self, tls: ssl.SSLSocket, draft: Partial, start: int, stop: int) -> int:
         """Returns once the first of these bytes are there, and says how far. Raises TimeoutError."""
         give_up = monotonic() + STALL_S
         while True:
@@ -199,8 +203,25 @@ class Bulk:
             end = draft.there_until(start, stop)
             if end > start:
                 return end
-            if self._stopped or not self._store.bell.wait_beyond(rung, give_up - monotonic()):
+            if not self._wait(tls, rung, give_up):
                 raise TimeoutError("the segment is not made")
+
+    def _wait(self, tls: ssl.SSLSocket, rung: int, give_up: float) -> bool:
+        """For news of the store; False where none came in time. Raises ConnectionResetError once the reader is gone:
+        one that asks again and again must not fill its number of connections with those it has left.
+        """
+        while not self._stopped and (left := give_up - monotonic()) > 0:
+            if self._store.bell.wait_beyond(rung, min(left, LOOK_UP_S)):
+                return True
+            if _says_something(tls):  # nothing is asked before all is answered: it hangs up
+                raise ConnectionResetError("it has hung up")
+        return False
+
+
+def _says_something(tls: ssl.SSLSocket) -> bool:
+    poll = select.poll()
+    poll.register(tls, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _read(file: int, view: memoryview, position: int) -> int:

@@ -135,6 +135,14 @@ class Holds(Message):
 
 
 @dataclass(frozen=True)
+class ServedWrong(Message):
+    """``name`` serves other bytes of the result than those that its merger has made."""
+
+    attempt: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Refused(Message):
     """It does not follow this leader, or cannot go on."""
 

@@ -27,6 +27,7 @@ class Source:
 class Pull:
     """``moved`` gets bytes as they arrive, in a thread; ``took`` each segment that is there, in the loop.
 
+    Bytes of a source that has served another segment do not count as moved, until it serves a right one.
     ``apart``: no two sources offer the same segments. A source that fails is not asked again until it offers something
     once more. To be closed.
     """
@@ -53,6 +54,7 @@ class Pull:
         self._claimed: set[int] = set()
         self._stirred = Bell()
         self.failures: dict[Source, SwarmError] = {}
+        self._doubted: set[Source] = set()
         partial.users += 1
 
     def offer(self, source: Source, segments: Iterable[int]) -> None:
@@ -121,13 +123,19 @@ class Pull:
             try:
                 with self._store.errors(partial.size):
                     partial.put(run[number], data)
+                self._doubted.discard(source)
             except WrongSegment:
+                self._doubted.add(source)
                 found, named = "another segment", "the one that the digest names"
                 raise DigestMismatch(node=source.member.name, found=found, expected=named) from None
             self._loop.call_soon_threadsafe(self._came, run[number])
 
+        def moved(count: int) -> None:
+            if source not in self._doubted:
+                self._moved(count)
+
         sizes = [partial.size_of(index) for index in run]
-        await self._transfers.read(source.member, source.path, (partial.start_of(run[0]), sizes), take, self._moved)
+        await self._transfers.read(source.member, source.path, (partial.start_of(run[0]), sizes), take, moved)
 
     def _came(self, index: int) -> None:
         self._claimed.discard(index)

@@ -19,6 +19,7 @@ from services.sl.orders import (
     NonFinite,
     Offered,
     Refused,
+    ServedWrong,
     Settled,
     Shared,
     Unusable,
@@ -55,6 +56,7 @@ class Sharing:
         self._frame_number = 0
         self._plan: Plan | None = None
         self._parts: dict[int, bytes] = {}
+        self._distrusted: set[str] = set()  # what they say they hold does not count
 
     def orders(self) -> list[tuple[str, Message]]:
         """Since it was asked last."""
@@ -97,7 +99,10 @@ class Sharing:
             case Merged(_, start, hashes):
                 self._merged(name, start, hashes)
             case Holds(_, segments):
-                self._shards.holds(name, segments)
+                if name not in self._distrusted:
+                    self._shards.holds(name, segments)
+            case ServedWrong(_, accused):
+                self._served_wrong(accused, name)
             case Refused(reason):
                 self.lost(name, reason)
 
@@ -227,6 +232,14 @@ class Sharing:
         found, holder = self._shards.hashes[index], self._shards.holder_of(index)
         if found is not None and holder is not None and holder != name:
             self._say(name, Offered(holder, index, (found.hex(),)))
+
+    def _served_wrong(self, accused: str, by: str) -> None:
+        """What the leader finds itself counts; another gets its segments elsewhere, as soon as they are there."""
+        if by != self._name:
+            self._say(by, Shared(self._name, ((0, self._shards.count),)))
+        elif accused not in self._distrusted:
+            self._distrusted.add(accused)
+            self.lost(accused, "it serves other bytes than it has merged")
 
     def _say_to_mergers(self, message: Message) -> None:
         for name in self._shards.mergers:

@@ -9,7 +9,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from tests.chaos import disk
-from tests.chaos.ground import CHECKED_IN, ONE_ROUND_S, WRITTEN, Fault, Ground
+from tests.chaos.ground import CHECKED_IN, ONE_ROUND_S, SHARED, SHARING, WRITTEN, Fault, Ground
 from tests.chaos.traffic import Pair
 from tests.chaos.trainer import GARBAGE, OTHER_MODELS
 from tests.chaos.world import pause
@@ -74,6 +74,18 @@ async def result_served_wrong(ground: Ground) -> None:
     ground.hits(liar.name)
     lie.unlink()
     await ground.traffic.rounds(1)
+
+
+async def share_served_wrong(ground: Ground) -> None:
+    """A merger that serves other bytes than it has merged: the round is done without it, or with the right bytes."""
+    liar = await ground.caught(SHARING)
+    lie = ground.traffic.lie(liar.name)
+    liar.sl.thaw()
+    await ground.traffic.told(lie)
+    ground.hits(liar.name)
+    await ground.traffic.rounds(1)
+    lie.unlink()
+    await ground.traffic.contributes(liar.name)
 
 
 async def replayed_requests(ground: Ground) -> None:
@@ -153,6 +165,7 @@ async def disk_full(ground: Ground) -> None:
 
 SMALL_DISK = {"small_disk": True, "ballast_floats": 50_000}
 LIARS = {"liars": True, "ballast_floats": 0}
+SHARING_LIARS = {**SHARED, "liars": True}
 
 FAULTS_OF_DATA = (
     Fault("not a number", not_a_number, may_depose=False),
@@ -161,6 +174,8 @@ FAULTS_OF_DATA = (
     Fault("damaged stream", damaged_stream, may_depose=False),
     Fault("contribution served wrong", contribution_served_wrong, shape=LIARS),
     Fault("result served wrong", result_served_wrong, shape=LIARS),
+    Fault("contribution to a shared merge served wrong", contribution_served_wrong, shape=SHARING_LIARS),
+    Fault("share of a merge served wrong", share_served_wrong, shape=SHARING_LIARS),
     Fault("replayed requests", replayed_requests),
     Fault("disk full", disk_full, shape=SMALL_DISK, applies=disk.missing),
 )

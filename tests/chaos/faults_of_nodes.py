@@ -7,6 +7,7 @@ from tests.chaos.ground import (
     CHECKED_IN,
     FETCHING,
     MID_MERGE,
+    SHARED,
     SHARING,
     TRAINING,
     WRITTEN,
@@ -15,9 +16,6 @@ from tests.chaos.ground import (
     Inject,
     Moment,
 )
-
-# Large enough to be shared out.
-SHARED = {"ballast_floats": 1_500_000, "followers_only": 0}
 
 LEADING = (BEFORE_COLLECTING, MID_MERGE, WRITTEN, BEFORE_PUBLISHING, AFTER_PUBLISHING)
 

@@ -35,6 +35,8 @@ CHECKED_IN = Moment("after its check-in", {"event": "checked in"})
 FETCHING = Moment("before fetching the result", {"event": "step", "state": "Awaiting", "to": "Fetching"})
 TRAINING = Moment("while its program trains", {"event": "step", "state": "Training", "on": "Reported"})
 
+SHARED = {"ballast_floats": 1_500_000, "followers_only": 0}  # a model that is large enough to be shared out
+
 
 @dataclass
 class Ground:

@@ -124,7 +124,11 @@ class Traffic:
         return await self._start(pair.node, pair.forks)
 
     async def finish(self) -> None:
-        """Lets every program come to its end; returns when all processes have ended."""
+        """Lets every program come to its end; returns when all processes have ended.
+
+        A node that a fault kept from enrolling comes in first: the others would else end the training without it.
+        """
+        await self.all_take_part()
         (self.directory / "finish").touch()
         for pair in self.pairs.values():
             for process in (pair.ml, pair.sl):
@@ -194,6 +198,18 @@ class Traffic:
             )
         assert seen is not None
         return seen
+
+    async def all_take_part(self) -> None:
+        """Returns when every node that runs well has been a participant."""
+        seen: set[str] = set()
+
+        def missing(state: Seen) -> list[str]:
+            seen.update(state.active)
+            return [pair.name for pair in self.well if pair.name not in seen]
+
+        for state in self.history.seen:
+            seen.update(state.active)
+        await self.until(lambda state: not missing(state), f"the enrolment of {missing(self.now)}")
 
     async def contributes(self, name: str) -> None:
         """Returns when a node has checked in to a round that is accepted later than now."""

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.errors import PeerUnreachable
+from services.errors import DigestMismatch, PeerUnreachable
 from services.sl import bulk as bulk_module
 from services.sl.bulk import CONNECTIONS_PER_PEER
 from services.sl.file_server import FileServer, bind
 from services.sl.partials import Partial
 from services.sl.peers import Peers
+from services.sl.pulling import Pull, Source
 from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.transfers import BULK
@@ -162,6 +163,44 @@ async def test_a_peer_has_so_many_connections_and_no_more(pki: Any, store: Store
                 connection = stack.enter_context(await asyncio.to_thread(connect, pki, port))
                 heads.append(await asyncio.to_thread(answer, connection, request))
     assert [head.startswith("HTTP/1.1 206") for head in heads] == [True] * CONNECTIONS_PER_PEER + [False]
+
+
+async def test_readers_that_gave_up_waiting_for_a_segment_do_not_count_any_more(
+    pki: Any, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_module, "LOOK_UP_S", 0.01)
+    stored = put(store, 4)
+    asks_in_vain = "GET /v1/merges/1-1-1 HTTP/1.1\r\nRange: bytes=0-3\r\n\r\n"
+    asks = f"GET /v1/models/{stored.model.digest} HTTP/1.1\r\nRange: bytes=0-3\r\n\r\n"
+    async with serving(pki, store) as port:
+        for _ in range(CONNECTIONS_PER_PEER):
+            with await asyncio.to_thread(connect, pki, port) as connection:
+                connection.sendall(asks_in_vain.encode())
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                with await asyncio.to_thread(connect, pki, port) as connection:
+                    if (await asyncio.to_thread(answer, connection, asks)).startswith("HTTP/1.1 206"):
+                        break
+                await pause(0.05)
+
+
+async def test_bytes_of_a_peer_that_lies_are_no_sign_that_anything_moves(
+    pki: Any, tmp_path: Path, store: Store
+) -> None:
+    stored, moved = put(store, 1_000_000), [0]
+    partial = Store(tmp_path / "client").begin(stored.manifest, stored.header())
+    content = bytearray(stored.path.read_bytes())
+    content[-1] ^= 1
+    stored.path.write_bytes(content)
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), store, pause) as peers:
+        pull = Pull(partial, store, peers.transfers, moved.append)
+        last = partial.count - 1
+        for _ in range(3):
+            pull.offer(Source(member("sl-1", port), f"/v1/models/{stored.model.digest}"), [last])
+            with pytest.raises(DigestMismatch):
+                await pull.until([last])
+        await pull.close()
+    assert sum(moved) == partial.size_of(last)  # before it was found out, once
 
 
 async def test_a_request_that_does_not_end_is_cut_off(pki: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -207,6 +207,32 @@ def test_what_a_merger_cannot_use_is_its_own_fault_where_the_leader_can(
     assert ("sl-3" in begin.names) == (not left_out)
 
 
+def test_a_merger_that_serves_other_bytes_than_it_made_loses_its_share_and_its_word() -> None:
+    sharing = begun()
+    given = deals(sharing.orders())
+    for name in NAMES:
+        make(sharing, name, given[name])
+    hold(sharing, "sl-1")
+    hold(sharing, "sl-2")
+    sharing.heard("sl-1", say.ServedWrong(1, "sl-2"))
+    again = deals(sharing.orders())
+    assert "sl-2" not in again
+    for name, indices in again.items():
+        make(sharing, name, indices)
+    hold(sharing, "sl-1")
+    hold(sharing, "sl-2")
+    assert sharing.outcome(others_there=True) is None  # what a liar says it holds is no copy
+    hold(sharing, "sl-3")
+    assert sharing.outcome(others_there=True) is not None
+
+
+def test_who_alone_cannot_use_what_a_merger_serves_gets_it_from_the_leader() -> None:
+    sharing = begun()
+    sharing.orders()
+    sharing.heard("sl-3", say.ServedWrong(1, "sl-2"))
+    assert sharing.orders() == [("sl-3", say.Shared("sl-1", ((0, SEGMENTS),)))]
+
+
 def test_the_parts_of_a_measure_are_added_in_the_order_of_segments_whoever_sends_them() -> None:
     random = np.random.default_rng(1)
     work = Work("geomedian", LAYOUT, dict.fromkeys(NAMES, 1))
@@ -234,6 +260,7 @@ def test_the_parts_of_a_measure_are_added_in_the_order_of_segments_whoever_sends
         say.Measure(1, 0, (1.5).hex()), say.Settled(None), say.Settled(((1 / 3).hex(),)), say.Offered("a", 3, ("00",)),
         say.Moves(4, True), say.Unusable("a", "b"), say.NonFinite(1, "a", "t"), say.Measured(1, 0, 2, ("AA==",)),
         say.Merged(1, 2, ("00",)), say.Holds(1, (2, 3)), say.Refused("why"),
+        say.ServedWrong(1, "a"),
     ],
 )  # fmt: skip
 def test_messages_arrive_as_they_were_sent(message: say.Message) -> None:
