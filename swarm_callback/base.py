@@ -14,6 +14,7 @@ from swarm_callback import wire
 from swarm_callback.errors import SwarmCallbackError, UsageError
 from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
 from swarm_callback.params import Tensor, decode, encode
+from swarm_callback.rounding import rounded
 from swarm_callback.session import Session
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ class SwarmCallbackBase(ABC):
             if self._over:  # what was trained since is not part of the swarm's model
                 self._load_merged(session)
             else:
-                header, data = encode(self.extract_parameters())
+                header, data = self._contribution()
                 self._take(session, session.finish(self._epochs_done, self._options.checkin, header, data))
             session.bye()
         self.logger.info("All peers and Swarm training rounds finished. Final Swarm model was loaded.")
@@ -170,6 +171,7 @@ class SwarmCallbackBase(ABC):
                     total_epochs=options.total_epochs,
                     framework=options.platform,
                     pid=os.getpid(),
+                    transfer_compression=options.transfer_compression,
                 )
             )
         place = "joins the running training" if opened.late else "is enrolled"
@@ -191,8 +193,13 @@ class SwarmCallbackBase(ABC):
         if self._session is None:
             return
         with self._telling_failures(self._session) as session:
-            header, data = encode(self.extract_parameters())
+            header, data = self._contribution()
             self._take(session, session.sync(self._epochs_done, header, data))
+
+    def _contribution(self) -> tuple[bytes, list[memoryview]]:
+        """What this node gives to a round: rounded here, so that its digest is that of what travels."""
+        header, data = encode(self.extract_parameters())
+        return header, rounded(header, data) if self._options.transfer_compression == "bf16" else data
 
     def _take(self, session: Session, merged: wire.Merged) -> None:
         """Loads what came back, tells how good it is, and sets the next interval."""

@@ -11,13 +11,15 @@ from swarm_callback.errors import EnvironmentVariableError, MissingParameter, Pa
 
 DEFAULT_CONTRACT: Final = "defaultbb.cqdb.sml.hpe"
 LOOPBACK_VARIABLE: Final = "SWARM_LOOPBACK"
+COMPRESSIONS: Final = ("none", "lossless", "bf16")
 CHECKINS: Final = ("snapshot", "active", "inactive")
 DEFAULT_MERGE_METHOD: Final = "mean"
 MAX_WEIGHTAGE: Final = 100
 _MAX_COUNT: Final = 2**32 - 1  # counts are 32 bits wide on the chain
 _NAMES: Final = (
     "syncFrequency", "minPeers", "trainingContract", "useAdaptiveSync", "adsValData", "adsValBatchSize",
-    "checkinModelOnTrainEnd", "nodeWeightage", "mergeMethod", "mlPlatform", "ml_platform", "logger", "totalEpochs",
+    "checkinModelOnTrainEnd", "nodeWeightage", "mergeMethod", "transferCompression", "mlPlatform",
+    "ml_platform", "logger", "totalEpochs",
     "model", "lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs", "hfMode", "tf", "sess",
 )  # fmt: skip
 
@@ -35,6 +37,7 @@ class Options:
     checkin: str
     node_weightage: int
     merge_method: str
+    transfer_compression: str
     platform: str
     total_epochs: int
     model: Any
@@ -64,6 +67,7 @@ class Options:
             node_weightage=read.count("nodeWeightage", 1, MAX_WEIGHTAGE, 1),
             # Which methods there are is known to the SLs, which may have more than the built-in ones.
             merge_method=read.text("mergeMethod", DEFAULT_MERGE_METHOD).lower(),
+            transfer_compression=read.choice("transferCompression", COMPRESSIONS),
             platform=_platform(read, platforms),
             total_epochs=read.count("totalEpochs", 0, _MAX_COUNT, 0),
             model=given.get("model"),

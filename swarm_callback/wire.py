@@ -44,6 +44,7 @@ class Open(Message):
     total_epochs: int
     framework: str
     pid: int
+    transfer_compression: str = "none"
 
 
 @dataclass(frozen=True)

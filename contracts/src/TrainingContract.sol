@@ -70,6 +70,7 @@ contract TrainingContract {
         string mergeMethod;
         bool adaptiveSync;
         uint32 quorumWaitMs;
+        string transferCompression;
     }
 
     struct Participant {
@@ -191,6 +192,7 @@ contract TrainingContract {
             if (config_.minPeers == 0) revert Malformed("minPeers");
             if (config_.syncFrequency == 0) revert Malformed("syncFrequency");
             if (bytes(config_.mergeMethod).length == 0) revert Malformed("mergeMethod");
+            if (bytes(config_.transferCompression).length == 0) revert Malformed("transferCompression");
             _config = config_;
             _layout = 0;
             _layoutBy = "";
@@ -449,6 +451,11 @@ contract TrainingContract {
         }
         if (keccak256(bytes(given.mergeMethod)) != keccak256(bytes(_config.mergeMethod))) {
             revert ConfigurationDiffers("mergeMethod", given.mergeMethod, _config.mergeMethod);
+        }
+        if (keccak256(bytes(given.transferCompression)) != keccak256(bytes(_config.transferCompression))) {
+            revert ConfigurationDiffers(
+                "transferCompression", given.transferCompression, _config.transferCompression
+            );
         }
         if (given.adaptiveSync != _config.adaptiveSync) {
             revert ConfigurationDiffers(

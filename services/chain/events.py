@@ -20,6 +20,7 @@ class TrainingConfig:
     merge_method: str
     adaptive_sync: bool
     quorum_wait_ms: int
+    transfer_compression: str = "none"
 
 
 @dataclass(frozen=True)

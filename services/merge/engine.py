@@ -15,7 +15,7 @@ from services.merge.gram import Matrix
 from services.merge.layout import STORAGE, Block, Layout, difference
 from services.merge.methods import METHODS
 from services.merge.segments import SEGMENT_BYTES, Segment, segments
-from services.merge.work import Blocks, Frame, NonFinite, NotFinite, Plan, Work, method_named
+from services.merge.work import Blocks, Frame, NonFinite, NotFinite, Plan, Rounding, Work, method_named
 
 __all__ = ["METHODS", "NonFinite", "ParameterSet", "check_method", "merge", "merge_into", "passes_of"]
 
@@ -58,6 +58,7 @@ def merge(
     read: Callable[[int], object] = _ignore,
     block_elements: int | None = None,
     threads: int | None = None,
+    rounding: Rounding | None = None,
 ) -> NotFinite:
     """Writes the merged tensors' bytes, little endian, tensor after tensor in the order of their names.
 
@@ -67,12 +68,12 @@ def merge(
     Holds a few times that of the result and a few blocks for each thread, and reads every set once, twice for
     ``geomedian`` and ``krum`` (three times where the first pass found its centre among outliers). The result
     depends neither on the block size, nor on ``threads`` (default: the cores this process may use), nor on the order of
-    ``sets``.
+    ``sets``. ``rounding``: as for ``Work``.
 
     Where the return value is not empty, what was written is not a result: those sets hold NaN or infinity and are to be
     left out. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
     """
-    with _Run(method, sets, block_elements, threads) as run:
+    with _Run(method, sets, block_elements, threads, rounding=rounding) as run:
         return run.write(write, read)
 
 
@@ -84,12 +85,13 @@ def merge_into(
     read: Callable[[int], object] = _ignore,
     block_elements: int | None = None,
     threads: int | None = None,
+    rounding: Rounding | None = None,
 ) -> NotFinite:
     """``merge`` with the result straight to where it belongs: ``out`` has the size of the body, in bytes.
 
     ``read`` is told the bytes of the last pass too.
     """
-    with _Run(method, sets, block_elements, threads) as run:
+    with _Run(method, sets, block_elements, threads, rounding=rounding) as run:
         return run.fill(out, read)
 
 
@@ -97,10 +99,17 @@ class _Run:
     """One merge on this machine."""
 
     def __init__(
-        self, method: str, sets: Sequence[ParameterSet], block_elements: int | None, threads: int | None
+        self,
+        method: str,
+        sets: Sequence[ParameterSet],
+        block_elements: int | None,
+        threads: int | None,
+        *,
+        rounding: Rounding | None,
     ) -> None:
         _check(sets)
-        self._work = Work(method, sets[0].layout, {entry.name: entry.weight for entry in sets}, block_elements)
+        weights = {entry.name: entry.weight for entry in sets}
+        self._work = Work(method, sets[0].layout, weights, block_elements, rounding=rounding)
         self._source = _Source(sets)
         self._chunks = segments(sets[0].layout, CHUNK_BYTES)
         count = len(self._chunks)

@@ -1,6 +1,6 @@
 """One merge, cut into segments that may be worked on in any order, by several threads or several machines."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,9 @@ class NonFinite:
 
 
 NotFinite = tuple[NonFinite, ...]
+
+# Gets each block of the result with its dtype, and changes it in place, element by element.
+Rounding = Callable[[str, Values], object]
 
 # Of each set by its name: the flat pieces of one segment, as ``Segment.cut`` gives them.
 Blocks = Mapping[str, Sequence[Block]]
@@ -57,12 +60,20 @@ class Work:
 
     Of each of ``segments``, ``measure`` (where the work ``measures``) and then ``combine`` depend on nothing but the
     bytes of that segment and the frame or plan, so that they may be done anywhere. Both are thread-safe. No result
-    depends on ``block_elements`` (default: what is fastest). Raises UnknownMethod, NothingToMerge, LayoutDiffers.
+    depends on ``block_elements`` (default: what is fastest). ``rounding`` may change the
+    floats of the result. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
     """
 
     def __init__(
-        self, method: str, layout: Layout, weights: Mapping[str, int], block_elements: int | None = None
+        self,
+        method: str,
+        layout: Layout,
+        weights: Mapping[str, int],
+        block_elements: int | None = None,
+        *,
+        rounding: Rounding | None = None,
     ) -> None:
+        self._rounding = rounding
         self.method = method_named(method)
         _check(layout, weights)
         self.names = sorted(weights)
@@ -156,6 +167,8 @@ class Work:
         bad = [name for name in suspects if not all_finite(values[name])]
         if not sound and not bad:
             self._apply_at_small_scale(voting, plan, out)
+        if self._rounding is not None:
+            self._rounding(dtype, out)
         if not direct:
             narrow(dtype, out, into)
         return bad

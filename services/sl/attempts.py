@@ -6,12 +6,12 @@ from functools import partial as bound
 from typing import Protocol, TypeVar
 
 from services.errors import DigestMismatch, NetworkError, SwarmError
-from services.merge.work import FIRST_FRAME, Blocks, Frame, Plan, Work
+from services.merge.work import FIRST_FRAME, Blocks, Frame, Plan
 from services.merge.work import NotFinite as Found
 from services.runtime import logs
 from services.sl.bell import Bell
 from services.sl.inputs import Input, Place
-from services.sl.layouts import layout_of
+from services.sl.layouts import layout_of, work_of
 from services.sl.orders import Begin, Holds, Measured, Merged, Message, NonFinite, Refused, ServedWrong, packed
 from services.sl.partials import Partial, count_of
 from services.sl.pulling import Pull, Source
@@ -76,11 +76,9 @@ class Attempt:
         stored = place.store.get(mine.digest) if mine is not None else None
         if mine is None or stored is None:
             raise NetworkError(peer=place.name, address="here", problem="it has not checked in to this merge")
-        unweighted = not any(entry.weight for entry in entries)
-        weights = {entry.name: 1 if unweighted else entry.weight for entry in entries}
         header = stored.header()
         layout = layout_of(parse_header(header, mine.size))
-        self.work = Work(merger.view.config.merge_method, layout, weights)
+        self.work = work_of(merger.view.config, layout, entries)
         self.draft: Partial = place.store.draft(draft_name(order), mine.size, header, count_of(mine.size - len(header)))
         place.store.bell.ring()
         self._pull = Pull(self.draft, place.store, place.peers.transfers, self._received, self._took, apart=True)

@@ -13,15 +13,18 @@ import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
 
 from services.errors import IdentityError
 from services.identity.identity import PeerIdentity, identity_of_certificate
 from services.runtime import logs
+from services.sl.packing import Packer, width_of
 from services.sl.partials import Partial
 from services.sl.store import Store
-from services.sl.transfers import LEAST_BYTES_PER_S
+from services.sl.transfers import LEAST_BYTES_PER_S, PACKED
+from swarm_callback.params import parse_header
 
 PIECE_BYTES = 256 * 1024
 HANDSHAKE_S = 10.0
@@ -43,6 +46,20 @@ _REQUEST = re.compile(r"GET (/v1/(?:models/([0-9a-f]{64})|merges/([0-9]+-[0-9]+-
 _RANGE = re.compile(r"\r\nrange: *bytes=([0-9]{1,18})-([0-9]{1,18})\r\n", re.IGNORECASE)
 
 _log = logs.get("file server")
+
+
+_PACKED = re.compile(rf"\r\naccept-encoding: *{PACKED}\r\n", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A stream that is open; ``draft``: as long as it is one. ``layout`` is the hash of its header."""
+
+    file: int
+    size: int
+    header_size: int
+    layout: bytes
+    draft: Partial | None = None
 
 
 class Refused(Exception):
@@ -71,6 +88,7 @@ class Bulk:
         self._open: set[socket.socket] = set()
         self._peers: Counter[str] = Counter()
         self._stopped = False
+        self._widths: dict[bytes, int] = {}  # of elements, by layout
 
     def serve(self, plain: socket.socket) -> None:
         """Takes a connection over, in a thread of its own."""
@@ -121,10 +139,10 @@ class Bulk:
                 return
             self._peers[peer.fingerprint] += 1
         try:
-            buffer = memoryview(bytearray(PIECE_BYTES))
+            buffer, packer = memoryview(bytearray(PIECE_BYTES)), Packer()
             while (head := _request(tls)) is not None:
                 try:
-                    self._answer(tls, peer, head, buffer)
+                    self._answer(tls, peer, head, buffer, packer)
                 except Refused as refused:
                     _say(tls, refused.status, {"Content-Length": len(str(refused).encode())}, str(refused))
         finally:
@@ -133,7 +151,7 @@ class Bulk:
                 if not self._peers[peer.fingerprint]:
                     del self._peers[peer.fingerprint]
 
-    def _answer(self, tls: ssl.SSLSocket, peer: PeerIdentity, head: str, buffer: memoryview) -> None:
+    def _answer(self, tls: ssl.SSLSocket, peer: PeerIdentity, head: str, buffer: memoryview, packer: Packer) -> None:
         if peer.role != "sl" or not self._may_read(peer):
             _log.warning("refused a reader", peer=peer.name)
             raise Refused(HTTPStatus.FORBIDDEN, "only participants of the training may read here")
@@ -141,21 +159,27 @@ class Bulk:
         if asked is None or span is None:
             raise Refused(HTTPStatus.NOT_FOUND, "nothing but a range of a stream is served here")
         start, stop = int(span[1]), int(span[2]) + 1
-        file, size, draft = self._found(tls, asked[2], asked[3])
+        found = self._found(tls, asked[2], asked[3])
         try:
-            if not start < stop <= size:
-                raise Refused(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"it has {size} bytes")
-            length: dict[str, str | int] = {
-                "Content-Range": f"bytes {start}-{stop - 1}/{size}",
-                "Content-Length": stop - start,
-            }
-            _say(tls, HTTPStatus.PARTIAL_CONTENT, length, "")
-            self._send(tls, file, (start, stop), draft, buffer)
+            if not start < stop <= found.size:
+                raise Refused(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"it has {found.size} bytes")
+            packed = _PACKED.search(head) is not None
+            headers: dict[str, str | int] = {"Content-Range": f"bytes {start}-{stop - 1}/{found.size}"}
+            headers |= {"Content-Encoding": PACKED} if packed else {"Content-Length": stop - start}
+            _say(tls, HTTPStatus.PARTIAL_CONTENT, headers, "")
+            self._send(tls, found, (start, stop), buffer, packer if packed else None)
         finally:
-            os.close(file)
+            os.close(found.file)
 
-    def _found(self, tls: ssl.SSLSocket, digest: str | None, name: str | None) -> tuple[int, int, Partial | None]:
-        """A file that is open, its size, and the draft that it is as long as it is one. Raises Refused."""
+    def _width_of(self, found: Found) -> int:
+        """Bytes of its elements."""
+        if found.layout not in self._widths:
+            header = os.pread(found.file, found.header_size, 0)
+            self._widths[found.layout] = width_of(parse_header(header, found.size))
+        return self._widths[found.layout]
+
+    def _found(self, tls: ssl.SSLSocket, digest: str | None, name: str | None) -> Found:
+        """Raises Refused."""
         give_up = monotonic() + STALL_S
         while True:
             rung = self._store.bell.rung
@@ -163,9 +187,10 @@ class Bulk:
             draft = self._store.partial(name) if name is not None else None
             try:
                 if stored is not None:
-                    return os.open(stored.path, os.O_RDONLY | os.O_CLOEXEC), stored.model.size, None
+                    file = os.open(stored.path, os.O_RDONLY | os.O_CLOEXEC)
+                    return Found(file, stored.model.size, stored.header_size, bytes.fromhex(stored.model.layout))
                 if draft is not None:
-                    return draft.duplicate(), draft.size, draft
+                    return Found(draft.duplicate(), draft.size, draft.header_size, draft.layout, draft)
             except OSError:
                 raise Refused(HTTPStatus.NOT_FOUND, "these parameters are no longer here") from None
             # The leader of a merge may not have spoken to this node yet.
@@ -173,21 +198,23 @@ class Bulk:
                 raise Refused(HTTPStatus.NOT_FOUND, "these parameters are not here")
 
     def _send(
-        self, tls: ssl.SSLSocket, file: int, span: tuple[int, int], draft: Partial | None, buffer: memoryview
+        self, tls: ssl.SSLSocket, found: Found, span: tuple[int, int], buffer: memoryview, packer: Packer | None
     ) -> None:
         position, stop = span
+        width = self._width_of(found) if packer is not None else 1
         tls.settimeout(STALL_S)
         began, since = monotonic(), 0
         while position < stop:
             end = min(position + PIECE_BYTES, stop)
-            if draft is not None:
-                end = self._made(tls, draft, position, end)
+            if found.draft is not None:
+                end = self._made(tls, found.draft, position, end)
                 began = max(began, monotonic() - STALL_S) if since else monotonic()
-            piece = buffer[: _read(file, buffer[: end - position], position)]
+            piece = buffer[: _read(found.file, buffer[: end - position], position)]
             if not piece:
                 raise ValueError("the file was cut short")
-            tls.sendall(piece)
-            self._sent(len(piece))
+            sent = piece if packer is None else packer.pack(piece, width)
+            tls.sendall(sent)
+            self._sent(len(sent))
             position += len(piece)
             since += len(piece)
             if (now := monotonic()) - began > STALL_S:

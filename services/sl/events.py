@@ -28,6 +28,7 @@ class Opened(Event):
     merge_method: str
     adaptive_sync: bool
     weight: int
+    transfer_compression: str = "none"
 
 
 @dataclass(frozen=True)

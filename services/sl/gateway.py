@@ -55,6 +55,7 @@ class Training:
             merge_method=opened.merge_method,
             adaptive_sync=opened.adaptive_sync,
             quorum_wait_ms=round(quorum_wait_s * 1000),
+            transfer_compression=opened.transfer_compression,
         )
         request = pb.EnrolRequest(contract=self.contract, config=config, may_lead=may_lead)
 
@@ -224,7 +225,12 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
         round=status.round,
         term=status.term,
         leader=status.leader,
-        config=Config(status.config.min_peers, status.config.sync_frequency, status.config.merge_method),
+        config=Config(
+            status.config.min_peers,
+            status.config.sync_frequency,
+            status.config.merge_method,
+            status.config.transfer_compression,
+        ),
         layout=status.layout.hex(),
         layout_by=status.layout_by,
         members=tuple(

@@ -15,7 +15,7 @@ from services.merge.engine import ParameterSet, merge, passes_of
 from services.merge.layout import STORAGE, difference
 from services.runtime import logs
 from services.sl.inputs import FETCH_WAITS_S, why_unusable
-from services.sl.layouts import layout_of
+from services.sl.layouts import layout_of, rounding_of, weights_of
 from services.sl.peers import Peers
 from services.sl.round import NON_FINITE
 from services.sl.states import Held
@@ -153,8 +153,8 @@ class Merging:
 
     def _merge(self, pieces: Sequence[Piece]) -> Stored | dict[str, str]:
         """The merged stream; or, for those that hold NaN or infinity, the reason."""
-        unweighted = not any(piece.entry.weight for piece in pieces)
-        sets = [_parameter_set(piece, 1 if unweighted else piece.entry.weight) for piece in pieces]
+        weights = weights_of([piece.entry for piece in pieces])
+        sets = [_parameter_set(piece, weights[piece.entry.name]) for piece in pieces]
         with self._store.incoming("the leader", pieces[0].stored.model.size) as incoming:
             incoming.write(pieces[0].stored.header())
 
@@ -167,7 +167,9 @@ class Merging:
                 read(len(block))
                 incoming.write(block)
 
-            not_finite = merge(self._view.config.merge_method, sets, write, read=read)
+            not_finite = merge(
+                self._view.config.merge_method, sets, write, read=read, rounding=rounding_of(self._view.config)
+            )
             if not_finite:
                 return {entry.name: f"{NON_FINITE} values in tensor {entry.tensor}" for entry in not_finite}
             return incoming.commit()

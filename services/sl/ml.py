@@ -192,6 +192,7 @@ def _opened(node: str, message: wire.Open) -> Opened:
         merge_method=message.merge_method.lower(),
         adaptive_sync=message.use_adaptive_sync,
         weight=message.node_weightage,
+        transfer_compression=message.transfer_compression,
     )
 
 

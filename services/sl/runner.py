@@ -245,6 +245,7 @@ class Runner:
                 self.post(on.Failed(error))
             return
         _log.info("enrolled", contract=opened.contract, round=view.round, active=sum(m.active for m in view.members))
+        self._peers.transfers.packed = view.config.transfer_compression != "none"
         self.post(on.Enrolled(view))
         if self._watching is None:
             self._watching = self._spawn(self._watch())

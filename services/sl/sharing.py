@@ -7,6 +7,7 @@ import numpy as np
 from services.merge.layout import Layout
 from services.merge.work import FIRST_FRAME, Frame, Plan, Work
 from services.runtime import logs
+from services.sl.layouts import work_of
 from services.sl.merging import LeftOut, Outcome
 from services.sl.orders import (
     Begin,
@@ -68,9 +69,7 @@ class Sharing:
         entries = self._included
         if self._settled_without_work(entries) is not None:
             return
-        unweighted = not any(entry.weight for entry in entries)
-        weights = {entry.name: 1 if unweighted else entry.weight for entry in entries}
-        self._work = Work(self._view.config.merge_method, self._layout, weights)
+        self._work = work_of(self._view.config, self._layout, entries)
         self._attempt += 1
         mergers = [name for name in self._mergers if name not in self._left_out]
         self._shards = Shards(len(self._work.segments), mergers)

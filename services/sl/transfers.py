@@ -15,12 +15,16 @@ from http import HTTPStatus
 from time import monotonic
 
 from services.errors import PeerUnreachable
+from services.sl.packing import FRAME, Unpacker, limit_of
 from services.sl.view import Member
 
 CONNECT_S = 10.0
 
 # What a connection is for, by ALPN: a file server hands it to a thread.
 BULK = "swarm-bulk/1"
+
+# In Accept-Encoding: the answer may come as frames of services.sl.packing; then its length is not known before.
+PACKED = "swarm-planes"
 
 # For all peers together; the rest waits its turn.
 MOST_AT_ONCE = 32
@@ -39,10 +43,11 @@ Take = Callable[[int, memoryview], object]
 
 class Transfers:
     """``stall_s``: without a byte, or with next to none, after which a peer is given up. ``moved`` gets the bytes of
-    each piece, in the thread that reads it.
+    each piece, in the thread that reads it. ``packed``: whether streams are asked for in fewer bytes.
     """
 
     def __init__(self, context: ssl.SSLContext, stall_s: float) -> None:
+        self.packed = False
         self._context = context
         self._stall_s = stall_s
         self._pool = ThreadPoolExecutor(MOST_AT_ONCE, "transfer")
@@ -111,8 +116,9 @@ class _Reading:
             connection = self._asked()
             try:
                 buffer = memoryview(bytearray(max(sizes)))
+                read = connection.read_packed_into if connection.packed else connection.read_into
                 for number, size in enumerate(sizes):
-                    connection.read_into(buffer[:size], moved)
+                    read(buffer[:size], moved)
                     take(number, buffer[:size])
             except BaseException:
                 connection.close()
@@ -146,12 +152,12 @@ class _Reading:
         if self._stopped:
             raise ConnectionAbortedError("not wanted any more")
         start, stop = self._span
-        status, length = connection.ask(self._path, start, stop)
+        status, length = connection.ask(self._path, start, stop, packed=self._transfers.packed)
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             words = connection.words(length)
             connection.close()
             raise self._unreachable(f"it answered {status} ({words})")
-        if status == HTTPStatus.OK or length != stop - start:
+        if status == HTTPStatus.OK or (length != stop - start and not connection.packed):
             connection.close()
             raise self._unreachable(f"it answered with {length} bytes instead of {stop - start}")
         return connection
@@ -178,10 +184,13 @@ class _Connection:
         self._socket.settimeout(stall_s)
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._ahead = b""  # came with the headers
+        self._unpacker = Unpacker()
+        self.packed = False  # the answer that comes now
 
-    def ask(self, path: str, start: int, stop: int) -> tuple[int, int]:
-        """Status and length of the answer."""
-        request = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nRange: bytes={start}-{stop - 1}\r\n\r\n"
+    def ask(self, path: str, start: int, stop: int, *, packed: bool = False) -> tuple[int, int]:
+        """Status and length of the answer; -1 for one that does not say."""
+        accepts = f"Accept-Encoding: {PACKED}\r\n" if packed else ""
+        request = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nRange: bytes={start}-{stop - 1}\r\n{accepts}\r\n"
         self._socket.sendall(request.encode("ascii"))
         head = b""
         while (end := head.find(b"\r\n\r\n")) < 0:
@@ -191,6 +200,7 @@ class _Connection:
         self._ahead = head[end + 4 :]
         first, *lines = head[:end].decode("latin-1").split("\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        self.packed = packed and headers.get("content-encoding") == PACKED
         return int(first.split(" ", 2)[1]), int(headers.get("content-length", "-1"))
 
     def read_into(self, view: memoryview, moved: Callable[[int], object]) -> None:
@@ -212,6 +222,19 @@ class _Connection:
                 if since < LEAST_BYTES_PER_S * self._stall_s:
                     raise TimeoutError(f"it sent {since} bytes in {now - began:.1f} s")
                 began, since = now, 0
+
+    def read_packed_into(self, view: memoryview, moved: Callable[[int], object]) -> None:
+        """Fills ``view`` from frames."""
+        while view:
+            head = memoryview(bytearray(FRAME.size))
+            self.read_into(head, moved)
+            size, packed_size, width = FRAME.unpack(head)
+            if not 0 < size <= len(view) or packed_size > limit_of(size):
+                raise ValueError("it sent a frame that does not belong here")
+            body = memoryview(bytearray(packed_size))
+            self.read_into(body, moved)
+            self._unpacker.unpack(width, body, view[:size])
+            view = view[size:]
 
     def words(self, length: int) -> str:
         """The beginning of an answer's text."""

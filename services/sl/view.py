@@ -71,6 +71,7 @@ class Config:
     min_peers: int
     sync_frequency: int
     merge_method: str
+    transfer_compression: str = "none"
 
 
 @dataclass(frozen=True)

@@ -42,4 +42,5 @@ def _value(value: Any) -> Any:
         merge_method=value.merge_method,
         adaptive_sync=value.adaptive_sync,
         quorum_wait_ms=value.quorum_wait_ms,
+        transfer_compression=value.transfer_compression,
     )

@@ -17,12 +17,15 @@ def config(message: pb.Config) -> TrainingConfig:
     """Raises MalformedCall."""
     if not 0 < len(message.merge_method) <= METHOD_LIMIT_CHARACTERS:
         raise MalformedCall(field="mergeMethod")
+    if not 0 < len(message.transfer_compression) <= METHOD_LIMIT_CHARACTERS:
+        raise MalformedCall(field="transferCompression")
     return TrainingConfig(
         min_peers=message.min_peers,
         sync_frequency=message.sync_frequency,
         merge_method=message.merge_method,
         adaptive_sync=message.adaptive_sync,
         quorum_wait_ms=message.quorum_wait_ms,
+        transfer_compression=message.transfer_compression,
     )
 
 

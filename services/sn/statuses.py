@@ -52,6 +52,7 @@ def _config(view: TrainingView) -> pb.Config | None:
         merge_method=agreed.merge_method,
         adaptive_sync=agreed.adaptive_sync,
         quorum_wait_ms=agreed.quorum_wait_ms,
+        transfer_compression=agreed.transfer_compression,
     )
 
 

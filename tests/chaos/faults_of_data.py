@@ -122,7 +122,9 @@ async def _speak(ground: Ground, victim: Pair, status: pb.TrainingStatus) -> Non
 def _sayings(client: SNClient, contract: str, status: pb.TrainingStatus) -> dict[str, Callable[[], Awaitable[object]]]:
     training, round_ = client.training, status.round
     bogus = {"contract": contract, "digest": BOGUS, "size": 100}
-    config = pb.Config(min_peers=1, sync_frequency=1, merge_method="mean", quorum_wait_ms=1)
+    config = pb.Config(
+        min_peers=1, sync_frequency=1, merge_method="mean", quorum_wait_ms=1, transfer_compression="none"
+    )
 
     def check_in(number: int) -> Awaitable[object]:
         place = {"layout": status.layout, "weight": 100, "host": "127.0.0.1", "port": 1}

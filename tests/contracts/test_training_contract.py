@@ -54,7 +54,7 @@ class Training:
         self.bench = Bench()
 
     def enrol(self, *names: str, min_peers: int = 2, may_lead: bool = True, **changes: object) -> list[TrainingEvent]:
-        config = {"frequency": 16, "method": "mean", "adaptive": False, "wait": 1000} | changes
+        config = {"frequency": 16, "method": "mean", "adaptive": False, "wait": 1000, "travels": "none"} | changes
         return [
             event
             for name in names
@@ -147,6 +147,7 @@ def test_the_first_enroller_fixes_the_configuration(training: Training) -> None:
         ({"min_peers": 3}, {"field": "minPeers", "given": "3", "agreed": "2"}),
         ({"frequency": 10}, {"field": "syncFrequency", "given": "10", "agreed": "16"}),
         ({"method": "median"}, {"field": "mergeMethod", "given": "median", "agreed": "mean"}),
+        ({"travels": "bf16"}, {"field": "transferCompression", "given": "bf16", "agreed": "none"}),
         ({"adaptive": True}, {"field": "useAdaptiveSync", "given": "true", "agreed": "false"}),
     ],
 )
@@ -185,12 +186,17 @@ def test_a_name_stays_with_its_certificate(training: Training) -> None:
     training.enrol("b")
 
     with pytest.raises(NameTaken):
-        training.bench.send("enrol", "a", b"\x07" * 32, True, (2, 16, "mean", False, 0))
+        training.bench.send("enrol", "a", b"\x07" * 32, True, (2, 16, "mean", False, 0, "none"))
 
 
 @pytest.mark.parametrize(
     ("changes", "field"),
-    [({"min_peers": 0}, "minPeers"), ({"frequency": 0}, "syncFrequency"), ({"method": ""}, "mergeMethod")],
+    [
+        ({"min_peers": 0}, "minPeers"),
+        ({"frequency": 0}, "syncFrequency"),
+        ({"method": ""}, "mergeMethod"),
+        ({"travels": ""}, "transferCompression"),
+    ],
 )
 def test_a_configuration_without_sense_is_refused(training: Training, changes: dict[str, int], field: str) -> None:
     with pytest.raises(MalformedCall) as refused:
@@ -505,7 +511,7 @@ def test_nothing_is_merged_while_the_round_is_open(training: Training) -> None:
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [
-        ("enrol", ("x", b"\x01" * 32, True, (1, 1, "mean", False, 0))),
+        ("enrol", ("x", b"\x01" * 32, True, (1, 1, "mean", False, 0, "none"))),
         ("checkIn", ((1, 0, "a", DIGEST, 1, LAYOUT, 1, False, "h", 1),)),
         ("closeRound", (1,)),
         ("publish", (1, 1, "a", RESULT, 1, [], [])),

@@ -25,6 +25,7 @@ from swarm_callback import wire
 from swarm_callback.channel import MLEnd
 from swarm_callback.digest import StreamDigest
 from swarm_callback.params import decode, encode
+from swarm_callback.rounding import rounded
 from swarm_callback.session import Session
 
 WITHIN_S = 60.0
@@ -170,6 +171,7 @@ class ML:
     checkin: str = "snapshot"
     merge_method: str = "mean"
     contract: str = DEFAULT_TRAINING
+    compression: str = "none"
     before_first: Callable[[], object] = lambda: None
     noticed: Callable[[str], object] = lambda _: None
     between: Callable[[int], object] = lambda _: None
@@ -231,11 +233,13 @@ class ML:
         return wire.Open(
             contract=self.contract, sync_frequency=16, min_peers=self.min_peers, merge_method=self.merge_method,
             node_weightage=self.weight, checkin_model_on_train_end=self.checkin, use_adaptive_sync=False,
-            total_epochs=1, framework="NUMPY", pid=1,
+            total_epochs=1, framework="NUMPY", pid=1, transfer_compression=self.compression,
         )  # fmt: skip
 
     def _exchange(self, session: Session, arrays: Arrays, last: bool = False) -> Arrays:
         header, data = encode(arrays)
+        if self.compression == "bf16":
+            data = rounded(header, data)
         answer = session.finish(1, self.checkin, header, data) if last else session.sync(0, header, data)
         self.answers.append(answer)
         merged = decode(session.merged) if len(session.merged) else dict(arrays)

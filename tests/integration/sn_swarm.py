@@ -34,7 +34,8 @@ async def running_sn(
 
 def config(min_peers: int = 2, quorum_wait_ms: int = 60_000, **changes: Any) -> pb.Config:
     agreed: dict[str, Any] = {
-        "min_peers": min_peers, "sync_frequency": 16, "merge_method": "mean", "quorum_wait_ms": quorum_wait_ms
+        "min_peers": min_peers, "sync_frequency": 16, "merge_method": "mean", "quorum_wait_ms": quorum_wait_ms,
+        "transfer_compression": "none",
     }  # fmt: skip
     return pb.Config(**{**agreed, **changes})
 

@@ -15,6 +15,7 @@ from services.errors import DigestMismatch, PeerUnreachable
 from services.sl import bulk as bulk_module
 from services.sl.bulk import CONNECTIONS_PER_PEER
 from services.sl.file_server import FileServer, bind
+from services.sl.packing import FRAME, Packer
 from services.sl.partials import Partial
 from services.sl.peers import Peers
 from services.sl.pulling import Pull, Source
@@ -89,6 +90,38 @@ async def test_segments_that_a_restart_left_are_not_fetched_again(pki: Any, tmp_
         )
     assert got.path.read_bytes() == content
     assert 0 < sum(moved) <= len(content) * 0.55
+
+
+async def test_packed_bytes_are_fewer_and_come_out_as_they_went_in(pki: Any, tmp_path: Path, store: Store) -> None:
+    stored, moved = put(store, 2_000_000), [0]
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), Store(tmp_path / "c"), pause) as peers:
+        peers.transfers.packed = True
+        got = await peers.fetch(
+            stored.model.digest, stored.model.size, lambda: [member("sl-1", port)], moved=moved.append
+        )
+    assert got.path.read_bytes() == stored.path.read_bytes()
+    assert sum(moved) < 0.9 * stored.model.size
+
+
+@pytest.mark.parametrize(
+    ("frame", "error"),
+    [
+        (FRAME.pack(2**32 - 1, 5, 4) + bytes(5), "frame that does not belong here"),
+        (FRAME.pack(0, 5, 4) + bytes(5), "frame that does not belong here"),
+        (FRAME.pack(100, 2**32 - 1, 4) + bytes(5), "frame that does not belong here"),
+        (FRAME.pack(100, 5, 4) + bytes(5), "a plane that is damaged"),
+    ],
+)
+async def test_frames_that_are_none_are_refused(
+    pki: Any, store: Store, monkeypatch: pytest.MonkeyPatch, frame: bytes, error: str
+) -> None:
+    stored = put(store, 2_000_000)
+    monkeypatch.setattr(Packer, "pack", lambda _packer, _data, _width: frame)
+    client = Store(store.root.parent / "client")
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), client, pause) as peers:
+        peers.transfers.packed = True
+        with pytest.raises(PeerUnreachable, match=error):
+            await peers.fetch(stored.model.digest, stored.model.size, lambda: [member("sl-1", port)])
 
 
 async def test_two_holders_send_different_parts_at_once(pki: Any, tmp_path: Path, store: Store) -> None:

@@ -17,9 +17,11 @@ from services.merge.work import Plan
 from services.sl import orders
 from services.sl.attempts import Attempt
 from services.sl.layouts import layout_of
+from services.sl.packing import Packer
 from services.sl.runner import pause
 from swarm_callback.digest import StreamDigest
 from swarm_callback.params import encode, parse_header, stream_size
+from swarm_callback.rounding import round_in_place
 
 METHODS = ("mean", "coordmedian", "geomedian", "krum", "trimmed_mean")
 
@@ -38,7 +40,7 @@ def same(arrays: dict[str, Any], _number: int) -> Arrays:
     return arrays
 
 
-def merged(method: str, models: dict[str, Arrays]) -> str:
+def merged(method: str, models: dict[str, Arrays], *, coarse: bool = False) -> str:
     """The digest of what one machine makes of them."""
     digest = StreamDigest()
     sets: list[ParameterSet] = []
@@ -48,7 +50,7 @@ def merged(method: str, models: dict[str, Arrays]) -> str:
             digest.update(header)
         layout = layout_of(parse_header(header, stream_size(header, data)))
         sets.append(ParameterSet(name, 1, layout, {key: values.reshape(-1) for key, values in arrays.items()}))
-    assert merge(method, sets, digest.update) == ()
+    assert merge(method, sets, digest.update, rounding=round_in_place if coarse else None) == ()
     return digest.digest().hex()
 
 
@@ -66,6 +68,41 @@ async def test_the_result_is_that_of_one_machine_bit_for_bit(pki: Any, tmp_path:
         assert first.digest.hex() == merged(method, models)
         assert set(digests) == {swarm.view.last_result.digest.hex()}
         assert all(program.answers[0].contributed for program in programs)
+
+
+@pytest.mark.parametrize(("compression", "method"), [("lossless", "mean"), ("bf16", "mean"), ("bf16", "geomedian")])
+async def test_what_travels_in_fewer_bytes_is_merged_all_the_same(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str, method: str
+) -> None:
+    packed: list[tuple[int, int]] = []
+    pack = Packer.pack
+
+    def counted(packer: Packer, data: memoryview, width: int) -> bytes:
+        frame = pack(packer, data, width)
+        packed.append((len(frame), len(data)))
+        return frame
+
+    monkeypatch.setattr(Packer, "pack", counted)
+    async with swarm_of(pki, tmp_path, *NAMES) as swarm:
+        models = {name: model(number) for number, name in enumerate(NAMES)}
+        programs = [
+            swarm.ml(
+                name, models[name], same, rounds=0, min_peers=4, merge_method=method, checkin="inactive",
+                compression=compression,
+            )
+            for name in NAMES
+        ]  # fmt: skip
+        digests = await asyncio.gather(*(program.run() for program in programs))
+        (first, *_) = [event for event in await swarm.events() if type(event).__name__ == "RoundAccepted"]
+        assert set(digests) == {swarm.view.last_result.digest.hex()}
+        assert swarm.view.config.transfer_compression == compression
+    if compression == "bf16":
+        for arrays in models.values():
+            round_in_place("F32", arrays["w"])
+    assert first.digest.hex() == merged(method, models, coarse=compression == "bf16")
+    sent, raw = (sum(sizes) for sizes in zip(*packed, strict=True))
+    assert raw > 20_000_000  # all that travelled, 18 MB of parameters and 18 of the result
+    assert sent < raw * (0.4 if compression == "bf16" else 0.9)
 
 
 # --- what fails on the way -----------------------------------------------------------------------------------

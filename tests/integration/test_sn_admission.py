@@ -123,6 +123,8 @@ async def test_a_configuration_that_differs_is_refused_with_the_field(pki: Any, 
         ({"sync_frequency": 0}, "syncFrequency"),
         ({"merge_method": ""}, "mergeMethod"),
         ({"merge_method": "m" * 33}, "mergeMethod"),
+        ({"transfer_compression": ""}, "transferCompression"),
+        ({"transfer_compression": "m" * 33}, "transferCompression"),
     ],
 )
 async def test_a_configuration_that_makes_no_sense_is_refused(

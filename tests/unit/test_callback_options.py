@@ -50,6 +50,10 @@ def test_the_own_logger_writes_each_line_once(capsys):
         ({"totalEpochs": -1}, f"totalEpochs is -1, but it must be a whole number, at least 0. {CALL}"),
         ({"trainingContract": None}, f"trainingContract is None, but it must be a name. {CALL}"),
         ({"trainingContract": " "}, f"trainingContract is ' ', but it must be a name. {CALL}"),
+        (
+            {"transferCompression": "zip"},
+            f"transferCompression is 'zip', but it must be none, lossless or bf16. {CALL}",
+        ),
         ({"mergeMethod": 3}, f"mergeMethod is 3, but it must be a name. {CALL}"),
         ({"mergeMethod": None}, f"mergeMethod is None, but it must be a name. {CALL}"),
         (

@@ -1,0 +1,74 @@
+"""Rounds floats to the 8 significant bits that bfloat16 holds, so that what is left of them travels in half the bytes.
+
+Round half to even, as IEEE 754-2019, section 4.3.1. The dtype stays, and with it the range: a float64 keeps its
+exponent.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from swarm_callback.params import parse_header, stream_size
+
+# Few enough that what is computed on the way stays in the cache.
+_BLOCK_ELEMENTS = 16 * 1024
+
+
+@dataclass(frozen=True)
+class _Form:
+    """``drop``: bits that become 0; ``too_large``: the magnitude from which rounding would give infinity."""
+
+    bits: str
+    drop: int
+    magnitude: int
+    too_large: int
+    infinity: int
+
+
+_FORMS = {
+    "F32": _Form("<u4", 16, 0x7FFF_FFFF, 0x7F7F_8000, 0x7F80_0000),
+    "F64": _Form("<u8", 45, 0x7FFF_FFFF_FFFF_FFFF, 0x7FEF_F000_0000_0000, 0x7FF0_0000_0000_0000),
+}
+
+
+def round_in_place(dtype: str, values: npt.NDArray[Any]) -> None:
+    """``values``: contiguous. F32 and F64 are rounded; other dtypes, NaN and infinity stay as they are. What is finite
+    stays finite.
+    """
+    form = _FORMS.get(dtype)
+    if form is None:
+        return
+    bits = values.view(form.bits)
+    one = bits.dtype.type(1)
+    drop, half = bits.dtype.type(form.drop), bits.dtype.type((1 << form.drop - 1) - 1)
+    for start in range(0, len(bits), _BLOCK_ELEMENTS):
+        part = bits[start : start + _BLOCK_ELEMENTS]
+        coarse = part >> drop
+        coarse &= one
+        coarse += half
+        coarse += part
+        coarse >>= drop
+        coarse <<= drop
+        magnitude = part & bits.dtype.type(form.magnitude)
+        if magnitude.max(initial=0) >= form.too_large:
+            large = magnitude >= form.too_large
+            finite = magnitude < form.infinity
+            coarse[large] = np.where(finite, part >> drop << drop, part)[large]
+        part[:] = coarse
+
+
+def rounded(header: bytes, data: Sequence[memoryview]) -> list[memoryview]:
+    """The data of a stream, as ``params.encode`` gives it, with F32 and F64 rounded; those are copies."""
+    specs = parse_header(header, stream_size(header, data))
+    return [_rounded(spec.dtype, piece) for spec, piece in zip(specs, data, strict=True)]
+
+
+def _rounded(dtype: str, data: memoryview) -> memoryview:
+    if dtype not in _FORMS or not data:
+        return data
+    values = np.frombuffer(data, _FORMS[dtype].bits).copy()
+    round_in_place(dtype, values)
+    return values.view(np.uint8).data
