@@ -1,7 +1,7 @@
 # Every target works on a fresh clone and may be run again at any time.
 #
 #   make demo    set up, then train a swarm of three nodes on real data   (FRAMEWORK=keras|torch, CHAIN=auto|geth|embedded,
-#                MERGE=mean|coordmedian|geomedian|trimmed_mean|krum)
+#                MERGE=mean|coordmedian|geomedian|trimmed_mean|krum, COMPRESSION=none|lossless|bf16)
 #   make test    set up, then run every test                              (ARGS="-k name" narrows)
 #   make lint    format, lint, types
 #   make bench   every benchmark
@@ -16,6 +16,7 @@ SHELL := /bin/bash
 FRAMEWORK ?= keras
 CHAIN ?= auto
 MERGE ?= mean
+COMPRESSION ?= none
 ARGS ?=
 RUNS ?= 20
 SEED ?=
@@ -38,7 +39,8 @@ setup: $(VENV)/.with-$(FRAMEWORK) geth
 setup-dev: $(VENV)/.with-dev geth
 
 demo: setup
-	$(PYTHON) -m examples.digits.demo --framework $(FRAMEWORK) --chain $(CHAIN) --merge $(MERGE)
+	$(PYTHON) -m examples.digits.demo --framework $(FRAMEWORK) --chain $(CHAIN) --merge $(MERGE) \
+	  --compression $(COMPRESSION)
 
 test: setup-dev
 	$(PYTHON) -m pytest tests/unit tests/contracts tests/integration tests/e2e tests/chaos tests/browser $(ARGS)

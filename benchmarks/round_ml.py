@@ -1,8 +1,8 @@
 """The ML program of benchmarks.round and benchmarks.large: random float32, merged again and again, nothing trained.
 
-Called as ``python -m benchmarks.round_ml BYTES WARM_UP ROUNDS SOCKET [METHOD]``. It waits on the socket for a line at
-each mark (enrolled, warm, measured), so that what is read there belongs to whole rounds; between marks nothing holds it
-up.
+Called as ``python -m benchmarks.round_ml BYTES WARM_UP ROUNDS SOCKET [METHOD [COMPRESSION]]``. It waits on the socket
+for a line at each mark (enrolled, warm, measured), so that what is read there belongs to whole rounds; between marks
+nothing holds it up.
 """
 
 import json
@@ -96,8 +96,13 @@ def main() -> None:
             lines.flush()
             lines.readline()
 
-        method = sys.argv[5] if len(sys.argv) > 5 else "mean"
-        model = Weights(syncFrequency=1, minPeers=int(os.environ["SWARM_NODE_COUNT"]), mergeMethod=method)
+        method, compression = [*sys.argv[5:], *("mean", "none")[len(sys.argv) - 5 :]]
+        model = Weights(
+            syncFrequency=1,
+            minPeers=int(os.environ["SWARM_NODE_COUNT"]),
+            mergeMethod=method,
+            transferCompression=compression,
+        )
         mark()
         model.on_train_begin()
         for _ in range(warm_up - 1):

@@ -1,6 +1,7 @@
 """Rounds over slow links: each node in a network namespace of its own, behind a link shaped by ``tc tbf``.
 
-``python -m benchmarks.shards [--nodes 2,4,8] [--link 100mbit] [--size-mb 20] [--rounds 3] [--method mean]``
+``python -m benchmarks.shards [--nodes 2,4,8] [--link 100mbit] [--size-mb 20] [--rounds 3] [--method mean]
+[--compression none]``
 
 A merge that is shared out moves 2 (n - 1) / n of the model into and out of each node, whatever n is; a round cannot
 take less than that on a link that is as fast in both directions. One merger alone would need n times as long for it.
@@ -25,6 +26,7 @@ from services.errors import SwarmError
 from services.identity.authority import Authority, IssuedFiles
 from services.local.plan import HOST, HOSTS, Plan
 from services.local.process import Child, Launch
+from swarm_callback.options import COMPRESSIONS
 from tests.chaos.network import Network, missing
 
 WARM_UP_ROUNDS = 2
@@ -78,7 +80,7 @@ async def run(network: Network, nodes: int, size: int, bytes_per_s: float, given
         spaces = tuple((network.namespace(place), network.address(place)) for place in range(nodes))
         program = (
             sys.executable, "-m", "benchmarks.round_ml", str(size), str(WARM_UP_ROUNDS), str(given.rounds),
-            str(directory / "marks"), given.method,
+            str(directory / "marks"), given.method, given.compression,
         )  # fmt: skip
         plan = Apart(directory / "swarm", nodes, "auto", program, host=network.host, spaces=spaces)
         plan.issue()
@@ -152,6 +154,7 @@ def main() -> int:
     parser.add_argument("--size-mb", type=float, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--method", default="mean")
+    parser.add_argument("--compression", choices=COMPRESSIONS, default="none")
     given = parser.parse_args()
     if problem := missing():
         print(f"ERROR: {problem}", file=sys.stderr)
@@ -168,7 +171,13 @@ def main() -> int:
             ("busiest_node", ("busiest_out", "busiest_in"), MOVED_GOAL),
         )
     }
-    facts = {"link": given.link, "size_mb": given.size_mb, "method": given.method, "cores": os.cpu_count()}
+    facts = {
+        "link": given.link,
+        "size_mb": given.size_mb,
+        "method": given.method,
+        "compression": given.compression,
+        "cores": os.cpu_count(),
+    }
     print_figures({**facts, "nodes": figures}, goals)
     return 0
 

@@ -65,6 +65,7 @@ class Run:
     epochs: int = field(default_factory=lambda: int(os.environ.get("MAX_EPOCHS", "20")))
     sync_frequency: int = field(default_factory=lambda: int(os.environ.get("SYNC_FREQUENCY", "6")))
     merge_method: str = field(default_factory=lambda: os.environ.get("MERGE_METHOD", "mean"))
+    compression: str = field(default_factory=lambda: os.environ.get("TRANSFER_COMPRESSION", "none"))
     started: float = field(default_factory=time.monotonic)
 
     @property

@@ -1,6 +1,7 @@
 """The demo: three nodes with skewed private shards learn one model together, compared with learning apart.
 
-``python -m examples.digits.demo [--framework keras|torch] [--chain auto|geth|embedded] [--merge METHOD] [--out DIR]``
+``python -m examples.digits.demo [--framework keras|torch] [--chain auto|geth|embedded] [--merge METHOD]
+[--compression none|lossless|bf16] [--out DIR]``
 """
 
 import argparse
@@ -25,6 +26,7 @@ from services.merge.methods import METHODS
 from services.runtime.process import run_node
 from services.runtime.ready import ReadySocket
 from swarm_callback.digest import digest_of_file
+from swarm_callback.options import COMPRESSIONS
 
 NODES = 3
 AT_ONCE = os.cpu_count() or 2  # trainings on one machine side by side; each takes one core
@@ -48,6 +50,7 @@ class Demo:
     framework: str
     chain: str
     merge: str
+    compression: str
     out: Path
 
     @property
@@ -78,7 +81,11 @@ async def run(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
     print(f"{NODES} nodes in a swarm; their data stay with them ...", flush=True)
     swarm_began = time.monotonic()
     history = History(lambda line: print(line, flush=True))
-    environment = {"OUTPUT_DIR": str(demo.swarm), "MERGE_METHOD": demo.merge}
+    environment = {
+        "OUTPUT_DIR": str(demo.swarm),
+        "MERGE_METHOD": demo.merge,
+        "TRANSFER_COMPRESSION": demo.compression,
+    }
     plan = Plan(demo.swarm / "local", NODES, demo.chain, demo.command, environment=environment)
     if not await up(plan, history, stop):
         return None
@@ -90,6 +97,7 @@ async def run(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
         "framework": demo.framework,
         "chain": history.chain,
         "merge": demo.merge,
+        "compression": demo.compression,
         "rounds": history.rounds,
         "accuracy": {
             "central": apart[CENTRAL],
@@ -175,9 +183,10 @@ def main() -> int:
     parser.add_argument("--framework", choices=("keras", "torch"), default="keras")
     parser.add_argument("--chain", choices=("auto", "geth", "embedded"), default="auto")
     parser.add_argument("--merge", choices=tuple(METHODS), default="mean")
+    parser.add_argument("--compression", choices=COMPRESSIONS, default="none")
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
     given = parser.parse_args()
-    demo = Demo(given.framework, given.chain, given.merge, given.out.absolute())
+    demo = Demo(given.framework, given.chain, given.merge, given.compression, given.out.absolute())
     report: dict[str, Any] | None = None
 
     async def show(stop: asyncio.Event, _ready: ReadySocket) -> None:

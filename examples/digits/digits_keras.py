@@ -35,6 +35,7 @@ def main() -> None:
         syncFrequency=run.sync_frequency,
         minPeers=run.min_peers,
         mergeMethod=run.merge_method,
+        transferCompression=run.compression,
         adsValData=digits.validation,
         adsValBatchSize=len(digits.validation[1]),
         totalEpochs=run.epochs,

@@ -44,6 +44,7 @@ def main() -> None:
         syncFrequency=run.sync_frequency,
         minPeers=run.min_peers,
         mergeMethod=run.merge_method,
+        transferCompression=run.compression,
         model=model,
         adsValData=loader(digits.validation, len(digits.validation[1])),
         lossFunction="CrossEntropyLoss",
