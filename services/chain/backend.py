@@ -2,43 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
+from services.chain.federation import Federation
+from services.chain.receipts import Log, Position, Receipt
 from services.chain.subscriptions import Subscription
-
-if TYPE_CHECKING:
-    from services.chain.federation import Federation
-
-
-class Position(NamedTuple):
-    """Where an event stands on the chain; later events compare greater."""
-
-    block: int
-    log_index: int
-
-
-@dataclass(frozen=True)
-class Log:
-    """One undecoded event. ``address`` is checksummed, ``topics`` are 32 bytes each."""
-
-    address: str
-    topics: tuple[bytes, ...]
-    data: bytes
-    position: Position
-    transaction: str
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """A transaction that did what it says. ``contract`` is the address it created, if it created one."""
-
-    transaction: str
-    block: int
-    gas_used: int
-    contract: str | None
-    logs: tuple[Log, ...]
 
 
 class ChainBackend(ABC):
@@ -52,7 +21,7 @@ class ChainBackend(ABC):
     kind: ClassVar[str]
     account: str
     chain_id: int
-    federation: "Federation | None"
+    federation: Federation | None
     """What lets several SNs share this chain; None where it serves one SN only."""
     # Told of each write of a contract: its function, and the seconds from the call to the receipt.
     on_transaction: Callable[[str, float], None] | None = None

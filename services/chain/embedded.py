@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from services.chain.account import Account, require_fits
-from services.chain.backend import ChainBackend, Log, Receipt
+from services.chain.backend import ChainBackend
 from services.chain.embedded_evm import EmbeddedEvm, Request
 from services.chain.paths import ACCOUNT_KEY, EMBEDDED_CHAIN
+from services.chain.receipts import Log, Receipt
 from services.chain.subscriptions import Hub, Subscription
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup

@@ -17,8 +17,8 @@ from eth_utils.address import to_canonical_address
 
 from services.chain.abi import checksummed
 from services.chain.account import BALANCE_WEI, GAS_LIMIT, Account, SignedTransaction
-from services.chain.backend import Log, Position, Receipt
 from services.chain.embedded_store import EmbeddedStore
+from services.chain.receipts import Log, Position, Receipt
 from services.chain.reverts import error_of
 from services.errors import ChainError, SwarmError
 

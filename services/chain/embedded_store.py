@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eth.db.backends.base import BaseDB
 
-from services.chain.backend import Log, Position
+from services.chain.receipts import Log, Position
 from services.errors import StorageError
 
 CACHED_ENTRIES = 100_000

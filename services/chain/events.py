@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from services.chain.abi import checksummed, contract_abi
-from services.chain.backend import Log, Position
+from services.chain.receipts import Log, Position
 
 ROLES = ("none", "sn", "sl", "swop", "swci")
 

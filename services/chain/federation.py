@@ -5,13 +5,13 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.chain.account import Account
-from services.chain.backend import Receipt
 from services.chain.clique import Header, Link, majority, waiting
 from services.chain.finality import final_number
 from services.chain.geth_process import GethProcess
 from services.chain.newest import Newest
 from services.chain.pool import Pool, Transaction
 from services.chain.reach import Reach
+from services.chain.receipts import Receipt
 from services.chain.sealer import Sealer
 from services.chain.sealing import seat
 from services.chain.tail import Tail

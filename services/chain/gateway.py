@@ -5,7 +5,8 @@ from time import monotonic
 from typing import Any, Self
 
 from services.chain.abi import ContractAbi, checksummed, contract_abi
-from services.chain.backend import ChainBackend, Log, Receipt
+from services.chain.backend import ChainBackend
+from services.chain.receipts import Log, Receipt
 from services.errors import ChainError
 from services.runtime import logs
 

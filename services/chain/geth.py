@@ -8,13 +8,14 @@ from typing import Any
 
 from services.chain.abi import checksummed
 from services.chain.account import GAS_LIMIT, Account
-from services.chain.backend import ChainBackend, Log, Position, Receipt
+from services.chain.backend import ChainBackend
 from services.chain.clique import Header
 from services.chain.federation import Federation
 from services.chain.final_block import FinalBlock
 from services.chain.geth_process import GethProcess
 from services.chain.ipc import ConnectionLost, IpcConnection, RpcError
 from services.chain.paths import ACCOUNT_KEY, GETH_FINAL
+from services.chain.receipts import Log, Position, Receipt
 from services.chain.reverts import error_of
 from services.chain.subscriptions import Hub, Subscription
 from services.errors import ChainError, SwarmError

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Self
 
 from services.chain.abi import checksummed
-from services.chain.backend import ChainBackend, Receipt
+from services.chain.backend import ChainBackend
 from services.chain.events import ROLES, NetworkEvent, network_event
 from services.chain.gateway import Gateway
+from services.chain.receipts import Receipt
 
 PAGE = 100
 NOWHERE = "0x" + "00" * 20

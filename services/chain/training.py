@@ -6,9 +6,10 @@ from dataclasses import astuple, dataclass
 from enum import IntEnum
 from typing import Any, Self
 
-from services.chain.backend import ChainBackend, Receipt
+from services.chain.backend import ChainBackend
 from services.chain.events import TrainingConfig, TrainingEvent, bits_of, double_of, training_event
 from services.chain.gateway import Gateway
+from services.chain.receipts import Receipt
 
 PAGE = 100
 

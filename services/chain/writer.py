@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from services.chain.account import GAS_LIMIT, Account, SignedTransaction, require_fits
-from services.chain.backend import Receipt
 from services.chain.ipc import IpcConnection
 from services.chain.pool import Transaction
+from services.chain.receipts import Receipt
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
 

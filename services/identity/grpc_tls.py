@@ -1,29 +1,20 @@
 """gRPC credentials from an identity; loading this module loads grpc. TLS 1.3 only: see services/__init__.py."""
 
 import os
-from typing import TYPE_CHECKING
 
 import grpc
 
-if TYPE_CHECKING:
-    from services.identity.identity import Identity
 
-
-def server_credentials(identity: "Identity") -> grpc.ServerCredentials:
-    """For a listening port: a client certificate is required and verified."""
+def server_credentials(key: bytes, chain: bytes, roots: bytes) -> grpc.ServerCredentials:
+    """For a listening port: a client certificate is required and verified. All are PEM."""
     _require_tls_1_3()
-    key, chain = identity.key.read_bytes(), identity.cert.read_bytes()
-    return grpc.ssl_server_credentials([(key, chain)], root_certificates=identity.trust.pem, require_client_auth=True)
+    return grpc.ssl_server_credentials([(key, chain)], root_certificates=roots, require_client_auth=True)
 
 
-def channel_credentials(identity: "Identity") -> grpc.ChannelCredentials:
-    """For a channel: our certificate offered, the server's chain and host name verified."""
+def channel_credentials(key: bytes, chain: bytes, roots: bytes) -> grpc.ChannelCredentials:
+    """For a channel: our certificate offered, the server's chain and host name verified. All are PEM."""
     _require_tls_1_3()
-    return grpc.ssl_channel_credentials(
-        root_certificates=identity.trust.pem,
-        private_key=identity.key.read_bytes(),
-        certificate_chain=identity.cert.read_bytes(),
-    )
+    return grpc.ssl_channel_credentials(root_certificates=roots, private_key=key, certificate_chain=chain)
 
 
 def _require_tls_1_3() -> None:

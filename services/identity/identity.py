@@ -81,13 +81,13 @@ class Identity:
         """TLS 1.3, a client certificate is required."""
         from services.identity.grpc_tls import server_credentials  # noqa: PLC0415  # grpc is heavy; few need it
 
-        return server_credentials(self)
+        return server_credentials(self.key.read_bytes(), self.cert.read_bytes(), self.trust.pem)
 
     def grpc_channel_credentials(self) -> "grpc.ChannelCredentials":
         """TLS 1.3, the peer's chain and host name are verified."""
         from services.identity.grpc_tls import channel_credentials  # noqa: PLC0415  # as above
 
-        return channel_credentials(self)
+        return channel_credentials(self.key.read_bytes(), self.cert.read_bytes(), self.trust.pem)
 
     def _equipped(self, context: ssl.SSLContext) -> ssl.SSLContext:
         context.minimum_version = ssl.TLSVersion.TLSv1_3

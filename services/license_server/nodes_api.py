@@ -8,13 +8,15 @@ from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import parse_qs
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from services.errors import LicenceError, NoIdentity, NoSuchThing, NotActive, SwarmError
 from services.identity.identity import PeerIdentity, identity_of_certificate
 from services.license_server.answers import error_content, send_json, status_of
 from services.license_server.desk import Granted, LicenseDesk
 from services.license_server.leases import Holder
+from services.license_server.nodes_messages import AcquireRequest, RenewRequest
+from services.license_server.nodes_openapi import document
 from services.license_server.office import Office
 from services.license_server.peer_certificate import certificate_of
 from services.runtime import logs
@@ -28,46 +30,6 @@ _log = logs.get("license-server")
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
 Handler = Callable[[Holder, "Call"], Awaitable[tuple[int, Any]]]
-
-
-class AcquireRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    feature: str = Field(max_length=64, examples=["SL"])
-
-
-class RenewRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    token: int = Field(ge=-(2**63), lt=2**63)
-
-
-class LeaseReply(BaseModel):
-    """``grace_s``: how long the node may go on where no license server answers."""
-
-    lease: str
-    token: int
-    expires_in_s: float
-    capacity: int
-    grace_s: float
-
-
-class FeatureStatus(BaseModel):
-    capacity: int
-    in_use: int
-    holders: list[str]
-
-
-class StatusReply(BaseModel):
-    features: dict[str, FeatureStatus]
-
-
-class ErrorReply(BaseModel):
-    """The error's stable code, its sentence, and the facts of the sentence."""
-
-    code: str
-    message: str
-    facts: dict[str, str | int | float | bool | None]
 
 
 class Call:
@@ -196,8 +158,6 @@ class NodesApi:
         return 200, {"features": features}
 
     async def _describe(self, _holder: Holder, _call: Call) -> tuple[int, Any]:
-        from services.license_server.nodes_openapi import document  # noqa: PLC0415  # asked for by people, now and then
-
         return 200, document()
 
 

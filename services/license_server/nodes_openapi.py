@@ -5,7 +5,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from services.license_server.nodes_api import (
+from services.license_server.nodes_messages import (
     AcquireRequest,
     ErrorReply,
     LeaseReply,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from services.chain import events as on_chain
-from services.chain.backend import Position
+from services.chain.receipts import Position
 from services.rpc.version import version_of
 
 NOWHERE = Position(-1, -1)  # before the first event

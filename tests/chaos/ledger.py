@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from services.chain.abi import checksummed
-from services.chain.backend import Log, Position
 from services.chain.events import training_event
 from services.chain.ipc import IpcConnection
+from services.chain.receipts import Log, Position
 from services.sn.record import entry
 from tests.chaos.history import Event
 

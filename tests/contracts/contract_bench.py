@@ -13,8 +13,8 @@ from eth.vm.message import Message
 from eth_utils.address import to_canonical_address
 
 from services.chain.abi import checksummed, contract_abi
-from services.chain.backend import Log, Position
 from services.chain.events import NetworkEvent, TrainingEvent, network_event, training_event
+from services.chain.receipts import Log, Position
 from services.chain.reverts import error_of
 
 GAS = 10**12

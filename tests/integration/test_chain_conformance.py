@@ -13,7 +13,7 @@ import pytest
 from services.chain import binary
 from services.chain.abi import contract_abi
 from services.chain.account import Account
-from services.chain.backend import ChainBackend, Receipt
+from services.chain.backend import ChainBackend
 from services.chain.embedded_evm import EmbeddedEvm
 from services.chain.events import (
     CheckedIn,
@@ -28,6 +28,7 @@ from services.chain.events import (
 from services.chain.factory import Choice, open_chain
 from services.chain.geth_process import GethProcess
 from services.chain.network import Member, NetworkGateway
+from services.chain.receipts import Receipt
 from services.chain.training import CheckInCall, RoundState, TrainingGateway
 from services.errors import (
     ChainError,

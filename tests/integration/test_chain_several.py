@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from services.chain.backend import Position
 from services.chain.geth import GethChain
 from services.chain.network import NetworkGateway
+from services.chain.receipts import Position
 from services.errors import ChainError
 
 pytestmark = pytest.mark.timeout(180)

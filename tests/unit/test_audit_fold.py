@@ -8,7 +8,7 @@ from services.audit.data import record_data
 from services.audit.fold import fold
 from services.audit.record import Record
 from services.chain import events as on_chain
-from services.chain.backend import Position
+from services.chain.receipts import Position
 from services.rpc import swarm_pb2 as pb
 from services.sn.record import entry, pages
 

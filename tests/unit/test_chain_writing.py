@@ -8,8 +8,8 @@ import pytest
 
 from services.chain import pool as pool_module
 from services.chain.account import Account
-from services.chain.backend import Receipt
 from services.chain.pool import Pool, Transaction
+from services.chain.receipts import Receipt
 from services.chain.writer import Writer
 from services.errors import ChainError
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from services.chain import events as on_chain
-from services.chain.backend import Position
+from services.chain.receipts import Position
 from services.runtime.metrics import Meter, is_loopback
 from services.sl.metrics import SLMetrics
 from services.sn.membership import Member, Membership

@@ -4,7 +4,6 @@ from itertools import count
 
 import pytest
 
-from services.chain.backend import Position
 from services.chain.events import (
     CheckedIn,
     Completed,
@@ -18,6 +17,7 @@ from services.chain.events import (
     TrainingConfig,
     TrainingEvent,
 )
+from services.chain.receipts import Position
 from services.sn.training import LeftOut as LeftOutFact
 from services.sn.training import Progress, State, TrainingView
 

@@ -1,0 +1,43 @@
+"""What nodes and the license server say to each other, as JSON."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class AcquireRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    feature: str = Field(max_length=64, examples=["SL"])
+
+
+class RenewRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    token: int = Field(ge=-(2**63), lt=2**63)
+
+
+class LeaseReply(BaseModel):
+    """``grace_s``: how long the node may go on where no license server answers."""
+
+    lease: str
+    token: int
+    expires_in_s: float
+    capacity: int
+    grace_s: float
+
+
+class FeatureStatus(BaseModel):
+    capacity: int
+    in_use: int
+    holders: list[str]
+
+
+class StatusReply(BaseModel):
+    features: dict[str, FeatureStatus]
+
+
+class ErrorReply(BaseModel):
+    """The error's stable code, its sentence, and the facts of the sentence."""
+
+    code: str
+    message: str
+    facts: dict[str, str | int | float | bool | None]
