@@ -14,7 +14,7 @@ from services.merge.ranks import Combine, coordmedian, trimmed_mean
 # half a chunk still leaves two for each of a few threads.
 STREAM_ELEMENTS = 524_288
 # Blocks that are read and written many times; they outweigh numpy's calls and stay in a shared cache.
-BLOCK_ELEMENTS = 65_536
+BLOCK_ELEMENTS = 131_072
 
 ENTRY_POINTS = "swarm_learning.merge_methods"
 
@@ -31,12 +31,16 @@ class Method:
     ``shares(gram, weights)`` gives what part each set has in the result, (n,) float64 that add up to one; the result
     is the sum of share times set. It is called once, after a pass over all floats.
 
+    ``shows``: whether ``combine`` itself makes something that is not finite of a block that holds NaN or infinity; then
+    sets are looked at only where that happens.
+
     ``block_elements``: float32 values in a block, as many as are fastest for ``combine``.
     """
 
     combine: Combine | None = None
     shares: SharesOf | None = None
     block_elements: int = BLOCK_ELEMENTS
+    shows: bool = False
 
     def __post_init__(self) -> None:
         if (self.combine is None) == (self.shares is None):
@@ -49,8 +53,8 @@ class Method:
 
 
 _BUILT_IN: Mapping[str, Method] = {
-    "mean": Method(combine=weighted_mean, block_elements=STREAM_ELEMENTS),
-    "coordmedian": Method(combine=coordmedian),
+    "mean": Method(combine=weighted_mean, block_elements=STREAM_ELEMENTS, shows=True),
+    "coordmedian": Method(combine=coordmedian, shows=True),
     "geomedian": Method(shares=geomedian, block_elements=STREAM_ELEMENTS),
     "trimmed_mean": Method(combine=trimmed_mean(Fraction(1, 3))),
     "krum": Method(shares=krum(), block_elements=STREAM_ELEMENTS),

@@ -1,7 +1,7 @@
 """Sorting networks, cut down to the ranks that are wanted, over whole blocks of elements."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ _WEIGHT, _HIGH = (
 )
 # Up to here weights, and what they add up to, are exact in float32, and so are their halves.
 _EXACT = 2**23
+_BEFORE = -1  # all steps
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,34 @@ def network(count: int, ranks: frozenset[int], ordered: bool = True) -> tuple[Co
     return tuple(reversed(kept))
 
 
+@lru_cache(maxsize=256)
+def bounds(count: int, ranks: frozenset[int], ordered: bool = True) -> Mapping[int, tuple[int, ...]]:
+    """By step of that network, wires to be looked at after it (-1: at the beginning): an infinity in any input is seen
+    there, or in a result.
+
+    Each wire is at least as large as some inputs and at most as large as others, whatever their values are. Chosen are
+    the fewest wires that bound all inputs from both sides, as far as a greedy choice finds them.
+    """
+    above, below = ([1 << wire for wire in range(count)] for _ in range(2))
+    # Step, wire, which inputs it bounds: from above, and shifted, from below.
+    found = [(_BEFORE, wire, 1 << wire | 1 << wire + count) for wire in range(count)]
+    for number, step in enumerate(network(count, ranks, ordered)):
+        low, high = step.low, step.high
+        above[low], above[high] = above[low] & above[high], above[low] | above[high]
+        below[low], below[high] = below[low] | below[high], below[low] & below[high]
+        wanted = [wire for wire, side in ((low, step.low_wanted), (high, step.high_wanted)) if side]
+        found += [(number, wire, above[wire] | below[wire] << count) for wire in wanted]
+    left = (1 << 2 * count) - 1
+    for rank in ranks:
+        left &= ~(above[rank] | below[rank] << count)
+    chosen: dict[int, tuple[int, ...]] = {}
+    while left:
+        number, wire, bounded = max(found, key=lambda entry: (entry[2] & left).bit_count())
+        chosen[number] = (*chosen.get(number, ()), wire)
+        left &= ~bounded
+    return chosen
+
+
 def _merge_exchange(count: int) -> Iterable[tuple[int, int]]:
     sorted_length = 1
     while sorted_length < count:
@@ -63,19 +92,32 @@ def _merge_exchange(count: int) -> Iterable[tuple[int, int]]:
         sorted_length *= 2
 
 
-def select(blocks: Sequence[_Block], ranks: frozenset[int], *, ordered: bool = True) -> dict[int, _Block]:
+def select(
+    blocks: Sequence[_Block],
+    ranks: frozenset[int],
+    *,
+    ordered: bool = True,
+    look: Callable[[_Block], object] | None = None,
+) -> dict[int, _Block]:
     """The values of each wanted rank (0: the smallest), element by element; not ``ordered``: of two ranks, it is left
-    open which of both values is where. Inputs stay; none may hold a NaN.
+    open which of both values is where. Inputs stay. Where one holds a NaN, so does a result. ``look`` gets blocks on
+    the way, while they are hot: where an input holds an infinity, so does one of them, or a result.
 
     A result is one of the inputs or a block of ``scratch``, to be given back. Which zero comes out where +0.0 and -0.0
     meet is not defined: callers add 0.0.
     """
     wires = _Wires(blocks)
-    for step in network(len(blocks), ranks, ordered):
+    watched = bounds(len(blocks), ranks, ordered) if look is not None else {}
+    look = look or (lambda _: None)
+    for wire in watched.get(_BEFORE, ()):
+        look(wires.values[wire])
+    for number, step in enumerate(network(len(blocks), ranks, ordered)):
         if step.low_wanted and step.high_wanted:
             wires.exchange(step.low, step.high)
         else:
             wires.keep(step.low, step.high, smaller=step.low_wanted)
+        for wire in watched.get(number, ()):
+            look(wires.values[wire])
     wires.give_back(but=ranks)
     return {rank: wires.values[rank] for rank in ranks}
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from services.merge.floats import Values, weighted_mean
+from services.merge.floats import Values, all_finite, weighted_mean
 from services.merge.network import select, sort_with_weights
 from services.merge.scratch import give
 
@@ -19,15 +19,27 @@ def coordmedian(blocks: Sequence[Values], weights: Sequence[int], out: Values) -
     """The weighted median of each coordinate into ``out``, in its dtype, rounded once.
 
     The lower and the upper median are the first values, from the smallest up, at which half of the weight is reached
-    and exceeded; where they differ, the result is their mean. Equal weights give ``numpy.median``. One pass.
+    and exceeded; where they differ, the result is their mean. Equal weights give ``numpy.median``. A block with NaN or
+    infinity makes one in the result. One pass.
     Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical
     Rates" (ICML 2018), section 4, definition 1.
     """
     if all(weight == weights[0] for weight in weights):
         ranks = frozenset({(len(blocks) - 1) // 2, len(blocks) // 2})
-        found = select(blocks, ranks, ordered=False)
+        sound = True
+
+        def look(values: Values) -> None:
+            nonlocal sound
+            sound = sound and all_finite(values)
+
+        found = select(blocks, ranks, ordered=False, look=look)
         _middle(found[min(ranks)], found[max(ranks)], out)
         _give_unless_input(found.values(), blocks)
+        if not sound:
+            out[:1] = np.nan
+        return
+    if not all(all_finite(block) for block in blocks):
+        out[:1] = np.nan
         return
     for part in _steps(len(out)):
         _weighted_median([block[part] for block in blocks], weights, out[part])

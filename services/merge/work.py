@@ -161,9 +161,7 @@ class Work:
         out: Any = into if direct else np.empty(len(into), computed_in(dtype))
         self._apply(voting, plan, out)
         sound = all_finite(out)
-        # A mean shows whatever is not finite in its inputs; other methods may drop it.
-        shows = plan.shares is None and self.method.combine is weighted_mean
-        suspects = self.names if not sound or not (shows or self.measures) else self._silent
+        suspects = self.names if not sound or not (self.method.shows or self.measures) else self._silent
         bad = [name for name in suspects if not all_finite(values[name])]
         if not sound and not bad:
             self._apply_at_small_scale(voting, plan, out)

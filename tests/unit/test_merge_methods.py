@@ -14,7 +14,7 @@ from services.merge.distances import krum
 from services.merge.engine import CHUNK_BYTES, METHODS, NonFinite, ParameterSet, merge, passes_of
 from services.merge.layout import STORAGE, TensorSpec
 from services.merge.methods import Method
-from services.merge.ranks import trimmed_mean
+from services.merge.ranks import coordmedian, trimmed_mean
 
 Array = NDArray[Any]
 
@@ -393,3 +393,16 @@ def test_an_installed_package_adds_a_method(tmp_path: Any, monkeypatch: pytest.M
     np.testing.assert_array_equal(run("midrange", [np.float32([1]), np.float32([2]), np.float32([9])]), [5])
     with pytest.raises(ValueError, match="'odd' of midrange:X is not a Method"):
         METHODS["odd"]
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("count", range(1, 13))
+@pytest.mark.parametrize("alike", [True, False])
+def test_a_median_shows_whatever_is_not_finite_in_one_set(bad: float, count: int, alike: bool) -> None:
+    weights = [1] * count if alike else list(range(1, count + 1))
+    for liar in range(count):
+        blocks = [np.random.default_rng(number).normal(size=5).astype(np.float32) for number in range(count)]
+        blocks[liar][3] = bad
+        out = np.empty(5, np.float32)
+        coordmedian(blocks, weights, out)
+        assert not np.isfinite(out).all()
