@@ -20,6 +20,7 @@ from time import monotonic
 from services.errors import IdentityError
 from services.identity.identity import PeerIdentity, identity_of_certificate
 from services.runtime import logs
+from services.sl.congestion import share_link
 from services.sl.packing import Packer, width_of
 from services.sl.partials import Partial
 from services.sl.store import Store
@@ -113,6 +114,7 @@ class Bulk:
         try:
             plain.settimeout(HANDSHAKE_S)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            share_link(plain)
             tls = connection = self._context.wrap_socket(plain, server_side=True)
             with self._lock:
                 self._open.discard(plain)
