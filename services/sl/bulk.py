@@ -80,7 +80,10 @@ class Bulk:
         store: Store,
         may_read: Callable[[PeerIdentity], bool],
         sent: Callable[[int], object],
+        *,
+        keep_congestion_control: bool = False,
     ) -> None:
+        self._keep_congestion_control = keep_congestion_control
         self._context = context
         self._store = store
         self._may_read = may_read
@@ -114,7 +117,8 @@ class Bulk:
         try:
             plain.settimeout(HANDSHAKE_S)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            share_link(plain)
+            if not self._keep_congestion_control:
+                share_link(plain)
             tls = connection = self._context.wrap_socket(plain, server_side=True)
             with self._lock:
                 self._open.discard(plain)

@@ -15,6 +15,8 @@ _NAME_BYTES = 16
 
 def share_link(connection: socket.socket) -> None:
     """For one of many connections of TCP at once. Leaves alone whatever else the host is set to."""
+    if not hasattr(socket, "TCP_CONGESTION"):  # not Linux
+        return
     used = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, _NAME_BYTES)
     if used.rstrip(b"\0") != CROWDING:
         return

@@ -67,6 +67,7 @@ class FileServer:
 
     ``take_copy(peer, digest, moved)`` fetches a stream from the peer that offers it, or raises a SwarmError.
     ``follow(leader, line)`` merges what a leader deals out. ``progress`` of the merge that this node leads, or None.
+    ``keep_congestion_control``: as in the settings.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class FileServer:
         *,
         follow: Follow | None = None,
         progress: Callable[[], Progress | None] = lambda: None,
+        keep_congestion_control: bool = False,
     ) -> None:
         self._progress = progress
         self._follow = follow
@@ -89,7 +91,7 @@ class FileServer:
         self._may_read = may_read
         bulk = identity.server_context()
         bulk.set_alpn_protocols([BULK])
-        self._bulk = Bulk(bulk, store, may_read, sent)
+        self._bulk = Bulk(bulk, store, may_read, sent, keep_congestion_control=keep_congestion_control)
         self._door: Door
         self._reading: Counter[str] = Counter()
         app = web.Application(middlewares=[self._gate])

@@ -64,6 +64,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
             runner.take_copy,
             follow=runner.follow,
             progress=runner.progress,
+            keep_congestion_control=settings.keep_congestion_control,
         )
         await server.start(bound)
         stack.push_async_callback(server.stop)

@@ -90,6 +90,13 @@ class SLSettings(MemberSettings):
         description="Seconds for which the final model is served to nodes that do not have it yet. They fetch it as "
         "soon as the training is complete, so a minute is ample.",
     )
+    keep_congestion_control: bool = Field(
+        False,
+        validation_alias="SL_KEEP_CONGESTION_CONTROL",
+        description="Whether connections that carry parameters keep BBR where the host is set to it. By default they "
+        "take CUBIC: under BBR the many connections of a swarm crowd each other out on a full link. Keep it on links "
+        "that lose packets without being full.",
+    )
     metrics_port: int | None = Field(
         None,
         ge=0,
