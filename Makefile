@@ -68,6 +68,9 @@ bench: setup-dev
 	$(PYTHON) -m benchmarks.kernels
 	$(PYTHON) -m benchmarks.round --size-mb 100 --nodes 3 --peer nvflare
 	$(PYTHON) -m benchmarks.large --size-mb 4096
+	@# These need root: they make network namespaces.
+	$(PYTHON) -m benchmarks.shards --nodes 2,4,8 --link 100mbit
+	$(PYTHON) -m benchmarks.compression
 
 chaos: setup-dev
 	$(PYTHON) -m tests.chaos.main --runs $(RUNS) --seed "$(SEED)" --faults "$(FAULTS)"
