@@ -9,7 +9,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from tests.chaos import disk
-from tests.chaos.ground import CHECKED_IN, ONE_ROUND_S, SHARED, SHARING, WRITTEN, Fault, Ground
+from tests.chaos.ground import CHECKED_IN, ONE_ROUND_S, PACKED, SHARED, SHARING, WRITTEN, Fault, Ground
 from tests.chaos.traffic import Pair
 from tests.chaos.trainer import GARBAGE, OTHER_MODELS
 from tests.chaos.world import pause
@@ -168,6 +168,7 @@ async def disk_full(ground: Ground) -> None:
 SMALL_DISK = {"small_disk": True, "ballast_floats": 50_000}
 LIARS = {"liars": True, "ballast_floats": 0}
 SHARING_LIARS = {**SHARED, "liars": True}
+PACKING_LIARS = {**PACKED, "liars": True}
 
 FAULTS_OF_DATA = (
     Fault("not a number", not_a_number, may_depose=False),
@@ -177,7 +178,7 @@ FAULTS_OF_DATA = (
     Fault("contribution served wrong", contribution_served_wrong, shape=LIARS),
     Fault("result served wrong", result_served_wrong, shape=LIARS),
     Fault("contribution to a shared merge served wrong", contribution_served_wrong, shape=SHARING_LIARS),
-    Fault("share of a merge served wrong", share_served_wrong, shape=SHARING_LIARS),
+    Fault("share of a merge served wrong", share_served_wrong, shape=PACKING_LIARS),
     Fault("replayed requests", replayed_requests),
     Fault("disk full", disk_full, shape=SMALL_DISK, applies=disk.missing),
 )

@@ -36,6 +36,7 @@ FETCHING = Moment("before fetching the result", {"event": "step", "state": "Awai
 TRAINING = Moment("while its program trains", {"event": "step", "state": "Training", "on": "Reported"})
 
 SHARED = {"ballast_floats": 1_500_000, "followers_only": 0}  # a model that is large enough to be shared out
+PACKED = {**SHARED, "compression": "lossless"}
 
 
 @dataclass

@@ -30,6 +30,7 @@ class Shape:
     batch_s: float = 0.02
     liars: bool = False
     small_disk: bool = False
+    compression: str = "none"
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ class Node:
             checkin=self.shape.checkin,
             batch_s=self.shape.batch_s,
             ballast_floats=self.shape.ballast_floats,
+            compression=self.shape.compression,
         )
         file = self.directory / "program.json"
         file.write_text(json.dumps({**asdict(settings), **changes}))

@@ -77,6 +77,7 @@ class Settings:
     rounds: int = 0
     garbage: str = ""
     model: str = ""
+    compression: str = "none"
 
 
 class Walk(SwarmCallbackBase):
@@ -93,7 +94,7 @@ class Walk(SwarmCallbackBase):
         super().__init__(
             syncFrequency=1, minPeers=settings.min_peers, trainingContract=settings.contract, totalEpochs=1,
             nodeWeightage=settings.weight, checkinModelOnTrainEnd=settings.checkin, adsValData="any",
-            logger=logging.getLogger("ml"),
+            transferCompression=settings.compression, logger=logging.getLogger("ml"),
         )  # fmt: skip
         self.say("enrolled")
 
@@ -186,7 +187,7 @@ def send_garbage(settings: Settings) -> None:
         wire.Open(
             contract=settings.contract, sync_frequency=1, min_peers=settings.min_peers, merge_method="mean",
             node_weightage=1, checkin_model_on_train_end="snapshot", use_adaptive_sync=False, total_epochs=1,
-            framework="NUMPY", pid=os.getpid(),
+            framework="NUMPY", pid=os.getpid(), transfer_compression=settings.compression,
         )
     )  # fmt: skip
     session.sync(0, GARBAGE[settings.garbage], [])
