@@ -216,10 +216,12 @@ class Federation:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = [self._catch_up(), await self._seal()]
+        due = [self._catch_up()]
+        # Before it seals: geth puts the vote into the block, and one that it makes anew would be another one.
         if await self.voting.vote(self._live if self._me in self.signers and self._caught_up else ()):
             self._pushes = 0
-        due.append(self._push(final))
+            self._sealer.vote_changed(self.tail.head, self.signers)
+        due += [await self._seal(), self._push(final)]
         soonest = min((at for at in due if at is not None), default=None)
         if soonest is not None:
             delay = max(0.0, soonest - self._now())

@@ -93,6 +93,11 @@ class Sealer:
         await self._request("miner_start")
         return now + GIVE_UP_AFTER_S
 
+    def vote_changed(self, head: Link, signers: Sequence[str]) -> None:
+        """geth puts its vote into the block that it makes: made anew meanwhile, it is another one."""
+        if self._started_at is not None:
+            self._note(head, signers)
+
     def _note(self, head: Link, signers: Sequence[str]) -> None:
         number = head.number + 1
         self.exposure.may_seal(number, head.total + difficulty(signers, number, self._me))

@@ -1,15 +1,19 @@
 """geth seals one block of each height, and what it may have begun of its own accord is not vouched against."""
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from services.chain.clique import Header, Link
+from services.chain.federation import Federation
+from services.chain.finality import Era
 from services.chain.ipc import RpcError
 from services.chain.pool import Pool, Transaction
 from services.chain.sealer import Sealer
 from services.chain.sealing import Seat
+from services.chain.vouching import Standing
 
 SIGNERS = ["a", "b", "c"]
 NOW, LATER, NEVER = Seat(now=True), Seat(now=False, after_s=3600.0), Seat(now=False)
@@ -203,3 +207,65 @@ async def test_a_block_begun_at_the_end_of_a_second_may_be_made_again_in_the_nex
     await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
     sealer.exposure.moved(3, mine=True)
     assert sealer.exposure.floor(SIGNERS) == head(2).total + 2 + 2 + 1
+
+
+async def test_a_vote_that_changes_while_geth_seals_may_give_a_second_block(pool: Pool, sealer: Sealer) -> None:
+    waiting(pool, "t1")
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    sealer.vote_changed(head(2), SIGNERS)
+    sealer.exposure.moved(3, mine=True)
+    assert sealer.exposure.floor(SIGNERS) == head(2).total + 2 + 2 + 1
+
+
+async def test_a_vote_that_changes_before_is_in_the_only_block(pool: Pool, sealer: Sealer) -> None:
+    sealer.vote_changed(head(2), SIGNERS)
+    waiting(pool, "t1")
+    await sealer.act(NOW, head(2), SIGNERS, 0.0, able=True)
+    sealer.exposure.moved(3, mine=True)
+    assert sealer.exposure.floor(SIGNERS) == 0
+
+
+class Shared:
+    """A chain of three SNs that wait for this one, "b", to seal block 1."""
+
+    def __init__(self, geth: Geth) -> None:
+        account: Any = SimpleNamespace(address="b")
+        process: Any = SimpleNamespace(genesis="")
+        self.federation = Federation(account, process, geth.request, lambda: None)
+        self.federation.tail.links = [head(0)]
+        vars(self.federation.tail.head.header)["signer"] = "nobody"  # else it would be read from the seal
+        self.federation.voting.eras = [Era(0, ("a", "b", "c"))]
+        for name in ("a", "c"):
+            self.federation.connected(name)
+            self.federation.heard(name, Standing(head(0).total, None))
+        self.federation.elect_from(["a", "b", "c"])
+
+    def floor(self) -> int:
+        """Once its block has come."""
+        exposure = self.federation.vouching._exposure
+        exposure.moved(1, mine=True)
+        return exposure.floor(SIGNERS)
+
+
+async def test_geth_knows_what_to_vote_before_it_seals(geth: Geth) -> None:
+    shared = Shared(geth)
+    geth.mining = False
+    shared.federation.elect_from(["a", "b"])
+    shared.federation.take(Transaction("t1", b"t1"))
+    await shared.federation.act(0)
+    assert geth.asked.index("clique_propose") < geth.asked.index("miner_start")
+    assert shared.floor() == 0
+    shared.federation.close()
+
+
+async def test_who_votes_otherwise_while_it_seals_does_not_vouch_for_its_block(geth: Geth) -> None:
+    shared = Shared(geth)
+    geth.mining = False
+    shared.federation.take(Transaction("t1", b"t1"))
+    await shared.federation.act(0)
+    assert "miner_start" in geth.asked
+    shared.federation.elect_from(["a", "b"])
+    await shared.federation.act(0)
+    assert "clique_propose" in geth.asked
+    assert shared.floor() > head(0).total + 2
+    shared.federation.close()
