@@ -9,7 +9,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from tests.chaos import disk
-from tests.chaos.ground import CHECKED_IN, ONE_ROUND_S, PACKED, SHARED, SHARING, WRITTEN, Fault, Ground
+from tests.chaos.ground import CHECKED_IN, ONE_ROUND_S, PACKED, SHARED, SHARING, WRITTEN, Fault, Ground, Inject, Moment
 from tests.chaos.traffic import Pair
 from tests.chaos.trainer import GARBAGE, OTHER_MODELS
 from tests.chaos.world import pause
@@ -53,16 +53,22 @@ async def damaged_stream(ground: Ground) -> None:
     await ground.ends_badly(newcomer, "damaged")
 
 
-async def contribution_served_wrong(ground: Ground) -> None:
-    """A file server that serves other bytes than its node has checked in with: left out, with the reason."""
-    liar = await ground.caught(CHECKED_IN)
-    lie = ground.traffic.lie(liar.name)
-    liar.sl.thaw()
-    await ground.traffic.told(lie)
-    ground.hits(liar.name)
-    await ground.traffic.rounds(1)
-    lie.unlink()
-    await ground.traffic.contributes(liar.name)
+def served_wrong(moment: Moment) -> Inject:
+    """From this moment on a file server serves other bytes than its node has checked in with, or merged: the round is
+    done without them, and it takes part again once it is honest.
+    """
+
+    async def inject(ground: Ground) -> None:
+        liar = await ground.caught(moment)
+        lie = ground.traffic.lie(liar.name)
+        liar.sl.thaw()
+        await ground.traffic.told(lie)
+        ground.hits(liar.name)
+        await ground.traffic.rounds(1)
+        lie.unlink()
+        await ground.traffic.contributes(liar.name)
+
+    return inject
 
 
 async def result_served_wrong(ground: Ground) -> None:
@@ -74,18 +80,6 @@ async def result_served_wrong(ground: Ground) -> None:
     ground.hits(liar.name)
     lie.unlink()
     await ground.traffic.rounds(1)
-
-
-async def share_served_wrong(ground: Ground) -> None:
-    """A merger that serves other bytes than it has merged: the round is done without it, or with the right bytes."""
-    liar = await ground.caught(SHARING)
-    lie = ground.traffic.lie(liar.name)
-    liar.sl.thaw()
-    await ground.traffic.told(lie)
-    ground.hits(liar.name)
-    await ground.traffic.rounds(1)
-    lie.unlink()
-    await ground.traffic.contributes(liar.name)
 
 
 async def replayed_requests(ground: Ground) -> None:
@@ -175,10 +169,10 @@ FAULTS_OF_DATA = (
     Fault("huge numbers", huge_numbers, may_depose=False),
     Fault("another shape", another_shape, may_depose=False),
     Fault("damaged stream", damaged_stream, may_depose=False),
-    Fault("contribution served wrong", contribution_served_wrong, shape=LIARS),
+    Fault("contribution served wrong", served_wrong(CHECKED_IN), shape=LIARS),
     Fault("result served wrong", result_served_wrong, shape=LIARS),
-    Fault("contribution to a shared merge served wrong", contribution_served_wrong, shape=SHARING_LIARS),
-    Fault("share of a merge served wrong", share_served_wrong, shape=PACKING_LIARS),
+    Fault("contribution to a shared merge served wrong", served_wrong(CHECKED_IN), shape=SHARING_LIARS),
+    Fault("share of a merge served wrong", served_wrong(SHARING), shape=PACKING_LIARS),
     Fault("replayed requests", replayed_requests),
     Fault("disk full", disk_full, shape=SMALL_DISK, applies=disk.missing),
 )
