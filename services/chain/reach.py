@@ -8,6 +8,7 @@ from typing import Any
 
 from services.chain.ipc import RpcError
 from services.errors import ChainError, StorageError
+from services.runtime.addresses import join_address
 
 # Asked for together: one by one most of the time goes into waiting.
 BLOCKS_AT_ONCE = 128
@@ -33,10 +34,10 @@ class Reach:
         await self._request("admin_removePeer", enode)
         await self._request("admin_removeTrustedPeer", enode)
 
-    async def enode(self, host: str) -> str:
-        """Where the others' geth find this one, which is on ``host``."""
+    async def enode(self, host: str, port: int = 0) -> str:
+        """Where the others' geth find this one: on ``host``, at ``port``, 0 for the one that it listens on."""
         info = await self._request("admin_nodeInfo")
-        return f"{info['enode'].split('@')[0]}@{host}:{info['ports']['listener']}"
+        return f"{info['enode'].split('@')[0]}@{join_address(host, port or info['ports']['listener'])}"
 
     async def raw_blocks(self, since: int) -> AsyncIterator[bytes]:
         """The blocks after number ``since``, as geth writes them to a file."""

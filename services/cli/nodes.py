@@ -24,6 +24,9 @@ LogFormat = Annotated[str | None, typer.Option("--log-format", help="human or js
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
 MetricsPort = Annotated[int | None, typer.Option("--metrics-port", help="Port of the Prometheus metrics; off without.")]
 MetricsHost = Annotated[str | None, typer.Option("--metrics-host", help="Their address; mutual TLS but on loopback.")]
+BindPort = Annotated[
+    int | None, typer.Option("--bind-port", help="Port to listen on, where others reach it at another one.")
+]
 SNPort = Annotated[int | None, typer.Option("--sn-api-port", help="Port of the SN's API; 30304 is usual.")]
 
 
@@ -68,10 +71,23 @@ def sn(
     sentinel_api_port: Annotated[
         int | None, typer.Option("--sentinel-api-port", help="Its API port; 30304 is usual.")
     ] = None,
+    sentinel_api_service: Annotated[
+        str | None, typer.Option("--sentinel-api-service", help="FQDN[:PORT] of its API behind a reverse proxy.")
+    ] = None,
     host_ip: HostIP = None,
     host: Host = None,
     sn_api_port: SNPort = None,
+    bind_port: BindPort = None,
+    sn_api_service: Annotated[
+        str | None, typer.Option("--sn-api-service", help="FQDN[:PORT] by which a reverse proxy leads to this API.")
+    ] = None,
     sn_p2p_port: Annotated[int | None, typer.Option("--sn-p2p-port", help="Port of the chain between SNs.")] = None,
+    p2p_bind_port: Annotated[
+        int | None, typer.Option("--p2p-bind-port", help="Port to listen on for the chain, where it is another one.")
+    ] = None,
+    sn_p2p_service: Annotated[
+        str | None, typer.Option("--sn-p2p-service", help="FQDN[:PORT] by which other SNs reach the chain.")
+    ] = None,
     apls_ip: LicenseIP = None,
     apls_port: LicensePort = None,
     secondary_apls_ip: SecondaryIP = None,
@@ -102,7 +118,14 @@ def sl(
     host: Host = None,
     sn_ip: Annotated[str | None, typer.Option("--sn-ip", help="Address of the SN.")] = None,
     sn_api_port: SNPort = None,
+    sn_api_service: Annotated[
+        str | None, typer.Option("--sn-api-service", help="FQDN[:PORT] of the SN's API behind a reverse proxy.")
+    ] = None,
     sl_fs_port: Annotated[int | None, typer.Option("--sl-fs-port", help="Port of the file server.")] = None,
+    bind_port: BindPort = None,
+    sl_fs_service: Annotated[
+        str | None, typer.Option("--sl-fs-service", help="FQDN[:PORT] by which a reverse proxy leads to this node.")
+    ] = None,
     apls_ip: LicenseIP = None,
     apls_port: LicensePort = None,
     secondary_apls_ip: SecondaryIP = None,

@@ -17,6 +17,7 @@ from services.identity.identity import Identity, PeerIdentity, identity_of_grpc_
 from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.rpc.errors import to_status
 from services.runtime import logs, traces
+from services.runtime.addresses import join_address
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
@@ -67,7 +68,7 @@ class RpcServer:
         """
         check_free(host, port, option)
         try:
-            bound = self._server.add_secure_port(f"{host}:{port}", self._identity.grpc_server_credentials())
+            bound = self._server.add_secure_port(join_address(host, port), self._identity.grpc_server_credentials())
         except RuntimeError:  # gRPC gives no reason; taken since the check is the likely one
             raise PortInUse(port=port, host=host, option=option) from None
         await self._server.start()

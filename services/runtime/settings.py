@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator
+from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.errors import SettingsError, UnknownSetting
+from services.runtime.addresses import MAX_PORT, join_address
 
-MAX_PORT = 65535
+__all__ = ["MAX_PORT"]
 
 # Variables with these beginnings are ours; a name with one of them that no node knows is a typing mistake.
 PREFIXES = ("SWARM_", "SN_", "SL_", "SWOP_", "SWCI_")
@@ -26,7 +28,7 @@ KNOWN_ELSEWHERE = frozenset(
         "SL_WAIT_FOR_FULL_QUORUM_SECONDS", "SL_MAKE_ME_ADMIN", "SL_REQUEST_CHANNEL", "SL_RESPONSE_CHANNEL",
         "SL_LOG_LEVEL", "SL_SN_PATIENCE_SECONDS", "SL_KEEP_SERVING_SECONDS", "SL_BIND_HOST",
         "SL_KEEP_CONGESTION_CONTROL",
-        "SL_FS_PORT", "SL_FS_SERVICE",
+        "SL_FS_PORT", "SL_FS_SERVICE", "SL_BIND_PORT", "SN_BIND_PORT", "SN_P2P_BIND_PORT",
         "SN_API_SERVER_PORT", "SN_API_SERVICE", "SN_NODE_IP", "SN_ETH_PORT_EXT", "SN_ETH_P2P_SERVICE",
         "SN_I_AM_SENTINEL", "SN_START_MINING", "SN_BIND_HOST", "SN_CHAIN", "SN_LOST_AFTER_SECONDS",
         "SN_METRICS_PORT", "SN_METRICS_HOST", "SL_METRICS_PORT", "SL_METRICS_HOST",
@@ -77,7 +79,7 @@ class NodeSettings(BaseSettings):
             return cls(**given)
         except ValidationError as error:
             first = error.errors()[0]
-            name = ".".join(str(part) for part in first["loc"]) or command
+            name = first.get("ctx", {}).get("setting") or ".".join(str(part) for part in first["loc"]) or command
             problem = str(first["msg"]).removeprefix("Value error, ")
             raise SettingsError(name=name, problem=problem, command=command) from None
 
@@ -122,8 +124,8 @@ class MemberSettings(IdentitySettings):
     host_ip: str = Field(
         "",
         validation_alias="THIS_NODE_IP",
-        validate_default=True,
-        description="By which address peers reach this node. Required: no default could be right on every host.",
+        description="By which address peers reach this node. Required where no service name is given: no default could "
+        "be right on every host.",
     )
     apls_ip: str = Field(
         "127.0.0.1",
@@ -154,14 +156,23 @@ class MemberSettings(IdentitySettings):
     @property
     def license_servers(self) -> list[str]:
         """Addresses (host:port), the first one first."""
-        first = f"{self.apls_ip}:{self.apls_port}"
+        first = join_address(self.apls_ip, self.apls_port)
         if not self.secondary_apls_ip:
             return [first]
-        return [first, f"{self.secondary_apls_ip}:{self.secondary_apls_port or self.apls_port}"]
+        return [first, join_address(self.secondary_apls_ip, self.secondary_apls_port or self.apls_port)]
 
-    @field_validator("host_ip")
-    @classmethod
-    def _reachable(cls, value: str) -> str:
-        if not value:
-            raise ValueError("give --host-ip, the address by which peers reach this node")
-        return value
+    @property
+    def named_by_service(self) -> bool:
+        """Whether peers reach this node by service names of a reverse proxy alone."""
+        return False
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if not self.host_ip and not self.named_by_service:
+            raise refused("host_ip", "give --host-ip, the address by which peers reach this node")
+        return self
+
+
+def refused(setting: str, problem: str) -> PydanticCustomError:
+    """What a validator of several settings raises, so that the sentence names the one to correct."""
+    return PydanticCustomError("setting", "{problem}", {"setting": setting, "problem": problem})

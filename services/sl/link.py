@@ -12,6 +12,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import DEADLINE_S, SNClient
 from services.rpc.errors import NO_ANSWER
 from services.runtime import logs
+from services.runtime.addresses import join_address
 from services.sl.memory import Memory
 
 FIRST_WAIT_S = 0.2
@@ -205,9 +206,5 @@ class Link:
 
     async def _learn(self) -> None:
         reply = await self.client.network.ListNodes(pb.ListNodesRequest())
-        there = [_address(node.host, node.port) for node in reply.nodes if node.role == "sn" and node.present]
+        there = [join_address(node.host, node.port) for node in reply.nodes if node.role == "sn" and node.present]
         await asyncio.to_thread(self._memory.keep_sns, tuple(sorted(there)))
-
-
-def _address(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -8,6 +8,7 @@ from services.identity.identity import Identity
 from services.licensing.lease import Lease
 from services.rpc import swarm_pb2 as pb
 from services.runtime import logs, traces
+from services.runtime.addresses import join_address
 from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
 from services.sl.file_server import FileServer, bind
@@ -48,10 +49,10 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
             served(meter, ROLE, settings.metrics_host, settings.metrics_port, identity.server_context)
         )
 
-        bound = stack.enter_context(bind(settings.host, settings.sl_fs_port))
+        bound = stack.enter_context(bind(settings.host, settings.listens_on))
         port = int(bound.getsockname()[1])
-        first, address = f"{settings.sn_ip}:{settings.sn_api_port}", (settings.host_ip, port)
-        link = await stack.enter_async_context(Link(identity, first, address, memory, pause))
+        address = settings.announced(port)
+        link = await stack.enter_async_context(Link(identity, settings.sn_address, address, memory, pause))
         stack.push_async_callback(_deregister, link)
 
         runner = Runner(identity.name, address, settings.conduct, link, store, memory, observer)
@@ -68,7 +69,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         )
         await server.start(bound)
         stack.push_async_callback(server.stop)
-        _log.info("file server", host=settings.host_ip, port=port)
+        _log.info("file server", port=port, announced=join_address(*address))
 
         stall_s = settings.conduct.stall_s
         peers = await stack.enter_async_context(Peers(identity, store, pause, observer.received, stall_s))

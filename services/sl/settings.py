@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from services.runtime.settings import MAX_PORT, MemberSettings
+from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
+from services.runtime.settings import MemberSettings
 from services.sl.conduct import Conduct
 
 
@@ -22,7 +23,27 @@ class SLSettings(MemberSettings):
         ge=0,
         le=MAX_PORT,
         validation_alias="SL_FS_PORT",
-        description="Port of the file server. The default is the one that users of such systems know.",
+        description="Port of the file server, as peers reach it. The default is the one that users of such systems "
+        "know.",
+    )
+    bind_port: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_PORT,
+        validation_alias="SL_BIND_PORT",
+        description="Port to listen on where it is another one, as behind a port mapping. By default the same.",
+    )
+    sl_fs_service: str | None = Field(
+        None,
+        validation_alias="SL_FS_SERVICE",
+        description="FQDN[:PORT] by which peers reach the file server through a reverse proxy, instead of the address "
+        "of this node. The port of a proxy is 443 unless one is given.",
+    )
+    sn_api_service: str | None = Field(
+        None,
+        validation_alias="SN_API_SERVICE",
+        description="FQDN[:PORT] of the SN's API behind a reverse proxy, instead of its address. The port is 443 "
+        "unless one is given.",
     )
     sn_ip: str = Field(
         "127.0.0.1",
@@ -115,6 +136,35 @@ class SLSettings(MemberSettings):
         validation_alias="SL_LOG_LEVEL",
         description="INFO by default: each step and each round is worth a line.",
     )
+
+    @field_validator("sl_fs_service", "sn_api_service")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value, HTTPS_PORT)
+        return value
+
+    @property
+    def named_by_service(self) -> bool:
+        return self.sl_fs_service is not None
+
+    @property
+    def sn_address(self) -> str:
+        """``host:port`` of the first SN."""
+        if self.sn_api_service is not None:
+            return join_address(*split_address(self.sn_api_service, HTTPS_PORT))
+        return join_address(self.sn_ip, self.sn_api_port)
+
+    @property
+    def listens_on(self) -> int:
+        """The port to bind; 0 is any free one."""
+        return self.sl_fs_port if self.bind_port is None else self.bind_port
+
+    def announced(self, bound: int) -> tuple[str, int]:
+        """Where peers reach the file server that got port ``bound``."""
+        if self.sl_fs_service is not None:
+            return split_address(self.sl_fs_service, HTTPS_PORT)
+        return self.host_ip, self.sl_fs_port or bound
 
     @property
     def channels(self) -> tuple[Path, Path]:

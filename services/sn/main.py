@@ -35,7 +35,7 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
     _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
     async with contextlib.AsyncExitStack() as stack:
         data_dir = stack.enter_context(claimed(settings.data_dir))
-        check_free(settings.host, settings.sn_api_port, PORT_OPTION)
+        check_free(settings.host, settings.listens_on, PORT_OPTION)
         choice = chain_choice(settings.chain, data_dir)
 
         lease = await stack.enter_async_context(
@@ -52,8 +52,8 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         stack.push_async_callback(chain.close)
         _log.info("chain", kind=chain.kind, chain_id=chain.chain_id, account=chain.account)
 
-        through = settings.join_address if settings.sentinel_ip else ""
-        where = Announcement(settings.host, settings.sn_api_port, settings.host_ip, through)
+        host, api_port = settings.api
+        where = Announcement(settings.host, settings.listens_on, host, settings.through, api_port, settings.p2p)
         sn = await stack.enter_async_context(
             serving(identity, chain, data_dir, where, settings.lost_after_s, metrics=metrics)
         )
@@ -66,10 +66,12 @@ async def _chain(settings: SNSettings, identity: Identity, choice: Choice, data_
     """The chain that the data directory holds, else that of the swarm to join, else a new one."""
     state = SNState.load(data_dir)
     if state is not None or settings.sentinel:
-        has_others = bool(settings.sentinel_ip) or (state is not None and bool(state.peers))
-        return await open_chain(choice, data_dir, p2p_port=settings.sn_p2p_port, has_others=has_others)
-    joined = await join(identity, settings.join_address, data_dir)
-    chain = await open_chain("geth", data_dir, p2p_port=settings.sn_p2p_port, genesis=joined.genesis, has_others=True)
+        has_others = bool(settings.through) or (state is not None and bool(state.peers))
+        return await open_chain(choice, data_dir, p2p_port=settings.p2p_listens_on, has_others=has_others)
+    joined = await join(identity, settings.through, data_dir)
+    chain = await open_chain(
+        "geth", data_dir, p2p_port=settings.p2p_listens_on, genesis=joined.genesis, has_others=True
+    )
     if chain.chain_id != joined.chain_id:  # from a start that was cut short, with another swarm
         await chain.close()
         raise AnotherSwarm(name=joined.through, theirs=joined.chain_id, ours=chain.chain_id)

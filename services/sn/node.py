@@ -47,12 +47,16 @@ class Announcement:
     """Where the API listens, and by which host peers reach it. Port 0: any free one.
 
     ``through``: address of another SN; empty where only those are looked for that are known from before.
+    ``api_port``: the port by which peers reach the API; 0 is the one it listens on. ``p2p``: host and port by which
+    they reach the chain; None is the same host and the port that it listens on.
     """
 
     bind_host: str
     port: int
     host: str
     through: str = ""
+    api_port: int = 0
+    p2p: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,15 +122,16 @@ async def serving(
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         stack.callback(trainings.end_streams)
         me = Caller(ROLE, name, bytes.fromhex(identity.fingerprint))
+        announced = where.api_port or port
 
         async def register() -> None:
-            await trainings.register(me, where.host, port, name)
+            await trainings.register(me, where.host, announced, name)
 
         if peering is None or chain.federation is None:
             await register()
         else:
             stack.callback(peering.end_streams)
-            await peering.opened(port)
+            await peering.opened(announced)
             federating = Federating(
                 name, trainings, chain.federation, peering, background,
                 data_dir=data_dir, grace_s=lost_after_s, register=register,
@@ -144,7 +149,7 @@ async def _in_touch(
     federation = chain.federation
     if federation is None:
         return None
-    peering = Peering(identity, federation, chain.chain_id, where.host, background)
+    peering = Peering(identity, federation, chain.chain_id, where.host, background, p2p=where.p2p)
     state = SNState.load(data_dir)
     peering.start(state.peers if state else (), data_dir / IMPORT_FILE, where.through)
     await in_sync(federation, state.joined_at if state else 0)

@@ -17,6 +17,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.runtime import logs
+from services.runtime.addresses import join_address
 from services.sn.background import Background
 from services.sn.state import Peer
 
@@ -51,7 +52,14 @@ class Peering:
     """
 
     def __init__(
-        self, identity: Identity, federation: Federation, chain_id: int, host: str, background: Background
+        self,
+        identity: Identity,
+        federation: Federation,
+        chain_id: int,
+        host: str,
+        background: Background,
+        *,
+        p2p: tuple[str, int] | None = None,
     ) -> None:
         self.alive: Counter[str] = Counter()
         self.changed: Callable[[], None] = lambda: None
@@ -61,6 +69,7 @@ class Peering:
         self._federation = federation
         self._chain_id = chain_id
         self._host = host
+        self._p2p = p2p or (host, 0)
         self._port = 0
         self._background = background
         self._addresses: dict[str, str] = {}
@@ -84,7 +93,7 @@ class Peering:
         if name == self._name or not port:
             return
         is_new = name not in self._addresses
-        self._addresses[name] = f"{host}:{port}"
+        self._addresses[name] = join_address(host, port)
         if is_new:
             self._gone[name] = asyncio.Event()
             self._gone[name].set()
@@ -270,7 +279,7 @@ class Peering:
                 name=self._name,
                 chain_id=self._chain_id,
                 account=self._federation.account,
-                enode=await self._federation.reach.enode(self._host),
+                enode=await self._federation.reach.enode(*self._p2p),
                 host=self._host,
                 port=self._port,
             )

@@ -1,11 +1,14 @@
 """The settings of an SN."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator, model_validator
 
-from services.runtime.settings import MAX_PORT, MemberSettings
+from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
+from services.runtime.settings import MemberSettings, refused
+
+P2P_PORT = 30303
 
 
 class SNSettings(MemberSettings):
@@ -20,7 +23,6 @@ class SNSettings(MemberSettings):
     sentinel_ip: str | None = Field(
         None,
         validation_alias="SENTINEL_NODE_IP",
-        validate_default=True,
         description="HOST or HOST:PORT of the SN to join through: the sentinel or any other one that runs.",
     )
     sentinel_api_port: int = Field(
@@ -29,6 +31,12 @@ class SNSettings(MemberSettings):
         le=MAX_PORT,
         validation_alias="SENTINEL_API_SERVER_PORT",
         description="Port of that SN's API, where --sentinel-ip names none. The default is the one of every SN.",
+    )
+    sentinel_api_service: str | None = Field(
+        None,
+        validation_alias="SENTINEL_API_SERVICE",
+        description="FQDN[:PORT] of that SN's API behind a reverse proxy, instead of its address. The port is 443 "
+        "unless one is given.",
     )
     host: str = Field(
         "0.0.0.0",  # noqa: S104
@@ -40,14 +48,40 @@ class SNSettings(MemberSettings):
         ge=0,
         le=MAX_PORT,
         validation_alias="SN_API_SERVER_PORT",
-        description="Port of the API. The default is the one that users of such systems know.",
+        description="Port of the API, as others reach it. The default is the one that users of such systems know.",
+    )
+    bind_port: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_PORT,
+        validation_alias="SN_BIND_PORT",
+        description="Port to listen on where it is another one, as behind a port mapping. By default the same.",
+    )
+    sn_api_service: str | None = Field(
+        None,
+        validation_alias="SN_API_SERVICE",
+        description="FQDN[:PORT] by which others reach the API through a reverse proxy, instead of the address of "
+        "this node. The port of a proxy is 443 unless one is given.",
     )
     sn_p2p_port: int = Field(
-        30303,
+        P2P_PORT,
         ge=0,
         le=MAX_PORT,
         validation_alias="SN_ETH_PORT_EXT",
-        description="Port of the chain between SNs. The default is Ethereum's own.",
+        description="Port of the chain between SNs, as they reach it. The default is Ethereum's own.",
+    )
+    p2p_bind_port: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_PORT,
+        validation_alias="SN_P2P_BIND_PORT",
+        description="Port to listen on for the chain where it is another one. By default the same.",
+    )
+    sn_p2p_service: str | None = Field(
+        None,
+        validation_alias="SN_ETH_P2P_SERVICE",
+        description="FQDN[:PORT] by which other SNs reach the chain of this one, instead of the address of this node. "
+        "The port is 30303 unless one is given.",
     )
     chain: Literal["auto", "geth", "embedded"] = Field(
         "auto",
@@ -88,17 +122,58 @@ class SNSettings(MemberSettings):
     )
 
     @property
-    def join_address(self) -> str:
-        """``host:port`` of the SN to join through."""
-        where = self.sentinel_ip or ""
-        has_port = "]:" in where if where.startswith("[") else where.count(":") == 1
-        return where if has_port else f"{where}:{self.sentinel_api_port}"
+    def through(self) -> str:
+        """``host:port`` of the SN to join through; empty for the sentinel."""
+        if self.sentinel_api_service is not None:
+            return join_address(*split_address(self.sentinel_api_service, HTTPS_PORT))
+        if self.sentinel_ip is not None:
+            return join_address(*split_address(self.sentinel_ip, self.sentinel_api_port))
+        return ""
 
-    @field_validator("sentinel_ip")
+    @property
+    def named_by_service(self) -> bool:
+        return self.sn_api_service is not None and self.sn_p2p_service is not None
+
+    @property
+    def listens_on(self) -> int:
+        """The port of the API to bind; 0 is any free one."""
+        return self.sn_api_port if self.bind_port is None else self.bind_port
+
+    @property
+    def p2p_listens_on(self) -> int:
+        """The port of the chain to bind; 0 is any free one."""
+        return self.sn_p2p_port if self.p2p_bind_port is None else self.p2p_bind_port
+
+    @property
+    def api(self) -> tuple[str, int]:
+        """Where others reach the API; port 0: the one that was bound."""
+        if self.sn_api_service is not None:
+            return split_address(self.sn_api_service, HTTPS_PORT)
+        return self.host_ip, self.sn_api_port
+
+    @property
+    def p2p(self) -> tuple[str, int]:
+        """Where other SNs reach the chain of this one; port 0: the one that was bound."""
+        if self.sn_p2p_service is not None:
+            return split_address(self.sn_p2p_service, P2P_PORT)
+        return self.host_ip, self.sn_p2p_port
+
+    @field_validator("sentinel_ip", "sentinel_api_service", "sn_api_service", "sn_p2p_service")
     @classmethod
-    def _one_way_in(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value and info.data.get("sentinel"):
-            raise ValueError("--sentinel makes a new swarm, --sentinel-ip joins one; give one of them")
-        if not value and not info.data.get("sentinel"):
-            raise ValueError("give --sentinel for the first SN of a swarm, --sentinel-ip HOST[:PORT] to join one")
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value, HTTPS_PORT)
         return value
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if self.sentinel and self.through:
+            raise refused(
+                "sentinel_ip",
+                "--sentinel makes a new swarm, --sentinel-ip (or its service) joins one; give one of them",
+            )
+        if not self.sentinel and not self.through:
+            raise refused(
+                "sentinel_ip", "give --sentinel for the first SN of a swarm, --sentinel-ip HOST[:PORT] to join one"
+            )
+        return self

@@ -61,10 +61,11 @@ def test_orphans_are_looked_after_by_the_first_sn_that_is_there(
         ("10.0.0.1", "10.0.0.1:40000"),
         ("10.0.0.1:30304", "10.0.0.1:30304"),
         ("sn.example.org", "sn.example.org:40000"),
+        ("::1", "[::1]:40000"),
         ("[::1]", "[::1]:40000"),
         ("[::1]:30304", "[::1]:30304"),
     ],
 )
 def test_the_sn_to_join_is_given_with_or_without_its_port(where: str, address: str) -> None:
     settings = SNSettings.load("sn", {"sentinel_ip": where, "sentinel_api_port": 40000, "host_ip": "h"})
-    assert settings.join_address == address
+    assert settings.through == address

@@ -22,7 +22,7 @@ class Reach:
         self.quick.set()
         self.asked = asyncio.Event()
 
-    async def enode(self, host: str) -> str:
+    async def enode(self, host: str, _port: int = 0) -> str:
         return f"enode://me@{host}:1"
 
     async def trust(self, _enode: str) -> None:

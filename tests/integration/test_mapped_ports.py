@@ -1,0 +1,54 @@
+"""Nodes behind port mappings: what they bind and what they announce differ, and others reach them all the same."""
+
+import asyncio
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mapped_ports import free_port, mapped_port
+from sl_swarm import swarm_of
+from sn_network import SNNetwork
+
+
+async def test_sls_behind_port_mappings_train_and_announce_the_outer_port(pki: Any, tmp_path: Path) -> None:
+    names = ["sl-1", "sl-2"]
+    async with contextlib.AsyncExitStack() as stack:
+        outer = {name: await stack.enter_async_context(mapped_port()) for name in names}
+        swarm = await stack.enter_async_context(swarm_of(pki, tmp_path))
+        for name in names:
+            node = await swarm.sl(name, sl_fs_port=outer[name].port, bind_port=0)
+            outer[name].target = node.facts["port"]
+            assert node.facts["port"] != outer[name].port
+        model = {"w": np.zeros(4, np.float32)}
+        programs = [swarm.ml(name, model, lambda arrays, _: arrays, min_peers=2) for name in names]
+        digests = await asyncio.gather(*(program.run() for program in programs))
+        assert len(set(digests)) == 1
+        assert {who.port for who in swarm.view.participants.values()} == {mapping.port for mapping in outer.values()}
+        assert any(mapping.connections for mapping in outer.values())
+
+
+async def test_sns_behind_port_mappings_share_one_chain(pki: Any, tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        network = SNNetwork(pki, tmp_path)
+        stack.push_async_callback(network.stop)
+        await network.license_server()
+        chains = []
+        for name in ("sn-1", "sn-2"):
+            api, chain = [await stack.enter_async_context(mapped_port()) for _ in range(2)]
+            chains.append(chain)
+            chain.target = free_port()
+            arguments = [
+                "--sn-api-port", str(api.port), "--bind-port", "0",
+                "--sn-p2p-port", str(chain.port), "--p2p-bind-port", str(chain.target),
+            ]  # fmt: skip
+            through = ["--sentinel"] if name == "sn-1" else ["--sentinel-ip", f"127.0.0.1:{network.ports['sn-1']}"]
+            child = network.refused(name, *through, *arguments)
+            network.running[name] = child
+            api.target = (await child.ready())["port"]
+            network.ports[name] = api.port
+        await network.presence("sn-1", sn_2=True)
+        location = await network.create("sn-2", "through.mapped.ports")
+        await network.shows("sn-1", "through.mapped.ports", location)
+        assert {port for port, _ in (await network.sns("sn-1")).values()} == set(network.ports.values())
+        assert any(chain.connections for chain in chains)
