@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("services", "swarm_callback", "swarmlearning", "contracts", "benchmarks")
-NODES = ("sn", "sl", "license_server")
+NODES = ("sn", "sl", "swop", "license_server")
 
 # Folder below services/ -> what else below services/ it may import.
 FOUNDATION = {"errors", "runtime"}
@@ -27,6 +27,7 @@ ALLOWED = {
     "chain": FOUNDATION,
     "sn": SHARED,
     "sl": SHARED,
+    "swop": SHARED,
     "license_server": SHARED,
     "local": SHARED,
     "audit": {"identity", "rpc"} | FOUNDATION,

@@ -1,0 +1,190 @@
+"""What an executor is asked to start or build, and what it tells of what it started: plain data."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import Enum
+
+
+class MountKind(Enum):
+    BIND = "bind"
+    VOLUME = "volume"
+
+
+class NodeState(Enum):
+    CREATED = "created"
+    RUNNING = "running"
+    EXITED = "exited"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The numbers under which a program runs and its files belong."""
+
+    uid: int
+    gid: int
+
+    def __str__(self) -> str:
+        return f"{self.uid}:{self.gid}"
+
+
+@dataclass(frozen=True)
+class Mount:
+    """``source`` is an absolute path of the host or the name of a volume; the node finds it at ``target``.
+
+    ``subpath``: only this relative path below the source. A subpath that leads out of its source, also through a
+    symbolic link, is refused.
+    """
+
+    kind: MountKind
+    source: str
+    target: str
+    read_only: bool = False
+    subpath: str | None = None
+
+
+@dataclass(frozen=True)
+class Port:
+    """``outside`` of the host leads to ``inside`` of the node; None: any free port, which ``Node.ports`` tells."""
+
+    inside: int
+    outside: int | None = None
+    host: str = "0.0.0.0"  # noqa: S104 - the other sites come by this port
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Hardware and privileges, as the profile of the host gives them; nothing is the default.
+
+    ``gpus``: "all", a number, or "device=0,2". ``shm_size``: as Docker writes it, such as "1g".
+    """
+
+    gpus: str | None = None
+    paths: tuple[str, ...] = ()
+    ipc: str | None = None
+    shm_size: str | None = None
+    group_add: tuple[str, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    security_opt: tuple[str, ...] = ()
+    privileged: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a node may use; None: as much as the host has."""
+
+    memory_bytes: int | None = None
+    processes: int | None = None
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One program to start.
+
+    ``entrypoint`` and ``command``: None is the image's own, an empty tuple is none. ``environment`` is added to the
+    image's; nothing of the SWOP's own environment is. ``network``: None is the runtime's default. ``network_options``:
+    "ip", "ip6", "mac-address", "alias" (several by commas).
+    """
+
+    name: str
+    image: str
+    entrypoint: tuple[str, ...] | None = None
+    command: tuple[str, ...] | None = None
+    working_dir: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
+    user: Owner | None = None
+    hostname: str | None = None
+    network: str | None = None
+    network_options: Mapping[str, str] = field(default_factory=dict)
+    dns: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ports: tuple[Port, ...] = ()
+    devices: Devices = Devices()
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True)
+class Node:
+    """What a started program is like now. ``id`` names it for the executor, for good.
+
+    ``exit_code`` is 128 + n where signal n ended it; None while it runs, and where it ended while nobody could
+    learn how (a host that lost power). ``ports``: inside -> outside.
+    """
+
+    id: str
+    name: str
+    image: str
+    state: NodeState
+    exit_code: int | None = None
+    out_of_memory: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    ports: Mapping[int, int] = field(default_factory=dict)
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class VolumeSpec:
+    """A directory that nodes share. With ``memory_bytes`` it lives in memory, for pipes and small files, and
+    what it holds is gone when no node has it mounted. ``owner``: who may write at its top; None: root.
+    """
+
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    owner: Owner | None = None
+    memory_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Volume:
+    name: str
+    labels: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class BuildSpec:
+    """An image to build from the lines of a Dockerfile.
+
+    ``context_volume``: a volume whose content the lines may COPY; None: nothing. ``network``: that of the steps.
+    ``arguments``: build arguments (proxies); they, and nothing else of this host, are known to the steps.
+    """
+
+    image: str
+    steps: tuple[str, ...]
+    context_volume: str | None = None
+    context_limit_bytes: int = 4 * 1024**3
+    network: str | None = None
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True)
+class PullSpec:
+    """An image to fetch. ``auth_file``: a local Docker config.json; it stays here and is never logged."""
+
+    repository: str
+    tag: str = "latest"
+    auth_file: str | None = None
+
+
+@dataclass(frozen=True)
+class Image:
+    """``digest`` names its content for good (``sha256:…``); ``repository_digests`` are those of registries."""
+
+    name: str
+    digest: str
+    repository_digests: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The container runtime of this host, as it answered. ``notes``: sentences on what is missing or different."""
+
+    kind: str
+    version: str
+    address: str
+    rootless: bool = False
+    notes: tuple[str, ...] = ()
