@@ -61,6 +61,11 @@ class UsageError(SwarmCallbackError):
     remedy = "Call on_train_begin, then on_batch_end after each batch, then on_train_end, once each training."
 
 
+class NoModel(UsageError):
+    message = "SwarmCallback does not know the model"
+    remedy = "Give the callback to model.fit, or call set_model(model) before on_train_begin in a loop of your own."
+
+
 class StreamError(SwarmCallbackError):
     message = "The parameter stream is not usable: {problem}"
     remedy = "Nothing of it was used; make sure that both sides run the same release of swarm-learning."

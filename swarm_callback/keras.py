@@ -1,22 +1,27 @@
-"""SwarmCallback for Keras 3 (and tf.keras, which is Keras 3 today): one more callback of ``model.fit``."""
+"""SwarmCallback for Keras, of version 3 and 2 (tf_keras): one more callback of ``model.fit``."""
 
-import re
+import importlib
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-import keras
-import numpy as np
-
+from swarm_callback import keras_weights
 from swarm_callback.base import SwarmCallbackBase
-from swarm_callback.errors import ParameterError, UsageError
+from swarm_callback.errors import NoModel, ParameterError, UsageError
 from swarm_callback.options import DEFAULT_CONTRACT, Options
-from swarm_callback.params import RawTensor, Tensor
-
-_AUTO_NUMBER = re.compile(r"_\d+$")  # Keras counts layers of a process: dense, dense_1, dense_2
+from swarm_callback.params import Tensor
 
 
-class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignore[misc]
+def _keras() -> Any:
+    """The Keras that this script uses: tf_keras where that is tf.keras (as TensorFlow decides it), or all there is."""
+    legacy = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
+    alone = "tf_keras" in sys.modules and "keras" not in sys.modules
+    return importlib.import_module("tf_keras" if legacy or alone else "keras")
+
+
+class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ignore[misc]
     """``model.fit(..., callbacks=[SwarmCallback(syncFrequency, minPeers, ...)])``.
 
     Shared are the weights of the model, trainable or not (frozen layers, statistics of BatchNormalization), but not
@@ -29,11 +34,18 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("KERAS", "TF")
 
+    # What ``fit`` of Keras 2 asks its callbacks, so that one of Keras 3 serves a model of either.
+    _supports_tf_logs = True
+    _implements_train_batch_hooks = staticmethod(lambda: True)
+    _implements_test_batch_hooks = staticmethod(lambda: False)
+    _implements_predict_batch_hooks = staticmethod(lambda: False)
+
     def __init__(
         self, syncFrequency: Any = None, minPeers: Any = None, trainingContract: Any = DEFAULT_CONTRACT, **options: Any
     ) -> None:
-        keras.callbacks.Callback.__init__(self)
+        super(SwarmCallbackBase, self).__init__()
         self._last_batch = -1
+        self._counted_by = ""
         self._begin_later = False
         self._data: Any = None
         self._batch_size: int | None = None
@@ -57,14 +69,14 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
             self._data = {"x": data}
 
     def extract_parameters(self) -> Mapping[str, Tensor]:
-        return {name: _to_numpy(weight) for name, weight in self._weights()}
+        return {name: keras_weights.read(weight) for name, weight in self._weights()}
 
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, weight in self._weights():
-            weight.assign(_to_array(tensors[name]))
+        self._weights()
+        keras_weights.load(self.model, tensors)
 
     def evaluate(self) -> tuple[float, float]:
-        with _kept_metrics(self.model):
+        with _no_trace(self.model):
             results = self.model.evaluate(**self._data, verbose=0, return_dict=True)
         loss = float(results.pop("loss"))
         return loss, float(next(iter(results.values()), 0.0))
@@ -73,18 +85,32 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
         self._last_batch = -1
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._begin_later = not _is_built(self.model)
+        self._begin_later = not _is_built(self._known_model)
         if self._begin_later:
             self.logger.info("The model has no Input: its first merge comes after its first batch")
         else:
             super().on_train_begin(logs)
             self._stop_when_over()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        done, self._last_batch = batch - self._last_batch, batch  # more than one with steps_per_execution
+    def on_train_batch_end(self, batch: int | None, logs: Any = None) -> None:
+        self._batch_ended(batch, "on_train_batch_end")
+
+    def on_batch_end(self, batch: int | None = None, logs: Any = None) -> None:
+        """The old name of ``on_train_batch_end``, for loops of one's own; a loop that calls both is counted once."""
+        self._batch_ended(batch, "on_batch_end")
+
+    def _batch_ended(self, batch: int | None, by: str) -> None:
+        self._counted_by = self._counted_by or by
+        if by != self._counted_by:
+            return
+        done = 1
+        if batch is not None:
+            if batch <= self._last_batch:  # a new epoch, which nobody announced
+                self._last_batch = -1
+            done, self._last_batch = batch - self._last_batch, batch  # more than one with steps_per_execution
         if self._begin_later:
             self._begin_later = False
-            super().on_train_begin(logs)
+            super().on_train_begin()
         else:
             self.count_batches(done)
         self._stop_when_over()
@@ -94,46 +120,34 @@ class SwarmCallback(SwarmCallbackBase, keras.callbacks.Callback):  # type: ignor
             self.model.stop_training = True
 
     def _weights(self) -> Iterator[tuple[str, Any]]:
-        if self.model is None or not self.model.weights:
+        if not keras_weights.weights_of(self._known_model):
             raise UsageError(problem="The model has no weights yet: it must be fitted, or built by calling it once")
-        if _on("jax"):  # there the weights of a running fit live outside the variables
+        if keras_weights.backend() == "jax":  # there the weights of a running fit live outside the variables
             self.model.jax_state_sync()
-        for index, weight in enumerate(self.model.weights):
-            tail = "/".join(_AUTO_NUMBER.sub("", part) for part in weight.path.split("/")[-2:])
-            yield f"{index:04d}/{tail}", weight
+        return keras_weights.named_weights(self.model)
+
+    @property
+    def _known_model(self) -> Any:
+        if self.model is None:
+            raise NoModel
+        return self.model
 
 
 def _is_built(model: Any) -> bool:
     """On TensorFlow, ``fit`` leaves a model without an Input as it is until its first step."""
-    return bool(model.built and model.weights and all(layer.built for layer in model.layers))
+    return bool(model.built and keras_weights.weights_of(model) and all(layer.built for layer in model.layers))
 
 
 @contextmanager
-def _kept_metrics(model: Any) -> Iterator[None]:
-    """``evaluate`` resets the metrics that the running epoch adds to."""
+def _no_trace(model: Any) -> Iterator[None]:
+    """``evaluate`` resets the metrics that the running epoch adds to; that of Keras 2 takes the history of ``fit``."""
     variables = [variable for metric in model.metrics for variable in metric.variables]
-    values = [_to_numpy(variable) for variable in variables]
+    values = [keras_weights.read(variable) for variable in variables]
+    history = getattr(model, "history", None)
     try:
         yield
     finally:
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-
-
-def _to_numpy(variable: Any) -> np.ndarray[Any, Any]:
-    """Not ``np.array(variable)``: the variables of Keras lack the copy argument that numpy 2 asks for."""
-    value = variable.value
-    array: np.ndarray[Any, Any] = value.numpy() if _on("tensorflow") else keras.ops.convert_to_numpy(value)
-    return array
-
-
-def _on(backend: str) -> bool:
-    return bool(keras.backend.backend() == backend)
-
-
-def _to_array(tensor: Tensor) -> np.ndarray[Any, Any]:
-    if not isinstance(tensor, RawTensor):
-        return tensor
-    import ml_dtypes  # noqa: PLC0415 - Keras brings it; only a bfloat16 model needs it
-
-    return np.frombuffer(tensor.data, ml_dtypes.bfloat16).reshape(tensor.shape)
+        if history is not None:
+            model.history = history

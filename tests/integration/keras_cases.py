@@ -218,6 +218,73 @@ def test_keras_validates_on_tuples_with_weights_and_on_datasets(loopback):
         assert keras_callback(model, adsValData=data).evaluate() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_normalization_computes_with_what_was_merged(loopback, compiled):
+    import keras
+
+    data = np.random.default_rng(0).normal(3, 2, size=(64, 3)).astype(np.float32)
+    norm = keras.layers.Normalization()
+    norm.adapt(data)
+    model = keras.Sequential([keras.Input((3,)), keras.Sequential([norm]), keras.layers.Dense(1)])
+    callback = keras_callback(model)
+    if compiled:
+        model.compile("sgd", "mse")
+    before = model.predict(data, verbose=0)
+    merged = {name: value + value.dtype.type("mean" in name) for name, value in callback.extract_parameters().items()}
+    callback.load_parameters(merged)
+    live = model.predict(data, verbose=0)
+    assert not np.allclose(live, before)
+    mean, variance, _, kernel, bias = merged.values()
+    np.testing.assert_allclose(live, (data - mean) / np.sqrt(variance) @ kernel + bias, rtol=1e-4, atol=1e-4)
+
+
+def _epochs_that_nobody_announces(callback):
+    for epoch in range(3):
+        for batch in range(10):
+            callback.on_train_batch_end(batch)
+        callback.on_epoch_end(epoch)
+
+
+def _batches_without_a_number(callback):
+    for _ in range(30):
+        callback.on_train_batch_end(None)
+
+
+def _the_old_name(callback):
+    for batch in range(30):
+        callback.on_batch_end(batch % 10)
+
+
+def _both_names(callback):
+    for epoch in range(3):
+        callback.on_epoch_begin(epoch)
+        for batch in range(10):
+            callback.on_batch_end(batch)
+            callback.on_train_batch_end(batch)
+
+
+@pytest.mark.parametrize("loop", [_epochs_that_nobody_announces, _batches_without_a_number, _the_old_name, _both_names])
+def test_a_loop_of_ones_own_merges_as_often_as_fit(serve, loop):
+    from swarmlearning.tf import SwarmCallback
+
+    swarm = Swarm()
+    served = serve(swarm)
+    callback = SwarmCallback(5, 1, logger=LOGGER)
+    callback.set_model(keras_model())
+    callback.on_train_begin()
+    loop(callback)
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert swarm.kinds().count("Sync") == 1 + 6
+
+
+def test_a_loop_that_forgets_the_model_is_told(loopback):
+    from swarm_callback.keras import SwarmCallback
+
+    with pytest.raises(UsageError, match=r"call set_model\(model\) before on_train_begin"):
+        SwarmCallback(5, 1, logger=LOGGER).on_train_begin()
+
+
 def test_scripts_of_the_original_product_find_their_import():
     from swarm_callback import keras
     from swarmlearning import tf

@@ -1,0 +1,92 @@
+"""The weights of a Keras model under names that are the same on every node, for Keras 3 and Keras 2 (tf_keras)."""
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from swarm_callback.params import RawTensor, Tensor
+
+_AUTO_NUMBER = re.compile(r"_\d+$")  # Keras counts layers of a process: dense, dense_1, dense_2
+_FUNCTIONS = ("train", "test", "predict")
+
+
+def weights_of(model: Any) -> list[Any]:
+    """None where the model has not been built; Keras 2 raises then."""
+    try:
+        return list(model.weights)
+    except ValueError:
+        return []
+
+
+def named_weights(model: Any) -> Iterator[tuple[str, Any]]:
+    """Each weight, by its place and the end of its path: "0003/dense/kernel"."""
+    for index, weight in enumerate(weights_of(model)):
+        # Keras 2 has variables of TensorFlow, which are called dense_1/kernel:0.
+        path = weight.path if _of_keras_3(weight) else weight.name.partition(":")[0]
+        tail = "/".join(_AUTO_NUMBER.sub("", part) for part in path.split("/")[-2:])
+        yield f"{index:04d}/{tail}", weight
+
+
+def read(variable: Any) -> np.ndarray[Any, Any]:
+    """Not ``np.array(variable)``: the variables of Keras lack the copy argument that numpy 2 asks for."""
+    if not _of_keras_3(variable):
+        values: np.ndarray[Any, Any] = variable.numpy()
+        return values
+    value = variable.value
+    array: np.ndarray[Any, Any] = (
+        value.numpy() if backend() == "tensorflow" else sys.modules["keras"].ops.convert_to_numpy(value)
+    )
+    return array
+
+
+def load(model: Any, tensors: Mapping[str, Tensor]) -> None:
+    """Assigns each weight its value. Layers that keep something derived of their weights (Normalization) derive it
+    anew, and what was compiled with the old is compiled again.
+    """
+    deriving = [layer for layer in _layers(model) if layer.weights and callable(getattr(layer, "finalize_state", None))]
+    before = [[read(weight).copy() for weight in layer.weights] for layer in deriving]
+    for name, weight in named_weights(model):
+        weight.assign(_to_array(tensors[name]))
+    stale = [layer for layer, values in zip(deriving, before, strict=True) if not _same(layer, values)]
+    for layer in stale:
+        layer.finalize_state()
+    if stale:
+        _forget_compiled(model)
+
+
+def backend() -> str:
+    """What Keras 3 computes with; empty where this process has none."""
+    keras = sys.modules.get("keras")
+    return str(keras.backend.backend()) if keras is not None else ""
+
+
+def _of_keras_3(variable: Any) -> bool:
+    return hasattr(variable, "path")
+
+
+def _layers(model: Any) -> list[Any]:
+    """Also those inside of others."""
+    flatten = getattr(model, "_flatten_layers", None)
+    return list(flatten(include_self=False) if flatten else model.layers)
+
+
+def _same(layer: Any, values: list[np.ndarray[Any, Any]]) -> bool:
+    return all(np.array_equal(read(weight), value) for weight, value in zip(layer.weights, values, strict=True))
+
+
+def _forget_compiled(model: Any) -> None:
+    """``fit`` looks its function up for each batch, but makes it only once."""
+    for kind in _FUNCTIONS:
+        if getattr(model, f"{kind}_function", None) is not None:
+            getattr(model, f"make_{kind}_function")(force=True)
+
+
+def _to_array(tensor: Tensor) -> np.ndarray[Any, Any]:
+    if not isinstance(tensor, RawTensor):
+        return tensor
+    import ml_dtypes  # noqa: PLC0415 - Keras brings it; only a bfloat16 model needs it
+
+    return np.frombuffer(tensor.data, ml_dtypes.bfloat16).reshape(tensor.shape)
