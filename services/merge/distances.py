@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from services.merge.gram import Gram
+from services.merge.gram import Gram, near_half
 
 Shares = NDArray[np.float64]
 SharesOf = Callable[[Gram, Sequence[int]], Shares]
 
 _MOST_ITERATIONS = 2_000
-# A step this small against the distance to the middle one of the sets changes nothing that a float32 could hold.
+# A step this small against the distance within which half of the weight lies changes nothing that a float32 could hold.
 _TOLERANCE = 1e-11
 
 
@@ -27,7 +27,7 @@ def geomedian(gram: Gram, weights: Sequence[int]) -> Shares:
     """
     weight = np.asarray(weights, np.float64)
     distances = np.sqrt(gram.squared_distances())
-    best = int(np.argmin(distances @ weight))
+    best = _best_set(distances, weight)
     shares = np.zeros(len(weight))
     shares[best] = 1
     here = distances[best]
@@ -39,9 +39,18 @@ def geomedian(gram: Gram, weights: Sequence[int]) -> Shares:
         moved = _length(gram, step)
         shares = shares + step
         here = gram.distances_from(shares)
-        if moved <= _TOLERANCE * (float(np.median(here)) or float(here.max())):
+        if moved <= _TOLERANCE * (near_half(here, weight) or float(here.max())):
             break
     return np.asarray(shares / shares.sum())
+
+
+def _best_set(distances: NDArray[np.float64], weight: Shares) -> int:
+    """The set with the smallest weighted sum of distances. One set far away makes all sums alike: of those that
+    rounding cannot tell apart, the one that most of the weight is near.
+    """
+    sums = distances @ weight
+    alike = np.flatnonzero(sums <= sums.min() * (1 + _TOLERANCE))
+    return int(min(alike, key=lambda index: (near_half(distances[index], weight), sums[index])))
 
 
 def _weiszfeld(gram: Gram, weight: Shares, shares: Shares, distances: Shares) -> tuple[Shares, float]:

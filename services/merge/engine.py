@@ -66,7 +66,7 @@ def merge(
     pass before the last has taken in; what either raises ends the merge. Both are called on the calling thread.
 
     Holds a few times that of the result and a few blocks for each thread, and reads every set once, twice for
-    ``geomedian`` and ``krum`` (three times where the first pass found its centre among outliers). The result
+    ``geomedian`` and ``krum`` (once more for each outlier that a pass has taken for the centre). The result
     depends neither on the block size, nor on ``threads`` (default: the cores this process may use), nor on the order of
     ``sets``. ``rounding``: as for ``Work``.
 

@@ -16,6 +16,9 @@ FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 _BFLOAT16_SHIFT = 16
 
+# A smaller factor would lose digits, or itself, in float32.
+_SMALLEST_FACTOR = 2.0**-100
+
 
 def computed_in(dtype: str) -> np.dtype[Any]:
     """The dtype of ``Values`` for a float dtype of a stream."""
@@ -59,6 +62,9 @@ def weighted_mean(blocks: Sequence[Values], weights: Sequence[float], out: Value
         np.copyto(out, blocks[0])
         return
     total = sum(weights) if isinstance(weights[0], int) else 1.0
+    if any(0 < weight / total < _SMALLEST_FACTOR for weight in weights):
+        _weigh_up_wide(blocks, [weight / total for weight in weights], out)
+        return
     groups: dict[float, list[Values]] = {}
     for block, weight in zip(blocks, weights, strict=True):
         groups.setdefault(weight, []).append(block)
@@ -70,6 +76,15 @@ def weighted_mean(blocks: Sequence[Values], weights: Sequence[float], out: Value
     if equal is not None:
         np.copyto(out, blocks[0], where=equal)
         give(equal)
+
+
+def _weigh_up_wide(blocks: Sequence[Values], shares: Sequence[float], out: Values) -> None:
+    """The same in float64, for a share that is lost in float32: of a set that lies so far away it still counts."""
+    wide = np.zeros(len(out))
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        for share, block in sorted(zip(shares, blocks, strict=True), key=lambda pair: pair[0]):
+            wide += np.multiply(block, share, dtype=np.float64)
+        np.copyto(out, wide, casting="same_kind")
 
 
 def _weigh_up(groups: Sequence[tuple[Any, Sequence[Values]]], out: Values) -> None:

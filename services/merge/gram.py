@@ -18,8 +18,12 @@ SMALL_PRODUCT = 65_536 * 4
 
 # By 2**-540 the square of any finite float64 is finite, and so is the sum of many.
 DOWN_SCALE = 2.0**-540
+# What a few products of this size add up to is finite too.
+LARGEST_PRODUCT = 2.0**1016
 # Of the largest squared distance, what may be lost to rounding before the centre is badly chosen.
 _PRECISION = 1e-10
+# Of two squared distances: where all sets are honest, none is worth another pass over the data.
+_MUCH_NEARER = 16
 # Of the terms of a square, what rounding leaves where it should be nothing.
 _NOISE = 1e-13
 
@@ -47,13 +51,28 @@ class Gram:
         squares[squares <= _NOISE * np.abs(terms).sum(axis=(1, 2))] = 0
         return np.asarray(np.sqrt(squares))
 
-    def better_centre(self) -> int:
-        """The set that most of the others are near; the present centre where that one loses no digits."""
+    def better_centre(self, weights: Sequence[int]) -> int:
+        """The set that most of the weight is near; the present centre where that one loses no digits.
+
+        Seen from a set far away those that are near each other are one, so the answer may be another outlier: ask again
+        with what is measured from there.
+        """
         squares = self.squared_distances()
-        middles = np.sort(squares, axis=1)[:, len(squares) // 2]
+        middles = np.array([near_half(row, np.asarray(weights, np.float64)) for row in squares])
         best = int(np.argmin(middles))
         lost = np.finfo(np.float64).eps * float(np.diagonal(self.products).max())
-        return best if lost > _PRECISION * float(middles[best]) and best != self.centre else self.centre
+        moves = lost > _PRECISION * float(middles[best]) and _MUCH_NEARER * middles[best] < middles[self.centre]
+        return best if moves else self.centre
+
+
+def near_half(distances: Matrix, weights: Matrix) -> float:
+    """The distance (or square) within which half of the weight lies: however far away liars are, they do not raise it.
+
+    ``distances``, ``weights``: (n,).
+    """
+    order = np.argsort(distances)
+    rank = int(np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2))
+    return float(distances[order[rank]])
 
 
 class GramSum:

@@ -181,7 +181,10 @@ class Sorted:
 def sort_with_weights(blocks: Sequence[Values], weights: Sequence[int]) -> Sorted:
     """All values sorted element by element, and with each the weight of its set."""
     if blocks[0].dtype != np.float32 or sum(weights) > _EXACT:
-        order = np.argsort(blocks, axis=0)
+        # Of equal values the lighter first: the order of the sets must not be seen in a result.
+        order = np.lexsort(
+            (np.broadcast_to(np.asarray(weights)[:, None], (len(blocks), len(blocks[0]))), blocks), axis=0
+        )
         carried = np.asarray(weights, np.float64)[order]
         return Sorted(list(np.take_along_axis(np.asarray(blocks), order, axis=0)), list(carried))
     keys = [_key(block, weight) for block, weight in zip(blocks, weights, strict=True)]

@@ -93,7 +93,7 @@ def trimmed_mean(fraction: Fraction) -> Combine:
         raise ValueError(f"a trimmed mean drops at least 0 and less than 1/2 at each end, not {fraction}")
 
     def combine(blocks: Sequence[Values], weights: Sequence[int], out: Values) -> None:
-        # In units in which the edges are whole numbers.
+        # In units in which the edges are whole numbers, so that nothing of a value beyond them is ever kept.
         scaled = [weight * fraction.denominator for weight in weights]
         edge = sum(weights) * fraction.numerator
         if all(weight == weights[0] for weight in weights):
@@ -114,24 +114,36 @@ def _trim_alike(blocks: Sequence[Values], weight: int, edge: int, out: Values) -
     ranks = [rank for rank in range(count) if inside[rank]]
     found = select(blocks, frozenset(ranks))
     weighted_mean([found[rank] for rank in ranks], [inside[rank] for rank in ranks], out)
+    # Rounding may lead a mean of few values out of their range.
+    np.clip(out, found[ranks[0]], found[ranks[-1]], out=out, where=np.isfinite(out))  # else: computed again, smaller
     _give_unless_input(found.values(), blocks)
 
 
 def _trim_weighted(blocks: Sequence[Values], weights: Sequence[int], fraction: Fraction, out: Values) -> None:
+    """Whole numbers up to 2**53 are exact in float64, so a value outside the edges has exactly no part in the sum."""
     ranked = sort_with_weights(blocks, weights)
-    total = sum(weights)
-    edge = float(total * fraction)
-    middle = ranked.value(ranked.keys[len(blocks) // 2]).astype(np.float64)  # sets that are equal come out as they are
-    below, before, inside = np.zeros(out.shape), np.full(out.shape, edge), np.empty(out.shape)
-    result, apart = np.zeros(out.shape), np.empty(out.shape)
-    for key, weight in zip(ranked.keys, ranked.weights, strict=True):
-        below += weight
-        np.clip(below, edge, total - edge, out=inside)
-        before, inside = inside, np.subtract(inside, before, out=before)
-        with np.errstate(over="ignore", invalid="ignore"):
-            np.subtract(ranked.value(key), middle, out=apart)
-            apart *= inside
-            result += apart
+    edge = float(sum(weights) * fraction.numerator)
+    end = float(sum(weights) * fraction.denominator) - edge
+    weight, until, since, kept = (
+        np.zeros(out.shape),
+        np.zeros(out.shape),
+        np.empty(out.shape),
+        np.empty(out.shape, bool),
+    )
+    result, lowest, highest = np.zeros(out.shape), np.empty_like(out), np.empty_like(out)
+    np.copyto(since, edge)
+    for key, own in zip(ranked.keys, ranked.weights, strict=True):
+        value = ranked.value(key)
+        weight += own
+        np.clip(np.multiply(weight, fraction.denominator, out=until), edge, end, out=until)
+        np.subtract(until, since, out=since)  # the part of its weight that lies inside
+        np.greater(since, 0, out=kept)
+        np.copyto(lowest, value, where=kept & (until - since == edge))
+        np.copyto(highest, value, where=kept)
+        since /= end - edge
+        np.add(result, np.multiply(value, since, out=since, where=kept), out=result, where=kept)
+        since, until = until, since
     ranked.give_back()
-    result /= total - 2 * edge
-    np.add(result, middle, out=out, casting="same_kind")
+    # Sets that are equal come out as they are, and rounding leads nothing out of the range of what was kept.
+    np.clip(result, lowest, highest, out=result)
+    np.copyto(out, result, casting="same_kind")

@@ -8,7 +8,7 @@ import numpy as np
 
 from services.merge.errors import LayoutDiffers, NothingToMerge, UnknownMethod
 from services.merge.floats import FLOATS, Values, all_finite, computed_in, narrow, weighted_mean, widen
-from services.merge.gram import DOWN_SCALE, Gram, GramSum, Matrix, added
+from services.merge.gram import DOWN_SCALE, LARGEST_PRODUCT, Gram, GramSum, Matrix, added
 from services.merge.integers import integer_mean
 from services.merge.layout import STORAGE, Block, Layout
 from services.merge.methods import BLOCK_ELEMENTS, METHODS, Method
@@ -80,6 +80,7 @@ class Work:
         self._voters = [name for name in self.names if weights[name]]
         self._silent = [name for name in self.names if not weights[name]]
         self._weights = [weights[name] for name in self._voters]
+        self._centred_on: set[int] = set()
         self._block_elements = block_elements
         self.segments = segments(layout)
 
@@ -110,14 +111,15 @@ class Work:
         Raises ValueError for parts that ``measure`` does not give.
         """
         products = added(parts, len(self._voters))
-        if not np.isfinite(products).all():
-            if frame.scale != 1:
-                raise ValueError("what was measured is not finite")
+        if not np.isfinite(products).all() and frame.scale != 1:
+            raise ValueError("what was measured is not finite")
+        if frame.scale == 1 and not (np.abs(products) < LARGEST_PRODUCT).all():
             return Frame(frame.centre, DOWN_SCALE)
         gram = Gram(products, frame.centre)
-        better = gram.better_centre()
-        if better != frame.centre and frame.centre == 0:
-            return Frame(better)
+        self._centred_on.add(frame.centre)
+        better = gram.better_centre(self._weights)
+        if better not in self._centred_on:
+            return Frame(better, frame.scale)
         return self.plan(gram)
 
     def plan(self, gram: Gram | None = None) -> Plan:
