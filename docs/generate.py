@@ -30,7 +30,8 @@ does.
 SETTINGS_INTRODUCTION = """# Settings
 
 A flag wins over its environment variable. A variable that begins like one of ours but is none is refused at start, with
-the nearest name.
+the nearest name. What Kubernetes and Docker links inject for services of such names (`SN_SERVICE_HOST`,
+`SL_FS_PORT=tcp://...`) is passed over.
 """
 
 NODES: dict[str, type[NodeSettings]] = {

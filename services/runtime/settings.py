@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -45,6 +46,25 @@ KNOWN_ELSEWHERE = frozenset(
 )  # fmt: skip
 
 
+# What Kubernetes sets in each container for every service of its namespace, and Docker for every link: for a service
+# named sl-fs SL_FS_SERVICE_HOST, SL_FS_SERVICE_PORT_HTTPS, SL_FS_PORT_30305_TCP_ADDR, SL_FS_NAME, and SL_FS_PORT, which
+# is a setting of ours too but holds an address like tcp://10.0.0.1:30305 then.
+_INJECTED = re.compile(
+    r"\w+(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT_\d+_(TCP|UDP|SCTP)(_START|_END)?(_PROTO|_PORT|_ADDR)?|_ENV_\w+)"
+)
+_ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
+_LINK_NAME = re.compile(r"/[\w.-]+/[\w.-]+")
+
+
+def is_injected(name: str, value: str) -> bool:
+    """Whether a container runtime has set this variable to tell of another service: it is no setting of ours."""
+    if name.endswith("_PORT") and _ADDRESS.fullmatch(value):
+        return True
+    if name.endswith("_NAME") and _LINK_NAME.fullmatch(value):
+        return True
+    return _INJECTED.fullmatch(name) is not None
+
+
 class NodeSettings(BaseSettings):
     """Base of each node's one settings class. Values come from flags, then from the environment."""
 
@@ -64,7 +84,11 @@ class NodeSettings(BaseSettings):
         """Flags and our own variables only: without this, PORT or KEY of some other program would be taken."""
         if isinstance(env_settings, EnvSettingsSource):
             ours = cls.variables()
-            env_settings.env_vars = {name: value for name, value in env_settings.env_vars.items() if name in ours}
+            env_settings.env_vars = {
+                name: value
+                for name, value in env_settings.env_vars.items()
+                if name in ours and not is_injected(name, value or "")
+            }
         return init_settings, env_settings
 
     @classmethod
@@ -98,8 +122,8 @@ class NodeSettings(BaseSettings):
     @classmethod
     def _refuse_unknown_variables(cls) -> None:
         known = cls.variables() | KNOWN_ELSEWHERE
-        for name in os.environ:
-            if name.startswith(PREFIXES) and name not in known:
+        for name, value in os.environ.items():
+            if name.startswith(PREFIXES) and name not in known and not is_injected(name, value):
                 nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
                 raise UnknownSetting(name=name, nearest=nearest[0] if nearest else "none")
 
