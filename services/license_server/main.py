@@ -2,29 +2,25 @@
 
 import asyncio
 import contextlib
-import errno
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import uvicorn
-
-from services.errors import NoSuchThing, PortInUse, SettingsError
+from services.errors import NoSuchThing
 from services.identity.identity import Identity
 from services.license_server.actor import SYSTEM
 from services.license_server.database import Database
 from services.license_server.office import Office
-from services.license_server.peer_certificate import PeerCertificateProtocol
 from services.license_server.settings import COMMUNITY_SEATS, LicenseServerSettings, PartnerAddress
 from services.license_server.tls import stored
 from services.license_server.web import Web
 from services.license_server.worker import Housekeeping, deciding
 from services.runtime import logs
 from services.runtime.ready import ReadySocket
+from services.web.server import NodeServer, listen
 
-GRACEFUL_STOP_S = 2
 KEEP_ALIVE_S = 40  # longer than nodes are silent between two renewals: a handshake costs more than all else
 
 if TYPE_CHECKING:
@@ -42,7 +38,7 @@ async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: Read
         cert=cert, key=key, cacert=settings.cacert, capath=settings.capath, expected_role="license"
     )
     logs.configure(settings.log_format, identity.name, settings.log_level)
-    with _open(settings) as database, _listen(settings.host, settings.port) as listening:
+    with _open(settings) as database, _listen(settings) as listening:
         office = Office(database)
         partner = await _paired(office, identity, settings)
         port = listening.getsockname()[1]
@@ -79,47 +75,21 @@ async def serve(  # as few as it can be
     """
     context = identity.server_context(client_certificate="optional")
     shown(context)
-    config = uvicorn.Config(
-        Web(office, partner),
-        http=PeerCertificateProtocol,
-        ssl_context_factory=lambda _config, _default: context,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        timeout_graceful_shutdown=GRACEFUL_STOP_S,
-        timeout_keep_alive=KEEP_ALIVE_S,
-    )
+    server = NodeServer(Web(office, partner), context, stop, started, keep_alive_s=KEEP_ALIVE_S)
     with deciding(office):
         keeping = [asyncio.create_task(Housekeeping(office).run())]
         if partner is not None:
             keeping.append(asyncio.create_task(partner.run()))
         try:
-            await _Server(config, stop, started).serve(sockets=[listening])
+            await server.serve(sockets=[listening])
         finally:
             for task in keeping:
                 task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, but signals are the node's, and it waits for ``stop`` instead of looking ten times a second."""
-
-    def __init__(self, config: uvicorn.Config, stop: asyncio.Event, started: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._stop = stop
-        self._on_started = started
-
-    async def main_loop(self) -> None:
-        self._on_started()
-        await self._stop.wait()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+def _listen(settings: LicenseServerSettings) -> socket.socket:
+    return listen(settings.host, settings.port, command="license-server", port_option="--port")
 
 
 def _open(settings: LicenseServerSettings) -> Database:
@@ -148,15 +118,3 @@ def _offer_setup(office: Office, settings: LicenseServerSettings, port: int) -> 
         _log.info(
             "nobody administers this server yet: open the link, once", link=f"https://{host}:{port}/setup/{secret}"
         )
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Raises PortInUse, or SettingsError for an address that is not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host.strip("[]"), port), family=family)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(port=port, host=host, option="--port") from None
-        problem = f"port {port} cannot be opened on {host} ({error.strerror})"
-        raise SettingsError(name="--host or --port", problem=problem, command="license-server") from None

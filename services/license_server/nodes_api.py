@@ -12,14 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from services.errors import LicenceError, NoIdentity, NoSuchThing, NotActive, SwarmError
 from services.identity.identity import PeerIdentity, identity_of_certificate
-from services.license_server.answers import error_content, send_json, status_of
 from services.license_server.desk import Granted, LicenseDesk
 from services.license_server.leases import Holder
 from services.license_server.nodes_messages import AcquireRequest, RenewRequest
 from services.license_server.nodes_openapi import document
 from services.license_server.office import Office
-from services.license_server.peer_certificate import certificate_of
 from services.runtime import logs
+from services.web.answers import error_content, send_json, status_of
+from services.web.peer_certificate import certificate_of
 
 MAX_BODY = 64 * 1024
 

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from services.errors import NotActive, SwarmError
-from services.license_server.answers import error_content, send_json, status_of
 from services.license_server.guards import Guards, with_headers
 from services.license_server.nodes_api import Follower, NodesApi, address_of
 from services.license_server.office import Office
 from services.runtime import logs
+from services.web.answers import error_content, send_json, status_of
 
 _log = logs.get("license-server")
 

@@ -142,15 +142,9 @@ class IdentitySettings(NodeSettings):
     )
 
 
-class MemberSettings(IdentitySettings):
-    """Of a node that holds a licence and that peers reach."""
+class LicensedSettings(IdentitySettings):
+    """Of a node that holds a licence."""
 
-    host_ip: str = Field(
-        "",
-        validation_alias="THIS_NODE_IP",
-        description="By which address peers reach this node. Required where no service name is given: no default could "
-        "be right on every host.",
-    )
     apls_ip: str = Field(
         "127.0.0.1",
         validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP",
@@ -163,7 +157,6 @@ class MemberSettings(IdentitySettings):
         validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_PORT",
         description="Port of the license server. The default is its own.",
     )
-
     secondary_apls_ip: str = Field(
         "",
         validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_SECONDARY_IP",
@@ -184,6 +177,17 @@ class MemberSettings(IdentitySettings):
         if not self.secondary_apls_ip:
             return [first]
         return [first, join_address(self.secondary_apls_ip, self.secondary_apls_port or self.apls_port)]
+
+
+class MemberSettings(LicensedSettings):
+    """Of a node that holds a licence and that peers reach."""
+
+    host_ip: str = Field(
+        "",
+        validation_alias="THIS_NODE_IP",
+        description="By which address peers reach this node. Required where no service name is given: no default could "
+        "be right on every host.",
+    )
 
     @property
     def named_by_service(self) -> bool:

@@ -16,7 +16,7 @@ NODES = ("sn", "sl", "swop", "license_server")
 
 # Folder below services/ -> what else below services/ it may import.
 FOUNDATION = {"errors", "runtime"}
-SHARED = {"chain", "rpc", "licensing", "merge", "identity"} | FOUNDATION
+SHARED = {"chain", "rpc", "licensing", "merge", "identity", "web"} | FOUNDATION
 ALLOWED = {
     "errors": set(),
     "runtime": {"errors"},
@@ -25,6 +25,7 @@ ALLOWED = {
     "licensing": {"identity"} | FOUNDATION,
     "rpc": {"identity"} | FOUNDATION,
     "chain": FOUNDATION,
+    "web": FOUNDATION,
     "sn": SHARED,
     "sl": SHARED,
     "swop": SHARED,

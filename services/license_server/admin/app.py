@@ -8,9 +8,9 @@ from starlette.exceptions import HTTPException
 from services.errors import AdminError, SwarmError
 from services.license_server.admin import keeping, people, use
 from services.license_server.admin.caller import ErrorAnswer
-from services.license_server.answers import error_content, status_of
 from services.license_server.office import Office
 from services.runtime import logs
+from services.web.answers import error_content, status_of
 
 _log = logs.get("license-server")
 

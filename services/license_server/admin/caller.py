@@ -10,7 +10,7 @@ from services.errors import SignInRequired
 from services.identity.identity import identity_of_certificate
 from services.license_server.actor import SCOPES, Actor
 from services.license_server.office import Office
-from services.license_server.peer_certificate import certificate_of
+from services.web.peer_certificate import certificate_of
 
 ADMIN_ROLE = "admin"
 

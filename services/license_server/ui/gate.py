@@ -8,9 +8,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.errors import FormRefused, SignInRequired, SwarmError
-from services.license_server.answers import status_of
 from services.license_server.ui.visit import Visit
 from services.runtime import logs
+from services.web.answers import status_of
 
 Handler = Callable[[Visit], Response]
 

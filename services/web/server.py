@@ -1,0 +1,71 @@
+"""uvicorn as a part of a node: the node says when to end, and TLS is the node's own."""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from services.errors import PortInUse, SettingsError
+from services.web.peer_certificate import PeerCertificateProtocol
+
+GRACEFUL_STOP_S = 2
+
+
+class NodeServer(uvicorn.Server):
+    """Serves ``app`` over HTTPS until ``stop``; ``started`` is called when it does.
+
+    Signals are the node's, and it waits for ``stop`` instead of looking ten times a second.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        context: ssl.SSLContext,
+        stop: asyncio.Event,
+        started: Callable[[], None],
+        *,
+        keep_alive_s: int,
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=PeerCertificateProtocol,
+                ssl_context_factory=lambda _config, _default: context,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=GRACEFUL_STOP_S,
+                timeout_keep_alive=keep_alive_s,
+            )
+        )
+        self._stop = stop
+        self._on_started = started
+
+    async def main_loop(self) -> None:
+        self._on_started()
+        await self._stop.wait()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def listen(host: str, port: int, *, command: str, port_option: str) -> socket.socket:
+    """A socket on ``host:port``; 0 is any free one. Raises PortInUse, or SettingsError for an address not ours."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host.strip("[]"), port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortInUse(port=port, host=host, option=port_option) from None
+        problem = f"port {port} cannot be opened on {host} ({error.strerror})"
+        raise SettingsError(name=f"--host or {port_option}", problem=problem, command=command) from None
