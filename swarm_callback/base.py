@@ -4,11 +4,11 @@ import os
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from swarm_callback import wire
 from swarm_callback.errors import SwarmCallbackError, UsageError
@@ -17,8 +17,7 @@ from swarm_callback.params import Tensor, decode, encode
 from swarm_callback.rounding import rounded
 from swarm_callback.session import Session
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+SessionOrNone = TypeVar("SessionOrNone", Session, Session | None)
 
 
 class SwarmCallbackBase(ABC):
@@ -73,6 +72,9 @@ class SwarmCallbackBase(ABC):
     def evaluate(self) -> tuple[float, float]:
         """Loss and metric on the validation data, with no trace left in the training."""
 
+    def check_parameters(self) -> None:  # noqa: B027  # most platforms have nothing to find out
+        """A platform may find out here, before the first round, that merged values would not reach its model."""
+
     # --- what the training calls ---------------------------------------------------------------------
 
     @property
@@ -96,6 +98,8 @@ class SwarmCallbackBase(ABC):
         if self._begun:
             raise UsageError(problem="This SwarmCallback has begun its training already")
         self._begun = True
+        with self._telling_failures(self._session):
+            self.check_parameters()
         self._sync()
 
     def on_batch_end(self, batch: Any = None, logs: Any = None) -> None:
@@ -218,11 +222,12 @@ class SwarmCallbackBase(ABC):
         self.load_parameters(decode(session.merged))
 
     @contextmanager
-    def _telling_failures(self, session: Session) -> "Iterator[Session]":
+    def _telling_failures(self, session: SessionOrNone) -> Iterator[SessionOrNone]:
         try:
             yield session
         except SwarmCallbackError as error:
-            session.abort(error)
+            if session is not None:
+                session.abort(error)
             raise
 
 

@@ -78,6 +78,13 @@ class NotStorable(StreamError):
     remedy = "Convert it, or keep it out of the model's saved state."
 
 
+class NotLoaded(StreamError):
+    """A value that was given to the model and did not reach it."""
+
+    message = "The parameter {name} cannot be merged, as the model does not take its value back: {problem}"
+    remedy = "Let state_dict and load_state_dict of its module be of one form, or keep it out of the saved state."
+
+
 class WireError(SwarmCallbackError):
     message = "A message of the channel is not usable: {problem}"
     remedy = "Make sure that nothing else uses the two pipes."

@@ -1,21 +1,18 @@
 """SwarmCallback for PyTorch: four calls in the user's own training loop."""
 
 import difflib
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from swarm_callback.base import SwarmCallbackBase
-from swarm_callback.errors import MissingParameter, NotStorable, ParameterError, UsageError
+from swarm_callback.errors import MissingParameter, ParameterError, UsageError
 from swarm_callback.options import Options
-from swarm_callback.params import RawTensor, Tensor
-
-_EXTRA_STATE = "_extra_state"  # what a module stores beside tensors; private to it, never merged
+from swarm_callback.params import Tensor
+from swarm_callback.torch_state import TorchState
 
 
 class SwarmCallback(SwarmCallbackBase):
@@ -34,6 +31,7 @@ class SwarmCallback(SwarmCallbackBase):
         if not isinstance(options.model, torch.nn.Module):
             raise MissingParameter(name="model", problem="the torch.nn.Module that is trained")
         self._model: torch.nn.Module = options.model
+        self._state = TorchState(options.model)
         self._loader: DataLoader[Any] | None = None
         self._loss = _loss(options)
         self._metric = _metric(options)
@@ -45,19 +43,20 @@ class SwarmCallback(SwarmCallbackBase):
             self.logger.info("adsValBatchSize has no effect here: a DataLoader has its own batch size")
         self._loader = data
 
-    def extract_parameters(self) -> Mapping[str, Tensor]:
-        return {name: _to_numpy(name, tensor) for name, tensor in self._state()}
+    def check_parameters(self) -> None:
+        self._state.check()
 
-    @torch.no_grad()
+    def extract_parameters(self) -> Mapping[str, Tensor]:
+        return self._state.read()
+
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
-        for name, target in self._state():
-            target.copy_(_to_torch(tensors[name]))
+        self._state.load(tensors)
 
     @torch.no_grad()
     def evaluate(self) -> tuple[float, float]:
         if self._loader is None:
             raise UsageError(problem="There is no validation data to evaluate on")
-        device = next((tensor.device for _, tensor in self._state()), torch.device("cpu"))
+        device = self._state.device
         loss, count = 0.0, 0
         metric = None if self._metric is None else self._metric.to(device)
         with _evaluating(self._model), torch.random.fork_rng(devices=[]):  # a DataLoader draws from the generator
@@ -69,11 +68,6 @@ class SwarmCallback(SwarmCallbackBase):
                 if metric is not None:
                     metric.update(outputs, wanted)
         return loss / max(count, 1), _value_of(metric)
-
-    def _state(self) -> Iterator[tuple[str, torch.Tensor]]:
-        for name, value in self._model.state_dict().items():
-            if not name.endswith(_EXTRA_STATE):
-                yield name, value
 
 
 def _loss(options: Options) -> torch.nn.Module | None:
@@ -134,33 +128,3 @@ def _evaluating(model: torch.nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
-
-
-def _to_numpy(name: str, tensor: Any) -> Tensor:
-    if not isinstance(tensor, torch.Tensor):
-        raise NotStorable(name=name, problem=f"it is a {type(tensor).__name__}, not a tensor")
-    if torch.nn.parameter.is_lazy(tensor):
-        raise NotStorable(name=name, problem="it has no shape until the model has seen a batch")
-    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
-        raise NotStorable(name=name, problem="it is no ordinary dense tensor")
-    local = tensor.detach().to("cpu").contiguous()
-    if local.dtype == torch.bfloat16:
-        bits = local.view(torch.int16).numpy().reshape(-1)
-        return RawTensor("BF16", tuple(local.shape), bits.view(np.uint8).data)
-    try:
-        return local.numpy()
-    except TypeError:
-        raise NotStorable(name=name, problem=f"its dtype {tensor.dtype} has no place in a safetensors file") from None
-
-
-def _to_torch(tensor: Tensor) -> torch.Tensor:
-    if isinstance(tensor, RawTensor):
-        bits = np.frombuffer(tensor.data, np.int16).reshape(tensor.shape)
-        return _shared(bits).view(torch.bfloat16)
-    return _shared(tensor)
-
-
-def _shared(array: np.ndarray[Any, Any]) -> torch.Tensor:
-    with warnings.catch_warnings():  # a read-only array is only read here
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return torch.from_numpy(array)

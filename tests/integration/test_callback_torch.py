@@ -7,7 +7,7 @@ import pytest
 from callback_swarm import Swarm, serving
 
 from swarm_callback import wire
-from swarm_callback.errors import MissingParameter, NotStorable, ParameterError
+from swarm_callback.errors import MissingParameter, NotLoaded, NotStorable, ParameterError
 from swarm_callback.params import decode, encode
 
 DEADLINE_S = 60
@@ -130,6 +130,126 @@ def test_statistics_and_counters_travel_too(loopback):
 
     names = set(torch_callback(torch.nn.BatchNorm1d(2)).extract_parameters())
     assert names == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
+
+
+def plain_model():
+    import torch
+
+    torch.manual_seed(1)
+    return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+
+
+def grad_sample(model):
+    """As Opacus wraps a model."""
+    import torch
+
+    wrapper = torch.nn.Module()
+    wrapper._module = model
+    return wrapper
+
+
+def inside(model):
+    """A part of a model that is wrapped."""
+    import torch
+
+    return torch.nn.Sequential(torch.nn.DataParallel(model[0]), model[1], model[2])
+
+
+@pytest.mark.parametrize("ways", [("compile",), ("parallel",), ("opacus",), ("parallel", "compile"), ("inside",)])
+def test_a_model_has_the_same_names_in_every_wrapper(loopback, ways):
+    import torch
+
+    wrap = {
+        "compile": lambda model: torch.compile(model, backend="eager"),
+        "parallel": torch.nn.DataParallel,
+        "opacus": grad_sample,
+        "inside": inside,
+    }
+    model = plain_model()
+    expected = stream_of(torch_callback(model))
+    for way in ways:
+        model = wrap[way](model)
+    callback = torch_callback(model)
+    assert stream_of(callback) == expected
+
+
+def test_a_part_of_a_model_that_is_called_module_keeps_its_name(loopback):
+    import torch
+
+    model = torch.nn.ModuleDict({"module": torch.nn.Linear(2, 2, bias=False), "other": torch.nn.Linear(2, 2)})
+    assert set(torch_callback(model).extract_parameters()) == {"module.weight", "other.weight", "other.bias"}
+
+
+def cloned(module):
+    module.register_state_dict_post_hook(
+        lambda _module, state, _prefix, _meta: state.update({key: value.clone() for key, value in state.items()})
+    )
+    return module
+
+
+def halved(module):
+    module.register_state_dict_post_hook(
+        lambda _module, state, _prefix, _meta: state.update({key: value.half() for key, value in state.items()})
+    )
+    return module
+
+
+def own_state_dict(module):
+    given = module.state_dict
+    module.state_dict = lambda *args, **kwargs: {k: v.detach().clone() for k, v in given(*args, **kwargs).items()}
+    return module
+
+
+def scaled(module):
+    """As quantized layers save their scale."""
+    module.register_state_dict_post_hook(
+        lambda _module, state, prefix, _meta: state.update({f"{prefix}weight": state[f"{prefix}weight"] * 2})
+    )
+    module.register_load_state_dict_pre_hook(
+        lambda _module, state, prefix, *_: state.update({f"{prefix}weight": state[f"{prefix}weight"] / 2})
+    )
+    return module
+
+
+@pytest.mark.parametrize("made", [cloned, halved, own_state_dict, scaled])
+def test_values_reach_a_module_whose_state_dict_hands_out_copies(serve, made):
+    import torch
+
+    torch.manual_seed(0)
+    model = made(torch.nn.Linear(2, 2))
+    before = model(torch.ones(1, 2)).detach().clone()
+    served = serve(Swarm())
+    callback = torch_callback(model, logger=LOGGER)
+    callback.on_train_begin()
+    first = {name: value.copy() for name, value in callback.extract_parameters().items()}
+    assert not torch.allclose(model(torch.ones(1, 2)), before, atol=0.1)
+    callback.on_train_end()
+    for name, value in callback.extract_parameters().items():
+        assert (value == first[name] + value.dtype.type(1)).all()
+    served.result(DEADLINE_S)
+
+
+def test_a_module_that_does_not_take_its_values_back_is_named_before_the_first_round(serve):
+    import torch
+
+    model = cloned(torch.nn.Linear(2, 2))
+    model.register_load_state_dict_pre_hook(lambda _module, state, prefix, *_: state[f"{prefix}bias"].zero_())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    swarm = Swarm()
+    served = serve(swarm)
+    with pytest.raises(NotLoaded, match="The parameter bias cannot be merged"):
+        torch_callback(model, logger=LOGGER).on_train_begin()
+    served.result(DEADLINE_S)
+    assert swarm.kinds() == ["Open", "Abort"]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_a_buffer_whose_elements_are_one_in_memory_is_named(loopback):
+    import torch
+
+    with pytest.raises(NotStorable, match=r"mask cannot be shared.*expanded"):
+        torch_callback(holding(mask=torch.ones(1, 2).expand(2, 2))).extract_parameters()
 
 
 def test_parameters_are_not_copied_on_their_way_out(loopback):

@@ -1,0 +1,169 @@
+"""The state of a torch module under names that are the same on every node, and values that reach the module."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from swarm_callback.errors import NotLoaded, NotStorable
+from swarm_callback.params import RawTensor, Tensor
+
+_EXTRA_STATE = "_extra_state"  # what a module stores beside tensors; private to it, never merged
+# How torch.compile, DataParallel, DistributedDataParallel, FSDP and Opacus call what they wrap.
+_WRAPPED = frozenset({"_orig_mod", "module", "_module", "_fsdp_wrapped_module"})
+_ONE = 0x3F80  # in bfloat16
+
+
+class TorchState:
+    """Parameters and persistent buffers, as ``state_dict`` gives them. A name has no part that only says in what the
+    module is wrapped. ``state_dict`` may hand out copies (hooks, a method of one's own): those go back through
+    ``load_state_dict``, and are read again and compared.
+    """
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self._model = model
+
+    def read(self) -> dict[str, Tensor]:
+        """Raises NotStorable, naming the tensor."""
+        return {name: _to_numpy(name, tensor) for name, _, tensor in self._entries()}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the first tensor lies."""
+        return next((tensor.device for _, _, tensor in self._entries()), torch.device("cpu"))
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raises NotLoaded for a copy that ``load_state_dict`` does not take."""
+        own = _storages(self._model)
+        copies: dict[str, torch.Tensor] = {}
+        for name, key, target in self._entries():
+            if _storage(target) in own:
+                target.copy_(_to_torch(tensors[name]))
+            else:
+                copies[key] = _to_torch(tensors[name]).to(target.device, copy=True)  # hooks may write to it
+        if copies:
+            self._load_copies(copies)
+            self._compare(tensors)
+
+    @torch.no_grad()
+    def check(self) -> None:
+        """Finds out whether other values reach the module, where what ``state_dict`` gives is a copy; it is left as it
+        was. Raises NotLoaded, naming the tensor.
+        """
+        own = _storages(self._model)
+        if all(_storage(tensor) in own for _, _, tensor in self._entries()):
+            return
+        kept = [(tensor, tensor.detach().clone()) for tensor in _tensors(self._model)]
+        try:
+            self.load({name: _another(tensor) for name, tensor in self.read().items()})
+        finally:
+            for tensor, value in kept:
+                tensor.detach().copy_(value)
+
+    def _load_copies(self, copies: Mapping[str, torch.Tensor]) -> None:
+        try:
+            self._model.load_state_dict({**self._model.state_dict(), **copies}, strict=True)
+        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+            problem = str(error).strip().splitlines()[-1].strip()
+            raise NotLoaded(name=next(iter(copies)), problem=f"load_state_dict refuses it ({problem})") from None
+
+    def _compare(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, found in self.read().items():
+            if not _same(found, tensors[name]):
+                raise NotLoaded(name=name, problem="state_dict gives another value than load_state_dict took")
+
+    def _entries(self) -> Iterator[tuple[str, str, torch.Tensor]]:
+        """Name, key and value."""
+        wrappers = _wrappers(self._model)
+        for key, value in self._model.state_dict().items():
+            if not key.endswith(_EXTRA_STATE):
+                yield _unwrapped(key, wrappers), key, value
+
+
+def _wrappers(model: torch.nn.Module) -> frozenset[str]:
+    """Prefixes of what is wrapped: the only thing that its wrapper holds."""
+    found = set()
+    for path, module in model.named_modules(remove_duplicate=False):
+        children = [name for name, _ in module.named_children()]
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if len(children) == 1 and children[0] in _WRAPPED and not own:
+            found.add(f"{path}.{children[0]}" if path else children[0])
+    return frozenset(found)
+
+
+def _unwrapped(key: str, wrappers: frozenset[str]) -> str:
+    if not wrappers:
+        return key
+    parts = key.split(".")
+    return ".".join(part for index, part in enumerate(parts) if ".".join(parts[: index + 1]) not in wrappers)
+
+
+def _tensors(model: torch.nn.Module) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]
+
+
+def _storages(model: torch.nn.Module) -> frozenset[tuple[str, int]]:
+    return frozenset(_storage(tensor) for tensor in _tensors(model))
+
+
+def _storage(tensor: Any) -> tuple[str, int]:
+    """Two tensors of one storage are one in memory. An empty one, and what is no tensor, is nowhere."""
+    if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
+        return "", 0
+    return str(tensor.device), tensor.untyped_storage().data_ptr() if tensor.numel() else 0
+
+
+def _another(tensor: Tensor) -> Tensor:
+    """One, or zero where it is one already: other values, which every dtype holds exactly."""
+    if isinstance(tensor, RawTensor):
+        bits = np.frombuffer(tensor.data, np.uint16)
+        return RawTensor(tensor.dtype, tensor.shape, np.where(bits == _ONE, 0, _ONE).astype(np.uint16).tobytes())
+    other: np.ndarray[Any, Any] = (tensor != 1).astype(tensor.dtype)
+    return other
+
+
+def _same(one: Tensor, other: Tensor) -> bool:
+    """Bit by bit."""
+    return _bytes(one) == _bytes(other)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return bytes(tensor.data) if isinstance(tensor, RawTensor) else np.ascontiguousarray(tensor).tobytes()
+
+
+def _to_numpy(name: str, tensor: Any) -> Tensor:
+    if not isinstance(tensor, torch.Tensor):
+        raise NotStorable(name=name, problem=f"it is a {type(tensor).__name__}, not a tensor")
+    if torch.nn.parameter.is_lazy(tensor):
+        raise NotStorable(name=name, problem="it has no shape until the model has seen a batch")
+    if tensor.is_meta or tensor.layout != torch.strided or tensor.is_quantized:
+        raise NotStorable(name=name, problem="it is no ordinary dense tensor")
+    if any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)):
+        problem = "several of its elements are one in memory (an expanded tensor); register a clone() of it"
+        raise NotStorable(name=name, problem=problem)
+    local = tensor.detach().to("cpu").contiguous()
+    if local.dtype == torch.bfloat16:
+        bits = local.view(torch.int16).numpy().reshape(-1)
+        return RawTensor("BF16", tuple(local.shape), bits.view(np.uint8).data)
+    try:
+        return local.numpy()
+    except TypeError:
+        raise NotStorable(name=name, problem=f"its dtype {tensor.dtype} has no place in a safetensors file") from None
+    except RuntimeError:  # of a subclass of Tensor, such as DTensor
+        raise NotStorable(name=name, problem=f"it is a {type(tensor).__name__}, no ordinary dense tensor") from None
+
+
+def _to_torch(tensor: Tensor) -> torch.Tensor:
+    if isinstance(tensor, RawTensor):
+        bits = np.frombuffer(tensor.data, np.int16).reshape(tensor.shape)
+        return _shared(bits).view(torch.bfloat16)
+    return _shared(tensor)
+
+
+def _shared(array: np.ndarray[Any, Any]) -> torch.Tensor:
+    with warnings.catch_warnings():  # a read-only array is only read here
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        return torch.from_numpy(array)
