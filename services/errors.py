@@ -13,7 +13,8 @@ SwarmError
 ├── LocalError             `swarm up` and its children
 ├── ExecutorError          Docker, Podman or the local processes of a SWOP
 ├── AuditError             the record of a training, or a model file that is not what it says
-└── AdminError             what the administration of a license server refuses
+├── AdminError             what the administration of a license server refuses
+└── TaskError              tasks, and the taskrunners that have them done
 
 An instance takes the facts of its message by keyword: ``QuorumNotReached(have=2, need=3)``.
 ``str()`` says what is wrong, where, and what to do.
@@ -765,6 +766,146 @@ class BackupUnusable(AdminError):
     code = "backup-unusable"
     message = "This backup cannot be restored: {problem}"
     remedy = "Choose another backup; nothing was changed."
+
+
+# --- tasks and taskrunners: exit code 21 --------------------------------------------------------------
+
+
+class TaskError(SwarmError):
+    code = "task"
+    grpc_status = "FAILED_PRECONDITION"
+    exit_code = 21
+    message = "The task {name} cannot be used: {problem}"
+    remedy = "Look at GET TASK INFO {name}."
+
+
+class UnknownTask(TaskError):
+    code = "unknown-task"
+    grpc_status = "NOT_FOUND"
+    message = "There is no task {name}; there are {known}"
+    remedy = "Correct the name, or create it with CREATE TASK FROM."
+
+
+class TaskNameTaken(TaskError):
+    code = "task-name-taken"
+    grpc_status = "ALREADY_EXISTS"
+    message = "There is already a task named {name}"
+    remedy = "Choose another name, or delete that one while it is not finalized."
+
+
+class TaskIsFinalized(TaskError):
+    code = "task-is-finalized"
+    message = "The task {name} is finalized and cannot be changed any more"
+    remedy = "Create one of another name."
+
+
+class TaskNotFinalized(TaskError):
+    code = "task-not-finalized"
+    message = "The task {name} is not finalized"
+    remedy = "Finalize it first: FINALIZE TASK {name}."
+
+
+class TaskHasNoBody(TaskError):
+    code = "task-has-no-body"
+    message = "The task {name} has no body"
+    remedy = "Append it first: APPEND TASK BODY {name} 1 <line>."
+
+
+class TaskChanged(TaskError):
+    code = "task-changed"
+    grpc_status = "ABORTED"
+    message = "The body of the task {name} has been changed by somebody else meanwhile"
+    remedy = "Look at GET TASK BODY {name}, and try again."
+
+
+class TooLong(TaskError):
+    code = "too-long"
+    grpc_status = "INVALID_ARGUMENT"
+    message = "{field} has {size} bytes, of at most {limit}"
+    remedy = "Shorten it."
+
+
+class RunnerError(TaskError):
+    code = "runner"
+    message = "The taskrunner {runner} refused: {problem}"
+    remedy = "Look at GET TASKRUNNER STATUS {runner}."
+
+
+class UnknownRunner(RunnerError):
+    code = "unknown-runner"
+    grpc_status = "NOT_FOUND"
+    message = "There is no taskrunner {name}; there are {known}"
+    remedy = "Correct the name, or create it with CREATE TASKRUNNER."
+
+
+class RunnerBusy(RunnerError):
+    code = "runner-busy"
+    message = "The taskrunner is busy: it has the task {task}"
+    remedy = "Wait until it has ended, then RESET TASKRUNNER."
+
+
+class RunnerIdle(RunnerError):
+    code = "runner-idle"
+    message = "The taskrunner has no task"
+    remedy = "Assign one first."
+
+
+class StaleAssignment(RunnerError):
+    code = "stale-assignment"
+    grpc_status = "ABORTED"
+    message = "Assignment {given} is over; the taskrunner is at {current}"
+    remedy = "Nothing needs to be done: a SWOP drops it by itself."
+
+
+class NotEnoughPeers(RunnerError):
+    code = "not-enough-peers"
+    message = "The task needs {need} peers, but the SWOPs of this taskrunner that are present bring {have}"
+    remedy = "Ask for fewer (WITH ALL PEERS), or start more SWOPs."
+
+
+class UnknownAgent(RunnerError):
+    code = "unknown-agent"
+    grpc_status = "NOT_FOUND"
+    message = "There is no SWOP {name} at this taskrunner"
+    remedy = "LIST TASKRUNNER PEERS shows which there are."
+
+
+class AgentAbsent(RunnerError):
+    code = "agent-absent"
+    message = "The SWOP {name} is not present at this taskrunner"
+    remedy = "Start it, or choose another one: LIST TASKRUNNER PEERS shows which there are."
+
+
+class AgentNotAdmitted(RunnerError):
+    code = "agent-not-admitted"
+    grpc_status = "PERMISSION_DENIED"
+    message = "The task is for other SWOPs than {name}"
+    remedy = "Assign it WITH PEERS, or with {name} as its TARGET."
+
+
+class AlreadyEnrolled(RunnerError):
+    code = "already-enrolled"
+    grpc_status = "ALREADY_EXISTS"
+    message = "The SWOP {name} is enrolled in this assignment already"
+    remedy = "Nothing needs to be done."
+
+
+class AgentNotEnrolled(RunnerError):
+    code = "agent-not-enrolled"
+    message = "The SWOP {name} is not enrolled in this assignment"
+    remedy = "Restart the SWOP."
+
+
+class EnoughEnrolled(RunnerError):
+    code = "enough-enrolled"
+    message = "As many peers have enrolled as the task needs"
+    remedy = "Nothing needs to be done."
+
+
+class PeerHasEnded(RunnerError):
+    code = "peer-has-ended"
+    message = "Peer {index} of the SWOP {name} has ended already"
+    remedy = "Nothing needs to be done."
 
 
 # --- executors of a SWOP: exit code 22 ----------------------------------------------------------------

@@ -14,7 +14,7 @@ from services.identity.diagnosis import Diagnosis, diagnose
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.errors import from_rpc_error
-from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, PeeringStub, TrainingStub
+from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, PeeringStub, RunnersStub, TasksStub, TrainingStub
 from services.runtime import traces
 
 DEADLINE_S = 30.0
@@ -24,6 +24,8 @@ MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
 # Calls that change nothing when they arrive twice. Publish, Reopen and CreateContract are not among them.
 IDEMPOTENT = {
     "swarm.v1.Network": ("Register", "Deregister", "ListNodes", "ListContracts", "GetInfo"),
+    "swarm.v1.Tasks": ("ListTasks", "GetTask"),
+    "swarm.v1.Runners": ("ListRunners", "GetRunner", "Attend", "Quit", "Release"),
     "swarm.v1.Training": ("Enrol", "CheckIn", "ReportProgress", "VoteOut", "Report", "Leave", "GetStatus"),
 }
 RETRY_POLICY = {
@@ -117,6 +119,34 @@ class AdminCalls:
         self.ResetContract = Unary[pb.ResetContractRequest, pb.ResetContractReply](stub.ResetContract, failed)
 
 
+class TasksCalls:
+    """Service Tasks."""
+
+    def __init__(self, stub: Any, failed: Failed) -> None:
+        self.CreateTask = Unary[pb.CreateTaskRequest, pb.CreateTaskReply](stub.CreateTask, failed)
+        self.SetTaskBody = Unary[pb.SetTaskBodyRequest, pb.SetTaskBodyReply](stub.SetTaskBody, failed)
+        self.FinalizeTask = Unary[pb.FinalizeTaskRequest, pb.FinalizeTaskReply](stub.FinalizeTask, failed)
+        self.DeleteTask = Unary[pb.DeleteTaskRequest, pb.DeleteTaskReply](stub.DeleteTask, failed)
+        self.ListTasks = Unary[pb.ListTasksRequest, pb.ListTasksReply](stub.ListTasks, failed)
+        self.GetTask = Unary[pb.GetTaskRequest, pb.GetTaskReply](stub.GetTask, failed)
+
+
+class RunnersCalls:
+    """Service Runners, without its stream (SNClient.watch_runner)."""
+
+    def __init__(self, stub: Any, failed: Failed) -> None:
+        self.CreateRunner = Unary[pb.CreateRunnerRequest, pb.CreateRunnerReply](stub.CreateRunner, failed)
+        self.AssignTask = Unary[pb.AssignTaskRequest, pb.AssignTaskReply](stub.AssignTask, failed)
+        self.ResetRunner = Unary[pb.ResetRunnerRequest, pb.ResetRunnerReply](stub.ResetRunner, failed)
+        self.ListRunners = Unary[pb.ListRunnersRequest, pb.ListRunnersReply](stub.ListRunners, failed)
+        self.GetRunner = Unary[pb.GetRunnerRequest, pb.RunnerStatus](stub.GetRunner, failed)
+        self.Attend = Unary[pb.AttendRequest, pb.AttendReply](stub.Attend, failed)
+        self.Quit = Unary[pb.QuitRequest, pb.QuitReply](stub.Quit, failed)
+        self.EnrolInTask = Unary[pb.EnrolInTaskRequest, pb.EnrolInTaskReply](stub.EnrolInTask, failed)
+        self.ReportPeer = Unary[pb.ReportPeerRequest, pb.ReportPeerReply](stub.ReportPeer, failed)
+        self.Release = Unary[pb.ReleaseRequest, pb.ReleaseReply](stub.Release, failed)
+
+
 class PeeringCalls:
     """Service Peering, without its streams (SNClient.meet, SNClient.blocks)."""
 
@@ -134,6 +164,8 @@ class SNClient:
     network: NetworkCalls
     training: TrainingCalls
     admin: AdminCalls
+    tasks: TasksCalls
+    runners: RunnersCalls
     peering: PeeringCalls
 
     def __init__(self, address: str, identity: Identity) -> None:
@@ -148,6 +180,9 @@ class SNClient:
         self._training_stub: Any = TrainingStub(self._channel)  # type: ignore[no-untyped-call]
         self.training = TrainingCalls(self._training_stub, self._failed)
         self.admin = AdminCalls(AdminStub(self._channel), self._failed)  # type: ignore[no-untyped-call]
+        self.tasks = TasksCalls(TasksStub(self._channel), self._failed)  # type: ignore[no-untyped-call]
+        self._runners_stub: Any = RunnersStub(self._channel)  # type: ignore[no-untyped-call]
+        self.runners = RunnersCalls(self._runners_stub, self._failed)
         self._peering_stub: Any = PeeringStub(self._channel)  # type: ignore[no-untyped-call]
         self.peering = PeeringCalls(self._peering_stub, self._failed)
         return self
@@ -163,6 +198,20 @@ class SNClient:
         Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.
         """
         call = self._training_stub.Watch(pb.WatchRequest(contract=contract, seen=seen))
+        try:
+            async for status in call:
+                yield status
+        except grpc.aio.AioRpcError as error:
+            raise (await self._failed(error)) from None
+        finally:
+            call.cancel()
+
+    async def watch_runner(self, runner: str, seen: int = 0) -> AsyncGenerator[pb.RunnerStatus]:
+        """The state of a taskrunner now, unless its version is ``seen``, then the newest after each change.
+
+        Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.
+        """
+        call = self._runners_stub.WatchRunner(pb.WatchRunnerRequest(runner=runner, seen=seen))
         try:
             async for status in call:
                 yield status

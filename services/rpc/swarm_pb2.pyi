@@ -13,10 +13,36 @@ class RoundState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CHECKIN: _ClassVar[RoundState]
     MERGE: _ClassVar[RoundState]
     COMPLETE: _ClassVar[RoundState]
+
+class RunnerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RUNNER_IDLE: _ClassVar[RunnerState]
+    RUNNER_ASSIGNED: _ClassVar[RunnerState]
+    RUNNER_RUNNING: _ClassVar[RunnerState]
+    RUNNER_COMPLETE: _ClassVar[RunnerState]
+    RUNNER_ERROR: _ClassVar[RunnerState]
+
+class PeerState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    PEER_NONE: _ClassVar[PeerState]
+    PEER_ENROLLED: _ClassVar[PeerState]
+    PEER_RUNNING: _ClassVar[PeerState]
+    PEER_COMPLETE: _ClassVar[PeerState]
+    PEER_ERROR: _ClassVar[PeerState]
 UNCONFIGURED: RoundState
 CHECKIN: RoundState
 MERGE: RoundState
 COMPLETE: RoundState
+RUNNER_IDLE: RunnerState
+RUNNER_ASSIGNED: RunnerState
+RUNNER_RUNNING: RunnerState
+RUNNER_COMPLETE: RunnerState
+RUNNER_ERROR: RunnerState
+PEER_NONE: PeerState
+PEER_ENROLLED: PeerState
+PEER_RUNNING: PeerState
+PEER_COMPLETE: PeerState
+PEER_ERROR: PeerState
 
 class RegisterRequest(_message.Message):
     __slots__ = ("host", "port")
@@ -629,6 +655,348 @@ class ResetContractRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class ResetContractReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class TaskHeader(_message.Message):
+    __slots__ = ("name", "type", "author", "prereq", "outcome")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    AUTHOR_FIELD_NUMBER: _ClassVar[int]
+    PREREQ_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    author: str
+    prereq: str
+    outcome: str
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ..., author: _Optional[str] = ..., prereq: _Optional[str] = ..., outcome: _Optional[str] = ...) -> None: ...
+
+class TaskEntry(_message.Message):
+    __slots__ = ("header", "finalized", "registrant", "fingerprint", "body_hash", "content_hash", "body_size", "created_at")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    FINALIZED_FIELD_NUMBER: _ClassVar[int]
+    REGISTRANT_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    BODY_HASH_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
+    BODY_SIZE_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AT_FIELD_NUMBER: _ClassVar[int]
+    header: TaskHeader
+    finalized: bool
+    registrant: str
+    fingerprint: bytes
+    body_hash: bytes
+    content_hash: bytes
+    body_size: int
+    created_at: float
+    def __init__(self, header: _Optional[_Union[TaskHeader, _Mapping]] = ..., finalized: _Optional[bool] = ..., registrant: _Optional[str] = ..., fingerprint: _Optional[bytes] = ..., body_hash: _Optional[bytes] = ..., content_hash: _Optional[bytes] = ..., body_size: _Optional[int] = ..., created_at: _Optional[float] = ...) -> None: ...
+
+class CreateTaskRequest(_message.Message):
+    __slots__ = ("header", "body", "finalize")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    FINALIZE_FIELD_NUMBER: _ClassVar[int]
+    header: TaskHeader
+    body: str
+    finalize: bool
+    def __init__(self, header: _Optional[_Union[TaskHeader, _Mapping]] = ..., body: _Optional[str] = ..., finalize: _Optional[bool] = ...) -> None: ...
+
+class CreateTaskReply(_message.Message):
+    __slots__ = ("task",)
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    task: TaskEntry
+    def __init__(self, task: _Optional[_Union[TaskEntry, _Mapping]] = ...) -> None: ...
+
+class SetTaskBodyRequest(_message.Message):
+    __slots__ = ("name", "expected_hash", "body")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_HASH_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    expected_hash: bytes
+    body: str
+    def __init__(self, name: _Optional[str] = ..., expected_hash: _Optional[bytes] = ..., body: _Optional[str] = ...) -> None: ...
+
+class SetTaskBodyReply(_message.Message):
+    __slots__ = ("task",)
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    task: TaskEntry
+    def __init__(self, task: _Optional[_Union[TaskEntry, _Mapping]] = ...) -> None: ...
+
+class FinalizeTaskRequest(_message.Message):
+    __slots__ = ("name", "expected_hash")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_HASH_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    expected_hash: bytes
+    def __init__(self, name: _Optional[str] = ..., expected_hash: _Optional[bytes] = ...) -> None: ...
+
+class FinalizeTaskReply(_message.Message):
+    __slots__ = ("task",)
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    task: TaskEntry
+    def __init__(self, task: _Optional[_Union[TaskEntry, _Mapping]] = ...) -> None: ...
+
+class DeleteTaskRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class DeleteTaskReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListTasksRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListTasksReply(_message.Message):
+    __slots__ = ("tasks",)
+    TASKS_FIELD_NUMBER: _ClassVar[int]
+    tasks: _containers.RepeatedCompositeFieldContainer[TaskEntry]
+    def __init__(self, tasks: _Optional[_Iterable[_Union[TaskEntry, _Mapping]]] = ...) -> None: ...
+
+class GetTaskRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetTaskReply(_message.Message):
+    __slots__ = ("task", "body")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    BODY_FIELD_NUMBER: _ClassVar[int]
+    task: TaskEntry
+    body: str
+    def __init__(self, task: _Optional[_Union[TaskEntry, _Mapping]] = ..., body: _Optional[str] = ...) -> None: ...
+
+class TaskAgent(_message.Message):
+    __slots__ = ("name", "group", "sl_peers", "attends", "present", "enrolled_in", "enrolled_peers", "released", "last_seen", "fingerprint", "admissible")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    SL_PEERS_FIELD_NUMBER: _ClassVar[int]
+    ATTENDS_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_FIELD_NUMBER: _ClassVar[int]
+    ENROLLED_IN_FIELD_NUMBER: _ClassVar[int]
+    ENROLLED_PEERS_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_FIELD_NUMBER: _ClassVar[int]
+    LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    ADMISSIBLE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    group: str
+    sl_peers: int
+    attends: bool
+    present: bool
+    enrolled_in: int
+    enrolled_peers: int
+    released: int
+    last_seen: float
+    fingerprint: bytes
+    admissible: bool
+    def __init__(self, name: _Optional[str] = ..., group: _Optional[str] = ..., sl_peers: _Optional[int] = ..., attends: _Optional[bool] = ..., present: _Optional[bool] = ..., enrolled_in: _Optional[int] = ..., enrolled_peers: _Optional[int] = ..., released: _Optional[int] = ..., last_seen: _Optional[float] = ..., fingerprint: _Optional[bytes] = ..., admissible: _Optional[bool] = ...) -> None: ...
+
+class TaskPeer(_message.Message):
+    __slots__ = ("agent", "index", "name", "state", "description", "updated_at")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_AT_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    index: int
+    name: str
+    state: PeerState
+    description: str
+    updated_at: float
+    def __init__(self, agent: _Optional[str] = ..., index: _Optional[int] = ..., name: _Optional[str] = ..., state: _Optional[_Union[PeerState, str]] = ..., description: _Optional[str] = ..., updated_at: _Optional[float] = ...) -> None: ...
+
+class RunnerStatus(_message.Message):
+    __slots__ = ("runner", "location", "version", "block", "state", "assignment", "task", "task_type", "content_hash", "assigned_by", "targets", "peers_needed", "agents", "peers", "assigned_at", "started_at", "ended_at")
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    TASK_TYPE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNED_BY_FIELD_NUMBER: _ClassVar[int]
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
+    PEERS_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    AGENTS_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNED_AT_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    location: str
+    version: int
+    block: int
+    state: RunnerState
+    assignment: int
+    task: str
+    task_type: str
+    content_hash: bytes
+    assigned_by: str
+    targets: _containers.RepeatedScalarFieldContainer[str]
+    peers_needed: int
+    agents: _containers.RepeatedCompositeFieldContainer[TaskAgent]
+    peers: _containers.RepeatedCompositeFieldContainer[TaskPeer]
+    assigned_at: float
+    started_at: float
+    ended_at: float
+    def __init__(self, runner: _Optional[str] = ..., location: _Optional[str] = ..., version: _Optional[int] = ..., block: _Optional[int] = ..., state: _Optional[_Union[RunnerState, str]] = ..., assignment: _Optional[int] = ..., task: _Optional[str] = ..., task_type: _Optional[str] = ..., content_hash: _Optional[bytes] = ..., assigned_by: _Optional[str] = ..., targets: _Optional[_Iterable[str]] = ..., peers_needed: _Optional[int] = ..., agents: _Optional[_Iterable[_Union[TaskAgent, _Mapping]]] = ..., peers: _Optional[_Iterable[_Union[TaskPeer, _Mapping]]] = ..., assigned_at: _Optional[float] = ..., started_at: _Optional[float] = ..., ended_at: _Optional[float] = ...) -> None: ...
+
+class CreateRunnerRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class CreateRunnerReply(_message.Message):
+    __slots__ = ("location",)
+    LOCATION_FIELD_NUMBER: _ClassVar[int]
+    location: str
+    def __init__(self, location: _Optional[str] = ...) -> None: ...
+
+class AssignTaskRequest(_message.Message):
+    __slots__ = ("runner", "task", "peers", "all_peers", "target")
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    ALL_PEERS_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    task: str
+    peers: int
+    all_peers: bool
+    target: str
+    def __init__(self, runner: _Optional[str] = ..., task: _Optional[str] = ..., peers: _Optional[int] = ..., all_peers: _Optional[bool] = ..., target: _Optional[str] = ...) -> None: ...
+
+class AssignTaskReply(_message.Message):
+    __slots__ = ("assignment", "peers_needed")
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    PEERS_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    assignment: int
+    peers_needed: int
+    def __init__(self, assignment: _Optional[int] = ..., peers_needed: _Optional[int] = ...) -> None: ...
+
+class ResetRunnerRequest(_message.Message):
+    __slots__ = ("runner",)
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    def __init__(self, runner: _Optional[str] = ...) -> None: ...
+
+class ResetRunnerReply(_message.Message):
+    __slots__ = ("assignment",)
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    assignment: int
+    def __init__(self, assignment: _Optional[int] = ...) -> None: ...
+
+class ListRunnersRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListRunnersReply(_message.Message):
+    __slots__ = ("runners",)
+    RUNNERS_FIELD_NUMBER: _ClassVar[int]
+    runners: _containers.RepeatedCompositeFieldContainer[ContractEntry]
+    def __init__(self, runners: _Optional[_Iterable[_Union[ContractEntry, _Mapping]]] = ...) -> None: ...
+
+class GetRunnerRequest(_message.Message):
+    __slots__ = ("runner",)
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    def __init__(self, runner: _Optional[str] = ...) -> None: ...
+
+class WatchRunnerRequest(_message.Message):
+    __slots__ = ("runner", "seen")
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    seen: int
+    def __init__(self, runner: _Optional[str] = ..., seen: _Optional[int] = ...) -> None: ...
+
+class AttendRequest(_message.Message):
+    __slots__ = ("runner", "group", "sl_peers")
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
+    SL_PEERS_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    group: str
+    sl_peers: int
+    def __init__(self, runner: _Optional[str] = ..., group: _Optional[str] = ..., sl_peers: _Optional[int] = ...) -> None: ...
+
+class AttendReply(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: RunnerStatus
+    def __init__(self, status: _Optional[_Union[RunnerStatus, _Mapping]] = ...) -> None: ...
+
+class QuitRequest(_message.Message):
+    __slots__ = ("runner", "reason")
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    reason: str
+    def __init__(self, runner: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class QuitReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class EnrolInTaskRequest(_message.Message):
+    __slots__ = ("runner", "assignment", "peers")
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    PEERS_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    assignment: int
+    peers: int
+    def __init__(self, runner: _Optional[str] = ..., assignment: _Optional[int] = ..., peers: _Optional[int] = ...) -> None: ...
+
+class EnrolInTaskReply(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: RunnerStatus
+    def __init__(self, status: _Optional[_Union[RunnerStatus, _Mapping]] = ...) -> None: ...
+
+class ReportPeerRequest(_message.Message):
+    __slots__ = ("runner", "assignment", "index", "name", "state", "description")
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    assignment: int
+    index: int
+    name: str
+    state: PeerState
+    description: str
+    def __init__(self, runner: _Optional[str] = ..., assignment: _Optional[int] = ..., index: _Optional[int] = ..., name: _Optional[str] = ..., state: _Optional[_Union[PeerState, str]] = ..., description: _Optional[str] = ...) -> None: ...
+
+class ReportPeerReply(_message.Message):
+    __slots__ = ("status",)
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    status: RunnerStatus
+    def __init__(self, status: _Optional[_Union[RunnerStatus, _Mapping]] = ...) -> None: ...
+
+class ReleaseRequest(_message.Message):
+    __slots__ = ("runner", "assignment")
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    ASSIGNMENT_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    assignment: int
+    def __init__(self, runner: _Optional[str] = ..., assignment: _Optional[int] = ...) -> None: ...
+
+class ReleaseReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 

@@ -901,6 +901,807 @@ class Admin:
             _registered_method=True)
 
 
+class TasksStub:
+    """The tasks of the swarm. Writing: roles swci and admin; reading: every role.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CreateTask = channel.unary_unary(
+                '/swarm.v1.Tasks/CreateTask',
+                request_serializer=swarm__pb2.CreateTaskRequest.SerializeToString,
+                response_deserializer=swarm__pb2.CreateTaskReply.FromString,
+                _registered_method=True)
+        self.SetTaskBody = channel.unary_unary(
+                '/swarm.v1.Tasks/SetTaskBody',
+                request_serializer=swarm__pb2.SetTaskBodyRequest.SerializeToString,
+                response_deserializer=swarm__pb2.SetTaskBodyReply.FromString,
+                _registered_method=True)
+        self.FinalizeTask = channel.unary_unary(
+                '/swarm.v1.Tasks/FinalizeTask',
+                request_serializer=swarm__pb2.FinalizeTaskRequest.SerializeToString,
+                response_deserializer=swarm__pb2.FinalizeTaskReply.FromString,
+                _registered_method=True)
+        self.DeleteTask = channel.unary_unary(
+                '/swarm.v1.Tasks/DeleteTask',
+                request_serializer=swarm__pb2.DeleteTaskRequest.SerializeToString,
+                response_deserializer=swarm__pb2.DeleteTaskReply.FromString,
+                _registered_method=True)
+        self.ListTasks = channel.unary_unary(
+                '/swarm.v1.Tasks/ListTasks',
+                request_serializer=swarm__pb2.ListTasksRequest.SerializeToString,
+                response_deserializer=swarm__pb2.ListTasksReply.FromString,
+                _registered_method=True)
+        self.GetTask = channel.unary_unary(
+                '/swarm.v1.Tasks/GetTask',
+                request_serializer=swarm__pb2.GetTaskRequest.SerializeToString,
+                response_deserializer=swarm__pb2.GetTaskReply.FromString,
+                _registered_method=True)
+
+
+class TasksServicer:
+    """The tasks of the swarm. Writing: roles swci and admin; reading: every role.
+    """
+
+    def CreateTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetTaskBody(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def FinalizeTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTasks(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_TasksServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CreateTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateTask,
+                    request_deserializer=swarm__pb2.CreateTaskRequest.FromString,
+                    response_serializer=swarm__pb2.CreateTaskReply.SerializeToString,
+            ),
+            'SetTaskBody': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetTaskBody,
+                    request_deserializer=swarm__pb2.SetTaskBodyRequest.FromString,
+                    response_serializer=swarm__pb2.SetTaskBodyReply.SerializeToString,
+            ),
+            'FinalizeTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.FinalizeTask,
+                    request_deserializer=swarm__pb2.FinalizeTaskRequest.FromString,
+                    response_serializer=swarm__pb2.FinalizeTaskReply.SerializeToString,
+            ),
+            'DeleteTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteTask,
+                    request_deserializer=swarm__pb2.DeleteTaskRequest.FromString,
+                    response_serializer=swarm__pb2.DeleteTaskReply.SerializeToString,
+            ),
+            'ListTasks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTasks,
+                    request_deserializer=swarm__pb2.ListTasksRequest.FromString,
+                    response_serializer=swarm__pb2.ListTasksReply.SerializeToString,
+            ),
+            'GetTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTask,
+                    request_deserializer=swarm__pb2.GetTaskRequest.FromString,
+                    response_serializer=swarm__pb2.GetTaskReply.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'swarm.v1.Tasks', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('swarm.v1.Tasks', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Tasks:
+    """The tasks of the swarm. Writing: roles swci and admin; reading: every role.
+    """
+
+    @staticmethod
+    def CreateTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Tasks/CreateTask',
+            swarm__pb2.CreateTaskRequest.SerializeToString,
+            swarm__pb2.CreateTaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetTaskBody(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Tasks/SetTaskBody',
+            swarm__pb2.SetTaskBodyRequest.SerializeToString,
+            swarm__pb2.SetTaskBodyReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FinalizeTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Tasks/FinalizeTask',
+            swarm__pb2.FinalizeTaskRequest.SerializeToString,
+            swarm__pb2.FinalizeTaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Tasks/DeleteTask',
+            swarm__pb2.DeleteTaskRequest.SerializeToString,
+            swarm__pb2.DeleteTaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTasks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Tasks/ListTasks',
+            swarm__pb2.ListTasksRequest.SerializeToString,
+            swarm__pb2.ListTasksReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Tasks/GetTask',
+            swarm__pb2.GetTaskRequest.SerializeToString,
+            swarm__pb2.GetTaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
+class RunnersStub:
+    """The taskrunners, each with the SWOPs that attend to it. Commanding: roles swci and admin; the calls of a SWOP: role
+    swop, as itself only; reading: every role.
+    """
+
+    def __init__(self, channel):
+        """Constructor.
+
+        Args:
+            channel: A grpc.Channel.
+        """
+        self.CreateRunner = channel.unary_unary(
+                '/swarm.v1.Runners/CreateRunner',
+                request_serializer=swarm__pb2.CreateRunnerRequest.SerializeToString,
+                response_deserializer=swarm__pb2.CreateRunnerReply.FromString,
+                _registered_method=True)
+        self.AssignTask = channel.unary_unary(
+                '/swarm.v1.Runners/AssignTask',
+                request_serializer=swarm__pb2.AssignTaskRequest.SerializeToString,
+                response_deserializer=swarm__pb2.AssignTaskReply.FromString,
+                _registered_method=True)
+        self.ResetRunner = channel.unary_unary(
+                '/swarm.v1.Runners/ResetRunner',
+                request_serializer=swarm__pb2.ResetRunnerRequest.SerializeToString,
+                response_deserializer=swarm__pb2.ResetRunnerReply.FromString,
+                _registered_method=True)
+        self.ListRunners = channel.unary_unary(
+                '/swarm.v1.Runners/ListRunners',
+                request_serializer=swarm__pb2.ListRunnersRequest.SerializeToString,
+                response_deserializer=swarm__pb2.ListRunnersReply.FromString,
+                _registered_method=True)
+        self.GetRunner = channel.unary_unary(
+                '/swarm.v1.Runners/GetRunner',
+                request_serializer=swarm__pb2.GetRunnerRequest.SerializeToString,
+                response_deserializer=swarm__pb2.RunnerStatus.FromString,
+                _registered_method=True)
+        self.WatchRunner = channel.unary_stream(
+                '/swarm.v1.Runners/WatchRunner',
+                request_serializer=swarm__pb2.WatchRunnerRequest.SerializeToString,
+                response_deserializer=swarm__pb2.RunnerStatus.FromString,
+                _registered_method=True)
+        self.Attend = channel.unary_unary(
+                '/swarm.v1.Runners/Attend',
+                request_serializer=swarm__pb2.AttendRequest.SerializeToString,
+                response_deserializer=swarm__pb2.AttendReply.FromString,
+                _registered_method=True)
+        self.Quit = channel.unary_unary(
+                '/swarm.v1.Runners/Quit',
+                request_serializer=swarm__pb2.QuitRequest.SerializeToString,
+                response_deserializer=swarm__pb2.QuitReply.FromString,
+                _registered_method=True)
+        self.EnrolInTask = channel.unary_unary(
+                '/swarm.v1.Runners/EnrolInTask',
+                request_serializer=swarm__pb2.EnrolInTaskRequest.SerializeToString,
+                response_deserializer=swarm__pb2.EnrolInTaskReply.FromString,
+                _registered_method=True)
+        self.ReportPeer = channel.unary_unary(
+                '/swarm.v1.Runners/ReportPeer',
+                request_serializer=swarm__pb2.ReportPeerRequest.SerializeToString,
+                response_deserializer=swarm__pb2.ReportPeerReply.FromString,
+                _registered_method=True)
+        self.Release = channel.unary_unary(
+                '/swarm.v1.Runners/Release',
+                request_serializer=swarm__pb2.ReleaseRequest.SerializeToString,
+                response_deserializer=swarm__pb2.ReleaseReply.FromString,
+                _registered_method=True)
+
+
+class RunnersServicer:
+    """The taskrunners, each with the SWOPs that attend to it. Commanding: roles swci and admin; the calls of a SWOP: role
+    swop, as itself only; reading: every role.
+    """
+
+    def CreateRunner(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AssignTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetRunner(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRunners(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRunner(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchRunner(self, request, context):
+        """The state now, if it is newer than `seen`, then the newest state after each change. The stream of a SWOP is its sign
+        of life.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Attend(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Quit(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EnrolInTask(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportPeer(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Release(self, request, context):
+        """The caller has removed all that it started for an assignment.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+
+def add_RunnersServicer_to_server(servicer, server):
+    rpc_method_handlers = {
+            'CreateRunner': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateRunner,
+                    request_deserializer=swarm__pb2.CreateRunnerRequest.FromString,
+                    response_serializer=swarm__pb2.CreateRunnerReply.SerializeToString,
+            ),
+            'AssignTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.AssignTask,
+                    request_deserializer=swarm__pb2.AssignTaskRequest.FromString,
+                    response_serializer=swarm__pb2.AssignTaskReply.SerializeToString,
+            ),
+            'ResetRunner': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetRunner,
+                    request_deserializer=swarm__pb2.ResetRunnerRequest.FromString,
+                    response_serializer=swarm__pb2.ResetRunnerReply.SerializeToString,
+            ),
+            'ListRunners': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRunners,
+                    request_deserializer=swarm__pb2.ListRunnersRequest.FromString,
+                    response_serializer=swarm__pb2.ListRunnersReply.SerializeToString,
+            ),
+            'GetRunner': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRunner,
+                    request_deserializer=swarm__pb2.GetRunnerRequest.FromString,
+                    response_serializer=swarm__pb2.RunnerStatus.SerializeToString,
+            ),
+            'WatchRunner': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchRunner,
+                    request_deserializer=swarm__pb2.WatchRunnerRequest.FromString,
+                    response_serializer=swarm__pb2.RunnerStatus.SerializeToString,
+            ),
+            'Attend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Attend,
+                    request_deserializer=swarm__pb2.AttendRequest.FromString,
+                    response_serializer=swarm__pb2.AttendReply.SerializeToString,
+            ),
+            'Quit': grpc.unary_unary_rpc_method_handler(
+                    servicer.Quit,
+                    request_deserializer=swarm__pb2.QuitRequest.FromString,
+                    response_serializer=swarm__pb2.QuitReply.SerializeToString,
+            ),
+            'EnrolInTask': grpc.unary_unary_rpc_method_handler(
+                    servicer.EnrolInTask,
+                    request_deserializer=swarm__pb2.EnrolInTaskRequest.FromString,
+                    response_serializer=swarm__pb2.EnrolInTaskReply.SerializeToString,
+            ),
+            'ReportPeer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportPeer,
+                    request_deserializer=swarm__pb2.ReportPeerRequest.FromString,
+                    response_serializer=swarm__pb2.ReportPeerReply.SerializeToString,
+            ),
+            'Release': grpc.unary_unary_rpc_method_handler(
+                    servicer.Release,
+                    request_deserializer=swarm__pb2.ReleaseRequest.FromString,
+                    response_serializer=swarm__pb2.ReleaseReply.SerializeToString,
+            ),
+    }
+    generic_handler = grpc.method_handlers_generic_handler(
+            'swarm.v1.Runners', rpc_method_handlers)
+    server.add_generic_rpc_handlers((generic_handler,))
+    server.add_registered_method_handlers('swarm.v1.Runners', rpc_method_handlers)
+
+
+ # This class is part of an EXPERIMENTAL API.
+class Runners:
+    """The taskrunners, each with the SWOPs that attend to it. Commanding: roles swci and admin; the calls of a SWOP: role
+    swop, as itself only; reading: every role.
+    """
+
+    @staticmethod
+    def CreateRunner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/CreateRunner',
+            swarm__pb2.CreateRunnerRequest.SerializeToString,
+            swarm__pb2.CreateRunnerReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AssignTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/AssignTask',
+            swarm__pb2.AssignTaskRequest.SerializeToString,
+            swarm__pb2.AssignTaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetRunner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/ResetRunner',
+            swarm__pb2.ResetRunnerRequest.SerializeToString,
+            swarm__pb2.ResetRunnerReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRunners(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/ListRunners',
+            swarm__pb2.ListRunnersRequest.SerializeToString,
+            swarm__pb2.ListRunnersReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRunner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/GetRunner',
+            swarm__pb2.GetRunnerRequest.SerializeToString,
+            swarm__pb2.RunnerStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchRunner(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/swarm.v1.Runners/WatchRunner',
+            swarm__pb2.WatchRunnerRequest.SerializeToString,
+            swarm__pb2.RunnerStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Attend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/Attend',
+            swarm__pb2.AttendRequest.SerializeToString,
+            swarm__pb2.AttendReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Quit(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/Quit',
+            swarm__pb2.QuitRequest.SerializeToString,
+            swarm__pb2.QuitReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EnrolInTask(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/EnrolInTask',
+            swarm__pb2.EnrolInTaskRequest.SerializeToString,
+            swarm__pb2.EnrolInTaskReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportPeer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/ReportPeer',
+            swarm__pb2.ReportPeerRequest.SerializeToString,
+            swarm__pb2.ReportPeerReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Release(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/Release',
+            swarm__pb2.ReleaseRequest.SerializeToString,
+            swarm__pb2.ReleaseReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+
 class PeeringStub:
     """Between SNs: role sn.
     """

@@ -3,12 +3,15 @@
 NETWORK = "swarm.v1.Network"
 TRAINING = "swarm.v1.Training"
 ADMIN = "swarm.v1.Admin"
+TASKS = "swarm.v1.Tasks"
+RUNNERS = "swarm.v1.Runners"
 PEERING = "swarm.v1.Peering"
-SERVICES = (NETWORK, TRAINING, ADMIN, PEERING)
+SERVICES = (NETWORK, TRAINING, ADMIN, TASKS, RUNNERS, PEERING)
 
 EVERYONE = frozenset({"sn", "sl", "swop", "swci", "admin"})
 NODES = frozenset({"sl", "swop", "swci"})  # an SN joins through another SN, not by registering
 TRAINERS = frozenset({"sl"})
+OPERATORS = frozenset({"swop"})
 SNS = frozenset({"sn"})
 ADMINISTRATORS = frozenset({"swci", "admin"})
 
@@ -34,6 +37,27 @@ _BY_SERVICE = {
         "GetRecord": EVERYONE,
     },
     PEERING: {"Join": SNS, "Meet": SNS, "GetBlocks": SNS},
+    TASKS: {
+        "CreateTask": ADMINISTRATORS,
+        "SetTaskBody": ADMINISTRATORS,
+        "FinalizeTask": ADMINISTRATORS,
+        "DeleteTask": ADMINISTRATORS,
+        "ListTasks": EVERYONE,
+        "GetTask": EVERYONE,
+    },
+    RUNNERS: {
+        "CreateRunner": ADMINISTRATORS,
+        "AssignTask": ADMINISTRATORS,
+        "ResetRunner": ADMINISTRATORS,
+        "ListRunners": EVERYONE,
+        "GetRunner": EVERYONE,
+        "WatchRunner": EVERYONE,
+        "Attend": OPERATORS,
+        "Quit": OPERATORS,
+        "EnrolInTask": OPERATORS,
+        "ReportPeer": OPERATORS,
+        "Release": OPERATORS,
+    },
     ADMIN: {"CreateContract": ADMINISTRATORS, "ResetContract": ADMINISTRATORS},
 }
 

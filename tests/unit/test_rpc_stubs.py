@@ -1,7 +1,15 @@
 """The committed stubs are what swarm.proto gives, and every call of the API has its rules."""
 
 from services.rpc import swarm_pb2 as pb
-from services.rpc.client import IDEMPOTENT, AdminCalls, NetworkCalls, PeeringCalls, TrainingCalls
+from services.rpc.client import (
+    IDEMPOTENT,
+    AdminCalls,
+    NetworkCalls,
+    PeeringCalls,
+    RunnersCalls,
+    TasksCalls,
+    TrainingCalls,
+)
 from services.rpc.generate import outdated
 from services.sn.roles import ROLES
 
@@ -23,7 +31,7 @@ def test_every_call_has_roles_and_no_role_is_for_a_call_that_is_gone() -> None:
 def test_only_calls_that_exist_are_retried_and_none_that_may_not_come_twice() -> None:
     retried = {f"/{service}/{method}" for service, methods in IDEMPOTENT.items() for method in methods}
     assert retried < calls()
-    for once in ("Publish", "Reopen", "CreateContract", "ResetContract", "Watch"):
+    for once in ("Publish", "Reopen", "CreateContract", "ResetContract", "Watch", "AssignTask", "CreateTask"):
         assert not any(method.endswith(f"/{once}") for method in retried)
 
 
@@ -40,17 +48,20 @@ def test_the_client_offers_every_call() -> None:
             ("Network", NetworkCalls(Stub(), failed)),
             ("Training", TrainingCalls(Stub(), failed)),
             ("Admin", AdminCalls(Stub(), failed)),
+            ("Tasks", TasksCalls(Stub(), failed)),
+            ("Runners", RunnersCalls(Stub(), failed)),
             ("Peering", PeeringCalls(Stub(), failed)),
         )
         for name in vars(made)
     }
-    streams = {
-        f"/swarm.v1.{name}" for name in ("Training/Watch", "Training/GetRecord", "Peering/Meet", "Peering/GetBlocks")
-    }
+    names = ("Training/Watch", "Training/GetRecord", "Runners/WatchRunner", "Peering/Meet", "Peering/GetBlocks")
+    streams = {f"/swarm.v1.{name}" for name in names}
     assert offered | streams == calls()
 
 
 def test_roles_are_those_of_the_design() -> None:
     assert ROLES["/swarm.v1.Admin/CreateContract"] == {"swci", "admin"}
     assert ROLES["/swarm.v1.Training/CheckIn"] == {"sl"}
+    assert ROLES["/swarm.v1.Tasks/CreateTask"] == ROLES["/swarm.v1.Runners/AssignTask"] == {"swci", "admin"}
+    assert ROLES["/swarm.v1.Runners/ReportPeer"] == {"swop"}
     assert "license" not in set().union(*ROLES.values())
