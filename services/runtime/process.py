@@ -2,13 +2,21 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from services.errors import SwarmError
 from services.runtime.ready import ReadySocket
+
+# For what a node does beside its event loop; Python's own default would be 5 on a machine of one core.
+THREADS = 32
+
+# A node has some connections with each other one. Many systems begin with 1,024 and allow more to who asks.
+OPEN_FILES = 65_536
 
 NodeMain = Callable[[asyncio.Event, ReadySocket], Awaitable[None]]
 
@@ -34,6 +42,8 @@ def run_node(main: NodeMain) -> int:
 async def _supervise(main: NodeMain) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, "node"))
+    _raise_file_limit()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     ready = ReadySocket()
@@ -44,6 +54,13 @@ async def _supervise(main: NodeMain) -> None:
         orphaned.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await orphaned
+
+
+def _raise_file_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _stop_when_orphaned(ready: ReadySocket, stop: asyncio.Event) -> None:

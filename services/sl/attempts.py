@@ -190,7 +190,7 @@ class Attempt:
     def _offer(self, by: str) -> None:
         member = self._place.find(by)
         if member is not None:
-            source = Source(member, f"/v1/merges/{draft_name(self.order)}")
+            source = Source(member, f"/v1/merges/{draft_name(self.order)}", made=False)
             self._pull.offer(source, [index for index in self._offers[by] if not self.draft.has(index)])
 
     async def _insist(self) -> None:

@@ -1,18 +1,21 @@
-"""Serves the bytes of parameter streams from threads, one a connection: no event loop touches what is large.
+"""Serves the bytes of parameter streams from threads: no event loop touches what is large.
+
+A connection has a thread only while bytes go out on it; see services.sl.parking.
 
 It understands what services.sl.transfers asks: GET with one range, over a connection that says so in its TLS hello.
 Everything else is for the file server.
 """
 
+import asyncio
 import contextlib
 import os
 import re
-import select
 import socket
 import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
@@ -22,6 +25,7 @@ from services.identity.identity import PeerIdentity, identity_of_certificate
 from services.runtime import logs
 from services.sl.congestion import share_link
 from services.sl.packing import Packer, width_of
+from services.sl.parking import HOLD_S, News, Wait, Work, carry_out, handshake
 from services.sl.partials import Partial
 from services.sl.store import Store
 from services.sl.transfers import LEAST_BYTES_PER_S, PACKED
@@ -36,12 +40,14 @@ KEEP_ALIVE_S = 3600.0
 # A reader that takes nothing, or next to nothing, for this long is cut off; a slow link moves far more.
 STALL_S = 60.0
 
-# While a reader waits for a segment, how often it is looked whether it still does.
-LOOK_UP_S = 0.5
-
-# Of one peer: it reads from a few nodes' segments at once; and of all together.
+# Of one peer: it reads from a few nodes' segments at once.
 CONNECTIONS_PER_PEER = 16
-CONNECTIONS = 512
+
+# Of all together, of which each costs little while nothing moves; one more ends the one that is idle for longest.
+CONNECTIONS = 4096
+
+# Served at the same moment; the rest waits for the first that has to wait itself, or is done.
+THREADS = 64
 
 _REQUEST = re.compile(r"GET (/v1/(?:models/([0-9a-f]{64})|merges/([0-9]+-[0-9]+-[0-9]+))) HTTP/1\.1")
 _RANGE = re.compile(r"\r\nrange: *bytes=([0-9]{1,18})-([0-9]{1,18})\r\n", re.IGNORECASE)
@@ -88,53 +94,57 @@ class Bulk:
         self._store = store
         self._may_read = may_read
         self._sent = sent
+        self._pool = ThreadPoolExecutor(THREADS, "bulk")
+        self._tasks: dict[socket.socket, asyncio.Task[None]] = {}
+        self._idle: dict[socket.socket, None] = {}  # in the order in which they became it
         self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
         self._peers: Counter[str] = Counter()
-        self._stopped = False
         self._widths: dict[bytes, int] = {}  # of elements, by layout
 
     def serve(self, plain: socket.socket) -> None:
-        """Takes a connection over, in a thread of its own."""
-        with self._lock:
-            if self._stopped or len(self._open) >= CONNECTIONS:
-                plain.close()
-                return
-            self._open.add(plain)
-        threading.Thread(target=self._run, args=(plain,), name="bulk", daemon=True).start()
+        """Takes a connection over."""
+        if len(self._tasks) >= CONNECTIONS and not self._end_idlest():
+            plain.close()
+            return
+        task = self._tasks[plain] = asyncio.create_task(self._run(plain))
+        task.add_done_callback(lambda _: self._ended(plain))
 
-    def stop(self) -> None:
+    async def close(self) -> None:
         """Ends all connections."""
-        with self._lock:
-            self._stopped = True
-            self._store.bell.ring()  # for those that wait for a segment
-            for plain in self._open:
-                with contextlib.suppress(OSError):
-                    socket.socket.shutdown(plain, socket.SHUT_RDWR)
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._pool.shutdown(wait=False)
 
-    def _run(self, plain: socket.socket) -> None:
-        connection = plain
+    def _end_idlest(self) -> bool:
+        """Whether there was one. Its reader connects anew when it wants something."""
+        with self._lock:
+            idlest = next(iter(self._idle), None)
+            task = self._tasks.get(idlest) if idlest is not None else None
+            if idlest is None or task is None:
+                return False
+            del self._idle[idlest]
+        task.cancel()
+        return True
+
+    def _ended(self, plain: socket.socket) -> None:
+        del self._tasks[plain]
+        plain.close()
+
+    async def _run(self, plain: socket.socket) -> None:
         try:
-            plain.settimeout(HANDSHAKE_S)
+            plain.settimeout(HOLD_S)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if not self._keep_congestion_control:
                 share_link(plain)
-            tls = connection = self._context.wrap_socket(plain, server_side=True)
-            with self._lock:
-                self._open.discard(plain)
-                self._open.add(tls)
-                if self._stopped:
-                    return
-            self._converse(tls)
+            with self._context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as tls:
+                await carry_out(self._converse(tls, plain), self._pool, lambda: _shut(tls))
         except (OSError, ValueError, IdentityError) as error:  # it has hung up, is silent, or none of ours
             _log.debug("a connection ends", why=str(error))
-        finally:
-            with self._lock:
-                self._open.discard(plain)
-                self._open.discard(connection)
-            connection.close()
 
-    def _converse(self, tls: ssl.SSLSocket) -> None:
+    def _converse(self, tls: ssl.SSLSocket, plain: socket.socket) -> Work[None]:
+        yield from handshake(tls, HANDSHAKE_S)
         der = tls.getpeercert(binary_form=True)
         if der is None:
             return
@@ -145,19 +155,38 @@ class Bulk:
                 return
             self._peers[peer.fingerprint] += 1
         try:
-            buffer, packer = memoryview(bytearray(PIECE_BYTES)), Packer()
-            while (head := _request(tls)) is not None:
+            while (head := (yield from self._request(tls, plain))) is not None:
                 try:
-                    self._answer(tls, peer, head, buffer, packer)
+                    yield from self._answer(tls, peer, head)
                 except Refused as refused:
-                    _say(tls, refused.status, {"Content-Length": len(str(refused).encode())}, str(refused))
+                    yield from _say(tls, refused.status, {"Content-Length": len(str(refused).encode())}, str(refused))
         finally:
             with self._lock:
                 self._peers[peer.fingerprint] -= 1
                 if not self._peers[peer.fingerprint]:
                     del self._peers[peer.fingerprint]
 
-    def _answer(self, tls: ssl.SSLSocket, peer: PeerIdentity, head: str, buffer: memoryview, packer: Packer) -> None:
+    def _request(self, tls: ssl.SSLSocket, plain: socket.socket) -> Work[str | None]:
+        """The next one's head; None where there is none any more. Raises OSError, ValueError."""
+        with self._lock:
+            self._idle[plain] = None
+        try:
+            head = yield from _some(tls, KEEP_ALIVE_S)
+        finally:
+            with self._lock:
+                self._idle.pop(plain, None)
+        give_up = monotonic() + REQUEST_S
+        while head and not head.endswith(b"\r\n\r\n"):
+            left = give_up - monotonic()
+            if len(head) >= REQUEST_BYTES or left <= 0:
+                raise ValueError("a request that does not end")
+            more = yield from _some(tls, left)
+            if not more:
+                return None
+            head += more
+        return head.decode("latin-1") or None
+
+    def _answer(self, tls: ssl.SSLSocket, peer: PeerIdentity, head: str) -> Work[None]:
         if peer.role != "sl" or not self._may_read(peer):
             _log.warning("refused a reader", peer=peer.name)
             raise Refused(HTTPStatus.FORBIDDEN, "only participants of the training may read here")
@@ -165,15 +194,15 @@ class Bulk:
         if asked is None or span is None:
             raise Refused(HTTPStatus.NOT_FOUND, "nothing but a range of a stream is served here")
         start, stop = int(span[1]), int(span[2]) + 1
-        found = self._found(tls, asked[2], asked[3])
+        found = yield from self._found(tls, asked[2], asked[3])
         try:
             if not start < stop <= found.size:
                 raise Refused(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"it has {found.size} bytes")
             packed = _PACKED.search(head) is not None
             headers: dict[str, str | int] = {"Content-Range": f"bytes {start}-{stop - 1}/{found.size}"}
             headers |= {"Content-Encoding": PACKED} if packed else {"Content-Length": stop - start}
-            _say(tls, HTTPStatus.PARTIAL_CONTENT, headers, "")
-            self._send(tls, found, (start, stop), buffer, packer if packed else None)
+            yield from _say(tls, HTTPStatus.PARTIAL_CONTENT, headers, "")
+            yield from self._send(tls, found, (start, stop), Packer() if packed else None)
         finally:
             os.close(found.file)
 
@@ -184,42 +213,41 @@ class Bulk:
             self._widths[found.layout] = width_of(parse_header(header, found.size))
         return self._widths[found.layout]
 
-    def _found(self, tls: ssl.SSLSocket, digest: str | None, name: str | None) -> Found:
+    def _found(self, tls: ssl.SSLSocket, digest: str | None, name: str | None) -> Work[Found]:
         """Raises Refused."""
-        give_up = monotonic() + STALL_S
-        while True:
-            rung = self._store.bell.rung
-            stored = self._store.get(digest) if digest is not None else self._store.result(name or "")
-            draft = self._store.partial(name) if name is not None else None
-            try:
-                if stored is not None:
-                    file = os.open(stored.path, os.O_RDONLY | os.O_CLOEXEC)
-                    return Found(file, stored.model.size, stored.header_size, bytes.fromhex(stored.model.layout))
-                if draft is not None:
-                    return Found(draft.duplicate(), draft.size, draft.header_size, draft.layout, draft)
-            except OSError:
-                raise Refused(HTTPStatus.NOT_FOUND, "these parameters are no longer here") from None
-            # The leader of a merge may not have spoken to this node yet.
-            if name is None or not self._wait(tls, rung, give_up):
-                raise Refused(HTTPStatus.NOT_FOUND, "these parameters are not here")
+        if name is not None:  # the leader of a merge may not have spoken to this node yet
 
-    def _send(
-        self, tls: ssl.SSLSocket, found: Found, span: tuple[int, int], buffer: memoryview, packer: Packer | None
-    ) -> None:
+            def there() -> bool:
+                return self._store.result(name) is not None or self._store.partial(name) is not None
+
+            yield from self._until(there, tls)
+        stored = self._store.get(digest) if digest is not None else self._store.result(name or "")
+        draft = self._store.partial(name) if name is not None else None
+        try:
+            if stored is not None:
+                file = os.open(stored.path, os.O_RDONLY | os.O_CLOEXEC)
+                return Found(file, stored.model.size, stored.header_size, bytes.fromhex(stored.model.layout))
+            if draft is not None:
+                return Found(draft.duplicate(), draft.size, draft.header_size, draft.layout, draft)
+        except OSError:
+            raise Refused(HTTPStatus.NOT_FOUND, "these parameters are no longer here") from None
+        raise Refused(HTTPStatus.NOT_FOUND, "these parameters are not here")
+
+    def _send(self, tls: ssl.SSLSocket, found: Found, span: tuple[int, int], packer: Packer | None) -> Work[None]:
         position, stop = span
         width = self._width_of(found) if packer is not None else 1
-        tls.settimeout(STALL_S)
+        buffer = memoryview(bytearray(PIECE_BYTES))
         began, since = monotonic(), 0
         while position < stop:
             end = min(position + PIECE_BYTES, stop)
             if found.draft is not None:
-                end = self._made(tls, found.draft, position, end)
+                end = yield from self._made(tls, found.draft, position, end)
                 began = max(began, monotonic() - STALL_S) if since else monotonic()
             piece = buffer[: _read(found.file, buffer[: end - position], position)]
             if not piece:
                 raise ValueError("the file was cut short")
             sent = piece if packer is None else packer.pack(piece, width)
-            tls.sendall(sent)
+            yield from _sent(tls, sent)
             self._sent(len(sent))
             position += len(piece)
             since += len(piece)
@@ -228,57 +256,57 @@ class Bulk:
                     raise TimeoutError("it takes next to nothing")
                 began, since = now, 0
 
-    def _made(self, tls: ssl.SSLSocket, draft: Partial, start: int, stop: int) -> int:
+    def _made(self, tls: ssl.SSLSocket, draft: Partial, start: int, stop: int) -> Work[int]:
         """Returns once the first of these bytes are there, and says how far. Raises TimeoutError."""
-        give_up = monotonic() + STALL_S
-        while True:
-            rung = self._store.bell.rung
-            end = draft.there_until(start, stop)
-            if end > start:
-                return end
-            if not self._wait(tls, rung, give_up):
-                raise TimeoutError("the segment is not made")
+        if not (yield from self._until(lambda: draft.there_until(start, stop) > start, tls)):
+            raise TimeoutError("the segment is not made")
+        return draft.there_until(start, stop)
 
-    def _wait(self, tls: ssl.SSLSocket, rung: int, give_up: float) -> bool:
-        """For news of the store; False where none came in time. Raises ConnectionResetError once the reader is gone:
-        one that asks again and again must not fill its number of connections with those it has left.
+    def _until(self, there: Callable[[], bool], tls: ssl.SSLSocket) -> Work[bool]:
+        """Whether it came true in time. Raises ConnectionResetError once the reader is gone: one that asks again and
+        again must not fill its number of connections with those it has left.
         """
-        while not self._stopped and (left := give_up - monotonic()) > 0:
-            if self._store.bell.wait_beyond(rung, min(left, LOOK_UP_S)):
-                return True
-            if _says_something(tls):  # nothing is asked before all is answered: it hangs up
-                raise ConnectionResetError("it has hung up")
-        return False
-
-
-def _says_something(tls: ssl.SSLSocket) -> bool:
-    poll = select.poll()
-    poll.register(tls, select.POLLIN)
-    return bool(poll.poll(0))
+        if there():
+            return True
+        if (yield Wait(tls, STALL_S, news=News(self._store.bell, there))) and not there():
+            raise ConnectionResetError("it has hung up")  # nothing is asked before all is answered
+        return there()
 
 
 def _read(file: int, view: memoryview, position: int) -> int:
     return os.preadv(file, [view], position)
 
 
-def _request(tls: ssl.SSLSocket) -> str | None:
-    """The next one's head; None where there is none any more. Raises OSError, ValueError."""
-    tls.settimeout(KEEP_ALIVE_S)
-    head = tls.recv(REQUEST_BYTES)
-    give_up = monotonic() + REQUEST_S
-    while head and not head.endswith(b"\r\n\r\n"):
-        left = give_up - monotonic()
-        if len(head) >= REQUEST_BYTES or left <= 0:
-            raise ValueError("a request that does not end")
-        tls.settimeout(left)
-        more = tls.recv(REQUEST_BYTES)
-        if not more:
-            return None
-        head += more
-    return head.decode("latin-1") or None
+def _some(tls: ssl.SSLSocket, seconds: float) -> Work[bytes]:
+    """The next bytes of a request. Raises OSError, TimeoutError."""
+    give_up = monotonic() + seconds
+    while True:
+        with contextlib.suppress(TimeoutError):
+            return tls.recv(REQUEST_BYTES)
+        if not (yield Wait(tls, give_up - monotonic())):
+            raise TimeoutError("it says nothing")
 
 
-def _say(tls: ssl.SSLSocket, status: HTTPStatus, headers: dict[str, str | int], words: str) -> None:
-    tls.settimeout(STALL_S)
+def _sent(tls: ssl.SSLSocket, data: memoryview | bytes) -> Work[None]:
+    """Raises OSError, TimeoutError."""
+    give_up = monotonic() + STALL_S + len(data) / LEAST_BYTES_PER_S
+    view = memoryview(data)
+    while view:
+        with contextlib.suppress(TimeoutError):
+            view = view[tls.send(view) :]
+            continue
+        takes = yield Wait(tls, STALL_S, to_write=True)
+        if not takes or monotonic() > give_up:
+            raise TimeoutError("it takes nothing")
+
+
+def _say(tls: ssl.SSLSocket, status: HTTPStatus, headers: dict[str, str | int], words: str) -> Work[None]:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    tls.sendall(f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n{words}".encode("latin-1", "replace"))
+    text = f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n{words}"
+    yield from _sent(tls, text.encode("latin-1", "replace"))
+
+
+def _shut(tls: ssl.SSLSocket) -> None:
+    """Not the TLS way, which is for one thread."""
+    with contextlib.suppress(OSError):  # it is at its end already
+        socket.socket.shutdown(tls, socket.SHUT_RDWR)

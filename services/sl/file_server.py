@@ -38,6 +38,9 @@ REQUESTS_PER_PEER = 16
 _DRAFT = re.compile(r"[0-9]+-[0-9]+-[0-9]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
+# Connections that have not been taken yet: all participants may come in the same moment.
+WAITING = 4096
+
 # How often a node that takes a copy says that it moves, in seconds: often enough for the shortest stall.
 SIGN_EVERY_S = 0.25
 
@@ -53,7 +56,7 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
-        bound.listen(128)
+        bound.listen(WAITING)
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:
@@ -116,7 +119,7 @@ class FileServer:
 
     async def stop(self) -> None:
         await self._door.close()
-        self._bulk.stop()
+        await self._bulk.close()
         await self._runner.cleanup()
 
     @web.middleware

@@ -33,6 +33,7 @@ from swarm_callback.nesting import deeper_than
 from swarm_callback.params import TensorSpec, header_size_of, parse_header
 
 CONNECT_S = 10.0
+NAME_S = 10.0  # until a name is an address
 # A TCP connection that is to come back at all has brought something by then, also after it lost packets in a row.
 STALL_S = 20.0
 ANSWER_S = 5.0  # to a question that takes nothing to answer
@@ -118,9 +119,16 @@ class Peers:
         bulk = self._identity.client_context()
         bulk.set_alpn_protocols([BULK])
         self.transfers = Transfers(bulk, self.stall_s)
-        connector = aiohttp.TCPConnector(ssl=context, keepalive_timeout=KEEP_ALIVE_S)
+        # No limit: each participant is asked for one small stream or manifest at a time, and has one line of a leader,
+        # which stays open for a whole merge. Where there was one, whoever comes last would wait for those.
+        connector = aiohttp.TCPConnector(ssl=context, keepalive_timeout=KEEP_ALIVE_S, limit=0, limit_per_host=0)
         connect_s = min(CONNECT_S, self.stall_s)
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=self.stall_s)
+        timeout = aiohttp.ClientTimeout(
+            total=None,
+            connect=NAME_S + connect_s,
+            sock_connect=connect_s,
+            sock_read=self.stall_s,
+        )
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
         return self
 

@@ -18,10 +18,11 @@ SHARED_RUN_SEGMENTS = 16
 
 @dataclass(frozen=True)
 class Source:
-    """``path``: of the stream on this member's file server."""
+    """``path``: of the stream on this member's file server. ``made``: false where it may still have to make it."""
 
     member: Member
     path: str
+    made: bool = True
 
 
 class Pull:
@@ -135,7 +136,8 @@ class Pull:
                 self._moved(count)
 
         sizes = [partial.size_of(index) for index in run]
-        await self._transfers.read(source.member, source.path, (partial.start_of(run[0]), sizes), take, moved)
+        cut = (partial.start_of(run[0]), sizes)
+        await self._transfers.read(source.member, source.path, cut, take, moved, made=source.made)
 
     def _came(self, index: int) -> None:
         self._claimed.discard(index)

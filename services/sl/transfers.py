@@ -1,21 +1,24 @@
-"""Reads ranges from file servers straight into memory: TLS 1.3 connections that stay open, one thread each at work.
+"""Reads ranges from file servers straight into memory: TLS 1.3 connections that stay open, read by threads.
 
 Beside the event loop's own client, because here every byte of a model passes: a record is decrypted into the buffer in
-which it is hashed and from which it is written, with nothing in between.
+which it is hashed and from which it is written, with nothing in between. A connection on which nothing comes has no
+thread; see services.sl.parking.
 """
 
-import asyncio
 import contextlib
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http import HTTPStatus
 from time import monotonic
+from typing import TypeVar
 
 from services.errors import PeerUnreachable
 from services.sl.packing import FRAME, Unpacker, limit_of
+from services.sl.parking import HOLD_S, Wait, Work, carry_out, handshake
 from services.sl.view import Member
 
 CONNECT_S = 10.0
@@ -26,11 +29,13 @@ BULK = "swarm-bulk/1"
 # In Accept-Encoding: the answer may come as frames of services.sl.packing; then its length is not known before.
 PACKED = "swarm-planes"
 
-# For all peers together; the rest waits its turn.
+# Read at the same moment, of all peers together; the rest waits for the first on which nothing comes, or that is done.
+# Of what is merged, and of what is being made of it: no result comes before its inputs, so they have threads apart.
 MOST_AT_ONCE = 32
 
-# Idle connections that are kept for each peer.
+# Idle connections that are kept for each peer, and in all.
 KEPT_FOR_EACH = 4
+KEPT = 1024
 
 # Somebody who sends less than this is not slow but holds up the swarm. Measured over the stall time.
 LEAST_BYTES_PER_S = 512
@@ -39,6 +44,7 @@ _HEADERS_BYTES = 16 * 1024
 _WORDS_BYTES = 200
 
 Take = Callable[[int, memoryview], object]
+Got = TypeVar("Got")
 
 
 class Transfers:
@@ -50,28 +56,28 @@ class Transfers:
         self.packed = False
         self._context = context
         self._stall_s = stall_s
-        self._pool = ThreadPoolExecutor(MOST_AT_ONCE, "transfer")
+        self._pools = {made: ThreadPoolExecutor(MOST_AT_ONCE, "transfer") for made in (True, False)}
         self._idle: dict[tuple[str, int], list[_Connection]] = {}
         self._lock = threading.Lock()
 
-    async def read(
-        self, holder: Member, path: str, cut: tuple[int, Sequence[int]], take: Take, moved: Callable[[int], object]
+    async def read(  # what is read, and where it goes
+        self,
+        holder: Member,
+        path: str,
+        cut: tuple[int, Sequence[int]],
+        take: Take,
+        moved: Callable[[int], object],
+        *,
+        made: bool = True,
     ) -> None:
         """Bytes of a stream, ``cut``: from where, and into pieces of which sizes; ``take(number, piece)`` each, in a
-        thread.
+        thread. ``made``: false where the holder may still have to make them.
 
-        Raises PeerUnreachable, what ``take`` raises, and CancelledError once the thread has ended.
+        Raises PeerUnreachable, what ``take`` raises, and CancelledError once no thread is at it any more.
         """
         start, sizes = cut
         reading = _Reading(self, holder, path, (start, start + sum(sizes)))
-        loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._pool, reading.run, sizes, take, moved)
-        try:
-            await asyncio.shield(work)
-        except asyncio.CancelledError:
-            reading.stop()
-            await asyncio.gather(work, return_exceptions=True)
-            raise
+        await carry_out(reading.run(sizes, take, moved), self._pools[made], reading.stop)
 
     def close(self) -> None:
         """Nothing may be on its way."""
@@ -80,7 +86,8 @@ class Transfers:
             self._idle.clear()
         for connection in connections:
             connection.close()
-        self._pool.shutdown(wait=False)
+        for pool in self._pools.values():
+            pool.shutdown(wait=False)
 
     def take_idle(self, holder: Member) -> "_Connection | None":
         with self._lock:
@@ -94,10 +101,14 @@ class Transfers:
     def keep(self, holder: Member, connection: "_Connection") -> None:
         with self._lock:
             idle = self._idle.setdefault((holder.host, holder.port), [])
-            if len(idle) < KEPT_FOR_EACH:
-                idle.append(connection)
+            idle.append(connection)
+            full = next(kept for kept in self._idle.values() if kept)
+            if len(idle) > KEPT_FOR_EACH:
+                full = idle
+            elif sum(map(len, self._idle.values())) <= KEPT:
                 return
-        connection.close()
+            oldest = full.pop(0)
+        oldest.close()
 
 
 class _Reading:
@@ -111,14 +122,14 @@ class _Reading:
         self._stopped = False
         self._connection: _Connection | None = None
 
-    def run(self, sizes: Sequence[int], take: Take, moved: Callable[[int], object]) -> None:
+    def run(self, sizes: Sequence[int], take: Take, moved: Callable[[int], object]) -> Work[None]:
         try:
-            connection = self._asked()
+            connection = yield from self._asked()
             try:
                 buffer = memoryview(bytearray(max(sizes)))
                 read = connection.read_packed_into if connection.packed else connection.read_into
                 for number, size in enumerate(sizes):
-                    read(buffer[:size], moved)
+                    yield from read(buffer[:size], moved)
                     take(number, buffer[:size])
             except BaseException:
                 connection.close()
@@ -133,32 +144,34 @@ class _Reading:
         if self._connection is not None:
             self._connection.shut()
 
-    def _asked(self) -> "_Connection":
+    def _asked(self) -> Work["_Connection"]:
         """A connection on which the answer's body comes next. One that was idle may have been closed meanwhile."""
         while (idle := self._transfers.take_idle(self._holder)) is not None:
             try:
-                return self._ask(idle)
+                return (yield from self._ask(idle))
             except OSError:
                 idle.close()
+            except BaseException:
+                idle.close()
+                raise
         connection = self._transfers.open(self._holder)
         try:
-            return self._ask(connection)
+            yield from connection.greet()
+            return (yield from self._ask(connection))
         except BaseException:
             connection.close()
             raise
 
-    def _ask(self, connection: "_Connection") -> "_Connection":
+    def _ask(self, connection: "_Connection") -> Work["_Connection"]:
         self._connection = connection
         if self._stopped:
             raise ConnectionAbortedError("not wanted any more")
         start, stop = self._span
-        status, length = connection.ask(self._path, start, stop, packed=self._transfers.packed)
+        status, length = yield from connection.ask(self._path, start, stop, packed=self._transfers.packed)
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-            words = connection.words(length)
-            connection.close()
+            words = yield from connection.words(length)
             raise self._unreachable(f"it answered {status} ({words})")
         if status == HTTPStatus.OK or (length != stop - start and not connection.packed):
-            connection.close()
             raise self._unreachable(f"it answered with {length} bytes instead of {stop - start}")
         return connection
 
@@ -177,17 +190,20 @@ class _Connection:
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             plain.getpeername()  # raises where it was reset already, and wrap_socket would lose the socket
-            self._socket = context.wrap_socket(plain, server_hostname=host)
+            self._socket = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
         except BaseException:
             plain.close()
             raise
-        self._socket.settimeout(stall_s)
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._ahead = b""  # came with the headers
         self._unpacker = Unpacker()
         self.packed = False  # the answer that comes now
 
-    def ask(self, path: str, start: int, stop: int, *, packed: bool = False) -> tuple[int, int]:
+    def greet(self) -> Work[None]:
+        """To be done once, before anything else."""
+        yield from handshake(self._socket, min(CONNECT_S, self._stall_s))
+
+    def ask(self, path: str, start: int, stop: int, *, packed: bool = False) -> Work[tuple[int, int]]:
         """Status and length of the answer; -1 for one that does not say."""
         accepts = f"Accept-Encoding: {PACKED}\r\n" if packed else ""
         request = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nRange: bytes={start}-{stop - 1}\r\n{accepts}\r\n"
@@ -196,14 +212,14 @@ class _Connection:
         while (end := head.find(b"\r\n\r\n")) < 0:
             if len(head) > _HEADERS_BYTES:
                 raise ValueError("its answer begins with too many headers")
-            head += self._some(self._socket.recv(_HEADERS_BYTES))
+            head += yield from self._some(_HEADERS_BYTES)
         self._ahead = head[end + 4 :]
         first, *lines = head[:end].decode("latin-1").split("\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         self.packed = packed and headers.get("content-encoding") == PACKED
         return int(first.split(" ", 2)[1]), int(headers.get("content-length", "-1"))
 
-    def read_into(self, view: memoryview, moved: Callable[[int], object]) -> None:
+    def read_into(self, view: memoryview, moved: Callable[[int], object]) -> Work[None]:
         """Fills ``view``."""
         began, since = monotonic(), 0
         if self._ahead:
@@ -212,7 +228,7 @@ class _Connection:
             view, self._ahead = view[count:], self._ahead[count:]
             moved(count)
         while view:
-            count = self._socket.recv_into(view)
+            count = yield from self._came(partial(self._socket.recv_into, view))
             if not count:
                 raise ConnectionResetError("it broke off")
             moved(count)
@@ -223,23 +239,23 @@ class _Connection:
                     raise TimeoutError(f"it sent {since} bytes in {now - began:.1f} s")
                 began, since = now, 0
 
-    def read_packed_into(self, view: memoryview, moved: Callable[[int], object]) -> None:
+    def read_packed_into(self, view: memoryview, moved: Callable[[int], object]) -> Work[None]:
         """Fills ``view`` from frames."""
         while view:
             head = memoryview(bytearray(FRAME.size))
-            self.read_into(head, moved)
+            yield from self.read_into(head, moved)
             size, packed_size, width = FRAME.unpack(head)
             if not 0 < size <= len(view) or packed_size > limit_of(size):
                 raise ValueError("it sent a frame that does not belong here")
             body = memoryview(bytearray(packed_size))
-            self.read_into(body, moved)
+            yield from self.read_into(body, moved)
             self._unpacker.unpack(width, body, view[:size])
             view = view[size:]
 
-    def words(self, length: int) -> str:
+    def words(self, length: int) -> Work[str]:
         """The beginning of an answer's text."""
         while len(self._ahead) < min(length, _WORDS_BYTES):
-            self._ahead += self._some(self._socket.recv(_WORDS_BYTES))
+            self._ahead += yield from self._some(_WORDS_BYTES)
         return self._ahead[:_WORDS_BYTES].decode("utf-8", "replace")
 
     def shut(self) -> None:
@@ -250,14 +266,23 @@ class _Connection:
     def close(self) -> None:
         self._socket.close()
 
-    @staticmethod
-    def _some(data: bytes) -> bytes:
+    def _some(self, most: int) -> Work[bytes]:
+        data = yield from self._came(partial(self._socket.recv, most))
         if not data:
             raise ConnectionResetError("it broke off")
         return data
 
+    def _came(self, read: Callable[[], Got]) -> Work[Got]:
+        """What ``read`` gives once there is something. Raises OSError, TimeoutError."""
+        give_up = 0.0
+        while True:
+            with contextlib.suppress(TimeoutError):
+                return read()
+            give_up = give_up or monotonic() + self._stall_s - HOLD_S
+            left = give_up - monotonic()
+            if left <= 0 or not (yield Wait(self._socket, left)):
+                raise TimeoutError("it is silent")
+
 
 def _words(error: Exception) -> str:
-    if isinstance(error, TimeoutError) and error.args == ("timed out",):
-        return "it is silent"
     return str(getattr(error, "strerror", None) or error) or type(error).__name__

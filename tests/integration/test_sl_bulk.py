@@ -198,10 +198,7 @@ async def test_a_peer_has_so_many_connections_and_no_more(pki: Any, store: Store
     assert [head.startswith("HTTP/1.1 206") for head in heads] == [True] * CONNECTIONS_PER_PEER + [False]
 
 
-async def test_readers_that_gave_up_waiting_for_a_segment_do_not_count_any_more(
-    pki: Any, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bulk_module, "LOOK_UP_S", 0.01)
+async def test_readers_that_gave_up_waiting_for_a_segment_do_not_count_any_more(pki: Any, store: Store) -> None:
     stored = put(store, 4)
     asks_in_vain = "GET /v1/merges/1-1-1 HTTP/1.1\r\nRange: bytes=0-3\r\n\r\n"
     asks = f"GET /v1/models/{stored.model.digest} HTTP/1.1\r\nRange: bytes=0-3\r\n\r\n"
