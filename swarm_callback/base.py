@@ -4,13 +4,14 @@ import os
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from swarm_callback import wire
+from swarm_callback.constants import Constants
 from swarm_callback.errors import SwarmCallbackError, UsageError
 from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
 from swarm_callback.params import Tensor, decode, encode
@@ -40,6 +41,7 @@ class SwarmCallbackBase(ABC):
         named = {"syncFrequency": syncFrequency, "minPeers": minPeers, "trainingContract": trainingContract}
         self._options = Options.check(named | options, self.PLATFORMS)
         self.logger = self._options.logger
+        self._constants = Constants()
         self._over = False
         self._begun = False
         self._ended = False
@@ -74,6 +76,10 @@ class SwarmCallbackBase(ABC):
 
     def check_parameters(self) -> None:  # noqa: B027  # most platforms have nothing to find out
         """A platform may find out here, before the first round, that merged values would not reach its model."""
+
+    def untrained(self) -> Collection[str]:
+        """Names of parameters that no optimizer changes and that may hold constants: masks, observers."""
+        return ()
 
     # --- what the training calls ---------------------------------------------------------------------
 
@@ -141,7 +147,7 @@ class SwarmCallbackBase(ABC):
 
         After the training its digest is that on the chain. The file appears whole or not at all.
         """
-        header, data = encode(self.extract_parameters())
+        header, data = encode(self._given())
         target = Path(path)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
         try:
@@ -202,7 +208,7 @@ class SwarmCallbackBase(ABC):
 
     def _contribution(self) -> tuple[bytes, list[memoryview]]:
         """What this node gives to a round: rounded here, so that its digest is that of what travels."""
-        header, data = encode(self.extract_parameters())
+        header, data = encode(self._given())
         return header, rounded(header, data) if self._options.transfer_compression == "bf16" else data
 
     def _take(self, session: Session, merged: wire.Merged) -> None:
@@ -218,8 +224,11 @@ class SwarmCallbackBase(ABC):
         self._over = merged.training_over
         self._batches_left = merged.next_sync_interval or self._options.sync_frequency
 
+    def _given(self) -> Mapping[str, Tensor]:
+        return self._constants.hidden(self.extract_parameters(), self.untrained())
+
     def _load_merged(self, session: Session) -> None:
-        self.load_parameters(decode(session.merged))
+        self.load_parameters(self._constants.shown(decode(session.merged)))
 
     @contextmanager
     def _telling_failures(self, session: SessionOrNone) -> Iterator[SessionOrNone]:

@@ -85,6 +85,13 @@ class NotLoaded(StreamError):
     remedy = "Let state_dict and load_state_dict of its module be of one form, or keep it out of the saved state."
 
 
+class NotTheSameConstants(StreamError):
+    """A buffer that holds infinity or NaN from the beginning, and is another one elsewhere."""
+
+    message = "The buffer {name} holds values that are not finite, and not the same on every node"
+    remedy = "Give every node the same, or keep it at home: register_buffer(..., persistent=False)."
+
+
 class WireError(SwarmCallbackError):
     message = "A message of the channel is not usable: {problem}"
     remedy = "Make sure that nothing else uses the two pipes."

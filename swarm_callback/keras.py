@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -67,6 +67,9 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
             raise ParameterError(name="adsValData", value=type(data).__name__, problem=problem)
         else:
             self._data = {"x": data}
+
+    def untrained(self) -> Collection[str]:
+        return keras_weights.untrained(self._known_model)
 
     def extract_parameters(self) -> Mapping[str, Tensor]:
         return {name: keras_weights.read(weight) for name, weight in self._weights()}

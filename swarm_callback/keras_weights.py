@@ -30,6 +30,11 @@ def named_weights(model: Any) -> Iterator[tuple[str, Any]]:
         yield f"{index:04d}/{tail}", weight
 
 
+def untrained(model: Any) -> list[str]:
+    """Names of weights that no optimizer changes: statistics, constants, frozen layers."""
+    return [name for name, weight in named_weights(model) if not weight.trainable]
+
+
 def read(variable: Any) -> np.ndarray[Any, Any]:
     """Not ``np.array(variable)``: the variables of Keras lack the copy argument that numpy 2 asks for."""
     if not _of_keras_3(variable):

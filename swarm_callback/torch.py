@@ -1,7 +1,7 @@
 """SwarmCallback for PyTorch: four calls in the user's own training loop."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -45,6 +45,9 @@ class SwarmCallback(SwarmCallbackBase):
 
     def check_parameters(self) -> None:
         self._state.check()
+
+    def untrained(self) -> Collection[str]:
+        return self._state.buffers()
 
     def extract_parameters(self) -> Mapping[str, Tensor]:
         return self._state.read()

@@ -29,6 +29,11 @@ class TorchState:
         """Raises NotStorable, naming the tensor."""
         return {name: _to_numpy(name, tensor) for name, _, tensor in self._entries()}
 
+    def buffers(self) -> list[str]:
+        """Names of what is no parameter."""
+        trained = {name for name, _ in self._model.named_parameters(remove_duplicate=False)}
+        return [name for name, key, _ in self._entries() if key not in trained]
+
     @property
     def device(self) -> torch.device:
         """Where the first tensor lies."""

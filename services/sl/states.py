@@ -50,14 +50,14 @@ class Node:
     def enters(self) -> tuple[Model, int] | None:
         """Parameters and weight that it checks in with; None where ML offered nothing.
 
-        The first check-in after the end of local training brings what was trained last. Later ones bring that
-        again (snapshot), or the last merged model (active, inactive); inactive always weighs nothing.
+        The first check-in after the end of local training brings what was trained last, with its weight. Later ones
+        bring that again (snapshot), or the last merged model (active; inactive, where it weighs nothing).
         """
         offer = self.offer
         if offer is None:
             return None
         model = self.held.model if offer.again and offer.mode != "snapshot" and self.held else offer.model
-        return model, 0 if offer.mode == "inactive" else self.opened.weight
+        return model, 0 if offer.again and offer.mode == "inactive" else self.opened.weight
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,7 @@ class ML:
     notices: list[str] = field(default_factory=list)
     answers: list[wire.Merged] = field(default_factory=list)
     opened: wire.Opened | None = None
+    final: Arrays = field(default_factory=dict)
 
     async def run(self) -> str:
         """In a thread of its own that a failing test leaves behind, as nothing else could end it."""
@@ -215,6 +216,7 @@ class ML:
             arrays = self._exchange(session, self.train(dict(arrays), number))
         if not self.answers[-1].training_over:
             arrays = self._exchange(session, self.train(dict(arrays), self.rounds), last=True)
+        self.final = arrays
         digest = StreamDigest()
         digest.update(session.merged)
         session.bye()

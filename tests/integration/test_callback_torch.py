@@ -252,6 +252,27 @@ def test_a_buffer_whose_elements_are_one_in_memory_is_named(loopback):
         torch_callback(holding(mask=torch.ones(1, 2).expand(2, 2))).extract_parameters()
 
 
+def test_a_causal_mask_stays_and_weights_that_are_not_finite_are_not_hidden(serve):
+    import numpy as np
+    import torch
+
+    mask = torch.nn.Transformer.generate_square_subsequent_mask(3)
+    model = torch.nn.Linear(2, 2)
+    model.register_buffer("mask", mask.clone())
+    bodies = []
+    served = serve(Swarm(merge=lambda body: bodies.append(body) or body))
+    callback = torch_callback(model, logger=LOGGER)
+    callback.on_train_begin()
+    assert torch.equal(model.mask, mask)
+    with torch.no_grad():
+        model.weight.fill_(float("nan"))
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert torch.equal(model.mask, mask)
+    assert all(np.isfinite(decode(body)["mask"]).all() for body in bodies)
+    assert np.isnan(decode(bodies[-1])["weight"]).all()
+
+
 def test_parameters_are_not_copied_on_their_way_out(loopback):
     import torch
 

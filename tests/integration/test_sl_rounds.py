@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from sl_swarm import Arrays, swarm_of
 
 
@@ -72,6 +73,16 @@ async def test_a_node_that_finishes_first_takes_part_until_the_others_have_finis
         assert swarm.view.last_result.digest.hex() == digests[0]
         assert swarm.view.last_result.round == 5
         assert len(programs[0].answers) == 2
+
+
+@pytest.mark.parametrize("mode", ["snapshot", "active", "inactive"])
+async def test_what_was_trained_since_the_last_merge_counts_in_every_mode(pki: Any, tmp_path: Path, mode: str) -> None:
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:
+        programs = [swarm.ml(name, model(1), add(1), rounds=0, min_peers=2, checkin=mode) for name in ("sl-1", "sl-2")]
+        await asyncio.gather(*(program.run() for program in programs))
+        assert all(answer.contributed for program in programs for answer in program.answers)
+        for program in programs:
+            np.testing.assert_array_equal(program.final["w"], model(1)["w"] + np.float32(1))
 
 
 async def test_a_node_with_nan_is_left_out_with_the_reason_on_the_chain_and_goes_on(pki: Any, tmp_path: Path) -> None:

@@ -513,7 +513,7 @@ def test_a_result_nobody_serves_ends_the_node_unless_there_is_a_newer_one() -> N
     [
         ("snapshot", (MINE, 7), (MINE, 7)),
         ("active", (MINE, 7), (MERGED, 7)),
-        ("inactive", (MINE, 0), (MERGED, 0)),
+        ("inactive", (MINE, 7), (MERGED, 0)),
     ],
 )
 def test_a_finished_node_takes_part_without_ml_until_the_training_is_complete(
