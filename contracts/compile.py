@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 SOURCES = HERE / "src"
 ARTIFACTS = HERE / "artifacts"
 SOLC = HERE / "solc-json"
-CONTRACTS = ("SwarmNetwork", "TrainingContract")
+CONTRACTS = ("SwarmNetwork", "TrainingContract", "TaskRegistry", "TaskRunner")
 SETTINGS: dict[str, Any] = {
     "evmVersion": "london",  # what Clique's geth and the embedded chain both run
     "optimizer": {"enabled": True, "runs": 200},

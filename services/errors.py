@@ -782,8 +782,8 @@ class TaskError(SwarmError):
 class UnknownTask(TaskError):
     code = "unknown-task"
     grpc_status = "NOT_FOUND"
-    message = "There is no task {name}; there are {known}"
-    remedy = "Correct the name, or create it with CREATE TASK FROM."
+    message = "There is no task {name}"
+    remedy = "Correct the name (LIST TASKS shows those that there are), or create it with CREATE TASK FROM."
 
 
 class TaskNameTaken(TaskError):

@@ -11,7 +11,7 @@ from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
 
-CONTRACTS = ("SwarmNetwork", "TrainingContract")
+CONTRACTS = ("SwarmNetwork", "TrainingContract", "TaskRegistry", "TaskRunner")
 
 
 @dataclass(frozen=True)

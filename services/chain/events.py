@@ -1,8 +1,9 @@
 """What the contracts tell, as plain data. Fields are in the order of the Solidity declarations."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from services.chain.abi import checksummed, contract_abi
@@ -219,18 +220,22 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
 
 def network_event(log: Log) -> NetworkEvent:
     """The directory's event in a log."""
-    return _decoded("SwarmNetwork", log, NetworkEvent)
+    return decoded("SwarmNetwork", log, NetworkEvent)
 
 
 def training_event(log: Log) -> TrainingEvent:
     """The training's event in a log."""
-    return _decoded("TrainingContract", log, TrainingEvent)
+    return decoded("TrainingContract", log, TrainingEvent)
 
 
-def _decoded(contract: str, log: Log, base: type[E]) -> E:
+def decoded(
+    contract: str, log: Log, base: type[E], convert: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
+) -> E:
+    """The event in a log, as the subclass of ``base`` that has its name; ``convert`` by argument, before the usual."""
     event = contract_abi(contract).events[log.topics[0]]
     arguments = event.decode(log.topics, log.data)
-    converted = [_CONVERT.get(name, _same)(value) for name, value in zip(event.names, arguments, strict=True)]
+    how = {**_CONVERT, **convert}
+    converted = [how.get(name, _same)(value) for name, value in zip(event.names, arguments, strict=True)]
     classes = {cls.__name__: cls for cls in base.__subclasses__()}
     return classes[event.name](log.position, *converted)
 

@@ -1,23 +1,32 @@
-"""Sends a training's newest state to any number of watchers; states that were overtaken are skipped."""
+"""Sends the newest state of a view to any number of watchers; states that were overtaken are skipped."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
-from services.sn.statuses import AddressOf, status
-from services.sn.training import TrainingView
+from services.chain.receipts import Position
 
 # A round of many nodes is a check-in and a report of each, and nobody acts on a single one: told one by one to all,
 # they would cost the square of their number.
 SOON_S = 0.2
 
 
-class Broadcast:
-    """Serialises each state once, however many watch. ``clock``: seconds, the one of the view's progress."""
+class View(Protocol):
+    """What can be watched: ``version`` grows with every change, ``position`` is that of the newest event in it."""
 
-    def __init__(self, view: TrainingView, clock: Callable[[], float], address_of: AddressOf) -> None:
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def position(self) -> Position: ...
+
+
+class Broadcast:
+    """Serialises each state once, however many watch: ``serialise`` gives the view as it is now."""
+
+    def __init__(self, view: View, serialise: Callable[[], bytes]) -> None:
         self._view = view
-        self._clock = clock
-        self._address_of = address_of
+        self._serialise = serialise
         self._changed = asyncio.Event()
         self._message: bytes | None = None  # None: the view has moved since the last one
         self._message_version = -1
@@ -65,6 +74,6 @@ class Broadcast:
 
     def _newest(self) -> bytes:
         if self._message is None:
-            self._message = status(self._view, self._clock(), self._address_of).SerializeToString()
+            self._message = self._serialise()
             self._message_version = self._view.version
         return self._message

@@ -1,16 +1,23 @@
 """The swarm's contracts: deployed at the first start, found again at every other."""
 
+import contextlib
 from pathlib import Path
 
 from services.chain.backend import ChainBackend
 from services.chain.network import NetworkGateway
+from services.chain.runner import TaskRunnerGateway
+from services.chain.tasks import TaskRegistryGateway
 from services.chain.training import TrainingGateway
-from services.errors import ChainError, NotARegisteredSN, SwarmError
+from services.errors import ChainError, ContractNameTaken, NotARegisteredSN, SwarmError
 from services.runtime import logs
 from services.sn.state import FILE, SNState
 
 DEFAULT_TRAINING = "defaultbb.cqdb.sml.hpe"
+DEFAULT_RUNNER = "defaulttaskbb.taskdb.sml.hpe"
+TASK_REGISTRY = "taskdb.sml.hpe"
 TRAINING_KIND = "training"
+RUNNER_KIND = "taskrunner"
+TASKS_KIND = "tasks"
 
 _log = logs.get("sn")
 
@@ -32,6 +39,7 @@ async def establish(chain: ChainBackend, data_dir: Path) -> NetworkGateway:
         _log.info("SwarmNetwork found", address=network.address)
     if await network.contract_named(DEFAULT_TRAINING) is None:
         await create_training(chain, network, DEFAULT_TRAINING)
+    await _establish_tasks(chain, network)
     await record(network, state, data_dir)
     return network
 
@@ -42,6 +50,25 @@ async def create_training(chain: ChainBackend, network: NetworkGateway, name: st
     await network.register_contract(name, TRAINING_KIND, training.address)
     _log.info("training contract created", contract=name, address=training.address)
     return training.address
+
+
+async def create_runner(chain: ChainBackend, network: NetworkGateway, name: str) -> str:
+    """Deploys a taskrunner and enters it in the directory; gives its address. Raises ContractNameTaken."""
+    runner = await TaskRunnerGateway.deploy(chain, network.address)
+    await network.register_contract(name, RUNNER_KIND, runner.address)
+    _log.info("taskrunner created", runner=name, address=runner.address)
+    return runner.address
+
+
+async def _establish_tasks(chain: ChainBackend, network: NetworkGateway) -> None:
+    """The task registry and the default taskrunner; another SN may enter them at the same time."""
+    with contextlib.suppress(ContractNameTaken):
+        if await network.contract_named(TASK_REGISTRY) is None:
+            registry = await TaskRegistryGateway.deploy(chain, network.address)
+            await network.register_contract(TASK_REGISTRY, TASKS_KIND, registry.address)
+    with contextlib.suppress(ContractNameTaken):
+        if await network.contract_named(DEFAULT_RUNNER) is None:
+            await create_runner(chain, network, DEFAULT_RUNNER)
 
 
 async def record(network: NetworkGateway, state: SNState, data_dir: Path) -> None:

@@ -44,7 +44,7 @@ class LiveTraining:
         self.view = TrainingView(contract=name, location=gateway.address)
         self.reports = ReportWriter(name, self._write_report)
         self._around = around
-        self._broadcast = Broadcast(self.view, around.clock, around.address_of)
+        self._broadcast = Broadcast(self.view, lambda: self.status().SerializeToString())
         self._quorum = QuorumTimer(name, gateway.close_round, around.background)
         self._waiting = WaitingLog(name)
         self._lost = LostTimers(name, gateway.leave, around.background, around.grace_s, around.is_ours)

@@ -9,12 +9,16 @@ from time import monotonic
 
 from services.chain.backend import ChainBackend
 from services.chain.events import TrainingEvent
+from services.chain.runner import TaskRunnerGateway
+from services.chain.tasks import TaskRegistryGateway
 from services.identity.identity import Identity
 from services.rpc.server import RpcServer
 from services.rpc.swarm_pb2_grpc import (
     add_AdminServicer_to_server,
     add_NetworkServicer_to_server,
     add_PeeringServicer_to_server,
+    add_RunnersServicer_to_server,
+    add_TasksServicer_to_server,
     add_TrainingServicer_to_server,
 )
 from services.runtime import logs
@@ -32,6 +36,8 @@ from services.sn.peering_api import PeeringApi
 from services.sn.roles import ROLES, SERVICES
 from services.sn.state import SNState
 from services.sn.succession import looks_after
+from services.sn.taskrunners import LiveRunner, TaskRunners
+from services.sn.tasks_api import RunnersApi, TasksApi
 from services.sn.training import State, TrainingView
 from services.sn.trainings import Trainings
 
@@ -114,13 +120,26 @@ async def serving(
             observe=observe,
         )
         trainings = Trainings(network, membership, around)
+        runners = TaskRunners(
+            lambda entry: LiveRunner(
+                entry.name,
+                TaskRunnerGateway.at(chain, entry.location),
+                background,
+                grace_s=lost_after_s,
+                membership=membership,
+                is_ours=lambda swop: membership.parent("swop", swop) == name,
+            ),
+            background,
+        )
+        trainings.entered = lambda entry: runners.enter(entry, lambda at: TaskRegistryGateway.at(chain, at))
         measured.read_trainings(lambda: trainings.views, membership)
         stack.push_async_callback(trainings.close)
         await trainings.open()
-        server = _server(identity, Desk(name, trainings), peering)
+        server = _server(identity, Desk(name, trainings, runners), peering)
         port = await server.start(where.bind_host, where.port, PORT_OPTION)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         stack.callback(trainings.end_streams)
+        stack.callback(runners.end_streams)
         me = Caller(ROLE, name, bytes.fromhex(identity.fingerprint))
         announced = where.api_port or port
 
@@ -163,6 +182,8 @@ def _server(identity: Identity, desk: Desk, peering: Peering | None) -> RpcServe
         [
             lambda server: add_NetworkServicer_to_server(NetworkApi(desk), server),  # type: ignore[no-untyped-call]
             lambda server: add_TrainingServicer_to_server(TrainingApi(desk), server),  # type: ignore[no-untyped-call]
+            lambda server: add_TasksServicer_to_server(TasksApi(desk), server),  # type: ignore[no-untyped-call]
+            lambda server: add_RunnersServicer_to_server(RunnersApi(desk), server),  # type: ignore[no-untyped-call]
             lambda server: add_AdminServicer_to_server(AdminApi(desk), server),  # type: ignore[no-untyped-call]
             lambda server: add_PeeringServicer_to_server(PeeringApi(desk, peering), server),  # type: ignore[no-untyped-call]
         ],

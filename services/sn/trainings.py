@@ -1,7 +1,7 @@
 """All trainings of the swarm that this SN serves, by name, and the directory they are found in."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from services.chain.backend import ChainBackend
 from services.chain.events import (
@@ -17,7 +17,7 @@ from services.chain.training import TrainingGateway
 from services.errors import ChainError, ContractNameTaken, MalformedCall, UnknownContract
 from services.runtime import logs
 from services.sn.accounts import Accounts
-from services.sn.directory import TRAINING_KIND, create_training
+from services.sn.directory import RUNNER_KIND, TRAINING_KIND, create_runner, create_training
 from services.sn.live import LiveTraining, Surroundings
 from services.sn.membership import Caller, Member, Membership
 from services.sn.training import TrainingView
@@ -35,6 +35,7 @@ class Trainings:
         self.membership = membership
         self.accounts = Accounts()
         self.sns_changed: Callable[[], None] = lambda: None
+        self.entered: Callable[[ContractEntry], Awaitable[None]] = _nothing
         self._around = around
         self._running: dict[str, LiveTraining] = {}
         self._entries: dict[str, ContractEntry] = {}
@@ -82,13 +83,23 @@ class Trainings:
 
     async def create(self, name: str) -> str:
         """A new training; gives its address. Raises ContractNameTaken, MalformedCall."""
+        self._check_name(name)
+        location = await create_training(self.chain, self.network, name)
+        await self._add(ContractEntry(name, TRAINING_KIND, location))
+        return location
+
+    async def create_runner(self, name: str) -> str:
+        """A new taskrunner; gives its address. Raises ContractNameTaken, MalformedCall."""
+        self._check_name(name)
+        location = await create_runner(self.chain, self.network, name)
+        await self._add(ContractEntry(name, RUNNER_KIND, location))
+        return location
+
+    def _check_name(self, name: str) -> None:
         if not name or len(name) > NAME_LIMIT_CHARACTERS or not name.isprintable():
             raise MalformedCall(field="name")
         if name in self._entries:
             raise ContractNameTaken(name=name, existing=self._entries[name].location)
-        location = await create_training(self.chain, self.network, name)
-        await self._add(ContractEntry(name, TRAINING_KIND, location))
-        return location
 
     async def register(self, who: Caller, host: str, port: int, parent: str) -> None:
         """Enters a member in the directory unless it stands there just so. Raises NameTaken."""
@@ -162,4 +173,9 @@ class Trainings:
                 training = LiveTraining(entry.name, TrainingGateway.at(self.chain, entry.location), self._around)
                 await training.open()
                 self._running[entry.name] = training
+            await self.entered(entry)
             self._entries[entry.name] = entry
+
+
+async def _nothing(_entry: ContractEntry) -> None:
+    """Nobody else wants to know of contracts."""

@@ -10,7 +10,7 @@ from services.chain.reverts import error_class, error_of
 from services.errors import ContractRevert, SwarmError
 
 EXAMPLES = {
-    "string": "text", "address": "0x" + "12" * 20, "bytes32": b"\x05" * 32, "uint64": 7, "uint32": 3,
+    "string": "text", "address": "0x" + "12" * 20, "bytes32": b"\x05" * 32, "uint64": 7, "uint32": 3, "uint256": 9,
 }  # fmt: skip
 ERRORS = sorted(all_errors().items(), key=lambda item: item[1].name)
 

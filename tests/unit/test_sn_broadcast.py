@@ -4,12 +4,13 @@ import asyncio
 
 from services.rpc import swarm_pb2 as pb
 from services.sn.broadcast import Broadcast
+from services.sn.statuses import status
 from services.sn.training import Participant, TrainingView
 
 
 def setting() -> tuple[TrainingView, Broadcast]:
     view = TrainingView("training", "0x0")
-    return view, Broadcast(view, lambda: 0.0, lambda _: None)
+    return view, Broadcast(view, lambda: status(view, 0.0, lambda _: None).SerializeToString())
 
 
 def enrol(view: TrainingView, name: str) -> None:

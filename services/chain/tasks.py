@@ -1,0 +1,88 @@
+"""TaskRegistry as Python: the tasks of the swarm, and what names the content of one."""
+
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import astuple, dataclass
+from typing import Self
+
+from eth_abi.abi import encode
+
+from services.chain.backend import ChainBackend
+from services.chain.gateway import Gateway
+from services.chain.receipts import Receipt
+from services.chain.task_events import RegistryEvent, TaskHeader, registry_event
+
+FIELD_LIMIT_BYTES = 1024
+BODY_LIMIT_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True)
+class Task:
+    """As the contract has it; hashes and fingerprint are 32 bytes."""
+
+    header: TaskHeader
+    registrant: str
+    fingerprint: bytes
+    body_hash: bytes
+    finalized: bool
+
+
+def body_hash(body: bytes) -> bytes:
+    """SHA-256 of the body, as the contract computes it."""
+    return hashlib.sha256(body).digest()
+
+
+def content_hash(header: TaskHeader, body: bytes) -> bytes:
+    """What an assignment records of a task: SHA-256 over the ABI encoding of its header and the hash of its body."""
+    fields = (*astuple(header), body_hash(body))
+    return hashlib.sha256(encode(["string"] * 5 + ["bytes32"], fields)).digest()
+
+
+class TaskRegistryGateway(Gateway):
+    """Writes return after their receipt and raise the error class named like the contract's error.
+
+    Times are milliseconds since 1970.
+    """
+
+    contract = "TaskRegistry"
+
+    @classmethod
+    async def deploy(cls, chain: ChainBackend, network_address: str) -> Self:
+        """The tasks of the swarm whose SwarmNetwork stands at ``network_address``."""
+        return await cls._deploy(chain, network_address)
+
+    async def create(  # noqa: PLR0917 - in the order of the contract
+        self, header: TaskHeader, registrant: str, fingerprint: bytes, body: bytes, finalize: bool, at: int
+    ) -> Receipt:
+        """Raises TaskNameTaken, TaskHasNoBody, TooLong, MalformedCall."""
+        return await self._send("createTask", astuple(header), registrant, fingerprint, body, finalize, at)
+
+    async def set_body(self, name: str, expected_hash: bytes, body: bytes) -> Receipt:
+        """Raises UnknownTask, TaskIsFinalized, TaskChanged where the body is not the expected one, TooLong."""
+        return await self._send("setBody", name, expected_hash, body)
+
+    async def finalize(self, name: str, expected_hash: bytes = bytes(32)) -> Receipt:
+        """Raises UnknownTask, TaskIsFinalized, TaskHasNoBody, TaskChanged."""
+        return await self._send("finalizeTask", name, expected_hash)
+
+    async def remove(self, name: str) -> Receipt:
+        """Raises UnknownTask, TaskIsFinalized."""
+        return await self._send("removeTask", name)
+
+    async def task_named(self, name: str) -> Task:
+        """Raises UnknownTask."""
+        header, registrant, fingerprint, hashed, finalized, _ = await self._read("taskNamed", name)
+        return Task(TaskHeader(*header), registrant, fingerprint, hashed, finalized)
+
+    async def content_hash(self, name: str) -> bytes:
+        """As the contract computes it. Raises UnknownTask."""
+        return bytes(await self._read("contentHash", name))
+
+    async def events(self, from_block: int = 0) -> list[RegistryEvent]:
+        """What happened since a block, that one included, in order."""
+        return [registry_event(log) for log in await self._logs(from_block)]
+
+    async def follow(self, from_block: int = 0) -> AsyncIterator[RegistryEvent]:
+        """What happened since a block, then everything new, without a gap; ends with the chain."""
+        async for log in self._follow(from_block):
+            yield registry_event(log)

@@ -1,0 +1,82 @@
+"""Tasks and taskrunners as the messages that the API sends."""
+
+from collections.abc import Callable
+
+from services.rpc import swarm_pb2 as pb
+from services.sn.runner_view import Agent, Peer, RunnerView
+from services.sn.task_book import Task
+
+
+def task_entry(task: Task) -> pb.TaskEntry:
+    header = task.header
+    return pb.TaskEntry(
+        header=pb.TaskHeader(
+            name=header.name,
+            type=header.task_type,
+            author=header.author,
+            prereq=header.prereq,
+            outcome=header.outcome,
+        ),
+        finalized=task.finalized,
+        registrant=task.registrant,
+        fingerprint=task.fingerprint,
+        body_hash=task.body_hash,
+        content_hash=task.content_hash,
+        body_size=len(task.body),
+        created_at=task.created_at,
+    )
+
+
+def runner_status(
+    view: RunnerView, is_present: Callable[[str], bool], last_seen: Callable[[str], float]
+) -> pb.RunnerStatus:
+    """``last_seen``: seconds since 1970, 0 where this SN has not heard of a SWOP."""
+    assigned = view.assigned
+    return pb.RunnerStatus(
+        runner=view.runner,
+        location=view.location,
+        version=view.version,
+        block=max(0, view.position.block),
+        state=pb.RunnerState.Name(view.state),
+        assignment=view.assignment,
+        task=assigned.task if assigned else "",
+        task_type=assigned.task_type if assigned else "",
+        content_hash=assigned.content_hash if assigned else b"",
+        assigned_by=assigned.by if assigned else "",
+        targets=view.targets,
+        peers_needed=view.needed,
+        agents=[_agent(agent, view, is_present, last_seen) for agent in view.agents.values()],
+        peers=[_peer(peer) for peer in view.peers.values()],
+        assigned_at=view.assigned_at,
+        started_at=view.started_at,
+        ended_at=view.ended_at,
+    )
+
+
+def _agent(
+    agent: Agent, view: RunnerView, is_present: Callable[[str], bool], last_seen: Callable[[str], float]
+) -> pb.TaskAgent:
+    return pb.TaskAgent(
+        name=agent.name,
+        group=agent.group,
+        sl_peers=agent.peers,
+        attends=agent.attends,
+        present=is_present(agent.name),
+        enrolled_in=agent.enrolled_in,
+        enrolled_peers=agent.brought,
+        released=agent.released,
+        last_seen=last_seen(agent.name),
+        fingerprint=agent.fingerprint,
+        admissible=view.is_admissible(agent.name),
+    )
+
+
+def _peer(peer: Peer) -> pb.TaskPeer:
+    return pb.TaskPeer(
+        agent=peer.agent,
+        index=peer.index,
+        name=peer.name,
+        state=pb.PeerState.Name(peer.state),
+        description=peer.description,
+        updated_at=peer.updated_at,
+    )

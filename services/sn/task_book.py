@@ -1,0 +1,72 @@
+"""What the events of TaskRegistry add up to: the tasks of the swarm with their bodies."""
+
+from dataclasses import dataclass, replace
+
+from services.chain import task_events as on_chain
+from services.chain.receipts import Position
+from services.chain.task_events import TaskHeader
+from services.chain.tasks import body_hash, content_hash
+from services.errors import UnknownTask
+
+ROOT_TASK = "ROOTTASK"
+NOWHERE = Position(-1, -1)  # before the first event
+
+
+@dataclass(frozen=True)
+class Task:
+    """``created_at``: seconds since 1970. ``registrant``: role/name of the certificate that created it."""
+
+    header: TaskHeader
+    registrant: str
+    fingerprint: bytes
+    created_at: float
+    body: bytes = b""
+    finalized: bool = False
+
+    @property
+    def body_hash(self) -> bytes:
+        return body_hash(self.body)
+
+    @property
+    def content_hash(self) -> bytes:
+        return content_hash(self.header, self.body)
+
+
+ROOT = Task(TaskHeader(ROOT_TASK, "ROOT", "", "", ""), "", b"", 0.0, finalized=True)
+"""The prerequisite of a task that has none."""
+
+
+class TaskBook:
+    """Fold of the registry's events, in the order of the chain."""
+
+    def __init__(self) -> None:
+        self.position = NOWHERE
+        self._tasks: dict[str, Task] = {ROOT_TASK: ROOT}
+
+    @property
+    def tasks(self) -> list[Task]:
+        """In the order of their creation, ROOTTASK first."""
+        return list(self._tasks.values())
+
+    def named(self, name: str) -> Task:
+        """Raises UnknownTask."""
+        if name not in self._tasks:
+            raise UnknownTask(name=name or "''")
+        return self._tasks[name]
+
+    def apply(self, event: on_chain.RegistryEvent) -> None:
+        """Folds one event; one that was folded before changes nothing."""
+        if event.position <= self.position:
+            return
+        self.position = event.position
+        match event:
+            case on_chain.TaskCreated():
+                self._tasks[event.header.name] = Task(
+                    event.header, event.registrant, event.fingerprint, event.at / 1000
+                )
+            case on_chain.TaskBodySet():
+                self._tasks[event.name] = replace(self._tasks[event.name], body=event.body)
+            case on_chain.TaskFinalized():
+                self._tasks[event.name] = replace(self._tasks[event.name], finalized=True)
+            case on_chain.TaskRemoved():
+                del self._tasks[event.name]

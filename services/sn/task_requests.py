@@ -1,0 +1,86 @@
+"""What requests about tasks say, as the gateways take it; refused before a transaction is sent where it cannot be."""
+
+from services.chain.runner import DESCRIPTION_LIMIT_BYTES, PEERS_LIMIT
+from services.chain.task_events import PeerReport, PeerState, TaskHeader
+from services.chain.tasks import BODY_LIMIT_BYTES, FIELD_LIMIT_BYTES
+from services.errors import MalformedCall, NotEnoughPeers, TaskNameTaken, TooLong
+from services.rpc import swarm_pb2 as pb
+from services.sn.runner_view import RunnerView
+from services.sn.task_book import ROOT_TASK
+
+NAME_LIMIT_CHARACTERS = 128
+RUN_SWARM = "RUN_SWARM"
+TASK_TYPES = (RUN_SWARM, "MAKE_USER_CONTAINER", "PULL_IMAGE", "MAKE_SWARM_USER_CONTENT")
+CUT = " ... "
+
+
+def header(message: pb.TaskHeader) -> TaskHeader:
+    """Raises MalformedCall, TooLong, and TaskNameTaken for the name of the built-in task."""
+    name(message.name, "task name")
+    if message.name == ROOT_TASK:
+        raise TaskNameTaken(name=ROOT_TASK)
+    if message.type not in TASK_TYPES:
+        raise MalformedCall(field=f"task type ({', '.join(TASK_TYPES)})")
+    for field in ("author", "prereq", "outcome"):
+        limited(field, getattr(message, field), FIELD_LIMIT_BYTES)
+    return TaskHeader(message.name, message.type, message.author, message.prereq, message.outcome)
+
+
+def body(text: str) -> bytes:
+    """Raises TooLong."""
+    limited("the body", text, BODY_LIMIT_BYTES)
+    return text.encode()
+
+
+def name(text: str, field: str) -> str:
+    """A name that a contract is registered under or a task has. Raises MalformedCall."""
+    if not text or len(text) > NAME_LIMIT_CHARACTERS or not text.isprintable():
+        raise MalformedCall(field=f"{field} (1 to {NAME_LIMIT_CHARACTERS} printable characters)")
+    return text
+
+
+def limited(field: str, text: str, limit: int) -> None:
+    """Raises TooLong with the size in bytes of UTF-8."""
+    if (size := len(text.encode())) > limit:
+        raise TooLong(field=field, size=size, limit=limit)
+
+
+def pairs(count: int) -> int:
+    """SL/ML pairs of a SWOP. Raises MalformedCall."""
+    if not 0 < count <= PEERS_LIMIT:
+        raise MalformedCall(field=f"sl_peers (1 to {PEERS_LIMIT})")
+    return count
+
+
+def report(request: pb.ReportPeerRequest, agent: str) -> PeerReport:
+    """A text that is too long loses its middle: the beginning says what, the end is newest. Raises MalformedCall."""
+    limited("name", request.name, FIELD_LIMIT_BYTES)
+    try:
+        state = PeerState(request.state)
+    except ValueError:
+        raise MalformedCall(field="state") from None
+    return PeerReport(agent, request.index, state, request.name, shortened(request.description))
+
+
+def shortened(text: str, limit: int = DESCRIPTION_LIMIT_BYTES) -> str:
+    """At most ``limit`` bytes of UTF-8; no character is cut in two."""
+    raw = text.encode()
+    if len(raw) <= limit:
+        return text
+    first = limit // 3
+    last = limit - first - len(CUT)
+    return raw[:first].decode(errors="ignore") + CUT + raw[-last:].decode(errors="ignore")
+
+
+def needed(request: pb.AssignTaskRequest, view: RunnerView, runs_pairs: bool, present: list[str]) -> int:
+    """How many peers an assignment without a target needs. ``present``: SWOPs that attend and are there.
+
+    Raises NotEnoughPeers where they bring fewer, MalformedCall for none.
+    """
+    have = sum(view.agents[agent].peers if runs_pairs else 1 for agent in present)
+    need = have if request.all_peers else request.peers
+    if need > have or not have:
+        raise NotEnoughPeers(need=max(need, 1), have=have)
+    if not need:
+        raise MalformedCall(field="peers (at least 1)")
+    return need

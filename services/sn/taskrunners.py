@@ -1,0 +1,198 @@
+"""Tasks and taskrunners of the swarm, as this SN serves them: views follow the chain, watchers follow the views."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+
+from services.chain.network import ContractEntry
+from services.chain.runner import TaskRunnerGateway
+from services.chain.tasks import TaskRegistryGateway
+from services.errors import ChainError, UnknownRunner
+from services.rpc import swarm_pb2 as pb
+from services.runtime import logs
+from services.sn.background import Background
+from services.sn.broadcast import Broadcast
+from services.sn.directory import RUNNER_KIND, TASKS_KIND
+from services.sn.membership import Membership
+from services.sn.runner_status import runner_status
+from services.sn.runner_view import RunnerView
+from services.sn.task_book import TaskBook
+
+LOST = "lost"
+ROLE = "swop"
+
+_log = logs.get("sn")
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970, as the contracts of tasks record times."""
+    return int(time.time() * 1000)
+
+
+class LiveRunner:
+    """One taskrunner. Handlers write through ``gateway``; what comes of it arrives by the chain's events.
+
+    A SWOP that looked to this SN and holds no stream for ``grace_s`` stops to attend, unless it is busy: then it may
+    come back to what it has begun. ``is_ours`` tells which SWOPs this SN looks after.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        gateway: TaskRunnerGateway,
+        background: Background,
+        *,
+        grace_s: float,
+        membership: Membership,
+        is_ours: Callable[[str], bool],
+    ) -> None:
+        self.gateway = gateway
+        self.view = RunnerView(name, gateway.address)
+        self._background = background
+        self._grace_s = grace_s
+        self._membership = membership
+        self._is_ours = is_ours
+        self._streams: Counter[str] = Counter()
+        self._giving_up: dict[str, asyncio.TimerHandle] = {}
+        self._broadcast = Broadcast(self.view, lambda: self.status().SerializeToString())
+        self._stopped = False
+
+    async def open(self) -> None:
+        """Replays what happened so far; from then on the view follows the chain."""
+        for event in await self.gateway.events():
+            self.view.apply(event)
+        self._background.run(self._follow(), f"following {self.view.runner}", vital=True)
+        for name in self.view.agents:
+            self._watch_over(name)
+
+    def end_streams(self) -> None:
+        self._stopped = True
+        for timer in self._giving_up.values():
+            timer.cancel()
+        self._broadcast.close()
+
+    def status(self) -> pb.RunnerStatus:
+        return runner_status(self.view, self.is_present, self._last_seen)
+
+    async def status_at(self, block: int) -> pb.RunnerStatus:
+        """The state with everything up to and including ``block``."""
+        await self._broadcast.until(block)
+        return self.status()
+
+    def watch(self, seen: int) -> AsyncIterator[bytes]:
+        """Serialised states; see Broadcast.states."""
+        return self._broadcast.states(seen)
+
+    def is_present(self, name: str) -> bool:
+        """Whether a SWOP holds a stream; of one that another SN looks after, whether it attends."""
+        agent = self.view.agents.get(name)
+        if agent is None or not agent.attends:
+            return False
+        return bool(self._streams[name]) or not self._is_ours(name)
+
+    def stream_opened(self, name: str) -> None:
+        self._streams[name] += 1
+        if (timer := self._giving_up.pop(name, None)) is not None:
+            timer.cancel()
+        self._moved()
+
+    def stream_closed(self, name: str) -> None:
+        self._streams[name] -= 1
+        self._watch_over(name)
+        self._moved()
+
+    def _watch_over(self, name: str) -> None:
+        """Without a stream within the time of grace, a SWOP does not attend any more."""
+        if self._stopped or self._streams[name] or name in self._giving_up or not self._is_ours(name):
+            return
+        self._giving_up[name] = asyncio.get_running_loop().call_later(self._grace_s, self._give_up, name)
+
+    def _give_up(self, name: str) -> None:
+        del self._giving_up[name]
+        agent = self.view.agents.get(name)
+        if self._stopped or agent is None or not agent.attends or self.view.is_busy(name):
+            return
+        _log.warning("a SWOP is lost", name=name, runner=self.view.runner)
+        self._background.run(self._quit(name), f"giving up {name}")
+
+    async def _quit(self, name: str) -> None:
+        await self.gateway.quit(name, LOST, now_ms())
+
+    def _last_seen(self, name: str) -> float:
+        return time.time() if self._streams[name] else self._membership.last_heard.get((ROLE, name), 0.0)
+
+    def _moved(self) -> None:
+        if not self._stopped:
+            self.view.touch()
+            self._broadcast.wake()
+
+    async def _follow(self) -> None:
+        async for event in self.gateway.follow(max(0, self.view.position.block)):
+            if self.view.apply(event):
+                _log.info(type(event).__name__, runner=self.view.runner, state=self.view.state.name)
+                self._broadcast.wake()
+        if not self._stopped:
+            raise ChainError(problem="its events ended", log="the log of this node")
+
+
+class TaskRunners:
+    """All taskrunners by name, and the tasks. ``runner`` makes a LiveRunner that is not open yet."""
+
+    def __init__(self, runner: Callable[[ContractEntry], LiveRunner], background: Background) -> None:
+        self.book = TaskBook()
+        self._runner = runner
+        self._background = background
+        self._runners: dict[str, LiveRunner] = {}
+        self._registry: TaskRegistryGateway | None = None
+        self._folded = asyncio.Event()
+        self._stopped = False
+
+    @property
+    def registry(self) -> TaskRegistryGateway:
+        """Raises ChainError where the directory has none yet."""
+        if self._registry is None:
+            raise ChainError(problem="the directory has no task registry yet", log="the log of this node")
+        return self._registry
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._runners)
+
+    def named(self, name: str) -> LiveRunner:
+        """Raises UnknownRunner with the names that there are."""
+        if name not in self._runners:
+            raise UnknownRunner(name=name or "''", known=", ".join(self._runners))
+        return self._runners[name]
+
+    async def enter(self, entry: ContractEntry, make_registry: Callable[[str], TaskRegistryGateway]) -> None:
+        """A contract of the directory: follows it, where it is one of ours."""
+        if entry.kind == RUNNER_KIND:
+            runner = self._runner(entry)
+            await runner.open()
+            self._runners[entry.name] = runner
+        elif entry.kind == TASKS_KIND and self._registry is None:
+            registry = make_registry(entry.location)
+            for event in await registry.events():
+                self.book.apply(event)
+            self._registry = registry
+            self._background.run(self._follow(registry), "following the tasks", vital=True)
+
+    async def until(self, block: int) -> None:
+        """Returns once the events of this block are in the book."""
+        while self.book.position.block < block and not self._stopped:
+            await self._folded.wait()
+
+    def end_streams(self) -> None:
+        self._stopped = True
+        self._folded.set()
+        for runner in self._runners.values():
+            runner.end_streams()
+
+    async def _follow(self, registry: TaskRegistryGateway) -> None:
+        async for event in registry.follow(max(0, self.book.position.block)):
+            self.book.apply(event)
+            self._folded.set()
+            self._folded = asyncio.Event()
+        if not self._stopped:
+            raise ChainError(problem="its events ended", log="the log of this node")

@@ -1,0 +1,196 @@
+"""Services Tasks and Runners of the API on 30304. A handler parses, asks, answers."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from services.chain.task_events import Assigned
+from services.errors import AgentAbsent, MalformedCall, TaskNotFinalized, UnknownAgent
+from services.rpc import swarm_pb2 as pb
+from services.rpc.swarm_pb2_grpc import RunnersServicer, TasksServicer
+from services.runtime import logs
+from services.sn import requests, task_requests
+from services.sn.api import Desk
+from services.sn.membership import Caller
+from services.sn.runner_status import task_entry
+from services.sn.runner_view import RunnerView
+from services.sn.task_book import Task
+from services.sn.taskrunners import ROLE, LiveRunner, TaskRunners, now_ms
+
+_log = logs.get("sn")
+
+
+class TasksApi(TasksServicer):
+    """Service Tasks."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    @property
+    def _runners(self) -> TaskRunners:
+        return self._desk.runners
+
+    async def CreateTask(self, request: pb.CreateTaskRequest, _context: Any) -> pb.CreateTaskReply:
+        who = self._desk.caller()
+        header, body = task_requests.header(request.header), task_requests.body(request.body)
+        receipt = await self._runners.registry.create(
+            header, _title(who), who.fingerprint, body, request.finalize, now_ms()
+        )
+        _log.info("task created", task=header.name, type=header.task_type, by=_title(who))
+        return pb.CreateTaskReply(task=task_entry(await self._seen(header.name, receipt.block)))
+
+    async def SetTaskBody(self, request: pb.SetTaskBodyRequest, _context: Any) -> pb.SetTaskBodyReply:
+        self._desk.caller()
+        body, expected = task_requests.body(request.body), requests.digest(request.expected_hash, "expected_hash")
+        receipt = await self._runners.registry.set_body(request.name, expected, body)
+        return pb.SetTaskBodyReply(task=task_entry(await self._seen(request.name, receipt.block)))
+
+    async def FinalizeTask(self, request: pb.FinalizeTaskRequest, _context: Any) -> pb.FinalizeTaskReply:
+        self._desk.caller()
+        expected = requests.digest(request.expected_hash or bytes(32), "expected_hash")
+        receipt = await self._runners.registry.finalize(request.name, expected)
+        return pb.FinalizeTaskReply(task=task_entry(await self._seen(request.name, receipt.block)))
+
+    async def DeleteTask(self, request: pb.DeleteTaskRequest, _context: Any) -> pb.DeleteTaskReply:
+        who = self._desk.caller()
+        receipt = await self._runners.registry.remove(request.name)
+        await self._runners.until(receipt.block)
+        _log.info("task deleted", task=request.name, by=_title(who))
+        return pb.DeleteTaskReply()
+
+    async def ListTasks(self, _request: pb.ListTasksRequest, _context: Any) -> pb.ListTasksReply:
+        self._desk.caller()
+        return pb.ListTasksReply(tasks=[task_entry(task) for task in self._runners.book.tasks])
+
+    async def GetTask(self, request: pb.GetTaskRequest, _context: Any) -> pb.GetTaskReply:
+        self._desk.caller()
+        task = self._runners.book.named(request.name)
+        return pb.GetTaskReply(task=task_entry(task), body=task.body.decode(errors="replace"))
+
+    async def _seen(self, name: str, block: int) -> Task:
+        await self._runners.until(block)
+        return self._runners.book.named(name)
+
+
+class RunnersApi(RunnersServicer):
+    """Service Runners. A SWOP writes in its own name."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def CreateRunner(self, request: pb.CreateRunnerRequest, _context: Any) -> pb.CreateRunnerReply:
+        who = self._desk.caller()
+        location = await self._desk.trainings.create_runner(task_requests.name(request.name, "taskrunner name"))
+        _log.info("taskrunner created", runner=request.name, by=_title(who))
+        return pb.CreateRunnerReply(location=location)
+
+    async def AssignTask(self, request: pb.AssignTaskRequest, _context: Any) -> pb.AssignTaskReply:
+        who, runner = self._desk.caller(), self._desk.runners.named(request.runner)
+        task = self._desk.runners.book.named(request.task)
+        if not task.finalized or not task.body:
+            raise TaskNotFinalized(name=request.task)
+        if request.WhichOneof("who") is None:
+            raise MalformedCall(field="who (peers, all_peers or target)")
+        receipt = await self._assign(request, runner, task, _title(who))
+        status = await runner.status_at(receipt)
+        _log.info("task assigned", task=request.task, runner=request.runner, peers=status.peers_needed, by=_title(who))
+        return pb.AssignTaskReply(assignment=status.assignment, peers_needed=status.peers_needed)
+
+    async def _assign(self, request: pb.AssignTaskRequest, runner: LiveRunner, task: Task, by: str) -> int:
+        """The block in which it stands."""
+        view, runs_pairs = runner.view, task.header.task_type == task_requests.RUN_SWARM
+        if request.target:
+            _present(view, runner, request.target)
+            if view.under_way and view.assigned is not None and view.assigned.content_hash == task.content_hash:
+                return (await runner.gateway.add_target(view.assignment, request.target, by)).block
+            need = 0
+        else:
+            there = [name for name in view.agents if runner.is_present(name)]
+            need = 0 if view.assigned else task_requests.needed(request, view, runs_pairs, there)
+        header = task.header
+        assigned = Assigned(header.name, header.task_type, runs_pairs, task.content_hash, need, request.target, by)
+        return (await runner.gateway.assign(assigned, now_ms())).block
+
+    async def ResetRunner(self, request: pb.ResetRunnerRequest, _context: Any) -> pb.ResetRunnerReply:
+        who, runner = self._desk.caller(), self._desk.runners.named(request.runner)
+        if runner.view.assigned is None:
+            return pb.ResetRunnerReply()
+        assignment = runner.view.assignment
+        receipt = await runner.gateway.reset(assignment, _title(who))
+        await runner.status_at(receipt.block)
+        _log.info("taskrunner reset", runner=request.runner, by=_title(who))
+        return pb.ResetRunnerReply(assignment=assignment)
+
+    async def ListRunners(self, _request: pb.ListRunnersRequest, _context: Any) -> pb.ListRunnersReply:
+        self._desk.caller()
+        entries = {entry.name: entry for entry in self._desk.trainings.entries}
+        return pb.ListRunnersReply(
+            runners=[
+                pb.ContractEntry(name=name, kind=entries[name].kind, location=entries[name].location)
+                for name in self._desk.runners.names
+            ]
+        )
+
+    async def GetRunner(self, request: pb.GetRunnerRequest, _context: Any) -> pb.RunnerStatus:
+        self._desk.caller()
+        return self._desk.runners.named(request.runner).status()
+
+    async def WatchRunner(self, request: pb.WatchRunnerRequest, context: Any) -> AsyncIterator[bytes]:
+        who, runner = self._desk.caller(), self._desk.runners.named(request.runner)
+        if who.role == ROLE:
+            self._desk.trainings.membership.admit(who)
+            runner.stream_opened(who.name)
+            context.add_done_callback(lambda _context: runner.stream_closed(who.name))
+        async for message in runner.watch(request.seen):
+            yield message
+
+    async def Attend(self, request: pb.AttendRequest, _context: Any) -> pb.AttendReply:
+        who, runner = self._agent(request.runner)
+        peers = task_requests.pairs(request.sl_peers)
+        task_requests.name(request.group, "group")
+        known = runner.view.agents.get(who.name)
+        wanted = (request.group, peers, who.fingerprint, True)
+        if known is not None and (known.group, known.peers, known.fingerprint, known.attends) == wanted:
+            return pb.AttendReply(status=runner.status())
+        receipt = await runner.gateway.attend(who.name, request.group, peers, who.fingerprint)
+        return pb.AttendReply(status=await runner.status_at(receipt.block))
+
+    async def Quit(self, request: pb.QuitRequest, _context: Any) -> pb.QuitReply:
+        who, runner = self._agent(request.runner)
+        receipt = await runner.gateway.quit(who.name, requests.reason(request.reason), now_ms())
+        await runner.status_at(receipt.block)
+        return pb.QuitReply()
+
+    async def EnrolInTask(self, request: pb.EnrolInTaskRequest, _context: Any) -> pb.EnrolInTaskReply:
+        who, runner = self._agent(request.runner)
+        receipt = await runner.gateway.enrol(request.assignment, who.name, request.peers, now_ms())
+        return pb.EnrolInTaskReply(status=await runner.status_at(receipt.block))
+
+    async def ReportPeer(self, request: pb.ReportPeerRequest, _context: Any) -> pb.ReportPeerReply:
+        who, runner = self._agent(request.runner)
+        said = task_requests.report(request, who.name)
+        receipt = await runner.gateway.report(request.assignment, said, now_ms())
+        return pb.ReportPeerReply(status=await runner.status_at(receipt.block))
+
+    async def Release(self, request: pb.ReleaseRequest, _context: Any) -> pb.ReleaseReply:
+        who, runner = self._agent(request.runner)
+        receipt = await runner.gateway.release(request.assignment, who.name)
+        await runner.status_at(receipt.block)
+        return pb.ReleaseReply()
+
+    def _agent(self, runner: str) -> tuple[Caller, LiveRunner]:
+        """A registered SWOP and the taskrunner it means. Raises NotAMember, NameTaken, UnknownRunner."""
+        who = self._desk.caller()
+        self._desk.trainings.membership.admit(who)
+        return who, self._desk.runners.named(runner)
+
+
+def _title(who: Caller) -> str:
+    return f"{who.role}/{who.name}"
+
+
+def _present(view: RunnerView, runner: LiveRunner, target: str) -> None:
+    """Raises UnknownAgent, AgentAbsent."""
+    if target not in view.agents:
+        raise UnknownAgent(name=target)
+    if not runner.is_present(target):
+        raise AgentAbsent(name=target)
