@@ -170,7 +170,7 @@ class SNSettings(MemberSettings):
         if self.sentinel and self.through:
             raise refused(
                 "sentinel_ip",
-                "--sentinel makes a new swarm, --sentinel-ip (or its service) joins one; give one of them",
+                "--sentinel makes a new swarm, --sentinel-ip joins one; give one of them",
             )
         if not self.sentinel and not self.through:
             raise refused(

@@ -152,7 +152,7 @@ def test_settings_come_from_the_environment_and_flags_win(monkeypatch: pytest.Mo
     ("flags", "words"),
     [
         ({"sentinel": None}, "give --sentinel"),
-        ({"sentinel_ip": "10.0.0.2"}, "--sentinel makes a new swarm, --sentinel-ip .* joins one"),
+        ({"sentinel_ip": "10.0.0.2"}, "--sentinel makes a new swarm, --sentinel-ip joins one"),
         ({"host_ip": None}, "give --host-ip"),
         ({"sn_api_port": 65536}, "sn_api_port is not usable"),
         ({"apls_port": 0}, "apls_port is not usable"),
