@@ -1,10 +1,11 @@
 """Writes docs/errors.md and docs/settings.md from the classes they describe: ``python docs/generate.py [--check]``."""
 
+import json
 import sys
 from pathlib import Path
 from string import Formatter
 
-from pydantic import AliasChoices
+from pydantic import AliasChoices, Field, create_model
 from pydantic.fields import FieldInfo
 
 from services.audit.settings import AuditSettings
@@ -14,6 +15,8 @@ from services.licensing.settings import LicenseAdminSettings
 from services.runtime.settings import NodeSettings
 from services.sl.settings import SLSettings
 from services.sn.settings import SNSettings
+from services.swop.profile import Profile
+from services.tasks.definition import BODIES, TaskHeader
 
 HERE = Path(__file__).parent
 
@@ -88,14 +91,32 @@ def _variables(field: FieldInfo) -> list[str]:
     return [alias] if isinstance(alias, str) else []
 
 
+def schema_pages() -> dict[Path, str]:
+    """JSON schemas of what users write: a task of each type, and the profile of a SWOP."""
+    schemas = {"profile": Profile.model_json_schema(by_alias=True)}
+    for task_type, body in BODIES.items():
+        task = create_model(f"{body.__name__}Task", __base__=TaskHeader, body=(body, Field(alias="Body")))
+        schema = task.model_json_schema(by_alias=True)
+        schema["properties"]["TaskType"] = {"const": str(task_type)}
+        schemas[str(task_type).lower().replace("_", "-")] = schema
+    return {
+        HERE / "schemas" / f"{name}.schema.json": json.dumps(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1, ensure_ascii=False
+        )
+        + "\n"
+        for name, schema in schemas.items()
+    }
+
+
 def main() -> int:
-    pages = {HERE / "errors.md": errors_page(), HERE / "settings.md": settings_page()}
+    pages = {HERE / "errors.md": errors_page(), HERE / "settings.md": settings_page(), **schema_pages()}
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:
         for path in stale:
             sys.stderr.write(f"ERROR: {path} is not current. Run `make docs`.\n")
         return 1 if stale else 0
     for path in stale:
+        path.parent.mkdir(exist_ok=True)
         path.write_text(pages[path])
     return 0
 

@@ -825,6 +825,29 @@ class TooLong(TaskError):
     remedy = "Shorten it."
 
 
+class DocumentUnusable(TaskError):
+    """A file of a user: a task, a profile, a policy."""
+
+    code = "document-unusable"
+    grpc_status = "INVALID_ARGUMENT"
+    message = "{source}, line {line}: {path}: {problem}"
+    remedy = "Correct the file and try again."
+
+
+class FileUnreadable(TaskError):
+    code = "file-unreadable"
+    grpc_status = "NOT_FOUND"
+    message = "{path} cannot be read: {problem}"
+    remedy = "Correct the name, or make the file readable for this program."
+
+
+class CredentialsInTask(TaskError):
+    code = "credentials-in-task"
+    grpc_status = "INVALID_ARGUMENT"
+    message = "{source}, line {line}: Auth: a user name and password would stand on the chain for everybody to read"
+    remedy = "Log in on each host with `docker login`, and give Auth the path of the config.json there, or ~."
+
+
 class RunnerError(TaskError):
     code = "runner"
     message = "The taskrunner {runner} refused: {problem}"

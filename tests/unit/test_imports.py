@@ -25,14 +25,15 @@ ALLOWED = {
     "licensing": {"identity"} | FOUNDATION,
     "rpc": {"identity"} | FOUNDATION,
     "chain": FOUNDATION,
+    "tasks": FOUNDATION,
     "web": FOUNDATION,
     "sn": SHARED,
     "sl": SHARED,
-    "swop": SHARED,
+    "swop": SHARED | {"tasks"},
     "license_server": SHARED,
     "local": SHARED,
     "audit": {"identity", "rpc"} | FOUNDATION,
-    "cli": SHARED | {"audit", "local", *NODES},
+    "cli": SHARED | {"audit", "local", "tasks", *NODES},
 }
 FRAMEWORK_MODULES = {"swarm_callback.keras", "swarm_callback.torch", "swarmlearning.tf", "swarmlearning.pyt"}
 PEER_MODULES = {"benchmarks.nvflare_client", "benchmarks.nvflare_job"}  # run in the peer's own environment
