@@ -1,22 +1,28 @@
 """The flow of SwarmCallback, the same on every ML platform; a platform supplies five methods."""
 
+import math
 import os
+import re
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
-from swarm_callback import wire
+from swarm_callback import generators, wire
 from swarm_callback.constants import Constants
-from swarm_callback.errors import SwarmCallbackError, UsageError
+from swarm_callback.errors import CannotEvaluate, SwarmCallbackError, UsageError
+from swarm_callback.measures import read_measures
 from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
 from swarm_callback.params import Tensor, decode, encode
 from swarm_callback.rounding import rounded
 from swarm_callback.session import Session
+
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
+_LONGEST_ERROR = 240  # characters of somebody else's message
 
 SessionOrNone = TypeVar("SessionOrNone", Session, Session | None)
 
@@ -50,6 +56,7 @@ class SwarmCallbackBase(ABC):
         self.verify_platform(self._options)
         if self._options.validation_data is not None:
             self.set_validation_data(self._options.validation_data, self._options.validation_batch_size)
+        self._tried = bool(self._try(self.try_evaluation))
         self._session = None if loopback(os.environ) else self._open_session()
 
     # --- what a platform supplies --------------------------------------------------------------------
@@ -76,6 +83,12 @@ class SwarmCallbackBase(ABC):
 
     def check_parameters(self) -> None:  # noqa: B027  # most platforms have nothing to find out
         """A platform may find out here, before the first round, that merged values would not reach its model."""
+
+    def try_evaluation(self) -> bool:
+        """A platform that knows its model evaluates one batch here: before the node enrols, or before the first round.
+        False: not yet.
+        """
+        return True
 
     def untrained(self) -> Collection[str]:
         """Names of parameters that no optimizer changes and that may hold constants: masks, observers."""
@@ -106,6 +119,7 @@ class SwarmCallbackBase(ABC):
         self._begun = True
         with self._telling_failures(self._session):
             self.check_parameters()
+            self._rehearse()
         self._sync()
 
     def on_batch_end(self, batch: Any = None, logs: Any = None) -> None:
@@ -192,7 +206,7 @@ class SwarmCallbackBase(ABC):
         return session
 
     def _warn_about(self, options: Options) -> None:
-        if options.validation_data is None:
+        if not options.evaluates:
             self.logger.warning("adsValData is not given: loss and metric are reported as 0")
         if not options.total_epochs:
             self.logger.warning("totalEpochs is not given: the progress of this node cannot be shown")
@@ -217,12 +231,53 @@ class SwarmCallbackBase(ABC):
             self.logger.info(merged.note)
         if len(session.merged):
             self._load_merged(session)
-            loss, metric = self.evaluate() if self._options.validation_data is not None else (0.0, 0.0)
+            loss, metric = self._measure()
             total = self._options.total_epochs
             session.report(wire.Report(merged.round, float(loss), float(metric), self._epochs_done, total))
             self.logger.info("Round %d merged: loss %.6g, metric %.6g", merged.round, loss, metric)
         self._over = merged.training_over
         self._batches_left = merged.next_sync_interval or self._options.sync_frequency
+
+    def _measure(self) -> tuple[float, float]:
+        """Loss and metric of what was loaded; an error in it costs this report, and never the training."""
+        if not self._options.evaluates:
+            return 0.0, 0.0
+        try:
+            with generators.kept():
+                return self._evaluated()
+        except Exception as error:  # whatever the user's data or model raises
+            self.logger.warning("The merged model could not be evaluated (%s): this report has no value", _said(error))
+            return math.nan, math.nan
+
+    def _evaluated(self) -> tuple[float, float]:
+        if self._options.evaluate is None:
+            return self.evaluate()
+        return read_measures(self._options.evaluate(self.trained_model))
+
+    @property
+    def trained_model(self) -> Any:
+        """What ``evaluate=`` is called with."""
+        return self._options.model
+
+    def _rehearse(self) -> None:
+        """What would fail at the first merge fails here; where there is no swarm, in whole."""
+        if not self._tried:
+            self._try(self.try_evaluation)
+        if self._session is None:
+            encode(self._given())
+            if self._options.evaluates:
+                self._try(self._evaluated)
+
+    def _try(self, evaluation: Callable[[], object]) -> object:
+        """Raises ParameterError for whatever it raises."""
+        name = "adsValData" if self._options.evaluate is None else "evaluate"
+        try:
+            with generators.kept():
+                return evaluation()
+        except SwarmCallbackError:
+            raise
+        except Exception as error:
+            raise CannotEvaluate(name=name, problem=_said(error)) from error
 
     def _given(self) -> Mapping[str, Tensor]:
         return self._constants.hidden(self.extract_parameters(), self.untrained())
@@ -238,6 +293,13 @@ class SwarmCallbackBase(ABC):
             if session is not None:
                 session.abort(error)
             raise
+
+
+def _said(error: Exception) -> str:
+    """The beginning of an error on one line, after its kind."""
+    words = " ".join(_COLORS.sub("", str(error)).split())
+    text = words if len(words) <= _LONGEST_ERROR else f"{words[:_LONGEST_ERROR]} ..."
+    return f"{type(error).__name__}: {text.rstrip('.')}" if words else type(error).__name__
 
 
 def _show_own_errors_as_a_sentence() -> None:

@@ -41,6 +41,13 @@ class UnknownParameter(ParameterError):
     remedy = "Did you mean {nearest}?"
 
 
+class CannotEvaluate(ParameterError):
+    """What the user gave to evaluate with fails on its first batch."""
+
+    message = "{name} cannot be evaluated with this model ({problem})"
+    remedy = "Give batches that the model takes, or a function evaluate=..., which gets the model and gives the loss."
+
+
 class MissingParameter(ParameterError):
     message = "SwarmCallback needs {name}: {problem}"
     remedy = "Give it in the call of SwarmCallback."

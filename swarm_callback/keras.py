@@ -4,12 +4,11 @@ import importlib
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from swarm_callback import keras_weights
+from swarm_callback import keras_evaluation, keras_weights
 from swarm_callback.base import SwarmCallbackBase
-from swarm_callback.errors import NoModel, ParameterError, UsageError
+from swarm_callback.errors import NoModel, UsageError
 from swarm_callback.options import DEFAULT_CONTRACT, Options
 from swarm_callback.params import Tensor
 
@@ -28,7 +27,8 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
     the states of random generators, metrics and the optimizer. A weight is named by its place in ``model.weights``
     and the end of its path without Keras's own numbers, "0003/dense/kernel": the same on every node, whatever was
     built before in the process. A model without an ``Input`` has its first merge after its first batch.
-    ``adsValData``: (x, y), (x, y, sample_weight) or a dataset; loss and metric are the loss and the first metric of
+    ``adsValData``: (x, y), (x, y, sample_weight), or a dataset or generator that can be read again and again; one
+    batch is tried before the first merge. Loss and metric are the loss and the first compiled metric of
     ``model.evaluate``. Fitting stops when the swarm's training is over.
     """
 
@@ -48,7 +48,6 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         self._counted_by = ""
         self._begin_later = False
         self._data: Any = None
-        self._batch_size: int | None = None
         SwarmCallbackBase.__init__(self, syncFrequency, minPeers, trainingContract, **options)
 
     def verify_platform(self, options: Options) -> None:
@@ -56,17 +55,18 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
             self.logger.info("lossFunction and metricFunction have no effect here: the compiled model has its own")
 
     def set_validation_data(self, data: Any, batch_size: int | None) -> None:
-        if isinstance(data, (tuple, list)):
-            if len(data) not in (2, 3):
-                problem = "a tuple must be (x, y) or (x, y, sample_weight)"
-                raise ParameterError(name="adsValData", value=f"{len(data)} values", problem=problem)
-            x, y, weight = data if len(data) == 3 else (*data, None)
-            self._data = {"x": x, "y": y, "sample_weight": weight, "batch_size": batch_size}
-        elif isinstance(data, Iterator):
-            problem = "it can be read only once, and each merge evaluates; give a dataset or (x, y)"
-            raise ParameterError(name="adsValData", value=type(data).__name__, problem=problem)
-        else:
-            self._data = {"x": data}
+        self._data = keras_evaluation.arguments(data, batch_size)
+
+    def try_evaluation(self) -> bool:
+        if self.model is None:
+            return False
+        if self._data is not None:
+            keras_evaluation.measured(self.model, self._data, batches=1)
+        return True
+
+    @property
+    def trained_model(self) -> Any:
+        return self.model
 
     def untrained(self) -> Collection[str]:
         return keras_weights.untrained(self._known_model)
@@ -79,10 +79,7 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         keras_weights.load(self.model, tensors)
 
     def evaluate(self) -> tuple[float, float]:
-        with _no_trace(self.model):
-            results = self.model.evaluate(**self._data, verbose=0, return_dict=True)
-        loss = float(results.pop("loss"))
-        return loss, float(next(iter(results.values()), 0.0))
+        return keras_evaluation.measured(self._known_model, self._data)
 
     def on_epoch_begin(self, epoch: Any, logs: Any = None) -> None:
         self._last_batch = -1
@@ -139,18 +136,3 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
 def _is_built(model: Any) -> bool:
     """On TensorFlow, ``fit`` leaves a model without an Input as it is until its first step."""
     return bool(model.built and keras_weights.weights_of(model) and all(layer.built for layer in model.layers))
-
-
-@contextmanager
-def _no_trace(model: Any) -> Iterator[None]:
-    """``evaluate`` resets the metrics that the running epoch adds to; that of Keras 2 takes the history of ``fit``."""
-    variables = [variable for metric in model.metrics for variable in metric.variables]
-    values = [keras_weights.read(variable) for variable in variables]
-    history = getattr(model, "history", None)
-    try:
-        yield
-    finally:
-        for variable, value in zip(variables, values, strict=True):
-            variable.assign(value)
-        if history is not None:
-            model.history = history

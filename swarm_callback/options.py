@@ -3,7 +3,7 @@
 import difflib
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -21,6 +21,7 @@ _NAMES: Final = (
     "checkinModelOnTrainEnd", "nodeWeightage", "mergeMethod", "transferCompression", "mlPlatform",
     "ml_platform", "logger", "totalEpochs",
     "model", "lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs", "hfMode", "tf", "sess",
+    "evaluate",
 )  # fmt: skip
 
 
@@ -46,6 +47,12 @@ class Options:
     metric_function: str | None
     metric_arguments: Mapping[str, Any]
     logger: logging.Logger
+    evaluate: Callable[[Any], Any] | None = None
+
+    @property
+    def evaluates(self) -> bool:
+        """Whether merged models have a loss."""
+        return self.validation_data is not None or self.evaluate is not None
 
     @classmethod
     def check(cls, given: Mapping[str, Any], platforms: tuple[str, ...]) -> Self:
@@ -76,8 +83,9 @@ class Options:
             metric_function=read.optional_text("metricFunction"),
             metric_arguments=read.mapping("metricFunctionArgs"),
             logger=_logger(given.get("logger")),
+            evaluate=read.function("evaluate"),
         )
-        if options.use_adaptive_sync and options.validation_data is None:
+        if options.use_adaptive_sync and not options.evaluates:
             raise MissingParameter(name="adsValData", problem="useAdaptiveSync follows the loss on validation data")
         return options
 
@@ -127,6 +135,12 @@ class _Reader:
             if folded == choice.lower():
                 return choice
         raise ParameterError(name=name, value=value, problem=f"it must be {_one_of(choices)}")
+
+    def function(self, name: str) -> Callable[..., Any] | None:
+        value = self.given.get(name)
+        if value is not None and not callable(value):
+            raise ParameterError(name=name, value=value, problem="it must be a function that takes the model")
+        return value
 
     def mapping(self, name: str) -> Mapping[str, Any]:
         value = self.given.get(name)

@@ -1,8 +1,7 @@
 """SwarmCallback for PyTorch: four calls in the user's own training loop."""
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +11,7 @@ from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.errors import MissingParameter, ParameterError, UsageError
 from swarm_callback.options import Options
 from swarm_callback.params import Tensor
+from swarm_callback.torch_evaluation import MAX_BATCHES_WITHOUT_LENGTH, Evaluation
 from swarm_callback.torch_state import TorchState
 
 
@@ -20,7 +20,9 @@ class SwarmCallback(SwarmCallbackBase):
     each batch, ``on_epoch_end()``, ``on_train_end()``. ``training_over`` says that a loop may stop early.
 
     Shared is the whole ``state_dict``: parameters, frozen ones too, and persistent buffers. Names that share one
-    storage (tied weights) stay tied. ``adsValData``: a DataLoader of (inputs, targets). ``lossFunction``: a class of
+    storage (tied weights) stay tied. ``adsValData``: a DataLoader of (inputs, targets, ...), or of dictionaries with
+    labels; one batch is tried at once. Inputs may be several, the model's answer a tuple, a dictionary or a
+    ``ModelOutput``. ``lossFunction``: a class of
     ``torch.nn``; the reported loss is its sum over the data divided by the size of the data set (``reduction`` is
     "sum" unless given; "mean" is weighed by the size of each batch). ``metricFunction``: a class of ``torchmetrics``.
     """
@@ -41,6 +43,12 @@ class SwarmCallback(SwarmCallbackBase):
             raise ParameterError(name="adsValData", value=type(data).__name__, problem="it must be a DataLoader")
         if batch_size is not None:
             self.logger.info("adsValBatchSize has no effect here: a DataLoader has its own batch size")
+        try:
+            len(data)
+        except TypeError:
+            self.logger.info(
+                "adsValData does not say how long it is: at most %d batches of it are read", MAX_BATCHES_WITHOUT_LENGTH
+            )
         self._loader = data
 
     def check_parameters(self) -> None:
@@ -55,33 +63,36 @@ class SwarmCallback(SwarmCallbackBase):
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         self._state.load(tensors)
 
-    @torch.no_grad()
+    def try_evaluation(self) -> bool:
+        if self._loader is not None:
+            self._evaluation.run(self._state.device, batches=1)
+        return True
+
     def evaluate(self) -> tuple[float, float]:
+        return self._evaluation.run(self._state.device)
+
+    @property
+    def _evaluation(self) -> Evaluation:
         if self._loader is None:
             raise UsageError(problem="There is no validation data to evaluate on")
-        device = self._state.device
-        loss, count = 0.0, 0
-        metric = None if self._metric is None else self._metric.to(device)
-        with _evaluating(self._model), torch.random.fork_rng(devices=[]):  # a DataLoader draws from the generator
-            for inputs, targets in self._loader:
-                outputs, wanted = self._model(inputs.to(device)), targets.to(device)
-                count += len(wanted)
-                if self._loss is not None:
-                    loss += float(self._loss(outputs, wanted)) * _weight(self._loss, len(wanted))
-                if metric is not None:
-                    metric.update(outputs, wanted)
-        return loss / max(count, 1), _value_of(metric)
+        return Evaluation(self._model, self._loader, self._loss, self._metric)
 
 
 def _loss(options: Options) -> torch.nn.Module | None:
     if options.loss_function is None:
         return None
     kind = _class_in(torch.nn, "torch.nn", "lossFunction", options.loss_function)
-    arguments = dict(options.loss_arguments)
+    arguments = {name: _tensor_of(value) for name, value in options.loss_arguments.items()}
     try:
         return kind(**{"reduction": "sum"} | arguments)  # type: ignore[no-any-return]
     except TypeError as error:
-        raise ParameterError(name="lossFunctionArgs", value=arguments, problem=str(error)) from None
+        raise ParameterError(name="lossFunctionArgs", value=dict(options.loss_arguments), problem=str(error)) from None
+
+
+def _tensor_of(argument: Any) -> Any:
+    """Weights of classes may be a list."""
+    numbers = isinstance(argument, (list, tuple)) and all(isinstance(value, (int, float)) for value in argument)
+    return torch.tensor(argument, dtype=torch.float32) if numbers else argument
 
 
 def _metric(options: Options) -> Any:
@@ -107,27 +118,3 @@ def _class_in(module: Any, where: str, parameter: str, name: str) -> Any:
     classes = [key for key in dir(module) if isinstance(getattr(module, key, None), type)]
     nearest = difflib.get_close_matches(name, classes, n=1, cutoff=0.0)[0]
     raise ParameterError(name=parameter, value=name, problem=f"{where} has no such class; did you mean {nearest}")
-
-
-def _weight(loss: torch.nn.Module, batch_size: int) -> int:
-    return batch_size if getattr(loss, "reduction", "sum") == "mean" else 1
-
-
-def _value_of(metric: Any) -> float:
-    if metric is None:
-        return 0.0
-    value = float(metric.compute())
-    metric.reset()
-    return value
-
-
-@contextmanager
-def _evaluating(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode, then for each module the mode it had: some keep parts in evaluation mode on purpose."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

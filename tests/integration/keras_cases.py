@@ -7,7 +7,7 @@ import pytest
 from callback_swarm import Swarm, plus_one, serving
 
 from swarm_callback import wire
-from swarm_callback.errors import ParameterError, UsageError
+from swarm_callback.errors import CannotEvaluate, ParameterError, UsageError
 from swarm_callback.params import decode, encode
 
 DEADLINE_S = 60
@@ -283,6 +283,109 @@ def test_a_loop_that_forgets_the_model_is_told(loopback):
 
     with pytest.raises(UsageError, match=r"call set_model\(model\) before on_train_begin"):
         SwarmCallback(5, 1, logger=LOGGER).on_train_begin()
+
+
+class Batches:
+    """An iterator that can be read again and again, as those of ImageDataGenerator are."""
+
+    def __len__(self):
+        return 5
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        return self[0]
+
+    def __getitem__(self, index):
+        return KERAS_DATA[0][4 * index : 4 * index + 4], KERAS_DATA[1][4 * index : 4 * index + 4]
+
+
+def forms_of_data():
+    import keras
+    import tensorflow as tf
+
+    class Sequence(keras.utils.PyDataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            return Batches()[index]
+
+    image = tf.keras.preprocessing.image.ImageDataGenerator()
+    flow = image.flow(np.zeros((20, 2, 2, 1), np.float32), KERAS_DATA[1], batch_size=4)
+    generator = tf.data.Dataset.from_generator(
+        lambda: (Batches()[index] for index in range(5)),
+        output_signature=(tf.TensorSpec((None, 4), tf.float32), tf.TensorSpec((None,), tf.int64)),
+    )
+    return {"sequence": Sequence(), "flow": flow, "of unknown length": generator, "lists": list(KERAS_DATA)}
+
+
+@pytest.mark.parametrize("form", ["sequence", "of unknown length", "lists"])
+def test_keras_validates_on_whatever_can_be_read_again(loopback, form):
+    model = keras_model()
+    callback = keras_callback(model, adsValData=forms_of_data()[form])
+    wanted = pytest.approx(tuple(model.evaluate(*KERAS_DATA, batch_size=4, verbose=0)), rel=1e-4)
+    assert callback.evaluate() == wanted
+    assert callback.evaluate() == wanted
+
+
+def test_keras_validates_on_the_iterators_of_image_data_generator(loopback):
+    import keras
+
+    model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    callback = keras_callback(model, adsValData=forms_of_data()["flow"], adsValBatchSize=4)
+    assert callback.evaluate()[0] == pytest.approx(np.log(2), rel=1e-4)
+
+
+def test_data_without_an_end_is_refused(loopback):
+    import tensorflow as tf
+
+    with pytest.raises(ParameterError, match=r"it has no end; leave out repeat\(\)"):
+        keras_callback(None, adsValData=tf.data.Dataset.from_tensor_slices(KERAS_DATA).batch(4).repeat())
+
+
+@pytest.mark.parametrize(
+    "data", [KERAS_DATA[0], (KERAS_DATA[0], KERAS_DATA[1][:7]), (KERAS_DATA[0][:, :2], KERAS_DATA[1]), (None, None)]
+)
+def test_data_that_the_model_does_not_take_is_refused_before_the_first_round(serve, data):
+    from swarmlearning.tf import SwarmCallback
+
+    swarm = Swarm()
+    served = serve(swarm)
+    callback = SwarmCallback(4, 1, adsValData=data, logger=LOGGER)
+    with pytest.raises(CannotEvaluate, match="adsValData cannot be evaluated with this model"):
+        keras_model().fit(*KERAS_DATA, verbose=0, callbacks=[callback])
+    served.result(DEADLINE_S)
+    assert swarm.kinds() == ["Open", "Abort"]
+
+
+def test_the_metric_is_the_first_compiled_one_and_never_a_part_of_the_loss(loopback):
+    import keras
+
+    inputs = keras.Input((4,))
+    outputs = {
+        "kind": keras.layers.Dense(2, "softmax", name="kind")(inputs),
+        "age": keras.layers.Dense(1, name="age")(inputs),
+    }
+    model = keras.Model(inputs, outputs)
+    losses = {"kind": "sparse_categorical_crossentropy", "age": "mse"}
+    model.compile("sgd", losses, metrics={"kind": ["accuracy"], "age": ["mae"]})
+    wanted = {"kind": KERAS_DATA[1], "age": 100 + KERAS_DATA[0][:, :1]}
+    callback = keras_callback(model, adsValData=(KERAS_DATA[0], wanted))
+    truth = model.evaluate(KERAS_DATA[0], wanted, verbose=0, return_dict=True)
+    assert callback.evaluate() == pytest.approx((truth["loss"], truth["kind_accuracy"]))
+
+
+def test_a_metric_for_each_class_counts_as_their_mean(loopback):
+    import keras
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, "softmax")])
+    model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score(average=None)])
+    data = (KERAS_DATA[0], keras.utils.to_categorical(KERAS_DATA[1], 2))
+    truth = model.evaluate(*data, verbose=0, return_dict=True)["f1_score"]
+    assert keras_callback(model, adsValData=data).evaluate()[1] == pytest.approx(float(np.mean(truth)))
 
 
 def test_scripts_of_the_original_product_find_their_import():

@@ -1,0 +1,181 @@
+"""Loss and metric of a torch model on validation data, whatever form its batches and its outputs have."""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from swarm_callback.errors import ParameterError
+
+MAX_BATCHES_WITHOUT_LENGTH = 1000  # of data that does not say how long it is, and may have no end
+_TARGETS = ("labels", "label", "targets", "target", "y")
+_OUTPUTS = ("logits", "out", "output", "outputs", "prediction", "predictions")
+
+
+class Evaluation:
+    """``loss`` sums up unless its reduction is "mean"; ``metric`` is one of torchmetrics. Either may be None: then the
+    loss is the one that the model itself gives, if it gives one.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, loader: DataLoader[Any], loss: torch.nn.Module | None, metric: Any
+    ) -> None:
+        self._model = model
+        self._loader = loader
+        self._loss = loss
+        self._metric = metric
+
+    @torch.no_grad()
+    def run(self, device: torch.device, batches: int | None = None) -> tuple[float, float]:
+        """``batches``: only the first few. Raises ParameterError for data without a batch."""
+        loss, count, found = 0.0, 0, 0
+        loss_function = None if self._loss is None else self._loss.to(device)
+        metric = None if self._metric is None else self._metric.to(device)
+        with _no_trace(self._model, self._loader):
+            for batch in islice(self._loader, batches or _limit(self._loader)):
+                found += 1
+                outputs, wanted, size, own_loss = self._apply(_moved(batch, device))
+                count += size
+                if loss_function is not None:
+                    loss += float(loss_function(outputs, wanted).sum()) * _weight(loss_function, size)
+                elif own_loss is not None:
+                    loss += float(own_loss) * size
+                if metric is not None:
+                    metric.update(outputs, wanted)
+            if not found:
+                raise ParameterError(name="adsValData", value="empty", problem="it must have at least one batch")
+            value = _value_of(metric)
+        return loss / max(count, 1), value
+
+    def _apply(self, batch: Any) -> tuple[torch.Tensor, Any, int, torch.Tensor | None]:
+        """Outputs, what they should be, how many examples, and the loss that the model gives itself."""
+        if isinstance(batch, Mapping):
+            key = next((name for name in _TARGETS if name in batch), None)
+            if key is None:
+                names = ", ".join(map(str, batch))
+                raise ParameterError(name="adsValData", value=names, problem="no part of a batch is called labels")
+            wanted = batch[key]
+            answer = self._call_with_names(batch, key)
+        elif isinstance(batch, Sequence) and len(batch) >= 2:
+            inputs, wanted = batch[0], batch[1]
+            answer = _call(self._model, inputs)
+        else:
+            problem = "a batch must be (inputs, targets, ...) or a dictionary with labels; or give evaluate="
+            raise ParameterError(name="adsValData", value=type(batch).__name__, problem=problem)
+        return _output(answer), wanted, len(wanted), _part(answer, "loss")
+
+    def _call_with_names(self, batch: Mapping[str, Any], key: str) -> Any:
+        """All by name, as transformers wants it; or the one input, as others do."""
+        others = {name: value for name, value in batch.items() if name != key}
+        takes = _names_taken_by(self._model)
+        if takes is not None and others.keys() <= takes:
+            return self._model(**(batch if key in takes else others))
+        tensors = [value for value in others.values() if isinstance(value, torch.Tensor)]
+        return self._model(tensors[0])
+
+
+def _names_taken_by(model: torch.nn.Module) -> set[str] | None:
+    try:
+        return set(inspect.signature(model.forward).parameters)
+    except (TypeError, ValueError):
+        return None
+
+
+def _call(model: torch.nn.Module, inputs: Any) -> Any:
+    if isinstance(inputs, Mapping):
+        return model(**inputs)
+    return model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs)
+
+
+def _output(answer: Any) -> torch.Tensor:
+    if isinstance(answer, torch.Tensor):
+        return answer
+    for name in _OUTPUTS:
+        if (found := _part(answer, name)) is not None:
+            return found
+    values = answer.values() if isinstance(answer, Mapping) else answer
+    found = next((value for value in values if isinstance(value, torch.Tensor) and value.dim()), None)
+    if found is None:
+        raise ParameterError(name="model", value=type(answer).__name__, problem="its answer holds no tensor")
+    return found
+
+
+def _part(answer: Any, name: str) -> torch.Tensor | None:
+    if isinstance(answer, torch.Tensor):
+        return None
+    value = answer.get(name) if isinstance(answer, Mapping) else None
+    value = getattr(answer, name, None) if value is None else value
+    return value if isinstance(value, torch.Tensor) else None
+
+
+def _moved(batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device)
+    if isinstance(batch, Mapping):
+        return {name: _moved(value, device) for name, value in batch.items()}
+    if isinstance(batch, (tuple, list)):
+        return (
+            type(batch)(*(_moved(it, device) for it in batch))
+            if hasattr(batch, "_fields")
+            else [_moved(value, device) for value in batch]
+        )
+    return batch
+
+
+def _limit(loader: Iterable[Any]) -> int | None:
+    try:
+        len(loader)  # type: ignore[arg-type]
+    except TypeError:
+        return MAX_BATCHES_WITHOUT_LENGTH
+    return None
+
+
+def _weight(loss: torch.nn.Module, batch_size: int) -> int:
+    return batch_size if getattr(loss, "reduction", "sum") == "mean" else 1
+
+
+def _value_of(metric: Any) -> float:
+    """The mean of one that gives several values, such as one for each class; the first of a dictionary."""
+    if metric is None:
+        return 0.0
+    value = metric.compute()
+    metric.reset()
+    if isinstance(value, Mapping):
+        value = next(iter(value.values()))
+    return float(torch.as_tensor(value, dtype=torch.float64).nanmean())
+
+
+@contextmanager
+def _no_trace(model: torch.nn.Module, loader: DataLoader[Any]) -> Iterator[None]:
+    """Evaluation mode, then for each module the mode it had: some keep parts in evaluation mode on purpose. A hidden
+    state that a module keeps from batch to batch, and the generators that the loader draws from, are as they were.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    states = [(module, dict(vars(module))) for module in model.modules()]
+    generators = [
+        (generator, generator.get_state())
+        for owner in (loader, getattr(loader, "sampler", None))
+        if isinstance(generator := getattr(owner, "generator", None), torch.Generator)
+    ]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for module, before in states:
+            for name, value in list(vars(module).items()):
+                if name in before and value is not before[name] and (_is_state(value) or _is_state(before[name])):
+                    vars(module)[name] = before[name]
+        for generator, state in generators:
+            generator.set_state(state)
+
+
+def _is_state(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return any(map(_is_state, value))
+    return isinstance(value, torch.Tensor)
