@@ -1,18 +1,83 @@
 """The record as plain data, for JSON: every event in the order of the chain, and the rounds they add up to."""
 
+import contextlib
 import hashlib
 import json
 import math
-from typing import Any
+import tempfile
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
 
 from services.audit.record import Contribution, Exclusion, Place, Record, Report, Result, Round, Term
+from services.errors import StorageError
 from services.rpc import swarm_pb2 as pb
 
 
+class EventFile:
+    """The events as JSON, one a line, in a file that is gone when it is closed: they may be many.
+
+    Raises StorageError where it cannot be written.
+    """
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256(b"[")
+        self._count = 0
+        with _writing():
+            self._file = tempfile.TemporaryFile("w+b")  # noqa: SIM115  # closed by __exit__
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, event: pb.RecordEvent) -> None:
+        """The next one, in the order of the chain."""
+        line = json.dumps(event_data(event), sort_keys=True).encode()
+        if self._count:
+            self._hash.update(b", ")
+        self._hash.update(line)
+        self._count += 1
+        with _writing():
+            self._file.write(line + b"\n")
+
+    def lines(self) -> Iterator[str]:
+        """Each event as a JSON object."""
+        with _writing():
+            self._file.seek(0)
+        for line in self._file:
+            yield line.decode().rstrip()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all events so far; the same at every SN whose chain has come as far."""
+        whole = self._hash.copy()
+        whole.update(b"]")
+        return whole.hexdigest()
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(path=tempfile.gettempdir(), problem=error.strerror or str(error)) from None
+
+
+def json_text(facts: Mapping[str, Any], events: EventFile) -> Iterator[str]:
+    """One JSON object in pieces: the facts, and the events last."""
+    yield json.dumps({**facts, "record_digest": events.digest})[:-1]
+    yield ', "events": ['
+    for number, line in enumerate(events.lines()):
+        yield f", {line}" if number else line
+    yield "]}"
+
+
 def record_data(record: Record) -> dict[str, Any]:
-    """Digests and fingerprints in hexadecimal, numbers that are not finite as None."""
-    events = [event_data(event) for event in record.events]
-    final = record.final
+    """Digests and fingerprints in hexadecimal, numbers that are not finite as None. The events are not in it."""
     return {
         "contract": record.contract,
         "location": record.location,
@@ -20,7 +85,6 @@ def record_data(record: Record) -> dict[str, Any]:
         "state": record.state,
         "sound": not record.problems,
         "problems": record.problems,
-        "record_digest": _digest(events),
         "config": _plain(record.config) if record.config is not None else None,
         "participants": [
             {
@@ -33,9 +97,8 @@ def record_data(record: Record) -> dict[str, Any]:
             }
             for who in record.participants.values()
         ],
-        "final": {"round": final.number, **_result(final.result)} if final and final.result else None,
+        "final": {"round": final.number, **_result(final.result)} if (final := record.final) and final.result else None,
         "rounds": [round_data(entry) for entry in record.rounds.values()],
-        "events": events,
     }
 
 
@@ -59,11 +122,6 @@ def event_data(event: pb.RecordEvent) -> dict[str, Any]:
     kind = event.WhichOneof("event")
     facts = _plain(getattr(event, kind)) if kind else {}
     return {"block": event.block, "log_index": event.log_index, "event": kind or "unknown", **facts}
-
-
-def _digest(events: list[dict[str, Any]]) -> str:
-    """The same at every SN whose chain has come as far."""
-    return hashlib.sha256(json.dumps(events, sort_keys=True).encode()).hexdigest()
 
 
 def _plain(message: Any) -> dict[str, Any]:

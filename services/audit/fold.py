@@ -21,18 +21,23 @@ from services.audit.record import (
 )
 from services.rpc import swarm_pb2 as pb
 
+# Of these a round holds all there is to tell.
+IN_ROUNDS = {"checked_in", "merge_started", "round_accepted", "reported"}
+
 
 def fold(contract: str, events: Iterable[pb.RecordEvent]) -> Record:
     """The record of ``contract``; what is wrong with it is in ``problems``."""
-    folding = _Fold(Record(contract))
+    folding = Folding(contract)
     for event in events:
         folding.take(event)
     return folding.record
 
 
-class _Fold:
-    def __init__(self, record: Record) -> None:
-        self.record = record
+class Folding:
+    """A record that grows event by event, so that those of a long training need not be held together."""
+
+    def __init__(self, contract: str) -> None:
+        self.record = Record(contract)
         self._at = Place(-1, -1)
         self._rules: dict[str, Callable[[Any], None]] = {
             "configured": self._configured,
@@ -52,10 +57,13 @@ class _Fold:
         }
 
     def take(self, event: pb.RecordEvent) -> None:
+        """The next event, as the SN tells it."""
         before, self._at = self._at, Place(event.block, event.log_index)
         self._require(self._at > before, f"it comes after block {before.block}, log {before.log_index}")
         kind = event.WhichOneof("event")
-        self.record.events.append(event)
+        self.record.count += 1
+        if kind not in IN_ROUNDS:
+            self.record.others.append(event)
         self._require(kind is not None, "it is of a kind that this version does not know")
         if kind is not None:
             self._rules[kind](getattr(event, kind))

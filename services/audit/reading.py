@@ -1,6 +1,8 @@
 """Reads the record of a training from an SN."""
 
-from services.audit.fold import fold
+from collections.abc import Callable
+
+from services.audit.fold import Folding
 from services.audit.record import Record
 from services.errors import AuditError
 from services.identity.identity import Identity
@@ -8,16 +10,21 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 
 
-async def read_record(address: str, identity: Identity, contract: str) -> Record:
-    """What the SN at ``address`` (host:port) knows. Raises UnknownContract, and as a call does."""
-    events: list[pb.RecordEvent] = []
-    location, block = "", 0
+async def read_record(
+    address: str, identity: Identity, contract: str, told: Callable[[pb.RecordEvent], object] = lambda _: None
+) -> Record:
+    """What the SN at ``address`` (host:port) knows; ``told`` gets each event as it comes.
+
+    Raises UnknownContract, and as a call does.
+    """
+    folding = Folding(contract)
+    record = folding.record
     async with SNClient(address, identity) as client:
         async for page in client.record(contract):
-            location, block = page.location, max(block, page.block)
-            events.extend(page.events)
-    record = fold(contract, events)
-    record.location, record.block = location, block
+            record.location, record.block = page.location, max(record.block, page.block)
+            for event in page.events:
+                folding.take(event)
+                told(event)
     return record
 
 

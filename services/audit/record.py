@@ -18,7 +18,7 @@ class Place(NamedTuple):
     log_index: int
 
 
-@dataclass
+@dataclass(slots=True)
 class Contribution:
     """One check-in. ``digest``: 64 hex digits; ``size``: bytes."""
 
@@ -32,13 +32,13 @@ class Contribution:
     fate: Fate = "in"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Vote:
     voter: str
     at: Place
 
 
-@dataclass
+@dataclass(slots=True)
 class Term:
     """One leader's turn. ``participants``: how many check-ins it was to merge."""
 
@@ -51,7 +51,7 @@ class Term:
     ended_at: Place | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Exclusion:
     """A check-in that the leader of ``term`` left out."""
 
@@ -61,7 +61,7 @@ class Exclusion:
     at: Place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Report:
     """Loss and metric of the round's model on a node's own validation data."""
 
@@ -73,7 +73,7 @@ class Report:
     at: Place
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Result:
     term: int
     leader: str
@@ -83,7 +83,7 @@ class Result:
     at: Place
 
 
-@dataclass
+@dataclass(slots=True)
 class Round:
     """``absent``: participants that were active when the round was accepted, and not in it."""
 
@@ -120,7 +120,10 @@ class Enrolment:
 
 @dataclass
 class Record:
-    """``problems``: where the record contradicts the rules of a round; a sound one has none."""
+    """``problems``: where the record contradicts the rules of a round; a sound one has none.
+
+    ``count``: how many events it has. ``others``: those that ``rounds`` do not tell in full.
+    """
 
     contract: str
     location: str = ""
@@ -131,7 +134,8 @@ class Record:
     participants: dict[str, Enrolment] = field(default_factory=dict)
     rounds: dict[int, Round] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    events: list[pb.RecordEvent] = field(default_factory=list)
+    count: int = 0
+    others: list[pb.RecordEvent] = field(default_factory=list)
 
     @property
     def active(self) -> list[str]:

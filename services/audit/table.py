@@ -13,18 +13,14 @@ from services.rpc import swarm_pb2 as pb
 
 DIGEST_CHARACTERS = 16
 
-# What the table of the rounds shows already.
-_IN_ROUNDS = {"checked_in", "merge_started", "round_accepted", "reported"}
-
 
 def record_view(record: Record, files: Sequence[ModelFile] = ()) -> RenderableType:
     """Everything that there is to show."""
     parts: list[RenderableType] = [Text(headline(record), style="bold")]
     if record.rounds:
         parts.append(rounds_table(record))
-    others = [event for event in record.events if event.WhichOneof("event") not in _IN_ROUNDS]
-    if others:
-        parts.append(events_table(others))
+    if record.others:
+        parts.append(events_table(record.others))
     if files:
         parts.append(files_table(files))
     parts.append(Text(verdict(record), style="green" if not record.problems else "bold red"))
@@ -41,7 +37,7 @@ def headline(record: Record) -> str:
 def verdict(record: Record) -> str:
     if record.problems:
         return _cell([f"{len(record.problems)} contradictions:", *record.problems]).plain
-    return f"{len(record.events)} events, in the order of the chain, none against the rules of a round."
+    return f"{record.count} events, in the order of the chain, none against the rules of a round."
 
 
 def rounds_table(record: Record) -> Table:

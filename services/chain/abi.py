@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -111,6 +111,7 @@ def all_errors() -> dict[bytes, Error]:
     return {selector: error for name in CONTRACTS for selector, error in contract_abi(name).errors.items()}
 
 
+@lru_cache(maxsize=4096)
 def checksummed(address: str) -> str:
     """An address as it is shown and compared everywhere."""
     return str(to_checksum_address(address))

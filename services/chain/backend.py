@@ -69,8 +69,12 @@ class ChainBackend(ABC):
         """The answer of a view, in the state after ``block`` (default: the newest)."""
 
     @abstractmethod
-    async def logs(self, address: str, from_block: int = 0) -> list[Log]:
-        """The events of a contract since a block, that one included, in order."""
+    def logs(self, address: str, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[Log]]:
+        """The events of a contract from one block to another (default: the newest), both included, in order.
+
+        In pages, none of them empty, that never grow with the history: to read it takes no more memory, and holds up
+        nothing else, however long it is.
+        """
 
     @abstractmethod
     def subscribe(self, address: str) -> Subscription[Log]:
@@ -80,9 +84,10 @@ class ChainBackend(ABC):
         """All events of a contract since a block: those that are there, then each new one, without a gap."""
         with self.subscribe(address) as news:
             last = Position(-1, -1)
-            for log in await self.logs(address, from_block):
-                last = log.position
-                yield log
+            async for page in self.logs(address, from_block):
+                for log in page:
+                    last = log.position
+                    yield log
             async for log in news:
                 if log.position > last and log.position.block >= from_block:
                     yield log

@@ -1,7 +1,7 @@
 """The chain inside this process: the same contracts, nothing to install, one SN only."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -10,13 +10,16 @@ from services.chain.account import Account, require_fits
 from services.chain.backend import ChainBackend
 from services.chain.embedded_evm import EmbeddedEvm, Request
 from services.chain.paths import ACCOUNT_KEY, EMBEDDED_CHAIN
-from services.chain.receipts import Log, Receipt
+from services.chain.receipts import Log, Position, Receipt
 from services.chain.subscriptions import Hub, Subscription
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+PAGE_EVENTS = 512
+
 Waiting = tuple[Request, asyncio.Future[Receipt]]
 
 
@@ -27,11 +30,13 @@ class EmbeddedChain(ChainBackend):
     federation = None
     chain_id = EmbeddedEvm.chain_id
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *, page_events: int = PAGE_EVENTS) -> None:
+        """``page_events``: how many events of a history are read at once."""
         self._data_dir = data_dir
         self._account = Account.load_or_create(data_dir / ACCOUNT_KEY)
         self.account = self._account.address
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded-chain")
+        self._page_events = page_events
         self._evm: EmbeddedEvm | None = None
         self._hub: Hub[Log] = Hub()
         self._waiting: list[Waiting] = []
@@ -64,8 +69,12 @@ class EmbeddedChain(ChainBackend):
     async def call(self, to: str, data: bytes, block: int | None = None) -> bytes:
         return await self._in_thread(self._open().call, to, data, block)
 
-    async def logs(self, address: str, from_block: int = 0) -> list[Log]:
-        return await self._in_thread(self._open().logs, address, from_block)
+    async def logs(self, address: str, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[Log]]:
+        newest = self._open().block_number if to_block is None else to_block
+        after = Position(from_block, -1)
+        while page := await self._in_thread(self._open().logs, address, after, newest, self._page_events):
+            yield page
+            after = page[-1].position
 
     def subscribe(self, address: str) -> Subscription[Log]:
         return self._hub.subscribe(address)

@@ -90,8 +90,9 @@ class EmbeddedEvm:
             raise error_of(computation.output)
         return bytes(computation.output)
 
-    def logs(self, address: str, from_block: int) -> list[Log]:
-        return list(self._store.logs(address, from_block))
+    def logs(self, address: str, after: Position, to_block: int, count: int) -> list[Log]:
+        """Up to ``count`` events of a contract after a place on the chain, in order."""
+        return self._store.logs(address, after, to_block, count)
 
     def close(self) -> None:
         self._store.close()

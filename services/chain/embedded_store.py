@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from eth.db.backends.base import BaseDB
@@ -91,13 +91,14 @@ class EmbeddedStore(BaseDB):
         for (key,) in deletes:
             self._cache.pop(key, None)
 
-    def logs(self, address: str, from_block: int) -> Iterator[Log]:
-        """The logs of a contract since a block, in order."""
+    def logs(self, address: str, after: Position, to_block: int, count: int) -> list[Log]:
+        """Up to ``count`` logs of a contract after a place on the chain and up to a block, in order."""
         rows = self._sql.execute(
-            "SELECT * FROM logs WHERE address = ? AND block >= ? ORDER BY block, log_index", (address, from_block)
+            "SELECT * FROM logs WHERE address = ? AND (block, log_index) > (?, ?) AND block <= ?"
+            " ORDER BY block, log_index LIMIT ?",
+            (address, *after, to_block, count),
         )
-        for emitter, block, index, topics, data, transaction in rows:
-            yield Log(emitter, tuple(map(bytes.fromhex, json.loads(topics))), data, Position(block, index), transaction)
+        return [_log(row) for row in rows]
 
     def close(self) -> None:
         self._sql.close()
@@ -106,3 +107,8 @@ class EmbeddedStore(BaseDB):
 def _row(log: Log) -> tuple[str, int, int, str, bytes, str]:
     topics = json.dumps([topic.hex() for topic in log.topics])
     return (log.address, log.position.block, log.position.log_index, topics, log.data, log.transaction)
+
+
+def _log(row: tuple[str, int, int, str, bytes, str]) -> Log:
+    emitter, block, index, topics, data, transaction = row
+    return Log(emitter, tuple(map(bytes.fromhex, json.loads(topics))), data, Position(block, index), transaction)

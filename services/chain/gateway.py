@@ -1,14 +1,17 @@
 """What the gateways of all contracts share: a contract at an address, called by name."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from time import monotonic
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from services.chain.abi import ContractAbi, checksummed, contract_abi
 from services.chain.backend import ChainBackend
 from services.chain.receipts import Log, Receipt
 from services.errors import ChainError
 from services.runtime import logs
+
+E = TypeVar("E")
 
 _log = logs.get("chain")
 
@@ -59,8 +62,10 @@ class Gateway:
             if len(found) < page:
                 return rows
 
-    async def _logs(self, from_block: int) -> list[Log]:
-        return await self.chain.logs(self.address, from_block)
+    async def _pages(self, decode: Callable[[Log], E], from_block: int, to_block: int | None) -> AsyncIterator[list[E]]:
+        """What happened, decoded by a thread, as many events take a while and others wait for this one."""
+        async for page in self.chain.logs(self.address, from_block, to_block):
+            yield await asyncio.to_thread(lambda logs: [decode(log) for log in logs], page)
 
     def _follow(self, from_block: int) -> AsyncIterator[Log]:
         return self.chain.follow(self.address, from_block)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from services.chain.clique import Header
 from services.chain.federation import Federation
 from services.chain.final_block import FinalBlock
 from services.chain.geth_process import GethProcess
-from services.chain.ipc import ConnectionLost, IpcConnection, RpcError
+from services.chain.ipc import MESSAGE_LIMIT_BYTES, AnswerTooLong, ConnectionLost, IpcConnection, RpcError
+from services.chain.paging import BYTES_BESIDE_DATA, PageSize, Stride
 from services.chain.paths import ACCOUNT_KEY, GETH_FINAL
 from services.chain.receipts import Log, Position, Receipt
 from services.chain.reverts import error_of
@@ -44,10 +45,13 @@ class GethChain(ChainBackend):
         p2p_port: int = 0,
         genesis: Mapping[str, Any] | None = None,
         has_others: bool = False,
+        pages: PageSize | None = None,
     ) -> None:
+        """``pages``: of a history that is read; None for the size that is right for geth."""
         account = Account.load_or_create(data_dir / ACCOUNT_KEY)
         self.account = account.address
         self._process = GethProcess(data_dir, account, p2p_port=p2p_port, genesis=genesis)
+        self._pages = pages or PageSize()
         self._hub: Hub[Log] = Hub()
         self._heads: asyncio.Queue[tuple[IpcConnection, Header] | None] = asyncio.Queue()  # None: think again
         self._woken = False
@@ -117,18 +121,27 @@ class GethChain(ChainBackend):
             raise ChainError(problem=f"geth refused a call: {error}", log=self._process.log_path) from None
         return bytes.fromhex(answer[2:])
 
-    async def logs(self, address: str, from_block: int = 0) -> list[Log]:
+    async def logs(self, address: str, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[Log]]:
         await self._when_up()
-        newest = self._final.number
-        if from_block > newest:
-            return []
-        query = {"address": address, "fromBlock": hex(from_block), "toBlock": hex(newest)}
-        return [_log(row) for row in await self._request("eth_getLogs", query)]
+        newest = self._final.number if to_block is None else min(to_block, self._final.number)
+        stride = Stride(self._pages)
+        while from_block <= newest:
+            until = min(newest, from_block + stride.blocks - 1)
+            query = {"address": address, "fromBlock": hex(from_block), "toBlock": hex(until)}
+            try:
+                rows = await self._request("eth_getLogs", query, most_bytes=self._pages.most_bytes)
+            except AnswerTooLong:
+                stride.too_long(from_block)
+                continue
+            if rows:
+                yield await asyncio.to_thread(_logs, rows)
+            stride.came(sum(len(row["data"]) + BYTES_BESIDE_DATA for row in rows))
+            from_block = until + 1
 
     def subscribe(self, address: str) -> Subscription[Log]:
         return self._hub.subscribe(address)
 
-    async def _request(self, method: str, *parameters: Any) -> Any:
+    async def _request(self, method: str, *parameters: Any, most_bytes: int = MESSAGE_LIMIT_BYTES) -> Any:
         """Reads only: a request that geth took with it to its end is asked again."""
         try:
             async with asyncio.timeout(UP_TIMEOUT_S):
@@ -137,7 +150,7 @@ class GethChain(ChainBackend):
                     connection = self._connection
                     assert connection is not None  # noqa: S101 - up means connected
                     with contextlib.suppress(ConnectionLost):
-                        return await connection.request(method, *parameters)
+                        return await connection.request(method, *parameters, most_bytes=most_bytes)
                     if connection is self._connection:
                         self._up.clear()
         except TimeoutError:
@@ -295,6 +308,10 @@ def _refusal(trace: Mapping[str, Any]) -> SwarmError:
     if output or error == "execution reverted":
         return error_of(output)
     return ChainError(problem=f"a transaction failed with '{error}'", log="geth.log")
+
+
+def _logs(rows: Sequence[Mapping[str, Any]]) -> list[Log]:
+    return [_log(row) for row in rows]
 
 
 def _log(row: Mapping[str, Any]) -> Log:

@@ -89,9 +89,13 @@ class NetworkGateway(Gateway):
         location = await self._read("contractNamed", name)
         return None if location == NOWHERE else checksummed(location)
 
+    def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[NetworkEvent]]:
+        """What happened from one block to another (default: the newest), both included, in order, page by page."""
+        return self._pages(network_event, from_block, to_block)
+
     async def events(self, from_block: int = 0) -> list[NetworkEvent]:
-        """What happened since a block, that one included, in order."""
-        return [network_event(log) for log in await self._logs(from_block)]
+        """All of it at once, for a history that is known to be short."""
+        return [event async for page in self.history(from_block) for event in page]
 
     async def follow(self, from_block: int = 0) -> AsyncIterator[NetworkEvent]:
         """What happened since a block, then everything new, without a gap; ends with the chain."""

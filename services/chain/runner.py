@@ -100,9 +100,13 @@ class TaskRunnerGateway(Gateway):
     async def peer_state(self, assignment: int, name: str, index: int) -> PeerState:
         return PeerState(await self._read("peerState", assignment, name, index))
 
+    def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[RunnerEvent]]:
+        """What happened from one block to another (default: the newest), both included, in order, page by page."""
+        return self._pages(runner_event, from_block, to_block)
+
     async def events(self, from_block: int = 0) -> list[RunnerEvent]:
-        """What happened since a block, that one included, in order."""
-        return [runner_event(log) for log in await self._logs(from_block)]
+        """All of it at once, for a history that is known to be short."""
+        return [event async for page in self.history(from_block) for event in page]
 
     async def follow(self, from_block: int = 0) -> AsyncIterator[RunnerEvent]:
         """What happened since a block, then everything new, without a gap; ends with the chain."""

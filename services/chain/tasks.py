@@ -78,9 +78,13 @@ class TaskRegistryGateway(Gateway):
         """As the contract computes it. Raises UnknownTask."""
         return bytes(await self._read("contentHash", name))
 
+    def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[RegistryEvent]]:
+        """What happened from one block to another (default: the newest), both included, in order, page by page."""
+        return self._pages(registry_event, from_block, to_block)
+
     async def events(self, from_block: int = 0) -> list[RegistryEvent]:
-        """What happened since a block, that one included, in order."""
-        return [registry_event(log) for log in await self._logs(from_block)]
+        """All of it at once, for a history that is known to be short."""
+        return [event async for page in self.history(from_block) for event in page]
 
     async def follow(self, from_block: int = 0) -> AsyncIterator[RegistryEvent]:
         """What happened since a block, then everything new, without a gap; ends with the chain."""

@@ -201,9 +201,13 @@ class TrainingGateway(Gateway):
         )
         return TrainingSnapshot(block, state, participants, check_ins, result, merged)
 
+    def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[TrainingEvent]]:
+        """What happened from one block to another (default: the newest), both included, in order, page by page."""
+        return self._pages(training_event, from_block, to_block)
+
     async def events(self, from_block: int = 0) -> list[TrainingEvent]:
-        """What happened since a block, that one included, in order."""
-        return [training_event(log) for log in await self._logs(from_block)]
+        """All of it at once, for a history that is known to be short."""
+        return [event async for page in self.history(from_block) for event in page]
 
     async def follow(self, from_block: int = 0) -> AsyncIterator[TrainingEvent]:
         """What happened since a block, then everything new, without a gap; ends with the chain."""

@@ -1,7 +1,6 @@
 """`swarm audit`: the record of a training, read from any SN, and whether model files are what it says."""
 
 import asyncio
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,7 +39,7 @@ def audit(
     capath: CAPath = None,
 ) -> None:
     """Show the record of a training as it stands on the chain, and whether model files are what it says."""
-    from services.audit.data import record_data
+    from services.audit.data import EventFile, json_text, record_data
     from services.audit.models import require_same
     from services.audit.models import verify as verify_models
     from services.audit.reading import read_record, require_sound
@@ -48,16 +47,21 @@ def audit(
 
     asked = {"sn_ip": sn_ip, "sn_api_port": sn_api_port, "cert": cert, "key": key, "cacert": cacert, "capath": capath}
     address, identity = _whom_to_ask(directory, asked)
-    record = asyncio.run(read_record(address, identity, contract))
-    files = verify_models(record, verify) if verify is not None else []
-    if as_json:
-        found = {"sn": address, **record_data(record)}
-        print(json.dumps(found if verify is None else {**found, "files": [it.as_data() for it in files]}))
-    else:
-        from rich.console import Console
+    with EventFile() as events:
+        keep = events.add if as_json else lambda _: None
+        record = asyncio.run(read_record(address, identity, contract, keep))
+        files = verify_models(record, verify) if verify is not None else []
+        if as_json:
+            found = {"sn": address, **record_data(record)}
+            facts = found if verify is None else {**found, "files": [it.as_data() for it in files]}
+            for piece in json_text(facts, events):
+                print(piece, end="")
+            print()
+        else:
+            from rich.console import Console
 
-        console = Console()
-        (console if console.is_terminal else Console(width=PIPE_WIDTH)).print(record_view(record, files))
+            console = Console()
+            (console if console.is_terminal else Console(width=PIPE_WIDTH)).print(record_view(record, files))
     require_sound(record)
     if verify is not None:
         require_same(files, record, verify)

@@ -13,12 +13,12 @@ from services.errors import PeerNotAccepted, SNUnreachable, SwarmError
 from services.identity.diagnosis import Diagnosis, diagnose
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
-from services.rpc.errors import from_rpc_error
+from services.rpc.errors import NO_ANSWER, from_rpc_error
 from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, PeeringStub, RunnersStub, TasksStub, TrainingStub
 from services.runtime import traces
 
 DEADLINE_S = 30.0
-RECORD_DEADLINE_S = 300.0
+PAGE_WITHIN_S = 60.0
 MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
 
 # Calls that change nothing when they arrive twice. Publish, Reopen and CreateContract are not among them.
@@ -222,14 +222,8 @@ class SNClient:
 
     async def record(self, contract: str) -> AsyncIterator[pb.RecordPage]:
         """What the chain holds about a training, in its order, as far as this SN has seen it. Raises as a call does."""
-        call = self._training_stub.GetRecord(pb.GetRecordRequest(contract=contract), timeout=RECORD_DEADLINE_S)
-        try:
-            async for page in call:
-                yield page
-        except grpc.aio.AioRpcError as error:
-            raise (await self._failed(error)) from None
-        finally:
-            call.cancel()
+        async for page in self._paged(self._training_stub.GetRecord(pb.GetRecordRequest(contract=contract))):
+            yield page
 
     async def meet(self, ours: AsyncIterator[pb.PeerNews]) -> AsyncGenerator[pb.PeerNews]:
         """Sends ``ours`` for as long as the other SN is in touch, and gives what it says. Raises as a call does."""
@@ -247,12 +241,22 @@ class SNClient:
 
     async def blocks(self, since: int) -> AsyncGenerator[bytes]:
         """The blocks after number ``since``, some at a time. Raises as a call does."""
-        call = self._peering_stub.GetBlocks(pb.GetBlocksRequest(since=since), timeout=RECORD_DEADLINE_S)
+        async for page in self._paged(self._peering_stub.GetBlocks(pb.GetBlocksRequest(since=since))):
+            yield page.blocks
+
+    async def _paged(self, call: Any) -> AsyncGenerator[Any]:
+        """Page by page: how long all of them take depends on the history, a page comes in time or never."""
         try:
-            async for page in call:
-                yield page.blocks
+            while True:
+                async with asyncio.timeout(PAGE_WITHIN_S):
+                    page = await call.read()
+                if page is grpc.aio.EOF:
+                    return
+                yield page
         except grpc.aio.AioRpcError as error:
             raise (await self._failed(error)) from None
+        except TimeoutError:
+            raise SNUnreachable(address=self.address, problem=NO_ANSWER) from None
         finally:
             call.cancel()
 

@@ -36,7 +36,8 @@ LAST_CALLS_S = 5.0  # at the end, for what is still on its way to the SN
 # How often a merged model is forced to the disk; a crash of the process alone loses nothing anyway.
 SYNC_EVERY_S = 5.0
 
-HISTORY_LENGTH = 10_000
+# Of what led to an error that nobody expected, so much goes into the log.
+STEPS_REMEMBERED = 32
 
 _FROM_ML = (on.Opened, on.Offered, on.Reported, on.Bye)
 _log = logs.get("round")
@@ -52,8 +53,7 @@ async def pause(seconds: float) -> None:
 class Runner:
     """One training of one node, from the opening of ML's session to the end.
 
-    ``history``: each state with the event that ended it, in order. ``address``: host and port by which peers reach
-    this node's file server.
+    ``address``: host and port by which peers reach this node's file server.
     """
 
     def __init__(  # noqa: PLR0917  # who it is, and what it works with
@@ -67,7 +67,7 @@ class Runner:
         observer: Observer | None = None,
     ) -> None:
         self._observer = observer or Observer(name)
-        self.history: deque[tuple[State, on.Event]] = deque(maxlen=HISTORY_LENGTH)
+        self._steps: deque[str] = deque(maxlen=STEPS_REMEMBERED)  # names alone: a state holds a whole view
         self.state: State = Unopened()
         self._name = name
         self._address = address
@@ -149,7 +149,7 @@ class Runner:
 
     async def _take(self, event: on.Event) -> None:
         before = self.state
-        self.history.append((before, event))
+        self._steps.append(f"{type(before).__name__} on {type(event).__name__}")
         try:
             self.state, actions = step(before, event)
         except UnlistedPair:
@@ -373,7 +373,7 @@ class Runner:
         if isinstance(error, SwarmError):
             self.post(on.Failed(error))
         elif error is not None:
-            _log.error("unexpected", exc_info=error)
+            _log.error("unexpected", steps=", ".join(self._steps), exc_info=error)
             self.post(on.Failed(SwarmError(detail=repr(error))))
 
     async def _give(self, work: Awaitable[on.Event | None]) -> None:

@@ -1,5 +1,6 @@
 """The API on 30304. A handler parses, asks, answers; the roles that may call it are in roles.py."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -156,9 +157,11 @@ class TrainingApi(TrainingServicer):
     async def GetRecord(self, request: pb.GetRecordRequest, _context: Any) -> AsyncIterator[pb.RecordPage]:
         self._desk.caller()
         training = self._desk.trainings.named(request.contract)
-        block = await training.gateway.chain.block_number()
-        for page in record.pages(training.gateway.address, block, await training.gateway.events()):
-            yield page
+        location, block = training.gateway.address, await training.gateway.chain.block_number()
+        yield pb.RecordPage(location=location, block=block)
+        async for events in training.gateway.history(to_block=block):
+            for page in await asyncio.to_thread(record.pages, location, block, events):
+                yield page
 
 
 class AdminApi(AdminServicer):

@@ -8,6 +8,7 @@ from services.chain.events import CheckedIn, Reported, TrainingEvent
 from services.chain.training import TrainingGateway
 from services.errors import ChainError, NotEnrolled, NotTheLeader, RoundNotClosed, StaleRound, StaleTerm
 from services.rpc import swarm_pb2 as pb
+from services.runtime import logs
 from services.sn.background import Background
 from services.sn.broadcast import Broadcast
 from services.sn.narration import narrate
@@ -18,6 +19,10 @@ from services.sn.training import Progress, State, TrainingView
 
 # A leader may speak as often as it likes; watchers are told at most this often.
 PROGRESS_EVERY_S = 0.5
+
+TELL_EVERY_S = 5.0  # of a long history, how far it is read
+
+_log = logs.get("sn")
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,13 @@ class LiveTraining:
 
     async def open(self) -> None:
         """Replays what happened so far; from then on the view follows the chain."""
-        for event in await self.gateway.events():
-            self.view.apply(event)
+        told_at = self._around.clock()
+        async for page in self.gateway.history():
+            for event in page:
+                self.view.apply(event)
+            if self._around.clock() - told_at > TELL_EVERY_S:
+                told_at = self._around.clock()
+                _log.info("reading the history", contract=self.view.contract, block=self.view.position.block)
         self._settle()
         contract = self.view.contract
         self._around.background.run(self.reports.run(), f"recording reports of {contract}")

@@ -1,7 +1,7 @@
 """The record of a training, as the API sends it: the chain's events, one by one, in their order."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -9,14 +9,21 @@ from services.chain.events import TrainingConfig, TrainingEvent
 from services.rpc import swarm_pb2 as pb
 
 # A page is well below the limit of a message, whatever the reasons in it say.
-PAGE_EVENTS = 512
+PAGE_BYTES = 256 * 1024
 
 
-def pages(location: str, block: int, events: Sequence[TrainingEvent]) -> Iterator[pb.RecordPage]:
-    """``block``: what the events are known up to. A record without events is one empty page."""
-    for start in range(0, max(1, len(events)), PAGE_EVENTS):
-        found = [entry(event) for event in events[start : start + PAGE_EVENTS]]
-        yield pb.RecordPage(location=location, block=block, events=found)
+def pages(location: str, block: int, events: Sequence[TrainingEvent]) -> list[pb.RecordPage]:
+    """``block``: what the whole record is known up to. One event at least goes into each page."""
+    found: list[pb.RecordPage] = []
+    room = 0
+    for event in events:
+        told = entry(event)
+        room -= told.ByteSize()
+        if room < 0:
+            found.append(pb.RecordPage(location=location, block=block))
+            room = PAGE_BYTES - told.ByteSize()
+        found[-1].events.append(told)
+    return found
 
 
 def entry(event: TrainingEvent) -> pb.RecordEvent:

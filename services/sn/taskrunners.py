@@ -60,8 +60,9 @@ class LiveRunner:
 
     async def open(self) -> None:
         """Replays what happened so far; from then on the view follows the chain."""
-        for event in await self.gateway.events():
-            self.view.apply(event)
+        async for page in self.gateway.history():
+            for event in page:
+                self.view.apply(event)
         self._background.run(self._follow(), f"following {self.view.runner}", vital=True)
         for name in self.view.agents:
             self._watch_over(name)
@@ -173,8 +174,9 @@ class TaskRunners:
             self._runners[entry.name] = runner
         elif entry.kind == TASKS_KIND and self._registry is None:
             registry = make_registry(entry.location)
-            for event in await registry.events():
-                self.book.apply(event)
+            async for page in registry.history():
+                for event in page:
+                    self.book.apply(event)
             self._registry = registry
             self._background.run(self._follow(registry), "following the tasks", vital=True)
 

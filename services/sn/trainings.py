@@ -58,9 +58,10 @@ class Trainings:
     async def open(self) -> None:
         """Reads the directory and replays every training in it; follows both from then on."""
         block = 0
-        for event in await self.network.events():
-            await self._take(event)
-            block = event.position.block
+        async for page in self.network.history():
+            for event in page:
+                await self._take(event)
+                block = event.position.block
         self._around.background.run(self._follow(block), "following the directory", vital=True)
 
     def end_streams(self) -> None:

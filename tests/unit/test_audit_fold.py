@@ -1,15 +1,18 @@
 """What the events of a training add up to, and what a record that was tampered with gives away."""
 
+import hashlib
+import json
 from typing import Any
 
 import pytest
 
-from services.audit.data import record_data
+from services.audit.data import EventFile, json_text, record_data
 from services.audit.fold import fold
 from services.audit.record import Record
 from services.chain import events as on_chain
 from services.chain.receipts import Position
 from services.rpc import swarm_pb2 as pb
+from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.sn.record import entry, pages
 
 CONFIG = on_chain.TrainingConfig(2, 16, "mean", False, 1000)
@@ -43,7 +46,7 @@ def test_every_kind_of_event_can_be_sent_and_folded() -> None:
     kinds = {cls.__name__ for cls in on_chain.TrainingEvent.__subclasses__()}
     assert {name.title().replace("_", "") for name in sent} == kinds
     for kind in sent:
-        assert fold("demo", [pb.RecordEvent(block=1, **{kind: getattr(pb.RecordEvent(), kind)})]).events
+        assert fold("demo", [pb.RecordEvent(block=1, **{kind: getattr(pb.RecordEvent(), kind)})]).count == 1
 
 
 def test_an_accepted_round_tells_who_was_merged_with_what() -> None:
@@ -134,18 +137,31 @@ def test_events_in_another_order_than_on_the_chain_are_noticed() -> None:
     assert any("it comes after block 7" in said for said in fold("demo", sent).problems)
 
 
+def as_json(history: list[tuple[Any, ...]]) -> dict[str, Any]:
+    with EventFile() as events:
+        for event in messages(history):
+            events.add(event)
+        found: dict[str, Any] = json.loads("".join(json_text(record_data(record(history)), events)))
+    return found
+
+
 def test_data_lists_the_events_in_the_order_of_the_chain_and_numbers_that_json_can_say() -> None:
     history = [*ROUND, (on_chain.Reported, 1, "a", float("nan"), 0.25, 3, 10)]
-    data = record_data(record(history))
+    data = as_json(history)
     assert [(it["block"], it["event"]) for it in data["events"]][-2:] == [(9, "round_accepted"), (10, "reported")]
     assert data["rounds"][0]["reports"][0]["loss"] is None
     assert data["final"]["digest"] == D["merged"].hex()
-    assert data["record_digest"] != record_data(record(ROUND))["record_digest"]
-    assert data["record_digest"] == record_data(record(history))["record_digest"]
+    assert data["record_digest"] != as_json(ROUND)["record_digest"]
+    assert data["record_digest"] == as_json(history)["record_digest"]
+    assert data["record_digest"] == hashlib.sha256(json.dumps(data["events"], sort_keys=True).encode()).hexdigest()
+    assert as_json([])["events"] == []
 
 
-def test_a_long_record_comes_in_pages_and_an_empty_one_in_one() -> None:
-    events = [on_chain.Left(Position(number, 0), "a", "x", 1) for number in range(1, 1200)]
-    sent = list(pages("0x1", 1200, events))
-    assert len(sent) == 3 and sum(len(page.events) for page in sent) == 1199
-    assert [(page.location, len(page.events)) for page in pages("0x1", 7, [])] == [("0x1", 0)]
+def test_a_page_of_the_record_is_far_below_the_limit_of_a_message_whatever_the_reasons_say() -> None:
+    events = [on_chain.Left(Position(number, 0), "a", "x" * 20_000, 1) for number in range(1, 100)]
+    sent = pages("0x1", 1200, events)
+    assert [event.block for page in sent for event in page.events] == list(range(1, 100))
+    assert max(page.ByteSize() for page in sent) < MESSAGE_LIMIT_BYTES / 10
+    assert {(page.location, page.block) for page in sent} == {("0x1", 1200)}
+    long = [on_chain.Left(Position(1, 0), "a", "x" * 1_000_000, 1)]
+    assert len(pages("0x1", 7, [*events[:1], *long, *events[:1]])) == 3
