@@ -460,6 +460,15 @@ class ModelDiffers(TrainingError):
     remedy = "Every node must build the same model; correct the one that differs and start it again."
 
 
+class SizeDiffers(TrainingError):
+    code = "size-differs"
+    message = "{given} bytes are announced for parameters that have {agreed}"
+    remedy = (
+        "The header of the parameters fixes their size: whoever announces another one is at fault. Where that is not "
+        "this node, those who merged the first round are; start a new training without them."
+    )
+
+
 class BelowMinPeers(TrainingError):
     code = "below-min-peers"
     message = "Only {have} of the {need} peers needed are in"

@@ -26,6 +26,7 @@ contract TrainingContract {
     error AlreadyCheckedIn(string name, uint64 round, bytes32 digest);
     error NotAParticipant(string name, uint64 round);
     error ModelDiffers(bytes32 given, bytes32 agreed, string agreedBy);
+    error SizeDiffers(uint64 given, uint64 agreed);
     error BelowMinPeers(uint32 have, uint32 need);
     error EnoughPeers(uint32 have, uint32 need);
     error NobodyMayLead(uint64 round);
@@ -131,6 +132,8 @@ contract TrainingContract {
     }
 
     uint32 public constant MAX_WEIGHT = 100;
+    /// @notice 1 TiB: nobody is asked to make room for more, whatever is announced.
+    uint64 public constant MAX_SIZE = 2 ** 40;
 
     ISwarmNetwork public immutable network;
 
@@ -147,6 +150,10 @@ contract TrainingContract {
     Config private _config;
     bytes32 private _layout;
     string private _layoutBy;
+    /// @dev Of every stream with that layout, as the header fixes it; 0 before the first result. The contract knows
+    ///      hashes only, so it cannot tell whether a size is true: the participants of the first result, of which
+    ///      there are minPeers, must have announced the same one.
+    uint64 private _size;
 
     Participant[] private _participants;
     mapping(bytes32 nameHash => uint256 indexPlusOne) private _indexOf;
@@ -244,7 +251,7 @@ contract TrainingContract {
         if (state != State.CHECKIN) revert RoundClosed(round);
         if (call_.base != lastAccepted) revert Behind(call_.base, lastAccepted);
         if (call_.digest == 0) revert Malformed("digest");
-        if (call_.size == 0) revert Malformed("size");
+        if (call_.size == 0 || call_.size > MAX_SIZE) revert Malformed("size");
         if (call_.layout == 0) revert Malformed("layout");
         if (call_.weight > MAX_WEIGHT) revert Malformed("weight");
         if (_layout == 0) {
@@ -254,6 +261,7 @@ contract TrainingContract {
         } else if (_layout != call_.layout) {
             revert ModelDiffers(call_.layout, _layout, _layoutBy);
         }
+        if (_size != 0 && _size != call_.size) revert SizeDiffers(call_.size, _size);
 
         Participant storage participant = _participants[index];
         participant.host = call_.host;
@@ -277,7 +285,7 @@ contract TrainingContract {
     // --- merging ----------------------------------------------------------------------------------------
 
     /// @notice The leader's result, with the participants it had to leave out and why. Accepted at most once
-    ///         a round. The training is complete once minPeers of those merged have finished their work.
+    ///         a round, and only with the size that all have announced that it was merged of. The training is complete once minPeers of those merged have finished their work.
     function publish(
         uint64 givenRound,
         uint32 givenTerm,
@@ -289,10 +297,10 @@ contract TrainingContract {
     ) external onlySN fenced(State.MERGE, givenRound, givenTerm) {
         _onlyLeader(leaderName);
         if (digest == 0) revert Malformed("digest");
-        if (size == 0) revert Malformed("size");
         _leaveOut(leftOut, reasons);
         uint32 have = uint32(_checkIns[round].length);
         if (have < _config.minPeers) revert BelowMinPeers(have, _config.minPeers);
+        _agreeOnSize(size);
 
         _results[round] = Result(digest, size, term, leader, have);
         lastAccepted = round;
@@ -395,6 +403,7 @@ contract TrainingContract {
         lastAccepted = 0;
         _layout = 0;
         _layoutBy = "";
+        _size = 0;
         emit Reset(round);
     }
 
@@ -576,6 +585,19 @@ contract TrainingContract {
         }
         _active.pop();
         delete _activePosition[index];
+    }
+
+    /// @dev Those who were left out do not count. Later check-ins have been compared when they came.
+    function _agreeOnSize(uint64 size) private {
+        if (_size == 0) {
+            CheckIn[] storage entries = _checkIns[round];
+            for (uint256 i = 0; i < entries.length; i++) {
+                if (entries[i].size != size) revert SizeDiffers(size, entries[i].size);
+            }
+            _size = size;
+        } else if (_size != size) {
+            revert SizeDiffers(size, _size);
+        }
     }
 
     function _finishedCount() private view returns (uint32 count) {

@@ -146,6 +146,8 @@ class Folding:
         self._counted(event.participants, now)
         for entry in now.standing.values():
             entry.fate = "merged"
+            said = f"round {event.round} came to {event.size} bytes, and {entry.name} checked in with {entry.size}"
+            self._require(entry.size == event.size, said)
         out = {entry.name for entry in now.left_out} | {entry.name for entry in now.merged}
         now.absent = [name for name in self.record.active if name not in out]
         digest = event.digest.hex()

@@ -49,6 +49,7 @@ class Input:
         self._tell_moved = moved
         self._came = came
         self._unusable = unusable
+        self._wrong_size = wrong_sizes(view, place.name).get(entry.name)
         self._wanted: set[int] = set()
         self._stored = place.store.get(entry.digest)
         self._map: mmap.mmap | None = None
@@ -110,6 +111,9 @@ class Input:
     async def _get(self) -> None:
         """All that is wanted, again and again where it breaks off."""
         attempt = 0
+        if self._wrong_size is not None:
+            self._unusable(self._entry.name, self._wrong_size)
+            return
         while self._wanted:
             self._moved_at = time.monotonic() if not attempt else self._moved_at
             try:
@@ -168,6 +172,19 @@ class Input:
     def _took(self, index: int) -> None:
         self._wanted.discard(index)
         self._came(index)
+
+
+def wrong_sizes(view: View, name: str) -> dict[str, str]:
+    """Whose announced size is not that of the parameters of ``name``, and why they are left out.
+
+    All have checked in with the header that ``name`` has, which fixes the size of what it stands before.
+    """
+    mine = view.checked_in(name)
+    return {
+        entry.name: f"it announced {entry.size} bytes for parameters that have {mine.size}"
+        for entry in view.check_ins
+        if mine is not None and entry.size != mine.size
+    }
 
 
 class AnotherLayout(Exception):

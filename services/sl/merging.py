@@ -14,7 +14,7 @@ from services.errors import DigestMismatch, ModelError, NetworkError
 from services.merge.engine import ParameterSet, merge, passes_of
 from services.merge.layout import STORAGE, difference
 from services.runtime import logs
-from services.sl.inputs import FETCH_WAITS_S, why_unusable
+from services.sl.inputs import FETCH_WAITS_S, why_unusable, wrong_sizes
 from services.sl.layouts import layout_of, rounding_of, weights_of
 from services.sl.peers import Peers
 from services.sl.round import NON_FINITE
@@ -98,8 +98,9 @@ class Merging:
 
         Raises DiskFull or StorageError where this node cannot merge, Cancelled.
         """
-        left_out: dict[str, str] = {}
-        fetched = await asyncio.gather(*(self._piece(entry, left_out) for entry in self._view.check_ins))
+        left_out = wrong_sizes(self._view, self._view.leader)
+        usable = [entry for entry in self._view.check_ins if entry.name not in left_out]
+        fetched = await asyncio.gather(*(self._piece(entry, left_out) for entry in usable))
         pieces = self._alike([piece for piece in fetched if piece is not None], left_out)
         need = self._view.config.min_peers
         _log.debug("collected", stage="merge", round=self._view.round, term=self._view.term, pieces=len(pieces))

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, Self
 
-from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES, combine
+from swarm_callback.digest import LENGTH_BYTES, MAX_HEADER_BYTES, SEGMENT_BYTES, combine
 from swarm_callback.errors import StreamError
 
 
@@ -34,7 +34,8 @@ class Manifest:
     def consistent(self) -> bool:
         """Whether the sizes agree with each other."""
         body = self.size - self.header_size
-        return self.header_size >= LENGTH_BYTES and body >= 0 and count_of(body) == len(self.segments)
+        header = self.header_size - LENGTH_BYTES
+        return 0 <= header <= MAX_HEADER_BYTES and body >= 0 and count_of(body) == len(self.segments)
 
     def described(self) -> dict[str, object]:
         """For JSON."""

@@ -25,7 +25,7 @@ from services.sl.orders import MESSAGE_BYTES
 from services.sl.partials import Manifest, Partial, header_of
 from services.sl.pulling import Pull, Source
 from services.sl.store import Incoming, Store, Stored
-from services.sl.transfers import BULK, Transfers
+from services.sl.transfers import BULK, LEAST_BYTES_PER_S, Transfers
 from services.sl.view import Member
 from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES
 from swarm_callback.errors import StreamError
@@ -226,11 +226,15 @@ class Peers:
         if known is not None:
             return known
         manifest = await self.manifest(holder, digest, size)
-        header = self._store.header_of(manifest.layout)
+        like = self._store.like(manifest.layout.hex())
         try:
-            if header is None:
+            if like is None:
                 header = header_of(manifest, await self._read_range(holder, digest, 0, manifest.header_size))
                 parse_header(header, size)
+            elif (like.model.size, like.header_size) == (size, manifest.header_size):
+                header = like.header()
+            else:
+                raise StreamError(problem=f"{size} bytes under a header for {like.model.size}")
         except StreamError as error:
             raise StreamDamaged(node=holder.name, problem=error.facts["problem"]) from None
         return await asyncio.to_thread(self._store.begin, manifest, header)
@@ -260,7 +264,7 @@ class Peers:
         problem = f"it did not say within {ANSWER_S:g} s how far it is"
         try:
             async with asyncio.timeout(ANSWER_S), self._get(leader, "/v1/progress") as response:
-                said = json.loads(await _read_at_most(response, _FRAME_CHARACTERS))
+                said = json.loads(await self._read_at_most(response, _FRAME_CHARACTERS))
             return Progress(int(said["round"]), int(said["term"]), float(said["idle_s"]))
         except TimeoutError:
             pass
@@ -298,7 +302,7 @@ class Peers:
         async with self._get(holder, f"/v1/models/{digest}") as response:
             if response.content_length != size:
                 raise DigestMismatch(node=holder.name, found=f"{response.content_length} bytes", expected=size)
-            async for piece in response.content.iter_any():
+            async for piece in self._pieces(response):
                 incoming.write(piece)
                 self._came(len(piece), moved)
         if incoming.taken.size < size:
@@ -313,9 +317,9 @@ class Peers:
         stored = self._store.get(digest)
         if stored is not None:
             return stored.manifest
-        limit = (size // SEGMENT_BYTES + 1) * _HASH_CHARACTERS + _FRAME_CHARACTERS
+        limit = manifest_limit(size)
         async with self._get(holder, f"/v1/models/{digest}/segments") as response:
-            text = await _read_at_most(response, limit)
+            text = await self._read_at_most(response, limit)
         try:
             if deeper_than(_MANIFEST_DEPTH, text):
                 raise ValueError("nested deeper than a manifest")
@@ -330,10 +334,30 @@ class Peers:
     async def _read_range(self, holder: Member, digest: str, start: int, stop: int) -> bytes:
         headers = {"Range": f"bytes={start}-{stop - 1}"}
         async with self._get(holder, f"/v1/models/{digest}", headers) as response:
-            data = await _read_at_most(response, stop - start)
+            data = await self._read_at_most(response, stop - start)
         if len(data) < stop - start:
             raise StreamDamaged(node=holder.name, problem="it is cut short")
         return data
+
+    async def _read_at_most(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        """The body, cut after ``limit`` bytes. Raises TimeoutError."""
+        data = bytearray()
+        async for piece in self._pieces(response):
+            data += piece[: limit - len(data)]
+            if len(data) == limit:
+                break
+        return bytes(data)
+
+    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises TimeoutError where next to nothing does."""
+        began, since = monotonic(), 0
+        async for piece in response.content.iter_any():
+            yield piece
+            since += len(piece)
+            if (now := monotonic()) - began > self.stall_s:
+                if since < LEAST_BYTES_PER_S * self.stall_s:
+                    raise TimeoutError(f"it sent {since} bytes in {now - began:.1f} s")
+                began, since = now, 0
 
     def _get(
         self, holder: Member, path: str, headers: dict[str, str] | None = None
@@ -350,7 +374,7 @@ class Peers:
                 method, f"https://{host}:{holder.port}{path}", headers=headers, allow_redirects=False
             ) as response:
                 if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-                    words = (await _read_at_most(response, 200)).decode("utf-8", "replace")
+                    words = (await self._read_at_most(response, 200)).decode("utf-8", "replace")
                     problem = f"it answered {response.status} ({words})"
                     raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem)
                 yield response
@@ -359,14 +383,9 @@ class Peers:
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem) from None
 
 
-async def _read_at_most(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The body, cut after ``limit`` bytes."""
-    data = b""
-    async for piece in response.content.iter_any():
-        data += piece
-        if len(data) >= limit:
-            break
-    return data[:limit]
+def manifest_limit(size: int) -> int:
+    """Bytes of the longest manifest of a stream of this size."""
+    return (size // SEGMENT_BYTES + 1) * _HASH_CHARACTERS + _FRAME_CHARACTERS
 
 
 def _bracketed(host: str) -> str:

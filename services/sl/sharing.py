@@ -7,6 +7,7 @@ import numpy as np
 from services.merge.layout import Layout
 from services.merge.work import FIRST_FRAME, Frame, Plan, Work
 from services.runtime import logs
+from services.sl.inputs import wrong_sizes
 from services.sl.layouts import work_of
 from services.sl.merging import LeftOut, Outcome
 from services.sl.orders import (
@@ -46,7 +47,7 @@ class Sharing:
         self._view = view
         self._held = held
         self._layout = layout
-        self._left_out: dict[str, str] = {}
+        self._left_out = wrong_sizes(view, name)
         self._complaints: dict[str, dict[str, str]] = {}
         self._mergers = [entry.name for entry in view.check_ins if self._may_merge(entry.name)]
         self._orders: list[tuple[str, Message]] = []

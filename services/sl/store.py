@@ -88,10 +88,9 @@ class Store:
         self.make_room(size)
         return Incoming(self, node, size, self.root / f"{os.getpid()}-{next(self._numbers)}{_PARTIAL}")
 
-    def header_of(self, layout: bytes) -> bytes | None:
-        """The header with this hash, if a stream here has it."""
-        stored = next((stored for stored in self._index.values() if stored.model.layout == layout.hex()), None)
-        return stored.header() if stored else None
+    def like(self, layout: str) -> Stored | None:
+        """A stream here whose header has this hash: all that have it are of the same size."""
+        return next((stored for stored in list(self._index.values()) if stored.model.layout == layout), None)
 
     def partial(self, name: str) -> Partial | None:
         """By digest, or by the name of a draft."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from aiohttp.web import WebSocketResponse
 
-from services.errors import ModelDiffers, NetworkError, NotTheLeader, SwarmError
+from services.errors import ModelDiffers, NetworkError, NotTheLeader, SizeDiffers, SwarmError
 from services.identity.identity import PeerIdentity
 from services.merge.layout import difference
 from services.runtime import logs
@@ -213,6 +213,9 @@ class Work:
                 names = ", ".join(member.name for member in holders())
                 self._around.tell(f"the result of round {result.round} cannot be had from {names or 'anybody'} yet")
 
+        like = self._store.like(self._around.view().layout)
+        if like is not None and like.model.size != result.size:  # nothing is asked for, and no room is made
+            raise SizeDiffers(given=result.size, agreed=like.model.size)
         waiting = Waiting(self._around.patience_s, lambda: self._around.view().accepted > result.round, failed)
         return await self._peers.fetch_result(result.round, result.digest, result.size, holders, waiting)
 

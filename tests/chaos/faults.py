@@ -3,6 +3,7 @@
 from tests.chaos.faults_of_data import FAULTS_OF_DATA
 from tests.chaos.faults_of_network import FAULTS_OF_THE_NETWORK
 from tests.chaos.faults_of_nodes import FAULTS_OF_NODES
+from tests.chaos.faults_of_sizes import FAULTS_OF_SIZES
 from tests.chaos.faults_of_world import FAULTS_OF_SEVERAL_SNS, FAULTS_OF_THE_WORLD
 
 FAULTS = {
@@ -10,6 +11,7 @@ FAULTS = {
     for fault in (
         *FAULTS_OF_NODES,
         *FAULTS_OF_DATA,
+        *FAULTS_OF_SIZES,
         *FAULTS_OF_THE_WORLD,
         *FAULTS_OF_SEVERAL_SNS,
         *FAULTS_OF_THE_NETWORK,

@@ -1,19 +1,25 @@
-"""A peer that lies: its file server changes a byte of what it sends while a file is there that says so."""
+"""A peer that lies while a file is there that says so: its file server changes a byte of what it sends.
+
+For other lies see tests.chaos.liar_of_sizes.
+"""
 
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import liar_of_sizes
+
 VARIABLE = "CHAOS_LIE"
 TOLD = ".told"
 
 
 def become() -> None:
-    """Called in an SL before it starts. The file holds how many streams it still sends unchanged."""
+    """Called in an SL before it starts. The file holds how many streams it still sends unchanged, or another lie."""
     from services.sl import bulk, file_server
 
     file = Path(os.environ.pop(VARIABLE))
+    liar_of_sizes.become(file, file.with_suffix(TOLD))
     honest, honest_in_bulk = file_server._read, bulk._read
 
     def read(source: Any, start: int, stop: int) -> bytes:
@@ -27,9 +33,12 @@ def become() -> None:
         return count
 
     def lies() -> bool:
-        if not file.exists():
+        try:
+            left = json.loads(file.read_text())
+        except FileNotFoundError:
             return False
-        left = int(json.loads(file.read_text()))
+        if not isinstance(left, int):
+            return False
         if left > 0:
             file.write_text(str(left - 1))
             return False

@@ -190,6 +190,8 @@ def _accepted(state: State, facts: Mapping[str, Any]) -> State:
     have = len(state.check_ins)
     _require(have >= state.min_peers, "I4", f"{have} were merged, below {state.min_peers}")
     _require(facts["participants"] == have, "I3", f"{facts['participants']} were merged, and {have} are in")
+    sizes = {entry.size for entry in state.check_ins.values()}
+    _require(sizes == {facts["size"]}, "I3", f"it has {facts['size']} bytes, and is merged of {sorted(sizes)}")
     result = Accepted(facts["digest"], facts["size"], state.term, state.leader, state.check_ins)
     accepted = {**state.accepted, state.round: result}
     following = {"phase": "CHECKIN", "round": state.round + 1, "term": 0, "leader": "", "check_ins": {}}

@@ -18,7 +18,8 @@ SN_PATIENCE_S = 60.0
 class Shape:
     """How a run's training looks. ``followers_only``: how many nodes may not lead. ``small_disk``: of the first node.
 
-    ``liars``: file servers can be made to lie.
+    ``liars``: file servers can be made to lie. ``first_announces``: a false size, or so many bytes more, of the first
+    node in its first check-in.
     """
 
     nodes: int = 3
@@ -29,6 +30,7 @@ class Shape:
     checkin: str = "snapshot"
     batch_s: float = 0.02
     liars: bool = False
+    first_announces: int = 0
     small_disk: bool = False
     compression: str = "none"
 
@@ -71,6 +73,8 @@ class Node:
 
     def prepare(self) -> None:
         self.directory.mkdir()
+        if self.shape.first_announces and self.number == 0:
+            self.lie.write_text(json.dumps({"announced": self.shape.first_announces}))
         if self.shape.small_disk and self.number == 0:
             disk.make(self.data)
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,10 +19,20 @@ _NO_FENCES = {
     ),
     "function _onlyLeader(string calldata name) private view {": "if (bytes(name).length > 0) return;",
 }
+_NO_SIZE = {"function _agreeOnSize(uint64 size) private {": "if (size > 0) return;"}
 
 
 def build_without_fences(directory: Path) -> Build:
     """Compiles a contract that takes results from anybody, of any round and term. Raises CompilationFailed."""
+    return _build(directory, _NO_FENCES)
+
+
+def build_without_sizes(directory: Path) -> Build:
+    """Compiles a contract that takes results of any size. Raises CompilationFailed."""
+    return _build(directory, _NO_SIZE)
+
+
+def _build(directory: Path, bug: Mapping[str, str]) -> Build:
     from contracts import compile as compiler
 
     sources, artifacts = directory / "src", directory / "artifacts"
@@ -29,7 +40,7 @@ def build_without_fences(directory: Path) -> Build:
     artifacts.mkdir()
     contract = sources / "TrainingContract.sol"
     text = contract.read_text()
-    for head, first in _NO_FENCES.items():
+    for head, first in bug.items():
         if text.count(head) != 1:
             raise ValueError(f"the contract has no '{head}' to plant a bug in")
         text = text.replace(head, f"{head}\n        {first}")

@@ -8,7 +8,7 @@ from tests.chaos.check import violations
 from tests.chaos.faults import FAULTS
 from tests.chaos.main import Worlds, one_run
 from tests.chaos.plan import plan_of
-from tests.chaos.planted import BUILD_THAT_TRUSTS, build_without_fences
+from tests.chaos.planted import BUILD_THAT_TRUSTS, build_without_fences, build_without_sizes
 from tests.chaos.report import line_of
 from tests.chaos.world import Build, World
 
@@ -26,6 +26,8 @@ KINDS = {
     "another shape": "a newcomer was told how many bytes came, not which tensor differs",
     "contribution served wrong": "a leader waited for a liar until it was itself voted out",
     "result served wrong": "",
+    "size announced in the first round": "mergers' tasks ended unseen, and each honest leader was deposed",
+    "size of a manifest": "all of it was kept in memory, without end",
     "replayed requests": "",
     "license server killed": "",
     "SN killed": "a node that was away when a training ended found nobody who had the final model",
@@ -74,6 +76,13 @@ async def test_a_contract_without_fences_is_found(tmp_path: Path) -> None:
     build = build_without_fences(tmp_path / "planted")
     found = await first_violations(build, tmp_path, "leader stopped after writing, before publishing")
     assert any(text.startswith("I1") for text in found), found
+
+
+@pytest.mark.timeout(300)
+async def test_a_contract_that_takes_any_size_is_found(tmp_path: Path) -> None:
+    build = build_without_sizes(tmp_path / "planted")
+    found = await first_violations(build, tmp_path, "size published by a leader")
+    assert any(text.startswith("I3: it has 1099511627776 bytes") for text in found), found
 
 
 @pytest.mark.timeout(300)

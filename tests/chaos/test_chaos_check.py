@@ -123,6 +123,10 @@ def in_an_old_term(history: History) -> None:
     change(history, "RoundAccepted", term=0)
 
 
+def of_another_size(history: History) -> None:
+    change(history, "RoundAccepted", size=2)
+
+
 def without_a_merge(history: History) -> None:
     del history.chain[at(history, "MergeStarted")]
 
@@ -227,6 +231,7 @@ def too_little_traffic(history: History) -> None:
 
 BAD: list[tuple[Callable[[History], None], str]] = [
     (accepted_twice, "I1"), (by_a_stale_leader, "I1"), (in_an_old_term, "I1"), (without_a_merge, "I1"),
+    (of_another_size, "I3"),
     (led_out_of_turn, "I1"), (other_bytes, "I2"), (other_final_model, "I2"), (a_stranger, "I3"), (twice_in, "I3"),
     (from_an_old_round, "I3"), (never_made, "I3"), (another_mean, "I3"), (contributed_and_not_merged, "I3"),
     (below_min_peers, "I4"), (a_result_that_is_gone, "I5"), (a_state_that_never_was, "I5"), (back_in_time, "I5"),

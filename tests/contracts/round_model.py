@@ -17,7 +17,7 @@ class Node:
 
 @dataclass
 class RoundModel:
-    """``nodes`` in the order of enrolment; ``check_ins``: name -> (digest, finished), of the running round."""
+    """``nodes`` in the order of enrolment; ``check_ins``: name -> (digest, finished, size), of the running round."""
 
     state: str = "UNCONFIGURED"
     round: int = 1
@@ -27,8 +27,9 @@ class RoundModel:
     first_round: int = 1
     config: tuple[int, str] | None = None
     layout: str = ""
+    size: int = 0  # that the first result has agreed on
     nodes: dict[str, Node] = field(default_factory=dict)
-    check_ins: dict[str, tuple[str, bool]] = field(default_factory=dict)
+    check_ins: dict[str, tuple[str, bool, int]] = field(default_factory=dict)
     votes: set[str] = field(default_factory=set)
     results: dict[int, str] = field(default_factory=dict)
 
@@ -47,7 +48,7 @@ class RoundModel:
             self._close_if_all_in()
 
     def check_in(  # noqa: PLR0917 - as in the contract
-        self, round_number: int, base: int, name: str, digest: str, layout: str, finished: bool
+        self, round_number: int, base: int, name: str, digest: str, layout: str, finished: bool, size: int
     ) -> None:
         self._refuse(self.state == "COMPLETE", "TrainingComplete")
         self._refuse(self.state == "UNCONFIGURED", "NotConfigured")
@@ -59,8 +60,9 @@ class RoundModel:
         self._refuse(self.state != "CHECKIN", "RoundClosed")
         self._refuse(base != self.last_accepted, "Behind")
         self._refuse(self.layout not in {"", layout}, "ModelDiffers")
+        self._refuse(self.size not in {0, size}, "SizeDiffers")
         self.layout = layout
-        self.check_ins[name] = (digest, finished)
+        self.check_ins[name] = (digest, finished, size)
         self._close_if_all_in()
 
     def vote_out(self, round_number: int, term: int, voter: str) -> None:
@@ -98,12 +100,17 @@ class RoundModel:
         self._refuse(not self._eligible(), "NobodyMayLead")
         self._start_merge()
 
-    def publish(self, round_number: int, term: int, leader: str, digest: str, left_out: list[str]) -> None:
+    def publish(  # noqa: PLR0917 - as in the contract
+        self, round_number: int, term: int, leader: str, digest: str, size: int, left_out: list[str]
+    ) -> None:
         self._leave_out(round_number, term, leader, left_out)
         self._refuse(len(self.check_ins) < self._min_peers(), "BelowMinPeers")
+        sizes = {entry[2] for entry in self.check_ins.values()}
+        self._refuse(bool(sizes - {size}) or self.size not in {0, size}, "SizeDiffers")
+        self.size = size
         self.results[self.round] = digest
         self.last_accepted = self.round
-        if sum(finished for _, finished in self.check_ins.values()) >= self._min_peers():
+        if sum(finished for _, finished, _ in self.check_ins.values()) >= self._min_peers():
             self.state = "COMPLETE"
         else:
             self._open(self.round + 1)
@@ -119,7 +126,8 @@ class RoundModel:
         for node in self.nodes.values():
             node.active = False
         self._open(self.round + 1)
-        self.state, self.first_round, self.last_accepted, self.layout = "UNCONFIGURED", self.round, 0, ""
+        self.state, self.first_round, self.last_accepted = "UNCONFIGURED", self.round, 0
+        self.layout, self.size = "", 0
 
     # --- rules --------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ from services.errors import (
     NotTheLeader,
     RoundClosed,
     RoundNotClosed,
+    SizeDiffers,
     StaleRound,
     StaleTerm,
     TrainingComplete,
@@ -72,11 +73,13 @@ class Training:
             events += self.bench.send("checkIn", tuple((call | changes).values()))
         return events
 
-    def publish(self, *left_out: str, leader: str | None = None, term: int | None = None) -> list[TrainingEvent]:
+    def publish(
+        self, *left_out: str, leader: str | None = None, term: int | None = None, size: int = 10
+    ) -> list[TrainingEvent]:
         now = self.status
         term = now["term"] if term is None else term
         return self.bench.send(
-            "publish", now["round"], term, leader or self.leader, RESULT, 99, left_out, ["NaN"] * len(left_out)
+            "publish", now["round"], term, leader or self.leader, RESULT, size, left_out, ["NaN"] * len(left_out)
         )
 
     def reopen(self, *left_out: str) -> list[TrainingEvent]:
@@ -264,6 +267,8 @@ def test_a_different_model_is_refused_and_names_who_set_the_first(training: Trai
         ({"name": "nobody"}, NotEnrolled),
         ({"digest": bytes(32)}, MalformedCall),
         ({"size": 0}, MalformedCall),
+        ({"size": 2**40 + 1}, MalformedCall),
+        ({"size": 2**62}, MalformedCall),
         ({"layout": bytes(32)}, MalformedCall),
         ({"weight": 101}, MalformedCall),
     ],
@@ -275,6 +280,44 @@ def test_a_check_in_that_does_not_fit_is_refused(
 
     with pytest.raises(error):
         training.check_in("a", **change)
+
+
+def test_a_size_that_a_result_has_agreed_on_is_that_of_all_that_comes(training: Training) -> None:
+    training.enrol("a", "b")
+    training.check_in("a", "b")
+    training.publish()
+
+    with pytest.raises(SizeDiffers) as refused:
+        training.check_in("a", size=14)
+    assert refused.value.facts == {"given": 14, "agreed": 10}
+    training.check_in("a", "b")
+    with pytest.raises(SizeDiffers):
+        training.publish(size=14)
+
+
+def test_who_is_first_with_a_false_size_locks_nobody_out(training: Training) -> None:
+    training.enrol("a", "b", "c")
+    training.check_in("a", size=2**40)
+    training.check_in("b", "c")
+
+    with pytest.raises(SizeDiffers):
+        training.publish(size=2**40)  # of those who announce it there are less than minPeers
+    with pytest.raises(BelowMinPeers):
+        training.publish("b", "c", size=2**40)
+    training.publish("a")
+    with pytest.raises(SizeDiffers):
+        training.check_in("a", size=2**40)
+    training.check_in("a", "b", "c")
+
+
+def test_after_a_reset_another_size_may_be_agreed_on(training: Training) -> None:
+    training.enrol("a", "b")
+    training.check_in("a", "b", finished=True)
+    training.publish()
+    training.bench.send("reset")
+    training.enrol("a", "b")
+    training.check_in("a", "b", base=0, size=14)
+    training.publish(size=14)
 
 
 def test_where_nobody_may_lead_the_round_waits_for_one_who_may(training: Training) -> None:
@@ -306,7 +349,7 @@ def test_a_result_opens_the_next_round(merging: Training) -> None:
     events = merging.publish()
 
     assert kinds(events) == [RoundAccepted]
-    assert merging.bench.read("result", 1) == (RESULT, 99, 1, 2, 3)
+    assert merging.bench.read("result", 1) == (RESULT, 10, 1, 2, 3)
     assert (merging.status["state"], merging.status["round"], merging.status["term"]) == (CHECKIN, 2, 0)
     with pytest.raises(StaleRound):
         merging.bench.send("publish", 1, 1, "c", b"x" * 32, 1, [], [])

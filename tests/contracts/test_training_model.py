@@ -28,6 +28,7 @@ names = st.sampled_from(["a", "b", "c", "d"])
 drift = st.sampled_from([0, 0, 0, 0, 0, 0, 1, -1])
 rarely = st.sampled_from([False] * 7 + [True])
 mostly = rarely.map(lambda value: not value)
+sizes = st.sampled_from([10] * 7 + [11])
 left_out = st.one_of(st.just([]), st.just([]), st.lists(names, unique=True, max_size=3))
 
 BENCH = Bench()
@@ -90,14 +91,16 @@ class TrainingMachine(RuleBasedStateMachine):
 
     @rule(
         name=names, late=drift, behind=drift, digest=st.sampled_from("ddde"), layout=st.sampled_from("lllllk"),
-        finished=rarely,
+        finished=rarely, size=sizes,
     )  # fmt: skip
     def check_in(  # noqa: PLR0917 - one argument per thing that can be wrong
-        self, name: str, late: int, behind: int, digest: str, layout: str, finished: bool
+        self, name: str, late: int, behind: int, digest: str, layout: str, finished: bool, size: int
     ) -> None:
         round_number, base = max(self.model.round + late, 0), max(self.model.last_accepted + behind, 0)
-        call = (round_number, base, name, word(digest), 10, word(layout), 100, finished, "host", 30305)
-        self.both(lambda model: model.check_in(round_number, base, name, digest, layout, finished), "checkIn", call)
+        call = (round_number, base, name, word(digest), size, word(layout), 100, finished, "host", 30305)
+        self.both(
+            lambda model: model.check_in(round_number, base, name, digest, layout, finished, size), "checkIn", call
+        )
 
     @rule(steps=st.integers(1, 8), finished=rarely)
     def the_training_goes_on(self, steps: int, finished: bool) -> None:
@@ -112,11 +115,11 @@ class TrainingMachine(RuleBasedStateMachine):
         if model.state == "COMPLETE":
             self.reset()
         elif model.state == "MERGE":
-            self.publish(0, 0, None, [])
+            self.publish(0, 0, None, [], self._most_announce())
         elif absent:
             self.enrol(absent[0], may_lead=True, other_certificate=False, other_config=False)
         elif awaited:
-            self.check_in(awaited[0], 0, 0, "d", model.layout or "l", finished)
+            self.check_in(awaited[0], 0, 0, "d", model.layout or "l", finished, model.size or 10)
 
     @precondition(lambda self: self.model.state == "CHECKIN")
     @rule(late=drift)
@@ -127,13 +130,13 @@ class TrainingMachine(RuleBasedStateMachine):
     # --- merging ------------------------------------------------------------------------------------
 
     @precondition(lambda self: self.model.state == "MERGE")
-    @rule(late=drift, stale=drift, impostor=st.one_of(st.none(), st.none(), names), out=left_out)
-    def publish(self, late: int, stale: int, impostor: str | None, out: list[str]) -> None:
+    @rule(late=drift, stale=drift, impostor=st.one_of(st.none(), st.none(), names), out=left_out, size=sizes)
+    def publish(self, late: int, stale: int, impostor: str | None, out: list[str], size: int) -> None:
         round_number, term, leader = self._fence(late, stale, impostor)
         digest = f"result-{round_number}-{term}"
         self.both(
-            lambda model: model.publish(round_number, term, leader, digest, out),
-            "publish", round_number, term, leader, word(digest), 99, out, ["NaN"] * len(out),
+            lambda model: model.publish(round_number, term, leader, digest, size, out),
+            "publish", round_number, term, leader, word(digest), size, out, ["NaN"] * len(out),
         )  # fmt: skip
 
     @precondition(lambda self: self.model.state == "MERGE")
@@ -163,7 +166,7 @@ class TrainingMachine(RuleBasedStateMachine):
     def at_any_time(self, what: str, name: str) -> None:
         match what:
             case "publish":
-                self.publish(0, 0, name, [])
+                self.publish(0, 0, name, [], 10)
             case "reopen":
                 self.reopen(0, 0, name, [])
             case "vote_out":
@@ -172,6 +175,10 @@ class TrainingMachine(RuleBasedStateMachine):
                 self.close_round(0)
             case "reset":
                 self.reset()
+
+    def _most_announce(self) -> int:
+        sizes = [size for _, _, size in self.model.check_ins.values()]
+        return max(sizes, key=sizes.count, default=10)
 
     def _fence(self, late: int, stale: int, leader: str | None) -> tuple[int, int, str]:
         return max(self.model.round + late, 0), max(self.model.term + stale, 0), leader or self.model.leader or "a"
@@ -216,8 +223,17 @@ class TrainingMachine(RuleBasedStateMachine):
         ]
         if model.state == "MERGE":
             assert rows[leader][0] == model.leader
-        entries = {rows[entry[0]][0]: (entry[1], entry[4]) for entry in BENCH.read("checkIns", model.round)}
-        assert entries == {name: (word(digest), finished) for name, (digest, finished) in model.check_ins.items()}
+        entries = {rows[entry[0]][0]: (entry[1], entry[4], entry[2]) for entry in BENCH.read("checkIns", model.round)}
+        assert entries == {
+            name: (word(digest), finished, size) for name, (digest, finished, size) in model.check_ins.items()
+        }
+
+    @invariant()
+    def a_size_that_a_result_has_is_that_of_all_it_was_merged_of(self) -> None:
+        accepted = self.model.last_accepted
+        if accepted:
+            size = BENCH.read("result", accepted)[1]
+            assert {entry[2] for entry in BENCH.read("checkIns", accepted)} == {size} == {self.model.size}
 
     @invariant()
     def a_result_once_accepted_never_changes(self) -> None:

@@ -126,14 +126,24 @@ async def test_below_min_peers_there_is_no_result(leader: Leader) -> None:
 
 async def test_a_stream_of_another_layout_is_left_out_with_both_shapes(leader: Leader) -> None:
     leader.check_in("sl-1", model(1))
-    leader.check_in("sl-2", model(1, (3, 3)))
+    leader.check_in("sl-2", model(1, (3, 2)))
     outcome = await leader.merge()
-    assert outcome.left_out == (("sl-2", "Tensor w has the shape [3, 3] on sl-2, but [2, 3] on sl-1"),)
+    assert outcome.left_out == (("sl-2", "Tensor w has the shape [3, 2] on sl-2, but [2, 3] on sl-1"),)
+
+
+@pytest.mark.parametrize("size", [2**40, 2**62, 148, 156, 1])
+async def test_who_announces_another_size_than_the_header_gives_is_left_out_unasked(leader: Leader, size: int) -> None:
+    mine = leader.check_in("sl-1", model(1))
+    leader.entries.append(CheckedIn("sl-2", "0" * 64, size, 1, False))
+    outcome = await leader.merge()
+    words = f"it announced {size} bytes for parameters that have {mine.model.size}"
+    assert outcome.left_out == (("sl-2", words),)
+    assert not leader.waits_s
 
 
 async def test_parameters_that_cannot_be_fetched_are_left_out(leader: Leader) -> None:
-    leader.check_in("sl-1", model(1))
-    leader.entries.append(CheckedIn("sl-2", "0" * 64, 100, 1, False))
+    mine = leader.check_in("sl-1", model(1))
+    leader.entries.append(CheckedIn("sl-2", "0" * 64, mine.model.size, 1, False))
     outcome = await leader.merge()
     ((name, reason),) = outcome.left_out
     assert name == "sl-2"
@@ -141,8 +151,8 @@ async def test_parameters_that_cannot_be_fetched_are_left_out(leader: Leader) ->
 
 
 async def test_one_that_has_left_is_asked_but_not_waited_for(leader: Leader) -> None:
-    leader.check_in("sl-1", model(1))
-    leader.entries.append(CheckedIn("sl-2", "ab" * 32, 100, 1, False))
+    mine = leader.check_in("sl-1", model(1))
+    leader.entries.append(CheckedIn("sl-2", "ab" * 32, mine.model.size, 1, False))
     leader.gone = {"sl-2"}
     outcome = await leader.merge()
     assert [name for name, _ in outcome.left_out] == ["sl-2"]
