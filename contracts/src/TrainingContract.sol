@@ -522,19 +522,22 @@ contract TrainingContract {
         }
     }
 
-    /// @dev The turn-th smallest index among the eligible: quadratic in the participants of one round, and
-    ///      independent of the order in which they checked in.
+    /// @dev The turn-th smallest index among the eligible, independent of the order in which they checked in. They are
+    ///      marked in a bitmap of all participants and counted in it: linear in both.
     function _eligibleAt(uint256 turn) private view returns (uint32) {
         CheckIn[] storage entries = _checkIns[round];
+        uint256[] memory marks = new uint256[]((_participants.length + 255) / 256);
         for (uint256 i = 0; i < entries.length; i++) {
-            uint32 candidate = entries[i].participant;
-            if (!_mayLeadNow(candidate)) continue;
-            uint256 before = 0;
-            for (uint256 j = 0; j < entries.length; j++) {
-                uint32 other = entries[j].participant;
-                if (other < candidate && _mayLeadNow(other)) before += 1;
+            uint32 index = entries[i].participant;
+            if (_mayLeadNow(index)) marks[index / 256] |= 1 << (index % 256);
+        }
+        uint256 before = 0;
+        for (uint256 i = 0; i < marks.length; i++) {
+            uint256 rest = marks[i];
+            for (uint32 bit = 0; rest != 0; bit++) {
+                if (rest & 1 == 1 && before++ == turn) return uint32(i * 256) + bit;
+                rest >>= 1;
             }
-            if (before == turn) return candidate;
         }
         revert NobodyMayLead(round);
     }

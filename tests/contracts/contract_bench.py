@@ -44,6 +44,12 @@ class Bench:
         """A transaction to the training. Gives its events, raises the error class of a refusal."""
         return [training_event(log) for log in self._send("TrainingContract", self.training, by, function, arguments)]
 
+    def gas_of(self, function: str, *arguments: Any) -> int:
+        """Sends it, and gives what it takes where nothing was touched before. Earlier snapshots are lost."""
+        self._state.lock_changes()
+        self.send(function, *arguments)
+        return self._gas_used
+
     def send_network(self, function: str, *arguments: Any, by: str = SN) -> list[NetworkEvent]:
         """The same to the directory."""
         return [network_event(log) for log in self._send("SwarmNetwork", self.network, by, function, arguments)]
@@ -100,4 +106,5 @@ class Bench:
         computation = apply(self._state, message, context)
         if computation.is_error:
             raise error_of(computation.output)
+        self._gas_used: int = computation.get_gas_used()
         return computation

@@ -3,6 +3,7 @@
 import pytest
 from contract_bench import OTHER_SN, STRANGER, Bench
 
+from services.chain.account import GAS_LIMIT
 from services.chain.events import (
     CheckedIn,
     Completed,
@@ -329,6 +330,22 @@ def test_where_nobody_may_lead_the_round_waits_for_one_who_may(training: Trainin
 
     assert kinds(training.enrol("b", may_lead=True)) == [Enrolled, MergeStarted]
     assert training.leader == "b"
+
+
+def test_a_thousand_participants_close_a_round_and_finish_it(training: Training) -> None:
+    bench, names = training.bench, [f"node-{number}" for number in range(1000)]
+    training.enrol(*names)
+    first, *rest = reversed(names)
+    training.check_in(*rest)
+    call = (1, 0, first, DIGEST, 10, LAYOUT, 100, True, "host", 30305)
+    gas = {"checkIn": bench.gas_of("checkIn", call)}
+    assert (training.status["state"], training.leader) == (MERGE, names[2])
+    gas["voteOut"] = bench.gas_of("voteOut", 1, 1, "node-0")
+    gas["leave"] = bench.gas_of("leave", names[2], "stopped")  # the next one leads
+    assert (training.status["term"], training.leader) == (2, names[4])
+    gas["publish"] = bench.gas_of("publish", 1, 2, names[4], RESULT, 10, [], [])
+    assert training.status["last_accepted"] == 1
+    assert all(used < GAS_LIMIT / 1.5 for used in gas.values()), gas
 
 
 # --- merging -----------------------------------------------------------------------------------------
