@@ -16,6 +16,7 @@ from services.runtime.settings import NodeSettings
 from services.sl.settings import SLSettings
 from services.sn.settings import SNSettings
 from services.swop.profile import Profile
+from services.swop.settings import SwopSettings
 from services.tasks.definition import BODIES, TaskHeader
 
 HERE = Path(__file__).parent
@@ -40,6 +41,7 @@ the nearest name. What Kubernetes and Docker links inject for services of such n
 NODES: dict[str, type[NodeSettings]] = {
     "swarm sn": SNSettings,
     "swarm sl": SLSettings,
+    "swarm swop": SwopSettings,
     "swarm license-server": LicenseServerSettings,
     "swarm audit": AuditSettings,
     "swarm license": LicenseAdminSettings,

@@ -857,6 +857,30 @@ class CredentialsInTask(TaskError):
     remedy = "Log in on each host with `docker login`, and give Auth the path of the config.json there, or ~."
 
 
+class TaskRefused(TaskError):
+    """By the SWOP of a host; its reason is on the chain."""
+
+    code = "task-refused"
+    grpc_status = "PERMISSION_DENIED"
+    message = "{task} is refused: {problem}"
+    remedy = "Ask the owner of the host, whose policy decides, or change the task."
+
+
+class PeerFailed(TaskError):
+    """One of the pairs of a task, or a build, ended badly."""
+
+    code = "peer-failed"
+    message = "{what} ended with exit code {exit}: {problem}{tail}"
+    remedy = "Correct the program or the task, reset the taskrunner, and assign it again."
+
+
+class NameInUse(TaskError):
+    code = "name-in-use"
+    grpc_status = "ALREADY_EXISTS"
+    message = "Another node named {name} is at work at {where}"
+    remedy = "Stop it, or give this one a certificate of its own."
+
+
 class RunnerError(TaskError):
     code = "runner"
     message = "The taskrunner {runner} refused: {problem}"

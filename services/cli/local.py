@@ -28,6 +28,13 @@ def up(
     *,
     sl: Annotated[int, typer.Option("--sl", help="How many SLs, each with a training program.")],
     sn: Annotated[int, typer.Option("--sn", help="How many SNs; the SLs are dealt out to them.")] = 1,
+    swop: Annotated[
+        int, typer.Option("--swop", help="How many SWOPs; they start the SLs and programs as tasks tell them.")
+    ] = 0,
+    image: Annotated[
+        list[str] | None,
+        typer.Option("--image", help="Image name of tasks for which this Python stands; may be repeated."),
+    ] = None,
     chain: Annotated[str, typer.Option("--chain", help="auto, geth or embedded.")] = "auto",
     directory: Directory = DEFAULT_DIR,
     exit_when_done: Annotated[
@@ -57,7 +64,10 @@ def up(
     from services.runtime.ready import ReadySocket
 
     ports = Ports(license_server=apls_port, sn_api=sn_api_port, sn_p2p=sn_p2p_port, sl_fs=sl_fs_port)
-    plan = Plan(directory.absolute(), sl, chain, tuple(command or ()), ports, sn_count=sn)
+    plan = Plan(
+        directory.absolute(), sl, chain, tuple(command or ()), ports,
+        sn_count=sn, swop_count=swop, images=tuple(image or ("user-env",)),
+    )  # fmt: skip
     plan.check()
     leaves = bool(command) if exit_when_done is None else exit_when_done
     finished = False

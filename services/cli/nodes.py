@@ -35,6 +35,10 @@ def add_to(app: typer.Typer) -> None:
     app.command("license-server")(license_server)
     app.command("sn")(sn)
     app.command("sl")(sl)
+    operators = typer.Typer(rich_markup_mode=None)
+    operators.callback(invoke_without_command=True)(swop)
+    operators.command("approve")(approve)
+    app.add_typer(operators, name="swop")
 
 
 def license_server(
@@ -147,6 +151,73 @@ def sl(
 
     settings = SLSettings.load("sl", flags | _told_late())
     _run(main, settings)
+
+
+def swop(
+    *,
+    context: typer.Context,
+    usr_dir: Annotated[Path | None, typer.Option("--usr-dir", help="Directory of the profile.")] = None,
+    profile_file_name: Annotated[
+        str | None, typer.Option("--profile-file-name", help="The profile, a file of that directory.")
+    ] = None,
+    sn_ip: Annotated[str | None, typer.Option("--sn-ip", help="Address of the SN; the profile wins.")] = None,
+    sn_api_port: SNPort = None,
+    sn_api_service: Annotated[
+        str | None, typer.Option("--sn-api-service", help="FQDN[:PORT] of the SN's API behind a reverse proxy.")
+    ] = None,
+    apls_ip: LicenseIP = None,
+    apls_port: LicensePort = None,
+    secondary_apls_ip: SecondaryIP = None,
+    secondary_apls_port: SecondaryPort = None,
+    cert: Cert = None,
+    key: Key = None,
+    cacert: CACert = None,
+    capath: CAPath = None,
+    data_dir: DataDir = None,
+    swop_uid: Annotated[int | None, typer.Option("--swop-uid", help="User of the programs that it starts.")] = None,
+    swop_gid: Annotated[int | None, typer.Option("--swop-gid", help="Their group.")] = None,
+    keep_containers: Annotated[
+        bool | None, typer.Option("--keep-containers", help="Keep what has ended, to look into it.")
+    ] = None,
+    log_format: LogFormat = None,
+    log_level: LogLevel = None,
+) -> None:
+    """Run a SWOP: it carries out tasks on this host, as far as the owner of the host allows."""
+    flags = _given(locals())
+    if flags.pop("context").invoked_subcommand is not None:
+        return
+    for name in ("uid", "gid"):
+        if f"swop_{name}" in flags:
+            flags[name] = flags.pop(f"swop_{name}")
+    from services.swop.main import main
+    from services.swop.settings import SwopSettings
+
+    settings = SwopSettings.load("swop", flags | _told_late())
+    _run(main, settings)
+
+
+def approve(
+    content_hash: Annotated[
+        str, typer.Argument(help="Beginning of the content hash of a task.", metavar="[HASH]")
+    ] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Show the tasks that wait for the owner of this host; with a HASH, let that one run."""
+    import json
+
+    from services.swop.approvals import Approvals
+    from services.swop.main import APPROVALS
+    from services.swop.settings import SwopSettings
+
+    settings = SwopSettings.load("swop approve", {"data_dir": data_dir})
+    approvals = Approvals(settings.data_dir / APPROVALS)
+    if content_hash:
+        print(f"Approved: {approvals.approve(content_hash)['task']}")
+        return
+    waiting = approvals.waiting()
+    for known, description in waiting.items():
+        print(f"{known[:16]}\n{json.dumps(description, indent=1, ensure_ascii=False)}\n")
+    print(f"{len(waiting)} tasks wait; `swarm swop approve HASH` lets one run.")
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ HOSTS = ["localhost", HOST]
 LICENSE_SERVER = "license-1"
 SN = "sn-1"
 ADMIN = "admin"
+SWCI = "swci-1"
 MAX_PORT = 65535
 CHAINS = ("auto", "geth", "embedded")
 
@@ -45,6 +46,8 @@ class Plan:
     ports: Ports = Ports()
     environment: Mapping[str, str] = field(default_factory=dict)
     sn_count: int = 1
+    swop_count: int = 0
+    images: tuple[str, ...] = ()
 
     @property
     def sns(self) -> list[str]:
@@ -56,10 +59,20 @@ class Plan:
         return [f"sl-{index + 1}" for index in range(self.sl_count)]
 
     @property
+    def swops(self) -> list[str]:
+        """Instead of SLs and programs, these are started; tasks have them start the rest."""
+        return [f"swop-{index + 1}" for index in range(self.swop_count)]
+
+    def sls_of(self, swop: int) -> list[str]:
+        """The SLs of the pairs that are dealt to the SWOP with this index (from 0)."""
+        return self.sls[swop :: self.swop_count]
+
+    @property
     def identities(self) -> list[tuple[str, str]]:
         """(role, name) of every certificate it needs."""
         nodes = [*(("sn", name) for name in self.sns), *(("sl", name) for name in self.sls)]
-        return [("license", LICENSE_SERVER), *nodes, ("admin", ADMIN)]
+        operators = [*(("swop", name) for name in self.swops), ("swci", SWCI)] if self.swop_count else []
+        return [("license", LICENSE_SERVER), *nodes, *operators, ("admin", ADMIN)]
 
     def check(self) -> None:
         """Raises SettingsError naming the option that cannot be."""
@@ -69,6 +82,10 @@ class Plan:
             raise _refused("--chain", f"it is '{self.chain}', and must be one of {', '.join(CHAINS)}")
         if self.sn_count < 1:
             raise _refused("--sn", "a swarm needs at least one SN")
+        if self.swop_count < 0 or self.swop_count > self.sl_count:
+            raise _refused("--swop", f"it is {self.swop_count}, but each SWOP needs a pair: --sl is {self.sl_count}")
+        if self.swop_count and self.command:
+            raise _refused("--swop", "tasks say what SWOPs run; give no program, or leave --swop out")
         if self.sn_count > 1 and self.chain == "embedded":
             raise _refused("--sn", f"it is {self.sn_count}, but the embedded chain serves one SN; say --chain geth")
         given = [
@@ -135,6 +152,21 @@ class Plan:
         channel = {"SL_REQUEST_CHANNEL": str(request), "SL_RESPONSE_CHANNEL": str(response)}
         held = not (license_port and sn_port)
         return self._node(self.sls[index], arguments, files, node_environment("SL_", **channel), held=held)
+
+    @property
+    def usr_dir(self) -> Path:
+        """Where the profiles of the SWOPs are, and what tasks may mount; SWCI's too."""
+        return self.directory / "usr"
+
+    def profile(self, swop: int) -> str:
+        return f"{self.swops[swop]}-profile.yaml"
+
+    def swop(self, index: int, files: IssuedFiles, license_port: int, sn_port: int) -> Launch:
+        arguments = [
+            "swop", "--usr-dir", str(self.usr_dir), "--profile-file-name", self.profile(index),
+            "--sn-ip", HOST, "--sn-api-port", str(sn_port), "--apls-ip", HOST, "--apls-port", str(license_port),
+        ]  # fmt: skip
+        return self._node(self.swops[index], arguments, files, node_environment("SWOP_"))
 
     def program(self, index: int) -> Launch:
         """The user's program for one SL, in the user's directory and environment."""

@@ -4,14 +4,16 @@ import asyncio
 import contextlib
 import itertools
 import shlex
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from services.errors import ChannelError, NetworkError, NeverTrained, SwarmError
+from services.identity.authority import IssuedFiles
 from services.local.certificates import admin_identity, certificates
-from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, Plan
+from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, SWCI, Plan
 from services.local.process import Child, Launch
 from services.local.state import Running, SwarmState, claimed, remember_ports, remembered_ports
+from services.local.swops import profile_of
 from services.local.view import View
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -89,7 +91,7 @@ class LocalSwarm:
     async def stop(self) -> None:
         """Programs, then SLs, then the SNs, then the license server; says who had to be killed."""
         self._stopping = True
-        for role in ("ml-", "sl-", "sn-", LICENSE_SERVER):
+        for role in ("ml-", "swop-", "sl-", "sn-", LICENSE_SERVER):
             stage = [
                 child for name, child in self._children.items() if name.startswith(role) and not child.exited.done()
             ]
@@ -108,7 +110,8 @@ class LocalSwarm:
             self._start(plan.sn(index, files[name], free_port=had.get(name, 0))) for index, name in enumerate(plan.sns)
         ]
         sls = [
-            self._start(plan.sl(index, files[name], free_port=had.get(name, 0))) for index, name in enumerate(plan.sls)
+            self._start(plan.sl(index, files[name], free_port=had.get(name, 0)))
+            for index, name in enumerate(() if plan.swop_count else plan.sls)
         ]
         await self._ready_node(license_server)
         await self._begin_sns(sns)
@@ -126,11 +129,16 @@ class LocalSwarm:
             watching = asyncio.create_task(self._watch())
             try:
                 started = await asyncio.gather(*(self._start_pair(index, sl) for index, sl in enumerate(sls)))
+                await self._begin_swops(files)
                 remember_ports(plan.directory, self._ports)
-                if not plan.command:
+                if plan.swop_count:
+                    self._view.say(how_to_command(plan, files[SWCI], self._ports[SN], self._ports[LICENSE_SERVER]))
+                elif not plan.command:
                     self._view.say(how_to_attach(plan))
                 if self._ready is not None:
                     self._ready.report(port=self._ports[SN])
+                if plan.swop_count:
+                    await asyncio.Event().wait()  # tasks come and go; it ends when it is told to
                 await asyncio.gather(*(self._finish_pair(sl, program) for sl, program in started))
                 self._view.update(await self._status())
                 self._view.say("the training is over")
@@ -148,6 +156,19 @@ class LocalSwarm:
         for sn in others:
             sn.go(apls_port=licence, sentinel_api_port=self._ports[sentinel.name])
         await asyncio.gather(*(self._ready_node(sn) for sn in others))
+
+    async def _begin_swops(self, files: Mapping[str, IssuedFiles]) -> None:
+        """Each with a profile for its pairs."""
+        plan, licence = self._plan, self._ports[LICENSE_SERVER]
+        swops = []
+        plan.usr_dir.mkdir(parents=True, exist_ok=True)
+        for index, name in enumerate(plan.swops):
+            sn_port = self._ports[plan.sns[index % plan.sn_count]]
+            pairs = [files[sl] for sl in plan.sls_of(index)]
+            text = profile_of(name, pairs, HOST, license_port=licence, sn_port=sn_port, images=plan.images)
+            (plan.usr_dir / plan.profile(index)).write_text(text)
+            swops.append(self._start(plan.swop(index, files[name], licence, sn_port)))
+        await asyncio.gather(*(self._ready_node(swop) for swop in swops))
 
     async def _ready_node(self, child: Child) -> None:
         facts = await child.ready()
@@ -246,6 +267,18 @@ class LocalSwarm:
         processes = tuple(Running.child(child, self._ports.get(name, 0)) for name, child in self._children.items())
         state = SwarmState(Running.this_process(), processes, self._sn_address, self._chain)
         state.write(self._plan.directory)
+
+
+def how_to_command(plan: Plan, files: IssuedFiles, sn_port: int, license_port: int) -> str:
+    """What to type to give tasks to this swarm."""
+    words = [
+        "swarm", "swci", "--usr-dir", str(plan.usr_dir), "--sn-ip", HOST, "--sn-api-port", str(sn_port),
+        "--apls-ip", HOST, "--apls-port", str(license_port), "--data-dir", str(plan.directory / SWCI),
+        "--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert),
+    ]  # fmt: skip
+    lines = [f"The swarm is ready, {', '.join(plan.swops)} wait for tasks. Command it in another shell:", ""]
+    lines += [f"  {shlex.join(words)}", "", f"Ctrl-C here, or `swarm down --dir {plan.directory}`, stops it."]
+    return "\n".join(lines)
 
 
 def how_to_attach(plan: Plan) -> str:

@@ -1,0 +1,63 @@
+"""The command line by which bubblewrap gives a local process its documented paths, and nothing else to write.
+
+No I/O but looking at which directories there are.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+# Made anew for each program; what the host has there is its own.
+_PRIVATE = ("/proc", "/dev", "/tmp", "/run", "/sys")  # noqa: S108
+
+
+@dataclass(frozen=True)
+class Bind:
+    """``source``: a path of the host that exists."""
+
+    source: Path
+    target: PurePosixPath
+    read_only: bool = False
+
+
+def arguments(binds: Sequence[Bind], working_dir: str, devices: Iterable[Path] = ()) -> list[str]:
+    """What follows ``bwrap``, before the program: the host's files to read, the binds, a /tmp of its own."""
+    found = ["--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    wanted = {bind.target for bind in binds if not _is_private(bind.target)}
+    if not _is_private(PurePosixPath(working_dir)):
+        wanted.add(PurePosixPath(working_dir))
+    found += _tree(PurePosixPath("/"), wanted)
+    found += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/run"]  # noqa: S108
+    if Path("/sys").is_dir():
+        found += ["--ro-bind", "/sys", "/sys"]
+    for device in devices:
+        found += ["--dev-bind-try", str(device), str(device)]
+    for bind in sorted(binds, key=lambda bind: len(bind.target.parts)):
+        found += ["--ro-bind" if bind.read_only else "--bind", str(bind.source), str(bind.target)]
+    if not any(PurePosixPath(working_dir) == bind.target for bind in binds) and not Path(working_dir).is_dir():
+        found += ["--dir", working_dir]
+    return [*found, "--chdir", working_dir]
+
+
+def _tree(directory: PurePosixPath, wanted: Iterable[PurePosixPath]) -> list[str]:
+    """Binds of all that is in a directory, to be read; where a target that is not there lies below one of its entries,
+    that entry is made up of its own, so that the target can be made beside them.
+    """
+    found: list[str] = []
+    for entry in sorted(Path(directory).iterdir()):
+        path = PurePosixPath(entry)
+        if str(path) in _PRIVATE:
+            continue
+        if entry.is_symlink():
+            found += ["--symlink", str(entry.readlink()), str(path)]
+            continue
+        below = [target for target in wanted if path in target.parents and not Path(target).exists()]
+        if below and entry.is_dir():
+            found += ["--dir", str(path), *_tree(path, below)]
+        else:
+            found += ["--ro-bind-try", str(path), str(path)]
+    return found
+
+
+def _is_private(path: PurePosixPath) -> bool:
+    return any(str(path) == top or str(path).startswith(f"{top}/") for top in _PRIVATE)

@@ -1,0 +1,100 @@
+"""The SN that a SWOP works through: calls that are made again until they are answered, and a stream that never ends."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Self, TypeVar
+
+from services.errors import NetworkError, SwarmError
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.runtime import logs
+from services.runtime.addresses import join_address
+
+FIRST_WAIT_S = 0.2
+LONGEST_WAIT_S = 5.0
+
+Got = TypeVar("Got")
+_log = logs.get("sn")
+
+
+class Link:
+    """One SN at a time: first the one at ``first``, then any that the swarm has. Enter it before use.
+
+    ``pause(seconds)`` waits.
+    """
+
+    def __init__(self, identity: Identity, first: str, pause: Callable[[float], Awaitable[object]]) -> None:
+        self._identity = identity
+        self._addresses = [first]
+        self._client = SNClient(first, identity)
+        self._moving = asyncio.Lock()
+        self._pause = pause
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    @property
+    def address(self) -> str:
+        return self._client.address
+
+    async def register(self) -> None:
+        """Once, at the start. Raises what the SN answers, SNUnreachable where it does not."""
+        await self._client.network.Register(pb.RegisterRequest())
+        await self._learn()
+
+    async def call(self, ask: Callable[[SNClient], Awaitable[Got]], *settled: type[SwarmError]) -> Got | None:
+        """The answer, from whichever SN gives one; None for an error that says it is settled already."""
+        wait = FIRST_WAIT_S
+        while True:
+            client = self._client
+            try:
+                return await ask(client)
+            except settled:
+                return None
+            except NetworkError as error:
+                await self._elsewhere(client, error, wait)
+                wait = min(2 * wait, LONGEST_WAIT_S)
+
+    async def watch(self, runner: str) -> AsyncIterator[pb.RunnerStatus]:
+        """The newest state of a taskrunner after each change, for ever. Raises what an SN refuses."""
+        seen, wait = 0, FIRST_WAIT_S
+        while True:
+            client, error = self._client, None
+            try:
+                async for status in client.watch_runner(runner, seen):
+                    seen, wait = status.version, FIRST_WAIT_S
+                    yield status
+            except NetworkError as failed:
+                error = failed
+            await self._elsewhere(client, error, wait)
+            wait = min(2 * wait, LONGEST_WAIT_S)
+
+    async def _elsewhere(self, failed: SNClient, error: SwarmError | None, wait: float) -> None:
+        """Waits, then goes on with the next SN, registered there; unless another call has done so meanwhile."""
+        async with self._moving:
+            if self._client is not failed:
+                return
+            _log.warning("the SN is gone, trying again", address=failed.address, why=str(error or "it stopped"))
+            await self._pause(wait)
+            self._addresses = [*self._addresses[1:], self._addresses[0]]
+            await failed.__aexit__(None, None, None)
+            self._client = SNClient(self._addresses[0], self._identity)
+            await self._client.__aenter__()
+            with contextlib.suppress(NetworkError):
+                await self._client.network.Register(pb.RegisterRequest())
+                _log.info("working through an SN again", address=self._client.address)
+
+    async def _learn(self) -> None:
+        """Where the other SNs are."""
+        nodes = (await self._client.network.ListNodes(pb.ListNodesRequest())).nodes
+        others = [join_address(node.host, node.port) for node in nodes if node.role == "sn" and node.present]
+        self._addresses = list(dict.fromkeys([*self._addresses, *others]))

@@ -1,0 +1,156 @@
+"""Starts a SWOP, step by step, and follows its taskrunner until it is stopped."""
+
+import asyncio
+import sys
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from services.errors import NameInUse
+from services.identity.identity import Identity
+from services.licensing.lease import Lease
+from services.rpc import swarm_pb2 as pb
+from services.runtime import logs, traces
+from services.runtime.addresses import HTTPS_PORT, join_address, split_address
+from services.runtime.ready import ReadySocket
+from services.swop.approvals import Approvals
+from services.swop.decisions import Standing
+from services.swop.executors.base import Executor
+from services.swop.executors.process import LocalImage, ProcessExecutor
+from services.swop.executors.spec import Owner
+from services.swop.link import Link
+from services.swop.operator import Operator
+from services.swop.pairs import Place
+from services.swop.policy import default_policy, read_policy
+from services.swop.preparing import Workshop
+from services.swop.profile import Profile, read_profile
+from services.swop.settings import SwopSettings
+from services.swop.work import Cleaning
+
+ROLE = "swop"
+FEATURE = "SWOP"
+APPROVALS = "approvals"
+LICENSE_PORT = 5814
+SN_PORT = 30304
+NAME_FREE_WITHIN_S = 12.0  # longer than the SN takes to notice that a connection is dead
+LOOK_EVERY_S = 0.5
+
+_log = logs.get(ROLE)
+
+
+async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
+    """Runs until ``stop``. What it started for a task goes on, and is adopted by the next start."""
+    identity = Identity.load(
+        cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=ROLE
+    )
+    logs.configure(settings.log_format, identity.name, settings.log_level)
+    traces.configure("swarm-swop", identity.name)
+    _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
+    profile = read_profile(settings.usr_dir / settings.profile_file_name)
+    policy = read_policy(_beside(settings, profile.policy)) if profile.policy else default_policy()
+    _log.info("Profile validated", group=profile.group, runner=profile.runner, pairs=len(profile.nodes))
+    async with AsyncExitStack() as stack:
+        executor = await stack.enter_async_context(open_executor(settings, profile))
+        runtime = await executor.describe()
+        _log.info("executor", kind=runtime.kind, version=runtime.version, address=runtime.address)
+        for note in runtime.notes:
+            _log.warning(note)
+        lease = await stack.enter_async_context(
+            await Lease.acquire(_license_servers(settings, profile), identity, FEATURE, data_dir=settings.data_dir)
+        )
+        link = await stack.enter_async_context(Link(identity, _sn(settings, profile), lambda s: pause(stop, s)))
+        await link.register()
+        await _check_name(link, identity.name, profile.runner, stop)
+        place = Place(
+            identity.name, profile.runner, 0, Owner(settings.uid, settings.gid), settings.sl_image,
+            sn=_sn(settings, profile), license=_license_servers(settings, profile)[0],
+            host_network=executor.shares_host_network,
+        )  # fmt: skip
+        operator = Operator(
+            Standing(identity.name, profile.group, len(profile.nodes)),
+            profile.runner,
+            link,
+            workshop=Workshop(link, executor, profile, policy, place, settings.usr_dir),
+            cleaning=Cleaning(
+                executor, identity.name, profile.runner, settings.finish_grace_s, settings.keep_containers
+            ),
+            approvals=Approvals(settings.data_dir / APPROVALS),
+        )
+        ready.report(executor=executor.kind)
+        await _until(stop, operator.run(), lease.raise_when_lost(_at_once))
+    _log.info("stopped")
+
+
+def open_executor(settings: SwopSettings, profile: Profile) -> Executor:
+    """The executor that the profile names; only its library is loaded."""
+    manager = profile.resource_manager
+    if manager.kind == "PROCESS":
+        images = {image.image: LocalImage(Path(image.python)) for image in profile.images or ()}
+        images[settings.sl_image] = LocalImage(Path(sys.executable), (sys.executable, "-m", "services.cli", "sl"))
+        return ProcessExecutor(settings.data_dir / "processes", images)
+    module = import_module(f"services.swop.executors.{manager.kind.lower()}")
+    address = f"unix://{manager.access.socket}" if manager.access.socket else None
+    executor: Executor = getattr(module, f"{manager.kind.capitalize()}Executor")(address)
+    return executor
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Waits, but not longer than until ``stop``."""
+    waiting = asyncio.create_task(stop.wait())
+    await asyncio.wait({waiting}, timeout=seconds)
+    waiting.cancel()
+
+
+def _beside(settings: SwopSettings, policy: str) -> Path:
+    """The policy file, by itself or beside the profile."""
+    return settings.usr_dir / policy.removeprefix("file://")
+
+
+def _sn(settings: SwopSettings, profile: Profile) -> str:
+    locator = profile.api_server.locator
+    if locator.service:
+        return join_address(*split_address(locator.service, HTTPS_PORT))
+    if locator.host:
+        return join_address(locator.host, locator.port or SN_PORT)
+    return settings.sn_address
+
+
+def _license_servers(settings: SwopSettings, profile: Profile) -> list[str]:
+    locator = profile.license.locator
+    return list(
+        dict.fromkeys([join_address(locator.host, locator.port or LICENSE_PORT), *settings.license_servers[1:]])
+    )
+
+
+async def _check_name(link: Link, name: str, runner: str, stop: asyncio.Event) -> None:
+    """Raises NameInUse where another SWOP of this name is at work."""
+    deadline = asyncio.get_running_loop().time() + NAME_FREE_WITHIN_S
+    while True:
+        status = await link.call(lambda sn: sn.runners.GetRunner(pb.GetRunnerRequest(runner=runner)))
+        there = status is not None and any(agent.name == name and agent.present for agent in status.agents)
+        if not there or stop.is_set():
+            return
+        if asyncio.get_running_loop().time() > deadline:
+            raise NameInUse(name=name, where=f"the taskrunner {runner}")
+        _log.warning("another SWOP of this name is at work, waiting for it to go", name=name)
+        await pause(stop, LOOK_EVERY_S)
+
+
+async def _at_once() -> None:
+    """When a SWOP without a licence may end: its pairs go on without it."""
+
+
+async def _until(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> None:
+    """Returns at ``stop``; raises what ends one of the works."""
+    tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
+    tasks.append(asyncio.create_task(stop.wait()))
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,100 @@
+"""The settings of a SWOP."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
+from services.runtime.settings import LicensedSettings
+
+
+class SwopSettings(LicensedSettings):
+    """What the profile says wins over these where both name an SN or a license server."""
+
+    usr_dir: Path = Field(
+        Path("/platform/swarm/usr"),
+        validation_alias="USR_DIR",
+        description="Directory of the profile, and of files that tasks may mount without a policy. The default is "
+        "where containers mount it.",
+    )
+    profile_file_name: str = Field(
+        "swop_profile.yaml",
+        validation_alias="SWOP_PROFILE",
+        description="The profile: a file of that directory.",
+    )
+    sn_ip: str = Field(
+        "127.0.0.1",
+        validation_alias="SN_NODE_IP",
+        description="Address of this node's SN, where the profile names none. This host by default.",
+    )
+    sn_api_port: int = Field(
+        30304,
+        ge=1,
+        le=MAX_PORT,
+        validation_alias="SN_API_SERVER_PORT",
+        description="Port of the SN's API. The default is the SN's own.",
+    )
+    sn_api_service: str | None = Field(
+        None,
+        validation_alias="SN_API_SERVICE",
+        description="FQDN[:PORT] of the SN's API behind a reverse proxy, instead of its address. The port is 443 "
+        "unless one is given.",
+    )
+    data_dir: Path = Field(
+        Path("/platform/swarm/SMLNODE"),
+        validation_alias="SWARM_DATA_DIR",
+        description="Where the SWOP keeps its own files. The default is where containers mount their volume.",
+    )
+    uid: int = Field(
+        default_factory=os.getuid,
+        ge=0,
+        validation_alias="SWOP_UID",
+        description="Under which user the programs run that it starts, so that files they write belong to whoever "
+        "started the SWOP. By default its own.",
+    )
+    gid: int = Field(
+        default_factory=os.getgid,
+        ge=0,
+        validation_alias="SWOP_GID",
+        description="Under which group. By default its own.",
+    )
+    sl_image: str = Field(
+        "swarm-learning/sl:latest",
+        validation_alias="SWOP_SL_IMAGE",
+        description="The image of the SLs that it starts. The executor PROCESS runs this very code instead.",
+    )
+    keep_containers: bool = Field(
+        False,
+        validation_alias="SWOP_KEEP_CONTAINERS",
+        description="Whether finished programs are kept after a reset, to look into them. Not by default: the next "
+        "task needs their names and ports.",
+    )
+    finish_grace_s: float = Field(
+        600.0,
+        ge=0,
+        le=86_400,
+        validation_alias="SWOP_FINISH_GRACE_SECONDS",
+        description="Seconds that a reset leaves to a program whose training is over and that still runs, as it may be "
+        "saving its model.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO",
+        validation_alias="SWARM_LOG_LEVEL",
+        description="INFO by default: each step of a task is worth a line.",
+    )
+
+    @field_validator("sn_api_service")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value, HTTPS_PORT)
+        return value
+
+    @property
+    def sn_address(self) -> str:
+        """``host:port`` of the SN where the profile names none."""
+        if self.sn_api_service is not None:
+            return join_address(*split_address(self.sn_api_service, HTTPS_PORT))
+        return join_address(self.sn_ip, self.sn_api_port)
