@@ -97,8 +97,9 @@ def pair(profile: Profile, node: NodeDefinition, task: TaskDefinition, image: st
         entrypoint=tuple(shlex.split(body.entrypoint)) or None,
         command=tuple(shlex.split(body.command)),
         working_dir=body.working_dir,
-        environment=_variables(body.envvars, node.ml_env)
-        | {"SL_REQUEST_CHANNEL": REQUEST, "SL_RESPONSE_CHANNEL": RESPONSE, "SWARM_NODE_INDEX": str(node.index)},
+        environment={"SWARM_NODE_INDEX": str(node.index)}
+        | _variables(body.envvars, node.ml_env)
+        | {"SL_REQUEST_CHANNEL": REQUEST, "SL_RESPONSE_CHANNEL": RESPONSE},
         mounts=(shared, *_content(node, body)),
         user=place.owner,
         hostname=node.ml_hostname,
