@@ -3,6 +3,7 @@
 #   make demo    set up, then train a swarm of three nodes on real data   (FRAMEWORK=keras|torch, CHAIN=auto|geth|embedded,
 #                MERGE=mean|coordmedian|geomedian|trimmed_mean|krum, COMPRESSION=none|lossless|bf16)
 #   make test    set up, then run every test                              (ARGS="-k name" narrows)
+#   make test-parts   install and start what the tests use: Docker, Podman, PostgreSQL, Chromium, ...   (root on Debian)
 #   make lint    format, lint, types
 #   make bench   every benchmark
 #   make chaos   set up, then break swarms that train                     (RUNS=20, SEED=any, FAULTS="part of a name")
@@ -29,10 +30,10 @@ SOURCES := contracts services swarm_callback swarmlearning examples benchmarks t
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo test screenshots lint format bench chaos proto contracts docs lock clean
+.PHONY: help setup setup-dev geth demo test test-parts screenshots lint format bench chaos proto contracts docs lock clean
 
 help:
-	@sed -n '3,11p' $(MAKEFILE_LIST) | sed 's/^# *//'
+	@sed -n '3,12p' $(MAKEFILE_LIST) | sed 's/^# *//'
 
 setup: $(VENV)/.with-$(FRAMEWORK) geth
 
@@ -44,6 +45,10 @@ demo: setup
 
 test: setup-dev
 	$(PYTHON) -m pytest tests/unit tests/contracts tests/integration tests/e2e tests/chaos tests/browser $(ARGS)
+
+# Without them the tests that need them are skipped and named at the end; in CI they fail.
+test-parts:
+	tests/install-parts
 
 # Pictures of the license server's pages, for docs/images.
 screenshots: setup-dev

@@ -1002,6 +1002,15 @@ class RuntimeRefused(ExecutorError):
     remedy = "Correct what it names in the profile or the task."
 
 
+class RuntimeDiskFull(ExecutorError):
+    code = "runtime-disk-full"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "The disk on which {runtime} keeps its images and nodes is full; it failed to {doing}"
+    remedy = (
+        "Free space there (`docker system df` or `podman system df` shows what uses it), and assign the task again."
+    )
+
+
 class NotSupported(ExecutorError):
     code = "not-supported"
     grpc_status = "UNIMPLEMENTED"

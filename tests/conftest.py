@@ -7,12 +7,28 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import parts
 import pytest
 import structlog
 
 from services.identity.authority import Authority, IssuedFiles
 from services.identity.identity import Identity
 from services.runtime.settings import PREFIXES
+
+pytest.register_assert_rewrite("executor_suite", "executor_building_suite")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "needs(*parts): real parts that the test uses, by their names in parts.py")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    parts.require(item)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    parts.summarize(terminalreporter)
 
 
 @dataclass

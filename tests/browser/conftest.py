@@ -42,8 +42,6 @@ def license_files(pki) -> Any:
 def browser(license_files, pki) -> Iterator[Browser]:
     """For one module: as long as it runs, no other event loop can run in this thread."""
     path = shutil.which("chromium")
-    if path is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("chromium is not installed (apt-get install chromium)")
     certificate = x509.load_pem_x509_certificate(license_files.cert.read_bytes())
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     pin = base64.b64encode(hashlib.sha256(key).digest()).decode()

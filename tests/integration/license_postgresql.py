@@ -13,9 +13,7 @@ USER = "swarm"
 
 def binaries() -> Path:
     """Where Debian puts them; the newest."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
-    assert found, "PostgreSQL is not installed (apt-get install postgresql)"
-    return found[-1]
+    return max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
 """What every executor guarantees, whichever program runs the nodes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -64,8 +64,9 @@ class Executor(ABC):
         nothing of it is left.
 
         Raises ImageMissing, MountMissing (a bind source or volume that is not there; nothing is made in its place),
-        MountEscapes, NetworkMissing, PublishedPortInUse, ProgramMissing (the entrypoint or working directory is not
-        in the image), NodeNameInUse, NotSupported (an option this executor does not have).
+        MountEscapes, NetworkMissing, PublishedPortInUse, ProgramMissing (the image has no such program, or no such
+        working directory where the runtime does not make one), NodeNameInUse, NotSupported (an option that this
+        executor does not have).
         """
 
     @abstractmethod
@@ -78,7 +79,8 @@ class Executor(ABC):
 
     @abstractmethod
     async def wait(self, node_id: str) -> Node:
-        """Returns once it has ended, at once where it has. Raises NodeUnknown where it is removed meanwhile."""
+        """Returns once it has ended, at once where it has. Where it is killed and removed meanwhile, this tells
+        that end or raises NodeUnknown."""
 
     @abstractmethod
     async def tail(self, node_id: str, lines: int = TAIL_LINES, limit_bytes: int = TAIL_BYTES) -> list[str]:
@@ -119,8 +121,8 @@ class Executor(ABC):
 
     @abstractmethod
     async def import_volume(self, name: str, directory: Path) -> None:
-        """Copies a directory of the SWOP into a volume, over what is there; owners are root's, rights are kept.
-        Raises VolumeMissing."""
+        """Copies a directory of the SWOP into a volume, over what is there, without links that lead out of it; owners
+        are root's, rights are kept. Raises VolumeMissing."""
 
     # --- images -------------------------------------------------------------------------------------
 
@@ -129,17 +131,17 @@ class Executor(ABC):
         """An image of this host; a name without a tag means ``latest``. Raises ImageMissing."""
 
     @abstractmethod
-    def build(self, spec: BuildSpec) -> AsyncIterator[str]:
-        """Builds an image, line by line of its output, and tags it when all is done; until then an image of this name
-        stays what it was. The steps see neither the runtime's socket nor anything of the SWOP. A build that fails or
-        that is closed early leaves no container.
+    def build(self, spec: BuildSpec) -> AsyncGenerator[str, None]:
+        """Builds an image, line by line of its output (close the generator where you leave it early), and tags it when
+        all is done; until then an image of this name stays what it was. The steps see neither the runtime's socket
+        nor anything of the SWOP. A build that fails or that is closed early leaves no container.
 
         Raises VolumeMissing, VolumeEmpty, VolumeTooLarge, BuildFailed (the step, and the last 20 lines), DiskFull,
         ImageNotMapped.
         """
 
     @abstractmethod
-    def pull(self, spec: PullSpec) -> AsyncIterator[str]:
+    def pull(self, spec: PullSpec) -> AsyncGenerator[str, None]:
         """Fetches an image, line by line of its progress. Raises PullFailed, AuthFileUnusable, DiskFull,
         ImageNotMapped."""
 

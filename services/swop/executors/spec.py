@@ -45,11 +45,14 @@ class Mount:
 
 @dataclass(frozen=True)
 class Port:
-    """``outside`` of the host leads to ``inside`` of the node; None: any free port, which ``Node.ports`` tells."""
+    """``outside`` of the host leads to ``inside`` of the node; None: any free port, which ``Node.ports`` tells.
+
+    ``address``: the only address of the host that leads there; None: all of them.
+    """
 
     inside: int
     outside: int | None = None
-    host: str = "0.0.0.0"  # noqa: S104 - the other sites come by this port
+    address: str | None = None
 
 
 @dataclass(frozen=True)
