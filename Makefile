@@ -70,6 +70,7 @@ bench: setup-dev
 	$(PYTHON) -m benchmarks.leases
 	$(PYTHON) -m benchmarks.recovery
 	$(PYTHON) -m benchmarks.scale --sl 64
+	$(PYTHON) -m benchmarks.longrun --rounds 1000
 	$(PYTHON) -m benchmarks.kernels
 	$(PYTHON) -m benchmarks.round --size-mb 100 --nodes 3 --peer nvflare
 	$(PYTHON) -m benchmarks.large --size-mb 4096
