@@ -33,13 +33,17 @@ class SwopSwarm:
         self.swops: dict[str, Child] = {}
         self._ports = license_port, sn_port
         self._tasks = 0
+        self._issued: dict[str, Any] = {}
         (self.usr / "app").mkdir(parents=True)
         self.out.mkdir()
         shutil.copy(PROGRAM, self.usr / "app" / "train.py")
 
     async def swop(self, name: str, *sls: str, changes: Callable[[dict[str, Any]], None] = lambda _: None) -> Child:
         """Starts a SWOP with a pair for each SL, or the same once more; ``changes`` its profile."""
-        files = {who: self.pki.issue("swop" if who == name else "sl", who) for who in (name, *sls)}
+        for who in (name, *sls):  # one that is started again has the certificate that it had
+            if who not in self._issued:
+                self._issued[who] = self.pki.issue("swop" if who == name else "sl", who)
+        files = self._issued
         profile = yaml.safe_load(
             profile_of(
                 name, [files[sl] for sl in sls], HOST,
@@ -100,7 +104,7 @@ class SwopSwarm:
     async def reset(self) -> None:
         """Returns when all SWOPs have released what they started."""
         await self.swci.runners.ResetRunner(pb.ResetRunnerRequest(runner=RUNNER))
-        await self.until(lambda now: all(a.released >= a.enrolled_in for a in now.agents if a.attends))
+        await self.until(lambda now: all(a.released >= a.enrolled_in for a in now.agents))
 
     async def until(self, wanted: Callable[[Status], bool]) -> Status:
         """The first state that is as wanted; fails with the newest after a while."""

@@ -97,12 +97,13 @@ async def test_the_next_task_begins_as_soon_as_the_last_is_reset(swarm: SwopSwar
         assert swarm.left_over() == []
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("state", ["WAIT", "ENROLLED", "RUNNING", "COMPLETE", "RESET"])
 async def test_a_killed_swop_takes_up_its_task_and_leaves_nothing(state: str, swarm: SwopSwarm) -> None:
     """Four kills in each state of a task."""
     await swarm.swop("swop-1", "sl-1")
     for _ in range(4):
-        rounds = 40 if state in {"ENROLLED", "RUNNING"} else 3
+        rounds = 20 if state == "RUNNING" else 3
         task = await swarm.run(rounds=rounds, count=1)
         if state == "WAIT":
             await swarm.kill("swop-1")
