@@ -1,5 +1,6 @@
-"""Both contracts in a bare EVM: no blocks, no signatures, the state put back in no time."""
+"""All contracts in a bare EVM: no blocks, no signatures, the state put back in no time."""
 
+import functools
 import json
 from importlib import resources
 from typing import Any
@@ -16,6 +17,7 @@ from services.chain.abi import checksummed, contract_abi
 from services.chain.events import NetworkEvent, TrainingEvent, network_event, training_event
 from services.chain.receipts import Log, Position
 from services.chain.reverts import error_of
+from services.chain.task_events import RegistryEvent, RunnerEvent, registry_event, runner_event
 
 GAS = 10**12
 NOWHERE = Position(0, 0)
@@ -31,7 +33,7 @@ class _Chain(MiningChain):
 
 
 class Bench:
-    """One SwarmNetwork and one TrainingContract, deployed by ``SN``."""
+    """One of each contract, deployed by ``SN``."""
 
     def __init__(self) -> None:
         genesis = {"coinbase": constants.ZERO_ADDRESS, "difficulty": 1, "gas_limit": 10**13, "timestamp": 1}
@@ -39,6 +41,13 @@ class Bench:
         self._state = chain.get_vm(chain.create_header_from_parent(chain.get_canonical_head(), gas_limit=GAS)).state
         self.network = self._deploy("SwarmNetwork", 1)
         self.training = self._deploy("TrainingContract", 2, self.network)
+        self.tasks = self._deploy("TaskRegistry", 3, self.network)
+        self.runner = self._deploy("TaskRunner", 4, self.network)
+
+    @classmethod
+    def shared(cls) -> "Bench":
+        """One for all who put its state back; deploying takes a second."""
+        return _shared()
 
     def send(self, function: str, *arguments: Any, by: str = SN) -> list[TrainingEvent]:
         """A transaction to the training. Gives its events, raises the error class of a refusal."""
@@ -53,6 +62,20 @@ class Bench:
     def send_network(self, function: str, *arguments: Any, by: str = SN) -> list[NetworkEvent]:
         """The same to the directory."""
         return [network_event(log) for log in self._send("SwarmNetwork", self.network, by, function, arguments)]
+
+    def send_tasks(self, function: str, *arguments: Any, by: str = SN) -> list[RegistryEvent]:
+        """The same to the task registry."""
+        return [registry_event(log) for log in self._send("TaskRegistry", self.tasks, by, function, arguments)]
+
+    def send_runner(self, function: str, *arguments: Any, by: str = SN) -> list[RunnerEvent]:
+        """The same to the taskrunner."""
+        return [runner_event(log) for log in self._send("TaskRunner", self.runner, by, function, arguments)]
+
+    def read_tasks(self, function: str, *arguments: Any) -> Any:
+        return self._read("TaskRegistry", self.tasks, function, arguments)
+
+    def read_runner(self, function: str, *arguments: Any) -> Any:
+        return self._read("TaskRunner", self.runner, function, arguments)
 
     def read(self, function: str, *arguments: Any) -> Any:
         return self._read("TrainingContract", self.training, function, arguments)
@@ -108,3 +131,8 @@ class Bench:
             raise error_of(computation.output)
         self._gas_used: int = computation.get_gas_used()
         return computation
+
+
+@functools.cache
+def _shared() -> Bench:
+    return Bench()
