@@ -1025,7 +1025,7 @@ class ImageMissing(ExecutorError):
     remedy = "First assign the task that builds or pulls it, or build it here by hand."
 
 
-class ImageNotMapped(ExecutorError):
+class ImageNotMapped(ImageMissing):
     code = "image-not-mapped"
     grpc_status = "NOT_FOUND"
     message = "The executor PROCESS builds and pulls no images, and the profile maps no Python environment to {image}"

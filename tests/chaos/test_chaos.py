@@ -39,6 +39,7 @@ KINDS = {
 }
 
 
+@pytest.mark.needs("geth")
 @pytest.mark.timeout(600)
 async def test_a_handful_of_faults_breaks_no_invariant(tmp_path: Path) -> None:
     worlds, failed = Worlds(tmp_path), []
@@ -71,6 +72,7 @@ async def first_violations(build: Build, directory: Path, kind: str) -> list[str
     return []
 
 
+@pytest.mark.needs("geth", "node")
 @pytest.mark.timeout(300)
 async def test_a_contract_without_fences_is_found(tmp_path: Path) -> None:
     build = build_without_fences(tmp_path / "planted")
@@ -78,6 +80,7 @@ async def test_a_contract_without_fences_is_found(tmp_path: Path) -> None:
     assert any(text.startswith("I1") for text in found), found
 
 
+@pytest.mark.needs("geth", "node")
 @pytest.mark.timeout(300)
 async def test_a_contract_that_takes_any_size_is_found(tmp_path: Path) -> None:
     build = build_without_sizes(tmp_path / "planted")
@@ -85,6 +88,7 @@ async def test_a_contract_that_takes_any_size_is_found(tmp_path: Path) -> None:
     assert any(text.startswith("I3: it has 1099511627776 bytes") for text in found), found
 
 
+@pytest.mark.needs("geth")
 @pytest.mark.timeout(300)
 async def test_a_follower_that_does_not_check_digests_is_found(tmp_path: Path) -> None:
     found = await first_violations(BUILD_THAT_TRUSTS, tmp_path, "result served wrong")

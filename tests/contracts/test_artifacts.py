@@ -9,10 +9,12 @@ from contracts import compile as compiler
 LARGEST_CONTRACT_BYTES = 24_576  # EIP-170
 
 
+@pytest.mark.needs("node")
 def test_recompiling_gives_the_committed_artifacts() -> None:
     assert compiler.differing_artifacts(compiler.compile_contracts()) == []
 
 
+@pytest.mark.needs("node")
 def test_the_check_says_which_artifact_differs(capsys: pytest.CaptureFixture[str], stale_artifact: str) -> None:
     assert compiler.main(["--check"]) == 1
     assert stale_artifact in capsys.readouterr().err

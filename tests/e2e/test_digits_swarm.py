@@ -19,6 +19,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
 pytestmark = pytest.mark.timeout(400)  # seven programs that each import a framework, on a busy machine
 
 
+@pytest.mark.needs("geth")
 async def test_keras_nodes_with_skewed_digits_end_with_one_good_model(tmp_path: Path, recorder: Recorder) -> None:
     out = tmp_path / "out"
     command = (sys.executable, str(EXAMPLES / "digits_keras.py"))

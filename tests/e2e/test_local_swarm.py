@@ -39,6 +39,7 @@ async def test_all_nodes_end_with_the_model_whose_digest_is_on_the_chain(
     assert losses == {"sl-1": 1.0, "sl-2": 2.0, "sl-3": 3.0}
 
 
+@pytest.mark.needs("geth")
 async def test_nothing_is_left_running_after_a_training(plans: SwarmPlans, recorder: Recorder) -> None:
     await train(plans.plan(chain="geth"), recorder)
     assert processes_of(plans.directory) == []
@@ -61,6 +62,7 @@ async def test_another_training_in_the_same_directory_goes_on_with_chain_and_cer
     assert admin_identity(plan.directory, "admin").fingerprint == identity
 
 
+@pytest.mark.needs("geth")
 async def test_an_interrupted_training_goes_on_in_the_same_directory(plans: SwarmPlans, recorder: Recorder) -> None:
     stop = asyncio.Event()
     running = asyncio.create_task(up(plans.plan("forever", chain="geth"), recorder, stop))
@@ -75,6 +77,7 @@ async def test_an_interrupted_training_goes_on_in_the_same_directory(plans: Swar
     assert plans.digests() == [again.last.last_result.digest] * 3
 
 
+@pytest.mark.needs("geth")
 async def test_a_deep_directory_is_no_obstacle_to_geth(tmp_path: Path, recorder: Recorder) -> None:
     """The path of a Unix socket has room for 107 characters."""
     deep = tmp_path / ("d" * 60) / ("e" * 60)

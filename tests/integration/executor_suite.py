@@ -277,6 +277,12 @@ class ExecutorSuite:
         status = (tmp_path / "model" / "m").stat()
         assert Owner(status.st_uid, status.st_gid) == owner
 
+    async def test_any_user_has_a_directory_for_passing_files_and_shared_memory(self, executor, python, ended) -> None:
+        owner = Owner(4321, 5432) if os.getuid() == 0 else Owner(os.getuid(), os.getgid())
+        code = "import multiprocessing as m, tempfile; m.Lock(); tempfile.NamedTemporaryFile(); open('/dev/shm/x', 'w')"
+        node, lines = await ended(python(code, user=owner))
+        assert (node.exit_code, lines) == (0, [])
+
     async def test_nothing_of_the_host_can_be_written_but_what_is_mounted(
         self, executor, python, ended, tmp_path: Path
     ) -> None:

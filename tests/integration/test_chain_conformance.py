@@ -362,6 +362,7 @@ class TestEmbedded(ChainConformance):
         evm.close()
 
 
+@pytest.mark.needs("geth")
 class TestGeth(ChainConformance):
     choice = "geth"
 

@@ -16,7 +16,7 @@ from services.chain.network import NetworkGateway
 from services.chain.receipts import Position
 from services.errors import ChainError
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.needs("geth")]
 
 SNS = 3
 WRITES = 24  # by each

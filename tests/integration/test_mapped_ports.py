@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from mapped_ports import free_port, mapped_port
 from sl_swarm import swarm_of
 from sn_network import SNNetwork
@@ -28,6 +29,7 @@ async def test_sls_behind_port_mappings_train_and_announce_the_outer_port(pki: A
         assert any(mapping.connections for mapping in outer.values())
 
 
+@pytest.mark.needs("geth")
 async def test_sns_behind_port_mappings_share_one_chain(pki: Any, tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as stack:
         network = SNNetwork(pki, tmp_path)

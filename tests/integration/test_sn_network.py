@@ -18,7 +18,7 @@ from services.errors import NameTaken, ServesOneSN, WrongRole
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.needs("geth")]
 
 
 @pytest.fixture

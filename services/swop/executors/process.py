@@ -11,9 +11,11 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+import tempfile
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -27,14 +29,18 @@ from services.errors import (
     NodeNameInUse,
     NodeUnknown,
     ProgramMissing,
+    PublishedPortInUse,
     StorageError,
     VolumeBusy,
     VolumeMissing,
     VolumeNameInUse,
+    VolumeTooLarge,
 )
 from services.runtime import logs
+from services.swop.executors import archive
 from services.swop.executors.base import TAIL_BYTES, TAIL_LINES, Executor, carries, last_lines
-from services.swop.executors.sandbox import Bind, arguments
+from services.swop.executors.pids import grandchildren, number_in, start_ticks, until_ended
+from services.swop.executors.sandbox import Bind, arguments, unconfined
 from services.swop.executors.spec import (
     BuildSpec,
     Image,
@@ -52,6 +58,9 @@ from services.swop.executors.spec import (
 STARTED_WITHIN_S = 20.0
 KILLED_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.02
+# What root keeps inside: less than Docker leaves it; it can mount nothing and make no device.
+_KEPT = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
+LESS_THAN_ROOT = ("--cap-drop", "ALL", *(word for name in _KEPT for word in ("--cap-add", f"CAP_{name}")))
 CODE_ROOT = Path(__file__).parents[3]
 NO_BUBBLEWRAP = (
     "bubblewrap is not installed: programs run unconfined, and see their mounts where these really are. "
@@ -117,6 +126,7 @@ class ProcessExecutor(Executor):
     async def start(self, spec: NodeSpec) -> Node:
         image = self._image_of(spec.image)
         binds = [self._bind(mount) for mount in spec.mounts]
+        _expect_free(spec)
         directory = self._nodes / spec.name
         try:
             directory.mkdir(mode=0o700)
@@ -157,9 +167,13 @@ class ProcessExecutor(Executor):
         }  # fmt: skip
         if self._bubblewrap:
             devices = sorted(Path("/dev").glob("nvidia*")) if spec.devices.gpus else ()
-            confined = arguments(binds, working_dir, [*devices, *map(Path, spec.devices.paths)])
-            return command | {"argv": [self._bubblewrap, *confined, *argv]}
-        return command | _unconfined(argv, environment, binds, working_dir, directory)
+            confined = arguments(binds, working_dir, [*devices, *map(Path, spec.devices.paths)], spec.hostname)
+            if os.getuid() == 0:
+                # Mounts are made by root, who may enter where the program's user may not; then it gives root up.
+                user = command | {"uid": None, "gid": None, "confined": True}
+                return user | {"argv": [self._bubblewrap, *confined, *LESS_THAN_ROOT, *_as_user(spec), *argv]}
+            return command | {"confined": True, "argv": [self._bubblewrap, *confined, *argv]}
+        return command | unconfined(argv, environment, binds, working_dir, directory)
 
     async def _supervise(self, spec: NodeSpec, directory: Path) -> None:
         """Starts the supervisor and waits until the program runs. Raises ProgramMissing."""
@@ -169,7 +183,7 @@ class ProcessExecutor(Executor):
             argv, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
-        (directory / "supervisor").write_text(f"{supervisor.pid} {_ticks(supervisor.pid)}")
+        (directory / "supervisor").write_text(f"{supervisor.pid} {start_ticks(supervisor.pid)}")
         ended = asyncio.ensure_future(asyncio.to_thread(supervisor.wait))
         deadline = asyncio.get_running_loop().time() + STARTED_WITHIN_S
         while not (directory / "pid").exists():
@@ -188,7 +202,7 @@ class ProcessExecutor(Executor):
             record = json.loads((directory / "node.json").read_text())
         except (OSError, ValueError):
             raise NodeUnknown(runtime=self.kind, node=node_id) from None
-        code = _number(directory / "exit")
+        code = number_in(directory / "exit")
         alive = code is None and self._supervisor(node_id) is not None
         state = NodeState.RUNNING if alive else NodeState.EXITED
         ended = (directory / "exit").stat().st_mtime if (directory / "exit").exists() else None
@@ -210,7 +224,7 @@ class ProcessExecutor(Executor):
     async def wait(self, node_id: str) -> Node:
         node = self._read(node_id)
         if node.state is NodeState.RUNNING and (pid := self._supervisor(node_id)) is not None:
-            await _ended(pid)
+            await until_ended(pid)
             node = self._read(node_id)
         return node
 
@@ -249,24 +263,35 @@ class ProcessExecutor(Executor):
             return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(KILLED_WITHIN_S):
-                await _ended(pid)
+                await until_ended(pid)
                 return
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
     def _signal(self, node_id: str, number: signal.Signals) -> None:
         """To the group of a program whose supervisor still stands over it: so its number means no other one."""
-        pid = _number(self._nodes / node_id / "pid")
+        pid = number_in(self._nodes / node_id / "pid")
         if pid is None or self._supervisor(node_id) is None:
             return
+        # bubblewrap itself and its init would end at once, and the program with them, unasked.
+        inside = grandchildren(pid) if number == signal.SIGTERM and self._is_confined(node_id) else []
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, number)
+            for program in inside:
+                os.kill(program, number)
+            if not inside:
+                os.killpg(pid, number)
+
+    def _is_confined(self, node_id: str) -> bool:
+        try:
+            return bool(json.loads((self._nodes / node_id / "command.json").read_text()).get("confined"))
+        except (OSError, ValueError):
+            return False
 
     def _supervisor(self, node_id: str) -> int | None:
         """Its process number while it lives."""
         with contextlib.suppress(OSError, ValueError):
             pid, ticks = (self._nodes / node_id / "supervisor").read_text().split()
-            if int(ticks) and _ticks(int(pid)) == int(ticks):
+            if int(ticks) and start_ticks(int(pid)) == int(ticks):
                 return int(pid)
         return None
 
@@ -280,7 +305,8 @@ class ProcessExecutor(Executor):
             raise VolumeNameInUse(runtime=self.kind, volume=spec.name) from None
         (directory / "labels.json").write_text(json.dumps(dict(spec.labels)))
         content = directory / "content"
-        content.mkdir(mode=0o700)
+        content.mkdir()
+        content.chmod(0o755 if spec.owner is None else 0o700)
         if spec.owner is not None and os.getuid() == 0:
             os.chown(content, spec.owner.uid, spec.owner.gid)
         return Volume(spec.name, dict(spec.labels))
@@ -303,10 +329,19 @@ class ProcessExecutor(Executor):
         await asyncio.to_thread(shutil.rmtree, self._volumes / name, ignore_errors=True)
 
     async def export_volume(self, name: str, directory: Path, limit_bytes: int) -> None:
-        raise VolumeMissing(runtime=self.kind, volume=name)
+        await asyncio.to_thread(self._copy, name, self._content(name), directory, limit_bytes)
 
     async def import_volume(self, name: str, directory: Path) -> None:
-        await asyncio.to_thread(shutil.copytree, directory, self._content(name), dirs_exist_ok=True)
+        await asyncio.to_thread(self._copy, name, directory, self._content(name), None)
+
+    def _copy(self, volume: str, source: Path, target: Path, limit_bytes: int | None) -> None:
+        """As an archive, like other executors: what does not belong into one stays behind."""
+        with tempfile.TemporaryFile(dir=self._nodes) as content:
+            archive.packed(source, content)
+            if limit_bytes is not None and content.tell() > limit_bytes:
+                raise VolumeTooLarge(volume=volume, limit=limit_bytes)
+            content.seek(0)
+            archive.unpacked(content, target)
 
     def _uses(self, node: Node, volume: str) -> bool:
         record = json.loads((self._nodes / node.id / "node.json").read_text())
@@ -322,6 +357,8 @@ class ProcessExecutor(Executor):
         """Raises MountMissing, MountEscapes, VolumeMissing."""
         root = self._content(mount.source) if mount.kind is MountKind.VOLUME else Path(mount.source)
         source = root / (mount.subpath or "")
+        if mount.subpath == "":
+            raise MountEscapes(source=mount.source, target=mount.target, problem="its subpath is empty")
         if not source.exists():
             raise MountMissing(source=mount.source, target=mount.target, problem="there is no such file or directory")
         if mount.subpath and not source.resolve().is_relative_to(root.resolve()):
@@ -343,18 +380,36 @@ class ProcessExecutor(Executor):
             raise EnvironmentUnusable(python=image.python, image=name, problem="there is no such program")
         return image
 
-    async def build(self, spec: BuildSpec) -> AsyncIterator[str]:
+    async def build(self, spec: BuildSpec) -> AsyncGenerator[str, None]:
         """Nothing is built: an image that the profile maps is there already."""
         image = self._image_of(spec.image)
         yield f"{spec.image} is the environment of {image.python}, as the profile says; no step was run"
 
-    async def pull(self, spec: PullSpec) -> AsyncIterator[str]:
+    async def pull(self, spec: PullSpec) -> AsyncGenerator[str, None]:
         name = f"{spec.repository}:{spec.tag}"
         image = self._image_of(name)
         yield f"{name} is the environment of {image.python}, as the profile says; nothing was fetched"
 
     async def remove_image(self, name: str) -> None:
         """Environments are the owner's."""
+
+
+def _as_user(spec: NodeSpec) -> list[str]:
+    """What goes before a program's words where root starts it for another user."""
+    if spec.user is None or spec.user.uid == 0:
+        return []
+    return ["setpriv", f"--reuid={spec.user.uid}", f"--regid={spec.user.gid}", "--clear-groups", "--"]
+
+
+def _expect_free(spec: NodeSpec) -> None:
+    """Raises PublishedPortInUse. A node listens on the host itself, so its port must be free there."""
+    for port in spec.ports:
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((port.address or "", port.outside or 0))
+            except OSError:
+                raise PublishedPortInUse(port=port.outside, node=spec.name) from None
 
 
 def _record(spec: NodeSpec) -> dict[str, Any]:
@@ -366,58 +421,5 @@ def _record(spec: NodeSpec) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _unconfined(
-    argv: Sequence[str], environment: Mapping[str, str], binds: Sequence[Bind], working_dir: str, directory: Path
-) -> dict[str, Any]:
-    """Arguments, variables and working directory with each mount's path changed to where it really is."""
-    places = sorted(
-        ((str(bind.target).rstrip("/"), str(bind.source)) for bind in binds), key=lambda pair: -len(pair[0])
-    )
-
-    def real(text: str) -> str:
-        for target, source in places:
-            if text == target or text.startswith(f"{target}/"):
-                return source + text[len(target) :]
-        return text
-
-    cwd = Path(real(working_dir))
-    if not cwd.is_dir():
-        cwd = directory / "work"
-        cwd.mkdir(exist_ok=True, mode=0o777)
-    variables = {name: real(value) for name, value in environment.items()}
-    return {"argv": [real(word) for word in argv], "environment": variables, "cwd": str(cwd)}
-
-
 def _tagged(image: str) -> str:
     return image if ":" in image.rpartition("/")[2] else f"{image}:latest"
-
-
-def _number(path: Path) -> int | None:
-    try:
-        return int(path.read_text())
-    except (OSError, ValueError):
-        return None
-
-
-def _ticks(pid: int) -> int:
-    """When a process started, in clock ticks since boot; with its number this names it for good. 0: it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] == "Z" else int(fields[19])
-
-
-async def _ended(pid: int) -> None:
-    """Returns when a process has ended; it need not be a child."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop, ended = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(descriptor, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)

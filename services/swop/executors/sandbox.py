@@ -3,9 +3,10 @@
 No I/O but looking at which directories there are.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 # Made anew for each program; what the host has there is its own.
 _PRIVATE = ("/proc", "/dev", "/tmp", "/run", "/sys")  # noqa: S108
@@ -20,23 +21,53 @@ class Bind:
     read_only: bool = False
 
 
-def arguments(binds: Sequence[Bind], working_dir: str, devices: Iterable[Path] = ()) -> list[str]:
+def arguments(
+    binds: Sequence[Bind], working_dir: str, devices: Iterable[Path] = (), hostname: str | None = None
+) -> list[str]:
     """What follows ``bwrap``, before the program: the host's files to read, the binds, a /tmp of its own."""
     found = ["--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+    if hostname:
+        found += ["--hostname", hostname]
     wanted = {bind.target for bind in binds if not _is_private(bind.target)}
     if not _is_private(PurePosixPath(working_dir)):
         wanted.add(PurePosixPath(working_dir))
     found += _tree(PurePosixPath("/"), wanted)
-    found += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--dir", "/run"]  # noqa: S108
+    found += ["--proc", "/proc", "--dev", "/dev", "--dir", "/run"]
+    for open_to_all in ("/tmp", "/dev/shm"):  # noqa: S108
+        found += ["--perms", "1777", "--tmpfs", open_to_all]
     if Path("/sys").is_dir():
         found += ["--ro-bind", "/sys", "/sys"]
     for device in devices:
         found += ["--dev-bind-try", str(device), str(device)]
+    for parent in _parents_to_make(bind.target for bind in binds):
+        found += ["--perms", "0755", "--dir", str(parent)]  # by itself bubblewrap makes them for its own user only
     for bind in sorted(binds, key=lambda bind: len(bind.target.parts)):
         found += ["--ro-bind" if bind.read_only else "--bind", str(bind.source), str(bind.target)]
     if not any(PurePosixPath(working_dir) == bind.target for bind in binds) and not Path(working_dir).is_dir():
         found += ["--dir", working_dir]
     return [*found, "--chdir", working_dir]
+
+
+def unconfined(
+    argv: Sequence[str], environment: Mapping[str, str], binds: Sequence[Bind], working_dir: str, directory: Path
+) -> dict[str, Any]:
+    """Arguments, variables and working directory with each mount's path changed to where it really is."""
+    places = sorted(
+        ((str(bind.target).rstrip("/"), str(bind.source)) for bind in binds), key=lambda pair: -len(pair[0])
+    )
+
+    def real(text: str) -> str:
+        for target, source in places:
+            if text == target or text.startswith(f"{target}/"):
+                return source + text[len(target) :]
+        return text
+
+    cwd = Path(real(working_dir))
+    if not cwd.is_dir():
+        cwd = directory / "work"
+        cwd.mkdir(exist_ok=True, mode=0o777)
+    variables = {name: real(value) for name, value in environment.items()}
+    return {"argv": [real(word) for word in argv], "environment": variables, "cwd": str(cwd)}
 
 
 def _tree(directory: PurePosixPath, wanted: Iterable[PurePosixPath]) -> list[str]:
@@ -57,6 +88,13 @@ def _tree(directory: PurePosixPath, wanted: Iterable[PurePosixPath]) -> list[str
         else:
             found += ["--ro-bind-try", str(path), str(path)]
     return found
+
+
+def _parents_to_make(targets: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+    """The directories above targets that neither the host has nor a private part begins with, outermost first."""
+    above = {parent for target in targets for parent in target.parents}
+    missing = [path for path in above if str(path) not in _PRIVATE and (_is_private(path) or not Path(path).exists())]
+    return sorted(missing, key=lambda path: (len(path.parts), str(path)))
 
 
 def _is_private(path: PurePosixPath) -> bool:

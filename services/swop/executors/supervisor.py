@@ -42,7 +42,7 @@ def _start(command: dict[str, Any]) -> "subprocess.Popen[bytes]":
         user = {"user": command["uid"], "group": command["gid"], "extra_groups": []}
     return subprocess.Popen(
         command["argv"], env=command["environment"], cwd=command["cwd"], stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, umask=0o077, **user,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True, umask=0o022, **user,
     )  # fmt: skip
 
 
