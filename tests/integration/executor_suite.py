@@ -396,6 +396,15 @@ class ExecutorSuite:
         assert (await executor.wait(reader.id)).exit_code == 0
         assert (await executor.tail(reader.id))[-1] == "hello"
 
+    async def test_a_volume_on_disk_may_belong_to_a_user(self, executor, python, ended, volume: str) -> None:
+        owner = Owner(4321, 5432) if os.getuid() == 0 else Owner(os.getuid(), os.getgid())
+        await executor.create_volume(VolumeSpec(volume, LABELS, owner=owner))
+        mount = Mount(MountKind.VOLUME, volume, "/platform/swarm/SMLNODE")
+        code = "open('/platform/swarm/SMLNODE/x', 'w')"
+        for _ in range(2):  # by one after the other: what is in it stays
+            node, lines = await ended(python(code, mounts=(mount,), user=owner))
+            assert (node.exit_code, lines) == (0, [])
+
     async def test_volumes_are_found_by_label_and_go_with_their_content(self, executor, volume: str) -> None:
         await executor.create_volume(VolumeSpec(volume, {**LABELS, "swarm.index": "0"}))
         with pytest.raises(VolumeNameInUse, match=volume):

@@ -99,3 +99,14 @@ def empty() -> BinaryIO:
         pass
     content.seek(0)
     return content
+
+
+def directory_of(name: str, uid: int, gid: int) -> BinaryIO:
+    """An archive of one empty directory that belongs to somebody, and to nobody else."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:") as archive:
+        entry = tarfile.TarInfo(name)
+        entry.type, entry.mode, entry.uid, entry.gid = tarfile.DIRTYPE, 0o700, uid, gid
+        archive.addfile(entry)
+    content.seek(0)
+    return content

@@ -69,13 +69,15 @@ def gpus_of(text: str, kind: str) -> tuple[int, tuple[str, ...]]:
     raise NotSupported(executor=kind, option=f"gpus {text!r}", problem="write all, a number, or device=0,2")
 
 
-def volume_of(spec: VolumeSpec, with_size: bool = True) -> dict[str, Any]:
+def volume_of(spec: VolumeSpec, kind: str, with_size: bool = True) -> dict[str, Any]:
     """The body of ``POST /volumes/create``."""
     options: dict[str, str] = {}
     owner = spec.owner or Owner(0, 0)
     if spec.memory_bytes is not None:
         size = f"size={spec.memory_bytes}," if with_size else ""
         options = {"type": "tmpfs", "device": "tmpfs", "o": f"{size}uid={owner.uid},gid={owner.gid},mode=0700"}
+    elif spec.owner is not None and kind == "PODMAN":
+        options = {"o": f"uid={owner.uid},gid={owner.gid}"}
     return {"Name": spec.name, "Driver": "local", "Labels": dict(spec.labels), "DriverOpts": options}
 
 

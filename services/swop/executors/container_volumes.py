@@ -19,11 +19,12 @@ from services.errors import (
 from services.swop.executors import archive, refusals
 from services.swop.executors.base import carries
 from services.swop.executors.container_config import volume_of
+from services.swop.executors.engine import PODMAN
 from services.swop.executors.engine_api import EngineApi, Refusal
-from services.swop.executors.spec import Mount, MountKind, Volume, VolumeSpec
+from services.swop.executors.spec import Mount, MountKind, Owner, Volume, VolumeSpec
 
 CARRIER_IMAGE = "swop-carrier"
-INSIDE = "/volume"
+INSIDE = "/swop/volume"
 
 
 class ContainerVolumes:
@@ -36,21 +37,23 @@ class ContainerVolumes:
     async def create(self, spec: VolumeSpec) -> Volume:
         if await self._inspected(spec.name) is not None:
             raise VolumeNameInUse(runtime=self._api.engine.title, volume=spec.name)
-        if spec.owner is not None and spec.memory_bytes is None:
-            raise NotSupported(
-                executor=self._api.engine.kind, option="volume on disk with an owner", problem="give memory_bytes, too"
-            )
         doing = f"while the volume {spec.name} was made"
         try:
             try:
-                await self._api.json("POST", "/volumes/create", doing=doing, body=volume_of(spec))
+                await self._api.json(
+                    "POST", "/volumes/create", doing=doing, body=volume_of(spec, self._api.engine.kind)
+                )
             except Refusal as refusal:
                 if "options size" not in refusal.message:
                     raise
                 # Podman before 4.4 takes the size of a file system in memory for a quota on its disk.
-                await self._api.json("POST", "/volumes/create", doing=doing, body=volume_of(spec, with_size=False))
+                await self._api.json(
+                    "POST", "/volumes/create", doing=doing, body=volume_of(spec, self._api.engine.kind, with_size=False)
+                )
         except Refusal as refusal:
             raise refusals.of(self._api.engine, f"make the volume {spec.name}", refusal.message) from None
+        if spec.owner is not None and spec.memory_bytes is None and self._api.engine is not PODMAN:
+            await self._own(spec.name, spec.owner)
         return Volume(name=spec.name, labels=dict(spec.labels))
 
     async def find(self, labels: Mapping[str, str]) -> list[Volume]:
@@ -121,6 +124,18 @@ class ContainerVolumes:
                 raise refusals.of(self._api.engine, f"fill the volume {name}", refusal.message) from None
 
     # --- how it is done -----------------------------------------------------------------------------
+
+    async def _own(self, name: str, owner: Owner) -> None:
+        """Gives the top of a volume to its owner: by an archive in which that is a directory of the owner's."""
+        async with self._carrier(name) as carrier:
+            content = archive.directory_of(INSIDE.rpartition("/")[2], owner.uid, owner.gid)
+            query = {"path": INSIDE.rpartition("/")[0]}
+            try:
+                await self._api.upload(
+                    "PUT", f"/containers/{carrier}/archive", content, doing=f"while {name} was made", query=query
+                )
+            except Refusal as refusal:
+                raise refusals.of(self._api.engine, f"make the volume {name}", refusal.message) from None
 
     async def _inspected(self, name: str) -> dict[str, Any] | None:
         try:
