@@ -196,6 +196,8 @@ class SwarmCallbackBase(ABC):
                     framework=options.platform,
                     pid=os.getpid(),
                     transfer_compression=options.transfer_compression,
+                    first_merge=options.first_merge,
+                    model_version=options.model_version,
                 )
             )
         place = "joins the running training" if opened.late else "is enrolled"
@@ -227,7 +229,10 @@ class SwarmCallbackBase(ABC):
 
     def _take(self, session: Session, merged: wire.Merged) -> None:
         """Loads what came back, tells how good it is, and sets the next interval."""
-        if merged.note:
+        if merged.training_over and not self._ended:
+            of = f" of {self._options.total_epochs}" if self._options.total_epochs else ""
+            self.logger.warning("The training ended after %d%s epochs here: %s", self._epochs_done, of, merged.note)
+        elif merged.note:
             self.logger.info(merged.note)
         if len(session.merged):
             self._load_merged(session)

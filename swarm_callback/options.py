@@ -11,6 +11,7 @@ from swarm_callback.errors import EnvironmentVariableError, MissingParameter, Pa
 
 DEFAULT_CONTRACT: Final = "defaultbb.cqdb.sml.hpe"
 LOOPBACK_VARIABLE: Final = "SWARM_LOOPBACK"
+FIRST_MERGES: Final = ("leader", "average")
 COMPRESSIONS: Final = ("none", "lossless", "bf16")
 CHECKINS: Final = ("snapshot", "active", "inactive")
 DEFAULT_MERGE_METHOD: Final = "mean"
@@ -21,7 +22,7 @@ _NAMES: Final = (
     "checkinModelOnTrainEnd", "nodeWeightage", "mergeMethod", "transferCompression", "mlPlatform",
     "ml_platform", "logger", "totalEpochs",
     "model", "lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs", "hfMode", "tf", "sess",
-    "evaluate",
+    "evaluate", "firstMerge", "modelVersion",
 )  # fmt: skip
 
 
@@ -48,6 +49,8 @@ class Options:
     metric_arguments: Mapping[str, Any]
     logger: logging.Logger
     evaluate: Callable[[Any], Any] | None = None
+    first_merge: str = "leader"
+    model_version: str = ""
 
     @property
     def evaluates(self) -> bool:
@@ -84,6 +87,8 @@ class Options:
             metric_arguments=read.mapping("metricFunctionArgs"),
             logger=_logger(given.get("logger")),
             evaluate=read.function("evaluate"),
+            first_merge=read.choice("firstMerge", FIRST_MERGES),
+            model_version=read.optional_text("modelVersion") or "",
         )
         if options.use_adaptive_sync and not options.evaluates:
             raise MissingParameter(name="adsValData", problem="useAdaptiveSync follows the loss on validation data")

@@ -45,6 +45,8 @@ class Open(Message):
     framework: str
     pid: int
     transfer_compression: str = "none"
+    first_merge: str = "leader"
+    model_version: str = ""
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ contract TrainingContract {
 
     /// @param quorumWaitMs How long a round stays open for the rest once minPeers have checked in; set by the
     ///                     first enroller, not compared with later ones (it is a wish, not an agreement).
+    /// @param firstMerge What the first result is: the set of one participant, or the merge of all.
+    /// @param modelVersion Any word that all must share; empty where there is none.
     struct Config {
         uint32 minPeers;
         uint32 syncFrequency;
@@ -72,6 +74,8 @@ contract TrainingContract {
         bool adaptiveSync;
         uint32 quorumWaitMs;
         string transferCompression;
+        string firstMerge;
+        string modelVersion;
     }
 
     struct Participant {
@@ -134,6 +138,9 @@ contract TrainingContract {
     uint32 public constant MAX_WEIGHT = 100;
     /// @notice 1 TiB: nobody is asked to make room for more, whatever is announced.
     uint64 public constant MAX_SIZE = 2 ** 40;
+    /// @notice Rounds in a row that were closed without somebody who is active, in which all others had finished: then
+    ///         nobody waits any longer.
+    uint32 public constant LAST_ROUNDS = 3;
 
     ISwarmNetwork public immutable network;
 
@@ -154,6 +161,8 @@ contract TrainingContract {
     ///      hashes only, so it cannot tell whether a size is true: the participants of the first result, of which
     ///      there are minPeers, must have announced the same one.
     uint64 private _size;
+    /// @dev How many such rounds there were; see LAST_ROUNDS.
+    uint32 private _lastRounds;
 
     Participant[] private _participants;
     mapping(bytes32 nameHash => uint256 indexPlusOne) private _indexOf;
@@ -200,6 +209,7 @@ contract TrainingContract {
             if (config_.syncFrequency == 0) revert Malformed("syncFrequency");
             if (bytes(config_.mergeMethod).length == 0) revert Malformed("mergeMethod");
             if (bytes(config_.transferCompression).length == 0) revert Malformed("transferCompression");
+            if (bytes(config_.firstMerge).length == 0) revert Malformed("firstMerge");
             _config = config_;
             _layout = 0;
             _layoutBy = "";
@@ -285,7 +295,9 @@ contract TrainingContract {
     // --- merging ----------------------------------------------------------------------------------------
 
     /// @notice The leader's result, with the participants it had to leave out and why. Accepted at most once
-    ///         a round, and only with the size that all have announced that it was merged of. The training is complete once minPeers of those merged have finished their work.
+    ///         a round, and only with the size that all have announced that it was merged of. The training is
+    ///         complete once every participant that is active has finished its work; one that stays away while all
+    ///         others have finished is waited for LAST_ROUNDS rounds.
     function publish(
         uint64 givenRound,
         uint32 givenTerm,
@@ -297,7 +309,7 @@ contract TrainingContract {
     ) external onlySN fenced(State.MERGE, givenRound, givenTerm) {
         _onlyLeader(leaderName);
         if (digest == 0) revert Malformed("digest");
-        _leaveOut(leftOut, reasons);
+        bool unfinished = _leaveOut(leftOut, reasons);
         uint32 have = uint32(_checkIns[round].length);
         if (have < _config.minPeers) revert BelowMinPeers(have, _config.minPeers);
         _agreeOnSize(size);
@@ -305,7 +317,7 @@ contract TrainingContract {
         _results[round] = Result(digest, size, term, leader, have);
         lastAccepted = round;
         emit RoundAccepted(round, term, leaderName, digest, size, have);
-        if (_finishedCount() >= _config.minPeers) {
+        if (_ends(unfinished)) {
             state = State.COMPLETE;
             emit Completed(round, digest);
         } else {
@@ -404,6 +416,7 @@ contract TrainingContract {
         _layout = 0;
         _layoutBy = "";
         _size = 0;
+        _lastRounds = 0;
         emit Reset(round);
     }
 
@@ -458,19 +471,19 @@ contract TrainingContract {
                 "syncFrequency", _decimal(given.syncFrequency), _decimal(_config.syncFrequency)
             );
         }
-        if (keccak256(bytes(given.mergeMethod)) != keccak256(bytes(_config.mergeMethod))) {
-            revert ConfigurationDiffers("mergeMethod", given.mergeMethod, _config.mergeMethod);
-        }
-        if (keccak256(bytes(given.transferCompression)) != keccak256(bytes(_config.transferCompression))) {
-            revert ConfigurationDiffers(
-                "transferCompression", given.transferCompression, _config.transferCompression
-            );
-        }
+        _compareText("mergeMethod", given.mergeMethod, _config.mergeMethod);
+        _compareText("transferCompression", given.transferCompression, _config.transferCompression);
+        _compareText("firstMerge", given.firstMerge, _config.firstMerge);
+        _compareText("modelVersion", given.modelVersion, _config.modelVersion);
         if (given.adaptiveSync != _config.adaptiveSync) {
             revert ConfigurationDiffers(
                 "useAdaptiveSync", given.adaptiveSync ? "true" : "false", _config.adaptiveSync ? "true" : "false"
             );
         }
+    }
+
+    function _compareText(string memory field, string calldata given, string storage agreed) private pure {
+        if (keccak256(bytes(given)) != keccak256(bytes(agreed))) revert ConfigurationDiffers(field, given, agreed);
     }
 
     function _indexNamed(string calldata name) private view returns (uint32) {
@@ -557,11 +570,14 @@ contract TrainingContract {
         emit RoundReopened(round, term, uint32(entries.length), _config.minPeers);
     }
 
-    function _leaveOut(string[] calldata names, string[] calldata reasons) private {
+    /// @return unfinished Whether one of them is active and has not finished.
+    function _leaveOut(string[] calldata names, string[] calldata reasons) private returns (bool unfinished) {
         if (names.length != reasons.length) revert Malformed("reasons");
         for (uint256 i = 0; i < names.length; i++) {
             uint32 index = _indexNamed(names[i]);
-            if (_checkInPosition[round][index] == 0) revert NotAParticipant(names[i], round);
+            uint256 position = _checkInPosition[round][index];
+            if (position == 0) revert NotAParticipant(names[i], round);
+            if (_participants[index].active && !_checkIns[round][position - 1].finished) unfinished = true;
             _dropCheckIn(index);
             emit LeftOut(round, term, names[i], reasons[i]);
         }
@@ -603,9 +619,25 @@ contract TrainingContract {
         }
     }
 
-    function _finishedCount() private view returns (uint32 count) {
+    /// @dev Of those merged and still active, all have finished, and all who are active were merged, or were waited
+    ///      for long enough. One that the leader left out has been here: it is no reason to end.
+    function _ends(bool unfinishedLeftOut) private returns (bool) {
         CheckIn[] storage entries = _checkIns[round];
-        for (uint256 i = 0; i < entries.length; i++) if (entries[i].finished) count += 1;
+        uint256 finished = 0;
+        uint256 present = 0;
+        bool training = unfinishedLeftOut;
+        for (uint256 i = 0; i < entries.length; i++) {
+            bool active = _participants[entries[i].participant].active;
+            if (active) present += 1;
+            if (entries[i].finished) finished += 1;
+            else if (active) training = true;
+        }
+        if (training || finished < _config.minPeers) {
+            _lastRounds = 0;
+            return false;
+        }
+        _lastRounds += 1;
+        return present == _active.length || _lastRounds >= LAST_ROUNDS;
     }
 
     function _countVotes() private view returns (uint32 votes, uint32 followers) {

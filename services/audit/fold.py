@@ -39,6 +39,7 @@ class Folding:
     def __init__(self, contract: str) -> None:
         self.record = Record(contract)
         self._at = Place(-1, -1)
+        self._merged_once = False  # since the training began
         self._rules: dict[str, Callable[[Any], None]] = {
             "configured": self._configured,
             "enrolled": self._enrolled,
@@ -151,6 +152,12 @@ class Folding:
         out = {entry.name for entry in now.left_out} | {entry.name for entry in now.merged}
         now.absent = [name for name in self.record.active if name not in out]
         digest = event.digest.hex()
+        if self._hands_out_one:
+            given = any(entry.digest == digest for entry in now.merged)
+            self._require(
+                given, f"the first result, of round {event.round}, is the own set of none of its participants"
+            )
+        self._merged_once = True
         now.result = Result(event.term, event.leader, digest, event.size, event.participants, self._at)
         term.ended, term.ended_at = "accepted", self._at
         self.record.state, self.record.round = "CHECKIN", event.round + 1
@@ -161,6 +168,8 @@ class Folding:
         self._require(result == event.digest.hex(), f"the training ends with another model than round {event.round}")
         finished = sum(entry.finished for entry in now.merged)
         self._require(finished >= self._min_peers, f"the training ends when {finished} have finished")
+        waits = [entry.name for entry in now.merged if not entry.finished and entry.name in self.record.active]
+        self._require(not waits, f"the training ends before {', '.join(waits)} had finished")
         now.completed = True
         self.record.state, self.record.round = "COMPLETE", event.round
 
@@ -187,8 +196,15 @@ class Folding:
             who.active = False
         self._require(event.next_round == self.record.round + 1, f"round {event.next_round} follows the reset")
         self.record.state, self.record.round, self.record.config = "UNCONFIGURED", event.next_round, None
+        self._merged_once = False
 
     # --- what the rules share ---------------------------------------------------------------------------
+
+    @property
+    def _hands_out_one(self) -> bool:
+        """Whether the next result is the first one, and is to be one participant's own set."""
+        config = self.record.config
+        return config is not None and config.first_merge == "leader" and not self._merged_once
 
     @property
     def _min_peers(self) -> int:

@@ -22,6 +22,8 @@ class TrainingConfig:
     adaptive_sync: bool
     quorum_wait_ms: int
     transfer_compression: str = "none"
+    first_merge: str = "leader"
+    model_version: str = ""
 
 
 @dataclass(frozen=True)

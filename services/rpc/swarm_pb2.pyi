@@ -141,20 +141,24 @@ class GetInfoReply(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., chain: _Optional[str] = ..., chain_id: _Optional[int] = ..., block: _Optional[int] = ..., account: _Optional[str] = ..., network_contract: _Optional[str] = ...) -> None: ...
 
 class Config(_message.Message):
-    __slots__ = ("min_peers", "sync_frequency", "merge_method", "adaptive_sync", "quorum_wait_ms", "transfer_compression")
+    __slots__ = ("min_peers", "sync_frequency", "merge_method", "adaptive_sync", "quorum_wait_ms", "transfer_compression", "first_merge", "model_version")
     MIN_PEERS_FIELD_NUMBER: _ClassVar[int]
     SYNC_FREQUENCY_FIELD_NUMBER: _ClassVar[int]
     MERGE_METHOD_FIELD_NUMBER: _ClassVar[int]
     ADAPTIVE_SYNC_FIELD_NUMBER: _ClassVar[int]
     QUORUM_WAIT_MS_FIELD_NUMBER: _ClassVar[int]
     TRANSFER_COMPRESSION_FIELD_NUMBER: _ClassVar[int]
+    FIRST_MERGE_FIELD_NUMBER: _ClassVar[int]
+    MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     min_peers: int
     sync_frequency: int
     merge_method: str
     adaptive_sync: bool
     quorum_wait_ms: int
     transfer_compression: str
-    def __init__(self, min_peers: _Optional[int] = ..., sync_frequency: _Optional[int] = ..., merge_method: _Optional[str] = ..., adaptive_sync: _Optional[bool] = ..., quorum_wait_ms: _Optional[int] = ..., transfer_compression: _Optional[str] = ...) -> None: ...
+    first_merge: str
+    model_version: str
+    def __init__(self, min_peers: _Optional[int] = ..., sync_frequency: _Optional[int] = ..., merge_method: _Optional[str] = ..., adaptive_sync: _Optional[bool] = ..., quorum_wait_ms: _Optional[int] = ..., transfer_compression: _Optional[str] = ..., first_merge: _Optional[str] = ..., model_version: _Optional[str] = ...) -> None: ...
 
 class EnrolRequest(_message.Message):
     __slots__ = ("contract", "config", "may_lead")

@@ -29,6 +29,8 @@ class Opened(Event):
     adaptive_sync: bool
     weight: int
     transfer_compression: str = "none"
+    first_merge: str = "leader"
+    model_version: str = ""
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,8 @@ class Training:
             adaptive_sync=opened.adaptive_sync,
             quorum_wait_ms=round(quorum_wait_s * 1000),
             transfer_compression=opened.transfer_compression,
+            first_merge=opened.first_merge,
+            model_version=opened.model_version,
         )
         request = pb.EnrolRequest(contract=self.contract, config=config, may_lead=may_lead)
 
@@ -230,6 +232,7 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
             status.config.sync_frequency,
             status.config.merge_method,
             status.config.transfer_compression,
+            status.config.first_merge,
         ),
         layout=status.layout.hex(),
         layout_by=status.layout_by,

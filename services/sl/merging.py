@@ -29,6 +29,9 @@ INLINE_BYTES = 1024 * 1024
 # Signs of life, in seconds: much shorter than any failure timeout, and none for a merge that is over by then.
 PROGRESS_EVERY_S = 1.0
 
+# Of firstMerge: as the contract has it, and the callback.
+LEADERS_OWN = "leader"
+
 LeftOut = tuple[tuple[str, str], ...]
 _log = logs.get("round")
 
@@ -98,6 +101,8 @@ class Merging:
 
         Raises DiskFull or StorageError where this node cannot merge, Cancelled.
         """
+        if hands_out_one(self._view):
+            return await self._hand_out_one()
         left_out = wrong_sizes(self._view, self._view.leader)
         usable = [entry for entry in self._view.check_ins if entry.name not in left_out]
         fetched = await asyncio.gather(*(self._piece(entry, left_out) for entry in usable))
@@ -113,6 +118,24 @@ class Merging:
                 return Outcome(result.model, _sorted(left_out))
             left_out.update(result)
             pieces = [piece for piece in pieces if piece.entry.name not in result]
+        return Outcome(None, _sorted(left_out))
+
+    async def _hand_out_one(self) -> Outcome:
+        """The leader's own set; where that cannot be used, the next one's."""
+        left_out = wrong_sizes(self._view, self._view.leader)
+        need = self._view.config.min_peers
+        for entry in sorted(self._view.check_ins, key=lambda entry: (entry.name != self._view.leader, entry.name)):
+            if len(self._view.check_ins) - len(left_out) < need:
+                break
+            if entry.name in left_out:
+                continue
+            piece = await self._piece(entry, left_out)
+            if piece is None or not self._alike([piece], left_out):
+                continue
+            result = await asyncio.to_thread(self._merge, [piece])
+            if isinstance(result, Stored):
+                return Outcome(result.model, _sorted(left_out))
+            left_out.update(result)
         return Outcome(None, _sorted(left_out))
 
     async def _piece(self, entry: CheckedIn, left_out: dict[str, str]) -> Piece | None:
@@ -174,6 +197,13 @@ class Merging:
             if not_finite:
                 return {entry.name: f"{NON_FINITE} values in tensor {entry.tensor}" for entry in not_finite}
             return incoming.commit()
+
+
+def hands_out_one(view: View) -> bool:
+    """Whether the result of this round is one participant's own set: nothing was merged yet, and the mean of models
+    that begin differently is smaller than any of them.
+    """
+    return view.last is None and view.config.first_merge == LEADERS_OWN
 
 
 class _Progress:

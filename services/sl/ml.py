@@ -193,6 +193,8 @@ def _opened(node: str, message: wire.Open) -> Opened:
         adaptive_sync=message.use_adaptive_sync,
         weight=message.node_weightage,
         transfer_compression=message.transfer_compression,
+        first_merge=message.first_merge,
+        model_version=message.model_version,
     )
 
 

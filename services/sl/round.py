@@ -337,13 +337,20 @@ def _hand_over(state: Fetching) -> Step:
         following, actions = _turn(replace(node, offer=replace(offer, again=True, mode=mode)))
         return following, (remember, *([do.Tell(state.note)] if state.note else []), *actions)
     interval = node.view.config.sync_frequency
-    deliver = do.Deliver(offer.seq, node.held, state.contributed, state.note, over, interval)
+    note = _cut_off(state) if over and not offer.finished else state.note
+    deliver = do.Deliver(offer.seq, node.held, state.contributed, note, over, interval)
     node = replace(node, offer=None)
     if not over:
         following, actions = _while_training(Training(node))
         return following, (deliver, remember, *actions)
     following, _ = _end_when_done(Finishing(node))
     return following, (deliver, remember, do.Leave("finished"), do.ArmServingTimer())
+
+
+def _cut_off(state: Fetching) -> str:
+    """Why the training of a node that has not finished is over."""
+    done = ", ".join(state.result.merged)
+    return f"all others had finished ({done}), and this node was in none of the last rounds"
 
 
 def _follower(state: Merging) -> Awaiting:

@@ -72,6 +72,7 @@ class Config:
     sync_frequency: int
     merge_method: str
     transfer_compression: str = "none"
+    first_merge: str = "average"
 
 
 @dataclass(frozen=True)

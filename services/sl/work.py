@@ -19,7 +19,7 @@ from services.sl.gateway import Training
 from services.sl.inputs import Place
 from services.sl.layouts import layout_of
 from services.sl.leading import Leading
-from services.sl.merging import Merging, Outcome
+from services.sl.merging import Merging, Outcome, hands_out_one
 from services.sl.peers import Peers, Progress, Waiting
 from services.sl.store import Store, Stored
 from services.sl.view import Member, Phase, Result, View
@@ -134,6 +134,8 @@ class Work:
     async def _merge_shared(self, call: Merge, merging: Merging) -> Outcome | None:
         """None where it is not worth it, or nobody else may merge."""
         view = call.view
+        if hands_out_one(view):
+            return None
         mine = view.checked_in(self._around.name)
         stored = self._store.get(mine.digest) if mine is not None else None
         if stored is None or stored.model.size <= SHARED_FROM_BYTES or stored.model.layout != view.layout:

@@ -50,4 +50,6 @@ def _value(value: Any) -> Any:
         adaptive_sync=value.adaptive_sync,
         quorum_wait_ms=value.quorum_wait_ms,
         transfer_compression=value.transfer_compression,
+        first_merge=value.first_merge,
+        model_version=value.model_version,
     )

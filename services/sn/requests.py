@@ -10,6 +10,7 @@ DIGEST_BYTES = 32
 MAX_PORT = 65535
 HOST_LIMIT_CHARACTERS = 253
 METHOD_LIMIT_CHARACTERS = 32
+VERSION_LIMIT_CHARACTERS = 200
 REASON_LIMIT_CHARACTERS = 400
 
 
@@ -19,6 +20,10 @@ def config(message: pb.Config) -> TrainingConfig:
         raise MalformedCall(field="mergeMethod")
     if not 0 < len(message.transfer_compression) <= METHOD_LIMIT_CHARACTERS:
         raise MalformedCall(field="transferCompression")
+    if not 0 < len(message.first_merge) <= METHOD_LIMIT_CHARACTERS:
+        raise MalformedCall(field="firstMerge")
+    if len(message.model_version) > VERSION_LIMIT_CHARACTERS:
+        raise MalformedCall(field="modelVersion")
     return TrainingConfig(
         min_peers=message.min_peers,
         sync_frequency=message.sync_frequency,
@@ -26,6 +31,8 @@ def config(message: pb.Config) -> TrainingConfig:
         adaptive_sync=message.adaptive_sync,
         quorum_wait_ms=message.quorum_wait_ms,
         transfer_compression=message.transfer_compression,
+        first_merge=message.first_merge,
+        model_version=message.model_version,
     )
 
 

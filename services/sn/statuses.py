@@ -53,6 +53,8 @@ def _config(view: TrainingView) -> pb.Config | None:
         adaptive_sync=agreed.adaptive_sync,
         quorum_wait_ms=agreed.quorum_wait_ms,
         transfer_compression=agreed.transfer_compression,
+        first_merge=agreed.first_merge,
+        model_version=agreed.model_version,
     )
 
 

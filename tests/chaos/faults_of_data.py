@@ -117,7 +117,12 @@ def _sayings(client: SNClient, contract: str, status: pb.TrainingStatus) -> dict
     training, round_ = client.training, status.round
     bogus = {"contract": contract, "digest": BOGUS, "size": 100}
     config = pb.Config(
-        min_peers=1, sync_frequency=1, merge_method="mean", quorum_wait_ms=1, transfer_compression="none"
+        min_peers=1,
+        sync_frequency=1,
+        merge_method="mean",
+        quorum_wait_ms=1,
+        transfer_compression="none",
+        first_merge="average",
     )
 
     def check_in(number: int) -> Awaitable[object]:

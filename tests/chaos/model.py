@@ -204,6 +204,8 @@ def _completed(state: State, facts: Mapping[str, Any]) -> State:
     _require(right, "I2", "the training ends with another model than that of its last round")
     finished = sum(entry.finished for entry in last.merged.values()) if last else 0
     _require(finished >= state.min_peers, "I4", f"the training ends when {finished} of {state.min_peers} have finished")
+    waits = [name for name, entry in last.merged.items() if not entry.finished and state.members[name].active]
+    _require(not waits, "I4", f"the training ends before {', '.join(waits)} had finished")
     return replace(state, phase="COMPLETE", round=state.last)
 
 

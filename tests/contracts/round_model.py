@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+LAST_ROUNDS = 3
+
 
 class Refused(Exception):
     """The contract's error of this name."""
@@ -32,6 +34,7 @@ class RoundModel:
     check_ins: dict[str, tuple[str, bool, int]] = field(default_factory=dict)
     votes: set[str] = field(default_factory=set)
     results: dict[int, str] = field(default_factory=dict)
+    last_rounds: int = 0  # in a row that somebody active was away from while all others had finished
 
     # --- what a node does ---------------------------------------------------------------------------
 
@@ -103,6 +106,7 @@ class RoundModel:
     def publish(  # noqa: PLR0917 - as in the contract
         self, round_number: int, term: int, leader: str, digest: str, size: int, left_out: list[str]
     ) -> None:
+        before = dict(self.check_ins)
         self._leave_out(round_number, term, leader, left_out)
         self._refuse(len(self.check_ins) < self._min_peers(), "BelowMinPeers")
         sizes = {entry[2] for entry in self.check_ins.values()}
@@ -110,7 +114,7 @@ class RoundModel:
         self.size = size
         self.results[self.round] = digest
         self.last_accepted = self.round
-        if sum(finished for _, finished, _ in self.check_ins.values()) >= self._min_peers():
+        if self._ends(before):
             self.state = "COMPLETE"
         else:
             self._open(self.round + 1)
@@ -128,6 +132,7 @@ class RoundModel:
         self._open(self.round + 1)
         self.state, self.first_round, self.last_accepted = "UNCONFIGURED", self.round, 0
         self.layout, self.size = "", 0
+        self.last_rounds = 0
 
     # --- rules --------------------------------------------------------------------------------------
 
@@ -151,6 +156,16 @@ class RoundModel:
             self._refuse(name not in self.nodes, "NotEnrolled")
             self._refuse(name not in self.check_ins, "NotAParticipant")
             del self.check_ins[name]
+
+    def _ends(self, before: dict[str, tuple[str, bool]]) -> bool:
+        """``before``: with those whom the leader left out."""
+        here = self._active()
+        finished = sum(entry[1] for entry in self.check_ins.values())
+        if finished < self._min_peers() or any(name in here and not entry[1] for name, entry in before.items()):
+            self.last_rounds = 0
+            return False
+        self.last_rounds += 1
+        return set(here) <= set(self.check_ins) or self.last_rounds >= LAST_ROUNDS
 
     def _active(self) -> list[str]:
         return [name for name, node in self.nodes.items() if node.active]

@@ -56,7 +56,15 @@ class Training:
         self.bench = Bench()
 
     def enrol(self, *names: str, min_peers: int = 2, may_lead: bool = True, **changes: object) -> list[TrainingEvent]:
-        config = {"frequency": 16, "method": "mean", "adaptive": False, "wait": 1000, "travels": "none"} | changes
+        config = {
+            "frequency": 16,
+            "method": "mean",
+            "adaptive": False,
+            "wait": 1000,
+            "travels": "none",
+            "first": "leader",
+            "version": "1",
+        } | changes
         return [
             event
             for name in names
@@ -152,6 +160,8 @@ def test_the_first_enroller_fixes_the_configuration(training: Training) -> None:
         ({"frequency": 10}, {"field": "syncFrequency", "given": "10", "agreed": "16"}),
         ({"method": "median"}, {"field": "mergeMethod", "given": "median", "agreed": "mean"}),
         ({"travels": "bf16"}, {"field": "transferCompression", "given": "bf16", "agreed": "none"}),
+        ({"first": "average"}, {"field": "firstMerge", "given": "average", "agreed": "leader"}),
+        ({"version": "2"}, {"field": "modelVersion", "given": "2", "agreed": "1"}),
         ({"adaptive": True}, {"field": "useAdaptiveSync", "given": "true", "agreed": "false"}),
     ],
 )
@@ -190,7 +200,7 @@ def test_a_name_stays_with_its_certificate(training: Training) -> None:
     training.enrol("b")
 
     with pytest.raises(NameTaken):
-        training.bench.send("enrol", "a", b"\x07" * 32, True, (2, 16, "mean", False, 0, "none"))
+        training.bench.send("enrol", "a", b"\x07" * 32, True, (2, 16, "mean", False, 0, "none", "leader", "1"))
 
 
 @pytest.mark.parametrize(
@@ -200,6 +210,7 @@ def test_a_name_stays_with_its_certificate(training: Training) -> None:
         ({"frequency": 0}, "syncFrequency"),
         ({"method": ""}, "mergeMethod"),
         ({"travels": ""}, "transferCompression"),
+        ({"first": ""}, "firstMerge"),
     ],
 )
 def test_a_configuration_without_sense_is_refused(training: Training, changes: dict[str, int], field: str) -> None:
@@ -520,21 +531,61 @@ def test_reports_are_taken_for_accepted_rounds_and_never_backwards(merging: Trai
     merging.report("b", 1)
 
 
-def test_enough_finished_nodes_complete_the_training(training: Training) -> None:
+def test_the_training_is_complete_when_everybody_has_finished_and_not_before(training: Training) -> None:
     training.enrol("a", "b", "c")
     training.check_in("a", "b", finished=True)
     training.check_in("c")
+    assert kinds(training.publish()) == [RoundAccepted]
+    training.check_in("a", "b", "c", finished=True)
 
     assert kinds(training.publish()) == [RoundAccepted, Completed]
     assert training.status["state"] == COMPLETE
     for refused in (
         lambda: training.enrol("d"),
         lambda: training.check_in("a"),
-        lambda: training.bench.send("closeRound", 1),
+        lambda: training.bench.send("closeRound", 2),
     ):
         with pytest.raises(TrainingComplete):
             refused()
     training.report("c", 1)
+
+
+def test_one_that_left_is_not_waited_for(training: Training) -> None:
+    training.enrol("a", "b", "c")
+    training.check_in("a", "b", finished=True)
+    training.leave("c")
+    assert kinds(training.publish()) == [RoundAccepted, Completed]
+
+
+def test_one_that_leaves_during_the_last_merge_is_not_waited_for(training: Training) -> None:
+    training.enrol("a", "b", "c")
+    training.check_in("a", "b", finished=True)
+    training.check_in("c")
+    training.leave("c")
+    assert Completed in kinds(training.publish())
+
+
+def test_one_that_stays_away_is_waited_for_three_rounds(training: Training) -> None:
+    training.enrol("a", "b", "c")
+    for _ in range(2):
+        training.check_in("a", "b", finished=True)
+        training.bench.send("closeRound", training.status["round"])
+        assert kinds(training.publish()) == [RoundAccepted]
+    training.check_in("a", "b", finished=True)
+    training.check_in("c")
+    assert kinds(training.publish()) == [RoundAccepted]  # it was here: all begins anew
+    for ends in (False, False, True):
+        training.check_in("a", "b", finished=True)
+        training.bench.send("closeRound", training.status["round"])
+        assert (Completed in kinds(training.publish())) == ends
+
+
+def test_one_that_the_leader_leaves_out_before_it_has_finished_ends_nothing(training: Training) -> None:
+    training.enrol("a", "b", "c")
+    for _ in range(5):
+        training.check_in("a", "b", finished=True)
+        training.check_in("c")
+        assert Completed not in kinds(training.publish("c"))
 
 
 def test_a_complete_training_starts_anew_after_a_reset_and_keeps_its_record(training: Training) -> None:
@@ -571,7 +622,7 @@ def test_nothing_is_merged_while_the_round_is_open(training: Training) -> None:
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [
-        ("enrol", ("x", b"\x01" * 32, True, (1, 1, "mean", False, 0, "none"))),
+        ("enrol", ("x", b"\x01" * 32, True, (1, 1, "mean", False, 0, "none", "leader", ""))),
         ("checkIn", ((1, 0, "a", DIGEST, 1, LAYOUT, 1, False, "h", 1),)),
         ("closeRound", (1,)),
         ("publish", (1, 1, "a", RESULT, 1, [], [])),

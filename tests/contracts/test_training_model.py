@@ -86,7 +86,7 @@ class TrainingMachine(RuleBasedStateMachine):
         config = (self.min_peers, "median" if other_config else "mean")
         self.both(
             lambda model: model.enrol(name, certificate, may_lead, config),
-            "enrol", name, word(certificate), may_lead, (config[0], 16, config[1], False, 1000, "none"),
+            "enrol", name, word(certificate), may_lead, (config[0], 16, config[1], False, 1000, "none", "leader", ""),
         )  # fmt: skip
 
     @rule(

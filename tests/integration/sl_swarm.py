@@ -172,6 +172,7 @@ class ML:
     merge_method: str = "mean"
     contract: str = DEFAULT_TRAINING
     compression: str = "none"
+    first_merge: str = "average"
     before_first: Callable[[], object] = lambda: None
     noticed: Callable[[str], object] = lambda _: None
     between: Callable[[int], object] = lambda _: None
@@ -236,6 +237,7 @@ class ML:
             contract=self.contract, sync_frequency=16, min_peers=self.min_peers, merge_method=self.merge_method,
             node_weightage=self.weight, checkin_model_on_train_end=self.checkin, use_adaptive_sync=False,
             total_epochs=1, framework="NUMPY", pid=1, transfer_compression=self.compression,
+            first_merge=self.first_merge,
         )  # fmt: skip
 
     def _exchange(self, session: Session, arrays: Arrays, last: bool = False) -> Arrays:

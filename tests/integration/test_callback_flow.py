@@ -105,6 +105,27 @@ def test_a_training_that_is_over_ends_with_the_final_model_whatever_was_trained_
     assert header + b"".join(data) == swarm.final
 
 
+def test_a_node_that_is_cut_off_says_after_how_much_and_why(serve, caplog):
+    class Over(Swarm):
+        def _answer(self, channel, message, body):
+            if isinstance(message, wire.Sync) and message.seq == 2:
+                note = "all others had finished (sl-1, sl-2)"
+                channel.send(wire.Merged(2, 9, False, note, 0, True), [memoryview(body)], doing="it waited")
+            else:
+                super()._answer(channel, message, body)
+
+    served = serve(Over())
+    callback = numbers()
+    callback.on_train_begin()
+    callback.on_epoch_end()
+    for _ in range(3):
+        callback.on_batch_end()
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "The training ended after 1 of 2 epochs here: all others had finished (sl-1, sl-2)" in said
+
+
 def test_nothing_merged_yet_leaves_the_model_as_it_is(serve):
     swarm = Swarm(merge=lambda body: b"")
     served = serve(swarm)

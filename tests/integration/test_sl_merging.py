@@ -48,13 +48,13 @@ class Leader:
         self.entries.append(CheckedIn(name, stored.model.digest, stored.model.size, weight, False))
         return stored
 
-    async def merge(self, min_peers: int = 1, held: Held | None = None) -> Outcome:
+    async def merge(self, min_peers: int = 1, held: Held | None = None, first: str = "average") -> Outcome:
         view = View(
             phase=Phase.MERGE,
             round=1,
             term=1,
             leader="sl-1",
-            config=Config(min_peers, 16, "mean"),
+            config=Config(min_peers, 16, "mean", first_merge=first),
             layout=self.layout,
             layout_by="sl-1",
             members=tuple(
@@ -114,6 +114,22 @@ async def test_a_node_with_nan_is_left_out_with_the_tensor_as_reason(leader: Lea
     outcome = await leader.merge(min_peers=2)
     assert outcome.left_out == (("sl-2", "non-finite values in tensor w"),)
     np.testing.assert_array_equal(leader.result(outcome)["w"], model(2)["w"])
+
+
+async def test_the_first_result_is_the_leaders_own_set(leader: Leader) -> None:
+    leader.check_in("sl-2", model(1), weight=3)
+    own = leader.check_in("sl-1", model(5), weight=0)
+    leader.check_in("sl-3", model(3))
+    assert await leader.merge(min_peers=3, first="leader") == Outcome(own.model, ())
+
+
+async def test_the_first_result_is_the_next_ones_where_the_leaders_own_cannot_be_used(leader: Leader) -> None:
+    leader.check_in("sl-1", {"n": np.array(1), "w": np.full((2, 3), np.nan, np.float32)})
+    leader.check_in("sl-3", model(3))
+    second = leader.check_in("sl-2", model(2))
+    reason = (("sl-1", "non-finite values in tensor w"),)
+    assert await leader.merge(min_peers=2, first="leader") == Outcome(second.model, reason)
+    assert await leader.merge(min_peers=3, first="leader") == Outcome(None, reason)
 
 
 async def test_below_min_peers_there_is_no_result(leader: Leader) -> None:

@@ -75,6 +75,52 @@ async def test_a_node_that_finishes_first_takes_part_until_the_others_have_finis
         assert len(programs[0].answers) == 2
 
 
+@pytest.mark.parametrize("size", [12, 3_000_000])
+async def test_the_first_result_is_the_own_set_of_one_node(pki: Any, tmp_path: Path, size: int) -> None:
+    """Merged by one, and large enough to be shared out."""
+    names = ["sl-1", "sl-2", "sl-3"]
+    async with swarm_of(pki, tmp_path, *names) as swarm:
+        begun: list[Any] = []
+        programs = [
+            swarm.ml(name, {"w": np.full(size, i, np.float32)}, add(0), rounds=0, first_merge="leader")
+            for i, name in enumerate(names)
+        ]
+        for program in programs:
+            program.train = lambda arrays, _number: begun.append(arrays["w"].copy()) or arrays  # type: ignore[func-returns-value]
+        await asyncio.gather(*(program.run() for program in programs))
+        events = await swarm.events()
+        first = next(event for event in events if type(event).__name__ == "RoundAccepted")
+        given = {
+            event.name: event.digest for event in events if type(event).__name__ == "CheckedIn" and event.round == 1
+        }
+        assert first.digest == given[first.leader]
+        assert {float(arrays.mean()) for arrays in begun} == {float(names.index(first.leader))}
+        assert all(answer.contributed for program in programs for answer in program.answers)
+
+
+async def test_a_node_that_trains_longer_is_waited_for_and_none_is_cut_off(pki: Any, tmp_path: Path) -> None:
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3", quorum_wait_s=20) as swarm:
+        short = [swarm.ml(name, model(1), add(1), rounds=1, min_peers=2) for name in ("sl-1", "sl-2")]
+        long = swarm.ml("sl-3", model(1), add(1), rounds=9, min_peers=2)
+        digests = await asyncio.gather(*(program.run() for program in (*short, long)))
+        assert len(set(digests)) == 1
+        assert len(long.answers) == 11
+        assert [answer.training_over for answer in long.answers] == [False] * 10 + [True]
+
+
+async def test_a_node_that_is_not_waited_for_any_longer_is_told(pki: Any, tmp_path: Path) -> None:
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3", quorum_wait_s=0.2) as swarm:
+        finished = threading.Event()
+        short = [swarm.ml(name, model(1), add(1), rounds=1, min_peers=2) for name in ("sl-1", "sl-2")]
+        away = swarm.ml("sl-3", model(1), add(1), rounds=9, min_peers=2, between=lambda _: finished.wait(60))
+        running = asyncio.create_task(away.run())
+        await asyncio.gather(*(program.run() for program in short))
+        finished.set()
+        assert await running == swarm.view.last_result.digest.hex()
+        assert away.answers[-1].training_over
+        assert away.answers[-1].note.startswith("all others had finished (sl-1, sl-2)")
+
+
 @pytest.mark.parametrize("mode", ["snapshot", "active", "inactive"])
 async def test_what_was_trained_since_the_last_merge_counts_in_every_mode(pki: Any, tmp_path: Path, mode: str) -> None:
     async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:

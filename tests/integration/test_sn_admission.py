@@ -125,6 +125,9 @@ async def test_a_configuration_that_differs_is_refused_with_the_field(pki: Any, 
         ({"merge_method": "m" * 33}, "mergeMethod"),
         ({"transfer_compression": ""}, "transferCompression"),
         ({"transfer_compression": "m" * 33}, "transferCompression"),
+        ({"first_merge": ""}, "firstMerge"),
+        ({"first_merge": "m" * 33}, "firstMerge"),
+        ({"model_version": "m" * 201}, "modelVersion"),
     ],
 )
 async def test_a_configuration_that_makes_no_sense_is_refused(

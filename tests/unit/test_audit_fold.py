@@ -15,7 +15,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.sn.record import entry, pages
 
-CONFIG = on_chain.TrainingConfig(2, 16, "mean", False, 1000)
+CONFIG = on_chain.TrainingConfig(2, 16, "mean", False, 1000, first_merge="average")
 D = {name: bytes([number]) * 32 for number, name in enumerate(["a", "b", "c", "merged"], 1)}
 
 
@@ -30,6 +30,11 @@ def checked_in(name: str, round_number: int = 1, finished: bool = False) -> tupl
 START = [(on_chain.Configured, CONFIG, "a"), enrolled("a"), enrolled("b"), enrolled("c")]
 MERGE = [*START, checked_in("a"), checked_in("b"), checked_in("c"), (on_chain.MergeStarted, 1, 1, "b", 3)]
 ROUND = [*MERGE, (on_chain.RoundAccepted, 1, 1, "b", D["merged"], 64, 3)]
+CUT_OFF = [
+    *START, checked_in("a", finished=True), checked_in("b", finished=True), checked_in("c"),
+    (on_chain.MergeStarted, 1, 1, "b", 3), (on_chain.RoundAccepted, 1, 1, "b", D["merged"], 64, 3),
+]  # fmt: skip
+OWN = on_chain.TrainingConfig(2, 16, "mean", False, 1000, first_merge="leader")
 
 
 def messages(history: list[tuple[Any, ...]]) -> list[pb.RecordEvent]:
@@ -117,6 +122,8 @@ def test_a_reset_training_starts_over_and_keeps_its_record() -> None:
         ([*MERGE, (on_chain.LeftOut, 1, 1, "a", "x"), (on_chain.LeftOut, 1, 1, "a", "x")], "was not in it"),
         ([*ROUND, (on_chain.Completed, 1, D["merged"])], "ends when 0 have finished"),
         ([*ROUND, (on_chain.Completed, 1, D["a"])], "another model"),
+        ([*CUT_OFF, (on_chain.Completed, 1, D["merged"])], "ends before c had finished"),
+        ([(on_chain.Configured, OWN, "a"), *ROUND[1:]], "is the own set of none of its participants"),
         ([(on_chain.Reset, 2)], "not complete"),
     ],
 )  # fmt: skip

@@ -545,6 +545,7 @@ def test_a_node_still_training_fetches_the_final_model_ahead_and_gets_it_at_its_
     _, actions = walk(state, on.Offered(OFFER), on.Fetched(MERGED))
     (deliver,) = of(tuple(actions), do.Deliver)
     assert deliver.over
+    assert deliver.note.startswith(f"all others had finished ({OTHER}, {THIRD})")
 
 
 def test_a_training_that_completes_during_a_fetch_ends_with_its_final_model() -> None:

@@ -47,6 +47,7 @@ class Chain:
     accepted: dict[int, str] = field(default_factory=dict)
     votes: set[str] = field(default_factory=set)
     version: int = 0
+    last_rounds: int = 0
     restarted: set[str] = field(default_factory=set)
 
     def view(self) -> View:
@@ -127,17 +128,25 @@ class Chain:
     def publish(self, name: str, call: do.Publish) -> None:
         self.fence(call.round, call.term)
         assert name == self.leader
+        unfinished = any(name in self.active and not entry.finished for name, entry in self.check_ins.items())
         self.drop(call.left_out)
         assert len(self.check_ins) >= self.config.min_peers
         assert self.round not in self.accepted, "a round is accepted twice"
         self.accepted[self.round] = call.model.digest
         merged = tuple(self.check_ins)
         self.last = Result(self.round, call.model.digest, 1024, name, merged, tuple(self.left_out.items()))
-        finished = sum(entry.finished for entry in self.check_ins.values())
-        self.phase = Phase.COMPLETE if finished >= self.config.min_peers else Phase.CHECKIN
+        self.phase = Phase.COMPLETE if self.ends(unfinished) else Phase.CHECKIN
         self.round, self.term, self.leader, self.check_ins, self.left_out = self.round + 1, 0, "", {}, {}
         if self.phase is Phase.COMPLETE:
             self.round -= 1
+
+    def ends(self, unfinished: bool) -> bool:
+        """See TrainingContract."""
+        if unfinished or sum(entry.finished for entry in self.check_ins.values()) < self.config.min_peers:
+            self.last_rounds = 0
+            return False
+        self.last_rounds += 1
+        return self.active <= set(self.check_ins) or self.last_rounds >= 3
 
     def reopen(self, name: str, call: do.Reopen) -> None:
         self.fence(call.round, call.term)
