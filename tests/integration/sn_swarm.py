@@ -36,7 +36,7 @@ def config(min_peers: int = 2, quorum_wait_ms: int = 60_000, **changes: Any) -> 
     agreed: dict[str, Any] = {
         "min_peers": min_peers, "sync_frequency": 16, "merge_method": "mean", "quorum_wait_ms": quorum_wait_ms,
         "transfer_compression": "none",
-        "first_merge": "leader",
+        "first_merge": "average",
     }  # fmt: skip
     return pb.Config(**{**agreed, **changes})
 

@@ -44,7 +44,9 @@ from services.errors import (
 )
 
 DEADLINE_S = 30.0
-CONFIG = TrainingConfig(min_peers=2, sync_frequency=16, merge_method="mean", adaptive_sync=False, quorum_wait_ms=1000)
+CONFIG = TrainingConfig(
+    min_peers=2, sync_frequency=16, merge_method="mean", adaptive_sync=False, quorum_wait_ms=1000, first_merge="average"
+)
 
 
 def fingerprint(number: int) -> bytes:

@@ -40,7 +40,7 @@ class Numbers(SwarmCallbackBase):
         return 1.0, 0.5
 
 out, epochs = Path(sys.argv[1]), int(sys.argv[2])
-swarm = Numbers(syncFrequency=16, minPeers=2, adsValData="any", totalEpochs=epochs)
+swarm = Numbers(16, 2, adsValData="any", totalEpochs=epochs, firstMerge="average")
 with (out.parent / "began").open("a") as began:
     began.write(f"{swarm.initial_epoch}\\n")
 swarm.on_train_begin()

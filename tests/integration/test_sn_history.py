@@ -61,7 +61,7 @@ class History:
         left_out = [(who, "not finite")] if flag and who != leader else []
         match kind:
             case "enrol":
-                agreed = TrainingConfig(2, 8, "mean", False, 1000)
+                agreed = TrainingConfig(2, 8, "mean", False, 1000, first_merge="average")
                 await gateway.enrol(who, hashlib.sha256(who.encode()).digest(), flag or who == "a", agreed)
             case "check_in":
                 digest = hashlib.sha256(f"{who}{now.round}".encode()).digest()
