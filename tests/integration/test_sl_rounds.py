@@ -110,9 +110,17 @@ async def test_a_node_that_trains_longer_is_waited_for_and_none_is_cut_off(pki: 
 
 async def test_a_node_that_is_not_waited_for_any_longer_is_told(pki: Any, tmp_path: Path) -> None:
     async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3", quorum_wait_s=0.2) as swarm:
-        finished = threading.Event()
-        short = [swarm.ml(name, model(1), add(1), rounds=1, min_peers=2) for name in ("sl-1", "sl-2")]
-        away = swarm.ml("sl-3", model(1), add(1), rounds=9, min_peers=2, between=lambda _: finished.wait(60))
+        trains, finished = threading.Event(), threading.Event()
+
+        def stays_away(_number: int) -> None:
+            trains.set()
+            finished.wait(60)
+
+        away = swarm.ml("sl-3", model(1), add(1), rounds=9, min_peers=2, between=stays_away)
+        short = [
+            swarm.ml(name, model(1), add(1), rounds=1, min_peers=2, between=lambda _: trains.wait(60))
+            for name in ("sl-1", "sl-2")
+        ]
         running = asyncio.create_task(away.run())
         await asyncio.gather(*(program.run() for program in short))
         finished.set()
