@@ -15,6 +15,7 @@ from services.licensing.settings import LicenseAdminSettings
 from services.runtime.settings import NodeSettings
 from services.sl.settings import SLSettings
 from services.sn.settings import SNSettings
+from services.swop.policy_file import Policy
 from services.swop.profile import Profile
 from services.swop.settings import SwopSettings
 from services.tasks.definition import BODIES, TaskHeader
@@ -94,8 +95,11 @@ def _variables(field: FieldInfo) -> list[str]:
 
 
 def schema_pages() -> dict[Path, str]:
-    """JSON schemas of what users write: a task of each type, and the profile of a SWOP."""
-    schemas = {"profile": Profile.model_json_schema(by_alias=True)}
+    """JSON schemas of what users write: a task of each type, and the profile and the policy of a SWOP."""
+    schemas = {
+        "profile": Profile.model_json_schema(by_alias=True),
+        "policy": Policy.model_json_schema(by_alias=True),
+    }
     for task_type, body in BODIES.items():
         task = create_model(f"{body.__name__}Task", __base__=TaskHeader, body=(body, Field(alias="Body")))
         schema = task.model_json_schema(by_alias=True)

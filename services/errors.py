@@ -881,6 +881,14 @@ class NameInUse(TaskError):
     remedy = "Stop it, or give this one a certificate of its own."
 
 
+class PolicyUnusable(TaskError):
+    """Named by a profile, but no file that could be one."""
+
+    code = "policy-unusable"
+    message = "The policy {uri} cannot be used: {problem}"
+    remedy = "Let policyuri name a YAML file (a path, relative to --usr-dir, or a file: URI), or be ~."
+
+
 class RunnerError(TaskError):
     code = "runner"
     message = "The taskrunner {runner} refused: {problem}"

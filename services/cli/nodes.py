@@ -198,7 +198,7 @@ def swop(
 
 def approve(
     content_hash: Annotated[
-        str, typer.Argument(help="Beginning of the content hash of a task.", metavar="[HASH]")
+        str, typer.Argument(help="Beginning of the digest that stands above a task.", metavar="[HASH]")
     ] = "",
     data_dir: DataDir = None,
 ) -> None:

@@ -1,4 +1,6 @@
-"""Tasks that wait until the owner of the host has confirmed them: files of the SWOP, named by a task's content hash."""
+"""Tasks that wait until the owner of the host has confirmed them: files of the SWOP, named by the digest
+of what would run: where that changes, it is asked for again.
+"""
 
 import json
 from dataclasses import dataclass
@@ -14,9 +16,9 @@ class Approvals:
 
     directory: Path
 
-    def ask(self, content_hash: bytes, description: dict[str, Any]) -> bool:
+    def ask(self, digest: bytes, description: dict[str, Any]) -> bool:
         """Puts a task up for approval; False where it waits already."""
-        path = self._waiting(content_hash.hex())
+        path = self._waiting(digest.hex())
         if path.exists():
             return False
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -25,11 +27,11 @@ class Approvals:
         temporary.replace(path)
         return True
 
-    def given(self, content_hash: bytes) -> bool:
-        return self._approved(content_hash.hex()).exists()
+    def given(self, digest: bytes) -> bool:
+        return self._approved(digest.hex()).exists()
 
     def waiting(self) -> dict[str, dict[str, Any]]:
-        """What would run, by content hash in hexadecimal. Raises FileUnreadable."""
+        """What would run, by digest in hexadecimal. Raises FileUnreadable."""
         try:
             return {
                 path.stem: json.loads(path.read_text())
@@ -39,14 +41,12 @@ class Approvals:
         except (OSError, ValueError) as error:
             raise FileUnreadable(path=self.directory, problem=str(error)) from None
 
-    def approve(self, content_hash: str) -> dict[str, Any]:
+    def approve(self, beginning: str) -> dict[str, Any]:
         """Gives what was approved. Raises TaskRefused where nothing of that hash waits."""
-        found = [
-            (known, description) for known, description in self.waiting().items() if known.startswith(content_hash)
-        ]
+        found = [(known, description) for known, description in self.waiting().items() if known.startswith(beginning)]
         if len(found) != 1:
             problem = "no task waits under that hash" if not found else "several tasks begin so; give more of the hash"
-            raise TaskRefused(task=f"The approval of {content_hash or 'nothing'}", problem=problem)
+            raise TaskRefused(task=f"The approval of {beginning or 'nothing'}", problem=problem)
         self._approved(found[0][0]).touch(mode=0o600)
         return found[0][1]
 

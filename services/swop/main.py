@@ -23,7 +23,7 @@ from services.swop.executors.spec import Owner
 from services.swop.link import Link
 from services.swop.operator import Operator
 from services.swop.pairs import Place
-from services.swop.policy import default_policy, read_policy
+from services.swop.policy_file import policy_path, read_policy
 from services.swop.preparing import Workshop
 from services.swop.profile import Profile, read_profile
 from services.swop.settings import SwopSettings
@@ -33,6 +33,7 @@ ROLE = "swop"
 FEATURE = "SWOP"
 APPROVALS = "approvals"
 LICENSE_PORT = 5814
+RUNTIME_SOCKETS = (Path("/var/run/docker.sock"), Path("/run/podman/podman.sock"))
 SN_PORT = 30304
 NAME_FREE_WITHIN_S = 12.0  # longer than the SN takes to notice that a connection is dead
 LOOK_EVERY_S = 0.5
@@ -49,7 +50,7 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
     traces.configure("swarm-swop", identity.name)
     _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
     profile = read_profile(settings.usr_dir / settings.profile_file_name)
-    policy = read_policy(_beside(settings, profile.policy)) if profile.policy else default_policy()
+    policy = read_policy(profile.policy, settings.usr_dir).allowing(*_usr_dirs(settings))
     _log.info("Profile validated", group=profile.group, runner=profile.runner, pairs=len(profile.nodes))
     async with AsyncExitStack() as stack:
         executor = await stack.enter_async_context(open_executor(settings, profile))
@@ -72,7 +73,7 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
             Standing(identity.name, profile.group, len(profile.nodes)),
             profile.runner,
             link,
-            workshop=Workshop(link, executor, profile, policy, place, settings.usr_dir),
+            workshop=Workshop(link, executor, profile, policy, place, _protected(settings, profile)),
             cleaning=Cleaning(
                 executor, identity.name, profile.runner, settings.finish_grace_s, settings.keep_containers
             ),
@@ -103,9 +104,22 @@ async def pause(stop: asyncio.Event, seconds: float) -> None:
     waiting.cancel()
 
 
-def _beside(settings: SwopSettings, policy: str) -> Path:
-    """The policy file, by itself or beside the profile."""
-    return settings.usr_dir / policy.removeprefix("file://")
+def _usr_dirs(settings: SwopSettings) -> list[Path]:
+    """As it was given, and as it really is: tasks may name either."""
+    return list(dict.fromkeys([settings.usr_dir.absolute(), settings.usr_dir.resolve()]))
+
+
+def _protected(settings: SwopSettings, profile: Profile) -> tuple[str, ...]:
+    """What no task may mount: with it, a task could give itself what the owner of the host does not."""
+    paths = [settings.usr_dir / settings.profile_file_name, settings.data_dir, *RUNTIME_SOCKETS]
+    paths += [path for path in (settings.cert, settings.key, settings.cacert, settings.capath) if path is not None]
+    if profile.policy:
+        paths.append(policy_path(profile.policy, settings.usr_dir))
+    if profile.resource_manager.access.socket:
+        paths.append(Path(profile.resource_manager.access.socket))
+    for node in profile.definitions:
+        paths += [Path(f.attribute.source) for f in node.identity if f.attribute.mount == "BIND"]
+    return tuple(dict.fromkeys(str(known) for path in paths for known in (path.absolute(), path.resolve())))
 
 
 def _sn(settings: SwopSettings, profile: Profile) -> str:

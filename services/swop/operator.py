@@ -11,6 +11,7 @@ from services.errors import (
     RunnerIdle,
     StaleAssignment,
     SwarmError,
+    TaskRefused,
     UnknownAgent,
 )
 from services.rpc import swarm_pb2 as pb
@@ -131,9 +132,9 @@ class Operator:
         self._take(reply.status)
 
     def _waits_for_approval(self, status: pb.RunnerStatus, prepared: Prepared) -> bool:
-        if not prepared.needs_approval or self._approvals.given(prepared.content_hash):
+        if not prepared.needs_approval or self._approvals.given(prepared.digest):
             return False
-        if self._approvals.ask(prepared.content_hash, prepared.description):
+        if self._approvals.ask(prepared.digest, prepared.description):
             _log.warning("a task waits for approval: `swarm swop approve` shows it", task=status.task)
         self._awaits_approval = True
         return True
@@ -146,6 +147,9 @@ class Operator:
         """Every peer is told of, whatever happens."""
         try:
             prepared = await self._workshop.prepare(status)
+            if prepared.needs_approval and not self._approvals.given(prepared.digest):
+                problem = "what would run is not what the owner of the host approved"
+                raise TaskRefused(task=f"The task {status.task}", problem=problem)
             await prepared.work.run(lambda news: self._tell(assignment, news))
         except SwarmError as error:
             await self._all_peers(status, assignment, str(error))

@@ -1,123 +1,249 @@
-"""What the owner of a host lets tasks do there: a file, and plain decisions from it. No I/O but reading that file.
+"""Whether a task may run on this host: every reason why not. No I/O."""
 
-Without a file, tasks of the swarm's commanders may build and run, but bind no directory of the host outside the SWOP's
-own ``usr`` directory and what the profile itself gives to its nodes.
-"""
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
-import fnmatch
-from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Literal
+from services.swop.build_steps import examine
+from services.swop.executors.spec import Image
+from services.swop.image_names import ImageName, allowed
+from services.swop.policy_devices import device_reasons
+from services.swop.policy_file import Policy
+from services.swop.policy_mounts import mount_reasons, volume_reasons
+from services.swop.profile import Profile
+from services.tasks.definition import (
+    Body,
+    ContentOperation,
+    MakeSwarmUserContent,
+    MakeUserContainer,
+    PullImage,
+    RunSwarm,
+)
 
-from pydantic import Field
+TASK_LABEL = "swarm.task"
+"""On each image that a task made."""
 
-from services.errors import FileUnreadable
-from services.swop.executors.spec import Image, MountKind, NodeSpec
-from services.tasks.definition import AbsolutePath, Line, MakeUserContainer, PullImage, TaskDefinition
-from services.tasks.document import SIZE_LIMIT_BYTES, parse
-from services.tasks.validation import Schema, validate
+# What the SWOP says to a program, and what says to runtimes of containers which GPUs to hand out.
+RESERVED_VARIABLES = frozenset({"SL_REQUEST_CHANNEL", "SL_RESPONSE_CHANNEL", "NVIDIA_VISIBLE_DEVICES"})
+RESERVED_BEGINNINGS = ("SWARM_ID_", "SWARM_LICENSE_", "SWARM_SPIFFE_", "SWOP_", "DOCKER_", "CONTAINER_")
 
-# Variables by which a loader or an interpreter takes code from elsewhere, or which lead the callback elsewhere.
-FORBIDDEN_VARIABLES = (
-    "LD_*", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PATH", "BASH_ENV", "ENV", "IFS",
-    "SL_REQUEST_CHANNEL", "SL_RESPONSE_CHANNEL", "SWARM_ID_*",
+# With these a program runs other code than its own.
+LOADING = (
+    "LD_*", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONINSPECT", "PYTHONBREAKPOINT",
+    "PYTHONWARNINGS", "BASH_ENV", "ENV", "SHELLOPTS", "PATH", "PERL5OPT", "PERL5LIB", "RUBYOPT", "NODE_OPTIONS",
+    "JAVA_TOOL_OPTIONS", "GCONV_PATH",
 )  # fmt: skip
 
 
-class Policy(Schema):
-    """Lists name what is allowed; ``~`` stands for everything, an empty list for nothing.
+@dataclass(frozen=True)
+class Asked:
+    """A task as the chain has it, and what this host has under the names in it.
 
-    Patterns are those of a shell (``*``). Authors are role/name of the certificate that registered a task, never the
-    YAML's word.
+    ``registrant``: role/name of the certificate that registered it; ``fingerprint``: SHA-256 of it, 32 bytes.
+    ``image``: what the programs of RUN_SWARM would run, ``image_name`` its name there. ``replaced``: what has the name
+    of the outcome of a build now. ``real_paths``: where directories of this host really are, links followed; None where
+    this SWOP cannot see one.
     """
 
-    authors: list[Line] | None = Field(None, description="Who may have registered a task, as role/name.")
-    task_types: list[Line] | None = Field(None, alias="tasktypes")
-    images: list[Line] | None = Field(None, description="Names by pattern, or digests (sha256:…), of images to run.")
-    base_images: list[Line] | None = Field(None, alias="baseimages", description="What builds may begin FROM.")
-    registries: list[Line] | None = Field(None, description="Where images may be pulled from.")
-    entrypoints: list[Line] | None = None
-    bind_sources: list[AbsolutePath] = Field(
-        default=[], alias="bindsources", description="Directories of this host that tasks may mount, with all below."
-    )
-    variables: list[Line] | None = Field(default=None, description="Names of variables that a task may set.")
-    gpus: bool = True
-    run_time_s: Annotated[int, Field(ge=1)] | None = Field(None, alias="runtime", description="Seconds a pair may run.")
-    memory_bytes: Annotated[int, Field(ge=1)] | None = Field(None, alias="memory")
-    approval: Literal["none", "every"] = Field("none", description="every: the owner confirms each task.")
+    name: str
+    registrant: str
+    fingerprint: bytes
+    outcome: str
+    body: Body
+    image_name: str = ""
+    image: Image | None = None
+    replaced: Image | None = None
+    real_paths: Mapping[str, str | None] = field(default_factory=dict)
 
 
-def default_policy() -> Policy:
-    """Where the profile names none."""
-    return Policy.model_validate({})
+@dataclass(frozen=True)
+class Host:
+    """What the owner of the host has set. ``own_images``: of the swarm's own nodes. ``protected``: what no task may
+    mount, such as keys, the profile, the policy and the runtime's socket.
+    """
+
+    profile: Profile
+    own_images: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
 
 
-def read_policy(path: Path) -> Policy:
-    """Raises FileUnreadable, DocumentUnusable."""
+def decide(policy: Policy, asked: Asked, host: Host) -> tuple[str, ...]:
+    """Every reason to refuse the task, as parts of a sentence; none: it may run."""
+    return tuple(dict.fromkeys(_reasons(policy, asked, host)))
+
+
+def _reasons(policy: Policy, asked: Asked, host: Host) -> Iterator[str]:
+    yield from _author(policy, asked)
+    match asked.body:
+        case RunSwarm() as body:
+            yield from _type(policy, "RUN_SWARM")
+            yield from _program(policy, asked, body, host)
+            yield from mount_reasons(policy, body, asked.real_paths, host.protected)
+            for node in host.profile.definitions:
+                yield from device_reasons(policy, node.ml_options or ())
+        case MakeUserContainer() as body:
+            yield from _type(policy, "MAKE_USER_CONTAINER")
+            yield from _build(policy, asked, body, host)
+        case PullImage() as body:
+            yield from _type(policy, "PULL_IMAGE")
+            yield from _pull(policy, asked, body, host)
+        case MakeSwarmUserContent() as body:
+            yield from _type(policy, "MAKE_SWARM_USER_CONTENT")
+            yield from volume_reasons(policy, asked.outcome)
+            for operation in body.operations:
+                yield from _operation(policy, operation)
+
+
+def _author(policy: Policy, asked: Asked) -> Iterator[str]:
+    if policy.authors is None:
+        return
+    fingerprint = f"sha256:{asked.fingerprint.hex()}"
+    if not any(fnmatchcase(asked.registrant, author) or author == fingerprint for author in policy.authors):
+        yield f"it was registered by {asked.registrant or 'nobody'}, who is not among the authors of this host's policy"
+
+
+def _type(policy: Policy, task_type: str) -> Iterator[str]:
+    if policy.task_types is not None and task_type not in policy.task_types:
+        yield f"tasks of type {task_type} are not allowed here"
+
+
+def _program(policy: Policy, asked: Asked, body: RunSwarm, host: Host) -> Iterator[str]:
+    yield from _image(policy, asked.image_name, digests_of(asked.image))
+    yield from _own(asked.image_name, host, "would be run as a training program")
     try:
-        with path.open("rb") as file:
-            raw = file.read(SIZE_LIMIT_BYTES + 1)
-    except OSError as error:
-        raise FileUnreadable(path=path, problem=error.strerror or str(error)) from None
-    return validate(parse(raw, path.name), Policy)
+        words = shlex.split(body.entrypoint)
+        shlex.split(body.command)
+    except ValueError as error:
+        yield f"its Entrypoint or Command cannot be read: {str(error).lower()}"
+        return
+    if policy.entrypoints is not None and words not in [_words(entry) for entry in policy.entrypoints]:
+        yield f"the entrypoint {body.entrypoint!r} is not allowed here"
+    for name in (name for variable in body.envvars or () for name in variable):
+        yield from _variable(policy, name)
 
 
-def refuses_task(policy: Policy, task: TaskDefinition, registrant: str) -> str | None:
-    """Why a task may not be done here at all; None where it may, as far as its text tells."""
-    if not _allowed(policy.authors, registrant):
-        return f"tasks registered by {registrant} are not accepted on this host"
-    if not _allowed(policy.task_types, task.header.task_type):
-        return f"tasks of type {task.header.task_type} are not accepted on this host"
-    if isinstance(task.body, MakeUserContainer):
-        return _refuses_build(policy, task.body)
-    if isinstance(task.body, PullImage) and not _allowed(policy.registries, task.body.registry):
-        return f"images from {task.body.registry} are not accepted on this host"
-    return None
+def _words(entrypoint: str) -> list[str] | None:
+    try:
+        return shlex.split(entrypoint)
+    except ValueError:
+        return None
 
 
-def refuses_program(
-    policy: Policy, ml: NodeSpec, image: Image, given: Iterable[str], own: Iterable[Path]
-) -> str | None:
-    """Why an ML program may not be started; None where it may.
-
-    ``given``: names of the variables that the task sets; ``own``: directories that tasks may mount without being
-    allowed to, real paths. Sources of binds must be real paths too.
-    """
-    if not _allowed(policy.images, ml.image) and not _allowed(policy.images, image.digest):
-        return f"the image {ml.image} ({image.digest[:19]}) is not accepted on this host"
-    entrypoint = " ".join(ml.entrypoint or ())
-    if not _allowed(policy.entrypoints, entrypoint):
-        return f"the entrypoint '{entrypoint}' is not accepted on this host"
-    for name in given:
-        if any(fnmatch.fnmatchcase(name, pattern) for pattern in FORBIDDEN_VARIABLES):
-            return f"the variable {name} would change which code runs, or whom it speaks to"
-        if not _allowed(policy.variables, name):
-            return f"the variable {name} may not be set by tasks on this host"
-    allowed = [*(PurePosixPath(path) for path in policy.bind_sources), *(PurePosixPath(path) for path in own)]
-    for mount in ml.mounts:
-        if mount.kind is MountKind.BIND and not _is_below(mount.source, allowed):
-            return f"the directory {mount.source} of this host may not be mounted; bindsources of the policy allows it"
-    if ml.devices.gpus and not policy.gpus:
-        return "GPUs may not be used on this host"
-    return None
+def _variable(policy: Policy, name: str) -> Iterator[str]:
+    if name in RESERVED_VARIABLES or name.startswith(RESERVED_BEGINNINGS):
+        yield f"the variable {name} is set by the SWOP alone"
+        return
+    if policy.env_vars is not None and not any(fnmatchcase(name, pattern) for pattern in policy.env_vars):
+        yield f"the variable {name} is not allowed here"
+        return
+    if any(fnmatchcase(name, loading) for loading in LOADING) and name not in (policy.env_vars or ()):
+        yield f"the variable {name} would change which code a program runs; a policy must name it in full"
 
 
-def _refuses_build(policy: Policy, body: MakeUserContainer) -> str | None:
-    for step in body.build_steps:
-        words = step.split()
-        if words and words[0].upper() == "FROM":
-            base = next((word for word in words[1:] if not word.startswith("--")), "")
-            if not _allowed(policy.base_images, base):
-                return f"an image may not be built from {base or 'nothing'} on this host"
-        if "--mount=type=ssh" in step or "--mount=type=secret" in step or "--security=insecure" in step:
-            return f"the build step '{step[:60]}' asks for what the host does not give"
-    return None
+def _image(policy: Policy, name: str, digests: Iterable[str] = ()) -> Iterator[str]:
+    try:
+        parsed = ImageName.parse(name)
+    except ValueError as error:
+        yield str(error)
+        return
+    if policy.images is not None and not allowed(policy.images, parsed, tuple(digests)):
+        known = next(iter(digests), "")
+        yield f"the image {parsed}{f' (now {known})' if known else ''} is not allowed here"
 
 
-def _allowed(patterns: list[str] | None, value: str) -> bool:
-    return patterns is None or any(fnmatch.fnmatchcase(value, pattern) for pattern in patterns)
+def _own(name: str, host: Host, what: str) -> Iterator[str]:
+    try:
+        parsed = ImageName.parse(name)
+    except ValueError:
+        return  # said already
+    if any(parsed.same_place(ImageName.parse(own)) for own in host.own_images):
+        yield f"{parsed} is an image of the swarm's own nodes, which {what}"
 
 
-def _is_below(source: str, allowed: Iterable[PurePosixPath]) -> bool:
-    path = PurePosixPath(source)
-    return ".." not in path.parts and any(path == root or root in path.parents for root in allowed)
+def _build(policy: Policy, asked: Asked, body: MakeUserContainer, host: Host) -> Iterator[str]:
+    steps = examine(body.build_steps)
+    yield from steps.faults
+    for image in steps.images:
+        if "$" in image and policy.images is not None:
+            yield f"a build step starts from {image!r}, which is known only while it is built"
+        elif "$" not in image:
+            yield from _image(policy, image)
+            yield from _own(image, host, "a build would start from")
+    for address in steps.downloads:
+        yield from _address(policy, address)
+    if body.build_context is not None:
+        yield from volume_reasons(policy, body.build_context)
+    yield from _outcome(policy, asked, host)
+
+
+def _outcome(policy: Policy, asked: Asked, host: Host) -> Iterator[str]:
+    yield from _image(policy, asked.outcome)
+    yield from _own(asked.outcome, host, "the task would replace")
+    if asked.replaced is None or TASK_LABEL in asked.replaced.labels:
+        return
+    try:
+        named = policy.images is not None and allowed(policy.images, ImageName.parse(asked.outcome))
+    except ValueError:
+        return
+    if not named:
+        yield f"there is an image {asked.outcome} here that no task made; it would be replaced"
+
+
+def _pull(policy: Policy, asked: Asked, body: PullImage, host: Host) -> Iterator[str]:
+    name = f"{body.registry}/{body.repository}:{body.tag}"
+    try:
+        parsed = ImageName.parse(name)
+    except ValueError as error:
+        yield str(error)
+        return
+    # By which digest it may run is looked at when it runs: before the pull nobody knows it.
+    if policy.images is not None and not allowed([_any_digest(one) for one in policy.images], parsed):
+        yield f"the image {parsed} is not allowed here"
+    yield from _own(name, host, "the task would replace")
+    if body.auth is not None and ".." in PurePosixPath(body.auth).parts:
+        yield f"Auth leads out of its directory: {body.auth!r}"
+
+
+def _any_digest(pattern: str) -> str:
+    place, _, digest = pattern.partition("@")
+    return place if digest else pattern
+
+
+def _operation(policy: Policy, operation: ContentOperation) -> Iterator[str]:
+    if operation.operation == "DOWNLOAD":
+        yield from _address(policy, operation.target)
+    else:
+        yield from _inside(operation.target, "EXTRACT")
+    for option in operation.options or ():
+        yield from _inside(option.path, "Out")
+
+
+def _inside(path: str, what: str) -> Iterator[str]:
+    parsed = PurePosixPath(path)
+    if parsed.is_absolute() or ".." in parsed.parts or path.startswith("-"):
+        yield f"{what} leads out of the volume: {path!r}"
+
+
+def _address(policy: Policy, address: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(address)
+        host = parts.hostname
+    except ValueError:
+        yield f"{address!r} is not an address"
+        return
+    if parts.scheme.lower() not in {"http", "https"} or not host:
+        yield f"{address!r} is not an address of the web (https://…)"
+    elif parts.username is not None or parts.password is not None:
+        yield f"the address of a download on {host} has a user name or password in it"
+    elif policy.downloads is not None and not any(fnmatchcase(address, pattern) for pattern in policy.downloads):
+        yield f"downloads from {address!r} are not allowed here"
+
+
+def digests_of(image: Image | None) -> tuple[str, ...]:
+    """Every digest that names the content of an image."""
+    if image is None:
+        return ()
+    return (image.digest, *(name.rpartition("@")[2] for name in image.repository_digests))

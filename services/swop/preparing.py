@@ -1,7 +1,12 @@
 """From a task on the chain to work on this host: its hash, its text, the policy, the image, the pairs."""
 
 import asyncio
-from dataclasses import dataclass, replace
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +14,18 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.chain.task_events import TaskHeader as ChainHeader
 from services.chain.tasks import content_hash
-from services.errors import SwarmError, TaskRefused
+from services.errors import ImageMissing, SwarmError, TaskRefused
 from services.identity.certificates import identity_of_certificate, read_chain
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.swop.content import ContentWork
 from services.swop.executors.base import Executor
-from services.swop.executors.spec import MountKind, NodeSpec
+from services.swop.executors.spec import Image, NodeSpec
 from services.swop.link import Link
 from services.swop.pairs import PairSpec, Place, labels_of, pair
-from services.swop.policy import Policy, refuses_program, refuses_task
+from services.swop.policy import Asked, Host, decide
+from services.swop.policy_file import Policy
+from services.swop.policy_mounts import OWN_VOLUMES, confined, sources
 from services.swop.profile import NodeDefinition, Profile
 from services.swop.work import BuildWork, PairsWork, PullWork, Work, build_spec, new_secret, pull_spec
 from services.tasks.definition import (
@@ -35,9 +42,9 @@ from services.tasks.definition import (
 
 @dataclass(frozen=True)
 class Prepared:
-    """``description``: exactly what would run, for the owner of the host."""
+    """``description``: exactly what would run, for the owner of the host; ``digest`` is its SHA-256."""
 
-    content_hash: bytes
+    digest: bytes
     work: Work
     description: dict[str, Any]
     needs_approval: bool
@@ -45,29 +52,32 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Workshop:
-    """``usr_dir``: tasks may mount what lies below it. ``place``: without the assignment."""
+    """``place``: without the assignment. ``protected``: what no task may mount."""
 
     link: Link
     executor: Executor
     profile: Profile
     policy: Policy
     place: Place
-    usr_dir: Path
+    protected: tuple[str, ...]
 
     async def prepare(self, status: pb.RunnerStatus) -> Prepared:
         """Raises TaskRefused with the reason, ImageMissing and the like; what cannot be done here is not begun."""
         task, entry = await self._task(status.task)
         if entry.content_hash != status.content_hash:
             raise TaskRefused(task=f"The task {status.task}", problem="it is not the one that was assigned")
-        if (reason := refuses_task(self.policy, task, entry.registrant)) is not None:
-            raise TaskRefused(task=f"The task {status.task}", problem=reason)
+        asked = await self._asked(task, entry)
+        host = Host(self.profile, (self.place.sl_image,), self.protected)
+        if reasons := decide(self.policy, asked, host):
+            raise TaskRefused(task=f"The task {status.task}", problem="; ".join(reasons))
         place = replace(self.place, assignment=status.assignment, secret=new_secret())
-        work, runs = await self._work(task, place)
+        work, runs = await self._work(task, asked, place)
         description = {
             "task": task.header.name, "type": str(task.header.task_type), "registered by": entry.registrant,
             "content hash": status.content_hash.hex(), "assigned by": status.assigned_by, "runs": runs,
         }  # fmt: skip
-        return Prepared(status.content_hash, work, description, self.policy.approval == "every")
+        digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).digest()
+        return Prepared(digest, work, description, self.policy.approval == "every")
 
     async def _task(self, name: str) -> tuple[TaskDefinition, pb.TaskEntry]:
         """The task as its SN tells, whose hash is what it must be."""
@@ -90,11 +100,33 @@ class Workshop:
         })  # fmt: skip
         return TaskDefinition(header=known, body=body, body_text=reply.body), entry
 
-    async def _work(self, task: TaskDefinition, place: Place) -> tuple[Work, list[dict[str, Any]]]:
+    async def _asked(self, task: TaskDefinition, entry: pb.TaskEntry) -> Asked:
+        """The task, with what this host has under the names in it."""
+        header = task.header
+        asked = Asked(header.name, entry.registrant, entry.fingerprint, header.outcome, task.body)
+        if isinstance(task.body, RunSwarm):
+            if header.prereq == ROOT_TASK:
+                problem = "its Prereq is ROOTTASK, but must name the task that makes the image of its program"
+                raise TaskRefused(task=f"The task {header.name}", problem=problem)
+            prereq, _ = await self._task(header.prereq)
+            name = prereq.header.outcome
+            image = await self.executor.image(name)
+            real = await asyncio.to_thread(_real_paths, sources(self.policy, task.body))
+            return replace(asked, image_name=name, image=image, real_paths=real)
+        if isinstance(task.body, MakeUserContainer) and self.executor.builds_images:
+            return replace(asked, replaced=await self._image_named(header.outcome))
+        return asked
+
+    async def _image_named(self, name: str) -> Image | None:
+        with contextlib.suppress(ImageMissing):
+            return await self.executor.image(name)
+        return None
+
+    async def _work(self, task: TaskDefinition, asked: Asked, place: Place) -> tuple[Work, list[dict[str, Any]]]:
         labels = labels_of(place.swop, place.runner, place.assignment, task=task.header.name)
         match task.body:
             case RunSwarm():
-                return await self._pairs(task, task.body, place)
+                return await self._pairs(task, task.body, asked, place)
             case MakeUserContainer():
                 spec = build_spec(task.body, task.header.outcome, labels)
                 return BuildWork(self.executor, spec), [{"build": list(spec.steps), "image": spec.image}]
@@ -108,27 +140,24 @@ class Workshop:
                 runs = [{"fetch": operation.target, "into": volumes} for operation in task.body.operations]
                 return ContentWork(self.executor, task.body, volumes), runs
 
-    async def _pairs(self, task: TaskDefinition, body: RunSwarm, place: Place) -> tuple[Work, list[dict[str, Any]]]:
-        header = task.header
-        if header.prereq == ROOT_TASK:
-            problem = "its Prereq is ROOTTASK, but must name the task that makes the image of its program"
-            raise TaskRefused(task=f"The task {header.name}", problem=problem)
-        prereq, _ = await self._task(header.prereq)
-        image = await self.executor.image(prereq.header.outcome)
-        given = [name for entry in body.envvars or () for name in entry]
-        usr_dir = await asyncio.to_thread(self.usr_dir.resolve)
-        specs: list[PairSpec] = []
-        for node in self.profile.definitions:
-            spec = await asyncio.to_thread(
-                _with_real_sources, pair(self.profile, node, task, prereq.header.outcome, place)
-            )
-            own = [usr_dir, *await asyncio.to_thread(_private_data, node)]
-            if (reason := refuses_program(self.policy, spec.ml, image, given, own)) is not None:
-                raise TaskRefused(task=f"The task {header.name}", problem=reason)
-            specs.append(spec)
+    async def _pairs(
+        self, task: TaskDefinition, body: RunSwarm, asked: Asked, place: Place
+    ) -> tuple[Work, list[dict[str, Any]]]:
+        image = asked.image_name
+        if self.executor.builds_images and asked.image is not None:
+            image = asked.image.digest  # what was decided on: the name may be given to another one meanwhile
+        specs = [
+            self._confined(pair(self.profile, node, task, image, place), body) for node in self.profile.definitions
+        ]
         names = {node.index: name for node in self.profile.definitions if (name := sl_name(node, self.profile))}
-        work = PairsWork(self.executor, specs, names, self._takes_part, self.policy.run_time_s)
-        return work, [_described(spec.ml) for spec in specs]
+        work = PairsWork(self.executor, specs, names, self._takes_part, self.policy.max_seconds)
+        return work, [_described(spec.ml, asked) for spec in specs]
+
+    def _confined(self, spec: PairSpec, body: RunSwarm) -> PairSpec:
+        """The program within the limits of the policy, its mounts as parts of what that allows."""
+        shared = {mount.target: confined(self.policy, mount) for mount in body.shared_content or ()}
+        mounts = tuple(shared.get(mount.target, mount) for mount in spec.ml.mounts)
+        return replace(spec, ml=replace(spec.ml, mounts=mounts, limits=self.policy.limits))
 
     async def _takes_part(self, name: str) -> bool:
         """Whether an SL of this name has enrolled in any training of the swarm."""
@@ -162,27 +191,26 @@ def sl_name(node: NodeDefinition, profile: Profile) -> str:
         return ""
 
 
-def _with_real_sources(spec: PairSpec) -> PairSpec:
-    """Binds by where their sources really are: a link below an allowed directory may lead anywhere."""
-    mounts = tuple(
-        replace(mount, source=str(Path(mount.source).resolve())) if mount.kind is MountKind.BIND else mount
-        for mount in spec.ml.mounts
-    )
-    return replace(spec, ml=replace(spec.ml, mounts=mounts))
+def _real_paths(paths: Iterable[str]) -> dict[str, str | None]:
+    """Where they really are, links followed; None where this SWOP does not see them."""
+    return {path: os.path.realpath(path) if Path(path).exists() else None for path in paths}
 
 
-def _private_data(node: NodeDefinition) -> list[Path]:
-    """What the profile itself gives to a node."""
-    return [Path(node.private_data.source).resolve()] if node.private_data else []
-
-
-def _described(ml: NodeSpec) -> dict[str, Any]:
+def _described(ml: NodeSpec, asked: Asked) -> dict[str, Any]:
+    """Without what differs from one start to the next, so that the same program is described in the same words."""
+    mounts = [mount for mount in ml.mounts if not mount.source.startswith(OWN_VOLUMES)]
     return {
-        "image": ml.image,
-        "entrypoint": list(ml.entrypoint or ()),
+        "image": asked.image_name,
+        "image digest": asked.image.digest if asked.image else "",
+        "entrypoint": None if ml.entrypoint is None else list(ml.entrypoint),
         "command": list(ml.command or ()),
         "working directory": ml.working_dir,
         "environment": dict(ml.environment),
-        "mounts": [f"{mount.source} at {mount.target}" for mount in ml.mounts],
+        "mounts": [
+            f"{Path(mount.source, mount.subpath or '')} at {mount.target}{' (read only)' if mount.read_only else ''}"
+            for mount in mounts
+        ],
+        "devices": {name: value for name, value in asdict(ml.devices).items() if value},
+        "limits": {name: value for name, value in asdict(ml.limits).items() if value},
         "user": str(ml.user),
     }

@@ -133,14 +133,15 @@ async def test_a_killed_swop_takes_up_its_task_and_leaves_nothing(state: str, sw
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"SharedContent": [{"Src": "/etc", "Tgt": "/app", "MType": "BIND"}]}, "the directory /etc of this host may not be mounted"),
-        ({"SharedContent": [{"Src": "{usr}/../secret", "Tgt": "/app", "MType": "BIND"}]}, "may not be mounted"),
-        ({"SharedContent": [{"Src": "{usr}/link", "Tgt": "/app", "MType": "BIND"}]}, "of this host may not be mounted"),
+        ({"SharedContent": [{"Src": "/etc", "Tgt": "/app", "MType": "BIND"}]}, "it mounts /etc of this host, whose policy allows"),
+        ({"SharedContent": [{"Src": "{usr}/../secret", "Tgt": "/app", "MType": "BIND"}]}, "not an absolute path without '..'"),
+        ({"SharedContent": [{"Src": "{usr}/link", "Tgt": "/app", "MType": "BIND"}]}, "a link in "),
+        ({"SharedContent": [{"Src": "{usr}", "Tgt": "/app", "MType": "BIND"}]}, "holds files of the SWOP itself"),
         ({"Envvars": [{"LD_PRELOAD": "/out/evil.so"}]}, "the variable LD_PRELOAD"),
         ({"Envvars": [{"SL_REQUEST_CHANNEL": "/out/pipe"}]}, "the variable SL_REQUEST_CHANNEL"),
         ({"Envvars": [{"PYTHONPATH": "/out"}]}, "the variable PYTHONPATH"),
     ],
-    ids=["etc", "dots", "link", "preload", "channel", "pythonpath"],
+    ids=["etc", "dots", "link", "profile", "preload", "channel", "pythonpath"],
 )  # fmt: skip
 async def test_a_hostile_task_is_refused_with_its_reason_on_the_chain(
     changes: dict[str, Any], words: str, swarm: SwopSwarm
@@ -162,7 +163,7 @@ async def test_the_policy_of_a_host_decides(swarm: SwopSwarm) -> None:
     await swarm.swop("swop-1", "sl-1", changes=lambda profile: profile.update(policyuri="policy.yaml"))
     await swarm.assign(await swarm.run(count=1))
     refused = await swarm.ended()
-    assert "tasks registered by swci/swci-1 are not accepted" in refused.peers[0].description
+    assert "it was registered by swci/swci-1, who is not among the authors" in refused.peers[0].description
 
 
 async def test_the_owner_of_a_host_may_confirm_each_task(swarm: SwopSwarm) -> None:

@@ -1,0 +1,149 @@
+"""The policy of a host: which tasks its owner lets a SWOP run. A YAML file, named by ``policyuri`` of the profile."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from services.errors import FileUnreadable, PolicyUnusable
+from services.swop.executors.spec import Limits
+from services.tasks.definition import Line
+from services.tasks.document import SIZE_LIMIT_BYTES, parse
+from services.tasks.validation import Schema, validate
+
+UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+READ_ONLY = ":ro"
+
+_AUTHOR = re.compile(r"(?:swci|admin|\*)/\S+|sha256:[0-9a-f]{64}")
+
+
+def _author(text: str) -> str:
+    if not _AUTHOR.fullmatch(text):
+        raise ValueError("an author is swci/NAME, admin/NAME or sha256:FINGERPRINT of a certificate")
+    return text
+
+
+def _directory(text: str) -> str:
+    path = text.removesuffix(READ_ONLY)
+    if not path.startswith("/") or ".." in path.split("/") or not path.isprintable():
+        raise ValueError("an absolute path without '..' is needed; ':ro' behind it lets tasks read only")
+    return text
+
+
+def _size(text: str) -> str:
+    if not re.fullmatch(r"[1-9][0-9]{0,14}[kmgt]?", text, re.IGNORECASE):
+        raise ValueError("a size such as 512m or 16g is needed")
+    return text
+
+
+Author = Annotated[str, StringConstraints(max_length=300), AfterValidator(_author)]
+Directory = Annotated[str, StringConstraints(max_length=1024), AfterValidator(_directory)]
+Size = Annotated[str, AfterValidator(_size)]
+Gpu = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]{1,64}$")]
+Privilege = Literal["privileged", "cap-add", "security-opt", "ipc", "device"]
+Patterns = Annotated[list[Line], Field(max_length=1000)]
+
+
+class Policy(Schema):
+    """A list that is missing restricts nothing, but for ``bindsources`` and ``privileged``: those allow nothing then.
+
+    An empty list allows nothing. ``*`` in a pattern stands for anything.
+    """
+
+    authors: Annotated[list[Author], Field(max_length=1000)] | None = Field(
+        None, description="Whose tasks: by the certificate that registered them, never by the word Author of the file."
+    )
+    task_types: list[Literal["RUN_SWARM", "MAKE_USER_CONTAINER", "PULL_IMAGE", "MAKE_SWARM_USER_CONTENT"]] | None = (
+        Field(None, alias="tasktypes")
+    )
+    images: Patterns | None = Field(
+        None,
+        description="Images that programs run and builds start from: NAME, NAME:TAG, NAME@sha256:… or sha256:….",
+    )
+    entrypoints: Annotated[list[Annotated[str, StringConstraints(max_length=1024)]], Field(max_length=1000)] | None = (
+        Field(None, description="Entrypoints, whole; '' is the image's own.")
+    )
+    bind_sources: Annotated[list[Directory], Field(max_length=1000)] = Field(
+        [],
+        alias="bindsources",
+        description="Directories of this host that tasks may mount, and what lies below them; ':ro' to read only.",
+    )
+    volumes: Patterns | None = Field(None, description="Volumes of this host that tasks may mount or fill.")
+    env_vars: Patterns | None = Field(
+        None, alias="envvars", description="Names of variables that tasks may set for their programs."
+    )
+    downloads: Patterns | None = Field(
+        None, description="Addresses that tasks may download from, such as https://host/*."
+    )
+    gpus: Annotated[list[Gpu], Field(max_length=64)] | None = Field(
+        None,
+        description="GPUs that the profile may hand to programs, by number or UUID; missing: those of the profile.",
+    )
+    privileged: list[Privilege] = Field(
+        [], description="Options of the profile (usrcontaineropts) that give a program power over this host."
+    )
+    max_minutes: Annotated[int, Field(ge=1, le=525_600)] | None = Field(
+        None, alias="maxminutes", description="After so many minutes a task is ended."
+    )
+    max_memory: Size | None = Field(None, alias="maxmemory", description="Memory of each program, such as 16g.")
+    max_processes: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        None, alias="maxprocesses", description="Processes and threads of each program."
+    )
+    approval: Literal["none", "every"] = Field(
+        "none", description="every: a person confirms each task on this host first (swarm swop approve)."
+    )
+
+    def allowing(self, *directories: Path) -> "Policy":
+        """This policy, with directories that tasks may mount, too."""
+        return self.model_copy(update={"bind_sources": [*self.bind_sources, *(str(path) for path in directories)]})
+
+    @property
+    def limits(self) -> Limits:
+        """What each program may use."""
+        return Limits(None if self.max_memory is None else bytes_of(self.max_memory), self.max_processes)
+
+    @property
+    def max_seconds(self) -> float | None:
+        """How long a task may take."""
+        return None if self.max_minutes is None else self.max_minutes * 60.0
+
+
+ACCEPTS_AS_DOCUMENTED = Policy.model_validate({})
+"""Without a file: every task, but for bind mounts of its own and privileges."""
+
+
+def read_policy(uri: str | None, directory: Path) -> Policy:
+    """The policy that a profile names: a path, relative to ``directory``, or a file: URI; None: there is none.
+
+    Raises PolicyUnusable, FileUnreadable, DocumentUnusable with file, line and key path.
+    """
+    if uri is None:
+        return ACCEPTS_AS_DOCUMENTED
+    path = policy_path(uri, directory)
+    try:
+        with path.open("rb") as file:
+            raw = file.read(SIZE_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise FileUnreadable(path=path, problem=error.strerror or str(error)) from None
+    document = parse(raw, path.name)
+    if document.data is None:
+        raise PolicyUnusable(uri=uri, problem="the file is empty; {} is a policy that restricts nothing more")
+    return validate(document, Policy)
+
+
+def policy_path(uri: str, directory: Path) -> Path:
+    """Raises PolicyUnusable."""
+    scheme, place, path, query, fragment = (
+        urlsplit(uri) if "://" in uri or uri.startswith("file:") else ("", "", uri, "", "")
+    )
+    if scheme not in {"", "file"} or place not in {"", "localhost"} or query or fragment:
+        raise PolicyUnusable(uri=uri, problem="only a file of this host can be a policy")
+    return directory / (unquote(path) if scheme else path)
+
+
+def bytes_of(size: str) -> int:
+    """``512m`` as bytes."""
+    unit = UNITS.get(size[-1].lower())
+    return int(size) if unit is None else int(size[:-1]) * unit

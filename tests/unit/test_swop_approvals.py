@@ -1,0 +1,37 @@
+"""A person confirms exactly what would run; anything else waits again."""
+
+from pathlib import Path
+
+import pytest
+
+from services.errors import TaskRefused
+from services.swop.approvals import Approvals
+
+ONE, OTHER = b"\x01" * 32, b"\x02" * 32
+
+
+def test_what_was_confirmed_may_run_and_nothing_else(tmp_path: Path) -> None:
+    approvals = Approvals(tmp_path / "approvals")
+    assert approvals.ask(ONE, {"task": "train"})
+    assert not approvals.ask(ONE, {"task": "train"})
+    assert approvals.waiting() == {ONE.hex(): {"task": "train"}}
+    assert approvals.approve(ONE.hex()[:16]) == {"task": "train"}
+    assert approvals.given(ONE) and not approvals.given(OTHER)
+    assert approvals.waiting() == {}
+
+
+def test_an_approval_needs_one_task_that_waits(tmp_path: Path) -> None:
+    approvals = Approvals(tmp_path / "approvals")
+    with pytest.raises(TaskRefused, match="no task waits under that hash"):
+        approvals.approve("01")
+    approvals.ask(b"\x01\x01" * 16, {"task": "a"})
+    approvals.ask(b"\x01\x02" * 16, {"task": "b"})
+    with pytest.raises(TaskRefused, match="several tasks begin so"):
+        approvals.approve("01")
+
+
+def test_the_files_are_the_owners_alone(tmp_path: Path) -> None:
+    approvals = Approvals(tmp_path / "approvals")
+    approvals.ask(ONE, {"task": "train"})
+    approvals.approve(ONE.hex())
+    assert approvals.directory.stat().st_mode & 0o777 == 0o700
