@@ -20,6 +20,7 @@ from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
 from swarm_callback.params import Tensor, decode, encode
 from swarm_callback.rounding import rounded
 from swarm_callback.session import Session
+from swarm_callback.sharing import Shared
 
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST_ERROR = 240  # characters of somebody else's message
@@ -48,6 +49,7 @@ class SwarmCallbackBase(ABC):
         self._options = Options.check(named | options, self.PLATFORMS)
         self.logger = self._options.logger
         self._constants = Constants()
+        self._shared = Shared(self._options.share, self._options.keep_local)
         self._over = False
         self._begun = False
         self._ended = False
@@ -89,6 +91,10 @@ class SwarmCallbackBase(ABC):
         False: not yet.
         """
         return True
+
+    def trainable(self) -> Collection[str]:
+        """Names of parameters that are being trained, for ``share="trainable"``."""
+        return set(self.extract_parameters()) - set(self.untrained())
 
     def untrained(self) -> Collection[str]:
         """Names of parameters that no optimizer changes and that may hold constants: masks, observers."""
@@ -285,10 +291,14 @@ class SwarmCallbackBase(ABC):
             raise CannotEvaluate(name=name, problem=_said(error)) from error
 
     def _given(self) -> Mapping[str, Tensor]:
-        return self._constants.hidden(self.extract_parameters(), self.untrained())
+        shared = self.extract_parameters()
+        if not self._shared.everything:
+            shared = self._shared.of(shared, self.trainable())
+        return self._constants.hidden(shared, self.untrained())
 
     def _load_merged(self, session: Session) -> None:
-        self.load_parameters(self._constants.shown(decode(session.merged)))
+        merged = self._constants.shown(decode(session.merged))
+        self.load_parameters(merged if self._shared.everything else {**self.extract_parameters(), **merged})
 
     @contextmanager
     def _telling_failures(self, session: SessionOrNone) -> Iterator[SessionOrNone]:

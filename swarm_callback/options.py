@@ -11,6 +11,7 @@ from swarm_callback.errors import EnvironmentVariableError, MissingParameter, Pa
 
 DEFAULT_CONTRACT: Final = "defaultbb.cqdb.sml.hpe"
 LOOPBACK_VARIABLE: Final = "SWARM_LOOPBACK"
+SHARES: Final = ("all", "trainable")
 FIRST_MERGES: Final = ("leader", "average")
 COMPRESSIONS: Final = ("none", "lossless", "bf16")
 CHECKINS: Final = ("snapshot", "active", "inactive")
@@ -22,7 +23,7 @@ _NAMES: Final = (
     "checkinModelOnTrainEnd", "nodeWeightage", "mergeMethod", "transferCompression", "mlPlatform",
     "ml_platform", "logger", "totalEpochs",
     "model", "lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs", "hfMode", "tf", "sess",
-    "evaluate", "firstMerge", "modelVersion",
+    "evaluate", "firstMerge", "modelVersion", "share", "keep_local",
 )  # fmt: skip
 
 
@@ -51,6 +52,8 @@ class Options:
     evaluate: Callable[[Any], Any] | None = None
     first_merge: str = "leader"
     model_version: str = ""
+    share: str | tuple[str, ...] = "all"
+    keep_local: tuple[str, ...] = ()
 
     @property
     def evaluates(self) -> bool:
@@ -89,6 +92,8 @@ class Options:
             evaluate=read.function("evaluate"),
             first_merge=read.choice("firstMerge", FIRST_MERGES),
             model_version=read.optional_text("modelVersion") or "",
+            share=_share(read),
+            keep_local=read.patterns("keep_local"),
         )
         if options.use_adaptive_sync and not options.evaluates:
             raise MissingParameter(name="adsValData", problem="useAdaptiveSync follows the loss on validation data")
@@ -147,6 +152,12 @@ class _Reader:
             raise ParameterError(name=name, value=value, problem="it must be a function that takes the model")
         return value
 
+    def patterns(self, name: str) -> tuple[str, ...]:
+        value = self.given.get(name, ())
+        if not isinstance(value, (list, tuple)) or not all(isinstance(pattern, str) and pattern for pattern in value):
+            raise ParameterError(name=name, value=value, problem="it must be a list of names or patterns")
+        return tuple(value)
+
     def mapping(self, name: str) -> Mapping[str, Any]:
         value = self.given.get(name)
         if value is not None and not isinstance(value, Mapping):
@@ -169,6 +180,11 @@ def _platform(read: _Reader, platforms: tuple[str, ...]) -> str:
         value = read.given["mlPlatform"]
         raise ParameterError(name="mlPlatform", value=value, problem="ml_platform says something else")
     return found.pop() if found else platforms[0]
+
+
+def _share(read: _Reader) -> str | tuple[str, ...]:
+    value = read.given.get("share", SHARES[0])
+    return read.choice("share", SHARES) if isinstance(value, str) else read.patterns("share")
 
 
 def _logger(given: object) -> logging.Logger:

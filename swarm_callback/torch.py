@@ -54,6 +54,9 @@ class SwarmCallback(SwarmCallbackBase):
     def check_parameters(self) -> None:
         self._state.check()
 
+    def trainable(self) -> Collection[str]:
+        return self._state.trainable()
+
     def untrained(self) -> Collection[str]:
         return self._state.buffers()
 

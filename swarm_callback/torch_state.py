@@ -34,6 +34,12 @@ class TorchState:
         trained = {name for name, _ in self._model.named_parameters(remove_duplicate=False)}
         return [name for name, key, _ in self._entries() if key not in trained]
 
+    def trainable(self) -> list[str]:
+        """Names of parameters that are not frozen."""
+        named = self._model.named_parameters(remove_duplicate=False)
+        trained = {name for name, parameter in named if parameter.requires_grad}
+        return [name for name, key, _ in self._entries() if key in trained]
+
     @property
     def device(self) -> torch.device:
         """Where the first tensor lies."""

@@ -349,7 +349,7 @@ def _hand_over(state: Fetching) -> Step:
 
 def _cut_off(state: Fetching) -> str:
     """Why the training of a node that has not finished is over."""
-    done = ", ".join(state.result.merged)
+    done = ", ".join(sorted(state.result.merged))
     return f"all others had finished ({done}), and this node was in none of the last rounds"
 
 

@@ -1,0 +1,83 @@
+"""SwarmCallback for scikit-learn: estimators that learn by ``partial_fit``, in a loop of one's own."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from swarm_callback.base import SwarmCallbackBase
+from swarm_callback.errors import MissingParameter, ParameterError, UsageError
+from swarm_callback.options import Options
+from swarm_callback.params import Tensor
+
+_LINEAR = ("coef_", "intercept_")  # SGDClassifier, SGDRegressor, Perceptron, PassiveAggressive*
+_NETWORK = ("coefs_", "intercepts_")  # MLPClassifier, MLPRegressor: a list, layer by layer
+
+
+class SwarmCallback(SwarmCallbackBase):
+    """``SwarmCallback(syncFrequency, minPeers, model=SGDClassifier(...), ...)``; then ``on_train_begin()``,
+    ``on_batch_end()`` after each ``partial_fit``, ``on_epoch_end()``, ``on_train_end()``.
+
+    An estimator has no parameters before its first ``partial_fit``: call it once, with all ``classes``, before
+    ``on_train_begin``. Shared are coefficients and intercepts. ``adsValData``: (X, y); the metric is ``score``, the
+    loss the logarithmic one of a classifier that gives probabilities, the share of errors of another, and the mean
+    squared error of a regressor.
+    """
+
+    PLATFORMS: ClassVar[tuple[str, ...]] = ("SKLEARN",)
+
+    def verify_platform(self, options: Options) -> None:
+        if not callable(getattr(options.model, "partial_fit", None)):
+            raise MissingParameter(name="model", problem="an estimator that has partial_fit")
+        self._model = options.model
+        self._data: tuple[Any, Any] | None = None
+
+    def set_validation_data(self, data: Any, batch_size: int | None) -> None:
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise ParameterError(name="adsValData", value=type(data).__name__, problem="it must be (X, y)")
+        self._data = (data[0], data[1])
+
+    def try_evaluation(self) -> bool:
+        if self._data is None or not self._has_begun:
+            return self._data is None
+        self.evaluate()
+        return True
+
+    def extract_parameters(self) -> Mapping[str, Tensor]:
+        return {name: np.atleast_1d(array) for name, array in self._arrays().items()}
+
+    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, array in self._arrays().items():
+            array[...] = np.asarray(tensors[name]).reshape(array.shape)
+
+    def evaluate(self) -> tuple[float, float]:
+        if self._data is None:
+            raise UsageError(problem="There is no validation data to evaluate on")
+        return _loss(self._model, *self._data), float(self._model.score(*self._data))
+
+    @property
+    def _has_begun(self) -> bool:
+        return any(hasattr(self._model, name) for name in (*_LINEAR, *_NETWORK))
+
+    def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The estimator's own arrays: what is written into them is what it computes with."""
+        if not self._has_begun:
+            raise UsageError(
+                problem="The estimator has no parameters before partial_fit was called once, with all classes"
+            )
+        found = {name: getattr(self._model, name) for name in _LINEAR if hasattr(self._model, name)}
+        for name in _NETWORK:
+            for layer, array in enumerate(getattr(self._model, name, ())):
+                found[f"{name}.{layer}"] = array
+        return found
+
+
+def _loss(model: Any, inputs: Any, wanted: Any) -> float:
+    from sklearn.base import is_classifier  # noqa: PLC0415 - only to evaluate
+    from sklearn.metrics import log_loss  # noqa: PLC0415
+
+    if not is_classifier(model):
+        return float(np.mean((np.asarray(model.predict(inputs)) - np.asarray(wanted)) ** 2))
+    if hasattr(model, "predict_proba"):
+        return float(log_loss(wanted, model.predict_proba(inputs), labels=model.classes_))
+    return 1.0 - float(model.score(inputs, wanted))
