@@ -11,8 +11,8 @@ TRAINABLE = "trainable"
 
 
 class Shared:
-    """``share``: "all", "trainable", or patterns as of a shell ("head.*"); ``keep_local``: patterns of what of that stays
-    at home. Equal on every node, as the names are part of what nodes agree on.
+    """``share``: "all", "trainable", or patterns as of a shell ("head.*"); ``keep_local``: patterns of what
+    stays at home of that. Equal on every node, as the names are part of what nodes agree on.
     """
 
     def __init__(self, share: str | Sequence[str], keep_local: Sequence[str]) -> None:
