@@ -32,6 +32,7 @@ class SwopSwarm:
         self.usr, self.out = directory / "usr", directory / "usr" / "out"
         self.swops: dict[str, Child] = {}
         self._ports = license_port, sn_port
+        self.build_steps = ["FROM x"]  # local processes build nothing
         self._tasks = 0
         self._issued: dict[str, Any] = {}
         (self.usr / "app").mkdir(parents=True)
@@ -81,10 +82,12 @@ class SwopSwarm:
 
     async def build(self) -> str:
         return await self.task(
-            "MAKE_USER_CONTAINER", {"BuildContext": None, "BuildType": "INLINE", "BuildSteps": ["FROM x"]}
+            "MAKE_USER_CONTAINER", {"BuildContext": None, "BuildType": "INLINE", "BuildSteps": self.build_steps}
         )
 
-    async def run(self, behaviour: str = "well", rounds: int = 3, count: int = 3, **changes: Any) -> str:
+    async def run(
+        self, behaviour: str = "well", rounds: int = 3, count: int = 3, prereq: str | None = None, **changes: Any
+    ) -> str:
         """A training of the tests' program; its prerequisite comes with it."""
         body = {
             "Command": f"/app/train.py {behaviour} /out {rounds}", "Entrypoint": "python3", "WorkingDir": "/work",
@@ -95,7 +98,7 @@ class SwopSwarm:
             ],
             **changes,
         }  # fmt: skip
-        return await self.task("RUN_SWARM", body, await self.build(), "result")
+        return await self.task("RUN_SWARM", body, prereq or await self.build(), "result")
 
     async def assign(self, task: str, **who: Any) -> int:
         request = pb.AssignTaskRequest(runner=RUNNER, task=task, **(who or {"all_peers": True}))

@@ -1,0 +1,103 @@
+"""SWOPs on a real Docker Engine: from the build of the program's image to equal models, with this checkout's images."""
+
+import asyncio
+import os
+import secrets
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from parts import BASE_IMAGE
+from swop_swarm import HOST, SwopSwarm, swop_swarm
+
+from services.rpc import swarm_pb2 as pb
+from services.swop.executors.docker import DockerExecutor
+
+ROOT = Path(__file__).parents[2]
+BUILT_WITHIN_S = 500
+SL_IMAGE, ML_IMAGE = f"swarm-test/sl:{os.getpid()}", f"swarm-test/ml:{os.getpid()}"
+BUILDS = {SL_IMAGE: ["--file", "docker/Dockerfile", "--target", "sl"], ML_IMAGE: ["--file", "docker/Dockerfile.ml"]}
+
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def images() -> Iterator[None]:
+    """The images of this checkout, on the stand-in for the public base."""
+    for image, options in BUILDS.items():
+        built = subprocess.run(
+            ["docker", "build", "--network", "host", "--tag", image,
+             "--build-arg", f"BASE_IMAGE={BASE_IMAGE}", *options, "."],
+            cwd=ROOT, env=os.environ | {"DOCKER_BUILDKIT": "0"}, capture_output=True, text=True, check=False,
+            timeout=BUILT_WITHIN_S,
+        )  # fmt: skip
+        assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
+    yield
+    subprocess.run(["docker", "rmi", "--force", *BUILDS], capture_output=True, check=False)
+
+
+@pytest.fixture
+async def swarm(images: None, pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SwopSwarm]:
+    monkeypatch.setenv("SWOP_SL_IMAGE", SL_IMAGE)
+    async with swop_swarm(pki, tmp_path) as running:
+        running.build_steps = [f"FROM {ML_IMAGE}", "RUN python3 -c 'import swarm_callback'"]
+        yield running
+
+
+def with_docker(profile: dict[str, Any]) -> None:
+    """On the host's own network, where each SL has a port of its own."""
+    profile["resourcemgr"]["mgrtype"] = "DOCKER"
+    del profile["images"]
+    for node in profile["nodes"]:
+        port = free_port()
+        node["slnodedef"]["slport"] = port
+        node["slnodedef"]["slenvvars"] = [{"SL_BIND_HOST": HOST}, {"SL_BIND_PORT": port}]
+
+
+def free_port() -> int:
+    with socket.socket() as trial:
+        trial.bind((HOST, 0))
+        return int(trial.getsockname()[1])
+
+
+async def left_over(*swops: str) -> list[str]:
+    async with DockerExecutor() as docker:
+        labels = [{"swarm.swop": swop} for swop in swops]
+        nodes = [node.name for wanted in labels for node in await docker.find(wanted)]
+        return nodes + [volume.name for wanted in labels for volume in await docker.find_volumes(wanted)]
+
+
+async def test_two_swops_build_an_image_and_train_to_one_model_and_leave_nothing(swarm: SwopSwarm) -> None:
+    outcome = f"swarm-test/outcome-{secrets.token_hex(4)}"
+    await swarm.swop("swop-1", "sl-1", "sl-2", changes=with_docker)
+
+    def second(profile: dict[str, Any]) -> None:
+        with_docker(profile)
+        profile["nodes"][0]["slnodedef"]["idx"] = 2
+
+    await swarm.swop("swop-2", "sl-3", changes=second)
+    body = {"BuildContext": None, "BuildType": "INLINE", "BuildSteps": swarm.build_steps}
+    build = await swarm.task("MAKE_USER_CONTAINER", body, outcome=outcome)
+    try:
+        await swarm.assign(build)
+        built = await swarm.ended()
+        assert [peer.state for peer in built.peers] == [pb.PEER_COMPLETE] * 2, built
+        await swarm.reset()
+        await swarm.assign(await swarm.run(prereq=build))
+        done = await swarm.ended()
+        assert done.state == pb.RUNNER_COMPLETE, done
+        assert {peer.name for peer in done.peers} == {"sl-1", "sl-2", "sl-3"}
+        assert len(list(swarm.out.glob("*.safetensors"))) == 3
+        assert len(swarm.models()) == 1
+        await swarm.reset()
+        assert await left_over("swop-1", "swop-2") == []
+    finally:
+        await remove_image(outcome)
+
+
+async def remove_image(name: str) -> None:
+    async with DockerExecutor() as docker, asyncio.timeout(60):
+        await docker.remove_image(name)
