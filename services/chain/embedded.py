@@ -14,6 +14,7 @@ from services.chain.receipts import Log, Position, Receipt
 from services.chain.subscriptions import Hub, Subscription
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
+from services.runtime.background import Background
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +41,7 @@ class EmbeddedChain(ChainBackend):
         self._evm: EmbeddedEvm | None = None
         self._hub: Hub[Log] = Hub()
         self._waiting: list[Waiting] = []
+        self._background = Background("chain")
         self._miner: asyncio.Task[None] | None = None
         self._log = log_setup.get("chain")
 
@@ -51,7 +53,7 @@ class EmbeddedChain(ChainBackend):
     async def close(self) -> None:
         evm, self._evm = self._evm, None
         if self._miner is not None:
-            await self._miner
+            await asyncio.gather(self._miner, return_exceptions=True)
         if evm is not None:
             await self._in_thread(evm.close)
         self._thread.shutdown(wait=False)
@@ -90,7 +92,7 @@ class EmbeddedChain(ChainBackend):
         future: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         self._waiting.append((request, future))
         if self._miner is None or self._miner.done():
-            self._miner = asyncio.create_task(self._mine(evm))
+            self._miner = self._background.run(self._mine(evm), "mining")
         return future
 
     async def _mine(self, evm: EmbeddedEvm) -> None:

@@ -21,6 +21,7 @@ from services.chain.reverts import error_of
 from services.chain.subscriptions import Hub, Subscription
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
+from services.runtime.background import Background
 
 UP_TIMEOUT_S = 30.0
 GETH_END_TIMEOUT_S = 5.0
@@ -65,8 +66,7 @@ class GethChain(ChainBackend):
         self._known: IpcConnection | None = None  # the one whose geth was asked for its blocks
         self._up = asyncio.Event()
         self._closing = False
-        self._tasks: list[asyncio.Task[None]] = []
-        self._explanations: set[asyncio.Task[None]] = set()
+        self._background = Background("chain")
         self._log = log_setup.get("chain")
 
     # --- life ---------------------------------------------------------------------------------------
@@ -75,19 +75,15 @@ class GethChain(ChainBackend):
         await self._process.start()
         self.chain_id = self._process.chain_id
         await self._connect()
-        self._tasks = [
-            asyncio.create_task(self._process.supervise(self._connect)),
-            asyncio.create_task(self._follow_heads()),
-            asyncio.create_task(self._watch_connection()),
-        ]
+        self._background.keep(lambda: self._process.supervise(self._connect), "keeping geth running")
+        self._background.keep(self._follow_heads, "following the chain")
+        self._background.keep(self._watch_connection, "watching the connection to geth")
         self._wake()
         self._log.info("chain open", chain_id=self.chain_id, block=self._final.number, account=self.account)
 
     async def close(self) -> None:
         await self._process.stop()
-        for task in [*self._tasks, *self._explanations]:
-            task.cancel()
-        await asyncio.gather(*self._tasks, *self._explanations, return_exceptions=True)
+        await self._background.close()
         self.federation.close()
         if self._connection is not None:
             await self._connection.close()
@@ -285,9 +281,9 @@ class GethChain(ChainBackend):
             block, gas = int(raw["blockNumber"], 16), int(raw["gasUsed"], 16)
             self._writer.settle(transaction, Receipt(transaction, block, gas, contract, logs))
             return False
-        task = asyncio.create_task(self._explain(transaction))
-        self._explanations.add(task)
-        task.add_done_callback(self._explanations.discard)
+        self._background.run(
+            self._explain(transaction), "explaining a refusal", lambda error: self._unexplained(transaction, error)
+        )
         return False
 
     async def _explain(self, transaction: str) -> None:
@@ -295,11 +291,13 @@ class GethChain(ChainBackend):
         try:
             trace = await self._request("debug_traceTransaction", transaction, {"tracer": "callTracer"})
         except (RpcError, ChainError) as error:
-            self._writer.settle(
-                transaction, ChainError(problem=f"a transaction was reverted; {error!r}", log="geth.log")
-            )
+            self._unexplained(transaction, error)
             return
         self._writer.settle(transaction, _refusal(trace))
+
+    def _unexplained(self, transaction: str, error: Exception) -> None:
+        """Whoever waits for it is told all the same."""
+        self._writer.settle(transaction, ChainError(problem=f"a transaction was reverted; {error!r}", log="geth.log"))
 
 
 def _refusal(trace: Mapping[str, Any]) -> SwarmError:

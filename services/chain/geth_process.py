@@ -21,6 +21,7 @@ from services.chain.orphan import end_orphan
 from services.chain.paths import GETH_DIR, GETH_GENESIS, GETH_LOG
 from services.errors import GethFailed, StorageError
 from services.runtime import logs as log_setup
+from services.runtime.background import Background
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 20.0
@@ -56,6 +57,7 @@ class GethProcess:
         self._output = GethLog(data_dir / GETH_LOG)
         self._stopping = asyncio.Event()
         self._process: asyncio.subprocess.Process | None = None
+        self._background = Background("chain")
         self._draining: asyncio.Task[None] | None = None
         self._started_at = 0.0
         self._socket_dir: Path | None = None
@@ -167,7 +169,7 @@ class GethProcess:
         self._started_at = time.monotonic()
         self._pid_file.write_text(str(process.pid))
         ready = asyncio.Event()
-        self._draining = asyncio.create_task(self._drain(process, ready))
+        self._draining = self._background.run(self._drain(process, ready), "reading what geth says")
         waiting = asyncio.create_task(ready.wait())
         await asyncio.wait([waiting, self._draining], timeout=START_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
@@ -210,7 +212,8 @@ class GethProcess:
                 continue
             if not line:
                 break
-            self._output.write(line)
+            with contextlib.suppress(OSError):  # a full disk: geth must not stand still for its log
+                self._output.write(line)
             if READY_MARK in line:
                 ready.set()
         await process.wait()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from services.errors import ChainError
+from services.runtime.background import Background
 
 MESSAGE_LIMIT_BYTES = 256 * 2**20
 READ_BYTES = 2**20
@@ -58,7 +59,8 @@ class IpcConnection:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, _Asked] = {}
         self.lost = asyncio.Event()
-        self._reading = asyncio.create_task(self._read())
+        self._background = Background("chain")
+        self._background.run(self._read(), "reading from geth")
 
     @classmethod
     async def open(cls, path: Path, on_notification: Callable[[Any], None]) -> "IpcConnection":
@@ -88,8 +90,7 @@ class IpcConnection:
 
     async def close(self) -> None:
         self._writer.close()
-        self._reading.cancel()
-        await asyncio.wait([self._reading])
+        await self._background.close()
 
     async def _read(self) -> None:
         try:

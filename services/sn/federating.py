@@ -8,7 +8,7 @@ from pathlib import Path
 from services.chain.federation import Federation
 from services.errors import ChainError, NotAMember, NotInSync, SwarmError
 from services.runtime import logs
-from services.sn.background import Background
+from services.runtime.background import Background
 from services.sn.peering import Peering
 from services.sn.state import Peer, remember_peers
 from services.sn.succession import stands_in_after_s
@@ -68,7 +68,7 @@ class Federating:
         trainings.sns_changed = self.follow
         peering.changed = self.follow
         peering.owner_of = trainings.accounts.owner
-        background.run(self._name_signers(), "naming the signers")
+        background.keep(self._name_signers, "naming the signers")
 
     async def open(self) -> None:
         """Enters this SN in the directory; from then on it does so again should another one take it for lost.

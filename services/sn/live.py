@@ -9,7 +9,7 @@ from services.chain.training import TrainingGateway
 from services.errors import ChainError, NotEnrolled, NotTheLeader, RoundNotClosed, StaleRound, StaleTerm
 from services.rpc import swarm_pb2 as pb
 from services.runtime import logs
-from services.sn.background import Background
+from services.runtime.background import Background
 from services.sn.broadcast import Broadcast
 from services.sn.narration import narrate
 from services.sn.reports import Report, ReportWriter
@@ -71,7 +71,7 @@ class LiveTraining:
                 _log.info("reading the history", contract=self.view.contract, block=self.view.position.block)
         self._settle()
         contract = self.view.contract
-        self._around.background.run(self.reports.run(), f"recording reports of {contract}")
+        self._around.background.keep(self.reports.run, f"recording reports of {contract}")
         self._around.background.run(self._follow(), f"following {contract}", vital=True)
 
     def end_streams(self) -> None:

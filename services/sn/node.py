@@ -22,9 +22,9 @@ from services.rpc.swarm_pb2_grpc import (
     add_TrainingServicer_to_server,
 )
 from services.runtime import logs
+from services.runtime.background import Background
 from services.runtime.metrics import Meter
 from services.sn.api import AdminApi, Desk, NetworkApi, TrainingApi
-from services.sn.background import Background
 from services.sn.directory import establish
 from services.sn.federating import Federating, in_sync
 from services.sn.live import Surroundings
@@ -107,7 +107,7 @@ async def serving(
         stirred.set()
 
     async with contextlib.AsyncExitStack() as stack:
-        background = Background()
+        background = Background("sn")
         stack.push_async_callback(background.close)
         peering = await _in_touch(identity, chain, data_dir, where, background)
         network = await establish(chain, data_dir)

@@ -18,7 +18,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.runtime import logs
 from services.runtime.addresses import join_address
-from services.sn.background import Background
+from services.runtime.background import Background
 from services.sn.state import Peer
 
 FIRST_WAIT_S = 0.1
@@ -81,12 +81,12 @@ class Peering:
 
     def start(self, peers: Iterable[Peer], fetch_into: Path, through: str) -> None:
         """Looks for SNs that are known from before, and for the one at the address ``through``, if there is one."""
-        self._background.run(self._greet_again(), "telling other SNs of this node's geth")
-        self._background.run(self._fetch_blocks(fetch_into), "fetching blocks")
+        self._background.keep(self._greet_again, "telling other SNs of this node's geth")
+        self._background.keep(lambda: self._fetch_blocks(fetch_into), "fetching blocks")
         for peer in peers:
             self.know(peer.name, peer.host, peer.port)
         if through:
-            self._background.run(self._find(through), f"looking for the SN at {through}")
+            self._background.keep(lambda: self._find(through), f"looking for the SN at {through}")
 
     def know(self, name: str, host: str, port: int) -> None:
         """Where an SN is reached; from now on this one keeps in touch with it."""
@@ -97,7 +97,7 @@ class Peering:
         if is_new:
             self._gone[name] = asyncio.Event()
             self._gone[name].set()
-            self._background.run(self._stay_in_touch(name), f"staying in touch with {name}")
+            self._background.keep(lambda: self._stay_in_touch(name), f"staying in touch with {name}")
 
     async def opened(self, port: int) -> None:
         """This node's API is open now."""
@@ -181,7 +181,14 @@ class Peering:
     async def _outgoing(self, other: _Other) -> AsyncGenerator[pb.PeerNews]:
         outbox, federation = other.outbox, self._federation
         reader = federation.pool.open_reader()
-        tasks = [asyncio.create_task(self._standings(outbox)), asyncio.create_task(_transactions(reader, outbox))]
+        # Where one of them fails the stream ends, and is opened again.
+        tasks = [
+            self._background.run(work, f"telling {other.name or 'an SN'} {what}", lambda _: outbox.put_nowait(None))
+            for work, what in (
+                (self._standings(outbox), "how far the chain is"),
+                (_transactions(reader, outbox), "of transactions"),
+            )
+        ]
         self._others.append(other)
         try:
             yield await self._hello()

@@ -11,7 +11,7 @@ from services.chain.tasks import TaskRegistryGateway
 from services.errors import ChainError, UnknownRunner
 from services.rpc import swarm_pb2 as pb
 from services.runtime import logs
-from services.sn.background import Background
+from services.runtime.background import Background
 from services.sn.broadcast import Broadcast
 from services.sn.directory import RUNNER_KIND, TASKS_KIND
 from services.sn.membership import Membership

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from services.errors import TrainingError
 from services.runtime import logs
-from services.sn.background import Background
+from services.runtime.background import Background
 from services.sn.liveness import Streams, absent
 from services.sn.quorum import Clock, Waiting, clock, waiting
 from services.sn.training import State, TrainingView

@@ -10,7 +10,7 @@ import pytest
 from services.chain.newest import Newest
 from services.chain.pool import Pool
 from services.rpc import swarm_pb2 as pb
-from services.sn.background import Background
+from services.runtime.background import Background
 from services.sn.peering import Peering
 
 
@@ -72,7 +72,7 @@ async def peering(reach: Reach) -> Peering:
         connected=lambda _: None, disconnected=lambda _: None,
     )  # fmt: skip
     identity: Any = SimpleNamespace(name="sn-1")
-    return Peering(identity, federation, 1, "here", Background())
+    return Peering(identity, federation, 1, "here", Background("sn"))
 
 
 async def changed(peering: Peering) -> None:
