@@ -104,6 +104,13 @@ class Work:
         matrix = total.total()
         return matrix, () if np.isfinite(matrix).all() else self._look_for_non_finite(index, blocks)
 
+    def non_finite(self, index: int, blocks: Sequence[Block]) -> str:
+        """The first tensor in which the pieces of one set's segment hold NaN or infinity; empty where none does."""
+        for piece, block in zip(self.segments[index].pieces, blocks, strict=True):
+            if piece.dtype in FLOATS and not all_finite(widen(piece.dtype, block)):
+                return piece.tensor
+        return ""
+
     def settle(self, parts: Iterable[Matrix], frame: Frame = FIRST_FRAME) -> Plan | Frame:
         """The plan, from what ``measure`` gave for each segment, in their order; or the frame with which all must be
         measured once more, because rounding or overflow has eaten what matters.
@@ -191,12 +198,8 @@ class Work:
         out[lost] = np.clip(again, np.minimum.reduce(picked), np.maximum.reduce(picked))
 
     def _look_for_non_finite(self, index: int, blocks: Blocks) -> NotFinite:
-        found: dict[str, str] = {}
-        for number, piece in enumerate(self.segments[index].pieces):
-            for name in self.names:
-                if piece.dtype in FLOATS and not all_finite(widen(piece.dtype, blocks[name][number])):
-                    found.setdefault(name, piece.tensor)
-        return tuple(NonFinite(name, tensor) for name, tensor in found.items())
+        found = [(name, self.non_finite(index, blocks[name])) for name in self.names]
+        return tuple(NonFinite(name, tensor) for name, tensor in found if tensor)
 
     def _parts(self, piece: Piece, begin: int = 0) -> list[slice]:
         """The blocks of a piece."""

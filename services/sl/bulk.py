@@ -23,10 +23,11 @@ from time import monotonic
 from services.errors import IdentityError
 from services.identity.identity import PeerIdentity, identity_of_certificate
 from services.runtime import logs
+from services.runtime.background import Background
 from services.sl.congestion import share_link
 from services.sl.packing import Packer, width_of
 from services.sl.parking import HOLD_S, News, Wait, Work, carry_out, handshake
-from services.sl.partials import Partial
+from services.sl.partials import Ended, Partial
 from services.sl.store import Store
 from services.sl.transfers import LEAST_BYTES_PER_S, PACKED
 from swarm_callback.params import parse_header
@@ -95,6 +96,7 @@ class Bulk:
         self._may_read = may_read
         self._sent = sent
         self._pool = ThreadPoolExecutor(THREADS, "bulk")
+        self._background = Background("file server")
         self._tasks: dict[socket.socket, asyncio.Task[None]] = {}
         self._idle: dict[socket.socket, None] = {}  # in the order in which they became it
         self._lock = threading.Lock()
@@ -106,15 +108,12 @@ class Bulk:
         if len(self._tasks) >= CONNECTIONS and not self._end_idlest():
             plain.close()
             return
-        task = self._tasks[plain] = asyncio.create_task(self._run(plain))
+        task = self._tasks[plain] = self._background.run(self._run(plain), "serving a connection")
         task.add_done_callback(lambda _: self._ended(plain))
 
     async def close(self) -> None:
         """Ends all connections."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._background.close()
         self._pool.shutdown(wait=False)
 
     def _end_idlest(self) -> bool:
@@ -229,7 +228,7 @@ class Bulk:
                 return Found(file, stored.model.size, stored.header_size, bytes.fromhex(stored.model.layout))
             if draft is not None:
                 return Found(draft.duplicate(), draft.size, draft.header_size, draft.layout, draft)
-        except OSError:
+        except (OSError, Ended):
             raise Refused(HTTPStatus.NOT_FOUND, "these parameters are no longer here") from None
         raise Refused(HTTPStatus.NOT_FOUND, "these parameters are not here")
 

@@ -1,4 +1,4 @@
-"""What a node does beside its round: forces files to the disk, deletes them, ends tasks."""
+"""What a node does beside its round: forces files to the disk, deletes them."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,3 @@ async def delete(trash: list[Path]) -> None:
     """A large file takes a while to delete."""
     for path in trash:
         await asyncio.to_thread(path.unlink, missing_ok=True)
-
-
-async def cancel_all(tasks: set[asyncio.Task[None]]) -> None:
-    for task in list(tasks):
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -68,6 +68,9 @@ class Copies:
         except NetworkError as error:
             _log.info("no copy taken", by=other.name, why=str(error))
             return False
+        except Exception:
+            _log.exception("no copy taken", by=other.name)
+            return False
         _log.debug("copy taken", by=other.name, digest=model.digest[:16])
         return True
 

@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 
 from services.runtime import logs
+from services.runtime.background import Background
 from services.sl.bulk import HANDSHAKE_S
 from services.sl.transfers import BULK
 
@@ -34,21 +35,14 @@ class Door:
         self._protocol = protocol
         self._bulk = bulk
         self._room = asyncio.Semaphore(_WAITING)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background("file server")
 
     def open(self) -> None:
         self._bound.setblocking(False)
-        self._keep(asyncio.create_task(self._accept()))
+        self._background.keep(self._accept, "taking connections")
 
     async def close(self) -> None:
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _keep(self, task: asyncio.Task[None]) -> None:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        await self._background.close()
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -61,27 +55,27 @@ class Door:
                 _log.warning("a connection was not taken", why=str(error))
                 await _breath()
                 continue
-            self._keep(asyncio.create_task(self._let_in(connection)))
+            self._background.run(self._let_in(connection), "letting a connection in")
 
     async def _let_in(self, connection: socket.socket) -> None:
+        ours = True  # to close; not once a transport has it, which would go on with a descriptor of somebody else's
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 await _readable(connection)
                 hello = connection.recv(_HELLO_BYTES, socket.MSG_PEEK)
-                if _BULK in hello:
-                    connection.setblocking(True)
-                    self._bulk(connection)
-                    return
-                await asyncio.get_running_loop().connect_accepted_socket(
-                    self._protocol, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
-                )
+            ours = False
+            if _BULK in hello:
+                connection.setblocking(True)
+                self._bulk(connection)
+                return
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
+            )
         except (OSError, TimeoutError) as error:  # none of ours, or silent
             _log.debug("nobody was let in", why=str(error) or "it said nothing")
-            connection.close()
-        except asyncio.CancelledError:
-            connection.close()
-            raise
         finally:
+            if ours:
+                connection.close()
             self._room.release()
 
 

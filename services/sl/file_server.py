@@ -19,8 +19,9 @@ from services.runtime import logs
 from services.sl.bulk import Bulk
 from services.sl.door import Door
 from services.sl.orders import MESSAGE_BYTES
-from services.sl.partials import Partial
-from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, Progress
+from services.sl.partials import Ended, Partial
+from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN
+from services.sl.progress import Progress
 from services.sl.store import Store, Stored
 from services.sl.transfers import BULK
 
@@ -274,7 +275,7 @@ def _opened(opened: Callable[[], BinaryIO]) -> BinaryIO:
     """Once open it can be read to its end, also when the store lets go of it meanwhile."""
     try:
         return opened()
-    except OSError:
+    except (OSError, Ended):
         raise web.HTTPNotFound(text="these parameters are no longer here") from None
 
 

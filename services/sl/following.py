@@ -9,9 +9,10 @@ from aiohttp import WSMsgType, web
 from services.errors import NotTheLeader, StaleTerm, SwarmError
 from services.identity.identity import PeerIdentity
 from services.runtime import logs
+from services.runtime.background import Background
 from services.sl.inputs import Place
 from services.sl.mergers import Merger
-from services.sl.orders import Begin, Message, Refused, Unreadable, decode, encode
+from services.sl.orders import Begin, Message, Order, Refused, Unreadable, decode, encode, words
 from services.sl.store import Stored
 from services.sl.view import Phase, Result, View
 
@@ -19,6 +20,10 @@ from services.sl.view import Phase, Result, View
 CATCH_UP_S = 10.0
 
 _log = logs.get("round")
+
+
+class HungUp(Exception):
+    """The leader has ended the line."""
 
 
 class Following:
@@ -29,39 +34,42 @@ class Following:
         self._view = view
         self._changed = changed
         self._merger: Merger | None = None
+        self._changing = asyncio.Lock()  # what ``_merger`` is
         self._lines = 0
 
     async def takes(self, merger: Merger) -> None:
         """The merger of a merge that this node leads itself."""
-        await self.close()
-        self._merger = merger
+        async with self._changing:
+            await self._drop()
+            self._merger = merger
 
     async def follow(self, peer: PeerIdentity, line: web.WebSocketResponse) -> None:
-        """Until the leader hangs up, or does not lead any more."""
+        """Until the leader hangs up, does not lead any more, or says what makes no sense."""
         try:
             async with asyncio.timeout(CATCH_UP_S):
                 first = await self._heard(line)
                 view = await self._led_by(peer, first)
+        except HungUp:
+            return
         except (Unreadable, SwarmError, TimeoutError) as error:
             _log.warning("refused an order", by=peer.name, why=str(error) or "it was not heard of in time")
-            await line.send_str(encode(Refused(str(error) or "not known here to lead")))
+            await line.send_str(encode(Refused(words(str(error) or "not known here to lead"))))
             return
         merger = await self._merger_for(view)
         answers: asyncio.Queue[Message] = asyncio.Queue()
         merger.say_to(answers.put_nowait)
         self._lines += 1
+        background = Background("round")
         tasks = [
-            asyncio.create_task(self._obey(merger, first, line, answers)),
-            asyncio.create_task(self._answer(answers, line)),
-            asyncio.create_task(self._while_leading(view)),
+            background.run(self._obey(merger, first, line, peer.name), f"obeying {peer.name}"),
+            background.run(self._answer(answers, line), f"answering {peer.name}"),
+            background.run(self._while_leading(view), f"watching whether {peer.name} leads"),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._lines -= 1
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await background.close()
 
     async def result(self, result: Result) -> Stored | None:
         """The result of the merge that this node has a part in; None where it does not come this way."""
@@ -92,24 +100,32 @@ class Following:
         return attempt.digest if attempt is not None else None
 
     async def close(self) -> None:
+        async with self._changing:
+            await self._drop()
+
+    async def _drop(self) -> None:
         merger, self._merger = self._merger, None
         if merger is not None:
             await merger.close()
 
     async def _merger_for(self, view: View) -> Merger:
-        merger = self._merger
-        if merger is None or (merger.view.round, merger.view.term) != (view.round, view.term):
-            await self.close()
-            merger = self._merger = Merger(self._place, view, lambda _: None)
-        return merger
+        async with self._changing:
+            merger = self._merger
+            if merger is None or (merger.view.round, merger.view.term) != (view.round, view.term):
+                await self._drop()
+                merger = self._merger = Merger(self._place, view, lambda _: None)
+            return merger
 
-    async def _heard(self, line: web.WebSocketResponse) -> Message:
+    async def _heard(self, line: web.WebSocketResponse) -> Order:
+        """Raises HungUp, Unreadable."""
         frame = await line.receive()
-        if frame.type is not WSMsgType.TEXT:
-            raise Unreadable("it hung up")
-        return decode(frame.data)
+        if frame.type is WSMsgType.TEXT:
+            return decode(frame.data, Order)
+        if frame.type is WSMsgType.BINARY:
+            raise Unreadable("it is no text")
+        raise HungUp
 
-    async def _led_by(self, peer: PeerIdentity, order: Message) -> View:
+    async def _led_by(self, peer: PeerIdentity, order: Order) -> View:
         """The view in which ``peer`` leads what it gives orders for. Raises NotTheLeader, StaleTerm, Unreadable."""
         if not isinstance(order, Begin):
             raise Unreadable("its first order is not the beginning")
@@ -124,9 +140,8 @@ class Following:
                 return view
             await self._changed()
 
-    async def _obey(
-        self, merger: Merger, first: Begin | Message, line: web.WebSocketResponse, answers: asyncio.Queue[Message]
-    ) -> None:
+    async def _obey(self, merger: Merger, first: Order, line: web.WebSocketResponse, leader: str) -> None:
+        """Whatever is wrong with an order ends this line, and nothing else."""
         order = first
         try:
             while True:
@@ -134,11 +149,12 @@ class Following:
                     raise Unreadable("it begins another merge")
                 await merger.take(order)
                 order = await self._heard(line)
-        except Unreadable as error:
-            _log.debug("the line of the leader ends", why=str(error))
-        except SwarmError as error:
+        except HungUp:
+            _log.debug("the line of the leader ends", leader=leader)
+        except (SwarmError, Unreadable) as error:
+            _log.warning("an order is not carried out", leader=leader, order=type(order).__name__, why=str(error))
             with suppress(ConnectionError):
-                await line.send_str(encode(Refused(str(error))))
+                await line.send_str(encode(Refused(words(str(error)))))
 
     async def _answer(self, answers: asyncio.Queue[Message], line: web.WebSocketResponse) -> None:
         with suppress(ConnectionError):

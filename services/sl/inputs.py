@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from services.errors import DigestMismatch, ModelError, NetworkError, PeerUnreachable, SwarmError
 from services.merge.layout import difference
+from services.runtime.background import Background
 from services.sl.layouts import layout_of
 from services.sl.partials import Partial, let_go, mapped
 from services.sl.peers import Peers
@@ -31,24 +32,27 @@ class Place:
     pause: Callable[[float], Awaitable[object]]
 
 
-class Input:
-    """``moved`` gets bytes, in a thread; ``came`` each segment; ``unusable(name, reason)`` is called at most once."""
+@dataclass(frozen=True)
+class Told:
+    """Who hears of an input. ``moved`` gets bytes, in a thread; ``came`` each segment. ``unusable(name, reason,
+    segment)``: it is given up, one that is missing. ``failed``: this node cannot store it.
+    """
 
-    def __init__(  # noqa: PLR0917  # what it belongs to, and who is told
-        self,
-        place: Place,
-        view: View,
-        entry: CheckedIn,
-        moved: Callable[[int], object],
-        came: Callable[[int], object],
-        unusable: Callable[[str, str], object],
-    ) -> None:
+    moved: Callable[[int], object]
+    came: Callable[[int], object]
+    unusable: Callable[[str, str, int], object]
+    failed: Callable[[SwarmError], object]
+
+
+class Input:
+    """Gets what is wanted of one participant's parameters."""
+
+    def __init__(self, place: Place, view: View, entry: CheckedIn, told: Told) -> None:
         self._place = place
         self._view = view
         self._entry = entry
-        self._tell_moved = moved
-        self._came = came
-        self._unusable = unusable
+        self._told = told
+        self._background = Background("round")
         self._wrong_size = wrong_sizes(view, place.name).get(entry.name)
         self._wanted: set[int] = set()
         self._stored = place.store.get(entry.digest)
@@ -58,11 +62,6 @@ class Input:
         self._moved_at = time.monotonic()
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-
-    @property
-    def satisfied(self) -> bool:
-        """Whether all that is wanted is here."""
-        return self._stored is not None or not self._wanted
 
     @property
     def waits(self) -> bool:
@@ -75,7 +74,8 @@ class Input:
         partial = self._partial
         self._wanted.update(index for index in segments if partial is None or not partial.has(index))
         if self._wanted and (self._task is None or self._task.done()):
-            self._task = asyncio.create_task(self._get())
+            what = f"getting the parameters of {self._entry.name}"
+            self._task = self._background.run(self._get(), what, self._failed)
 
     def has(self, segments: Iterable[int]) -> bool:
         if self._stored is not None:
@@ -102,9 +102,7 @@ class Input:
             self._partial.done_with(start, stop)
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._background.close()
         if self._pull is not None:
             await self._pull.close()
 
@@ -112,34 +110,47 @@ class Input:
         """All that is wanted, again and again where it breaks off."""
         attempt = 0
         if self._wrong_size is not None:
-            self._unusable(self._entry.name, self._wrong_size)
+            self._give_up(self._wrong_size)
             return
         while self._wanted:
             self._moved_at = time.monotonic() if not attempt else self._moved_at
             try:
                 await self._get_wanted()
             except AnotherLayout as differs:
-                self._unusable(self._entry.name, str(differs))
+                self._give_up(str(differs))
                 return
             except (NetworkError, DigestMismatch, ModelError) as error:
                 wait_s = self._wait_s(attempt)
                 if wait_s is None:
-                    self._unusable(self._entry.name, why_unusable(error))
+                    self._give_up(why_unusable(error))
                     return
                 attempt += 1
                 await self._place.pause(wait_s)
+
+    def _give_up(self, reason: str) -> None:
+        self._told.unusable(self._entry.name, reason, min(self._wanted, default=0))
+
+    def _failed(self, error: Exception) -> None:
+        """Where this node cannot store it, that is its own fault; what else goes wrong is that of what was sent."""
+        if isinstance(error, SwarmError):
+            self._told.failed(error)
+        else:
+            self._give_up(f"its parameters cannot be read ({type(error).__name__})")
 
     async def _get_wanted(self) -> None:
         entry, holder = self._entry, self._place.find(self._entry.name)
         if holder is None:
             raise PeerUnreachable(peer=entry.name, address="?", problem="it has left")
+        if self._partial is not None and self._pull is not None and self._partial.ended:
+            await self._pull.close()  # it was dropped, or has become a stream
+            self._partial = self._pull = None
         if self._partial is None:
             partial = await self._place.peers.begin(holder, entry.digest, entry.size)
             self._check_layout(partial)
             self._pull = Pull(partial, self._place.store, self._place.peers.transfers, self._moved, self._took)
             self._partial = partial
             self._wanted = {index for index in self._wanted if not partial.has(index)}
-            self._came(0)
+            self._told.came(0)
         if self._pull is not None and self._wanted:
             wanted = frozenset(self._wanted)
             self._pull.offer(Source(holder, f"/v1/models/{entry.digest}"), wanted)
@@ -167,11 +178,11 @@ class Input:
     def _moved(self, count: int) -> None:
         self._moved_at = time.monotonic()
         self._place.peers.count(count)
-        self._tell_moved(count)
+        self._told.moved(count)
 
     def _took(self, index: int) -> None:
         self._wanted.discard(index)
-        self._came(index)
+        self._told.came(index)
 
 
 def wrong_sizes(view: View, name: str) -> dict[str, str]:

@@ -4,16 +4,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 import aiohttp
 
 from services.errors import PeerUnreachable
 from services.merge.layout import Layout
 from services.runtime import logs
+from services.runtime.background import Background
 from services.sl.inputs import Place
 from services.sl.mergers import Merger
 from services.sl.merging import Outcome
-from services.sl.orders import Message, Moves, Unreadable, decode, encode
+from services.sl.orders import Answer, Begin, Message, Moves, Unreadable, decode, encode
 from services.sl.sharing import Sharing
 from services.sl.states import Held
 from services.sl.view import View
@@ -21,35 +23,71 @@ from services.sl.view import View
 # Between attempts to reach a participant; the last again and again while it takes part.
 LINE_WAITS_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
+# Answers of one participant that are not looked at yet: then it is not listened to until they are.
+UNHEARD = 256
+
+# Nobody waits longer than this for a peer, in stall times, before giving it up; see services.sl.inputs.
+WAITS_FOR_STALLS = 3
+
 _log = logs.get("round")
 
 
-class Line:
-    """To one participant, opened again where it breaks. ``heard(name, message)``; None: it broke."""
+@dataclass(frozen=True)
+class Broken:
+    """A line has ended. ``why``: in words."""
 
-    def __init__(self, place: Place, name: str, heard: Callable[[str, Message | None], object]) -> None:
-        self.heard_at = time.monotonic()
+    why: str
+
+
+class Line:
+    """To one participant, opened again where it breaks; not where it says what means nothing.
+
+    ``heard(name, what)`` gets each answer, and Broken; ``looked_at`` is called when that is done with.
+    """
+
+    def __init__(self, place: Place, name: str, heard: Callable[[str, Answer | Broken], object]) -> None:
+        self.heard_at = self.moved_at = time.monotonic()
         self._place = place
         self._name = name
         self._heard = heard
+        self._room = asyncio.Semaphore(UNHEARD)
+        self._unheard = 0
         self._orders: asyncio.Queue[Message] = asyncio.Queue()
-        self._socket: aiohttp.ClientWebSocketResponse | None = None
-        self._task = asyncio.create_task(self._keep())
+        self._begun = self._over = False
+        self._background = Background("round")
+        self._task = self._background.run(self._keep(), f"the line to {name}", self._failed)
 
     def say(self, message: Message) -> None:
-        self._orders.put_nowait(message)
+        """After a break nothing is said before all begins for that one again: it knows no more of what was."""
+        self._begun |= isinstance(message, Begin)
+        if self._begun and not self._over:
+            self._orders.put_nowait(message)
+
+    @property
+    def unheard(self) -> int:
+        """Answers that are not looked at yet."""
+        return self._unheard
+
+    def looked_at(self) -> None:
+        self._unheard -= 1
+        self._room.release()
+
+    def end(self) -> None:
+        """Nothing is said or heard any more."""
+        self._over = True
+        self._forget_orders()
+        self._task.cancel()
 
     async def close(self, within_s: float) -> None:
         """What was said is heard first, as far as that takes no longer than ``within_s``."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._orders.join()
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await self._background.close()
 
     async def _keep(self) -> None:
         attempt = 0
-        while True:
+        while not self._over:
             member = self._place.find(self._name)
             if member is not None and member.active and member.host:
                 try:
@@ -58,23 +96,25 @@ class Line:
                         await self._speak(socket)
                 except PeerUnreachable as error:
                     _log.info("no line to a participant", to=self._name, why=str(error))
-                while not self._orders.empty():  # they were for a line that is gone
-                    self._orders.get_nowait()
-                    self._orders.task_done()
-                self._heard(self._name, None)
+                if not self._over:
+                    self._broke("its line broke")
             await self._place.pause(LINE_WAITS_S[min(attempt, len(LINE_WAITS_S) - 1)])
             attempt += 1
 
     async def _speak(self, socket: aiohttp.ClientWebSocketResponse) -> None:
-        sending = asyncio.create_task(self._send(socket))
+        sending = self._background.run(self._send(socket), f"giving orders to {self._name}", self._failed)
         try:
             async for frame in socket:
-                if frame.type is not aiohttp.WSMsgType.TEXT:
-                    break
+                answer = decode(_text_of(frame), Answer)
                 self.heard_at = time.monotonic()
-                self._heard(self._name, decode(frame.data))
+                if not isinstance(answer, Moves) or answer.count:
+                    self.moved_at = self.heard_at
+                await self._room.acquire()
+                self._unheard += 1
+                self._heard(self._name, answer)
         except Unreadable as error:
-            _log.warning("a merger says what means nothing", by=self._name, why=str(error))
+            self._over = True
+            self._broke(f"it sent a message that makes no sense: {error}")
         finally:
             sending.cancel()
             await asyncio.gather(sending, return_exceptions=True)
@@ -88,6 +128,22 @@ class Line:
                 finally:
                     self._orders.task_done()
 
+    def _failed(self, error: Exception) -> None:
+        """It costs this participant, as whatever else is wrong with its line."""
+        self.end()
+        self._broke(f"its line cannot be used ({type(error).__name__})")
+
+    def _broke(self, why: str) -> None:
+        self._forget_orders()
+        self._heard(self._name, Broken(why))
+
+    def _forget_orders(self) -> None:
+        """They were for a line that is gone."""
+        self._begun = False
+        while not self._orders.empty():
+            self._orders.get_nowait()
+            self._orders.task_done()
+
 
 class Leading:
     """``moved(count)``: a sign of life of the merge. ``newest()``: the training as it stands now."""
@@ -98,18 +154,18 @@ class Leading:
         self._view = view
         self._moved = moved
         self._newest = newest
-        self._events: asyncio.Queue[tuple[str, Message | None]] = asyncio.Queue()
+        self._events: asyncio.Queue[tuple[str, Message | Broken]] = asyncio.Queue()
         self._lines: dict[str, Line] = {}
 
     async def run(self, held: Held | None, layout: Layout) -> Outcome:
         """As ``Merging.run``. Lines and ``merger`` stay open: somebody may still be getting the rest of the result."""
         others = [entry.name for entry in self._view.check_ins if entry.name != self._place.name]
         self._lines = {
-            name: Line(self._place, name, lambda name, message: self._events.put_nowait((name, message)))
-            for name in others
+            name: Line(self._place, name, lambda name, what: self._events.put_nowait((name, what))) for name in others
         }
         sharing = Sharing(self._place.name, self._view, held, layout)
-        checking = asyncio.create_task(self._check_silence(sharing))
+        background = Background("round")
+        background.run(self._check_silence(sharing), "looking for signs of life", self.merger.failed)
         try:
             sharing.begin()
             while True:
@@ -117,25 +173,37 @@ class Leading:
                 outcome = sharing.outcome(self._others_there())
                 if outcome is not None:
                     return outcome
-                name, message = await self._events.get()
-                self._hear(sharing, name, message)
+                name, what = await self._events.get()
+                self._hear(sharing, name, what)
         finally:
-            checking.cancel()
-            await asyncio.gather(checking, return_exceptions=True)
+            await background.close()
 
     async def close(self, within_s: float) -> None:
         """The lines, once all has been said on them, or ``within_s`` later."""
         await asyncio.gather(*(line.close(within_s) for line in self._lines.values()), return_exceptions=True)
 
-    def _hear(self, sharing: Sharing, name: str, message: Message | None) -> None:
+    def _hear(self, sharing: Sharing, name: str, what: Message | Broken) -> None:
+        """Whatever is wrong with what a peer says costs that peer its line and its share, and nobody else anything."""
         if self.merger.error is not None:
             raise self.merger.error
-        if message is None:
-            sharing.lost(name, "its line broke")
+        if isinstance(what, Broken):
+            sharing.lost(name, what.why)
             return
-        self._moved(message.count if isinstance(message, Moves) else 0)
-        sharing.heard(name, message)
-        sharing.judge(self.merger.has_all_of)
+        self._moved(what.count if isinstance(what, Moves) else 0)
+        line = self._lines.get(name)
+        if line is None:
+            sharing.heard(name, what)
+            return
+        line.looked_at()
+        try:
+            sharing.heard(name, what)
+        except Unreadable as error:
+            line.end()
+            sharing.lost(name, f"it sent a message that makes no sense: {error}")
+        except Exception:
+            _log.exception("an answer could not be taken", by=name, kind=type(what).__name__)
+            line.end()
+            sharing.lost(name, f"its message cannot be taken ({type(what).__name__})")
 
     async def _carry_out(self, sharing: Sharing) -> None:
         for name, message in sharing.orders():
@@ -150,11 +218,27 @@ class Leading:
         while True:
             await self._place.pause(stall_s / 4)
             for name, line in self._lines.items():
-                if sharing.waits_for(name) and time.monotonic() - line.heard_at >= stall_s:
+                if not sharing.waits_for(name):
+                    continue
+                now = time.monotonic()
+                if now - line.heard_at >= stall_s:
                     sharing.lost(name, f"no sign of life for {stall_s:g} s")
-                    self._events.put_nowait((self._place.name, Moves(0, False)))
+                elif now - line.moved_at >= WAITS_FOR_STALLS * stall_s:
+                    sharing.lost(name, f"it has only waited for {WAITS_FOR_STALLS * stall_s:g} s")
+                else:
+                    continue
+                self._events.put_nowait((self._place.name, Moves(0, False)))
 
     def _others_there(self) -> bool:
         newest = self._newest()
         found = (newest.member(name) for name in self._lines)
         return any(member is not None and member.active for member in found)
+
+
+def _text_of(frame: aiohttp.WSMessage) -> str:
+    """Raises Unreadable; ConnectionError where it is none of the peer's doing."""
+    if frame.type is aiohttp.WSMsgType.TEXT:
+        return str(frame.data)
+    if frame.type is aiohttp.WSMsgType.ERROR and not isinstance(frame.data, aiohttp.WebSocketError):
+        raise ConnectionResetError(str(frame.data))
+    raise Unreadable(f"it is no text ({frame.type.name})")

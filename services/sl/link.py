@@ -13,6 +13,7 @@ from services.rpc.client import DEADLINE_S, SNClient
 from services.rpc.errors import NO_ANSWER
 from services.runtime import logs
 from services.runtime.addresses import join_address
+from services.runtime.background import Background
 from services.sl.memory import Memory
 
 FIRST_WAIT_S = 0.2
@@ -55,6 +56,7 @@ class Link:
         self._moving = asyncio.Lock()
         self._moved = asyncio.Event()
         self._clients = [self.client]
+        self._background = Background("sn")
         self._learning: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -142,7 +144,7 @@ class Link:
     def _learn_anew(self) -> None:
         if self._learning is not None:
             self._learning.cancel()
-        self._learning = asyncio.create_task(self._keep_learning())
+        self._learning = self._background.run(self._keep_learning(), "learning which SNs there are")
 
     def _others(self) -> list[str]:
         """In the order of a ring that begins behind the SN that there is, so that not all nodes move to the same."""
@@ -189,9 +191,7 @@ class Link:
             _log.info("registered", sn=registered.sn, address=client.address)
 
     async def _close(self) -> None:
-        if self._learning is not None:
-            self._learning.cancel()
-            await asyncio.gather(self._learning, return_exceptions=True)
+        await self._background.close()
         for client in self._clients:
             await client.__aexit__(None, None, None)
 

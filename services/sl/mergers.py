@@ -9,30 +9,32 @@ from typing import TypeVar
 
 from services.errors import SwarmError
 from services.merge.work import Frame, Plan
-from services.runtime import logs
+from services.runtime.background import Background
 from services.sl.attempts import Attempt
-from services.sl.inputs import Input, Place
+from services.sl.inputs import Input, Place, Told
 from services.sl.orders import (
     Begin,
     Deal,
+    Examine,
+    Examined,
     Measure,
     Message,
     Moves,
     Offered,
+    Refused,
     Settled,
     Shared,
+    Unreadable,
     Unusable,
+    words,
 )
+from services.sl.partials import Ended
+from services.sl.share import Damaged
 from services.sl.view import CheckedIn, View
 
-# Merged at once by one thread, before the leader hears of it.
-BATCH_SEGMENTS = 16
-
 SIGN_EVERY_S = 0.25
-OFFER_AGAIN_S = 0.5
 
 Got = TypeVar("Got")
-_log = logs.get("round")
 
 
 class Merger:
@@ -44,32 +46,38 @@ class Merger:
         self._place = place
         self._tell = say
         self._inputs: dict[str, Input] = {}
+        self._to_examine: set[tuple[str, int]] = set()
         self._moved = 0
         self._moved_at = time.monotonic()
         self.threads = len(os.sched_getaffinity(0))
         self._pool = ThreadPoolExecutor(self.threads, "shard")
         self.error: SwarmError | None = None  # that it cannot go on for
-        self._signs = asyncio.create_task(self._give_signs())
+        self._background = Background("round")
+        self._background.run(self._give_signs(), "giving signs of life of a share", self.failed)
 
     async def take(self, message: Message) -> None:
-        """An order of the leader. Raises DiskFull, StorageError."""
+        """An order of the leader. Raises Unreadable for one that makes no sense; DiskFull, StorageError."""
         if isinstance(message, Begin):
             await self._begin(message)
             return
         attempt = self.attempt
         if attempt is None:
-            return
+            raise Unreadable(f"{type(message).__name__} before it has begun")
         match message:
             case Deal(runs):
-                await attempt.deal(runs)
+                attempt.deal(runs)
             case Measure(number, centre, scale):
-                attempt.measure(number, Frame(centre, float.fromhex(scale)))
+                attempt.share.measure(number, Frame(centre, float.fromhex(scale)))
             case Settled(shares):
-                attempt.settled(Plan(None if shares is None else tuple(map(float.fromhex, shares))))
+                attempt.share.settled(Plan(None if shares is None else tuple(map(float.fromhex, shares))))
             case Shared(by, runs):
                 attempt.shared(by, runs)
             case Offered(by, start, hashes):
                 attempt.offered(by, start, [bytes.fromhex(entry) for entry in hashes])
+            case Examine(name, segment):
+                self._examine(attempt, name, segment)
+            case _:
+                raise Unreadable(f"{type(message).__name__} is no order")
 
     def say_to(self, say: Callable[[Message], object]) -> None:
         """The leader is reached by another line."""
@@ -78,14 +86,9 @@ class Merger:
     def say(self, message: Message) -> None:
         self._tell(message)
 
-    def has_all_of(self, name: str) -> bool:
-        """Whether all that was wanted of this participant is here."""
-        found = self._inputs.get(name)
-        return found is not None and found.satisfied
-
     async def close(self) -> None:
-        self._signs.cancel()
-        await asyncio.gather(self._signs, return_exceptions=True)
+        """Returns once no thread works for it."""
+        await self._background.close()
         if self.attempt is not None:
             await self.attempt.close()
         for given in self._inputs.values():
@@ -96,13 +99,19 @@ class Merger:
 
     def input(self, entry: CheckedIn) -> Input:
         if entry.name not in self._inputs:
-            self._inputs[entry.name] = Input(self._place, self.view, entry, self.moved, self._came, self._unusable)
+            told = Told(self.moved, self._came, self.unusable, self.failed)
+            self._inputs[entry.name] = Input(self._place, self.view, entry, told)
         return self._inputs[entry.name]
 
     def moved(self, count: int) -> None:
         """Bytes, from any thread."""
         self._moved += count
         self._moved_at = time.monotonic()
+
+    def failed(self, error: Exception) -> None:
+        """This node cannot go on with the merge: the leader is told, or is it."""
+        self.error = error if isinstance(error, SwarmError) else SwarmError(detail=repr(error))
+        self.say(Refused(words(str(self.error))))
 
     @property
     def idle_s(self) -> float:
@@ -115,27 +124,65 @@ class Merger:
         return self._place.peers.stall_s
 
     async def spread(self, work: Callable[[Sequence[int]], Got], indices: Sequence[int]) -> list[Got]:
-        """``work`` on parts of ``indices``, in threads; in their order."""
+        """``work`` on parts of ``indices``, in threads; in their order. Where this is cancelled, it returns once they
+        have ended.
+        """
         loop = asyncio.get_running_loop()
         size = -(-len(indices) // self.threads)
         parts = [indices[start : start + size] for start in range(0, len(indices), size)]
-        return list(await asyncio.gather(*(loop.run_in_executor(self._pool, work, part) for part in parts)))
+        done = asyncio.gather(*(loop.run_in_executor(self._pool, work, part) for part in parts), return_exceptions=True)
+        try:
+            found = await asyncio.shield(done)
+        except asyncio.CancelledError:
+            await done
+            raise
+        for entry in found:
+            if isinstance(entry, BaseException):
+                raise entry
+        return [entry for entry in found if not isinstance(entry, BaseException)]
 
     def _came(self, _index: int) -> None:
         if self.attempt is not None:
             self.attempt.stir()
+            self._look(self.attempt)
 
-    def _unusable(self, name: str, reason: str) -> None:
-        self.say(Unusable(name, reason))
+    def unusable(self, name: str, reason: str, segment: int) -> None:
+        self.say(Unusable(name, words(reason), segment))
+
+    def _examine(self, attempt: Attempt, name: str, segment: int) -> None:
+        entry = self.view.checked_in(name)
+        if entry is None or segment >= attempt.draft.count:
+            raise Unreadable(f"segment {segment} of {name} cannot be looked at")
+        self._to_examine.add((name, segment))
+        self.input(entry).want(attempt.share.needs(segment))
+        self._look(attempt)
+
+    def _look(self, attempt: Attempt) -> None:
+        """At what the leader wants to know itself, as far as it is here."""
+        for name, segment in list(self._to_examine):
+            entry = self.view.checked_in(name)
+            if entry is None or not self.input(entry).has(attempt.share.needs(segment)):
+                continue
+            self._to_examine.discard((name, segment))
+            try:
+                tensor = attempt.share.non_finite(entry, segment)
+            except (Damaged, OSError, Ended) as error:
+                self.unusable(name, f"its parameters cannot be read ({error})", segment)
+            else:
+                self.say(Examined(name, segment, tensor))
 
     async def _begin(self, order: Begin) -> None:
+        entries = [entry for entry in self.view.check_ins if entry.name in order.names]
+        if len(entries) < len(order.names):
+            raise Unreadable("it begins with somebody who has not checked in")
         if self.attempt is not None:
-            if self.attempt.order == order:
+            if self.attempt.order.attempt > order.attempt:
+                raise Unreadable(f"attempt {order.attempt} after {self.attempt.order.attempt}")
+            if self.attempt.order == order and not self.attempt.closed:
                 self.attempt.again()
                 return
             await self.attempt.close()
             self._place.store.forget(self.attempt.draft)
-        entries = [entry for entry in self.view.check_ins if entry.name in order.names]
         self.attempt = Attempt(self._place, self, order, entries)
 
     async def _give_signs(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from services.errors import DigestMismatch, ModelError, NetworkError
+from services.errors import DigestMismatch, ModelError, NetworkError, SwarmError
 from services.merge.engine import ParameterSet, merge, passes_of
 from services.merge.layout import STORAGE, difference
 from services.runtime import logs
@@ -162,6 +162,12 @@ class Merging:
             stored = await self._peers.fetch(entry.digest, entry.size, holders, waits_s=waits_s(), moved=moved)
         except (NetworkError, DigestMismatch, ModelError) as error:
             left_out[entry.name] = why_unusable(error)
+            return None
+        except SwarmError:  # of this node: it cannot store it
+            raise
+        except Exception as error:
+            _log.exception("parameters cannot be read", of=entry.name)
+            left_out[entry.name] = f"its parameters cannot be read ({type(error).__name__})"
             return None
         return Piece(entry, stored)
 

@@ -138,6 +138,9 @@ class MLSide:
             self._tell(Failed(error))
         except channel_errors.Interrupted:
             pass  # this side ends the session
+        except Exception as error:
+            _log.exception("reading from the ML program failed")
+            self._tell(Failed(SwarmError(detail=repr(error))))
 
     def _accept(self) -> Channel:
         try:

@@ -1,186 +1,294 @@
-"""What the leader of a shared merge and its mergers say to each other: one JSON object a message.
+"""What the leader of a shared merge and its mergers say to each other: one JSON object a message, its kind first.
 
-Runs are (start, stop) of segments. Floats travel as hexadecimal text, Gram matrices as their bytes, so that each bit
-arrives. ``attempt`` counts from 1: it grows when a participant is left out and all begins anew.
+Whatever comes is typed to its leaves and bounded, here, before anybody looks at it. Runs are (start, stop) of segments.
+Floats travel as hexadecimal text, Gram matrices as their bytes, so that each bit arrives. ``attempt`` counts from 1:
+it grows when a participant is left out, or a merger was found to lie, and all begins anew.
 """
 
 import base64
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from swarm_callback.nesting import deeper_than
-
-Run = tuple[int, int]
-
-_DEPTH = 3  # of a message: itself, its runs, one of them
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 # Of one message: a few hundred segments' hashes, or their parts of a Gram matrix.
 MESSAGE_BYTES = 4 * 1024 * 1024
 
+# What is said of so many segments at once fits in a message, whatever is said of each.
+MOST_AT_ONCE = 32 * 1024
+
+# Of the parts of a Gram matrix, in base64, that one message holds.
+MEASURED_CHARACTERS = 1024 * 1024
+
+NAME_CHARACTERS = 200
+REASON_CHARACTERS = 1000
+
+_KIND = re.compile(r'\{\s*"kind"\s*:\s*"([A-Za-z]{1,20})"\s*(?:,|(?=\}))')
+
 
 class Unreadable(ValueError):
-    """Not one of these messages."""
+    """Not one of these messages, or none that makes sense now. It is the fault of whoever has said it."""
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it is more than a line of text")
+    return text
+
+
+def _apart(runs: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    ends = [end for run in runs for end in run]
+    if any(start >= stop for start, stop in runs) or ends != sorted(ends):
+        raise ValueError("runs that are empty, or not in their order")
+    return runs
+
+
+def _ascending(indices: tuple[int, ...]) -> tuple[int, ...]:
+    if any(index >= following for index, following in pairwise(indices)):
+        raise ValueError("not in their order")
+    return indices
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(names)) < len(names):
+        raise ValueError("a name that is there twice")
+    return names
+
+
+def _finite(text: str) -> str:
+    try:
+        value = float.fromhex(text)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise ValueError("no finite number")
+    return text
+
+
+_Count = Annotated[int, Field(ge=0, lt=2**63)]
+_Index = Annotated[int, Field(ge=0, lt=2**31)]  # of a segment: half a petabyte
+_Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS), AfterValidator(_printable)]
+_Words = Annotated[str, Field(max_length=REASON_CHARACTERS), AfterValidator(_printable)]
+_Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Hashes = Annotated[tuple[_Hash, ...], Field(min_length=1, max_length=MOST_AT_ONCE)]
+_Float = Annotated[str, Field(max_length=40, pattern=r"^-?0x[0-9a-f.]+p[+-][0-9]{1,5}$"), AfterValidator(_finite)]
+_Matrix = Annotated[str, Field(min_length=4, pattern=r"^[A-Za-z0-9+/]+={0,2}$")]
+_Names = Annotated[tuple[_Name, ...], Field(min_length=1, max_length=10_000), AfterValidator(_once)]
+
+Run = tuple[_Index, _Index]
+_Runs = Annotated[tuple[Run, ...], Field(min_length=1, max_length=MOST_AT_ONCE), AfterValidator(_apart)]
 
 
 @dataclass(frozen=True)
 class Message:
     """Base of all."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
+
 
 # --- from the leader ----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Begin(Message):
+class Order(Message):
+    """Base of what only a leader says."""
+
+
+@dataclass(frozen=True)
+class Begin(Order):
     """``names``: whose parameters are merged. Whatever was ordered before is void."""
 
-    round: int
-    term: int
-    attempt: int
-    names: tuple[str, ...]
+    round: _Count
+    term: _Count
+    attempt: _Count
+    names: _Names
 
 
 @dataclass(frozen=True)
-class Deal(Message):
+class Deal(Order):
     """Segments that the receiver is to merge, beside those it has."""
 
-    runs: tuple[Run, ...]
+    runs: _Runs
 
 
 @dataclass(frozen=True)
-class Shared(Message):
+class Shared(Order):
     """``by`` is to make these segments of the result."""
 
-    by: str
-    runs: tuple[Run, ...]
+    by: _Name
+    runs: _Runs
 
 
 @dataclass(frozen=True)
-class Measure(Message):
+class Measure(Order):
     """All distances are to be measured once more, in this frame, which has this number."""
 
-    number: int
-    centre: int
-    scale: str
+    number: _Count
+    centre: _Index
+    scale: _Float
 
 
 @dataclass(frozen=True)
-class Settled(Message):
+class Settled(Order):
     """Nothing is left to be measured: ``shares`` as hexadecimal floats; None for methods without."""
 
-    shares: tuple[str, ...] | None
+    shares: Annotated[tuple[_Float, ...], Field(min_length=1, max_length=10_000)] | None
 
 
 @dataclass(frozen=True)
-class Offered(Message):
-    """``by`` serves these segments of the result; their hashes, from ``start`` on."""
+class Offered(Order):
+    """``by`` serves these segments of the result; their hashes, from ``start`` on. They stand for this attempt."""
 
-    by: str
-    start: int
-    hashes: tuple[str, ...]
+    by: _Name
+    start: _Index
+    hashes: _Hashes
 
 
 # --- from a merger ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Moves(Message):
+class Answer(Message):
+    """Base of what only a merger says."""
+
+
+@dataclass(frozen=True)
+class Moves(Answer):
     """A sign of life: bytes since the last one, and whether it waits for somebody's parameters."""
 
-    count: int
+    count: _Count
     waits: bool
 
 
 @dataclass(frozen=True)
-class Unusable(Message):
-    """A participant's parameters cannot be had, or are not what they should be."""
+class Unusable(Answer):
+    """A participant's parameters cannot be had, or are not what they should be: ``segment`` is one that is missing."""
 
-    name: str
-    reason: str
+    name: _Name
+    reason: _Words
+    segment: _Index
 
 
 @dataclass(frozen=True)
-class NonFinite(Message):
-    attempt: int
+class NonFinite(Answer):
+    """A participant's parameters hold NaN or infinity in this segment."""
+
+    attempt: _Count
+    name: _Name
+    segment: _Index
+
+
+@dataclass(frozen=True)
+class Measured(Answer):
+    """Gram matrices in base64, one for each segment from ``start`` on."""
+
+    attempt: _Count
+    frame: _Count
+    start: _Index
+    parts: Annotated[tuple[_Matrix, ...], Field(min_length=1, max_length=MOST_AT_ONCE)]
+
+
+@dataclass(frozen=True)
+class Merged(Answer):
+    """Segments of the result that are served from now on: their hashes, from ``start`` on."""
+
+    attempt: _Count
+    start: _Index
+    hashes: _Hashes
+
+
+@dataclass(frozen=True)
+class Holds(Answer):
+    """Segments of the result that are here now, made elsewhere, with the hashes that the leader has told."""
+
+    attempt: _Count
+    segments: Annotated[tuple[_Index, ...], Field(min_length=1, max_length=MOST_AT_ONCE), AfterValidator(_ascending)]
+
+
+@dataclass(frozen=True)
+class ServedWrong(Answer):
+    """``name`` serves other bytes of the result than those that its merger has made."""
+
+    attempt: _Count
+    name: _Name
+
+
+@dataclass(frozen=True)
+class Refused(Answer):
+    """It does not follow this leader, or cannot go on."""
+
+    reason: _Words
+
+
+# --- within the leader, to and from its own merger: never on a line -------------------------------------------
+
+
+@dataclass(frozen=True)
+class Examine(Message):
+    """Somebody is accused: the leader looks at this segment of its parameters itself."""
+
     name: str
+    segment: int
+
+
+@dataclass(frozen=True)
+class Examined(Message):
+    """``tensor``: the first one with NaN or infinity in the segment; empty where there is none."""
+
+    name: str
+    segment: int
     tensor: str
 
 
 @dataclass(frozen=True)
-class Measured(Message):
-    """Gram matrices in base64, one for each segment from ``start`` on."""
-
-    attempt: int
-    frame: int
-    start: int
-    parts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Merged(Message):
-    """Segments of the result that are served from now on: their hashes, from ``start`` on."""
+class Seen(Message):
+    """What the leader was served before whoever made it has said so: hashes of the result, from ``start`` on."""
 
     attempt: int
     start: int
     hashes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Holds(Message):
-    """Segments of the result that are here now, made elsewhere."""
-
-    attempt: int
-    segments: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class ServedWrong(Message):
-    """``name`` serves other bytes of the result than those that its merger has made."""
-
-    attempt: int
-    name: str
-
-
-@dataclass(frozen=True)
-class Refused(Message):
-    """It does not follow this leader, or cannot go on."""
-
-    reason: str
-
-
-_KINDS = {kind.__name__: kind for kind in Message.__subclasses__()}
-_TUPLES = {"names", "runs", "shares", "hashes", "parts", "segments"}
-_TYPES = {"int": int, "str": str, "bool": bool}
+Said = TypeVar("Said", bound=Message)
+Entry = TypeVar("Entry")
+_READERS: dict[str, tuple[type[Message], TypeAdapter[Any]]] = {
+    kind.__name__: (kind, TypeAdapter(kind)) for kind in (*Order.__subclasses__(), *Answer.__subclasses__())
+}
 
 
 def encode(message: Message) -> str:
     return json.dumps({"kind": type(message).__name__, **asdict(message)}, separators=(",", ":"))
 
 
-def decode(text: str) -> Message:
-    """Raises Unreadable."""
+def decode(text: str, said_by: type[Said] = Message) -> Said:  # type: ignore[assignment]
+    """``said_by``: Order or Answer. Raises Unreadable."""
+    begin = _KIND.match(text)
+    kind, reader = _READERS.get(begin[1], (None, None)) if begin else (None, None)
+    if begin is None or kind is None or reader is None or not issubclass(kind, said_by):
+        raise Unreadable(f"it is no {said_by.__name__}: {text[:40]!r}")
     try:
-        if deeper_than(_DEPTH, text.encode()):
-            raise Unreadable("nested deeper than any message")
-        given = json.loads(text)
-        kind = _KINDS[given.pop("kind")]
-        if given.keys() != {field.name for field in fields(kind)}:
-            raise Unreadable(f"{kind.__name__} with the fields {', '.join(given)}")
-        return kind(**{field.name: _read(field.name, str(field.type), given[field.name]) for field in fields(kind)})
-    except (ValueError, KeyError, TypeError, RecursionError, AttributeError) as error:
-        raise Unreadable(f"no message: {error!r}"[:200]) from None
+        message: Said = reader.validate_json("{" + text[begin.end() :])
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(str(step) for step in (kind.__name__, *first["loc"]))
+        raise Unreadable(f"{where}: {first['msg']}"[:200]) from None
+    return message
 
 
-def _read(name: str, kind: str, value: Any) -> Any:
-    if name == "runs":
-        return tuple((int(start), int(stop)) for start, stop in value)
-    if name in _TUPLES:
-        return None if value is None and "None" in kind else tuple(value)
-    expected = next(found for text, found in _TYPES.items() if text in kind)
-    if type(value) is not expected:
-        raise TypeError(name)
-    return value
+def words(text: str) -> str:
+    """As much of it as a message takes, on one line."""
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else "?" for letter in line[:REASON_CHARACTERS])
+
+
+def in_messages(entries: Sequence[Entry], most: int = MOST_AT_ONCE) -> Iterator[Sequence[Entry]]:
+    """Cut so that what is said of each part fits in one message."""
+    return (entries[start : start + most] for start in range(0, len(entries), most))
 
 
 def packed(data: bytes) -> str:

@@ -9,10 +9,10 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable, Generator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from services.sl.bell import Bell
 
@@ -54,15 +54,17 @@ async def carry_out(work: Work[Got], pool: Executor, stop: Callable[[], object])
     in_time: bool | None = None  # at the beginning
     while True:
         step = pool.submit(_go_on, work, in_time)
+        ended = asyncio.wrap_future(step)
         try:
-            reached = await asyncio.shield(asyncio.wrap_future(step))
+            reached = await asyncio.shield(ended)
             if isinstance(reached, _Done):
                 value: Got = reached.value
                 return value
             in_time = await _over(reached)
         except asyncio.CancelledError:
             stop()
-            await _ended(step)
+            if not step.cancel():
+                await asyncio.gather(ended, return_exceptions=True)
             work.close()
             raise
 
@@ -107,14 +109,12 @@ async def _over(wait: Wait) -> bool:
         remove(file)
         if ringing is not None:
             ringing.cancel()
+            await asyncio.gather(ringing, return_exceptions=True)
 
 
 async def _ring(news: News, stirred: asyncio.Event) -> None:
-    while not news.there():
-        await news.bell.wait()
-    stirred.set()
-
-
-async def _ended(step: "Future[Any]") -> None:
-    if not step.cancel():
-        await asyncio.gather(asyncio.wrap_future(step), return_exceptions=True)
+    try:
+        while not news.there():
+            await news.bell.wait()
+    finally:
+        stirred.set()  # also where it cannot be asked: whoever waits asks once more, and meets the error

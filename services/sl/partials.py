@@ -3,11 +3,14 @@
 import hashlib
 import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import Any, BinaryIO, Self
+from threading import Condition, Lock
+from typing import Annotated, BinaryIO, ClassVar, Self
+
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from swarm_callback.digest import LENGTH_BYTES, MAX_HEADER_BYTES, SEGMENT_BYTES, combine
 from swarm_callback.errors import StreamError
@@ -15,6 +18,29 @@ from swarm_callback.errors import StreamError
 
 class WrongSegment(Exception):
     """Not the bytes that the digest names."""
+
+
+class Ended(Exception):
+    """It has become a stream, or was given up: nothing is put into it any more."""
+
+
+_Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Size = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A manifest as it travels."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
+
+    size: _Size
+    layout: _Hash
+    header_size: _Size
+    segments: tuple[_Hash, ...]
+
+
+_DESCRIBED = TypeAdapter(_Described)
 
 
 @dataclass(frozen=True)
@@ -47,11 +73,11 @@ class Manifest:
         }
 
     @classmethod
-    def read(cls, described: dict[str, Any]) -> Self:
-        """Raises KeyError, TypeError, ValueError where it is none."""
-        segments = tuple(bytes.fromhex(segment) for segment in described["segments"])
-        size, header_size = int(described["size"]), int(described["header_size"])
-        manifest = cls(size, header_size, bytes.fromhex(described["layout"]), segments)
+    def read(cls, text: bytes) -> Self:
+        """Of JSON, typed to its leaves. Raises ValueError where it is none."""
+        described = _DESCRIBED.validate_json(text)
+        segments = tuple(bytes.fromhex(segment) for segment in described.segments)
+        manifest = cls(described.size, described.header_size, bytes.fromhex(described.layout), segments)
         if not manifest.consistent:
             raise ValueError("its sizes do not agree")
         return manifest
@@ -65,7 +91,8 @@ def count_of(body_size: int) -> int:
 class Partial:
     """``path`` is as long as the stream from the start, and sparse. Methods may be called from any thread.
 
-    ``expected``: the hash of each segment, None where it is not known yet.
+    ``expected``: the hash of each segment, None where it is not known yet. Its file stays open until it has ended and
+    nobody works with it, so that no step in a thread ever meets a descriptor that another one has closed.
     """
 
     def __init__(self, path: Path, size: int, header: bytes, expected: Sequence[bytes | None]) -> None:
@@ -79,10 +106,34 @@ class Partial:
         self._have = bytearray(len(self.expected))
         self._missing = len(self.expected)
         self._lock = Lock()
+        self._written = Condition(self._lock)
+        self._being_written: set[int] = set()
         self._map: mmap.mmap | None = None
+        self._ended = False
+        self._steps = 0  # that are using the file
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         os.ftruncate(self._file, size)
         os.pwrite(self._file, header, 0)
+
+    def hold(self) -> None:
+        """Somebody works with it; until ``release`` it is not dropped for another."""
+        with self._lock:
+            self.users += 1
+
+    def release(self) -> None:
+        with self._lock:
+            self.users -= 1
+            self._close_when_done()
+
+    def end(self) -> None:
+        """Takes nothing more. What ``view`` gave stays valid."""
+        with self._lock:
+            self._ended = True
+            self._close_when_done()
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
 
     @property
     def count(self) -> int:
@@ -124,29 +175,38 @@ class Partial:
         """The hash that this segment must have. False where another one is here, which is dropped."""
         with self._lock:
             sound = not self._have[index] or self.expected[index] == segment
-            self.expected[index] = segment
-            if not sound:
-                self._have[index] = 0
-                self._missing += 1
+            self._expect(index, segment)
         return sound
 
     def put(self, index: int, data: memoryview) -> bytes:
         """Takes a segment, and gives its hash. Where none is known yet it is believed for now: a result is checked in
-        whole against its digest. Raises WrongSegment, OSError.
+        whole against its digest. Raises WrongSegment, Ended, OSError.
         """
         found = hashlib.sha256(data).digest()
-        with self._lock:
-            if self.expected[index] not in (None, found):
-                raise WrongSegment
-            self.expected[index] = found
-        self._write(index, data)
+        with self._writing(index) as file:
+            with self._lock:
+                if self.expected[index] not in (None, found):
+                    raise WrongSegment
+                self.expected[index] = found
+            self._write(file, index, data, found)
+        return found
+
+    def make(self, index: int, data: memoryview) -> bytes:
+        """The same for what this node has made itself, which counts whatever was expected."""
+        found = hashlib.sha256(data).digest()
+        with self._writing(index) as file:
+            with self._lock:
+                self._expect(index, found)
+            self._write(file, index, data, found)
         return found
 
     def view(self, start: int, stop: int) -> memoryview:
-        """Bytes of the body, not copied; what is not there yet reads as zeros. Raises OSError."""
-        with self._lock:
-            if self._map is None:
-                self._map = mmap.mmap(self._file, self.size, access=mmap.ACCESS_READ)
+        """Bytes of the body, not copied; what is not there yet reads as zeros. Raises Ended, OSError."""
+        if self._map is None:
+            with self._step() as file:
+                mapped = mmap.mmap(file, self.size, access=mmap.ACCESS_READ)
+            with self._lock:
+                self._map = self._map or mapped
         return memoryview(self._map)[self.header_size + start : self.header_size + stop]
 
     def done_with(self, start: int, stop: int) -> None:
@@ -155,12 +215,15 @@ class Partial:
             let_go(self._map, self.header_size + start, self.header_size + stop)
 
     def recheck(self) -> None:
-        """Takes over the segments that an earlier start of this node left in the file. Raises OSError."""
+        """Takes over the segments that an earlier start of this node left in the file. Raises Ended, OSError."""
         buffer = memoryview(bytearray(SEGMENT_BYTES))
-        for index, expected in enumerate(self.expected):
-            view = buffer[: self.size_of(index)]
-            if os.preadv(self._file, [view], self.start_of(index)) == len(view):
-                self._count(index, hashlib.sha256(view).digest() == expected)
+        with self._step() as file:
+            for index, expected in enumerate(self.expected):
+                view = buffer[: self.size_of(index)]
+                if os.preadv(file, [view], self.start_of(index)) == len(view):
+                    found = hashlib.sha256(view).digest()
+                    if found == expected:
+                        self._count(index, found)
 
     def expect(self, manifest: Manifest) -> bool:
         """Makes this the stream of ``manifest``; what does not belong to it is dropped. False where it cannot be it."""
@@ -168,10 +231,7 @@ class Partial:
             if (manifest.size, manifest.layout, len(manifest.segments)) != (self.size, self.layout, self.count):
                 return False
             for index, segment in enumerate(manifest.segments):
-                if self.expected[index] != segment and self._have[index]:
-                    self._have[index] = 0
-                    self._missing += 1
-            self.expected = list(manifest.segments)
+                self._expect(index, segment)
             return True
 
     def rename(self, path: Path) -> None:
@@ -179,31 +239,76 @@ class Partial:
         self.path = self.path.rename(path)
 
     def open(self) -> BinaryIO:
-        """To be read by somebody, also while and after it becomes a stream. Raises OSError."""
+        """To be read by somebody, also while and after it becomes a stream. Raises Ended, OSError."""
         return open(self.duplicate(), "rb", buffering=0)  # noqa: PTH123  # not a path
 
     def duplicate(self) -> int:
-        """A descriptor of the caller's own. Raises OSError."""
-        return os.dup(self._file)
+        """A descriptor of the caller's own. Raises Ended, OSError."""
+        with self._step() as file:
+            return os.dup(file)
 
-    def close(self) -> None:
-        """Of no use from now on. What ``view`` gave stays valid."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+    @contextmanager
+    def _step(self) -> Iterator[int]:
+        """The file stays open meanwhile. Raises Ended."""
+        with self._lock:
+            if self._file < 0:
+                raise Ended
+            self._steps += 1
+        try:
+            yield self._file
+        finally:
+            with self._lock:
+                self._steps -= 1
+                self._close_when_done()
 
-    def _write(self, index: int, data: memoryview) -> None:
+    @contextmanager
+    def _writing(self, index: int) -> Iterator[int]:
+        """Nobody else writes this segment meanwhile. Raises Ended."""
+        with self._step() as file:
+            with self._lock:
+                while index in self._being_written:
+                    self._written.wait()
+                if self._ended:
+                    raise Ended
+                self._being_written.add(index)
+            try:
+                yield file
+            finally:
+                with self._lock:
+                    self._being_written.discard(index)
+                    self._written.notify_all()
+
+    def _write(self, file: int, index: int, data: memoryview, found: bytes) -> None:
+        """Raises WrongSegment where another one has become known to be right meanwhile."""
         position = self.start_of(index)
         while data:
-            written = os.pwrite(self._file, data, position)
+            written = os.pwrite(file, data, position)
             data, position = data[written:], position + written
-        self._count(index, True)
+        if not self._count(index, found):
+            raise WrongSegment
 
-    def _count(self, index: int, there: bool) -> None:
+    def _count(self, index: int, found: bytes) -> bool:
+        """It is there, if it is still what is expected."""
         with self._lock:
-            if there and not self._have[index]:
+            if self.expected[index] != found:
+                return False
+            if not self._have[index]:
                 self._have[index] = 1
                 self._missing -= 1
+            return True
+
+    def _expect(self, index: int, segment: bytes) -> None:
+        """With the lock held."""
+        if self._have[index] and self.expected[index] != segment:
+            self._have[index] = 0
+            self._missing += 1
+        self.expected[index] = segment
+
+    def _close_when_done(self) -> None:
+        """With the lock held."""
+        if self._ended and not (self.users or self._steps) and self._file >= 0:
+            os.close(self._file)
+            self._file = -1
 
 
 def mapped(path: Path) -> mmap.mmap:

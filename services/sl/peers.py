@@ -7,7 +7,6 @@ segment are checked against the digest as they arrive.
 import asyncio
 import contextlib
 import itertools
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -19,17 +18,18 @@ from weakref import WeakValueDictionary
 
 import aiohttp
 
-from services.errors import DigestMismatch, NetworkError, PeerUnreachable, ResultUnavailable, StreamDamaged
+from services.errors import DigestMismatch, NetworkError, PeerUnreachable, ResultUnavailable, StreamDamaged, SwarmError
 from services.identity.identity import Identity
+from services.runtime import logs
 from services.sl.orders import MESSAGE_BYTES
 from services.sl.partials import Manifest, Partial, header_of
+from services.sl.progress import Progress
 from services.sl.pulling import Pull, Source
 from services.sl.store import Incoming, Store, Stored
 from services.sl.transfers import BULK, LEAST_BYTES_PER_S, Transfers
 from services.sl.view import Member
 from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES
 from swarm_callback.errors import StreamError
-from swarm_callback.nesting import deeper_than
 from swarm_callback.params import TensorSpec, header_size_of, parse_header
 
 CONNECT_S = 10.0
@@ -51,26 +51,18 @@ WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 # A segment's hash in JSON, and what stands around all of them.
 _HASH_CHARACTERS = 72
 _FRAME_CHARACTERS = 1024
-_MANIFEST_DEPTH = 2
 
 # The answer to a node that offers a copy: a sign while the copy is on its way, and how it went.
 COPY_MOVES = b"."
 COPY_TAKEN = b"\ntaken"
 COPY_ANSWER_BYTES = 400
 
+_log = logs.get("peers")
+
 Moved = Callable[[int], None]
 
 # Asked anew at each attempt: a node may have come back at another address.
 Holders = Callable[[], Sequence[Member]]
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Of a merge, as its leader tells it: ``idle_s`` since anything moved."""
-
-    round: int
-    term: int
-    idle_s: float
 
 
 @dataclass(frozen=True)
@@ -166,6 +158,13 @@ class Peers:
                     return await attempt(there, digest, size, moved)
                 except (PeerUnreachable, DigestMismatch, StreamDamaged) as error:
                     failure = error
+                except SwarmError:
+                    raise
+                except Exception as error:
+                    _log.exception("a stream cannot be read", digest=digest[:16])
+                    names = ", ".join(holder.name for holder in there)
+                    problem = f"what it sent cannot be read ({type(error).__name__})"
+                    failure = PeerUnreachable(peer=names, address=_address(there[0]), problem=problem)
             wait_s = next(waits_s, None)
             if wait_s is None:
                 raise failure
@@ -264,11 +263,11 @@ class Peers:
         problem = f"it did not say within {ANSWER_S:g} s how far it is"
         try:
             async with asyncio.timeout(ANSWER_S), self._get(leader, "/v1/progress") as response:
-                said = json.loads(await self._read_at_most(response, _FRAME_CHARACTERS))
-            return Progress(int(said["round"]), int(said["term"]), float(said["idle_s"]))
+                said = await self._read_at_most(response, _FRAME_CHARACTERS)
+            return Progress.read(said)
         except TimeoutError:
             pass
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             problem = "it answered something unreadable"
         raise PeerUnreachable(peer=leader.name, address=_address(leader), problem=problem)
 
@@ -321,11 +320,9 @@ class Peers:
         async with self._get(holder, f"/v1/models/{digest}/segments") as response:
             text = await self._read_at_most(response, limit)
         try:
-            if deeper_than(_MANIFEST_DEPTH, text):
-                raise ValueError("nested deeper than a manifest")
-            manifest = Manifest.read(json.loads(text))
+            manifest = Manifest.read(text)
             found = manifest.digest if manifest.size == size else f"{manifest.size} bytes"
-        except (ValueError, KeyError, TypeError):
+        except ValueError:
             found = "something unreadable"
         if found != digest:
             raise DigestMismatch(node=holder.name, found=found, expected=digest)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from services.errors import DigestMismatch, PeerUnreachable, SwarmError
+from services.runtime.background import Background
 from services.sl.bell import Bell
-from services.sl.partials import Partial, WrongSegment
+from services.sl.partials import Ended, Partial, WrongSegment
 from services.sl.store import Store
 from services.sl.transfers import Transfers
 from services.sl.view import Member
@@ -51,12 +52,14 @@ class Pull:
         self._apart = apart
         self._loop = asyncio.get_running_loop()
         self._offers: dict[Source, list[int]] = {}
+        self._background = Background("peers")
         self._tasks: dict[Source, asyncio.Task[None]] = {}
         self._claimed: set[int] = set()
         self._stirred = Bell()
         self.failures: dict[Source, SwarmError] = {}
         self._doubted: set[Source] = set()
-        partial.users += 1
+        self._closed = False
+        partial.hold()
 
     def offer(self, source: Source, segments: Iterable[int]) -> None:
         """``source`` has these, and they are wanted."""
@@ -64,8 +67,10 @@ class Pull:
         offers[:] = sorted({*offers, *segments})
         self.failures.pop(source, None)
         task = self._tasks.get(source)
-        if task is None or task.done():
-            self._tasks[source] = asyncio.create_task(self._from(source))
+        if not self._closed and (task is None or task.done()):
+            self._tasks[source] = self._background.run(
+                self._from(source), f"reading from {source.member.name}", lambda error: self._failed(source, error)
+            )
         self._stirred.ring()
 
     @property
@@ -81,17 +86,21 @@ class Pull:
     async def until(self, wanted: Collection[int]) -> None:
         """Returns when these are there. Raises what the last of their sources failed with, PeerUnreachable if none."""
         while self.partial.lacks(wanted):
+            if self.partial.ended:
+                dropped = "what had come of it was dropped here meanwhile"
+                raise PeerUnreachable(peer="Nobody", address="?", problem=dropped)
             if not self._hope(wanted):
                 nobody = PeerUnreachable(peer="Nobody", address="?", problem="nobody is known to hold it")
                 raise next(reversed(self.failures.values()), nobody)
             await self._stirred.wait()
 
     async def close(self) -> None:
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self.partial.users -= 1
+        """Returns once no thread works for it."""
+        if self._closed:
+            return
+        self._closed = True
+        await self._background.close()
+        self.partial.release()
 
     def _hope(self, wanted: Collection[int]) -> bool:
         """Whether somebody who has not failed offers one that is missing, or is just sending one."""
@@ -112,10 +121,23 @@ class Pull:
                 finally:
                     self._claimed.difference_update(run)
                     self._stirred.ring()
-        except SwarmError as error:
-            self.failures[source] = error
+        except Ended:
             self._offers[source].clear()
             self._stirred.ring()
+        except SwarmError as error:
+            self._fails(source, error)
+
+    def _failed(self, source: Source, error: Exception) -> None:
+        """It costs this source, as whatever else is wrong with it."""
+        holder = source.member
+        problem = f"what it sent cannot be read ({type(error).__name__})"
+        address = f"{holder.host}:{holder.port}"
+        self._fails(source, PeerUnreachable(peer=holder.name, address=address, problem=problem))
+
+    def _fails(self, source: Source, error: SwarmError) -> None:
+        self.failures[source] = error
+        self._offers[source].clear()
+        self._stirred.ring()
 
     async def _read(self, source: Source, run: range) -> None:
         partial = self.partial
@@ -141,7 +163,8 @@ class Pull:
 
     def _came(self, index: int) -> None:
         self._claimed.discard(index)
-        self._took(index)
+        if not self._closed:
+            self._took(index)
 
     def _claim(self, source: Source) -> range:
         """The next that nobody else is getting, as many in a row as may be asked for at once."""

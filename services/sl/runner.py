@@ -11,17 +11,19 @@ from services.errors import ChannelError, SwarmError, TrainingComplete, UnknownM
 from services.identity.identity import PeerIdentity
 from services.merge.engine import METHODS
 from services.runtime import logs
+from services.runtime.background import Background
 from services.sl import actions as do
 from services.sl import events as on
 from services.sl.bell import Bell
-from services.sl.chores import cancel_all, delete, sync
+from services.sl.chores import delete, sync
 from services.sl.conduct import Conduct
 from services.sl.gateway import Training
 from services.sl.link import Link
 from services.sl.memory import Memory, Standing
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
-from services.sl.peers import Peers, Progress
+from services.sl.peers import Peers
+from services.sl.progress import Progress
 from services.sl.round import UnlistedPair, needed, step
 from services.sl.states import Ended, Finishing, State, Unopened
 from services.sl.store import Store
@@ -76,8 +78,8 @@ class Runner:
         self._store = store
         self._memory = memory
         self._events: asyncio.Queue[tuple[on.Event, asyncio.Task[None] | None]] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._calls: set[asyncio.Task[None]] = set()  # that shall still reach the SN at the end
+        self._background = Background("round")
+        self._calls = Background("round")  # that shall still reach the SN at the end
         self._merging: asyncio.Task[None] | None = None
         self._watching_leader: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
@@ -133,8 +135,8 @@ class Runner:
         self._peers = peers
         self._link.lost = self._sn_lost
         for guard in guards:
-            self._spawn(guard)
-        self._spawn(self._stop_when_set(stop))
+            self._spawn(guard, "what the node cannot do without")
+        self._spawn(self._stop_when_set(stop), "waiting for the end")
         try:
             while not isinstance(self.state, Ended):
                 event, source = await self._events.get()
@@ -142,7 +144,8 @@ class Runner:
                     await self._take(event)
         finally:
             self._hush()
-            await cancel_all(self._tasks)
+            await self._background.close()
+            await self._calls.close()
             await self._at_end.aclose()
         if self.state.error is not None:
             raise self.state.error
@@ -171,7 +174,7 @@ class Runner:
     def _perform(self, action: do.Action) -> None:  # noqa: PLR0912  # one line an action
         match action:
             case do.AnswerOpen():
-                self._spawn(self._ml.answer_open(action.round, action.late, self._epochs_done if action.late else 0))
+                self._answer_open(action)
             case do.Remember():
                 self._remember(action)
             case do.Deliver():
@@ -179,13 +182,13 @@ class Runner:
             case do.Tell():
                 self._tell(action.text)
             case do.Enrol():
-                self._spawn(self._enrol(action.opened, action.again))
+                self._spawn(self._enrol(action.opened, action.again), "enrolling")
             case do.CheckIn():
-                self._spawn(self._check_in(action))
+                self._spawn(self._check_in(action), "checking in")
             case do.Publish():
-                self._spawn(self._publish(self._training.publish(action)))
+                self._spawn(self._publish(self._training.publish(action)), "publishing")
             case do.Reopen():
-                self._spawn(self._publish(self._training.reopen(action)))
+                self._spawn(self._publish(self._training.reopen(action)), "opening the round again")
             case do.VoteOut():
                 self._call("vote", self._training.vote_out(action))
             case do.Report():
@@ -193,33 +196,32 @@ class Runner:
             case do.Leave():
                 self._call("leave", self._training.leave(action.reason))
             case do.Merge():
-                self._merging = self._spawn(self._give(self._work.merge(action)))
+                self._merging = self._spawn(self._give(self._work.merge(action)), "merging")
             case do.CancelMerge():
                 if self._merging is not None:
                     self._merging.cancel()
                 self._merging = None
             case do.Fetch():
-                self._spawn(self._fetch(action))
+                self._spawn(self._fetch(action), "fetching the result")
             case do.Explain():
-                self._spawn(self._give(self._work.explain(action)))
+                self._spawn(self._give(self._work.explain(action)), "comparing models")
             case do.ArmLeaderTimer():
                 self._watch_leader(action)
             case do.ArmServingTimer():
-                self._spawn(self._serve_for(self._conduct.keep_serving_s))
+                self._spawn(self._serve_for(self._conduct.keep_serving_s), "serving on")
             case _:
                 raise TypeError(action)
 
     async def _end(self, actions: tuple[do.Action, ...]) -> None:
         """In order, and nothing else any more."""
         self._hush()
-        await cancel_all(self._tasks - self._calls)
+        await self._background.close()
         for action in actions:
             if isinstance(action, do.AbortML):
                 await self._ml.abort(action.error, action.opened)
             elif isinstance(action, do.Leave):
                 self._call("leave", self._training.leave(action.reason))
-        if self._calls:
-            await asyncio.wait(self._calls, timeout=LAST_CALLS_S)
+        await self._calls.settle(LAST_CALLS_S)
 
     @property
     def _known(self) -> View:
@@ -248,8 +250,8 @@ class Runner:
         self._peers.transfers.packed = view.config.transfer_compression != "none"
         self.post(on.Enrolled(view))
         if self._watching is None:
-            self._watching = self._spawn(self._watch())
-            self._spawn(self._training.compare())
+            self._watching = self._spawn(self._watch(), "watching the training")
+            self._spawn(self._training.compare(), "comparing SNs")
 
     async def _enrolled(self, opened: on.Opened, again: bool) -> View:
         """A participant that comes back after the end still gets the final model."""
@@ -289,7 +291,7 @@ class Runner:
         if self._watching_leader is not None:
             self._watching_leader.cancel()
         watch = self._work.watch_leader(action, self._conduct.leader_timeout_s)
-        self._watching_leader = self._spawn(self._give(watch))
+        self._watching_leader = self._spawn(self._give(watch), "watching the leader")
 
     async def _serve_for(self, seconds: float) -> None:
         await pause(seconds)
@@ -319,14 +321,14 @@ class Runner:
             **({"note": action.note} if action.note else {}),
         )
         delivery = self._observer.delivering(stored.model.size, lambda: self._ml.deliver(action, stored))
-        self._spawn(delivery).add_done_callback(lambda _: self._delivered.set())
+        self._spawn(delivery, "handing over the merged model").add_done_callback(lambda _: self._delivered.set())
         now = asyncio.get_running_loop().time()
         if action.over or now - self._synced_at > SYNC_EVERY_S:
             self._synced_at = now
-            self._spawn(sync(stored))
+            self._spawn(sync(stored), "forcing it to the disk")
         trash = self._store.keep_only(needed(self.state) | self._work.counted_on)
         if trash:
-            self._spawn(delete(trash))
+            self._spawn(delete(trash), "deleting old parameters")
 
     @property
     def _epochs_done(self) -> int:
@@ -334,10 +336,14 @@ class Runner:
         standing = self._memory.standing(self._known.location, self._known.first_round)
         return standing.epochs_done if standing else 0
 
+    def _answer_open(self, action: do.AnswerOpen) -> None:
+        done = self._epochs_done if action.late else 0
+        self._spawn(self._ml.answer_open(action.round, action.late, done), "answering the program")
+
     def _remember(self, action: do.Remember) -> None:
         view, held = self._known, action.held
         standing = Standing(view.location, view.first_round, held.round, held.model.digest, action.epochs_done)
-        self._spawn(asyncio.to_thread(self._memory.keep_standing, standing))
+        self._spawn(asyncio.to_thread(self._memory.keep_standing, standing), "remembering the round")
 
     def _tell(self, text: str) -> None:
         """Shown to ML where it still waits for the same in a moment."""
@@ -350,7 +356,7 @@ class Runner:
 
     def _tell_now(self, text: str) -> None:
         _log.info(text)
-        self._spawn(self._ml.notice(text))
+        self._spawn(self._ml.notice(text), "telling the program")
 
     def _hush(self) -> None:
         if self._telling is not None:
@@ -359,22 +365,15 @@ class Runner:
 
     # --- tasks --------------------------------------------------------------------------------------------------
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-        return task
+    def _spawn(self, work: Coroutine[None, None, None], what: str) -> asyncio.Task[None]:
+        return self._background.run(work, what, self._failed)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
+    def _failed(self, error: Exception) -> None:
         """An error that no action expects ends the node."""
-        self._tasks.discard(task)
-        self._calls.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, SwarmError):
-            self.post(on.Failed(error))
-        elif error is not None:
-            _log.error("unexpected", steps=", ".join(self._steps), exc_info=error)
-            self.post(on.Failed(SwarmError(detail=repr(error))))
+        if not isinstance(error, SwarmError):
+            _log.error("unexpected", steps=", ".join(self._steps))
+            error = SwarmError(detail=repr(error))
+        self.post(on.Failed(error))
 
     async def _give(self, work: Awaitable[on.Event | None]) -> None:
         event = await work
@@ -383,7 +382,7 @@ class Runner:
 
     def _call(self, what: str, call: Awaitable[None]) -> None:
         """A call that the round does not wait for."""
-        self._calls.add(self._spawn(self._send(what, call)))
+        self._calls.run(self._send(what, call), what, self._failed)
 
     async def _send(self, what: str, call: Awaitable[None]) -> None:
         try:

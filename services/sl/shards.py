@@ -26,13 +26,20 @@ def dealt(indices: Sequence[int], mergers: Sequence[str]) -> dict[str, Sequence[
 
 
 class Shards:
-    """The segments of one attempt, dealt to ``mergers``. Methods that deal give the segments that somebody gets now."""
+    """The segments of one attempt, dealt to ``mergers``. Methods that deal give the segments that somebody gets now.
+
+    ``hashes``: as they were told first. One that was told stays: where a segment turns out to be another one, the
+    attempt is void.
+    """
 
     def __init__(self, count: int, mergers: Sequence[str]) -> None:
         self.count = count
         self.mergers = list(mergers)
         self.hashes: list[bytes | None] = [None] * count
+        self._told_by = [""] * count
         self._owner = [""] * count
+        self._dealt_again = bytearray(count)
+        self._made = bytearray(count)
         self._holders: list[set[str]] = [set() for _ in range(count)]
         self._held: dict[str, int] = {}  # how many segments of the result each node holds
         self._owed = dict.fromkeys(mergers, 0)  # how many segments each merger still has to make
@@ -47,38 +54,48 @@ class Shards:
         orphans = []
         for index in range(self.count):
             self._drop(name, index)
-            unmade = self.hashes[index] is None
-            if (unmade and self._owner[index] == name) or not (unmade or self._holders[index]):
+            if self._made[index] and not self._holders[index]:
+                self._made[index] = 0
+                self._unmade += 1
+                orphans.append(index)
+            elif not self._made[index] and self._owner[index] == name:
                 orphans.append(index)
         if name in self.mergers:
             self.mergers.remove(name)
-        for index in orphans:
-            if self.hashes[index] is not None:
-                self.hashes[index] = None
-                self._unmade += 1
         self._owed.pop(name, None)
         return self._deal(orphans) if self.mergers else {}
 
-    def made(self, name: str, start: int, hashes: Sequence[bytes]) -> bool:
-        """``name`` serves these segments of the result. False for what was not its to make, or is not what it was."""
-        stop = start + len(hashes)
-        if not 0 <= start < stop <= self.count or any(owner != name for owner in self._owner[start:stop]):
-            return False
+    def owns(self, name: str, start: int, stop: int) -> bool:
+        """Whether all of these are dealt to ``name``."""
+        return 0 <= start < stop <= self.count and all(owner == name for owner in self._owner[start:stop])
+
+    def contradicted(self, start: int, hashes: Sequence[bytes]) -> str | None:
+        """Who has told another hash of one of these segments before, "" where that is not sure; None: nobody has."""
         for index, found in enumerate(hashes, start):
             if self.hashes[index] not in (None, found):
-                return False
-            if self.hashes[index] is None:
-                self.hashes[index] = found
-                self._unmade -= 1
-                self._owed[name] -= 1
+                return self._told_by[index]
+        return None
+
+    def made(self, name: str, start: int, hashes: Sequence[bytes]) -> bool:
+        """``name`` serves these segments of the result, which were dealt to it. Whether that is news."""
+        news = False
+        for index, found in enumerate(hashes, start):
+            news |= self._know(index, found, name) or name not in self._holders[index]
             self._hold(name, index)
+        return news
+
+    def seen(self, name: str, index: int, found: bytes) -> bool:
+        """``name`` holds a segment of which whoever made it has not said so yet. False for another than is known."""
+        if self.hashes[index] not in (None, found):
+            return False
+        self._know(index, found, "" if self._dealt_again[index] else self._owner[index])
+        self._hold(name, index)
         return True
 
     def holds(self, name: str, indices: Iterable[int]) -> None:
         """``name`` has fetched these; whoever made them may not have said so yet."""
         for index in indices:
-            if 0 <= index < self.count:
-                self._hold(name, index)
+            self._hold(name, index)
 
     def of(self, name: str) -> list[int]:
         """What was dealt to ``name``."""
@@ -110,8 +127,21 @@ class Shards:
         for name, share in shares.items():
             self._owed[name] += len(share)
             for index in share:
+                self._dealt_again[index] = bool(self._owner[index])
                 self._owner[index] = name
         return shares
+
+    def _know(self, index: int, found: bytes, by: str) -> bool:
+        """It is made. Whether that is news."""
+        if self.hashes[index] is None:
+            self.hashes[index], self._told_by[index] = found, by
+        if self._made[index]:
+            return False
+        self._made[index] = 1
+        self._unmade -= 1
+        if self._owner[index] in self._owed:
+            self._owed[self._owner[index]] -= 1
+        return True
 
     def _hold(self, name: str, index: int) -> None:
         if name not in self._holders[index]:

@@ -1,9 +1,12 @@
 """What the leader of a shared merge decides: from what it hears to what it orders, without network, clock or thread."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
+from services.merge.gram import Matrix
 from services.merge.layout import Layout
 from services.merge.work import FIRST_FRAME, Frame, Plan, Work
 from services.runtime import logs
@@ -13,6 +16,8 @@ from services.sl.merging import LeftOut, Outcome
 from services.sl.orders import (
     Begin,
     Deal,
+    Examine,
+    Examined,
     Holds,
     Measure,
     Measured,
@@ -21,10 +26,13 @@ from services.sl.orders import (
     NonFinite,
     Offered,
     Refused,
+    Seen,
     ServedWrong,
     Settled,
     Shared,
+    Unreadable,
     Unusable,
+    in_messages,
     unpacked,
 )
 from services.sl.round import NON_FINITE
@@ -36,10 +44,24 @@ from swarm_callback.digest import combine
 _log = logs.get("round")
 
 
+@dataclass(frozen=True)
+class Accusation:
+    """What somebody says of the parameters of ``name``; ``words``, of the accuser, where it is not so.
+
+    ``lie``: it cannot be a mistake, as a line that broke can.
+    """
+
+    name: str
+    segment: int
+    words: str
+    lie: bool = False
+
+
 class Sharing:
     """One shared merge, led by ``name``. ``layout``: what the work is about, from the leader's own header.
 
-    ``orders()`` gives what is to be said now, and to whom.
+    ``orders()`` gives what is to be said now, and to whom. Only what the leader has found itself leaves anybody out:
+    what others say is looked at first, and costs them their share where it is not so.
     """
 
     def __init__(self, name: str, view: View, held: Held | None, layout: Layout) -> None:
@@ -48,7 +70,7 @@ class Sharing:
         self._held = held
         self._layout = layout
         self._left_out = wrong_sizes(view, name)
-        self._complaints: dict[str, dict[str, str]] = {}
+        self._accusations: dict[tuple[str, str], Accusation] = {}  # by whom, of whom
         self._mergers = [entry.name for entry in view.check_ins if self._may_merge(entry.name)]
         self._orders: list[tuple[str, Message]] = []
         self._attempt = 0
@@ -57,8 +79,9 @@ class Sharing:
         self._frame: Frame | None = None
         self._frame_number = 0
         self._plan: Plan | None = None
-        self._parts: dict[int, bytes] = {}
+        self._parts: dict[int, Matrix] = {}
         self._distrusted: set[str] = set()  # what they say they hold does not count
+        self._helped: set[tuple[str, str]] = set()  # who gets from the leader what they do not get from whom
 
     def orders(self) -> list[tuple[str, Message]]:
         """Since it was asked last."""
@@ -72,12 +95,13 @@ class Sharing:
             return
         self._work = work_of(self._view.config, self._layout, entries)
         self._attempt += 1
-        mergers = [name for name in self._mergers if name not in self._left_out]
+        mergers = [name for name in self._mergers if name not in self._left_out] or [self._name]
         self._shards = Shards(len(self._work.segments), mergers)
         self._frame = FIRST_FRAME if self._work.measures else None
         self._plan = None if self._work.measures else self._work.plan()
         self._frame_number = 0
         self._parts = {}
+        self._helped.clear()
         where = {"round": self._view.round, "term": self._view.term}
         _log.debug("shared out", stage="merge", mergers=", ".join(mergers), **where)
         for entry in self._view.check_ins:
@@ -85,54 +109,43 @@ class Sharing:
         self._deal(self._shards.deal())
 
     def heard(self, name: str, message: Message) -> None:
-        if getattr(message, "attempt", self._attempt) != self._attempt:
-            return  # of an attempt that is void
+        """Raises Unreadable for what ``name`` cannot have to say; nothing of it counts."""
+        attempt = getattr(message, "attempt", self._attempt)
+        if attempt > self._attempt:
+            raise Unreadable(f"it speaks of attempt {attempt}, and this is {self._attempt}")
+        if attempt < self._attempt:
+            return  # it is void
+        if name == self._name:
+            self._found(message)
+            return
         match message:
-            case Unusable(accused, reason):
-                if self._view.checked_in(accused) is not None and accused not in self._left_out:
-                    self._complaints.setdefault(accused, {})[name] = reason
-            case NonFinite(_, accused, tensor):
-                if any(entry.name == accused for entry in self._included):
-                    self._leave_out(accused, f"{NON_FINITE} values in tensor {tensor}")
-            case Measured(_, frame, start, parts):
-                self._measured(name, frame, start, parts)
-            case Merged(_, start, hashes):
-                self._merged(name, start, hashes)
-            case Holds(_, segments):
-                if name not in self._distrusted:
-                    self._shards.holds(name, segments)
+            case Unusable(accused, reason, segment):
+                self._accused(name, Accusation(accused, segment, f"it alone cannot use those of {accused}: {reason}"))
+            case NonFinite(_, accused, segment):
+                if name in self._shards.mergers and not self._shards.owns(name, segment, segment + 1):
+                    raise Unreadable(f"it has not looked at segment {segment}, which was not dealt to it")
+                words = f"it says that values of {accused} in segment {segment} are not finite, and they are"
+                self._accused(name, Accusation(accused, segment, words, lie=True))
             case ServedWrong(_, accused):
                 self._served_wrong(accused, name)
             case Refused(reason):
                 self.lost(name, reason)
+            case _:
+                self._has_worked(name, message)
 
     def lost(self, name: str, why: str) -> None:
         """``name`` merges no more in this term; when it can be reached, it is told where the result is."""
-        if name == self._name:
+        if name == self._name or not self._included:
             return
-        if name in self._mergers:
-            self._mergers.remove(name)
-            _log.warning("a merger is lost", merger=name, round=self._view.round, term=self._view.term, why=why)
+        self._give_up(name, why)
         fresh = self._shards.lose(name)
         self._say(name, self._begin_order(self._included))
-        for index in range(self._shards.count):
-            self._offer(name, index)
+        self._offer_all(name)
         self._deal(fresh)
 
-    def judge(self, has_all_of: Callable[[str], bool]) -> None:
-        """Whose fault it is that a merger cannot get somebody's parameters: what the leader finds itself counts."""
-        for accused, by in list(self._complaints.items()):
-            if self._name in by or set(self._mergers) <= by.keys():
-                del self._complaints[accused]
-                self._leave_out(accused, by.get(self._name) or next(iter(by.values())))
-            elif has_all_of(accused):
-                del self._complaints[accused]
-                for name, reason in by.items():
-                    self.lost(name, f"it alone cannot use those of {accused}: {reason}")
-
     def waits_for(self, name: str) -> bool:
-        """Whether the merge cannot go on without this merger."""
-        return self._shards.owes(name)
+        """Whether the merge cannot go on without this merger; not while what it says of another is looked at."""
+        return self._shards.owes(name) and not any(by == name for by, _ in self._accusations)
 
     def outcome(self, others_there: bool) -> Outcome | None:
         """None while there is none. ``others_there``: whether anybody else is left that could hold the result."""
@@ -168,27 +181,89 @@ class Sharing:
         return None
 
     def _leave_out(self, name: str, reason: str) -> None:
+        if self._view.checked_in(name) is None or name in self._left_out:
+            return
         self._left_out[name] = reason
+        self._accusations = {about: said for about, said in self._accusations.items() if said.name != name}
         self.begin()
 
-    def _measured(self, name: str, frame: int, start: int, parts: Sequence[str]) -> None:
-        if self._work is None or self._frame is None or frame != self._frame_number:
+    def _give_up(self, name: str, why: str) -> None:
+        if name in self._mergers:
+            self._mergers.remove(name)
+            _log.warning("a merger is lost", merger=name, round=self._view.round, term=self._view.term, why=why)
+
+    def _accused(self, by: str, said: Accusation) -> None:
+        """Each may say one thing of each at a time."""
+        self._expect_participant(said.name)
+        if said.segment >= self._shards.count:
+            raise Unreadable(f"it speaks of segment {said.segment} of {self._shards.count}")
+        if by not in self._shards.mergers or said.name in self._left_out or (by, said.name) in self._accusations:
             return
-        for index, part in enumerate(parts, start):
-            if 0 <= index < self._shards.count:
-                self._parts.setdefault(index, unpacked(part))
-        if len(self._parts) < self._shards.count:
+        self._accusations[by, said.name] = said
+        self._say(self._name, Examine(said.name, said.segment))
+
+    def _sound(self, name: str, segment: int) -> None:
+        """The leader has this segment of the parameters of ``name``, and it is as it should be."""
+        for (by, accused), said in list(self._accusations.items()):
+            if (accused, said.segment) == (name, segment):
+                del self._accusations[by, accused]
+                (self._distrust if said.lie else self.lost)(by, said.words)
+
+    def _found(self, message: Message) -> None:
+        """What the leader's own merger says is what the leader knows."""
+        match message:
+            case Unusable(accused, reason, _):
+                self._leave_out(accused, reason)
+            case Examined(accused, _, tensor) if tensor:
+                self._leave_out(accused, f"{NON_FINITE} values in tensor {tensor}")
+            case Examined(accused, segment, _):
+                self._sound(accused, segment)
+            case NonFinite(_, accused, segment):
+                self._say(self._name, Examine(accused, segment))  # for the name of the tensor
+            case Seen(_, start, hashes):
+                self._seen(start, hashes)
+            case ServedWrong(_, accused):
+                self._distrust(accused, "it serves other bytes than it has merged")
+            case _:
+                self._has_worked(self._name, message)
+
+    def _has_worked(self, name: str, message: Message) -> None:
+        match message:
+            case Measured(_, frame, start, parts):
+                self._measured(name, frame, start, parts)
+            case Merged(_, start, hashes):
+                self._merged(name, start, hashes)
+            case Holds(_, segments):
+                if segments[-1] >= self._shards.count:
+                    raise Unreadable(f"it holds segment {segments[-1]} of {self._shards.count}")
+                if name not in self._distrusted:
+                    self._shards.holds(name, segments)
+
+    def _measured(self, name: str, number: int, start: int, parts: Sequence[str]) -> None:
+        if name not in self._shards.mergers or self._work is None:
+            return
+        if not self._shards.owns(name, start, start + len(parts)) or number > self._frame_number:
+            raise Unreadable(f"it has measured segment {start}, which was not asked of it")
+        if self._frame is None or number != self._frame_number:
             return
         side = sum(1 for entry in self._included if entry.weight) or len(self._included)
+        read = [_matrix(part, side, finite=self._frame.scale != 1) for part in parts]
+        self._parts.update(enumerate(read, start))
+        if len(self._parts) == self._shards.count:
+            self._settle(self._work, self._frame)
+
+    def _settle(self, work: Work, frame: Frame) -> None:
         try:
-            matrices = [np.frombuffer(self._parts[index]).reshape(side, side) for index in range(self._shards.count)]
-            settled = self._work.settle(matrices, self._frame)
-        except ValueError as error:  # whose it is cannot be told: the leader does it all
+            settled = work.settle([self._parts[index] for index in range(self._shards.count)], frame)
+            sound = isinstance(settled, Frame) or bool(np.isfinite(settled.shares or ()).all())
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+            sound, settled = False, frame
+            _log.debug("what was measured cannot be used", why=str(error))
+        if not sound:  # whose fault it is cannot be told: the leader does it all
             for merger in [merger for merger in self._mergers if merger != self._name]:
-                self.lost(merger, str(error))
+                self.lost(merger, "what the mergers have measured does not fit together")
             self.begin()
-            return
-        if isinstance(settled, Frame):
+        elif isinstance(settled, Frame):
             self._frame, self._frame_number, self._parts = settled, self._frame_number + 1, {}
             self._say_to_mergers(Measure(self._frame_number, settled.centre, settled.scale.hex()))
         else:
@@ -198,12 +273,50 @@ class Sharing:
                 self._tell_of(merger, self._shards.of(merger))
 
     def _merged(self, name: str, start: int, hashes: Sequence[str]) -> None:
-        if not self._shards.made(name, start, [bytes.fromhex(entry) for entry in hashes]):
-            _log.info("segments that were not asked for", by=name, round=self._view.round, start=start)
+        found = [bytes.fromhex(entry) for entry in hashes]
+        if start + len(found) > self._shards.count:
+            raise Unreadable(f"it has merged segment {start + len(found) - 1} of {self._shards.count}")
+        if name not in self._shards.mergers:  # it was given up
             return
-        for entry in self._view.check_ins:
-            if entry.name != name:
-                self._say(entry.name, Offered(name, start, tuple(hashes)))
+        if self._plan is None or not self._shards.owns(name, start, start + len(found)):
+            raise Unreadable(f"it has merged segments from {start} on, which was not asked of it")
+        before = self._shards.contradicted(start, found)
+        if before == name != self._name:
+            self._distrust(name, "it tells another hash of what it has merged than before")
+        elif before is not None:  # whoever told it first is gone; which of the two is right cannot be told
+            _log.warning("another segment than its first merger made", by=name, before=before, start=start)
+            self.begin()
+        elif self._shards.made(name, start, found):
+            self._offer_to_all(name, start, hashes)
+
+    def _seen(self, start: int, hashes: Sequence[str]) -> None:
+        """What its merger has served the leader is made, also where that one never says so."""
+        if self._plan is None:
+            return
+        for index, found in enumerate(hashes, start):
+            told = self._shards.hashes[index] is not None
+            if self._shards.seen(self._name, index, bytes.fromhex(found)) and not told:
+                self._say(self._name, Offered(self._name, index, (found,)))
+                self._offer_to_all(self._name, index, (found,))
+
+    def _distrust(self, name: str, why: str) -> None:
+        """Whatever it has told is forgotten: all begins anew, and it merges nothing in this term."""
+        if name == self._name or name in self._distrusted:
+            return
+        self._distrusted.add(name)
+        self._give_up(name, why)
+        self.begin()
+
+    def _served_wrong(self, accused: str, by: str) -> None:
+        """Whoever says so gets the segments of that one elsewhere; what the leader finds itself counts."""
+        self._expect_participant(accused)
+        if (by, accused) not in self._helped:
+            self._helped.add((by, accused))
+            self._say(by, Shared(self._name, ((0, self._shards.count),)))
+
+    def _expect_participant(self, name: str) -> None:
+        if self._view.checked_in(name) is None:
+            raise Unreadable(f"it speaks of {name}, who takes no part")
 
     # --- what is said ---------------------------------------------------------------------------------------
 
@@ -214,32 +327,36 @@ class Sharing:
         for name, indices in shares.items():
             if self._frame_number and self._frame is not None:  # one that measures for the first time
                 self._say(name, Measure(self._frame_number, self._frame.centre, self._frame.scale.hex()))
-            self._say(name, Deal(runs_of(indices)))
+            for some in in_messages(runs_of(indices)):
+                self._say(name, Deal(tuple(some)))
             if self._plan is not None:
                 self._say(name, self._plan_order(self._plan))
                 self._tell_of(name, indices)
 
     def _tell_of(self, merger: str, indices: Sequence[int]) -> None:
         """All others may ask ``merger`` for what it is going to make."""
-        for entry in self._view.check_ins:
-            if entry.name != merger:
-                self._say(entry.name, Shared(merger, runs_of(indices)))
+        for some in in_messages(runs_of(indices)):
+            for entry in self._view.check_ins:
+                if entry.name != merger:
+                    self._say(entry.name, Shared(merger, tuple(some)))
 
     def _plan_order(self, plan: Plan) -> Settled:
         return Settled(None if plan.shares is None else tuple(share.hex() for share in plan.shares))
 
-    def _offer(self, name: str, index: int) -> None:
-        found, holder = self._shards.hashes[index], self._shards.holder_of(index)
-        if found is not None and holder is not None and holder != name:
-            self._say(name, Offered(holder, index, (found.hex(),)))
+    def _offer_all(self, name: str) -> None:
+        """All that is known of the result, to one who may have missed it."""
+        hashes = self._shards.hashes
+        by_holder = groupby(range(self._shards.count), lambda index: hashes[index] and self._shards.holder_of(index))
+        for holder, indices in by_holder:
+            if isinstance(holder, str) and holder != name:
+                for some in in_messages(list(indices)):
+                    found = tuple((hashes[index] or b"").hex() for index in some)
+                    self._say(name, Offered(holder, some[0], found))
 
-    def _served_wrong(self, accused: str, by: str) -> None:
-        """What the leader finds itself counts; another gets its segments elsewhere, as soon as they are there."""
-        if by != self._name:
-            self._say(by, Shared(self._name, ((0, self._shards.count),)))
-        elif accused not in self._distrusted:
-            self._distrusted.add(accused)
-            self.lost(accused, "it serves other bytes than it has merged")
+    def _offer_to_all(self, by: str, start: int, hashes: Sequence[str]) -> None:
+        for entry in self._view.check_ins:
+            if entry.name != by:
+                self._say(entry.name, Offered(by, start, tuple(hashes)))
 
     def _say_to_mergers(self, message: Message) -> None:
         for name in self._shards.mergers:
@@ -247,3 +364,14 @@ class Sharing:
 
     def _say(self, name: str, message: Message) -> None:
         self._orders.append((name, message))
+
+
+def _matrix(text: str, side: int, *, finite: bool) -> Matrix:
+    """Raises Unreadable. In the first frames a square may be too large for its float."""
+    try:
+        matrix = np.frombuffer(unpacked(text)).reshape(side, side)
+    except ValueError as error:
+        raise Unreadable(f"what it has measured of {side} sets is no matrix of them ({error})") from None
+    if finite and not np.isfinite(matrix).all():
+        raise Unreadable("what it has measured is not finite")
+    return matrix

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Self
 
 from services.errors import DiskFull, StorageError, StreamDamaged
 from services.sl.bell import Bell
-from services.sl.partials import Manifest, Partial
+from services.sl.partials import Ended, Manifest, Partial
 from services.sl.view import Model
 from swarm_callback.digest import StreamDigest
 from swarm_callback.errors import StreamError
@@ -62,7 +63,7 @@ class Stored:
 
 
 class Store:
-    """All streams of one SL, below ``root``. Methods may be called from any thread.
+    """All streams of one SL, below ``root``. Methods may be called from any thread, also for the same stream at once.
 
     What a process that was killed left half written is removed when it is opened. Raises StorageError.
     """
@@ -73,6 +74,9 @@ class Store:
         self._partials: dict[str, Partial] = {}
         self._drafts: dict[str, str] = {}  # what became of them, by digest
         self.bell = Bell()  # rings when there is more of a draft
+        self._lock = threading.RLock()  # what is in the indexes is on the disk under its name
+        self._begun = threading.Condition(self._lock)
+        self._beginning: set[str] = set()
         self._numbers = itertools.count()
         with _storage_errors(root):
             root.mkdir(parents=True, exist_ok=True)
@@ -103,12 +107,26 @@ class Store:
     def begin(self, manifest: Manifest, header: bytes) -> Partial:
         """A place for the segments of a stream; with those that are here from before. Raises DiskFull, StorageError."""
         digest = manifest.digest
-        found = self._partials.get(digest)
-        if found is not None:
-            return found
+        with self._begun:
+            while digest in self._beginning:
+                self._begun.wait()
+            found = self._partials.get(digest)
+            if found is not None:
+                return found
+            self._beginning.add(digest)
+        try:
+            partial = self._begin(digest, manifest, header)
+        finally:
+            with self._begun:
+                self._beginning.discard(digest)
+                self._begun.notify_all()
+        return partial
+
+    def _begin(self, digest: str, manifest: Manifest, header: bytes) -> Partial:
         path = self.root / (digest + _PART)
         with self.errors(manifest.size):
-            left, partial = path.exists(), self._draft_of(manifest)
+            with self._lock:
+                left, partial = path.exists(), self._draft_of(manifest)
             if not left:
                 self.make_room(manifest.size)
                 path.with_suffix(_PARTS).write_text(json.dumps(_described(digest, manifest)))
@@ -118,45 +136,52 @@ class Store:
                 partial = Partial(path, manifest.size, header, manifest.segments)
                 if left:
                     partial.recheck()
-        self._partials[digest] = partial
+        with self._lock:
+            self._partials[digest] = partial
         return partial
 
     def draft(self, name: str, size: int, header: bytes, count: int) -> Partial:
-        """A place for a result that is being merged. Raises DiskFull, StorageError."""
-        known = self._partials.get(name)
-        if known is not None:
-            return known
-        self.make_room(size)
-        with self.errors(size):
-            partial = Partial(self.root / (name + _DRAFT), size, header, [None] * count)
-        self._partials[name] = partial
-        return partial
+        """A place for a result that is being merged, held for the caller. Raises DiskFull, StorageError."""
+        with self._lock:
+            partial = self._partials.get(name)
+            if partial is None:
+                self.make_room(size)
+                with self.errors(size):
+                    partial = Partial(self.root / (name + _DRAFT), size, header, [None] * count)
+                self._partials[name] = partial
+            partial.hold()
+            return partial
 
     def complete(self, partial: Partial) -> Stored:
-        """Makes a stream of it. Raises StorageError, StreamDamaged."""
+        """Makes a stream of it. Raises StorageError, StreamDamaged; Ended where it was given up meanwhile."""
         manifest = partial.manifest()
         if manifest is None or not partial.complete:
             raise RuntimeError(f"{partial.path.name} is not complete")
         model = Model(manifest.digest, manifest.size, manifest.layout.hex())
+        stored = Stored(model, self.root / (model.digest + STREAM), manifest.header_size, manifest.segments)
+        described = json.dumps(_described(model.digest, manifest))
         with self.errors(0, "a peer"):
             parse_header(partial.header, partial.size)
-            stored = self._index.get(model.digest)
-            if stored is None:
-                stored = Stored(model, self.root / (model.digest + STREAM), manifest.header_size, manifest.segments)
-                stored.path.with_suffix(SEGMENTS).write_text(json.dumps(_described(model.digest, manifest)))
-                partial.path.rename(stored.path)
-                self._index[model.digest] = stored
-        self._drafts |= {name: model.digest for name, known in self._partials.items() if known is partial}
-        self.forget(partial)
-        return stored
+            with self._lock:
+                if self._index.get(model.digest) is None:
+                    if partial.ended:
+                        raise Ended
+                    stored.path.with_suffix(SEGMENTS).write_text(described)
+                    partial.rename(stored.path)
+                    self._index[model.digest] = stored
+                self._drafts |= {name: model.digest for name, known in self._partials.items() if known is partial}
+                self.forget(partial)
+                return self._index[model.digest]
 
     def forget(self, partial: Partial) -> None:
-        """Deletes its file, if it has not become a stream."""
-        for name in [name for name, known in self._partials.items() if known is partial]:
-            del self._partials[name]
-        partial.close()
-        partial.path.unlink(missing_ok=True)
-        partial.path.with_suffix(_PARTS).unlink(missing_ok=True)
+        """Deletes its file, if it has not become a stream. Whoever works with it meets Ended."""
+        with self._lock:
+            for name in [name for name, known in self._partials.items() if known is partial]:
+                del self._partials[name]
+            partial.end()
+            if partial.path.suffix != STREAM:
+                partial.path.unlink(missing_ok=True)
+            partial.path.with_suffix(_PARTS).unlink(missing_ok=True)
 
     def _draft_of(self, manifest: Manifest) -> Partial | None:
         """A draft that nobody works on and that may have become this result."""
@@ -178,34 +203,37 @@ class Store:
     def keep_only(self, digests: frozenset[str]) -> list[Path]:
         """Forgets all others at once, but for the segments that are in use; gives the files to be deleted."""
         trash = []
-        self._drafts = {draft: digest for draft, digest in self._drafts.items() if digest in digests}
-        for name, partial in list(self._partials.items()):
-            if name not in digests and not partial.users:
-                self.forget(partial)
-        for path in self.root.glob("*" + _PART):
-            if path.stem not in digests and path.stem not in self._partials:
-                path.unlink(missing_ok=True)
-                path.with_suffix(_PARTS).unlink(missing_ok=True)
-        for digest in self._index.keys() - digests:
-            stored = self._index.pop(digest)
-            # Renamed first: the same parameters may come in again while a large file is being deleted.
-            path = self.root / f"{digest}-{next(self._numbers)}{_TRASH}"
-            with contextlib.suppress(FileNotFoundError):
-                stored.path.rename(path)
-                stored.path.with_suffix(SEGMENTS).unlink(missing_ok=True)
-                trash.append(path)
+        with self._lock:
+            self._drafts = {draft: digest for draft, digest in self._drafts.items() if digest in digests}
+            for name, partial in list(self._partials.items()):
+                if name not in digests and not partial.users:
+                    self.forget(partial)
+            for path in self.root.glob("*" + _PART):
+                if path.stem not in digests and path.stem not in self._partials and path.stem not in self._beginning:
+                    path.unlink(missing_ok=True)
+                    path.with_suffix(_PARTS).unlink(missing_ok=True)
+            for digest in self._index.keys() - digests:
+                stored = self._index.pop(digest)
+                # Renamed first: the same parameters may come in again while a large file is being deleted.
+                path = self.root / f"{digest}-{next(self._numbers)}{_TRASH}"
+                with contextlib.suppress(FileNotFoundError):
+                    stored.path.rename(path)
+                    stored.path.with_suffix(SEGMENTS).unlink(missing_ok=True)
+                    trash.append(path)
         return trash
 
     def adopt(self, partial: Path, taken: StreamDigest) -> Stored:
         """Makes a complete file a stream of this store."""
         model = Model(taken.digest().hex(), taken.size, taken.layout.hex())
         stored = Stored(model, self.root / (model.digest + STREAM), taken.header_size, tuple(taken.segments))
-        if self._index.get(model.digest) is not None:
-            partial.unlink()
-            return stored
-        stored.path.with_suffix(SEGMENTS).write_text(json.dumps(_described(model.digest, stored.manifest)))
-        partial.rename(stored.path)
-        self._index[model.digest] = stored
+        described = json.dumps(_described(model.digest, stored.manifest))
+        with self._lock:
+            if self._index.get(model.digest) is not None:
+                partial.unlink()
+                return stored
+            stored.path.with_suffix(SEGMENTS).write_text(described)
+            partial.rename(stored.path)
+            self._index[model.digest] = stored
         return stored
 
     def make_room(self, size: int) -> None:

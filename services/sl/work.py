@@ -11,6 +11,7 @@ from services.errors import ModelDiffers, NetworkError, NotTheLeader, SizeDiffer
 from services.identity.identity import PeerIdentity
 from services.merge.layout import difference
 from services.runtime import logs
+from services.runtime.background import Background
 from services.sl import events as on
 from services.sl.actions import ArmLeaderTimer, Explain, Fetch, Merge
 from services.sl.copies import Copies
@@ -20,7 +21,8 @@ from services.sl.inputs import Place
 from services.sl.layouts import layout_of
 from services.sl.leading import Leading
 from services.sl.merging import Merging, Outcome, hands_out_one
-from services.sl.peers import Peers, Progress, Waiting
+from services.sl.peers import Peers, Waiting
+from services.sl.progress import Progress
 from services.sl.store import Store, Stored
 from services.sl.view import Member, Phase, Result, View
 
@@ -60,12 +62,11 @@ class Work:
         self._store = store
         self._peers = peers
         self._training = training
-        self._signs: set[asyncio.Task[None]] = set()
+        self._background = Background("round")
         self._leading: tuple[View, Merging] | None = None
         self._place = Place(around.name, store, peers, self._member, around.pause)
         self._following = Following(self._place, around.view, around.changed)
         self._copies: dict[str, int] = {}  # digests, by the round that they may be the result of
-        self._hanging_up: set[asyncio.Task[None]] = set()
 
     @property
     def progress(self) -> Progress | None:
@@ -126,9 +127,7 @@ class Work:
         await self._following.follow(peer, line)
 
     async def close(self) -> None:
-        for task in self._hanging_up:
-            task.cancel()
-        await asyncio.gather(*self._hanging_up, return_exceptions=True)
+        await self._background.close()
         await self._following.close()
 
     async def _merge_shared(self, call: Merge, merging: Merging) -> Outcome | None:
@@ -148,9 +147,7 @@ class Work:
         try:
             return await leading.run(call.held, layout_of(stored.specs()))
         finally:
-            task = asyncio.create_task(leading.close(self._peers.stall_s))
-            self._hanging_up.add(task)
-            task.add_done_callback(self._hanging_up.discard)
+            self._background.run(leading.close(self._peers.stall_s), "hanging up")
 
     async def fetch(self, call: Fetch) -> on.Event:
         try:
@@ -238,9 +235,7 @@ class Work:
         return difference(mine, self._around.name, theirs, agreed_by) or "The headers of the two models differ in form"
 
     def _say_progress(self, view: View, done: int, total: int) -> None:
-        task = asyncio.create_task(self._report_progress(view, done, total))
-        self._signs.add(task)
-        task.add_done_callback(self._signs.discard)
+        self._background.run(self._report_progress(view, done, total), "reporting progress")
 
     async def _report_progress(self, view: View, done: int, total: int) -> None:
         try:

@@ -81,7 +81,7 @@ async def test_segments_that_a_restart_left_are_not_fetched_again(pki: Any, tmp_
     for index in range(half.count // 2):
         start = half.start_of(index)
         half.put(index, memoryview(content)[start : start + half.size_of(index)])
-    half.close()
+    half.end()
     again = Store(mine.root)
     moved: list[int] = []
     async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), again, pause) as peers:
@@ -151,7 +151,7 @@ def test_only_what_is_needed_stays_also_after_a_restart(tmp_path: Path, store: S
     kept, gone = (mine.begin(entry.manifest, entry.header()) for entry in (stored, other))
     draft = mine.draft("1-1-1", stored.model.size, stored.header(), kept.count)
     for partial in (kept, gone, draft):
-        partial.close()
+        partial.end()
     again = Store(mine.root)
     assert {path.suffix for path in again.root.iterdir()} == {".part", ".parts"}
     again.keep_only(frozenset({stored.model.digest}))

@@ -15,10 +15,11 @@ from services.identity.identity import Identity
 from services.merge.engine import ParameterSet, merge
 from services.merge.work import Plan
 from services.sl import orders
-from services.sl.attempts import Attempt
 from services.sl.layouts import layout_of
+from services.sl.mergers import Merger
 from services.sl.packing import Packer
 from services.sl.runner import pause
+from services.sl.share import Share
 from swarm_callback.digest import StreamDigest
 from swarm_callback.params import encode, parse_header, stream_size
 from swarm_callback.rounding import round_in_place
@@ -114,25 +115,27 @@ NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
 class Traps:
     """The first time that ``chosen`` is about to merge some of its share, ``happens`` is called, once."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, chosen: Callable[[Attempt], bool], happens: Any) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, chosen: Callable[[Merger], bool], happens: Any) -> None:
         self.caught: list[str] = []
-        merge_some = Attempt._merge
+        merge_some = Share._merge
 
-        async def trapped(attempt: Attempt, batch: Sequence[int], plan: Plan) -> None:
-            if chosen(attempt) and not self.caught:
-                self.caught.append(attempt._place.name)
-                await happens(attempt._place.name)
-            await merge_some(attempt, batch, plan)
+        async def trapped(share: Share, batch: Sequence[int], plan: Plan) -> None:
+            merger = share._shop
+            assert isinstance(merger, Merger)
+            if chosen(merger) and not self.caught:
+                self.caught.append(merger._place.name)
+                await happens(merger._place.name)
+            await merge_some(share, batch, plan)
 
-        monkeypatch.setattr(Attempt, "_merge", trapped)
-
-
-def leads(attempt: Attempt) -> bool:
-    return attempt._merger.view.leader == attempt._place.name
+        monkeypatch.setattr(Share, "_merge", trapped)
 
 
-def follows(attempt: Attempt) -> bool:
-    return not leads(attempt)
+def leads(merger: Merger) -> bool:
+    return merger.view.leader == merger._place.name
+
+
+def follows(merger: Merger) -> bool:
+    return not leads(merger)
 
 
 async def results(swarm: Swarm, programs: dict[str, ML]) -> dict[str, Any]:
@@ -240,7 +243,7 @@ async def test_orders_of_somebody_who_does_not_lead_are_refused(pki: Any, tmp_pa
             url = f"https://localhost:{swarm.nodes['sl-1'].facts['port']}/v1/merge"
             async with await connected(session, url) as line:
                 await line.send_str(orders.encode(orders.Begin(0, 1, 1, ("sl-1", "sl-2"))))
-                answer = orders.decode(await line.receive_str())
+                answer = orders.decode(await line.receive_str(), orders.Answer)
                 assert isinstance(answer, orders.Refused)
         release.set()
         await asyncio.gather(*runs)

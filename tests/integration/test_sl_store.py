@@ -1,13 +1,17 @@
 """The store: complete streams only, by digest, and nothing half written on a full disk."""
 
+import hashlib
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from services.errors import DiskFull, StorageError, StreamDamaged
+from services.sl.partials import Ended, Manifest, Partial
 from services.sl.store import Store, Stored
 from swarm_callback.digest import digest_of_file
 from swarm_callback.params import encode
@@ -138,3 +142,100 @@ def test_a_disk_that_may_not_be_written_is_named(tiny_disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
     with pytest.raises(StorageError, match="tiny/fs cannot be written: read-only file system"):
         Store(tiny_disk / "fs")
+
+
+# --- segments, and steps in threads that meet each other --------------------------------------------------------
+
+
+def manifest_of(data: bytes) -> tuple[Manifest, bytes, memoryview]:
+    """With the header, and the body of one segment."""
+    size = 8 + int.from_bytes(data[:8], "little")
+    header, body = data[:size], data[size:]
+    hashes = (hashlib.sha256(body).digest(),)
+    return Manifest(len(data), size, hashlib.sha256(header).digest(), hashes), header, memoryview(body)
+
+
+def drafted(store: Store, data: bytes, name: str = "1-1-1") -> tuple[Partial, memoryview]:
+    manifest, header, body = manifest_of(data)
+    return store.draft(name, manifest.size, header, 1), body
+
+
+def test_a_draft_becomes_the_stream_that_it_holds(tmp_path: Path) -> None:
+    store = Store(tmp_path / "fs")
+    draft, body = drafted(store, stream(1, 2))
+    draft.make(0, body)
+    stored = store.complete(draft)
+    assert store.result("1-1-1") == store.get(stored.model.digest) == stored
+    assert stored.path.read_bytes() == stream(1, 2)
+    assert store.partial("1-1-1") is None
+    assert files(store) == [f"{stored.model.digest}.json", f"{stored.model.digest}.safetensors"]
+    with pytest.raises(Ended):
+        draft.make(0, body)
+
+
+def test_whoever_works_with_a_stream_that_another_completes_goes_on_reading(tmp_path: Path) -> None:
+    store = Store(tmp_path / "fs")
+    manifest, header, body = manifest_of(stream(1, 2))
+    partial = store.begin(manifest, header)
+    partial.hold()
+    partial.put(0, body)
+    store.complete(partial)
+    store.keep_only(frozenset())
+    assert bytes(partial.view(0, 8)) == bytes(body)
+    partial.release()
+
+
+def test_a_draft_that_is_given_up_while_it_is_stored_becomes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a merge begins anew just when its result is complete: the one step is in a thread, the other is not."""
+    store = Store(tmp_path / "fs")
+    draft, body = drafted(store, stream(1, 2))
+    draft.make(0, body)
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow(*_given: object) -> object:
+        reached.set()
+        assert go_on.wait(10)
+        return []
+
+    monkeypatch.setattr("services.sl.store.parse_header", slow)
+    with ThreadPoolExecutor(1) as pool:
+        storing = pool.submit(store.complete, draft)
+        assert reached.wait(10)
+        store.forget(draft)
+        go_on.set()
+        with pytest.raises(Ended):
+            storing.result(10)
+    assert files(store) == []
+    assert store.result("1-1-1") is None
+
+
+def test_a_draft_that_somebody_works_on_is_not_taken_for_a_stream_that_begins(tmp_path: Path) -> None:
+    store = Store(tmp_path / "fs")
+    draft, body = drafted(store, stream(1, 2))
+    manifest, header, _ = manifest_of(stream(1, 2))
+    assert store.begin(manifest, header) is not draft
+    draft.make(0, body)
+    draft.release()
+    assert store.complete(draft).model.digest == manifest.digest
+
+
+def test_two_that_begin_the_same_stream_at_once_work_on_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path / "fs")
+    manifest, header, _ = manifest_of(stream(1, 2))
+    make_room = store.make_room
+    reached, go_on = threading.Event(), threading.Event()
+
+    def slow(size: int) -> None:
+        reached.set()
+        assert go_on.wait(10)
+        make_room(size)
+
+    monkeypatch.setattr(store, "make_room", slow)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(store.begin, manifest, header)
+        assert reached.wait(10)
+        second = pool.submit(store.begin, manifest, header)
+        go_on.set()
+        assert first.result(10) is second.result(10)

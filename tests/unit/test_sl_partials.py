@@ -1,11 +1,16 @@
 """Segments of a stream in any order: nothing counts that is not what was expected."""
 
 import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from services.sl.partials import Manifest, Partial, WrongSegment
+from services.sl.partials import Ended, Manifest, Partial, WrongSegment
 from swarm_callback.digest import SEGMENT_BYTES
 
 HEADER = (8).to_bytes(8, "little") + b"{}      "
@@ -63,18 +68,142 @@ def test_a_draft_becomes_another_stream_without_what_does_not_belong_to_it(tmp_p
 def test_only_sound_segments_of_an_earlier_start_are_taken_over(tmp_path: Path) -> None:
     first = partial(tmp_path, list(HASHES))
     first.put(1, memoryview(CUT[1]))
-    first.close()
+    first.end()
     again = partial(tmp_path, list(HASHES))
     again.recheck()
     assert [again.has(index) for index in range(3)] == [False, True, False]
 
 
+def test_what_has_ended_takes_nothing_and_gives_nothing_that_was_not_asked_for_before(tmp_path: Path) -> None:
+    made = partial(tmp_path, list(HASHES))
+    made.put(0, memoryview(CUT[0]))
+    before = made.view(0, 4)
+    made.end()
+    assert bytes(before) == BODY[:4]
+    assert bytes(made.view(4, 8)) == BODY[4:8]
+    for step in (lambda: made.put(1, memoryview(CUT[1])), lambda: made.make(1, memoryview(CUT[1])), made.duplicate):
+        with pytest.raises(Ended):
+            step()
+    (tmp_path / "other").mkdir()
+    never_read = partial(tmp_path / "other", list(HASHES))
+    never_read.end()
+    with pytest.raises(Ended):  # and not zeros
+        never_read.view(0, 4)
+
+
+def test_its_file_stays_open_for_those_who_work_with_it(tmp_path: Path) -> None:
+    made = partial(tmp_path, list(HASHES))
+    made.hold()
+    made.put(0, memoryview(CUT[0]))
+    made.end()
+    os.close(made.duplicate())
+    assert bytes(made.view(0, 4)) == BODY[:4]
+    with pytest.raises(Ended):
+        made.put(1, memoryview(CUT[1]))
+    made.release()
+    with pytest.raises(Ended):
+        made.duplicate()
+
+
+class Slow:
+    """``os.pwrite`` that stands still in the middle of its first call until it is let go on."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        self.first = True
+        pwrite = os.pwrite
+
+        def slow(file: int, data: memoryview, position: int) -> int:
+            if self.first:
+                self.first = False
+                self.reached.set()
+                assert self.go_on.wait(10)
+            return pwrite(file, data, position)
+
+        monkeypatch.setattr(os, "pwrite", slow)
+
+
+def in_a_thread(step: Callable[[], object]) -> "Future[object]":
+    done: Future[object] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(step())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return done
+
+
+def test_a_segment_does_not_count_whose_hash_became_known_to_be_another_while_it_was_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = partial(tmp_path, [None] * 3)
+    slow = Slow(monkeypatch)
+    writing = in_a_thread(lambda: made.put(0, memoryview(bytes(SEGMENT_BYTES))))
+    assert slow.reached.wait(10)
+    made.know(0, HASHES[0])
+    slow.go_on.set()
+    with pytest.raises(WrongSegment):
+        writing.result(10)
+    assert not made.has(0)
+    made.put(0, memoryview(CUT[0]))
+    assert bytes(made.view(0, 4)) == BODY[:4]
+
+
+def test_what_this_node_makes_itself_counts_also_while_another_one_is_being_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = partial(tmp_path, [None] * 3)
+    slow = Slow(monkeypatch)
+    writing = in_a_thread(lambda: made.put(0, memoryview(bytes(SEGMENT_BYTES))))
+    assert slow.reached.wait(10)
+    making = in_a_thread(lambda: made.make(0, memoryview(CUT[0])))
+    slow.go_on.set()
+    writing.result(10)
+    assert making.result(10) == HASHES[0]
+    assert made.expected[0] == HASHES[0]
+    assert bytes(made.view(0, SEGMENT_BYTES)) == CUT[0]
+
+
+def test_it_is_not_closed_under_a_step_that_is_using_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of a descriptor is given to the next file that is opened: bytes would land in that one."""
+    made = partial(tmp_path, list(HASHES))
+    slow = Slow(monkeypatch)
+    writing = in_a_thread(lambda: made.put(0, memoryview(CUT[0])))
+    assert slow.reached.wait(10)
+    made.end()
+    with (tmp_path / "another").open("wb") as another:
+        slow.go_on.set()
+        writing.result(10)
+        assert another.tell() == 0
+    assert (tmp_path / "another").read_bytes() == b""
+    assert made.has(0)
+
+
 @pytest.mark.parametrize(
     "change",
-    [{"header_size": 7}, {"size": len(HEADER)}, {"segments": [HASHES[0].hex()]}, {"layout": "zz"}, {"size": "x"}],
+    [
+        {"header_size": 7},
+        {"size": len(HEADER)},
+        {"segments": [HASHES[0].hex()]},
+        {"layout": "zz"},
+        {"size": "x"},
+        {"size": str(len(HEADER) + len(BODY))},
+        {"size": float(len(HEADER) + len(BODY))},
+        {"size": 2**70},
+        {"size": None},
+        {"segments": [5, 6, 7]},
+        {"segments": ["00", "00", "00"]},
+        {"segments": "000"},
+        {"layout": "00"},
+        {"more": 1},
+        {"segments": [HASHES[0].hex() + HASHES[1].hex(), "", HASHES[2].hex()]},
+    ],
 )
 def test_a_manifest_that_does_not_agree_with_itself_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
     described = Manifest(len(HEADER) + len(BODY), len(HEADER), bytes(32), tuple(HASHES)).described()
-    assert Manifest.read(described).described() == described
+    assert Manifest.read(json.dumps(described).encode()).described() == described
     with pytest.raises(ValueError):
-        Manifest.read({**described, **change})
+        Manifest.read(json.dumps({**described, **change}).encode())

@@ -1,0 +1,269 @@
+"""What was dealt to one node of a shared merge: measured and merged in threads, as soon as it is there of all."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial as bound
+from typing import Protocol, TypeVar
+
+from services.merge.layout import Block, Layout
+from services.merge.work import FIRST_FRAME, Blocks, Frame, Plan
+from services.merge.work import NotFinite as Found
+from services.runtime import logs
+from services.sl.bell import Bell
+from services.sl.inputs import Input
+from services.sl.layouts import weights_of, work_of
+from services.sl.orders import (
+    MEASURED_CHARACTERS,
+    Begin,
+    Measured,
+    Merged,
+    Message,
+    NonFinite,
+    Unreadable,
+    in_messages,
+    packed,
+)
+from services.sl.partials import Ended, Partial, count_of
+from services.sl.shards import runs_of
+from services.sl.store import Store
+from services.sl.view import CheckedIn, View
+from swarm_callback.digest import SEGMENT_BYTES
+
+# Merged at once by one thread, before the leader hears of it.
+BATCH_SEGMENTS = 16
+
+Got = TypeVar("Got")
+_log = logs.get("round")
+
+
+class Shop(Protocol):
+    """What a share is made with, and who is told: see Merger."""
+
+    view: View
+    threads: int
+
+    def say(self, message: Message) -> None: ...
+
+    def moved(self, count: int) -> None: ...
+
+    def failed(self, error: Exception) -> None: ...
+
+    def unusable(self, name: str, reason: str, segment: int) -> None: ...
+
+    def input(self, entry: CheckedIn) -> Input: ...
+
+    async def spread(self, work: Callable[[Sequence[int]], Got], indices: Sequence[int]) -> list[Got]: ...
+
+    @property
+    def idle_s(self) -> float: ...
+
+    @property
+    def stall_s(self) -> float: ...
+
+
+class Damaged(Exception):
+    """What is here of a participant's parameters cannot be cut as its segments should be."""
+
+    def __init__(self, name: str, segment: int, problem: str) -> None:
+        super().__init__(problem)
+        self.name = name
+        self.segment = segment
+
+
+class Share:
+    """Of the merge of ``entries``, named in ``order``; what is made goes into ``draft``. ``made`` gets the segments of
+    which the leader has just been told. ``run`` is to be run; after ``stop`` its threads end with what they are at.
+    """
+
+    def __init__(  # noqa: PLR0917  # what is merged, and where to
+        self,
+        shop: Shop,
+        order: Begin,
+        entries: Sequence[CheckedIn],
+        layout: Layout,
+        store: Store,
+        draft: Partial,
+        made: Callable[[Iterable[int]], object],
+    ) -> None:
+        self.work = work_of(shop.view.config, layout, entries)
+        self._shop = shop
+        self._order = order
+        self._entries = entries
+        self._store = store
+        self._draft = draft
+        self._made = made
+        self._voters = sum(1 for weight in weights_of(entries).values() if weight)
+        self._mine: set[int] = set()
+        self._to_measure: list[int] = []
+        self._to_merge: list[int] = []
+        self._frame, self._frame_number = FIRST_FRAME, 0
+        self._plan = None if self.work.measures else self.work.plan()
+        self._stirred = Bell()
+        self._stopped = False
+
+    def deal(self, indices: Sequence[int]) -> None:
+        fresh = [index for index in indices if index not in self._mine]
+        _log.debug("merges a share", round=self._order.round, term=self._order.term, segments=len(fresh))
+        self._mine.update(fresh)
+        lacking = fresh if self._plan is None else [index for index in fresh if not self._draft.has(index)]
+        needed = sorted({index for segment in lacking for index in self.needs(segment)})
+        for entry in self._entries:
+            self._shop.input(entry).want(needed)
+        self._to_merge = sorted({*self._to_merge, *fresh})
+        if self._plan is None:
+            self._to_measure = sorted({*self._to_measure, *fresh})
+        self.stir()
+
+    def forget(self) -> None:
+        """Nothing is left of what was dealt."""
+        self._mine.clear()
+        self._drop()
+
+    def measure(self, number: int, frame: Frame) -> None:
+        """Raises Unreadable."""
+        if not self.work.measures or frame.centre >= self._voters:
+            raise Unreadable("nothing is to be measured so")
+        self._frame, self._frame_number = frame, number
+        self._to_measure = sorted(self._mine)
+        self.stir()
+
+    def settled(self, plan: Plan) -> None:
+        """Raises Unreadable."""
+        needed = None if self.work.method.shares is None else self._voters
+        if (None if plan.shares is None else len(plan.shares)) != needed:
+            raise Unreadable("these are not the shares of those that are merged")
+        self._plan = plan
+        self._to_measure = []
+        self.stir()
+
+    def stir(self) -> None:
+        """More may be there than was."""
+        self._stirred.ring()
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    async def run(self) -> None:
+        while True:
+            try:
+                if batch := self._ready(self._to_measure):
+                    await self._measure(batch)
+                elif self._plan is not None and (batch := self._ready(self._to_merge, to_merge=True)):
+                    await self._merge(batch, self._plan)
+                else:
+                    await self._stirred.wait()
+            except Damaged as error:
+                self._drop()
+                self._shop.unusable(error.name, f"its parameters are damaged ({error})", error.segment)
+
+    def needs(self, index: int) -> range:
+        """The segments that the bytes lie in which one segment of the result is made of."""
+        start, stop = self.work.segments[index].needs
+        return range(start // SEGMENT_BYTES, count_of(stop))
+
+    def non_finite(self, entry: CheckedIn, segment: int) -> str:
+        """The first tensor with NaN or infinity in a segment of this participant's parameters, which is here; empty
+        where there is none. Raises Damaged, Ended, OSError.
+        """
+        return self.work.non_finite(segment, self._cut(entry, segment))
+
+    async def _measure(self, batch: Sequence[int]) -> None:
+        number = self._frame_number
+        work = bound(self._measure_some, frame=self._frame)
+        parts = [entry for some in await self._shop.spread(work, batch) for entry in some]
+        if number != self._frame_number or self._plan is not None:
+            return
+        if self._report({index: found for index, (_, found) in zip(batch, parts, strict=True)}):
+            return
+        matrices = {index: packed(matrix) for index, (matrix, _) in zip(batch, parts, strict=True)}
+        most = max(1, MEASURED_CHARACTERS // max(len(matrix) for matrix in matrices.values()))
+        for start, stop in runs_of(batch):
+            for some in in_messages(range(start, stop), most):
+                these = tuple(matrices[index] for index in some)
+                self._shop.say(Measured(self._order.attempt, number, some[0], these))
+        self._to_measure = [index for index in self._to_measure if index not in matrices]
+
+    def _measure_some(self, indices: Sequence[int], frame: Frame) -> list[tuple[bytes, Found]]:
+        found = []
+        for index in indices:
+            self._go_on()
+            matrix, bad = self.work.measure(index, self._blocks(index), frame)
+            self._let_go(index)
+            found.append((matrix.tobytes(), bad))
+            self._shop.moved(len(self._entries) * self._draft.size_of(index))
+        return found
+
+    async def _merge(self, batch: Sequence[int], plan: Plan) -> None:
+        made = [entry for some in await self._shop.spread(bound(self._merge_some, plan=plan), batch) for entry in some]
+        if self._report({index: found for index, (_, found) in zip(batch, made, strict=True)}):
+            return
+        hashes = {index: found.hex() for index, (found, _) in zip(batch, made, strict=True)}
+        self._store.bell.ring()
+        for start, stop in runs_of(batch):
+            self._shop.say(Merged(self._order.attempt, start, tuple(hashes[index] for index in range(start, stop))))
+        self._to_merge = [index for index in self._to_merge if index not in hashes]
+        if not self._to_merge:
+            _log.debug("merged its share", round=self._order.round, term=self._order.term, segments=len(self._mine))
+        self._made(batch)
+
+    def _merge_some(self, indices: Sequence[int], plan: Plan) -> list[tuple[bytes, Found]]:
+        made: list[tuple[bytes, Found]] = []
+        room = memoryview(bytearray(SEGMENT_BYTES))
+        for index in indices:
+            self._go_on()
+            held = self._draft.expected[index] if self._draft.has(index) else None
+            if held is not None:  # whoever had to make it before has served it, and may not have said so
+                made.append((held, ()))
+                continue
+            out = room[: self._draft.size_of(index)]
+            bad = self.work.combine(index, self._blocks(index), plan, out)
+            self._let_go(index)
+            with self._store.errors(self._draft.size):
+                made.append((b"" if bad else self._draft.make(index, out), bad))
+            self._shop.moved(len(self._entries) * len(out))
+        return made
+
+    def _go_on(self) -> None:
+        """Raises Ended, in a thread whose work is not wanted any more."""
+        if self._stopped:
+            raise Ended
+
+    def _report(self, found: Mapping[int, Found]) -> bool:
+        """Whether somebody's values are not finite; then nothing more is made of them."""
+        bad = {entry.name: index for index, some in found.items() for entry in some}
+        for name, index in bad.items():
+            self._shop.say(NonFinite(self._order.attempt, name, index))
+        if bad:
+            self._drop()
+        return bool(bad)
+
+    def _drop(self) -> None:
+        self._to_measure, self._to_merge = [], []
+
+    def _blocks(self, index: int) -> Blocks:
+        return {entry.name: self._cut(entry, index) for entry in self._entries}
+
+    def _cut(self, entry: CheckedIn, index: int) -> Sequence[Block]:
+        segment = self.work.segments[index]
+        data = self._shop.input(entry).view(*segment.needs)
+        try:
+            return segment.cut(data)
+        except ValueError as error:
+            raise Damaged(entry.name, index, str(error)) from None
+
+    def _let_go(self, index: int) -> None:
+        for entry in self._entries:
+            self._shop.input(entry).done_with(*self.work.segments[index].needs)
+
+    def _ready(self, indices: Sequence[int], *, to_merge: bool = False) -> Sequence[int]:
+        """The first of them, as many as are there of everybody and can be worked on at once."""
+        most = BATCH_SEGMENTS * self._shop.threads
+        count = 0
+        while count < min(len(indices), most) and (
+            (to_merge and self._draft.has(indices[count])) or self._there(indices[count])
+        ):
+            count += 1
+        return indices[:count]
+
+    def _there(self, index: int) -> bool:
+        needed = self.needs(index)
+        return all(self._shop.input(entry).has(needed) for entry in self._entries)
