@@ -46,7 +46,8 @@ class Gram:
     def distances_from(self, shares: Matrix) -> Matrix:
         """From the combination with these shares (n, adding up to one) to each set, (n,); 0 where the rest is noise."""
         apart = shares[None, :] - np.eye(len(shares))
-        terms = apart[:, :, None] * apart[:, None, :] * self.products
+        # One share after the other: the square of that of a set far away may be too small for a float64.
+        terms = apart[:, :, None] * self.products * apart[:, None, :]
         squares = terms.sum(axis=(1, 2))
         squares[squares <= _NOISE * np.abs(terms).sum(axis=(1, 2))] = 0
         return np.asarray(np.sqrt(squares))

@@ -141,3 +141,10 @@ def test_the_share_of_a_set_far_away_is_not_lost_on_the_way(far: float) -> None:
     rows = np.array([[0.0], [far], [1e-30], [1e-30]])
     result = merged("geomedian", Case("F32", rows, (1, 1, 1, 2), 2))
     assert result[0] == pytest.approx(1e-30, rel=1e-6)
+
+
+def test_the_square_of_the_share_of_a_set_far_away_is_not_lost() -> None:
+    """In one dimension it is the median; the share of the set at -1e150 is 1e-181 where the iteration begins."""
+    rows = np.array([[-5.45e112], [-1e150], [1e-30], [0.0], [0.0]])
+    result = merged("geomedian", Case("F64", rows, (1, 1, 1, 1, 1), 2))
+    assert abs(result[0]) <= 1e-36
