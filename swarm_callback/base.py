@@ -14,13 +14,17 @@ from typing import Any, ClassVar, TypeVar
 
 from swarm_callback import generators, wire
 from swarm_callback.constants import Constants
-from swarm_callback.errors import CannotEvaluate, SwarmCallbackError, UsageError
+from swarm_callback.errors import CannotEvaluate, NotFinite, SwarmCallbackError, UsageError
 from swarm_callback.measures import read_measures
 from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
 from swarm_callback.params import Tensor, decode, encode
 from swarm_callback.rounding import rounded
 from swarm_callback.session import Session
 from swarm_callback.sharing import Shared
+
+WARN_AFTER_ROUNDS = 3
+MAX_SPOILED_ROUNDS = 3
+_NON_FINITE = ": non-finite"  # how the SL says why a node was left out
 
 _COLORS = re.compile(r"\x1b\[[0-9;]*m")
 _LONGEST_ERROR = 240  # characters of somebody else's message
@@ -50,6 +54,8 @@ class SwarmCallbackBase(ABC):
         self.logger = self._options.logger
         self._constants = Constants()
         self._shared = Shared(self._options.share, self._options.keep_local)
+        self._batches_done = self._merges_between = 0  # between begin and end
+        self._missed = self._spoiled = 0  # rounds in a row without this node, and those for values that are not finite
         self._over = False
         self._begun = False
         self._ended = False
@@ -141,6 +147,11 @@ class SwarmCallbackBase(ABC):
         if not self._begun or self._ended:
             raise UsageError(problem="on_train_end was called without a training that had begun")
         self._ended = True
+        if self._batches_done and not self._merges_between and not self._over:
+            self.logger.warning(
+                "There was no merge between begin and end: %d batches, syncFrequency %d",
+                self._batches_done, self._options.sync_frequency,
+            )  # fmt: skip
         if self._session is None:
             return
         with self._telling_failures(self._session) as session:
@@ -156,10 +167,14 @@ class SwarmCallbackBase(ABC):
         """For platforms that report several batches at once."""
         if not self._begun:
             raise UsageError(problem="A batch ended before on_train_begin")
-        if self._session is None or self._over:
-            return
+        self._batches_done += count
         self._batches_left -= count
-        if self._batches_left <= 0:
+        if self._batches_left > 0 or self._over:
+            return
+        self._merges_between += 1
+        if self._session is None:
+            self._batches_left = self._options.sync_frequency
+        else:
             self._sync()
 
     def save_parameters(self, path: str | os.PathLike[str]) -> None:
@@ -226,7 +241,24 @@ class SwarmCallbackBase(ABC):
             return
         with self._telling_failures(self._session) as session:
             header, data = self._contribution()
-            self._take(session, session.sync(self._epochs_done, header, data))
+            merged = session.sync(self._epochs_done, header, data)
+            self._take(session, merged)
+            if not merged.training_over:
+                self._count_missed(merged)
+
+    def _count_missed(self, merged: wire.Merged) -> None:
+        """What does not count is told where a person looks, and not burnt for ever."""
+        self._missed = 0 if merged.contributed else self._missed + 1
+        self._spoiled = self._spoiled + 1 if _NON_FINITE in merged.note else 0
+        if self._spoiled >= MAX_SPOILED_ROUNDS:
+            raise NotFinite(times=self._spoiled, note=merged.note)
+        if self._missed and self._missed % WARN_AFTER_ROUNDS == 0:
+            self.logger.warning(
+                "The last %d merges were made without this node: what it trained for them does not count. Where it is "
+                "slower than others, give it a smaller syncFrequency, or let rounds wait longer "
+                "(SL_WAIT_FOR_FULL_QUORUM_SECONDS)",
+                self._missed,
+            )
 
     def _contribution(self) -> tuple[bytes, list[memoryview]]:
         """What this node gives to a round: rounded here, so that its digest is that of what travels."""

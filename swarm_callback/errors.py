@@ -73,6 +73,13 @@ class NoModel(UsageError):
     remedy = "Give the callback to model.fit, or call set_model(model) before on_train_begin in a loop of your own."
 
 
+class NotFinite(SwarmCallbackError):
+    """This node's training goes wrong again and again."""
+
+    message = "The parameters of this node were not finite {times} times in a row ({note})"
+    remedy = "Lower its learning rate, or look at its data. The model holds the last merged parameters."
+
+
 class StreamError(SwarmCallbackError):
     message = "The parameter stream is not usable: {problem}"
     remedy = "Nothing of it was used; make sure that both sides run the same release of swarm-learning."

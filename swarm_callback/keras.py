@@ -12,6 +12,8 @@ from swarm_callback.errors import NoModel, UsageError
 from swarm_callback.options import DEFAULT_CONTRACT, Options
 from swarm_callback.params import Tensor
 
+_FRAMES_TO_FIT = 6
+
 
 def _keras() -> Any:
     """The Keras that this script uses: tf_keras where that is tf.keras (as TensorFlow decides it), or all there is."""
@@ -85,6 +87,7 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         self._last_batch = -1
 
     def on_train_begin(self, logs: Any = None) -> None:
+        self._name_those_that_replace_the_model()
         self._begin_later = not _is_built(self._known_model)
         if self._begin_later:
             self.logger.info("The model has no Input: its first merge comes after its first batch")
@@ -115,6 +118,17 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
             self.count_batches(done)
         self._stop_when_over()
 
+    def _name_those_that_replace_the_model(self) -> None:
+        """Callbacks that come later in the list and put other weights in place of the final model."""
+        after = _callbacks_after(self)
+        for other in after:
+            if getattr(other, "restore_best_weights", False):
+                self.logger.warning(
+                    "%s comes after SwarmCallback and puts its own best weights in place of the final model of the "
+                    "swarm. Put SwarmCallback last in the list of callbacks",
+                    type(other).__name__,
+                )
+
     def _stop_when_over(self) -> None:
         if self.training_over:
             self.model.stop_training = True
@@ -131,6 +145,20 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         if self.model is None:
             raise NoModel
         return self.model
+
+
+def _callbacks_after(one: Any) -> list[Any]:
+    """Those that ``fit`` calls after it; Keras tells a callback of no other, so its list is looked for up the stack."""
+    frame = sys._getframe(1)
+    for _ in range(_FRAMES_TO_FIT):
+        many = getattr(frame.f_locals.get("self"), "callbacks", None)
+        if isinstance(many, list) and any(other is one for other in many):
+            place = next(index for index, other in enumerate(many) if other is one)
+            return many[place + 1 :]
+        if frame.f_back is None:
+            break
+        frame = frame.f_back
+    return []
 
 
 def _is_built(model: Any) -> bool:

@@ -278,6 +278,18 @@ def test_a_loop_of_ones_own_merges_as_often_as_fit(serve, loop):
     assert swarm.kinds().count("Sync") == 1 + 6
 
 
+@pytest.mark.parametrize(("last", "told"), [(False, True), (True, False)])
+def test_a_callback_that_replaces_the_final_model_is_named(loopback, caplog, last, told):
+    import keras
+
+    from swarm_callback.keras import SwarmCallback
+
+    stopping = keras.callbacks.EarlyStopping("loss", restore_best_weights=True)
+    swarm = SwarmCallback(4, 1, logger=LOGGER)
+    keras_model().fit(*KERAS_DATA, verbose=0, callbacks=[stopping, swarm] if last else [swarm, stopping])
+    assert any("Put SwarmCallback last" in message for message in caplog.messages) == told
+
+
 def test_a_loop_that_forgets_the_model_is_told(loopback):
     from swarm_callback.keras import SwarmCallback
 

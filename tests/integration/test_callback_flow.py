@@ -9,7 +9,7 @@ from callback_swarm import Swarm, serving
 from swarm_callback import wire
 from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.digest import StreamDigest, digest_of_file
-from swarm_callback.errors import NotStorable, Refused, StreamError, UsageError, WireError
+from swarm_callback.errors import NotFinite, NotStorable, Refused, StreamError, UsageError, WireError
 from swarm_callback.params import encode
 
 DEADLINE_S = 60
@@ -124,6 +124,58 @@ def test_a_node_that_is_cut_off_says_after_how_much_and_why(serve, caplog):
     served.result(DEADLINE_S)
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "The training ended after 1 of 2 epochs here: all others had finished (sl-1, sl-2)" in said
+
+
+class Without(Swarm):
+    """A swarm that merges without this node."""
+
+    note = "round 1 was merged without this node, which goes on from its result"
+
+    def _answer(self, channel, message, body):
+        if isinstance(message, wire.Sync):
+            merged = wire.Merged(message.seq, message.seq, False, self.note, 0, False)
+            channel.send(merged, [memoryview(body)], doing="it waited")
+        else:
+            super()._answer(channel, message, body)
+
+
+def test_a_node_that_is_left_behind_again_and_again_is_told(serve, caplog):
+    served = serve(Without())
+    callback = numbers()
+    callback.on_train_begin()
+    callback.count_batches(3)
+    assert not any("without this node: what it trained" in message for message in caplog.messages)
+    callback.count_batches(3)
+    assert any("The last 3 merges were made without this node" in message for message in caplog.messages)
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+
+
+def test_a_node_whose_values_are_not_finite_again_and_again_ends(serve):
+    swarm = Without()
+    swarm.note = "left out of round 1: non-finite values in tensor x"
+    served = serve(swarm)
+    callback = numbers()
+    callback.on_train_begin()
+    callback.count_batches(3)
+    with pytest.raises(
+        NotFinite, match=r"not finite 3 times in a row .left out of round 1: non-finite values in tensor x"
+    ):
+        callback.count_batches(3)
+    served.result(DEADLINE_S)
+    assert swarm.kinds()[-1] == "Abort"
+
+
+@pytest.mark.parametrize(("batches", "told"), [(2, True), (3, False)])
+def test_an_interval_that_is_longer_than_the_training_is_said(serve, caplog, batches, told):
+    served = serve(Swarm())
+    callback = numbers()
+    callback.on_train_begin()
+    for _ in range(batches):
+        callback.on_batch_end()
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert ("There was no merge between begin and end: 2 batches, syncFrequency 3" in caplog.messages) == told
 
 
 def test_nothing_merged_yet_leaves_the_model_as_it_is(serve):
