@@ -134,6 +134,12 @@ class BuildingSuite:
         with pytest.raises(ImageMissing):
             await executor.image(outcome)
 
+    async def test_a_node_is_started_by_the_digest_of_an_image(self, executor, python) -> None:
+        image = await executor.image(self.image)
+        assert (await executor.image(image.digest)).digest == image.digest
+        node = await executor.wait((await executor.start(python("print('here')", image=image.digest))).id)
+        assert (node.exit_code, await executor.tail(node.id)) == (0, ["here"])
+
     async def test_a_removed_image_is_gone_and_may_be_removed_again(self, executor, outcome) -> None:
         _ = [line async for line in executor.build(BuildSpec(outcome, self.lines()))]
         await executor.remove_image(outcome)
