@@ -15,6 +15,7 @@ from services.licensing.settings import LicenseAdminSettings
 from services.runtime.settings import NodeSettings
 from services.sl.settings import SLSettings
 from services.sn.settings import SNSettings
+from services.swci.settings import SWCISettings
 from services.swop.policy_file import Policy
 from services.swop.profile import Profile
 from services.swop.settings import SwopSettings
@@ -43,6 +44,7 @@ NODES: dict[str, type[NodeSettings]] = {
     "swarm sn": SNSettings,
     "swarm sl": SLSettings,
     "swarm swop": SwopSettings,
+    "swarm swci": SWCISettings,
     "swarm license-server": LicenseServerSettings,
     "swarm audit": AuditSettings,
     "swarm license": LicenseAdminSettings,

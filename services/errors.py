@@ -12,6 +12,7 @@ SwarmError
 ├── StorageError           a directory or disk
 ├── LocalError             `swarm up` and its children
 ├── ExecutorError          Docker, Podman or the local processes of a SWOP
+├── CommandError           a command of SWCI, what it names, or what came of it
 ├── AuditError             the record of a training, or a model file that is not what it says
 ├── AdminError             what the administration of a license server refuses
 └── TaskError              tasks, and the taskrunners that have them done
@@ -257,6 +258,20 @@ class PortInUse(NetworkError):
     code = "port-in-use"
     message = "Port {port} on {host} is in use by another program"
     remedy = "Stop that program or choose another port with {option}."
+
+
+class SNOfAnotherVersion(NetworkError):
+    code = "sn-of-another-version"
+    grpc_status = "UNIMPLEMENTED"
+    message = "The SN at {address} does not know what it was asked: it runs another version"
+    remedy = "Install the same release of swarm-learning here and there."
+
+
+class NotUpInTime(NetworkError):
+    code = "not-up-in-time"
+    grpc_status = "DEADLINE_EXCEEDED"
+    message = "{peer} at {address} did not come up within {limit}: {problem}"
+    remedy = "Look at its log, or wait again with more retries."
 
 
 class PeerUnreachable(NetworkError):
@@ -1143,3 +1158,96 @@ class AuthFileUnusable(ExecutorError):
     code = "auth-file-unusable"
     message = "The credentials in {path} cannot be used: {problem}"
     remedy = "Make the file with `docker login`, readable for the SWOP; credentials never belong into a task."
+
+
+# --- commands of an SWCI: exit code 23 ----------------------------------------------------------------
+
+
+class CommandError(SwarmError):
+    code = "command"
+    grpc_status = "INVALID_ARGUMENT"
+    exit_code = 23
+    message = "{problem}"
+    remedy = "Write: {usage}."
+
+
+class UnknownCommand(CommandError):
+    code = "unknown-command"
+    message = "There is no command {command}"
+    remedy = "{hint}HELP lists all commands."
+
+
+class NoContext(CommandError):
+    code = "no-context"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "There is no context to work on"
+    remedy = "Make one: CREATE CONTEXT <name> WITH IP <ip>, with the address of an SN."
+
+
+class UnknownContext(CommandError):
+    code = "unknown-context"
+    grpc_status = "NOT_FOUND"
+    message = "There is no context {context}; there is {known}"
+    remedy = "Correct the name, or make it with CREATE CONTEXT."
+
+
+class ContextNameTaken(CommandError):
+    code = "context-name-taken"
+    grpc_status = "ALREADY_EXISTS"
+    message = "There is already a context {context}, for {address}"
+    remedy = "Choose another name, or switch to it with SWITCH CONTEXT."
+
+
+class TooManyContexts(CommandError):
+    code = "too-many-contexts"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "This session has {limit} {what}, and more are not kept"
+    remedy = "Use those that there are, or begin another session."
+
+
+class UnknownVariable(CommandError):
+    code = "unknown-variable"
+    grpc_status = "NOT_FOUND"
+    message = "The context {context} has no variable {variable}; it has {known}"
+    remedy = "Set it with SET CONTEXT ENV."
+
+
+class OutsideUsrDir(CommandError):
+    code = "outside-usr-dir"
+    grpc_status = "PERMISSION_DENIED"
+    message = "{path} lies outside of the usr-dir, {root}"
+    remedy = "Put the file there, or start SWCI with another --usr-dir."
+
+
+class FileUnusable(CommandError):
+    code = "file-unusable"
+    message = "The file {path} cannot be used: {problem}"
+    remedy = "Correct it, or name another one; LS lists what there is."
+
+
+class UnknownPeer(CommandError):
+    code = "unknown-peer"
+    grpc_status = "NOT_FOUND"
+    message = "The taskrunner {taskrunner} has no peer {peer}; it has {known}"
+    remedy = "LIST TASKRUNNER PEERS lists them."
+
+
+class TaskFailed(CommandError):
+    code = "task-failed"
+    grpc_status = "ABORTED"
+    message = "The task {task} ended with ERROR on {taskrunner}: {reasons}"
+    remedy = "GET TASKRUNNER PEER STATUS {taskrunner} <index> says more; the SWOP's log has all of it."
+
+
+class TaskTakenAway(CommandError):
+    code = "task-taken-away"
+    grpc_status = "ABORTED"
+    message = "The taskrunner {taskrunner} was reset while {task} was waited for"
+    remedy = "Ask who reset it, and assign the task again."
+
+
+class WaitedInVain(CommandError):
+    code = "waited-in-vain"
+    grpc_status = "DEADLINE_EXCEEDED"
+    message = "{what} after {limit}: {states}"
+    remedy = "It goes on; wait again, or raise {setting}."

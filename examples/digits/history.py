@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from services.local.view import View, headline
+from services.local.view import View
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.wording import headline
 
 SHOWN_EVERY = 10  # rounds
 

@@ -12,9 +12,10 @@ from services.local.certificates import admin_identity
 from services.local.plan import ADMIN, HOST
 from services.local.state import Running, SwarmState
 from services.local.swarm import CONTRACT
-from services.local.view import describe_result, headline, rows
+from services.local.view import rows
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.wording import describe_result, headline
 
 
 async def local_status(directory: Path) -> dict[str, Any]:

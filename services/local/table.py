@@ -4,9 +4,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from services.local.view import headline, rows
+from services.local.view import rows
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.wording import headline
 
 COLUMNS = ("node", "round", "state", "loss", "metric", "epochs")
 WORDS = ("node", "state")  # the others are numbers

@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 
-from services.errors import PeerNotAccepted, SNUnreachable, SwarmError, by_code
+from services.errors import PeerNotAccepted, SNOfAnotherVersion, SNUnreachable, SwarmError, by_code
 
 CODE_KEY = "swarm-error-code"
 FACTS_KEY = "swarm-error-facts-bin"
@@ -43,6 +43,8 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> SwarmError:
             return SNUnreachable(address=address, problem=NO_ANSWER)
         case grpc.StatusCode.CANCELLED:
             return SNUnreachable(address=address, problem="the connection was closed")
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return SNOfAnotherVersion(address=address)
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return PeerNotAccepted(peer="This node", address=address, problem=details)
         case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN:

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("services", "swarm_callback", "swarmlearning", "contracts", "benchmarks")
-NODES = ("sn", "sl", "swop", "license_server")
+NODES = ("sn", "sl", "swop", "swci", "license_server")
 
 # Folder below services/ -> what else below services/ it may import.
 FOUNDATION = {"errors", "runtime"}
@@ -30,6 +30,7 @@ ALLOWED = {
     "sn": SHARED,
     "sl": SHARED,
     "swop": SHARED | {"tasks"},
+    "swci": SHARED | {"tasks"},
     "license_server": SHARED,
     "local": SHARED,
     "audit": {"identity", "rpc"} | FOUNDATION,

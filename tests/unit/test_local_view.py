@@ -6,8 +6,9 @@ from rich.console import Console
 
 from services.local.status import as_data, as_text
 from services.local.table import LiveTable, training_table
-from services.local.view import Lines, describe_result, headline, rows
+from services.local.view import Lines, rows
 from services.rpc import swarm_pb2 as pb
+from services.rpc.wording import describe_result, headline
 
 
 def training(**changes: object) -> pb.TrainingStatus:

@@ -10,6 +10,7 @@ from grpc.aio import AioRpcError, Metadata
 from services.errors import (
     ConfigurationDiffers,
     PeerNotAccepted,
+    SNOfAnotherVersion,
     SNUnreachable,
     StaleRound,
     SwarmError,
@@ -84,7 +85,8 @@ def test_unreadable_facts_do_not_hide_the_error() -> None:
         (grpc.StatusCode.DEADLINE_EXCEEDED, "", SNUnreachable, "it did not answer in time"),
         (grpc.StatusCode.CANCELLED, "", SNUnreachable, "the connection was closed"),
         (grpc.StatusCode.UNAUTHENTICATED, "no certificate", PeerNotAccepted, "no certificate"),
-        (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", SwarmError, "UNIMPLEMENTED: Method not found!"),
+        (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", SNOfAnotherVersion, "it runs another version"),
+        (grpc.StatusCode.OUT_OF_RANGE, "what", SwarmError, "OUT_OF_RANGE: what"),
     ],
 )
 def test_what_is_no_answer_of_an_sn_is_said_in_words(

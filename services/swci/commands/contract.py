@@ -1,0 +1,179 @@
+"""Commands about training contracts."""
+
+from typing import ClassVar
+
+from services.rpc import swarm_pb2 as pb
+from services.swci import translation
+from services.swci.grammar.command import Command, Group, Say
+from services.swci.grammar.kinds import CONTRACT, argument
+from services.swci.session import Session
+from services.swci.wording import facts, size, table, yes
+from swarmlearning.swci import models
+
+KIND = "training"
+NONE = "-"
+
+
+class ContractCommand(Command):
+    group = Group.CONTRACT
+
+
+class CreateContract(ContractCommand):
+    """Deploy and register a training contract. It is permanent: contracts are never deleted."""
+
+    syntax: ClassVar[str] = "CREATE CONTRACT <name>"
+
+    name: str = argument(CONTRACT)
+
+    async def run(self, session: Session, say: Say) -> models.Contract:
+        client = await session.sn()
+        reply = await client.admin.CreateContract(pb.CreateContractRequest(name=self.name))
+        return models.Contract(self.name, KIND, reply.location)
+
+    def show(self, result: models.Contract) -> list[str]:
+        return [f"CONTRACT CREATED : {result.name}", f"LOCATION : {result.location}"]
+
+
+class ListContracts(ContractCommand):
+    """List the training contracts of the swarm."""
+
+    syntax: ClassVar[str] = "LIST CONTRACTS"
+
+    async def run(self, session: Session, say: Say) -> models.Contracts:
+        client = await session.sn()
+        entries = (await client.network.ListContracts(pb.ListContractsRequest())).contracts
+        return models.Contracts([translation.contract(entry) for entry in entries if entry.kind == KIND])
+
+    def show(self, result: models.Contracts) -> list[str]:
+        return table(("CONTRACT", "LOCATION"), [(it.name, it.location) for it in result.contracts])
+
+
+class GetContractInfo(ContractCommand):
+    """Show what a training was agreed with by the first node that enrolled."""
+
+    syntax: ClassVar[str] = "GET CONTRACT INFO <name>"
+
+    name: str = argument(CONTRACT)
+
+    async def run(self, session: Session, say: Say) -> models.ContractInfo:
+        return translation.contract_info(await training(session, self.name))
+
+    def show(self, result: models.ContractInfo) -> list[str]:
+        known = [("CONTRACT", result.name), ("LOCATION", result.location), ("CONFIGURED", yes(result.configured))]
+        if not result.configured:
+            return facts(known)
+        agreed = [
+            ("MIN PEERS", result.min_peers),
+            ("SYNC FREQUENCY", f"{result.sync_frequency} batches"),
+            ("ADAPTIVE SYNC", yes(result.adaptive_sync)),
+            ("MERGE METHOD", result.merge_method),
+            ("TRANSFER COMPRESSION", result.transfer_compression),
+            ("WAIT FOR FULL QUORUM", f"{result.quorum_wait_s:g} s"),
+            ("MODEL LAYOUT", f"{result.layout[:16]} by {result.layout_by}" if result.layout else NONE),
+            ("PARTICIPANTS", ", ".join(result.participants) or NONE),
+        ]
+        return facts([*known, *agreed])
+
+
+class GetContractStatus(ContractCommand):
+    """Show how a training stands: the running round, who leads, who is awaited, and its last result."""
+
+    syntax: ClassVar[str] = "GET CONTRACT STATUS <name>"
+
+    name: str = argument(CONTRACT)
+
+    async def run(self, session: Session, say: Say) -> models.ContractStatus:
+        return translation.contract_status(await training(session, self.name))
+
+    def show(self, result: models.ContractStatus) -> list[str]:
+        lines = facts(
+            [
+                ("CONTRACT", result.name),
+                ("STATE", result.state),
+                ("SUMMARY", result.summary),
+                ("ROUND", result.round),
+                ("LEADER", result.leader or NONE),
+                ("MIN PEERS", result.min_peers),
+                ("CHECKED IN", ", ".join(result.checked_in) or NONE),
+                ("AWAITED", ", ".join(result.awaited) or NONE),
+                ("MERGE PROGRESS", _progress(result.progress)),
+                ("LAST RESULT", _last(result.last_round)),
+            ]
+        )
+        if not result.participants:
+            return lines
+        columns = ("UID", "STATE", "ROUND", "LOSS", "METRIC", "EPOCHS", "ADDRESS")
+        rows = [
+            (it.uid, it.doing, it.round or NONE, _figure(it.loss), _figure(it.metric),
+             _epochs(it.epochs_done, it.epochs_total), f"{it.host}:{it.port}" if it.host else NONE)
+            for it in result.participants
+        ]  # fmt: skip
+        return [*lines, "", *table(columns, rows)]
+
+
+class ResetContract(ContractCommand):
+    """Take a training back to its beginning. Only when it is complete; needed before the contract is used again."""
+
+    syntax: ClassVar[str] = "RESET CONTRACT <name>"
+
+    name: str = argument(CONTRACT)
+
+    async def run(self, session: Session, say: Say) -> models.Message:
+        client = await session.sn()
+        await client.admin.ResetContract(pb.ResetContractRequest(name=self.name))
+        return models.Message(f"CONTRACT RESET : {self.name}")
+
+    def show(self, result: models.Message) -> list[str]:
+        return [result.text]
+
+
+class PerfData(ContractCommand):
+    """Show loss, metric and epochs of each SL-ML pair of a training, as they last reported them."""
+
+    syntax: ClassVar[str] = "PERFDATA <name>"
+
+    name: str = argument(CONTRACT)
+
+    async def run(self, session: Session, say: Say) -> models.PerformanceData:
+        return translation.performance(await training(session, self.name))
+
+    def show(self, result: models.PerformanceData) -> list[str]:
+        if not result.pairs:
+            return [f"Nobody has enrolled in {result.contract} yet."]
+        columns = ("UID", "SL ADMIN", "ROUND", "LOSS", "METRIC", "TOTAL EPOCHS", "COMPLETED EPOCHS")
+        rows = [
+            (it.uid, yes(it.sl_admin), it.round or NONE, _figure(it.loss), _figure(it.metric),
+             it.epochs_total or NONE, it.epochs_done)
+            for it in result.pairs
+        ]  # fmt: skip
+        return table(columns, rows)
+
+
+async def training(session: Session, name: str) -> pb.TrainingStatus:
+    """Raises UnknownContract, and what the SN answers."""
+    client = await session.sn()
+    return await client.training.GetStatus(pb.GetStatusRequest(contract=name))
+
+
+def _figure(value: float | None) -> str:
+    return NONE if value is None else f"{value:.4f}"
+
+
+def _epochs(done: int, total: int) -> str:
+    if not done and not total:
+        return NONE
+    return f"{done}/{total}" if total else str(done)
+
+
+def _progress(progress: models.MergeProgress | None) -> str:
+    if progress is None:
+        return NONE
+    return f"{size(progress.bytes_done)} of {size(progress.bytes_total)}"
+
+
+def _last(result: models.Round | None) -> str:
+    if result is None:
+        return NONE
+    left_out = "; left out " + ", ".join(f"{it.uid} ({it.reason})" for it in result.left_out) if result.left_out else ""
+    merged = f"led by {result.leader}, merged {' '.join(result.merged)}{left_out}"
+    return f"round {result.round}, {size(result.size)}, digest {result.digest[:16]}, {merged}"

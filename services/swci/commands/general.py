@@ -1,0 +1,139 @@
+"""Commands about nodes, waiting, and the session itself."""
+
+import asyncio
+import time
+from typing import ClassVar
+
+from services.errors import NetworkError, NotUpInTime
+from services.rpc import swarm_pb2 as pb
+from services.runtime.addresses import HTTPS_PORT, join_address, split_address
+from services.swci import translation
+from services.swci.commands.context import SN_PORT, server
+from services.swci.grammar.command import Command, Group, Say
+from services.swci.grammar.kinds import HOST, PORT, RETRIES, SECONDS, SERVICE, SWITCH, argument
+from services.swci.session import Session, pause
+from services.swci.wording import age, clean, moment, table
+from swarmlearning.swci import models
+
+TRY_S = 5.0  # for each retry that is allowed
+PAUSE_S = 0.5  # between two tries
+RETRIES_BY_DEFAULT = 360
+SEPARATOR = ", "
+
+
+class GeneralCommand(Command):
+    group = Group.MISCELLANEOUS
+
+
+class ListNodes(GeneralCommand):
+    """List the nodes of the swarm, and when each one was heard of last. The UID of a node is its name."""
+
+    syntax: ClassVar[str] = "LIST NODES"
+
+    async def run(self, session: Session, say: Say) -> models.Nodes:
+        client = await session.sn()
+        return translation.nodes(await client.network.ListNodes(pb.ListNodesRequest()))
+
+    def show(self, result: models.Nodes) -> list[str]:
+        columns = ("TYPE", "HOST", "PORT", "NAME", "PARENT", "STATE", "LAST I-AM-ALIVE", "CERTIFICATE")
+        rows = [
+            (it.type, it.host or "-", it.port or "-", it.name, it.parent or "-", "PRESENT" if it.present else "LEFT",
+             moment(it.last_seen) if it.last_seen else "-", it.fingerprint[:16])
+            for it in result.nodes
+        ]  # fmt: skip
+        return table(columns, rows, SEPARATOR)
+
+
+class _WaitForServer(GeneralCommand):
+    retries: int = argument(RETRIES, default=RETRIES_BY_DEFAULT)
+
+    async def run(self, session: Session, say: Say) -> models.Server:
+        """Tries again until the SN answers, for five seconds for each retry; what no time mends is told at once."""
+        host, port = self._server()
+        address, limit_s, began = join_address(host, port), self.retries * TRY_S, time.monotonic()
+        say(f"WAITING FOR API SERVER {address} - Maximum wait time is : {age(limit_s)}")
+        client, problem = await session.client(address), ""
+        try:
+            async with asyncio.timeout(limit_s):
+                while True:
+                    try:
+                        return await server(client)
+                    except NetworkError as error:
+                        if clean(str(error)) != problem:
+                            problem = clean(str(error))
+                            say(f"# {age(time.monotonic() - began)} : {problem}")
+                    await pause(PAUSE_S)
+        except TimeoutError:
+            raise NotUpInTime(peer="The SN", address=address, limit=age(limit_s), problem=problem) from None
+
+    def show(self, result: models.Server) -> list[str]:
+        return ["API Server is UP!", f"SN : {result.name} at {result.address}"]
+
+    def _server(self) -> tuple[str, int]:
+        raise NotImplementedError
+
+
+class WaitForIP(_WaitForServer):
+    """Wait until the SN at an address is up: for 5 seconds times the number of retries, half an hour by default."""
+
+    syntax: ClassVar[str] = "WAIT FOR IP <ip> [port] [retries]"
+
+    ip: str = argument(HOST)
+    port: int = argument(PORT, default=SN_PORT)
+
+    def _server(self) -> tuple[str, int]:
+        return split_address(self.ip, self.port)[0], self.port
+
+
+class WaitForService(_WaitForServer):
+    """Wait until the SN that a reverse proxy leads to by this name is up: 5 seconds times the number of retries."""
+
+    syntax: ClassVar[str] = "WAIT FOR SERVICE <service> [retries]"
+
+    service: str = argument(SERVICE)
+
+    def _server(self) -> tuple[str, int]:
+        return split_address(self.service, HTTPS_PORT)
+
+
+class Sleep(GeneralCommand):
+    """Wait for a number of seconds. Ctrl-C ends it."""
+
+    syntax: ClassVar[str] = "SLEEP <seconds>"
+
+    seconds: float = argument(SECONDS)
+
+    async def run(self, session: Session, say: Say) -> models.Message:
+        await pause(self.seconds)
+        return models.Message(f"Slept for {self.seconds:g} s")
+
+    def show(self, result: models.Message) -> list[str]:
+        return [result.text]
+
+
+class ExitOnFailure(GeneralCommand):
+    """Have the session end, with an exit code that is not 0, with the first command that fails. ON without a word."""
+
+    syntax: ClassVar[str] = "EXIT ON FAILURE [ON|OFF]"
+
+    switch: str = argument(SWITCH, default="ON")
+
+    async def run(self, session: Session, say: Say) -> models.Message:
+        session.exit_on_failure = self.switch == "ON"
+        return models.Message(f"EXIT ON FAILURE IS TURNED {self.switch}")
+
+    def show(self, result: models.Message) -> list[str]:
+        return [result.text]
+
+
+class Exit(GeneralCommand):
+    """End the session."""
+
+    syntax: ClassVar[str] = "EXIT"
+
+    async def run(self, session: Session, say: Say) -> models.Message:
+        session.ended = True
+        return models.Message("")
+
+    def show(self, result: models.Message) -> list[str]:
+        return []

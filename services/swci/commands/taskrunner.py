@@ -1,0 +1,277 @@
+"""Commands about taskrunners: which task the SWOPs of a group do, and how far they are."""
+
+from typing import ClassVar
+
+from services.errors import UnknownPeer
+from services.rpc import swarm_pb2 as pb
+from services.swci import translation
+from services.swci.grammar.command import Command, Group, Say
+from services.swci.grammar.kinds import PEER, PEERS, SWOP, TASK, TASKRUNNER, argument
+from services.swci.session import Session
+from services.swci.waiting import WaitForRunner, finished
+from services.swci.wording import facts, lines_of, moment, table, yes
+from swarmlearning.swci import models
+
+NONE = "-"
+EMPTY = "Empty"
+
+
+class TaskRunnerCommand(Command):
+    group = Group.TASKRUNNER
+
+
+class CreateTaskRunner(TaskRunnerCommand):
+    """Deploy and register a taskrunner for another group of SWOPs. It is permanent."""
+
+    syntax: ClassVar[str] = "CREATE TASKRUNNER <name>"
+
+    name: str = argument(TASKRUNNER)
+
+    async def run(self, session: Session, say: Say) -> models.Contract:
+        client = await session.sn()
+        reply = await client.runners.CreateRunner(pb.CreateRunnerRequest(name=self.name))
+        return models.Contract(self.name, "taskrunner", reply.location)
+
+    def show(self, result: models.Contract) -> list[str]:
+        return [f"TASKRUNNER CREATED : {result.name}", f"LOCATION : {result.location}"]
+
+
+class ListTaskRunners(TaskRunnerCommand):
+    """List the taskrunners of the swarm."""
+
+    syntax: ClassVar[str] = "LIST TASKRUNNERS"
+
+    async def run(self, session: Session, say: Say) -> models.TaskRunners:
+        client = await session.sn()
+        entries = (await client.runners.ListRunners(pb.ListRunnersRequest())).runners
+        return models.TaskRunners([translation.contract(entry) for entry in entries])
+
+    def show(self, result: models.TaskRunners) -> list[str]:
+        return table(("TASKRUNNER", "LOCATION"), [(it.name, it.location) for it in result.taskrunners])
+
+
+class GetTaskRunnerInfo(TaskRunnerCommand):
+    """Show a taskrunner and how many SWOPs attend it."""
+
+    syntax: ClassVar[str] = "GET TASKRUNNER INFO <name>"
+
+    name: str = argument(TASKRUNNER)
+
+    async def run(self, session: Session, say: Say) -> models.TaskRunnerInfo:
+        return translation.runner_info(await runner(session, self.name))
+
+    def show(self, result: models.TaskRunnerInfo) -> list[str]:
+        present = [it for it in result.agents if it.present]
+        return facts(
+            [
+                ("TASKRUNNER", result.name),
+                ("LOCATION", result.location),
+                ("SWOPS PRESENT", f"{len(present)} of {len(result.agents)}"),
+                ("SL PEERS PRESENT", sum(it.sl_peers for it in present)),
+            ]
+        )
+
+
+class ListTaskRunnerPeers(TaskRunnerCommand):
+    """List the SWOPs of a taskrunner, with the SL-ML pairs that each brings. A UID is what TARGET takes."""
+
+    syntax: ClassVar[str] = "LIST TASKRUNNER PEERS <name>"
+
+    name: str = argument(TASKRUNNER)
+
+    async def run(self, session: Session, say: Say) -> models.TaskRunnerInfo:
+        return translation.runner_info(await runner(session, self.name))
+
+    def show(self, result: models.TaskRunnerInfo) -> list[str]:
+        if not result.agents:
+            return [f"No SWOP attends {result.name}."]
+        columns = ("SWOP UID", "NAME", "SL PEERS", "PRESENT", "LAST I-AM-ALIVE")
+        return table(
+            columns, [(it.uid, it.group, it.sl_peers, yes(it.present), moment(it.last_seen)) for it in result.agents]
+        )
+
+
+class GetTaskRunnerStatus(TaskRunnerCommand):
+    """Show the task of a taskrunner, its state, and how many peers are at work, done or failed."""
+
+    syntax: ClassVar[str] = "GET TASKRUNNER STATUS <name>"
+
+    name: str = argument(TASKRUNNER)
+
+    async def run(self, session: Session, say: Say) -> models.TaskRunnerStatus:
+        return translation.runner_status(await runner(session, self.name))
+
+    def show(self, result: models.TaskRunnerStatus) -> list[str]:
+        lines = facts(
+            [
+                ("TASKRUNNER", result.name),
+                ("TASK NAME", result.task or EMPTY),
+                ("TASK TYPE", result.task_type or NONE),
+                ("PEER TYPE", result.peer_type or NONE),
+                ("TASK STATE", result.state),
+                ("PEERS NEEDED", result.peers_needed),
+                ("ACTIVE PEERS", result.peers_active),
+                ("COMPLETED PEERS", result.peers_completed),
+                ("FAILED PEERS", result.peers_failed),
+                ("TARGETS", ", ".join(result.targets) or NONE),
+                ("ASSIGNED BY", result.assigned_by or NONE),
+                ("ASSIGNED", moment(result.assigned_at)),
+                ("STARTED", moment(result.started_at)),
+                ("ENDED", moment(result.ended_at)),
+            ]
+        )
+        return [*lines, "", *peers_table(result.peers)] if result.peers else lines
+
+
+class GetTaskRunnerPeerStatus(TaskRunnerCommand):
+    """Show what one peer of a task has come to, with its last words.
+
+    A peer is named by its index in GET TASKRUNNER STATUS, or by the UID of its SWOP or SL.
+    """
+
+    syntax: ClassVar[str] = "GET TASKRUNNER PEER STATUS <name> <peer>"
+
+    name: str = argument(TASKRUNNER)
+    peer: str = argument(PEER)
+
+    async def run(self, session: Session, say: Say) -> models.PeerStatus:
+        status = translation.runner_status(await runner(session, self.name))
+        found = self._found(status)
+        peers = [it for it in status.peers if it.agent == found.agent]
+        agent = next((it for it in status.agents if it.uid == found.agent), None)
+        return models.PeerStatus(status.name, status.assignment, agent, found, peers)
+
+    def show(self, result: models.PeerStatus) -> list[str]:
+        peer, agent = result.peer, result.agent
+        head = facts(
+            [
+                ("NAME", agent.group if agent else NONE),
+                ("SWOP_UID", peer.agent),
+                ("OPERATION_ID", result.assignment),
+                ("PEER_COUNT", len(result.peers)),
+                ("UPDATE_TS", moment(peer.updated_at)),
+                ("SWOP_PEER_INDEX", peer.index),
+                ("SWOP_PEER_STATUS", peer.state),
+            ]
+        )
+        lines = [*head, "SWOP_PEER_STATUS_DESC :", *(f"  {line}" for line in lines_of(peer.description))]
+        if len(result.peers) == 1 and peer.uid == peer.agent:
+            return lines
+        return [*lines, "", f"NUMBER OF SL PEERS : {len(result.peers)}", *peers_table(result.peers)]
+
+    def _found(self, status: models.TaskRunnerStatus) -> models.Peer:
+        """By index, then by UID. Raises UnknownPeer."""
+        for peer in status.peers:
+            if self.peer in (str(peer.index), peer.uid):
+                return peer
+        for peer in status.peers:
+            if self.peer == peer.agent:
+                return peer
+        known = ", ".join(f"{it.index} ({it.uid})" for it in status.peers) or "none, as it has no task"
+        raise UnknownPeer(taskrunner=status.name, peer=self.peer, known=known)
+
+
+class _AssignTask(TaskRunnerCommand):
+    task: str = argument(TASK)
+    taskrunner: str = argument(TASKRUNNER)
+
+    async def run(self, session: Session, say: Say) -> models.TaskRunnerStatus:
+        client = await session.sn()
+        await client.runners.AssignTask(self._request())
+        return translation.runner_status(await runner(session, self.taskrunner))
+
+    def show(self, result: models.TaskRunnerStatus) -> list[str]:
+        return [f"Task assigned to TaskRunner : {result.peers_needed} {result.peer_type} peers are needed"]
+
+    def _request(self) -> pb.AssignTaskRequest:
+        raise NotImplementedError
+
+
+class AssignTask(_AssignTask):
+    """Have a task done by so many peers: SL-ML pairs for RUN_SWARM, else SWOPs. The taskrunner must be free."""
+
+    syntax: ClassVar[str] = "ASSIGN TASK <task> TO <taskrunner> WITH <peers> PEERS"
+
+    peers: int = argument(PEERS)
+
+    def _request(self) -> pb.AssignTaskRequest:
+        return pb.AssignTaskRequest(runner=self.taskrunner, task=self.task, peers=self.peers)
+
+
+class AssignTaskToAll(_AssignTask):
+    """Have a task done by all peers that the SWOPs bring which are present at this moment."""
+
+    syntax: ClassVar[str] = "ASSIGN TASK <task> TO <taskrunner> WITH ALL PEERS"
+
+    def _request(self) -> pb.AssignTaskRequest:
+        return pb.AssignTaskRequest(runner=self.taskrunner, task=self.task, all_peers=True)
+
+
+class AssignTaskToTarget(_AssignTask):
+    """Have a task done by one SWOP, named by its UID. It may join a task that already runs."""
+
+    syntax: ClassVar[str] = "ASSIGN TASK <task> TO <taskrunner> TARGET <swop>"
+
+    swop: str = argument(SWOP)
+
+    def _request(self) -> pb.AssignTaskRequest:
+        return pb.AssignTaskRequest(runner=self.taskrunner, task=self.task, target=self.swop)
+
+
+AnyAssignment = AssignTask | AssignTaskToAll | AssignTaskToTarget
+
+
+class WaitForTaskRunner(TaskRunnerCommand):
+    """Wait until the task of a taskrunner has ended, and show how its peers get on.
+
+    Fails where the task does, and after SWCI_RUN_TASK_MAX_WAIT_TIME minutes (other types of task:
+    SWCI_GENERIC_TASK_MAX_WAIT_TIME); the task itself goes on then. Ctrl-C ends the wait alone.
+    """
+
+    syntax: ClassVar[str] = "WAIT FOR TASKRUNNER <name>"
+
+    name: str = argument(TASKRUNNER)
+
+    async def run(self, session: Session, say: Say) -> models.TaskRunnerStatus:
+        return await WaitForRunner(await session.sn(), self.name, session.limits, say).until_over()
+
+    def show(self, result: models.TaskRunnerStatus) -> list[str]:
+        if result.state == "IDLE":
+            return [f"TASKRUNNER IDLE : {result.name} has no task"]
+        return finished(result)
+
+
+class ResetTaskRunner(TaskRunnerCommand):
+    """Make a taskrunner free again. Its SWOPs stop and remove what they started for the task, and nothing else."""
+
+    syntax: ClassVar[str] = "RESET TASKRUNNER <name>"
+
+    name: str = argument(TASKRUNNER)
+
+    async def run(self, session: Session, say: Say) -> models.TaskRunnerStatus:
+        client = await session.sn()
+        before = translation.runner_status(await runner(session, self.name))
+        await client.runners.ResetRunner(pb.ResetRunnerRequest(runner=self.name))
+        busy = [it.uid for it in before.agents if it.enrolled and it.present and not it.released]
+        if busy:
+            say(f"{', '.join(busy)} : removing what was started for {before.task}")
+        return translation.runner_status(await runner(session, self.name))
+
+    def show(self, result: models.TaskRunnerStatus) -> list[str]:
+        return [f"TASKRUNNER RESET : {result.name}"]
+
+
+async def runner(session: Session, name: str) -> pb.RunnerStatus:
+    """Raises UnknownRunner, and what the SN answers."""
+    client = await session.sn()
+    return await client.runners.GetRunner(pb.GetRunnerRequest(runner=name))
+
+
+def peers_table(peers: list[models.Peer]) -> list[str]:
+    columns = ("INDEX", "UID", "SWOP UID", "STATUS", "UPDATED", "DESCRIPTION")
+    return table(columns, [(it.index, it.uid, it.agent, it.state, moment(it.updated_at), _short(it)) for it in peers])
+
+
+def _short(peer: models.Peer) -> str:
+    first = next(iter(lines_of(peer.description)), "")
+    return first if len(first) <= 60 else first[:57] + "..."

@@ -1,0 +1,95 @@
+"""The contexts of one session: SNs to work with by name, of which one is active."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from services.errors import ContextNameTaken, NoContext, TooManyContexts, UnknownContext, UnknownVariable
+
+LIMIT = 100
+VARIABLES_LIMIT = 200
+
+
+@dataclass(frozen=True)
+class Context:
+    """``address``: host:port of the SN's API. ``service``: FQDN:PORT where it is reached so, else empty."""
+
+    name: str
+    host: str
+    port: int
+    service: str
+    address: str
+    sn: str = ""
+    version: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Contexts:
+    """By name, in the order in which they were made."""
+
+    _known: dict[str, Context] = field(default_factory=dict)
+    _active: str = ""
+
+    def __iter__(self) -> Iterator[Context]:
+        return iter(list(self._known.values()))
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def copy(self) -> "Contexts":
+        """With variables of their own."""
+        known = {name: replace(it, environment=dict(it.environment)) for name, it in self._known.items()}
+        return Contexts(known, self._active)
+
+    def check_new(self, name: str) -> None:
+        """Raises ContextNameTaken, TooManyContexts."""
+        if name in self._known:
+            raise ContextNameTaken(context=name, address=self._known[name].address)
+        if len(self._known) >= LIMIT:
+            raise TooManyContexts(limit=LIMIT, what="contexts")
+
+    def add(self, context: Context) -> None:
+        """The first one is active at once. Raises as ``check_new``."""
+        self.check_new(context.name)
+        self._known[context.name] = context
+        self._active = self._active or context.name
+
+    def learned(self, context: Context) -> None:
+        """What has come to be known of one that is here."""
+        if context.name in self._known:
+            self._known[context.name] = context
+
+    def switch(self, name: str) -> Context:
+        """Raises UnknownContext."""
+        found = self.named(name)
+        self._active = name
+        return found
+
+    def named(self, name: str | None = None) -> Context:
+        """The active one without a name. Raises UnknownContext, NoContext."""
+        if name is None:
+            if not self._active:
+                raise NoContext
+            return self._known[self._active]
+        if name not in self._known:
+            raise UnknownContext(context=name, known=", ".join(self._known) or "none")
+        return self._known[name]
+
+    def is_active(self, context: Context) -> bool:
+        return context.name == self._active
+
+    def variable(self, name: str | None, variable: str) -> tuple[Context, str]:
+        """Raises UnknownVariable, UnknownContext, NoContext."""
+        found = self.named(name)
+        if variable not in found.environment:
+            known = ", ".join(found.environment) or "none"
+            raise UnknownVariable(context=found.name, variable=variable, known=known)
+        return found, found.environment[variable]
+
+    def set_variable(self, name: str | None, variable: str, value: str) -> Context:
+        """Raises UnknownContext, NoContext, TooManyContexts."""
+        found = self.named(name)
+        if variable not in found.environment and len(found.environment) >= VARIABLES_LIMIT:
+            raise TooManyContexts(limit=VARIABLES_LIMIT, what=f"variables in context {found.name}")
+        found.environment[variable] = value
+        return found

@@ -1,0 +1,136 @@
+"""A command's syntax: words that stand as they are, and places for arguments; words are matched against it."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from services.swci.grammar.kinds import Kind
+
+_ELEMENT = re.compile(r"<[^>]+>|\[[^\]]+\]|\S+")
+
+
+@dataclass(frozen=True)
+class Literal:
+    """A word of the command itself, in any case."""
+
+    word: str
+
+    def fits(self, text: str) -> bool:
+        return text.upper() == self.word.upper()
+
+    def __str__(self) -> str:
+        return self.word
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place for the argument of this name. ``shown``: how the syntax writes it, such as ``ON|OFF``."""
+
+    name: str
+    required: bool
+    whole_rest: bool = False
+    shown: str = ""
+
+    def fits(self, _text: str) -> bool:
+        return True
+
+    def __str__(self) -> str:
+        return f"<{self.shown}>" if self.required else f"[{self.shown}]"
+
+
+Element = Literal | Slot
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way of writing a command: with these of its optional arguments."""
+
+    elements: tuple[Element, ...]
+
+    def matched(self, words: Sequence[str]) -> int:
+        """How many words, from the first one on, fit."""
+        for number, word in enumerate(words):
+            if number >= len(self.elements):
+                return number
+            element = self.elements[number]
+            if isinstance(element, Slot) and element.whole_rest:
+                return len(words)
+            if not element.fits(word):
+                return number
+        return len(words)
+
+    def fitting(self, words: Sequence[str]) -> tuple[int, int]:
+        """How many words fit, and how many of these are the command's own."""
+        fits = self.matched(words)
+        return fits, sum(isinstance(element, Literal) for element in self.elements[:fits])
+
+    def arguments(self, words: Sequence[str]) -> dict[str, int] | None:
+        """Which word is which argument, where these words are this form; else None."""
+        rest = bool(self.elements) and isinstance(self.elements[-1], Slot) and self.elements[-1].whole_rest
+        enough = len(words) >= len(self.elements) if rest else len(words) == len(self.elements)
+        if not enough or self.matched(words) < len(words):
+            return None
+        return {element.name: at for at, element in enumerate(self.elements) if isinstance(element, Slot)}
+
+    @property
+    def literals(self) -> int:
+        return sum(isinstance(element, Literal) for element in self.elements)
+
+    def next_after(self, words: Sequence[str]) -> Element | None:
+        """What stands after these words; None where they do not fit, or nothing does."""
+        if self.matched(words) < len(words) or len(words) >= len(self.elements):
+            return None
+        return self.elements[len(words)]
+
+
+@dataclass(frozen=True)
+class Syntax:
+    """Read from text such as ``WAIT FOR IP <ip> [port] [retries]``; instead of its name, an argument may show the words
+    that it can be.
+    """
+
+    elements: tuple[Element, ...]
+
+    @classmethod
+    def read(cls, text: str, kinds: Mapping[str, Kind]) -> "Syntax":
+        return cls(tuple(_element(part, kinds) for part in _ELEMENT.findall(text)))
+
+    def __str__(self) -> str:
+        return " ".join(str(element) for element in self.elements)
+
+    @cached_property
+    def head(self) -> tuple[str, ...]:
+        """The words that it begins with: what a command is known by."""
+        found: list[str] = []
+        for element in self.elements:
+            if not isinstance(element, Literal):
+                break
+            found.append(element.word)
+        return tuple(found)
+
+    @cached_property
+    def forms(self) -> tuple[Form, ...]:
+        """With none of the optional arguments, with the first one, with the first two, ..."""
+        optional = [at for at, element in enumerate(self.elements) if _is_optional(element)]
+        return tuple(self._form(optional[:count]) for count in range(len(optional) + 1))
+
+    @property
+    def slots(self) -> tuple[Slot, ...]:
+        return tuple(element for element in self.elements if isinstance(element, Slot))
+
+    def _form(self, present: Sequence[int]) -> Form:
+        kept = (element for at, element in enumerate(self.elements) if not _is_optional(element) or at in present)
+        return Form(tuple(kept))
+
+
+def _element(part: str, kinds: Mapping[str, Kind]) -> Element:
+    if part[0] not in "<[":
+        return Literal(part)
+    shown = part[1:-1]
+    name = shown if shown in kinds else next(it for it in kinds if "|".join(kinds[it].choices) == shown)
+    return Slot(name, required=part[0] == "<", whole_rest=kinds[name].whole_rest, shown=shown)
+
+
+def _is_optional(element: Element) -> bool:
+    return isinstance(element, Slot) and not element.required

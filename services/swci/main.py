@@ -1,0 +1,118 @@
+"""Starts an SWCI: identity, licence, init script, then the shell or the REST API."""
+
+import asyncio
+import signal
+import sys
+import threading
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+from services.errors import FileUnusable, SettingsError
+from services.identity.identity import Identity
+from services.licensing.lease import Lease
+from services.runtime import logs
+from services.runtime.ready import ReadySocket
+from services.swci.console import Console, Over
+from services.swci.contexts import Contexts
+from services.swci.session import Session
+from services.swci.settings import SWCISettings
+from services.swci.terminal import Terminal
+from services.swci.usr_dir import UsrDir
+
+ROLE = "swci"
+FEATURE = "SWCI"
+
+_log = logs.get(ROLE)
+
+
+async def main(settings: SWCISettings, stop: asyncio.Event, ready: ReadySocket, *, as_json: bool = False) -> int:
+    """Runs until the session is over, or ``stop``; gives the exit code. Raises what keeps it from starting."""
+    identity = Identity.load(
+        cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=ROLE
+    )
+    is_web = settings.mode == "WEB"
+    level = settings.log_level or ("INFO" if is_web else "WARNING")
+    logs.configure(settings.log_format, identity.name, level, None if is_web else sys.stderr)
+    async with AsyncExitStack() as stack:
+        files = UsrDir(settings.files)
+        session = Session(identity, files, settings.limits, _contexts(settings))
+        stack.push_async_callback(session.close)
+        script = _init_script(settings, files)
+        lease = await stack.enter_async_context(
+            await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=settings.data_dir)
+        )
+        console = Console(session, Terminal(as_json=as_json))
+        work = _run(settings, identity, console, script, ready)
+        return await _until_over(asyncio.create_task(work), stop, lease)
+
+
+async def _until_over(work: "asyncio.Task[Over]", stop: asyncio.Event, lease: Lease) -> int:
+    """Raises what ends it before its time: above all, a licence that is lost."""
+    others = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(lease.raise_when_lost())]
+    try:
+        done, _ = await asyncio.wait({work, *others}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {work}:
+            task.result()
+        return work.result().exit_code if work in done else 0
+    finally:
+        for task in (work, *others):
+            task.cancel()
+        await asyncio.gather(work, *others, return_exceptions=True)
+
+
+async def _run(
+    settings: SWCISettings, identity: Identity, console: Console, script: list[str], ready: ReadySocket
+) -> Over:
+    """The init script, then the REST API, or a person at a terminal, or what comes through a pipe."""
+    if settings.mode == "CLI":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, console.interrupt)
+    over = await console.run_script(script)
+    if over is not None:
+        return over
+    if settings.mode == "WEB":
+        from services.swci.web.serving import serve  # noqa: PLC0415  # FastAPI, where it is needed
+
+        await serve(settings, identity, console.session, ready)
+        return Over()
+    if sys.stdin is None or sys.stdin.closed:
+        return Over()
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return await console.run_lines(_piped())
+    from services.swci.shell import run_shell  # noqa: PLC0415  # prompt_toolkit, where somebody types
+
+    return await run_shell(console, settings.history)
+
+
+def _contexts(settings: SWCISettings) -> Contexts:
+    contexts = Contexts()
+    if settings.first_context is not None:
+        contexts.add(settings.first_context)
+    return contexts
+
+
+def _init_script(settings: SWCISettings, files: UsrDir) -> list[str]:
+    """Its lines. Raises SettingsError for one that was named and cannot be read."""
+    try:
+        return files.read_text(settings.init_script).splitlines()
+    except FileUnusable as error:
+        if not settings.names_init_script and not files.resolve(settings.init_script).exists():
+            return []
+        problem = str(error.facts["problem"])
+        raise SettingsError(name=f"--init-script-name {settings.init_script}", problem=problem, command=ROLE) from None
+
+
+async def _piped() -> AsyncIterator[str]:
+    """The lines of stdin, each as it comes. A thread reads them: a pipe may stay silent, a file cannot be awaited."""
+    loop, lines = asyncio.get_running_loop(), asyncio.Queue[str | None]()
+
+    def read() -> None:
+        try:
+            for line in sys.stdin.buffer:
+                loop.call_soon_threadsafe(lines.put_nowait, line.decode("utf-8", "surrogateescape"))
+            loop.call_soon_threadsafe(lines.put_nowait, None)
+        except (RuntimeError, ValueError, OSError):  # the loop, or stdin, is gone: nobody reads any more
+            return
+
+    threading.Thread(target=read, name="stdin", daemon=True).start()
+    while (line := await lines.get()) is not None:
+        yield line

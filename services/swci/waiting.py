@@ -1,0 +1,145 @@
+"""Waiting for the end of a task, by the stream of its taskrunner: no polling, and never in silence."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Iterator
+
+from services.errors import TaskFailed, TaskTakenAway, WaitedInVain
+from services.rpc.client import SNClient
+from services.swci import translation
+from services.swci.following import follow
+from services.swci.session import Limits
+from services.swci.wording import age, lines_of, moment
+from swarmlearning.swci import models
+
+RUN_SETTING = "SWCI_RUN_TASK_MAX_WAIT_TIME"
+GENERIC_SETTING = "SWCI_GENERIC_TASK_MAX_WAIT_TIME"
+OVER = ("COMPLETE", "ERROR")
+
+SIGN_OF_LIFE_S = 30.0  # how often a wait says something where nothing happens
+
+Say = Callable[[str], None]
+Status = models.TaskRunnerStatus
+
+
+async def states(client: SNClient, name: str, say: Say, seen: int = 0) -> AsyncGenerator[Status]:
+    """The state of a taskrunner now, then after each change. Raises as ``follow`` does."""
+    followed = follow(lambda newest: client.watch_runner(name, newest), client.address, say, seen)
+    try:
+        async for status in followed:
+            yield translation.runner_status(status)
+    finally:
+        await followed.aclose()
+
+
+class WaitForRunner:
+    """One WAIT FOR TASKRUNNER."""
+
+    def __init__(self, client: SNClient, name: str, limits: Limits, say: Say) -> None:
+        self._states = states(client, name, say)
+        self._limits = limits
+        self._say = say
+        self._told: dict[tuple[str, int], str] = {}
+
+    async def until_over(self) -> Status:
+        """The state at the end; one without a task is over already.
+
+        Raises TaskFailed with the failing peers' reasons and last words, TaskTakenAway, WaitedInVain after the limit,
+        and what the SN answers.
+        """
+        try:
+            return await self._until_over(await anext(self._states))
+        finally:
+            await self._states.aclose()
+
+    async def _until_over(self, first: Status) -> Status:
+        if first.state == "IDLE":
+            return first
+        self._newest = first
+        minutes, setting = _limit(first, self._limits)
+        if first.state not in OVER:
+            self._say(f"WAITING FOR TASKRUNNER TO COMPLETE - Maximum wait time is : {minutes:g} mins")
+        try:
+            async with asyncio.timeout(minutes * 60):
+                return await self._end_of(first)
+        except TimeoutError:
+            what = f"The task {first.task} has not ended"
+            told = "; ".join(_states(self._newest)) or "no peer has enrolled yet"
+            raise WaitedInVain(what=what, limit=f"{minutes:g} min", states=told, setting=setting) from None
+
+    async def _end_of(self, first: Status) -> Status:
+        began = time.monotonic()
+        while True:
+            status = self._newest
+            if status.assignment != first.assignment or status.state == "IDLE":
+                raise TaskTakenAway(taskrunner=first.name, task=first.task)
+            self._tell(status)
+            if status.state in OVER:
+                return self._ended(status)
+            self._newest = await self._next_or_sign_of_life(status, began)
+
+    async def _next_or_sign_of_life(self, known: Status, began: float) -> Status:
+        """The next state; meanwhile it is said now and then that the wait goes on."""
+        following = asyncio.ensure_future(anext(self._states))
+        try:
+            while True:
+                done, _ = await asyncio.wait({following}, timeout=SIGN_OF_LIFE_S)
+                if done:
+                    return following.result()
+                self._say(f"# {age(time.monotonic() - began)} : {_summary(known)}")
+        finally:
+            following.cancel()
+            await asyncio.gather(following, return_exceptions=True)
+
+    def _ended(self, status: Status) -> Status:
+        """Raises TaskFailed."""
+        if status.state != "ERROR":
+            return status
+        for line in finished(status):
+            self._say(line)
+        reasons = "; ".join(_failures(status)) or "fewer peers than needed can complete it"
+        raise TaskFailed(task=status.task, taskrunner=status.name, reasons=reasons)
+
+    def _tell(self, status: Status) -> None:
+        """What is new of each peer."""
+        for peer in status.peers:
+            first = next(iter(lines_of(peer.description)), "")
+            news = f"{peer.uid} : {peer.state}" + (f" : {first}" if first else "")
+            who = (peer.agent, peer.agent_index)
+            if self._told.get(who) != news:
+                self._told[who] = news
+                self._say(f"# {news}")
+
+
+def _limit(status: Status, limits: Limits) -> tuple[float, str]:
+    if status.task_type == translation.RUN_SWARM:
+        return limits.run_task_min, RUN_SETTING
+    return limits.generic_task_min, GENERIC_SETTING
+
+
+def finished(status: Status) -> list[str]:
+    """What is said of a task that is over."""
+    took = max(0.0, status.ended_at - (status.assigned_at or status.ended_at))
+    return ["TASKRUNNER FINISHED", f"STATE : {status.state}", f"TIME : {took:.1f} s, ended {moment(status.ended_at)}"]
+
+
+def _failures(status: Status) -> Iterator[str]:
+    for peer in status.peers:
+        if peer.state == "ERROR":
+            said = "\n".join(lines_of(peer.description)) or "it gave no reason"
+            yield f"peer {peer.index}, {peer.uid} of {peer.agent}: {said}"
+
+
+def _states(status: Status) -> Iterator[str]:
+    enrolled = {peer.agent for peer in status.peers}
+    for peer in status.peers:
+        first = next(iter(lines_of(peer.description)), "")
+        yield f"{peer.uid} is {peer.state}" + (f" ({first})" if first else "")
+    for agent in status.agents:
+        if agent.attends and agent.uid not in enrolled:
+            yield f"{agent.uid} has not enrolled" + ("" if agent.present else " and is away")
+
+
+def _summary(status: Status) -> str:
+    done = f"{status.peers_completed} of {status.peers_needed} peers completed"
+    return f"{status.state}, {done}, {status.peers_active} active, {status.peers_failed} failed"

@@ -1,0 +1,1 @@
+"""The REST API of an SWCI: the commands, for programs."""

@@ -1,0 +1,104 @@
+"""Puts the REST API together: /exec and /uploadTaskDef as users know them, /api/v1 with types."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from services.errors import BodyTooLarge, CommandError, NetworkError, SwarmError
+from services.runtime import logs
+from services.swci.web import commands, contexts, contracts, taskrunners, tasks
+from services.swci.web.sessions import Sessions
+from services.web.answers import error_content, send_json, status_of
+
+API = "/api/v1"
+MAX_BODY = 2 << 20
+# The SN that was asked for does not answer; this server does.
+FAILED_DEPENDENCY = 424
+
+_ERRORS = {
+    400: "The command cannot be carried out as it is.",
+    401: "No certificate, or one that names nobody.",
+    403: "The role of the certificate may not.",
+    404: "There is no such thing.",
+    409: "It contradicts what there is.",
+    413: "The request is too large.",
+    422: "The request is malformed.",
+    424: "The SN does not answer, or runs another version.",
+}
+
+Scope = MutableMapping[str, Any]
+App = Callable[[Any, Any, Any], Awaitable[None]]
+
+_log = logs.get("swci")
+
+
+class ErrorAnswer(BaseModel):
+    """The error's stable code, its sentence, and the facts of the sentence."""
+
+    code: str
+    message: str
+    facts: dict[str, str | int | float | bool | None]
+
+
+def build(sessions: Sessions) -> App:
+    app = FastAPI(
+        title="SWCI",
+        version="1",
+        description="Commands for a swarm. Show the certificate of an SWCI or of an administrator.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=f"{API}/openapi.json",
+        redirect_slashes=False,
+        responses={status: {"model": ErrorAnswer, "description": why} for status, why in _ERRORS.items()},
+    )
+    app.state.sessions = sessions
+    app.exception_handler(SwarmError)(_answer_swarm_error)
+    app.exception_handler(RequestValidationError)(_answer_malformed)
+    app.exception_handler(HTTPException)(_answer_http_error)
+    app.include_router(commands.router)
+    for router in (commands.typed, contexts.router, contracts.router, tasks.router, taskrunners.router):
+        app.include_router(router, prefix=API)
+    return _Bounded(app)
+
+
+class _Bounded:
+    """Refuses a body that is too large before it is read."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            length = headers.get(b"content-length", b"0")
+            if b"transfer-encoding" in headers or not length.isdigit() or int(length) > MAX_BODY:
+                error = BodyTooLarge(limit=MAX_BODY)  # also where it does not say its length beforehand
+                await send_json(send, status_of(error), error_content(error, ""))
+                return
+        await self._app(scope, receive, send)
+
+
+def status(error: SwarmError) -> int:
+    return FAILED_DEPENDENCY if isinstance(error, NetworkError) else status_of(error)
+
+
+def _answer_swarm_error(request: Request, error: SwarmError) -> JSONResponse:
+    _log.warning("refused", path=request.url.path, code=error.code, why=str(error))
+    return JSONResponse(error_content(error, request.url.netloc), status(error))
+
+
+def _answer_malformed(request: Request, malformed: RequestValidationError) -> JSONResponse:
+    first = malformed.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    error = CommandError(problem=f"{where}: {first['msg']}", usage=f"it as {API}/openapi.json describes it")
+    return JSONResponse(error_content(error, request.url.netloc), 422)
+
+
+def _answer_http_error(request: Request, error: HTTPException) -> JSONResponse:
+    described = CommandError(problem=str(error.detail), usage=f"it as {API}/openapi.json describes it")
+    return JSONResponse(error_content(described, request.url.netloc), error.status_code, error.headers)

@@ -1,0 +1,52 @@
+"""Who asks: a program with the certificate of an SWCI or of an administrator, in a session of its own."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from services.errors import NoIdentity, WrongRole
+from services.identity.identity import PeerIdentity, identity_of_certificate
+from services.swci.session import Session
+from services.swci.web.sessions import Sessions
+from services.web.peer_certificate import certificate_of
+
+ROLES = ("swci", "admin")
+SESSION_HEADER = "Swci-Session"
+SESSION_NAME = r"^[A-Za-z0-9._-]{0,64}$"
+
+
+def _caller(request: Request) -> PeerIdentity:
+    """Raises NoIdentity, IdentityError, WrongRole."""
+    certificate = certificate_of(request.scope)
+    if certificate is None:
+        raise NoIdentity(missing="a client certificate")
+    peer = identity_of_certificate(certificate)
+    if peer.role not in ROLES:
+        raise WrongRole(name=peer.name, role=peer.role, action="this SWCI", needed=" or ".join(ROLES))
+    return peer
+
+
+SessionName = Annotated[
+    str,
+    Header(
+        alias=SESSION_HEADER,
+        pattern=SESSION_NAME,
+        description="Name of the session: programs that share a certificate keep contexts of their own with it.",
+    ),
+]
+
+
+async def _session(
+    request: Request, peer: Annotated[PeerIdentity, Depends(_caller)], name: SessionName = ""
+) -> AsyncIterator[Session]:
+    sessions: Sessions = request.app.state.sessions
+    session = await sessions.enter(peer.fingerprint, name)
+    try:
+        yield session
+    finally:
+        await sessions.leave(peer.fingerprint, name)
+
+
+TheCaller = Annotated[PeerIdentity, Depends(_caller)]
+TheSession = Annotated[Session, Depends(_session)]

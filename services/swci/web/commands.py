@@ -1,0 +1,85 @@
+"""POST /exec and POST /uploadTaskDef, as older clients call them; help, nodes and files with types."""
+
+import asyncio
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, UploadFile
+from fastapi.responses import PlainTextResponse
+from pydantic import BaseModel
+
+from services.swci.commands.files import Ls
+from services.swci.commands.general import ListNodes
+from services.swci.commands.help import Help
+from services.swci.execution import Answer, execute
+from services.swci.web.caller import TheSession
+from services.swci.web.routes import run
+from services.swci.web.uploads import store
+from services.tasks.definition import read_task
+from swarmlearning.swci import models
+
+router = APIRouter()
+typed = APIRouter()
+
+MAX_COMMAND = 16 * 1024
+
+
+class Content(BaseModel):
+    """``CONTENT``: the lines that a shell would show; one that begins with ``ERROR `` says that the command failed."""
+
+    CONTENT: list[str]
+
+
+@router.post("/exec")
+async def execute_command(
+    request: Request, session: TheSession, cmd: Annotated[str, Query(max_length=MAX_COMMAND)]
+) -> Content:
+    """Runs one command as a shell would. It is given up where its caller hangs up."""
+    lines: list[str] = []
+    working = asyncio.create_task(execute(session, cmd, lines.append))
+    hung_up = asyncio.create_task(_hung_up(request))
+    try:
+        await asyncio.wait({working, hung_up}, return_when=asyncio.FIRST_COMPLETED)
+        return Content(CONTENT=_shown(lines, working.result() if working.done() else None))
+    finally:
+        for task in (working, hung_up):
+            task.cancel()
+        await asyncio.gather(working, hung_up, return_exceptions=True)
+
+
+@router.post("/uploadTaskDef", response_class=PlainTextResponse)
+async def upload_task_definition(session: TheSession, file: UploadFile) -> str:
+    """Keeps a task definition that is valid in the current directory, for CREATE TASK FROM."""
+    name = PurePosixPath(file.filename or "").name
+    content = await file.read()
+    definition = await asyncio.to_thread(read_task, content, name)
+    kept = await asyncio.to_thread(store, session.files, name, content)
+    return f"Task definition is valid : {definition.header.name}\nUploaded : {kept}\n"
+
+
+@typed.get("/nodes")
+async def nodes(session: TheSession) -> models.Nodes:
+    return await run(ListNodes(), session)
+
+
+@typed.get("/help")
+async def help_(session: TheSession, command: Annotated[str, Query(max_length=MAX_COMMAND)] = "") -> models.Help:
+    """All commands of /exec, or those that begin with these words."""
+    return await run(Help(command=command), session)
+
+
+@typed.get("/files")
+async def files(session: TheSession, path: Annotated[str, Query(min_length=1, max_length=4096)] = ".") -> models.Files:
+    """What lies in a directory of the usr-dir."""
+    return await run(Ls(path=path), session)
+
+
+async def _hung_up(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _shown(lines: list[str], answer: Answer | None) -> list[str]:
+    if answer is None:
+        return lines
+    return [answer.as_json()] if answer.wants_json else [*lines, *answer.lines]

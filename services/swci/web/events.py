@@ -1,0 +1,61 @@
+"""Server-sent events: the newest state after each change, for as long as the caller listens."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+from fastapi.responses import StreamingResponse
+
+from services.errors import SwarmError
+from services.swci.execution import error_data
+
+KEEP_ALIVE_S = 15.0  # so that nothing between takes the connection for dead
+MEDIA_TYPE = "text/event-stream"
+HEADERS = {"Cache-Control": "no-store"}
+
+
+def described(model: type) -> dict[int | str, dict[str, Any]]:
+    """For OpenAPI: each event holds one of these in JSON."""
+    description = f"Events whose data is a {model.__name__}, their id its version; an event `error` is the last one."
+    return {200: {"description": description, "content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
+
+
+async def answer(states: AsyncGenerator[Any]) -> StreamingResponse:
+    """Raises what the first state raises: what cannot be watched is refused, not broken off."""
+    try:
+        first = await anext(states)
+    except BaseException:
+        await states.aclose()
+        raise
+    return StreamingResponse(_stream(first, states), media_type=MEDIA_TYPE, headers=HEADERS)
+
+
+async def _stream(first: Any, states: AsyncGenerator[Any]) -> AsyncIterator[str]:
+    yield _event(first)
+    following = asyncio.ensure_future(anext(states))
+    try:
+        while True:
+            done, _ = await asyncio.wait({following}, timeout=KEEP_ALIVE_S)
+            if not done:
+                yield ": still here\n\n"
+                continue
+            try:
+                yield _event(following.result())
+            except SwarmError as error:
+                yield f"event: error\ndata: {json.dumps(error_data(error))}\n\n"
+                return
+            except StopAsyncIteration:
+                return
+            following = asyncio.ensure_future(anext(states))
+    finally:
+        following.cancel()
+        with contextlib.suppress(Exception, asyncio.CancelledError):
+            await following
+        await states.aclose()
+
+
+def _event(state: Any) -> str:
+    return f"id: {state.version}\ndata: {json.dumps(dataclasses.asdict(state), ensure_ascii=False)}\n\n"

@@ -1,0 +1,44 @@
+"""What all routes share: they build a command and run it in the caller's session."""
+
+from typing import Annotated, Protocol, TypeVar
+
+from fastapi import Path
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from services.runtime.addresses import MAX_PORT
+from services.swci.grammar.command import Say
+from services.swci.grammar.kinds import NAME_LIMIT_CHARACTERS
+from services.swci.session import Session
+
+Name = Annotated[str, Path(max_length=NAME_LIMIT_CHARACTERS, pattern=r"^[^/\x00-\x1f\x7f]+$")]
+Text = Annotated[str, StringConstraints(max_length=64 * 1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
+NameInBody = Annotated[
+    str, StringConstraints(min_length=1, max_length=NAME_LIMIT_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]+$")
+]
+Port = Annotated[int, Field(ge=1, le=MAX_PORT)]
+
+
+class Body(BaseModel):
+    """A request in JSON; what is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+Result_co = TypeVar("Result_co", covariant=True)
+
+
+class Runs(Protocol[Result_co]):
+    """A command, by what comes of it."""
+
+    async def run(self, session: Session, say: Say) -> Result_co: ...
+
+
+async def run(command: Runs[Result_co], session: Session) -> Result_co:
+    """Raises SwarmError."""
+    result = await command.run(session, _say_nothing)
+    session.executed += 1
+    return result
+
+
+def _say_nothing(_line: str) -> None:
+    """What a command says on the way is for people."""

@@ -1,0 +1,70 @@
+"""Sessions of programs: each has contexts and a current directory of its own."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.swci.session import Session
+
+LIMIT = 256
+IDLE_S = 3600.0
+
+Key = tuple[str, str]
+
+
+@dataclass
+class _Kept:
+    session: Session
+    used_at: float
+    in_use: int = 0
+
+
+@dataclass
+class Sessions:
+    """By the certificate that asks and the name that it gives its session.
+
+    ``first``: what all sessions begin as. One that nobody used for an hour is dropped, and of too many the one that was
+    not used for longest; none that runs a command.
+    """
+
+    first: Session
+    clock: Callable[[], float] = time.monotonic
+    _kept: dict[Key, _Kept] = field(default_factory=dict)
+
+    async def enter(self, fingerprint: str, name: str) -> Session:
+        """The session, for one command; ``leave`` it afterwards."""
+        key = (fingerprint, name)
+        await self._drop_old(key)
+        if key not in self._kept:
+            self._kept[key] = _Kept(self.first.another(), self.clock())
+        kept = self._kept[key]
+        kept.in_use += 1
+        return kept.session
+
+    async def leave(self, fingerprint: str, name: str) -> None:
+        """A session that was ended by EXIT is gone; its name begins anew."""
+        key = (fingerprint, name)
+        kept = self._kept.get(key)
+        if kept is None:
+            return
+        kept.in_use -= 1
+        kept.used_at = self.clock()
+        if kept.session.ended and not kept.in_use:
+            await self._drop(key)
+
+    async def close(self) -> None:
+        for key in list(self._kept):
+            await self._drop(key)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def _drop_old(self, wanted: Key) -> None:
+        idle = sorted((kept.used_at, key) for key, kept in self._kept.items() if not kept.in_use and key != wanted)
+        too_many = len(self._kept) + (wanted not in self._kept) - LIMIT
+        for number, (used_at, key) in enumerate(idle):
+            if number < too_many or self.clock() - used_at > IDLE_S:
+                await self._drop(key)
+
+    async def _drop(self, key: Key) -> None:
+        await self._kept.pop(key).session.close()

@@ -1,0 +1,86 @@
+"""/api/v1/tasks: what SWOPs are to do."""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path
+from pydantic import Field
+
+from services.swci.commands import task as commands
+from services.swci.web.caller import TheSession
+from services.swci.web.routes import Body, Name, NameInBody, Text, run
+from swarmlearning.swci import models
+
+router = APIRouter()
+
+TaskType = Literal["RUN_SWARM", "MAKE_USER_CONTAINER", "PULL_IMAGE", "MAKE_SWARM_USER_CONTENT"]
+
+
+class Header(Body):
+    """A task without a body."""
+
+    type: TaskType
+    name: NameInBody
+    author: Text
+    prereq: NameInBody
+    outcome: Text
+
+
+class TaskFile(Body):
+    """``file``: a YAML file in the usr-dir."""
+
+    file: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class Line(Body):
+    text: Text
+
+
+@router.get("/tasks")
+async def tasks(session: TheSession) -> models.Tasks:
+    return await run(commands.ListTasks(), session)
+
+
+@router.post("/tasks", status_code=201)
+async def create(session: TheSession, wanted: Header) -> models.Task:
+    return await run(
+        commands.CreateTask(
+            type=wanted.type, name=wanted.name, author=wanted.author, prereq=wanted.prereq, outcome=wanted.outcome
+        ),
+        session,
+    )
+
+
+@router.post("/tasks/from-file", status_code=201)
+async def create_from_file(session: TheSession, wanted: TaskFile) -> models.Task:
+    """Nothing is sent of one that is not valid."""
+    return await run(commands.CreateTaskFrom(file=wanted.file), session)
+
+
+@router.get("/tasks/{name}")
+async def info(session: TheSession, name: Name) -> models.Task:
+    return await run(commands.GetTaskInfo(name=name), session)
+
+
+@router.get("/tasks/{name}/body")
+async def body(session: TheSession, name: Name) -> models.TaskBody:
+    return await run(commands.GetTaskBody(name=name), session)
+
+
+@router.put("/tasks/{name}/body/{line}")
+async def append(
+    session: TheSession, name: Name, line: Annotated[int, Path(ge=1, le=100_000)], wanted: Line
+) -> models.TaskBody:
+    """Puts a line in its place, or after the last one."""
+    return await run(commands.AppendTaskBody(name=name, idx=line, line=wanted.text), session)
+
+
+@router.post("/tasks/{name}/finalize")
+async def finalize(session: TheSession, name: Name) -> models.Task:
+    """It cannot be changed or deleted any more, and can be assigned."""
+    return await run(commands.FinalizeTask(name=name), session)
+
+
+@router.delete("/tasks/{name}")
+async def delete(session: TheSession, name: Name) -> models.Message:
+    """Only while it is not finalized."""
+    return await run(commands.DeleteTask(name=name), session)

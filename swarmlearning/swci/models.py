@@ -1,0 +1,362 @@
+"""What an SWCI answers: plain data, the same for its commands, for /api/v1 and for the clients.
+
+Times are seconds since 1970-01-01 UTC, 0 where there is none yet; sizes are bytes; digests are hexadecimal.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a command says that has nothing else to tell."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class File:
+    """``mode``: as ls shows it."""
+
+    name: str
+    directory: bool
+    size: int
+    mode: str
+    modified_at: float
+
+
+@dataclass(frozen=True)
+class Files:
+    files: list[File]
+
+
+@dataclass(frozen=True)
+class CommandHelp:
+    """``syntax``: required arguments in <>, optional ones in []."""
+
+    syntax: str
+    group: str
+    summary: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Help:
+    commands: list[CommandHelp]
+
+
+# --- contexts and nodes ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Context:
+    """An SN to work with. ``service``: FQDN:PORT behind a reverse proxy, else empty. ``version``: of that SN."""
+
+    name: str
+    active: bool
+    host: str
+    port: int
+    service: str
+    sn: str
+    version: str
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Contexts:
+    contexts: list[Context]
+
+
+@dataclass(frozen=True)
+class Variables:
+    """``environment``: of the context, or the one variable that was asked for."""
+
+    context: str
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Server:
+    """An SN, as it describes itself. ``chain``: geth or embedded."""
+
+    name: str
+    address: str
+    version: str
+    chain: str
+    chain_id: int
+    block: int
+
+
+@dataclass(frozen=True)
+class Node:
+    """``type``: SENTINEL, SN, SL, SWOP or SWCI. ``parent``: the SN it is registered with."""
+
+    name: str
+    type: str
+    host: str
+    port: int
+    parent: str
+    present: bool
+    last_seen: float
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Nodes:
+    nodes: list[Node]
+
+
+# --- training contracts ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Contract:
+    """``kind``: training, tasks or taskrunner. ``location``: its address on the chain."""
+
+    name: str
+    kind: str
+    location: str
+
+
+@dataclass(frozen=True)
+class Contracts:
+    contracts: list[Contract]
+
+
+@dataclass(frozen=True)
+class ContractInfo:
+    """What a training was agreed with; zeros and empty text before the first node has enrolled."""
+
+    name: str
+    location: str
+    configured: bool
+    min_peers: int
+    sync_frequency: int
+    adaptive_sync: bool
+    merge_method: str
+    transfer_compression: str
+    quorum_wait_s: float
+    layout: str
+    layout_by: str
+    participants: list[str]
+
+
+@dataclass(frozen=True)
+class Participant:
+    """``doing``: in words. ``round``: of the last report of loss and metric, 0 before the first. ``loss`` and
+    ``metric`` are None where none was reported, or no number.
+    """
+
+    uid: str
+    doing: str
+    active: bool
+    may_lead: bool
+    host: str
+    port: int
+    round: int
+    loss: float | None
+    metric: float | None
+    epochs_done: int
+    epochs_total: int
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    uid: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Round:
+    """An accepted round: whose parameters are in its result, and who was left out."""
+
+    round: int
+    term: int
+    leader: str
+    digest: str
+    size: int
+    merged: list[str]
+    left_out: list[LeftOut]
+
+
+@dataclass(frozen=True)
+class Rounds:
+    contract: str
+    rounds: list[Round]
+
+
+@dataclass(frozen=True)
+class MergeProgress:
+    """Of the leader; ``age_s``: since it last moved."""
+
+    bytes_done: int
+    bytes_total: int
+    age_s: float
+
+
+@dataclass(frozen=True)
+class ContractStatus:
+    """``state``: UNCONFIGURED, CHECKIN, MERGE or COMPLETE. ``version`` grows with every change."""
+
+    name: str
+    version: int
+    state: str
+    summary: str
+    round: int
+    term: int
+    leader: str
+    min_peers: int
+    checked_in: list[str]
+    awaited: list[str]
+    progress: MergeProgress | None
+    last_round: Round | None
+    participants: list[Participant]
+
+
+@dataclass(frozen=True)
+class Performance:
+    """Of one SL-ML pair. ``sl_admin``: it leads the running round. ``round``: 0 before its first report."""
+
+    uid: str
+    sl_admin: bool
+    round: int
+    loss: float | None
+    metric: float | None
+    epochs_total: int
+    epochs_done: int
+
+
+@dataclass(frozen=True)
+class PerformanceData:
+    contract: str
+    pairs: list[Performance]
+
+
+# --- tasks ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Task:
+    """``registered_by``: role and name of the certificate that made it; ``author``: what its YAML says."""
+
+    name: str
+    type: str
+    author: str
+    prereq: str
+    outcome: str
+    finalized: bool
+    registered_by: str
+    created_at: float
+    body_size: int
+    body_hash: str
+    content_hash: str
+
+
+@dataclass(frozen=True)
+class Tasks:
+    tasks: list[Task]
+
+
+@dataclass(frozen=True)
+class TaskBody:
+    """Line 1 is the first."""
+
+    name: str
+    lines: list[str]
+
+
+# --- taskrunners ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A SWOP of a taskrunner. ``sl_peers``: SL-ML pairs in its profile. ``enrolled``: in the running assignment.
+
+    ``released``: it has removed all that it started for the assignment.
+    """
+
+    uid: str
+    group: str
+    sl_peers: int
+    attends: bool
+    present: bool
+    admissible: bool
+    enrolled: bool
+    enrolled_peers: int
+    released: bool
+    last_seen: float
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What one peer of a task has come to.
+
+    ``index`` counts all peers of the task, ``agent_index`` those of its SWOP.
+    """
+
+    index: int
+    agent: str
+    agent_index: int
+    uid: str
+    state: str
+    description: str
+    updated_at: float
+
+
+@dataclass(frozen=True)
+class TaskRunnerInfo:
+    name: str
+    location: str
+    agents: list[Agent]
+
+
+@dataclass(frozen=True)
+class TaskRunners:
+    taskrunners: list[Contract]
+
+
+@dataclass(frozen=True)
+class TaskRunnerStatus:
+    """``state``: IDLE, ASSIGNED, RUNNING, COMPLETE or ERROR. ``peer_type``: SL for RUN_SWARM, else SWOP.
+
+    ``assignment`` counts assignments; ``targets``: the SWOPs that alone may take part, empty where every one may.
+    """
+
+    name: str
+    location: str
+    version: int
+    state: str
+    assignment: int
+    task: str
+    task_type: str
+    peer_type: str
+    content_hash: str
+    assigned_by: str
+    targets: list[str]
+    peers_needed: int
+    peers_active: int
+    peers_completed: int
+    peers_failed: int
+    assigned_at: float
+    started_at: float
+    ended_at: float
+    agents: list[Agent]
+    peers: list[Peer]
+
+
+@dataclass(frozen=True)
+class PeerStatus:
+    """One peer: of RUN_SWARM an SL, else a SWOP. ``peers``: all that its SWOP brings to the task."""
+
+    taskrunner: str
+    assignment: int
+    agent: Agent | None
+    peer: Peer
+    peers: list[Peer]
+
+
+@dataclass(frozen=True)
+class WaitResult:
+    """``over``: the task has ended; else the time asked for has passed, and it goes on."""
+
+    over: bool
+    status: TaskRunnerStatus
