@@ -38,14 +38,14 @@ SessionName = Annotated[
 
 
 async def _session(
-    request: Request, peer: Annotated[PeerIdentity, Depends(_caller)], name: SessionName = ""
+    request: Request, peer: Annotated[PeerIdentity, Depends(_caller)], session_name: SessionName = ""
 ) -> AsyncIterator[Session]:
     sessions: Sessions = request.app.state.sessions
-    session = await sessions.enter(peer.fingerprint, name)
+    session = await sessions.enter(peer.fingerprint, session_name)
     try:
         yield session
     finally:
-        await sessions.leave(peer.fingerprint, name)
+        await sessions.leave(peer.fingerprint, session_name)
 
 
 TheCaller = Annotated[PeerIdentity, Depends(_caller)]
