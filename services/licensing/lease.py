@@ -25,6 +25,7 @@ from services.identity.identity import Identity
 from services.licensing.features import NOTE
 from services.licensing.servers import Servers
 from services.runtime import logs
+from services.runtime.background import Background
 
 GRACE_S = 24 * 3600.0  # where the server says nothing else: a run of a day is not lost to a night without one
 RELEASE_TIMEOUT_S = 2.0
@@ -64,7 +65,8 @@ class Lease:
         self._closing = asyncio.Event()
         self._take(grant)
         self._write_note()
-        self._renewing = asyncio.create_task(self._keep(), name="licence renewal")
+        self._background = Background("licensing")
+        self._background.keep(self._keep, "renewing the licence")
 
     @property
     def state(self) -> LeaseState:
@@ -129,9 +131,7 @@ class Lease:
         if self._closing.is_set():
             return
         self._closing.set()
-        self._renewing.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self._renewing
+        await self._background.close()
         try:
             async with asyncio.timeout(RELEASE_TIMEOUT_S):
                 await self._servers.request(

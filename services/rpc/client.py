@@ -16,6 +16,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.errors import NO_ANSWER, from_rpc_error
 from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, PeeringStub, RunnersStub, TasksStub, TrainingStub
 from services.runtime import traces
+from services.runtime.background import Background
 
 DEADLINE_S = 30.0
 PAGE_WITHIN_S = 60.0
@@ -228,16 +229,27 @@ class SNClient:
     async def meet(self, ours: AsyncIterator[pb.PeerNews]) -> AsyncGenerator[pb.PeerNews]:
         """Sends ``ours`` for as long as the other SN is in touch, and gives what it says. Raises as a call does."""
         call = self._peering_stub.Meet()
-        sending = asyncio.create_task(_send(call, ours))
+        background = Background("rpc")
+        failure: list[Exception] = []
+
+        def failed(error: Exception) -> None:
+            """Whoever says nothing any more is not in touch: the call ends with what its own side failed with."""
+            failure.append(error)
+            call.cancel()
+
+        background.run(_send(call, ours), f"speaking to {self.address}", failed)
         try:
             while (news := await call.read()) is not grpc.aio.EOF:
                 yield news
         except grpc.aio.AioRpcError as error:
             raise (await self._failed(error)) from None
+        except asyncio.CancelledError:
+            if failure:
+                raise failure[0] from None
+            raise
         finally:
-            sending.cancel()
             call.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            await background.close()
 
     async def blocks(self, since: int) -> AsyncGenerator[bytes]:
         """The blocks after number ``since``, some at a time. Raises as a call does."""
