@@ -25,7 +25,7 @@ from services.errors import (
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
-from services.sn.directory import DEFAULT_TRAINING
+from services.sn.directory import DEFAULT_RUNNER, DEFAULT_TRAINING, TASK_REGISTRY
 from services.sn.node import RunningSN
 
 
@@ -62,6 +62,8 @@ async def test_an_administrator_creates_a_contract_that_is_listed_and_taken(pki:
         listed = await admin.network.ListContracts(pb.ListContractsRequest())
         assert {entry.name: entry.kind for entry in listed.contracts} == {
             DEFAULT_TRAINING: "training",
+            TASK_REGISTRY: "tasks",
+            DEFAULT_RUNNER: "taskrunner",
             "second.cqdb.sml.hpe": "training",
         }
         assert created.location in [entry.location for entry in listed.contracts]
