@@ -202,7 +202,7 @@ class ChainConformance:
         merging = await training.snapshot()
         leader = merging.participants[merging.state.leader].name
 
-        await training.publish(1, merging.state.term, leader, b"r" * 32, 999, [])
+        await training.publish(1, merging.state.term, leader, b"r" * 32, 1000, [])
         await training.report(1, "sl-a", 0.125, float("nan"), 1, 3)
 
         now = await training.snapshot()
@@ -210,7 +210,7 @@ class ChainConformance:
         assert [entry.digest for entry in merging.check_ins] == [b"d" * 32] * 2
         assert (now.state.state, now.state.round, now.state.last_accepted) == (RoundState.CHECKIN, 2, 1)
         assert now.last_result is not None
-        assert (now.last_result.digest, now.last_result.size) == (b"r" * 32, 999)
+        assert (now.last_result.digest, now.last_result.size) == (b"r" * 32, 1000)
         assert {now.participants[entry.participant].name for entry in now.merged} == {"sl-a", "sl-b"}
         assert now.check_ins == []
         assert (now.participants[0].loss, now.participants[0].report_round) == (0.125, 1)
