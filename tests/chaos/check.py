@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tests.chaos.history import Diary, History
-from tests.chaos.model import Accepted, Illegal, State, states
+from tests.chaos.model import Illegal, State, states
 
 MIN_ROUNDS = 3
 CLOSE = 1e-9  # relative: the merge and this check may add in different orders
@@ -31,7 +31,7 @@ def violations(history: History) -> list[str]:
 
 
 def _without_model(history: History) -> Iterator[str]:
-    for check in (went_well, one_merge_a_round, finite, recovery, order, leaders_that_move):
+    for check in (went_well, one_merge_a_round, finite, recovery, order, leaders_that_move, left_out_for_a_reason):
         yield from check(history)
 
 
@@ -100,6 +100,16 @@ def leaders_that_move(history: History) -> Iterator[str]:
     for event in history.chain:
         if event.kind == "LeaderDeposed":
             yield f"liveness: {event.facts['leader']} is deposed in round {event.facts['round']} without a reason"
+
+
+def left_out_for_a_reason(history: History) -> Iterator[str]:
+    """Nobody is left out of a round in a run in which no fault has given a reason."""
+    if any(fault.may_leave_out for fault in history.faults):
+        return
+    for event in history.chain:
+        if event.kind == "LeftOut":
+            facts = event.facts
+            yield f"liveness: {facts['name']} is left out of round {facts['round']} without a reason: {facts['reason']}"
 
 
 # --- checks against the model ------------------------------------------------------------------------------------
@@ -182,8 +192,9 @@ def contributions(history: History, told: list[State]) -> Iterator[str]:
 
 
 def merges(history: History, told: list[State]) -> Iterator[str]:
-    """I3: a result is the mean of exactly those whom the chain names."""
+    """I3: a result is the mean of exactly those whom the chain names; the first may be the own set of one of them."""
     sent, given = _sent(history.diaries), _given(history.diaries)
+    first = min(told[-1].accepted, default=0) if told[-1].first_merge == "leader" else 0
     for number, accepted in told[-1].accepted.items():
         if accepted.digest not in given:
             continue  # nobody was given it
@@ -196,7 +207,13 @@ def merges(history: History, told: list[State]) -> Iterator[str]:
                 break
             probes[name] = probe
         else:
-            yield from _compare(number, accepted, probes, given)
+            if number == first:  # the leader's, or that of the first after it that could be used
+                one = min(probes, key=lambda name: (name != accepted.leader, name))
+                yield from _compare(number, {one: 1}, probes, given[accepted.digest])
+                continue
+            weights = {name: entry.weight for name, entry in accepted.merged.items()}
+            if any(weights.values()):  # else the last result stands, which its digest shows
+                yield from _compare(number, weights, probes, given[accepted.digest])
 
 
 def nothing_is_lost(history: History, told: list[State]) -> Iterator[str]:
@@ -208,19 +225,15 @@ def nothing_is_lost(history: History, told: list[State]) -> Iterator[str]:
 
 
 def _compare(
-    number: int, accepted: Accepted, probes: Mapping[str, tuple[float, ...]], given: Mapping[str, tuple[float, ...]]
+    number: int, weights: Mapping[str, int], probes: Mapping[str, tuple[float, ...]], found: tuple[float, ...]
 ) -> Iterator[str]:
-    weights = {name: entry.weight for name, entry in accepted.merged.items()}
-    found = given[accepted.digest]
-    if not any(weights.values()):
-        return  # the last result stands, which its digest shows
     total = sum(weights.values())
     for position, value in enumerate(found):
-        parts = [weights[name] * probe[position] for name, probe in probes.items()]
+        parts = [weight * probes[name][position] for name, weight in weights.items()]
         scale = sum(abs(part) for part in parts) / total
         mean = math.fsum(parts) / total
         if not abs(mean - value) <= CLOSE * max(scale, 1e-300):
-            yield f"I3: round {number} is {value!r} at {position}, and the mean of {sorted(probes)} is {mean!r}"
+            yield f"I3: round {number} is {value!r} at {position}, and the mean of {sorted(weights)} is {mean!r}"
             return
 
 

@@ -1,6 +1,7 @@
 """All faults by name."""
 
 from tests.chaos.faults_of_data import FAULTS_OF_DATA
+from tests.chaos.faults_of_lines import FAULTS_OF_LINES
 from tests.chaos.faults_of_network import FAULTS_OF_THE_NETWORK
 from tests.chaos.faults_of_nodes import FAULTS_OF_NODES
 from tests.chaos.faults_of_sizes import FAULTS_OF_SIZES
@@ -12,6 +13,7 @@ FAULTS = {
         *FAULTS_OF_NODES,
         *FAULTS_OF_DATA,
         *FAULTS_OF_SIZES,
+        *FAULTS_OF_LINES,
         *FAULTS_OF_THE_WORLD,
         *FAULTS_OF_SEVERAL_SNS,
         *FAULTS_OF_THE_NETWORK,

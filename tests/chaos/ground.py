@@ -112,7 +112,8 @@ class Fault:
     """``applies`` gives the reason why it cannot be done on this machine, or nothing.
 
     ``shape``: what it needs of a run's training; ``sns`` and ``apart`` (nodes in network namespaces): of the world.
-    ``allowed_s``: how long until a round is accepted again. ``may_depose``: a leader may fall for it.
+    ``allowed_s``: how long until a round is accepted again. ``may_depose``: a leader may fall for it;
+    ``may_leave_out``: somebody may be left out of a round.
     ``alone``: it takes so much that nothing else may fail in the same run.
     """
 
@@ -124,4 +125,5 @@ class Fault:
     apart: bool = False
     alone: bool = False
     may_depose: bool = True
+    may_leave_out: bool = True
     applies: Callable[[], str] = lambda: ""

@@ -101,6 +101,7 @@ class Injected:
     round: int = 0
     recovered_t: float = 0.0
     may_depose: bool = True
+    may_leave_out: bool = True
     rogue_digests: list[str] = field(default_factory=list)
 
     @property

@@ -71,7 +71,7 @@ async def _traffic_and_faults(traffic: Traffic, plan: Plan, dice: Random, healin
 async def inject(ground: Ground, fault: Fault) -> None:
     """Does it, and notes when a round was accepted again."""
     went = ground.went
-    went.allowed_s, went.may_depose = fault.allowed_s, fault.may_depose
+    went.allowed_s, went.may_depose, went.may_leave_out = fault.allowed_s, fault.may_depose, fault.may_leave_out
     ground.traffic.history.faults.append(went)
     await fault.inject(ground)
 

@@ -53,6 +53,7 @@ class State:
     term: int = 0
     leader: str = ""
     min_peers: int = 0
+    first_merge: str = "average"
     layout: str = ""
     members: Mapping[str, Member] = field(default_factory=dict)
     check_ins: Mapping[str, Entry] = field(default_factory=dict)
@@ -113,7 +114,8 @@ def _configured(state: State, facts: Mapping[str, Any]) -> State:
     empty = state.phase == "UNCONFIGURED" or (not state.active and not state.accepted)
     _require(empty, "I3", "a training in use is configured anew")
     config = facts["config"]
-    return replace(state, phase="CHECKIN", min_peers=int(config["min_peers"]), layout="")
+    first = config.get("first_merge", "average")
+    return replace(state, phase="CHECKIN", min_peers=int(config["min_peers"]), first_merge=first, layout="")
 
 
 def _enrolled(state: State, facts: Mapping[str, Any]) -> State:

@@ -33,6 +33,7 @@ class Shape:
     first_announces: int = 0
     small_disk: bool = False
     compression: str = "none"
+    first_merge: str = "leader"
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,7 @@ class Node:
             batch_s=self.shape.batch_s,
             ballast_floats=self.shape.ballast_floats,
             compression=self.shape.compression,
+            first_merge=self.shape.first_merge,
         )
         file = self.directory / "program.json"
         file.write_text(json.dumps({**asdict(settings), **changes}))

@@ -39,6 +39,7 @@ def plan_of(seed: str, faults: Sequence[Fault]) -> Plan:
         followers_only=dice.choice([0, 0, 0, 1]),
         checkin=dice.choice(["snapshot", "active", "inactive"]),
         batch_s=dice.choice([0.0, 0.02, 0.05]),
+        first_merge=dice.choice(["leader", "average"]),
     )
     for fault in chosen:
         shape = replace(shape, **fault.shape)

@@ -1,5 +1,7 @@
 """Bugs on purpose, to prove that the checker finds them: builds of nodes that no swarm runs but the tests'."""
 
+import dataclasses
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -55,6 +57,10 @@ def _build(directory: Path, bug: Mapping[str, str]) -> Build:
 
 
 BUILD_THAT_TRUSTS = Build(sl="tests.chaos.planted:trust_everybody")
+BUILD_THAT_BELIEVES = Build(sl="tests.chaos.planted:believe_accusers")
+BUILD_THAT_READS_ANYTHING = Build(sl="tests.chaos.planted:read_anything")
+BUILD_THAT_KEEPS_HASHES = Build(sl="tests.chaos.planted:keep_hashes")
+BUILD_THAT_CLOSES_DRAFTS = Build(sl="tests.chaos.planted:close_drafts")
 
 
 def take_artifacts() -> None:
@@ -72,8 +78,7 @@ def trust_everybody() -> None:
     from services.errors import DigestMismatch
     from services.sl.peers import Peers
 
-    if liar.VARIABLE in os.environ:
-        liar.become()
+    _lie()
     checked = Peers._fetch_from
 
     async def trusting(self: Peers, holder: Any, digest: str, *rest: Any) -> Any:
@@ -84,3 +89,94 @@ def trust_everybody() -> None:
             return incoming.commit()
 
     Peers._fetch_from = trusting  # type: ignore[method-assign]
+
+
+def believe_accusers() -> None:
+    """In an SL, before it starts: whoever leads leaves out whom any merger accuses."""
+    from services.sl import orders
+    from services.sl.sharing import Sharing
+
+    _lie()
+    careful = Sharing.heard
+
+    def hasty(self: Sharing, name: str, message: Any) -> None:
+        if isinstance(message, orders.NonFinite | orders.Unusable):
+            self._leave_out(message.name, "so it is said")
+        else:
+            careful(self, name, message)
+
+    Sharing.heard = hasty  # type: ignore[method-assign]
+
+
+def read_anything() -> None:
+    """In an SL, before it starts: a message is whatever its fields hold, and what it causes is the leader's fault."""
+    from services.sl import leading, orders
+    from services.sl.sharing import Sharing
+
+    _lie()
+
+    def decode(text: str, *_said_by: Any) -> Any:
+        said = json.loads(text)
+        kind, _ = orders._READERS[said.pop("kind")]
+        return kind(**{field.name: said[field.name] for field in dataclasses.fields(kind)})
+
+    def hear(self: leading.Leading, sharing: Sharing, name: str, what: Any) -> None:
+        if isinstance(what, leading.Broken):
+            sharing.lost(name, what.why)
+        else:
+            sharing.heard(name, what)
+
+    leading.decode = decode  # type: ignore[assignment]
+    leading.Leading._hear = hear  # type: ignore[method-assign]
+
+
+def keep_hashes() -> None:
+    """In an SL, before it starts: whoever is distrusted loses its share, but the hashes that it told stay."""
+    from services.sl.sharing import Sharing
+
+    _lie()
+    merged = Sharing._merged
+
+    def first_come(self: Sharing, name: str, start: int, hashes: Any) -> None:
+        if self._shards.contradicted(start, [bytes.fromhex(entry) for entry in hashes]) is None:
+            merged(self, name, start, hashes)
+
+    def lose(self: Sharing, name: str, why: str) -> None:
+        if name not in self._distrusted:
+            self._distrusted.add(name)
+            self.lost(name, why)
+
+    Sharing._distrust = lose  # type: ignore[method-assign]
+    Sharing._merged = first_come  # type: ignore[method-assign]
+
+
+def close_drafts() -> None:
+    """In an SL, before it starts: a draft is closed as soon as all of it is there, whatever may still be dealt, and
+    what is dealt is made again although it is there.
+    """
+    from services.sl.attempts import Attempt
+    from services.sl.partials import Partial
+    from services.sl.share import Share
+
+    _lie()
+    patient, merge_some, has = Attempt._finish_when_complete, Share._merge_some, Partial.has
+
+    def hasty(self: Attempt) -> None:
+        self._untold = 0
+        patient(self)
+
+    def again(self: Share, *given: Any, **more: Any) -> Any:
+        self._draft.has = lambda _: False  # type: ignore[method-assign]
+        try:
+            return merge_some(self, *given, **more)
+        finally:
+            self._draft.has = has.__get__(self._draft)  # type: ignore[method-assign]
+
+    Attempt._finish_when_complete = hasty  # type: ignore[method-assign]
+    Share._merge_some = again  # type: ignore[method-assign]
+
+
+def _lie() -> None:
+    """Where a run's nodes can lie, those of a planted build can, too."""
+    if liar.VARIABLE in os.environ:
+        liar.become()

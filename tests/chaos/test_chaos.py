@@ -8,7 +8,15 @@ from tests.chaos.check import violations
 from tests.chaos.faults import FAULTS
 from tests.chaos.main import Worlds, one_run
 from tests.chaos.plan import plan_of
-from tests.chaos.planted import BUILD_THAT_TRUSTS, build_without_fences, build_without_sizes
+from tests.chaos.planted import (
+    BUILD_THAT_BELIEVES,
+    BUILD_THAT_CLOSES_DRAFTS,
+    BUILD_THAT_KEEPS_HASHES,
+    BUILD_THAT_READS_ANYTHING,
+    BUILD_THAT_TRUSTS,
+    build_without_fences,
+    build_without_sizes,
+)
 from tests.chaos.report import line_of
 from tests.chaos.world import Build, World
 
@@ -28,6 +36,10 @@ KINDS = {
     "result served wrong": "",
     "size announced in the first round": "mergers' tasks ended unseen, and each honest leader was deposed",
     "size of a manifest": "all of it was kept in memory, without end",
+    "broken merge line after segments were served": "a leader wrote to a draft that was closed, and ended",
+    "odd messages on the merge line": "one message ended a leader and its program",
+    "false accusations": "one liar had all others left out",
+    "distrusted hashes": "no leader but the liar itself could end a round",
     "replayed requests": "",
     "license server killed": "",
     "SN killed": "a node that was away when a training ended found nobody who had the final model",
@@ -93,3 +105,22 @@ async def test_a_contract_that_takes_any_size_is_found(tmp_path: Path) -> None:
 async def test_a_follower_that_does_not_check_digests_is_found(tmp_path: Path) -> None:
     found = await first_violations(BUILD_THAT_TRUSTS, tmp_path, "result served wrong")
     assert any(text.startswith("I2") for text in found), found
+
+
+@pytest.mark.needs("geth")
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(
+    ("build", "kind", "promise"),
+    [
+        (BUILD_THAT_BELIEVES, "false accusations", "without a reason: so it is said"),
+        (BUILD_THAT_READS_ANYTHING, "odd messages on the merge line", "liveness: sl of"),
+        (BUILD_THAT_KEEPS_HASHES, "distrusted hashes", "is deposed"),
+        (BUILD_THAT_CLOSES_DRAFTS, "broken merge line after segments were served", "liveness: sl of"),
+    ],
+    ids=["believes accusers", "reads anything", "keeps the hashes of liars", "closes drafts"],
+)
+async def test_a_leader_that_believes_what_is_said_on_its_lines_is_found(
+    tmp_path: Path, build: Build, kind: str, promise: str
+) -> None:
+    found = await first_violations(build, tmp_path, kind)
+    assert any(promise in text for text in found), found

@@ -213,6 +213,11 @@ def a_healthy_leader_deposed(history: History) -> None:
     history.chain.insert(place, Event((place, 1), "LeaderDeposed", {"round": 2, "term": 1, "leader": "a"}))
 
 
+def an_honest_node_left_out(history: History) -> None:
+    history.faults[0].may_leave_out = False
+    contributed_and_not_merged(history)
+
+
 def stuck(history: History) -> None:
     history.trouble.append("nothing came")
 
@@ -236,7 +241,8 @@ BAD: list[tuple[Callable[[History], None], str]] = [
     (from_an_old_round, "I3"), (never_made, "I3"), (another_mean, "I3"), (contributed_and_not_merged, "I3"),
     (below_min_peers, "I4"), (a_result_that_is_gone, "I5"), (a_state_that_never_was, "I5"), (back_in_time, "I5"),
     (not_finite, "I6"), (too_slow, "I7"), (out_of_order, "I9"), (held_back, "I9"),
-    (a_healthy_leader_deposed, "liveness"), (stuck, "liveness"), (a_bystander_dead, "liveness"),
+    (a_healthy_leader_deposed, "liveness"), (an_honest_node_left_out, "liveness"),
+    (stuck, "liveness"), (a_bystander_dead, "liveness"),
     (a_fault_that_missed, "traffic"), (too_little_traffic, "traffic"),
 ]  # fmt: skip
 
@@ -255,6 +261,20 @@ def test_a_contribution_that_may_or_may_not_have_arrived_is_right_either_way() -
     died = Diary(999.0, "c", 102, "sends", {"digest": "on its way", "probe": ["1.0"]})
     history.diaries.insert(place, died)
     assert violations(history) == []
+
+
+@pytest.mark.parametrize(("own", "right"), [("c", True), ("a", False)])
+def test_where_one_set_is_handed_out_first_it_is_that_of_the_leader(own: str, right: bool) -> None:
+    history = good()
+    configured = history.chain[0]
+    config = {**configured.facts["config"], "first_merge": "leader"}
+    history.chain[0] = replace(configured, facts={**configured.facts, "config": config})
+    history.records["sn-1"] = list(history.chain)
+    assert history.chain[at(history, "RoundAccepted", 1)].facts["leader"] == "c"
+    sends = [line for line in history.diaries if (line.node, line.did) == (own, "sends")]
+    for node in NODES:
+        rewrite(history, node, "gets", number=1, probe=sends[0].facts["probe"])
+    assert (violations(history) == []) == right
 
 
 def test_an_sn_whose_record_could_not_be_read_is_told_as_such() -> None:

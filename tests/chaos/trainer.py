@@ -78,6 +78,7 @@ class Settings:
     garbage: str = ""
     model: str = ""
     compression: str = "none"
+    first_merge: str = "leader"
 
 
 class Walk(SwarmCallbackBase):
@@ -94,7 +95,7 @@ class Walk(SwarmCallbackBase):
         super().__init__(
             syncFrequency=1, minPeers=settings.min_peers, trainingContract=settings.contract, totalEpochs=1,
             nodeWeightage=settings.weight, checkinModelOnTrainEnd=settings.checkin, adsValData="any",
-            transferCompression=settings.compression, logger=logging.getLogger("ml"),
+            transferCompression=settings.compression, firstMerge=settings.first_merge, logger=logging.getLogger("ml"),
         )  # fmt: skip
         self.say("enrolled")
 
@@ -188,6 +189,7 @@ def send_garbage(settings: Settings) -> None:
             contract=settings.contract, sync_frequency=1, min_peers=settings.min_peers, merge_method="mean",
             node_weightage=1, checkin_model_on_train_end="snapshot", use_adaptive_sync=False, total_epochs=1,
             framework="NUMPY", pid=os.getpid(), transfer_compression=settings.compression,
+            first_merge=settings.first_merge,
         )
     )  # fmt: skip
     session.sync(0, GARBAGE[settings.garbage], [])
