@@ -11,6 +11,7 @@ from swarm_callback.errors import EnvironmentVariableError, MissingParameter, Pa
 
 DEFAULT_CONTRACT: Final = "defaultbb.cqdb.sml.hpe"
 LOOPBACK_VARIABLE: Final = "SWARM_LOOPBACK"
+HF_MODES: Final = ("full", "peft")
 SHARES: Final = ("all", "trainable")
 FIRST_MERGES: Final = ("leader", "average")
 COMPRESSIONS: Final = ("none", "lossless", "bf16")
@@ -52,6 +53,7 @@ class Options:
     evaluate: Callable[[Any], Any] | None = None
     first_merge: str = "leader"
     model_version: str = ""
+    hf_mode: str = "full"
     share: str | tuple[str, ...] = "all"
     keep_local: tuple[str, ...] = ()
 
@@ -92,6 +94,7 @@ class Options:
             evaluate=read.function("evaluate"),
             first_merge=read.choice("firstMerge", FIRST_MERGES),
             model_version=read.optional_text("modelVersion") or "",
+            hf_mode=read.choice("hfMode", HF_MODES),
             share=_share(read),
             keep_local=read.patterns("keep_local"),
         )

@@ -1,0 +1,49 @@
+"""SwarmCallback for the Trainer of Hugging Face: one more of its callbacks."""
+
+from typing import Any, ClassVar
+
+import transformers
+
+from swarm_callback.options import Options
+from swarm_callback.sharing import TRAINABLE, Shared
+from swarm_callback.torch import SwarmCallback as TorchCallback
+
+_Hooks: Any = transformers.TrainerCallback
+
+
+class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
+    """``Trainer(..., callbacks=[SwarmCallback(syncFrequency, minPeers, model=model, ...)])``.
+
+    ``syncFrequency`` counts steps of the optimizer, whatever is accumulated for each. ``hfMode``: "full" shares the
+    whole model, "peft" only what is trained: the adapters. ``adsValData``: a DataLoader; the loss is the model's own
+    unless ``lossFunction`` names another. Training stops when the swarm's training is over.
+    """
+
+    PLATFORMS: ClassVar[tuple[str, ...]] = ("HF_TRANSFORMER",)
+
+    def verify_platform(self, options: Options) -> None:
+        super().verify_platform(options)
+        if options.hf_mode == "peft":
+            self._shared = Shared(TRAINABLE, options.keep_local)
+
+    def on_train_begin(self, args: Any = None, state: Any = None, control: Any = None, **_: Any) -> None:  # type: ignore[override]
+        """First merge."""
+        super().on_train_begin()
+        self._stop_when_over(control)
+
+    def on_step_end(self, args: Any = None, state: Any = None, control: Any = None, **_: Any) -> None:
+        """Counts a step of the optimizer."""
+        self.count_batches(1)
+        self._stop_when_over(control)
+
+    def on_epoch_end(self, args: Any = None, state: Any = None, control: Any = None, **_: Any) -> None:  # type: ignore[override]
+        """Counts an epoch."""
+        super().on_epoch_end()
+
+    def on_train_end(self, args: Any = None, state: Any = None, control: Any = None, **_: Any) -> None:  # type: ignore[override]
+        """Last merge."""
+        super().on_train_end()
+
+    def _stop_when_over(self, control: Any) -> None:
+        if self.training_over and control is not None:
+            control.should_training_stop = True
