@@ -15,6 +15,8 @@ from services.licensing.settings import LicenseAdminSettings
 from services.runtime.settings import NodeSettings
 from services.sl.settings import SLSettings
 from services.sn.settings import SNSettings
+from services.swci.catalog import COMMANDS
+from services.swci.grammar.command import Group
 from services.swci.settings import SWCISettings
 from services.swop.policy_file import Policy
 from services.swop.profile import Profile
@@ -116,8 +118,21 @@ def schema_pages() -> dict[Path, str]:
     }
 
 
+def commands_page() -> str:
+    """Every command of SWCI, from the classes that carry them out."""
+    lines = ["# Commands of SWCI\n", "In the order of `HELP`; how they are given: [swci.md](swci.md).\n"]
+    for group in Group:
+        lines.append(f"## {group}\n\n| command | what it does |\n|---|---|")
+        for command in (command for command in COMMANDS if command.group is group):
+            syntax, summary = command.syntax.replace("|", "\\|"), command.summary().replace("|", "\\|")
+            lines.append(f"| `{syntax}` | {summary} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def main() -> int:
     pages = {HERE / "errors.md": errors_page(), HERE / "settings.md": settings_page(), **schema_pages()}
+    pages[HERE / "swci-commands.md"] = commands_page()
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if "--check" in sys.argv[1:]:
         for path in stale:
