@@ -34,9 +34,10 @@ _log = logs.get("round")
 
 @dataclass(frozen=True)
 class Broken:
-    """A line has ended. ``why``: in words."""
+    """A line has ended; ``for_good``, as the other side is at fault. ``why``: in words."""
 
     why: str
+    for_good: bool = False
 
 
 class Line:
@@ -135,7 +136,7 @@ class Line:
 
     def _broke(self, why: str) -> None:
         self._forget_orders()
-        self._heard(self._name, Broken(why))
+        self._heard(self._name, Broken(why, self._over))
 
     def _forget_orders(self) -> None:
         """They were for a line that is gone."""
@@ -170,7 +171,7 @@ class Leading:
             sharing.begin()
             while True:
                 await self._carry_out(sharing)
-                outcome = sharing.outcome(self._others_there())
+                outcome = sharing.outcome(self._there())
                 if outcome is not None:
                     return outcome
                 name, what = await self._events.get()
@@ -187,7 +188,7 @@ class Leading:
         if self.merger.error is not None:
             raise self.merger.error
         if isinstance(what, Broken):
-            sharing.lost(name, what.why)
+            (sharing.cut_off if what.for_good else sharing.lost)(name, what.why)
             return
         self._moved(what.count if isinstance(what, Moves) else 0)
         line = self._lines.get(name)
@@ -199,11 +200,11 @@ class Leading:
             sharing.heard(name, what)
         except Unreadable as error:
             line.end()
-            sharing.lost(name, f"it sent a message that makes no sense: {error}")
+            sharing.cut_off(name, f"it sent a message that makes no sense: {error}")
         except Exception:
             _log.exception("an answer could not be taken", by=name, kind=type(what).__name__)
             line.end()
-            sharing.lost(name, f"its message cannot be taken ({type(what).__name__})")
+            sharing.cut_off(name, f"its message cannot be taken ({type(what).__name__})")
 
     async def _carry_out(self, sharing: Sharing) -> None:
         for name, message in sharing.orders():
@@ -229,10 +230,11 @@ class Leading:
                     continue
                 self._events.put_nowait((self._place.name, Moves(0, False)))
 
-    def _others_there(self) -> bool:
+    def _there(self) -> list[str]:
+        """The other participants that have not left."""
         newest = self._newest()
-        found = (newest.member(name) for name in self._lines)
-        return any(member is not None and member.active for member in found)
+        found = ((name, newest.member(name)) for name in self._lines)
+        return [name for name, member in found if member is not None and member.active]
 
 
 def _text_of(frame: aiohttp.WSMessage) -> str:

@@ -1,6 +1,6 @@
 """What the leader of a shared merge decides: from what it hears to what it orders, without network, clock or thread."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -143,18 +143,26 @@ class Sharing:
         self._offer_all(name)
         self._deal(fresh)
 
+    def cut_off(self, name: str, why: str) -> None:
+        """Nothing more is heard of ``name``, for its own fault: no copy of the result is waited for there either."""
+        self._distrusted.add(name)
+        self.lost(name, why)
+
     def waits_for(self, name: str) -> bool:
         """Whether the merge cannot go on without this merger; not while what it says of another is looked at."""
         return self._shards.owes(name) and not any(by == name for by, _ in self._accusations)
 
-    def outcome(self, others_there: bool) -> Outcome | None:
-        """None while there is none. ``others_there``: whether anybody else is left that could hold the result."""
+    def outcome(self, there: Collection[str]) -> Outcome | None:
+        """None while there is none. ``there``: who else is left that could hold the result; whoever is distrusted is
+        not waited for.
+        """
         without_work = self._settled_without_work(self._included)
         if without_work is not None:
             return without_work
         names = {entry.name for entry in self._included}
         whole = [name for name in self._shards.whole() if name in names]
-        if not self._shards.known or len(whole) < (COPIES if others_there else 1):
+        others = names.intersection(there) - self._distrusted - {self._name}
+        if not self._shards.known or len(whole) < (COPIES if others else 1):
             return None
         digest = combine(bytes.fromhex(self._view.layout), [entry for entry in self._shards.hashes if entry]).hex()
         return Outcome(Model(digest, self._included[0].size, self._view.layout), self._sorted)

@@ -141,12 +141,12 @@ def test_a_result_counts_when_two_nodes_hold_it() -> None:
     sharing = begun()
     for name, indices in deals(sharing.orders()).items():
         make(sharing, name, indices)
-    assert sharing.outcome(others_there=True) is None
+    assert sharing.outcome(there=NAMES) is None
     hold(sharing, "sl-3")
-    assert sharing.outcome(others_there=True) is None
-    assert sharing.outcome(others_there=False) is not None
+    assert sharing.outcome(there=NAMES) is None
+    assert sharing.outcome(there=()) is not None
     hold(sharing, "sl-2")
-    outcome = sharing.outcome(others_there=True)
+    outcome = sharing.outcome(there=NAMES)
     assert outcome is not None
     assert outcome.model is not None
     assert outcome.left_out == ()
@@ -159,7 +159,7 @@ def test_what_is_held_counts_also_where_it_is_heard_of_before_it_was_made() -> N
         hold(sharing, name)
     for name, indices in given.items():
         make(sharing, name, indices)
-    assert sharing.outcome(others_there=True) is not None
+    assert sharing.outcome(there=NAMES) is not None
 
 
 def test_all_others_are_told_who_makes_what_and_who_may_not_lead_makes_nothing() -> None:
@@ -202,7 +202,7 @@ def test_values_that_are_not_finite_begin_a_new_attempt_without_their_node() -> 
     for name, indices in deals(orders).items():
         make(sharing, name, indices, attempt=2)
         hold(sharing, name, attempt=2)
-    outcome = sharing.outcome(others_there=True)
+    outcome = sharing.outcome(there=NAMES)
     assert outcome is not None
     assert outcome.left_out == (("sl-2", "non-finite values in tensor w"),)
 
@@ -213,7 +213,7 @@ def test_below_min_peers_there_is_no_result() -> None:
     sharing.heard("sl-1", say.NonFinite(1, "sl-2", segment))
     assert sharing.orders() == [("sl-1", say.Examine("sl-2", segment))]  # for the name of the tensor
     sharing.heard("sl-1", say.Examined("sl-2", segment, "w"))
-    outcome = sharing.outcome(others_there=True)
+    outcome = sharing.outcome(there=NAMES)
     assert outcome is not None
     assert outcome.model is None
 
@@ -237,7 +237,7 @@ def test_who_says_untruly_that_values_are_not_finite_merges_nothing_and_nobody_i
         make(sharing, name, indices, attempt=2)
     for name in ("sl-1", "sl-2"):
         hold(sharing, name, attempt=2)
-    outcome = sharing.outcome(others_there=True)
+    outcome = sharing.outcome(there=NAMES)
     assert outcome is not None
     assert outcome.left_out == ()
 
@@ -262,7 +262,7 @@ def test_a_round_without_weight_keeps_the_last_result() -> None:
     held = Held(4, Model("cd" * 32, 9, "ab" * 32))
     sharing = Sharing("sl-1", view(weight=0), held, LAYOUT)
     sharing.begin()
-    outcome = sharing.outcome(others_there=True)
+    outcome = sharing.outcome(there=NAMES)
     assert outcome is not None
     assert outcome.model == held.model
 
@@ -299,9 +299,32 @@ def test_a_merger_that_serves_other_bytes_than_it_made_loses_its_share_and_its_w
         make(sharing, name, indices, attempt=2)
     hold(sharing, "sl-1", attempt=2)
     hold(sharing, "sl-2", attempt=2)
-    assert sharing.outcome(others_there=True) is None  # what a liar says it holds is no copy
+    assert sharing.outcome(there=NAMES) is None  # what a liar says it holds is no copy
     hold(sharing, "sl-3", attempt=2)
-    assert sharing.outcome(others_there=True) is not None
+    assert sharing.outcome(there=NAMES) is not None
+
+
+def test_the_result_waits_for_no_copy_of_one_who_is_distrusted() -> None:
+    """Of two, or where all others have left: it would wait for ever, as what that one says it holds does not count."""
+    sharing = begun()
+    given = deals(sharing.orders())
+    for name in NAMES:
+        make(sharing, name, given[name])
+    sharing.heard("sl-1", say.ServedWrong(1, "sl-2"))
+    for name, indices in deals(sharing.orders()).items():
+        make(sharing, name, indices, attempt=2)
+    hold(sharing, "sl-1", attempt=2)
+    assert sharing.outcome(there=["sl-2", "sl-3"]) is None
+    assert sharing.outcome(there=["sl-2"]) is not None
+
+
+def test_the_result_waits_for_no_copy_of_one_who_is_cut_off() -> None:
+    sharing = begun()
+    sharing.orders()
+    for name in ("sl-2", "sl-3"):
+        sharing.cut_off(name, "it sent a message that makes no sense")
+    make(sharing, "sl-1", range(SEGMENTS))
+    assert sharing.outcome(there=["sl-2", "sl-3"]) is not None
 
 
 def test_a_hash_told_by_one_who_is_distrusted_is_forgotten_though_others_hold_the_segment() -> None:
@@ -317,7 +340,7 @@ def test_a_hash_told_by_one_who_is_distrusted_is_forgotten_though_others_hold_th
         make(sharing, name, indices, attempt=2)
     for name in ("sl-1", "sl-3"):
         hold(sharing, name, attempt=2)
-    outcome = sharing.outcome(others_there=True)
+    outcome = sharing.outcome(there=NAMES)
     assert outcome is not None
     assert outcome.model is not None
     right = [bytes.fromhex(hash_of(index)) for index in range(SEGMENTS)]
@@ -364,7 +387,7 @@ def test_a_merger_that_serves_all_of_its_share_and_says_nothing_holds_nobody_up(
         sharing.heard("sl-1", say.Seen(1, index, (hash_of(index),)))
     hold(sharing, "sl-1")
     hold(sharing, "sl-3")
-    assert sharing.outcome(others_there=True) is not None
+    assert sharing.outcome(there=NAMES) is not None
 
 
 def test_who_alone_cannot_use_what_a_merger_serves_gets_it_from_the_leader() -> None:
@@ -524,12 +547,12 @@ def test_whatever_two_liars_say_nobody_is_left_out_and_the_leader_can_end_the_me
         try:
             sharing.heard(liar, lie)
         except say.Unreadable:
-            sharing.lost(liar, "it sent a message that makes no sense")
+            sharing.cut_off(liar, "it sent a message that makes no sense")
         leader.works()
     for liar in ("sl-2", "sl-3"):
         sharing.lost(liar, "it is over")
     leader.works()
-    outcome = sharing.outcome(others_there=False)
+    outcome = sharing.outcome(there=())
     assert outcome is not None
     assert outcome.model is not None
     assert outcome.left_out == ()
