@@ -40,7 +40,7 @@ from services.runtime import logs
 from services.swop.executors import archive
 from services.swop.executors.base import TAIL_BYTES, TAIL_LINES, Executor, carries, last_lines
 from services.swop.executors.pids import grandchildren, number_in, start_ticks, until_ended
-from services.swop.executors.sandbox import Bind, arguments, unconfined
+from services.swop.executors.sandbox import Bind, arguments, is_private, unconfined
 from services.swop.executors.spec import (
     BuildSpec,
     Image,
@@ -167,7 +167,9 @@ class ProcessExecutor(Executor):
         }  # fmt: skip
         if self._bubblewrap:
             devices = sorted(Path("/dev").glob("nvidia*")) if spec.devices.gpus else ()
-            confined = arguments(binds, working_dir, [*devices, *map(Path, spec.devices.paths)], spec.hostname)
+            confined = arguments(
+                [*_code(image), *binds], working_dir, [*devices, *map(Path, spec.devices.paths)], spec.hostname
+            )
             if os.getuid() == 0:
                 # Mounts are made by root, who may enter where the program's user may not; then it gives root up.
                 user = command | {"uid": None, "gid": None, "confined": True}
@@ -410,6 +412,12 @@ def _expect_free(spec: NodeSpec) -> None:
                 trial.bind((port.address or "", port.outside or 0))
             except OSError:
                 raise PublishedPortInUse(port=port.outside, node=spec.name) from None
+
+
+def _code(image: LocalImage) -> list[Bind]:
+    """An image's environment, and this very code, where they lie in a directory that programs have of their own."""
+    roots = [PurePosixPath(path) for path in dict.fromkeys((image.python.parents[1], CODE_ROOT))]
+    return [Bind(Path(root), root, read_only=True) for root in roots if is_private(root)]
 
 
 def _record(spec: NodeSpec) -> dict[str, Any]:

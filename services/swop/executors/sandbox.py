@@ -28,8 +28,8 @@ def arguments(
     found = ["--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     if hostname:
         found += ["--hostname", hostname]
-    wanted = {bind.target for bind in binds if not _is_private(bind.target)}
-    if not _is_private(PurePosixPath(working_dir)):
+    wanted = {bind.target for bind in binds if not is_private(bind.target)}
+    if not is_private(PurePosixPath(working_dir)):
         wanted.add(PurePosixPath(working_dir))
     found += _tree(PurePosixPath("/"), wanted)
     found += ["--proc", "/proc", "--dev", "/dev", "--dir", "/run"]
@@ -93,9 +93,10 @@ def _tree(directory: PurePosixPath, wanted: Iterable[PurePosixPath]) -> list[str
 def _parents_to_make(targets: Iterable[PurePosixPath]) -> list[PurePosixPath]:
     """The directories above targets that neither the host has nor a private part begins with, outermost first."""
     above = {parent for target in targets for parent in target.parents}
-    missing = [path for path in above if str(path) not in _PRIVATE and (_is_private(path) or not Path(path).exists())]
+    missing = [path for path in above if str(path) not in _PRIVATE and (is_private(path) or not Path(path).exists())]
     return sorted(missing, key=lambda path: (len(path.parts), str(path)))
 
 
-def _is_private(path: PurePosixPath) -> bool:
+def is_private(path: PurePosixPath) -> bool:
+    """Whether a program has something of its own there, and so does not see what the host has."""
     return any(str(path) == top or str(path).startswith(f"{top}/") for top in _PRIVATE)
