@@ -114,6 +114,8 @@ class LiveRunner:
         agent = self.view.agents.get(name)
         if self._stopped or agent is None or not agent.attends or self.view.is_busy(name):
             return
+        if not self._is_ours(name):  # it has gone on through another SN meanwhile
+            return
         _log.warning("a SWOP is lost", name=name, runner=self.view.runner)
         self._background.run(self._quit(name), f"giving up {name}")
 

@@ -3,12 +3,12 @@
 import logging
 
 import pytest
+import torch
 from callback_swarm import Swarm, plus_one, serving
 
 from swarm_callback.errors import ParameterError
 from swarm_callback.params import decode
 
-torch = pytest.importorskip("torch")
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
 
