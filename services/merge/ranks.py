@@ -114,8 +114,9 @@ def _trim_alike(blocks: Sequence[Values], weight: int, edge: int, out: Values) -
     ranks = [rank for rank in range(count) if inside[rank]]
     found = select(blocks, frozenset(ranks))
     weighted_mean([found[rank] for rank in ranks], [inside[rank] for rank in ranks], out)
-    # Rounding may lead a mean of few values out of their range.
-    np.clip(out, found[ranks[0]], found[ranks[-1]], out=out, where=np.isfinite(out))  # else: computed again, smaller
+    # Rounding may lead a mean of few values out of their range. What is too large for a sum is computed again, smaller.
+    within = True if all_finite(out) else np.isfinite(out)
+    np.clip(out, found[ranks[0]], found[ranks[-1]], out=out, where=within)
     _give_unless_input(found.values(), blocks)
 
 
@@ -134,14 +135,13 @@ def _trim_weighted(blocks: Sequence[Values], weights: Sequence[int], fraction: F
     np.copyto(since, edge)
     for key, own in zip(ranked.keys, ranked.weights, strict=True):
         value = ranked.value(key)
+        np.copyto(lowest, value, where=np.equal(since, edge, out=kept))  # nothing below it is kept
         weight += own
         np.clip(np.multiply(weight, fraction.denominator, out=until), edge, end, out=until)
+        np.copyto(highest, value, where=np.greater(until, since, out=kept))
         np.subtract(until, since, out=since)  # the part of its weight that lies inside
-        np.greater(since, 0, out=kept)
-        np.copyto(lowest, value, where=kept & (until - since == edge))
-        np.copyto(highest, value, where=kept)
         since /= end - edge
-        np.add(result, np.multiply(value, since, out=since, where=kept), out=result, where=kept)
+        result += np.multiply(value, since, out=since)
         since, until = until, since
     ranked.give_back()
     # Sets that are equal come out as they are, and rounding leads nothing out of the range of what was kept.
