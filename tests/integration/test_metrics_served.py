@@ -86,7 +86,8 @@ async def test_an_sl_measures_its_rounds_and_what_moves(pki: Any, tmp_path: Path
 async def test_an_sn_measures_rounds_and_transactions(pki: Any, tmp_path: Path) -> None:
     async with swarm_of(pki, tmp_path) as swarm, sn_of(swarm, metrics_port=0) as node:
         found = await scrape(node.facts["metrics_port"])
-    assert found['swarm_sn_transaction_seconds_count{function="registerContract"}'] == 3  # a training, a taskrunner, the tasks
+    registered = 3  # a training, a taskrunner, the tasks
+    assert found['swarm_sn_transaction_seconds_count{function="registerContract"}'] == registered
     assert found['swarm_sn_transaction_seconds_sum{function="registerContract"}'] > 0
     assert found['swarm_sn_round{contract="defaultbb.cqdb.sml.hpe"}'] == 1
     assert found['swarm_lease_state{state="held"}'] == 1
