@@ -390,6 +390,23 @@ class NameTaken(TrainingError):
     remedy = "Use the certificate it was enrolled with, or give this node a name of its own."
 
 
+class NameInUse(TrainingError):
+    code = "name-in-use"
+    grpc_status = "ALREADY_EXISTS"
+    message = "{name} is running already, at {address}"
+    remedy = (
+        "Stop that process, or start this one with a certificate of its own. Several SLs may share a certificate where "
+        "each has a slot of it (--slot, SL_SLOT)."
+    )
+
+
+class TooManySlots(TrainingError):
+    code = "too-many-slots"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "The certificate of {name} is in use under {limit} names already, more are not taken"
+    remedy = "Start nodes again in the slots they had, or give this one a certificate of its own."
+
+
 class UnknownMergeMethod(TrainingError):
     code = "unknown-merge-method"
     grpc_status = "INVALID_ARGUMENT"
@@ -887,13 +904,6 @@ class PeerFailed(TaskError):
     code = "peer-failed"
     message = "{what} ended with exit code {exit}: {problem}{tail}"
     remedy = "Correct the program or the task, reset the taskrunner, and assign it again."
-
-
-class NameInUse(TaskError):
-    code = "name-in-use"
-    grpc_status = "ALREADY_EXISTS"
-    message = "Another node named {name} is at work at {where}"
-    remedy = "Stop it, or give this one a certificate of its own."
 
 
 class PolicyUnusable(TaskError):

@@ -118,6 +118,9 @@ def sn(
 
 def sl(
     *,
+    slot: Annotated[
+        str | None, typer.Option("--slot", help="Where several SLs share a certificate: the slot of this one.")
+    ] = None,
     host_ip: HostIP = None,
     host: Host = None,
     sn_ip: Annotated[str | None, typer.Option("--sn-ip", help="Address of the SN.")] = None,

@@ -1,10 +1,10 @@
 """Certificates, keys and trust bundles read from PEM files, every defect named by file."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -12,18 +12,34 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from services.errors import CertificateUnreadable, IdentityError
-from services.identity.spiffe import SCHEME, SpiffeId
+from services.identity.spiffe import SCHEME, SpiffeId, name_in_slot
 
 _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 @dataclass(frozen=True)
 class PeerIdentity:
-    """Who a certificate says its holder is. ``fingerprint``: hex SHA-256 of the certificate's DER form."""
+    """Who a certificate says its holder is. ``fingerprint``: hex SHA-256 of the certificate's DER form.
+
+    ``name``: that of the certificate, or ``<name>/<slot>`` where the holder acts in one of its slots.
+    """
 
     role: str
     name: str
     fingerprint: str
+
+    def in_slot(self, slot: str) -> Self:
+        """The same, acting in a slot; an empty one is none. Raises IdentityError."""
+        if not slot:
+            return self
+        try:
+            return replace(self, name=name_in_slot(self.role, self.name, slot))
+        except ValueError as error:
+            raise IdentityError(path=f"slot of {self.name}", problem=str(error)) from None
+
+    def may_act_as(self, name: str, fingerprint: str) -> bool:
+        """Whether a node of its role that is known by this name and certificate may be this peer."""
+        return self.fingerprint == fingerprint and (name == self.name or name.startswith(f"{self.name}/"))
 
 
 @dataclass(frozen=True)

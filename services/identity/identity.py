@@ -1,7 +1,8 @@
 """This node's own identity, and what TLS makes of it for HTTPS and gRPC."""
 
+import secrets
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -22,12 +23,22 @@ from services.identity.verification import check_chain, check_dates, check_key
 if TYPE_CHECKING:
     import grpc
 
+SLOT_KEY = "swarm-slot"
+"""Of gRPC metadata and HTTP headers: the slot of its certificate in which the caller acts."""
+
+PROCESS_KEY = "swarm-process"
+"""Of gRPC metadata: which process calls, in hexadecimal."""
+
 __all__ = ["Identity", "PeerIdentity", "identity_of_certificate", "identity_of_grpc_context"]
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Role and name of this node, with the files they come from. Build it with ``load``."""
+    """Role and name of this node, with the files they come from. Build it with ``load``.
+
+    ``slot``: of the certificate, where several nodes share it; it is the last part of ``name`` then. ``process``: 16
+    random bytes, by which two processes that have the same name are told apart.
+    """
 
     role: str
     name: str
@@ -35,6 +46,8 @@ class Identity:
     cert: Path
     key: Path
     trust: TrustBundle
+    slot: str = ""
+    process: bytes = field(default_factory=lambda: secrets.token_bytes(16))
 
     @classmethod
     def load(
@@ -45,6 +58,7 @@ class Identity:
         cacert: Path | None = None,
         capath: Path | None = None,
         expected_role: str | None = None,
+        slot: str = "",
     ) -> Self:
         """Reads and judges certificate (with its chain), key and CAs, as a peer would judge them.
 
@@ -58,14 +72,14 @@ class Identity:
         check_key(cert, chain[0], key, read_key(key))
         peer = _identity_in(cert, chain[0])
         trust = read_trust(cacert, capath)
-        identity = cls(role=peer.role, name=peer.name, fingerprint=peer.fingerprint, cert=cert, key=key, trust=trust)
+        identity = cls(peer.role, peer.name, peer.fingerprint, cert, key, trust)
         client = identity.client_context()
         client.check_hostname = False  # against itself; peers are checked by name
         check_chain(cert, chain[0], trust, identity.server_context(), client)
         if expected_role is not None and peer.role != expected_role:
             action = f"this command (certificate {cert})"
             raise WrongRole(name=peer.name, role=peer.role, action=action, needed=expected_role)
-        return identity
+        return replace(identity, name=peer.in_slot(slot).name, slot=slot)
 
     def server_context(self, *, client_certificate: Literal["required", "optional"] = "required") -> ssl.SSLContext:
         """TLS 1.3 for a listening socket. A client certificate that is given is always verified."""
@@ -101,12 +115,16 @@ class Identity:
 
 
 def identity_of_grpc_context(context: Any) -> PeerIdentity:
-    """The peer of a gRPC call, from its servicer context. Raises IdentityError."""
+    """The peer of a gRPC call, from its servicer context: certificate, and slot where it names one.
+
+    Raises IdentityError.
+    """
     presented = context.auth_context().get("x509_pem_cert")
     if not presented:
         raise IdentityError(path="certificate of the peer", problem="none was presented")
     certificate = x509.load_pem_x509_certificate(presented[0])
-    return identity_of_certificate(certificate.public_bytes(Encoding.DER))
+    slot = next((value for key, value in context.invocation_metadata() or () if key == SLOT_KEY), "")
+    return identity_of_certificate(certificate.public_bytes(Encoding.DER)).in_slot(slot)
 
 
 def _given(path: Path | None, option: str) -> Path:

@@ -8,6 +8,10 @@ SCHEME = "spiffe://"
 
 _TRUST_DOMAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SLOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+
+# Only these take part in a training, where several nodes of a host may have one certificate.
+SLOTTED_ROLES = frozenset({"sl"})
 
 
 @dataclass(frozen=True)
@@ -37,3 +41,15 @@ class SpiffeId:
         if not uri.startswith(SCHEME) or len(parts) != 3:
             raise ValueError(f"'{uri}' is not of the form {SCHEME}<trust-domain>/<role>/<name>")
         return cls(trust_domain=parts[0], role=parts[1], name=parts[2])
+
+
+def name_in_slot(role: str, name: str, slot: str) -> str:
+    """What the holder of a certificate is called in a slot: ``name/slot``; no certificate itself has such a name.
+
+    Raises ValueError, in words.
+    """
+    if role not in SLOTTED_ROLES:
+        raise ValueError(f"a certificate of role {role} has no slots; those of role {', '.join(SLOTTED_ROLES)} have")
+    if not _SLOT.fullmatch(slot):
+        raise ValueError(f"'{slot[:64]}' is not a slot (1 to 32 letters, digits, '.', '-', '_')")
+    return f"{name}/{slot}"

@@ -23,6 +23,7 @@ from services.license_server.database import Database, Transaction
 FORMAT = "swarm-license-backup/1"
 MAX_BYTES = 2 << 30  # unpacked
 BATCH = 500
+REVISIONS = ("0002", schema.REVISION)  # with the same columns
 
 # In an order in which each row finds what it refers to. Sessions and setup links are not kept.
 STATE = (
@@ -130,7 +131,7 @@ def _read(file: bytes) -> dict[str, list[dict[str, Any]]]:
         raise BackupUnusable(problem="it is not a backup, or its end is missing") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise BackupUnusable(problem=f"its format is not {FORMAT}")
-    if header.get("revision") != schema.REVISION:
+    if header.get("revision") not in REVISIONS:
         problem = f"it is of another release (format {header.get('revision')}, not {schema.REVISION})"
         raise BackupUnusable(problem=problem)
     if hashlib.sha256(b"".join(lines[:-1])).hexdigest() != said:

@@ -102,7 +102,7 @@ class LicenseDesk:
     # --- what nodes ask ---
 
     def acquire(self, holder: Holder, feature: str) -> Granted:
-        """A seat. The same certificate gets the same one again, with a new token, so that its restart costs nothing.
+        """A seat. The same node gets the same one again, with a new token, so that its restart costs nothing.
 
         Raises LicenceError, WrongRole, NoSeatLeft and its kind, LicenceExpired, LicenceRevoked, NodeNotAllowed.
         """
@@ -199,7 +199,11 @@ class LicenseDesk:
         try:
             require_feature(holder, feature)
             _require_not_revoked(transaction, holder, feature)
-            mine = (leases.c.feature == feature) & (leases.c.fingerprint == holder.fingerprint)
+            mine = (
+                (leases.c.feature == feature)
+                & (leases.c.fingerprint == holder.fingerprint)
+                & (leases.c.node == holder.name)
+            )
             held = transaction.row(select(*_FIELDS).where(mine))
             pool = turn.pools[feature]
             if held is None:

@@ -75,11 +75,14 @@ def require_feature(holder: Holder, feature: str) -> None:
 
 
 def matches(pattern: str, name: str, fingerprint: str) -> bool:
-    """A pattern over a node: its name with * and ?, or ``sha256:`` and the beginning of its certificate's digest."""
+    """A pattern over a node: its name with * and ?, or ``sha256:`` and the beginning of its certificate's digest.
+
+    The name of a certificate means all its slots.
+    """
     if pattern.startswith("sha256:"):
         digest = pattern.removeprefix("sha256:").lower()
         return len(digest) >= 8 and fingerprint.startswith(digest)
-    return fnmatch.fnmatchcase(name, pattern)
+    return any(fnmatch.fnmatchcase(known, pattern) for known in (name, name.partition("/")[0]))
 
 
 def place_for(holder: Holder, pool: Pool, taken: Sequence[Taken]) -> int | None:
@@ -114,7 +117,8 @@ def place_for(holder: Holder, pool: Pool, taken: Sequence[Taken]) -> int | None:
 
 def require_current(lease: Taken | None, lease_id: str, token: int, holder: Holder) -> Taken:
     """The lease, where this holder and this token may act on it. Raises LeaseUnknown, LicenceRevoked."""
-    if lease is None or lease.fingerprint != holder.fingerprint:  # somebody else's lease is not spoken of
+    # Somebody else's lease is not spoken of.
+    if lease is None or (lease.fingerprint, lease.node) != (holder.fingerprint, holder.name):
         raise LeaseUnknown(lease=lease_id[:64])
     if lease.token != token:
         problem = "another process with the same certificate has taken it over"

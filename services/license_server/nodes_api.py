@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel, ValidationError
 
 from services.errors import LicenceError, NoIdentity, NoSuchThing, NotActive, SwarmError
-from services.identity.identity import PeerIdentity, identity_of_certificate
+from services.identity.identity import SLOT_KEY, PeerIdentity, identity_of_certificate
 from services.license_server.desk import Granted, LicenseDesk
 from services.license_server.leases import Holder
 from services.license_server.nodes_messages import AcquireRequest, RenewRequest
@@ -24,6 +24,7 @@ from services.web.peer_certificate import certificate_of
 MAX_BODY = 64 * 1024
 
 _LEASE = re.compile(r"/v1/leases/([^/]{1,200})")
+_SLOT = SLOT_KEY.encode()
 _RENEW = re.compile(r"/v1/leases/([^/]{1,200})/renew")
 _log = logs.get("license-server")
 
@@ -162,19 +163,23 @@ class NodesApi:
 
 
 def peer_of(scope: Scope) -> tuple[PeerIdentity, bytes]:
-    """Who calls, and the certificate (DER). Raises NoIdentity without one, IdentityError where it names nobody."""
+    """Who calls, in the slot that it names, and the certificate (DER).
+
+    Raises NoIdentity without one, IdentityError where it names nobody.
+    """
     certificate = certificate_of(scope)
     if certificate is None:
         raise NoIdentity(missing="a client certificate")
-    return _identity(certificate), certificate
+    return _identity(certificate).in_slot(_header(scope, _SLOT)), certificate
 
 
 def address_of(scope: Scope) -> str:
     """The one that the caller used for this server."""
-    for name, value in scope["headers"]:
-        if name == b"host":
-            return str(value.decode("latin-1"))[:255]
-    return "this server"
+    return _header(scope, b"host")[:255] or "this server"
+
+
+def _header(scope: Scope, wanted: bytes) -> str:
+    return next((str(value.decode("latin-1")) for name, value in scope["headers"] if name == wanted), "")
 
 
 async def _body(receive: Receive) -> bytes:

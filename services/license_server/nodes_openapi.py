@@ -46,7 +46,12 @@ def document() -> dict[str, Any]:
         "info": {"title": "Swarm license server: nodes", "version": "1"},
         "paths": {
             "/v1/leases": {
-                "post": _operation("A seat; the same certificate gets the same one again.", LeaseReply, AcquireRequest)
+                "post": _operation(
+                    "A seat; the same node gets the same one again. Nodes that share a certificate name their slot in "
+                    "the header swarm-slot.",
+                    LeaseReply,
+                    AcquireRequest,
+                )
             },
             "/v1/leases/{lease_id}/renew": {
                 "parameters": [lease_id],

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 # The newest migration in `migrations/versions`; a test holds the two together.
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = MetaData()
 
@@ -101,7 +101,7 @@ leases = Table(
     Column("reservation", Integer),
     Column("revoked_at", Double),
     Column("revoke_reason", Text),
-    UniqueConstraint("feature", "fingerprint", name="one_lease_a_node"),
+    UniqueConstraint("feature", "fingerprint", "node", name="one_lease_a_node"),  # a certificate may have slots
 )
 
 revocations = Table(

@@ -43,7 +43,7 @@ class Tls:
     ) -> None:
         """What the server shows, and what a new certificate is checked against."""
         self._directory, self._cert, self._context = data_dir / DIRECTORY, cert, context
-        self._trust = {"cacert": cacert, "capath": capath}
+        self._cacert, self._capath = cacert, capath
 
     def current(self) -> CertificateView:
         """Raises NoSuchThing where no server runs."""
@@ -60,7 +60,9 @@ class Tls:
             raise NoSuchThing(what="certificate of", name="this server")
         fresh = _written(self._directory / "new", certificate_pem, key_pem)
         try:
-            identity = Identity.load(cert=fresh[0], key=fresh[1], **self._trust, expected_role="license")
+            identity = Identity.load(
+                cert=fresh[0], key=fresh[1], cacert=self._cacert, capath=self._capath, expected_role="license"
+            )
         except IdentityError as error:
             for path in fresh:
                 path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from services.errors import (
     by_code,
 )
 from services.identity.diagnosis import diagnose
-from services.identity.identity import Identity
+from services.identity.identity import SLOT_KEY, Identity
 
 REQUEST_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 3.0
@@ -98,7 +98,10 @@ class _Server:
         if self._session is None:
             connector = aiohttp.TCPConnector(ssl=self._identity.client_context(), keepalive_timeout=KEEP_ALIVE_S)
             timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
-            self._session = aiohttp.ClientSession(f"https://{self.address}", connector=connector, timeout=timeout)
+            headers = {SLOT_KEY: self._identity.slot} if self._identity.slot else {}
+            self._session = aiohttp.ClientSession(
+                f"https://{self.address}", connector=connector, timeout=timeout, headers=headers
+            )
         async with self._session.request(method, path, json=body) as response:
             content = await response.json() if response.content_type == "application/json" else {}
             return response.status, content

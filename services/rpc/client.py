@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -11,7 +12,7 @@ import grpc
 
 from services.errors import PeerNotAccepted, SNUnreachable, SwarmError
 from services.identity.diagnosis import Diagnosis, diagnose
-from services.identity.identity import Identity
+from services.identity.identity import PROCESS_KEY, SLOT_KEY, Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.errors import NO_ANSWER, from_rpc_error
 from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, PeeringStub, RunnersStub, TasksStub, TrainingStub
@@ -24,7 +25,7 @@ MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
 
 # Calls that change nothing when they arrive twice. Publish, Reopen and CreateContract are not among them.
 IDEMPOTENT = {
-    "swarm.v1.Network": ("Register", "Deregister", "ListNodes", "ListContracts", "GetInfo"),
+    "swarm.v1.Network": ("Register", "Deregister", "HoldName", "ListNodes", "ListContracts", "GetInfo"),
     "swarm.v1.Tasks": ("ListTasks", "GetTask"),
     "swarm.v1.Runners": ("ListRunners", "GetRunner", "Attend", "Quit", "Release"),
     "swarm.v1.Training": ("Enrol", "CheckIn", "ReportProgress", "VoteOut", "Report", "Leave", "GetStatus"),
@@ -71,88 +72,102 @@ Reply = TypeVar("Reply")
 Failed = Callable[[grpc.aio.AioRpcError], Awaitable[SwarmError]]
 
 
+@dataclass(frozen=True)
+class Line:
+    """What the calls of one client share: ``failed`` tells what an error means, ``caller`` which process calls."""
+
+    failed: Failed
+    caller: traces.Carried
+
+    @property
+    def metadata(self) -> traces.Carried:
+        """What a call takes along."""
+        return (*self.caller, *(traces.carried() or ()))
+
+
 class Unary(Generic[Request, Reply]):
     """One call of the API. Raises the SwarmError that the SN answered with, SNUnreachable or PeerNotAccepted."""
 
-    def __init__(self, stub: Any, failed: Failed) -> None:
+    def __init__(self, stub: Any, line: Line) -> None:
         self._stub = stub
-        self._failed = failed
+        self._line = line
 
     async def __call__(self, request: Request, *, timeout: float = DEADLINE_S) -> Reply:
         try:
-            reply: Reply = await self._stub(request, timeout=timeout, metadata=traces.carried())
+            reply: Reply = await self._stub(request, timeout=timeout, metadata=self._line.metadata)
             return reply
         except grpc.aio.AioRpcError as error:
-            raise (await self._failed(error)) from None
+            raise (await self._line.failed(error)) from None
 
 
 class NetworkCalls:
     """Service Network."""
 
-    def __init__(self, stub: Any, failed: Failed) -> None:
-        self.Register = Unary[pb.RegisterRequest, pb.RegisterReply](stub.Register, failed)
-        self.Deregister = Unary[pb.DeregisterRequest, pb.DeregisterReply](stub.Deregister, failed)
-        self.ListNodes = Unary[pb.ListNodesRequest, pb.ListNodesReply](stub.ListNodes, failed)
-        self.ListContracts = Unary[pb.ListContractsRequest, pb.ListContractsReply](stub.ListContracts, failed)
-        self.GetInfo = Unary[pb.GetInfoRequest, pb.GetInfoReply](stub.GetInfo, failed)
+    def __init__(self, stub: Any, line: Line) -> None:
+        self.Register = Unary[pb.RegisterRequest, pb.RegisterReply](stub.Register, line)
+        self.Deregister = Unary[pb.DeregisterRequest, pb.DeregisterReply](stub.Deregister, line)
+        self.ListNodes = Unary[pb.ListNodesRequest, pb.ListNodesReply](stub.ListNodes, line)
+        self.ListContracts = Unary[pb.ListContractsRequest, pb.ListContractsReply](stub.ListContracts, line)
+        self.GetInfo = Unary[pb.GetInfoRequest, pb.GetInfoReply](stub.GetInfo, line)
 
 
 class TrainingCalls:
     """Service Training, without its streams (SNClient.watch, SNClient.record)."""
 
-    def __init__(self, stub: Any, failed: Failed) -> None:
-        self.Enrol = Unary[pb.EnrolRequest, pb.EnrolReply](stub.Enrol, failed)
-        self.CheckIn = Unary[pb.CheckInRequest, pb.CheckInReply](stub.CheckIn, failed)
-        self.ReportProgress = Unary[pb.ProgressRequest, pb.ProgressReply](stub.ReportProgress, failed)
-        self.Publish = Unary[pb.PublishRequest, pb.PublishReply](stub.Publish, failed)
-        self.Reopen = Unary[pb.ReopenRequest, pb.ReopenReply](stub.Reopen, failed)
-        self.VoteOut = Unary[pb.VoteOutRequest, pb.VoteOutReply](stub.VoteOut, failed)
-        self.Report = Unary[pb.ReportRequest, pb.ReportReply](stub.Report, failed)
-        self.Leave = Unary[pb.LeaveRequest, pb.LeaveReply](stub.Leave, failed)
-        self.GetStatus = Unary[pb.GetStatusRequest, pb.TrainingStatus](stub.GetStatus, failed)
+    def __init__(self, stub: Any, line: Line) -> None:
+        self.Enrol = Unary[pb.EnrolRequest, pb.EnrolReply](stub.Enrol, line)
+        self.CheckIn = Unary[pb.CheckInRequest, pb.CheckInReply](stub.CheckIn, line)
+        self.ReportProgress = Unary[pb.ProgressRequest, pb.ProgressReply](stub.ReportProgress, line)
+        self.Publish = Unary[pb.PublishRequest, pb.PublishReply](stub.Publish, line)
+        self.Reopen = Unary[pb.ReopenRequest, pb.ReopenReply](stub.Reopen, line)
+        self.VoteOut = Unary[pb.VoteOutRequest, pb.VoteOutReply](stub.VoteOut, line)
+        self.Report = Unary[pb.ReportRequest, pb.ReportReply](stub.Report, line)
+        self.Leave = Unary[pb.LeaveRequest, pb.LeaveReply](stub.Leave, line)
+        self.GetStatus = Unary[pb.GetStatusRequest, pb.TrainingStatus](stub.GetStatus, line)
 
 
 class AdminCalls:
     """Service Admin."""
 
-    def __init__(self, stub: Any, failed: Failed) -> None:
-        self.CreateContract = Unary[pb.CreateContractRequest, pb.CreateContractReply](stub.CreateContract, failed)
-        self.ResetContract = Unary[pb.ResetContractRequest, pb.ResetContractReply](stub.ResetContract, failed)
+    def __init__(self, stub: Any, line: Line) -> None:
+        self.CreateContract = Unary[pb.CreateContractRequest, pb.CreateContractReply](stub.CreateContract, line)
+        self.ResetContract = Unary[pb.ResetContractRequest, pb.ResetContractReply](stub.ResetContract, line)
 
 
 class TasksCalls:
     """Service Tasks."""
 
-    def __init__(self, stub: Any, failed: Failed) -> None:
-        self.CreateTask = Unary[pb.CreateTaskRequest, pb.CreateTaskReply](stub.CreateTask, failed)
-        self.SetTaskBody = Unary[pb.SetTaskBodyRequest, pb.SetTaskBodyReply](stub.SetTaskBody, failed)
-        self.FinalizeTask = Unary[pb.FinalizeTaskRequest, pb.FinalizeTaskReply](stub.FinalizeTask, failed)
-        self.DeleteTask = Unary[pb.DeleteTaskRequest, pb.DeleteTaskReply](stub.DeleteTask, failed)
-        self.ListTasks = Unary[pb.ListTasksRequest, pb.ListTasksReply](stub.ListTasks, failed)
-        self.GetTask = Unary[pb.GetTaskRequest, pb.GetTaskReply](stub.GetTask, failed)
+    def __init__(self, stub: Any, line: Line) -> None:
+        self.CreateTask = Unary[pb.CreateTaskRequest, pb.CreateTaskReply](stub.CreateTask, line)
+        self.SetTaskBody = Unary[pb.SetTaskBodyRequest, pb.SetTaskBodyReply](stub.SetTaskBody, line)
+        self.FinalizeTask = Unary[pb.FinalizeTaskRequest, pb.FinalizeTaskReply](stub.FinalizeTask, line)
+        self.DeleteTask = Unary[pb.DeleteTaskRequest, pb.DeleteTaskReply](stub.DeleteTask, line)
+        self.ListTasks = Unary[pb.ListTasksRequest, pb.ListTasksReply](stub.ListTasks, line)
+        self.GetTask = Unary[pb.GetTaskRequest, pb.GetTaskReply](stub.GetTask, line)
 
 
 class RunnersCalls:
     """Service Runners, without its stream (SNClient.watch_runner)."""
 
-    def __init__(self, stub: Any, failed: Failed) -> None:
-        self.CreateRunner = Unary[pb.CreateRunnerRequest, pb.CreateRunnerReply](stub.CreateRunner, failed)
-        self.AssignTask = Unary[pb.AssignTaskRequest, pb.AssignTaskReply](stub.AssignTask, failed)
-        self.ResetRunner = Unary[pb.ResetRunnerRequest, pb.ResetRunnerReply](stub.ResetRunner, failed)
-        self.ListRunners = Unary[pb.ListRunnersRequest, pb.ListRunnersReply](stub.ListRunners, failed)
-        self.GetRunner = Unary[pb.GetRunnerRequest, pb.RunnerStatus](stub.GetRunner, failed)
-        self.Attend = Unary[pb.AttendRequest, pb.AttendReply](stub.Attend, failed)
-        self.Quit = Unary[pb.QuitRequest, pb.QuitReply](stub.Quit, failed)
-        self.EnrolInTask = Unary[pb.EnrolInTaskRequest, pb.EnrolInTaskReply](stub.EnrolInTask, failed)
-        self.ReportPeer = Unary[pb.ReportPeerRequest, pb.ReportPeerReply](stub.ReportPeer, failed)
-        self.Release = Unary[pb.ReleaseRequest, pb.ReleaseReply](stub.Release, failed)
+    def __init__(self, stub: Any, line: Line) -> None:
+        self.CreateRunner = Unary[pb.CreateRunnerRequest, pb.CreateRunnerReply](stub.CreateRunner, line)
+        self.AssignTask = Unary[pb.AssignTaskRequest, pb.AssignTaskReply](stub.AssignTask, line)
+        self.ResetRunner = Unary[pb.ResetRunnerRequest, pb.ResetRunnerReply](stub.ResetRunner, line)
+        self.ListRunners = Unary[pb.ListRunnersRequest, pb.ListRunnersReply](stub.ListRunners, line)
+        self.GetRunner = Unary[pb.GetRunnerRequest, pb.RunnerStatus](stub.GetRunner, line)
+        self.Attend = Unary[pb.AttendRequest, pb.AttendReply](stub.Attend, line)
+        self.Quit = Unary[pb.QuitRequest, pb.QuitReply](stub.Quit, line)
+        self.EnrolInTask = Unary[pb.EnrolInTaskRequest, pb.EnrolInTaskReply](stub.EnrolInTask, line)
+        self.ReportPeer = Unary[pb.ReportPeerRequest, pb.ReportPeerReply](stub.ReportPeer, line)
+        self.Release = Unary[pb.ReleaseRequest, pb.ReleaseReply](stub.Release, line)
 
 
 class PeeringCalls:
     """Service Peering, without its streams (SNClient.meet, SNClient.blocks)."""
 
-    def __init__(self, stub: Any, failed: Failed) -> None:
-        self.Join = Unary[pb.JoinRequest, pb.JoinReply](stub.Join, failed)
+    def __init__(self, stub: Any, line: Line) -> None:
+        self.Join = Unary[pb.JoinRequest, pb.JoinReply](stub.Join, line)
+        self.FindHolder = Unary[pb.FindHolderRequest, pb.FindHolderReply](stub.FindHolder, line)
 
 
 class SNClient:
@@ -172,20 +187,23 @@ class SNClient:
     def __init__(self, address: str, identity: Identity) -> None:
         self.address = address
         self._identity = identity
+        slot = ((SLOT_KEY, identity.slot),) if identity.slot else ()
+        self._line = Line(self._failed, ((PROCESS_KEY, identity.process.hex()), *slot))
         self._channel: Any = None
 
     async def __aenter__(self) -> Self:
         credentials = self._identity.grpc_channel_credentials()
         self._channel = grpc.aio.secure_channel(self.address, credentials, options=OPTIONS)
-        self.network = NetworkCalls(NetworkStub(self._channel), self._failed)  # type: ignore[no-untyped-call]
+        self._network_stub: Any = NetworkStub(self._channel)  # type: ignore[no-untyped-call]
+        self.network = NetworkCalls(self._network_stub, self._line)
         self._training_stub: Any = TrainingStub(self._channel)  # type: ignore[no-untyped-call]
-        self.training = TrainingCalls(self._training_stub, self._failed)
-        self.admin = AdminCalls(AdminStub(self._channel), self._failed)  # type: ignore[no-untyped-call]
-        self.tasks = TasksCalls(TasksStub(self._channel), self._failed)  # type: ignore[no-untyped-call]
+        self.training = TrainingCalls(self._training_stub, self._line)
+        self.admin = AdminCalls(AdminStub(self._channel), self._line)  # type: ignore[no-untyped-call]
+        self.tasks = TasksCalls(TasksStub(self._channel), self._line)  # type: ignore[no-untyped-call]
         self._runners_stub: Any = RunnersStub(self._channel)  # type: ignore[no-untyped-call]
-        self.runners = RunnersCalls(self._runners_stub, self._failed)
+        self.runners = RunnersCalls(self._runners_stub, self._line)
         self._peering_stub: Any = PeeringStub(self._channel)  # type: ignore[no-untyped-call]
-        self.peering = PeeringCalls(self._peering_stub, self._failed)
+        self.peering = PeeringCalls(self._peering_stub, self._line)
         return self
 
     async def __aexit__(
@@ -193,12 +211,33 @@ class SNClient:
     ) -> None:
         await self._channel.close()
 
+    async def hold_name(self, host: str = "", port: int = 0) -> AsyncGenerator[None]:
+        """Holds this node's name for this process for as long as it is iterated: one item, once it is held.
+
+        ``host``, ``port``: where peers reach the process, if they do.
+
+        Ends when the SN stops. Raises NameInUse, also later where the SN had to take this process for gone, or as a
+        call does.
+        """
+        call = self._network_stub.HoldName(metadata=self._line.metadata)
+        try:
+            await _write(call, pb.HoldNameRequest(host=host, port=port))
+            while (reply := await call.read()) is not grpc.aio.EOF:
+                if reply.question:
+                    await _write(call, pb.HoldNameRequest(answer=reply.question))
+                else:
+                    yield
+        except grpc.aio.AioRpcError as error:
+            raise (await self._failed(error)) from None
+        finally:
+            call.cancel()
+
     async def watch(self, contract: str, seen: int = 0) -> AsyncGenerator[pb.TrainingStatus]:
         """The state of a training now, unless its version is ``seen``, then the newest after each change.
 
         Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.
         """
-        call = self._training_stub.Watch(pb.WatchRequest(contract=contract, seen=seen))
+        call = self._training_stub.Watch(pb.WatchRequest(contract=contract, seen=seen), metadata=self._line.metadata)
         try:
             async for status in call:
                 yield status
@@ -212,7 +251,8 @@ class SNClient:
 
         Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.
         """
-        call = self._runners_stub.WatchRunner(pb.WatchRunnerRequest(runner=runner, seen=seen))
+        request = pb.WatchRunnerRequest(runner=runner, seen=seen)
+        call = self._runners_stub.WatchRunner(request, metadata=self._line.metadata)
         try:
             async for status in call:
                 yield status
@@ -223,7 +263,8 @@ class SNClient:
 
     async def record(self, contract: str) -> AsyncIterator[pb.RecordPage]:
         """What the chain holds about a training, in its order, as far as this SN has seen it. Raises as a call does."""
-        async for page in self._paged(self._training_stub.GetRecord(pb.GetRecordRequest(contract=contract))):
+        request = pb.GetRecordRequest(contract=contract)
+        async for page in self._paged(self._training_stub.GetRecord(request, metadata=self._line.metadata)):
             yield page
 
     async def meet(self, ours: AsyncIterator[pb.PeerNews]) -> AsyncGenerator[pb.PeerNews]:
@@ -289,6 +330,11 @@ class SNClient:
     async def _diagnosis(self) -> Diagnosis:
         host, port = self.address.rsplit(":", 1)
         return await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity)
+
+
+async def _write(call: Any, message: pb.HoldNameRequest) -> None:
+    with contextlib.suppress(asyncio.InvalidStateError):  # it has ended; whoever reads is told why
+        await call.write(message)
 
 
 async def _send(call: Any, messages: AsyncIterator[pb.PeerNews]) -> None:

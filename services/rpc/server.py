@@ -2,8 +2,9 @@
 
 import errno
 import inspect
+import re
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from services.errors import IdentityError, PortInUse, SettingsError, SwarmError, WrongRole
-from services.identity.identity import Identity, PeerIdentity, identity_of_grpc_context
+from services.identity.identity import PROCESS_KEY, Identity, PeerIdentity, identity_of_grpc_context
 from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.rpc.errors import to_status
 from services.runtime import logs, traces
@@ -39,12 +40,19 @@ Roles = Mapping[str, frozenset[str]]
 Register = Callable[[grpc.aio.Server], None]
 
 _caller: ContextVar[PeerIdentity] = ContextVar("caller")
+_process: ContextVar[bytes] = ContextVar("process")
+_PROCESS = re.compile(r"[0-9a-f]{32}")
 _log = logs.get("rpc")
 
 
 def caller() -> PeerIdentity:
     """Who makes the call that is being handled, from the certificate."""
     return _caller.get()
+
+
+def calling_process() -> bytes:
+    """Which process makes the call that is being handled, as it says: 16 bytes, none where it does not say."""
+    return _process.get()
 
 
 class RpcServer:
@@ -167,7 +175,13 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
                 needed=" or ".join(sorted(allowed)) or "a role that nobody has",
             )
         _caller.set(peer)
+        _process.set(_process_in(context.invocation_metadata() or ()))
         return peer
+
+
+def _process_in(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
+    said = str(next((value for key, value in metadata if key == PROCESS_KEY), ""))
+    return bytes.fromhex(said) if _PROCESS.fullmatch(said) else b""
 
 
 def _unless_bytes(serialize: Any) -> Any:

@@ -68,6 +68,42 @@ class DeregisterReply(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class HoldNameRequest(_message.Message):
+    __slots__ = ("host", "port", "answer")
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    host: str
+    port: int
+    answer: int
+    def __init__(self, host: _Optional[str] = ..., port: _Optional[int] = ..., answer: _Optional[int] = ...) -> None: ...
+
+class HoldNameReply(_message.Message):
+    __slots__ = ("question",)
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    question: int
+    def __init__(self, question: _Optional[int] = ...) -> None: ...
+
+class FindHolderRequest(_message.Message):
+    __slots__ = ("role", "name", "process", "address")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROCESS_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    name: str
+    process: bytes
+    address: str
+    def __init__(self, role: _Optional[str] = ..., name: _Optional[str] = ..., process: _Optional[bytes] = ..., address: _Optional[str] = ...) -> None: ...
+
+class FindHolderReply(_message.Message):
+    __slots__ = ("held", "address")
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    held: bool
+    address: str
+    def __init__(self, held: _Optional[bool] = ..., address: _Optional[str] = ...) -> None: ...
+
 class ListNodesRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...

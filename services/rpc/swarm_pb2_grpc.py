@@ -45,6 +45,11 @@ class NetworkStub:
                 request_serializer=swarm__pb2.DeregisterRequest.SerializeToString,
                 response_deserializer=swarm__pb2.DeregisterReply.FromString,
                 _registered_method=True)
+        self.HoldName = channel.stream_stream(
+                '/swarm.v1.Network/HoldName',
+                request_serializer=swarm__pb2.HoldNameRequest.SerializeToString,
+                response_deserializer=swarm__pb2.HoldNameReply.FromString,
+                _registered_method=True)
         self.ListNodes = channel.unary_unary(
                 '/swarm.v1.Network/ListNodes',
                 request_serializer=swarm__pb2.ListNodesRequest.SerializeToString,
@@ -80,6 +85,15 @@ class NetworkServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def HoldName(self, request_iterator, context):
+        """Holds the caller's name for one process, from its start to its end: the stream is open for as long as it runs. Refused
+        while another process holds the name and answers; the first reply says that it is held, each later one is a question
+        that the caller answers at once. Which process calls is in the metadata: swarm-process, 16 random bytes in hexadecimal.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListNodes(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -110,6 +124,11 @@ def add_NetworkServicer_to_server(servicer, server):
                     servicer.Deregister,
                     request_deserializer=swarm__pb2.DeregisterRequest.FromString,
                     response_serializer=swarm__pb2.DeregisterReply.SerializeToString,
+            ),
+            'HoldName': grpc.stream_stream_rpc_method_handler(
+                    servicer.HoldName,
+                    request_deserializer=swarm__pb2.HoldNameRequest.FromString,
+                    response_serializer=swarm__pb2.HoldNameReply.SerializeToString,
             ),
             'ListNodes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListNodes,
@@ -182,6 +201,33 @@ class Network:
             '/swarm.v1.Network/Deregister',
             swarm__pb2.DeregisterRequest.SerializeToString,
             swarm__pb2.DeregisterReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HoldName(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/swarm.v1.Network/HoldName',
+            swarm__pb2.HoldNameRequest.SerializeToString,
+            swarm__pb2.HoldNameReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1722,6 +1768,11 @@ class PeeringStub:
                 request_serializer=swarm__pb2.PeerNews.SerializeToString,
                 response_deserializer=swarm__pb2.PeerNews.FromString,
                 _registered_method=True)
+        self.FindHolder = channel.unary_unary(
+                '/swarm.v1.Peering/FindHolder',
+                request_serializer=swarm__pb2.FindHolderRequest.SerializeToString,
+                response_deserializer=swarm__pb2.FindHolderReply.FromString,
+                _registered_method=True)
         self.GetBlocks = channel.unary_stream(
                 '/swarm.v1.Peering/GetBlocks',
                 request_serializer=swarm__pb2.GetBlocksRequest.SerializeToString,
@@ -1748,6 +1799,13 @@ class PeeringServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindHolder(self, request, context):
+        """Whether a process that is not this one holds a name here, and answers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetBlocks(self, request, context):
         """Blocks that did not come from geth to geth, in their order.
         """
@@ -1767,6 +1825,11 @@ def add_PeeringServicer_to_server(servicer, server):
                     servicer.Meet,
                     request_deserializer=swarm__pb2.PeerNews.FromString,
                     response_serializer=swarm__pb2.PeerNews.SerializeToString,
+            ),
+            'FindHolder': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindHolder,
+                    request_deserializer=swarm__pb2.FindHolderRequest.FromString,
+                    response_serializer=swarm__pb2.FindHolderReply.SerializeToString,
             ),
             'GetBlocks': grpc.unary_stream_rpc_method_handler(
                     servicer.GetBlocks,
@@ -1829,6 +1892,33 @@ class Peering:
             '/swarm.v1.Peering/Meet',
             swarm__pb2.PeerNews.SerializeToString,
             swarm__pb2.PeerNews.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindHolder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Peering/FindHolder',
+            swarm__pb2.FindHolderRequest.SerializeToString,
+            swarm__pb2.FindHolderReply.FromString,
             options,
             channel_credentials,
             insecure,

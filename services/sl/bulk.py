@@ -79,13 +79,16 @@ class Refused(Exception):
 
 
 class Bulk:
-    """``may_read`` is asked at each request, in a thread; ``sent`` gets the bytes sent."""
+    """``seats`` is asked at each request, in a thread: how many participants a peer may be; 0 may not read.
+
+    ``sent`` gets the bytes sent.
+    """
 
     def __init__(
         self,
         context: ssl.SSLContext,
         store: Store,
-        may_read: Callable[[PeerIdentity], bool],
+        seats: Callable[[PeerIdentity], int],
         sent: Callable[[int], object],
         *,
         keep_congestion_control: bool = False,
@@ -93,7 +96,7 @@ class Bulk:
         self._keep_congestion_control = keep_congestion_control
         self._context = context
         self._store = store
-        self._may_read = may_read
+        self._seats = seats
         self._sent = sent
         self._pool = ThreadPoolExecutor(THREADS, "bulk")
         self._background = Background("file server")
@@ -149,7 +152,7 @@ class Bulk:
             return
         peer = identity_of_certificate(der)
         with self._lock:
-            if self._peers[peer.fingerprint] >= CONNECTIONS_PER_PEER:
+            if self._peers[peer.fingerprint] >= CONNECTIONS_PER_PEER * max(1, self._seats(peer)):
                 _log.warning("too many connections", peer=peer.name)
                 return
             self._peers[peer.fingerprint] += 1
@@ -186,7 +189,7 @@ class Bulk:
         return head.decode("latin-1") or None
 
     def _answer(self, tls: ssl.SSLSocket, peer: PeerIdentity, head: str) -> Work[None]:
-        if peer.role != "sl" or not self._may_read(peer):
+        if peer.role != "sl" or not self._seats(peer):
             _log.warning("refused a reader", peer=peer.name)
             raise Refused(HTTPStatus.FORBIDDEN, "only participants of the training may read here")
         asked, span = _REQUEST.match(head), _RANGE.search(head)

@@ -45,7 +45,7 @@ WAITING = 4096
 # How often a node that takes a copy says that it moves, in seconds: often enough for the shortest stall.
 SIGN_EVERY_S = 0.25
 
-MayRead = Callable[[PeerIdentity], bool]
+Seats = Callable[[PeerIdentity], int]
 Follow = Callable[[PeerIdentity, web.WebSocketResponse], Awaitable[object]]
 TakeCopy = Callable[[PeerIdentity, str, Callable[[int], None]], Awaitable[object]]
 _log = logs.get("file server")
@@ -67,7 +67,8 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class FileServer:
-    """``may_read`` is asked at each request; nobody may read what it does not allow. ``sent`` gets the bytes sent.
+    """``seats`` is asked at each request: how many participants of the training a peer may be; nobody else may read.
+    ``sent`` gets the bytes sent.
 
     ``take_copy(peer, digest, moved)`` fetches a stream from the peer that offers it, or raises a SwarmError.
     ``follow(leader, line)`` merges what a leader deals out. ``progress`` of the merge that this node leads, or None.
@@ -78,7 +79,7 @@ class FileServer:
         self,
         identity: Identity,
         store: Store,
-        may_read: MayRead,
+        seats: Seats,
         sent: Callable[[int], object] = lambda _: None,
         take_copy: TakeCopy | None = None,
         *,
@@ -92,10 +93,10 @@ class FileServer:
         self._sent = sent
         self._identity = identity
         self._store = store
-        self._may_read = may_read
+        self._seats = seats
         bulk = identity.server_context()
         bulk.set_alpn_protocols([BULK])
-        self._bulk = Bulk(bulk, store, may_read, sent, keep_congestion_control=keep_congestion_control)
+        self._bulk = Bulk(bulk, store, seats, sent, keep_congestion_control=keep_congestion_control)
         self._door: Door
         self._reading: Counter[str] = Counter()
         app = web.Application(middlewares=[self._gate])
@@ -128,11 +129,12 @@ class FileServer:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         peer = _peer_of(request)
-        if peer is None or peer.role != "sl" or not self._may_read(peer):
+        seats = self._seats(peer) if peer is not None and peer.role == "sl" else 0
+        if peer is None or not seats:
             _log.warning("refused a reader", peer=peer.name if peer else "?", address=request.remote)
             raise web.HTTPForbidden(text="only participants of the training may read here")
-        if self._reading[peer.fingerprint] >= REQUESTS_PER_PEER:
-            raise web.HTTPTooManyRequests(text=f"{peer.name} has {REQUESTS_PER_PEER} requests open already")
+        if self._reading[peer.fingerprint] >= REQUESTS_PER_PEER * seats:
+            raise web.HTTPTooManyRequests(text=f"{peer.name} has {REQUESTS_PER_PEER * seats} requests open already")
         self._reading[peer.fingerprint] += 1
         try:
             return await handler(request)

@@ -125,7 +125,9 @@ class Training:
         await self._insist(lambda client: client.training.Report(request))
 
     async def leave(self, reason: str) -> None:
-        """Once, with a short deadline."""
+        """Once, with a short deadline; not for another process that is this node now."""
+        if self._link.name.is_lost:
+            return
         request = pb.LeaveRequest(contract=self.contract, reason=reason)
         await self._link.client.training.Leave(request, timeout=LEAVE_DEADLINE_S)
 

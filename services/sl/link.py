@@ -11,6 +11,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import DEADLINE_S, SNClient
 from services.rpc.errors import NO_ANSWER
+from services.rpc.name_holding import NameHolding
 from services.runtime import logs
 from services.runtime.addresses import join_address
 from services.runtime.background import Background
@@ -34,8 +35,9 @@ class Link:
     """Registers this node, reached by its peers at ``address``, with one SN at a time: first with the one at
     ``first``, later with any that the swarm has.
 
-    ``pause(seconds)`` waits. ``lost`` is told when no SN can be reached for the moment. Entering it raises
-    SNUnreachable where neither ``first`` nor one that is remembered can be reached, or what the SN answers.
+    ``pause(seconds)`` waits. ``lost`` is told when no SN can be reached for the moment. Entering it takes this node's
+    name for this process: no other one may hold it. Raises NameInUse, SNUnreachable where neither ``first`` nor one
+    that is remembered can be reached, or what the SN answers.
     """
 
     def __init__(
@@ -51,6 +53,8 @@ class Link:
         self._identity = identity
         self._first = first
         self._announcement = pb.RegisterRequest(host=address[0], port=address[1])
+        self.name = NameHolding(lambda: self.client, self.while_here, pause, *address)
+        self._registered_with: SNClient | None = None
         self._memory = memory
         self.pause = pause
         self._moving = asyncio.Lock()
@@ -62,7 +66,7 @@ class Link:
     async def __aenter__(self) -> Self:
         await self.client.__aenter__()
         try:
-            await self._begin()
+            await self._hold_name()
         except BaseException:
             await self._close()
             raise
@@ -72,6 +76,16 @@ class Link:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._close()
+
+    async def enter(self) -> None:
+        """Registers this node for the first time. Raises SNUnreachable, or what the SN answers."""
+        try:
+            await self._register(self.client, DEADLINE_S)
+        except SNUnreachable:
+            if not await self._found(self._others()):
+                raise
+        else:
+            self._learn_anew()
 
     async def while_here(self, client: SNClient, work: Awaitable[Got]) -> Got:
         """What comes of ``work``, which asks ``client``. Raises SNUnreachable when the node has moved on meanwhile."""
@@ -132,14 +146,14 @@ class Link:
                     told = True
                 wait = min(max(FIRST_WAIT_S, 2 * wait), LONGEST_WAIT_S)
 
-    async def _begin(self) -> None:
+    async def _hold_name(self) -> None:
+        """Returns once this process holds the name of this node with an SN."""
         try:
-            await self._register(self.client, DEADLINE_S)
+            await self.name.take(self.client)
         except SNUnreachable:
-            if not await self._found(self._others()):
+            if not await self._found(self._others(), self.name.take):
                 raise
-        else:
-            self._learn_anew()
+        self.name.keep()
 
     def _learn_anew(self) -> None:
         if self._learning is not None:
@@ -162,13 +176,13 @@ class Link:
             return False
         return True
 
-    async def _found(self, addresses: list[str]) -> bool:
-        """Moves to the first of them that takes this node."""
+    async def _found(self, addresses: list[str], take: Callable[[SNClient], Awaitable[None]] | None = None) -> bool:
+        """Moves to the first of them that takes this node: by ``take``, where it is not to be registered."""
         for address in addresses:
             client = SNClient(address, self._identity)
             await client.__aenter__()
             try:
-                await self._register(client, MOVE_DEADLINE_S)
+                await (take(client) if take else self._register(client, MOVE_DEADLINE_S))
             except SwarmError as error:
                 await client.__aexit__(None, None, None)
                 if not self.ends(error):  # the swarm does not take this node
@@ -187,11 +201,13 @@ class Link:
 
     async def _register(self, client: SNClient, deadline_s: float) -> None:
         registered = await client.network.Register(self._announcement, timeout=deadline_s)
-        if client is not self.client or not self._learning:
+        if client is not self._registered_with:
             _log.info("registered", sn=registered.sn, address=client.address)
+        self._registered_with = client
 
     async def _close(self) -> None:
         await self._background.close()
+        await self.name.close()
         for client in self._clients:
             await client.__aexit__(None, None, None)
 

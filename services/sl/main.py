@@ -32,13 +32,23 @@ _log = logs.get(ROLE)
 async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
     """Runs until the training of its ML program is over, or ``stop``. Raises what ends it before."""
     identity = Identity.load(
-        cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=ROLE
+        cert=settings.cert,
+        key=settings.key,
+        cacert=settings.cacert,
+        capath=settings.capath,
+        expected_role=ROLE,
+        slot=settings.slot,
     )
     logs.configure(settings.log_format, identity.name, settings.log_level)
     traces.configure("swarm-sl", identity.name)
     _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
     store, memory = Store(settings.data_dir / "fs"), Memory(settings.data_dir)
     async with AsyncExitStack() as stack:
+        bound = stack.enter_context(bind(settings.host, settings.listens_on))
+        port = int(bound.getsockname()[1])
+        address = settings.announced(port)
+        # First of all: a second process of this name would take the first one's seat, and its place in a training.
+        link = await stack.enter_async_context(Link(identity, settings.sn_address, address, memory, pause))
         lease = await stack.enter_async_context(
             await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=settings.data_dir)
         )
@@ -49,10 +59,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
             served(meter, ROLE, settings.metrics_host, settings.metrics_port, identity.server_context)
         )
 
-        bound = stack.enter_context(bind(settings.host, settings.listens_on))
-        port = int(bound.getsockname()[1])
-        address = settings.announced(port)
-        link = await stack.enter_async_context(Link(identity, settings.sn_address, address, memory, pause))
+        await link.enter()
         stack.push_async_callback(_deregister, link)
 
         runner = Runner(identity.name, address, settings.conduct, link, store, memory, observer)
@@ -60,7 +67,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         server = FileServer(
             identity,
             store,
-            runner.may_read,
+            runner.seats,
             observer.sent,
             runner.take_copy,
             follow=runner.follow,
@@ -79,12 +86,14 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         ml.start()
         _log.info("waiting for the ML program", request_channel=str(request), response_channel=str(response))
         ready.report(port=port, request_channel=str(request), response_channel=str(response), **scraped)
-        await runner.run(ml, peers, stop, [lease.raise_when_lost(runner.round_over)])
+        await runner.run(ml, peers, stop, [lease.raise_when_lost(runner.round_over), link.name.lost()])
     _log.info("stopped")
 
 
 async def _deregister(link: Link) -> None:
     """Where the SN does not answer, it finds out by itself."""
+    if link.name.is_lost:
+        return
     try:
         await link.client.network.Deregister(pb.DeregisterRequest(reason="stopped"), timeout=DEREGISTER_DEADLINE_S)
     except SwarmError as error:

@@ -96,10 +96,10 @@ class Runner:
         node = self.state.node_or_none
         return node.view if node else None
 
-    def may_read(self, peer: PeerIdentity) -> bool:
-        """Whether this peer is enrolled in the training, under the certificate that it shows."""
-        member = self.view.member(peer.name) if self.view else None
-        return member is not None and member.fingerprint == peer.fingerprint
+    def seats(self, peer: PeerIdentity) -> int:
+        """How many participants of the training have the certificate that this peer shows: it may be any of them."""
+        members = self.view.members if self.view else ()
+        return sum(peer.may_act_as(member.name, member.fingerprint) for member in members)
 
     def progress(self) -> Progress | None:
         """Of the merge that this node leads."""

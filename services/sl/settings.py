@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from services.identity.spiffe import name_in_slot
 from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
 from services.runtime.settings import MemberSettings
 from services.sl.conduct import Conduct
@@ -13,6 +14,13 @@ from services.sl.conduct import Conduct
 class SLSettings(MemberSettings):
     """Port 0 means any free port. Addresses are names or IP addresses."""
 
+    slot: str = Field(
+        "",
+        validation_alias="SL_SLOT",
+        description="Where several SLs share one certificate: the slot in which this one acts, 1 to 32 letters, "
+        "digits, '.', '-' or '_'. An SL with the certificate sl-1 and the slot 0 is called sl-1/0. None by default: "
+        "then it is called what the certificate says.",
+    )
     host: str = Field(
         "0.0.0.0",  # noqa: S104
         validation_alias="SL_BIND_HOST",
@@ -136,6 +144,13 @@ class SLSettings(MemberSettings):
         validation_alias="SL_LOG_LEVEL",
         description="INFO by default: each step and each round is worth a line.",
     )
+
+    @field_validator("slot")
+    @classmethod
+    def _a_slot(cls, value: str) -> str:
+        if value:
+            name_in_slot("sl", "", value)
+        return value
 
     @field_validator("sl_fs_service", "sn_api_service")
     @classmethod

@@ -79,8 +79,9 @@ class Work:
     async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
         """Fetches what the leader of the running merge is about to publish. Raises NotTheLeader, or as a fetch does."""
         view = self._around.view()
-        leader, mine = view.member(peer.name), view.checked_in(self._around.name)
-        if view.phase is not Phase.MERGE or view.leader != peer.name or leader is None or mine is None:
+        leader, mine = view.member(view.leader), view.checked_in(self._around.name)
+        leads = leader is not None and peer.may_act_as(leader.name, leader.fingerprint)
+        if view.phase is not Phase.MERGE or not leads or leader is None or mine is None:
             raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
         self._copies = {held: number for held, number in self._copies.items() if number >= view.round}
         self._copies[digest] = view.round

@@ -7,18 +7,22 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
+from services.errors import MalformedCall, NameInUse
 from services.rpc import swarm_pb2 as pb
-from services.rpc.server import caller
+from services.rpc.server import caller, calling_process
 from services.rpc.swarm_pb2_grpc import AdminServicer, NetworkServicer, TrainingServicer
 from services.runtime import logs
 from services.sn import record, requests
 from services.sn.live import LiveTraining
 from services.sn.membership import Caller, Member
+from services.sn.names import Holder, Names
 from services.sn.taskrunners import TaskRunners
 from services.sn.trainings import Trainings
 
 # Nobody connects to these: they may register without an address.
 UNREACHED_ROLES = frozenset({"swop", "swci"})
+
+FIRST_MESSAGE_S = 10.0
 
 _log = logs.get("sn")
 
@@ -30,6 +34,7 @@ class Desk:
     name: str
     trainings: Trainings
     runners: TaskRunners
+    names: Names
 
     def caller(self) -> Caller:
         """Who calls; that it was heard of is noted."""
@@ -38,9 +43,15 @@ class Desk:
         self.trainings.membership.heard(who, time.time())
         return who
 
-    def participant(self, contract: str) -> tuple[Caller, LiveTraining]:
-        """A registered caller and the training it means. Raises NotAMember, NameTaken, UnknownContract."""
+    def node(self) -> Caller:
+        """Who calls to write as itself. Raises NameInUse for a process that has lost its name to another one."""
         who = self.caller()
+        self.names.require(who, calling_process())
+        return who
+
+    def participant(self, contract: str) -> tuple[Caller, LiveTraining]:
+        """A registered caller and the training it means. Raises NotAMember, NameTaken, NameInUse, UnknownContract."""
+        who = self.node()
         self.trainings.membership.admit(who)
         return who, self.trainings.named(contract)
 
@@ -52,21 +63,45 @@ class NetworkApi(NetworkServicer):
         self._desk = desk
 
     async def Register(self, request: pb.RegisterRequest, _context: Any) -> pb.RegisterReply:
-        who, trainings = self._desk.caller(), self._desk.trainings
+        who, trainings = self._desk.node(), self._desk.trainings
         if request.host or who.role not in UNREACHED_ROLES:
             requests.address(request.host, request.port)
         await trainings.register(who, request.host, request.port, self._desk.name)
         return pb.RegisterReply(sn=self._desk.name)
 
     async def Deregister(self, request: pb.DeregisterRequest, _context: Any) -> pb.DeregisterReply:
-        await self._desk.trainings.deregister(self._desk.caller(), requests.reason(request.reason))
+        await self._desk.trainings.deregister(self._desk.node(), requests.reason(request.reason))
         return pb.DeregisterReply()
+
+    async def HoldName(
+        self, request_iterator: AsyncIterator[pb.HoldNameRequest], context: Any
+    ) -> AsyncIterator[pb.HoldNameReply]:
+        who, names = self._desk.caller(), self._desk.names
+        self._desk.trainings.membership.check_certificate(who)
+        address = requests.place(await _first(request_iterator), context.peer())
+        holder = await names.claim(who, requests.process(calling_process()), address)
+        # Called at once when the stream ends or its process is cut off; a generator is closed some time later.
+        context.add_done_callback(lambda _context: names.drop(holder))
+        answers = asyncio.create_task(_take_answers(holder, request_iterator))
+        try:
+            yield pb.HoldNameReply()
+            async for question in holder.questions():
+                yield pb.HoldNameReply(question=question)
+        finally:
+            answers.cancel()
+            names.drop(holder)
+            await asyncio.gather(answers, return_exceptions=True)  # a stream that breaks ends the name, and is no error
+        if holder.taken_by:
+            raise NameInUse(name=who.name, address=holder.taken_by)
 
     async def ListNodes(self, _request: pb.ListNodesRequest, _context: Any) -> pb.ListNodesReply:
         self._desk.caller()
-        membership = self._desk.trainings.membership
+        membership, names, now = self._desk.trainings.membership, self._desk.names, time.time()
         return pb.ListNodesReply(
-            nodes=[_node(member, membership.last_heard.get(key, 0.0)) for key, member in membership.members.items()]
+            nodes=[
+                _node(member, now if names.is_held(*key) else membership.last_heard.get(key, 0.0))
+                for key, member in membership.members.items()
+            ]
         )
 
     async def ListContracts(self, _request: pb.ListContractsRequest, _context: Any) -> pb.ListContractsReply:
@@ -181,6 +216,22 @@ class AdminApi(AdminServicer):
         await self._desk.trainings.named(request.name).gateway.reset()
         _log.info("contract reset", contract=request.name, by=who.name)
         return pb.ResetContractReply()
+
+
+async def _first(messages: AsyncIterator[pb.HoldNameRequest]) -> pb.HoldNameRequest:
+    """Raises MalformedCall where none comes."""
+    try:
+        async with asyncio.timeout(FIRST_MESSAGE_S):
+            return await anext(messages)
+    except (StopAsyncIteration, TimeoutError):
+        raise MalformedCall(field="process") from None
+
+
+async def _take_answers(holder: Holder, messages: AsyncIterator[pb.HoldNameRequest]) -> None:
+    """Until the process has nothing more to say, which is its end."""
+    async for message in messages:
+        holder.answered(message.answer)
+    holder.end()
 
 
 def _node(member: Member, last_heard: float) -> pb.Node:

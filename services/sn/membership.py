@@ -2,15 +2,21 @@
 
 from dataclasses import dataclass, field, replace
 
-from services.errors import NameTaken, NotAMember
+from services.errors import NameTaken, NotAMember, TooManySlots
 
 # Roles that the directory on the chain knows, in its order. An administrator is a person, not a member.
 MEMBER_ROLES = ("sn", "sl", "swop", "swci")
 
+# Names under which one certificate is entered, for ever: its own and its slots. A host has fewer SLs.
+SLOTS_LIMIT = 256
+
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, as its certificate says; ``fingerprint`` is the SHA-256 of the certificate, 32 bytes."""
+    """Who calls, as its certificate says; ``fingerprint`` is the SHA-256 of the certificate, 32 bytes.
+
+    ``name``: with the slot of the certificate in which it acts, where it named one.
+    """
 
     role: str
     name: str
@@ -86,12 +92,14 @@ class Membership:
     def registration(self, caller: Caller, host: str, port: int, parent: str) -> Member | None:
         """What to write so that the caller is registered at this address; None where nothing would change.
 
-        Raises NameTaken where the name belongs to another certificate.
+        Raises NameTaken where the name belongs to another certificate, TooManySlots.
         """
         wanted = Member(caller.role, caller.name, host, port, caller.fingerprint, parent)
         known = self.members.get((caller.role, caller.name))
         if known is not None:
             self._same_certificate(known, caller)
+        elif sum(member.fingerprint == caller.fingerprint for member in self.members.values()) >= SLOTS_LIMIT:
+            raise TooManySlots(name=caller.name, limit=SLOTS_LIMIT)
         return None if known == wanted else wanted
 
     def heard(self, caller: Caller, now: float) -> None:

@@ -30,6 +30,7 @@ from services.sn.federating import Federating, in_sync
 from services.sn.live import Surroundings
 from services.sn.membership import Caller, Membership
 from services.sn.metrics import SNMetrics
+from services.sn.names import Holder, Names
 from services.sn.narration import narrate
 from services.sn.peering import IMPORT_FILE, Peering
 from services.sn.peering_api import PeeringApi
@@ -135,11 +136,13 @@ async def serving(
         measured.read_trainings(lambda: trainings.views, membership)
         stack.push_async_callback(trainings.close)
         await trainings.open()
-        server = _server(identity, Desk(name, trainings, runners), peering)
+        names = Names(_nowhere if peering is None else peering.holder_elsewhere)
+        server = _server(identity, Desk(name, trainings, runners, names), peering)
         port = await server.start(where.bind_host, where.port, PORT_OPTION)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         stack.callback(trainings.end_streams)
         stack.callback(runners.end_streams)
+        stack.callback(names.end_streams)
         me = Caller(ROLE, name, bytes.fromhex(identity.fingerprint))
         announced = where.api_port or port
 
@@ -159,6 +162,11 @@ async def serving(
             await federating.open()
         yield RunningSN(port, trainings, background, stirred)
         _log.info("stopping")
+
+
+async def _nowhere(_claim: Holder) -> str:
+    """There is no other SN where a name could be held."""
+    return ""
 
 
 async def _in_touch(

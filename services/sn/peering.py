@@ -19,11 +19,13 @@ from services.rpc.client import SNClient
 from services.runtime import logs
 from services.runtime.addresses import join_address
 from services.runtime.background import Background
+from services.sn.names import Holder
 from services.sn.state import Peer
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 2.0
 SECOND_DIAL_AFTER_S = 2.0
+FIND_HOLDER_S = 3.0  # longer than a process has to answer
 PAGE_BYTES = 2**20
 IMPORT_FILE = Path("eth", "fetched.rlp")
 
@@ -306,6 +308,26 @@ class Peering:
                         await self._federation.reach.trust(other.enode)
                         other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
                 await self._greet_all()
+
+    # --- what all are asked -------------------------------------------------------------------------
+
+    async def holder_elsewhere(self, claim: Holder) -> str:
+        """Address of another process that holds a name with an SN in touch; empty where none says so in time."""
+        request = pb.FindHolderRequest(
+            role=claim.who.role, name=claim.who.name, process=claim.process, address=claim.address
+        )
+        asked = [self._find_holder(sn, request) for sn in self.alive]
+        return next((address for address in await asyncio.gather(*asked) if address), "")
+
+    async def _find_holder(self, sn: str, request: pb.FindHolderRequest) -> str:
+        if sn not in self._addresses:
+            return ""
+        try:
+            async with SNClient(self._addresses[sn], self._identity) as client:
+                return (await client.peering.FindHolder(request, timeout=FIND_HOLDER_S)).address
+        except SwarmError as error:
+            _log.debug("it does not say who holds a name", sn=sn, why=str(error))
+            return ""
 
     # --- blocks -------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from services.errors import ServesOneSN
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import caller
 from services.rpc.swarm_pb2_grpc import PeeringServicer
+from services.sn import requests
 from services.sn.admission import admit
 from services.sn.api import Desk
 from services.sn.membership import Member
@@ -41,6 +42,13 @@ class PeeringApi(PeeringServicer):
         self._desk.trainings.membership.check_certificate(self._desk.caller())
         async for news in self._peering.serve(request_iterator, caller().name, context):
             yield news
+
+    async def FindHolder(self, request: pb.FindHolderRequest, _context: Any) -> pb.FindHolderReply:
+        self._desk.caller()
+        address = await self._desk.names.found(
+            request.role, request.name, requests.process(request.process), requests.reason(request.address)
+        )
+        return pb.FindHolderReply(held=bool(address), address=address)
 
     async def GetBlocks(self, request: pb.GetBlocksRequest, _context: Any) -> AsyncIterator[pb.BlocksPage]:
         federation = self._desk.trainings.chain.federation

@@ -1,12 +1,16 @@
 """What requests say, as the chain's gateways take it; refused before a transaction is sent where it cannot be."""
 
+from urllib.parse import unquote
+
 from services.chain.events import TrainingConfig
 from services.chain.training import CheckInCall
 from services.errors import MalformedCall
 from services.rpc import swarm_pb2 as pb
+from services.runtime.addresses import join_address
 from services.sn.reports import Report
 
 DIGEST_BYTES = 32
+PROCESS_BYTES = 16
 MAX_PORT = 65535
 HOST_LIMIT_CHARACTERS = 253
 METHOD_LIMIT_CHARACTERS = 32
@@ -70,6 +74,21 @@ def address(host: str, port: int) -> None:
         raise MalformedCall(field="host")
     if not 0 <= port <= MAX_PORT:
         raise MalformedCall(field="port")
+
+
+def process(said: bytes) -> bytes:
+    """Raises MalformedCall for one that does not say which it is."""
+    if len(said) != PROCESS_BYTES:
+        raise MalformedCall(field="swarm-process (16 bytes in hexadecimal, in the metadata)")
+    return said
+
+
+def place(request: pb.HoldNameRequest, source: str) -> str:
+    """Where a process is, for people; ``source`` is whence gRPC has its call. Raises MalformedCall."""
+    if not request.host:
+        return unquote(source).removeprefix("ipv4:").removeprefix("ipv6:")
+    address(request.host, request.port)
+    return join_address(request.host, request.port)
 
 
 def digest(value: bytes, field: str) -> bytes:

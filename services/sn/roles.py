@@ -19,6 +19,7 @@ _BY_SERVICE = {
     NETWORK: {
         "Register": NODES,
         "Deregister": NODES,
+        "HoldName": NODES,
         "ListNodes": EVERYONE,
         "ListContracts": EVERYONE,
         "GetInfo": EVERYONE,
@@ -36,7 +37,7 @@ _BY_SERVICE = {
         "Watch": EVERYONE,
         "GetRecord": EVERYONE,
     },
-    PEERING: {"Join": SNS, "Meet": SNS, "GetBlocks": SNS},
+    PEERING: {"Join": SNS, "Meet": SNS, "FindHolder": SNS, "GetBlocks": SNS},
     TASKS: {
         "CreateTask": ADMINISTRATORS,
         "SetTaskBody": ADMINISTRATORS,

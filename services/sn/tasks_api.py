@@ -178,8 +178,8 @@ class RunnersApi(RunnersServicer):
         return pb.ReleaseReply()
 
     def _agent(self, runner: str) -> tuple[Caller, LiveRunner]:
-        """A registered SWOP and the taskrunner it means. Raises NotAMember, NameTaken, UnknownRunner."""
-        who = self._desk.caller()
+        """A registered SWOP and the taskrunner it means. Raises NotAMember, NameTaken, NameInUse, UnknownRunner."""
+        who = self._desk.node()
         self._desk.trainings.membership.admit(who)
         return who, self._desk.runners.named(runner)
 

@@ -10,6 +10,7 @@ from services.errors import NetworkError, SwarmError
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.name_holding import NameHolding
 from services.runtime import logs
 from services.runtime.addresses import join_address
 
@@ -21,9 +22,10 @@ _log = logs.get("sn")
 
 
 class Link:
-    """One SN at a time: first the one at ``first``, then any that the swarm has. Enter it before use.
+    """One SN at a time: first the one at ``first``, then any that the swarm has.
 
-    ``pause(seconds)`` waits.
+    ``pause(seconds)`` waits. Entering it takes this node's name for this process: no other one may hold it. Raises
+    NameInUse, SNUnreachable, or what the SN answers.
     """
 
     def __init__(self, identity: Identity, first: str, pause: Callable[[float], Awaitable[object]]) -> None:
@@ -32,14 +34,22 @@ class Link:
         self._client = SNClient(first, identity)
         self._moving = asyncio.Lock()
         self._pause = pause
+        self.name = NameHolding(lambda: self._client, lambda _, work: work, pause)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
+        try:
+            await self.name.take(self._client)
+        except BaseException:
+            await self._client.__aexit__(None, None, None)
+            raise
+        self.name.keep()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self.name.close()
         await self._client.__aexit__(kind, error, trace)
 
     @property

@@ -8,10 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from services.errors import NameInUse
 from services.identity.identity import Identity
 from services.licensing.lease import Lease
-from services.rpc import swarm_pb2 as pb
 from services.runtime import logs, traces
 from services.runtime.addresses import HTTPS_PORT, join_address, split_address
 from services.runtime.ready import ReadySocket
@@ -35,8 +33,6 @@ APPROVALS = "approvals"
 LICENSE_PORT = 5814
 RUNTIME_SOCKETS = (Path("/var/run/docker.sock"), Path("/run/podman/podman.sock"))
 SN_PORT = 30304
-NAME_FREE_WITHIN_S = 12.0  # longer than the SN takes to notice that a connection is dead
-LOOK_EVERY_S = 0.5
 
 _log = logs.get(ROLE)
 
@@ -58,12 +54,12 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
         _log.info("executor", kind=runtime.kind, version=runtime.version, address=runtime.address)
         for note in runtime.notes:
             _log.warning(note)
+        # First of all: a second process of this name would take the first one's seat, and its tasks.
+        link = await stack.enter_async_context(Link(identity, _sn(settings, profile), lambda s: pause(stop, s)))
         lease = await stack.enter_async_context(
             await Lease.acquire(_license_servers(settings, profile), identity, FEATURE, data_dir=settings.data_dir)
         )
-        link = await stack.enter_async_context(Link(identity, _sn(settings, profile), lambda s: pause(stop, s)))
         await link.register()
-        await _check_name(link, identity.name, profile.runner, stop)
         place = Place(
             identity.name, profile.runner, 0, Owner(settings.uid, settings.gid), settings.sl_image,
             sn=_sn(settings, profile), license=_license_servers(settings, profile)[0],
@@ -80,7 +76,7 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
             approvals=Approvals(settings.data_dir / APPROVALS),
         )
         ready.report(executor=executor.kind)
-        await _until(stop, operator.run(), lease.raise_when_lost(_at_once))
+        await _until(stop, operator.run(), lease.raise_when_lost(_at_once), link.name.lost())
     _log.info("stopped")
 
 
@@ -136,20 +132,6 @@ def _license_servers(settings: SwopSettings, profile: Profile) -> list[str]:
     return list(
         dict.fromkeys([join_address(locator.host, locator.port or LICENSE_PORT), *settings.license_servers[1:]])
     )
-
-
-async def _check_name(link: Link, name: str, runner: str, stop: asyncio.Event) -> None:
-    """Raises NameInUse where another SWOP of this name is at work."""
-    deadline = asyncio.get_running_loop().time() + NAME_FREE_WITHIN_S
-    while True:
-        status = await link.call(lambda sn: sn.runners.GetRunner(pb.GetRunnerRequest(runner=runner)))
-        there = status is not None and any(agent.name == name and agent.present for agent in status.agents)
-        if not there or stop.is_set():
-            return
-        if asyncio.get_running_loop().time() > deadline:
-            raise NameInUse(name=name, where=f"the taskrunner {runner}")
-        _log.warning("another SWOP of this name is at work, waiting for it to go", name=name)
-        await pause(stop, LOOK_EVERY_S)
 
 
 async def _at_once() -> None:

@@ -157,7 +157,15 @@ def _sl_environment(profile: Profile, node: NodeDefinition, place: Place) -> dic
         given["SL_FS_SERVICE"] = node.sl_fs_service
     for file in node.identity:
         given[_ID_VARIABLES[file.attribute.kind]] = file.attribute.target
+    if sum(_certificate(other) == _certificate(node) for other in profile.definitions) > 1:
+        given["SL_SLOT"] = str(node.index)  # each is a participant of its own
     return given | _variables(profile.env, node.sl_env)
+
+
+def _certificate(node: NodeDefinition) -> tuple[str | None, ...]:
+    """Where it lies."""
+    files = (file.attribute for file in node.identity)
+    return next(((file.mount, file.source, file.subpath) for file in files if file.kind == "CERT"), ())
 
 
 def _identity(node: NodeDefinition) -> tuple[Mount, ...]:

@@ -149,7 +149,8 @@ class Workshop:
         specs = [
             self._confined(pair(self.profile, node, task, image, place), body) for node in self.profile.definitions
         ]
-        names = {node.index: name for node in self.profile.definitions if (name := sl_name(node, self.profile))}
+        nodes = zip(self.profile.definitions, specs, strict=True)
+        names = {spec.index: name for node, spec in nodes if (name := sl_name(node, spec))}
         work = PairsWork(self.executor, specs, names, self._takes_part, self.policy.max_seconds)
         return work, [_described(spec.ml, asked) for spec in specs]
 
@@ -173,9 +174,9 @@ class Workshop:
         return bool(await self.link.call(ask))
 
 
-def sl_name(node: NodeDefinition, profile: Profile) -> str:
-    """What the SL of a pair is called: by its certificate, with its idx where others of the profile share it. Empty
-    where the certificate cannot be read here.
+def sl_name(node: NodeDefinition, spec: PairSpec) -> str:
+    """What the SL of a pair is called: by its certificate, and the slot of it that it is given. Empty where the
+    certificate cannot be read here.
     """
     sources = [
         file.attribute.source
@@ -186,7 +187,8 @@ def sl_name(node: NodeDefinition, profile: Profile) -> str:
         return ""
     try:
         certificate = read_chain(Path(sources[0]))[0]
-        return identity_of_certificate(certificate.public_bytes(Encoding.DER)).name
+        identity = identity_of_certificate(certificate.public_bytes(Encoding.DER))
+        return identity.in_slot(spec.sl.environment.get("SL_SLOT", "")).name
     except SwarmError:
         return ""
 

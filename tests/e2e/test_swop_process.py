@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from swop_swarm import SwopSwarm, swop_swarm
 
+from services.errors import ChildFailed
 from services.rpc import swarm_pb2 as pb
 
 
@@ -38,6 +39,26 @@ async def test_two_swops_build_and_train_to_one_model_and_leave_nothing(swarm: S
     assert len(swarm.models()) == 1
     await swarm.reset()
     assert swarm.left_over() == []
+
+
+async def test_pairs_that_share_a_certificate_are_participants_of_their_own(swarm: SwopSwarm) -> None:
+    await swarm.swop("swop-1", "sl-1", "sl-1", "sl-1")
+    await swarm.assign(await swarm.run())
+    done = await swarm.ended()
+    assert done.state == pb.RUNNER_COMPLETE, done
+    assert {peer.name for peer in done.peers} == {"sl-1/0", "sl-1/1", "sl-1/2"}
+    assert len(swarm.models()) == 1
+    await swarm.reset()
+    assert swarm.left_over() == []
+
+
+async def test_a_second_swop_of_one_name_is_refused_and_the_first_one_works_on(swarm: SwopSwarm) -> None:
+    first = await swarm.swop("swop-1", "sl-1")
+    with pytest.raises(ChildFailed, match="swop-1 is running already, at 127"):
+        await swarm.swop("swop-1", "sl-1")
+    swarm.swops["swop-1"] = first
+    await swarm.assign(await swarm.run(count=1))
+    assert (await swarm.ended()).state == pb.RUNNER_COMPLETE
 
 
 async def test_a_program_sees_its_mounts_and_can_write_nothing_else_of_the_host(

@@ -94,14 +94,16 @@ class Swarm:
     issued: dict[str, Any] = field(default_factory=dict)
 
     def settings(self, name: str, **changes: Any) -> SLSettings:
-        if name not in self.issued:  # a node that is started again has the certificate that it had
-            self.issued[name] = self.pki.issue("sl", name)
-        files = self.issued[name]
+        """``name``: of the node, with a slot or without: ``sl-1/0``."""
+        certificate, _, slot = name.partition("/")
+        if certificate not in self.issued:  # a node that is started again has the certificate that it had
+            self.issued[certificate] = self.pki.issue("sl", certificate)
+        files = self.issued[certificate]
         given: dict[str, Any] = {
             "cert": files.cert, "key": files.key, "cacert": files.cacert, "host": "127.0.0.1", "host_ip": "localhost",
             "sl_fs_port": 0, "sn_ip": "localhost", "sn_api_port": self.sn_port, "apls_ip": "localhost",
             "apls_port": self.licenses_port, "data_dir": self.directory / name, "quorum_wait_s": 60.0,
-            "keep_serving_s": 30.0, "log_level": "DEBUG",
+            "keep_serving_s": 30.0, "log_level": "DEBUG", "slot": slot,
         }  # fmt: skip
         return SLSettings.load("sl", {**given, **changes})
 
@@ -135,7 +137,13 @@ class Swarm:
 
 @contextlib.asynccontextmanager
 async def swarm_of(
-    pki: Any, directory: Path, *sls: str, lost_after_s: float = 5.0, chain: Choice = "embedded", **changes: Any
+    pki: Any,
+    directory: Path,
+    *sls: str,
+    lost_after_s: float = 5.0,
+    chain: Choice = "embedded",
+    seats: str = "",
+    **changes: Any,
 ) -> AsyncIterator[Swarm]:
     async with contextlib.AsyncExitStack() as stack:
         files = pki.issue("license", "apls")
@@ -143,7 +151,7 @@ async def swarm_of(
             "license-server",
             {
                 "data_dir": directory / "apls", "host": "127.0.0.1", "port": 0,
-                "cert": files.cert, "key": files.key, "cacert": files.cacert,
+                "cert": files.cert, "key": files.key, "cacert": files.cacert, **({"seats": seats} if seats else {}),
             },
         )  # fmt: skip
         apls = await stack.enter_async_context(running(license_server_main, licenses))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.main import main
-from services.errors import IdentityError, LicenseServerUnreachable, SettingsError
+from services.errors import IdentityError, LicenseServerUnreachable, SettingsError, SNUnreachable
 from services.local.process import node_environment
 
 NODES = {
@@ -44,11 +44,10 @@ def test_a_node_with_the_certificate_of_another_role_says_so(  # type: ignore[no
     assert f"node has the role {role}, but" in said(arguments, IdentityError.exit_code, capsys)
 
 
-@pytest.mark.parametrize("node", ["sn", "sl"])
 def test_a_node_without_a_license_server_says_so(  # type: ignore[no-untyped-def]
-    node: str, pki, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pki, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*NODES[node], *identity(pki, node), "--data-dir", str(tmp_path), "--apls-port", "1"]
+    arguments = [*NODES["sn"], *identity(pki, "sn"), "--data-dir", str(tmp_path), "--apls-port", "1"]
     expected = "The license server 127.0.0.1:1 cannot be reached"
     assert expected in said(arguments, LicenseServerUnreachable.exit_code, capsys)
 
@@ -99,8 +98,6 @@ def test_certs_made_by_the_command_are_good_for_a_node(tmp_path: Path, capsys: p
         *files,
         f"--cacert={tmp_path / 'ca-cert.pem'}",
         f"--data-dir={tmp_path}",
-        "--apls-port=1",
+        "--sn-api-port=1",
     ]
-    assert "The license server 127.0.0.1:1 cannot be reached" in said(
-        arguments, LicenseServerUnreachable.exit_code, capsys
-    )
+    assert "The SN at 127.0.0.1:1 cannot be reached" in said(arguments, SNUnreachable.exit_code, capsys)

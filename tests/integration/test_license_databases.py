@@ -237,7 +237,7 @@ async def test_two_server_processes_on_one_postgresql_lend_the_same_seats_and_ou
 def schema_of(path: Path) -> dict[str, str]:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
-    return {name: " ".join((sql or "").split()) for name, sql in rows}
+    return {name: " ".join((sql or "").replace('"', "").split()) for name, sql in rows}
 
 
 def first_database(path: Path) -> None:

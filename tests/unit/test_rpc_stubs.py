@@ -1,9 +1,11 @@
 """The committed stubs are what swarm.proto gives, and every call of the API has its rules."""
 
+from services.errors import SwarmError
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import (
     IDEMPOTENT,
     AdminCalls,
+    Line,
     NetworkCalls,
     PeeringCalls,
     RunnersCalls,
@@ -40,21 +42,26 @@ def test_the_client_offers_every_call() -> None:
         def __getattr__(self, name: str) -> str:
             return name
 
-    async def failed(_error: object) -> None: ...
+    async def failed(_error: object) -> SwarmError:
+        return SwarmError()
 
+    line = Line(failed, ())
     offered = {
         f"/swarm.v1.{service}/{name}"
         for service, made in (
-            ("Network", NetworkCalls(Stub(), failed)),
-            ("Training", TrainingCalls(Stub(), failed)),
-            ("Admin", AdminCalls(Stub(), failed)),
-            ("Tasks", TasksCalls(Stub(), failed)),
-            ("Runners", RunnersCalls(Stub(), failed)),
-            ("Peering", PeeringCalls(Stub(), failed)),
+            ("Network", NetworkCalls(Stub(), line)),
+            ("Training", TrainingCalls(Stub(), line)),
+            ("Admin", AdminCalls(Stub(), line)),
+            ("Tasks", TasksCalls(Stub(), line)),
+            ("Runners", RunnersCalls(Stub(), line)),
+            ("Peering", PeeringCalls(Stub(), line)),
         )
         for name in vars(made)
     }
-    names = ("Training/Watch", "Training/GetRecord", "Runners/WatchRunner", "Peering/Meet", "Peering/GetBlocks")
+    names = (
+        "Network/HoldName", "Training/Watch", "Training/GetRecord", "Runners/WatchRunner", "Peering/Meet",
+        "Peering/GetBlocks",
+    )  # fmt: skip
     streams = {f"/swarm.v1.{name}" for name in names}
     assert offered | streams == calls()
 
