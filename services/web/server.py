@@ -14,6 +14,7 @@ from services.errors import PortInUse, SettingsError
 from services.web.peer_certificate import PeerCertificateProtocol
 
 GRACEFUL_STOP_S = 2
+HEAD_LIMIT_BYTES = 64 * 1024  # of a request: its address and its headers
 
 
 class NodeServer(uvicorn.Server):
@@ -30,6 +31,7 @@ class NodeServer(uvicorn.Server):
         started: Callable[[], None],
         *,
         keep_alive_s: int,
+        head_limit_bytes: int = HEAD_LIMIT_BYTES,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -45,6 +47,7 @@ class NodeServer(uvicorn.Server):
                 date_header=False,
                 timeout_graceful_shutdown=GRACEFUL_STOP_S,
                 timeout_keep_alive=keep_alive_s,
+                h11_max_incomplete_event_size=head_limit_bytes,
             )
         )
         self._stop = stop

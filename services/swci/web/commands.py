@@ -2,10 +2,10 @@
 
 import asyncio
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, UploadFile
-from fastapi.responses import PlainTextResponse
+from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel
 
 from services.swci.commands.files import Ls
@@ -22,6 +22,10 @@ router = APIRouter()
 typed = APIRouter()
 
 MAX_COMMAND = 16 * 1024
+# Errors are in JSON there too.
+_TEXT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file that was kept.", "content": {"text/plain": {"schema": {"type": "string"}}}}
+}
 
 
 class Content(BaseModel):
@@ -47,14 +51,14 @@ async def execute_command(
         await asyncio.gather(working, hung_up, return_exceptions=True)
 
 
-@router.post("/uploadTaskDef", response_class=PlainTextResponse)
-async def upload_task_definition(session: TheSession, file: UploadFile) -> str:
+@router.post("/uploadTaskDef", response_class=Response, responses=_TEXT)
+async def upload_task_definition(session: TheSession, file: UploadFile) -> PlainTextResponse:
     """Keeps a task definition that is valid in the current directory, for CREATE TASK FROM."""
     name = PurePosixPath(file.filename or "").name
     content = await file.read()
     definition = await asyncio.to_thread(read_task, content, name)
     kept = await asyncio.to_thread(store, session.files, name, content)
-    return f"Task definition is valid : {definition.header.name}\nUploaded : {kept}\n"
+    return PlainTextResponse(f"Task definition is valid : {definition.header.name}\nUploaded : {kept}\n")
 
 
 @typed.get("/nodes")

@@ -3,7 +3,7 @@
 from typing import Annotated, Protocol, TypeVar
 
 from fastapi import Path
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from services.runtime.addresses import MAX_PORT
 from services.swci.grammar.command import Say
@@ -15,7 +15,15 @@ Text = Annotated[str, StringConstraints(max_length=64 * 1024, pattern=r"^[^\x00-
 NameInBody = Annotated[
     str, StringConstraints(min_length=1, max_length=NAME_LIMIT_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]+$")
 ]
-Port = Annotated[int, Field(ge=1, le=MAX_PORT)]
+
+
+def _whole(value: object) -> object:
+    """To JSON, 2.0 is a whole number as 2 is."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
+Port = Annotated[Whole, Field(ge=1, le=MAX_PORT)]
 
 
 class Body(BaseModel):

@@ -12,6 +12,8 @@ from services.swci.web.sessions import Sessions
 from services.web.server import NodeServer, listen
 
 KEEP_ALIVE_S = 75
+# The longest command fits into an address, in which a character may take twelve bytes.
+HEAD_LIMIT_BYTES = 256 * 1024
 
 _log = logs.get("swci")
 
@@ -26,7 +28,10 @@ async def serve(settings: SWCISettings, identity: Identity, first: Session, read
             _log.info(f"SWCI is ready on port: {port}")
             ready.report(port=port)
 
-        server = NodeServer(build(sessions), identity.server_context(), stop, started, keep_alive_s=KEEP_ALIVE_S)
+        server = NodeServer(
+            build(sessions), identity.server_context(), stop, started,
+            keep_alive_s=KEEP_ALIVE_S, head_limit_bytes=HEAD_LIMIT_BYTES,
+        )  # fmt: skip
         serving = asyncio.create_task(server.serve(sockets=[listening]))
         try:
             await asyncio.shield(serving)

@@ -12,7 +12,7 @@ from services.swci.commands import taskrunner as commands
 from services.swci.waiting import OVER, states
 from services.swci.web import events
 from services.swci.web.caller import TheSession
-from services.swci.web.routes import Body, Name, NameInBody, run
+from services.swci.web.routes import Body, Name, NameInBody, Whole, run
 from swarmlearning.swci import models
 
 router = APIRouter()
@@ -29,7 +29,7 @@ class Assignment(Body):
     """One of ``peers``, ``all_peers`` and ``target``. ``peers``: SL-ML pairs for RUN_SWARM, else SWOPs."""
 
     task: NameInBody
-    peers: int | None = Field(None, ge=1, le=100_000)
+    peers: Annotated[Whole, Field(ge=1, le=100_000)] | None = None
     all_peers: bool = False
     target: NameInBody | None = None
 

@@ -1,0 +1,68 @@
+"""An SWCI's REST API in this process, over mutual TLS, in front of a real SN on the embedded chain."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from sl_swarm import Ready
+from sn_swarm import running_sn
+
+from services.sn.node import RunningSN
+from services.swci.contexts import Context, Contexts
+from services.swci.session import Limits, Session
+from services.swci.settings import SWCISettings
+from services.swci.usr_dir import UsrDir
+from services.swci.web.serving import serve
+
+HOST = "127.0.0.1"
+WITHIN_S = 60.0
+
+
+@dataclass
+class Web:
+    """``first`` is what all sessions of programs begin as; its usr-dir is ``usr``."""
+
+    pki: Any
+    sn: RunningSN
+    port: int
+    usr: Path
+    first: Session
+
+    @property
+    def base_url(self) -> str:
+        return f"https://localhost:{self.port}"
+
+    def client(self, role: str = "swci", name: str = "swci-1", **options: Any) -> httpx.AsyncClient:
+        """Of a program with this certificate."""
+        context = self.pki.identity(role, name).client_context()
+        return httpx.AsyncClient(base_url=self.base_url, verify=context, timeout=WITHIN_S, **options)
+
+
+@contextlib.asynccontextmanager
+async def swci_web(pki: Any, directory: Path, *, lost_after_s: float = 60.0) -> AsyncIterator[Web]:
+    async with running_sn(pki.identity("sn", "sn-1"), directory / "sn", lost_after_s=lost_after_s) as sn:
+        usr = directory / "usr"
+        usr.mkdir()
+        contexts = Contexts()
+        contexts.add(Context("default", HOST, sn.port, "", f"localhost:{sn.port}"))
+        first = Session(pki.identity("swci", "swci-1"), UsrDir(usr), Limits(), contexts)
+        settings = SWCISettings.load("swci", {**_files(pki), "host": HOST, "web_port": 0, "usr_dir": usr})
+        ready = Ready()
+        serving = asyncio.create_task(serve(settings, pki.identity("swci", "swci-1"), first, ready))  # type: ignore[arg-type]
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                await ready.reported.wait()
+            yield Web(pki, sn, ready.facts["port"], usr, first)
+        finally:
+            serving.cancel()
+            await asyncio.gather(serving, return_exceptions=True)
+            await first.close()
+
+
+def _files(pki: Any) -> dict[str, Path]:
+    files = pki.issue("swci", "swci-1")
+    return {"cert": files.cert, "key": files.key, "cacert": files.cacert}
