@@ -9,16 +9,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from services.errors import BodyTooLarge, CommandError, NetworkError, SwarmError
+from services.errors import BodyTooLarge, CommandError, SwarmError
 from services.runtime import logs
 from services.swci.web import commands, contexts, contracts, taskrunners, tasks
 from services.swci.web.sessions import Sessions
+from services.swci.web.status import status
 from services.web.answers import error_content, send_json, status_of
 
 API = "/api/v1"
 MAX_BODY = 2 << 20
-# The SN that was asked for does not answer; this server does.
-FAILED_DEPENDENCY = 424
 
 _ERRORS = {
     400: "The command cannot be carried out as it is.",
@@ -81,10 +80,6 @@ class _Bounded:
                 await send_json(send, status_of(error), error_content(error, ""))
                 return
         await self._app(scope, receive, send)
-
-
-def status(error: SwarmError) -> int:
-    return FAILED_DEPENDENCY if isinstance(error, NetworkError) else status_of(error)
 
 
 def _answer_swarm_error(request: Request, error: SwarmError) -> JSONResponse:

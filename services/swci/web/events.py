@@ -11,6 +11,7 @@ from fastapi.responses import StreamingResponse
 
 from services.errors import SwarmError
 from services.swci.execution import error_data
+from services.swci.web.status import status
 
 KEEP_ALIVE_S = 15.0  # so that nothing between takes the connection for dead
 MEDIA_TYPE = "text/event-stream"
@@ -45,7 +46,8 @@ async def _stream(first: Any, states: AsyncGenerator[Any]) -> AsyncIterator[str]
             try:
                 yield _event(following.result())
             except SwarmError as error:
-                yield f"event: error\ndata: {json.dumps(error_data(error))}\n\n"
+                told = {"status": status(error), **error_data(error)}
+                yield f"event: error\ndata: {json.dumps(told)}\n\n"
                 return
             except StopAsyncIteration:
                 return

@@ -1,13 +1,16 @@
 """/api/v1/tasks: what SWOPs are to do."""
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path
 from pydantic import Field
 
 from services.swci.commands import task as commands
+from services.swci.usr_dir import FILE_LIMIT_BYTES
 from services.swci.web.caller import TheSession
 from services.swci.web.routes import Body, Name, NameInBody, Text, run
+from services.tasks.definition import read_task
 from swarmlearning.swci import models
 
 router = APIRouter()
@@ -29,6 +32,12 @@ class TaskFile(Body):
     """``file``: a YAML file in the usr-dir."""
 
     file: Annotated[str, Field(min_length=1, max_length=4096)]
+
+
+class TaskText(Body):
+    """``text``: a task definition, as it stands in a YAML file."""
+
+    text: Annotated[str, Field(min_length=1, max_length=FILE_LIMIT_BYTES)]
 
 
 class Line(Body):
@@ -54,6 +63,13 @@ async def create(session: TheSession, wanted: Header) -> models.Task:
 async def create_from_file(session: TheSession, wanted: TaskFile) -> models.Task:
     """Nothing is sent of one that is not valid."""
     return await run(commands.CreateTaskFrom(file=wanted.file), session)
+
+
+@router.post("/tasks/from-text", status_code=201)
+async def create_from_text(session: TheSession, wanted: TaskText) -> models.Task:
+    """The same for a definition that is in no file."""
+    definition = await asyncio.to_thread(read_task, wanted.text.encode(), "text")
+    return await commands.registered(session, definition, lambda _line: None)
 
 
 @router.get("/tasks/{name}")

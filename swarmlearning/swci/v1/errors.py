@@ -1,0 +1,69 @@
+"""What can go wrong with a request.
+
+SwciError
+├── SwciUnreachable        there is no answer, or none that can be understood
+└── ApiError               the SWCI answered why not
+    ├── Malformed          400, 413, 422: the command cannot be carried out as it is
+    ├── NotAllowed         401, 403: this certificate may not
+    ├── NotFound           404
+    ├── Conflict           409: it contradicts what there is
+    ├── SNUnavailable      424: the SN does not answer, or runs another version
+    └── ServerFailed       5xx
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from swarmlearning.swci.client import SwciError
+
+
+class SwciUnreachable(SwciError):
+    """The SWCI cannot be reached, hung up, or answered with something else."""
+
+
+class ApiError(SwciError):
+    """``str()`` is the sentence of the server. ``code`` is stable, ``facts`` are those of the sentence."""
+
+    def __init__(self, status: int, code: str, message: str, facts: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.status, self.code, self.facts = status, code, facts
+
+
+class Malformed(ApiError):
+    """The command cannot be carried out as it is."""
+
+
+class NotAllowed(ApiError):
+    """There is no certificate, or its role may not."""
+
+
+class NotFound(ApiError):
+    """There is no such thing."""
+
+
+class Conflict(ApiError):
+    """It contradicts what there is: a name that is taken, a taskrunner that is busy."""
+
+
+class SNUnavailable(ApiError):
+    """The SN of the active context does not answer, or runs another version."""
+
+
+class ServerFailed(ApiError):
+    """The SWCI failed where it should not."""
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: Malformed, 413: Malformed, 422: Malformed,
+    401: NotAllowed, 403: NotAllowed,
+    404: NotFound, 405: NotFound,
+    409: Conflict, 424: SNUnavailable,
+}  # fmt: skip
+
+
+def refusal(status: int, answer: Any) -> SwciError:
+    """The error that an answer stands for; SwciUnreachable for one that says nothing of the kind."""
+    match answer:
+        case {"code": str(code), "message": str(message), "facts": dict(facts)}:
+            return _BY_STATUS.get(status, ServerFailed)(status, code, message, facts)
+    return SwciUnreachable(f"What answered is no SWCI: status {status} without a reason.")
