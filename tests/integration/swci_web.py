@@ -36,10 +36,15 @@ class Web:
     def base_url(self) -> str:
         return f"https://localhost:{self.port}"
 
-    def client(self, role: str = "swci", name: str = "swci-1", **options: Any) -> httpx.AsyncClient:
-        """Of a program with this certificate."""
+    def raw(self, role: str = "swci", name: str = "swci-2") -> httpx.AsyncClient:
+        """What a program with this certificate may send, whatever it is."""
         context = self.pki.identity(role, name).client_context()
-        return httpx.AsyncClient(base_url=self.base_url, verify=context, timeout=WITHIN_S, **options)
+        return httpx.AsyncClient(base_url=self.base_url, verify=context, timeout=WITHIN_S, trust_env=False)
+
+    def options(self, role: str = "swci", name: str = "swci-2", pki: Any = None) -> dict[str, Any]:
+        """Of a client of /api/v1 with a certificate of that PKI."""
+        files = (pki or self.pki).issue(role, name)
+        return {"host": "localhost", "port": self.port, "cert": files.cert, "key": files.key, "cacert": self.pki.cacert}
 
 
 @contextlib.asynccontextmanager

@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from scripted_swop import Swop
 from sn_swarm import running_sn
 
 from services import errors
@@ -29,54 +29,6 @@ RUN, BUILD = "RUN_SWARM", "MAKE_USER_CONTAINER"
 async def sn(pki: Any, tmp_path: Path) -> AsyncIterator[RunningSN]:
     async with running_sn(pki.identity("sn", "sn-1"), tmp_path / "sn", lost_after_s=0.3) as running:
         yield running
-
-
-@dataclass
-class Swop:
-    """A SWOP that does what a test tells it. ``seen``: every state that its stream brought."""
-
-    client: SNClient
-    name: str
-    seen: list[pb.RunnerStatus] = field(default_factory=list)
-    _watching: asyncio.Task[None] | None = None
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
-
-    async def attend(self, pairs: int = 1, runner: str = DEFAULT_RUNNER) -> pb.RunnerStatus:
-        await self.client.network.Register(pb.RegisterRequest())
-        self.watch()
-        await self.until(lambda _: True)
-        request = pb.AttendRequest(runner=runner, group="hospital", sl_peers=pairs)
-        return (await self.client.runners.Attend(request)).status
-
-    async def enrol(self, assignment: int, peers: int) -> pb.RunnerStatus:
-        request = pb.EnrolInTaskRequest(runner=DEFAULT_RUNNER, assignment=assignment, peers=peers)
-        return (await self.client.runners.EnrolInTask(request)).status
-
-    async def report(self, assignment: int, index: int, state: int, **said: str) -> pb.RunnerStatus:
-        request = pb.ReportPeerRequest(runner=DEFAULT_RUNNER, assignment=assignment, index=index, state=state, **said)  # type: ignore[arg-type]
-        return (await self.client.runners.ReportPeer(request)).status
-
-    async def release(self, assignment: int) -> None:
-        await self.client.runners.Release(pb.ReleaseRequest(runner=DEFAULT_RUNNER, assignment=assignment))
-
-    def watch(self) -> None:
-        self._watching = asyncio.create_task(self._watch())
-
-    async def stop_watching(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
-
-    async def until(self, wanted: Callable[[pb.RunnerStatus], bool]) -> pb.RunnerStatus:
-        async with asyncio.timeout(WITHIN_S), self._changed:
-            await self._changed.wait_for(lambda: bool(self.seen) and wanted(self.seen[-1]))
-            return self.seen[-1]
-
-    async def _watch(self) -> None:
-        async for status in self.client.watch_runner(DEFAULT_RUNNER):
-            async with self._changed:
-                self.seen.append(status)
-                self._changed.notify_all()
 
 
 class Desk:

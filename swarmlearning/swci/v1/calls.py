@@ -27,7 +27,7 @@ class Call(Generic[Result]):
 
     def read(self, data: Any) -> Result:
         """Raises ValueError. Fields that a later version added are passed over."""
-        found: Result = _reader(self.result).validate_python(data)
+        found: Result = _reader(self.result).validate_python(data)  # type: ignore[arg-type]  # classes are hashable
         return found
 
 
