@@ -135,7 +135,7 @@ async def test_a_training_its_rounds_and_how_well_it_does(web: Web, client: Asyn
         pairs = {it.uid: it for it in (await client.performance(DEFAULT_TRAINING)).pairs}
         assert (pairs["sl-1"].loss, pairs["sl-1"].metric, pairs["sl-1"].epochs_total) == (0.5, None, 2)
         assert (pairs["sl-2"].round, pairs["sl-2"].loss) == (0, None)
-        with pytest.raises(Conflict, match="not complete"):
+        with pytest.raises(Conflict, match="still running"):
             await client.reset_contract(DEFAULT_TRAINING)
 
 
