@@ -66,7 +66,11 @@ def listen(host: str, port: int, *, command: str, port_option: str) -> socket.so
     """A socket on ``host:port``; 0 is any free one. Raises PortInUse, or SettingsError for an address not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host.strip("[]"), port), family=family)
+        listening = socket.create_server((host.strip("[]"), port), family=family)
+        # An answer in two pieces would wait 40 ms for the caller's acknowledgment of the first. asyncio says so itself
+        # to sockets that it makes, and connections have this from the socket that they came by.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(port=port, host=host, option=port_option) from None
