@@ -16,7 +16,8 @@ from services.runtime.ready import ReadySocket
 from services.swop.approvals import Approvals
 from services.swop.decisions import Standing
 from services.swop.executors.base import Executor
-from services.swop.executors.process import LocalImage, ProcessExecutor
+from services.swop.executors.environments import LocalImage
+from services.swop.executors.process import ProcessExecutor
 from services.swop.executors.spec import Owner
 from services.swop.link import Link
 from services.swop.operator import Operator
@@ -86,7 +87,7 @@ def open_executor(settings: SwopSettings, profile: Profile) -> Executor:
     if manager.kind == "PROCESS":
         images = {image.image: LocalImage(Path(image.python)) for image in profile.images or ()}
         images[settings.sl_image] = LocalImage(Path(sys.executable), (sys.executable, "-m", "services.cli", "sl"))
-        return ProcessExecutor(settings.data_dir / "processes", images)
+        return ProcessExecutor(settings.data_dir / "processes", images, secrets=_secrets(settings, profile))
     module = import_module(f"services.swop.executors.{manager.kind.lower()}")
     address = f"unix://{manager.access.socket}" if manager.access.socket else None
     executor: Executor = getattr(module, f"{manager.kind.capitalize()}Executor")(address)
@@ -116,6 +117,19 @@ def _protected(settings: SwopSettings, profile: Profile) -> tuple[str, ...]:
     for node in profile.definitions:
         paths += [Path(f.attribute.source) for f in node.identity if f.attribute.mount == "BIND"]
     return tuple(dict.fromkeys(str(known) for path in paths for known in (path.absolute(), path.resolve())))
+
+
+def _secrets(settings: SwopSettings, profile: Profile) -> list[Path]:
+    """What no program of this host may read: keys above all. Certificates of authorities are no secret."""
+    paths = [settings.data_dir, settings.usr_dir / settings.profile_file_name]
+    paths += [found for path in (settings.key, settings.cert) if path is not None for found in (path.parent, path)]
+    if profile.policy:
+        paths.append(policy_path(profile.policy, settings.usr_dir))
+    for node in profile.definitions:
+        for entry in node.identity:
+            if entry.attribute.mount == "BIND" and entry.attribute.kind == "KEY":
+                paths.append(Path(entry.attribute.source))
+    return paths
 
 
 def _sn(settings: SwopSettings, profile: Profile) -> str:

@@ -118,6 +118,19 @@ async def test_the_next_task_begins_as_soon_as_the_last_is_reset(swarm: SwopSwar
         assert swarm.left_over() == []
 
 
+async def test_a_swop_that_is_stopped_leaves_its_pairs_at_work(swarm: SwopSwarm) -> None:
+    child = await swarm.swop("swop-1", "sl-1")
+    await swarm.assign(await swarm.run("forever", count=1))
+    await swarm.until(lambda now: states(now) == [pb.PEER_RUNNING])
+    assert not await child.stop(), f"it had to be killed:\n{child.tail()}"
+    assert swarm.left_over()
+    await swarm.swop("swop-1", "sl-1")
+    status = await swarm.until(lambda now: all(agent.present for agent in now.agents))
+    assert states(status) == [pb.PEER_RUNNING]
+    await swarm.reset()
+    assert swarm.left_over() == []
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("state", ["WAIT", "ENROLLED", "RUNNING", "COMPLETE", "RESET"])
 async def test_a_killed_swop_takes_up_its_task_and_leaves_nothing(state: str, swarm: SwopSwarm) -> None:

@@ -14,37 +14,29 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from services.errors import (
-    EnvironmentUnusable,
-    ImageNotMapped,
-    MountEscapes,
-    MountMissing,
     NodeNameInUse,
     NodeUnknown,
     ProgramMissing,
     PublishedPortInUse,
     StorageError,
     VolumeBusy,
-    VolumeMissing,
-    VolumeNameInUse,
-    VolumeTooLarge,
 )
 from services.runtime import logs
-from services.swop.executors import archive
 from services.swop.executors.base import TAIL_BYTES, TAIL_LINES, Executor, carries, last_lines
+from services.swop.executors.environments import CA_VARIABLES, CODE_ROOT, Environments, LocalImage, code_of
+from services.swop.executors.hiding import View
 from services.swop.executors.pids import grandchildren, number_in, start_ticks, until_ended
-from services.swop.executors.sandbox import Bind, arguments, is_private, unconfined
+from services.swop.executors.process_volumes import ProcessVolumes, discard
+from services.swop.executors.sandbox import Bind, arguments, unconfined
 from services.swop.executors.spec import (
     BuildSpec,
     Image,
-    Mount,
     MountKind,
     Node,
     NodeSpec,
@@ -61,7 +53,6 @@ LOOK_EVERY_S = 0.02
 # What root keeps inside: less than Docker leaves it; it can mount nothing and make no device.
 _KEPT = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 LESS_THAN_ROOT = ("--cap-drop", "ALL", *(word for name in _KEPT for word in ("--cap-add", f"CAP_{name}")))
-CODE_ROOT = Path(__file__).parents[3]
 NO_BUBBLEWRAP = (
     "bubblewrap is not installed: programs run unconfined, and see their mounts where these really are. "
     "Install it (Debian: apt-get install bubblewrap)."
@@ -70,31 +61,36 @@ NO_BUBBLEWRAP = (
 _log = logs.get("swop")
 
 
-@dataclass(frozen=True)
-class LocalImage:
-    """``python``: of the environment that stands for an image. ``entrypoint``: of an image that is our own code."""
-
-    python: Path
-    entrypoint: tuple[str, ...] = ()
-
-
 class ProcessExecutor(Executor):
-    """``directory`` belongs to the SWOP alone. ``bubblewrap``: the program; None where it is looked for."""
+    """``directory`` belongs to the SWOP alone. ``bubblewrap``: the program; None where it is looked for. ``secrets``:
+    files and directories of the host that no program sees.
+    """
 
     kind: ClassVar[str] = "PROCESS"
     shares_host_network: ClassVar[bool] = True
     builds_images: ClassVar[bool] = False
 
-    def __init__(self, directory: Path, images: Mapping[str, LocalImage], bubblewrap: str | None = None) -> None:
-        self._nodes = directory / "nodes"
-        self._volumes = directory / "volumes"
-        self._images = {_tagged(name): image for name, image in images.items()}
+    def __init__(
+        self,
+        directory: Path,
+        images: Mapping[str, LocalImage],
+        bubblewrap: str | None = None,
+        secrets: Sequence[Path] = (),
+    ) -> None:
+        self._nodes, volumes = directory / "nodes", directory / "volumes"
+        self._gone = directory / "gone"
+        self._volumes = ProcessVolumes(volumes, self._gone, self.kind)
+        self._environments = Environments(images)
+        self._secrets = (directory, *secrets)
+        self._reaping: set[asyncio.Task[None]] = set()
         self._bubblewrap = shutil.which("bwrap") if bubblewrap is None else bubblewrap
         try:
-            for part in (self._nodes, self._volumes):
+            for part in (self._nodes, volumes, self._gone):
                 part.mkdir(parents=True, exist_ok=True, mode=0o700)
             directory.chmod(0o711)  # programs of another user reach their volumes by it
-            self._volumes.chmod(0o711)
+            volumes.chmod(0o711)
+            for left in self._gone.iterdir():  # by one that was killed
+                discard(left, self._gone)
         except OSError as error:
             raise StorageError(path=directory, problem=error.strerror or str(error)) from None
 
@@ -120,12 +116,15 @@ class ProcessExecutor(Executor):
 
     async def close(self) -> None:
         """Nodes go on."""
+        for task in list(self._reaping):
+            task.cancel()
+        await asyncio.gather(*self._reaping, return_exceptions=True)
 
     # --- nodes --------------------------------------------------------------------------------------
 
     async def start(self, spec: NodeSpec) -> Node:
-        image = self._image_of(spec.image)
-        binds = [self._bind(mount) for mount in spec.mounts]
+        image = self._environments.image(spec.image)
+        binds = [self._volumes.bind(mount) for mount in spec.mounts]
         _expect_free(spec)
         directory = self._nodes / spec.name
         try:
@@ -156,7 +155,7 @@ class ProcessExecutor(Executor):
             "PATH": path, "HOME": "/tmp", "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1",  # noqa: S108
             "HOSTNAME": spec.hostname or spec.name, **spec.environment,
         }  # fmt: skip
-        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        for name in CA_VARIABLES:
             if name in os.environ:
                 environment.setdefault(name, os.environ[name])
         if image.entrypoint:
@@ -167,9 +166,8 @@ class ProcessExecutor(Executor):
         }  # fmt: skip
         if self._bubblewrap:
             devices = sorted(Path("/dev").glob("nvidia*")) if spec.devices.gpus else ()
-            confined = arguments(
-                [*_code(image), *binds], working_dir, [*devices, *map(Path, spec.devices.paths)], spec.hostname
-            )
+            view = View.of(self._secrets, code_of(image))
+            confined = arguments(binds, working_dir, [*devices, *map(Path, spec.devices.paths)], spec.hostname, view)
             if os.getuid() == 0:
                 # Mounts are made by root, who may enter where the program's user may not; then it gives root up.
                 user = command | {"uid": None, "gid": None, "confined": True}
@@ -181,12 +179,11 @@ class ProcessExecutor(Executor):
         """Starts the supervisor and waits until the program runs. Raises ProgramMissing."""
         argv = [sys.executable, "-m", "services.swop.executors.supervisor", str(directory)]
         environment = {"PATH": os.environ.get("PATH", ""), "PYTHONPATH": str(CODE_ROOT)}
-        supervisor = subprocess.Popen(  # noqa: ASYNC220 - asyncio's own would end it with this process
-            argv, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
-        (directory / "supervisor").write_text(f"{supervisor.pid} {start_ticks(supervisor.pid)}")
-        ended = asyncio.ensure_future(asyncio.to_thread(supervisor.wait))
+        pid = _spawned(argv, environment)
+        (directory / "supervisor").write_text(f"{pid} {start_ticks(pid)}")
+        ended = asyncio.create_task(_reaped(pid))
+        self._reaping.add(ended)
+        ended.add_done_callback(self._reaping.discard)
         deadline = asyncio.get_running_loop().time() + STARTED_WITHIN_S
         while not (directory / "pid").exists():
             await asyncio.wait({ended}, timeout=LOOK_EVERY_S)
@@ -256,7 +253,7 @@ class ProcessExecutor(Executor):
         if not directory.exists():
             return
         await self._kill(node_id)
-        await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        await asyncio.to_thread(discard, directory, self._gone)
 
     async def _kill(self, node_id: str) -> None:
         """The program with all of its session; the supervisor writes down its end."""
@@ -300,27 +297,10 @@ class ProcessExecutor(Executor):
     # --- volumes ------------------------------------------------------------------------------------
 
     async def create_volume(self, spec: VolumeSpec) -> Volume:
-        directory = self._volumes / spec.name
-        try:
-            directory.mkdir(mode=0o711)
-        except FileExistsError:
-            raise VolumeNameInUse(runtime=self.kind, volume=spec.name) from None
-        (directory / "labels.json").write_text(json.dumps(dict(spec.labels)))
-        content = directory / "content"
-        content.mkdir()
-        content.chmod(0o755 if spec.owner is None else 0o700)
-        if spec.owner is not None and os.getuid() == 0:
-            os.chown(content, spec.owner.uid, spec.owner.gid)
-        return Volume(spec.name, dict(spec.labels))
+        return self._volumes.create(spec)
 
     async def find_volumes(self, labels: Mapping[str, str]) -> list[Volume]:
-        found = []
-        for directory in sorted(self._volumes.iterdir()):
-            with contextlib.suppress(OSError, ValueError):
-                own = json.loads((directory / "labels.json").read_text())
-                if carries(own, labels):
-                    found.append(Volume(directory.name, own))
-        return found
+        return self._volumes.find(labels)
 
     async def remove_volume(self, name: str) -> None:
         users = [
@@ -328,72 +308,44 @@ class ProcessExecutor(Executor):
         ]
         if users:
             raise VolumeBusy(volume=name, nodes=", ".join(users))
-        await asyncio.to_thread(shutil.rmtree, self._volumes / name, ignore_errors=True)
+        await asyncio.to_thread(self._volumes.remove, name)
 
     async def export_volume(self, name: str, directory: Path, limit_bytes: int) -> None:
-        await asyncio.to_thread(self._copy, name, self._content(name), directory, limit_bytes)
+        await asyncio.to_thread(self._volumes.read, name, directory, limit_bytes)
 
     async def import_volume(self, name: str, directory: Path) -> None:
-        await asyncio.to_thread(self._copy, name, directory, self._content(name), None)
-
-    def _copy(self, volume: str, source: Path, target: Path, limit_bytes: int | None) -> None:
-        """As an archive, like other executors: what does not belong into one stays behind."""
-        with tempfile.TemporaryFile(dir=self._nodes) as content:
-            archive.packed(source, content)
-            if limit_bytes is not None and content.tell() > limit_bytes:
-                raise VolumeTooLarge(volume=volume, limit=limit_bytes)
-            content.seek(0)
-            archive.unpacked(content, target)
+        await asyncio.to_thread(self._volumes.write, name, directory)
 
     def _uses(self, node: Node, volume: str) -> bool:
         record = json.loads((self._nodes / node.id / "node.json").read_text())
         return volume in record["volumes"]
 
-    def _content(self, volume: str) -> Path:
-        content = self._volumes / volume / "content"
-        if PurePosixPath(volume).name != volume or not content.is_dir():
-            raise VolumeMissing(runtime=self.kind, volume=volume)
-        return content
-
-    def _bind(self, mount: Mount) -> Bind:
-        """Raises MountMissing, MountEscapes, VolumeMissing."""
-        root = self._content(mount.source) if mount.kind is MountKind.VOLUME else Path(mount.source)
-        source = root / (mount.subpath or "")
-        if mount.subpath == "":
-            raise MountEscapes(source=mount.source, target=mount.target, problem="its subpath is empty")
-        if not source.exists():
-            raise MountMissing(source=mount.source, target=mount.target, problem="there is no such file or directory")
-        if mount.subpath and not source.resolve().is_relative_to(root.resolve()):
-            raise MountEscapes(source=mount.source, target=mount.target, problem=f"{mount.subpath} leads out of it")
-        return Bind(source.resolve(), PurePosixPath(mount.target), mount.read_only)
-
     # --- images -------------------------------------------------------------------------------------
 
     async def image(self, name: str) -> Image:
-        image = self._image_of(name)
-        return Image(name, f"local:{image.python}")
+        return Image(name, f"local:{self._environments.image(name).python}")
 
-    def _image_of(self, name: str) -> LocalImage:
-        """Raises ImageNotMapped, EnvironmentUnusable."""
-        image = self._images.get(_tagged(name))
-        if image is None:
-            raise ImageNotMapped(image=name, mapped=", ".join(self._images) or "none")
-        if not os.access(image.python, os.X_OK):
-            raise EnvironmentUnusable(python=image.python, image=name, problem="there is no such program")
-        return image
+    def build(self, spec: BuildSpec) -> AsyncGenerator[str, None]:
+        return self._environments.build(spec)
 
-    async def build(self, spec: BuildSpec) -> AsyncGenerator[str, None]:
-        """Nothing is built: an image that the profile maps is there already."""
-        image = self._image_of(spec.image)
-        yield f"{spec.image} is the environment of {image.python}, as the profile says; no step was run"
-
-    async def pull(self, spec: PullSpec) -> AsyncGenerator[str, None]:
-        name = f"{spec.repository}:{spec.tag}"
-        image = self._image_of(name)
-        yield f"{name} is the environment of {image.python}, as the profile says; nothing was fetched"
+    def pull(self, spec: PullSpec) -> AsyncGenerator[str, None]:
+        return self._environments.pull(spec)
 
     async def remove_image(self, name: str) -> None:
         """Environments are the owner's."""
+
+
+def _spawned(argv: list[str], environment: Mapping[str, str]) -> int:
+    """A process in a session of its own, that outlives this one; nobody hears it."""
+    nowhere = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in (0, 1, 2)]
+    return os.posix_spawn(argv[0], argv, dict(environment), file_actions=nowhere, setsid=True)
+
+
+async def _reaped(pid: int) -> None:
+    """Returns when a child has ended. May be given up at any time, unlike a thread that waits."""
+    await until_ended(pid)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended
 
 
 def _as_user(spec: NodeSpec) -> list[str]:
@@ -414,12 +366,6 @@ def _expect_free(spec: NodeSpec) -> None:
                 raise PublishedPortInUse(port=port.outside, node=spec.name) from None
 
 
-def _code(image: LocalImage) -> list[Bind]:
-    """An image's environment, and this very code, where they lie in a directory that programs have of their own."""
-    roots = [PurePosixPath(path) for path in dict.fromkeys((image.python.parents[1], CODE_ROOT))]
-    return [Bind(Path(root), root, read_only=True) for root in roots if is_private(root)]
-
-
 def _record(spec: NodeSpec) -> dict[str, Any]:
     return {
         "name": spec.name, "image": spec.image, "labels": dict(spec.labels),
@@ -427,7 +373,3 @@ def _record(spec: NodeSpec) -> dict[str, Any]:
         "volumes": [mount.source for mount in spec.mounts if mount.kind is MountKind.VOLUME],
         "started_at": datetime.now(UTC).isoformat(),
     }  # fmt: skip
-
-
-def _tagged(image: str) -> str:
-    return image if ":" in image.rpartition("/")[2] else f"{image}:latest"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-# Made anew for each program; what the host has there is its own.
-_PRIVATE = ("/proc", "/dev", "/tmp", "/run", "/sys")  # noqa: S108
+from services.swop.executors.hiding import PRIVATE, View
 
 
 @dataclass(frozen=True)
@@ -22,15 +21,22 @@ class Bind:
 
 
 def arguments(
-    binds: Sequence[Bind], working_dir: str, devices: Iterable[Path] = (), hostname: str | None = None
+    binds: Sequence[Bind],
+    working_dir: str,
+    devices: Iterable[Path] = (),
+    hostname: str | None = None,
+    view: View | None = None,
 ) -> list[str]:
-    """What follows ``bwrap``, before the program: the host's files to read, the binds, a /tmp of its own."""
+    """What follows ``bwrap``, before the program: the host's files to read, without what ``view`` hides, the binds, a
+    /tmp of its own.
+    """
+    view = view or View.of()
     found = ["--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     if hostname:
         found += ["--hostname", hostname]
-    wanted = {bind.target for bind in binds if not is_private(bind.target)}
-    if not is_private(PurePosixPath(working_dir)):
-        wanted.add(PurePosixPath(working_dir))
+    wanted = {
+        path for path in (*(bind.target for bind in binds), PurePosixPath(working_dir)) if not view.is_private(path)
+    }
     found += _tree(PurePosixPath("/"), wanted)
     found += ["--proc", "/proc", "--dev", "/dev", "--dir", "/run"]
     for open_to_all in ("/tmp", "/dev/shm"):  # noqa: S108
@@ -39,11 +45,14 @@ def arguments(
         found += ["--ro-bind", "/sys", "/sys"]
     for device in devices:
         found += ["--dev-bind-try", str(device), str(device)]
-    for parent in _parents_to_make(bind.target for bind in binds):
+    found += view.arguments()
+    for parent in _parents_to_make([bind.target for bind in binds], view):
         found += ["--perms", "0755", "--dir", str(parent)]  # by itself bubblewrap makes them for its own user only
     for bind in sorted(binds, key=lambda bind: len(bind.target.parts)):
         found += ["--ro-bind" if bind.read_only else "--bind", str(bind.source), str(bind.target)]
-    if not any(PurePosixPath(working_dir) == bind.target for bind in binds) and not Path(working_dir).is_dir():
+    if not any(PurePosixPath(working_dir) == bind.target for bind in binds) and (
+        view.is_private(PurePosixPath(working_dir)) or not Path(working_dir).is_dir()
+    ):
         found += ["--dir", working_dir]
     return [*found, "--chdir", working_dir]
 
@@ -77,7 +86,7 @@ def _tree(directory: PurePosixPath, wanted: Iterable[PurePosixPath]) -> list[str
     found: list[str] = []
     for entry in sorted(Path(directory).iterdir()):
         path = PurePosixPath(entry)
-        if str(path) in _PRIVATE:
+        if str(path) in PRIVATE:
             continue
         if entry.is_symlink():
             found += ["--symlink", str(entry.readlink()), str(path)]
@@ -90,13 +99,8 @@ def _tree(directory: PurePosixPath, wanted: Iterable[PurePosixPath]) -> list[str
     return found
 
 
-def _parents_to_make(targets: Iterable[PurePosixPath]) -> list[PurePosixPath]:
+def _parents_to_make(targets: Iterable[PurePosixPath], view: View) -> list[PurePosixPath]:
     """The directories above targets that neither the host has nor a private part begins with, outermost first."""
     above = {parent for target in targets for parent in target.parents}
-    missing = [path for path in above if str(path) not in _PRIVATE and (is_private(path) or not Path(path).exists())]
+    missing = [path for path in above if path not in view.tops and (view.is_private(path) or not Path(path).exists())]
     return sorted(missing, key=lambda path: (len(path.parts), str(path)))
-
-
-def is_private(path: PurePosixPath) -> bool:
-    """Whether a program has something of its own there, and so does not see what the host has."""
-    return any(str(path) == top or str(path).startswith(f"{top}/") for top in _PRIVATE)

@@ -20,6 +20,7 @@ PIECE_BYTES = 64 * 1024
 
 def main(directory: Path) -> int:
     command = json.loads((directory / "command.json").read_text())
+    os.chdir("/")  # it keeps no directory of the SWOP's in use
     try:
         process = _start(command)
     except (OSError, subprocess.SubprocessError) as error:

@@ -1,0 +1,97 @@
+"""The volumes of the executor PROCESS: directories of the SWOP, each with its labels beside its content."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from services.errors import MountEscapes, MountMissing, VolumeMissing, VolumeNameInUse, VolumeTooLarge
+from services.swop.executors import archive
+from services.swop.executors.base import carries
+from services.swop.executors.sandbox import Bind
+from services.swop.executors.spec import Mount, MountKind, Volume, VolumeSpec
+
+
+class ProcessVolumes:
+    """``gone``: a directory on the same disk, for what is on its way out of it."""
+
+    def __init__(self, directory: Path, gone: Path, kind: str) -> None:
+        self._directory = directory
+        self._gone = gone
+        self._kind = kind
+
+    def create(self, spec: VolumeSpec) -> Volume:
+        """Raises VolumeNameInUse."""
+        directory = self._directory / spec.name
+        try:
+            directory.mkdir(mode=0o711)
+        except FileExistsError:
+            raise VolumeNameInUse(runtime=self._kind, volume=spec.name) from None
+        (directory / "labels.json").write_text(json.dumps(dict(spec.labels)))
+        content = directory / "content"
+        content.mkdir()
+        content.chmod(0o755 if spec.owner is None else 0o700)
+        if spec.owner is not None and os.getuid() == 0:
+            os.chown(content, spec.owner.uid, spec.owner.gid)
+        return Volume(spec.name, dict(spec.labels))
+
+    def find(self, labels: Mapping[str, str]) -> list[Volume]:
+        found = []
+        for directory in sorted(self._directory.iterdir()):
+            with contextlib.suppress(OSError, ValueError):
+                own = json.loads((directory / "labels.json").read_text())
+                if carries(own, labels):
+                    found.append(Volume(directory.name, own))
+        return found
+
+    def remove(self, name: str) -> None:
+        discard(self._directory / name, self._gone)
+
+    def read(self, name: str, to: Path, limit_bytes: int) -> None:
+        """Raises VolumeMissing, VolumeTooLarge."""
+        self._copy(name, self.content(name), to, limit_bytes)
+
+    def write(self, name: str, source: Path) -> None:
+        """Raises VolumeMissing."""
+        self._copy(name, source, self.content(name), None)
+
+    def content(self, volume: str) -> Path:
+        """Raises VolumeMissing."""
+        content = self._directory / volume / "content"
+        if PurePosixPath(volume).name != volume or not content.is_dir():
+            raise VolumeMissing(runtime=self._kind, volume=volume)
+        return content
+
+    def bind(self, mount: Mount) -> Bind:
+        """Raises MountMissing, MountEscapes, VolumeMissing."""
+        root = self.content(mount.source) if mount.kind is MountKind.VOLUME else Path(mount.source)
+        source = root / (mount.subpath or "")
+        if mount.subpath == "":
+            raise MountEscapes(source=mount.source, target=mount.target, problem="its subpath is empty")
+        if not source.exists():
+            raise MountMissing(source=mount.source, target=mount.target, problem="there is no such file or directory")
+        if mount.subpath and not source.resolve().is_relative_to(root.resolve()):
+            raise MountEscapes(source=mount.source, target=mount.target, problem=f"{mount.subpath} leads out of it")
+        return Bind(source.resolve(), PurePosixPath(mount.target), mount.read_only)
+
+    def _copy(self, volume: str, source: Path, target: Path, limit_bytes: int | None) -> None:
+        """As an archive, like other executors: what does not belong into one stays behind."""
+        with tempfile.TemporaryFile(dir=self._gone) as content:
+            archive.packed(source, content)
+            if limit_bytes is not None and content.tell() > limit_bytes:
+                raise VolumeTooLarge(volume=volume, limit=limit_bytes)
+            content.seek(0)
+            archive.unpacked(content, target)
+
+
+def discard(directory: Path, gone: Path) -> None:
+    """Removes a directory at once for whoever looks; what a kill leaves of it is in ``gone``."""
+    if directory.parent != gone:
+        try:
+            directory = directory.rename(gone / f"{directory.parent.name}-{directory.name}")
+        except FileNotFoundError:
+            return
+    shutil.rmtree(directory, ignore_errors=True)
