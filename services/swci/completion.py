@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -16,7 +16,7 @@ from services.swci.grammar.command import kinds_of
 from services.swci.grammar.grammar import Grammar
 from services.swci.grammar.kinds import Kind
 from services.swci.grammar.syntax import Literal
-from services.swci.grammar.words import split
+from services.swci.grammar.words import COMMENT, QUOTES, Word, split
 from services.swci.session import Session
 
 FRESH_S = 2.0  # for how long names that were asked for are good
@@ -101,7 +101,7 @@ class CommandCompleter(Completer):
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
         """Names are asked for over the network: only ``get_completions_async`` gives them."""
         words = typed(document.text_before_cursor)
-        offered = (it.word for _, it in self._grammar.goes_on(words[:-1]) if isinstance(it, Literal))
+        offered = (it.word for _, it in self._grammar.goes_on(_texts(words)[:-1]) if isinstance(it, Literal))
         yield from _offer(offered, words[-1])
 
     async def get_completions_async(self, document: Document, complete_event: CompleteEvent) -> Any:
@@ -111,24 +111,38 @@ class CommandCompleter(Completer):
         async for completion in self._arguments(words):
             yield completion
 
-    async def _arguments(self, words: list[str]) -> AsyncIterator[Completion]:
+    async def _arguments(self, words: list[Word]) -> AsyncIterator[Completion]:
+        texts = _texts(words)
         kinds: dict[Kind, None] = {}
-        for command, following in self._grammar.goes_on(words[:-1]):
+        for command, following in self._grammar.goes_on(texts[:-1]):
             if not isinstance(following, Literal):
                 kinds[kinds_of(command)[following.name]] = None
         for kind in kinds:
-            names = [*kind.choices, *(await self._names.of(kind.live, words))]
-            for completion in _offer(names, words[-1]):
+            names = [*kind.choices, *(await self._names.of(kind.live, texts))]
+            for completion in _offer(map(quoted, names), words[-1]):
                 yield completion
 
 
-def typed(text: str) -> list[str]:
+def typed(text: str) -> list[Word]:
     """The words of a line, the last one being the one that is still typed: empty after a space."""
-    words = [word.text for word in split(text)]
-    return words if words and not text[-1].isspace() else [*words, ""]
+    words = split(text)
+    goes_on = bool(words) and (words[-1].open or not text[-1].isspace())
+    return words if goes_on else [*words, Word("", len(text), len(text))]
 
 
-def _offer(names: Any, beginning: str) -> Iterator[Completion]:
+def quoted(name: str) -> str:
+    """As it can stand in a line: in quotes where it would be several words, or a comment."""
+    if not any(character.isspace() for character in name) and not name.startswith((COMMENT, *QUOTES)):
+        return name
+    quote = next((mark for mark in reversed(QUOTES) if mark not in name), QUOTES[0])
+    return f"{quote}{name}{quote}"
+
+
+def _texts(words: list[Word]) -> list[str]:
+    return [word.text for word in words]
+
+
+def _offer(names: Iterable[str], begun: Word) -> Iterator[Completion]:
     for name in dict.fromkeys(names):
-        if name.upper().startswith(beginning.upper()):
-            yield Completion(name, start_position=-len(beginning))
+        if name.strip("".join(QUOTES)).upper().startswith(begun.text.upper()):
+            yield Completion(name, start_position=begun.start - begun.end)

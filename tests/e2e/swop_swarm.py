@@ -132,6 +132,18 @@ class SwopSwarm:
         mine = {child.pid for child in self.swops.values()}
         return files + [f"process {pid}" for pid in processes_with(str(self.directory / "swop-")) if pid not in mine]
 
+    @property
+    def sn_port(self) -> int:
+        return self._ports[1]
+
+    def swci_command(self, files: Any, *more: str) -> list[str]:
+        """An SWCI whose usr-dir is that of the SWOPs."""
+        return [
+            sys.executable, "-m", "services.cli", "swci", "--usr-dir", str(self.usr),
+            "--apls-ip", HOST, "--apls-port", str(self._ports[0]), "--data-dir", str(self.directory / "swci"),
+            "--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert), *more,
+        ]  # fmt: skip
+
     def models(self) -> set[bytes]:
         return {path.read_bytes() for path in self.out.glob("*.safetensors")}
 

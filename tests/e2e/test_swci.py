@@ -4,107 +4,18 @@ import asyncio
 import contextlib
 import json
 import subprocess
-import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from swop_swarm import HOST, SwopSwarm, swop_swarm
+from swci_script import BUILD, CONTRACT, RUN, SCRIPT, Commander
+from swop_swarm import HOST, swop_swarm
 
 from services.local.plan import CODE_ROOT
 from services.local.process import Child, Launch, node_environment
 from services.local.swops import RUNNER
 from swarmlearning.swci import Swci, SwciError
-
-CONTRACT = "defaultbb.cqdb.sml.hpe"
-BUILD = """\
-Name: user_env_build_task
-TaskType: MAKE_USER_CONTAINER
-Author: HPESwarm
-Prereq: ROOTTASK
-Outcome: user-env
-Body:
-  BuildContext: ~
-  BuildType: INLINE
-  BuildSteps:
-  - FROM python:3.11-slim-bookworm
-"""
-RUN = """\
-Name: run_task
-TaskType: RUN_SWARM
-Author: HPESwarm
-Prereq: user_env_build_task
-Outcome: run_task
-Body:
-  Command: /app/train.py {behaviour} /out 3
-  Entrypoint: python3
-  WorkingDir: /work
-  Envvars:
-  - SWARM_NODE_COUNT: 3
-  PrivateContent: ~
-  SharedContent:
-  - Src: {usr}/app
-    Tgt: /app
-    MType: BIND
-  - Src: {usr}/out
-    Tgt: /out
-    MType: BIND
-"""
-SCRIPT = """\
-# the order that users know
-EXIT ON FAILURE
-WAIT FOR IP 127.0.0.1 {port} 5
-CREATE CONTEXT test WITH IP 127.0.0.1 {port}
-switch context test
-cd /platform/swarm/usr
-CREATE TASK FROM build.yaml
-FINALIZE TASK user_env_build_task
-GET TASK INFO user_env_build_task
-GET TASK BODY user_env_build_task
-LIST TASKS
-RESET TASKRUNNER {runner}
-ASSIGN TASK user_env_build_task TO {runner} WITH 2 PEERS
-WAIT FOR TASKRUNNER {runner}
-RESET TASKRUNNER {runner}
-CREATE TASK FROM run.yaml
-FINALIZE TASK run_task
-ASSIGN TASK run_task TO {runner} WITH ALL PEERS
-WAIT FOR TASKRUNNER {runner}
-SLEEP 1
-RESET TASKRUNNER {runner}
-LIST CONTRACTS
-RESET CONTRACT {contract}
-EXIT
-"""
-
-
-@dataclass
-class Commander:
-    """A swarm whose SWOPs are there, and SWCIs for it."""
-
-    swarm: SwopSwarm
-    files: Any
-    sn_port: int
-    license_port: int
-
-    def arguments(self, *more: str) -> list[str]:
-        return [
-            sys.executable, "-m", "services.cli", "swci", "--usr-dir", str(self.swarm.usr),
-            "--apls-ip", HOST, "--apls-port", str(self.license_port), "--data-dir", str(self.swarm.directory / "swci"),
-            "--cert", str(self.files.cert), "--key", str(self.files.key), "--cacert", str(self.files.cacert), *more,
-        ]  # fmt: skip
-
-    async def run(self, script: str, *more: str) -> tuple[int, str]:
-        """Exit code and output of an init script."""
-        (self.swarm.usr / "script").write_text(script)
-        process = await asyncio.create_subprocess_exec(
-            *self.arguments("--init-script-name", "script", *more), cwd=CODE_ROOT, env=node_environment(),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        output = (await process.communicate())[0].decode()
-        return process.returncode or 0, output
 
 
 @pytest.fixture
@@ -112,17 +23,18 @@ async def commander(pki: Any, tmp_path: Path) -> AsyncIterator[Commander]:
     async with swop_swarm(pki, tmp_path) as swarm:
         await swarm.swop("swop-1", "sl-1", "sl-2")
         await swarm.swop("swop-2", "sl-3", changes=lambda profile: profile["nodes"][0]["slnodedef"].update(idx=2))
-        (swarm.usr / "build.yaml").write_text(BUILD)
+        (swarm.usr / "build.yaml").write_text(BUILD.format(outcome="user-env", base="python:3.11-slim-bookworm"))
         (swarm.usr / "run.yaml").write_text(RUN.format(usr=swarm.usr, behaviour="well"))
-        license_port, sn_port = swarm._ports
-        yield Commander(swarm, pki.issue("swci", "swci-2"), sn_port, license_port)
+        yield Commander(swarm, pki.issue("swci", "swci-2"))
 
 
 @pytest.fixture
 async def web(commander: Commander) -> AsyncIterator[int]:
     """The port of an SWCI in WEB mode."""
     environment = node_environment(SWCI_MODE="WEB", SWCI_WEB_PORT="0", SWCI_BIND_HOST=HOST)
-    argv = tuple(commander.arguments("--sn-ip", HOST, "--sn-api-port", str(commander.sn_port)))
+    argv = tuple(
+        commander.swarm.swci_command(commander.files, "--sn-ip", HOST, "--sn-api-port", str(commander.swarm.sn_port))
+    )
     child = Child.start(Launch("swci", argv, commander.swarm.directory / "swci.log", environment, cwd=CODE_ROOT))
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(child.stop)
@@ -130,7 +42,7 @@ async def web(commander: Commander) -> AsyncIterator[int]:
 
 
 async def test_a_script_in_the_usual_order_trains_to_one_model(commander: Commander) -> None:
-    script = SCRIPT.format(port=commander.sn_port, runner=RUNNER, contract=CONTRACT)
+    script = SCRIPT.format(port=commander.swarm.sn_port, runner=RUNNER, contract=CONTRACT)
     code, output = await commander.run(script)
     assert code == 0, output
     assert output.count("STATE : COMPLETE") == 2
@@ -144,7 +56,7 @@ async def test_a_script_in_the_usual_order_trains_to_one_model(commander: Comman
 async def test_a_script_whose_task_fails_ends_with_a_code_and_says_why(commander: Commander) -> None:
     run = RUN.format(usr=commander.swarm.usr, behaviour="never")
     (commander.swarm.usr / "run.yaml").write_text(run)
-    script = SCRIPT.format(port=commander.sn_port, runner=RUNNER, contract=CONTRACT)
+    script = SCRIPT.format(port=commander.swarm.sn_port, runner=RUNNER, contract=CONTRACT)
     code, output = await commander.run(script)
     assert code != 0
     assert "STATE : ERROR" in output
@@ -157,7 +69,7 @@ async def test_the_same_from_the_client_library(commander: Commander, web: int) 
     swci = Swci("localhost", web, str(files.cert), str(files.key), str(files.cacert))
 
     def everything() -> None:
-        assert swci.createContext("test", ip=HOST, port=commander.sn_port), swci.getErrors()
+        assert swci.createContext("test", ip=HOST, port=commander.swarm.sn_port), swci.getErrors()
         assert swci.switchContext("test")
         assert swci.registerTask("build.yaml"), swci.getErrors()
         assert swci.executeTask("user_env_build_task", peers=2), swci.getErrors()

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from parts import BASE_IMAGE
+from swci_script import BUILD, CONTRACT, RUN, SCRIPT, Commander
 from swop_swarm import HOST, SwopSwarm, swop_swarm
 
-from services.rpc import swarm_pb2 as pb
+from services.local.swops import RUNNER
 from services.swop.executors.docker import DockerExecutor
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,6 @@ def images() -> Iterator[None]:
 async def swarm(images: None, pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SwopSwarm]:
     monkeypatch.setenv("SWOP_SL_IMAGE", SL_IMAGE)
     async with swop_swarm(pki, tmp_path) as running:
-        running.build_steps = [f"FROM {ML_IMAGE}", "RUN python3 -c 'import swarm_callback'"]
         yield running
 
 
@@ -70,29 +70,26 @@ async def left_over(*swops: str) -> list[str]:
         return nodes + [volume.name for wanted in labels for volume in await docker.find_volumes(wanted)]
 
 
-async def test_two_swops_build_an_image_and_train_to_one_model_and_leave_nothing(swarm: SwopSwarm) -> None:
-    outcome = f"swarm-test/outcome-{secrets.token_hex(4)}"
-    await swarm.swop("swop-1", "sl-1", "sl-2", changes=with_docker)
-
+async def test_a_script_has_two_swops_build_an_image_and_train_to_one_model_and_leaves_nothing(
+    swarm: SwopSwarm, pki: Any
+) -> None:
     def second(profile: dict[str, Any]) -> None:
         with_docker(profile)
         profile["nodes"][0]["slnodedef"]["idx"] = 2
 
+    await swarm.swop("swop-1", "sl-1", "sl-2", changes=with_docker)
     await swarm.swop("swop-2", "sl-3", changes=second)
-    body = {"BuildContext": None, "BuildType": "INLINE", "BuildSteps": swarm.build_steps}
-    build = await swarm.task("MAKE_USER_CONTAINER", body, outcome=outcome)
+    outcome = f"swarm-test/outcome-{secrets.token_hex(4)}"
+    (swarm.usr / "build.yaml").write_text(BUILD.format(outcome=outcome, base=ML_IMAGE))
+    (swarm.usr / "run.yaml").write_text(RUN.format(usr=swarm.usr, behaviour="well"))
+    script = SCRIPT.format(port=swarm.sn_port, runner=RUNNER, contract=CONTRACT)
     try:
-        await swarm.assign(build)
-        built = await swarm.ended()
-        assert [peer.state for peer in built.peers] == [pb.PEER_COMPLETE] * 2, built
-        await swarm.reset()
-        await swarm.assign(await swarm.run(prereq=build))
-        done = await swarm.ended()
-        assert done.state == pb.RUNNER_COMPLETE, done
-        assert {peer.name for peer in done.peers} == {"sl-1", "sl-2", "sl-3"}
+        code, output = await Commander(swarm, pki.issue("swci", "swci-2")).run(script)
+        assert code == 0, output
+        assert output.count("STATE : COMPLETE") == 2
         assert len(list(swarm.out.glob("*.safetensors"))) == 3
         assert len(swarm.models()) == 1
-        await swarm.reset()
+        await swarm.until(lambda now: all(agent.released >= agent.enrolled_in for agent in now.agents))
         assert await left_over("swop-1", "swop-2") == []
     finally:
         await remove_image(outcome)
