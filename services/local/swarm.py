@@ -165,16 +165,19 @@ class LocalSwarm:
         for index, name in enumerate(plan.swops):
             sn_port = self._ports[plan.sns[index % plan.sn_count]]
             pairs = [files[sl] for sl in plan.sls_of(index)]
-            text = profile_of(name, pairs, HOST, license_port=licence, sn_port=sn_port, images=plan.images)
+            text = profile_of(
+                name, pairs, HOST, license_port=licence, sn_port=sn_port, images=plan.images,
+                indexes=[plan.sls.index(sl) for sl in plan.sls_of(index)],
+            )  # fmt: skip
             (plan.usr_dir / plan.profile(index)).write_text(text)
             swops.append(self._start(plan.swop(index, files[name], licence, sn_port)))
         await asyncio.gather(*(self._ready_node(swop) for swop in swops))
 
     async def _ready_node(self, child: Child) -> None:
         facts = await child.ready()
-        self._ports[child.name] = int(facts.get("port", 0))
+        port = self._ports[child.name] = int(facts.get("port", 0))
         self._remember()
-        self._view.say(f"{child.name} is ready on port {self._ports[child.name]}")
+        self._view.say(f"{child.name} is ready" + (f" on port {port}" if port else ""))
 
     async def _start_pair(self, index: int, sl: Child) -> tuple[Child, Child | None]:
         """Lets an SL begin, and starts its program as soon as the SL is ready."""

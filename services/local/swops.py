@@ -1,7 +1,8 @@
 """The SWOPs of a local swarm: which pairs each has, and the profile that says so."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,19 @@ CERTS = "/swarm-cert"
 
 
 def profile_of(
-    name: str, pairs: Sequence[IssuedFiles], host: str, *, license_port: int, sn_port: int, images: Sequence[str]
+    name: str,
+    pairs: Sequence[IssuedFiles],
+    host: str,
+    *,
+    license_port: int,
+    sn_port: int,
+    images: Sequence[str],
+    indexes: Iterable[int] | None = None,
 ) -> str:
-    """The profile of one SWOP in YAML: a pair for each certificate, images that stand for the Python that runs this."""
+    """The profile of one SWOP in YAML: a pair for each certificate, images that stand for the Python that runs this.
+
+    ``indexes``: of the pairs, which their programs find as SWARM_NODE_INDEX; counted from 0 without.
+    """
     profile: dict[str, Any] = {
         "groupname": name,
         "taskrunner": RUNNER,
@@ -26,7 +37,9 @@ def profile_of(
         "apls": {"locator": {"host": host, "port": license_port}},
         "apisrv": {"locator": {"host": host, "port": sn_port, "service": None}},
         "images": [{"image": image, "python": sys.executable} for image in images],
-        "nodes": [{"slnodedef": _node(index, files, host)} for index, files in enumerate(pairs)],
+        "nodes": [
+            {"slnodedef": _node(index, files, host)} for index, files in zip(indexes or count(), pairs, strict=False)
+        ],
     }
     return yaml.safe_dump(profile, sort_keys=False)
 
