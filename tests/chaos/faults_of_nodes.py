@@ -109,7 +109,8 @@ async def program_stopped(ground: Ground) -> None:
 
 
 async def node_leaves(ground: Ground) -> None:
-    """Stopped in order by its operator."""
+    """Stopped in order by its operator. A program that has not come to it yet would wait for the next one."""
+    await ground.traffic.all_take_part()
     pair = ground.somebody()
     pair.doomed = True
     await pair.sl.stop()

@@ -8,6 +8,7 @@ from tests.chaos.liar_of_sizes import ENDLESS, TOO_BIG
 from tests.chaos.traffic import Pair
 
 REFUSED = "bytes are announced for parameters that have"
+LEFT_OUT = "bytes for parameters that have"
 SIZES = (TOO_BIG, -4, 4)
 
 
@@ -17,10 +18,13 @@ async def announced_first(ground: Ground) -> None:
     ground.hits(f"{liar.name} in its first check-in")
     await ground.traffic.told(liar.node.lie)
     ground.went.rogue_digests.append(liar.node.lie.with_suffix(TOLD).read_text())
-    if any(liar.name in seen.left_out for seen in ground.traffic.history.seen):
+    told = [seen for seen in ground.traffic.history.seen if liar.name in seen.left_out]
+    opened_again = any(seen.round == 1 and seen.state == "CHECKIN" for seen in told)
+    if told and not opened_again:
         await ground.traffic.contributes(liar.name)
         return
-    await ground.ends_badly(liar, REFUSED)  # the first round went on without it
+    # The first round went on without it, or was below minPeers without it and there is nothing yet to go on from.
+    await ground.ends_badly(liar, LEFT_OUT if told else REFUSED)
     await ground.come_back(liar)
 
 
