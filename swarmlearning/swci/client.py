@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from swarmlearning.swci.topology import drawn
+
 DEFAULT_CONTRACT = "defaultbb.cqdb.sml.hpe"
 DEFAULT_RUNNER = "defaulttaskbb.taskdb.sml.hpe"
 DONE = frozenset({"COMPLETE", "ERROR", "IDLE"})
 CONNECT_TIMEOUT_S = 30.0
-LAYERS = {"SENTINEL": 0, "SN": 0, "SWOP": 1, "SL": 2}
 
 
 class SwciError(Exception):
@@ -238,11 +239,11 @@ class Swci:  # names and parameters are those that scripts use already
         SLColour: str = "#FFCCCB",
         attrs: Sequence[str] = (),
     ) -> Any:
-        """A matplotlib figure: SNs, and below each the SWOPs and SLs that it looks after. ``attrs``: columns of LIST
-        NODES that are written below each name.
+        """A matplotlib figure: SNs, and below each the SWOPs and SLs that are registered with it; those that are away
+        are gray. ``attrs``: columns of LIST NODES that are written below each name.
         """
         colours = {"SENTINEL": SNColour, "SN": SNColour, "SWOP": SWOPColor, "SL": SLColour}
-        return _drawn(_table(self.listNodes()), colours, attrs)
+        return drawn(_table(self.listNodes()), colours, attrs)
 
     # --- how it is asked ----------------------------------------------------------------------------
 
@@ -309,37 +310,3 @@ def _table(lines: Sequence[str]) -> list[Mapping[str, str]]:
     """The rows of LIST NODES by column."""
     rows = [[cell.strip() for cell in line.split(",")] for line in lines if "," in line]
     return [dict(zip(rows[0], row, strict=False)) for row in rows[1:]]
-
-
-def _drawn(nodes: Sequence[Mapping[str, str]], colours: Mapping[str, str], attrs: Sequence[str]) -> Any:
-    from matplotlib.figure import Figure  # noqa: PLC0415  # an extra, for those who draw
-
-    known = [node for node in nodes if node.get("TYPE") in LAYERS]
-    layers: dict[int, list[Mapping[str, str]]] = {layer: [] for layer in range(3)}
-    for node in known:
-        layers[LAYERS[node["TYPE"]]].append(node)
-    widest = max((len(layer) for layer in layers.values()), default=1)
-    figure = Figure(figsize=(max(6.0, 1.6 * widest), 5.0), layout="constrained")
-    axes = figure.add_subplot()
-    places = {
-        (node["TYPE"], node["NAME"]): ((index + 0.5) / max(len(layer), 1), -number)
-        for number, layer in layers.items()
-        for index, node in enumerate(layer)
-    }
-    sns = {name: place for (kind, name), place in places.items() if kind in {"SENTINEL", "SN"}}
-    for node in known:
-        place = places[node["TYPE"], node["NAME"]]
-        parent = sns.get(node.get("PARENT", ""))
-        if parent is not None and parent != place:
-            axes.plot(*zip(parent, place, strict=True), color="#888888", linewidth=1, zorder=1)
-    first = next(iter(sns.values()), None)
-    for place in list(sns.values())[1:]:
-        axes.plot(*zip(first, place, strict=True), color="#444444", linewidth=2, zorder=1)  # type: ignore[arg-type]
-    for node in known:
-        text = "\n".join([f"{node['TYPE']} {node['NAME']}", *(node.get(name, "") for name in attrs)])
-        style = {"boxstyle": "round", "facecolor": colours[node["TYPE"]], "edgecolor": "#444444"}
-        axes.text(*places[node["TYPE"], node["NAME"]], text, ha="center", va="center", fontsize=9, bbox=style, zorder=2)
-    axes.set_xlim(0, 1)
-    axes.set_ylim(-2.5, 0.5)
-    axes.axis("off")
-    return figure

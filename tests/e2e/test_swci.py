@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from swci_script import BUILD, CONTRACT, RUN, SCRIPT, Commander
@@ -100,34 +101,74 @@ async def test_the_client_verifies_whom_it_speaks_to(commander: Commander, web: 
             await asyncio.to_thread(swci.listNodes)
 
 
-async def test_the_same_from_curl(commander: Commander, web: int) -> None:
-    files = commander.files
+class Curl:
+    """What a shell has: curl with certificates."""
 
-    def curl(method: str, path: str, *more: str) -> Any:
-        done = subprocess.run(
-            [
-                "curl", "-sS", "-X", method, "--cert", str(files.cert), "--key", str(files.key),
-                "--cacert", str(files.cacert), f"https://localhost:{web}{path}", *more,
-            ],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        return json.loads(done.stdout) if done.stdout.startswith(("{", "[")) else done.stdout
+    def __init__(self, files: Any, port: int) -> None:
+        self._certificates = ["--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert)]
+        self._address = f"https://localhost:{port}"
+
+    def __call__(self, method: str, path: str, *more: str) -> Any:
+        """The answer: data where it is JSON, else text."""
+        command = ["curl", "-sS", "-X", method, *self._certificates, self._address + path, *more]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return json.loads(said) if said.startswith(("{", "[")) else said
+
+    def post(self, path: str, **body: Any) -> Any:
+        return self("POST", f"/api/v1{path}", "--json", json.dumps(body))
+
+    def execute(self, command: str) -> list[str]:
+        """The lines of a command that succeeds."""
+        lines = [str(line).strip() for line in self("POST", f"/exec?cmd={quote(command)}")["CONTENT"]]
+        assert not [line for line in lines if line.startswith("ERROR")], lines
+        return lines
+
+
+@pytest.mark.needs("curl")
+async def test_the_same_from_curl(commander: Commander, web: int) -> None:
+    curl, usr = Curl(commander.files, web), commander.swarm.usr
+    definitions = {name: (usr / name).rename(commander.swarm.directory / name) for name in ("build.yaml", "run.yaml")}
 
     def everything() -> None:
-        upload = curl("POST", "/uploadTaskDef", "-F", f"file=@{commander.swarm.usr / 'build.yaml'}")
-        assert "Task definition is valid" in upload
-        lines = curl("POST", "/exec?cmd=CREATE%20TASK%20FROM%20build.yaml")["CONTENT"]
-        assert any("Task Registered : user_env_build_task" in line for line in lines), lines
-        assert curl("POST", "/exec?cmd=FINALIZE%20TASK%20user_env_build_task")["CONTENT"]
-        assigned = curl("POST", f"/exec?cmd=ASSIGN%20TASK%20user_env_build_task%20TO%20{RUNNER}%20WITH%20ALL%20PEERS")
-        assert any("Task assigned" in line for line in assigned["CONTENT"]), assigned
-        waited = curl("POST", f"/exec?cmd=WAIT%20FOR%20TASKRUNNER%20{RUNNER}")["CONTENT"]
-        assert any("STATE : COMPLETE" in line for line in waited), waited
-        failed = curl("POST", "/exec?cmd=DANCE")["CONTENT"]
-        assert failed[-1].strip().startswith("ERROR : ")
-        paths = curl("GET", "/api/v1/openapi.json")["paths"]
-        assert "/api/v1/nodes" in paths
-        nodes = curl("GET", "/api/v1/nodes")
-        assert "swop-2" in json.dumps(nodes)
+        curl.execute(f"WAIT FOR IP {HOST} {commander.sn_port} 5")
+        assert "CONTEXT CREATED : test" in curl.execute(f"CREATE CONTEXT test WITH IP {HOST} {commander.sn_port}")
+        assert curl.execute("SWITCH CONTEXT test") == ["DEFAULT CONTEXT SET TO : test"]
+        for file, task in (("build.yaml", "user_env_build_task"), ("run.yaml", "run_task")):
+            assert "Task definition is valid" in curl("POST", "/uploadTaskDef", "-F", f"file=@{definitions[file]}")
+            assert f"Task Registered : {task}" in curl.execute(f"CREATE TASK FROM {file}")
+            assert curl.execute(f"FINALIZE TASK {task}") == [f"Task Finalized : {task}"]
+            assert "Task assigned" in curl.execute(f"ASSIGN TASK {task} TO {RUNNER} WITH ALL PEERS")[0]
+            assert "STATE : COMPLETE" in curl.execute(f"WAIT FOR TASKRUNNER {RUNNER}")
+            assert f"TASKRUNNER RESET : {RUNNER}" in curl.execute(f"RESET TASKRUNNER {RUNNER}")
+        assert any("sl-3" in line for line in curl.execute(f"PERFDATA {CONTRACT}"))
+        assert curl.execute(f"RESET CONTRACT {CONTRACT}") == [f"CONTRACT RESET : {CONTRACT}"]
+        assert curl("POST", "/exec?cmd=DANCE")["CONTENT"][-1].startswith("ERROR : There is no command 'DANCE'")
 
     await asyncio.to_thread(everything)
+    assert len(commander.swarm.models()) == 1
+
+
+@pytest.mark.needs("curl")
+async def test_the_same_with_types_from_curl(commander: Commander, web: int) -> None:
+    curl, usr = Curl(commander.files, web), commander.swarm.usr
+    runner = f"/taskrunners/{RUNNER}"
+
+    def everything() -> None:
+        assert "/api/v1/nodes" in curl("GET", "/api/v1/openapi.json")["paths"]
+        assert curl.post("/contexts", name="test", ip=HOST, port=commander.sn_port)["sn"] == "sn-1"
+        assert curl("PUT", "/api/v1/contexts/test/active")["active"]
+        for file in ("build.yaml", "run.yaml"):
+            task = curl.post("/tasks/from-text", text=(usr / file).read_text())["name"]
+            assert curl.post(f"/tasks/{task}/finalize")["finalized"]
+            assert curl.post(f"{runner}/assignment", task=task, all_peers=True)["task"] == task
+            assert curl("GET", f"/api/v1{runner}/wait")["status"]["state"] == "COMPLETE"
+            assert curl.post(f"{runner}/reset")["state"] == "IDLE"
+        rounds = curl("GET", f"/api/v1/contracts/{CONTRACT}/rounds")["rounds"]
+        assert rounds and len(rounds[-1]["merged"]) >= 2
+        pairs = curl("GET", f"/api/v1/contracts/{CONTRACT}/performance")["pairs"]
+        assert {it["uid"] for it in pairs} == {"sl-1", "sl-2", "sl-3"}
+        assert curl.post(f"/contracts/{CONTRACT}/reset")["text"] == f"CONTRACT RESET : {CONTRACT}"
+        assert {it["name"] for it in curl("GET", "/api/v1/nodes")["nodes"]} >= {"sn-1", "swop-1", "swop-2"}
+
+    await asyncio.to_thread(everything)
+    assert len(commander.swarm.models()) == 1
