@@ -48,8 +48,12 @@ class Web:
 
 
 @contextlib.asynccontextmanager
-async def swci_web(pki: Any, directory: Path, *, lost_after_s: float = 60.0) -> AsyncIterator[Web]:
-    async with running_sn(pki.identity("sn", "sn-1"), directory / "sn", lost_after_s=lost_after_s) as sn:
+async def swci_web(
+    pki: Any, directory: Path, *, sn_stack: contextlib.AsyncExitStack | None = None
+) -> AsyncIterator[Web]:
+    """``sn_stack``: closing it ends the SN before the SWCI."""
+    async with contextlib.AsyncExitStack() as ours:
+        sn = await (sn_stack or ours).enter_async_context(running_sn(pki.identity("sn", "sn-1"), directory / "sn"))
         usr = directory / "usr"
         usr.mkdir()
         contexts = Contexts()

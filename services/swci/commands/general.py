@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import ClassVar
 
-from services.errors import NetworkError, NotUpInTime
+from services.errors import NetworkError, NotUpInTime, SNOfAnotherVersion
 from services.rpc import swarm_pb2 as pb
 from services.runtime.addresses import HTTPS_PORT, join_address, split_address
 from services.swci import translation
@@ -58,6 +58,8 @@ class _WaitForServer(GeneralCommand):
                 while True:
                     try:
                         return await server(client)
+                    except SNOfAnotherVersion:
+                        raise
                     except NetworkError as error:
                         if clean(str(error)) != problem:
                             problem = clean(str(error))
