@@ -1215,6 +1215,13 @@ class TooManyContexts(CommandError):
     remedy = "Use those that there are, or begin another session."
 
 
+class TooManySessions(CommandError):
+    code = "too-many-sessions"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "This SWCI serves {limit} sessions, and all of them are in use"
+    remedy = "End streams and waits that nobody needs, or use one session for several (header Swci-Session)."
+
+
 class UnknownVariable(CommandError):
     code = "unknown-variable"
     grpc_status = "NOT_FOUND"

@@ -14,6 +14,7 @@ from swci_web import HOST, Web, swci_web
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_RUNNER, DEFAULT_TRAINING
+from services.swci.web import sessions
 from swarmlearning.swci.v1 import (
     AsyncClient,
     Client,
@@ -273,6 +274,20 @@ async def test_errors_have_a_type_and_the_sentence_of_the_server(web: Web, clien
     with pytest.raises(SNUnavailable, match=f"The SN at {HOST}:{unused} cannot be reached"):
         await client.create_context("x", ip=HOST, port=unused)
     assert [it.name for it in (await client.contexts()).contexts] == ["default"]
+
+
+async def test_no_more_sessions_are_kept_than_may_be_in_use(
+    web: Web, client: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "LIMIT", 2)
+    async with contextlib.AsyncExitStack() as stack:
+        listener = await stack.enter_async_context(AsyncClient(**web.options(), session="listens"))
+        for each in (listener, client):
+            await anext(await stack.enter_async_context(contextlib.aclosing(each.watch_taskrunner())))
+        late = await stack.enter_async_context(AsyncClient(**web.options(), session="late"))
+        with pytest.raises(Conflict, match="This SWCI serves 2 sessions, and all of them are in use"):
+            await late.nodes()
+        assert (await client.nodes()).nodes  # in a session that is there
 
 
 @pytest.fixture

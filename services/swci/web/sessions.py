@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from services.errors import TooManySessions
 from services.swci.session import Session
 
 LIMIT = 256
@@ -32,10 +33,12 @@ class Sessions:
     _kept: dict[Key, _Kept] = field(default_factory=dict)
 
     async def enter(self, fingerprint: str, name: str) -> Session:
-        """The session, for one command; ``leave`` it afterwards."""
+        """The session, for one command; ``leave`` it afterwards. Raises TooManySessions."""
         key = (fingerprint, name)
         await self._drop_old(key)
         if key not in self._kept:
+            if len(self._kept) >= LIMIT:
+                raise TooManySessions(limit=LIMIT)
             self._kept[key] = _Kept(self.first.another(), self.clock())
         kept = self._kept[key]
         kept.in_use += 1
