@@ -128,10 +128,11 @@ async def serving(
                 background,
                 grace_s=lost_after_s,
                 membership=membership,
-                is_ours=lambda swop: membership.parent("swop", swop) == name,
+                is_ours=lambda swop: looks_after(name, membership.parent("swop", swop), trainings.present_sns),
             ),
             background,
         )
+        trainings.members_changed = runners.follow_members
         trainings.entered = lambda entry: runners.enter(entry, lambda at: TaskRegistryGateway.at(chain, at))
         measured.read_trainings(lambda: trainings.views, membership)
         stack.push_async_callback(trainings.close)

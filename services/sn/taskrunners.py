@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from services.chain.network import ContractEntry
 from services.chain.runner import TaskRunnerGateway
+from services.chain.task_events import AgentAttended, RunnerReset
 from services.chain.tasks import TaskRegistryGateway
 from services.errors import ChainError, UnknownRunner
 from services.rpc import swarm_pb2 as pb
@@ -33,8 +34,8 @@ def now_ms() -> int:
 class LiveRunner:
     """One taskrunner. Handlers write through ``gateway``; what comes of it arrives by the chain's events.
 
-    A SWOP that looked to this SN and holds no stream for ``grace_s`` stops to attend, unless it is busy: then it may
-    come back to what it has begun. ``is_ours`` tells which SWOPs this SN looks after.
+    A SWOP that this SN looks after, as ``is_ours`` tells, and that holds no stream for ``grace_s`` stops to attend. One
+    that is busy may come back to what it has begun, until the taskrunner is reset.
     """
 
     def __init__(
@@ -64,8 +65,13 @@ class LiveRunner:
             for event in page:
                 self.view.apply(event)
         self._background.run(self._follow(), f"following {self.view.runner}", vital=True)
-        for name in self.view.agents:
-            self._watch_over(name)
+        self.follow_members()
+
+    def follow_members(self) -> None:
+        """This SN may look after other SWOPs now."""
+        self._watch_over_all()
+        if self.view.agents:
+            self._moved()
 
     def end_streams(self) -> None:
         self._stopped = True
@@ -103,18 +109,25 @@ class LiveRunner:
         self._watch_over(name)
         self._moved()
 
+    def _watch_over_all(self) -> None:
+        for name in self.view.agents:
+            self._watch_over(name)
+
     def _watch_over(self, name: str) -> None:
         """Without a stream within the time of grace, a SWOP does not attend any more."""
-        if self._stopped or self._streams[name] or name in self._giving_up or not self._is_ours(name):
-            return
-        self._giving_up[name] = asyncio.get_running_loop().call_later(self._grace_s, self._give_up, name)
+        if name not in self._giving_up and self._is_missing(name):
+            self._giving_up[name] = asyncio.get_running_loop().call_later(self._grace_s, self._give_up, name)
+
+    def _is_missing(self, name: str) -> bool:
+        """Whether it is to be given up unless it comes back."""
+        agent = self.view.agents.get(name)
+        if self._stopped or agent is None or not agent.attends or self.view.is_busy(name):
+            return False
+        return not self._streams[name] and self._is_ours(name)
 
     def _give_up(self, name: str) -> None:
         del self._giving_up[name]
-        agent = self.view.agents.get(name)
-        if self._stopped or agent is None or not agent.attends or self.view.is_busy(name):
-            return
-        if not self._is_ours(name):  # it has gone on through another SN meanwhile
+        if not self._is_missing(name):  # it has gone on through another SN, or is busy now
             return
         _log.warning("a SWOP is lost", name=name, runner=self.view.runner)
         self._background.run(self._quit(name), f"giving up {name}")
@@ -135,6 +148,8 @@ class LiveRunner:
             if self.view.apply(event):
                 _log.info(type(event).__name__, runner=self.view.runner, state=self.view.state.name)
                 self._broadcast.wake()
+            if isinstance(event, AgentAttended | RunnerReset):  # a SWOP that was busy is not any more
+                self._watch_over_all()
         if not self._stopped:
             raise ChainError(problem="its events ended", log="the log of this node")
 
@@ -186,6 +201,10 @@ class TaskRunners:
         """Returns once the events of this block are in the book."""
         while self.book.position.block < block and not self._stopped:
             await self._folded.wait()
+
+    def follow_members(self) -> None:
+        for runner in self._runners.values():
+            runner.follow_members()
 
     def end_streams(self) -> None:
         self._stopped = True

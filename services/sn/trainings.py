@@ -35,6 +35,7 @@ class Trainings:
         self.membership = membership
         self.accounts = Accounts()
         self.sns_changed: Callable[[], None] = lambda: None
+        self.members_changed: Callable[[], None] = lambda: None  # who looks after SWOPs may have
         self.entered: Callable[[ContractEntry], Awaitable[None]] = _nothing
         self._around = around
         self._running: dict[str, LiveTraining] = {}
@@ -147,6 +148,7 @@ class Trainings:
         for training in self._running.values():
             training.sns_changed()
         self.sns_changed()
+        self.members_changed()
 
     @property
     def present_sns(self) -> list[str]:
@@ -165,6 +167,8 @@ class Trainings:
         if member.role == "sl" and known != member:
             for training in self._running.values():
                 training.registered(member.name)
+        if member.role == "swop" and known != member:
+            self.members_changed()
 
     async def _add(self, entry: ContractEntry) -> None:
         async with self._adding:

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sn_network import SNNetwork
+from sn_network import WITHIN_S, SNNetwork
 from sn_swarm import config, running_sn, scripted_sl
 
 from services.chain.account import Account
 from services.chain.geth_process import GethProcess
 from services.chain.ipc import IpcConnection
 from services.errors import NameTaken, ServesOneSN, WrongRole
+from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.sn.directory import DEFAULT_RUNNER
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.needs("geth")]
 
@@ -82,6 +84,20 @@ async def test_an_sn_that_lost_its_data_joins_again_under_its_certificate(networ
     await network.said("sn-3", "signers now  names=sn-1, sn-2, sn-3", since=network.log("sn-3").rfind("joined"))
 
 
+@contextlib.asynccontextmanager
+async def attending(network: SNNetwork, identity: Identity, sn: str) -> AsyncIterator[None]:
+    """A SWOP, for as long as the context is open."""
+    async with SNClient(f"localhost:{network.ports[sn]}", identity) as client:
+        await client.network.Register(pb.RegisterRequest())
+        stream = client.watch_runner(DEFAULT_RUNNER)
+        await anext(stream)
+        await client.runners.Attend(pb.AttendRequest(runner=DEFAULT_RUNNER, group="hospital", sl_peers=1))
+        try:
+            yield
+        finally:
+            await stream.aclose()
+
+
 async def test_nodes_of_a_lost_sn_that_go_on_elsewhere_stay_and_the_others_are_given_up(
     network: SNNetwork, pki: Any
 ) -> None:
@@ -96,15 +112,23 @@ async def test_nodes_of_a_lost_sn_that_go_on_elsewhere_stay_and_the_others_are_g
             sl.watch()
         staying = sls[0]
         await staying.until(lambda status: len(status.participants) == 3)
+        for name in ("swop-1", "swop-2"):
+            await stack.enter_async_context(attending(network, pki.identity("swop", name), "sn-3"))
 
         await network.kill("sn-3")
+        await stack.enter_async_context(attending(network, pki.identity("swop", "swop-2"), "sn-2"))
         await stack.enter_async_context(scripted_sl(pki.identity("sl", "sl-2"), network.ports["sn-2"]))
 
         gone = await staying.until(lambda status: any(not who.active for who in status.participants))
         assert {who.name: who.left_reason for who in gone.participants} == {"sl-1": "", "sl-2": "", "sl-3": "lost"}
         async with network.client("sn-1") as client:
             nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
+            async with asyncio.timeout(WITHIN_S):
+                async for status in client.watch_runner(DEFAULT_RUNNER):
+                    if not all(agent.attends for agent in status.agents):
+                        break
         assert {node.name: node.parent for node in nodes if node.role == "sl"}["sl-2"] == "sn-2"
+        assert {agent.name: agent.attends for agent in status.agents} == {"swop-1": False, "swop-2": True}
 
 
 async def test_everything_is_found_again_after_all_were_killed(network: SNNetwork) -> None:

@@ -261,6 +261,37 @@ async def test_a_busy_swop_may_come_back_to_what_it_has_begun(desk: Desk, swci: 
     await one.report(1, 0, pb.PEER_COMPLETE)
 
 
+async def test_a_busy_swop_that_does_not_come_back_is_given_up_after_a_reset(desk: Desk, swci: SNClient) -> None:
+    await create(swci)
+    one, two = await desk.swop("swop-1"), await desk.swop("swop-2")
+    await assign(swci, peers=2)
+    await one.enrol(1, 1)
+    await one.stop_watching()
+    await two.stop_watching()
+    async with asyncio.timeout(WITHIN_S):
+        async for seen in swci.watch_runner(DEFAULT_RUNNER):
+            if not seen.agents[1].attends:  # so swop-1 has been silent for as long too
+                break
+        assert seen.agents[0].attends
+        await reset(swci)
+        async for seen in swci.watch_runner(DEFAULT_RUNNER):
+            if not seen.agents[0].attends:
+                break
+
+
+async def test_a_swop_that_does_not_come_back_to_a_restarted_sn_is_given_up(pki: Any, tmp_path: Path) -> None:
+    identity, directory = pki.identity("sn", "sn-1"), tmp_path / "sn"
+    async with contextlib.AsyncExitStack() as stack:
+        sn = await stack.enter_async_context(running_sn(identity, directory))
+        await Desk(pki, sn.port, stack).swop("swop-1")
+    async with running_sn(identity, directory, lost_after_s=0.3) as sn, contextlib.AsyncExitStack() as stack:
+        swci = await Desk(pki, sn.port, stack).client("swci", "swci-1")
+        async with asyncio.timeout(WITHIN_S):
+            async for seen in swci.watch_runner(DEFAULT_RUNNER):
+                if not seen.agents[0].attends:
+                    break
+
+
 async def test_writes_of_an_earlier_assignment_are_refused(desk: Desk, swci: SNClient) -> None:
     await create(swci)
     one = await desk.swop("swop-1")
