@@ -76,20 +76,7 @@ class WaitForRunner:
             self._tell(status)
             if status.state in OVER:
                 return self._ended(status)
-            self._newest = await self._next_or_sign_of_life(status, began)
-
-    async def _next_or_sign_of_life(self, known: Status, began: float) -> Status:
-        """The next state; meanwhile it is said now and then that the wait goes on."""
-        following = asyncio.ensure_future(anext(self._states))
-        try:
-            while True:
-                done, _ = await asyncio.wait({following}, timeout=SIGN_OF_LIFE_S)
-                if done:
-                    return following.result()
-                self._say(f"# {age(time.monotonic() - began)} : {_summary(known)}")
-        finally:
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            self._newest = await _next_or_sign_of_life(self._states, _summary(status), began, self._say)
 
     def _ended(self, status: Status) -> Status:
         """Raises TaskFailed."""
@@ -109,6 +96,72 @@ class WaitForRunner:
             if self._told.get(who) != news:
                 self._told[who] = news
                 self._say(f"# {news}")
+
+
+class WaitForRelease:
+    """Of a taskrunner that was reset: until its SWOPs have removed what they started."""
+
+    def __init__(self, client: SNClient, name: str, limits: Limits, say: Say) -> None:
+        self._states = states(client, name, say)
+        self._limits = limits
+        self._say = say
+
+    async def until_released(self) -> Status:
+        """The state then, or once another task is assigned. SWOPs that are away are not waited for.
+
+        Raises WaitedInVain after the limit, and what the SN answers.
+        """
+        try:
+            return await self._until_released(await anext(self._states))
+        finally:
+            await self._states.aclose()
+
+    async def _until_released(self, first: Status) -> Status:
+        self._newest = first
+        minutes = self._limits.generic_task_min
+        try:
+            async with asyncio.timeout(minutes * 60):
+                last = await self._released(first)
+        except TimeoutError:
+            what, told = f"What was started by {first.name} is not all removed", _removing(self._newest)
+            limit = f"{minutes:g} min"
+            raise WaitedInVain(what=what, limit=limit, states=told, setting=GENERIC_SETTING) from None
+        if last.assignment == first.assignment and (away := [it.uid for it in last.agents if _owes(it)]):
+            self._say(f"# {', '.join(away)} : away, removing what was started when back")
+        return last
+
+    async def _released(self, first: Status) -> Status:
+        began, told = time.monotonic(), ""
+        while self._newest.assignment == first.assignment and (removing := _removing(self._newest)):
+            if removing != told:
+                self._say(f"# {removing}")
+                told = removing
+            self._newest = await _next_or_sign_of_life(self._states, removing, began, self._say)
+        return self._newest
+
+
+async def _next_or_sign_of_life(following: AsyncGenerator[Status], known: str, began: float, say: Say) -> Status:
+    """The next state; meanwhile it is said now and then that the wait goes on, and what is ``known``."""
+    coming = asyncio.ensure_future(anext(following))
+    try:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=SIGN_OF_LIFE_S)
+            if done:
+                return coming.result()
+            say(f"# {age(time.monotonic() - began)} : {known}")
+    finally:
+        coming.cancel()
+        await asyncio.gather(coming, return_exceptions=True)
+
+
+def _removing(status: Status) -> str:
+    """Which SWOPs still remove what they started; empty for none."""
+    there = [agent.uid for agent in status.agents if _owes(agent) and agent.present]
+    return f"{', '.join(there)} : removing what was started" if there else ""
+
+
+def _owes(agent: models.Agent) -> bool:
+    return agent.enrolled and not agent.released
 
 
 def _limit(status: Status, limits: Limits) -> tuple[float, str]:

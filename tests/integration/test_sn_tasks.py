@@ -19,6 +19,10 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_RUNNER
 from services.sn.node import RunningSN
+from services.swci.commands.taskrunner import ResetTaskRunner
+from services.swci.contexts import Context
+from services.swci.session import Limits, Session
+from services.swci.usr_dir import UsrDir
 
 WITHIN_S = 30.0
 BODY = "Command: train.py\nEntrypoint: python3\nWorkingDir: /\n"
@@ -364,3 +368,64 @@ async def test_a_restarted_sn_knows_all_of_it(chain: Choice, pki: Any, tmp_path:
         assert after.peers == before.peers
         assert (after.state, after.assignment, after.content_hash) == (pb.RUNNER_RUNNING, 1, before.content_hash)
         assert await swci.tasks.GetTask(pb.GetTaskRequest(name="train")) == task
+
+
+# --- RESET TASKRUNNER --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def session(pki: Any, sn: RunningSN, tmp_path: Path) -> AsyncIterator[Session]:
+    session = Session(pki.identity("swci", "swci-1"), UsrDir(tmp_path), Limits(generic_task_min=WITHIN_S / 60))
+    session.contexts.add(Context("test", "localhost", sn.port, "", f"localhost:{sn.port}"))
+    yield session
+    await session.close()
+
+
+class Heard:
+    """What a command says on its way."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._changed = asyncio.Event()
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+        self._changed.set()
+
+    async def until(self, line: str) -> None:
+        async with asyncio.timeout(WITHIN_S):
+            while line not in self.lines:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+async def test_a_reset_waits_for_swops_that_are_there_to_remove_what_they_started(
+    desk: Desk, swci: SNClient, session: Session
+) -> None:
+    await create(swci)
+    one, two, away = [await desk.swop(name) for name in ("swop-1", "swop-2", "swop-3")]
+    await assign(swci, all_peers=True)
+    for swop in (one, two, away):
+        await swop.enrol(1, 1)
+    await away.stop_watching()
+    await one.until(lambda seen: not all(agent.present for agent in seen.agents))
+    heard = Heard()
+    resetting = asyncio.create_task(ResetTaskRunner(name=DEFAULT_RUNNER).run(session, heard.say))
+    await heard.until("# swop-1, swop-2 : removing what was started")
+    await two.release(1)
+    await heard.until("# swop-1 : removing what was started")
+    assert not resetting.done()
+    await one.release(1)
+    assert (await resetting).state == "IDLE"
+    assert heard.lines[-1] == "# swop-3 : away, removing what was started when back"
+
+
+async def test_a_reset_that_waits_in_vain_says_for_whom(desk: Desk, swci: SNClient, session: Session) -> None:
+    await create(swci)
+    one = await desk.swop("swop-1")
+    await assign(swci, peers=1)
+    await one.enrol(1, 1)
+    session.limits = Limits(generic_task_min=0.001)
+    with pytest.raises(errors.WaitedInVain, match="swop-1 : removing what was started"):
+        await ResetTaskRunner(name=DEFAULT_RUNNER).run(session, lambda _line: None)
+    assert (await status(swci)).state == pb.RUNNER_IDLE

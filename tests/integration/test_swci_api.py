@@ -181,7 +181,11 @@ async def test_a_task_is_assigned_watched_waited_for_and_taken_away(web: Web, cl
         assert (await client.taskrunner_status()).peers_completed == 1
         for named in (0, "swop-1"):
             assert (await client.peer_status(named)).peer.description == "built"
-        assert (await client.reset_taskrunner()).state == "IDLE"
+        reset = await client.reset_taskrunner(seconds=0)
+        assert (reset.state, reset.agents[0].released) == ("IDLE", False)
+        resetting = asyncio.create_task(client.reset_taskrunner())
+        await swop.release(assigned.assignment)
+        assert (await resetting).agents[0].released
         by_target = await client.assign("build", target="swop-1")
         assert by_target.targets == ["swop-1"]
     made = await client.create_taskrunner("another")

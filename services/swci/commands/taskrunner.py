@@ -8,7 +8,7 @@ from services.swci import translation
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.kinds import PEER, PEERS, SWOP, TASK, TASKRUNNER, argument
 from services.swci.session import Session
-from services.swci.waiting import WaitForRunner, finished
+from services.swci.waiting import WaitForRelease, WaitForRunner, finished
 from services.swci.wording import facts, lines_of, moment, table, yes
 from swarmlearning.swci import models
 
@@ -242,7 +242,11 @@ class WaitForTaskRunner(TaskRunnerCommand):
 
 
 class ResetTaskRunner(TaskRunnerCommand):
-    """Make a taskrunner free again. Its SWOPs stop and remove what they started for the task, and nothing else."""
+    """Make a taskrunner free again, and wait until its SWOPs have removed what they started for the task.
+
+    They remove nothing else. A program that is still saving its model may end first. Ctrl-C, or
+    SWCI_GENERIC_TASK_MAX_WAIT_TIME minutes, end the wait alone; SWOPs that are away are not waited for.
+    """
 
     syntax: ClassVar[str] = "RESET TASKRUNNER <name>"
 
@@ -250,12 +254,8 @@ class ResetTaskRunner(TaskRunnerCommand):
 
     async def run(self, session: Session, say: Say) -> models.TaskRunnerStatus:
         client = await session.sn()
-        before = translation.runner_status(await runner(session, self.name))
         await client.runners.ResetRunner(pb.ResetRunnerRequest(runner=self.name))
-        busy = [it.uid for it in before.agents if it.enrolled and it.present and not it.released]
-        if busy:
-            say(f"{', '.join(busy)} : removing what was started for {before.task}")
-        return translation.runner_status(await runner(session, self.name))
+        return await WaitForRelease(client, self.name, session.limits, say).until_released()
 
     def show(self, result: models.TaskRunnerStatus) -> list[str]:
         return [f"TASKRUNNER RESET : {result.name}"]

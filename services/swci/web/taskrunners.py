@@ -1,6 +1,7 @@
 """/api/v1/taskrunners: which tasks are done, by whom, and how far they are."""
 
 import asyncio
+import contextlib
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -8,8 +9,9 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from services.errors import CommandError
+from services.rpc import swarm_pb2 as pb
 from services.swci.commands import taskrunner as commands
-from services.swci.waiting import OVER, states
+from services.swci.waiting import OVER, WaitForRelease, states
 from services.swci.web import events
 from services.swci.web.caller import TheSession
 from services.swci.web.routes import Body, Name, NameInBody, Whole, run
@@ -18,6 +20,7 @@ from swarmlearning.swci import models
 router = APIRouter()
 
 MAX_WAIT_S = 3600.0
+Seconds = Annotated[float, Query(ge=0, le=MAX_WAIT_S)]
 IDLE = "IDLE"
 
 
@@ -82,9 +85,7 @@ async def assign(session: TheSession, name: Name, wanted: Assignment) -> models.
 
 
 @router.get("/taskrunners/{name}/wait")
-async def wait(
-    session: TheSession, name: Name, seconds: Annotated[float, Query(ge=0, le=MAX_WAIT_S)] = 60.0
-) -> models.WaitResult:
+async def wait(session: TheSession, name: Name, seconds: Seconds = 60.0) -> models.WaitResult:
     """Answers the moment the task has ended, or after so many seconds; ask again then."""
     following = states(await session.sn(), name, lambda _line: None)
     newest = await anext(following)
@@ -109,6 +110,14 @@ async def watch(session: TheSession, name: Name) -> StreamingResponse:
 
 
 @router.post("/taskrunners/{name}/reset")
-async def reset(session: TheSession, name: Name) -> models.TaskRunnerStatus:
-    """Its SWOPs stop and remove what they started for the task."""
-    return await run(commands.ResetTaskRunner(name=name), session)
+async def reset(session: TheSession, name: Name, seconds: Seconds = 60.0) -> models.TaskRunnerStatus:
+    """Answers when its SWOPs have removed what they started for the task, or after so many seconds; ask again then.
+
+    ``released`` of an agent says whether it has.
+    """
+    client = await session.sn()
+    await client.runners.ResetRunner(pb.ResetRunnerRequest(runner=name))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await WaitForRelease(client, name, session.limits, lambda _line: None).until_released()
+    return await run(commands.GetTaskRunnerStatus(name=name), session)

@@ -204,6 +204,10 @@ class Operations:
         return Call("GET", path("taskrunners", name, "events"), models.TaskRunnerStatus)
 
     @Asks
-    def reset_taskrunner(self, name: str = DEFAULT_RUNNER) -> Call[models.TaskRunnerStatus]:
-        """Its SWOPs stop and remove what they started for the task."""
-        return Call("POST", path("taskrunners", name, "reset"), models.TaskRunnerStatus)
+    def reset_taskrunner(self, name: str = DEFAULT_RUNNER, seconds: float = 60.0) -> Call[models.TaskRunnerStatus]:
+        """Answers when its SWOPs have removed what they started for the task, or after so many seconds (3600 at most).
+
+        ``released`` of an agent says whether it has.
+        """
+        where = path("taskrunners", name, "reset")
+        return Call("POST", where, models.TaskRunnerStatus, {"seconds": seconds}, within_s=seconds + ANSWER_WITHIN_S)
