@@ -14,7 +14,12 @@ HTTP_STATUS = {
     "ALREADY_EXISTS": 409,
     "RESOURCE_EXHAUSTED": 409,
     "FAILED_PRECONDITION": 409,
+    "ABORTED": 409,  # others were first
+    "DATA_LOSS": 500,
+    "INTERNAL": 500,
+    "UNIMPLEMENTED": 501,
     "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
 }
 STATUS_OF_CODE = {"sign-in-locked": 429, "too-many-requests": 429, "body-too-large": 413}
 
