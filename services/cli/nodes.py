@@ -206,8 +206,7 @@ def approve(
     data_dir: DataDir = None,
 ) -> None:
     """Show the tasks that wait for the owner of this host; with a HASH, let that one run."""
-    import json
-
+    from services.runtime import escaping
     from services.swop.approvals import Approvals
     from services.swop.main import APPROVALS
     from services.swop.settings import SwopSettings
@@ -215,11 +214,11 @@ def approve(
     settings = SwopSettings.load("swop approve", {"data_dir": data_dir})
     approvals = Approvals(settings.data_dir / APPROVALS)
     if content_hash:
-        print(f"Approved: {approvals.approve(content_hash)['task']}")
+        print(f"Approved: {escaping.replaced(approvals.approve(content_hash)['task'])}")
         return
     waiting = approvals.waiting()
     for known, description in waiting.items():
-        print(f"{known[:16]}\n{json.dumps(description, indent=1, ensure_ascii=False)}\n")
+        print(f"{known[:16]}\n{escaping.as_json(description, indent=1)}\n")
     print(f"{len(waiting)} tasks wait; `swarm swop approve HASH` lets one run.")
 
 

@@ -9,6 +9,8 @@ from typing import Literal, TextIO
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
+from services.runtime.escaping import replaced_in_lines
+
 LogFormat = Literal["human", "json"]
 LIBRARY_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -77,6 +79,6 @@ def _render_for_people(_logger: WrappedLogger, _method: str, event: EventDict) -
     event.pop("part", None)
     text = event.pop("event")
     trace = event.pop("exception", "")
-    facts = " ".join(f"{key}={value}" for key, value in event.items())
+    facts = " ".join(f"{key}={replaced_in_lines(str(value))}" for key, value in event.items())
     line = f"{clock} {level:<7} {node}  {text}" + (f"  {facts}" if facts else "")
     return f"{line}\n{trace}" if trace else line

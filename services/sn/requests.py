@@ -6,6 +6,7 @@ from services.chain.events import TrainingConfig
 from services.chain.training import CheckInCall
 from services.errors import MalformedCall
 from services.rpc import swarm_pb2 as pb
+from services.runtime import escaping
 from services.runtime.addresses import join_address
 from services.sn.reports import Report
 
@@ -104,4 +105,5 @@ def left_out(message: list[pb.LeftOut]) -> list[tuple[str, str]]:
 
 
 def reason(text: str) -> str:
-    return text[:REASON_LIMIT_CHARACTERS]
+    """In one line that a person can read."""
+    return escaping.replaced(" ".join(text[:REASON_LIMIT_CHARACTERS].splitlines()))

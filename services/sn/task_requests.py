@@ -5,6 +5,7 @@ from services.chain.task_events import PeerReport, PeerState, TaskHeader
 from services.chain.tasks import BODY_LIMIT_BYTES, FIELD_LIMIT_BYTES
 from services.errors import MalformedCall, NotEnoughPeers, TaskNameTaken, TooLong
 from services.rpc import swarm_pb2 as pb
+from services.runtime import escaping
 from services.sn.runner_view import RunnerView
 from services.sn.task_book import ROOT_TASK
 
@@ -23,6 +24,8 @@ def header(message: pb.TaskHeader) -> TaskHeader:
         raise MalformedCall(field=f"task type ({', '.join(TASK_TYPES)})")
     for field in ("author", "prereq", "outcome"):
         limited(field, getattr(message, field), FIELD_LIMIT_BYTES)
+        if not getattr(message, field).isprintable():
+            raise MalformedCall(field=f"{field} (printable characters, in one line)")
     return TaskHeader(message.name, message.type, message.author, message.prereq, message.outcome)
 
 
@@ -53,13 +56,20 @@ def pairs(count: int) -> int:
 
 
 def report(request: pb.ReportPeerRequest, agent: str) -> PeerReport:
-    """A text that is too long loses its middle: the beginning says what, the end is newest. Raises MalformedCall."""
+    """A text that is too long loses its middle: the beginning says what, the end is newest.
+
+    What cannot be seen in it is replaced. Raises MalformedCall.
+    """
     limited("name", request.name, FIELD_LIMIT_BYTES)
+    if not request.name.isprintable():
+        raise MalformedCall(field="name (printable characters)")
     try:
         state = PeerState(request.state)
     except ValueError:
         raise MalformedCall(field="state") from None
-    return PeerReport(agent, request.index, state, request.name, shortened(request.description))
+    return PeerReport(
+        agent, request.index, state, request.name, shortened(escaping.replaced_in_lines(request.description))
+    )
 
 
 def shortened(text: str, limit: int = DESCRIPTION_LIMIT_BYTES) -> str:

@@ -1,13 +1,12 @@
 """One line done in one session: the answer, whatever comes of it."""
 
 import dataclasses
-import json
 import traceback
 from dataclasses import dataclass
 from typing import Any
 
 from services.errors import SwarmError
-from services.runtime import logs
+from services.runtime import escaping, logs
 from services.swci.catalog import GRAMMAR
 from services.swci.grammar.command import Command, Say
 from services.swci.grammar.grammar import Grammar
@@ -45,7 +44,7 @@ class Answer:
         return {**head, "result": dataclasses.asdict(self.result)}
 
     def as_json(self) -> str:
-        return json.dumps(self.as_data(), ensure_ascii=False)
+        return escaping.as_json(self.as_data())
 
 
 async def execute(session: Session, line: str, say: Say, grammar: Grammar = GRAMMAR) -> Answer | None:
@@ -73,7 +72,7 @@ async def perform(session: Session, command: Command, text: str, say: Say) -> An
         _log.error("a command failed that should not", command=text, trace=traceback.format_exc())
         return failure(text, SwarmError(detail=f"{type(bug).__name__} in {text}"))
     session.executed += 1
-    return Answer(text, tuple(command.show(result)), result)
+    return Answer(text, tuple(clean(line) for line in command.show(result)), result)
 
 
 def _without_flag(line: str) -> tuple[str, bool]:

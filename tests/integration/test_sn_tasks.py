@@ -138,6 +138,9 @@ async def test_a_deleted_task_frees_its_name(swci: SNClient) -> None:
         ({"kind": "DANCE"}, BODY, errors.MalformedCall),
         ({"outcome": "o" * 1025}, BODY, errors.TooLong),
         ({"author": "ü" * 513}, BODY, errors.TooLong),
+        ({"author": "Ada\x1b[2J"}, BODY, errors.MalformedCall),
+        ({"outcome": "image\nTASK NAME : another"}, BODY, errors.MalformedCall),
+        ({"prereq": "\u202eKSATTOOR"}, BODY, errors.MalformedCall),
         ({}, "b" * (64 * 1024 + 1), errors.TooLong),
         ({}, "", errors.TaskHasNoBody),
     ],
@@ -193,6 +196,11 @@ async def test_a_task_fails_at_once_when_nobody_can_succeed_any_more(desk: Desk,
     assert peer.description.startswith("exit code 1") and peer.description.endswith("KeyError: 'label'")
     with pytest.raises(errors.PeerHasEnded):
         await one.report(1, 0, pb.PEER_COMPLETE)
+    with pytest.raises(errors.MalformedCall, match="name"):
+        await two.report(1, 0, pb.PEER_RUNNING, name="sl-1\x1b[2J")
+    said = await two.report(1, 0, pb.PEER_RUNNING, description="first\r\n\x1b[31mKeyError: 'größe'\x9b2J\tend\n")
+    (peer,) = [peer for peer in said.peers if peer.agent == "swop-2"]
+    assert peer.description == "first\n?[31mKeyError: 'größe'?2J end"
     await two.report(1, 0, pb.PEER_COMPLETE)  # what others still do is recorded
 
 
