@@ -232,6 +232,18 @@ class SNClient:
         finally:
             call.cancel()
 
+    async def list_tasks(self) -> list[pb.TaskEntry]:
+        """All tasks, page by page. Raises as a call does."""
+        found: dict[str, pb.TaskEntry] = {}
+        token = ""
+        while True:
+            page = await self.tasks.ListTasks(pb.ListTasksRequest(page_token=token))
+            known = len(found)
+            found.update((entry.header.name, entry) for entry in page.tasks)
+            token = page.next_page_token
+            if not token or len(found) == known:
+                return list(found.values())
+
     async def watch(self, contract: str, seen: int = 0) -> AsyncGenerator[pb.TrainingStatus]:
         """The state of a training now, unless its version is ``seen``, then the newest after each change.
 

@@ -1,6 +1,7 @@
 """What the events of TaskRegistry add up to: the tasks of the swarm with their bodies."""
 
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from services.chain import task_events as on_chain
 from services.chain.receipts import Position
@@ -14,7 +15,10 @@ NOWHERE = Position(-1, -1)  # before the first event
 
 @dataclass(frozen=True)
 class Task:
-    """``created_at``: seconds since 1970. ``registrant``: role/name of the certificate that created it."""
+    """``created_at``: seconds since 1970. ``registrant``: role/name of the certificate that created it.
+
+    ``number`` counts the tasks that were ever created, in the order of the chain, so that all SNs count alike.
+    """
 
     header: TaskHeader
     registrant: str
@@ -22,6 +26,7 @@ class Task:
     created_at: float
     body: bytes = b""
     finalized: bool = False
+    number: int = 0
 
     @property
     def body_hash(self) -> bytes:
@@ -42,11 +47,11 @@ class TaskBook:
     def __init__(self) -> None:
         self.position = NOWHERE
         self._tasks: dict[str, Task] = {ROOT_TASK: ROOT}
+        self._created = 0
 
-    @property
-    def tasks(self) -> list[Task]:
-        """In the order of their creation, ROOTTASK first."""
-        return list(self._tasks.values())
+    def page(self, after: int, limit: int) -> list[Task]:
+        """Tasks in the order of their creation, from the first whose number is above ``after``; ROOTTASK has 0."""
+        return list(islice((task for task in self._tasks.values() if task.number > after), limit))
 
     def named(self, name: str) -> Task:
         """Raises UnknownTask."""
@@ -61,8 +66,9 @@ class TaskBook:
         self.position = event.position
         match event:
             case on_chain.TaskCreated():
+                self._created += 1
                 self._tasks[event.header.name] = Task(
-                    event.header, event.registrant, event.fingerprint, event.at / 1000
+                    event.header, event.registrant, event.fingerprint, event.at / 1000, number=self._created
                 )
             case on_chain.TaskBodySet():
                 self._tasks[event.name] = replace(self._tasks[event.name], body=event.body)

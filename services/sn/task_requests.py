@@ -12,6 +12,8 @@ from services.sn.task_book import ROOT_TASK
 NAME_LIMIT_CHARACTERS = 128
 RUN_SWARM = "RUN_SWARM"
 TASK_TYPES = (RUN_SWARM, "MAKE_USER_CONTAINER", "PULL_IMAGE", "MAKE_SWARM_USER_CONTENT")
+PAGE_TASKS = 200  # a page is smaller than a message may be, whatever the tasks say of themselves
+PAGE_TOKEN_LIMIT = 18
 CUT = " ... "
 
 
@@ -27,6 +29,15 @@ def header(message: pb.TaskHeader) -> TaskHeader:
         if not getattr(message, field).isprintable():
             raise MalformedCall(field=f"{field} (printable characters, in one line)")
     return TaskHeader(message.name, message.type, message.author, message.prereq, message.outcome)
+
+
+def page(token: str) -> int:
+    """The number after which a page of tasks begins. Raises MalformedCall for a token that no SN has given."""
+    if not token:
+        return -1
+    if not (token.isascii() and token.isdigit() and len(token) <= PAGE_TOKEN_LIMIT):
+        raise MalformedCall(field="page_token")
+    return int(token)
 
 
 def body(text: str) -> bytes:

@@ -57,9 +57,13 @@ class TasksApi(TasksServicer):
         _log.info("task deleted", task=request.name, by=_title(who))
         return pb.DeleteTaskReply()
 
-    async def ListTasks(self, _request: pb.ListTasksRequest, _context: Any) -> pb.ListTasksReply:
+    async def ListTasks(self, request: pb.ListTasksRequest, _context: Any) -> pb.ListTasksReply:
         self._desk.caller()
-        return pb.ListTasksReply(tasks=[task_entry(task) for task in self._runners.book.tasks])
+        found = self._runners.book.page(task_requests.page(request.page_token), task_requests.PAGE_TASKS + 1)
+        tasks, more = found[: task_requests.PAGE_TASKS], len(found) > task_requests.PAGE_TASKS
+        return pb.ListTasksReply(
+            tasks=[task_entry(task) for task in tasks], next_page_token=str(tasks[-1].number) if more else ""
+        )
 
     async def GetTask(self, request: pb.GetTaskRequest, _context: Any) -> pb.GetTaskReply:
         self._desk.caller()

@@ -68,7 +68,7 @@ class LiveNames:
 
     async def _tasks(self, _words: Sequence[str]) -> list[str]:
         client = await self._session.sn()
-        return [entry.header.name for entry in (await client.tasks.ListTasks(pb.ListTasksRequest())).tasks]
+        return [entry.header.name for entry in await client.list_tasks()]
 
     async def _taskrunners(self, _words: Sequence[str]) -> list[str]:
         client = await self._session.sn()

@@ -128,6 +128,24 @@ async def test_a_deleted_task_frees_its_name(swci: SNClient) -> None:
         await create(swci)
 
 
+async def test_many_tasks_are_listed_page_by_page(swci: SNClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.sn.task_requests.PAGE_TASKS", 2)
+    names = ["ROOTTASK", *(f"task-{number}" for number in range(5))]
+    for name in names[1:]:
+        await swci.tasks.CreateTask(pb.CreateTaskRequest(header=header(name), body=BODY))
+    assert [entry.header.name for entry in await swci.list_tasks()] == names
+    first = await swci.tasks.ListTasks(pb.ListTasksRequest())
+    assert [entry.header.name for entry in first.tasks] == names[:2]
+    await swci.tasks.DeleteTask(pb.DeleteTaskRequest(name=names[1]))  # where the next page goes on
+    second = await swci.tasks.ListTasks(pb.ListTasksRequest(page_token=first.next_page_token))
+    assert [entry.header.name for entry in second.tasks] == names[2:4]
+    await create(swci, names[1])  # once more, and so the last one
+    assert [entry.header.name for entry in await swci.list_tasks()] == ["ROOTTASK", *names[2:], names[1]]
+    for token in ("-1", "x", "9" * 30, "²"):
+        with pytest.raises(errors.MalformedCall, match="page_token"):
+            await swci.tasks.ListTasks(pb.ListTasksRequest(page_token=token))
+
+
 @pytest.mark.parametrize(
     ("changes", "body", "error"),
     [

@@ -155,8 +155,7 @@ class ListTasks(TaskCommand):
 
     async def run(self, session: Session, say: Say) -> models.Tasks:
         client = await session.sn()
-        reply = await client.tasks.ListTasks(pb.ListTasksRequest())
-        return models.Tasks([translation.task(entry) for entry in reply.tasks])
+        return models.Tasks([translation.task(entry) for entry in await client.list_tasks()])
 
     def show(self, result: models.Tasks) -> list[str]:
         columns = ("TASK NAME", "TASK TYPE", "AUTHOR", "PREREQ", "FINALIZED", "BODY")
