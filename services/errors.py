@@ -906,6 +906,13 @@ class PeerFailed(TaskError):
     remedy = "Correct the program or the task, reset the taskrunner, and assign it again."
 
 
+class UnknownApproval(TaskError):
+    code = "unknown-approval"
+    grpc_status = "NOT_FOUND"
+    message = "{hash} cannot be answered: {problem}"
+    remedy = "Give the beginning of a hash that swarm swop approve shows, long enough to be the only one."
+
+
 class PolicyUnusable(TaskError):
     """Named by a profile, but no file that could be one."""
 

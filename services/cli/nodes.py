@@ -1,9 +1,14 @@
 """Commands that are one node in the foreground: `swarm sn`, `swarm sl`, `swarm license-server`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from services.swop.approvals import Approvals
+
+REASON_CHARACTERS = 400
 
 Cert = Annotated[Path | None, typer.Option("--cert", help="Certificate of this node (SWARM_ID_CERT).")]
 Key = Annotated[Path | None, typer.Option("--key", help="Its private key (SWARM_ID_KEY).")]
@@ -38,6 +43,7 @@ def add_to(app: typer.Typer) -> None:
     operators = typer.Typer(rich_markup_mode=None)
     operators.callback(invoke_without_command=True)(swop)
     operators.command("approve")(approve)
+    operators.command("refuse")(refuse)
     app.add_typer(operators, name="swop")
 
 
@@ -207,19 +213,41 @@ def approve(
 ) -> None:
     """Show the tasks that wait for the owner of this host; with a HASH, let that one run."""
     from services.runtime import escaping
-    from services.swop.approvals import Approvals
-    from services.swop.main import APPROVALS
-    from services.swop.settings import SwopSettings
 
-    settings = SwopSettings.load("swop approve", {"data_dir": data_dir})
-    approvals = Approvals(settings.data_dir / APPROVALS)
+    approvals = _approvals("swop approve", data_dir)
     if content_hash:
         print(f"Approved: {escaping.replaced(approvals.approve(content_hash)['task'])}")
         return
     waiting = approvals.waiting()
     for known, description in waiting.items():
         print(f"{known[:16]}\n{escaping.as_json(description, indent=1)}\n")
-    print(f"{len(waiting)} tasks wait; `swarm swop approve HASH` lets one run.")
+    print(f"{len(waiting)} tasks wait; `swarm swop approve HASH` lets one run, `swarm swop refuse HASH` does not.")
+
+
+def refuse(
+    content_hash: Annotated[
+        str, typer.Argument(help="Beginning of the digest that stands above a task.", metavar="HASH")
+    ],
+    reason: Annotated[
+        str, typer.Option("--reason", help="For those who assigned it: it is recorded on the chain, for ever.")
+    ] = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Refuse a task that waits for the owner of this host, or that was approved and does not run yet."""
+    from services.runtime import escaping
+
+    approvals = _approvals("swop refuse", data_dir)
+    said = escaping.replaced(" ".join(reason.split()))[:REASON_CHARACTERS]
+    print(f"Refused: {escaping.replaced(approvals.refuse(content_hash, said)['task'])}")
+
+
+def _approvals(command: str, data_dir: Path | None) -> "Approvals":
+    from services.swop.approvals import Approvals
+    from services.swop.main import APPROVALS
+    from services.swop.settings import SwopSettings
+
+    settings = SwopSettings.load(command, {"data_dir": data_dir})
+    return Approvals(settings.data_dir / APPROVALS)
 
 
 def _given(flags: dict[str, Any]) -> dict[str, Any]:

@@ -115,6 +115,7 @@ class Operator:
         refusal = ""
         try:
             prepared = await self._workshop.prepare(status)
+            self._check_refusal(status, prepared)
             if self._waits_for_approval(status, prepared):
                 return
         except SwarmError as error:
@@ -130,6 +131,13 @@ class Operator:
             _log.warning("task refused", task=status.task, why=refusal)
             await self._all_peers(reply.status, status.assignment, refusal)
         self._take(reply.status)
+
+    def _check_refusal(self, status: pb.RunnerStatus, prepared: Prepared) -> None:
+        """Raises TaskRefused."""
+        reason = self._approvals.refusal(prepared.digest) if prepared.needs_approval else None
+        if reason is not None:
+            problem = "the owner of this host does not want it" + (f": {reason}" if reason else "")
+            raise TaskRefused(task=f"The task {status.task}", problem=problem)
 
     def _waits_for_approval(self, status: pb.RunnerStatus, prepared: Prepared) -> bool:
         if not prepared.needs_approval or self._approvals.given(prepared.digest):

@@ -200,23 +200,29 @@ async def test_the_policy_of_a_host_decides(swarm: SwopSwarm) -> None:
     assert "it was registered by swci/swci-1, who is not among the authors" in refused.peers[0].description
 
 
-async def test_the_owner_of_a_host_may_confirm_each_task(swarm: SwopSwarm) -> None:
+async def test_the_owner_of_a_host_may_confirm_or_refuse_each_task(swarm: SwopSwarm) -> None:
     (swarm.usr / "policy.yaml").write_text("approval: every\n")
     child = await swarm.swop("swop-1", "sl-1", changes=lambda profile: profile.update(policyuri="policy.yaml"))
     await swarm.assign(await swarm.run(count=1))
-    approve = ["-m", "services.cli", "swop", "approve", "--data-dir", str(swarm.directory / "swop-1")]
     async with asyncio.timeout(30):
         while "waits for approval" not in child.tail(50):
             await asyncio.wait({child.exited}, timeout=0.05)
 
-    async def approved(*words: str) -> str:
-        process = await asyncio.create_subprocess_exec(sys.executable, *approve, *words, stdout=asyncio.subprocess.PIPE)
+    async def owner(answer: str, *words: str) -> str:
+        argv = ["-m", "services.cli", "swop", answer, "--data-dir", str(swarm.directory / "swop-1"), *words]
+        process = await asyncio.create_subprocess_exec(sys.executable, *argv, stdout=asyncio.subprocess.PIPE)
         return (await process.communicate())[0].decode()
 
-    shown = await approved()
+    shown = await owner("approve")
     digest, _, rest = shown.partition("\n")
     described = json.loads(rest[: rest.rindex("}") + 1])
     assert described["runs"][0]["command"] == ["/app/train.py", "well", "/out", "3"]
     assert described["registered by"] == "swci/swci-1"
-    assert "Approved" in await approved(digest)
+    assert "Refused: task-" in await owner("refuse", digest, "--reason", "not\nbefore noon")
+    refused = await swarm.ended()
+    assert refused.state == pb.RUNNER_ERROR
+    assert "the owner of this host does not want it: not before noon" in refused.peers[0].description
+    await swarm.reset()
+    assert "Approved: task-" in await owner("approve", digest)
+    await swarm.assign(refused.task)
     assert (await swarm.ended()).state == pb.RUNNER_COMPLETE

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import TaskRefused
+from services.errors import UnknownApproval
 from services.swop.approvals import Approvals
 
 ONE, OTHER = b"\x01" * 32, b"\x02" * 32
@@ -22,12 +22,27 @@ def test_what_was_confirmed_may_run_and_nothing_else(tmp_path: Path) -> None:
 
 def test_an_approval_needs_one_task_that_waits(tmp_path: Path) -> None:
     approvals = Approvals(tmp_path / "approvals")
-    with pytest.raises(TaskRefused, match="no task waits under that hash"):
-        approvals.approve("01")
+    for answer in (approvals.approve, lambda hash_: approvals.refuse(hash_, "")):
+        for unknown in ("01", ""):
+            with pytest.raises(UnknownApproval, match="no task waits under that hash"):
+                answer(unknown)
     approvals.ask(b"\x01\x01" * 16, {"task": "a"})
     approvals.ask(b"\x01\x02" * 16, {"task": "b"})
-    with pytest.raises(TaskRefused, match="several tasks begin so"):
+    with pytest.raises(UnknownApproval, match="several tasks begin so"):
         approvals.approve("01")
+
+
+def test_the_last_answer_counts(tmp_path: Path) -> None:
+    approvals = Approvals(tmp_path / "approvals")
+    approvals.ask(ONE, {"task": "train"})
+    assert approvals.refusal(ONE) is None
+    assert approvals.refuse(ONE.hex()[:16], "not before größe is known") == {"task": "train"}
+    assert approvals.refusal(ONE) == "not before größe is known"
+    assert approvals.waiting() == {} and not approvals.given(ONE)
+    approvals.approve(ONE.hex()[:16])
+    assert approvals.refusal(ONE) is None and approvals.given(ONE)
+    approvals.refuse(ONE.hex()[:16], "")
+    assert approvals.refusal(ONE) == "" and not approvals.given(ONE)
 
 
 def test_the_files_are_the_owners_alone(tmp_path: Path) -> None:
