@@ -27,7 +27,7 @@ MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
 IDEMPOTENT = {
     "swarm.v1.Network": ("Register", "Deregister", "HoldName", "ListNodes", "ListContracts", "GetInfo"),
     "swarm.v1.Tasks": ("ListTasks", "GetTask"),
-    "swarm.v1.Runners": ("ListRunners", "GetRunner", "Attend", "Quit", "Release"),
+    "swarm.v1.Runners": ("ListRunners", "GetRunner", "GetPeer", "Attend", "Quit", "Release"),
     "swarm.v1.Training": ("Enrol", "CheckIn", "ReportProgress", "VoteOut", "Report", "Leave", "GetStatus"),
 }
 RETRY_POLICY = {
@@ -155,6 +155,7 @@ class RunnersCalls:
         self.ResetRunner = Unary[pb.ResetRunnerRequest, pb.ResetRunnerReply](stub.ResetRunner, line)
         self.ListRunners = Unary[pb.ListRunnersRequest, pb.ListRunnersReply](stub.ListRunners, line)
         self.GetRunner = Unary[pb.GetRunnerRequest, pb.RunnerStatus](stub.GetRunner, line)
+        self.GetPeer = Unary[pb.GetPeerRequest, pb.TaskPeer](stub.GetPeer, line)
         self.Attend = Unary[pb.AttendRequest, pb.AttendReply](stub.Attend, line)
         self.Quit = Unary[pb.QuitRequest, pb.QuitReply](stub.Quit, line)
         self.EnrolInTask = Unary[pb.EnrolInTaskRequest, pb.EnrolInTaskReply](stub.EnrolInTask, line)

@@ -958,6 +958,16 @@ class GetRunnerRequest(_message.Message):
     runner: str
     def __init__(self, runner: _Optional[str] = ...) -> None: ...
 
+class GetPeerRequest(_message.Message):
+    __slots__ = ("runner", "agent", "index")
+    RUNNER_FIELD_NUMBER: _ClassVar[int]
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    runner: str
+    agent: str
+    index: int
+    def __init__(self, runner: _Optional[str] = ..., agent: _Optional[str] = ..., index: _Optional[int] = ...) -> None: ...
+
 class WatchRunnerRequest(_message.Message):
     __slots__ = ("runner", "seen")
     RUNNER_FIELD_NUMBER: _ClassVar[int]

@@ -1273,6 +1273,11 @@ class RunnersStub:
                 request_serializer=swarm__pb2.GetRunnerRequest.SerializeToString,
                 response_deserializer=swarm__pb2.RunnerStatus.FromString,
                 _registered_method=True)
+        self.GetPeer = channel.unary_unary(
+                '/swarm.v1.Runners/GetPeer',
+                request_serializer=swarm__pb2.GetPeerRequest.SerializeToString,
+                response_deserializer=swarm__pb2.TaskPeer.FromString,
+                _registered_method=True)
         self.WatchRunner = channel.unary_stream(
                 '/swarm.v1.Runners/WatchRunner',
                 request_serializer=swarm__pb2.WatchRunnerRequest.SerializeToString,
@@ -1336,6 +1341,13 @@ class RunnersServicer:
 
     def GetRunner(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPeer(self, request, context):
+        """One peer of the running assignment with its whole description.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -1406,6 +1418,11 @@ def add_RunnersServicer_to_server(servicer, server):
                     servicer.GetRunner,
                     request_deserializer=swarm__pb2.GetRunnerRequest.FromString,
                     response_serializer=swarm__pb2.RunnerStatus.SerializeToString,
+            ),
+            'GetPeer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPeer,
+                    request_deserializer=swarm__pb2.GetPeerRequest.FromString,
+                    response_serializer=swarm__pb2.TaskPeer.SerializeToString,
             ),
             'WatchRunner': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRunner,
@@ -1575,6 +1592,33 @@ class Runners:
             '/swarm.v1.Runners/GetRunner',
             swarm__pb2.GetRunnerRequest.SerializeToString,
             swarm__pb2.RunnerStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPeer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Runners/GetPeer',
+            swarm__pb2.GetPeerRequest.SerializeToString,
+            swarm__pb2.TaskPeer.FromString,
             options,
             channel_credentials,
             insecure,

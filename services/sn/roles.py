@@ -52,6 +52,7 @@ _BY_SERVICE = {
         "ResetRunner": ADMINISTRATORS,
         "ListRunners": EVERYONE,
         "GetRunner": EVERYONE,
+        "GetPeer": EVERYONE,
         "WatchRunner": EVERYONE,
         "Attend": OPERATORS,
         "Quit": OPERATORS,

@@ -1,10 +1,14 @@
 """Tasks and taskrunners as the messages that the API sends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from services.rpc import swarm_pb2 as pb
 from services.sn.runner_view import Agent, Peer, RunnerView
 from services.sn.task_book import Task
+from services.sn.task_requests import shortened
+
+# Less than a message may have: others stand around it.
+STATUS_BYTES = 3 * 2**20
 
 
 def task_entry(task: Task) -> pb.TaskEntry:
@@ -32,7 +36,7 @@ def runner_status(
 ) -> pb.RunnerStatus:
     """``last_seen``: seconds since 1970, 0 where this SN has not heard of a SWOP."""
     assigned = view.assigned
-    return pb.RunnerStatus(
+    status = pb.RunnerStatus(
         runner=view.runner,
         location=view.location,
         version=view.version,
@@ -46,11 +50,12 @@ def runner_status(
         targets=view.targets,
         peers_needed=view.needed,
         agents=[_agent(agent, view, is_present, last_seen) for agent in view.agents.values()],
-        peers=[_peer(peer) for peer in view.peers.values()],
+        peers=[peer_entry(peer) for peer in view.peers.values()],
         assigned_at=view.assigned_at,
         started_at=view.started_at,
         ended_at=view.ended_at,
     )
+    return _bounded(status)
 
 
 def _agent(
@@ -71,7 +76,29 @@ def _agent(
     )
 
 
-def _peer(peer: Peer) -> pb.TaskPeer:
+def largest(sizes: Iterable[int], most: int) -> int:
+    """What each of these sizes may be at most, so that all together are not more than ``most``."""
+    growing = sorted(sizes)
+    for number, size in enumerate(growing):
+        left = len(growing) - number
+        if size * left > most:
+            return most // left
+        most -= size
+    return growing[-1] if growing else 0
+
+
+def _bounded(status: pb.RunnerStatus) -> pb.RunnerStatus:
+    """Whole, unless the message would become too large: then the longest descriptions are shortened."""
+    size = status.ByteSize()
+    if size > STATUS_BYTES:
+        sizes = [len(peer.description.encode()) for peer in status.peers]
+        limit = largest(sizes, max(0, STATUS_BYTES - (size - sum(sizes))))
+        for peer in status.peers:
+            peer.description = shortened(peer.description, limit)
+    return status
+
+
+def peer_entry(peer: Peer) -> pb.TaskPeer:
     return pb.TaskPeer(
         agent=peer.agent,
         index=peer.index,

@@ -15,6 +15,7 @@ TASK_TYPES = (RUN_SWARM, "MAKE_USER_CONTAINER", "PULL_IMAGE", "MAKE_SWARM_USER_C
 PAGE_TASKS = 200  # a page is smaller than a message may be, whatever the tasks say of themselves
 PAGE_TOKEN_LIMIT = 18
 CUT = " ... "
+CUT_FROM_BYTES = 40  # of less, the beginning alone is more than both ends
 
 
 def header(message: pb.TaskHeader) -> TaskHeader:
@@ -88,6 +89,8 @@ def shortened(text: str, limit: int = DESCRIPTION_LIMIT_BYTES) -> str:
     raw = text.encode()
     if len(raw) <= limit:
         return text
+    if limit < CUT_FROM_BYTES:
+        return raw[:limit].decode(errors="ignore")
     first = limit // 3
     last = limit - first - len(CUT)
     return raw[:first].decode(errors="ignore") + CUT + raw[-last:].decode(errors="ignore")

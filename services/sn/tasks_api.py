@@ -1,20 +1,23 @@
 """Services Tasks and Runners of the API on 30304. A handler parses, asks, answers."""
 
 from collections.abc import AsyncIterator
+from itertools import islice
 from typing import Any
 
 from services.chain.task_events import Assigned
-from services.errors import AgentAbsent, MalformedCall, TaskNotFinalized, UnknownAgent
+from services.errors import AgentAbsent, MalformedCall, TaskNotFinalized, UnknownAgent, UnknownPeer
 from services.rpc import swarm_pb2 as pb
 from services.rpc.swarm_pb2_grpc import RunnersServicer, TasksServicer
 from services.runtime import logs
 from services.sn import requests, task_requests
 from services.sn.api import Desk
 from services.sn.membership import Caller
-from services.sn.runner_status import task_entry
+from services.sn.runner_status import peer_entry, task_entry
 from services.sn.runner_view import RunnerView
 from services.sn.task_book import Task
 from services.sn.taskrunners import ROLE, LiveRunner, TaskRunners, now_ms
+
+PEERS_NAMED = 20  # in an error
 
 _log = logs.get("sn")
 
@@ -137,6 +140,15 @@ class RunnersApi(RunnersServicer):
     async def GetRunner(self, request: pb.GetRunnerRequest, _context: Any) -> pb.RunnerStatus:
         self._desk.caller()
         return self._desk.runners.named(request.runner).status()
+
+    async def GetPeer(self, request: pb.GetPeerRequest, _context: Any) -> pb.TaskPeer:
+        self._desk.caller()
+        view = self._desk.runners.named(request.runner).view
+        peer = view.peers.get((request.agent, request.index))
+        if peer is None:
+            known = ", ".join(f"{agent} {index}" for agent, index in islice(view.peers, PEERS_NAMED)) or "none"
+            raise UnknownPeer(taskrunner=request.runner, peer=f"{request.agent} {request.index}", known=known)
+        return peer_entry(peer)
 
     async def WatchRunner(self, request: pb.WatchRunnerRequest, context: Any) -> AsyncIterator[bytes]:
         who, runner = self._desk.caller(), self._desk.runners.named(request.runner)

@@ -250,7 +250,7 @@ def runner_status(status: pb.RunnerStatus) -> models.TaskRunnerStatus:
         started_at=status.started_at,
         ended_at=status.ended_at,
         agents=[_agent(agent, status.assignment) for agent in status.agents],
-        peers=[_peer(number, peer) for number, peer in enumerate(status.peers)],
+        peers=[peer(number, it) for number, it in enumerate(status.peers)],
     )
 
 
@@ -280,13 +280,14 @@ def _agent(agent: pb.TaskAgent, assignment: int) -> models.Agent:
     )
 
 
-def _peer(number: int, peer: pb.TaskPeer) -> models.Peer:
+def peer(number: int, it: pb.TaskPeer) -> models.Peer:
+    """``number``: its index among all peers of the task."""
     return models.Peer(
         index=number,
-        agent=peer.agent,
-        agent_index=peer.index,
-        uid=peer.name or peer.agent,
-        state=_PEER_STATES.get(peer.state, UNKNOWN),
-        description=peer.description,
-        updated_at=peer.updated_at,
+        agent=it.agent,
+        agent_index=it.index,
+        uid=it.name or it.agent,
+        state=_PEER_STATES.get(it.state, UNKNOWN),
+        description=it.description,
+        updated_at=it.updated_at,
     )

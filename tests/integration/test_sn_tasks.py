@@ -190,6 +190,8 @@ async def test_a_task_runs_from_assignment_to_release(desk: Desk, swci: SNClient
     assert {(peer.agent, peer.index, peer.name) for peer in ended.peers} == {
         ("swop-1", 0, "sl-1"), ("swop-1", 1, "sl-2"), ("swop-2", 0, "sl-3"),
     }  # fmt: skip
+    request = pb.GetPeerRequest(runner=DEFAULT_RUNNER, agent="swop-1", index=1)
+    assert await swci.runners.GetPeer(request) in ended.peers
     assert 0 < ended.assigned_at <= ended.started_at <= ended.ended_at
     with pytest.raises(errors.RunnerBusy):
         await assign(swci, peers=1)
@@ -197,6 +199,8 @@ async def test_a_task_runs_from_assignment_to_release(desk: Desk, swci: SNClient
     await one.release(1)
     after = await one.until(lambda seen: any(agent.released == 1 for agent in seen.agents))
     assert after.state == pb.RUNNER_IDLE and not after.peers
+    with pytest.raises(errors.UnknownPeer):
+        await swci.runners.GetPeer(pb.GetPeerRequest(runner=DEFAULT_RUNNER, agent="swop-1", index=1))
     assert await reset(swci) == 0
     assert (await assign(swci, peers=1)).assignment == 2
 

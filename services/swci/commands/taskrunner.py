@@ -136,7 +136,7 @@ class GetTaskRunnerPeerStatus(TaskRunnerCommand):
 
     async def run(self, session: Session, say: Say) -> models.PeerStatus:
         status = translation.runner_status(await runner(session, self.name))
-        found = self._found(status)
+        found = await self._whole(self._found(status), session)
         peers = [it for it in status.peers if it.agent == found.agent]
         agent = next((it for it in status.agents if it.uid == found.agent), None)
         return models.PeerStatus(status.name, status.assignment, agent, found, peers)
@@ -158,6 +158,12 @@ class GetTaskRunnerPeerStatus(TaskRunnerCommand):
         if len(result.peers) == 1 and peer.uid == peer.agent:
             return lines
         return [*lines, "", f"NUMBER OF SL PEERS : {len(result.peers)}", *peers_table(result.peers)]
+
+    async def _whole(self, found: models.Peer, session: Session) -> models.Peer:
+        """With all of its description, which is cut in the status of a large task."""
+        client = await session.sn()
+        request = pb.GetPeerRequest(runner=self.name, agent=found.agent, index=found.agent_index)
+        return translation.peer(found.index, await client.runners.GetPeer(request))
 
     def _found(self, status: models.TaskRunnerStatus) -> models.Peer:
         """By index, then by UID. Raises UnknownPeer."""
