@@ -3,7 +3,10 @@
 import asyncio
 import contextlib
 import json
+import os
 import subprocess
+import sys
+import textwrap
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -129,8 +132,8 @@ async def test_the_same_from_curl(commander: Commander, web: int) -> None:
     definitions = {name: (usr / name).rename(commander.swarm.directory / name) for name in ("build.yaml", "run.yaml")}
 
     def everything() -> None:
-        curl.execute(f"WAIT FOR IP {HOST} {commander.sn_port} 5")
-        assert "CONTEXT CREATED : test" in curl.execute(f"CREATE CONTEXT test WITH IP {HOST} {commander.sn_port}")
+        curl.execute(f"WAIT FOR IP {HOST} {commander.swarm.sn_port} 5")
+        assert "CONTEXT CREATED : test" in curl.execute(f"CREATE CONTEXT test WITH IP {HOST} {commander.swarm.sn_port}")
         assert curl.execute("SWITCH CONTEXT test") == ["DEFAULT CONTEXT SET TO : test"]
         for file, task in (("build.yaml", "user_env_build_task"), ("run.yaml", "run_task")):
             assert "Task definition is valid" in curl("POST", "/uploadTaskDef", "-F", f"file=@{definitions[file]}")
@@ -154,7 +157,7 @@ async def test_the_same_with_types_from_curl(commander: Commander, web: int) -> 
 
     def everything() -> None:
         assert "/api/v1/nodes" in curl("GET", "/api/v1/openapi.json")["paths"]
-        assert curl.post("/contexts", name="test", ip=HOST, port=commander.sn_port)["sn"] == "sn-1"
+        assert curl.post("/contexts", name="test", ip=HOST, port=commander.swarm.sn_port)["sn"] == "sn-1"
         assert curl("PUT", "/api/v1/contexts/test/active")["active"]
         for file in ("build.yaml", "run.yaml"):
             task = curl.post("/tasks/from-text", text=(usr / file).read_text())["name"]
@@ -171,3 +174,54 @@ async def test_the_same_with_types_from_curl(commander: Commander, web: int) -> 
 
     await asyncio.to_thread(everything)
     assert len(commander.swarm.models()) == 1
+
+
+def documented_programs(replacements: dict[str, str]) -> list[str]:
+    """The Python of docs/swci.md, for a swarm of the test; what is awaited stands in a function."""
+    text = (CODE_ROOT / "docs" / "swci.md").read_text()
+    programs = [block.partition("```")[0] for block in text.split("```python\n")[1:]]
+    for old, new in replacements.items():
+        assert old in text
+        programs = [program.replace(old, new) for program in programs]
+    return [
+        f"import asyncio, contextlib\nfrom swarmlearning.swci.v1 import AsyncClient\n\nasync def main():\n"
+        f"{textwrap.indent(program, '    ')}\nasyncio.run(main())\n"
+        if program.startswith("async ")
+        else program
+        for program in programs
+    ]
+
+
+async def test_the_documented_programs_do_what_they_say(commander: Commander, web: int) -> None:
+    files, usr = commander.files, commander.swarm.usr
+    (usr / "train.yaml").write_text((usr / "build.yaml").read_text().replace("user_env_build_task", "train"))
+    programs = documented_programs(
+        {
+            '"HOST", 30306': f'"localhost", {web}', '"HOST",': f'"localhost", {web},',
+            "swci-cert.pem": str(files.cert), "swci-key.pem": str(files.key), "ca.pem": str(files.cacert),
+            'ip="127.0.0.1")': f'ip="{HOST}", port={commander.swarm.sn_port})',
+        }
+    )  # fmt: skip
+    with_lines, with_types, awaited = programs
+    assert await output_of(with_lines, usr) == []  # no errors
+    *_, last = await output_of(with_types, usr)
+    assert last.startswith("COMPLETE [") and "('swop-1', 'COMPLETE')" in last and "('swop-2', 'COMPLETE')" in last
+    performance, summary = await output_of(awaited, usr, 2)
+    assert performance.startswith("PerformanceData(") and summary == "no program has opened its channel yet"
+
+
+async def output_of(program: str, directory: Path, lines: int | None = None) -> list[str]:
+    """What a program prints until its end, or its first lines where it has none."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-uc", program, cwd=directory, env={**os.environ, "PYTHONPATH": str(CODE_ROOT)},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    assert process.stdout is not None
+    if lines is not None:
+        found = [(await process.stdout.readline()).decode().rstrip() for _ in range(lines)]
+        process.terminate()
+        await process.communicate()
+        return found
+    said = (await process.communicate())[0].decode().splitlines()
+    assert process.returncode == 0, said
+    return said
