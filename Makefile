@@ -67,6 +67,7 @@ bench: setup-dev
 	$(PYTHON) -m benchmarks.coordination --chain geth
 	$(PYTHON) -m benchmarks.coordination --sn 3 --nodes 8
 	$(PYTHON) -m benchmarks.startup
+	$(PYTHON) -m benchmarks.commands
 	$(PYTHON) -m benchmarks.leases
 	$(PYTHON) -m benchmarks.recovery
 	$(PYTHON) -m benchmarks.scale --sl 64

@@ -24,7 +24,7 @@ from typing import Any
 import yaml
 
 from benchmarks.base import say
-from benchmarks.commands_swarm import IMAGE, SWOPS, CommandedSwarm, Way, commanded_swarm, run_body
+from benchmarks.commands_swarm import IMAGE, SWOPS, CommandedSwarm, Way, commanded_swarm, remove_image, run_body
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import SwarmError
 from services.local.plan import SN
@@ -69,18 +69,16 @@ Times = dict[tuple[str, str], list[float]]
 
 
 async def run(chain: str, runs: int, trainings: int, executors: Sequence[str], ml_image: str) -> dict[str, Any]:
-    """Seconds of every command by the way that it was given, of WAIT after the end, and of starts by executor."""
+    """Seconds of every command by the way that it was given, and of trainings by executor."""
     taken: Times = defaultdict(list)
-    figures: dict[str, Any] = {"chain": chain, "runs": runs, "trainings": trainings, "start": {}, "wait": {}}
+    figures: dict[str, Any] = {"chain": chain, "runs": runs, "trainings": {}}
     for executor in executors:
+        base_image = ml_image if executor == "DOCKER" else IMAGE
         with tempfile.TemporaryDirectory(prefix="swarm-bench-") as name:
             try:
                 async with commanded_swarm(Path(name) / "swarm", chain, executor) as swarm:
-                    say(f"{executor}: trainings")
-                    base_image = ml_image if executor == "DOCKER" else IMAGE
-                    figures["start"][executor], figures["wait"][executor] = await trained(
-                        swarm, taken, base_image, trainings
-                    )
+                    say(f"trainings with {executor}")
+                    figures["trainings"][executor] = await trained(swarm, taken, base_image, trainings)
                     if executor == executors[0]:
                         say("commands")
                         await commanded(swarm, taken, runs)
@@ -88,6 +86,9 @@ async def run(chain: str, runs: int, trainings: int, executors: Sequence[str], m
                 if executor == executors[0]:
                     raise
                 say(f"{executor} is left out: {error}")
+            else:
+                if executor == "DOCKER":
+                    await remove_image()
     figures["commands"] = {
         command: {way: spread(taken[command, way]) for way in ("shell", "rest")}
         for command in dict.fromkeys(command for command, _ in taken)
@@ -95,8 +96,8 @@ async def run(chain: str, runs: int, trainings: int, executors: Sequence[str], m
     return figures
 
 
-async def trained(swarm: CommandedSwarm, taken: Times, base_image: str, trainings: int) -> tuple[Any, Any]:
-    """Builds, then trains so often in each way; gives what starts and waits took. One training warms up."""
+async def trained(swarm: CommandedSwarm, taken: Times, base_image: str, trainings: int) -> dict[str, Any]:
+    """Builds, then trains so often in each way. One training of each warms up."""
     shell = swarm.ways["shell"]
     for name, text in ((BUILD, build_task(BUILD, base_image)), (RUN, run_task(swarm.usr))):
         (swarm.usr / f"{name}.yaml").write_text(text)
@@ -106,21 +107,22 @@ async def trained(swarm: CommandedSwarm, taken: Times, base_image: str, training
         await shell(line)
     await shell(f"RESET TASKRUNNER {RUNNER}")
     await swarm.released()
-    starts, waits = [], []
+    seconds: dict[str, list[float]] = defaultdict(list)
     for number in range(trainings + 1):
         for name, way in swarm.ways.items():
-            started, waited = await one_training(swarm, way, name, taken if number else defaultdict(list))
-            if number:
-                starts.append(started)
-                waits.append(waited)
+            found = await one_training(swarm, way, name, taken if number else defaultdict(list))
+            for step, took in found.items() if number else ():
+                seconds[step].append(took)
     # The last one stays, so that there is something to read; its SWOPs have nothing to do any more.
     await shell(f"ASSIGN TASK {BUILD} TO {RUNNER} WITH {SWOPS} PEERS")
     await shell(f"WAIT FOR TASKRUNNER {RUNNER}")
-    return spread(starts), spread(waits)
+    return {step: spread(took) for step, took in seconds.items()}
 
 
-async def one_training(swarm: CommandedSwarm, way: Way, name: str, taken: Times) -> tuple[float, float]:
-    """Seconds to the start of the last program, and from the end of the task until WAIT returns."""
+async def one_training(swarm: CommandedSwarm, way: Way, name: str, taken: Times) -> dict[str, float]:
+    """Seconds from the assignment to the start of the last program; until WAIT returns, from the end of the task, and
+    from that of the last program, after which its SL ends and its SWOP reports.
+    """
     out = swarm.usr / "out"
     for file in out.glob("*.jsonl"):
         file.unlink()
@@ -134,7 +136,11 @@ async def one_training(swarm: CommandedSwarm, way: Way, name: str, taken: Times)
     await timed(taken, way, name, "RESET TASKRUNNER", RUNNER)
     await swarm.released()
     await timed(taken, way, name, "RESET CONTRACT", CONTRACT)
-    return max(one["started_at"] for one in told) - assigned_at, returned_at - ended_at
+    return {
+        "start": max(one["started_at"] for one in told) - assigned_at,
+        "wait": returned_at - ended_at,
+        "wait_after_programs": returned_at - max(one["ended_at"] for one in told),
+    }
 
 
 async def commanded(swarm: CommandedSwarm, taken: Times, runs: int) -> None:
@@ -170,7 +176,8 @@ def last_report(log: Path) -> float:
     """When the last report of a peer was on the chain, which ends the task. Seconds since the epoch."""
     lines = (json.loads(line) for line in log.read_text().splitlines() if line.startswith("{"))
     reports = [it for it in lines if it.get("event") == "transaction" and it["function"] == "report"]
-    return datetime.fromisoformat(reports[-1]["timestamp"]).timestamp()
+    at = datetime.fromisoformat(reports[-1]["timestamp"])
+    return at.timestamp()
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:
@@ -191,12 +198,9 @@ def goals_of(figures: dict[str, Any]) -> dict[str, dict[str, Any]]:
         "read_p50_s": goal(slowest(lambda command: command in READS), READ_GOAL_S),
         "write_p50_s": goal(slowest(lambda command: command not in READS), WRITE_GOAL_S),
         **{
-            f"wait_{name.lower()}_p95_s": goal(spread_["p95_s"], WAIT_GOAL_S)
-            for name, spread_ in figures["wait"].items()
-        },
-        **{
-            f"start_{name.lower()}_p50_s": goal(spread_["p50_s"], START_GOALS_S[name])
-            for name, spread_ in figures["start"].items()
+            f"{step}_{name.lower()}_{what}": goal(took[step][what], limit)
+            for name, took in figures["trainings"].items()
+            for step, what, limit in (("wait", "p95_s", WAIT_GOAL_S), ("start", "p50_s", START_GOALS_S[name]))
         },
     }
 

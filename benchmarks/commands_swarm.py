@@ -27,7 +27,7 @@ from services.swci.session import Limits, Session
 from services.swci.usr_dir import UsrDir
 
 SWOPS = 2
-IMAGE = "user-env"
+IMAGE = "swarm-bench-env"
 PROGRAMS = ("commands_ml.py", "coordination_ml.py")
 WITHIN_S = 60.0
 
@@ -52,6 +52,14 @@ class CommandedSwarm:
             async for status in client.watch_runner(RUNNER):
                 if all(agent.released >= agent.enrolled_in for agent in status.agents):
                     return
+
+
+async def remove_image() -> None:
+    """The one that Docker has built."""
+    from services.swop.executors.docker import DockerExecutor  # noqa: PLC0415  # its library, where it is used
+
+    async with DockerExecutor() as docker:
+        await docker.remove_image(IMAGE)
 
 
 @contextlib.asynccontextmanager

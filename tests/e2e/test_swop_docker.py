@@ -15,6 +15,7 @@ from swci_script import BUILD, CONTRACT, RUN, SCRIPT, Commander
 from swop_swarm import HOST, SwopSwarm, swop_swarm
 
 from services.local.swops import RUNNER
+from services.rpc import swarm_pb2 as pb
 from services.swop.executors.docker import DockerExecutor
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +92,30 @@ async def test_a_script_has_two_swops_build_an_image_and_train_to_one_model_and_
         assert len(swarm.models()) == 1
         await swarm.until(lambda now: all(agent.released >= agent.enrolled_in for agent in now.agents))
         assert await left_over("swop-1", "swop-2") == []
+    finally:
+        await remove_image(outcome)
+
+
+async def test_a_killed_swop_takes_up_its_containers_and_leaves_none(swarm: SwopSwarm) -> None:
+    await swarm.swop("swop-1", "sl-1", changes=with_docker)
+    outcome = f"swarm-test/outcome-{secrets.token_hex(4)}"
+    body = {"BuildContext": None, "BuildType": "INLINE", "BuildSteps": [f"FROM {ML_IMAGE}"]}
+    build = await swarm.task("MAKE_USER_CONTAINER", body, outcome=outcome)
+    try:
+        await swarm.assign(build)
+        assert (await swarm.ended()).state == pb.RUNNER_COMPLETE
+        await swarm.reset()
+        await swarm.assign(await swarm.run(rounds=20, count=1, prereq=build))
+        await swarm.until(lambda now: [peer.state for peer in now.peers] == [pb.PEER_RUNNING])
+        await swarm.kill("swop-1")
+        await swarm.swop("swop-1", "sl-1", changes=with_docker)
+        done = await swarm.ended()
+        assert done.state == pb.RUNNER_COMPLETE, done
+        reset = swarm.swci.runners.ResetRunner(pb.ResetRunnerRequest(runner=RUNNER))
+        await asyncio.gather(reset, swarm.kill("swop-1"))
+        await swarm.swop("swop-1", "sl-1", changes=with_docker)
+        await swarm.reset()
+        assert await left_over("swop-1") == []
     finally:
         await remove_image(outcome)
 
