@@ -120,9 +120,11 @@ def _protected(settings: SwopSettings, profile: Profile) -> tuple[str, ...]:
 
 
 def _secrets(settings: SwopSettings, profile: Profile) -> list[Path]:
-    """What no program of this host may read: keys above all. Certificates of authorities are no secret."""
+    """What no program of this host may read: keys above all, that of a trial's authority beside its certificate too."""
     paths = [settings.data_dir, settings.usr_dir / settings.profile_file_name]
     paths += [found for path in (settings.key, settings.cert) if path is not None for found in (path.parent, path)]
+    if settings.cacert is not None:
+        paths.append(settings.cacert.parent)
     if profile.policy:
         paths.append(policy_path(profile.policy, settings.usr_dir))
     for node in profile.definitions:
