@@ -1,5 +1,6 @@
 """The executor PROCESS: local processes, through the real bubblewrap."""
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ from executor_suite import ExecutorSuite
 from services.swop.executors.base import Executor
 from services.swop.executors.environments import CODE_ROOT, LocalImage
 from services.swop.executors.process import ProcessExecutor
+from services.swop.executors.spec import Owner
 
 IMAGE = "user-env"
+SOMEBODY = Owner(12345, 12345) if os.getuid() == 0 else Owner(os.getuid(), os.getgid())
 LOOKS = """
 import os, sys
 for path in sys.argv[1:]:
@@ -85,7 +88,8 @@ class TestProcess(ExecutorSuite):
             ours = CODE_ROOT / "services" / "py.typed"
             paths = [outside / "home", environment / "code.py", environment / "certs", ours]
             try:
-                seen = await self.seen(executor, python(LOOKS, *map(str, paths), working_dir=str(outside / "home")))
+                look = python(LOOKS, *map(str, paths), working_dir=str(outside / "home"), user=SOMEBODY)
+                seen = await self.seen(executor, look)
             finally:
                 for node in await executor.find({}):
                     await executor.remove(node.id)

@@ -60,12 +60,17 @@ class View:
     def arguments(self) -> list[str]:
         """For bubblewrap, after the host's files."""
         covers = [(top, ["--perms", "0755", "--tmpfs", str(top)]) for top in self.hidden]
-        covers += [(top, ["--ro-bind", str(top), str(top)]) for top in self.needed]
+        covers += [(top, [*self._parents(top), "--ro-bind", str(top), str(top)]) for top in self.needed]
         covers.sort(key=lambda cover: len(cover[0].parts))
         found = [word for _, words in covers for word in words]
         for path in self.masked:
             found += ["--ro-bind", "/dev/null", str(path)]
         return found
+
+    def _parents(self, path: PurePosixPath) -> list[str]:
+        """By itself bubblewrap makes them for its own user only."""
+        made = [parent for parent in reversed(path.parents) if self.is_private(parent) and parent not in self.tops]
+        return [word for parent in made for word in ("--perms", "0755", "--dir", str(parent))]
 
 
 def homes() -> list[Path]:
