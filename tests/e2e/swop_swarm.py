@@ -148,6 +148,10 @@ class SwopSwarm:
         return {path.read_bytes() for path in self.out.glob("*.safetensors")}
 
     async def stop(self) -> None:
+        """What SWOPs have started goes on without them, so it is removed first."""
+        if self.swops:
+            await self.swci.runners.ResetRunner(pb.ResetRunnerRequest(runner=RUNNER))
+            await self.until(lambda now: all(a.released >= a.enrolled_in for a in now.agents if a.name in self.swops))
         for child in self.swops.values():
             assert not await child.stop(), f"{child.name} had to be killed:\n{child.tail()}"
 

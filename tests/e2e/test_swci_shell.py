@@ -23,7 +23,6 @@ async def swarm(pki: Any, tmp_path: Path) -> AsyncIterator[SwopSwarm]:
     async with swop_swarm(pki, tmp_path) as running:
         await running.swop("swop-1", "sl-1")
         yield running
-        await running.reset()
 
 
 @pytest.fixture
