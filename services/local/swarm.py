@@ -13,7 +13,7 @@ from services.local.certificates import admin_identity, certificates
 from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, SWCI, Plan
 from services.local.process import Child, Launch
 from services.local.state import Running, SwarmState, claimed, remember_ports, remembered_ports
-from services.local.swops import profile_of
+from services.local.swops import end_tasks, profile_of
 from services.local.view import View
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -91,6 +91,7 @@ class LocalSwarm:
     async def stop(self) -> None:
         """Programs, then SLs, then the SNs, then the license server; says who had to be killed."""
         self._stopping = True
+        await self._end_tasks()
         for role in ("ml-", "swop-", "sl-", "sn-", LICENSE_SERVER):
             stage = [
                 child for name, child in self._children.items() if name.startswith(role) and not child.exited.done()
@@ -98,6 +99,17 @@ class LocalSwarm:
             for child, killed in zip(stage, await asyncio.gather(*(child.stop() for child in stage)), strict=True):
                 self._view.say(f"{child.name} {'did not stop and was killed' if killed else 'has stopped'}")
         SwarmState.forget(self._plan.directory)
+
+    async def _end_tasks(self) -> None:
+        """Of SWOPs: what they have started goes on when they stop."""
+        swops = [name for name in self._plan.swops if name in self._children and not self._children[name].exited.done()]
+        if not (swops and self._sn_address):
+            return
+        try:
+            async with SNClient(self._sn_address, admin_identity(self._plan.directory, ADMIN)) as client:
+                await end_tasks(client, swops)
+        except (SwarmError, TimeoutError) as error:
+            self._view.say(f"what {', '.join(swops)} started may go on: {error or 'it did not end in time'}")
 
     async def _work(self) -> None:
         plan = self._plan

@@ -1,7 +1,8 @@
 """The SWOPs of a local swarm: which pairs each has, and the profile that says so."""
 
+import asyncio
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import yaml
 
 from services.identity.authority import IssuedFiles
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
 
 RUNNER = "defaulttaskbb.taskdb.sml.hpe"
 CERTS = "/swarm-cert"
+RELEASED_WITHIN_S = 40.0  # a program that saves its model has 30 s to finish
 
 
 def profile_of(
@@ -42,6 +46,21 @@ def profile_of(
         ],
     }
     return yaml.safe_dump(profile, sort_keys=False)
+
+
+async def end_tasks(client: SNClient, swops: Collection[str]) -> None:
+    """Returns when these SWOPs have removed what they started for a task that was not over: it goes on without them.
+
+    Raises TimeoutError, and what the SN answers.
+    """
+    status = await client.runners.GetRunner(pb.GetRunnerRequest(runner=RUNNER))
+    if status.state in {pb.RUNNER_IDLE, pb.RUNNER_COMPLETE}:
+        return
+    await client.runners.ResetRunner(pb.ResetRunnerRequest(runner=RUNNER))
+    async with asyncio.timeout(RELEASED_WITHIN_S):
+        async for newest in client.watch_runner(RUNNER):
+            if all(agent.released >= agent.enrolled_in for agent in newest.agents if agent.name in swops):
+                return
 
 
 def _node(index: int, files: IssuedFiles, host: str) -> Mapping[str, Any]:

@@ -3,22 +3,28 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from local_swarms import Recorder, SwarmPlans, gone, processes_of, swarm_command
+from local_swarms import DEADLINE_S, PROGRAMS, Recorder, SwarmPlans, gone, processes_of, swarm_command
+from swci_script import BUILD, RUN
 
 from services.errors import AlreadyRunning, ChildFailed, NeverTrained
 from services.local.certificates import admin_identity
-from services.local.plan import Plan, Ports
+from services.local.plan import ADMIN, Plan, Ports
 from services.local.process import Child
 from services.local.state import STATE_FILE, SwarmState
 from services.local.status import local_status
 from services.local.swarm import stay, up
+from services.local.swops import RUNNER
 from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.tasks.definition import read_task
 
 CHAINS = ("geth", "embedded")
 
@@ -221,6 +227,42 @@ async def test_ctrl_c_stops_everything_and_says_that_the_training_was_not_over(p
     assert "Stopped before the training was over." in text
     assert text.index("sl-1 has stopped") < text.index("sn-1 has stopped") < text.index("license-1 has stopped")
     assert "Traceback" not in text
+    assert processes_of(plans.directory) == []
+
+
+async def told(client: SNClient, wanted: Callable[[pb.RunnerStatus], bool]) -> None:
+    """Returns once the taskrunner is as wanted."""
+    async with asyncio.timeout(DEADLINE_S):
+        async for status in client.watch_runner(RUNNER):
+            if wanted(status):
+                return
+
+
+async def test_a_swarm_that_is_stopped_ends_what_its_swops_have_started(plans: SwarmPlans) -> None:
+    place = plans.directory / "swarm"
+    shown = plans.directory / "shown"
+    starter = swarm_command(shown, "up", "--sl=1", "--swop=1", "--chain=embedded", f"--dir={place}", name="up")
+    port = (await starter.ready())["port"]
+    usr = place / "usr"
+    shutil.copytree(PROGRAMS, usr / "app")
+    (usr / "build.yaml").write_text(BUILD.format(outcome="user-env", base="x"))
+    (usr / "run.yaml").write_text(RUN.format(usr=usr, behaviour="forever").replace("COUNT: 3", "COUNT: 1"))
+    (usr / "out").mkdir()
+    async with SNClient(f"127.0.0.1:{port}", admin_identity(place, ADMIN)) as client:
+        for name in ("build", "run"):
+            task = read_task((usr / f"{name}.yaml").read_bytes(), name)
+            header = task.header
+            described = pb.TaskHeader(
+                name=header.name, type=header.task_type, author="x", prereq=header.prereq, outcome=header.outcome
+            )
+            request = pb.CreateTaskRequest(header=described, body=task.body_text, finalize=True)
+            await client.tasks.CreateTask(request)
+        await told(client, lambda status: any(agent.present for agent in status.agents))
+        await client.runners.AssignTask(pb.AssignTaskRequest(runner=RUNNER, task="run_task", all_peers=True))
+        await told(client, lambda status: [peer.state for peer in status.peers] == [pb.PEER_RUNNING])
+    down = swarm_command(shown, "down", f"--dir={place}", name="down")
+    assert await down.wait() == 0, down.tail()
+    assert await starter.wait() == 0, starter.tail()
     assert processes_of(plans.directory) == []
 
 
