@@ -14,6 +14,7 @@ from services.errors import PortInUse, SettingsError
 from services.web.peer_certificate import PeerCertificateProtocol
 
 GRACEFUL_STOP_S = 2
+VANISHED_AFTER_S = 30  # a caller that acknowledges nothing of what it is sent
 HEAD_LIMIT_BYTES = 64 * 1024  # of a request: its address and its headers
 
 
@@ -70,6 +71,9 @@ def listen(host: str, port: int, *, command: str, port_option: str) -> socket.so
         # An answer in two pieces would wait 40 ms for the caller's acknowledgment of the first. asyncio says so itself
         # to sockets that it makes, and connections have this from the socket that they came by.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Who listens to a stream may vanish without a word; the kernel would try to reach it for a quarter of an hour.
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_AFTER_S * 1000)
         return listening
     except OSError as error:
         if error.errno == errno.EADDRINUSE:

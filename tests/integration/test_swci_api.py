@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_RUNNER, DEFAULT_TRAINING
 from services.swci.web import sessions
+from services.web.server import VANISHED_AFTER_S, listen
 from swarmlearning.swci.v1 import (
     AsyncClient,
     Client,
@@ -192,6 +194,22 @@ async def test_a_task_is_assigned_watched_waited_for_and_taken_away(web: Web, cl
     assert {it.name: it.location for it in (await client.taskrunners()).taskrunners}["another"] == made.location
 
 
+async def test_a_name_may_hold_any_character_that_can_be_seen(client: AsyncClient) -> None:
+    name = "größe/1 #?%2F&'\"{}"
+    await client.create_contract(name)
+    assert (await client.contract(name)).name == (await client.contract_status(name)).name == name
+    assert (await client.rounds(name)).contract == (await client.performance(name)).contract == name
+    await client.create_task("PULL_IMAGE", name, "Ada")
+    assert (await client.set_line(name, 1, "Tag: x")).lines == (await client.task_body(name)).lines == ["Tag: x"]
+    assert (await client.task(name)).name == name
+    assert name in (await client.delete_task(name)).text
+    runner = f"{name}/runner"
+    await client.create_taskrunner(runner)
+    assert (await client.taskrunner(runner)).name == (await client.taskrunner_status(runner)).name == runner
+    assert (await client.set_variable("default", name, "v")).environment == {name: "v"}
+    assert (await client.variable("default", name)).environment == {name: "v"}
+
+
 # --- streams ---------------------------------------------------------------------------------------------
 
 
@@ -223,6 +241,16 @@ async def test_one_who_hangs_up_leaves_nothing_behind(web: Web, client: AsyncCli
     if left := tasks() - before:
         _, left = await asyncio.wait(left, timeout=WITHIN_S)
     assert left == set()
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="an option of Linux")
+def test_one_who_vanishes_without_a_word_is_given_up_before_long() -> None:
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(listen(HOST, 0, command="swci", port_option="--web-port"))
+        stack.enter_context(socket.create_connection(listening.getsockname()))
+        accepted = stack.enter_context(listening.accept()[0])
+        limit_ms = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
+    assert limit_ms == VANISHED_AFTER_S * 1000
 
 
 def tasks() -> set["asyncio.Task[Any]"]:

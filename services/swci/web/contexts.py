@@ -50,27 +50,28 @@ async def create(session: TheSession, wanted: ContextToMake) -> models.Context:
     return await run(wanted.command(), session)
 
 
-@router.get("/contexts/{name}")
-async def info(session: TheSession, name: Name) -> models.Context:
-    return await run(commands.GetContextInfo(name=name), session)
-
-
-@router.put("/contexts/{name}/active")
+@router.put("/contexts/{name:path}/active")
 async def switch(session: TheSession, name: Name) -> models.Context:
     """Makes it the one that all other requests of the session work on."""
     return await run(commands.SwitchContext(name=name), session)
 
 
-@router.get("/contexts/{name}/environment")
+@router.get("/contexts/{name:path}/environment")
 async def environment(session: TheSession, name: Name) -> models.Variables:
     return await run(commands.ListContextEnv(name=name), session)
 
 
-@router.get("/contexts/{name}/environment/{variable}")
+@router.get("/contexts/{name:path}/environment/{variable:path}")
 async def variable(session: TheSession, name: Name, variable: Name) -> models.Variables:
     return await run(commands.GetContextEnv(name=name, env=variable), session)
 
 
-@router.put("/contexts/{name}/environment/{variable}")
+@router.put("/contexts/{name:path}/environment/{variable:path}")
 async def set_variable(session: TheSession, name: Name, variable: Name, wanted: Value) -> models.Variables:
     return await run(commands.SetContextEnv(name=name, env=variable, value=wanted.value), session)
+
+
+# A name may hold slashes, so this route comes after all that begin as it does.
+@router.get("/contexts/{name:path}")
+async def info(session: TheSession, name: Name) -> models.Context:
+    return await run(commands.GetContextInfo(name=name), session)

@@ -32,22 +32,17 @@ async def create(session: TheSession, wanted: ContractToMake) -> models.Contract
     return await run(commands.CreateContract(name=wanted.name), session)
 
 
-@router.get("/contracts/{name}")
-async def info(session: TheSession, name: Name) -> models.ContractInfo:
-    return await run(commands.GetContractInfo(name=name), session)
-
-
-@router.get("/contracts/{name}/status")
+@router.get("/contracts/{name:path}/status")
 async def status(session: TheSession, name: Name) -> models.ContractStatus:
     return await run(commands.GetContractStatus(name=name), session)
 
 
-@router.get("/contracts/{name}/performance")
+@router.get("/contracts/{name:path}/performance")
 async def performance(session: TheSession, name: Name) -> models.PerformanceData:
     return await run(commands.PerfData(name=name), session)
 
 
-@router.get("/contracts/{name}/rounds")
+@router.get("/contracts/{name:path}/rounds")
 async def rounds(session: TheSession, name: Name) -> models.Rounds:
     """Every round that was accepted, from the record on the chain."""
     client = await session.sn()
@@ -55,17 +50,23 @@ async def rounds(session: TheSession, name: Name) -> models.Rounds:
 
 
 @router.get(
-    "/contracts/{name}/events", response_class=StreamingResponse, responses=events.described(models.ContractStatus)
+    "/contracts/{name:path}/events", response_class=StreamingResponse, responses=events.described(models.ContractStatus)
 )
 async def watch(session: TheSession, name: Name) -> StreamingResponse:
     """How the training stands now, and after each change."""
     return await events.answer(_states(await session.sn(), name))
 
 
-@router.post("/contracts/{name}/reset")
+@router.post("/contracts/{name:path}/reset")
 async def reset(session: TheSession, name: Name) -> models.Message:
     """Only when it is complete."""
     return await run(commands.ResetContract(name=name), session)
+
+
+# A name may hold slashes, so this route comes after all that begin as it does.
+@router.get("/contracts/{name:path}")
+async def info(session: TheSession, name: Name) -> models.ContractInfo:
+    return await run(commands.GetContractInfo(name=name), session)
 
 
 async def _states(client: SNClient, name: str) -> AsyncGenerator[models.ContractStatus]:

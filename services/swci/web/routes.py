@@ -10,7 +10,7 @@ from services.swci.grammar.command import Say
 from services.swci.grammar.kinds import NAME_LIMIT_CHARACTERS
 from services.swci.session import Session
 
-Name = Annotated[str, Path(max_length=NAME_LIMIT_CHARACTERS, pattern=r"^[^/\x00-\x1f\x7f]+$")]
+Name = Annotated[str, Path(max_length=NAME_LIMIT_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, StringConstraints(max_length=64 * 1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
 NameInBody = Annotated[
     str, StringConstraints(min_length=1, max_length=NAME_LIMIT_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]+$")

@@ -58,18 +58,12 @@ async def create(session: TheSession, wanted: TaskRunnerToMake) -> models.Contra
     return await run(commands.CreateTaskRunner(name=wanted.name), session)
 
 
-@router.get("/taskrunners/{name}")
-async def info(session: TheSession, name: Name) -> models.TaskRunnerInfo:
-    """The taskrunner and its SWOPs."""
-    return await run(commands.GetTaskRunnerInfo(name=name), session)
-
-
-@router.get("/taskrunners/{name}/status")
+@router.get("/taskrunners/{name:path}/status")
 async def status(session: TheSession, name: Name) -> models.TaskRunnerStatus:
     return await run(commands.GetTaskRunnerStatus(name=name), session)
 
 
-@router.get("/taskrunners/{name}/peers/{peer:path}")
+@router.get("/taskrunners/{name:path}/peers/{peer:path}")
 async def peer(
     session: TheSession,
     name: Name,
@@ -78,13 +72,13 @@ async def peer(
     return await run(commands.GetTaskRunnerPeerStatus(name=name, peer=peer), session)
 
 
-@router.post("/taskrunners/{name}/assignment", status_code=201)
+@router.post("/taskrunners/{name:path}/assignment", status_code=201)
 async def assign(session: TheSession, name: Name, wanted: Assignment) -> models.TaskRunnerStatus:
     """The taskrunner must be free, unless ``target`` adds a SWOP to the same task."""
     return await run(wanted.command(name), session)
 
 
-@router.get("/taskrunners/{name}/wait")
+@router.get("/taskrunners/{name:path}/wait")
 async def wait(session: TheSession, name: Name, seconds: Seconds = 60.0) -> models.WaitResult:
     """Answers the moment the task has ended, or after so many seconds; ask again then."""
     following = states(await session.sn(), name, lambda _line: None)
@@ -102,14 +96,16 @@ async def wait(session: TheSession, name: Name, seconds: Seconds = 60.0) -> mode
 
 
 @router.get(
-    "/taskrunners/{name}/events", response_class=StreamingResponse, responses=events.described(models.TaskRunnerStatus)
+    "/taskrunners/{name:path}/events",
+    response_class=StreamingResponse,
+    responses=events.described(models.TaskRunnerStatus),
 )
 async def watch(session: TheSession, name: Name) -> StreamingResponse:
     """How the taskrunner stands now, and after each change."""
     return await events.answer(states(await session.sn(), name, lambda _line: None))
 
 
-@router.post("/taskrunners/{name}/reset")
+@router.post("/taskrunners/{name:path}/reset")
 async def reset(session: TheSession, name: Name, seconds: Seconds = 60.0) -> models.TaskRunnerStatus:
     """Answers when its SWOPs have removed what they started for the task, or after so many seconds; ask again then.
 
@@ -121,3 +117,10 @@ async def reset(session: TheSession, name: Name, seconds: Seconds = 60.0) -> mod
         async with asyncio.timeout(seconds):
             await WaitForRelease(client, name, session.limits, lambda _line: None).until_released()
     return await run(commands.GetTaskRunnerStatus(name=name), session)
+
+
+# A name may hold slashes, so this route comes after all that begin as it does.
+@router.get("/taskrunners/{name:path}")
+async def info(session: TheSession, name: Name) -> models.TaskRunnerInfo:
+    """The taskrunner and its SWOPs."""
+    return await run(commands.GetTaskRunnerInfo(name=name), session)

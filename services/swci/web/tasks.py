@@ -72,17 +72,12 @@ async def create_from_text(session: TheSession, wanted: TaskText) -> models.Task
     return await commands.registered(session, definition, lambda _line: None)
 
 
-@router.get("/tasks/{name}")
-async def info(session: TheSession, name: Name) -> models.Task:
-    return await run(commands.GetTaskInfo(name=name), session)
-
-
-@router.get("/tasks/{name}/body")
+@router.get("/tasks/{name:path}/body")
 async def body(session: TheSession, name: Name) -> models.TaskBody:
     return await run(commands.GetTaskBody(name=name), session)
 
 
-@router.put("/tasks/{name}/body/{line}")
+@router.put("/tasks/{name:path}/body/{line}")
 async def append(
     session: TheSession, name: Name, line: Annotated[int, Path(ge=1, le=100_000)], wanted: Line
 ) -> models.TaskBody:
@@ -90,13 +85,19 @@ async def append(
     return await run(commands.AppendTaskBody(name=name, idx=line, line=wanted.text), session)
 
 
-@router.post("/tasks/{name}/finalize")
+@router.post("/tasks/{name:path}/finalize")
 async def finalize(session: TheSession, name: Name) -> models.Task:
     """It cannot be changed or deleted any more, and can be assigned."""
     return await run(commands.FinalizeTask(name=name), session)
 
 
-@router.delete("/tasks/{name}")
+@router.delete("/tasks/{name:path}")
 async def delete(session: TheSession, name: Name) -> models.Message:
     """Only while it is not finalized."""
     return await run(commands.DeleteTask(name=name), session)
+
+
+# A name may hold slashes, so this route comes after all that begin as it does.
+@router.get("/tasks/{name:path}")
+async def info(session: TheSession, name: Name) -> models.Task:
+    return await run(commands.GetTaskInfo(name=name), session)
