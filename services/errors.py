@@ -1229,6 +1229,13 @@ class TooManySessions(CommandError):
     remedy = "End streams and waits that nobody needs, or use one session for several (header Swci-Session)."
 
 
+class SwciStopping(CommandError):
+    code = "swci-stopping"
+    grpc_status = "UNAVAILABLE"
+    message = "This SWCI is being stopped, and gives up what it was asked"
+    remedy = "Ask again when it runs again; tasks go on without it."
+
+
 class UnknownVariable(CommandError):
     code = "unknown-variable"
     grpc_status = "NOT_FOUND"

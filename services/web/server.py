@@ -58,6 +58,14 @@ class NodeServer(uvicorn.Server):
         self._on_started()
         await self._stop.wait()
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets go of callers that do not take their leave: one whose body was refused may never read that it was."""
+        await super().shutdown(sockets)
+        if self.server_state.tasks:  # cancelled by now
+            await asyncio.wait(self.server_state.tasks, timeout=GRACEFUL_STOP_S)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield

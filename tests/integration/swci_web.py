@@ -31,6 +31,11 @@ class Web:
     port: int
     usr: Path
     first: Session
+    serving: "asyncio.Task[None]"
+
+    async def stop(self) -> None:
+        self.serving.cancel()
+        await asyncio.gather(self.serving, return_exceptions=True)
 
     @property
     def base_url(self) -> str:
@@ -65,7 +70,7 @@ async def swci_web(
         try:
             async with asyncio.timeout(WITHIN_S):
                 await ready.reported.wait()
-            yield Web(pki, sn, ready.facts["port"], usr, first)
+            yield Web(pki, sn, ready.facts["port"], usr, first, serving)
         finally:
             serving.cancel()
             await asyncio.gather(serving, return_exceptions=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from swarmlearning.swci.v1 import (
     Malformed,
     NotAllowed,
     NotFound,
+    ServerFailed,
     SNUnavailable,
     SwciUnreachable,
 )
@@ -265,6 +267,58 @@ async def test_what_cannot_be_watched_is_refused_at_once(client: AsyncClient) ->
         await anext(client.watch_contract("nothing"))
     with pytest.raises(NotFound, match="no taskrunner nothing"):
         await anext(client.watch_taskrunner("nothing"))
+
+
+async def test_whoever_waits_when_an_swci_is_stopped_is_told_so(
+    pki: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with contextlib.AsyncExitStack() as stack, swci_web(pki, tmp_path) as web:
+        client = await stack.enter_async_context(AsyncClient(**web.options()))
+        await client.create_task_from_text(BUILD)
+        await client.finalize_task("build")
+        async with swop_of(web):
+            await client.assign("build")
+            states = client.watch_taskrunner()
+            waiting = [
+                asyncio.create_task(it)
+                for it in (client.wait(), anext(states), anext(client.watch_contract(DEFAULT_TRAINING)))
+            ]
+            assert (await waiting[1]).state == "ASSIGNED"
+            await waiting[2]
+            following = asyncio.ensure_future(anext(states))
+            await web.stop()
+            for waits in (waiting[0], following):
+                with pytest.raises(ServerFailed, match="This SWCI is being stopped"):
+                    await waits
+    assert "Traceback" not in caplog.text
+
+
+async def test_a_caller_that_does_not_take_its_leave_is_let_go(pki: Any, tmp_path: Path) -> None:
+    """One whose body was refused before it was read, and which then neither reads nor hangs up."""
+    head = b"POST /exec HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n"
+    context = pki.identity("swci", "swci-2").client_context()
+
+    def ask(port: int) -> socket.socket:
+        with context.wrap_socket(socket.create_connection(("localhost", port)), server_hostname="localhost") as tls:
+            tls.sendall(head + bytes(100_000))
+            assert tls.recv(12) == b"HTTP/1.1 413"
+            return socket.socket(fileno=os.dup(tls.fileno()))
+
+    def ends(silent: socket.socket) -> bool:
+        silent.settimeout(WITHIN_S / 3)
+        try:
+            while silent.recv(65536):
+                pass
+        except ConnectionError:
+            return True
+        except TimeoutError:
+            return False
+        return True
+
+    async with swci_web(pki, tmp_path) as web:
+        silent = await asyncio.to_thread(ask, web.port)
+    with silent:
+        assert await asyncio.to_thread(ends, silent)
 
 
 # --- who is refused, and what goes wrong -----------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Puts the REST API together: /exec and /uploadTaskDef as users know them, /api/v1 with types."""
 
-from collections.abc import Awaitable, Callable, MutableMapping
+import asyncio
+from collections.abc import MutableMapping
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -12,6 +13,7 @@ from starlette.exceptions import HTTPException
 from services.errors import BodyTooLarge, CommandError, SwarmError
 from services.runtime import logs
 from services.swci.web import commands, contexts, contracts, taskrunners, tasks
+from services.swci.web.ending import App, Ending
 from services.swci.web.sessions import Sessions
 from services.swci.web.status import status
 from services.web.answers import error_content, send_json, status_of
@@ -28,11 +30,11 @@ _ERRORS = {
     413: "The request is too large.",
     422: "The request is malformed.",
     424: "The SN does not answer, or runs another version.",
+    503: "This SWCI is being stopped.",
     504: "What was waited for has not come in time.",
 }
 
 Scope = MutableMapping[str, Any]
-App = Callable[[Any, Any, Any], Awaitable[None]]
 
 _log = logs.get("swci")
 
@@ -45,7 +47,7 @@ class ErrorAnswer(BaseModel):
     facts: dict[str, str | int | float | bool | None]
 
 
-def build(sessions: Sessions) -> App:
+def build(sessions: Sessions, stopping: asyncio.Event) -> App:
     app = FastAPI(
         title="SWCI",
         version="1",
@@ -63,7 +65,7 @@ def build(sessions: Sessions) -> App:
     app.include_router(commands.router)
     for router in (commands.typed, contexts.router, contracts.router, tasks.router, taskrunners.router):
         app.include_router(router, prefix=API)
-    return _Bounded(app)
+    return _Bounded(Ending(app, stopping))
 
 
 class _Bounded:

@@ -46,8 +46,7 @@ async def _stream(first: Any, states: AsyncGenerator[Any]) -> AsyncIterator[str]
             try:
                 yield _event(following.result())
             except SwarmError as error:
-                told = {"status": status(error), **error_data(error)}
-                yield f"event: error\ndata: {json.dumps(told)}\n\n"
+                yield last_event(error)
                 return
             except StopAsyncIteration:
                 return
@@ -57,6 +56,11 @@ async def _stream(first: Any, states: AsyncGenerator[Any]) -> AsyncIterator[str]
         with contextlib.suppress(Exception, asyncio.CancelledError):
             await following
         await states.aclose()
+
+
+def last_event(error: SwarmError) -> str:
+    """Says why a stream ends."""
+    return f"event: error\ndata: {json.dumps({'status': status(error), **error_data(error)})}\n\n"
 
 
 def _event(state: Any) -> str:

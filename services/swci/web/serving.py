@@ -29,7 +29,7 @@ async def serve(settings: SWCISettings, identity: Identity, first: Session, read
             ready.report(port=port)
 
         server = NodeServer(
-            build(sessions), identity.server_context(), stop, started,
+            build(sessions, stop), identity.server_context(), stop, started,
             keep_alive_s=KEEP_ALIVE_S, head_limit_bytes=HEAD_LIMIT_BYTES,
         )  # fmt: skip
         serving = asyncio.create_task(server.serve(sockets=[listening]))
