@@ -46,13 +46,6 @@ class CommandedSwarm:
     def usr(self) -> Path:
         return self.base.plan.usr_dir
 
-    async def released(self) -> None:
-        """Returns when every SWOP has removed what it started. Raises TimeoutError."""
-        async with self.base.client() as client, asyncio.timeout(WITHIN_S):
-            async for status in client.watch_runner(RUNNER):
-                if all(agent.released >= agent.enrolled_in for agent in status.agents):
-                    return
-
 
 async def remove_image() -> None:
     """The one that Docker has built."""
