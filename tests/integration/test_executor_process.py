@@ -12,6 +12,7 @@ from executor_suite import ExecutorSuite
 
 from services.swop.executors.base import Executor
 from services.swop.executors.environments import CODE_ROOT, LocalImage
+from services.swop.executors.hiding import homes
 from services.swop.executors.process import ProcessExecutor
 from services.swop.executors.spec import Owner
 
@@ -70,6 +71,11 @@ class TestProcess(ExecutorSuite):
         assert seen[str(certs / "key.pem")] == seen["/root/.ssh"] == "FileNotFoundError"
         assert seen[str(usr / "profile.yaml")] in ("PermissionError", "")
         assert seen[str(usr / "train.py")] == "secret"
+
+    def test_a_user_may_have_no_home(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("HOME", raising=False)
+        monkeypatch.setattr(os, "getuid", lambda: 54321)
+        assert homes()[:2] == [Path("/root"), Path("/home")]
 
     async def test_code_is_seen_in_a_hidden_place_and_keys_in_code_are_not(
         self, python, outside: Path, monkeypatch: pytest.MonkeyPatch

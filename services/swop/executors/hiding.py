@@ -2,6 +2,7 @@
 which directories there are.
 """
 
+import contextlib
 import os
 import pwd
 from collections.abc import Iterable
@@ -75,12 +76,12 @@ class View:
 
 def homes() -> list[Path]:
     """Where users of this host have their own files."""
-    own = [Path(pwd.getpwuid(os.getuid()).pw_dir)] if _has_a_name() else []
-    return [path.resolve() for path in dict.fromkeys([*map(Path, HOMES), Path.home(), *own])]
-
-
-def _has_a_name() -> bool:
-    return any(user.pw_uid == os.getuid() for user in pwd.getpwall())
+    found = [Path(home) for home in HOMES]
+    with contextlib.suppress(RuntimeError):  # a user of a container may have neither a name nor HOME
+        found.append(Path.home())
+    with contextlib.suppress(KeyError):
+        found.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
+    return list(dict.fromkeys(path.resolve() for path in found))
 
 
 def _may_go(path: PurePosixPath) -> bool:
