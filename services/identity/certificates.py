@@ -1,5 +1,6 @@
 """Certificates, keys and trust bundles read from PEM files, every defect named by file."""
 
+import contextlib
 import hashlib
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -148,3 +149,12 @@ def _read(path: Path, kind: str) -> bytes:
     except OSError as error:
         problem = cast(str, error.strerror) or str(error)
         raise CertificateUnreadable(path=path, kind=kind, problem=problem) from None
+
+
+def authority_of(certificate: x509.Certificate) -> str:
+    """16 hexadecimal digits that stand for whoever issued it; the same after it is renewed."""
+    digest = hashlib.sha256(certificate.issuer.public_bytes())
+    with contextlib.suppress(x509.ExtensionNotFound):
+        extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+        digest.update(extension.value.key_identifier or b"")
+    return digest.hexdigest()[:16]

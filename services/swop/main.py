@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from services.identity.certificates import authority_of, read_chain
 from services.identity.identity import Identity
 from services.licensing.lease import Lease
 from services.runtime import logs, traces
@@ -61,10 +62,11 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
             await Lease.acquire(_license_servers(settings, profile), identity, FEATURE, data_dir=settings.data_dir)
         )
         await link.register()
+        authority = authority_of(read_chain(identity.cert)[0])
         place = Place(
             identity.name, profile.runner, 0, Owner(settings.uid, settings.gid), settings.sl_image,
             sn=_sn(settings, profile), license=_license_servers(settings, profile)[0],
-            host_network=executor.shares_host_network,
+            host_network=executor.shares_host_network, authority=authority,
         )  # fmt: skip
         operator = Operator(
             Standing(identity.name, profile.group, len(profile.nodes)),
@@ -72,7 +74,7 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
             link,
             workshop=Workshop(link, executor, profile, policy, place, _protected(settings, profile)),
             cleaning=Cleaning(
-                executor, identity.name, profile.runner, settings.finish_grace_s, settings.keep_containers
+                executor, identity.name, profile.runner, settings.finish_grace_s, settings.keep_containers, authority
             ),
             approvals=Approvals(settings.data_dir / APPROVALS),
         )

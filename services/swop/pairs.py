@@ -32,7 +32,8 @@ _DEVICE_LISTS = {
 class Place:
     """Where and for whom a pair runs. ``own_network``: programs share the network of the host (PROCESS).
 
-    ``sn``, ``license``: host:port.
+    ``sn``, ``license``: host:port. ``authority``: who issued the SWOP's certificate, for another swarm on this host may
+    have a SWOP of this name.
     """
 
     swop: str
@@ -43,6 +44,7 @@ class Place:
     sn: str
     license: str
     host_network: bool = False
+    authority: str = ""
     secret: str = ""  # a few random digits, so that no name was there before
 
 
@@ -67,7 +69,9 @@ def pair(profile: Profile, node: NodeDefinition, task: TaskDefinition, image: st
     header, body = task.header, task.body
     assert isinstance(body, RunSwarm)  # noqa: S101 - whoever calls has looked
     stem = re.sub(r"[^a-zA-Z0-9_.-]", "-", f"{profile.group}-{header.name}")
-    labels = labels_of(place.swop, place.runner, place.assignment, task=header.name, index=str(node.index))
+    labels = labels_of(
+        place.swop, place.runner, place.assignment, authority=place.authority, task=header.name, index=str(node.index)
+    )
     channels, data = (
         VolumeSpec(
             f"swop-{re.sub(r'[^a-zA-Z0-9_.-]', '-', profile.group)}-{kind}-{node.index}-{place.secret}",

@@ -123,7 +123,7 @@ class Workshop:
         return None
 
     async def _work(self, task: TaskDefinition, asked: Asked, place: Place) -> tuple[Work, list[dict[str, Any]]]:
-        labels = labels_of(place.swop, place.runner, place.assignment, task=task.header.name)
+        labels = labels_of(place.swop, place.runner, place.assignment, authority=place.authority, task=task.header.name)
         match task.body:
             case RunSwarm():
                 return await self._pairs(task, task.body, asked, place)

@@ -227,10 +227,11 @@ class Cleaning:
     runner: str
     finish_grace_s: float
     keep: bool
+    authority: str = ""
 
     async def clean(self, assignment: int) -> None:
         """Returns when nothing of it runs any more, and nothing is left unless it is kept."""
-        labels = labels_of(self.swop, self.runner, assignment)
+        labels = labels_of(self.swop, self.runner, assignment, authority=self.authority)
         nodes = await self.executor.find(labels)
         await asyncio.gather(*(self._let_finish(node, nodes) for node in nodes if node.state is NodeState.RUNNING))
         nodes = await self.executor.find(labels)
