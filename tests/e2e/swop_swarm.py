@@ -64,6 +64,7 @@ class SwopSwarm:
         )
         self.swops[name] = child
         await child.ready()
+        await self.until(lambda now: any(agent.name == name and agent.present for agent in now.agents))
         return child
 
     async def kill(self, name: str) -> None:
