@@ -228,10 +228,12 @@ async def _first(messages: AsyncIterator[pb.HoldNameRequest]) -> pb.HoldNameRequ
 
 
 async def _take_answers(holder: Holder, messages: AsyncIterator[pb.HoldNameRequest]) -> None:
-    """Until the process has nothing more to say, which is its end."""
-    async for message in messages:
-        holder.answered(message.answer)
-    holder.end()
+    """Until the process has nothing more to say, or its stream breaks, which is its end."""
+    try:
+        async for message in messages:
+            holder.answered(message.answer)
+    finally:
+        holder.end()
 
 
 def _node(member: Member, last_heard: float) -> pb.Node:

@@ -61,6 +61,7 @@ async def test_a_second_swop_of_one_name_is_refused_and_the_first_one_works_on(s
     assert (await swarm.ended()).state == pb.RUNNER_COMPLETE
 
 
+@pytest.mark.needs("bubblewrap")
 async def test_a_program_sees_its_mounts_and_can_write_nothing_else_of_the_host(
     swarm: SwopSwarm, tmp_path: Path
 ) -> None:

@@ -50,7 +50,7 @@ async def long_training(chain: ChainBackend, data_dir: Path, rounds: range = ROU
     return training
 
 
-@pytest.fixture(params=[small_geth, small_embedded])
+@pytest.fixture(params=[pytest.param(small_geth, marks=pytest.mark.needs("geth")), small_embedded])
 async def chain(request: Any, tmp_path: Path) -> AsyncIterator[ChainBackend]:
     opened = request.param(tmp_path)
     await opened.start()
@@ -87,6 +87,7 @@ async def test_others_go_on_while_a_history_is_read(chain: ChainBackend, tmp_pat
     assert max(event.position for event in rest) < (await training.events())[-1].position
 
 
+@pytest.mark.needs("geth")
 async def test_one_block_of_more_than_geth_may_answer_is_named(tmp_path: Path) -> None:
     async with GethChain(tmp_path, pages=PageSize(wanted_bytes=100, most_bytes=1_000, most_blocks=4)) as chain:
         await chain.start()
@@ -97,6 +98,7 @@ async def test_one_block_of_more_than_geth_may_answer_is_named(tmp_path: Path) -
         assert len(await training.participants()) == 3  # the connection is what it was
 
 
+@pytest.mark.needs("geth")
 async def test_an_sn_starts_and_shows_its_record_though_one_answer_could_not_hold_it(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

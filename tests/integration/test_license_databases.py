@@ -139,6 +139,7 @@ def test_changed_audit_entry_is_found_where_the_guard_was_taken_away(open_office
     assert office.audit.verify(SYSTEM).broken_at == 3
 
 
+@pytest.mark.needs("postgresql")
 def test_backup_goes_from_one_kind_of_database_to_the_other_while_nodes_go_on(open_office, request, tmp_path, time):
     office = open_office()
     lease = office.desk.acquire(sl(1), "SL")

@@ -20,11 +20,13 @@ FOLDERS = ("sl", "sn", "chain", "rpc", "licensing")
 # Tasks that the same function, or its counterpart, looks at the end of.
 WAITED_FOR = {
     "services/chain/geth_process.py": {"_launch"},
+    "services/rpc/name_holding.py": {"keep"},
     "services/sl/copies.py": {"_one_of"},
     "services/sl/file_server.py": {"_copy"},
     "services/sl/link.py": {"while_here"},
     "services/sl/ml.py": {"_send"},
     "services/sl/parking.py": {"_over"},
+    "services/sn/api.py": {"HoldName"},
     "services/sn/federating.py": {"open"},
     "services/sn/main.py": {"_until"},
     "services/sn/peering.py": {"serve"},
