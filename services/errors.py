@@ -85,6 +85,14 @@ class UnknownSetting(SettingsError):
     remedy = "Did you mean {nearest}? Correct or unset it."
 
 
+class OptionUnusable(SettingsError):
+    """An option of a script of scripts/bin."""
+
+    code = "option"
+    message = "{option}: {problem}"
+    remedy = "`{script} --help` lists the options."
+
+
 # --- identity: exit code 10 --------------------------------------------------------------------------
 
 
@@ -1027,6 +1035,18 @@ class RuntimeForbidden(ExecutorError):
     grpc_status = "PERMISSION_DENIED"
     message = "User {uid} may not use {runtime} at {address}: {problem}"
     remedy = "Let this user belong to the group of the socket ({group}), and start the SWOP again."
+
+
+class HostNotReady(ExecutorError):
+    """Before a script makes anything on this host."""
+
+    code = "host-not-ready"
+    message = "{problem}"
+    remedy = "{advice}."
+
+    def __init__(self, **facts: Any) -> None:
+        problem, advice = str(facts.get("problem", "?")), str(facts.get("advice", "?"))
+        super().__init__(problem=f"{problem[:1].upper()}{problem[1:]}", advice=advice.rstrip("."))
 
 
 class RuntimeGone(ExecutorError):

@@ -25,6 +25,7 @@ ALLOWED = {
     "licensing": {"identity"} | FOUNDATION,
     "rpc": {"identity"} | FOUNDATION,
     "chain": FOUNDATION,
+    "scripts": {"errors"},
     "tasks": FOUNDATION,
     "web": FOUNDATION,
     "sn": SHARED,

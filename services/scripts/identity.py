@@ -1,0 +1,99 @@
+"""Who a node is: its certificate, key and CAs, mounted where they lie, and as which user it can read them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from services.errors import HostNotReady
+from services.scripts.container import Container
+from services.scripts.options import VALUE, Given, Option
+
+IDENTITY_OPTIONS = {
+    "cacert": Option(VALUE, "File of the CAs to trust."),
+    "capath": Option(VALUE, "Directory of the CAs to trust."),
+    "cert": Option(VALUE, "Certificate of this node."),
+    "key": Option(VALUE, "Its private key."),
+    "socket-path": Option(VALUE, "Socket of a SPIFFE Workload API: a path, or VOLUME:PATH inside of a volume."),
+}
+_VARIABLES = {
+    "cacert": "SWARM_ID_CACERT", "capath": "SWARM_ID_CAPATH", "cert": "SWARM_ID_CERT", "key": "SWARM_ID_KEY",
+}  # fmt: skip
+_SPIFFE = "/tmp/spire-agent"  # noqa: S108 - a path inside of containers, which users know
+
+
+def user_of(given: Given) -> str:
+    """Whom the container runs as: as asked, else whoever may read the key, else who calls."""
+    if users := given.values("user"):
+        return users[-1]
+    try:
+        found = Path(given.get("key")).stat() if given.get("key") else None
+    except OSError:  # said better where it is mounted
+        found = None
+    return f"{found.st_uid}:{found.st_gid}" if found else f"{os.getuid()}:{os.getgid()}"
+
+
+def add_identity(container: Container, given: Given) -> None:
+    """Mounts it read-only at the same paths. Raises OptionUnusable, HostNotReady."""
+    if socket := given.get("socket-path"):
+        _add_spiffe(container, given, socket)
+        return
+    missing = [f"--{name}" for name in ("cert", "key") if not given.get(name)]
+    if not given.get("cacert") and not given.get("capath"):
+        missing.append("--cacert or --capath")
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise given.unusable(missing[0], f"{' and '.join(missing)} {verb} not given, so this node has no identity")
+    for name, variable in _VARIABLES.items():
+        if not given.get(name):
+            continue
+        path = Path(given.get(name)).expanduser().absolute()
+        _check(path, f"--{name}", container.user, given, directory=name == "capath")
+        container.bind(str(path), str(path), read_only=True)
+        container.env(variable, str(path))
+
+
+def _check(path: Path, option: str, user: str, given: Given, *, directory: bool) -> None:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise given.unusable(option, f"{path}: {(error.strerror or str(error)).lower()}") from None
+    if directory != path.is_dir():
+        raise given.unusable(option, f"{path} is {'not a directory' if directory else 'not a file'}")
+    if directory and not any(path.iterdir()):
+        raise given.unusable(option, f"no CA certificate lies in {path}")
+    if not readable_by(found, user):
+        problem = f"{path} ({_described(found)}) cannot be read by user {user}, as whom the container runs"
+        raise HostNotReady(problem=problem, advice="Change its owner, or give --user UID:GID of its owner.")
+
+
+def readable_by(found: os.stat_result, user: str) -> bool:
+    """Whether a user given as UID[:GID] may read; of names the engine alone knows."""
+    uid, _, gid = user.partition(":")
+    if not uid.isdecimal() or uid == "0":
+        return True
+    if int(uid) == found.st_uid:
+        return bool(found.st_mode & stat.S_IRUSR)
+    if gid.isdecimal() and int(gid) == found.st_gid:
+        return bool(found.st_mode & stat.S_IRGRP)
+    return bool(found.st_mode & stat.S_IROTH)
+
+
+def _described(found: os.stat_result) -> str:
+    return f"owner {found.st_uid}:{found.st_gid}, mode {stat.S_IMODE(found.st_mode):04o}"
+
+
+def _add_spiffe(container: Container, given: Given, socket: str) -> None:
+    volume, colon, inside = socket.partition(":")
+    if colon and "/" not in volume:
+        container.options += ["--volume", f"{volume}:{_SPIFFE}:ro"]
+        container.env("SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH", f"{_SPIFFE}/{inside.lstrip('/')}")
+        return
+    path = Path(socket).expanduser().absolute()
+    if not path.exists():
+        raise given.unusable("--socket-path", f"{path} is not there; start the SPIRE agent first")
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise given.unusable("--socket-path", f"{path} is not a socket")
+    container.bind(str(path.parent), _SPIFFE, read_only=True)
+    container.env("SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH", f"{_SPIFFE}/{path.name}")
