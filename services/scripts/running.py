@@ -84,7 +84,7 @@ def _require_image(image: str, given: Given, engine: Engine) -> None:
     if "never" not in given.values("pull") and engine.ask("pull", "--quiet", image).returncode == 0:
         return
     problem = f"this host has no image {image}, and it cannot be pulled"
-    raise HostNotReady(problem=problem, advice="Build it (docker/README.md), or name another by --image.")
+    raise HostNotReady(problem=problem, advice="Build it (docker/Dockerfile says how), or name another by --image.")
 
 
 def _require_port(port: int, name: str) -> None:
