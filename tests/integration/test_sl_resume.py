@@ -127,8 +127,17 @@ async def test_a_killed_node_goes_on_where_it_was(
 
 async def test_a_node_that_was_down_at_the_end_gets_the_final_model(pki: Any, tmp_path: Path) -> None:
     async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3", lost_after_s=0.5, quorum_wait_s=0.5) as swarm:
-        going = [asyncio.create_task(swarm.ml(f"sl-{i}", model(i), same, min_peers=2).run()) for i in (1, 2)]
-        stopped = threading.Event()
+        stopped, back = threading.Event(), threading.Event()
+
+        def wait_for_it(number: int) -> None:
+            """Before the last round, for its SL: the others stay for a moment only once the training is over."""
+            if number > 1:
+                back.wait(WITHIN_S)
+
+        going = [
+            asyncio.create_task(swarm.ml(f"sl-{i}", model(i), same, min_peers=2, between=wait_for_it).run())
+            for i in (1, 2)
+        ]
         late = swarm.ml("sl-3", model(3), same, min_peers=2, between=lambda _: stopped.wait(WITHIN_S))
         late_run = asyncio.create_task(late.run())
         await swarm.until(lambda view: "sl-3" in view.participants and view.last_result is not None)
@@ -137,8 +146,9 @@ async def test_a_node_that_was_down_at_the_end_gets_the_final_model(pki: Any, tm
         stopped.set()
         with pytest.raises((Refused, ChannelClosed)):
             await late_run
-        await swarm.until(lambda view: view.state.name == "COMPLETE")
         await swarm.sl("sl-3")
+        back.set()
+        await swarm.until(lambda view: view.state.name == "COMPLETE")
         comes_back = swarm.ml("sl-3", model(3), same, min_peers=2)
         digests = await asyncio.gather(comes_back.run(), *going)
         assert set(digests) == {swarm.view.last_result.digest.hex()}
