@@ -114,7 +114,8 @@ async def test_a_follower_that_does_not_check_digests_is_found(tmp_path: Path) -
     [
         (BUILD_THAT_BELIEVES, "false accusations", "without a reason: so it is said"),
         (BUILD_THAT_READS_ANYTHING, "odd messages on the merge line", "liveness: sl of"),
-        (BUILD_THAT_KEEPS_HASHES, "distrusted hashes", "is deposed"),
+        # A leader that can never end its round: seen as its fall, or as a round that does not come in time.
+        (BUILD_THAT_KEEPS_HASHES, "distrusted hashes", "liveness:"),
         (BUILD_THAT_CLOSES_DRAFTS, "broken merge line after segments were served", "liveness: sl of"),
     ],
     ids=["believes accusers", "reads anything", "keeps the hashes of liars", "closes drafts"],
