@@ -12,6 +12,7 @@ from services.audit.settings import AuditSettings
 from services.errors import SwarmError
 from services.license_server.settings import LicenseServerSettings
 from services.licensing.settings import LicenseAdminSettings
+from services.preflight.settings import PreflightSettings
 from services.runtime.settings import NodeSettings
 from services.sl.settings import SLSettings
 from services.sn.settings import SNSettings
@@ -50,6 +51,7 @@ NODES: dict[str, type[NodeSettings]] = {
     "swarm license-server": LicenseServerSettings,
     "swarm audit": AuditSettings,
     "swarm license": LicenseAdminSettings,
+    "swarm preflight": PreflightSettings,
 }
 
 

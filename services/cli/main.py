@@ -5,7 +5,7 @@ from importlib.metadata import version as distribution_version
 
 import typer
 
-from services.cli import audit, local, nodes, swci
+from services.cli import audit, local, nodes, preflight, swci
 from services.errors import SwarmError
 
 DISTRIBUTION = "swarm-learning"
@@ -21,6 +21,7 @@ nodes.add_to(app)
 local.add_to(app)
 audit.add_to(app)
 swci.add_to(app)
+preflight.add_to(app)
 
 
 @app.command(

@@ -159,7 +159,7 @@ class GetInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetInfoReply(_message.Message):
-    __slots__ = ("name", "version", "chain", "chain_id", "block", "account", "network_contract")
+    __slots__ = ("name", "version", "chain", "chain_id", "block", "account", "network_contract", "now")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     CHAIN_FIELD_NUMBER: _ClassVar[int]
@@ -167,6 +167,7 @@ class GetInfoReply(_message.Message):
     BLOCK_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     NETWORK_CONTRACT_FIELD_NUMBER: _ClassVar[int]
+    NOW_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     chain: str
@@ -174,7 +175,8 @@ class GetInfoReply(_message.Message):
     block: int
     account: str
     network_contract: str
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., chain: _Optional[str] = ..., chain_id: _Optional[int] = ..., block: _Optional[int] = ..., account: _Optional[str] = ..., network_contract: _Optional[str] = ...) -> None: ...
+    now: float
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., chain: _Optional[str] = ..., chain_id: _Optional[int] = ..., block: _Optional[int] = ..., account: _Optional[str] = ..., network_contract: _Optional[str] = ..., now: _Optional[float] = ...) -> None: ...
 
 class Config(_message.Message):
     __slots__ = ("min_peers", "sync_frequency", "merge_method", "adaptive_sync", "quorum_wait_ms", "transfer_compression", "first_merge", "model_version")

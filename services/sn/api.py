@@ -124,6 +124,7 @@ class NetworkApi(NetworkServicer):
             block=await chain.block_number(),
             account=chain.account,
             network_contract=network.address,
+            now=time.time(),
         )
 
 

@@ -26,6 +26,7 @@ ALLOWED = {
     "rpc": {"identity"} | FOUNDATION,
     "chain": FOUNDATION,
     "scripts": {"errors"},
+    "preflight": {"identity", "licensing", "rpc", "scripts"} | FOUNDATION,
     "tasks": FOUNDATION,
     "web": FOUNDATION,
     "sn": SHARED,
@@ -35,7 +36,7 @@ ALLOWED = {
     "license_server": SHARED,
     "local": SHARED,
     "audit": {"identity", "rpc"} | FOUNDATION,
-    "cli": SHARED | {"audit", "local", "tasks", *NODES},
+    "cli": SHARED | {"audit", "local", "preflight", "tasks", *NODES},
 }
 FRAMEWORK_MODULES = {"swarm_callback.keras", "swarm_callback.torch", "swarmlearning.tf", "swarmlearning.pyt"}
 PEER_MODULES = {"benchmarks.nvflare_client", "benchmarks.nvflare_job"}  # run in the peer's own environment

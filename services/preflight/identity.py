@@ -1,0 +1,77 @@
+"""Whether the certificate of this node is one that peers will accept, for long enough, at the address they use."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+
+from services.errors import CertificateUnreadable, SwarmError
+from services.identity.certificates import read_chain
+from services.identity.identity import Identity
+from services.preflight.report import Finding
+from services.preflight.settings import PreflightSettings
+
+SOON = timedelta(days=30)
+
+
+def load(settings: PreflightSettings, role: str | None) -> tuple[Identity | None, Finding]:
+    """Chain, dates, key and role, judged as a peer would."""
+    subject = str(settings.cert or "--cert")
+    try:
+        identity = Identity.load(
+            cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=role
+        )
+    except SwarmError as error:
+        message = error.message.format_map(dict(error.facts))
+        return None, Finding("certificate", subject, "failed", message, str(error).removeprefix(f"{message}. "))
+    found = f"{identity.role} {identity.name}; chain, dates, key and role are in order"
+    return identity, Finding("certificate", subject, "ok", found)
+
+
+def look(settings: PreflightSettings, identity: Identity) -> Iterator[Finding]:
+    """What a node would start with, and stumble over later."""
+    try:
+        certificate = read_chain(identity.cert)[0]
+    except CertificateUnreadable:  # since it was loaded
+        return
+    yield _dates(identity.cert, certificate)
+    yield _key_mode(identity.key)
+    if settings.host_ip:
+        yield _names(identity.cert, certificate, settings.host_ip)
+
+
+def _dates(path: Path, certificate: x509.Certificate) -> Finding:
+    until = certificate.not_valid_after_utc
+    found = f"valid until {until:%Y-%m-%d %H:%M} UTC"
+    if until - datetime.now(UTC) < SOON:
+        return Finding("certificate dates", str(path), "warning", found, "Have a new one issued before then.")
+    return Finding("certificate dates", str(path), "ok", found)
+
+
+def _key_mode(path: Path) -> Finding:
+    mode = path.stat().st_mode & 0o777
+    if mode & 0o077:
+        return Finding("private key", str(path), "warning", f"mode {mode:04o}: others read it", f"chmod 600 {path}")
+    return Finding("private key", str(path), "ok", f"mode {mode:04o}")
+
+
+def _names(path: Path, certificate: x509.Certificate, host: str) -> Finding:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        known: list[str] = []
+    else:
+        known = [str(name) for name in names.get_values_for_type(x509.DNSName)]
+        known += [str(address) for address in names.get_values_for_type(x509.IPAddress)]
+    if any(_means(name.lower(), host.lower()) for name in known):
+        return Finding("certificate names", str(path), "ok", f"it is for {host}")
+    found = f"it is for {', '.join(known) or 'no host'}, not for {host}"
+    return Finding("certificate names", str(path), "failed", found, f"Have one issued with the name {host}.")
+
+
+def _means(name: str, host: str) -> bool:
+    """``*.example.org`` means one more part."""
+    if name.startswith("*."):
+        return host.partition(".")[2] == name[2:]
+    return name == host

@@ -1,0 +1,253 @@
+"""What this node will reach, and whether others reach it: ports, certificates, clocks, seats."""
+
+import asyncio
+import contextlib
+import secrets
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from services.errors import IdentityError, SwarmError
+from services.identity.certificates import identity_of_certificate
+from services.identity.diagnosis import diagnose
+from services.identity.identity import Identity
+from services.licensing.features import FEATURE_OF_ROLE
+from services.licensing.servers import Servers
+from services.preflight.report import Finding
+from services.preflight.settings import PreflightSettings
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.runtime.addresses import join_address, split_address
+
+CONNECT_WITHIN_S = 3.0
+# geth refuses a block from 15 s ahead; certificates of a CA here are valid from 5 minutes before they were made.
+CLOCK_FAILS_S = 10.0
+CLOCK_WARNS_S = 1.0
+PORT_OF_ROLE = {"sn": 30304, "sl": 30305, "license": 5814, "swci": 30306}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """``fingerprint``: hex, of the certificate it must show; "" where any of the role will do."""
+
+    role: str
+    host: str
+    port: int
+    name: str = ""
+    fingerprint: str = ""
+
+    @property
+    def shown(self) -> str:
+        """For people."""
+        return f"{self.role} {self.name or ''} {join_address(self.host, self.port)}".replace("  ", " ")
+
+
+async def look_at_sn(settings: PreflightSettings, identity: Identity) -> tuple[list[Finding], list[Peer]]:
+    """Clock and version of the SN, and the nodes it knows, which are to be reached too."""
+    assert settings.sn is not None  # noqa: S101 - whoever calls has looked
+    address = join_address(*settings.sn)
+    try:
+        async with SNClient(address, identity) as client:
+            await client.network.GetInfo(pb.GetInfoRequest())  # connects, so that the next one takes one round trip
+            before, started = time.time(), time.monotonic()
+            info = await client.network.GetInfo(pb.GetInfoRequest())
+            took = time.monotonic() - started
+            nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
+    except SwarmError as error:
+        message = error.message.format_map(dict(error.facts))
+        advice = str(error).removeprefix(f"{message}. ")
+        return [Finding("SN", address, "failed", message, advice)], []
+    known = [
+        Peer(node.role, node.host, node.port, node.name, node.fingerprint.hex())
+        for node in nodes
+        if node.present and node.port and node.role in PORT_OF_ROLE and node.fingerprint.hex() != identity.fingerprint
+    ]
+    offset = info.now - (before + took / 2) if info.now else None
+    return [_version(address, info), _clock(address, offset, took)], known
+
+
+def reach(peer: Peer, identity: Identity) -> Finding:
+    """Its port answers, both sides take each other's certificate, and it is the certificate that it should be."""
+    if peer.role == "p2p":
+        return _reach_plain(peer)
+    diagnosis = diagnose(peer.host, peer.port, identity, CONNECT_WITHIN_S)
+    if not diagnosis.reached:
+        advice = "See that it runs, and that every firewall between lets this port through."
+        return Finding("port", peer.shown, "failed", diagnosis.problem, advice)
+    if not diagnosis.accepted:
+        advice = "Exchange the CA certificates of both organisations, and compare clocks and addresses."
+        return Finding("port", peer.shown, "failed", diagnosis.problem, advice)
+    try:
+        found = identity_of_certificate(_certificate_at(peer.host, peer.port, identity))
+    except (OSError, IdentityError) as error:
+        return Finding("port", peer.shown, "failed", str(error), "See what listens on that port.")
+    who = f"{found.role} {found.name} answers"
+    if found.role != peer.role or (peer.fingerprint and found.fingerprint != peer.fingerprint):
+        wanted = f"{peer.role} {peer.name}".strip()
+        advice = "Correct the address, or the port mapping that leads there."
+        return Finding("port", peer.shown, "failed", f"{who}, not the one that {wanted} should show", advice)
+    return Finding("port", peer.shown, "ok", f"{who} with the right certificate")
+
+
+def lead_back(settings: PreflightSettings, identity: Identity) -> Finding:
+    """Listens where the node will, and calls the announced address: whoever answers there must be this very process."""
+    port = settings.port or PORT_OF_ROLE.get(identity.role, 0)
+    if not port:
+        return Finding("announced address", settings.host_ip, "skipped", f"nobody calls a {identity.role}")
+    subject = join_address(settings.host_ip, port)
+    try:
+        listening = socket.create_server(("", settings.bind_port or port))
+    except OSError:
+        return _already_there(settings.host_ip, port, subject, identity)
+    word = secrets.token_bytes(16)
+    with listening:
+        listening.settimeout(CONNECT_WITHIN_S)
+        answering = threading.Thread(target=_answer, args=(listening, identity, word), daemon=True)
+        answering.start()
+        problem = _call(settings.host_ip, port, identity, word)
+        listening.close()
+        answering.join(2 * CONNECT_WITHIN_S)
+    if problem:
+        advice = "Correct --host-ip, the port mapping or the firewall; behind NAT, try it from another site."
+        return Finding("announced address", subject, "failed", problem, advice)
+    return Finding("announced address", subject, "ok", "it leads back to this host")
+
+
+async def look_at_license(settings: PreflightSettings, identity: Identity) -> Finding:
+    """A server is in charge and has a seat for this node; none is taken."""
+    feature = FEATURE_OF_ROLE.get(identity.role)
+    subject = ", ".join(settings.license_servers)
+    servers = Servers(settings.license_servers, identity)
+    try:
+        answer = await servers.request("GET", "/v1/status", feature or "any")
+    except SwarmError as error:
+        message = error.message.format_map(dict(error.facts))
+        return Finding("licence", subject, "failed", message, str(error).removeprefix(f"{message}. "))
+    finally:
+        await servers.close()
+    if feature is None:
+        return Finding("licence", subject, "ok", f"it answers; a {identity.role} needs no seat")
+    seats = answer.get("features", {}).get(feature, {})
+    capacity, in_use = int(seats.get("capacity", 0)), int(seats.get("in_use", 0))
+    found = f"{in_use} of {capacity} seats for {feature} in use"
+    if in_use < capacity or identity.name in seats.get("holders", []):
+        return Finding("licence", subject, "ok", found)
+    return Finding("licence", subject, "failed", found, "Stop a node, wait for its lease to end, or add seats.")
+
+
+def peers_of(settings: PreflightSettings) -> Iterator[Peer]:
+    """Those that are named."""
+    for text in settings.peers:
+        role, _, address = text.partition("@")
+        yield Peer(role, *split_address(address, 0))
+
+
+def hosts_of(settings: PreflightSettings, peers: Sequence[Peer]) -> list[str]:
+    """All that this node will talk to, each once."""
+    named = [settings.sn[0]] if settings.sn else []
+    if settings.apls_ip:
+        named += [split_address(address, 1)[0] for address in settings.license_servers]
+    return list(dict.fromkeys([*named, *(peer.host for peer in peers)]))
+
+
+def _version(address: str, info: pb.GetInfoReply) -> Finding:
+    ours = version("swarm-learning")
+    if info.version == ours:
+        return Finding("version", f"SN {address}", "ok", info.version)
+    advice = "Run the same version on all nodes."
+    return Finding("version", f"SN {address}", "failed", f"{info.version}, here it is {ours}", advice)
+
+
+def _clock(address: str, offset: float | None, took: float) -> Finding:
+    if offset is None:
+        return Finding("clock", f"SN {address}", "skipped", "that SN does not tell the time")
+    found = f"{abs(offset):.2f} s {'behind' if offset > 0 else 'ahead of'} it (±{took / 2:.2f} s)"
+    beyond = abs(offset) - took / 2
+    if beyond < CLOCK_WARNS_S:
+        return Finding("clock", f"SN {address}", "ok", found)
+    state = "failed" if beyond >= CLOCK_FAILS_S else "warning"
+    return Finding("clock", f"SN {address}", state, found, "Let NTP set both clocks (timedatectl set-ntp true).")
+
+
+def _reach_plain(peer: Peer) -> Finding:
+    try:
+        socket.create_connection((peer.host, peer.port), timeout=CONNECT_WITHIN_S).close()
+    except OSError as error:
+        problem = (error.strerror or str(error)).lower()
+        return Finding("port", peer.shown, "failed", problem, "See that the SN runs and its port is let through.")
+    return Finding("port", peer.shown, "ok", "something listens there")
+
+
+def _certificate_at(host: str, port: int, identity: Identity) -> bytes:
+    context = identity.client_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection((host, port), timeout=CONNECT_WITHIN_S) as raw,
+        context.wrap_socket(raw, server_hostname=host) as tls,
+    ):
+        return tls.getpeercert(binary_form=True) or b""
+
+
+def _already_there(host: str, port: int, subject: str, identity: Identity) -> Finding:
+    """The port is taken: by this very node, where its certificate answers."""
+    try:
+        found = identity_of_certificate(_certificate_at(host, port, identity))
+    except (OSError, IdentityError) as error:
+        problem = f"the port is in use on this host, and {subject} does not answer as this node: {error}"
+        return Finding("announced address", subject, "failed", problem, "Stop what uses the port, or choose another.")
+    if found.fingerprint == identity.fingerprint:
+        return Finding("announced address", subject, "ok", f"{found.role} {found.name} runs there already")
+    problem = f"the port is in use on this host by {found.role} {found.name}"
+    return Finding("announced address", subject, "failed", problem, "Choose another port for this node.")
+
+
+def _answer(listening: socket.socket, identity: Identity, word: bytes) -> None:
+    """To each caller with a certificate of the swarm, until the socket is closed."""
+    context = identity.server_context()
+    while True:
+        try:
+            raw, _ = listening.accept()
+        except OSError:
+            return
+        raw.settimeout(CONNECT_WITHIN_S)
+        with contextlib.suppress(OSError), context.wrap_socket(raw, server_side=True) as tls:
+            tls.sendall(word)
+
+
+def _call(host: str, port: int, identity: Identity, word: bytes) -> str:
+    """What is wrong; "" where the word came back."""
+    context = identity.client_context()
+    context.check_hostname = False  # whether it is for this host is another check
+    try:
+        with (
+            socket.create_connection((host, port), timeout=CONNECT_WITHIN_S) as raw,
+            context.wrap_socket(raw) as tls,
+        ):
+            said = b""
+            while len(said) < len(word) and (piece := tls.recv(len(word) - len(said))):
+                said += piece
+    except ssl.SSLError as error:
+        return f"something else answers there: {(error.reason or str(error)).lower().replace('_', ' ')}"
+    except OSError as error:
+        return (error.strerror or str(error)).lower()
+    return "" if said == word else "another node answers there, not this host"
+
+
+async def look(settings: PreflightSettings, identity: Identity) -> tuple[list[Finding], list[Peer]]:
+    """All of it; ports are tried at the same time."""
+    findings: list[Finding] = []
+    peers = list(peers_of(settings))
+    if settings.sn is not None:
+        said, known = await look_at_sn(settings, identity)
+        findings += said
+        peers += known
+    findings += await asyncio.gather(*(asyncio.to_thread(reach, peer, identity) for peer in dict.fromkeys(peers)))
+    if settings.host_ip:
+        findings.append(await asyncio.to_thread(lead_back, settings, identity))
+    if settings.apls_ip:
+        findings.append(await look_at_license(settings, identity))
+    return findings, peers

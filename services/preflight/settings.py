@@ -1,0 +1,82 @@
+"""What `swarm preflight` is told: what the node will be told, and what it is to reach."""
+
+from pathlib import Path
+
+from pydantic import Field, field_validator
+
+from services.runtime.addresses import MAX_PORT, split_address
+from services.runtime.settings import LicensedSettings
+
+SN_PORT = 30304
+PEER_ROLES = ("sn", "sl", "license", "swci", "p2p")
+
+
+class PreflightSettings(LicensedSettings):
+    """Names are those of the nodes, so that one environment serves both."""
+
+    apls_ip: str = Field(
+        "",
+        validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP",
+        description="Address of the license server. Not given: no seat is looked for.",
+    )
+    host_ip: str = Field(
+        "",
+        validation_alias="THIS_NODE_IP",
+        description="By which address peers will reach this node. Not given: this is not tried.",
+    )
+    port: int | None = Field(
+        None, ge=1, le=MAX_PORT, description="At which port they will. By default that of the certificate's role."
+    )
+    bind_port: int | None = Field(
+        None, ge=1, le=MAX_PORT, description="At which port the node will listen, where it is another one."
+    )
+    sn_ip: str | None = Field(
+        None,
+        validation_alias="SN_NODE_IP",
+        description="HOST[:PORT] of any SN: from it all other nodes are known. Not given: only --peer is tried.",
+    )
+    sn_api_port: int = Field(
+        SN_PORT,
+        ge=1,
+        le=MAX_PORT,
+        validation_alias="SN_API_SERVER_PORT",
+        description="Port of that SN's API. The default is the SN's own.",
+    )
+    peers: list[str] = Field(
+        [], description="ROLE@HOST:PORT of further nodes to reach; p2p@HOST:PORT is the chain of an SN."
+    )
+    data_dir: Path = Field(
+        Path("/platform/swarm/SMLNODE"),
+        validation_alias="SWARM_DATA_DIR",
+        description="Where the node will keep its data and its pipes. The default is where containers mount it.",
+    )
+    engine: str = Field(
+        "auto", description="docker, podman, none, or auto: whichever is installed, for a SWOP one must be."
+    )
+    gpu: bool = Field(False, description="Whether training needs a GPU on this host. Not by default.")
+    min_free_gb: float = Field(
+        10.0, gt=0, description="Free disk space that is wanted, in GB: room for some models of a large training."
+    )
+
+    @field_validator("peers")
+    @classmethod
+    def _peers(cls, value: list[str]) -> list[str]:
+        for text in value:
+            role, at, address = text.partition("@")
+            if not at or role not in PEER_ROLES:
+                raise ValueError(f"'{text}' is not ROLE@HOST:PORT with one of the roles {', '.join(PEER_ROLES)}")
+            if split_address(address, 0)[1] == 0:
+                raise ValueError(f"'{text}' names no port")
+        return value
+
+    @field_validator("engine")
+    @classmethod
+    def _engine(cls, value: str) -> str:
+        if value not in ("auto", "docker", "podman", "none"):
+            raise ValueError(f"'{value}' is none of auto, docker, podman, none")
+        return value
+
+    @property
+    def sn(self) -> tuple[str, int] | None:
+        """Host and port of the SN, where one is given."""
+        return None if self.sn_ip is None else split_address(self.sn_ip, self.sn_api_port)
