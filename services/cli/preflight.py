@@ -9,7 +9,6 @@ import typer
 from services.cli.nodes import CACert, CAPath, Cert, HostIP, Key, LicenseIP, LicensePort, SecondaryIP, SecondaryPort
 
 PIPE_WIDTH = 200  # of a table that goes to a file or another program
-NOT_READY = 22
 
 
 def add_to(app: typer.Typer) -> None:
@@ -45,15 +44,14 @@ def preflight(
     """Look at this host before a node runs on it: what would fail, and what to do about it."""
     flags = {name: value for name, value in locals().items() if name not in ("role", "as_json")}
     flags["peers"] = flags.pop("peer") or None
-    import json
-
     from rich.console import Console
 
-    from services.errors import SettingsError
+    from services.errors import HostNotReady, SettingsError
     from services.identity.spiffe import ROLES
     from services.preflight import host, identity, network
     from services.preflight.report import as_data, as_table, failed
     from services.preflight.settings import PreflightSettings
+    from services.runtime import escaping
 
     settings = PreflightSettings.load("preflight", flags)
     if role is not None and role not in ROLES:
@@ -67,10 +65,10 @@ def preflight(
         findings += said
     findings += host.look(settings, role or (who.role if who else ""), network.hosts_of(settings, peers))
     if as_json:
-        print(json.dumps(as_data(findings), indent=1))
+        print(escaping.as_json(as_data(findings), indent=1))
     else:
         console = Console()
         Console(width=max(console.width, PIPE_WIDTH) if not console.is_terminal else None).print(as_table(findings))
         print(f"{failed(findings)} of {len(findings)} checks failed.")
     if failed(findings):
-        raise typer.Exit(NOT_READY)
+        raise typer.Exit(HostNotReady.exit_code)

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from services.errors import HostNotReady
-from services.preflight.report import Finding
+from services.preflight.report import Finding, State, failure
 from services.preflight.settings import PreflightSettings
 from services.scripts.engine import find
 
@@ -68,7 +68,7 @@ def _disk(directory: Path, wanted_gb: float) -> Finding:
     found = f"{free / GIB:.1f} GB free"
     if free >= wanted_gb * GIB:
         return Finding("disk", str(place), "ok", found)
-    state = "warning" if free >= wanted_gb * GIB * LITTLE_DISK else "failed"
+    state: State = "warning" if free >= wanted_gb * GIB * LITTLE_DISK else "failed"
     return Finding("disk", str(place), state, found, f"Free space up to {wanted_gb:g} GB, or choose another disk.")
 
 
@@ -80,8 +80,7 @@ def _engine(wanted: str, role: str) -> Finding:
         engine = find("" if wanted == "auto" else wanted)
         engine.require()
     except HostNotReady as error:
-        state = "failed" if needed else "warning"
-        return Finding("container engine", wanted, state, str(error.facts["problem"]), f"{error.facts['advice']}.")
+        return failure("container engine", wanted, error, "failed" if needed else "warning")
     by = " by sudo" if engine.prefix else ""
     return Finding("container engine", engine.command, "ok", f"it answers user {os.geteuid()}{by}")
 
@@ -96,7 +95,7 @@ def _gpu(*, needed: bool) -> Finding:
         if said.returncode == 0 and said.stdout.strip():
             return Finding("GPU", "this host", "ok", "; ".join(said.stdout.strip().splitlines()))
         problem = (said.stderr or said.stdout).strip().partition("\n")[0] or "nvidia-smi names none"
-        state = "failed" if needed else "warning"
+        state: State = "failed" if needed else "warning"
         return Finding("GPU", "this host", state, problem, "Install the driver that fits the kernel, and reboot.")
     if Path("/dev/kfd").exists():
         return Finding("GPU", "this host", "ok", "an AMD GPU (/dev/kfd)")
@@ -144,7 +143,7 @@ def _proxies(hosts: Sequence[str]) -> Iterator[Finding]:
     if not named:
         yield Finding("proxy variables", "this user", "ok", "none is set")
         return
-    through = [host for host in dict.fromkeys(hosts) if not urllib.request.proxy_bypass_environment(host)]
+    through = [host for host in dict.fromkeys(hosts) if not urllib.request.proxy_bypass(host)]
     if not through:
         yield Finding("proxy variables", ", ".join(named), "ok", "no_proxy names every node")
         return

@@ -9,7 +9,7 @@ from cryptography import x509
 from services.errors import CertificateUnreadable, SwarmError
 from services.identity.certificates import read_chain
 from services.identity.identity import Identity
-from services.preflight.report import Finding
+from services.preflight.report import Finding, failure
 from services.preflight.settings import PreflightSettings
 
 SOON = timedelta(days=30)
@@ -23,8 +23,7 @@ def load(settings: PreflightSettings, role: str | None) -> tuple[Identity | None
             cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=role
         )
     except SwarmError as error:
-        message = error.message.format_map(dict(error.facts))
-        return None, Finding("certificate", subject, "failed", message, str(error).removeprefix(f"{message}. "))
+        return None, failure("certificate", subject, error)
     found = f"{identity.role} {identity.name}; chain, dates, key and role are in order"
     return identity, Finding("certificate", subject, "ok", found)
 

@@ -2,14 +2,18 @@
 
 import asyncio
 import contextlib
+import errno
 import secrets
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
+
+from pydantic import BaseModel, ValidationError
 
 from services.errors import IdentityError, SwarmError
 from services.identity.certificates import identity_of_certificate
@@ -17,7 +21,7 @@ from services.identity.diagnosis import diagnose
 from services.identity.identity import Identity
 from services.licensing.features import FEATURE_OF_ROLE
 from services.licensing.servers import Servers
-from services.preflight.report import Finding
+from services.preflight.report import Finding, State, failure
 from services.preflight.settings import PreflightSettings
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -27,7 +31,22 @@ CONNECT_WITHIN_S = 3.0
 # geth refuses a block from 15 s ahead; certificates of a CA here are valid from 5 minutes before they were made.
 CLOCK_FAILS_S = 10.0
 CLOCK_WARNS_S = 1.0
+AT_ONCE = 32  # ports that are tried; a silent one takes some seconds
 PORT_OF_ROLE = {"sn": 30304, "sl": 30305, "license": 5814, "swci": 30306}
+
+
+class Seats(BaseModel):
+    """Of one feature, as a license server tells of them."""
+
+    capacity: int = 0
+    in_use: int = 0
+    holders: list[str] = []
+
+
+class Features(BaseModel):
+    """All of them."""
+
+    features: dict[str, Seats]
 
 
 @dataclass(frozen=True)
@@ -58,9 +77,7 @@ async def look_at_sn(settings: PreflightSettings, identity: Identity) -> tuple[l
             took = time.monotonic() - started
             nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
     except SwarmError as error:
-        message = error.message.format_map(dict(error.facts))
-        advice = str(error).removeprefix(f"{message}. ")
-        return [Finding("SN", address, "failed", message, advice)], []
+        return [failure("SN", address, error)], []
     known = [
         Peer(node.role, node.host, node.port, node.name, node.fingerprint.hex())
         for node in nodes
@@ -101,15 +118,18 @@ def lead_back(settings: PreflightSettings, identity: Identity) -> Finding:
     subject = join_address(settings.host_ip, port)
     try:
         listening = socket.create_server(("", settings.bind_port or port))
-    except OSError:
-        return _already_there(settings.host_ip, port, subject, identity)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return _already_there(settings.host_ip, port, subject, identity)
+        problem = f"this user cannot listen there: {(error.strerror or str(error)).lower()}"
+        return Finding("announced address", subject, "failed", problem, "Choose a port above 1023.")
     word = secrets.token_bytes(16)
     with listening:
         listening.settimeout(CONNECT_WITHIN_S)
         answering = threading.Thread(target=_answer, args=(listening, identity, word), daemon=True)
         answering.start()
         problem = _call(settings.host_ip, port, identity, word)
-        listening.close()
+        listening.shutdown(socket.SHUT_RDWR)  # ends the wait for another caller
         answering.join(2 * CONNECT_WITHIN_S)
     if problem:
         advice = "Correct --host-ip, the port mapping or the firewall; behind NAT, try it from another site."
@@ -125,18 +145,19 @@ async def look_at_license(settings: PreflightSettings, identity: Identity) -> Fi
     try:
         answer = await servers.request("GET", "/v1/status", feature or "any")
     except SwarmError as error:
-        message = error.message.format_map(dict(error.facts))
-        return Finding("licence", subject, "failed", message, str(error).removeprefix(f"{message}. "))
+        return failure("license", subject, error)
     finally:
         await servers.close()
     if feature is None:
-        return Finding("licence", subject, "ok", f"it answers; a {identity.role} needs no seat")
-    seats = answer.get("features", {}).get(feature, {})
-    capacity, in_use = int(seats.get("capacity", 0)), int(seats.get("in_use", 0))
-    found = f"{in_use} of {capacity} seats for {feature} in use"
-    if in_use < capacity or identity.name in seats.get("holders", []):
-        return Finding("licence", subject, "ok", found)
-    return Finding("licence", subject, "failed", found, "Stop a node, wait for its lease to end, or add seats.")
+        return Finding("license", subject, "ok", f"it answers; a {identity.role} needs no seat")
+    try:
+        seats = Features.model_validate(answer).features.get(feature, Seats())
+    except ValidationError:
+        return Finding("license", subject, "failed", "it answers, but not as a license server", "Correct its address.")
+    found = f"{seats.in_use} of {seats.capacity} seats for {feature} in use"
+    if seats.in_use < seats.capacity or identity.name in seats.holders:
+        return Finding("license", subject, "ok", found)
+    return Finding("license", subject, "failed", found, "Stop a node, wait for its lease to end, or add seats.")
 
 
 def peers_of(settings: PreflightSettings) -> Iterator[Peer]:
@@ -169,7 +190,7 @@ def _clock(address: str, offset: float | None, took: float) -> Finding:
     beyond = abs(offset) - took / 2
     if beyond < CLOCK_WARNS_S:
         return Finding("clock", f"SN {address}", "ok", found)
-    state = "failed" if beyond >= CLOCK_FAILS_S else "warning"
+    state: State = "failed" if beyond >= CLOCK_FAILS_S else "warning"
     return Finding("clock", f"SN {address}", state, found, "Let NTP set both clocks (timedatectl set-ntp true).")
 
 
@@ -245,7 +266,10 @@ async def look(settings: PreflightSettings, identity: Identity) -> tuple[list[Fi
         said, known = await look_at_sn(settings, identity)
         findings += said
         peers += known
-    findings += await asyncio.gather(*(asyncio.to_thread(reach, peer, identity) for peer in dict.fromkeys(peers)))
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        tried = [loop.run_in_executor(threads, reach, peer, identity) for peer in dict.fromkeys(peers)]
+        findings += await asyncio.gather(*tried)
     if settings.host_ip:
         findings.append(await asyncio.to_thread(lead_back, settings, identity))
     if settings.apls_ip:

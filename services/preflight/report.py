@@ -4,7 +4,11 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from rich.markup import escape
 from rich.table import Table
+
+from services.errors import SwarmError
+from services.runtime import escaping
 
 State = Literal["ok", "warning", "failed", "skipped"]
 
@@ -20,6 +24,13 @@ class Finding:
     state: State
     found: str
     advice: str = ""
+
+
+def failure(check: str, subject: str, error: SwarmError, state: State = "failed") -> Finding:
+    """What an error says, parted into what is wrong and what to do."""
+    sentence = str(error)
+    advice = sentence.removeprefix(error.message.format_map(dict(error.facts)) + ". ")
+    return Finding(check, subject, state, sentence.removesuffix(f". {advice}"), advice)
 
 
 def failed(findings: Iterable[Finding]) -> int:
@@ -39,7 +50,15 @@ def as_table(findings: Iterable[Finding]) -> Table:
     table = Table("check", "of", "state", "found", "what to do", box=None, pad_edge=False)
     for finding in findings:
         color = _COLORS[finding.state]
-        table.add_row(
-            finding.check, finding.subject, f"[{color}]{finding.state}[/]", finding.found, finding.advice or "-"
-        )
+        check, subject, found, advice = (_plain(text) for text in _texts(finding))
+        table.add_row(check, subject, f"[{color}]{finding.state}[/]", found, advice or "-")
     return table
+
+
+def _texts(finding: Finding) -> tuple[str, str, str, str]:
+    return finding.check, finding.subject, finding.found, finding.advice
+
+
+def _plain(text: str) -> str:
+    """Peers have a say in it: neither marks of rich nor what commands a terminal."""
+    return escape(escaping.replaced(text))
