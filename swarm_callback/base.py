@@ -2,32 +2,29 @@
 
 import math
 import os
-import re
-import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, TypeVar
 
 from swarm_callback import generators, wire
 from swarm_callback.constants import Constants
-from swarm_callback.errors import CannotEvaluate, NotFinite, SwarmCallbackError, UsageError
+from swarm_callback.errors import CannotEvaluate, NotFinite, ParameterError, SwarmCallbackError, Unsupported, UsageError
+from swarm_callback.history import Merge
 from swarm_callback.measures import read_measures
 from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
 from swarm_callback.params import Tensor, decode, encode
 from swarm_callback.rounding import rounded
+from swarm_callback.sentences import said, show_own_errors_as_a_sentence
 from swarm_callback.session import Session
 from swarm_callback.sharing import Shared
+from swarm_callback.tracking import Track, tracker
 
 WARN_AFTER_ROUNDS = 3
 MAX_SPOILED_ROUNDS = 3
 _NON_FINITE = ": non-finite"  # how the SL says why a node was left out
-
-_COLORS = re.compile(r"\x1b\[[0-9;]*m")
-_LONGEST_ERROR = 240  # characters of somebody else's message
 
 SessionOrNone = TypeVar("SessionOrNone", Session, Session | None)
 
@@ -44,11 +41,12 @@ class SwarmCallbackBase(ABC):
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]]  # values of mlPlatform that fit, the default first
+    RESETS_OPTIMIZERS: ClassVar[bool] = False  # whether there is a ``reset_optimizer``
 
     def __init__(
         self, syncFrequency: Any = None, minPeers: Any = None, trainingContract: Any = DEFAULT_CONTRACT, **options: Any
     ) -> None:
-        _show_own_errors_as_a_sentence()
+        show_own_errors_as_a_sentence()
         named = {"syncFrequency": syncFrequency, "minPeers": minPeers, "trainingContract": trainingContract}
         self._options = Options.check(named | options, self.PLATFORMS)
         self.logger = self._options.logger
@@ -56,11 +54,16 @@ class SwarmCallbackBase(ABC):
         self._shared = Shared(self._options.share, self._options.keep_local)
         self._batches_done = self._merges_between = 0  # between begin and end
         self._missed = self._spoiled = 0  # rounds in a row without this node, and those for values that are not finite
+        self._history: list[Merge] = []
+        self._track: Track | None = None if self._options.track is None else tracker(self._options.track)
         self._over = False
         self._begun = False
         self._ended = False
         self._batches_left = self._options.sync_frequency
         self._epochs_done = self._resumed_epochs = 0
+        if self._options.optimizer_state != "keep" and not self.RESETS_OPTIMIZERS:
+            problem = "there is no optimizer of this platform that could be reset"
+            raise ParameterError(name="optimizerState", value=self._options.optimizer_state, problem=problem)
         self.verify_platform(self._options)
         if self._options.validation_data is not None:
             self.set_validation_data(self._options.validation_data, self._options.validation_batch_size)
@@ -106,12 +109,34 @@ class SwarmCallbackBase(ABC):
         """Names of parameters that no optimizer changes and that may hold constants: masks, observers."""
         return ()
 
+    def reset_optimizer(self) -> None:  # noqa: B027  # see RESETS_OPTIMIZERS
+        """Forgets what the optimizer has gathered: it belongs to parameters that are no longer there."""
+
     # --- what the training calls ---------------------------------------------------------------------
 
     @property
     def training_over(self) -> bool:
         """Whether the whole swarm has finished: further local training would be thrown away."""
         return self._over
+
+    @property
+    def history(self) -> tuple[Merge, ...]:
+        """Every merged model that this program got, in order."""
+        return tuple(self._history)
+
+    def on_merged(self, round_: int, info: Merge) -> None:
+        """After each merged model was loaded and evaluated: calls ``on_merged=``; a subclass may do otherwise."""
+        if self._options.on_merged is not None:
+            self._options.on_merged(round_, info)
+
+    def proximal_term(self, model: Any) -> Any:
+        """Half the squared distance of what ``model`` trains from the last merged model; 0 before the first.
+
+        For the loss: ``loss + mu * swarm.proximal_term(model)`` is FedProx. Raises Unsupported where the platform has
+        no loss of the user's own.
+        """
+        problem = f"There is no proximal term for {self._options.platform}"
+        raise Unsupported(problem=problem, instead="Leave it out of the loss.")
 
     @property
     def initial_epoch(self) -> int:
@@ -230,7 +255,7 @@ class SwarmCallbackBase(ABC):
 
     def _warn_about(self, options: Options) -> None:
         if not options.evaluates:
-            self.logger.warning("adsValData is not given: loss and metric are reported as 0")
+            self.logger.warning("adsValData is not given: there is no loss and no metric to report")
         if not options.total_epochs:
             self.logger.warning("totalEpochs is not given: the progress of this node cannot be shown")
         if options.use_adaptive_sync:
@@ -272,24 +297,41 @@ class SwarmCallbackBase(ABC):
             self.logger.warning("The training ended after %d%s epochs here: %s", self._epochs_done, of, merged.note)
         elif merged.note:
             self.logger.info(merged.note)
+        self._over = merged.training_over
+        self._batches_left = merged.next_sync_interval or self._options.sync_frequency
         if len(session.merged):
             self._load_merged(session)
             loss, metric = self._measure()
             total = self._options.total_epochs
             session.report(wire.Report(merged.round, float(loss), float(metric), self._epochs_done, total))
-            self.logger.info("Round %d merged: loss %.6g, metric %.6g", merged.round, loss, metric)
-        self._over = merged.training_over
-        self._batches_left = merged.next_sync_interval or self._options.sync_frequency
+            if self._options.evaluates:
+                self.logger.info("Round %d merged: loss %.6g, metric %.6g", merged.round, loss, metric)
+            else:
+                self.logger.info("Round %d merged", merged.round)
+            self._tell_merged(merged, loss, metric)
+
+    def _tell_merged(self, merged: wire.Merged, loss: float, metric: float) -> None:
+        """What the user wants to happen with each merge."""
+        info = Merge(
+            merged.round, merged.contributed, merged.note, loss, metric, self._epochs_done, self._batches_done,
+            self._batches_left, merged.training_over,
+        )  # fmt: skip
+        self._history.append(info)
+        if self._options.optimizer_state == "reset" and not merged.training_over:
+            self.reset_optimizer()
+        if self._track is not None:
+            self._track(info)
+        self.on_merged(merged.round, info)
 
     def _measure(self) -> tuple[float, float]:
         """Loss and metric of what was loaded; an error in it costs this report, and never the training."""
         if not self._options.evaluates:
-            return 0.0, 0.0
+            return math.nan, math.nan
         try:
             with generators.kept():
                 return self._evaluated()
         except Exception as error:  # whatever the user's data or model raises
-            self.logger.warning("The merged model could not be evaluated (%s): this report has no value", _said(error))
+            self.logger.warning("The merged model could not be evaluated (%s): this report has no value", said(error))
             return math.nan, math.nan
 
     def _evaluated(self) -> tuple[float, float]:
@@ -320,13 +362,19 @@ class SwarmCallbackBase(ABC):
         except SwarmCallbackError:
             raise
         except Exception as error:
-            raise CannotEvaluate(name=name, problem=_said(error)) from error
+            raise CannotEvaluate(name=name, problem=said(error)) from error
 
     def _given(self) -> Mapping[str, Tensor]:
         shared = self.extract_parameters()
         if not self._shared.everything:
             shared = self._shared.of(shared, self.trainable())
         return self._constants.hidden(shared, self.untrained())
+
+    def merged_parameters(self) -> Mapping[str, Tensor]:
+        """The last merged model, good until the next exchange; empty before the first."""
+        if self._session is None or not len(self._session.merged):
+            return {}
+        return self._constants.shown(decode(self._session.merged))
 
     def _load_merged(self, session: Session) -> None:
         merged = self._constants.shown(decode(session.merged))
@@ -340,27 +388,3 @@ class SwarmCallbackBase(ABC):
             if session is not None:
                 session.abort(error)
             raise
-
-
-def _said(error: Exception) -> str:
-    """The beginning of an error on one line, after its kind."""
-    words = " ".join(_COLORS.sub("", str(error)).split())
-    text = words if len(words) <= _LONGEST_ERROR else f"{words[:_LONGEST_ERROR]} ..."
-    return f"{type(error).__name__}: {text.rstrip('.')}" if words else type(error).__name__
-
-
-def _show_own_errors_as_a_sentence() -> None:
-    """Our errors speak for themselves; every other error is shown as before."""
-    if getattr(sys.excepthook, "shows_swarm_errors", False):
-        return
-    before = sys.excepthook
-
-    def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if isinstance(error, SwarmCallbackError):
-            sys.stdout.flush()
-            sys.stderr.write(f"ERROR: {error}\n")
-        else:
-            before(kind, error, trace)
-
-    show.shows_swarm_errors = True  # type: ignore[attr-defined]
-    sys.excepthook = show

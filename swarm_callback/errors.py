@@ -68,6 +68,12 @@ class UsageError(SwarmCallbackError):
     remedy = "Call on_train_begin, then on_batch_end after each batch, then on_train_end, once each training."
 
 
+class Unsupported(UsageError):
+    """Something that a platform does not have."""
+
+    remedy = "{instead}"
+
+
 class NoModel(UsageError):
     message = "SwarmCallback does not know the model"
     remedy = "Give the callback to model.fit, or call set_model(model) before on_train_begin in a loop of your own."

@@ -26,8 +26,13 @@ class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
         if options.hf_mode == "peft":
             self._shared = Shared(TRAINABLE, options.keep_local)
 
-    def on_train_begin(self, args: Any = None, state: Any = None, control: Any = None, **_: Any) -> None:  # type: ignore[override]
+    def optimizers_given(self, options: Options) -> list[Any]:
+        """The Trainer's own, which it says when the training begins."""
+        return []
+
+    def on_train_begin(self, args: Any = None, state: Any = None, control: Any = None, **of: Any) -> None:  # type: ignore[override]
         """First merge."""
+        self._optimizers = [one for one in (of.get("optimizer"),) if one is not None]
         super().on_train_begin()
         self._stop_when_over(control)
 

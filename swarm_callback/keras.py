@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 
-from swarm_callback import keras_evaluation, keras_weights
+from swarm_callback import keras_evaluation, keras_hooks, keras_weights
 from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.errors import NoModel, UsageError
 from swarm_callback.options import DEFAULT_CONTRACT, Options
@@ -35,6 +35,7 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("KERAS", "TF")
+    RESETS_OPTIMIZERS: ClassVar[bool] = True
 
     # What ``fit`` of Keras 2 asks its callbacks, so that one of Keras 3 serves a model of either.
     _supports_tf_logs = True
@@ -50,6 +51,7 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         self._counted_by = ""
         self._begin_later = False
         self._data: Any = None
+        self._proximal = keras_hooks.ProximalTerm()
         SwarmCallbackBase.__init__(self, syncFrequency, minPeers, trainingContract, **options)
 
     def verify_platform(self, options: Options) -> None:
@@ -79,6 +81,14 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         self._weights()
         keras_weights.load(self.model, tensors)
+        if self._proximal.follow(tensors):
+            keras_weights.forget_compiled(self.model)
+
+    def reset_optimizer(self) -> None:
+        keras_hooks.reset(self.model.optimizer, self.model.trainable_variables)
+
+    def proximal_term(self, model: Any) -> Any:
+        return self._proximal.of(model, self.merged_parameters)
 
     def evaluate(self) -> tuple[float, float]:
         return keras_evaluation.measured(self._known_model, self._data)

@@ -54,12 +54,12 @@ def load(model: Any, tensors: Mapping[str, Tensor]) -> None:
     deriving = [layer for layer in _layers(model) if layer.weights and callable(getattr(layer, "finalize_state", None))]
     before = [[read(weight).copy() for weight in layer.weights] for layer in deriving]
     for name, weight in named_weights(model):
-        weight.assign(_to_array(tensors[name]))
+        weight.assign(to_array(tensors[name]))
     stale = [layer for layer, values in zip(deriving, before, strict=True) if not _same(layer, values)]
     for layer in stale:
         layer.finalize_state()
     if stale:
-        _forget_compiled(model)
+        forget_compiled(model)
 
 
 def backend() -> str:
@@ -82,14 +82,14 @@ def _same(layer: Any, values: list[np.ndarray[Any, Any]]) -> bool:
     return all(np.array_equal(read(weight), value) for weight, value in zip(layer.weights, values, strict=True))
 
 
-def _forget_compiled(model: Any) -> None:
+def forget_compiled(model: Any) -> None:
     """``fit`` looks its function up for each batch, but makes it only once."""
     for kind in _FUNCTIONS:
         if getattr(model, f"{kind}_function", None) is not None:
             getattr(model, f"make_{kind}_function")(force=True)
 
 
-def _to_array(tensor: Tensor) -> np.ndarray[Any, Any]:
+def to_array(tensor: Tensor) -> np.ndarray[Any, Any]:
     if not isinstance(tensor, RawTensor):
         return tensor
     import ml_dtypes  # noqa: PLC0415 - Keras brings it; only a bfloat16 model needs it

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from swarm_callback.errors import EnvironmentVariableError, MissingParameter, ParameterError, UnknownParameter
+from swarm_callback.history import Merge
 
 DEFAULT_CONTRACT: Final = "defaultbb.cqdb.sml.hpe"
 LOOPBACK_VARIABLE: Final = "SWARM_LOOPBACK"
@@ -15,6 +16,7 @@ HF_MODES: Final = ("full", "peft")
 SHARES: Final = ("all", "trainable")
 FIRST_MERGES: Final = ("leader", "average")
 COMPRESSIONS: Final = ("none", "lossless", "bf16")
+OPTIMIZER_STATES: Final = ("keep", "reset")
 CHECKINS: Final = ("snapshot", "active", "inactive")
 DEFAULT_MERGE_METHOD: Final = "mean"
 MAX_WEIGHTAGE: Final = 100
@@ -25,6 +27,7 @@ _NAMES: Final = (
     "ml_platform", "logger", "totalEpochs",
     "model", "lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs", "hfMode", "tf", "sess",
     "evaluate", "firstMerge", "modelVersion", "share", "keep_local",
+    "on_merged", "optimizerState", "optimizer", "track",
 )  # fmt: skip
 
 
@@ -56,6 +59,10 @@ class Options:
     hf_mode: str = "full"
     share: str | tuple[str, ...] = "all"
     keep_local: tuple[str, ...] = ()
+    on_merged: Callable[[int, Merge], object] | None = None
+    optimizer_state: str = "keep"
+    optimizer: Any = None
+    track: str | None = None
 
     @property
     def evaluates(self) -> bool:
@@ -91,12 +98,16 @@ class Options:
             metric_function=read.optional_text("metricFunction"),
             metric_arguments=read.mapping("metricFunctionArgs"),
             logger=_logger(given.get("logger")),
-            evaluate=read.function("evaluate"),
+            evaluate=read.function("evaluate", "the model"),
             first_merge=read.choice("firstMerge", FIRST_MERGES),
             model_version=read.optional_text("modelVersion") or "",
             hf_mode=read.choice("hfMode", HF_MODES),
             share=_share(read),
             keep_local=read.patterns("keep_local"),
+            on_merged=read.function("on_merged", "the number of the round and what it came to"),
+            optimizer_state=read.choice("optimizerState", OPTIMIZER_STATES),
+            optimizer=given.get("optimizer"),
+            track=read.optional_text("track"),
         )
         if options.use_adaptive_sync and not options.evaluates:
             raise MissingParameter(name="adsValData", problem="useAdaptiveSync follows the loss on validation data")
@@ -149,10 +160,10 @@ class _Reader:
                 return choice
         raise ParameterError(name=name, value=value, problem=f"it must be {_one_of(choices)}")
 
-    def function(self, name: str) -> Callable[..., Any] | None:
+    def function(self, name: str, takes: str) -> Callable[..., Any] | None:
         value = self.given.get(name)
         if value is not None and not callable(value):
-            raise ParameterError(name=name, value=value, problem="it must be a function that takes the model")
+            raise ParameterError(name=name, value=value, problem=f"it must be a function that takes {takes}")
         return value
 
     def patterns(self, name: str) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from swarm_callback.errors import MissingParameter, ParameterError, UsageError
 from swarm_callback.options import Options
 from swarm_callback.params import Tensor
 from swarm_callback.torch_evaluation import MAX_BATCHES_WITHOUT_LENGTH, Evaluation
+from swarm_callback.torch_hooks import ProximalTerm, needed_optimizers, reset
 from swarm_callback.torch_state import TorchState
 
 
@@ -28,6 +29,7 @@ class SwarmCallback(SwarmCallbackBase):
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("PYTORCH",)
+    RESETS_OPTIMIZERS: ClassVar[bool] = True
 
     def verify_platform(self, options: Options) -> None:
         if not isinstance(options.model, torch.nn.Module):
@@ -37,6 +39,12 @@ class SwarmCallback(SwarmCallbackBase):
         self._loader: DataLoader[Any] | None = None
         self._loss = _loss(options)
         self._metric = _metric(options)
+        self._proximal = ProximalTerm()
+        self._optimizers = [] if options.optimizer_state == "keep" else self.optimizers_given(options)
+
+    def optimizers_given(self, options: Options) -> list[torch.optim.Optimizer]:
+        """Those that ``optimizerState="reset"`` is meant for. Raises ParameterError."""
+        return needed_optimizers(options.optimizer)
 
     def set_validation_data(self, data: Any, batch_size: int | None) -> None:
         if not isinstance(data, DataLoader):
@@ -65,6 +73,13 @@ class SwarmCallback(SwarmCallbackBase):
 
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         self._state.load(tensors)
+        self._proximal.forget()
+
+    def reset_optimizer(self) -> None:
+        reset(self._optimizers)
+
+    def proximal_term(self, model: torch.nn.Module) -> torch.Tensor:
+        return self._proximal.of(model, self.merged_parameters)
 
     def try_evaluation(self) -> bool:
         if self._loader is not None:

@@ -40,6 +40,12 @@ class TorchState:
         trained = {name for name, parameter in named if parameter.requires_grad}
         return [name for name, key, _ in self._entries() if key in trained]
 
+    def trained(self) -> dict[str, torch.nn.Parameter]:
+        """The live parameters that are not frozen, each once."""
+        wrappers = _wrappers(self._model)
+        named = self._model.named_parameters()
+        return {_unwrapped(key, wrappers): parameter for key, parameter in named if parameter.requires_grad}
+
     @property
     def device(self) -> torch.device:
         """Where the first tensor lies."""
@@ -52,9 +58,9 @@ class TorchState:
         copies: dict[str, torch.Tensor] = {}
         for name, key, target in self._entries():
             if _storage(target) in own:
-                target.copy_(_to_torch(tensors[name]))
+                target.copy_(to_torch(tensors[name]))
             else:
-                copies[key] = _to_torch(tensors[name]).to(target.device, copy=True)  # hooks may write to it
+                copies[key] = to_torch(tensors[name]).to(target.device, copy=True)  # hooks may write to it
         if copies:
             self._load_copies(copies)
             self._compare(tensors)
@@ -167,7 +173,8 @@ def _to_numpy(name: str, tensor: Any) -> Tensor:
         raise NotStorable(name=name, problem=f"it is a {type(tensor).__name__}, no ordinary dense tensor") from None
 
 
-def _to_torch(tensor: Tensor) -> torch.Tensor:
+def to_torch(tensor: Tensor) -> torch.Tensor:
+    """Of the same memory."""
     if isinstance(tensor, RawTensor):
         bits = np.frombuffer(tensor.data, np.int16).reshape(tensor.shape)
         return _shared(bits).view(torch.bfloat16)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -111,14 +112,23 @@ def as_data(status: pb.TrainingStatus) -> dict[str, Any]:
                 "active": node.active,
                 "doing": doing,
                 "round": node.report_round,
-                "loss": node.loss,
-                "metric": node.metric,
+                "loss": _finite(node.loss),
+                "metric": _finite(node.metric),
                 "epochs_done": node.epochs_done,
                 "epochs_total": node.epochs_total,
             }
             for node, (_, _, doing, *_) in zip(status.participants, rows(status), strict=True)
         ],
     }
+
+
+def _finite(value: float) -> float | None:
+    """None for what no JSON can say: NaN, as where there is no validation data, or infinity."""
+    return value if math.isfinite(value) else None
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -138,7 +148,7 @@ def as_text(found: dict[str, Any]) -> str:
         if training["last_result"]:
             lines.append(f"  {training['last_result']['summary']}")
         for node in training["participants"]:
-            loss = f"loss {node['loss']:.4f}, metric {node['metric']:.4f}" if node["round"] else "no report yet"
+            loss = f"loss {_shown(node['loss'])}, metric {_shown(node['metric'])}" if node["round"] else "no report yet"
             lines.append(f"  {node['name']:<10} {node['doing']}, {loss}")
     return "\n".join(lines)
 

@@ -1,5 +1,6 @@
 """Says how a local swarm is doing: plain lines, and the words that the table on a terminal shares with them."""
 
+import math
 import sys
 from typing import Protocol, TextIO
 
@@ -47,7 +48,7 @@ class Lines:
             report = (node.name, node.report_round)
             if node.report_round and report not in self._reported:
                 self._reported.add(report)
-                loss = f"{node.name} loss {node.loss:.4g} metric {node.metric:.4g}"
+                loss = f"{node.name} loss {_shown(node.loss, '.4g')} metric {_shown(node.metric, '.4g')}"
                 self.say(f"round {node.report_round}: {loss}{_epochs(node)}")
 
     def close(self) -> None:
@@ -61,12 +62,17 @@ def rows(status: pb.TrainingStatus) -> list[tuple[str, str, str, str, str, str]]
             node.name,
             str(node.report_round or "-"),
             doing(node, status),
-            f"{node.loss:.4f}" if node.report_round else "-",
-            f"{node.metric:.4f}" if node.report_round else "-",
+            _shown(node.loss, ".4f") if node.report_round else "-",
+            _shown(node.metric, ".4f") if node.report_round else "-",
             _epochs(node).removeprefix(", epoch ") or "-",
         )
         for node in status.participants
     ]
+
+
+def _shown(value: float, form: str) -> str:
+    """NaN is no value: there is no validation data, or it could not be evaluated."""
+    return "-" if math.isnan(value) else format(value, form)
 
 
 def _epochs(node: pb.Participant) -> str:

@@ -79,3 +79,16 @@ def test_training_stops_when_that_of_the_swarm_is_over(serve, tmp_path):
     trainer = train(tmp_path, model, SwarmCallback(2, 1, model=model, logger=LOGGER), num_train_epochs=5)
     served.result(DEADLINE_S)
     assert trainer.state.global_step == 2
+
+
+def test_the_optimizer_of_the_trainer_begins_anew_with_each_merge(serve, tmp_path):
+    from swarmlearning.hf_transformers import SwarmCallback
+
+    left = []
+    served = serve(Swarm())
+    model = tiny()
+    callback = SwarmCallback(2, 1, model=model, optimizerState="reset", totalEpochs=1, logger=LOGGER,
+                             on_merged=lambda *_: left.append(len(callback._optimizers[0].state)))  # fmt: skip
+    train(tmp_path, model, callback)
+    served.result(DEADLINE_S)
+    assert left[:-1] == [0] * 5  # the first merge, and one after every second of 8 steps

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from callback_swarm import Swarm, plus_one, serving
 
-from swarm_callback import wire
+from swarm_callback import keras_weights, wire
 from swarm_callback.errors import CannotEvaluate, ParameterError, UsageError
 from swarm_callback.params import decode, encode
 
@@ -405,3 +405,53 @@ def test_scripts_of_the_original_product_find_their_import():
     from swarmlearning import tf
 
     assert tf.SwarmCallback is keras.SwarmCallback
+
+
+def adam_model():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+    model.compile(keras.optimizers.Adam(0.25), "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("state", ["keep", "reset"])
+def test_the_state_of_the_optimizer_is_kept_or_begins_anew_with_each_merge(serve, state):
+    from swarmlearning.tf import SwarmCallback
+
+    steps = []
+    served = serve(Swarm())
+    model = adam_model()
+    hook = {"on_merged": lambda *_: steps.append(int(model.optimizer.iterations))}
+    callback = SwarmCallback(4, 1, optimizerState=state, logger=LOGGER, **hook)
+    model.fit(*KERAS_DATA, batch_size=4, epochs=2, verbose=0, callbacks=[callback])
+    served.result(DEADLINE_S)
+    # First merge, after 4 and 8 of 10 batches, and the last, which leaves the optimizer alone.
+    assert steps == ([0, 4, 8, 10] if state == "keep" else [0, 0, 0, 2])
+    assert float(model.optimizer.learning_rate) == 0.25
+
+
+def test_the_proximal_term_holds_a_compiled_training_near_the_newest_merged_model(serve):
+    import keras
+
+    from swarmlearning.tf import SwarmCallback
+
+    served = serve(Swarm())
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    callback = SwarmCallback(4, 1, logger=LOGGER)
+    model.compile(keras.optimizers.SGD(0.5), loss=lambda y, p: 0.0 * p[:, 0] + callback.proximal_term(model))
+    x, y = KERAS_DATA
+    callback.set_model(model)
+    callback.on_train_begin()
+    kernel = model.layers[0].kernel
+    merged = keras_weights.read(kernel).copy()
+    for _ in range(2):
+        kernel.assign(merged + 2.0)
+        model.fit(x, y, batch_size=20, verbose=0)
+        # Half way back: the gradient of half the squared distance is the distance, which is 2.
+        assert keras_weights.read(kernel) == pytest.approx(merged + 1.0, abs=1e-6)
+        callback.count_batches(4)  # adds 1
+        merged = keras_weights.read(kernel).copy()
+    callback.on_train_end()
+    served.result(DEADLINE_S)

@@ -159,3 +159,20 @@ def test_the_callback_is_one_of_the_keras_that_the_script_uses():
 
     if os.environ.get("TF_USE_LEGACY_KERAS"):
         assert issubclass(SwarmCallback, legacy_keras().callbacks.Callback)
+
+
+@pytest.mark.parametrize("state", ["keep", "reset"])
+def test_the_state_of_the_optimizer_is_kept_or_begins_anew_with_each_merge(serve, state):
+    keras = legacy_keras()
+    steps = []
+    served = serve(Swarm())
+    trained = model()
+    trained.compile(keras.optimizers.Adam(0.25), "sparse_categorical_crossentropy")
+    from swarmlearning.tf import SwarmCallback
+
+    hook = {"on_merged": lambda *_: steps.append(int(trained.optimizer.iterations))}
+    callback = SwarmCallback(4, 1, optimizerState=state, logger=LOGGER, **hook)
+    trained.fit(*DATA, batch_size=4, epochs=2, verbose=0, callbacks=[callback])
+    served.result(DEADLINE_S)
+    assert steps == ([0, 4, 8, 10] if state == "keep" else [0, 0, 0, 2])
+    assert float(trained.optimizer.learning_rate) == 0.25

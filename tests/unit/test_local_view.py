@@ -1,6 +1,7 @@
 """What a local swarm shows of its training."""
 
 import io
+import json
 
 from rich.console import Console
 
@@ -54,6 +55,17 @@ def test_rows_show_what_each_node_does() -> None:
     ]
     assert rows(training(state=pb.RoundState.MERGE, leader="sl-2"))[1][2] == "leads"
     assert [row[2] for row in rows(training(state=pb.RoundState.COMPLETE))] == ["done", "done"]
+
+
+def test_a_loss_that_is_no_number_leaves_the_status_readable() -> None:
+    status = training()
+    status.participants[0].loss, status.participants[0].metric = float("nan"), float("inf")
+    assert rows(status)[0][3:5] == ("-", "inf")
+    json.dumps(data := as_data(status), allow_nan=False)
+    assert (data["participants"][0]["loss"], data["participants"][0]["metric"]) == (None, None)
+    lines = io.StringIO()
+    Lines(lines).update(status)
+    assert "sl-1 loss - metric inf" in lines.getvalue()
 
 
 def test_a_result_names_who_was_left_out_and_why() -> None:

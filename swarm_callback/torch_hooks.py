@@ -1,0 +1,56 @@
+"""For a PyTorch training: its optimizers begin anew with a merge, and a term holds it near the merged model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from swarm_callback.errors import MissingParameter, ParameterError
+from swarm_callback.params import Tensor
+from swarm_callback.torch_state import TorchState, to_torch
+
+
+def optimizers_in(given: Any) -> list[torch.optim.Optimizer]:
+    """``optimizer=``: one or several. Raises ParameterError."""
+    many = list(given) if isinstance(given, Sequence) else [given]
+    if not many or not all(isinstance(one, torch.optim.Optimizer) for one in many):
+        problem = "it must be a torch.optim.Optimizer, or a list of them"
+        raise ParameterError(name="optimizer", value=type(given).__name__, problem=problem)
+    return many
+
+
+def needed_optimizers(given: Any) -> list[torch.optim.Optimizer]:
+    """Raises MissingParameter, ParameterError."""
+    if given is None:
+        raise MissingParameter(name="optimizer", problem="the one whose state optimizerState='reset' forgets")
+    return optimizers_in(given)
+
+
+def reset(optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Forgets momenta and counts of steps; learning rates and schedules stay."""
+    for optimizer in optimizers:
+        optimizer.state.clear()
+
+
+class ProximalTerm:
+    """Half the squared distance of what is trained from the last merged model, which is kept on the model's device."""
+
+    def __init__(self) -> None:
+        self._merged: dict[str, torch.Tensor] | None = None
+
+    def forget(self) -> None:
+        """Another model was merged."""
+        self._merged = None
+
+    def of(self, model: torch.nn.Module, merged: Callable[[], Mapping[str, Tensor]]) -> torch.Tensor:
+        """A scalar on the model's device, with a gradient; 0 for what is in no merged model."""
+        state = TorchState(model)
+        trained = state.trained()
+        if self._merged is None:
+            shared = merged()
+            names = sorted(trained.keys() & shared.keys())
+            self._merged = {name: to_torch(shared[name]).to(trained[name], copy=True) for name in names}
+        total = torch.zeros((), device=state.device)
+        for name, anchor in self._merged.items():
+            total = total + (trained[name] - anchor).float().square().sum().to(total.device)
+        return total / 2

@@ -1,0 +1,164 @@
+"""What a user may have done with each merge: a hook, a record, an optimizer that begins anew, a proximal term."""
+
+import logging
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+from callback_swarm import Swarm, serving
+from test_callback_flow import Numbers, numbers
+
+from swarm_callback import wire
+from swarm_callback.errors import MissingParameter, ParameterError, Unsupported
+from swarm_callback.torch import SwarmCallback
+
+DEADLINE_S = 60
+LOGGER = logging.getLogger("test-callback")
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    with serving(tmp_path, monkeypatch) as serve:
+        yield serve
+
+
+def train(callback, batches=3):
+    callback.on_train_begin()
+    callback.count_batches(batches)
+    callback.on_train_end()
+
+
+def test_each_merge_is_told_to_the_hook_and_kept_as_history(serve):
+    told = []
+    served = serve(Swarm())
+    callback = numbers(adsValData=[3.0, 2.0, 1.0], on_merged=lambda round_, info: told.append((round_, info)))
+    train(callback)
+    served.result(DEADLINE_S)
+    assert [round_ for round_, _ in told] == [1, 2, 3]
+    assert callback.history == tuple(info for _, info in told)
+    second, last = callback.history[1:]
+    assert (second.loss, second.metric, second.batches_done, second.next_interval) == (2.0, 0.5, 3, 3)
+    assert [info.training_over for info in callback.history] == [False, False, True]
+    assert second.contributed and not second.note
+    assert last.loss == 1.0
+
+
+def test_a_platform_may_have_a_hook_of_its_own(serve):
+    class Own(Numbers):
+        def on_merged(self, round_, info):
+            self.values["x"] += 10 * round_
+
+    served = serve(Swarm())
+    callback = Own(3, 2, model=numbers_model(), logger=LOGGER)
+    train(callback)
+    served.result(DEADLINE_S)
+    assert callback.values["x"].tolist() == [63, 63, 63]  # three merges add 1, the hook 10, 20, 30
+
+
+def numbers_model():
+    import numpy as np
+
+    return {"x": np.zeros(3, np.float32)}
+
+
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Linear(2, 1)
+
+
+def step(model, optimizer):
+    optimizer.zero_grad()
+    model(torch.ones(4, 2)).sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize(("state", "kept"), [("keep", True), ("reset", False)])
+def test_the_state_of_the_optimizer_is_kept_or_begins_anew_with_each_merge(serve, state, kept):
+    served = serve(Swarm())
+    model = net()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.5)
+    callback = SwarmCallback(1, 1, model=model, optimizer=optimizer, optimizerState=state, logger=LOGGER)
+    callback.on_train_begin()
+    step(model, optimizer)
+    callback.on_batch_end()
+    assert bool(optimizer.state) is kept
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    step(model, optimizer)  # it goes on
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+
+
+def test_an_optimizer_that_is_to_be_reset_must_be_known(monkeypatch):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    with pytest.raises(MissingParameter, match="needs optimizer"):
+        SwarmCallback(1, 1, model=net(), optimizerState="reset", logger=LOGGER)
+    with pytest.raises(ParameterError, match=r"optimizer is 'str', but it must be a torch\.optim\.Optimizer"):
+        SwarmCallback(1, 1, model=net(), optimizerState="reset", optimizer="adam", logger=LOGGER)
+    with pytest.raises(ParameterError, match="there is no optimizer of this platform"):
+        numbers(optimizerState="reset")
+
+
+def test_the_proximal_term_is_half_the_squared_distance_of_what_is_trained_from_the_merged_model(serve):
+    served = serve(Swarm())
+    model = net()
+    model.bias.requires_grad_(False)
+    callback = SwarmCallback(1, 1, model=model, logger=LOGGER)
+    assert callback.proximal_term(model) == 0  # nothing is merged yet
+    callback.on_train_begin()
+    assert callback.proximal_term(model) == 0
+    with torch.no_grad():
+        model.weight += 2.0
+        model.bias += 5.0  # frozen: does not count
+    term = callback.proximal_term(torch.nn.DataParallel(model))
+    term.backward()
+    assert term.item() == pytest.approx(2 * 2.0**2 / 2)
+    assert model.weight.grad.tolist() == [[2.0, 2.0]]
+    callback.on_batch_end()
+    assert callback.proximal_term(model) == 0  # from the newest merge
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+
+
+def test_where_there_is_no_loss_of_ones_own_there_is_no_proximal_term(monkeypatch):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    with pytest.raises(Unsupported, match=r"There is no proximal term for NUMBERS\. Leave it out of the loss"):
+        numbers().proximal_term(None)
+
+
+def test_merges_are_tracked_in_mlflow(serve, monkeypatch):
+    logged = []
+    mlflow = ModuleType("mlflow")
+    mlflow.log_metrics = lambda values, step: logged.append((step, values))
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    served = serve(Swarm())
+    train(numbers(evaluate=lambda model: (float("nan"), 0.5), track="mlflow"))
+    served.result(DEADLINE_S)
+    assert [step for step, _ in logged] == [1, 2, 3]
+    assert logged[1][1] == {"swarm/metric": 0.5, "swarm/contributed": 1.0, "swarm/epochs": 0.0, "swarm/interval": 3.0}
+
+
+@pytest.mark.parametrize(
+    ("track", "sentence"),
+    [
+        ("wandb", "track is 'wandb', but it must be tensorboard, tensorboard:FOLDER or mlflow"),
+        ("mlflow", "track is 'mlflow', but mlflow is not installed"),
+        ("tensorboard:runs", "track is 'tensorboard:runs', but tensorboard is not installed"),
+    ],
+)
+def test_a_tracker_that_is_not_there_is_refused_before_anything_begins(monkeypatch, track, sentence):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    for name in ("mlflow", "tensorboard"):
+        monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
+    with pytest.raises(ParameterError, match=sentence):
+        numbers(track=track)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_reported_as_it_is(serve, value):
+    swarm = Swarm()
+    served = serve(swarm)
+    train(numbers(evaluate=lambda model: (value, value)))
+    served.result(DEADLINE_S)
+    reports = [message for message in swarm.heard if isinstance(message, wire.Report)]
+    assert [str(report.loss) for report in reports] == [str(value)] * 3
