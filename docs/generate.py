@@ -13,6 +13,7 @@ from services.errors import SwarmError
 from services.license_server.settings import LicenseServerSettings
 from services.licensing.settings import LicenseAdminSettings
 from services.preflight.settings import PreflightSettings
+from services.provision.project import Project
 from services.runtime.settings import NodeSettings
 from services.sl.settings import SLSettings
 from services.sn.settings import SNSettings
@@ -101,10 +102,11 @@ def _variables(field: FieldInfo) -> list[str]:
 
 
 def schema_pages() -> dict[Path, str]:
-    """JSON schemas of what users write: a task of each type, and the profile and the policy of a SWOP."""
+    """JSON schemas of what users write: tasks, the profile and the policy of a SWOP, a project."""
     schemas = {
         "profile": Profile.model_json_schema(by_alias=True),
         "policy": Policy.model_json_schema(by_alias=True),
+        "project": Project.model_json_schema(by_alias=True),
     }
     for task_type, body in BODIES.items():
         task = create_model(f"{body.__name__}Task", __base__=TaskHeader, body=(body, Field(alias="Body")))

@@ -151,6 +151,15 @@ class PeerNotAccepted(IdentityError):
     remedy = "Check that both sides trust each other's CA, that neither certificate is expired, and the host name."
 
 
+class RequestRefused(IdentityError):
+    """A certificate request that a CA does not sign."""
+
+    code = "request-refused"
+    grpc_status = "INVALID_ARGUMENT"
+    message = "The certificate request {path} is not signed: {problem}"
+    remedy = "`swarm certs request`, where the node runs, makes one anew."
+
+
 # --- licence: exit code 11 ---------------------------------------------------------------------------
 
 

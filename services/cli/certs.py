@@ -7,11 +7,15 @@ from typing import Annotated
 import typer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import SettingsError
 from services.identity.authority import Authority
 from services.identity.certificates import read_chain
+from services.identity.files import CERT_MODE, make_directory, write_whole
+from services.identity.requests import read_request
 from services.identity.spiffe import ROLES
+from services.provision.asking import make_requests
 
 app = typer.Typer(
     name="certs",
@@ -53,17 +57,58 @@ def issue(
     force: Force = False,
 ) -> None:
     """Issue a certificate for a node: ROLE-NAME-cert.pem and ROLE-NAME-key.pem."""
-    if not 1 <= days <= 36_500:
-        raise SettingsError(name="--days", problem=f"it is {days}, and must be 1 to 36500", command="certs issue")
-    not_after = datetime.now(UTC) + timedelta(days=days)
+    not_after = _not_after(days, "certs issue")
     files = Authority.open(directory).issue(role, name, host, out or directory, not_after=not_after, force=force)
     print(f"--cert {files.cert} --key {files.key} --cacert {files.cacert}")
+
+
+@app.command()
+def request(
+    file: Annotated[Path, typer.Argument(metavar="REQUESTS", help="certs/requests.yaml of a start-up kit.")],
+) -> None:
+    """Make a key and a certificate request for each node of a kit that has none; run it where the nodes run."""
+    made = make_requests(file)
+    for path in made.new:
+        print(path)
+    if not made.new + made.waiting:
+        print("Every node has its certificate or key.")
+        return
+    if made.waiting:
+        print(f"Still without a certificate: {', '.join(str(path) for path in made.waiting)}")
+    print(f"Have your CA sign them: swarm certs sign --dir YOUR-CA {file.parent}/*.csr")
+
+
+@app.command()
+def sign(
+    *,
+    directory: Directory,
+    requests: Annotated[list[Path], typer.Argument(metavar="REQUEST...", help="Certificate requests, NAME.csr.")],
+    days: Annotated[int, typer.Option("--days", help="How long the certificates are valid.")] = 365,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write them. [default: beside each]")] = None,
+    force: Force = False,
+) -> None:
+    """Answer certificate requests: NAME-cert.pem for each NAME.csr. What is signed is shown; all or nothing is."""
+    authority = Authority.open(directory)
+    not_after = _not_after(days, "certs sign")
+    asked = [read_request(path) for path in requests]
+    signed = [authority.sign(one, not_after) for one in asked]
+    for one, certificate in zip(asked, signed, strict=True):
+        target = (out or one.path.parent) / f"{one.path.stem}-cert.pem"
+        make_directory(target.parent)
+        write_whole(target, certificate.public_bytes(Encoding.PEM), CERT_MODE, force=force)
+        print(f"{target}: {one.spiffe_id} for {', '.join(one.hosts)}")
 
 
 @app.command()
 def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate, or several in one file.")]) -> None:
     """Show what certificates say: subject, names, dates, issuer, fingerprint."""
     print("\n\n".join(_described(certificate) for certificate in read_chain(file)))
+
+
+def _not_after(days: int, command: str) -> datetime:
+    if not 1 <= days <= 36_500:
+        raise SettingsError(name="--days", problem=f"it is {days}, and must be 1 to 36500", command=command)
+    return datetime.now(UTC) + timedelta(days=days)
 
 
 def _described(certificate: x509.Certificate) -> str:

@@ -5,7 +5,7 @@ from importlib.metadata import version as distribution_version
 
 import typer
 
-from services.cli import audit, local, nodes, preflight, swci
+from services.cli import audit, local, nodes, preflight, provision, swci
 from services.errors import SwarmError
 
 DISTRIBUTION = "swarm-learning"
@@ -22,6 +22,7 @@ local.add_to(app)
 audit.add_to(app)
 swci.add_to(app)
 preflight.add_to(app)
+provision.add_to(app)
 
 
 @app.command(

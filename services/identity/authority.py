@@ -1,8 +1,5 @@
 """A development CA: makes itself, and certificates for nodes. Real swarms bring the CAs of their organisations."""
 
-import ipaddress
-import os
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.errors import CertificateUnreadable, FileExists, SettingsError, StorageError
+from services.errors import CertificateUnreadable, FileExists, RequestRefused, SettingsError
 from services.identity.certificates import read_chain, read_key, spiffe_uris
+from services.identity.files import CERT_MODE, KEY_MODE, make_directory, write_whole
+from services.identity.requests import CertificateRequest, names_of
 from services.identity.spiffe import SCHEME, SpiffeId
 from services.identity.verification import check_dates, check_key
 
@@ -24,9 +23,6 @@ CA_KEY = "ca-key.pem"
 CA_LIFETIME = timedelta(days=3650)
 NODE_LIFETIME = timedelta(days=365)
 CLOCK_SKEW = timedelta(minutes=5)  # a node whose clock is a little behind accepts a fresh certificate
-
-_KEY_MODE = 0o600
-_CERT_MODE = 0o644
 
 
 @dataclass(frozen=True)
@@ -74,7 +70,7 @@ class Authority:
             )
             .sign(key, hashes.SHA256())
         )
-        _make_directory(directory)
+        make_directory(directory)
         _write_pair(directory / CA_CERT, certificate, directory / CA_KEY, key, force=force)
         return cls(directory=directory, trust_domain=trust_domain, certificate=certificate, key=key)
 
@@ -112,14 +108,40 @@ class Authority:
 
         Never outlives the CA. Raises SettingsError, FileExists, StorageError.
         """
-        names = _names(self.trust_domain, role, name, hosts)
-        now = datetime.now(UTC)
+        names = names_of(self.trust_domain, role, name, hosts)
         key = ec.generate_private_key(ec.SECP256R1())
+        certificate = self._certificate(key.public_key(), name, names, not_before, not_after)
+        make_directory(out_dir)
+        cert_path, key_path = out_dir / f"{role}-{name}-cert.pem", out_dir / f"{role}-{name}-key.pem"
+        _write_pair(cert_path, certificate, key_path, key, force=force)
+        return IssuedFiles(cert=cert_path, key=key_path, cacert=self.cacert)
+
+    def sign(self, request: CertificateRequest, not_after: datetime | None = None) -> x509.Certificate:
+        """A certificate for the key of a request, with its names and nothing else of it.
+
+        Raises RequestRefused where the request is for another trust domain.
+        """
+        if request.spiffe_id.trust_domain != self.trust_domain:
+            problem = f"it is for the trust domain {request.spiffe_id.trust_domain}, this CA is for {self.trust_domain}"
+            raise RequestRefused(path=request.path, problem=problem)
+        spiffe_id = request.spiffe_id
+        names = names_of(self.trust_domain, spiffe_id.role, spiffe_id.name, list(request.hosts))
+        return self._certificate(request.public_key, spiffe_id.name, names, None, not_after)
+
+    def _certificate(
+        self,
+        public_key: ec.EllipticCurvePublicKey,
+        name: str,
+        names: x509.SubjectAlternativeName,
+        not_before: datetime | None,
+        not_after: datetime | None,
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
         begin = not_before or min(now, not_after or now) - CLOCK_SKEW
         end = min(not_after or now + NODE_LIFETIME, self.certificate.not_valid_after_utc)
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate = (
-            _builder(self.certificate.subject, subject, key.public_key(), begin, end)
+        return (
+            _builder(self.certificate.subject, subject, public_key, begin, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(digital_signature=True), critical=True)
             .add_extension(
@@ -130,10 +152,6 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False)
             .sign(self.key, hashes.SHA256())
         )
-        _make_directory(out_dir)
-        cert_path, key_path = out_dir / f"{role}-{name}-cert.pem", out_dir / f"{role}-{name}-key.pem"
-        _write_pair(cert_path, certificate, key_path, key, force=force)
-        return IssuedFiles(cert=cert_path, key=key_path, cacert=self.cacert)
 
 
 def _builder(
@@ -167,31 +185,6 @@ def _key_usage(
     )
 
 
-def _names(trust_domain: str, role: str, name: str, hosts: list[str]) -> x509.SubjectAlternativeName:
-    try:
-        spiffe_id = SpiffeId(trust_domain, role, name)
-        uri = x509.UniformResourceIdentifier(str(spiffe_id))
-        return x509.SubjectAlternativeName([uri, *(_host_name(host) for host in hosts)])
-    except ValueError as error:
-        raise SettingsError(name="--role, --name or --host", problem=error, command="certs issue") from None
-
-
-def _host_name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        if not host or any(character.isspace() or character in "/:," for character in host):
-            raise ValueError(f"'{host}' is not a host name or address") from None
-        return x509.DNSName(host)
-
-
-def _make_directory(directory: Path) -> None:
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(path=directory, problem=error.strerror) from None
-
-
 def _write_pair(
     cert_path: Path, certificate: x509.Certificate, key_path: Path, key: ec.EllipticCurvePrivateKey, *, force: bool
 ) -> None:
@@ -201,28 +194,5 @@ def _write_pair(
             if path.exists():
                 raise FileExists(path=path)
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    _write(key_path, pem, _KEY_MODE, force=force)
-    _write(cert_path, certificate.public_bytes(Encoding.PEM), _CERT_MODE, force=force)
-
-
-def _write(path: Path, content: bytes, mode: int, *, force: bool) -> None:
-    """Whole or not at all, with its mode from the first byte on; ``os.link`` refuses to replace a file."""
-    try:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from creation
-        temporary = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fchmod(file.fileno(), mode)
-                os.fsync(file.fileno())
-            if force:
-                temporary.replace(path)
-            else:
-                os.link(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except FileExistsError:
-        raise FileExists(path=path) from None
-    except OSError as error:
-        raise StorageError(path=path, problem=error.strerror) from None
+    write_whole(key_path, pem, KEY_MODE, force=force)
+    write_whole(cert_path, certificate.public_bytes(Encoding.PEM), CERT_MODE, force=force)

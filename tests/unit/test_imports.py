@@ -27,6 +27,7 @@ ALLOWED = {
     "chain": FOUNDATION,
     "scripts": {"errors"},
     "preflight": {"identity", "licensing", "rpc", "scripts"} | FOUNDATION,
+    "provision": {"identity", "scripts", "tasks"} | FOUNDATION,
     "tasks": FOUNDATION,
     "web": FOUNDATION,
     "sn": SHARED,
@@ -36,7 +37,7 @@ ALLOWED = {
     "license_server": SHARED,
     "local": SHARED,
     "audit": {"identity", "rpc"} | FOUNDATION,
-    "cli": SHARED | {"audit", "local", "preflight", "tasks", *NODES},
+    "cli": SHARED | {"audit", "local", "preflight", "provision", "tasks", *NODES},
 }
 FRAMEWORK_MODULES = {"swarm_callback.keras", "swarm_callback.torch", "swarmlearning.tf", "swarmlearning.pyt"}
 PEER_MODULES = {"benchmarks.nvflare_client", "benchmarks.nvflare_job"}  # run in the peer's own environment

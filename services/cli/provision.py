@@ -1,0 +1,34 @@
+"""`swarm provision`: from one project file to a start-up kit for each organization."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def add_to(app: typer.Typer) -> None:
+    """Registers the command."""
+    app.command("provision")(provision)
+
+
+def provision(
+    project_file: Annotated[Path, typer.Argument(metavar="PROJECT.yaml", help="Organizations and their nodes.")],
+    *,
+    out: Annotated[Path | None, typer.Option("--out", help="Where kits go. [default: beside the file]")] = None,
+    archives: Annotated[bool, typer.Option("--zip", help="Pack each kit as ORGANIZATION.zip too.")] = False,
+    encrypted: Annotated[
+        bool, typer.Option("--encrypt", help="The same with AES-256; the password is in ORGANIZATION.password.")
+    ] = False,
+) -> None:
+    """Make a start-up kit for each organization of a project; run again, it makes only what is new."""
+    from services.provision.making import make_kits
+    from services.provision.project import read_project
+
+    project = read_project(project_file)
+    directory = out or project_file.parent / project.project
+    outcomes = make_kits(project, project_file.parent, directory, archives=archives, encrypted=encrypted)
+    for outcome in outcomes:
+        news = f"changed: {', '.join(outcome.written)}" if outcome.written else "as it was"
+        print(f"{outcome.organization}: {outcome.archive or outcome.directory} ({'new' if outcome.is_new else news})")
+    if encrypted:
+        print("Give each organization its .zip, and by another way its .password.")

@@ -1,0 +1,1 @@
+"""From one file that names organizations and nodes to a start-up kit for each organization."""

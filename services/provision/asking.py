@@ -1,0 +1,81 @@
+"""What a kit asks of the CA of its organization, as a file; keys and requests are made of it where the nodes run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import yaml
+from pydantic import Field
+
+from services.errors import FileUnreadable
+from services.identity.requests import make_request
+from services.identity.spiffe import SpiffeId
+from services.provision.project import Host, NodeName, Organization, Project, Role
+from services.tasks.document import SIZE_LIMIT_BYTES, parse
+from services.tasks.validation import Schema, validate
+
+KEY = "{name}-key.pem"
+CERT = "{name}-cert.pem"
+REQUEST = "{name}.csr"
+
+_HEAD = """# Certificates that the nodes of this kit need. Where they run:
+#   swarm certs request certs/requests.yaml      makes a key and a request for each; the keys stay here
+#   swarm certs sign --dir YOUR-CA certs/*.csr   answers the requests, where your CA is
+"""
+
+
+class Wanted(Schema):
+    """One certificate."""
+
+    name: NodeName
+    role: Role
+    hosts: Annotated[list[Host], Field(min_length=1, max_length=50)]
+
+
+class Requests(Schema):
+    """All of a kit."""
+
+    trust_domain: str
+    nodes: Annotated[list[Wanted], Field(min_length=1, max_length=1000)]
+
+
+@dataclass(frozen=True)
+class Made:
+    """Requests that wait for a CA: those that were made now, and those of before."""
+
+    new: list[Path]
+    waiting: list[Path]
+
+
+def as_text(project: Project, organization: Organization) -> str:
+    """The file for an organization."""
+    nodes = [{"name": it.name, "role": it.role, "hosts": it.certificate_hosts} for it in organization.nodes]
+    return _HEAD + yaml.safe_dump({"trust_domain": project.trust_domain, "nodes": nodes}, sort_keys=False)
+
+
+def make_requests(path: Path) -> Made:
+    """Beside the file: ``NAME-key.pem`` and ``NAME.csr`` for each node that has no key yet; nothing is replaced.
+
+    Raises FileUnreadable, DocumentUnusable, SettingsError, FileExists, StorageError.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(SIZE_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise FileUnreadable(path=path, problem=error.strerror or str(error)) from None
+    document = parse(raw, str(path))
+    wanted = validate(document, Requests)
+    made = Made([], [])
+    for index, node in enumerate(wanted.nodes):
+        key, request, cert = (path.parent / name.format(name=node.name) for name in (KEY, REQUEST, CERT))
+        if key.exists():
+            if not cert.exists() and request.exists():
+                made.waiting.append(request)
+            continue
+        try:
+            spiffe_id = SpiffeId(wanted.trust_domain, node.role, node.name)
+        except ValueError as error:
+            raise document.problem(("nodes", index), str(error)) from None
+        make_request(spiffe_id, node.hosts, key, request)
+        made.new.append(request)
+    return made

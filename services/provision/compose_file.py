@@ -1,0 +1,88 @@
+"""The compose file of a kit: its nodes, and for each SL a training program that is started when it is wanted."""
+
+from typing import Any
+
+import yaml
+
+from services.provision.asking import CERT, KEY
+from services.provision.project import Node, Organization, Project
+from services.provision.settings_files import CAS, channel
+from services.scripts.images import PREFIX
+
+IMAGES = {"license": "license-server", "sn": "sn", "sl": "sl", "swop": "swop", "swci": "swci"}
+INSIDE = "/kit"
+
+_HEAD = """# The nodes of {organization} in {project}. README.md beside this file says how to start them.
+#   RUN_AS     UID:GID of the owner of this directory (required): RUN_AS=$(id -u):$(id -g)
+#   TAG        of the images; ML_IMAGE, PROGRAM: of the training programs, which start with --profile train
+"""
+
+
+def as_text(project: Project, organization: Organization) -> str:
+    """Made anew whenever the project changes: whoever wants more puts it into compose.override.yaml."""
+    services: dict[str, Any] = {}
+    for node in organization.nodes:
+        if node.role == "admin":
+            continue
+        services[node.name] = _node(node)
+        if node.role == "sl":
+            services[f"ml-for-{node.name}"] = _program(node)
+    content = {"name": f"{project.project}-{organization.name}", "services": services}
+    head = _HEAD.format(organization=organization.name, project=project.project)
+    return head + yaml.safe_dump(content, sort_keys=False, width=120)
+
+
+def _hardened() -> dict[str, Any]:
+    return {
+        "restart": "on-failure",
+        "read_only": True,
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+        "user": "${RUN_AS:?give the owner of this directory as UID:GID}",
+        "working_dir": INSIDE,
+        "logging": {"options": {"max-size": "10m", "max-file": "3"}},
+    }
+
+
+def _node(node: Node) -> dict[str, Any]:
+    files = (f"certs/{CERT.format(name=node.name)}", f"certs/{KEY.format(name=node.name)}", CAS)
+    found: dict[str, Any] = {
+        "image": f"{PREFIX}/{IMAGES[node.role]}:${{TAG:-latest}}",
+        **_hardened(),
+        "env_file": [f"nodes/{node.name}.env"],
+        "volumes": [*(_mounted(file, read_only=True) for file in files), _mounted(f"data/{node.name}")],
+    }
+    if node.role in ("license", "sn", "sl"):
+        found["ports"] = [f"{port}:{port}" for port in (node.listens_on, node.p2p) if port]
+    if node.role == "sl":
+        found["volumes"].append(_mounted(f"pipes/{node.name}"))
+    if node.role == "swci":
+        found["environment"] = {"SWCI_MODE": "WEB"}
+        found["ports"] = [f"${{PUBLISH_ON:-127.0.0.1}}:{node.listens_on}:{node.listens_on}"]
+    if node.role in ("swci", "swop"):
+        found["volumes"].append(_mounted("usr", read_only=True))
+    if node.role == "swop":
+        # Whoever may talk to Docker's socket is root on the host already: without a capability it is no more than that.
+        found |= {"profiles": ["swop"], "user": "0:0"}
+        found["volumes"].append("${DOCKER_SOCKET:-/var/run/docker.sock}:/var/run/docker.sock")
+    return found
+
+
+def _program(node: Node) -> dict[str, Any]:
+    pipes = {name: f"{INSIDE}/{path}" for name, path in channel(node).items()}
+    return {
+        "image": "${ML_IMAGE:-" + PREFIX + "/ml-keras:latest}",
+        **_hardened(),
+        "profiles": ["train"],
+        "command": ["sh", "-c", "exec ${PROGRAM:-python3 programs/train.py}"],
+        "environment": pipes,
+        "tmpfs": ["/tmp"],  # noqa: S108
+        "volumes": [_mounted(f"pipes/{node.name}"), _mounted("programs", read_only=True), _mounted("out")],
+        "depends_on": [node.name],
+    }
+
+
+def _mounted(path: str, *, read_only: bool = False) -> dict[str, Any]:
+    """A file that is missing is said by Docker, not made as a directory."""
+    found: dict[str, Any] = {"type": "bind", "source": f"./{path}", "target": f"{INSIDE}/{path}"}
+    return {**found, **({"read_only": True} if read_only else {}), "bind": {"create_host_path": False}}

@@ -1,0 +1,47 @@
+"""What a kit holds beside certificates and keys: a file of text for each path. Nothing is written here."""
+
+from dataclasses import dataclass
+
+from services.provision import asking, compose_file, readme, scripts_files, settings_files
+from services.provision.project import Organization, Project
+
+TEXT_MODE = 0o644
+SCRIPT_MODE = 0o755
+
+_POLICY = """# What tasks may do on this host (docs/swop.md): a person confirms each one; none is privileged.
+approval: every
+privileged: []
+bindsources: []
+"""
+
+
+@dataclass(frozen=True)
+class File:
+    """``mode``: of the file system."""
+
+    text: str
+    mode: int = TEXT_MODE
+
+
+def files(project: Project, organization: Organization) -> dict[str, File]:
+    """By path within the kit."""
+    found = {
+        "README.md": File(readme.as_text(project, organization)),
+        "compose.yaml": File(compose_file.as_text(project, organization)),
+        "start": File(scripts_files.start(organization), SCRIPT_MODE),
+        "check": File(scripts_files.check(project, organization), SCRIPT_MODE),
+    }
+    for node in organization.nodes:
+        found[f"nodes/{node.name}.env"] = File(settings_files.as_text(project, organization, node))
+        if node.role != "admin":
+            found[f"data/{node.name}/.keep"] = File("")
+    for node in organization.of_role("sl"):
+        found["train"] = File(scripts_files.train(organization), SCRIPT_MODE)
+        found |= {path: File("") for path in (f"pipes/{node.name}/.keep", "programs/.keep", "out/.keep")}
+    if organization.of_role("swop"):
+        found["usr/policy.yaml"] = File(_POLICY)
+    elif organization.of_role("swci"):
+        found["usr/.keep"] = File("")
+    if organization.ca is not None:
+        found["certs/requests.yaml"] = File(asking.as_text(project, organization))
+    return found

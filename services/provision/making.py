@@ -1,0 +1,137 @@
+"""Writes the kits of a project into a directory. Run again it keeps what is there, and makes only what is new."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from services.errors import IdentityError, StorageError
+from services.identity.authority import CA_CERT, Authority
+from services.identity.certificates import read_chain, read_key, read_trust
+from services.identity.files import CERT_MODE, make_directory, write_whole
+from services.identity.identity import Identity
+from services.identity.requests import make_request, read_request
+from services.identity.spiffe import SpiffeId
+from services.provision import kit
+from services.provision.archive import pack
+from services.provision.asking import CERT, KEY, REQUEST
+from services.provision.project import Node, Organization, Project
+from services.provision.settings_files import CAS
+
+CA_DIRECTORY = "ca"
+RENEW_BEFORE = timedelta(days=30)
+PRIVATE = 0o700
+
+
+@dataclass
+class Outcome:
+    """Of one kit. ``written``: the files that are new or not as they were. ``archive``: where one was made."""
+
+    organization: str
+    directory: Path
+    is_new: bool
+    written: list[str] = field(default_factory=list)
+    archive: Path | None = None
+
+
+def make_kits(project: Project, beside: Path, out: Path, *, archives: bool, encrypted: bool) -> list[Outcome]:
+    """``beside``: the directory of the project file, from which its CA files are named.
+
+    Raises IdentityError for a CA or a certificate that cannot be read, StorageError.
+    """
+    _make_private(out)
+    authority = None
+    if any(organization.ca is None for organization in project.organizations):
+        ca = out / CA_DIRECTORY
+        known = (ca / CA_CERT).exists()
+        authority = Authority.open(ca) if known else Authority.create(ca, project.project, project.trust_domain)
+    cas = _all_cas(project, beside, authority)
+    return [
+        _Kit(project, organization, out / "kits" / organization.name, authority, cas).make(archives, encrypted)
+        for organization in project.organizations
+    ]
+
+
+def _all_cas(project: Project, beside: Path, authority: Authority | None) -> bytes:
+    found = [] if authority is None else [authority.certificate]
+    for organization in project.organizations:
+        if organization.ca is not None:
+            found += read_trust(beside / organization.ca, None).certificates
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in dict.fromkeys(found))
+
+
+class _Kit:
+    def __init__(
+        self, project: Project, organization: Organization, directory: Path, authority: Authority | None, cas: bytes
+    ) -> None:
+        self._project, self._organization, self._directory = project, organization, directory
+        self._authority, self._cas = authority, cas
+        self._files: list[str] = []
+        self._done = Outcome(organization.name, directory, is_new=not directory.exists())
+
+    def make(self, archives: bool, encrypted: bool) -> Outcome:
+        _make_private(self._directory)
+        for path, file in kit.files(self._project, self._organization).items():
+            self._write(path, file.text.encode(), file.mode)
+        self._write(CAS, self._cas, CERT_MODE)
+        if self._organization.ca is None and self._authority is not None:
+            for node in self._organization.nodes:
+                self._certify(node, self._authority)
+        if archives or encrypted:
+            self._pack(encrypted)
+        return self._done
+
+    def _write(self, path: str, content: bytes, mode: int) -> None:
+        self._files.append(path)
+        target = self._directory / path
+        try:
+            if target.is_file() and target.read_bytes() == content:
+                return
+        except OSError as error:
+            raise StorageError(path=target, problem=error.strerror or str(error)) from None
+        make_directory(target.parent)
+        write_whole(target, content, mode, force=True)
+        self._done.written.append(path)
+
+    def _certify(self, node: Node, authority: Authority) -> None:
+        """Unless it has a certificate that fits: with all names, of this CA, for more than a month."""
+        certs = self._directory / "certs"
+        key, cert, request = (certs / name.format(name=node.name) for name in (KEY, CERT, REQUEST))
+        self._files += [f"certs/{file.name}" for file in (key, cert)]
+        if self._fits(node, cert, key, authority):
+            return
+        key.unlink(missing_ok=True)
+        make_request(SpiffeId(authority.trust_domain, node.role, node.name), node.certificate_hosts, key, request)
+        certificate = authority.sign(read_request(request))
+        request.unlink()
+        write_whole(cert, certificate.public_bytes(Encoding.PEM), CERT_MODE, force=True)
+        self._done.written += [f"certs/{file.name}" for file in (key, cert)]
+
+    def _fits(self, node: Node, cert: Path, key: Path, authority: Authority) -> bool:
+        if not (cert.exists() and key.exists()):
+            return False
+        try:
+            Identity.load(cert=cert, key=key, cacert=authority.cacert, expected_role=node.role)
+            certificate, _ = read_chain(cert)[0], read_key(key)
+        except IdentityError:
+            return False
+        if certificate.not_valid_after_utc - datetime.now(UTC) < RENEW_BEFORE:
+            return False
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        hosts = [*names.get_values_for_type(x509.DNSName), *map(str, names.get_values_for_type(x509.IPAddress))]
+        return set(hosts) == set(node.certificate_hosts)
+
+    def _pack(self, encrypted: bool) -> None:
+        archive = self._directory.parent.parent / f"{self._organization.name}.zip"
+        if pack(self._directory, self._files, archive, encrypted=encrypted, anew=bool(self._done.written)):
+            self._done.archive = archive
+
+
+def _make_private(directory: Path) -> None:
+    make_directory(directory)
+    try:
+        directory.chmod(PRIVATE)
+    except OSError as error:
+        raise StorageError(path=directory, problem=error.strerror or str(error)) from None

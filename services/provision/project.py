@@ -1,0 +1,217 @@
+"""The project file: which organizations take part, with which nodes, at which addresses and ports, under which CAs."""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cryptography import x509
+from pydantic import AfterValidator, Field, StringConstraints
+
+from services.errors import CertificateUnreadable, FileUnreadable
+from services.identity.certificates import read_chain, spiffe_uris
+from services.identity.spiffe import SCHEME, SpiffeId
+from services.tasks.document import SIZE_LIMIT_BYTES, Document, parse
+from services.tasks.document import Path as KeyPath
+from services.tasks.validation import Schema, validate
+
+MAX_PORT = 65535
+DEFAULT_PORTS = {"license": 5814, "sn": 30304, "sl": 30305, "swci": 30306}
+DEFAULT_P2P_PORT = 30303
+REACHED = frozenset({"license", "sn", "sl"})  # by nodes of others: they need an address
+
+_DNS_NAME = re.compile(
+    r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
+)
+
+
+def _host(text: str) -> str:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        if not _DNS_NAME.fullmatch(text):
+            raise ValueError("a host name or an IP address is needed, without a port") from None
+    return text
+
+
+def _trust_domain(text: str) -> str:
+    SpiffeId(text, "sn", "any")
+    return text
+
+
+def _node_name(text: str) -> str:
+    SpiffeId("swarm.local", "sn", text)
+    return text
+
+
+Host = Annotated[str, AfterValidator(_host)]
+Port = Annotated[int, Field(ge=1, le=MAX_PORT)]
+Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+NodeName = Annotated[str, AfterValidator(_node_name)]
+Role = Literal["license", "sn", "sl", "swop", "swci", "admin"]
+
+
+class Node(Schema):
+    """``address``: by which nodes of others reach it. ``hosts``: more names for its certificate."""
+
+    name: NodeName
+    role: Role
+    address: Host | None = None
+    port: Port | None = None
+    p2p_port: Port | None = None
+    sn: NodeName | None = None
+    hosts: list[Host] = Field([], max_length=20)
+
+    @property
+    def listens_on(self) -> int:
+        """Its port; 0 where it has none."""
+        return self.port or DEFAULT_PORTS.get(self.role, 0)
+
+    @property
+    def p2p(self) -> int:
+        """The port of the chain of an SN; 0 for others."""
+        return (self.p2p_port or DEFAULT_P2P_PORT) if self.role == "sn" else 0
+
+    @property
+    def certificate_hosts(self) -> list[str]:
+        """Every name under which somebody may call it."""
+        return list(dict.fromkeys([*([self.address] if self.address else []), *self.hosts, "localhost", "127.0.0.1"]))
+
+
+class Organization(Schema):
+    """``ca``: file with the certificate of a CA of its own. Without it the CA of the project issues for it."""
+
+    name: Word
+    ca: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    nodes: Annotated[list[Node], Field(min_length=1, max_length=1000)]
+
+    def of_role(self, role: str) -> list[Node]:
+        """Its nodes of a role."""
+        return [node for node in self.nodes if node.role == role]
+
+
+class Project(Schema):
+    """The first SN of the file is the one that begins the swarm."""
+
+    project: Word
+    trust_domain: Annotated[str, AfterValidator(_trust_domain)] = "swarm.local"
+    organizations: Annotated[list[Organization], Field(min_length=1, max_length=1000)]
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All, in the order of the file."""
+        return [node for organization in self.organizations for node in organization.nodes]
+
+    @property
+    def license_server(self) -> Node:
+        """The one of the project."""
+        return next(node for node in self.nodes if node.role == "license")
+
+    @property
+    def sentinel(self) -> Node:
+        """The SN that the others join."""
+        return next(node for node in self.nodes if node.role == "sn")
+
+    def sn_of(self, node: Node, organization: Organization) -> Node:
+        """The SN that a node talks to: the one it names, the first of its organization, or the first of all."""
+        if node.sn is not None:
+            return next(other for other in self.nodes if other.name == node.sn)
+        return next(iter(organization.of_role("sn")), self.sentinel)
+
+
+def read_project(path: Path) -> Project:
+    """Raises FileUnreadable, and DocumentUnusable with file, line and key path for the first thing that is wrong."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(SIZE_LIMIT_BYTES + 1)
+    except OSError as error:
+        raise FileUnreadable(path=path, problem=error.strerror or str(error)) from None
+    document = parse(raw, str(path))
+    project = validate(document, Project)
+    _check_names(document, project)
+    _check_roles(document, project)
+    _check_addresses(document, project)
+    for index, organization in enumerate(project.organizations):
+        if organization.ca is not None:
+            _check_ca(document, ("organizations", index, "ca"), path.parent / organization.ca, project.trust_domain)
+    return project
+
+
+def _nodes(project: Project) -> Iterator[tuple[KeyPath, Node]]:
+    for index, organization in enumerate(project.organizations):
+        for position, node in enumerate(organization.nodes):
+            yield ("organizations", index, "nodes", position), node
+
+
+def _check_names(document: Document, project: Project) -> None:
+    seen: dict[str, KeyPath] = {}
+    organizations: Iterator[tuple[KeyPath, Organization]] = (
+        (("organizations", index), it) for index, it in enumerate(project.organizations)
+    )
+    for path, organization in organizations:
+        if organization.name in seen:
+            line = document.line(seen[organization.name])
+            raise document.problem((*path, "name"), f"'{organization.name}' is the name of another one (line {line})")
+        seen[organization.name] = (*path, "name")
+    # Files of a kit are named by node, and members know each other by name.
+    named: dict[str, KeyPath] = {}
+    for path, node in _nodes(project):
+        if (key := node.name.lower()) in named:
+            line = document.line(named[key])
+            raise document.problem((*path, "name"), f"'{node.name}' is the name of another node (line {line})")
+        named[key] = (*path, "name")
+
+
+def _check_roles(document: Document, project: Project) -> None:
+    licenses = [path for path, node in _nodes(project) if node.role == "license"]
+    if len(licenses) != 1:
+        where = (*licenses[1], "role") if licenses else ("organizations",)
+        found = f"the first is in line {document.line(licenses[0])}" if licenses else "there is none"
+        raise document.problem(where, f"a project needs exactly one node of the role license; {found}")
+    sns = {node.name for node in project.nodes if node.role == "sn"}
+    if not sns:
+        raise document.problem(("organizations",), "a project needs a node of the role sn, and there is none")
+    for path, node in _nodes(project):
+        if node.sn is not None and node.sn not in sns:
+            raise document.problem((*path, "sn"), f"no SN is named '{node.sn}'; there are {', '.join(sorted(sns))}")
+        if node.sn is not None and node.role in ("license", "sn", "admin"):
+            raise document.problem((*path, "sn"), f"a node of the role {node.role} is given no SN")
+        if node.port is not None and node.role not in DEFAULT_PORTS:
+            raise document.problem((*path, "port"), f"nobody calls a node of the role {node.role}: it has no port")
+        if node.p2p_port is not None and node.role != "sn":
+            raise document.problem((*path, "p2p_port"), "only an SN has a port of the chain")
+
+
+def _check_addresses(document: Document, project: Project) -> None:
+    taken: dict[tuple[str, int], KeyPath] = {}
+    for path, node in _nodes(project):
+        if node.role in REACHED and node.address is None:
+            raise document.problem(
+                (*path, "address"), f"others call a node of the role {node.role}: it needs an address"
+            )
+        for key, port in (("port", node.listens_on), ("p2p_port", node.p2p)):
+            if node.address is None or not port:
+                continue
+            if (node.address, port) in taken:
+                line = document.line(taken[node.address, port])
+                raise document.problem((*path, key), f"port {port} of {node.address} is another one's (line {line})")
+            taken[node.address, port] = (*path, key)
+
+
+def _check_ca(document: Document, where: KeyPath, file: Path, trust_domain: str) -> None:
+    try:
+        certificates = read_chain(file)
+    except CertificateUnreadable as error:
+        raise document.problem(where, f"{file} holds no CA certificate: {error.facts['problem']}") from None
+    for certificate in certificates:
+        try:
+            is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        except x509.ExtensionNotFound:
+            is_ca = False
+        if not is_ca:
+            raise document.problem(where, f"{file} is the certificate of a node, not of a CA")
+        for uri in spiffe_uris(certificate):
+            if (theirs := uri.removeprefix(SCHEME)) != trust_domain:
+                problem = f"this CA is for the trust domain {theirs}, the project for {trust_domain}"
+                raise document.problem(where, problem)

@@ -1,0 +1,209 @@
+"""`swarm provision`: organizations that know each other by one file alone train together from their kits."""
+
+import asyncio
+import contextlib
+import stat
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from kits import Site, node, own_ca, swarm, write_project
+from sl_swarm import ML
+
+from services.cli.main import main
+from services.errors import PeerNotAccepted
+from services.identity.identity import Identity
+from services.local.process import Child
+
+EXIT_WITHIN_S = 60
+
+
+@contextlib.asynccontextmanager
+async def stopped_at_the_end() -> Any:
+    """Collects children, and stops the last one first."""
+    children: list[Child] = []
+    try:
+        yield children
+    finally:
+        for child in reversed(children):
+            assert not await child.stop(), f"{child.name} had to be killed:\n{child.tail()}"
+
+
+@pytest.mark.needs("geth")
+async def test_two_organizations_with_cas_of_their_own_train_and_a_third_is_refused(tmp_path: Path) -> None:
+    cas = {name: own_ca(tmp_path, name) for name in ("a", "b", "c")}
+    nodes = {
+        "a": [node("license-1", "license"), node("sn-1", "sn"), node("sl-1", "sl")],
+        "b": [node("sn-2", "sn"), node("sl-2", "sl")],
+        "c": [node("sl-3", "sl")],
+    }
+    members = [{"name": name, "ca": cas[name], "nodes": nodes[name]} for name in nodes]
+    project = write_project(tmp_path / "flu.yaml", *members[:2])
+    swarm("provision", project, "--encrypt")
+    elsewhere = write_project(tmp_path / "other.yaml", *members)  # a file that a and b have never seen
+    swarm("provision", elsewhere, "--encrypt")
+    a, b = (Site.unpack(project, name, Path(cas[name]).parent) for name in ("a", "b"))
+    c = Site.unpack(elsewhere, "c", Path(cas["c"]).parent)
+    for site in (a, b, c):
+        site.certify()
+    async with stopped_at_the_end() as children:
+        for site, name in ((a, "license-1"), (a, "sn-1"), (b, "sn-2"), (a, "sl-1"), (b, "sl-2")):
+            children.append(site.start(name))
+            await children[-1].ready()
+        stranger = c.start("sl-3")
+        children.append(stranger)
+        model = {"w": np.zeros(4, np.float32)}
+        programs = [
+            ML(*site.channel(name), model, lambda arrays, _: arrays, min_peers=2)
+            for site, name in ((a, "sl-1"), (b, "sl-2"))
+        ]
+        digests = await asyncio.gather(*(program.run() for program in programs))
+        assert len(set(digests)) == 1
+        async with asyncio.timeout(EXIT_WITHIN_S):
+            assert await stranger.wait() == PeerNotAccepted.exit_code
+        assert "ERROR: " in stranger.tail()
+        assert "CA" in stranger.tail()
+
+
+def test_a_kit_holds_what_is_its_organizations_and_no_key_that_was_made_there(tmp_path: Path) -> None:
+    nodes = [node("license-1", "license"), node("sn-1", "sn"), node("sl-1", "sl")]
+    owner = {"name": "own", "ca": own_ca(tmp_path, "own"), "nodes": nodes}
+    guest = {"name": "guest", "nodes": [node("sl-2", "sl"), {"name": "boss", "role": "admin"}]}
+    project = write_project(tmp_path / "flu.yaml", owner, guest)
+    swarm("provision", project, "--zip")
+    made = tmp_path / "flu"
+    swarm("certs", "request", made / "kits" / "own" / "certs" / "requests.yaml")
+    (made / "own.zip").unlink()
+    swarm("provision", project, "--zip")
+    with zipfile.ZipFile(made / "own.zip") as archive:
+        assert not [name for name in archive.namelist() if name.endswith("-key.pem")]
+        assert "PRIVATE KEY" not in "".join(archive.read(name).decode() for name in archive.namelist())
+    with zipfile.ZipFile(made / "guest.zip") as archive:
+        keys = sorted(name for name in archive.namelist() if name.endswith("-key.pem"))
+    assert keys == ["guest/certs/boss-key.pem", "guest/certs/sl-2-key.pem"]
+    certs = made / "kits" / "guest" / "certs"
+    cert, key = certs / "sl-2-cert.pem", certs / "sl-2-key.pem"
+    assert Identity.load(cert=cert, key=key, cacert=certs / "cas.pem", expected_role="sl").name == "sl-2"
+    private = [made, made / "guest.zip", key]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in private] == [0o700, 0o600, 0o600]
+
+
+def test_run_again_for_a_new_member_only_what_is_new_is_made(tmp_path: Path, capsys: Any) -> None:
+    first = {"name": "first", "nodes": [node("license-1", "license"), node("sn-1", "sn"), node("sl-1", "sl")]}
+    project = write_project(tmp_path / "flu.yaml", first)
+    swarm("provision", project, "--encrypt")
+    key = tmp_path / "flu" / "kits" / "first" / "certs" / "sn-1-key.pem"
+    before = key.read_bytes()
+    later = {"name": "later", "nodes": [node("sl-2", "sl")]}
+    write_project(project, first, later)
+    capsys.readouterr()
+    swarm("provision", project, "--encrypt")
+    said = capsys.readouterr().out
+    assert "(changed: README.md)" in said  # its firewall has one more to let in
+    assert "later.zip (new)" in said
+    assert key.read_bytes() == before
+    swarm("provision", project, "--encrypt")
+    assert capsys.readouterr().out.count("(as it was)") == 2
+    later["nodes"][0]["address"] = "10.1.2.3"
+    write_project(project, first, later)
+    swarm("provision", project)
+    assert "certs/sl-2-cert.pem" in capsys.readouterr().out.splitlines()[1]
+
+
+def test_files_of_a_kit_are_what_their_readers_take(tmp_path: Path) -> None:
+    nodes = [node("license-1", "license"), node("sn-1", "sn"), node("sl-1", "sl")]
+    nodes += [{"name": "swci-1", "role": "swci"}, {"name": "swop-1", "role": "swop"}]
+    swarm("provision", write_project(tmp_path / "flu.yaml", {"name": "a", "nodes": nodes}))
+    kit = tmp_path / "flu" / "kits" / "a"
+    services = yaml.safe_load((kit / "compose.yaml").read_text())["services"]
+    assert set(services) == {"license-1", "sn-1", "sl-1", "ml-for-sl-1", "swci-1", "swop-1"}
+    mounts = [it for service in services.values() for it in service["volumes"] if isinstance(it, dict)]
+    assert all((kit / mount["source"]).exists() for mount in mounts)
+    for script in ("start", "check", "train"):
+        checked = subprocess.run(["sh", "-n", script], cwd=kit, check=False)
+        said = subprocess.run([f"./{script}", "nobody"], cwd=kit, capture_output=True, text=True, check=False)
+        assert (checked.returncode, said.returncode) == (0, 2)
+        assert said.stderr.startswith("ERROR: 'nobody' is no ")
+        assert "sl-1" in said.stderr
+    shown = subprocess.run(
+        ["./train", "sl-1", "sh", "-c", "echo $SL_REQUEST_CHANNEL"],
+        cwd=kit, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert shown.stdout.strip() == str(kit / "pipes" / "sl-1" / "request.channel")
+
+
+GOOD = """\
+project: flu
+organizations:
+  - name: a
+    nodes:
+      - {name: license-1, role: license, address: a.example}
+      - {name: sn-1, role: sn, address: a.example}
+  - name: b
+    nodes:
+      - {name: sl-1, role: sl, address: b.example}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (
+            "name: sl-1",
+            "name: SN-1",
+            "line 9: organizations[1].nodes[0].name: 'SN-1' is the name of another node (line 6)",
+        ),
+        ("- name: b", "- name: a", "line 7: organizations[1].name: 'a' is the name of another one (line 3)"),
+        ("role: sl,", "role: slave,", "line 9: organizations[1].nodes[0].role: 'slave' stands here"),
+        ("role: license", "role: admin", "exactly one node of the role license; there is none"),
+        ("name: sl-1, role: sl", "name: l-2, role: license", "the first is in line 5"),
+        ("role: sn", "role: admin", "needs a node of the role sn"),
+        ("role: sl, address: b.example", "role: sl", "a node of the role sl: it needs an address"),
+        ("b.example", "'b.example:30305'", "a host name or an IP address is needed, without a port"),
+        ("address: b.example", "address: a.example, port: 30303", "port 30303 of a.example is another one's (line 6)"),
+        ("address: b.example", "address: b.example, sn: sn-7", "no SN is named 'sn-7'; there are sn-1"),
+        ("address: b.example", "adress: b.example", "this key is not known; did you mean address"),
+        ("name: sl-1", "name: 'sl 1'", "'sl 1' is not a node name"),
+        ("address: b.example", "address: b.example, port: 70000", "at most 65535"),
+        ("  - name: b\n", "  - name: b\n    ca: missing.pem\n", "line 8: organizations[1].ca: "),
+        ("project: flu", "project: ../flu", "line 1: project: "),
+        (GOOD, "- 1", "line 1"),
+    ],
+)
+def test_a_project_that_cannot_be_is_one_sentence_with_file_and_line(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, *, old: str, new: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("flu.yaml").write_text(GOOD.replace(old, new, 1))
+    assert main(["provision", "flu.yaml"]) not in (0, 1)
+    said = capsys.readouterr().err
+    assert said.startswith("ERROR: flu.yaml, line ")
+    assert words in said
+    assert said.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flu.yaml"]
+
+
+def test_a_ca_signs_only_what_is_a_request_of_its_trust_domain(tmp_path: Path, capsys: Any) -> None:
+    ca = Path(own_ca(tmp_path, "a")).parent
+    (tmp_path / "no.csr").write_text("-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n")
+    wanted = {"trust_domain": "other.example", "nodes": [{"name": "sl-1", "role": "sl", "hosts": ["localhost"]}]}
+    (tmp_path / "requests.yaml").write_text(yaml.safe_dump(wanted))
+    swarm("certs", "request", tmp_path / "requests.yaml")
+    good = (tmp_path / "sl-1.csr").read_bytes()
+    (tmp_path / "other.csr").write_bytes(good.replace(b"\n", b"\nX", 1))
+    for name, words in (
+        ("no.csr", "is not signed"),
+        ("other.csr", "is not signed"),
+        ("missing.csr", "it cannot be read"),
+        ("ca-cert.pem", "there is no PEM certificate request in it"),
+        ("sl-1.csr", "it is for the trust domain other.example, this CA is for swarm.local"),
+    ):
+        path = ca / name if name == "ca-cert.pem" else tmp_path / name
+        capsys.readouterr()
+        assert main(["certs", "sign", "--dir", str(ca), str(path)]) == 10
+        assert words in capsys.readouterr().err
+    assert not list(tmp_path.glob("*-cert.pem"))
