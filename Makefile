@@ -26,11 +26,11 @@ FAULTS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 GETH_VERSION := v1.13.15
-SOURCES := contracts services swarm_callback swarmlearning examples benchmarks tests docs
+SOURCES := contracts services swarm_callback swarmlearning examples benchmarks tests docs compose
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo test test-parts screenshots lint format bench chaos proto contracts docs lock clean
+.PHONY: help setup setup-dev geth demo test test-parts screenshots lint format bench chaos proto contracts docs lock image-locks clean
 
 help:
 	@sed -n '3,12p' $(MAKEFILE_LIST) | sed 's/^# *//'
@@ -95,6 +95,18 @@ docs: $(VENV)/.with-dev
 lock: $(VENV)/bin/uv
 	$(VENV)/bin/uv pip compile pyproject.toml --extra services --extra keras --extra torch --extra examples --extra dev \
 	  --no-header --upgrade --quiet -o requirements.lock
+	$(MAKE) image-locks
+
+# What images install, by hash: the same versions.
+HASHED := $(VENV)/bin/uv pip compile --constraint requirements.lock --generate-hashes --no-header --no-annotate --quiet
+image-locks: $(VENV)/bin/uv
+	echo 'setuptools>=77' | $(HASHED) - -o docker/locks/build.txt
+	$(HASHED) pyproject.toml -o docker/locks/client.txt
+	$(HASHED) pyproject.toml --extra services -o docker/locks/services.txt
+	for framework in keras torch; do \
+	  $(HASHED) pyproject.toml --extra $$framework -o docker/locks/$$framework.txt && \
+	  $(HASHED) pyproject.toml --extra $$framework --extra examples -o docker/locks/digits-$$framework.txt || exit 1; \
+	done
 
 clean:
 	rm -rf $(VENV) demo-out .swarm .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info contracts/node_modules

@@ -51,6 +51,7 @@ async def _supervise(main: NodeMain) -> None:
     try:
         await main(stop, ready)
     finally:
+        await ready.health.end()
         orphaned.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await orphaned

@@ -11,6 +11,8 @@ import os
 import socket
 from typing import Any
 
+from services.runtime.health import Health
+
 READY_FD_VARIABLE = "SWARM_READY_FD"
 HELD_VARIABLE = "SWARM_START_HELD"
 
@@ -31,14 +33,16 @@ def settings_told_late() -> dict[str, Any]:
 
 
 class ReadySocket:
-    """The node's end; does nothing where no starter waits."""
+    """The node's end; where no starter waits, only whoever looks at its health learns of it."""
 
     def __init__(self) -> None:
+        self.health = Health()
         number = os.environ.pop(READY_FD_VARIABLE, None)
         self._socket = socket.socket(fileno=int(number)) if number else None
 
     def report(self, **facts: Any) -> None:
-        """Says that this node is ready, with facts such as the port it got."""
+        """Says that this node is ready, with facts such as the port it got. Raises StorageError."""
+        self.health.ready()
         if self._socket is not None:
             self._socket.sendall(json.dumps(facts).encode() + b"\n")
 

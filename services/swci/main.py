@@ -74,6 +74,7 @@ async def _run(
 
         await serve(settings, identity, console.session, ready)
         return Over()
+    ready.report(mode=settings.mode)
     if sys.stdin is None or sys.stdin.closed:
         return Over()
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
