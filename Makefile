@@ -2,6 +2,7 @@
 #
 #   make demo    set up, then train a swarm of three nodes on real data   (FRAMEWORK=keras|torch, CHAIN=auto|geth|embedded,
 #                MERGE=mean|coordmedian|geomedian|trimmed_mean|krum, COMPRESSION=none|lossless|bf16)
+#   make compose-demo   the same out of containers, by Docker Compose       (FRAMEWORK, MERGE, COMPRESSION)
 #   make test    set up, then run every test                              (ARGS="-k name" narrows)
 #   make test-parts   install and start what the tests use: Docker, Podman, PostgreSQL, Chromium, ...   (root on Debian)
 #   make lint    format, lint, types
@@ -26,14 +27,14 @@ FAULTS ?=
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 GETH_VERSION := v1.13.15
-SOURCES := contracts services swarm_callback swarmlearning examples benchmarks tests docs compose
+SOURCES := contracts services swarm_callback swarmlearning examples benchmarks tests docs compose docker
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo test test-parts screenshots lint format bench chaos proto contracts docs lock image-locks clean
+.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-parts screenshots lint format bench chaos proto contracts docs lock image-locks clean
 
 help:
-	@sed -n '3,12p' $(MAKEFILE_LIST) | sed 's/^# *//'
+	@sed -n '3,13p' $(MAKEFILE_LIST) | sed 's/^# *//'
 
 setup: $(VENV)/.with-$(FRAMEWORK) geth
 
@@ -43,8 +44,16 @@ demo: setup
 	$(PYTHON) -m examples.digits.demo --framework $(FRAMEWORK) --chain $(CHAIN) --merge $(MERGE) \
 	  --compression $(COMPRESSION)
 
+# The host needs neither geth nor a framework for it.
+compose-demo: $(VENV)/.with-containers
+	$(PYTHON) -m examples.digits.compose_demo --framework $(FRAMEWORK) --merge $(MERGE) --compression $(COMPRESSION)
+
 test: setup-dev
 	$(PYTHON) -m pytest tests/unit tests/contracts tests/integration tests/e2e tests/chaos tests/browser $(ARGS)
+
+# Kills and restarts containers of a swarm that trains; takes minutes.
+test-restarts: setup-dev
+	$(PYTHON) -m pytest tests/e2e/compose_restarts.py $(ARGS)
 
 # Without them the tests that need them are skipped and named at the end; in CI they fail.
 test-parts:
@@ -68,6 +77,8 @@ bench: setup-dev
 	$(PYTHON) -m benchmarks.coordination --sn 3 --nodes 8
 	$(PYTHON) -m benchmarks.startup
 	$(PYTHON) -m benchmarks.commands
+	@# It needs Docker with Compose.
+	$(PYTHON) -m benchmarks.containers
 	$(PYTHON) -m benchmarks.leases
 	$(PYTHON) -m benchmarks.recovery
 	$(PYTHON) -m benchmarks.scale --sl 64
@@ -122,6 +133,10 @@ $(VENV)/bin/uv:
 
 $(VENV)/.with-keras $(VENV)/.with-torch: $(VENV)/.with-%: pyproject.toml requirements.lock | $(VENV)/bin/uv
 	$(VENV)/bin/uv pip install --python $(PYTHON) --constraint requirements.lock --editable '.[services,$*,examples]'
+	@touch $@
+
+$(VENV)/.with-containers: pyproject.toml requirements.lock | $(VENV)/bin/uv
+	$(VENV)/bin/uv pip install --python $(PYTHON) --constraint requirements.lock --editable '.[services,examples]'
 	@touch $@
 
 $(VENV)/.with-dev: pyproject.toml requirements.lock | $(VENV)/bin/uv

@@ -26,8 +26,6 @@ ENV PATH=/opt/swarm/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /opt/swarm
 COPY docker/locks/${FRAMEWORK}.txt /tmp/framework.txt
 RUN pip install --require-hashes --requirement /tmp/framework.txt
-COPY --from=wheel /wheel /wheel
-RUN pip install --no-deps /wheel/*.whl
 
 # A build that installs packages of Debian says USER root before, and USER 1000:1000 behind.
 FROM ${BASE_IMAGE} AS base
@@ -46,17 +44,25 @@ LABEL org.opencontainers.image.vendor="Swarm learning" \
 ENTRYPOINT ["tini", "--"]
 CMD ["python3"]
 
-FROM base AS ml
-ARG FRAMEWORK
-LABEL org.opencontainers.image.title="Swarm learning: training programs, ${FRAMEWORK}"
+# What changes seldom comes first: the framework, the example's packages, then our code.
+FROM base AS framework
 COPY --from=client --chown=1000:1000 /opt/swarm /opt/swarm
 
-FROM ml AS digits
+FROM framework AS packages
 ARG FRAMEWORK
-LABEL org.opencontainers.image.title="Swarm learning: example digits, ${FRAMEWORK}"
 COPY docker/locks/digits-${FRAMEWORK}.txt /tmp/digits.txt
 RUN pip install --no-cache-dir --require-hashes --requirement /tmp/digits.txt
+
+FROM packages AS digits
+ARG FRAMEWORK
+LABEL org.opencontainers.image.title="Swarm learning: example digits, ${FRAMEWORK}"
+COPY --from=wheel /wheel /opt/swarm/wheel
+RUN pip install --no-cache-dir --no-deps /opt/swarm/wheel/*.whl
 COPY examples/digits /platform/digits
 
-# What is built where no target is named.
-FROM ml
+# The last one is what is built where no target is named.
+FROM framework AS ml
+ARG FRAMEWORK
+LABEL org.opencontainers.image.title="Swarm learning: training programs, ${FRAMEWORK}"
+COPY --from=wheel /wheel /opt/swarm/wheel
+RUN pip install --no-cache-dir --no-deps /opt/swarm/wheel/*.whl

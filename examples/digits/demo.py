@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,14 @@ class Demo:
         return [f"sl-{index + 1}" for index in range(NODES)]
 
 
+@dataclass(frozen=True)
+class Timed:
+    """Seconds that it took: all before the swarm, and the swarm."""
+
+    before: float
+    swarm: float
+
+
 async def run(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
     """The content of report.json; None where ``stop`` came first. Raises SwarmError."""
     began = time.monotonic()
@@ -89,10 +98,16 @@ async def run(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
     plan = Plan(demo.swarm / "local", NODES, demo.chain, demo.command, environment=environment)
     if not await up(plan, history, stop):
         return None
-    swarm_seconds = time.monotonic() - swarm_began
-    digests = collect_models(demo)
+    timed = Timed(swarm_began - began, time.monotonic() - swarm_began)
+    return comparison(demo, history, apart, collect_models(demo, "node-{index}"), timed)
+
+
+def comparison(
+    demo: Demo, history: History, apart: dict[str, float], digests: dict[str, str], timed: Timed
+) -> dict[str, Any]:
+    """The content of report.json. ``apart``: accuracy by run. Raises DigestsDiffer."""
     if set(digests.values()) != {history.chain_digest}:
-        raise DigestsDiffer(digests=digests, chain=history.chain_digest, dir=plan.directory / "logs")
+        raise DigestsDiffer(digests=digests, chain=history.chain_digest, dir=demo.swarm)
     return {
         "framework": demo.framework,
         "chain": history.chain,
@@ -101,13 +116,13 @@ async def run(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
         "rounds": history.rounds,
         "accuracy": {
             "central": apart[CENTRAL],
-            "swarm": accuracy(demo.swarm / "node-0.json"),
+            "swarm": accuracy(demo.out / f"{demo.nodes[0]}.json"),
             "nodes": [apart[node] for node in demo.nodes],
         },
         "digests": digests,
         "chain_digest": history.chain_digest,
-        "seconds": round(time.monotonic() - began, 1),
-        "swarm_seconds": round(swarm_seconds, 1),
+        "seconds": round(timed.before + timed.swarm, 1),
+        "swarm_seconds": round(timed.swarm, 1),
         "history": history.as_data(),
     }
 
@@ -117,14 +132,19 @@ def make_room(demo: Demo) -> None:
     with claimed(demo.swarm / "local"):
         for path in (demo.apart, demo.swarm):
             shutil.rmtree(path, ignore_errors=True)
-        for path in (*demo.out.glob("*.safetensors"), demo.out / "report.json", demo.out / "rounds.png"):
+        for path in (*demo.out.glob("*.safetensors"), *demo.out.glob("*.json"), demo.out / "rounds.png"):
             path.unlink(missing_ok=True)
+
+
+def runs_apart(demo: Demo) -> dict[str, tuple[int, str]]:
+    """Index and shard of each run: every node alone, and all data together."""
+    return {node: (index, str(index)) for index, node in enumerate(demo.nodes)} | {CENTRAL: (0, "all")}
 
 
 async def train_apart(demo: Demo, stop: asyncio.Event) -> dict[str, float]:
     """Test accuracy by run: every node alone, and all data together. Raises ChildFailed."""
     seats = asyncio.Semaphore(AT_ONCE)
-    runs = {node: (index, str(index)) for index, node in enumerate(demo.nodes)} | {CENTRAL: (0, "all")}
+    runs = runs_apart(demo)
 
     async def train(name: str, index: int, shard: str) -> None:
         async with seats:
@@ -159,11 +179,16 @@ def accuracy(path: Path) -> float:
     return float(json.loads(path.read_text())["accuracy"])
 
 
-def collect_models(demo: Demo) -> dict[str, str]:
-    """Moves the final model of every node to the output directory; digests by node, in hexadecimal."""
+def collect_models(demo: Demo, left_as: str) -> dict[str, str]:
+    """Moves what every node has left to the output directory; digests of the models by node, in hexadecimal.
+
+    ``left_as``: what a run calls its results, with ``{index}`` from 0.
+    """
     digests = {}
     for index, node in enumerate(demo.nodes):
-        model = (demo.swarm / f"node-{index}.safetensors").rename(demo.out / f"{node}.safetensors")
+        left = demo.swarm / left_as.format(index=index, number=index + 1)
+        left.with_suffix(".json").rename(demo.out / f"{node}.json")
+        model = left.with_suffix(".safetensors").rename(demo.out / f"{node}.safetensors")
         digests[node] = digest_of_file(model).digest().hex()
     return digests
 
@@ -178,20 +203,23 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(["", "  accuracy on the test set", "  " + "-" * 32, *lines, "", f"  {model}"])
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m examples.digits.demo", description=__doc__)
+def arguments(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """What every demo may be told."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--framework", choices=("keras", "torch"), default="keras")
-    parser.add_argument("--chain", choices=("auto", "geth", "embedded"), default="auto")
     parser.add_argument("--merge", choices=tuple(METHODS), default="mean")
     parser.add_argument("--compression", choices=COMPRESSIONS, default="none")
     parser.add_argument("--out", type=Path, default=Path("demo-out"))
-    given = parser.parse_args()
-    demo = Demo(given.framework, given.chain, given.merge, given.compression, given.out.absolute())
+    return parser
+
+
+def conclude(demo: Demo, run: Callable[[asyncio.Event], Awaitable[dict[str, Any] | None]]) -> int:
+    """Runs it, and writes and prints its report; gives the exit code."""
     report: dict[str, Any] | None = None
 
     async def show(stop: asyncio.Event, _ready: ReadySocket) -> None:
         nonlocal report
-        report = await run(demo, stop)
+        report = await run(stop)
 
     exit_code = run_node(show)
     if report is None:
@@ -202,6 +230,14 @@ def main() -> int:
     how = f"{report['rounds']} rounds, merge {report['merge']}, chain {report['chain']}, {report['seconds']} s"
     print(f"\n  {how}. See {demo.out}.")
     return exit_code
+
+
+def main() -> int:
+    parser = arguments("python -m examples.digits.demo", __doc__)
+    parser.add_argument("--chain", choices=("auto", "geth", "embedded"), default="auto")
+    given = parser.parse_args()
+    demo = Demo(given.framework, given.chain, given.merge, given.compression, given.out.absolute())
+    return conclude(demo, lambda stop: run(demo, stop))
 
 
 if __name__ == "__main__":

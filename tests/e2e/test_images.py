@@ -1,21 +1,21 @@
 """The images of the nodes, built from this checkout, started and stopped as users would."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from images import ML, NODES, ROOT, TAG, build, named
 from parts import BASE_IMAGE
 
 from services.identity.authority import Authority
 
-ROOT = Path(__file__).parents[2]
-BUILT_WITHIN_S = 580
 STOPPED_WITHIN_S = 5
 SL_LIMIT_BYTES = 200_000_000  # above the base
-NODES = ["sn", "sl", "swci", "swop", "license-server"]
+FAMILIAR_WHEEL = "swarmlearning-client-py3-none-manylinux_2_24_x86_64.whl"
 LABELS = {"title", "description", "licenses", "version", "vendor", "revision", "base.name"}
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(600)]
@@ -29,16 +29,7 @@ def docker(*arguments: str, within_s: float = 60) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def images() -> None:
-    """They stay: the next build takes the layers that have not changed."""
-    built = subprocess.run(
-        ["docker/build", "--tag", "test", *NODES, "ml"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=BUILT_WITHIN_S,
-    )  # fmt: skip
-    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-
-
-def named(node: str) -> str:
-    return f"swarm-learning/{node}:test"
+    build()
 
 
 def inspected(image: str) -> dict[str, Any]:
@@ -46,7 +37,7 @@ def inspected(image: str) -> dict[str, Any]:
     return dict(found)
 
 
-@pytest.mark.parametrize("node", [*NODES, "ml"])
+@pytest.mark.parametrize("node", [*NODES, ML])
 def test_an_image_says_what_it_is_and_runs_without_root_under_an_init(node: str) -> None:
     image = inspected(named(node))
     labels = {name.removeprefix("org.opencontainers.image.") for name in image["Config"]["Labels"]}
@@ -73,7 +64,31 @@ def test_the_image_of_an_sl_adds_little_to_its_base() -> None:
     assert added <= SL_LIMIT_BYTES, f"{added / 1e6:.0f} MB"
 
 
-@pytest.mark.parametrize("node", [*NODES])
+@pytest.mark.parametrize(("image", "lock"), [("sn", "services"), ("ml", "client")])
+def test_what_an_image_consists_of_is_written_down(image: str, lock: str) -> None:
+    sbom = json.loads((ROOT / "dist" / "sbom" / f"{image}-{TAG}.cdx.json").read_text())
+    assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")
+    listed = {component["purl"].partition("?")[0] for component in sbom["components"]}
+    pinned = re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "docker" / "locks" / f"{lock}.txt").read_text(), re.MULTILINE)
+    assert listed >= {f"pkg:pypi/{re.sub('[-_.]+', '-', name).lower()}@{version}" for name, version in pinned}
+    assert any(purl.startswith("pkg:deb/debian/libc6@") for purl in listed)
+    assert any(purl.startswith("pkg:golang/") for purl in listed) == (image == "sn")
+
+
+def test_the_wheel_of_the_client_is_installed_under_the_name_that_build_tasks_copy(tmp_path: Path) -> None:
+    made = subprocess.run(["docker/client-wheel", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    tmp_path.chmod(0o755)
+    script = (
+        "python3 -m venv /tmp/venv"
+        f" && /tmp/venv/bin/pip install --quiet --no-deps --no-index /wheels/{FAMILIAR_WHEEL}"
+        " && /tmp/venv/bin/python -c 'from importlib.util import find_spec as f; print(f(\"swarmlearning.tf\").name)'"
+    )
+    run = ["run", "--rm", "--network", "none", "--volume", f"{tmp_path}:/wheels:ro", BASE_IMAGE, "sh", "-c", script]
+    assert docker(*run).split() == ["swarmlearning.tf"]
+
+
+@pytest.mark.parametrize("node", NODES)
 def test_a_node_without_its_certificate_says_so_in_one_sentence(node: str) -> None:
     command = ["docker", "run", "--rm", "--read-only", "--env", "THIS_NODE_IP=x", "--env", "SN_I_AM_SENTINEL=true"]
     done = subprocess.run([*command, named(node)], capture_output=True, text=True, check=False, timeout=60)

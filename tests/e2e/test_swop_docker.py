@@ -1,15 +1,14 @@
 """SWOPs on a real Docker Engine: from the build of the program's image to equal models, with this checkout's images."""
 
 import asyncio
-import os
 import secrets
 import socket
-import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from images import ML, build, named
 from swci_script import BUILD, CONTRACT, RUN, SCRIPT, Commander
 from swop_swarm import HOST, SwopSwarm, swop_swarm
 
@@ -17,24 +16,15 @@ from services.local.swops import RUNNER
 from services.rpc import swarm_pb2 as pb
 from services.swop.executors.docker import DockerExecutor
 
-ROOT = Path(__file__).parents[2]
-BUILT_WITHIN_S = 500
-TAG = f"test-{os.getpid()}"
-SL_IMAGE, ML_IMAGE = f"swarm-learning/sl:{TAG}", f"swarm-learning/ml:{TAG}"
+SL_IMAGE, ML_IMAGE = named("sl"), named(ML)
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(scope="module")
-def images() -> Iterator[None]:
+def images() -> None:
     """The images of this checkout, on the stand-in for the public base."""
-    built = subprocess.run(
-        ["docker/build", "--tag", TAG, "sl", "ml"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=BUILT_WITHIN_S,
-    )  # fmt: skip
-    assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
-    yield
-    subprocess.run(["docker", "rmi", "--force", SL_IMAGE, ML_IMAGE], capture_output=True, check=False)
+    build()
 
 
 @pytest.fixture

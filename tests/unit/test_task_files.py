@@ -245,6 +245,6 @@ def test_there_are_forty_of_them() -> None:
 def test_the_published_schemas_are_json_schema(request: pytest.FixtureRequest) -> None:
     directory = request.config.rootpath / "docs" / "schemas"
     names = {path.name.removesuffix(".schema.json") for path in directory.glob("*.json")}
-    assert names == {"profile", "policy", *(str(kind).lower().replace("_", "-") for kind in BODIES)}
+    assert names == {"profile", "policy", "project", *(str(kind).lower().replace("_", "-") for kind in BODIES)}
     for path in directory.glob("*.json"):
         assert json.loads(path.read_text())["additionalProperties"] is False

@@ -1,6 +1,7 @@
 """A training program for tests of whole swarms: two tensors and a few rounds.
 
 Called as ``train.py BEHAVIOUR OUT [ROUNDS]``; writes its final model to ``OUT/<SL's index>.safetensors``.
+``until-told`` trains until there is a file ``OUT/enough``.
 """
 
 import os
@@ -46,13 +47,19 @@ class Numbers(SwarmCallbackBase):
         self.on_batch_end()
 
 
+def goes_on(callback: Numbers, batches: int) -> bool:
+    if BEHAVIOUR == "until-told":
+        return not (callback.training_over or (OUT / "enough").exists())
+    return batches < ROUNDS or BEHAVIOUR == "forever"
+
+
 def main() -> None:
     if BEHAVIOUR == "never":
         return
     callback = Numbers(syncFrequency=1, minPeers=COUNT, adsValData="any", totalEpochs=1)
     callback.on_train_begin()
     batch = 0
-    while batch < ROUNDS or BEHAVIOUR == "forever":
+    while goes_on(callback, batch):
         callback.train_a_batch()
         batch += 1
         if BEHAVIOUR == "fail" and INDEX == 1:
