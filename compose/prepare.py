@@ -33,6 +33,7 @@ OWNERS = {"swop-1": ROOT, "swop-2": ROOT, "swop-1-sl": SWOP_SLS, "swop-2-sl": SW
 
 
 def main() -> None:
+    check_peers(os.environ.get("PEERS", "3"))
     owner = owner_of(os.environ.get("RUN_AS", "1000:1000"))
     authority = Authority.open(CA) if (CA / "ca-key.pem").exists() else Authority.create(CA, ORGANISATION)
     made = [folder.name for folder in sorted(CERTS.iterdir()) if issue(authority, folder)]
@@ -55,6 +56,13 @@ def owner_of(text: str) -> tuple[int, int]:
     if not (uid.isdigit() and (gid or uid).isdigit()):
         sys.exit(f"ERROR: RUN_AS is '{text}', and must be UID:GID, such as 1000:1000.")
     return int(uid), int(gid or uid)
+
+
+def check_peers(text: str) -> None:
+    """Programs would wait for others that this file does not have."""
+    most = len([folder for folder in PIPES.iterdir() if folder.name.startswith("sl-")])
+    if not (text.isdecimal() and 1 <= int(text) <= most):
+        sys.exit(f"ERROR: PEERS is '{text}', and must be a number from 1 to {most}.")
 
 
 def issue(authority: Authority, folder: Path) -> bool:
