@@ -2,20 +2,22 @@
 
 import math
 import os
-import tempfile
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from swarm_callback import generators, wire
+from swarm_callback.best import Best, BestKeeper
 from swarm_callback.constants import Constants
 from swarm_callback.errors import CannotEvaluate, NotFinite, ParameterError, SwarmCallbackError, Unsupported, UsageError
+from swarm_callback.examples import Examples
+from swarm_callback.files import write_whole
 from swarm_callback.history import Merge
+from swarm_callback.indices import Indices
 from swarm_callback.measures import read_measures
 from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
 from swarm_callback.params import Tensor, decode, encode
+from swarm_callback.platform import Platform
 from swarm_callback.rounding import rounded
 from swarm_callback.sentences import said, show_own_errors_as_a_sentence
 from swarm_callback.session import Session
@@ -29,7 +31,7 @@ _NON_FINITE = ": non-finite"  # how the SL says why a node was left out
 SessionOrNone = TypeVar("SessionOrNone", Session, Session | None)
 
 
-class SwarmCallbackBase(ABC):
+class SwarmCallbackBase(Platform):
     """Merges the model with those of the other nodes: at the begin, every ``syncFrequency`` batches, at the end.
 
     The constructor checks its parameters, then opens the session with the SL and waits until the node is enrolled.
@@ -40,9 +42,6 @@ class SwarmCallbackBase(ABC):
     traceback and ends with exit code 1, as for every error that is not caught.
     """
 
-    PLATFORMS: ClassVar[tuple[str, ...]]  # values of mlPlatform that fit, the default first
-    RESETS_OPTIMIZERS: ClassVar[bool] = False  # whether there is a ``reset_optimizer``
-
     def __init__(
         self, syncFrequency: Any = None, minPeers: Any = None, trainingContract: Any = DEFAULT_CONTRACT, **options: Any
     ) -> None:
@@ -51,6 +50,7 @@ class SwarmCallbackBase(ABC):
         self._options = Options.check(named | options, self.PLATFORMS)
         self.logger = self._options.logger
         self._constants = Constants()
+        self._indices = Indices(self.logger)
         self._shared = Shared(self._options.share, self._options.keep_local)
         self._batches_done = self._merges_between = 0  # between begin and end
         self._missed = self._spoiled = 0  # rounds in a row without this node, and those for values that are not finite
@@ -59,58 +59,19 @@ class SwarmCallbackBase(ABC):
         self._over = False
         self._begun = False
         self._ended = False
-        self._batches_left = self._options.sync_frequency
+        self._batches_left = self._interval = self._options.sync_frequency
         self._epochs_done = self._resumed_epochs = 0
         if self._options.optimizer_state != "keep" and not self.RESETS_OPTIMIZERS:
             problem = "there is no optimizer of this platform that could be reset"
             raise ParameterError(name="optimizerState", value=self._options.optimizer_state, problem=problem)
+        self._examples = Examples.of(self._options, self.COUNTS_EXAMPLES, self.examples_seen)
+        kept = self._options.keep_best
+        self._keeper = None if kept is None else BestKeeper(kept, self.logger)
         self.verify_platform(self._options)
         if self._options.validation_data is not None:
             self.set_validation_data(self._options.validation_data, self._options.validation_batch_size)
         self._tried = bool(self._try(self.try_evaluation))
         self._session = None if loopback(os.environ) else self._open_session()
-
-    # --- what a platform supplies --------------------------------------------------------------------
-
-    @abstractmethod
-    def verify_platform(self, options: Options) -> None:
-        """Checks and keeps what the platform needs of the parameters. Raises ParameterError."""
-
-    @abstractmethod
-    def set_validation_data(self, data: Any, batch_size: int | None) -> None:
-        """Checks and keeps ``adsValData``. Raises ParameterError."""
-
-    @abstractmethod
-    def extract_parameters(self) -> Mapping[str, Tensor]:
-        """The parameters by names that are the same on every node; views are welcome."""
-
-    @abstractmethod
-    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts values of the same names, shapes and dtypes into the model, in place and exactly."""
-
-    @abstractmethod
-    def evaluate(self) -> tuple[float, float]:
-        """Loss and metric on the validation data, with no trace left in the training."""
-
-    def check_parameters(self) -> None:  # noqa: B027  # most platforms have nothing to find out
-        """A platform may find out here, before the first round, that merged values would not reach its model."""
-
-    def try_evaluation(self) -> bool:
-        """A platform that knows its model evaluates one batch here: before the node enrols, or before the first round.
-        False: not yet.
-        """
-        return True
-
-    def trainable(self) -> Collection[str]:
-        """Names of parameters that are being trained, for ``share="trainable"``."""
-        return set(self.extract_parameters()) - set(self.untrained())
-
-    def untrained(self) -> Collection[str]:
-        """Names of parameters that no optimizer changes and that may hold constants: masks, observers."""
-        return ()
-
-    def reset_optimizer(self) -> None:  # noqa: B027  # see RESETS_OPTIMIZERS
-        """Forgets what the optimizer has gathered: it belongs to parameters that are no longer there."""
 
     # --- what the training calls ---------------------------------------------------------------------
 
@@ -123,6 +84,11 @@ class SwarmCallbackBase(ABC):
     def history(self) -> tuple[Merge, ...]:
         """Every merged model that this program got, in order."""
         return tuple(self._history)
+
+    @property
+    def best(self) -> Best | None:
+        """The best merged model so far that this node has kept, by the mean metric of all nodes (``keepBest``)."""
+        return None if self._keeper is None else self._keeper.best
 
     def on_merged(self, round_: int, info: Merge) -> None:
         """After each merged model was loaded and evaluated: calls ``on_merged=``; a subclass may do otherwise."""
@@ -184,7 +150,9 @@ class SwarmCallbackBase(ABC):
                 self._load_merged(session)
             else:
                 header, data = self._contribution()
-                self._take(session, session.finish(self._epochs_done, self._options.checkin, header, data))
+                examples = self._examples.since_merge()
+                merged = session.finish(self._epochs_done, self._options.checkin, examples, header, data)
+                self._take(session, merged)
             session.bye()
         self.logger.info("All peers and Swarm training rounds finished. Final Swarm model was loaded.")
 
@@ -208,19 +176,14 @@ class SwarmCallbackBase(ABC):
         After the training its digest is that on the chain. The file appears whole or not at all.
         """
         header, data = encode(self._given())
-        target = Path(path)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(header)
-                for piece in data:
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, [header, *data])
+
+    def load_best(self) -> Best:
+        """Gives the model the best merged parameters that were kept. Raises UsageError where none were."""
+        if self.best is None:
+            raise UsageError(problem="No best merged model was kept")
+        self._load(decode(self.best.path.read_bytes()))
+        return self.best
 
     # --- the session ---------------------------------------------------------------------------------
 
@@ -244,8 +207,12 @@ class SwarmCallbackBase(ABC):
                     transfer_compression=options.transfer_compression,
                     first_merge=options.first_merge,
                     model_version=options.model_version,
+                    weighting=options.weighting,
+                    patience=options.patience,
+                    metric_down=options.metric_down,
                 )
             )
+        session.before_next = self._before_next
         place = "joins the running training" if opened.late else "is enrolled"
         self.logger.info("%s %s in %s (round %d)", opened.node, place, options.contract, opened.round)
         if opened.epochs_done:
@@ -258,15 +225,13 @@ class SwarmCallbackBase(ABC):
             self.logger.warning("adsValData is not given: there is no loss and no metric to report")
         if not options.total_epochs:
             self.logger.warning("totalEpochs is not given: the progress of this node cannot be shown")
-        if options.use_adaptive_sync:
-            self.logger.warning("useAdaptiveSync is not available yet: the interval stays at syncFrequency")
 
     def _sync(self) -> None:
         if self._session is None:
             return
         with self._telling_failures(self._session) as session:
             header, data = self._contribution()
-            merged = session.sync(self._epochs_done, header, data)
+            merged = session.sync(self._epochs_done, self._examples.since_merge(), header, data)
             self._take(session, merged)
             if not merged.training_over:
                 self._count_missed(merged)
@@ -298,8 +263,10 @@ class SwarmCallbackBase(ABC):
         elif merged.note:
             self.logger.info(merged.note)
         self._over = merged.training_over
-        self._batches_left = merged.next_sync_interval or self._options.sync_frequency
+        self._set_interval(merged)
         if len(session.merged):
+            first_of_one = not self._history and self._options.first_merge == "leader"
+            self._indices.taking(decode(session.merged), of_one=first_of_one or not merged.contributed)
             self._load_merged(session)
             loss, metric = self._measure()
             total = self._options.total_epochs
@@ -310,11 +277,23 @@ class SwarmCallbackBase(ABC):
                 self.logger.info("Round %d merged", merged.round)
             self._tell_merged(merged, loss, metric)
 
+    def _before_next(self, merged: wire.Merged) -> None:
+        """While the merged model of the round before is still there."""
+        if self._keeper is not None and self._session is not None:
+            held = self._history[-1].round if self._history else 0
+            self._keeper.look(merged.best_round, held, self._session.merged)
+
+    def _set_interval(self, merged: wire.Merged) -> None:
+        before, self._interval = self._interval, merged.next_sync_interval or self._options.sync_frequency
+        self._batches_left = self._interval
+        if merged.pace and before != self._interval:
+            self.logger.info("The next merges come every %d batches: %s", self._interval, merged.pace)
+
     def _tell_merged(self, merged: wire.Merged, loss: float, metric: float) -> None:
         """What the user wants to happen with each merge."""
         info = Merge(
             merged.round, merged.contributed, merged.note, loss, metric, self._epochs_done, self._batches_done,
-            self._batches_left, merged.training_over,
+            self._interval, merged.training_over,
         )  # fmt: skip
         self._history.append(info)
         if self._options.optimizer_state == "reset" and not merged.training_over:
@@ -368,7 +347,9 @@ class SwarmCallbackBase(ABC):
         shared = self.extract_parameters()
         if not self._shared.everything:
             shared = self._shared.of(shared, self.trainable())
-        return self._constants.hidden(shared, self.untrained())
+        untrained = self.untrained()
+        self._indices.giving(shared, untrained)
+        return self._constants.hidden(shared, untrained)
 
     def merged_parameters(self) -> Mapping[str, Tensor]:
         """The last merged model, good until the next exchange; empty before the first."""
@@ -377,7 +358,10 @@ class SwarmCallbackBase(ABC):
         return self._constants.shown(decode(self._session.merged))
 
     def _load_merged(self, session: Session) -> None:
-        merged = self._constants.shown(decode(session.merged))
+        self._load(decode(session.merged))
+
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        merged = self._constants.shown(tensors)
         self.load_parameters(merged if self._shared.everything else {**self.extract_parameters(), **merged})
 
     @contextmanager

@@ -112,6 +112,13 @@ class NotTheSameConstants(StreamError):
     remedy = "Give every node the same, or keep it at home: register_buffer(..., persistent=False)."
 
 
+class NotTheSameIndices(StreamError):
+    """A buffer of whole numbers, such as a permutation, of which a mean was made."""
+
+    message = "The buffer {name} holds whole numbers that are not the same on every node, and have no mean"
+    remedy = "Begin with the same on every node (a common seed), or keep it at home: keep_local=[{name!r}]."
+
+
 class WireError(SwarmCallbackError):
     message = "A message of the channel is not usable: {problem}"
     remedy = "Make sure that nothing else uses the two pipes."

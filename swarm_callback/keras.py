@@ -6,13 +6,11 @@ import sys
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, ClassVar
 
-from swarm_callback import keras_evaluation, keras_hooks, keras_weights
+from swarm_callback import keras_batches, keras_evaluation, keras_hooks, keras_weights
 from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.errors import NoModel, UsageError
-from swarm_callback.options import DEFAULT_CONTRACT, Options
+from swarm_callback.options import DEFAULT_CONTRACT, SAMPLES, Options
 from swarm_callback.params import Tensor
-
-_FRAMES_TO_FIT = 6
 
 
 def _keras() -> Any:
@@ -36,6 +34,7 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("KERAS", "TF")
     RESETS_OPTIMIZERS: ClassVar[bool] = True
+    COUNTS_EXAMPLES: ClassVar[bool] = True
 
     # What ``fit`` of Keras 2 asks its callbacks, so that one of Keras 3 serves a model of either.
     _supports_tf_logs = True
@@ -52,6 +51,8 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         self._begin_later = False
         self._data: Any = None
         self._proximal = keras_hooks.ProximalTerm()
+        self._batches: keras_batches.Batches | None = None
+        self._seen = 0
         SwarmCallbackBase.__init__(self, syncFrequency, minPeers, trainingContract, **options)
 
     def verify_platform(self, options: Options) -> None:
@@ -84,6 +85,9 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         if self._proximal.follow(tensors):
             keras_weights.forget_compiled(self.model)
 
+    def examples_seen(self) -> int:
+        return self._seen
+
     def reset_optimizer(self) -> None:
         keras_hooks.reset(self.model.optimizer, self.model.trainable_variables)
 
@@ -98,6 +102,8 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._name_those_that_replace_the_model()
+        if self._options.weighting == SAMPLES:
+            self._batches = keras_batches.of_fit(self)
         self._begin_later = not _is_built(self._known_model)
         if self._begin_later:
             self.logger.info("The model has no Input: its first merge comes after its first batch")
@@ -120,7 +126,10 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         if batch is not None:
             if batch <= self._last_batch:  # a new epoch, which nobody announced
                 self._last_batch = -1
-            done, self._last_batch = batch - self._last_batch, batch  # more than one with steps_per_execution
+            done, first = batch - self._last_batch, self._last_batch + 1  # more than one with steps_per_execution
+            self._last_batch = batch
+            if self._batches is not None:
+                self._seen += sum(self._batches.size_of(index) for index in range(first, batch + 1))
         if self._begin_later:
             self._begin_later = False
             super().on_train_begin()
@@ -130,7 +139,7 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
 
     def _name_those_that_replace_the_model(self) -> None:
         """Callbacks that come later in the list and put other weights in place of the final model."""
-        after = _callbacks_after(self)
+        after = keras_batches.callbacks_after(self)
         for other in after:
             if getattr(other, "restore_best_weights", False):
                 self.logger.warning(
@@ -155,20 +164,6 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         if self.model is None:
             raise NoModel
         return self.model
-
-
-def _callbacks_after(one: Any) -> list[Any]:
-    """Those that ``fit`` calls after it; Keras tells a callback of no other, so its list is looked for up the stack."""
-    frame = sys._getframe(1)
-    for _ in range(_FRAMES_TO_FIT):
-        many = getattr(frame.f_locals.get("self"), "callbacks", None)
-        if isinstance(many, list) and any(other is one for other in many):
-            place = next(index for index, other in enumerate(many) if other is one)
-            return many[place + 1 :]
-        if frame.f_back is None:
-            break
-        frame = frame.f_back
-    return []
 
 
 def _is_built(model: Any) -> bool:

@@ -20,6 +20,8 @@ OPTIMIZER_STATES: Final = ("keep", "reset")
 CHECKINS: Final = ("snapshot", "active", "inactive")
 DEFAULT_MERGE_METHOD: Final = "mean"
 MAX_WEIGHTAGE: Final = 100
+SAMPLES: Final = "samples"
+METRIC_MODES: Final = ("max", "min")
 _MAX_COUNT: Final = 2**32 - 1  # counts are 32 bits wide on the chain
 _NAMES: Final = (
     "syncFrequency", "minPeers", "trainingContract", "useAdaptiveSync", "adsValData", "adsValBatchSize",
@@ -27,7 +29,7 @@ _NAMES: Final = (
     "ml_platform", "logger", "totalEpochs",
     "model", "lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs", "hfMode", "tf", "sess",
     "evaluate", "firstMerge", "modelVersion", "share", "keep_local",
-    "on_merged", "optimizerState", "optimizer", "track",
+    "earlyStopping", "keepBest", "on_merged", "optimizerState", "optimizer", "track",
 )  # fmt: skip
 
 
@@ -43,6 +45,7 @@ class Options:
     validation_batch_size: int | None
     checkin: str
     node_weightage: int
+    weighting: str
     merge_method: str
     transfer_compression: str
     platform: str
@@ -59,6 +62,9 @@ class Options:
     hf_mode: str = "full"
     share: str | tuple[str, ...] = "all"
     keep_local: tuple[str, ...] = ()
+    patience: int = 0
+    metric_down: bool = False
+    keep_best: str | None = None
     on_merged: Callable[[int, Merge], object] | None = None
     optimizer_state: str = "keep"
     optimizer: Any = None
@@ -78,6 +84,8 @@ class Options:
             if name not in _NAMES:
                 raise UnknownParameter(name=name, nearest=difflib.get_close_matches(name, _NAMES, n=1, cutoff=0.0)[0])
         read = _Reader(given)
+        by_samples = given.get("nodeWeightage") == SAMPLES
+        patience, metric_down = _early_stopping(read)
         options = cls(
             sync_frequency=read.count("syncFrequency", 1, _MAX_COUNT),
             min_peers=read.count("minPeers", 1, _MAX_COUNT),
@@ -86,7 +94,8 @@ class Options:
             validation_data=given.get("adsValData"),
             validation_batch_size=read.optional_count("adsValBatchSize"),
             checkin=read.choice("checkinModelOnTrainEnd", CHECKINS),
-            node_weightage=read.count("nodeWeightage", 1, MAX_WEIGHTAGE, 1),
+            node_weightage=1 if by_samples else read.count("nodeWeightage", 1, MAX_WEIGHTAGE, 1),
+            weighting=SAMPLES if by_samples else "fixed",
             # Which methods there are is known to the SLs, which may have more than the built-in ones.
             merge_method=read.text("mergeMethod", DEFAULT_MERGE_METHOD).lower(),
             transfer_compression=read.choice("transferCompression", COMPRESSIONS),
@@ -104,6 +113,9 @@ class Options:
             hf_mode=read.choice("hfMode", HF_MODES),
             share=_share(read),
             keep_local=read.patterns("keep_local"),
+            patience=patience,
+            metric_down=metric_down,
+            keep_best=read.optional_text("keepBest"),
             on_merged=read.function("on_merged", "the number of the round and what it came to"),
             optimizer_state=read.choice("optimizerState", OPTIMIZER_STATES),
             optimizer=given.get("optimizer"),
@@ -111,6 +123,8 @@ class Options:
         )
         if options.use_adaptive_sync and not options.evaluates:
             raise MissingParameter(name="adsValData", problem="useAdaptiveSync follows the loss on validation data")
+        if patience and not options.evaluates:
+            raise MissingParameter(name="adsValData", problem="earlyStopping follows the metric on validation data")
         return options
 
 
@@ -199,6 +213,19 @@ def _platform(read: _Reader, platforms: tuple[str, ...]) -> str:
 def _share(read: _Reader) -> str | tuple[str, ...]:
     value = read.given.get("share", SHARES[0])
     return read.choice("share", SHARES) if isinstance(value, str) else read.patterns("share")
+
+
+def _early_stopping(read: _Reader) -> tuple[int, bool]:
+    """Patience, and whether a smaller metric is the better one. Where only the best model is asked for, none ends."""
+    given = read.mapping("earlyStopping")
+    for name in given:
+        if name not in {"patience", "mode"}:
+            problem = "it must be a dictionary with patience, and mode if need be"
+            raise ParameterError(name="earlyStopping", value=dict(given), problem=problem)
+    inner = _Reader(given)
+    patience = inner.count("patience", 1, _MAX_COUNT, _MAX_COUNT)
+    asked = bool(given) or read.given.get("keepBest") is not None
+    return patience if asked else 0, inner.choice("mode", METRIC_MODES) == "min"
 
 
 def _logger(given: object) -> logging.Logger:

@@ -1,7 +1,7 @@
 """One session with the SL sidecar: what the ML side says and in which order it expects answers."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -35,6 +35,7 @@ class Session:
         self._logger = logger
         self._seq = 0
         self._buffer = bytearray()  # the last merged stream; used again for the next
+        self.before_next: Callable[[wire.Merged], None] = lambda _: None  # while the last merged stream is still there
 
     @classmethod
     def connect(cls, environment: Mapping[str, str], logger: logging.Logger) -> Self:
@@ -54,15 +55,17 @@ class Session:
         self._send(message, [], "this program opened its session")
         return self._answer(wire.Opened, "this program waited to be enrolled")[0]
 
-    def sync(self, epochs_done: int, header: bytes, data: list[memoryview]) -> wire.Merged:
+    def sync(self, epochs_done: int, examples: int, header: bytes, data: list[memoryview]) -> wire.Merged:
         """Gives the parameters to the swarm and waits for the merged ones."""
         self._seq += 1
-        return self._exchange(wire.Sync(self._seq, epochs_done), header, data)
+        return self._exchange(wire.Sync(self._seq, epochs_done, examples), header, data)
 
-    def finish(self, epochs_done: int, checkin: str, header: bytes, data: list[memoryview]) -> wire.Merged:
+    def finish(
+        self, epochs_done: int, checkin: str, examples: int, header: bytes, data: list[memoryview]
+    ) -> wire.Merged:
         """The same for the last time: waits until the whole training is over."""
         self._seq += 1
-        return self._exchange(wire.Close(self._seq, epochs_done, checkin), header, data)
+        return self._exchange(wire.Close(self._seq, epochs_done, checkin, examples), header, data)
 
     def report(self, message: wire.Report) -> None:
         self._send(message, [], "this program reported its loss")
@@ -90,6 +93,7 @@ class Session:
         merged, size = self._answer(wire.Merged, waiting)
         if merged.seq != message.seq:
             raise WireError(problem=f"the answer is to exchange {merged.seq}, the question was {message.seq}")
+        self.before_next(merged)
         if size:
             self._receive_merged(size, header, stream_size(header, data), waiting)
         return merged

@@ -25,6 +25,7 @@ class SwarmCallback(SwarmCallbackBase):
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("SKLEARN",)
+    COUNTS_EXAMPLES: ClassVar[bool] = True
 
     def verify_platform(self, options: Options) -> None:
         if not callable(getattr(options.model, "partial_fit", None)):
@@ -42,6 +43,9 @@ class SwarmCallback(SwarmCallbackBase):
             return self._data is None
         self.evaluate()
         return True
+
+    def examples_seen(self) -> int:
+        return int(getattr(self._model, "t_", 0))  # what estimators count themselves, for their learning rates
 
     def extract_parameters(self) -> Mapping[str, Tensor]:
         return {name: np.atleast_1d(array) for name, array in self._arrays().items()}

@@ -12,7 +12,7 @@ from swarm_callback.errors import MissingParameter, ParameterError, UsageError
 from swarm_callback.options import Options
 from swarm_callback.params import Tensor
 from swarm_callback.torch_evaluation import MAX_BATCHES_WITHOUT_LENGTH, Evaluation
-from swarm_callback.torch_hooks import ProximalTerm, needed_optimizers, reset
+from swarm_callback.torch_hooks import ExampleCount, ProximalTerm, needed_optimizers, reset
 from swarm_callback.torch_state import TorchState
 
 
@@ -30,6 +30,7 @@ class SwarmCallback(SwarmCallbackBase):
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("PYTORCH",)
     RESETS_OPTIMIZERS: ClassVar[bool] = True
+    COUNTS_EXAMPLES: ClassVar[bool] = True
 
     def verify_platform(self, options: Options) -> None:
         if not isinstance(options.model, torch.nn.Module):
@@ -40,6 +41,7 @@ class SwarmCallback(SwarmCallbackBase):
         self._loss = _loss(options)
         self._metric = _metric(options)
         self._proximal = ProximalTerm()
+        self._seen = None if options.weighting == "fixed" else ExampleCount(options.model)
         self._optimizers = [] if options.optimizer_state == "keep" else self.optimizers_given(options)
 
     def optimizers_given(self, options: Options) -> list[torch.optim.Optimizer]:
@@ -61,6 +63,8 @@ class SwarmCallback(SwarmCallbackBase):
 
     def check_parameters(self) -> None:
         self._state.check()
+        for name, first in self._state.ties().items():
+            self.logger.info("%s is tied to %s: it travels once, and stays tied", name, first)
 
     def trainable(self) -> Collection[str]:
         return self._state.trainable()
@@ -74,6 +78,9 @@ class SwarmCallback(SwarmCallbackBase):
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
         self._state.load(tensors)
         self._proximal.forget()
+
+    def examples_seen(self) -> int:
+        return self._seen.total if self._seen is not None else 0
 
     def reset_optimizer(self) -> None:
         reset(self._optimizers)

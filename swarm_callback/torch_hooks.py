@@ -54,3 +54,23 @@ class ProximalTerm:
         for name, anchor in self._merged.items():
             total = total + (trained[name] - anchor).float().square().sum().to(total.device)
         return total / 2
+
+
+class ExampleCount:
+    """Counts the examples that a model computes with while it trains: the first dimension of its first tensor."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.total = 0
+        model.register_forward_pre_hook(self._count, with_kwargs=True)
+
+    def _count(self, module: torch.nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if module.training and torch.is_grad_enabled():
+            self.total += _examples_in([inputs, named])
+
+
+def _examples_in(given: Any) -> int:
+    """Of the first tensor that has a dimension, whatever holds it; 0 where there is none."""
+    if isinstance(given, torch.Tensor):
+        return given.shape[0] if given.dim() else 0
+    many = given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else ()
+    return next((count for one in many if (count := _examples_in(one))), 0)

@@ -18,8 +18,9 @@ _ONE = 0x3F80  # in bfloat16
 
 class TorchState:
     """Parameters and persistent buffers, as ``state_dict`` gives them. A name has no part that only says in what the
-    module is wrapped. ``state_dict`` may hand out copies (hooks, a method of one's own): those go back through
-    ``load_state_dict``, and are read again and compared.
+    module is wrapped. Tied weights, which are one in memory, are one entry, under the first of their names: so a model
+    whose weights are tied has other parameters than one whose are not. ``state_dict`` may hand out copies (hooks, a
+    method of one's own): those go back through ``load_state_dict``, and are read again and compared.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
@@ -28,6 +29,10 @@ class TorchState:
     def read(self) -> dict[str, Tensor]:
         """Raises NotStorable, naming the tensor."""
         return {name: _to_numpy(name, tensor) for name, _, tensor in self._entries()}
+
+    def ties(self) -> dict[str, str]:
+        """Names that travel under another one, which is the same in memory."""
+        return {name: first for name, _, _, first in self._named() if first != name}
 
     def buffers(self) -> list[str]:
         """Names of what is no parameter."""
@@ -94,10 +99,18 @@ class TorchState:
 
     def _entries(self) -> Iterator[tuple[str, str, torch.Tensor]]:
         """Name, key and value."""
+        for name, key, value, first in self._named():
+            if first == name:
+                yield name, key, value
+
+    def _named(self) -> Iterator[tuple[str, str, torch.Tensor, str]]:
+        """Name, key, value, and the first name of what is the same in memory."""
         wrappers = _wrappers(self._model)
+        seen: dict[object, str] = {}
         for key, value in self._model.state_dict().items():
             if not key.endswith(_EXTRA_STATE):
-                yield _unwrapped(key, wrappers), key, value
+                name = _unwrapped(key, wrappers)
+                yield name, key, value, seen.setdefault(_memory(value) or key, name)
 
 
 def _wrappers(model: torch.nn.Module) -> frozenset[str]:
@@ -131,6 +144,16 @@ def _storage(tensor: Any) -> tuple[str, int]:
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
         return "", 0
     return str(tensor.device), tensor.untyped_storage().data_ptr() if tensor.numel() else 0
+
+
+def _memory(tensor: Any) -> tuple[Any, ...] | None:
+    """What tensors have in common that are one in memory, in whole; None for those that are nowhere."""
+    if torch.nn.parameter.is_lazy(tensor):
+        return None
+    device, pointer = _storage(tensor)
+    if not pointer:
+        return None
+    return device, pointer, tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def _another(tensor: Tensor) -> Tensor:

@@ -47,6 +47,9 @@ class Open(Message):
     transfer_compression: str = "none"
     first_merge: str = "leader"
     model_version: str = ""
+    weighting: str = "fixed"
+    patience: int = 0
+    metric_down: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,16 @@ class Refused(Message):
 
 @dataclass(frozen=True)
 class Sync(Message):
-    """ML → SL, body: the parameters as they are now. ``seq`` counts from 1 within the session."""
+    """ML → SL, body: the parameters as they are now. ``seq`` counts from 1 within the session.
+
+    ``examples``: that they were trained on since the last merge, where those are the weight.
+    """
 
     TYPE = 4
     HAS_BODY = True
     seq: int
     epochs_done: int
+    examples: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,11 +98,15 @@ class Close(Message):
     seq: int
     epochs_done: int
     checkin: str
+    examples: int = 0
 
 
 @dataclass(frozen=True)
 class Merged(Message):
-    """SL → ML, answer to Sync and Close; body: the merged parameters, empty where nothing was ever merged."""
+    """SL → ML, answer to Sync and Close; body: the merged parameters, empty where nothing was ever merged.
+
+    ``pace``: why the interval is what it is. ``best_round``: with the best mean metric so far, 0 where nobody asks.
+    """
 
     TYPE = 6
     HAS_BODY = True
@@ -105,6 +116,8 @@ class Merged(Message):
     note: str
     next_sync_interval: int
     training_over: bool
+    pace: str = ""
+    best_round: int = 0
 
 
 @dataclass(frozen=True)

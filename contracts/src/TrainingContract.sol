@@ -58,6 +58,9 @@ contract TrainingContract {
     event Reported(
         uint64 indexed round, string name, uint64 lossBits, uint64 metricBits, uint32 epochsDone, uint32 epochsTotal
     );
+    event IntervalChosen(uint64 indexed round, uint32 interval, uint8 reason, int256 meanLoss, int256 earlierLoss);
+    event BestMerged(uint64 indexed round, int256 meanMetric);
+    event StoppedEarly(uint64 indexed round, uint64 bestRound, uint32 patience);
     event Left(string name, string reason, uint64 round);
     event Reset(uint64 nextRound);
 
@@ -67,6 +70,9 @@ contract TrainingContract {
     ///                     first enroller, not compared with later ones (it is a wish, not an agreement).
     /// @param firstMerge What the first result is: the set of one participant, or the merge of all.
     /// @param modelVersion Any word that all must share; empty where there is none.
+    /// @param weighting What a weight is: "fixed" (up to MAX_WEIGHT) or "samples" (up to MAX_SAMPLES).
+    /// @param patience Rounds in a row without a better mean metric that end the training; 0: nobody asks.
+    /// @param metricDown Whether a smaller metric is the better one.
     struct Config {
         uint32 minPeers;
         uint32 syncFrequency;
@@ -76,6 +82,9 @@ contract TrainingContract {
         string transferCompression;
         string firstMerge;
         string modelVersion;
+        string weighting;
+        uint32 patience;
+        bool metricDown;
     }
 
     struct Participant {
@@ -98,6 +107,15 @@ contract TrainingContract {
         uint64 size;
         uint32 weight;
         bool finished;
+    }
+
+    /// @dev Sums over the participants that have reported on the newest accepted round, in steps of 2^-64. What is not
+    ///      finite, or beyond 2^148, has no value.
+    struct Reports {
+        int256 lossSum;
+        int256 metricSum;
+        uint32 losses;
+        uint32 metrics;
     }
 
     struct Result {
@@ -136,6 +154,17 @@ contract TrainingContract {
     }
 
     uint32 public constant MAX_WEIGHT = 100;
+    /// @notice So that those of a thousand participants add up to what every merge counts exactly.
+    uint32 public constant MAX_SAMPLES = 1_000_000;
+    /// @notice Rounds whose mean losses the newest one is compared with.
+    uint32 public constant WINDOW = 4;
+    /// @notice An improvement of more than a hundredth makes the interval longer.
+    int256 public constant THRESHOLD_PARTS = 100;
+    uint8 private constant NO_LOSS = 0;
+    uint8 private constant FIRST_LOSS = 1;
+    uint8 private constant IMPROVED = 2;
+    uint8 private constant IMPROVED_LITTLE = 3;
+    uint8 private constant NOT_IMPROVED = 4;
     /// @notice 1 TiB: nobody is asked to make room for more, whatever is announced.
     uint64 public constant MAX_SIZE = 2 ** 40;
     /// @notice Rounds in a row that were closed without somebody who is active, in which all others had finished: then
@@ -163,6 +192,15 @@ contract TrainingContract {
     uint64 private _size;
     /// @dev How many such rounds there were; see LAST_ROUNDS.
     uint32 private _lastRounds;
+    /// @dev Batches between two merges; meaningful where it is adaptive.
+    uint32 private _interval;
+    uint32 private _maxWeight;
+    Reports private _reports;
+    int256[WINDOW] private _losses;
+    uint32 private _lossesSeen;
+    uint64 private _bestRound;
+    uint32 private _withoutBetter;
+    int256 private _bestMetric;
 
     Participant[] private _participants;
     mapping(bytes32 nameHash => uint256 indexPlusOne) private _indexOf;
@@ -210,9 +248,13 @@ contract TrainingContract {
             if (bytes(config_.mergeMethod).length == 0) revert Malformed("mergeMethod");
             if (bytes(config_.transferCompression).length == 0) revert Malformed("transferCompression");
             if (bytes(config_.firstMerge).length == 0) revert Malformed("firstMerge");
+            bool samples = keccak256(bytes(config_.weighting)) == keccak256("samples");
+            if (!samples && keccak256(bytes(config_.weighting)) != keccak256("fixed")) revert Malformed("weighting");
             _config = config_;
             _layout = 0;
             _layoutBy = "";
+            _maxWeight = samples ? MAX_SAMPLES : MAX_WEIGHT;
+            _interval = config_.syncFrequency;
             state = State.CHECKIN;
             emit Configured(config_, name);
         } else {
@@ -263,7 +305,7 @@ contract TrainingContract {
         if (call_.digest == 0) revert Malformed("digest");
         if (call_.size == 0 || call_.size > MAX_SIZE) revert Malformed("size");
         if (call_.layout == 0) revert Malformed("layout");
-        if (call_.weight > MAX_WEIGHT) revert Malformed("weight");
+        if (call_.weight > _maxWeight) revert Malformed("weight");
         if (_layout == 0) {
             _layout = call_.layout;
             _layoutBy = call_.name;
@@ -314,10 +356,14 @@ contract TrainingContract {
         if (have < _config.minPeers) revert BelowMinPeers(have, _config.minPeers);
         _agreeOnSize(size);
 
+        if (_config.adaptiveSync) _chooseInterval();
+        bool stops = _stopsEarly();
+        delete _reports;
         _results[round] = Result(digest, size, term, leader, have);
         lastAccepted = round;
         emit RoundAccepted(round, term, leaderName, digest, size, have);
-        if (_ends(unfinished)) {
+        if (stops) emit StoppedEarly(round, _bestRound, _config.patience);
+        if (_ends(unfinished) || stops) {
             state = State.COMPLETE;
             emit Completed(round, digest);
         } else {
@@ -375,6 +421,10 @@ contract TrainingContract {
         if (givenRound < firstRound || givenRound > lastAccepted || givenRound < participant.reportRound) {
             revert StaleRound(givenRound, lastAccepted);
         }
+        if (givenRound == lastAccepted) {
+            if (participant.reportRound == givenRound) _count(participant.lossBits, participant.metricBits, -1);
+            _count(lossBits, metricBits, 1);
+        }
         participant.reportRound = givenRound;
         participant.lossBits = lossBits;
         participant.metricBits = metricBits;
@@ -417,6 +467,10 @@ contract TrainingContract {
         _layoutBy = "";
         _size = 0;
         _lastRounds = 0;
+        delete _reports;
+        _lossesSeen = 0;
+        _bestRound = 0;
+        _withoutBetter = 0;
         emit Reset(round);
     }
 
@@ -475,6 +529,17 @@ contract TrainingContract {
         _compareText("transferCompression", given.transferCompression, _config.transferCompression);
         _compareText("firstMerge", given.firstMerge, _config.firstMerge);
         _compareText("modelVersion", given.modelVersion, _config.modelVersion);
+        _compareText("nodeWeightage", given.weighting, _config.weighting);
+        if (given.patience != _config.patience) {
+            revert ConfigurationDiffers(
+                "earlyStopping patience", _decimal(given.patience), _decimal(_config.patience)
+            );
+        }
+        if (given.metricDown != _config.metricDown) {
+            revert ConfigurationDiffers(
+                "earlyStopping mode", given.metricDown ? "min" : "max", _config.metricDown ? "min" : "max"
+            );
+        }
         if (given.adaptiveSync != _config.adaptiveSync) {
             revert ConfigurationDiffers(
                 "useAdaptiveSync", given.adaptiveSync ? "true" : "false", _config.adaptiveSync ? "true" : "false"
@@ -638,6 +703,83 @@ contract TrainingContract {
         }
         _lastRounds += 1;
         return present == _active.length || _lastRounds >= LAST_ROUNDS;
+    }
+
+    /// @dev The interval from this round on, by the loss of the model of the round before it: the mean over those who
+    ///      have reported, against the mean of up to WINDOW rounds before. More than a hundredth better doubles it, no
+    ///      better halves it, between a quarter of syncFrequency and four times as much.
+    function _chooseInterval() private {
+        uint8 reason = NO_LOSS;
+        int256 mean = 0;
+        int256 earlier = 0;
+        if (_reports.losses > 0) {
+            mean = _reports.lossSum / int256(uint256(_reports.losses));
+            uint256 known = _lossesSeen < WINDOW ? _lossesSeen : WINDOW;
+            reason = FIRST_LOSS;
+            if (known > 0) {
+                for (uint256 i = 0; i < known; i++) earlier += _losses[i];
+                earlier /= int256(known);
+                reason = _judged(earlier - mean, earlier < 0 ? -earlier : earlier);
+            }
+            _losses[_lossesSeen % WINDOW] = mean;
+            _lossesSeen += 1;
+            uint256 given = _config.syncFrequency;
+            uint256 next = _interval;
+            if (reason == IMPROVED) {
+                next = next * 2 < given * 4 ? next * 2 : given * 4;
+                if (next > type(uint32).max) next = type(uint32).max;
+            } else if (reason == NOT_IMPROVED) {
+                next = next / 2 > (given + 3) / 4 ? next / 2 : (given + 3) / 4;
+            }
+            _interval = uint32(next);
+        }
+        emit IntervalChosen(round, _interval, reason, mean, earlier);
+    }
+
+    function _judged(int256 gain, int256 size) private pure returns (uint8) {
+        if (gain <= 0) return NOT_IMPROVED;
+        return gain * THRESHOLD_PARTS > size ? IMPROVED : IMPROVED_LITTLE;
+    }
+
+    /// @dev Keeps which round had the best mean metric. True: it is `patience` reported rounds since then.
+    function _stopsEarly() private returns (bool) {
+        if (_config.patience == 0 || _reports.metrics == 0) return false;
+        int256 mean = _reports.metricSum / int256(uint256(_reports.metrics));
+        if (_bestRound == 0 || (_config.metricDown ? mean < _bestMetric : mean > _bestMetric)) {
+            _bestRound = lastAccepted;
+            _bestMetric = mean;
+            _withoutBetter = 0;
+            emit BestMerged(lastAccepted, mean);
+            return false;
+        }
+        _withoutBetter += 1;
+        return _withoutBetter >= _config.patience;
+    }
+
+    /// @dev Adds a report, or takes an earlier one of the same participant away (sign -1).
+    function _count(uint64 lossBits, uint64 metricBits, int256 sign) private {
+        (bool counts, int256 value) = _fixed(lossBits);
+        if (counts) {
+            _reports.lossSum += sign * value;
+            _reports.losses = sign > 0 ? _reports.losses + 1 : _reports.losses - 1;
+        }
+        (counts, value) = _fixed(metricBits);
+        if (counts) {
+            _reports.metricSum += sign * value;
+            _reports.metrics = sign > 0 ? _reports.metrics + 1 : _reports.metrics - 1;
+        }
+    }
+
+    /// @dev A double in steps of 2^-64, what is smaller cut off. False for NaN, infinity and what is beyond 2^148.
+    function _fixed(uint64 bits) private pure returns (bool, int256) {
+        uint256 exponent = (bits >> 52) & 0x7ff;
+        uint256 magnitude = bits & 0xfffffffffffff;
+        if (exponent > 1170) return (false, 0);
+        if (exponent > 0) magnitude |= 1 << 52;
+        else exponent = 1;
+        // Its value is magnitude * 2^(exponent - 1075).
+        magnitude = exponent >= 1011 ? magnitude << (exponent - 1011) : magnitude >> (1011 - exponent);
+        return (true, bits >> 63 == 1 ? -int256(magnitude) : int256(magnitude));
     }
 
     function _countVotes() private view returns (uint32 votes, uint32 followers) {

@@ -66,6 +66,7 @@ class Run:
     sync_frequency: int = field(default_factory=lambda: int(os.environ.get("SYNC_FREQUENCY", "6")))
     merge_method: str = field(default_factory=lambda: os.environ.get("MERGE_METHOD", "mean"))
     compression: str = field(default_factory=lambda: os.environ.get("TRANSFER_COMPRESSION", "none"))
+    adaptive: bool = field(default_factory=lambda: os.environ.get("ADAPTIVE_SYNC", "false") == "true")
     started: float = field(default_factory=time.monotonic)
 
     @property

@@ -36,6 +36,7 @@ def main() -> None:
         minPeers=run.min_peers,
         mergeMethod=run.merge_method,
         transferCompression=run.compression,
+        useAdaptiveSync=run.adaptive,
         adsValData=digits.validation,
         adsValBatchSize=len(digits.validation[1]),
         totalEpochs=run.epochs,

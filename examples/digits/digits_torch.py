@@ -45,6 +45,7 @@ def main() -> None:
         minPeers=run.min_peers,
         mergeMethod=run.merge_method,
         transferCompression=run.compression,
+        useAdaptiveSync=run.adaptive,
         model=model,
         adsValData=loader(digits.validation, len(digits.validation[1])),
         lossFunction="CrossEntropyLoss",

@@ -4,6 +4,7 @@ The contract enforces these rules. That the record keeps them too shows that it 
 made up or moved breaks one of them.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -40,6 +41,7 @@ class Folding:
         self.record = Record(contract)
         self._at = Place(-1, -1)
         self._merged_once = False  # since the training began
+        self._best_round = self._stopped_in = 0
         self._rules: dict[str, Callable[[Any], None]] = {
             "configured": self._configured,
             "enrolled": self._enrolled,
@@ -55,6 +57,9 @@ class Folding:
             "reported": self._reported,
             "left": self._left,
             "reset": self._reset,
+            "interval_chosen": self._interval_chosen,
+            "best_merged": self._best_merged,
+            "stopped_early": self._stopped_early,
         }
 
     def take(self, event: pb.RecordEvent) -> None:
@@ -166,12 +171,44 @@ class Folding:
         now = self._round(event.round)
         result = now.result.digest if now.result else None
         self._require(result == event.digest.hex(), f"the training ends with another model than round {event.round}")
+        now.completed = True
+        self.record.state, self.record.round = "COMPLETE", event.round
+        if self._stopped_in == event.round:
+            return
         finished = sum(entry.finished for entry in now.merged)
         self._require(finished >= self._min_peers, f"the training ends when {finished} have finished")
         waits = [entry.name for entry in now.merged if not entry.finished and entry.name in self.record.active]
         self._require(not waits, f"the training ends before {', '.join(waits)} had finished")
-        now.completed = True
-        self.record.state, self.record.round = "COMPLETE", event.round
+
+    def _interval_chosen(self, event: pb.RecordEvent.IntervalChosen) -> None:
+        self._running(event.round)
+        config = self.record.config
+        given = config.sync_frequency if config is not None and config.adaptive_sync else 0
+        within = given <= 4 * event.interval <= 16 * given
+        self._require(within, f"an interval of {event.interval} is chosen, which syncFrequency does not allow")
+        self._mean_of(event.round - 1, [it.loss for it in self._reports(event.round - 1)], event.mean_loss, "loss")
+
+    def _best_merged(self, event: pb.RecordEvent.BestMerged) -> None:
+        self._best_round = event.round
+        self._mean_of(event.round, [it.metric for it in self._reports(event.round)], event.mean_metric, "metric")
+
+    def _stopped_early(self, event: pb.RecordEvent.StoppedEarly) -> None:
+        config = self.record.config
+        asked = config is not None and config.patience == event.patience > 0
+        self._require(asked and event.best_round == self._best_round, "it stops early, and nothing says that it should")
+        self._stopped_in = event.round
+
+    def _reports(self, number: int) -> list[Report]:
+        """The newest of each node; what comes later than the decision is not known yet."""
+        entry = self.record.rounds.get(number)
+        return list({it.name: it for it in entry.reports}.values()) if entry is not None else []
+
+    def _mean_of(self, number: int, values: list[float], said: float, what: str) -> None:
+        """The chain counts in steps of 2**-64, and leaves out what is not finite or very large."""
+        known = [value for value in values if abs(value) < 2.0**148]
+        mean = sum(known) / len(known) if known else 0.0
+        near = math.isclose(said, mean, rel_tol=1e-9, abs_tol=1e-12)
+        self._require(near, f"it takes {said:g} for the mean {what} of round {number}, and that is {mean:g}")
 
     def _reported(self, event: pb.RecordEvent.Reported) -> None:
         now = self._round(event.round)
@@ -197,6 +234,7 @@ class Folding:
         self._require(event.next_round == self.record.round + 1, f"round {event.next_round} follows the reset")
         self.record.state, self.record.round, self.record.config = "UNCONFIGURED", event.next_round, None
         self._merged_once = False
+        self._best_round = self._stopped_in = 0
 
     # --- what the rules share ---------------------------------------------------------------------------
 

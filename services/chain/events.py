@@ -24,6 +24,9 @@ class TrainingConfig:
     transfer_compression: str = "none"
     first_merge: str = "leader"
     model_version: str = ""
+    weighting: str = "fixed"
+    patience: int = 0
+    metric_down: bool = False
 
 
 @dataclass(frozen=True)
@@ -183,6 +186,30 @@ class Reported(TrainingEvent):
 
 
 @dataclass(frozen=True)
+class IntervalChosen(TrainingEvent):
+    """``reason``: as in the contract. ``mean_loss``: of the round before; ``earlier_loss``: of those before it."""
+
+    round: int
+    interval: int
+    reason: int
+    mean_loss: float
+    earlier_loss: float
+
+
+@dataclass(frozen=True)
+class BestMerged(TrainingEvent):
+    round: int
+    mean_metric: float
+
+
+@dataclass(frozen=True)
+class StoppedEarly(TrainingEvent):
+    round: int
+    best_round: int
+    patience: int
+
+
+@dataclass(frozen=True)
 class Left(TrainingEvent):
     name: str
     reason: str
@@ -207,6 +234,11 @@ def bits_of(value: float) -> int:
     return int(struct.unpack("<Q", struct.pack("<d", value))[0])
 
 
+def value_of(steps: int) -> float:
+    """What the contract counts in steps of 2**-64."""
+    return steps / 2**64
+
+
 E = TypeVar("E", bound=ChainEvent)
 
 # By argument, where the chain's form is not ours.
@@ -214,6 +246,9 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
     "role": lambda number: ROLES[number],
     "lossBits": double_of,
     "metricBits": double_of,
+    "meanLoss": value_of,
+    "earlierLoss": value_of,
+    "meanMetric": value_of,
     "config": lambda fields: TrainingConfig(*fields),
     "account": checksummed,
     "location": checksummed,

@@ -179,7 +179,7 @@ class GetInfoReply(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., chain: _Optional[str] = ..., chain_id: _Optional[int] = ..., block: _Optional[int] = ..., account: _Optional[str] = ..., network_contract: _Optional[str] = ..., now: _Optional[float] = ...) -> None: ...
 
 class Config(_message.Message):
-    __slots__ = ("min_peers", "sync_frequency", "merge_method", "adaptive_sync", "quorum_wait_ms", "transfer_compression", "first_merge", "model_version")
+    __slots__ = ("min_peers", "sync_frequency", "merge_method", "adaptive_sync", "quorum_wait_ms", "transfer_compression", "first_merge", "model_version", "weighting", "patience", "metric_down")
     MIN_PEERS_FIELD_NUMBER: _ClassVar[int]
     SYNC_FREQUENCY_FIELD_NUMBER: _ClassVar[int]
     MERGE_METHOD_FIELD_NUMBER: _ClassVar[int]
@@ -188,6 +188,9 @@ class Config(_message.Message):
     TRANSFER_COMPRESSION_FIELD_NUMBER: _ClassVar[int]
     FIRST_MERGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    WEIGHTING_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    METRIC_DOWN_FIELD_NUMBER: _ClassVar[int]
     min_peers: int
     sync_frequency: int
     merge_method: str
@@ -196,7 +199,10 @@ class Config(_message.Message):
     transfer_compression: str
     first_merge: str
     model_version: str
-    def __init__(self, min_peers: _Optional[int] = ..., sync_frequency: _Optional[int] = ..., merge_method: _Optional[str] = ..., adaptive_sync: _Optional[bool] = ..., quorum_wait_ms: _Optional[int] = ..., transfer_compression: _Optional[str] = ..., first_merge: _Optional[str] = ..., model_version: _Optional[str] = ...) -> None: ...
+    weighting: str
+    patience: int
+    metric_down: bool
+    def __init__(self, min_peers: _Optional[int] = ..., sync_frequency: _Optional[int] = ..., merge_method: _Optional[str] = ..., adaptive_sync: _Optional[bool] = ..., quorum_wait_ms: _Optional[int] = ..., transfer_compression: _Optional[str] = ..., first_merge: _Optional[str] = ..., model_version: _Optional[str] = ..., weighting: _Optional[str] = ..., patience: _Optional[int] = ..., metric_down: _Optional[bool] = ...) -> None: ...
 
 class EnrolRequest(_message.Message):
     __slots__ = ("contract", "config", "may_lead")
@@ -409,7 +415,7 @@ class CheckIn(_message.Message):
     def __init__(self, name: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., weight: _Optional[int] = ..., finished: _Optional[bool] = ...) -> None: ...
 
 class RoundResult(_message.Message):
-    __slots__ = ("round", "term", "leader", "digest", "size", "merged", "left_out")
+    __slots__ = ("round", "term", "leader", "digest", "size", "merged", "left_out", "interval", "pace", "best_round", "stopped_early")
     ROUND_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
@@ -417,6 +423,10 @@ class RoundResult(_message.Message):
     SIZE_FIELD_NUMBER: _ClassVar[int]
     MERGED_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
+    PACE_FIELD_NUMBER: _ClassVar[int]
+    BEST_ROUND_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_EARLY_FIELD_NUMBER: _ClassVar[int]
     round: int
     term: int
     leader: str
@@ -424,7 +434,11 @@ class RoundResult(_message.Message):
     size: int
     merged: _containers.RepeatedScalarFieldContainer[str]
     left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
-    def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., merged: _Optional[_Iterable[str]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
+    interval: int
+    pace: str
+    best_round: int
+    stopped_early: int
+    def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., merged: _Optional[_Iterable[str]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., interval: _Optional[int] = ..., pace: _Optional[str] = ..., best_round: _Optional[int] = ..., stopped_early: _Optional[int] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("bytes_done", "bytes_total", "age_s")
@@ -483,7 +497,7 @@ class GetRecordRequest(_message.Message):
     def __init__(self, contract: _Optional[str] = ...) -> None: ...
 
 class RecordEvent(_message.Message):
-    __slots__ = ("block", "log_index", "configured", "enrolled", "layout_agreed", "checked_in", "merge_started", "leader_voted_out", "leader_deposed", "left_out", "round_reopened", "round_accepted", "completed", "reported", "left", "reset")
+    __slots__ = ("block", "log_index", "configured", "enrolled", "layout_agreed", "checked_in", "merge_started", "leader_voted_out", "leader_deposed", "left_out", "round_reopened", "round_accepted", "completed", "reported", "left", "reset", "interval_chosen", "best_merged", "stopped_early")
     class Configured(_message.Message):
         __slots__ = ("config", "by")
         CONFIG_FIELD_NUMBER: _ClassVar[int]
@@ -620,6 +634,35 @@ class RecordEvent(_message.Message):
         epochs_done: int
         epochs_total: int
         def __init__(self, round: _Optional[int] = ..., name: _Optional[str] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ...) -> None: ...
+    class IntervalChosen(_message.Message):
+        __slots__ = ("round", "interval", "reason", "mean_loss", "earlier_loss")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        INTERVAL_FIELD_NUMBER: _ClassVar[int]
+        REASON_FIELD_NUMBER: _ClassVar[int]
+        MEAN_LOSS_FIELD_NUMBER: _ClassVar[int]
+        EARLIER_LOSS_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        interval: int
+        reason: int
+        mean_loss: float
+        earlier_loss: float
+        def __init__(self, round: _Optional[int] = ..., interval: _Optional[int] = ..., reason: _Optional[int] = ..., mean_loss: _Optional[float] = ..., earlier_loss: _Optional[float] = ...) -> None: ...
+    class BestMerged(_message.Message):
+        __slots__ = ("round", "mean_metric")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        MEAN_METRIC_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        mean_metric: float
+        def __init__(self, round: _Optional[int] = ..., mean_metric: _Optional[float] = ...) -> None: ...
+    class StoppedEarly(_message.Message):
+        __slots__ = ("round", "best_round", "patience")
+        ROUND_FIELD_NUMBER: _ClassVar[int]
+        BEST_ROUND_FIELD_NUMBER: _ClassVar[int]
+        PATIENCE_FIELD_NUMBER: _ClassVar[int]
+        round: int
+        best_round: int
+        patience: int
+        def __init__(self, round: _Optional[int] = ..., best_round: _Optional[int] = ..., patience: _Optional[int] = ...) -> None: ...
     class Left(_message.Message):
         __slots__ = ("name", "reason", "round")
         NAME_FIELD_NUMBER: _ClassVar[int]
@@ -650,6 +693,9 @@ class RecordEvent(_message.Message):
     REPORTED_FIELD_NUMBER: _ClassVar[int]
     LEFT_FIELD_NUMBER: _ClassVar[int]
     RESET_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_CHOSEN_FIELD_NUMBER: _ClassVar[int]
+    BEST_MERGED_FIELD_NUMBER: _ClassVar[int]
+    STOPPED_EARLY_FIELD_NUMBER: _ClassVar[int]
     block: int
     log_index: int
     configured: RecordEvent.Configured
@@ -666,7 +712,10 @@ class RecordEvent(_message.Message):
     reported: RecordEvent.Reported
     left: RecordEvent.Left
     reset: RecordEvent.Reset
-    def __init__(self, block: _Optional[int] = ..., log_index: _Optional[int] = ..., configured: _Optional[_Union[RecordEvent.Configured, _Mapping]] = ..., enrolled: _Optional[_Union[RecordEvent.Enrolled, _Mapping]] = ..., layout_agreed: _Optional[_Union[RecordEvent.LayoutAgreed, _Mapping]] = ..., checked_in: _Optional[_Union[RecordEvent.CheckedIn, _Mapping]] = ..., merge_started: _Optional[_Union[RecordEvent.MergeStarted, _Mapping]] = ..., leader_voted_out: _Optional[_Union[RecordEvent.LeaderVotedOut, _Mapping]] = ..., leader_deposed: _Optional[_Union[RecordEvent.LeaderDeposed, _Mapping]] = ..., left_out: _Optional[_Union[RecordEvent.LeftOut, _Mapping]] = ..., round_reopened: _Optional[_Union[RecordEvent.RoundReopened, _Mapping]] = ..., round_accepted: _Optional[_Union[RecordEvent.RoundAccepted, _Mapping]] = ..., completed: _Optional[_Union[RecordEvent.Completed, _Mapping]] = ..., reported: _Optional[_Union[RecordEvent.Reported, _Mapping]] = ..., left: _Optional[_Union[RecordEvent.Left, _Mapping]] = ..., reset: _Optional[_Union[RecordEvent.Reset, _Mapping]] = ...) -> None: ...
+    interval_chosen: RecordEvent.IntervalChosen
+    best_merged: RecordEvent.BestMerged
+    stopped_early: RecordEvent.StoppedEarly
+    def __init__(self, block: _Optional[int] = ..., log_index: _Optional[int] = ..., configured: _Optional[_Union[RecordEvent.Configured, _Mapping]] = ..., enrolled: _Optional[_Union[RecordEvent.Enrolled, _Mapping]] = ..., layout_agreed: _Optional[_Union[RecordEvent.LayoutAgreed, _Mapping]] = ..., checked_in: _Optional[_Union[RecordEvent.CheckedIn, _Mapping]] = ..., merge_started: _Optional[_Union[RecordEvent.MergeStarted, _Mapping]] = ..., leader_voted_out: _Optional[_Union[RecordEvent.LeaderVotedOut, _Mapping]] = ..., leader_deposed: _Optional[_Union[RecordEvent.LeaderDeposed, _Mapping]] = ..., left_out: _Optional[_Union[RecordEvent.LeftOut, _Mapping]] = ..., round_reopened: _Optional[_Union[RecordEvent.RoundReopened, _Mapping]] = ..., round_accepted: _Optional[_Union[RecordEvent.RoundAccepted, _Mapping]] = ..., completed: _Optional[_Union[RecordEvent.Completed, _Mapping]] = ..., reported: _Optional[_Union[RecordEvent.Reported, _Mapping]] = ..., left: _Optional[_Union[RecordEvent.Left, _Mapping]] = ..., reset: _Optional[_Union[RecordEvent.Reset, _Mapping]] = ..., interval_chosen: _Optional[_Union[RecordEvent.IntervalChosen, _Mapping]] = ..., best_merged: _Optional[_Union[RecordEvent.BestMerged, _Mapping]] = ..., stopped_early: _Optional[_Union[RecordEvent.StoppedEarly, _Mapping]] = ...) -> None: ...
 
 class RecordPage(_message.Message):
     __slots__ = ("location", "block", "events")

@@ -32,6 +32,8 @@ class Deliver(Action):
     note: str
     over: bool
     next_sync_interval: int
+    pace: str = ""
+    best_round: int = 0
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Opened(Event):
-    """ML opened its session. ``weight``: 1 to 100."""
+    """ML opened its session. ``weight``: 1 to 100; of no meaning where ``weighting`` is samples."""
 
     node: str
     contract: str
@@ -31,6 +31,9 @@ class Opened(Event):
     transfer_compression: str = "none"
     first_merge: str = "leader"
     model_version: str = ""
+    weighting: str = "fixed"
+    patience: int = 0
+    metric_down: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class Offer:
     """Parameters that ML handed over, complete in the store. ``mode``: how it finished, None while it trains.
 
     ``again``: they were in a round already, after the end of local training. ``epochs_done``: by ML, when it did.
+    ``examples``: that they were trained on since the last merge.
     """
 
     seq: int
@@ -45,6 +49,7 @@ class Offer:
     mode: CheckInMode | None = None
     again: bool = False
     epochs_done: int = 0
+    examples: int = 0
 
     @property
     def finished(self) -> bool:

@@ -58,6 +58,9 @@ class Training:
             transfer_compression=opened.transfer_compression,
             first_merge=opened.first_merge,
             model_version=opened.model_version,
+            weighting=opened.weighting,
+            patience=opened.patience,
+            metric_down=opened.metric_down,
         )
         request = pb.EnrolRequest(contract=self.contract, config=config, may_lead=may_lead)
 
@@ -235,6 +238,7 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
             status.config.merge_method,
             status.config.transfer_compression,
             status.config.first_merge,
+            follows_reports=status.config.adaptive_sync or status.config.patience > 0,
         ),
         layout=status.layout.hex(),
         layout_by=status.layout_by,
@@ -275,6 +279,10 @@ def _result(result: pb.RoundResult) -> Result:
         merged=tuple(result.merged),
         left_out=_reasons(result.left_out),
         term=result.term,
+        interval=result.interval,
+        pace=result.pace,
+        best_round=result.best_round,
+        stopped_early=result.stopped_early,
     )
 
 

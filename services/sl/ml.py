@@ -92,6 +92,8 @@ class MLSide:
             note=answer.note,
             next_sync_interval=answer.next_sync_interval,
             training_over=answer.over,
+            pace=answer.pace,
+            best_round=answer.best_round,
         )
         await self._send(message, stored)
 
@@ -154,13 +156,16 @@ class MLSide:
         match message:
             case wire.Open():
                 self._tell(_opened(self._node, message))
-            case wire.Sync(seq, epochs_done):
-                self._tell(Offered(Offer(seq, self._store_body(channel, size).model, epochs_done=epochs_done)))
-            case wire.Close(seq, epochs_done, checkin):
+            case wire.Sync(seq, epochs_done, examples):
+                model = self._store_body(channel, size).model
+                self._tell(Offered(Offer(seq, model, epochs_done=epochs_done, examples=examples)))
+            case wire.Close(seq, epochs_done, checkin, examples):
                 if checkin not in _MODES:
                     raise channel_errors.WireError(problem=f"checkin cannot be {checkin!r}")
                 stored = self._store_body(channel, size)
-                self._tell(Offered(Offer(seq, stored.model, _MODES[checkin], epochs_done=epochs_done)))
+                self._tell(
+                    Offered(Offer(seq, stored.model, _MODES[checkin], epochs_done=epochs_done, examples=examples))
+                )
             case wire.Report(round_number, loss, metric, done, total):
                 self._tell(Reported(round_number, loss, metric, done, total))
             case wire.Abort(_, text):
@@ -198,6 +203,9 @@ def _opened(node: str, message: wire.Open) -> Opened:
         transfer_compression=message.transfer_compression,
         first_merge=message.first_merge,
         model_version=message.model_version,
+        weighting=message.weighting,
+        patience=message.patience,
+        metric_down=message.metric_down,
     )
 
 

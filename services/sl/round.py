@@ -336,9 +336,10 @@ def _hand_over(state: Fetching) -> Step:
         mode = "inactive" if state.left_out else offer.mode
         following, actions = _turn(replace(node, offer=replace(offer, again=True, mode=mode)))
         return following, (remember, *([do.Tell(state.note)] if state.note else []), *actions)
-    interval = node.view.config.sync_frequency
+    result = state.result
+    interval = result.interval or node.view.config.sync_frequency
     note = _cut_off(state) if over and not offer.finished else state.note
-    deliver = do.Deliver(offer.seq, node.held, state.contributed, note, over, interval)
+    deliver = do.Deliver(offer.seq, node.held, state.contributed, note, over, interval, result.pace, result.best_round)
     node = replace(node, offer=None)
     if not over:
         following, actions = _while_training(Training(node))
@@ -349,6 +350,9 @@ def _hand_over(state: Fetching) -> Step:
 
 def _cut_off(state: Fetching) -> str:
     """Why the training of a node that has not finished is over."""
+    if state.result.stopped_early:
+        best, patience = state.result.best_round, state.result.stopped_early
+        return f"for {patience} rounds the mean metric has not been better than in round {best}"
     done = ", ".join(sorted(state.result.merged))
     return f"all others had finished ({done}), and this node was in none of the last rounds"
 

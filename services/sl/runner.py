@@ -33,6 +33,8 @@ from services.sl.work import Surroundings, Work
 # A wait shorter than this is not worth a word to ML.
 TELL_AFTER_S = 1.0
 
+REPORTS_WITHIN_S = 5.0  # where something is decided by them
+
 LAST_CALLS_S = 5.0  # at the end, for what is still on its way to the SN
 
 # How often a merged model is forced to the disk; a crash of the process alone loses nothing anyway.
@@ -265,6 +267,8 @@ class Runner:
 
     async def _check_in(self, action: do.CheckIn) -> None:
         try:
+            if self._known.config.follows_reports:  # which are on their way: they come before it
+                await self._calls.settle(REPORTS_WITHIN_S)
             block = await self._training.check_in(action, *self._address)
         except SwarmError as error:
             _log.info("check-in refused", round=action.round, why=str(error))

@@ -57,7 +57,8 @@ class Node:
         if offer is None:
             return None
         model = self.held.model if offer.again and offer.mode != "snapshot" and self.held else offer.model
-        return model, 0 if offer.again and offer.mode == "inactive" else self.opened.weight
+        weight = offer.examples if self.opened.weighting == "samples" else self.opened.weight
+        return model, 0 if offer.again and offer.mode == "inactive" else weight
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,11 @@ class CheckedIn:
 
 @dataclass(frozen=True)
 class Result:
-    """An accepted round. ``left_out`` maps names to reasons."""
+    """An accepted round. ``left_out`` maps names to reasons.
+
+    ``interval``: batches until the next one, 0 where an SN does not say; ``pace``: why, empty where it is not adaptive.
+    ``best_round``: with the best mean metric so far, 0 where nobody asks. ``stopped_early``: the patience that is over.
+    """
 
     round: int
     digest: str
@@ -62,17 +66,22 @@ class Result:
     merged: tuple[str, ...]
     left_out: tuple[tuple[str, str], ...] = ()
     term: int = 0
+    interval: int = 0
+    pace: str = ""
+    best_round: int = 0
+    stopped_early: int = 0
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the first enroller agreed."""
+    """What the first enroller agreed. ``follows_reports``: whether something is decided by what nodes report."""
 
     min_peers: int
     sync_frequency: int
     merge_method: str
     transfer_compression: str = "none"
     first_merge: str = "average"
+    follows_reports: bool = False
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,8 @@ class TrainingApi(TrainingServicer):
 
     async def CheckIn(self, request: pb.CheckInRequest, _context: Any) -> pb.CheckInReply:
         who, training = self._desk.participant(request.contract)
+        if training.view.follows_reports:  # what this round decides, it decides by what was said before it
+            await training.reports.flush()
         receipt = await training.gateway.check_in(requests.check_in(request, who.name))
         return pb.CheckInReply(block=receipt.block)
 

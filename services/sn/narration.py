@@ -30,6 +30,12 @@ def narrate(view: TrainingView, event: on_chain.TrainingEvent) -> None:
         case on_chain.RoundAccepted():
             digest = event.digest.hex()[:DIGEST_CHARACTERS]
             log.info("round accepted", leader=event.leader, merged=event.participants, digest=digest)
+        case on_chain.IntervalChosen():
+            log.info("interval", batches=event.interval, why=view.pace)
+        case on_chain.BestMerged():
+            log.info("best merged model so far", mean_metric=event.mean_metric)
+        case on_chain.StoppedEarly():
+            log.info("stops early", best_round=event.best_round, patience=event.patience)
         case on_chain.Completed():
             log.info("training complete", digest=event.digest.hex()[:DIGEST_CHARACTERS])
         case on_chain.Reported():

@@ -52,4 +52,7 @@ def _value(value: Any) -> Any:
         transfer_compression=value.transfer_compression,
         first_merge=value.first_merge,
         model_version=value.model_version,
+        weighting=value.weighting,
+        patience=value.patience,
+        metric_down=value.metric_down,
     )

@@ -17,6 +17,7 @@ HOST_LIMIT_CHARACTERS = 253
 METHOD_LIMIT_CHARACTERS = 32
 VERSION_LIMIT_CHARACTERS = 200
 REASON_LIMIT_CHARACTERS = 400
+FIXED = "fixed"
 
 
 def config(message: pb.Config) -> TrainingConfig:
@@ -29,6 +30,8 @@ def config(message: pb.Config) -> TrainingConfig:
         raise MalformedCall(field="firstMerge")
     if len(message.model_version) > VERSION_LIMIT_CHARACTERS:
         raise MalformedCall(field="modelVersion")
+    if message.weighting not in {"", FIXED, "samples"}:
+        raise MalformedCall(field="nodeWeightage")
     return TrainingConfig(
         min_peers=message.min_peers,
         sync_frequency=message.sync_frequency,
@@ -38,6 +41,9 @@ def config(message: pb.Config) -> TrainingConfig:
         transfer_compression=message.transfer_compression,
         first_merge=message.first_merge,
         model_version=message.model_version,
+        weighting=message.weighting or FIXED,
+        patience=message.patience,
+        metric_down=message.metric_down,
     )
 
 

@@ -55,6 +55,9 @@ def _config(view: TrainingView) -> pb.Config | None:
         transfer_compression=agreed.transfer_compression,
         first_merge=agreed.first_merge,
         model_version=agreed.model_version,
+        weighting=agreed.weighting,
+        patience=agreed.patience,
+        metric_down=agreed.metric_down,
     )
 
 
@@ -87,6 +90,10 @@ def _result(result: Result | None) -> pb.RoundResult | None:
         size=result.size,
         merged=result.merged,
         left_out=_left_out(result.left_out),
+        interval=result.interval,
+        pace=result.pace,
+        best_round=result.best_round,
+        stopped_early=result.stopped_early,
     )
 
 

@@ -6,6 +6,7 @@ from enum import IntEnum
 from services.chain import events as on_chain
 from services.chain.receipts import Position
 from services.rpc.version import version_of
+from services.sn.pace import pace_in_words
 
 NOWHERE = Position(-1, -1)  # before the first event
 
@@ -63,6 +64,10 @@ class Result:
     size: int
     merged: tuple[str, ...]
     left_out: tuple[LeftOut, ...]
+    interval: int = 0
+    pace: str = ""
+    best_round: int = 0
+    stopped_early: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,9 @@ class TrainingView:
     left_out: list[LeftOut] = field(default_factory=list)
     last_result: Result | None = None
     progress: Progress | None = None
+    interval: int = 0
+    pace: str = ""
+    best_round: int = 0
     position: Position = NOWHERE
     events: int = 0
     ticks: int = 0
@@ -107,6 +115,11 @@ class TrainingView:
         if self.state is not State.CHECKIN:
             return []
         return [name for name, who in self.participants.items() if who.active and name not in self.check_ins]
+
+    @property
+    def follows_reports(self) -> bool:
+        """Whether something is decided by what nodes report."""
+        return self.config is not None and (self.config.adaptive_sync or self.config.patience > 0)
 
     @property
     def active(self) -> list[str]:
@@ -152,6 +165,12 @@ class TrainingView:
                 self._accepted(event)
             case on_chain.Completed():
                 self.state, self.round = State.COMPLETE, event.round
+            case on_chain.IntervalChosen():
+                self.interval, self.pace = event.interval, pace_in_words(event)
+            case on_chain.BestMerged():
+                self.best_round = event.round
+            case on_chain.StoppedEarly():
+                self._stopped_early(event)
             case on_chain.Reported():
                 self._reported(event)
             case on_chain.Left():
@@ -167,6 +186,7 @@ class TrainingView:
         """The layout of an earlier configuration, whose participants all left before a merge, is void."""
         self.state, self.config, self.layout, self.layout_by = State.CHECKIN, event.config, b"", ""
         self.left_out = []
+        self.interval, self.pace, self.best_round = event.config.sync_frequency, "", 0
 
     def _enrolled(self, event: on_chain.Enrolled) -> None:
         known = self.participants.get(event.name) or Participant(event.name, event.fingerprint, event.may_lead)
@@ -190,9 +210,16 @@ class TrainingView:
             size=event.size,
             merged=tuple(self.check_ins),
             left_out=tuple(self.left_out),
+            interval=self.interval,
+            pace=self.pace,
+            best_round=self.best_round,
         )
         self.state, self.round, self.term, self.leader = State.CHECKIN, event.round + 1, 0, ""
         self.check_ins, self.left_out, self.progress = {}, [], None
+
+    def _stopped_early(self, event: on_chain.StoppedEarly) -> None:
+        if self.last_result is not None:
+            self.last_result = replace(self.last_result, stopped_early=event.patience)
 
     def _reported(self, event: on_chain.Reported) -> None:
         self._change(

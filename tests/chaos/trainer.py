@@ -192,7 +192,7 @@ def send_garbage(settings: Settings) -> None:
             first_merge=settings.first_merge,
         )
     )  # fmt: skip
-    session.sync(0, GARBAGE[settings.garbage], [])
+    session.sync(0, 0, GARBAGE[settings.garbage], [])
 
 
 def train(settings: Settings) -> None:

@@ -64,6 +64,9 @@ class Training:
             "travels": "none",
             "first": "leader",
             "version": "1",
+            "weighting": "fixed",
+            "patience": 0,
+            "down": False,
         } | changes
         return [
             event
@@ -200,7 +203,9 @@ def test_a_name_stays_with_its_certificate(training: Training) -> None:
     training.enrol("b")
 
     with pytest.raises(NameTaken):
-        training.bench.send("enrol", "a", b"\x07" * 32, True, (2, 16, "mean", False, 0, "none", "leader", "1"))
+        training.bench.send(
+            "enrol", "a", b"\x07" * 32, True, (2, 16, "mean", False, 0, "none", "leader", "1", "fixed", 0, False)
+        )
 
 
 @pytest.mark.parametrize(
@@ -622,7 +627,7 @@ def test_nothing_is_merged_while_the_round_is_open(training: Training) -> None:
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [
-        ("enrol", ("x", b"\x01" * 32, True, (1, 1, "mean", False, 0, "none", "leader", ""))),
+        ("enrol", ("x", b"\x01" * 32, True, (1, 1, "mean", False, 0, "none", "leader", "", "fixed", 0, False))),
         ("checkIn", ((1, 0, "a", DIGEST, 1, LAYOUT, 1, False, "h", 1),)),
         ("closeRound", (1,)),
         ("publish", (1, 1, "a", RESULT, 1, [], [])),

@@ -86,7 +86,8 @@ class TrainingMachine(RuleBasedStateMachine):
         config = (self.min_peers, "median" if other_config else "mean")
         self.both(
             lambda model: model.enrol(name, certificate, may_lead, config),
-            "enrol", name, word(certificate), may_lead, (config[0], 16, config[1], False, 1000, "none", "leader", ""),
+            "enrol", name, word(certificate), may_lead, (config[0], 16, config[1], False, 1000, "none", "leader", "",
+             "fixed", 0, False),
         )  # fmt: skip
 
     @rule(

@@ -455,3 +455,24 @@ def test_the_proximal_term_holds_a_compiled_training_near_the_newest_merged_mode
         merged = keras_weights.read(kernel).copy()
     callback.on_train_end()
     served.result(DEADLINE_S)
+
+
+def test_examples_are_counted_by_the_batches_of_fit(serve):
+    from swarmlearning.tf import SwarmCallback
+
+    swarm = Swarm()
+    served = serve(swarm)
+    callback = SwarmCallback(4, 1, nodeWeightage="samples", adsValData=KERAS_DATA, logger=LOGGER)
+    keras_model().fit(*KERAS_DATA, batch_size=8, epochs=2, verbose=0, callbacks=[callback])  # 8, 8, 4, twice
+    served.result(DEADLINE_S)
+    assert [m.examples for m in swarm.heard if isinstance(m, (wire.Sync, wire.Close))] == [0, 28, 12]
+
+
+def test_data_that_does_not_say_how_large_its_batches_are_is_refused_for_weights_by_examples(loopback):
+    import tensorflow as tf
+
+    from swarmlearning.tf import SwarmCallback
+
+    data = tf.data.Dataset.from_tensor_slices(KERAS_DATA).batch(8)
+    with pytest.raises(ParameterError, match="this data does not say how large its batches are"):
+        keras_model().fit(data, verbose=0, callbacks=[SwarmCallback(4, 1, nodeWeightage="samples", logger=LOGGER)])

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from callback_swarm import Swarm, plus_one, serving
 
+from swarm_callback import wire
 from swarm_callback.errors import UsageError
 from swarm_callback.params import decode, encode
 
@@ -176,3 +177,14 @@ def test_the_state_of_the_optimizer_is_kept_or_begins_anew_with_each_merge(serve
     served.result(DEADLINE_S)
     assert steps == ([0, 4, 8, 10] if state == "keep" else [0, 0, 0, 2])
     assert float(trained.optimizer.learning_rate) == 0.25
+
+
+def test_examples_are_counted_by_the_batches_of_fit(serve):
+    from swarmlearning.tf import SwarmCallback
+
+    swarm = Swarm()
+    served = serve(swarm)
+    callback = SwarmCallback(4, 1, nodeWeightage="samples", adsValData=DATA, logger=LOGGER)
+    model().fit(*DATA, batch_size=8, epochs=2, verbose=0, callbacks=[callback])  # 8, 8, 4, twice
+    served.result(DEADLINE_S)
+    assert [m.examples for m in swarm.heard if isinstance(m, (wire.Sync, wire.Close))] == [0, 28, 12]

@@ -6,7 +6,7 @@ import functools
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +181,9 @@ class ML:
     contract: str = DEFAULT_TRAINING
     compression: str = "none"
     first_merge: str = "average"
+    opening: Mapping[str, Any] = field(default_factory=dict)  # of wire.Open, where it differs
+    examples: int = 0
+    measured: Callable[[int], tuple[float, float]] = lambda _round: (0.5, 0.25)
     before_first: Callable[[], object] = lambda: None
     noticed: Callable[[str], object] = lambda _: None
     between: Callable[[int], object] = lambda _: None
@@ -241,21 +244,25 @@ class ML:
         self.noticed(text)
 
     def _open(self) -> wire.Open:
-        return wire.Open(
+        usual = wire.Open(
             contract=self.contract, sync_frequency=16, min_peers=self.min_peers, merge_method=self.merge_method,
             node_weightage=self.weight, checkin_model_on_train_end=self.checkin, use_adaptive_sync=False,
             total_epochs=1, framework="NUMPY", pid=1, transfer_compression=self.compression,
             first_merge=self.first_merge,
         )  # fmt: skip
+        return replace(usual, **self.opening)
 
     def _exchange(self, session: Session, arrays: Arrays, last: bool = False) -> Arrays:
         header, data = encode(arrays)
         if self.compression == "bf16":
             data = rounded(header, data)
-        answer = session.finish(1, self.checkin, header, data) if last else session.sync(0, header, data)
+        if last:
+            answer = session.finish(1, self.checkin, self.examples, header, data)
+        else:
+            answer = session.sync(0, self.examples, header, data)
         self.answers.append(answer)
         merged = decode(session.merged) if len(session.merged) else dict(arrays)
-        session.report(wire.Report(answer.round, 0.5, 0.25, 0, 1))
+        session.report(wire.Report(answer.round, *self.measured(answer.round), 0, 1))
         return {name: np.asarray(values).copy() for name, values in merged.items()}
 
 

@@ -4,13 +4,16 @@ import logging
 import sys
 from types import ModuleType
 
+import numpy as np
 import pytest
 import torch
-from callback_swarm import Swarm, serving
+from callback_swarm import Swarm, plus_one, serving
 from test_callback_flow import Numbers, numbers
 
 from swarm_callback import wire
-from swarm_callback.errors import MissingParameter, ParameterError, Unsupported
+from swarm_callback.digest import digest_of_file
+from swarm_callback.errors import MissingParameter, NotTheSameIndices, ParameterError, Unsupported, UsageError
+from swarm_callback.params import decode, encode
 from swarm_callback.torch import SwarmCallback
 
 DEADLINE_S = 60
@@ -57,8 +60,6 @@ def test_a_platform_may_have_a_hook_of_its_own(serve):
 
 
 def numbers_model():
-    import numpy as np
-
     return {"x": np.zeros(3, np.float32)}
 
 
@@ -162,3 +163,154 @@ def test_a_loss_that_is_not_finite_is_reported_as_it_is(serve, value):
     served.result(DEADLINE_S)
     reports = [message for message in swarm.heard if isinstance(message, wire.Report)]
     assert [str(report.loss) for report in reports] == [str(value)] * 3
+
+
+class Judged(Swarm):
+    """Merges whose best is that of round 2, and whose interval gets longer."""
+
+    def _answer(self, channel, message, body):
+        if isinstance(message, (wire.Sync, wire.Close)):
+            self.final = self.merge(body)
+            over = isinstance(message, wire.Close)
+            merged = wire.Merged(
+                message.seq, message.seq, True, "", 3 * message.seq, over, "the loss is better", min(2, message.seq - 1)
+            )
+            channel.send(merged, [memoryview(self.final)], doing="it waited")
+        else:
+            super()._answer(channel, message, body)
+
+
+def test_the_interval_that_all_have_chosen_is_kept_and_its_reason_is_told(serve, caplog):
+    caplog.set_level(logging.INFO)
+    served = serve(Judged())
+    callback = numbers(adsValData=[3.0, 2.0, 1.0], useAdaptiveSync=True)
+    callback.on_train_begin()
+    callback.count_batches(3)
+    callback.count_batches(5)
+    assert [info.next_interval for info in callback.history] == [3, 6]
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert "The next merges come every 6 batches: the loss is better" in caplog.messages
+
+
+def test_the_best_merged_model_is_kept_with_its_digest(serve, tmp_path):
+    streams = []
+    swarm = Judged(merge=lambda body: streams.append(plus_one(body)) or streams[-1])
+    served = serve(swarm)
+    path = tmp_path / "best.safetensors"
+    callback = numbers(keepBest=str(path), earlyStopping={"patience": 5, "mode": "min"}, adsValData=[3.0, 2, 1, 1, 1])
+    with pytest.raises(UsageError, match="No best merged model was kept"):
+        callback.load_best()
+    callback.on_train_begin()
+    callback.count_batches(3)
+    assert callback.best.round == 1
+    callback.count_batches(6)
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert (swarm.heard[0].patience, swarm.heard[0].metric_down) == (5, True)
+    assert callback.best.round == 2
+    assert path.read_bytes() == streams[1]
+    assert callback.best.digest == digest_of_file(path).digest().hex()
+    callback.load_best()
+    assert callback.values["x"].tolist() == [2, 2, 2]
+
+
+def test_a_best_model_that_this_node_never_had_is_named(serve, tmp_path, caplog):
+    served = serve(Judged())
+    callback = numbers(keepBest=str(tmp_path / "best"), evaluate=lambda model: (1.0, 1.0))
+    callback.on_train_begin()
+    callback._history.clear()  # as one that was away from round 1
+    callback.count_batches(3)
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert "The best merged model so far is that of round 1, which this node did not get; it keeps none" in (
+        caplog.messages
+    )
+    assert callback.best.round == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"earlyStopping": {"patience": 0}}, "patience is 0, but it must be a whole number, at least 1"),
+        ({"earlyStopping": {"patients": 3}}, "it must be a dictionary with patience, and mode if need be"),
+        ({"earlyStopping": {"patience": 3, "mode": "up"}}, "mode is 'up', but it must be max or min"),
+        ({"earlyStopping": {"patience": 3}}, "earlyStopping follows the metric on validation data"),
+        ({"nodeWeightage": "samples"}, "examples are not counted on this platform: give a number"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_in_a_sentence(monkeypatch, options, sentence):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    with pytest.raises(ParameterError, match=sentence):
+        numbers(**options)
+
+
+def test_examples_are_counted_by_what_the_model_trains_on(serve):
+    swarm = Swarm()
+    served = serve(swarm)
+    model = net()
+    data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(10, 2), torch.ones(10, 1)), 4)
+    callback = SwarmCallback(
+        3, 1, model=model, nodeWeightage="samples", adsValData=data, lossFunction="MSELoss", logger=LOGGER
+    )
+    callback.on_train_begin()
+    for batch, _ in data:  # 4, 4 and 2
+        model(batch).sum().backward()
+        callback.on_batch_end()
+    model(torch.ones(7, 2))
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert swarm.heard[0].weighting == "samples"
+    assert [m.examples for m in swarm.heard if isinstance(m, (wire.Sync, wire.Close))] == [0, 10, 7]
+
+
+class Permuting(Numbers):
+    """A platform whose model has a buffer ``order``, and one that counts."""
+
+    def untrained(self):
+        return ["order", "counts"]
+
+
+def permuting(first_merge, **options):
+    model = {"x": np.zeros(3, np.float32), "order": np.array([2, 0, 1]), "counts": np.array([1, 1])}
+    return Permuting(3, 2, model=model, firstMerge=first_merge, logger=LOGGER, **options)
+
+
+def other_order(stream):
+    header, data = encode(decode(stream) | {"order": np.array([0, 1, 2])})
+    return header + b"".join(data)
+
+
+def test_indices_of_another_node_are_taken_in_the_first_merge_and_told(serve, caplog):
+    served = serve(Swarm(merge=other_order))
+    callback = permuting("leader")
+    callback.on_train_begin()
+    assert callback.values["order"].tolist() == [0, 1, 2]
+    assert any(
+        "The buffer order holds whole numbers that are not the same on every node" in it for it in caplog.messages
+    )
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+
+
+def test_a_mean_of_indices_is_no_permutation_and_ends_the_training_in_words(serve):
+    served = serve(Swarm(merge=other_order))
+    with pytest.raises(NotTheSameIndices, match=r"The buffer order holds .* have no mean.*keep_local=\['order'\]"):
+        permuting("average").on_train_begin()
+    served.result(DEADLINE_S)
+
+
+def test_what_counts_may_differ(serve):
+    def counted(stream):
+        header, data = encode(decode(stream) | {"counts": np.array([5, 7])})
+        return header + b"".join(data)
+
+    swarm = Swarm(merge=lambda stream: stream)
+    served = serve(swarm)
+    callback = permuting("average")
+    callback.on_train_begin()
+    callback.values["counts"] = callback.values["counts"] + 3
+    swarm.merge = counted
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert callback.values["counts"].tolist() == [5, 7]

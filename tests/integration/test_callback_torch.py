@@ -106,7 +106,7 @@ def test_parameters_stay_the_objects_that_the_optimizer_knows(loopback):
     assert model.weight.requires_grad
 
 
-def test_tied_weights_stay_tied_and_frozen_layers_frozen(loopback):
+def test_tied_weights_stay_tied_travel_once_and_are_told(loopback, caplog):
     import torch
 
     def tied():
@@ -117,8 +117,12 @@ def test_tied_weights_stay_tied_and_frozen_layers_frozen(loopback):
 
     torch.manual_seed(1)
     source, target = tied(), tied()
-    callback = torch_callback(target)
-    assert set(callback.extract_parameters()) == {"embedding.weight", "head.weight"}
+    caplog.set_level(logging.INFO)
+    callback = torch_callback(target, logger=LOGGER)
+    callback.on_train_begin()
+    assert "head.weight is tied to embedding.weight: it travels once, and stays tied" in caplog.messages
+    # So a node where they are not tied has another model, and is refused by the name of this parameter.
+    assert set(callback.extract_parameters()) == {"embedding.weight"}
     callback.load_parameters(decode(stream_of(torch_callback(source))))
     assert target["head"].weight is target["embedding"].weight
     assert torch.equal(target["head"].weight, source["head"].weight)

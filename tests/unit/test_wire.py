@@ -16,13 +16,13 @@ GOLDEN_SYNC = (
     b"SWML"  # magic
     b"\x01\x00"  # version 1
     b"\x04\x00"  # Sync
-    b"\x1a\x00\x00\x00"  # 26 bytes of header
+    b"\x27\x00\x00\x00"  # 39 bytes of header
     b"\x05\x00\x00\x00\x00\x00\x00\x00"  # 5 bytes of body
-    b'{"seq":3,"epochsDone":200}'
+    b'{"seq":3,"epochsDone":200,"examples":0}'
 )
 GOLDEN_MERGED = (
-    b"SWML\x01\x00\x06\x00\x61\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00"
-    b'{"seq":1,"round":2,"contributed":false,"note":"sp\xc3\xa4t","nextSyncInterval":128,"trainingOver":true}'
+    b"SWML\x01\x00\x06\x00\x79\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00"
+    b'{"seq":1,"round":2,"contributed":false,"note":"sp\xc3\xa4t","nextSyncInterval":128,"trainingOver":true,"pace":"","bestRound":0}'
 )
 OPEN = wire.Open("defaultbb.cqdb.sml.hpe", 128, 2, "mean", 1, "snapshot", False, 10, "KERAS", 4711)
 EVERY = [

@@ -1,0 +1,44 @@
+"""The best merged model so far, by the mean metric of all nodes, in a file."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from swarm_callback.digest import StreamDigest
+from swarm_callback.files import write_whole
+
+
+@dataclass(frozen=True)
+class Best:
+    """The result of ``round``; ``digest``, 64 hex digits, is that on the chain."""
+
+    round: int
+    digest: str
+    path: Path
+
+
+class BestKeeper:
+    """Which round was the best is known when the next one is merged: until then the stream of the last one is there."""
+
+    def __init__(self, path: str, logger: logging.Logger) -> None:
+        self._path = Path(path)
+        self._logger = logger
+        self._missed = 0
+        self.best: Best | None = None
+
+    def look(self, best_round: int, held_round: int, held: memoryview) -> None:
+        """``held``: the merged stream of ``held_round``, empty where there is none. Raises OSError."""
+        if not best_round or best_round in (self._missed, self.best.round if self.best else 0):
+            return
+        if best_round != held_round or not len(held):
+            self._missed = best_round
+            self._logger.warning(
+                "The best merged model so far is that of round %d, which this node did not get; it keeps %s",
+                best_round, f"that of round {self.best.round}" if self.best else "none",
+            )  # fmt: skip
+            return
+        digest = StreamDigest()
+        digest.update(held)
+        write_whole(self._path, [held])
+        self.best = Best(best_round, digest.digest().hex(), self._path)
+        self._logger.info("Best merged model so far: round %d, %s, %s", best_round, self.best.digest[:16], self._path)
