@@ -475,4 +475,6 @@ def test_data_that_does_not_say_how_large_its_batches_are_is_refused_for_weights
 
     data = tf.data.Dataset.from_tensor_slices(KERAS_DATA).batch(8)
     with pytest.raises(ParameterError, match="this data does not say how large its batches are"):
-        keras_model().fit(data, verbose=0, callbacks=[SwarmCallback(4, 1, nodeWeightage="samples", logger=LOGGER)])
+        keras_model().fit(
+            data, shuffle=False, verbose=0, callbacks=[SwarmCallback(4, 1, nodeWeightage="samples", logger=LOGGER)]
+        )
