@@ -37,8 +37,13 @@ _REFUSALS = {
     "UNSUPPORTED_PROTOCOL": "it does not speak TLS 1.3",
     "WRONG_VERSION_NUMBER": "it does not speak TLS",
     "RECORD_LAYER_FAILURE": "it does not speak TLS",
-    "UNEXPECTED_EOF": "it hung up during the TLS handshake, as one does that knows no TLS 1.3",
 }
+
+# No judgement on anybody's certificate: those who judge have shown their own one before. A port that Docker publishes
+# is open while the node behind it is not there.
+_HUNG_UP = (
+    "it hung up during the TLS handshake: it is starting or ending behind a port that is open, or knows no TLS 1.3"
+)
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,15 @@ def diagnose(host: str, port: int, identity: Identity, timeout_s: float = DIAGNO
                 problem = _refusal_after_handshake(tls, identity)
         except ssl.SSLCertVerificationError as error:
             problem = _verification_problem(host, port, identity, error)
+        except ssl.SSLEOFError:
+            return Diagnosis(reached=False, accepted=False, problem=_HUNG_UP)
         except ssl.SSLError as error:
             problem = _alert_problem(error)
         except TimeoutError:  # it hangs: no judgement on anybody's certificate
             problem = f"it did not answer the TLS handshake within {timeout_s:g} s"
             return Diagnosis(reached=False, accepted=False, problem=problem)
         except OSError:
-            problem = _REFUSALS["UNEXPECTED_EOF"]
+            return Diagnosis(reached=False, accepted=False, problem=_HUNG_UP)
     return Diagnosis(reached=True, accepted=not problem, problem=problem or NOTHING_WRONG)
 
 

@@ -14,9 +14,12 @@ from pathlib import Path
 import grpc
 import pytest
 
+from services.errors import SNUnreachable
 from services.identity.certificates import PeerIdentity, identity_of_certificate, read_trust
 from services.identity.diagnosis import NOTHING_WRONG, diagnose, diagnose_tls
 from services.identity.identity import Identity, identity_of_grpc_context
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
 
 DEADLINE_S = 20
 ROOT = Path(__file__).parents[2]
@@ -241,6 +244,22 @@ async def test_clients_refuse_servers_that_offer_tls_1_2(pki):
         with pytest.raises(OSError):
             await call_tls(sl.client_context(), port)
         assert "TLS 1.3" in await asyncio.to_thread(diagnose_tls, "localhost", port, sl)
+
+
+async def test_one_that_hangs_up_before_it_shows_a_certificate_is_not_there_rather_than_hostile(pki):
+    """As Docker does at a published port while the node behind it is started."""
+    sl = pki.identity("sl", "sl-1")
+
+    def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        found = await asyncio.to_thread(diagnose, "127.0.0.1", port, sl)
+        assert not found.reached
+        async with SNClient(f"127.0.0.1:{port}", sl) as client:
+            with pytest.raises(SNUnreachable, match="starting or ending"):
+                await client.network.GetInfo(pb.GetInfoRequest())
 
 
 async def test_diagnosis_tells_a_closed_port_from_an_unknown_name_and_from_plain_text(pki):
