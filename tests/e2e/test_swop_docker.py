@@ -12,9 +12,11 @@ from images import ML, build, named
 from swci_script import BUILD, CONTRACT, RUN, SCRIPT, Commander
 from swop_swarm import HOST, SwopSwarm, swop_swarm
 
+from services.identity.certificates import authority_of, read_chain
 from services.local.swops import RUNNER
 from services.rpc import swarm_pb2 as pb
 from services.swop.executors.docker import DockerExecutor
+from services.swop.executors.spec import VolumeSpec
 
 SL_IMAGE, ML_IMAGE = named("sl"), named(ML)
 
@@ -50,9 +52,11 @@ def free_port() -> int:
         return int(trial.getsockname()[1])
 
 
-async def left_over(*swops: str) -> list[str]:
+async def left_over(pki: Any, *swops: str) -> list[str]:
+    """Of these SWOPs alone: others of the same names may be at work on this host for other swarms."""
+    authority = authority_of(read_chain(pki.identity("swci", "swci-1").cert)[0])
     async with DockerExecutor() as docker:
-        labels = [{"swarm.swop": swop} for swop in swops]
+        labels = [{"swarm.swop": swop, "swarm.authority": authority} for swop in swops]
         nodes = [node.name for wanted in labels for node in await docker.find(wanted)]
         return nodes + [volume.name for wanted in labels for volume in await docker.find_volumes(wanted)]
 
@@ -77,12 +81,12 @@ async def test_a_script_has_two_swops_build_an_image_and_train_to_one_model_and_
         assert len(list(swarm.out.glob("*.safetensors"))) == 3
         assert len(swarm.models()) == 1
         await swarm.until(lambda now: all(agent.released >= agent.enrolled_in for agent in now.agents))
-        assert await left_over("swop-1", "swop-2") == []
+        assert await left_over(pki, "swop-1", "swop-2") == []
     finally:
         await remove_image(outcome)
 
 
-async def test_a_killed_swop_takes_up_its_containers_and_leaves_none(swarm: SwopSwarm) -> None:
+async def test_a_killed_swop_takes_up_its_containers_and_leaves_none(swarm: SwopSwarm, pki: Any) -> None:
     await swarm.swop("swop-1", "sl-1", changes=with_docker)
     outcome = f"swarm-test/outcome-{secrets.token_hex(4)}"
     body = {"BuildContext": None, "BuildType": "INLINE", "BuildSteps": [f"FROM {ML_IMAGE}"]}
@@ -101,9 +105,21 @@ async def test_a_killed_swop_takes_up_its_containers_and_leaves_none(swarm: Swop
         await asyncio.gather(reset, swarm.kill("swop-1"))
         await swarm.swop("swop-1", "sl-1", changes=with_docker)
         await swarm.reset()
-        assert await left_over("swop-1") == []
+        assert await left_over(pki, "swop-1") == []
     finally:
         await remove_image(outcome)
+
+
+async def test_what_belongs_to_a_swop_of_another_swarm_is_not_taken_for_left_over(pki: Any) -> None:
+    name = f"swarm-test-{secrets.token_hex(4)}"
+    labels = {"swarm.swop": name, "swarm.authority": "0" * 16}
+    async with DockerExecutor() as docker:
+        volume = await docker.create_volume(VolumeSpec(name, labels))
+        try:
+            assert await docker.find_volumes(labels)
+            assert await left_over(pki, name) == []
+        finally:
+            await docker.remove_volume(volume.name)
 
 
 async def remove_image(name: str) -> None:
