@@ -132,6 +132,17 @@ class Names:
         self.drop(holder)
         return ""
 
+    async def compare(self) -> None:
+        """Says which names are held twice: while SNs were cut off from each other, each side took a process.
+
+        It ends neither. An SN that lies could end all nodes so, and which of two is meant to be only people know.
+        """
+        for holder in list(self._holders.values()):
+            if holder.confirmed and not holder.ended and (other := await self._elsewhere(holder)):
+                _log.warning(
+                    "a name is held by two processes: stop one", name=holder.who.name, one=holder.address, other=other
+                )
+
     def end_streams(self) -> None:
         for holder in self._holders.values():
             holder.end()

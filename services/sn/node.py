@@ -138,6 +138,8 @@ async def serving(
         stack.push_async_callback(trainings.close)
         await trainings.open()
         names = Names(_nowhere if peering is None else peering.holder_elsewhere)
+        if peering is not None:
+            peering.met = lambda: background.run(names.compare(), "comparing who holds names")
         server = _server(identity, Desk(name, trainings, runners, names), peering)
         port = await server.start(where.bind_host, where.port, PORT_OPTION)
         stack.push_async_callback(server.stop, STOP_GRACE_S)

@@ -19,6 +19,7 @@ from services.rpc.client import SNClient
 from services.runtime import logs
 from services.runtime.addresses import join_address
 from services.runtime.background import Background
+from services.sn import requests
 from services.sn.names import Holder
 from services.sn.state import Peer
 
@@ -49,8 +50,8 @@ class _Other:
 
 
 class Peering:
-    """``alive``: names of the SNs in touch. ``changed`` is called when that set has changed. ``owner_of`` tells whose
-    an account is, as far as the chain says.
+    """``alive``: names of the SNs in touch. ``changed`` is called when that set has changed, ``met`` before it when one
+    has come. ``owner_of`` tells whose an account is, as far as the chain says.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Peering:
     ) -> None:
         self.alive: Counter[str] = Counter()
         self.changed: Callable[[], None] = lambda: None
+        self.met: Callable[[], object] = lambda: None
         self.owner_of: Callable[[str], str | None] = lambda _: None
         self._name = identity.name
         self._identity = identity
@@ -266,6 +268,7 @@ class Peering:
         self._federation.connected(other.account)
         if self.alive[other.name] == 1:
             _log.info("in touch with an SN", name=other.name)
+            self.met()
             self.changed()
 
     def _left(self, other: _Other) -> None:
@@ -324,7 +327,8 @@ class Peering:
             return ""
         try:
             async with SNClient(self._addresses[sn], self._identity) as client:
-                return (await client.peering.FindHolder(request, timeout=FIND_HOLDER_S)).address
+                found = await client.peering.FindHolder(request, timeout=FIND_HOLDER_S)
+                return requests.reason(found.address)
         except SwarmError as error:
             _log.debug("it does not say who holds a name", sn=sn, why=str(error))
             return ""

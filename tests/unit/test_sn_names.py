@@ -5,6 +5,7 @@ import os
 from collections.abc import Awaitable, Callable
 
 import pytest
+import structlog
 
 from services.errors import NameInUse
 from services.sn.membership import Caller
@@ -91,6 +92,26 @@ async def test_of_two_that_claim_a_name_at_once_with_two_sns_one_has_it(_attempt
     assert len(refused) == 1
     assert a.is_held("sl", "sl-1") != b.is_held("sl", "sl-1")
     a.end_streams(), b.end_streams()
+    await asyncio.gather(*answers)
+
+
+async def test_a_name_that_each_side_of_a_cut_gave_away_is_told_of_when_they_meet_again() -> None:
+    a, b = Names(nowhere), Names(nowhere)
+    holders = await a.claim(WHO, ONE, "here:1"), await b.claim(WHO, TWO, "there:2")
+    answers = [asyncio.create_task(answer(holder)) for holder in holders]
+    a._elsewhere, b._elsewhere = at(b), at(a)
+    for sn in (a, b):
+        with structlog.testing.capture_logs() as told:
+            await sn.compare()
+        assert [(line["log_level"], line["name"], {line["one"], line["other"]}) for line in told] == [
+            ("warning", "sl-1", {"here:1", "there:2"})
+        ]
+    assert not any(holder.ended for holder in holders)
+    b.end_streams()
+    with structlog.testing.capture_logs() as told:
+        await a.compare()
+    assert told == []
+    a.end_streams()
     await asyncio.gather(*answers)
 
 
