@@ -1015,6 +1015,13 @@ class EnoughEnrolled(RunnerError):
     remedy = "Nothing needs to be done."
 
 
+class RunnerFull(RunnerError):
+    code = "runner-full"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "The taskrunner {runner} has no room for this SWOP: {problem}"
+    remedy = "Give it a taskrunner of its own (CREATE TASKRUNNER), or stop SWOPs that are not needed."
+
+
 class PeerHasEnded(RunnerError):
     code = "peer-has-ended"
     message = "Peer {index} of the SWOP {name} has ended already"

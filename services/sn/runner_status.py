@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from services.rpc import swarm_pb2 as pb
-from services.sn.runner_view import Agent, Peer, RunnerView
+from services.sn.runner_view import AGENTS_LIMIT, Agent, Peer, RunnerView
 from services.sn.task_book import Task
 from services.sn.task_requests import shortened
 
@@ -34,8 +34,14 @@ def task_entry(task: Task) -> pb.TaskEntry:
 def runner_status(
     view: RunnerView, is_present: Callable[[str], bool], last_seen: Callable[[str], float]
 ) -> pb.RunnerStatus:
-    """``last_seen``: seconds since 1970, 0 where this SN has not heard of a SWOP."""
+    """``last_seen``: seconds since 1970, 0 where this SN has not heard of a SWOP.
+
+    Of very many SWOPs, those that do not attend any more are left out.
+    """
     assigned = view.assigned
+    agents = list(view.agents.values())
+    if len(agents) > AGENTS_LIMIT:
+        agents = [agent for agent in agents if agent.attends][:AGENTS_LIMIT]
     status = pb.RunnerStatus(
         runner=view.runner,
         location=view.location,
@@ -49,7 +55,7 @@ def runner_status(
         assigned_by=assigned.by if assigned else "",
         targets=view.targets,
         peers_needed=view.needed,
-        agents=[_agent(agent, view, is_present, last_seen) for agent in view.agents.values()],
+        agents=[_agent(agent, view, is_present, last_seen) for agent in agents],
         peers=[peer_entry(peer) for peer in view.peers.values()],
         assigned_at=view.assigned_at,
         started_at=view.started_at,

@@ -9,6 +9,9 @@ from services.rpc.version import version_of
 
 NOWHERE = Position(-1, -1)  # before the first event
 
+# That attend at the same time: all of them fit into one status.
+AGENTS_LIMIT = 1000
+
 
 @dataclass(frozen=True)
 class Agent:

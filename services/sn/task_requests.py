@@ -3,13 +3,15 @@
 from services.chain.runner import DESCRIPTION_LIMIT_BYTES, PEERS_LIMIT
 from services.chain.task_events import PeerReport, PeerState, TaskHeader
 from services.chain.tasks import BODY_LIMIT_BYTES, FIELD_LIMIT_BYTES
-from services.errors import MalformedCall, NotEnoughPeers, TaskNameTaken, TooLong
+from services.errors import MalformedCall, NotEnoughPeers, RunnerFull, TaskNameTaken, TooLong
 from services.rpc import swarm_pb2 as pb
 from services.runtime import escaping
-from services.sn.runner_view import RunnerView
+from services.sn.runner_view import AGENTS_LIMIT, RunnerView
 from services.sn.task_book import ROOT_TASK
 
 NAME_LIMIT_CHARACTERS = 128
+PEER_NAME_LIMIT_BYTES = 64 + 1 + 32  # of an SL: NAME or NAME/SLOT
+RUNNER_PEERS_LIMIT = 8000  # of all SWOPs: their status is one message
 RUN_SWARM = "RUN_SWARM"
 TASK_TYPES = (RUN_SWARM, "MAKE_USER_CONTAINER", "PULL_IMAGE", "MAKE_SWARM_USER_CONTENT")
 PAGE_TASKS = 200  # a page is smaller than a message may be, whatever the tasks say of themselves
@@ -67,12 +69,26 @@ def pairs(count: int) -> int:
     return count
 
 
+def check_room(view: RunnerView, agent: str, peers: int) -> None:
+    """Raises RunnerFull where a SWOP that attends with ``peers`` would be more than one status holds."""
+    others = [other for other in view.agents.values() if other.name != agent]
+    if sum(other.attends for other in others) >= AGENTS_LIMIT:
+        raise RunnerFull(runner=view.runner, problem=f"{AGENTS_LIMIT} SWOPs attend it")
+    # One that has quit and left its peers in the task counts as well.
+    taken = sum(
+        max(other.peers * other.attends, other.brought * (other.enrolled_in == view.assignment)) for other in others
+    )
+    if taken + peers > RUNNER_PEERS_LIMIT:
+        problem = f"it brings {peers} SL peers to {taken}, and {RUNNER_PEERS_LIMIT} SL peers are the most"
+        raise RunnerFull(runner=view.runner, problem=problem)
+
+
 def report(request: pb.ReportPeerRequest, agent: str) -> PeerReport:
     """A text that is too long loses its middle: the beginning says what, the end is newest.
 
     What cannot be seen in it is replaced. Raises MalformedCall.
     """
-    limited("name", request.name, FIELD_LIMIT_BYTES)
+    limited("name", request.name, PEER_NAME_LIMIT_BYTES)
     if not request.name.isprintable():
         raise MalformedCall(field="name (printable characters)")
     try:

@@ -167,6 +167,7 @@ class RunnersApi(RunnersServicer):
         wanted = (request.group, peers, who.fingerprint, True)
         if known is not None and (known.group, known.peers, known.fingerprint, known.attends) == wanted:
             return pb.AttendReply(status=runner.status())
+        task_requests.check_room(runner.view, who.name, peers)
         receipt = await runner.gateway.attend(who.name, request.group, peers, who.fingerprint)
         return pb.AttendReply(status=await runner.status_at(receipt.block))
 
