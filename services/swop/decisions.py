@@ -60,10 +60,10 @@ class Standing:
 
 def next_action(status: pb.RunnerStatus, me: Standing) -> Action:
     """One step; when it is done, ask again with the newest state."""
-    mine = next((agent for agent in status.agents if agent.name == me.name), None)
+    mine = _mine(status, me)
     if me.working_on and (me.working_on != status.assignment or status.state == pb.RUNNER_IDLE):
         return CleanUp(me.working_on)
-    if mine is None or not mine.attends or (mine.group, mine.sl_peers) != (me.group, me.pairs):
+    if mine is None or not _attends(mine, me):
         return Attend()
     if mine.enrolled_in > mine.released and (mine.enrolled_in != status.assignment or status.state == pb.RUNNER_IDLE):
         return CleanUp(mine.enrolled_in)
@@ -72,6 +72,21 @@ def next_action(status: pb.RunnerStatus, me: Standing) -> Action:
     if status.state in UNDER_WAY and mine.admissible and not _enough(status):
         return Enrol(status.assignment)
     return Wait()
+
+
+def is_counted(status: pb.RunnerStatus, me: Standing) -> bool:
+    """Whether a task that is assigned now would count with this SWOP: it attends, and its SN hears from it."""
+    mine = _mine(status, me)
+    return mine is not None and _attends(mine, me) and mine.present
+
+
+def _mine(status: pb.RunnerStatus, me: Standing) -> pb.TaskAgent | None:
+    return next((agent for agent in status.agents if agent.name == me.name), None)
+
+
+def _attends(mine: pb.TaskAgent, me: Standing) -> bool:
+    """With the profile that it has now."""
+    return mine.attends and (mine.group, mine.sl_peers) == (me.group, me.pairs)
 
 
 def _enrolled(status: pb.RunnerStatus, me: Standing) -> Action:

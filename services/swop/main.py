@@ -77,8 +77,8 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
                 executor, identity.name, profile.runner, settings.finish_grace_s, settings.keep_containers, authority
             ),
             approvals=Approvals(settings.data_dir / APPROVALS),
+            on_attending=lambda: ready.report(executor=executor.kind),
         )
-        ready.report(executor=executor.kind)
         await _until(stop, operator.run(), lease.raise_when_lost(_at_once), link.name.lost())
     _log.info("stopped")
 

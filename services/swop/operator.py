@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from services.errors import (
@@ -35,10 +36,21 @@ class _Running:
 
 
 class Operator:
-    """``workshop`` makes work of a task; ``cleaning`` removes what is left of one."""
+    """``workshop`` makes work of a task; ``cleaning`` removes what is left of one.
+
+    ``on_attending`` is called once: from then on a task that is assigned counts with this SWOP.
+    """
 
     def __init__(
-        self, me: Standing, runner: str, link: Link, *, workshop: Workshop, cleaning: Cleaning, approvals: Approvals
+        self,
+        me: Standing,
+        runner: str,
+        link: Link,
+        *,
+        workshop: Workshop,
+        cleaning: Cleaning,
+        approvals: Approvals,
+        on_attending: Callable[[], object],
     ) -> None:
         self._me = me
         self._runner = runner
@@ -46,6 +58,7 @@ class Operator:
         self._workshop = workshop
         self._cleaning = cleaning
         self._approvals = approvals
+        self._on_attending: Callable[[], object] | None = on_attending
         self._status: pb.RunnerStatus | None = None
         self._changed = asyncio.Event()
         self._running: _Running | None = None
@@ -87,6 +100,9 @@ class Operator:
         self._changed.clear()
 
     async def _act(self, status: pb.RunnerStatus) -> None:
+        if self._on_attending is not None and decisions.is_counted(status, self._me):
+            self._on_attending()
+            self._on_attending = None
         working_on = self._running.assignment if self._running else 0
         self._awaits_approval = False
         match next_action(status, replace(self._me, working_on=working_on)):

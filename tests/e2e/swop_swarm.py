@@ -63,8 +63,9 @@ class SwopSwarm:
             Launch(name, argv, self.directory / f"{name}.log", node_environment("SWOP_"), cwd=CODE_ROOT)
         )
         self.swops[name] = child
-        await child.ready()
-        await self.until(lambda now: any(agent.name == name and agent.present for agent in now.agents))
+        await child.ready()  # it attends its taskrunner: a task that is assigned now counts with it
+        now = await self.swci.runners.GetRunner(pb.GetRunnerRequest(runner=RUNNER))
+        assert any(agent.name == name and agent.attends and agent.present for agent in now.agents), now
         return child
 
     async def kill(self, name: str) -> None:
