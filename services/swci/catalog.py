@@ -1,8 +1,37 @@
-"""Every command that there is, in the order in which HELP lists them."""
+"""Every command that there is, in the order in which HELP lists them, and HELP itself."""
 
-from services.swci.commands import context, contract, files, general, help, task, taskrunner  # noqa: A004
-from services.swci.grammar.command import Command
+from typing import ClassVar
+
+from services.swci.commands import context, contract, files, general, task, taskrunner
+from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.grammar import Grammar
+from services.swci.grammar.kinds import LINE, argument
+from services.swci.session import Session
+from services.swci.wording import table
+from swarmlearning.swci import models
+
+
+class Help(Command):
+    """List all commands, or show how the commands that begin with these words are written."""
+
+    syntax: ClassVar[str] = "HELP [command]"
+    group = Group.MISCELLANEOUS
+
+    command: str = argument(LINE, default="")
+
+    async def run(self, session: Session, say: Say) -> models.Help:
+        found = GRAMMAR.helped(self.command)
+        return models.Help([models.CommandHelp(it.syntax, it.group, it.summary(), it.help()) for it in found])
+
+    def show(self, result: models.Help) -> list[str]:
+        if self.command.strip():
+            return [line for it in result.commands for line in _one(it)][:-1]
+        lines: list[str] = []
+        for group in Group:
+            commands = [it for it in result.commands if it.group == group]
+            lines += [f"{group} commands:", *(f"  {line}" for line in _overview(commands)), ""]
+        return [*lines, "HELP <command> says more. A line that begins with # is a comment. --json at the end: as JSON."]
+
 
 COMMANDS: tuple[type[Command], ...] = (
     context.CreateContextWithIP,
@@ -45,10 +74,18 @@ COMMANDS: tuple[type[Command], ...] = (
     general.Sleep,
     general.ExitOnFailure,
     general.Exit,
-    help.Help,
+    Help,
     files.Cd,
     files.Ls,
     files.LsLong,
     files.Pwd,
 )
 GRAMMAR = Grammar(COMMANDS)
+
+
+def _overview(commands: list[models.CommandHelp]) -> list[str]:
+    return table(("", ""), [(it.syntax, it.summary) for it in commands])[1:]
+
+
+def _one(command: models.CommandHelp) -> list[str]:
+    return [command.syntax, *(f"  {line}".rstrip() for line in command.text.splitlines()), ""]

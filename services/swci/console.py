@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
-from services.swci.execution import Answer, execute
+from services.swci.execution import CommandResult, execute
 from services.swci.session import Session
 from services.swci.terminal import Terminal
 
@@ -24,7 +24,7 @@ class Console:
     def __init__(self, session: Session, terminal: Terminal) -> None:
         self.session = session
         self.terminal = terminal
-        self._running: asyncio.Task[Answer | None] | None = None
+        self._running: asyncio.Task[CommandResult | None] | None = None
         self.interrupted = False
 
     def interrupt(self) -> None:

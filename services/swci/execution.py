@@ -21,7 +21,7 @@ _log = logs.get("swci")
 
 
 @dataclass(frozen=True)
-class Answer:
+class CommandResult:
     """``lines``: for people; those that were shown on the way are not among them. ``result``: a dataclass of
     swarmlearning.swci.models, None where the command failed. ``wants_json``: the line said so.
     """
@@ -47,7 +47,7 @@ class Answer:
         return escaping.as_json(self.as_data())
 
 
-async def execute(session: Session, line: str, say: Say, grammar: Grammar = GRAMMAR) -> Answer | None:
+async def execute(session: Session, line: str, say: Say, grammar: Grammar = GRAMMAR) -> CommandResult | None:
     """Does what a line says, and counts it; None for one without a command. Never raises a SwarmError."""
     line, wants_json = _without_flag(line)
     text = line.strip()
@@ -62,7 +62,7 @@ async def execute(session: Session, line: str, say: Say, grammar: Grammar = GRAM
     return dataclasses.replace(answer, wants_json=wants_json)
 
 
-async def perform(session: Session, command: Command, text: str, say: Say) -> Answer:
+async def perform(session: Session, command: Command, text: str, say: Say) -> CommandResult:
     """Does a command that is built already."""
     try:
         result = await command.run(session, say)
@@ -72,7 +72,7 @@ async def perform(session: Session, command: Command, text: str, say: Say) -> An
         _log.error("a command failed that should not", command=text, trace=traceback.format_exc())
         return failure(text, SwarmError(detail=f"{type(bug).__name__} in {text}"))
     session.executed += 1
-    return Answer(text, tuple(clean(line) for line in command.show(result)), result)
+    return CommandResult(text, tuple(clean(line) for line in command.show(result)), result)
 
 
 def _without_flag(line: str) -> tuple[str, bool]:
@@ -83,9 +83,9 @@ def _without_flag(line: str) -> tuple[str, bool]:
     return line[: words[-1].start], True
 
 
-def failure(text: str, error: SwarmError) -> Answer:
+def failure(text: str, error: SwarmError) -> CommandResult:
     first, *more = [clean(line) for line in str(error).splitlines()] or [""]
-    return Answer(text, (ERROR + first, *more), error=error)
+    return CommandResult(text, (ERROR + first, *more), error=error)
 
 
 def error_data(error: SwarmError) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import sys
 from typing import TextIO
 
-from services.swci.execution import Answer
+from services.swci.execution import CommandResult
 from services.swci.wording import clean
 
 INDENT = "    "
@@ -31,7 +31,7 @@ class Terminal:
         else:
             self._print(INDENT + clean(line))
 
-    def show(self, answer: Answer) -> None:
+    def show(self, answer: CommandResult) -> None:
         if self._as_json or answer.wants_json:
             self._print(answer.as_json())
             return

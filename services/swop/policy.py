@@ -39,7 +39,7 @@ LOADING = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class TaskRequest:
     """A task as the chain has it, and what this host has under the names in it.
 
     ``registrant``: role/name of the certificate that registered it; ``fingerprint``: SHA-256 of it, 32 bytes.
@@ -70,39 +70,40 @@ class Host:
     protected: tuple[str, ...] = ()
 
 
-def decide(policy: Policy, asked: Asked, host: Host) -> tuple[str, ...]:
+def decide(policy: Policy, request: TaskRequest, host: Host) -> tuple[str, ...]:
     """Every reason to refuse the task, as parts of a sentence; none: it may run."""
-    return tuple(dict.fromkeys(_reasons(policy, asked, host)))
+    return tuple(dict.fromkeys(_reasons(policy, request, host)))
 
 
-def _reasons(policy: Policy, asked: Asked, host: Host) -> Iterator[str]:
-    yield from _author(policy, asked)
-    match asked.body:
+def _reasons(policy: Policy, request: TaskRequest, host: Host) -> Iterator[str]:
+    yield from _author(policy, request)
+    match request.body:
         case RunSwarm() as body:
             yield from _type(policy, "RUN_SWARM")
-            yield from _program(policy, asked, body, host)
-            yield from mount_reasons(policy, body, asked.real_paths, host.protected)
+            yield from _program(policy, request, body, host)
+            yield from mount_reasons(policy, body, request.real_paths, host.protected)
             for node in host.profile.definitions:
                 yield from device_reasons(policy, node.ml_options or ())
         case MakeUserContainer() as body:
             yield from _type(policy, "MAKE_USER_CONTAINER")
-            yield from _build(policy, asked, body, host)
+            yield from _build(policy, request, body, host)
         case PullImage() as body:
             yield from _type(policy, "PULL_IMAGE")
-            yield from _pull(policy, asked, body, host)
+            yield from _pull(policy, request, body, host)
         case MakeSwarmUserContent() as body:
             yield from _type(policy, "MAKE_SWARM_USER_CONTENT")
-            yield from volume_reasons(policy, asked.outcome)
+            yield from volume_reasons(policy, request.outcome)
             for operation in body.operations:
                 yield from _operation(policy, operation)
 
 
-def _author(policy: Policy, asked: Asked) -> Iterator[str]:
+def _author(policy: Policy, request: TaskRequest) -> Iterator[str]:
     if policy.authors is None:
         return
-    fingerprint = f"sha256:{asked.fingerprint.hex()}"
-    if not any(fnmatchcase(asked.registrant, author) or author == fingerprint for author in policy.authors):
-        yield f"it was registered by {asked.registrant or 'nobody'}, who is not among the authors of this host's policy"
+    fingerprint = f"sha256:{request.fingerprint.hex()}"
+    if not any(fnmatchcase(request.registrant, author) or author == fingerprint for author in policy.authors):
+        who = request.registrant or "nobody"
+        yield f"it was registered by {who}, who is not among the authors of this host's policy"
 
 
 def _type(policy: Policy, task_type: str) -> Iterator[str]:
@@ -110,9 +111,9 @@ def _type(policy: Policy, task_type: str) -> Iterator[str]:
         yield f"tasks of type {task_type} are not allowed here"
 
 
-def _program(policy: Policy, asked: Asked, body: RunSwarm, host: Host) -> Iterator[str]:
-    yield from _image(policy, asked.image_name, digests_of(asked.image))
-    yield from _own(asked.image_name, host, "would be run as a training program")
+def _program(policy: Policy, request: TaskRequest, body: RunSwarm, host: Host) -> Iterator[str]:
+    yield from _image(policy, request.image_name, digests_of(request.image))
+    yield from _own(request.image_name, host, "would be run as a training program")
     try:
         words = shlex.split(body.entrypoint)
         shlex.split(body.command)
@@ -163,7 +164,7 @@ def _own(name: str, host: Host, what: str) -> Iterator[str]:
         yield f"{parsed} is an image of the swarm's own nodes, which {what}"
 
 
-def _build(policy: Policy, asked: Asked, body: MakeUserContainer, host: Host) -> Iterator[str]:
+def _build(policy: Policy, request: TaskRequest, body: MakeUserContainer, host: Host) -> Iterator[str]:
     steps = examine(body.build_steps)
     yield from steps.faults
     for image in steps.images:
@@ -176,23 +177,23 @@ def _build(policy: Policy, asked: Asked, body: MakeUserContainer, host: Host) ->
         yield from _address(policy, address)
     if body.build_context is not None:
         yield from volume_reasons(policy, body.build_context)
-    yield from _outcome(policy, asked, host)
+    yield from _outcome(policy, request, host)
 
 
-def _outcome(policy: Policy, asked: Asked, host: Host) -> Iterator[str]:
-    yield from _image(policy, asked.outcome)
-    yield from _own(asked.outcome, host, "the task would replace")
-    if asked.replaced is None or TASK_LABEL in asked.replaced.labels:
+def _outcome(policy: Policy, request: TaskRequest, host: Host) -> Iterator[str]:
+    yield from _image(policy, request.outcome)
+    yield from _own(request.outcome, host, "the task would replace")
+    if request.replaced is None or TASK_LABEL in request.replaced.labels:
         return
     try:
-        named = policy.images is not None and allowed(policy.images, ImageName.parse(asked.outcome))
+        named = policy.images is not None and allowed(policy.images, ImageName.parse(request.outcome))
     except ValueError:
         return
     if not named:
-        yield f"there is an image {asked.outcome} here that no task made; it would be replaced"
+        yield f"there is an image {request.outcome} here that no task made; it would be replaced"
 
 
-def _pull(policy: Policy, asked: Asked, body: PullImage, host: Host) -> Iterator[str]:
+def _pull(policy: Policy, request: TaskRequest, body: PullImage, host: Host) -> Iterator[str]:
     name = f"{body.registry}/{body.repository}:{body.tag}"
     try:
         parsed = ImageName.parse(name)

@@ -23,7 +23,7 @@ from services.swop.executors.base import Executor
 from services.swop.executors.spec import Image, NodeSpec
 from services.swop.link import Link
 from services.swop.pairs import PairSpec, Place, labels_of, pair
-from services.swop.policy import Asked, Host, decide
+from services.swop.policy import Host, TaskRequest, decide
 from services.swop.policy_file import Policy
 from services.swop.policy_mounts import OWN_VOLUMES, confined, sources
 from services.swop.profile import NodeDefinition, Profile
@@ -66,12 +66,12 @@ class Workshop:
         task, entry = await self._task(status.task)
         if entry.content_hash != status.content_hash:
             raise TaskRefused(task=f"The task {status.task}", problem="it is not the one that was assigned")
-        asked = await self._asked(task, entry)
+        request = await self._request(task, entry)
         host = Host(self.profile, (self.place.sl_image,), self.protected)
-        if reasons := decide(self.policy, asked, host):
+        if reasons := decide(self.policy, request, host):
             raise TaskRefused(task=f"The task {status.task}", problem="; ".join(reasons))
         place = replace(self.place, assignment=status.assignment, secret=new_secret())
-        work, runs = await self._work(task, asked, place)
+        work, runs = await self._work(task, request, place)
         description = {
             "task": task.header.name, "type": str(task.header.task_type), "registered by": entry.registrant,
             "content hash": status.content_hash.hex(), "assigned by": status.assigned_by, "runs": runs,
@@ -100,10 +100,10 @@ class Workshop:
         })  # fmt: skip
         return TaskDefinition(header=known, body=body, body_text=reply.body), entry
 
-    async def _asked(self, task: TaskDefinition, entry: pb.TaskEntry) -> Asked:
+    async def _request(self, task: TaskDefinition, entry: pb.TaskEntry) -> TaskRequest:
         """The task, with what this host has under the names in it."""
         header = task.header
-        asked = Asked(header.name, entry.registrant, entry.fingerprint, header.outcome, task.body)
+        request = TaskRequest(header.name, entry.registrant, entry.fingerprint, header.outcome, task.body)
         if isinstance(task.body, RunSwarm):
             if header.prereq == ROOT_TASK:
                 problem = "its Prereq is ROOTTASK, but must name the task that makes the image of its program"
@@ -112,21 +112,23 @@ class Workshop:
             name = prereq.header.outcome
             image = await self.executor.image(name)
             real = await asyncio.to_thread(_real_paths, sources(self.policy, task.body))
-            return replace(asked, image_name=name, image=image, real_paths=real)
+            return replace(request, image_name=name, image=image, real_paths=real)
         if isinstance(task.body, MakeUserContainer) and self.executor.builds_images:
-            return replace(asked, replaced=await self._image_named(header.outcome))
-        return asked
+            return replace(request, replaced=await self._image_named(header.outcome))
+        return request
 
     async def _image_named(self, name: str) -> Image | None:
         with contextlib.suppress(ImageMissing):
             return await self.executor.image(name)
         return None
 
-    async def _work(self, task: TaskDefinition, asked: Asked, place: Place) -> tuple[Work, list[dict[str, Any]]]:
+    async def _work(
+        self, task: TaskDefinition, request: TaskRequest, place: Place
+    ) -> tuple[Work, list[dict[str, Any]]]:
         labels = labels_of(place.swop, place.runner, place.assignment, authority=place.authority, task=task.header.name)
         match task.body:
             case RunSwarm():
-                return await self._pairs(task, task.body, asked, place)
+                return await self._pairs(task, task.body, request, place)
             case MakeUserContainer():
                 spec = build_spec(task.body, task.header.outcome, labels)
                 return BuildWork(self.executor, spec), [{"build": list(spec.steps), "image": spec.image}]
@@ -141,18 +143,18 @@ class Workshop:
                 return ContentWork(self.executor, task.body, volumes), runs
 
     async def _pairs(
-        self, task: TaskDefinition, body: RunSwarm, asked: Asked, place: Place
+        self, task: TaskDefinition, body: RunSwarm, request: TaskRequest, place: Place
     ) -> tuple[Work, list[dict[str, Any]]]:
-        image = asked.image_name
-        if self.executor.builds_images and asked.image is not None:
-            image = asked.image.digest  # what was decided on: the name may be given to another one meanwhile
+        image = request.image_name
+        if self.executor.builds_images and request.image is not None:
+            image = request.image.digest  # what was decided on: the name may be given to another one meanwhile
         specs = [
             self._confined(pair(self.profile, node, task, image, place), body) for node in self.profile.definitions
         ]
         nodes = zip(self.profile.definitions, specs, strict=True)
         names = {spec.index: name for node, spec in nodes if (name := sl_name(node, spec))}
         work = PairsWork(self.executor, specs, names, self._takes_part, self.policy.max_seconds)
-        return work, [_described(spec.ml, asked) for spec in specs]
+        return work, [_described(spec.ml, request) for spec in specs]
 
     def _confined(self, spec: PairSpec, body: RunSwarm) -> PairSpec:
         """The program within the limits of the policy, its mounts as parts of what that allows."""
@@ -198,12 +200,12 @@ def _real_paths(paths: Iterable[str]) -> dict[str, str | None]:
     return {path: os.path.realpath(path) if Path(path).exists() else None for path in paths}
 
 
-def _described(ml: NodeSpec, asked: Asked) -> dict[str, Any]:
+def _described(ml: NodeSpec, request: TaskRequest) -> dict[str, Any]:
     """Without what differs from one start to the next, so that the same program is described in the same words."""
     mounts = [mount for mount in ml.mounts if not mount.source.startswith(OWN_VOLUMES)]
     return {
-        "image": asked.image_name,
-        "image digest": asked.image.digest if asked.image else "",
+        "image": request.image_name,
+        "image digest": request.image.digest if request.image else "",
         "entrypoint": None if ml.entrypoint is None else list(ml.entrypoint),
         "command": list(ml.command or ()),
         "working directory": ml.working_dir,

@@ -21,7 +21,7 @@ from services.sn.directory import DEFAULT_TRAINING
 from services.swci import following
 from services.swci.commands import general
 from services.swci.commands.files import Pwd
-from services.swci.execution import Answer, execute, perform
+from services.swci.execution import CommandResult, execute, perform
 from services.swci.session import Session
 from swarmlearning.swci.v1 import AsyncClient, SNUnavailable
 
@@ -189,7 +189,7 @@ async def shell_of(web: Web) -> AsyncIterator[Session]:
         await session.close()
 
 
-async def answer_of(session: Session, line: str) -> Answer:
+async def answer_of(session: Session, line: str) -> CommandResult:
     said: list[str] = []
     async with asyncio.timeout(WITHIN_S):
         answer = await execute(session, line, said.append)
@@ -198,7 +198,7 @@ async def answer_of(session: Session, line: str) -> Answer:
     return answer
 
 
-def sentence_of(answer: Answer) -> str:
+def sentence_of(answer: CommandResult) -> str:
     """What a shell shows of a command that fails, in one line."""
     assert answer.error is not None, answer.lines
     assert len(answer.lines) == 1

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from services.errors import DocumentUnusable, FileUnreadable, MountEscapes, PolicyUnusable
 from services.swop.executors.spec import Image, Limits, Mount, MountKind
 from services.swop.image_names import ImageName, allowed
-from services.swop.policy import Asked, Host, decide
+from services.swop.policy import Host, TaskRequest, decide
 from services.swop.policy_file import ACCEPTS_AS_DOCUMENTED, Policy, read_policy
 from services.swop.policy_mounts import confined
 from services.swop.profile import Profile
@@ -55,7 +55,7 @@ def host(*options: dict[str, Any]) -> Host:
     return Host(Profile.model_validate(profile), ("swarm-learning/sl:latest",), ("/srv/swop", "/var/run/docker.sock"))
 
 
-def asked(kind: str, changes: dict[str, Any] | None = None, **facts: Any) -> Asked:
+def request(kind: str, changes: dict[str, Any] | None = None, **facts: Any) -> TaskRequest:
     body = check_body(TYPES[kind], yaml.safe_dump({**BODIES[kind], **(changes or {})}))
     usual: dict[str, Any] = {
         "registrant": "swci/ada",
@@ -65,7 +65,7 @@ def asked(kind: str, changes: dict[str, Any] | None = None, **facts: Any) -> Ask
     }
     real = {"/srv/shared": "/srv/shared", "/srv/shared/model": "/srv/shared/model"}
     usual["image"] = Image("user-env", GOOD, ("hub.example.org/team/trainer@" + GOOD,))
-    return Asked(**{"name": kind, "body": body, "real_paths": real, **usual, **facts})
+    return TaskRequest(**{"name": kind, "body": body, "real_paths": real, **usual, **facts})
 
 
 def bind(source: str, target: str = "/model") -> dict[str, Any]:
@@ -94,7 +94,7 @@ NO_RULES = ACCEPTS_AS_DOCUMENTED
 
 @pytest.mark.parametrize("kind", list(BODIES))
 def test_usual_tasks_run_without_a_policy(kind: str) -> None:
-    assert decide(NO_RULES, asked(kind), host({"gpus": "all"})) == ()
+    assert decide(NO_RULES, request(kind), host({"gpus": "all"})) == ()
 
 
 @pytest.mark.parametrize("kind", list(BODIES))
@@ -109,95 +109,95 @@ def test_a_policy_that_names_everything_lets_usual_tasks_run(kind: str) -> None:
         downloads=["https://example.org/*"],
         gpus=["0", "1"],
     )
-    assert decide(strict, asked(kind), host({"gpus": "device=0,1"})) == ()
+    assert decide(strict, request(kind), host({"gpus": "device=0,1"})) == ()
 
 
-HOSTILE: list[tuple[str, Policy, Asked, str]] = [
+HOSTILE: list[tuple[str, Policy, TaskRequest, str]] = [
     # paths
-    ("bind_without_policy", NO_RULES, asked("run", bind("/")), "it mounts / of this host, whose policy allows nothing"),
-    ("bind_outside", SHARED, asked("run", bind("/etc")), "it mounts /etc of this host, whose policy allows /srv/shared"),
-    ("bind_sibling", SHARED, asked("run", bind("/srv/shared2")), "it mounts /srv/shared2"),
-    ("bind_dots", SHARED, asked("run", bind("/srv/shared/../../etc")), "not an absolute path without '..'"),
-    ("bind_relative", SHARED, asked("run", bind("srv/shared")), "not an absolute path without '..'"),
-    ("bind_home", SHARED, asked("run", bind("~/.ssh")), "not an absolute path without '..'"),
-    ("bind_slashes", SHARED, asked("run", bind("//etc//passwd")), "it mounts //etc//passwd"),
-    ("bind_link", SHARED, asked("run", bind("/srv/shared/x"), real_paths={"/srv/shared": "/srv/shared", "/srv/shared/x": "/etc"}), "a link in /srv/shared/x leads to /etc, out of /srv/shared"),
-    ("bind_unseen", SHARED, asked("run", bind("/srv/shared/x"), real_paths={"/srv/shared": None, "/srv/shared/x": None}), "cannot be seen from this SWOP"),
-    ("bind_socket", policy(bindsources=["/var/run"]), asked("run", bind("/var/run/docker.sock"), real_paths={p: p for p in ("/var/run", "/var/run/docker.sock")}), "holds files of the SWOP itself"),
-    ("bind_above_keys", policy(bindsources=["/srv"]), asked("run", bind("/srv"), real_paths={"/srv": "/srv"}), "holds files of the SWOP itself"),
-    ("bind_linked_to_keys", policy(bindsources=["/"]), asked("run", bind("/home/x"), real_paths={"/": "/", "/home/x": "/srv/swop/key.pem"}), "holds files of the SWOP itself"),
-    ("bind_as_volume", NO_RULES, asked("run", volume("/etc")), "'/etc' is not the name of a volume"),
-    ("volume_dots", NO_RULES, asked("run", volume("../../etc")), "is not the name of a volume"),
-    ("volume_of_swop", NO_RULES, asked("run", volume("swop-g-sl-0-abc")), "belongs to the SWOP"),
-    ("volume_other", policy(volumes=["data-*"]), asked("run", volume("postgres")), "the volume postgres is not allowed here"),
-    ("target_pipes", SHARED, asked("run", bind("/srv/shared", "/tmp/hpe-swarm")), "nothing can be mounted at /tmp/hpe-swarm"),
-    ("target_root", NO_RULES, asked("run", {"PrivateContent": "/"}), "nothing can be mounted at /"),
-    ("target_proc", NO_RULES, asked("run", {"PrivateContent": "/proc/x"}), "nothing can be mounted at /proc/x"),
-    ("target_twice", SHARED, asked("run", bind("/srv/shared", "/data/")), "two of its mounts have the same target"),
+    ("bind_without_policy", NO_RULES, request("run", bind("/")), "it mounts / of this host, whose policy allows nothing"),
+    ("bind_outside", SHARED, request("run", bind("/etc")), "it mounts /etc of this host, whose policy allows /srv/shared"),
+    ("bind_sibling", SHARED, request("run", bind("/srv/shared2")), "it mounts /srv/shared2"),
+    ("bind_dots", SHARED, request("run", bind("/srv/shared/../../etc")), "not an absolute path without '..'"),
+    ("bind_relative", SHARED, request("run", bind("srv/shared")), "not an absolute path without '..'"),
+    ("bind_home", SHARED, request("run", bind("~/.ssh")), "not an absolute path without '..'"),
+    ("bind_slashes", SHARED, request("run", bind("//etc//passwd")), "it mounts //etc//passwd"),
+    ("bind_link", SHARED, request("run", bind("/srv/shared/x"), real_paths={"/srv/shared": "/srv/shared", "/srv/shared/x": "/etc"}), "a link in /srv/shared/x leads to /etc, out of /srv/shared"),
+    ("bind_unseen", SHARED, request("run", bind("/srv/shared/x"), real_paths={"/srv/shared": None, "/srv/shared/x": None}), "cannot be seen from this SWOP"),
+    ("bind_socket", policy(bindsources=["/var/run"]), request("run", bind("/var/run/docker.sock"), real_paths={p: p for p in ("/var/run", "/var/run/docker.sock")}), "holds files of the SWOP itself"),
+    ("bind_above_keys", policy(bindsources=["/srv"]), request("run", bind("/srv"), real_paths={"/srv": "/srv"}), "holds files of the SWOP itself"),
+    ("bind_linked_to_keys", policy(bindsources=["/"]), request("run", bind("/home/x"), real_paths={"/": "/", "/home/x": "/srv/swop/key.pem"}), "holds files of the SWOP itself"),
+    ("bind_as_volume", NO_RULES, request("run", volume("/etc")), "'/etc' is not the name of a volume"),
+    ("volume_dots", NO_RULES, request("run", volume("../../etc")), "is not the name of a volume"),
+    ("volume_of_swop", NO_RULES, request("run", volume("swop-g-sl-0-abc")), "belongs to the SWOP"),
+    ("volume_other", policy(volumes=["data-*"]), request("run", volume("postgres")), "the volume postgres is not allowed here"),
+    ("target_pipes", SHARED, request("run", bind("/srv/shared", "/tmp/hpe-swarm")), "nothing can be mounted at /tmp/hpe-swarm"),
+    ("target_root", NO_RULES, request("run", {"PrivateContent": "/"}), "nothing can be mounted at /"),
+    ("target_proc", NO_RULES, request("run", {"PrivateContent": "/proc/x"}), "nothing can be mounted at /proc/x"),
+    ("target_twice", SHARED, request("run", bind("/srv/shared", "/data/")), "two of its mounts have the same target"),
     # environment
-    ("env_pipe", NO_RULES, asked("run", env("SL_REQUEST_CHANNEL")), "the variable SL_REQUEST_CHANNEL is set by the SWOP alone"),
-    ("env_key", NO_RULES, asked("run", env("SWARM_ID_KEY")), "the variable SWARM_ID_KEY is set by the SWOP alone"),
-    ("env_gpus", NO_RULES, asked("run", env("NVIDIA_VISIBLE_DEVICES")), "the variable NVIDIA_VISIBLE_DEVICES is set by the SWOP alone"),
-    ("env_docker", NO_RULES, asked("run", env("DOCKER_HOST")), "the variable DOCKER_HOST is set by the SWOP alone"),
-    ("env_unlisted", policy(envvars=["MAX_*"]), asked("run", env("MIN_PEERS")), "the variable MIN_PEERS is not allowed here"),
-    ("env_preload", NO_RULES, asked("run", env("LD_PRELOAD")), "the variable LD_PRELOAD would change which code a program runs"),
-    ("env_preload_star", policy(entrypoints=["python3"], envvars=["*"]), asked("run", env("PYTHONPATH")), "the variable PYTHONPATH would change which code a program runs"),
+    ("env_pipe", NO_RULES, request("run", env("SL_REQUEST_CHANNEL")), "the variable SL_REQUEST_CHANNEL is set by the SWOP alone"),
+    ("env_key", NO_RULES, request("run", env("SWARM_ID_KEY")), "the variable SWARM_ID_KEY is set by the SWOP alone"),
+    ("env_gpus", NO_RULES, request("run", env("NVIDIA_VISIBLE_DEVICES")), "the variable NVIDIA_VISIBLE_DEVICES is set by the SWOP alone"),
+    ("env_docker", NO_RULES, request("run", env("DOCKER_HOST")), "the variable DOCKER_HOST is set by the SWOP alone"),
+    ("env_unlisted", policy(envvars=["MAX_*"]), request("run", env("MIN_PEERS")), "the variable MIN_PEERS is not allowed here"),
+    ("env_preload", NO_RULES, request("run", env("LD_PRELOAD")), "the variable LD_PRELOAD would change which code a program runs"),
+    ("env_preload_star", policy(entrypoints=["python3"], envvars=["*"]), request("run", env("PYTHONPATH")), "the variable PYTHONPATH would change which code a program runs"),
     # options
-    ("image_option", NO_RULES, asked("run", image_name="--privileged"), "'--privileged' is not the name of an image"),
-    ("image_words", NO_RULES, asked("run", image_name="a -v /:/x"), "is not the name of an image"),
-    ("tag_option", NO_RULES, asked("pull", {"Tag": "1 --all-tags"}), "is not the name of an image"),
-    ("repository_dots", NO_RULES, asked("pull", {"RepoName": "../../x"}), "is not the name of an image"),
-    ("registry_scheme", NO_RULES, asked("pull", {"OrgAndReg": "http://x"}), "is not the name of an image"),
-    ("outcome_option", NO_RULES, asked("build", outcome="-t"), "'-t' is not the name of an image"),
-    ("content_volume", NO_RULES, asked("content", outcome="/etc"), "'/etc' is not the name of a volume"),
-    ("quotes", NO_RULES, asked("run", {"Command": "train.py 'x"}), "its Entrypoint or Command cannot be read: no closing quotation"),
-    ("entrypoint", policy(entrypoints=["python3"]), asked("run", {"Entrypoint": "/bin/sh -c"}), "the entrypoint '/bin/sh -c' is not allowed here"),
-    ("entrypoint_more", policy(entrypoints=["python3"]), asked("run", {"Entrypoint": "python3 -i"}), "the entrypoint 'python3 -i' is not allowed here"),
+    ("image_option", NO_RULES, request("run", image_name="--privileged"), "'--privileged' is not the name of an image"),
+    ("image_words", NO_RULES, request("run", image_name="a -v /:/x"), "is not the name of an image"),
+    ("tag_option", NO_RULES, request("pull", {"Tag": "1 --all-tags"}), "is not the name of an image"),
+    ("repository_dots", NO_RULES, request("pull", {"RepoName": "../../x"}), "is not the name of an image"),
+    ("registry_scheme", NO_RULES, request("pull", {"OrgAndReg": "http://x"}), "is not the name of an image"),
+    ("outcome_option", NO_RULES, request("build", outcome="-t"), "'-t' is not the name of an image"),
+    ("content_volume", NO_RULES, request("content", outcome="/etc"), "'/etc' is not the name of a volume"),
+    ("quotes", NO_RULES, request("run", {"Command": "train.py 'x"}), "its Entrypoint or Command cannot be read: no closing quotation"),
+    ("entrypoint", policy(entrypoints=["python3"]), request("run", {"Entrypoint": "/bin/sh -c"}), "the entrypoint '/bin/sh -c' is not allowed here"),
+    ("entrypoint_more", policy(entrypoints=["python3"]), request("run", {"Entrypoint": "python3 -i"}), "the entrypoint 'python3 -i' is not allowed here"),
     # images
-    ("other_digest", policy(images=["user-env@" + OTHER]), asked("run"), f"the image user-env:latest (now {GOOD}) is not allowed here"),
-    ("other_content", policy(images=[OTHER]), asked("run"), "is not allowed here"),
-    ("other_image", policy(images=["user-env"]), asked("run", image_name="evil/user-env"), "the image evil/user-env:latest"),
-    ("pull_other", policy(images=["hub.example.org/team/*"]), asked("pull", {"OrgAndReg": "evil.example.org/team"}), "the image evil.example.org/team/trainer:1 is not allowed here"),
-    ("run_the_sl", NO_RULES, asked("run", image_name="swarm-learning/sl"), "which would be run as a training program"),
-    ("replace_the_sl", NO_RULES, asked("build", outcome="docker.io/swarm-learning/sl:latest"), "which the task would replace"),
-    ("pull_the_sl", NO_RULES, asked("pull", {"OrgAndReg": "docker.io/swarm-learning", "RepoName": "sl", "Tag": "latest"}), "which the task would replace"),
-    ("replace_another", NO_RULES, asked("build", outcome="postgres", replaced=Image("postgres:latest", OTHER)), "there is an image postgres here that no task made"),
+    ("other_digest", policy(images=["user-env@" + OTHER]), request("run"), f"the image user-env:latest (now {GOOD}) is not allowed here"),
+    ("other_content", policy(images=[OTHER]), request("run"), "is not allowed here"),
+    ("other_image", policy(images=["user-env"]), request("run", image_name="evil/user-env"), "the image evil/user-env:latest"),
+    ("pull_other", policy(images=["hub.example.org/team/*"]), request("pull", {"OrgAndReg": "evil.example.org/team"}), "the image evil.example.org/team/trainer:1 is not allowed here"),
+    ("run_the_sl", NO_RULES, request("run", image_name="swarm-learning/sl"), "which would be run as a training program"),
+    ("replace_the_sl", NO_RULES, request("build", outcome="docker.io/swarm-learning/sl:latest"), "which the task would replace"),
+    ("pull_the_sl", NO_RULES, request("pull", {"OrgAndReg": "docker.io/swarm-learning", "RepoName": "sl", "Tag": "latest"}), "which the task would replace"),
+    ("replace_another", NO_RULES, request("build", outcome="postgres", replaced=Image("postgres:latest", OTHER)), "there is an image postgres here that no task made"),
     # builds
-    ("from_other", policy(images=["user-env"]), asked("build"), "the image tensorflow/tensorflow:2.7.0 is not allowed here"),
-    ("from_variable", policy(images=["user-env", "tensorflow/*"]), asked("build", {"BuildSteps": ["ARG B=evil", "FROM $B"]}), "which is known only while it is built"),
-    ("from_split", policy(images=["user-env", "tensorflow/*"]), asked("build", steps("FROM \\", "evil")), "the image evil:latest is not allowed here"),
-    ("from_word_split", policy(images=["user-env", "tensorflow/*"]), asked("build", steps("FR\\", "OM evil")), "the image evil:latest is not allowed here"),
-    ("from_behind_comment", policy(images=["user-env", "tensorflow/*"]), asked("build", steps("FROM \\", "# x", " ", "evil")), "the image evil:latest is not allowed here"),
-    ("from_number", policy(images=["user-env", "tensorflow/*"]), asked("build", {"BuildSteps": ["FROM 0"]}), "the image 0:latest is not allowed here"),
-    ("copy_from", policy(images=["user-env", "tensorflow/*"]), asked("build", steps("COPY --from=evil /x /x")), "the image evil:latest is not allowed here"),
-    ("mount_from", policy(images=["user-env", "tensorflow/*"]), asked("build", steps("RUN --mount=type=bind,from=evil,target=/x ls")), "the image evil:latest is not allowed here"),
-    ("onbuild", policy(images=["user-env", "tensorflow/*"]), asked("build", steps("ONBUILD COPY --from=evil /x /x")), "the image evil:latest is not allowed here"),
-    ("copy_the_sl", NO_RULES, asked("build", steps("COPY --from=swarm-learning/sl:latest / /")), "which a build would start from"),
-    ("step_lines", NO_RULES, asked("build", steps("RUN x\nFROM evil")), "build step 2 has several lines"),
-    ("syntax", NO_RULES, asked("build", {"BuildSteps": ["# syntax=evil/frontend", "FROM x"]}), "has the directive 'syntax'"),
-    ("escape", NO_RULES, asked("build", {"BuildSteps": ["#escape=`", "FROM x"]}), "has the directive 'escape'"),
-    ("insecure", NO_RULES, asked("build", steps("RUN --security=insecure mount")), "asks for privileges"),
-    ("host_network", NO_RULES, asked("build", steps("RUN --network=host x")), "asks for the network of the host"),
-    ("host_keys", NO_RULES, asked("build", steps("run --mount=type=ssh git clone x")), "asks for keys of this host"),
-    ("add", policy(downloads=["https://example.org/*"]), asked("build", steps("ADD http://169.254.169.254/x /x")), "downloads from 'http://169.254.169.254/x' are not allowed here"),
-    ("context", policy(volumes=["data-*"]), asked("build"), "the volume sl-cli-lib is not allowed here"),
+    ("from_other", policy(images=["user-env"]), request("build"), "the image tensorflow/tensorflow:2.7.0 is not allowed here"),
+    ("from_variable", policy(images=["user-env", "tensorflow/*"]), request("build", {"BuildSteps": ["ARG B=evil", "FROM $B"]}), "which is known only while it is built"),
+    ("from_split", policy(images=["user-env", "tensorflow/*"]), request("build", steps("FROM \\", "evil")), "the image evil:latest is not allowed here"),
+    ("from_word_split", policy(images=["user-env", "tensorflow/*"]), request("build", steps("FR\\", "OM evil")), "the image evil:latest is not allowed here"),
+    ("from_behind_comment", policy(images=["user-env", "tensorflow/*"]), request("build", steps("FROM \\", "# x", " ", "evil")), "the image evil:latest is not allowed here"),
+    ("from_number", policy(images=["user-env", "tensorflow/*"]), request("build", {"BuildSteps": ["FROM 0"]}), "the image 0:latest is not allowed here"),
+    ("copy_from", policy(images=["user-env", "tensorflow/*"]), request("build", steps("COPY --from=evil /x /x")), "the image evil:latest is not allowed here"),
+    ("mount_from", policy(images=["user-env", "tensorflow/*"]), request("build", steps("RUN --mount=type=bind,from=evil,target=/x ls")), "the image evil:latest is not allowed here"),
+    ("onbuild", policy(images=["user-env", "tensorflow/*"]), request("build", steps("ONBUILD COPY --from=evil /x /x")), "the image evil:latest is not allowed here"),
+    ("copy_the_sl", NO_RULES, request("build", steps("COPY --from=swarm-learning/sl:latest / /")), "which a build would start from"),
+    ("step_lines", NO_RULES, request("build", steps("RUN x\nFROM evil")), "build step 2 has several lines"),
+    ("syntax", NO_RULES, request("build", {"BuildSteps": ["# syntax=evil/frontend", "FROM x"]}), "has the directive 'syntax'"),
+    ("escape", NO_RULES, request("build", {"BuildSteps": ["#escape=`", "FROM x"]}), "has the directive 'escape'"),
+    ("insecure", NO_RULES, request("build", steps("RUN --security=insecure mount")), "asks for privileges"),
+    ("host_network", NO_RULES, request("build", steps("RUN --network=host x")), "asks for the network of the host"),
+    ("host_keys", NO_RULES, request("build", steps("run --mount=type=ssh git clone x")), "asks for keys of this host"),
+    ("add", policy(downloads=["https://example.org/*"]), request("build", steps("ADD http://169.254.169.254/x /x")), "downloads from 'http://169.254.169.254/x' are not allowed here"),
+    ("context", policy(volumes=["data-*"]), request("build"), "the volume sl-cli-lib is not allowed here"),
     # content
-    ("file_address", NO_RULES, asked("content", download("file:///etc/passwd")), "is not an address of the web"),
-    ("path_address", NO_RULES, asked("content", download("/etc/passwd")), "is not an address of the web"),
-    ("password_address", NO_RULES, asked("content", download("https://u:p@x/a")), "the address of a download on x has a user name or password in it"),
-    ("out", NO_RULES, asked("content", download("https://x/a", "../a")), "Out leads out of the volume"),
-    ("out_absolute", NO_RULES, asked("content", download("https://x/a", "/etc/a")), "Out leads out of the volume"),
-    ("extract", NO_RULES, asked("content", {"OpsList": [{"Operation": "EXTRACT", "Target": "../a.tgz", "Options": None}]}), "EXTRACT leads out of the volume"),
+    ("file_address", NO_RULES, request("content", download("file:///etc/passwd")), "is not an address of the web"),
+    ("path_address", NO_RULES, request("content", download("/etc/passwd")), "is not an address of the web"),
+    ("password_address", NO_RULES, request("content", download("https://u:p@x/a")), "the address of a download on x has a user name or password in it"),
+    ("out", NO_RULES, request("content", download("https://x/a", "../a")), "Out leads out of the volume"),
+    ("out_absolute", NO_RULES, request("content", download("https://x/a", "/etc/a")), "Out leads out of the volume"),
+    ("extract", NO_RULES, request("content", {"OpsList": [{"Operation": "EXTRACT", "Target": "../a.tgz", "Options": None}]}), "EXTRACT leads out of the volume"),
     # who and what
-    ("author", policy(authors=["swci/ada"]), asked("run", registrant="swci/eve"), "it was registered by swci/eve, who is not among the authors"),
-    ("author_pattern", policy(authors=["swci/ada"]), asked("run", registrant="swci/ada-2"), "who is not among the authors"),
-    ("same_name_other_key", policy(authors=["sha256:" + ADA.hex()]), asked("run", fingerprint=bytes(32)), "who is not among the authors"),
-    ("type", policy(tasktypes=["RUN_SWARM"]), asked("build"), "tasks of type MAKE_USER_CONTAINER are not allowed here"),
+    ("author", policy(authors=["swci/ada"]), request("run", registrant="swci/eve"), "it was registered by swci/eve, who is not among the authors"),
+    ("author_pattern", policy(authors=["swci/ada"]), request("run", registrant="swci/ada-2"), "who is not among the authors"),
+    ("same_name_other_key", policy(authors=["sha256:" + ADA.hex()]), request("run", fingerprint=bytes(32)), "who is not among the authors"),
+    ("type", policy(tasktypes=["RUN_SWARM"]), request("build"), "tasks of type MAKE_USER_CONTAINER are not allowed here"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("rules", "task", "reason"), [row[1:] for row in HOSTILE], ids=[row[0] for row in HOSTILE])
-def test_a_hostile_task_is_refused_with_its_reason(rules: Policy, task: Asked, reason: str) -> None:
+def test_a_hostile_task_is_refused_with_its_reason(rules: Policy, task: TaskRequest, reason: str) -> None:
     assert any(reason in said for said in decide(rules, task, host()))
 
 
@@ -221,9 +221,9 @@ def test_a_hostile_task_is_refused_with_its_reason(rules: Policy, task: Asked, r
 def test_power_over_the_host_is_refused_unless_the_policy_says_so(
     options: list[dict[str, Any]], rules: Policy, reason: str
 ) -> None:
-    assert any(reason in said for said in decide(rules, asked("run"), host(*options)))
+    assert any(reason in said for said in decide(rules, request("run"), host(*options)))
     everything = policy(privileged=["privileged", "cap-add", "security-opt", "ipc", "device"])
-    assert decide(everything, asked("run"), host(*options)) == ()
+    assert decide(everything, request("run"), host(*options)) == ()
 
 
 def test_amd_gpus_and_harmless_options_need_no_word_of_a_policy() -> None:
@@ -231,20 +231,20 @@ def test_amd_gpus_and_harmless_options_need_no_word_of_a_policy() -> None:
         {"device": "/dev/kfd"}, {"device": "/dev/dri"}, {"shm-size": "8g"}, {"group-add": "video"}, {"ipc": "private"},
         {"security-opt": "no-new-privileges"}, {"privileged": False},
     ]  # fmt: skip
-    assert decide(NO_RULES, asked("run"), host(*options)) == ()
+    assert decide(NO_RULES, request("run"), host(*options)) == ()
 
 
 def test_all_reasons_are_told_at_once() -> None:
     rules = policy(authors=["swci/ada"], entrypoints=["python3"])
-    reasons = decide(rules, asked("run", {"Entrypoint": "sh"}, registrant="swci/eve"), host())
+    reasons = decide(rules, request("run", {"Entrypoint": "sh"}, registrant="swci/eve"), host())
     assert len(reasons) == 2
 
 
 def test_an_image_that_a_task_made_may_be_made_again() -> None:
     made = Image("user-env:latest", OTHER, labels={"swarm.task": "build"})
-    assert decide(NO_RULES, asked("build", replaced=made), host()) == ()
+    assert decide(NO_RULES, request("build", replaced=made), host()) == ()
     foreign = Image("user-env:latest", OTHER)
-    assert decide(policy(images=["user-env", "tensorflow/*"]), asked("build", replaced=foreign), host()) == ()
+    assert decide(policy(images=["user-env", "tensorflow/*"]), request("build", replaced=foreign), host()) == ()
 
 
 # --- mounts ------------------------------------------------------------------------------------------
@@ -268,7 +268,7 @@ def test_an_allowed_source_is_mounted_as_a_part_of_what_the_policy_names() -> No
 @given(parts=st.lists(st.sampled_from(["..", ".", "", "srv", "shared", "a", "~", "shared2", "*"]), max_size=8))
 def test_whatever_is_allowed_lies_below_a_directory_of_the_policy(parts: list[str]) -> None:
     source = "/" + "/".join(parts)
-    task = asked("run", bind(source), real_paths={source: source, "/srv/shared": "/srv/shared"})
+    task = request("run", bind(source), real_paths={source: source, "/srv/shared": "/srv/shared"})
     if decide(SHARED, task, host()) == ():
         mount = confined(SHARED, shared(source))
         assert mount.source == "/srv/shared"

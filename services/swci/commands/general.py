@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from abc import abstractmethod
 from typing import ClassVar
 
 from services.errors import NetworkError, NotUpInTime, SNOfAnotherVersion
@@ -71,8 +72,9 @@ class _WaitForServer(GeneralCommand):
     def show(self, result: models.Server) -> list[str]:
         return ["API Server is UP!", f"SN : {result.name} at {result.address}"]
 
+    @abstractmethod
     def _server(self) -> tuple[str, int]:
-        raise NotImplementedError
+        """Host and port of its API."""
 
 
 class WaitForIP(_WaitForServer):

@@ -1,5 +1,6 @@
 """Commands about taskrunners: which task the SWOPs of a group do, and how far they are."""
 
+from abc import abstractmethod
 from typing import ClassVar
 
 from services.errors import UnknownPeer
@@ -189,8 +190,9 @@ class _AssignTask(TaskRunnerCommand):
     def show(self, result: models.TaskRunnerStatus) -> list[str]:
         return [f"Task assigned to TaskRunner : {result.peers_needed} {result.peer_type} peers are needed"]
 
+    @abstractmethod
     def _request(self) -> pb.AssignTaskRequest:
-        raise NotImplementedError
+        """Which task, to whom."""
 
 
 class AssignTask(_AssignTask):

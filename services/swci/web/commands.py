@@ -8,10 +8,10 @@ from fastapi import APIRouter, Query, Request, UploadFile
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel
 
+from services.swci.catalog import Help
 from services.swci.commands.files import Ls
 from services.swci.commands.general import ListNodes
-from services.swci.commands.help import Help
-from services.swci.execution import Answer, execute
+from services.swci.execution import CommandResult, execute
 from services.swci.web.caller import TheSession
 from services.swci.web.routes import run
 from services.swci.web.uploads import store
@@ -83,7 +83,7 @@ async def _hung_up(request: Request) -> None:
         pass
 
 
-def _shown(lines: list[str], answer: Answer | None) -> list[str]:
+def _shown(lines: list[str], answer: CommandResult | None) -> list[str]:
     if answer is None:
         return lines
     return [answer.as_json()] if answer.wants_json else [*lines, *answer.lines]

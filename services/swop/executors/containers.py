@@ -5,6 +5,7 @@ import contextlib
 import math
 import secrets
 import tempfile
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -131,9 +132,9 @@ class ContainerExecutor(Executor):
         """How much of a log to ask for."""
         return str(lines)
 
+    @abstractmethod
     def host_config(self, spec: NodeSpec) -> dict[str, Any]:
         """What this engine alone knows of HostConfig: an init, and GPUs."""
-        raise NotImplementedError
 
     # --- volumes ------------------------------------------------------------------------------------
 

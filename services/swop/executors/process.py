@@ -33,7 +33,7 @@ from services.swop.executors.environments import CA_VARIABLES, CODE_ROOT, Enviro
 from services.swop.executors.hiding import View
 from services.swop.executors.pids import grandchildren, number_in, start_ticks, until_ended
 from services.swop.executors.process_volumes import ProcessVolumes, discard
-from services.swop.executors.sandbox import Bind, arguments, unconfined
+from services.swop.executors.sandbox import BindMount, arguments, unconfined
 from services.swop.executors.spec import (
     BuildSpec,
     Image,
@@ -141,7 +141,9 @@ class ProcessExecutor(Executor):
             raise
         return await self.node(spec.name)
 
-    def _command(self, spec: NodeSpec, image: LocalImage, binds: Sequence[Bind], directory: Path) -> dict[str, Any]:
+    def _command(
+        self, spec: NodeSpec, image: LocalImage, binds: Sequence[BindMount], directory: Path
+    ) -> dict[str, Any]:
         """What the supervisor is to run. Raises ProgramMissing."""
         working_dir = spec.working_dir or "/tmp"  # noqa: S108 - inside
         argv = [*image.entrypoint, *(spec.entrypoint or ()), *(spec.command or ())]

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from services.errors import MountEscapes, MountMissing, VolumeMissing, VolumeNameInUse, VolumeTooLarge
 from services.swop.executors import archive
 from services.swop.executors.base import carries
-from services.swop.executors.sandbox import Bind
+from services.swop.executors.sandbox import BindMount
 from services.swop.executors.spec import Mount, MountKind, Volume, VolumeSpec
 
 
@@ -65,7 +65,7 @@ class ProcessVolumes:
             raise VolumeMissing(runtime=self._kind, volume=volume)
         return content
 
-    def bind(self, mount: Mount) -> Bind:
+    def bind(self, mount: Mount) -> BindMount:
         """Raises MountMissing, MountEscapes, VolumeMissing."""
         root = self.content(mount.source) if mount.kind is MountKind.VOLUME else Path(mount.source)
         source = root / (mount.subpath or "")
@@ -75,7 +75,7 @@ class ProcessVolumes:
             raise MountMissing(source=mount.source, target=mount.target, problem="there is no such file or directory")
         if mount.subpath and not source.resolve().is_relative_to(root.resolve()):
             raise MountEscapes(source=mount.source, target=mount.target, problem=f"{mount.subpath} leads out of it")
-        return Bind(source.resolve(), PurePosixPath(mount.target), mount.read_only)
+        return BindMount(source.resolve(), PurePosixPath(mount.target), mount.read_only)
 
     def _copy(self, volume: str, source: Path, target: Path, limit_bytes: int | None) -> None:
         """As an archive, like other executors: what does not belong into one stays behind."""

@@ -12,7 +12,7 @@ from services.swop.executors.hiding import PRIVATE, View
 
 
 @dataclass(frozen=True)
-class Bind:
+class BindMount:
     """``source``: a path of the host that exists."""
 
     source: Path
@@ -21,7 +21,7 @@ class Bind:
 
 
 def arguments(
-    binds: Sequence[Bind],
+    binds: Sequence[BindMount],
     working_dir: str,
     devices: Iterable[Path] = (),
     hostname: str | None = None,
@@ -58,7 +58,7 @@ def arguments(
 
 
 def unconfined(
-    argv: Sequence[str], environment: Mapping[str, str], binds: Sequence[Bind], working_dir: str, directory: Path
+    argv: Sequence[str], environment: Mapping[str, str], binds: Sequence[BindMount], working_dir: str, directory: Path
 ) -> dict[str, Any]:
     """Arguments, variables and working directory with each mount's path changed to where it really is."""
     places = sorted(
