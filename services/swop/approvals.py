@@ -2,13 +2,14 @@
 of what would run: where that changes, it is asked for again.
 """
 
+import contextlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from services.errors import FileUnreadable, UnknownApproval
+from services.errors import FileUnreadable, StorageError, UnknownApproval
 
 
 @dataclass(frozen=True)
@@ -18,15 +19,21 @@ class Approvals:
     directory: Path
 
     def ask(self, digest: bytes, description: dict[str, Any]) -> bool:
-        """Puts a task up for approval; False where it waits already."""
+        """Puts a task up for approval; False where it waits already. Raises StorageError."""
         path = self._waiting(digest.hex())
         if path.exists():
             return False
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n")
-        temporary.replace(path)
+        self.open()
+        with self._writing():
+            temporary = path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n")
+            temporary.replace(path)
         return True
+
+    def open(self) -> None:
+        """At the start of the SWOP, so that whoever looks elsewhere can be told. Raises StorageError."""
+        with self._writing():
+            self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def given(self, digest: bytes) -> bool:
         return self._approved(digest.hex()).exists()
@@ -49,24 +56,41 @@ class Approvals:
         }
 
     def approve(self, beginning: str) -> dict[str, Any]:
-        """Also what was refused before. Gives what was approved. Raises UnknownApproval, FileUnreadable."""
+        """Also what was refused before. Gives what was approved. Raises UnknownApproval, FileUnreadable,
+        StorageError.
+        """
         name, description = self._named(beginning, self._approved)
-        self._refused(name).unlink(missing_ok=True)
-        self._approved(name).touch(mode=0o600)
+        with self._writing():
+            self._refused(name).unlink(missing_ok=True)
+            self._approved(name).touch(mode=0o600)
         return description
 
     def refuse(self, beginning: str, reason: str) -> dict[str, Any]:
-        """Also what was approved before: what runs already goes on. Raises UnknownApproval, FileUnreadable."""
+        """Also what was approved before: what runs already goes on. Raises UnknownApproval, FileUnreadable,
+        StorageError.
+        """
         name, description = self._named(beginning, self._refused)
-        self._approved(name).unlink(missing_ok=True)
-        temporary = self._refused(name).with_suffix(".tmp")
-        temporary.write_text(reason)
-        temporary.replace(self._refused(name))
+        with self._writing():
+            self._approved(name).unlink(missing_ok=True)
+            temporary = self._refused(name).with_suffix(".tmp")
+            temporary.write_text(reason)
+            temporary.replace(self._refused(name))
         return description
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(path=self.directory, problem=error.strerror) from None
 
     def _asked(self) -> dict[str, dict[str, Any]]:
         try:
-            return {path.stem: json.loads(path.read_text()) for path in sorted(self.directory.glob("*.json"))}
+            paths = sorted(path for path in self.directory.iterdir() if path.suffix == ".json")
+            return {path.stem: json.loads(path.read_text()) for path in paths}
+        except FileNotFoundError:
+            problem = "it is not there, so no SWOP has worked with this --data-dir"
+            raise FileUnreadable(path=self.directory, problem=problem) from None
         except (OSError, ValueError) as error:
             raise FileUnreadable(path=self.directory, problem=str(error)) from None
 

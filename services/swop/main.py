@@ -49,6 +49,8 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
     _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
     profile = read_profile(settings.usr_dir / settings.profile_file_name)
     policy = read_policy(profile.policy, settings.usr_dir).allowing(*_usr_dirs(settings))
+    approvals = Approvals(settings.data_dir / APPROVALS)
+    approvals.open()
     _log.info("Profile validated", group=profile.group, runner=profile.runner, pairs=len(profile.nodes))
     async with AsyncExitStack() as stack:
         executor = await stack.enter_async_context(open_executor(settings, profile))
@@ -76,7 +78,7 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
             cleaning=Cleaning(
                 executor, identity.name, profile.runner, settings.finish_grace_s, settings.keep_containers, authority
             ),
-            approvals=Approvals(settings.data_dir / APPROVALS),
+            approvals=approvals,
             on_attending=lambda: ready.report(executor=executor.kind),
         )
         await _until(stop, operator.run(), lease.raise_when_lost(_at_once), link.name.lost())

@@ -40,7 +40,7 @@ def parse(text: bytes | str, source: str) -> Document:
     """
     raw = text.encode() if isinstance(text, str) else text
     if len(raw) > SIZE_LIMIT_BYTES:
-        problem = f"the file has {len(raw):,} bytes, of at most {SIZE_LIMIT_BYTES:,}"
+        problem = f"the file has more than {SIZE_LIMIT_BYTES:,} bytes"
         raise DocumentUnusable(source=source, line=1, path="file", problem=problem)
     try:
         decoded = raw.decode()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import UnknownApproval
+from services.errors import FileUnreadable, StorageError, UnknownApproval
 from services.swop.approvals import Approvals
 
 ONE, OTHER = b"\x01" * 32, b"\x02" * 32
@@ -22,6 +22,7 @@ def test_what_was_confirmed_may_run_and_nothing_else(tmp_path: Path) -> None:
 
 def test_an_approval_needs_one_task_that_waits(tmp_path: Path) -> None:
     approvals = Approvals(tmp_path / "approvals")
+    approvals.open()
     for answer in (approvals.approve, lambda hash_: approvals.refuse(hash_, "")):
         for unknown in ("01", ""):
             with pytest.raises(UnknownApproval, match="no task waits under that hash"):
@@ -50,3 +51,15 @@ def test_the_files_are_the_owners_alone(tmp_path: Path) -> None:
     approvals.ask(ONE, {"task": "train"})
     approvals.approve(ONE.hex())
     assert approvals.directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_whoever_looks_where_no_swop_has_worked_is_told_so(tmp_path: Path) -> None:
+    approvals = Approvals(tmp_path / "approvals")
+    for answer in (approvals.waiting, lambda: approvals.approve("01"), lambda: approvals.refuse("01", "")):
+        with pytest.raises(FileUnreadable, match="approvals cannot be read: it is not there, so no SWOP has worked"):
+            answer()
+    approvals.open()
+    assert approvals.waiting() == {}
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="File exists"):
+        Approvals(tmp_path / "file").open()
