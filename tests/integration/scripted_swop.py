@@ -23,8 +23,9 @@ class Swop:
 
     async def attend(self, pairs: int = 1, runner: str = DEFAULT_RUNNER) -> pb.RunnerStatus:
         await self.client.network.Register(pb.RegisterRequest())
+        known = len(self.seen)  # of an earlier stream: it counts as present only when this one is open
         self.watch()
-        await self.until(lambda _: True)
+        await self.until(lambda _: len(self.seen) > known)
         request = pb.AttendRequest(runner=runner, group="hospital", sl_peers=pairs)
         return (await self.client.runners.Attend(request)).status
 
