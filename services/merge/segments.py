@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from services.merge.layout import ITEM_BYTES, STORAGE, Block, Layout
+from services.merge.layout import ITEM_BYTES, STORAGE, Block, Layout, TensorSpec
 
 # The unit of threads, of sums over distances and of sharing a merge out; the digest's segment too.
 SEGMENT_BYTES = 256 * 1024
@@ -62,10 +63,15 @@ class Segment:
 
 def segments(layout: Layout, segment_bytes: int = SEGMENT_BYTES) -> list[Segment]:
     """Tensor after tensor in the order of their names, without gaps. ``segment_bytes`` is at least 8."""
+    return list(_cut(tuple(sorted(layout.items())), segment_bytes))
+
+
+@lru_cache(maxsize=4)  # a round cuts the layout of the one before
+def _cut(tensors: Sequence[tuple[str, TensorSpec]], segment_bytes: int) -> Sequence[Segment]:
     pieces: list[list[Piece]] = []
     before: list[int] = []
     offset = 0
-    for tensor, spec in sorted(layout.items()):
+    for tensor, spec in tensors:
         size = ITEM_BYTES[spec.dtype]
         end = offset + spec.count * size
         for index in range(offset // segment_bytes, -(-end // segment_bytes) if end > offset else 0):
@@ -76,10 +82,10 @@ def segments(layout: Layout, segment_bytes: int = SEGMENT_BYTES) -> list[Segment
                 before.append(low - offset - start * size)
             pieces[index].append(Piece(tensor, spec.dtype, start, stop))
         offset = end
-    return [
-        _segment(index * segment_bytes, min(offset, (index + 1) * segment_bytes), before[index], found)
+    return tuple(
+        _segment(index * segment_bytes, min(offset, (index + 1) * segment_bytes), before[index], tuple(found))
         for index, found in enumerate(pieces)
-    ]
+    )
 
 
 def _segment(start: int, stop: int, before: int, pieces: Sequence[Piece]) -> Segment:

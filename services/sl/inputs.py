@@ -102,9 +102,11 @@ class Input:
             self._partial.done_with(start, stop)
 
     async def close(self) -> None:
+        """Nobody may look at it any more: whatever is deleted meanwhile takes no room from now on."""
         await self._background.close()
         if self._pull is not None:
             await self._pull.close()
+        self._map = None
 
     async def _get(self) -> None:
         """All that is wanted, again and again where it breaks off."""

@@ -262,7 +262,7 @@ _READERS: dict[str, tuple[type[Message], TypeAdapter[Any]]] = {
 
 
 def encode(message: Message) -> str:
-    return json.dumps({"kind": type(message).__name__, **asdict(message)}, separators=(",", ":"))
+    return json.dumps({"kind": type(message).__name__, **vars(message)}, default=asdict, separators=(",", ":"))
 
 
 def decode(text: str, said_by: type[Said] = Message) -> Said:  # type: ignore[assignment]

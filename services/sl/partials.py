@@ -183,21 +183,13 @@ class Partial:
         whole against its digest. Raises WrongSegment, Ended, OSError.
         """
         found = hashlib.sha256(data).digest()
-        with self._writing(index) as file:
-            with self._lock:
-                if self.expected[index] not in (None, found):
-                    raise WrongSegment
-                self.expected[index] = found
-            self._write(file, index, data, found)
+        self._write(index, data, found, made=False)
         return found
 
     def make(self, index: int, data: memoryview) -> bytes:
         """The same for what this node has made itself, which counts whatever was expected."""
         found = hashlib.sha256(data).digest()
-        with self._writing(index) as file:
-            with self._lock:
-                self._expect(index, found)
-            self._write(file, index, data, found)
+        self._write(index, data, found, made=True)
         return found
 
     def view(self, start: int, stop: int) -> memoryview:
@@ -223,7 +215,8 @@ class Partial:
                 if os.preadv(file, [view], self.start_of(index)) == len(view):
                     found = hashlib.sha256(view).digest()
                     if found == expected:
-                        self._count(index, found)
+                        with self._lock:
+                            self._count(index, found)
 
     def expect(self, manifest: Manifest) -> bool:
         """Makes this the stream of ``manifest``; what does not belong to it is dropped. False where it cannot be it."""
@@ -261,41 +254,51 @@ class Partial:
                 self._steps -= 1
                 self._close_when_done()
 
-    @contextmanager
-    def _writing(self, index: int) -> Iterator[int]:
-        """Nobody else writes this segment meanwhile. Raises Ended."""
-        with self._step() as file:
-            with self._lock:
-                while index in self._being_written:
-                    self._written.wait()
-                if self._ended:
-                    raise Ended
-                self._being_written.add(index)
-            try:
-                yield file
-            finally:
-                with self._lock:
-                    self._being_written.discard(index)
-                    self._written.notify_all()
-
-    def _write(self, file: int, index: int, data: memoryview, found: bytes) -> None:
-        """Raises WrongSegment where another one has become known to be right meanwhile."""
-        position = self.start_of(index)
-        while data:
-            written = os.pwrite(file, data, position)
-            data, position = data[written:], position + written
-        if not self._count(index, found):
+    def _write(self, index: int, data: memoryview, found: bytes, *, made: bool) -> None:
+        """Raises WrongSegment where another one is known to be right, before or after."""
+        self._begin(index, found, made=made)
+        position, there = self.start_of(index), False
+        try:
+            while data:
+                written = os.pwrite(self._file, data, position)
+                data, position = data[written:], position + written
+            there = True
+        finally:
+            right = self._finish(index, found, there=there)
+        if not right:
             raise WrongSegment
 
-    def _count(self, index: int, found: bytes) -> bool:
-        """It is there, if it is still what is expected."""
+    def _begin(self, index: int, found: bytes, *, made: bool) -> None:
+        """Nobody else writes this segment until ``_finish``, and the file stays open. Raises WrongSegment, Ended."""
         with self._lock:
-            if self.expected[index] != found:
-                return False
-            if not self._have[index]:
-                self._have[index] = 1
-                self._missing -= 1
-            return True
+            while index in self._being_written:
+                self._written.wait()
+            if self._ended:
+                raise Ended
+            if not made and self.expected[index] not in (None, found):
+                raise WrongSegment
+            self._expect(index, found)
+            self._being_written.add(index)
+            self._steps += 1
+
+    def _finish(self, index: int, found: bytes, *, there: bool) -> bool:
+        """Whether the segment is there, and still what is expected."""
+        with self._lock:
+            self._being_written.discard(index)
+            self._written.notify_all()
+            self._steps -= 1
+            right = there and self._count(index, found)
+            self._close_when_done()
+        return right
+
+    def _count(self, index: int, found: bytes) -> bool:
+        """With the lock held: it is there, if it is still what is expected."""
+        if self.expected[index] != found:
+            return False
+        if not self._have[index]:
+            self._have[index] = 1
+            self._missing -= 1
+        return True
 
     def _expect(self, index: int, segment: bytes) -> None:
         """With the lock held."""
@@ -309,6 +312,7 @@ class Partial:
         if self._ended and not (self.users or self._steps) and self._file >= 0:
             os.close(self._file)
             self._file = -1
+            self._map = None  # it holds a file that may be deleted, for as long as this object is not collected
 
 
 def mapped(path: Path) -> mmap.mmap:

@@ -228,7 +228,10 @@ class _Connection:
             view, self._ahead = view[count:], self._ahead[count:]
             moved(count)
         while view:
-            count = yield from self._came(partial(self._socket.recv_into, view))
+            try:  # without what a wait needs: it is done for each 16 KiB
+                count = self._socket.recv_into(view)
+            except TimeoutError:
+                count = yield from self._came(partial(self._socket.recv_into, view))
             if not count:
                 raise ConnectionResetError("it broke off")
             moved(count)

@@ -1,6 +1,7 @@
 """A merge that is shared out: the same result, bit for bit, with mergers and holders that fail on the way."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from services.sl.share import Share
 from swarm_callback.digest import StreamDigest
 from swarm_callback.params import encode, parse_header, stream_size
 from swarm_callback.rounding import round_in_place
+from tests.held_files import deleted_but_held_below
 
 METHODS = ("mean", "coordmedian", "geomedian", "krum", "trimmed_mean")
 
@@ -69,6 +71,23 @@ async def test_the_result_is_that_of_one_machine_bit_for_bit(pki: Any, tmp_path:
         assert first.digest.hex() == merged(method, models)
         assert set(digests) == {swarm.view.last_result.digest.hex()}
         assert all(program.answers[0].contributed for program in programs)
+
+
+async def test_what_earlier_rounds_were_made_of_takes_no_room_once_it_is_deleted(pki: Any, tmp_path: Path) -> None:
+    """Whether or not Python has collected the objects that held it."""
+
+    def another(arrays: dict[str, Any], number: int) -> Arrays:
+        return arrays | {"w": arrays["w"] + np.float32(number + 1)}
+
+    gc.disable()
+    try:
+        async with swarm_of(pki, tmp_path, *NAMES) as swarm:
+            programs = [swarm.ml(name, model(0), another, rounds=6, min_peers=4) for name in NAMES]
+            await asyncio.gather(*(program.run() for program in programs))
+            deleted = deleted_but_held_below(tmp_path)
+    finally:
+        gc.enable()
+    assert len(deleted) <= len(NAMES), deleted  # of a last round that is just being closed
 
 
 @pytest.mark.parametrize(("compression", "method"), [("lossless", "mean"), ("bf16", "mean"), ("bf16", "geomedian")])

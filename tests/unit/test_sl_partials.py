@@ -12,6 +12,7 @@ import pytest
 
 from services.sl.partials import Ended, Manifest, Partial, WrongSegment
 from swarm_callback.digest import SEGMENT_BYTES
+from tests.held_files import deleted_but_held_below
 
 HEADER = (8).to_bytes(8, "little") + b"{}      "
 BODY = bytes(range(256)) * (SEGMENT_BYTES // 256) * 2 + b"rest"
@@ -80,8 +81,12 @@ def test_what_has_ended_takes_nothing_and_gives_nothing_that_was_not_asked_for_b
     before = made.view(0, 4)
     made.end()
     assert bytes(before) == BODY[:4]
-    assert bytes(made.view(4, 8)) == BODY[4:8]
-    for step in (lambda: made.put(1, memoryview(CUT[1])), lambda: made.make(1, memoryview(CUT[1])), made.duplicate):
+    for step in (
+        lambda: made.put(1, memoryview(CUT[1])),
+        lambda: made.make(1, memoryview(CUT[1])),
+        lambda: made.view(4, 8),
+        made.duplicate,
+    ):
         with pytest.raises(Ended):
             step()
     (tmp_path / "other").mkdir()
@@ -89,6 +94,15 @@ def test_what_has_ended_takes_nothing_and_gives_nothing_that_was_not_asked_for_b
     never_read.end()
     with pytest.raises(Ended):  # and not zeros
         never_read.view(0, 4)
+
+
+def test_once_nobody_works_with_it_it_holds_no_file_that_may_be_deleted(tmp_path: Path) -> None:
+    made = partial(tmp_path, list(HASHES))
+    made.put(0, memoryview(CUT[0]))
+    made.view(0, 4).release()
+    made.end()
+    made.path.unlink()
+    assert not deleted_but_held_below(tmp_path)
 
 
 def test_its_file_stays_open_for_those_who_work_with_it(tmp_path: Path) -> None:
