@@ -1,6 +1,7 @@
 # Every target works on a fresh clone and may be run again at any time.
 #
-#   make demo    set up, then train a swarm of three nodes on real data   (FRAMEWORK=keras|torch, CHAIN=auto|geth|embedded,
+#   make demo    set up, then train a swarm on one machine   (EXAMPLE=digits|mnist|fraud|cancer|xray|text,
+#                FRAMEWORK=keras|torch|sklearn|lightning|hf as the example has it, CHAIN=auto|geth|embedded,
 #                MERGE=mean|coordmedian|geomedian|trimmed_mean|krum, COMPRESSION=none|lossless|bf16)
 #   make compose-demo   the same out of containers, by Docker Compose       (FRAMEWORK, MERGE, COMPRESSION)
 #   make test    set up, then run every test                              (ARGS="-k name" narrows)
@@ -15,7 +16,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-FRAMEWORK ?= keras
+EXAMPLE ?= digits
+FRAMEWORK_OF_cancer := torch
+FRAMEWORK_OF_text := hf
+FRAMEWORK ?= $(or $(FRAMEWORK_OF_$(EXAMPLE)),keras)
 CHAIN ?= auto
 MERGE ?= mean
 COMPRESSION ?= none
@@ -41,7 +45,7 @@ setup: $(VENV)/.with-$(FRAMEWORK) geth
 setup-dev: $(VENV)/.with-dev geth
 
 demo: setup
-	$(PYTHON) -m examples.digits.demo --framework $(FRAMEWORK) --chain $(CHAIN) --merge $(MERGE) \
+	$(PYTHON) -m examples.demo --example $(EXAMPLE) --framework $(FRAMEWORK) --chain $(CHAIN) --merge $(MERGE) \
 	  --compression $(COMPRESSION)
 
 # The host needs neither geth nor a framework for it.
@@ -131,7 +135,7 @@ $(VENV)/bin/uv:
 	python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet uv
 
-$(VENV)/.with-keras $(VENV)/.with-torch: $(VENV)/.with-%: pyproject.toml requirements.lock | $(VENV)/bin/uv
+$(addprefix $(VENV)/.with-,keras torch sklearn lightning hf): $(VENV)/.with-%: pyproject.toml requirements.lock | $(VENV)/bin/uv
 	$(VENV)/bin/uv pip install --python $(PYTHON) --constraint requirements.lock --editable '.[services,$*,examples]'
 	@touch $@
 

@@ -36,11 +36,11 @@ def load(shard: int | None, count: int) -> Digits:
     test, validation, train = np.split(order, [TEST, TEST + VALIDATION])
     known = pictures[validation] / 16  # every node has these, so every node scales by the same numbers
     scaled = ((pictures / 16 - known.mean(0)) / (known.std(0) + 0.1)).astype(np.float32)
-    mine = train if shard is None else _shards(train, digits, count)[shard]
+    mine = train if shard is None else by_label(train, digits, count)[shard]
     return Digits(*((scaled[part], digits[part].astype(np.int64)) for part in (mine, validation, test)))
 
 
-def _shards(train: np.ndarray, digits: np.ndarray, count: int) -> list[np.ndarray]:
+def by_label(train: np.ndarray, digits: np.ndarray, count: int) -> list[np.ndarray]:
     """Equal shards. Node i mostly sees the digits i, i + count, ... and a few of the others."""
     random = np.random.default_rng(SPLIT_SEED)
     at_home = random.random(len(train)) < HOME_SHARE

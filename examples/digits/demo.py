@@ -14,7 +14,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
+from typing import Any, ClassVar
 
 from examples.digits.history import History
 from examples.digits.plot import plot
@@ -54,6 +55,8 @@ class Demo:
     compression: str
     out: Path
 
+    example: ClassVar[str] = "digits"
+
     @property
     def command(self) -> tuple[str, ...]:
         return sys.executable, str(HERE / f"digits_{self.framework}.py")
@@ -83,11 +86,11 @@ async def run(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
     """The content of report.json; None where ``stop`` came first. Raises SwarmError."""
     began = time.monotonic()
     make_room(demo)
-    print(f"Each node alone with its own digits, and all data on one machine ({demo.framework}) ...", flush=True)
+    print(f"{demo.example}: each node alone with its own data, and all data on one machine ({demo.framework}) ...")
     apart = await train_apart(demo, stop)
     if stop.is_set():
         return None
-    print(f"{NODES} nodes in a swarm; their data stay with them ...", flush=True)
+    print(f"{len(demo.nodes)} nodes in a swarm; their data stay with them ...", flush=True)
     swarm_began = time.monotonic()
     history = History(lambda line: print(line, flush=True))
     environment = {
@@ -95,7 +98,7 @@ async def run(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
         "MERGE_METHOD": demo.merge,
         "TRANSFER_COMPRESSION": demo.compression,
     }
-    plan = Plan(demo.swarm / "local", NODES, demo.chain, demo.command, environment=environment)
+    plan = Plan(demo.swarm / "local", len(demo.nodes), demo.chain, demo.command, environment=environment)
     if not await up(plan, history, stop):
         return None
     timed = Timed(swarm_began - began, time.monotonic() - swarm_began)
@@ -109,6 +112,7 @@ def comparison(
     if set(digests.values()) != {history.chain_digest}:
         raise DigestsDiffer(digests=digests, chain=history.chain_digest, dir=demo.swarm)
     return {
+        "example": demo.example,
         "framework": demo.framework,
         "chain": history.chain,
         "merge": demo.merge,
@@ -116,7 +120,7 @@ def comparison(
         "rounds": history.rounds,
         "accuracy": {
             "central": apart[CENTRAL],
-            "swarm": accuracy(demo.out / f"{demo.nodes[0]}.json"),
+            "swarm": fmean(accuracy(demo.out / f"{node}.json") for node in demo.nodes),
             "nodes": [apart[node] for node in demo.nodes],
         },
         "digests": digests,
@@ -149,8 +153,8 @@ async def train_apart(demo: Demo, stop: asyncio.Event) -> dict[str, float]:
     async def train(name: str, index: int, shard: str) -> None:
         async with seats:
             environment = program_environment(
-                SWARM_LOOPBACK="true", SWARM_NODE_INDEX=str(index), SWARM_NODE_COUNT=str(NODES), DATA_SHARD=shard,
-                RUN_NAME=name, OUTPUT_DIR=str(demo.apart),
+                SWARM_LOOPBACK="true", SWARM_NODE_INDEX=str(index), SWARM_NODE_COUNT=str(len(demo.nodes)),
+                DATA_SHARD=shard, RUN_NAME=name, OUTPUT_DIR=str(demo.apart),
             )  # fmt: skip
             child = Child.start(Launch(name, demo.command, demo.apart / f"{name}.log", environment, is_node=False))
             try:
@@ -175,7 +179,7 @@ async def train_apart(demo: Demo, stop: asyncio.Event) -> dict[str, float]:
 
 
 def accuracy(path: Path) -> float:
-    """What a run measured on the common test set."""
+    """What a run measured on its test set."""
     return float(json.loads(path.read_text())["accuracy"])
 
 
@@ -203,10 +207,12 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join(["", "  accuracy on the test set", "  " + "-" * 32, *lines, "", f"  {model}"])
 
 
-def arguments(prog: str, description: str | None) -> argparse.ArgumentParser:
+def arguments(
+    prog: str, description: str | None, frameworks: tuple[str, ...] = ("keras", "torch")
+) -> argparse.ArgumentParser:
     """What every demo may be told."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
-    parser.add_argument("--framework", choices=("keras", "torch"), default="keras")
+    parser.add_argument("--framework", choices=frameworks, default=frameworks[0])
     parser.add_argument("--merge", choices=tuple(METHODS), default="mean")
     parser.add_argument("--compression", choices=COMPRESSIONS, default="none")
     parser.add_argument("--out", type=Path, default=Path("demo-out"))

@@ -29,5 +29,5 @@ def plot(report: dict[str, Any], path: Path) -> None:
     axes["loss"].set_yscale("log")
     for axis in axes.values():
         axis.legend(fontsize="small")
-    figure.suptitle(f"Handwritten digits, {report['framework']}, chain {report['chain']}")
+    figure.suptitle(f"{report['example']}, {report['framework']}, chain {report['chain']}")
     figure.savefig(path, dpi=120)

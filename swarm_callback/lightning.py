@@ -1,0 +1,60 @@
+"""SwarmCallback for PyTorch Lightning: one more callback of its Trainer."""
+
+from typing import Any, ClassVar
+
+import lightning.pytorch as pl
+import torch
+
+from swarm_callback.errors import UsageError
+from swarm_callback.options import Options
+from swarm_callback.torch import SwarmCallback as TorchCallback
+
+_Hooks: Any = pl.Callback
+
+
+class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
+    """``Trainer(..., callbacks=[SwarmCallback(syncFrequency, minPeers, model=module, ...)])``, ``module`` being the
+    LightningModule that is given to ``fit``.
+
+    ``syncFrequency`` counts batches after which an optimizer stepped, whatever is accumulated for each. ``adsValData``:
+    a DataLoader whose inputs the module's ``forward`` takes; or ``evaluate=``. Training stops when the swarm's training
+    is over.
+    """
+
+    PLATFORMS: ClassVar[tuple[str, ...]] = ("LIGHTNING", "PYTORCH")
+
+    def verify_platform(self, options: Options) -> None:
+        super().verify_platform(options)
+        self._steps_seen = 0
+
+    def optimizers_given(self, options: Options) -> list[torch.optim.Optimizer]:
+        """The Trainer's own, which it says when the training begins."""
+        return []
+
+    def on_train_start(self, trainer: Any, pl_module: Any) -> None:
+        """First merge."""
+        if pl_module is not self._model:
+            raise UsageError(problem="SwarmCallback was given another model than fit trains")
+        self._optimizers = list(trainer.optimizers)
+        self._steps_seen = trainer.global_step
+        self.on_train_begin()
+        self._stop_when_over(trainer)
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Counts a batch that ended with a step of an optimizer."""
+        if trainer.global_step != self._steps_seen:
+            self._steps_seen = trainer.global_step
+            self.count_batches(1)
+        self._stop_when_over(trainer)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        """Counts an epoch."""
+        self.on_epoch_end()
+
+    def on_train_end(self, trainer: Any = None, pl_module: Any = None) -> None:  # type: ignore[override]
+        """Last merge."""
+        super().on_train_end()
+
+    def _stop_when_over(self, trainer: Any) -> None:
+        if self.training_over:
+            trainer.should_stop = True

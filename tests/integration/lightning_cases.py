@@ -1,0 +1,80 @@
+"""SwarmCallback for PyTorch Lightning; test_callback_lightning.py runs these in a process of their own."""
+
+import logging
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from callback_swarm import Swarm, serving
+
+from swarm_callback import wire
+from swarm_callback.errors import UsageError
+from swarm_callback.lightning import SwarmCallback
+
+DEADLINE_S = 60
+LOGGER = logging.getLogger("test-callback")
+DATA = torch.utils.data.TensorDataset(
+    torch.randn(16, 3, generator=torch.Generator().manual_seed(0)), torch.arange(16) % 2
+)
+
+
+class Net(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 2)
+
+    def forward(self, inputs):
+        return self.layer(inputs)
+
+    def training_step(self, batch, index):
+        inputs, wanted = batch
+        return torch.nn.functional.cross_entropy(self(inputs), wanted)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    with serving(tmp_path, monkeypatch) as serve:
+        yield serve
+
+
+def loader():
+    return torch.utils.data.DataLoader(DATA, 2)
+
+
+def fit(model, callback, **settings):
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
+    trainer = pl.Trainer(max_epochs=1, enable_model_summary=False, callbacks=[callback], **quiet, **settings)
+    trainer.fit(model, loader())
+    return trainer
+
+
+def test_a_trainer_trains_in_a_swarm_and_steps_of_the_optimizer_count(serve, tmp_path):
+    swarm = Swarm()
+    served = serve(swarm)
+    model = Net()
+    callback = SwarmCallback(
+        2, 1, model=model, adsValData=loader(), lossFunction="CrossEntropyLoss", totalEpochs=1, logger=LOGGER
+    )
+    fit(model, callback, accumulate_grad_batches=2)  # 8 batches, 4 steps
+    served.result(DEADLINE_S)
+    assert swarm.kinds() == ["Open", *["Sync", "Report"] * 3, "Close", "Report", "Bye"]
+    assert all(message.loss > 0 for message in swarm.heard if isinstance(message, wire.Report))
+    callback.save_parameters(tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == swarm.final
+
+
+def test_fitting_stops_when_the_training_of_the_swarm_is_over(serve):
+    served = serve(Swarm(over_at=2))
+    model = Net()
+    trainer = fit(model, SwarmCallback(2, 1, model=model, logger=LOGGER))
+    served.result(DEADLINE_S)
+    assert trainer.global_step == 2
+
+
+def test_another_model_than_that_of_fit_is_a_sentence(monkeypatch):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    with pytest.raises(UsageError, match="another model than fit trains"):
+        fit(Net(), SwarmCallback(2, 1, model=Net(), logger=LOGGER))
