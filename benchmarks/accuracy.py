@@ -2,11 +2,11 @@
 
 ``python -m benchmarks.accuracy [--seeds 10] [--data digits,fraud,cancer] [--plot FILE]``
 
-Five nodes train a network of one hidden layer with PyTorch and merge every few batches; the merges are the product's own
-(services.merge) on the very bytes, only that pipes, network and chain are left out, which change no bit of a result.
-Three scenes: ``label``: each node mostly sees some classes; ``size``: shards of 1 : 2 : 4 : 8 : 16, with weights in
-proportion; ``poison``: even shards, and one node that gives the opposite of what it learned, ten times as far. The first
-merge hands out one node's parameters. Fraud takes the files of FRAUD_DATA where set, else generated rows.
+Five nodes train a network of one hidden layer with PyTorch and merge every few batches. Merges are the product's own
+(services.merge); only that pipes, network and chain are left out, which change no bit of a result. Three scenes:
+``label``: each node mostly sees some classes; ``size``: shards of 1 : 2 : 4 : 8 : 16, weights in proportion;
+``poison``: even shards, and one node that gives the opposite of what it learned, ten times as far. The first merge
+hands out one node's parameters. Fraud takes the files of FRAUD_DATA where set, else generated rows.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.report import at_least, goal, print_figures
-from examples.shards import by_label
+from examples.digits.data import by_label
 from services.merge.engine import ParameterSet, merge
 from swarm_callback.params import TensorSpec
 
