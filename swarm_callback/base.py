@@ -9,7 +9,16 @@ from typing import Any, TypeVar
 from swarm_callback import generators, wire
 from swarm_callback.best import Best, BestKeeper
 from swarm_callback.constants import Constants
-from swarm_callback.errors import CannotEvaluate, NotFinite, ParameterError, SwarmCallbackError, Unsupported, UsageError
+from swarm_callback.errors import (
+    AlreadyTrained,
+    CannotEvaluate,
+    NotFinite,
+    ParameterError,
+    Stopped,
+    SwarmCallbackError,
+    Unsupported,
+    UsageError,
+)
 from swarm_callback.examples import Examples
 from swarm_callback.files import write_whole
 from swarm_callback.history import Merge
@@ -118,7 +127,11 @@ class SwarmCallbackBase(Platform):
     def on_train_begin(self, logs: Any = None) -> None:
         """First merge: all nodes begin with the same parameters."""
         if self._begun:
-            raise UsageError(problem="This SwarmCallback has begun its training already")
+            raise (
+                AlreadyTrained
+                if self._ended
+                else UsageError(problem="This SwarmCallback has begun its training already")
+            )
         self._begun = True
         with self._telling_failures(self._session):
             self.check_parameters()
@@ -187,10 +200,14 @@ class SwarmCallbackBase(Platform):
 
     # --- the session ---------------------------------------------------------------------------------
 
+    def connect(self) -> Session:
+        """A platform whose programs have several ranks may give one that is not alone with the SL."""
+        return Session.connect(os.environ, self.logger)
+
     def _open_session(self) -> Session:
         options = self._options
         self._warn_about(options)
-        session = Session.connect(os.environ, self.logger)
+        session = self.connect()
         with self._telling_failures(session):
             opened = session.open(
                 wire.Open(
@@ -372,3 +389,8 @@ class SwarmCallbackBase(Platform):
             if session is not None:
                 session.abort(error)
             raise
+        except KeyboardInterrupt:
+            stopped = Stopped()
+            if session is not None:
+                session.abort(stopped)
+            raise stopped from None

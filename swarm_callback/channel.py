@@ -10,14 +10,16 @@ import fcntl
 import os
 import select
 import stat
+import struct
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from swarm_callback.errors import ChannelClosed, ChannelError, Interrupted, StreamError, WireError
+from swarm_callback.errors import ChannelClosed, ChannelError, Interrupted, PipesInUse, StreamError, WireError
 from swarm_callback.pages import PipeWriter
 from swarm_callback.wire import PREFIX_BYTES, Message, Prefix, pack, unpack_header
 
@@ -163,10 +165,30 @@ class MLEnd(Channel):
         read_fd = _patiently(response, os.O_RDONLY, waiting)
         try:
             write_fd = _patiently(request, os.O_WRONLY, waiting)
+            try:
+                _take(write_fd, request)
+            except BaseException:
+                os.close(write_fd)
+                raise
         except BaseException:
             os.close(read_fd)
             raise
-        return cls(SL_SIDECAR, read_fd, write_fd)
+        end = cls(SL_SIDECAR, read_fd, write_fd)
+        _ends.add(end)
+        return end
+
+
+_ends: "weakref.WeakSet[MLEnd]" = weakref.WeakSet()
+
+
+def _leave_to_the_parent() -> None:
+    """In a forked child (workers of a DataLoader, a pool): pipes that it held would hide the death of its parent."""
+    for end in [*_ends]:
+        end.close()
+    _ends.clear()
+
+
+os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 class SLListener:
@@ -287,6 +309,25 @@ def _open(path: Path, mode: int) -> int:
     with contextlib.suppress(OSError):  # above the user's limit the pipe keeps its size
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIECE_BYTES)
     return fd
+
+
+def _take(fd: int, path: Path) -> None:
+    """Makes this the only program on these pipes. The kernel gives them free when the process is gone, whatever its
+    forked children hold. Raises PipesInUse.
+    """
+    try:
+        fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise PipesInUse(path=path, pid=_holder(fd)) from None
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EINVAL, errno.ENOTSUP):  # a file system without locks
+            raise
+
+
+def _holder(fd: int) -> str:
+    """Who has the lock, in the form of Linux' struct flock; 0 where the kernel cannot name it here."""
+    asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    return str(struct.unpack("hhqqi4x", fcntl.fcntl(fd, fcntl.F_GETLK, asked))[4])
 
 
 def _patiently(path: Path, mode: int, waiting: Callable[[str], object]) -> int:

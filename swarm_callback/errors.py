@@ -8,6 +8,7 @@ SwarmCallbackError
 │   └── VersionMismatch    the two ends speak different versions
 └── ChannelError           the pipes themselves
     ├── ChannelClosed      the other end is gone
+    ├── PipesInUse         another program talks over them
     └── Interrupted        another thread of this program ended the wait
 Refused                    (a SwarmCallbackError) the SL sidecar ended the session, with its own sentence
 
@@ -74,6 +75,47 @@ class Unsupported(UsageError):
     remedy = "{instead}"
 
 
+class UngroupedRanks(UsageError):
+    """A rank cannot tell others what the swarm said."""
+
+    message = "This program is one of {ranks} ranks (WORLD_SIZE), which have not joined each other"
+    remedy = "Call torch.distributed.init_process_group before SwarmCallback is made; rank 0 then talks with the SL."
+
+
+class AlreadyTraining(UsageError):
+    """A cell of a notebook that ran again, or two callbacks at once."""
+
+    message = "This program has a SwarmCallback already, whose training has not ended"
+    remedy = (
+        "Go on with that one. To begin anew, restart this program (in a notebook its kernel) and the SL; trainings one "
+        "after the other, such as folds, take a program and an SL each."
+    )
+
+
+class AlreadyTrained(UsageError):
+    """A second training in one program."""
+
+    message = "This program has taken part in a training to its end, and its SL sidecar has ended with it"
+    remedy = (
+        "For several phases call fit with one SwarmCallback only in the last of them, or in one loop of your own; for "
+        "folds start `swarm up -- ...` once for each."
+    )
+
+
+class EndedEarly(SwarmCallbackError):
+    """Told to the SL as the process ends."""
+
+    message = "The program ended during its training, {reason}"
+    remedy = "See its output; a loop of your own calls on_train_end after its last batch."
+
+
+class Stopped(SwarmCallbackError, KeyboardInterrupt):
+    """Ctrl-C while this side waited for the swarm."""
+
+    message = "The program was interrupted while it waited for the swarm"
+    remedy = "The SL was told; the model holds the last merged parameters that were loaded."
+
+
 class NoModel(UsageError):
     message = "SwarmCallback does not know the model"
     remedy = "Give the callback to model.fit, or call set_model(model) before on_train_begin in a loop of your own."
@@ -137,6 +179,13 @@ class ChannelError(SwarmCallbackError):
 class ChannelClosed(ChannelError):
     message = "{peer} ended while {doing}"
     remedy = "See its log for the cause, then start both again."
+
+
+class PipesInUse(ChannelError):
+    """A second program on one pair of pipes."""
+
+    message = "Another program (process {pid}) talks over {path}"
+    remedy = "It goes on. Give this program an SL of its own, or end the other first."
 
 
 class Interrupted(ChannelError):

@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self, TypeVar
 
-from swarm_callback import wire
+from swarm_callback import programs, wire
 from swarm_callback.channel import MLEnd
 from swarm_callback.errors import (
+    AlreadyTrained,
     ChannelClosed,
     ChannelError,
     NoChannel,
@@ -33,6 +34,8 @@ class Session:
     def __init__(self, channel: MLEnd, logger: logging.Logger) -> None:
         self._channel = channel
         self._logger = logger
+        self._request: Path | None = None  # under which this process keeps it
+        self._sending = False
         self._seq = 0
         self._buffer = bytearray()  # the last merged stream; used again for the next
         self.before_next: Callable[[wire.Merged], None] = lambda _: None  # while the last merged stream is still there
@@ -44,7 +47,21 @@ class Session:
             if not environment.get(name):
                 raise NoChannel(name=name)
         request, response = (Path(environment[name]) for name in (REQUEST_VARIABLE, RESPONSE_VARIABLE))
-        return cls(MLEnd.connect(request, response, logger.info), logger)
+        programs.claim(request)
+
+        def waiting(sentence: str) -> None:
+            if programs.has_trained(request):  # no SL will come
+                raise AlreadyTrained
+            logger.info(sentence)
+
+        try:
+            session = cls(MLEnd.connect(request, response, waiting), logger)
+        except BaseException:
+            programs.release(request)
+            raise
+        session._request = request
+        programs.hold(request, session)
+        return session
 
     @property
     def merged(self) -> memoryview:
@@ -53,7 +70,14 @@ class Session:
 
     def open(self, message: wire.Open) -> wire.Opened:
         self._send(message, [], "this program opened its session")
-        return self._answer(wire.Opened, "this program waited to be enrolled")[0]
+        try:
+            return self._answer(wire.Opened, "this program waited to be enrolled")[0]
+        except ChannelClosed:
+            if self._request is not None and programs.has_trained(
+                self._request
+            ):  # the SL of that training was about to end
+                raise AlreadyTrained from None
+            raise
 
     def sync(self, epochs_done: int, examples: int, header: bytes, data: list[memoryview]) -> wire.Merged:
         """Gives the parameters to the swarm and waits for the merged ones."""
@@ -76,16 +100,21 @@ class Session:
             self._channel.send(wire.Bye(), doing="this program ended its session")
         except ChannelClosed:
             self._logger.debug("The SL sidecar is gone already")
-        self._channel.close()
+        self._leave(ended_well=True)
 
     def abort(self, error: SwarmCallbackError) -> None:
         """Tells the SL why this side ends, if it still listens."""
-        if not isinstance(error, (ChannelError, Refused)):
+        if not isinstance(error, (ChannelError, Refused)) and not self._sending:
             try:
                 self._channel.send(wire.Abort("ml-failed", str(error)), doing="this program told its failure")
             except ChannelError:
                 self._logger.debug("The SL sidecar is gone already")
+        self._leave(ended_well=False)
+
+    def _leave(self, *, ended_well: bool) -> None:
         self._channel.close()
+        if self._request is not None:
+            programs.release(self._request, ended_well=ended_well)
 
     def _exchange(self, message: wire.Sync | wire.Close, header: bytes, data: list[memoryview]) -> wire.Merged:
         self._send(message, [memoryview(header), *data], "this program sent its parameters")
@@ -108,11 +137,13 @@ class Session:
             raise StreamError(problem="the merged model has other parameters than the model of this program")
 
     def _send(self, message: wire.Message, body: list[memoryview], doing: str) -> None:
+        self._sending = True  # whatever ends this in between, the SL gets no other message in the middle of it
         try:
             self._channel.send(message, body, doing=doing)
         except ChannelClosed:
             self._raise_last_words()
             raise
+        self._sending = False
 
     def _raise_last_words(self) -> None:
         """An SL that ends may have said why, in the other pipe."""

@@ -1,6 +1,7 @@
 """SwarmCallback for PyTorch: four calls in the user's own training loop."""
 
 import difflib
+import os
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
@@ -11,8 +12,10 @@ from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.errors import MissingParameter, ParameterError, UsageError
 from swarm_callback.options import Options
 from swarm_callback.params import Tensor
+from swarm_callback.session import Session
 from swarm_callback.torch_evaluation import MAX_BATCHES_WITHOUT_LENGTH, Evaluation
 from swarm_callback.torch_hooks import ExampleCount, ProximalTerm, needed_optimizers, reset
+from swarm_callback.torch_ranks import session_of_ranks
 from swarm_callback.torch_state import TorchState
 
 
@@ -60,6 +63,9 @@ class SwarmCallback(SwarmCallbackBase):
                 "adsValData does not say how long it is: at most %d batches of it are read", MAX_BATCHES_WITHOUT_LENGTH
             )
         self._loader = data
+
+    def connect(self) -> Session:
+        return session_of_ranks(os.environ, self.logger) or super().connect()
 
     def check_parameters(self) -> None:
         self._state.check()

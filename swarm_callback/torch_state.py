@@ -63,7 +63,7 @@ class TorchState:
         copies: dict[str, torch.Tensor] = {}
         for name, key, target in self._entries():
             if _storage(target) in own:
-                target.copy_(to_torch(tensors[name]))
+                target.copy_(_placed(to_torch(tensors[name]), target))
             else:
                 copies[key] = to_torch(tensors[name]).to(target.device, copy=True)  # hooks may write to it
         if copies:
@@ -139,8 +139,24 @@ def _storages(model: torch.nn.Module) -> frozenset[tuple[str, int]]:
     return frozenset(_storage(tensor) for tensor in _tensors(model))
 
 
+def _is_sharded(tensor: Any) -> bool:
+    """Whether each rank holds a part of it (DTensor, as of FSDP)."""
+    return callable(getattr(tensor, "full_tensor", None))
+
+
+def _placed(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """A whole value, equal on every rank, as the part of this rank where ``like`` is sharded."""
+    if not _is_sharded(like):
+        return value
+    from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415 - takes its time, and few need it
+
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)  # type: ignore[attr-defined]
+
+
 def _storage(tensor: Any) -> tuple[str, int]:
     """Two tensors of one storage are one in memory. An empty one, and what is no tensor, is nowhere."""
+    if _is_sharded(tensor):
+        tensor = tensor.to_local()
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
         return "", 0
     return str(tensor.device), tensor.untyped_storage().data_ptr() if tensor.numel() else 0
@@ -184,6 +200,8 @@ def _to_numpy(name: str, tensor: Any) -> Tensor:
     if any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)):
         problem = "several of its elements are one in memory (an expanded tensor); register a clone() of it"
         raise NotStorable(name=name, problem=problem)
+    if _is_sharded(tensor):
+        tensor = tensor.full_tensor()  # type: ignore[operator]  # all ranks take part
     local = tensor.detach().to("cpu").contiguous()
     if local.dtype == torch.bfloat16:
         bits = local.view(torch.int16).numpy().reshape(-1)

@@ -31,10 +31,16 @@ def few_digits(directory: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("example", "framework"),
-    [(example, framework) for example, many in FRAMEWORKS.items() if example != "digits" for framework in many],
+IN_A_SWARM = (("mnist", "torch"), ("fraud", "keras"), ("cancer", "sklearn"), ("xray", "lightning"), ("text", "hf"))
+ALONE = tuple(
+    (example, framework)
+    for example, many in FRAMEWORKS.items()
+    for framework in many
+    if example != "digits" and (example, framework) not in IN_A_SWARM
 )
+
+
+@pytest.mark.parametrize(("example", "framework"), IN_A_SWARM)
 async def test_an_example_ends_with_one_model_on_every_node(
     tmp_path: Path, recorder: Recorder, example: str, framework: str
 ) -> None:
@@ -47,6 +53,20 @@ async def test_an_example_ends_with_one_model_on_every_node(
     assert [digest_of_file(path).digest() for path in models] == [recorder.last.last_result.digest] * NODES
     for path in out.glob("node-*.json"):
         assert 0 <= json.loads(path.read_text())["accuracy"] <= 1
+
+
+@pytest.mark.parametrize(("example", "framework"), ALONE)
+def test_an_example_runs_with_its_other_framework(tmp_path: Path, example: str, framework: str) -> None:
+    variables = SHORT | {"MNIST_FILE": str(few_digits(tmp_path)), "OUTPUT_DIR": str(tmp_path)}
+    done = run_alone(f"{example}.{example}_{framework}", tmp_path, variables)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "node-0.json").read_text())["framework"] == framework
+
+
+def run_alone(module: str, home: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": "/usr/bin:/bin", "SWARM_LOOPBACK": "true", "HOME": str(home)} | variables
+    command = [sys.executable, "-m", f"examples.{module}"]
+    return subprocess.run(command, cwd=CODE_ROOT, capture_output=True, text=True, check=False, env=environment)
 
 
 @pytest.mark.skipif(not FRAUD_SHARDS.is_dir(), reason="the real shards are not part of this project")
@@ -69,10 +89,7 @@ def test_the_real_shards_of_fraud_are_read_as_they_are() -> None:
 def test_data_that_is_not_there_is_a_sentence(
     tmp_path: Path, module: str, variable: str, value: str, words: str
 ) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"examples.{module}"], cwd=CODE_ROOT, capture_output=True, text=True, check=False,
-        env={"PATH": "/usr/bin:/bin", "SWARM_LOOPBACK": "true", "HOME": str(tmp_path), variable: value},
-    )  # fmt: skip
+    done = run_alone(module, tmp_path, {variable: value})
     assert done.returncode == 1
     assert words in done.stderr
     assert "Traceback" not in done.stderr

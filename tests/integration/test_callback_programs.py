@@ -1,0 +1,177 @@
+"""What a program may do with its pipes: once, alone, to the end; and what is said where it does otherwise."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from callback_swarm import Swarm, serving
+
+from swarm_callback import wire
+from swarm_callback.base import SwarmCallbackBase
+from swarm_callback.channel import SLListener
+from swarm_callback.errors import AlreadyTrained, AlreadyTraining, ChannelClosed, PipesInUse, Stopped
+
+DEADLINE_S = 60
+LOGGER = logging.getLogger("test-callback")
+
+
+class Numbers(SwarmCallbackBase):
+    """A callback over one array."""
+
+    PLATFORMS = ("NUMBERS",)
+
+    def verify_platform(self, options):
+        self.tensors = {"w": np.zeros(4, np.float32)}
+
+    def set_validation_data(self, data, batch_size):
+        pass
+
+    def extract_parameters(self):
+        return self.tensors
+
+    def load_parameters(self, tensors):
+        for name, value in tensors.items():
+            self.tensors[name][...] = value
+
+    def evaluate(self):
+        return 0.0, 0.0
+
+
+def made() -> Numbers:
+    return Numbers(2, 1, logger=LOGGER)
+
+
+def program(how: str) -> subprocess.Popen[str]:
+    """A process of this file; see the end of it."""
+    return subprocess.Popen([sys.executable, __file__, how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    with serving(tmp_path, monkeypatch) as serve:
+        yield serve
+
+
+def test_a_second_program_is_refused_and_the_first_goes_on(serve):
+    served = serve(Swarm())
+    first = made()
+    first.on_train_begin()
+    second = program("begin")
+    _, said = second.communicate(timeout=DEADLINE_S)
+    assert second.returncode == 1
+    assert f"Another program (process {os.getpid()}) talks over" in said
+    assert "Traceback" not in said
+    first.on_train_end()
+    served.result(DEADLINE_S)
+
+
+def test_a_cell_that_runs_again_is_told_so_and_the_first_callback_goes_on(serve):
+    served = serve(Swarm())
+    first = made()
+    first.on_train_begin()
+    with pytest.raises(AlreadyTraining, match="has a SwarmCallback already"):
+        made()
+    first.on_train_end()
+    served.result(DEADLINE_S)
+
+
+def test_a_second_training_is_refused_at_once_where_the_sl_has_gone_with_the_first(serve, tmp_path):
+    served = serve(Swarm())
+    first = made()
+    first.on_train_begin()
+    first.on_train_end()
+    served.result(DEADLINE_S)
+    with pytest.raises(AlreadyTrained, match="SL sidecar has ended with it"):
+        first.on_train_begin()
+    for pipe in tmp_path.glob("*.channel"):
+        pipe.unlink()
+    with pytest.raises(AlreadyTrained, match=r"once for each"):
+        made()
+
+
+def test_a_program_that_forgets_its_end_is_named_to_the_sl(serve):
+    swarm = Swarm()
+    served = serve(swarm)
+    forgetful = program("forget")
+    forgetful.communicate(timeout=DEADLINE_S)
+    served.result(DEADLINE_S)
+    assert forgetful.returncode == 0
+    last = swarm.heard[-1]
+    assert isinstance(last, wire.Abort)
+    assert "on_train_end was not called" in last.message
+
+
+def test_an_error_in_the_users_loop_is_named_to_the_sl(serve):
+    swarm = Swarm()
+    served = serve(swarm)
+    failing = program("fail")
+    failing.communicate(timeout=DEADLINE_S)
+    served.result(DEADLINE_S)
+    assert "with ZeroDivisionError" in swarm.heard[-1].message
+
+
+def test_the_death_of_a_program_is_seen_at_once_whatever_its_forked_children_hold(tmp_path, monkeypatch):
+    with SLListener(tmp_path / "request.channel", tmp_path / "response.channel") as listener:
+        monkeypatch.setenv("SL_REQUEST_CHANNEL", str(listener.request))
+        monkeypatch.setenv("SL_RESPONSE_CHANNEL", str(listener.response))
+        killed = program("fork")
+        channel = listener.accept()
+        channel.receive("it was tested")
+        channel.send(wire.Opened("sl-1", 1, False, 0), doing="it was tested")
+        child = int(killed.stdout.readline())
+        killed.send_signal(signal.SIGKILL)
+        killed.wait(DEADLINE_S)
+        try:
+            with pytest.raises(ChannelClosed):
+                channel.receive("it was tested")
+            assert Path(f"/proc/{child}").exists()
+        finally:
+            os.kill(child, signal.SIGKILL)
+            channel.close()
+            killed.stdout.close()
+            killed.stderr.close()
+
+
+def test_ctrl_c_in_a_wait_is_a_sentence_and_the_sl_is_told(serve):
+    waits = threading.Event()
+
+    def interrupted(body: bytes) -> bytes:
+        os.kill(os.getpid(), signal.SIGINT)
+        waits.wait(DEADLINE_S)
+        return body
+
+    swarm = Swarm(merge=interrupted)
+    served = serve(swarm)
+    callback = made()
+    with pytest.raises(Stopped, match="interrupted while it waited for the swarm"):
+        callback.on_train_begin()
+    waits.set()
+    with pytest.raises(ChannelClosed):
+        served.result(DEADLINE_S)
+        raise ChannelClosed(peer="the program", doing="it was tested")
+
+
+def test_pipes_in_use_is_an_error_of_the_channel():
+    assert "process 7" in str(PipesInUse(path="p", pid=7))
+
+
+if __name__ == "__main__":
+    LOGGER.addHandler(logging.NullHandler())
+    callback = made()
+    if sys.argv[1] == "fork":
+        child = os.fork()
+        if not child:
+            os.close(1)
+            os.close(2)
+            signal.pause()
+        print(child, flush=True)  # noqa: T201 - the test reads it
+        signal.pause()
+    callback.on_train_begin()
+    if sys.argv[1] == "fail":
+        1 / 0  # noqa: B018
