@@ -93,6 +93,8 @@ bench: setup-dev
 	@# These need root: they make network namespaces.
 	$(PYTHON) -m benchmarks.shards --nodes 2,4,8 --link 100mbit
 	$(PYTHON) -m benchmarks.compression
+	$(PYTHON) -m benchmarks.callback
+	$(PYTHON) -m benchmarks.accuracy
 
 chaos: setup-dev
 	$(PYTHON) -m tests.chaos.main --runs $(RUNS) --seed "$(SEED)" --faults "$(FAULTS)"
