@@ -315,7 +315,7 @@ def test_an_sl_that_gives_up_during_a_body_is_heard(ends, pool):
     ml, sl = ends
     session = Session(ml, logging.getLogger("test"))
     header, data = encode({"x": np.zeros(50 * PIECE_BYTES, np.uint8)})
-    syncing = pool.submit(session.sync, 0, header, data)
+    syncing = pool.submit(session.sync, 0, 0, header, data)
     sl.receive("it sent")
     sl.send(wire.Abort("disk-full", "The disk is full. Free space."), doing="it sent")
     sl.close()
