@@ -162,8 +162,9 @@ class SwarmCallbackBase(Platform):
             if self._over:  # what was trained since is not part of the swarm's model
                 self._load_merged(session)
             else:
+                header, data = self._contribution()
                 examples = self._examples.since_merge()
-                merged = session.finish(self._epochs_done, self._options.checkin, examples, *self._contribution())
+                merged = session.finish(self._epochs_done, self._options.checkin, examples, header, data)
                 self._take(session, merged)
             session.bye()
         self.logger.info("All peers and Swarm training rounds finished. Final Swarm model was loaded.")
@@ -246,8 +247,8 @@ class SwarmCallbackBase(Platform):
         if self._session is None:
             return
         with self._telling_failures(self._session) as session:
-            # No name keeps what was given: on TensorFlow that would be a second copy while merged values are loaded.
-            merged = session.sync(self._epochs_done, self._examples.since_merge(), *self._contribution())
+            header, data = self._contribution()
+            merged = session.sync(self._epochs_done, self._examples.since_merge(), header, data)
             self._take(session, merged)
             if not merged.training_over:
                 self._count_missed(merged)
