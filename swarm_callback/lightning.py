@@ -51,7 +51,7 @@ class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
         """Counts an epoch."""
         self.on_epoch_end()
 
-    def on_train_end(self, trainer: Any = None, pl_module: Any = None) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Any = None, pl_module: Any = None) -> None:
         """Last merge."""
         super().on_train_end()
 

@@ -200,9 +200,10 @@ def _to_numpy(name: str, tensor: Any) -> Tensor:
     if any(step == 0 and size > 1 for step, size in zip(tensor.stride(), tensor.shape, strict=True)):
         problem = "several of its elements are one in memory (an expanded tensor); register a clone() of it"
         raise NotStorable(name=name, problem=problem)
+    whole: Any = tensor
     if _is_sharded(tensor):
-        tensor = tensor.full_tensor()  # type: ignore[operator]  # all ranks take part
-    local = tensor.detach().to("cpu").contiguous()
+        whole = whole.full_tensor()  # all ranks take part
+    local: torch.Tensor = whole.detach().to("cpu").contiguous()
     if local.dtype == torch.bfloat16:
         bits = local.view(torch.int16).numpy().reshape(-1)
         return RawTensor("BF16", tuple(local.shape), bits.view(np.uint8).data)
