@@ -37,6 +37,7 @@ class Session:
 
     @cached_property
     def _admin(self) -> "LicenseAdmin":
+        from services.identity.certificates import Expected
         from services.identity.identity import Identity
         from services.licensing.admin import LicenseAdmin
         from services.licensing.settings import LicenseAdminSettings
@@ -46,11 +47,11 @@ class Session:
         token = settings.token.get_secret_value()
         if self._directory is not None or not settings.server:
             address, identity = license_server_of((self._directory or DEFAULT_DIR).absolute())
-            return LicenseAdmin(address, identity.client_context())
+            return LicenseAdmin(address, identity.client_context(Expected("license")))
         if token and settings.cert is None:
             return LicenseAdmin(settings.server, _trusting(settings.cacert, settings.capath), token)
         shown = Identity.load(cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath)
-        return LicenseAdmin(settings.server, shown.client_context(), token)
+        return LicenseAdmin(settings.server, shown.client_context(Expected("license")), token)
 
 
 def session_of(context: typer.Context) -> Session:

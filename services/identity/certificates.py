@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import ssl
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +42,42 @@ class PeerIdentity:
     def may_act_as(self, name: str, fingerprint: str) -> bool:
         """Whether a node of its role that is known by this name and certificate may be this peer."""
         return self.fingerprint == fingerprint and (name == self.name or name.startswith(f"{self.name}/"))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Whom a connection is meant to reach, as far as that is known: '' stands for any ``name`` or certificate."""
+
+    role: str
+    name: str = ""
+    fingerprint: str = ""
+
+    def check(self, der: bytes | None) -> None:
+        """The certificate of the other end, which TLS has verified. Raises AnotherPeer, in words."""
+        if der is None:
+            raise AnotherPeer("it has shown no certificate")
+        try:
+            peer = identity_of_certificate(der)
+        except IdentityError as error:
+            raise AnotherPeer(f"its certificate names nobody: {error.facts['problem']}") from None
+        name, fingerprint = self.name or peer.name, self.fingerprint or peer.fingerprint
+        if peer.role != self.role or not peer.may_act_as(name, fingerprint):
+            found, wanted = f"{peer.role} {peer.name}", f"{self.role} {self.name}".rstrip()
+            another = "another certificate than it is known by" if found == wanted else f"not of {wanted}"
+            raise AnotherPeer(f"its certificate is that of {found}, {another}")
+
+
+class AnotherPeer(ssl.SSLCertVerificationError):
+    """Somebody else answers there than was meant, with a good certificate of his own."""
+
+    verify_code = 0
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(1, problem)
+        self.verify_message = problem
+
+    def __str__(self) -> str:
+        return self.verify_message
 
 
 @dataclass(frozen=True)

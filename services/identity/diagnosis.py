@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from services.errors import IdentityError
-from services.identity.certificates import read_chain
+from services.identity.certificates import AnotherPeer, Expected, read_chain
 from services.identity.identity import Identity
 from services.identity.verification import (
     X509_EXPIRED,
@@ -60,19 +60,23 @@ def diagnose_tls(host: str, port: int, identity: Identity, timeout_s: float = DI
     return diagnose(host, port, identity, timeout_s).problem
 
 
-def diagnose(host: str, port: int, identity: Identity, timeout_s: float = DIAGNOSIS_TIMEOUT_S) -> Diagnosis:
+def diagnose(
+    host: str, port: int, identity: Identity, timeout_s: float = DIAGNOSIS_TIMEOUT_S, expected: Expected | None = None
+) -> Diagnosis:
     """Connects once as gRPC and HTTPS do, with the same identity. Blocks for at most about twice ``timeout_s``."""
     try:
         raw = socket.create_connection((host, port), timeout=timeout_s)
     except OSError as error:
         return Diagnosis(reached=False, accepted=False, problem=_connection_problem(host, error, timeout_s))
-    context = identity.client_context()
+    context = identity.client_context(expected)
     context.set_alpn_protocols(["h2", "http/1.1"])  # a gRPC server hangs up on a client that does not offer h2
     with raw:
         try:
             raw.getpeername()  # raises where it was reset already, and wrap_socket would lose the socket
             with context.wrap_socket(raw, server_hostname=host) as tls:
                 problem = _refusal_after_handshake(tls, identity)
+        except AnotherPeer as error:
+            problem = str(error)
         except ssl.SSLCertVerificationError as error:
             problem = _verification_problem(host, port, identity, error)
         except ssl.SSLEOFError:

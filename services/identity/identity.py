@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import IdentityError, NoIdentity, WrongRole
 from services.identity.certificates import (
+    Expected,
     PeerIdentity,
     TrustBundle,
     identity_of_certificate,
@@ -30,6 +31,33 @@ PROCESS_KEY = "swarm-process"
 """Of gRPC metadata: which process calls, in hexadecimal."""
 
 __all__ = ["Identity", "PeerIdentity", "identity_of_certificate", "identity_of_grpc_context"]
+
+
+class _CheckedContext(ssl.SSLContext):
+    """For connections to one peer, whether blocking or in an event loop."""
+
+    expected: Expected
+
+
+class _CheckedSocket(ssl.SSLSocket):
+    def do_handshake(self, block: bool = False) -> None:
+        super().do_handshake(block)
+        _check(self.context, self.getpeercert(binary_form=True))
+
+
+class _CheckedObject(ssl.SSLObject):
+    def do_handshake(self) -> None:
+        super().do_handshake()
+        _check(self.context, self.getpeercert(binary_form=True))
+
+
+_CheckedContext.sslsocket_class = _CheckedSocket
+_CheckedContext.sslobject_class = _CheckedObject
+
+
+def _check(context: ssl.SSLContext, der: bytes | None) -> None:
+    if isinstance(context, _CheckedContext):
+        context.expected.check(der)
 
 
 @dataclass(frozen=True)
@@ -87,9 +115,17 @@ class Identity:
         context.verify_mode = ssl.CERT_REQUIRED if client_certificate == "required" else ssl.CERT_OPTIONAL
         return self._equipped(context)
 
-    def client_context(self) -> ssl.SSLContext:
-        """TLS 1.3 for outgoing connections; the peer's chain and host name are verified."""
-        return self._equipped(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    def client_context(self, expected: Expected | None = None) -> ssl.SSLContext:
+        """TLS 1.3 for outgoing connections; the peer's chain and host name are verified.
+
+        ``expected``: whom it is for. A handshake with anybody else fails with AnotherPeer.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if expected is not None:
+            checked = _CheckedContext(ssl.PROTOCOL_TLS_CLIENT)
+            checked.expected = expected
+            context = checked
+        return self._equipped(context)
 
     def grpc_server_credentials(self) -> "grpc.ServerCredentials":
         """TLS 1.3, a client certificate is required."""

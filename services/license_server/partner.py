@@ -9,7 +9,6 @@ most: so at most the capacity is lent once too often, and only until they hear o
 import asyncio
 import contextlib
 import json
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -20,7 +19,8 @@ import aiohttp
 from sqlalchemy import insert, select, update
 
 from services.errors import BackupUnusable, SwarmError, WrongRole
-from services.identity.identity import Identity, PeerIdentity, identity_of_certificate
+from services.identity.certificates import Expected
+from services.identity.identity import Identity, PeerIdentity
 from services.license_server import schema
 from services.license_server.actor import SYSTEM
 from services.license_server.audit_log import record
@@ -175,7 +175,8 @@ class Partner:
 
     async def _ask(self, history: bool) -> dict[str, Any]:
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._identity.client_context(), keepalive_timeout=POLL_S * 10)
+            expected = Expected(ROLE, self._partner.name)
+            connector = aiohttp.TCPConnector(ssl=self._identity.client_context(expected), keepalive_timeout=POLL_S * 10)
             timeout = aiohttp.ClientTimeout(total=POLL_S * 2, sock_connect=1.0)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         seen, term = (self._seen, self._office.term) if not self._office.active else (-1, 0)
@@ -183,18 +184,10 @@ class Partner:
         query["audit"] = str(self._audit_from)
         url = f"https://{self._partner.address}/v1/partner"
         async with self._session.get(url, params=query) as response:
-            self._require_partner(response)
             told: dict[str, Any] = await response.json()
             if response.status != 200:
                 raise BackupUnusable(problem=f"{self._partner.name} answers: {told.get('message')}")
             return told
-
-    def _require_partner(self, response: aiohttp.ClientResponse) -> None:
-        transport = response.connection.transport if response.connection else None
-        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object") if transport else None
-        certificate = tls.getpeercert(binary_form=True) if tls else None
-        if certificate is not None:  # None: the answer was whole before we looked, on a connection looked at before
-            self.admit(identity_of_certificate(certificate))
 
     def _standing(self) -> tuple[bool, int]:
         with self._office.database.read() as transaction:

@@ -15,12 +15,15 @@ from services.errors import (
     SwarmError,
     by_code,
 )
+from services.identity.certificates import Expected
 from services.identity.diagnosis import diagnose
 from services.identity.identity import SLOT_KEY, Identity
 
 REQUEST_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 3.0
 KEEP_ALIVE_S = 30.0  # less than the server's, so that no request meets a connection that is just being closed
+
+_EXPECTED = Expected("license")
 
 # No verdict of a license server that is in charge: another one is asked.
 _ELSEWHERE = (LicenseServerUnreachable, NotActive, PeerNotAccepted, StorageError)
@@ -96,7 +99,9 @@ class _Server:
 
     async def _exchange_once(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._identity.client_context(), keepalive_timeout=KEEP_ALIVE_S)
+            connector = aiohttp.TCPConnector(
+                ssl=self._identity.client_context(_EXPECTED), keepalive_timeout=KEEP_ALIVE_S
+            )
             timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
             headers = {SLOT_KEY: self._identity.slot} if self._identity.slot else {}
             self._session = aiohttp.ClientSession(
@@ -110,7 +115,7 @@ class _Server:
         problem = f"no answer within {REQUEST_TIMEOUT_S:g} s" if isinstance(error, TimeoutError) else str(error)
         if explain and not isinstance(error, TimeoutError):
             host, _, port = self.address.rpartition(":")
-            found = await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity)
+            found = await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity, expected=_EXPECTED)
             if found.reached and not found.accepted:
                 return PeerNotAccepted(peer="The license server", address=self.address, problem=found.problem)
             problem = problem if found.accepted else found.problem

@@ -17,7 +17,7 @@ from services.sl.store import Store
 from services.sl.view import CheckedIn, Member, View
 from swarm_callback.params import parse_header
 
-# Between attempts to get a participant's parameters; after the last they are left out.
+# Between attempts to get a participant's parameters; after the last in a row that brought nothing they are left out.
 FETCH_WAITS_S = (0.05, 0.15, 0.5, 1.0, 2.0)
 
 
@@ -60,6 +60,7 @@ class Input:
         self._partial: Partial | None = None
         self._pull: Pull | None = None
         self._moved_at = time.monotonic()
+        self._taken = 0  # segments that came and were right
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -116,12 +117,14 @@ class Input:
             return
         while self._wanted:
             self._moved_at = time.monotonic() if not attempt else self._moved_at
+            taken = self._taken
             try:
                 await self._get_wanted()
             except AnotherLayout as differs:
                 self._give_up(str(differs))
                 return
             except (NetworkError, DigestMismatch, ModelError) as error:
+                attempt = 0 if self._taken > taken else attempt  # a link that breaks often still brings all
                 wait_s = self._wait_s(attempt)
                 if wait_s is None:
                     self._give_up(why_unusable(error))
@@ -183,6 +186,7 @@ class Input:
         self._told.moved(count)
 
     def _took(self, index: int) -> None:
+        self._taken += 1
         self._wanted.discard(index)
         self._told.came(index)
 

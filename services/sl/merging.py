@@ -150,16 +150,25 @@ class Merging:
             moved_at = time.monotonic()
             self._progress.moved(count)
 
+        attempt = 0  # since a part of it last came
+
+        def came() -> None:
+            nonlocal attempt
+            attempt = 0
+
         def waits_s() -> Iterator[float]:
             """Given up before the others give up on the leader that waits for it; at once where it has left."""
-            for wait_s in FETCH_WAITS_S:
+            nonlocal attempt
+            while attempt < len(FETCH_WAITS_S):
                 holder = self._find(entry.name)
                 if holder is None or not holder.active or time.monotonic() - moved_at >= self._peers.stall_s:
                     return
-                yield min(wait_s, self._peers.stall_s)
+                attempt += 1
+                yield min(FETCH_WAITS_S[attempt - 1], self._peers.stall_s)
 
+        fetching = self._peers.fetch(entry.digest, entry.size, holders, waits_s=waits_s(), moved=moved, came=came)
         try:
-            stored = await self._peers.fetch(entry.digest, entry.size, holders, waits_s=waits_s(), moved=moved)
+            stored = await fetching
         except (NetworkError, DigestMismatch, ModelError) as error:
             left_out[entry.name] = why_unusable(error)
             return None

@@ -6,10 +6,9 @@ segment are checked against the digest as they arrive.
 
 import asyncio
 import contextlib
-import itertools
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
 from types import TracebackType
@@ -19,6 +18,7 @@ from weakref import WeakValueDictionary
 import aiohttp
 
 from services.errors import DigestMismatch, NetworkError, PeerUnreachable, ResultUnavailable, StreamDamaged, SwarmError
+from services.identity.certificates import Expected
 from services.identity.identity import Identity
 from services.runtime import logs
 from services.sl.orders import MESSAGE_BYTES
@@ -28,6 +28,7 @@ from services.sl.pulling import Pull, Source
 from services.sl.store import Incoming, Store, Stored
 from services.sl.transfers import BULK, LEAST_BYTES_PER_S, Transfers
 from services.sl.view import Member
+from services.sl.waiting import Arriving, Moved, Waiting
 from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES
 from swarm_callback.errors import StreamError
 from swarm_callback.params import TensorSpec, header_size_of, parse_header
@@ -45,9 +46,6 @@ SMALL_BYTES = 1024 * 1024
 # Asked for segments of the same stream at once; more would only share one link of this node.
 MOST_HOLDERS = 3
 
-# Between attempts at all holders of a result, the last again and again.
-WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
-
 # A segment's hash in JSON, and what stands around all of them.
 _HASH_CHARACTERS = 72
 _FRAME_CHARACTERS = 1024
@@ -59,28 +57,8 @@ COPY_ANSWER_BYTES = 400
 
 _log = logs.get("peers")
 
-Moved = Callable[[int], None]
-
 # Asked anew at each attempt: a node may have come back at another address.
 Holders = Callable[[], Sequence[Member]]
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """For a result: ``patience_s``, or until it is ``overtaken``. ``failed(attempt)``, from 0, before each wait."""
-
-    patience_s: float
-    overtaken: Callable[[], bool] = lambda: False
-    failed: Callable[[int], object] = lambda _: None
-
-    def waits_s(self) -> Iterator[float]:
-        give_up = monotonic() + self.patience_s
-        for attempt in itertools.count():
-            self.failed(attempt)
-            left = give_up - monotonic()
-            if left <= 0 or self.overtaken():
-                return
-            yield min(WAITS_S[min(attempt, len(WAITS_S) - 1)], left)
 
 
 class Peers:
@@ -104,16 +82,16 @@ class Peers:
         self._pause = pause
         self._session: aiohttp.ClientSession
         self.transfers: Transfers
+        self._contexts: dict[Expected, ssl.SSLContext] = {}  # a connection is kept for the member that it was made to
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
-        context = self._identity.client_context()
         bulk = self._identity.client_context()
         bulk.set_alpn_protocols([BULK])
         self.transfers = Transfers(bulk, self.stall_s)
         # No limit: each participant is asked for one small stream or manifest at a time, and has one line of a leader,
         # which stays open for a whole merge. Where there was one, whoever comes last would wait for those.
-        connector = aiohttp.TCPConnector(ssl=context, keepalive_timeout=KEEP_ALIVE_S, limit=0, limit_per_host=0)
+        connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S, limit=0, limit_per_host=0)
         connect_s = min(CONNECT_S, self.stall_s)
         timeout = aiohttp.ClientTimeout(
             total=None,
@@ -138,24 +116,30 @@ class Peers:
         *,
         waits_s: Iterable[float] = (),
         moved: Moved = lambda _: None,
+        came: Callable[[], object] = lambda: None,
     ) -> Stored:
         """The stream, in the store; from the first holder that has it, going on at the next where one breaks off.
 
-        ``moved`` gets the number of bytes of each piece. ``waits_s``: between attempts at all holders. Raises the
-        error of the last one asked: PeerUnreachable, DigestMismatch, StreamDamaged; DiskFull, StorageError at once.
+        ``moved`` gets the number of bytes of each piece, ``came`` is called for each segment that is right.
+        ``waits_s``: between attempts at all holders. Raises the error of the last one asked: PeerUnreachable,
+        DigestMismatch, StreamDamaged; DiskFull, StorageError at once.
         """
         lock = self._locks.setdefault(digest, asyncio.Lock())
         async with lock:  # one transfer of the same stream at a time
-            return self._store.get(digest) or await self._fetch(digest, size, holders, iter(waits_s), moved)
+            return self._store.get(digest) or await self._fetch(
+                digest, size, holders, iter(waits_s), Arriving(moved, came)
+            )
 
-    async def _fetch(self, digest: str, size: int, holders: Holders, waits_s: Iterator[float], moved: Moved) -> Stored:
+    async def _fetch(
+        self, digest: str, size: int, holders: Holders, waits_s: Iterator[float], arriving: Arriving
+    ) -> Stored:
         failure: Exception = PeerUnreachable(peer="Nobody", address="?", problem="nobody is known to hold it")
         attempt = self._fetch_small if size <= SMALL_BYTES else self._fetch_segments
         while True:
             there = holders()
             if there:
                 try:
-                    return await attempt(there, digest, size, moved)
+                    return await attempt(there, digest, size, arriving)
                 except (PeerUnreachable, DigestMismatch, StreamDamaged) as error:
                     failure = error
                 except SwarmError:
@@ -170,18 +154,18 @@ class Peers:
                 raise failure
             await self._pause(wait_s)
 
-    async def _fetch_small(self, holders: Sequence[Member], digest: str, size: int, moved: Moved) -> Stored:
+    async def _fetch_small(self, holders: Sequence[Member], digest: str, size: int, arriving: Arriving) -> Stored:
         """In one request, from the first that has it."""
         for number, holder in enumerate(holders, 1):
             try:
                 with self._store.incoming(holder.name, size) as incoming:
-                    return await self._fetch_from(holder, digest, size, incoming, moved)
+                    return await self._fetch_from(holder, digest, size, incoming, arriving.moved)
             except (PeerUnreachable, DigestMismatch, StreamDamaged):
                 if number == len(holders):
                     raise
         raise AssertionError
 
-    async def _fetch_segments(self, holders: Sequence[Member], digest: str, size: int, moved: Moved) -> Stored:
+    async def _fetch_segments(self, holders: Sequence[Member], digest: str, size: int, arriving: Arriving) -> Stored:
         """From several at once, each segment checked as it arrives. What came stays for the next attempt."""
         self._store.make_room(size)
         partial, failure = None, None
@@ -191,7 +175,13 @@ class Peers:
                 try:
                     if partial is None or pull is None:
                         partial = await self.begin(holder, digest, size)
-                        pull = Pull(partial, self._store, self.transfers, lambda count: self._came(count, moved))
+                        pull = Pull(
+                            partial,
+                            self._store,
+                            self.transfers,
+                            lambda count: self._came(count, arriving.moved),
+                            lambda _: arriving.came(),
+                        )
                     pull.offer(Source(holder, f"/v1/models/{digest}"), range(partial.count))
                 except (PeerUnreachable, DigestMismatch, StreamDamaged) as error:
                     failure = error
@@ -243,7 +233,7 @@ class Peers:
     ) -> Stored:
         """The same for a merged model, patiently: a holder may be about to get it. Raises ResultUnavailable."""
         try:
-            return await self.fetch(digest, size, holders, waits_s=waiting.waits_s())
+            return await self.fetch(digest, size, holders, waits_s=waiting.waits_s(), came=waiting.came)
         except (NetworkError, DigestMismatch, StreamDamaged) as error:
             tried = ", ".join(holder.name for holder in holders()) or "nobody is known to hold it"
             raise ResultUnavailable(round=round_number, tried=f"{tried}; the last error: {error}") from None
@@ -276,7 +266,8 @@ class Peers:
         """On which a leader gives its orders. Raises PeerUnreachable."""
         url = f"https://{_bracketed(merger.host)}:{merger.port}/v1/merge"
         try:
-            async with self._session.ws_connect(url, max_msg_size=MESSAGE_BYTES, compress=0) as line:
+            context = self._context_for(merger)
+            async with self._session.ws_connect(url, ssl=context, max_msg_size=MESSAGE_BYTES, compress=0) as line:
                 yield line
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             problem = str(error) or type(error).__name__
@@ -361,6 +352,11 @@ class Peers:
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return self._request("GET", holder, path, headers)
 
+    def _context_for(self, holder: Member) -> ssl.SSLContext:
+        if holder.expected not in self._contexts:
+            self._contexts[holder.expected] = self._identity.client_context(holder.expected)
+        return self._contexts[holder.expected]
+
     @asynccontextmanager
     async def _request(
         self, method: str, holder: Member, path: str, headers: dict[str, str] | None = None
@@ -368,7 +364,11 @@ class Peers:
         host = _bracketed(holder.host)
         try:
             async with self._session.request(
-                method, f"https://{host}:{holder.port}{path}", headers=headers, allow_redirects=False
+                method,
+                f"https://{host}:{holder.port}{path}",
+                headers=headers,
+                allow_redirects=False,
+                ssl=self._context_for(holder),
             ) as response:
                 if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
                     words = (await self._read_at_most(response, 200)).decode("utf-8", "replace")

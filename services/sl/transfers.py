@@ -17,6 +17,7 @@ from time import monotonic
 from typing import TypeVar
 
 from services.errors import PeerUnreachable
+from services.identity.certificates import Expected
 from services.sl.packing import FRAME, Unpacker, limit_of
 from services.sl.parking import HOLD_S, Wait, Work, carry_out, handshake
 from services.sl.view import Member
@@ -57,7 +58,7 @@ class Transfers:
         self._context = context
         self._stall_s = stall_s
         self._pools = {made: ThreadPoolExecutor(MOST_AT_ONCE, "transfer") for made in (True, False)}
-        self._idle: dict[tuple[str, int], list[_Connection]] = {}
+        self._idle: dict[tuple[str, int, Expected], list[_Connection]] = {}
         self._lock = threading.Lock()
 
     async def read(  # what is read, and where it goes
@@ -91,16 +92,16 @@ class Transfers:
 
     def take_idle(self, holder: Member) -> "_Connection | None":
         with self._lock:
-            idle = self._idle.get((holder.host, holder.port))
+            idle = self._idle.get((holder.host, holder.port, holder.expected))
             return idle.pop() if idle else None
 
     def open(self, holder: Member) -> "_Connection":
         """Raises OSError."""
-        return _Connection(self._context, holder.host, holder.port, self._stall_s)
+        return _Connection(self._context, holder, self._stall_s)
 
     def keep(self, holder: Member, connection: "_Connection") -> None:
         with self._lock:
-            idle = self._idle.setdefault((holder.host, holder.port), [])
+            idle = self._idle.setdefault((holder.host, holder.port, holder.expected), [])
             idle.append(connection)
             full = next(kept for kept in self._idle.values() if kept)
             if len(idle) > KEPT_FOR_EACH:
@@ -184,8 +185,10 @@ class _Reading:
 class _Connection:
     """HTTP/1.1, as far as a file server's answers need it. Raises OSError, ValueError for what is none."""
 
-    def __init__(self, context: ssl.SSLContext, host: str, port: int, stall_s: float) -> None:
+    def __init__(self, context: ssl.SSLContext, holder: Member, stall_s: float) -> None:
+        host, port = holder.host, holder.port
         self._stall_s = stall_s
+        self._expected = holder.expected
         plain = socket.create_connection((host, port), min(CONNECT_S, stall_s))
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -202,6 +205,7 @@ class _Connection:
     def greet(self) -> Work[None]:
         """To be done once, before anything else."""
         yield from handshake(self._socket, min(CONNECT_S, self._stall_s))
+        self._expected.check(self._socket.getpeercert(binary_form=True))
 
     def ask(self, path: str, start: int, stop: int, *, packed: bool = False) -> Work[tuple[int, int]]:
         """Status and length of the answer; -1 for one that does not say."""

@@ -21,10 +21,11 @@ from services.sl.inputs import Place
 from services.sl.layouts import layout_of
 from services.sl.leading import Leading
 from services.sl.merging import Merging, Outcome, hands_out_one
-from services.sl.peers import Peers, Waiting
+from services.sl.peers import Peers
 from services.sl.progress import Progress
 from services.sl.store import Store, Stored
 from services.sl.view import Member, Phase, Result, View
+from services.sl.waiting import Waiting
 
 # A model up to here is merged by its leader alone: sharing it costs more than it saves.
 SHARED_FROM_BYTES = 4 * 1024 * 1024

@@ -21,13 +21,14 @@ from services.errors import (
     StreamDamaged,
 )
 from services.identity.identity import PeerIdentity
-from services.sl import peers as peers_module
+from services.sl import waiting as waiting_module
 from services.sl.copies import Copies
 from services.sl.file_server import FileServer, bind
-from services.sl.peers import Peers, Waiting
+from services.sl.peers import Peers
 from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.view import CheckedIn, Config, Member, Phase, View
+from services.sl.waiting import Waiting
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.params import encode
 
@@ -77,7 +78,7 @@ def mine(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers_module, "WAITS_S", (0.01, 0.01))
+    monkeypatch.setattr(waiting_module, "WAITS_S", (0.01, 0.01))
 
 
 # --- who may read ----------------------------------------------------------------------------------------------

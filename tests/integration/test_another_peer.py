@@ -1,0 +1,160 @@
+"""Whoever answers under the right host name with a good certificate, but is not who was meant, gets nothing."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from services.errors import PeerNotAccepted, PeerUnreachable
+from services.identity.certificates import AnotherPeer, Expected
+from services.identity.identity import Identity
+from services.licensing.servers import Servers
+from services.sl.file_server import FileServer, bind
+from services.sl.peers import Peers
+from services.sl.pulling import Pull, Source
+from services.sl.runner import pause
+from services.sl.store import Store, Stored
+from services.sl.view import Member
+from swarm_callback.params import encode
+
+WITHIN_S = 30.0
+LARGE = 600_000  # elements: more than comes in one request
+
+
+@contextlib.contextmanager
+def answering(identity: Identity) -> Iterator[int]:
+    """Ends each connection once its handshake is over."""
+    context = identity.server_context()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    plain, _ = listening.accept()
+                    with plain, contextlib.suppress(OSError), context.wrap_socket(plain, server_side=True) as tls:
+                        tls.recv(1)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        listening.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("expected", "problem"),
+    [
+        (Expected("license"), "its certificate is that of sl sl-1, not of license"),
+        (Expected("sl", "sl-2"), "its certificate is that of sl sl-1, not of sl sl-2"),
+        (Expected("sl", "sl-1", "0" * 64), "that of sl sl-1, another certificate than it is known by"),
+        (Expected("sl"), ""),
+        (Expected("sl", "sl-1"), ""),
+        (Expected("sl", "sl-1/gpu-0"), ""),  # of whoever shares the certificate
+    ],
+)
+@pytest.mark.parametrize("blocking", [True, False])
+async def test_a_handshake_is_only_with_whom_it_is_meant_for(
+    pki: Any, expected: Expected, problem: str, blocking: bool
+) -> None:
+    context = pki.identity("sl", "sl-2").client_context(expected)
+
+    def connect(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), WITHIN_S) as plain:
+            context.wrap_socket(plain, server_hostname="localhost").close()
+
+    with answering(pki.identity("sl", "sl-1")) as port:
+        refused = pytest.raises(AnotherPeer, match=problem) if problem else contextlib.nullcontext()
+        with refused:
+            if blocking:
+                await asyncio.to_thread(connect, port)
+            else:
+                _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+                writer.close()
+
+
+async def test_a_license_is_asked_of_a_license_server_alone(pki: Any) -> None:
+    with answering(pki.identity("sl", "sl-1")) as port:
+        servers = Servers([f"localhost:{port}"], pki.identity("sn", "sn-1"))
+        with pytest.raises(PeerNotAccepted, match="its certificate is that of sl sl-1, not of license"):
+            await servers.request("POST", "/v1/leases", "SN", {})
+        await servers.close()
+
+
+# --- parameters --------------------------------------------------------------------------------------------------
+
+
+def put(store: Store, elements: int) -> Stored:
+    header, data = encode({"w": np.ones(elements, np.float32)})
+    with store.incoming("sl-1", len(header) + 4 * elements) as incoming:
+        incoming.write(header)
+        for piece in data:
+            incoming.write(piece)
+        return incoming.commit()
+
+
+@contextlib.asynccontextmanager
+async def serving(identity: Identity, store: Store) -> AsyncIterator[int]:
+    server = FileServer(identity, store, lambda _: 1)
+    with bind("127.0.0.1", 0) as bound:
+        await server.start(bound)
+        yield bound.getsockname()[1]
+        await server.stop()
+
+
+@pytest.mark.parametrize("elements", [5, LARGE])
+@pytest.mark.parametrize("known_by", ["name", "certificate"])
+async def test_parameters_are_fetched_from_the_member_that_holds_them(
+    pki: Any, tmp_path: Path, elements: int, known_by: str
+) -> None:
+    """Not from another one that has taken its address, be it with the same bytes."""
+    store, mine = Store(tmp_path / "theirs"), Store(tmp_path / "mine")
+    stored, impostor = put(store, elements), pki.identity("sl", "sl-3")
+    async with serving(impostor, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        true = Member("sl-3", "localhost", port, impostor.fingerprint, active=True)
+        name, fingerprint = ("sl-1", "") if known_by == "name" else ("sl-3", "0" * 64)
+        meant = Member(name, "localhost", port, fingerprint, active=True)
+        with pytest.raises(PeerUnreachable, match="its certificate is that of sl sl-3"):
+            await peers.fetch(stored.model.digest, stored.model.size, lambda: [meant])
+        assert (await peers.fetch(stored.model.digest, stored.model.size, lambda: [true])).model == stored.model
+
+
+async def test_segments_come_from_the_member_that_offers_them(pki: Any, tmp_path: Path) -> None:
+    """Also where a connection to somebody else at its address is at hand."""
+    store, mine = Store(tmp_path / "theirs"), Store(tmp_path / "mine")
+    stored = put(store, LARGE)
+    path = f"/v1/models/{stored.model.digest}"
+    async with (
+        serving(pki.identity("sl", "sl-3"), store) as port,
+        Peers(pki.identity("sl", "sl-2"), mine, pause) as peers,
+    ):
+        true = Member("sl-3", "localhost", port, "", active=True)
+        partial = await peers.begin(true, stored.model.digest, stored.model.size)
+        pull = Pull(partial, mine, peers.transfers, lambda _: None)
+        pull.offer(Source(true, path), [0])
+        await pull.until([0])
+        pull.offer(Source(Member("sl-1", "localhost", port, "", active=True), path), [1])
+        with pytest.raises(PeerUnreachable, match="its certificate is that of sl sl-3, not of sl sl-1"):
+            await pull.until([1])
+        await pull.close()
+
+
+async def test_a_line_is_opened_to_the_merger_it_is_for(pki: Any, tmp_path: Path) -> None:
+    store = Store(tmp_path / "mine")
+    with answering(pki.identity("sl", "sl-3")) as port:
+        async with Peers(pki.identity("sl", "sl-2"), store, pause) as peers:
+            merger = Member("sl-1", "localhost", port, "", active=True)
+            with pytest.raises(PeerUnreachable, match="its certificate is that of sl sl-3, not of sl sl-1"):
+                async with peers.line_to(merger):
+                    pass
+
+
+def test_the_error_is_one_of_verification() -> None:
+    """So that every library that speaks TLS takes it for one."""
+    assert issubclass(AnotherPeer, ssl.SSLCertVerificationError)

@@ -1,0 +1,125 @@
+"""A link that breaks again and again still brings everything, as long as each time a part of it comes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from aiohttp import web
+
+from services.errors import SwarmError
+from services.sl import waiting
+from services.sl.file_server import bind
+from services.sl.inputs import Input, Place, Told
+from services.sl.merging import Merging
+from services.sl.peers import Peers
+from services.sl.runner import pause
+from services.sl.store import Store, Stored
+from services.sl.view import CheckedIn, Config, Member, Phase, View
+from services.sl.waiting import Waiting
+from swarm_callback.digest import SEGMENT_BYTES
+from swarm_callback.params import encode
+
+SEGMENTS = 48
+AT_A_TIME = 4  # so that it breaks a dozen times
+WITHIN_S = 60.0
+
+
+def put(store: Store) -> Stored:
+    header, data = encode({"w": np.random.default_rng(1).random(SEGMENTS * SEGMENT_BYTES // 4, dtype=np.float32)})
+    with store.incoming("sl-1", len(header) + SEGMENTS * SEGMENT_BYTES) as incoming:
+        incoming.write(header)
+        for piece in data:
+            incoming.write(piece)
+        return incoming.commit()
+
+
+@contextlib.asynccontextmanager
+async def over_a_bad_link(pki: Any, stored: Stored) -> AsyncIterator[Member]:
+    """sl-1 serves what it has, but no connection lives for longer than a few segments."""
+    content = stored.path.read_bytes()
+
+    async def part(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("segments"):
+            return web.json_response(stored.manifest.described())
+        asked = content[request.http_range]
+        response = web.StreamResponse(status=206)
+        response.content_length = len(asked)
+        await response.prepare(request)
+        await response.write(asked[: AT_A_TIME * SEGMENT_BYTES])
+        if len(asked) > AT_A_TIME * SEGMENT_BYTES:
+            await response.write(asked[AT_A_TIME * SEGMENT_BYTES :][: SEGMENT_BYTES // 2])
+            assert request.transport is not None
+            request.transport.close()
+        return response
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", part)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    with bind("127.0.0.1", 0) as bound:
+        await web.SockSite(runner, bound, ssl_context=pki.identity("sl", "sl-1").server_context()).start()
+        try:
+            yield Member("sl-1", "localhost", bound.getsockname()[1], "", active=True)
+        finally:
+            await runner.cleanup()
+
+
+def view(other: Member, stored: Stored) -> View:
+    model = stored.model
+    config = Config(min_peers=1, sync_frequency=1, merge_method="mean")
+    entry = CheckedIn("sl-1", model.digest, model.size, 1, finished=False)
+    return View(Phase.MERGE, 1, 1, "sl-2", config, model.layout, "sl-1", (other,), (entry,), None)
+
+
+async def test_an_input_of_a_shared_merge_comes_over_a_link_with_ten_breaks(pki: Any, tmp_path: Path) -> None:
+    stored, mine = put(Store(tmp_path / "theirs")), Store(tmp_path / "mine")
+    over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    def unusable(_name: str, reason: str, _segment: int) -> None:
+        over.set_result(reason)
+
+    def failed(error: SwarmError) -> None:
+        over.set_exception(error)
+
+    async with over_a_bad_link(pki, stored) as other, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        place = Place("sl-2", mine, peers, lambda _: other, pause)
+
+        def came(_: int) -> None:
+            if given.has(range(SEGMENTS)) and not over.done():
+                over.set_result("")
+
+        training = view(other, stored)
+        given = Input(place, training, training.check_ins[0], Told(lambda _: None, came, unusable, failed))
+        given.want(range(SEGMENTS))
+        async with asyncio.timeout(WITHIN_S):
+            assert not await over
+        await given.close()
+
+
+async def test_an_input_of_an_unshared_merge_comes_over_a_link_with_ten_breaks(pki: Any, tmp_path: Path) -> None:
+    stored, mine = put(Store(tmp_path / "theirs")), Store(tmp_path / "mine")
+    async with over_a_bad_link(pki, stored) as other, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        merging = Merging(mine, peers, view(other, stored), lambda _done, _total: None, lambda _: other)
+        async with asyncio.timeout(WITHIN_S):
+            outcome = await merging.run(None)
+        assert not outcome.left_out
+        assert outcome.model == stored.model
+
+
+async def test_the_patience_for_a_result_counts_from_its_last_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(waiting, "monotonic", lambda: now[0])
+    attempts: list[int] = []
+    patience = Waiting(10.0, failed=attempts.append, _since=0.0)
+    waits_s = patience.waits_s()
+    for _ in range(5):
+        assert next(waits_s) == waiting.WAITS_S[0]
+        now[0] += 9.0
+        patience.came()
+    assert attempts == [0] * 5
+    now[0] += 11.0
+    assert next(waits_s, None) is None
