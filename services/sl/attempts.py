@@ -104,6 +104,11 @@ class Attempt:
         manifest = self.draft.manifest()
         return manifest.digest if manifest is not None else None
 
+    @property
+    def told(self) -> str | None:
+        """Digest of the result by the hashes that the leader stands by; None before it has told them all."""
+        return None if self._untold else self.digest
+
     async def stirred(self) -> None:
         """Returns when something has changed."""
         await self._stirred.wait()

@@ -10,6 +10,7 @@ from services.errors import NotTheLeader, StaleTerm, SwarmError
 from services.identity.identity import PeerIdentity
 from services.runtime import logs
 from services.runtime.background import Background
+from services.sl.attempts import Attempt
 from services.sl.inputs import Place
 from services.sl.mergers import Merger
 from services.sl.orders import Begin, Message, Order, Refused, Unreadable, decode, encode, words
@@ -87,6 +88,7 @@ class Following:
                     async with asyncio.timeout(merger.stall_s):
                         await attempt.stirred()
             if attempt.digest != result.digest:
+                _compare(attempt, result)
                 return None
             stored = await attempt.until_result()
             return stored if stored is not None and self._place.store.get(result.digest) else None
@@ -168,3 +170,17 @@ class Following:
             if (view.round, view.term, view.phase) != (led.round, led.term, Phase.MERGE) and view.accepted < led.round:
                 return
             await self._changed()
+
+
+def _compare(attempt: Attempt, result: Result) -> None:
+    """The accepted result stands, whatever this node holds. That it is another one is not for this node alone."""
+    if attempt.told is None or set(attempt.order.names) != set(result.merged):
+        return  # of another attempt at the merge, or of one that this node has not seen the end of
+    _log.error(
+        "the accepted result is not what its mergers made of the same contributions: find out why before you trust it",
+        round=result.round,
+        term=result.term,
+        leader=result.leader,
+        made=attempt.told,
+        accepted=result.digest,
+    )

@@ -4,6 +4,7 @@ import asyncio
 from contextlib import AsyncExitStack
 
 from services.errors import SwarmError
+from services.identity.expiry import watched_expiry
 from services.identity.identity import Identity
 from services.licensing.lease import Lease
 from services.rpc import swarm_pb2 as pb
@@ -53,6 +54,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
             await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=settings.data_dir)
         )
         meter = Meter(on=settings.metrics_port is not None)
+        await stack.enter_async_context(watched_expiry(identity, meter))
         observer = Observer(identity.name, SLMetrics(meter))
         observer.metrics.read_lease(lease)
         scraped = await stack.enter_async_context(

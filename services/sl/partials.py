@@ -111,7 +111,7 @@ class Partial:
         self._map: mmap.mmap | None = None
         self._ended = False
         self._steps = 0  # that are using the file
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._file, size)
         os.pwrite(self._file, header, 0)
 

@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import io
 import itertools
 import json
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +31,10 @@ _PARTS = ".parts"  # what they are expected to be
 _DRAFT = ".draft"  # segments of a result that nobody knows the digest of yet
 _TRASH = ".trash"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
+
+# Parameters tell of the data that they were trained on: no other user of this machine reads them, whatever the umask.
+PRIVATE_DIRECTORY = 0o700
+PRIVATE_FILE = 0o600
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,8 @@ class Store:
         self._beginning: set[str] = set()
         self._numbers = itertools.count()
         with _storage_errors(root):
-            root.mkdir(parents=True, exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True, mode=PRIVATE_DIRECTORY)
+            _make_private(root)
             if not os.access(root, os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             self._read_index()
@@ -274,7 +281,7 @@ class Incoming:
         self._path = path
         self._taken = StreamDigest()
         with self._store.errors(self._size, self._node):
-            self._file = path.open("wb", buffering=0)
+            self._file = io.FileIO(path, "w", opener=_private)
 
     @property
     def taken(self) -> StreamDigest:
@@ -328,6 +335,20 @@ def _storage_errors(root: Path, needed: int = 0) -> Iterator[None]:
             raise DiskFull(path=root, needed=needed, free=shutil.disk_usage(root).free) from None
         problem = error.strerror or str(error)
         raise StorageError(path=root, problem=problem[:1].lower() + problem[1:]) from None
+
+
+def _make_private(root: Path) -> None:
+    """Raises StorageError where the directory is another user's, who could read and change what lies in it."""
+    found = root.stat()
+    if found.st_uid != os.geteuid():
+        problem = f"it belongs to the user with the number {found.st_uid}, and this process runs as {os.geteuid()}"
+        raise StorageError(path=root, problem=problem)
+    if stat.S_IMODE(found.st_mode) != PRIVATE_DIRECTORY:
+        root.chmod(PRIVATE_DIRECTORY)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, PRIVATE_FILE)
 
 
 def _described(digest: str, manifest: Manifest) -> dict[str, object]:

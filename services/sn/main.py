@@ -8,6 +8,7 @@ from pathlib import Path
 from services.chain.backend import ChainBackend
 from services.chain.factory import Choice, open_chain
 from services.errors import AnotherSwarm
+from services.identity.expiry import watched_expiry
 from services.identity.identity import Identity
 from services.licensing.lease import Lease
 from services.rpc.server import check_free
@@ -42,6 +43,7 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
             await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=data_dir)
         )
         meter = Meter(on=settings.metrics_port is not None)
+        await stack.enter_async_context(watched_expiry(identity, meter))
         metrics = SNMetrics(meter)
         metrics.read_lease(lease)
         scraped = await stack.enter_async_context(

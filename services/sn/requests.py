@@ -13,6 +13,7 @@ from services.sn.reports import Report
 DIGEST_BYTES = 32
 PROCESS_BYTES = 16
 MAX_PORT = 65535
+MIN_PEERS_LIMIT = 1000  # participants of a round, as far as one is known to close in time
 HOST_LIMIT_CHARACTERS = 253
 METHOD_LIMIT_CHARACTERS = 32
 VERSION_LIMIT_CHARACTERS = 200
@@ -22,6 +23,8 @@ FIXED = "fixed"
 
 def config(message: pb.Config) -> TrainingConfig:
     """Raises MalformedCall."""
+    if message.min_peers > MIN_PEERS_LIMIT:
+        raise MalformedCall(field=f"minPeers (at most {MIN_PEERS_LIMIT})")
     if not 0 < len(message.merge_method) <= METHOD_LIMIT_CHARACTERS:
         raise MalformedCall(field="mergeMethod")
     if not 0 < len(message.transfer_compression) <= METHOD_LIMIT_CHARACTERS:

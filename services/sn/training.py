@@ -125,6 +125,13 @@ class TrainingView:
     def active(self) -> list[str]:
         return [name for name, who in self.participants.items() if who.active]
 
+    def stands(self, name: str, fingerprint: bytes, may_lead: bool, config: on_chain.TrainingConfig) -> bool:
+        """Whether this node takes part just so already."""
+        who = self.participants.get(name)
+        if who is None or not who.active or self.state not in (State.CHECKIN, State.MERGE):
+            return False
+        return (who.fingerprint, who.may_lead, self.config) == (fingerprint, may_lead, config)
+
     def apply(self, event: on_chain.TrainingEvent) -> bool:
         """Folds one event; False for one that was folded before. Raises TypeError for an unknown kind."""
         if event.position <= self.position:

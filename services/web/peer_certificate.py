@@ -4,7 +4,13 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+# A caller that takes longer is cut off: for the head of a request, the next piece of its body, and all of that.
+HEAD_WITHIN_S = 20.0
+PIECE_WITHIN_S = 30.0
+BODY_WITHIN_S = 600.0
 
 _STATE = "peer_certificate"
 
@@ -15,11 +21,39 @@ class PeerCertificateProtocol(H11Protocol):
     The state comes from the connection, so nothing a caller sends can forge it.
     """
 
+    _late: asyncio.TimerHandle | None = None
+    _body_until = 0.0
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         tls = transport.get_extra_info("ssl_object")
         certificate = None if tls is None else tls.getpeercert(binary_form=True)
         self.app_state = {**self.app_state, _STATE: certificate}
         super().connection_made(transport)
+        self._allow(HEAD_WITHIN_S)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        state = self.conn.their_state
+        if state is h11.IDLE and self.conn.trailing_data[0]:
+            if self._late is None:
+                self._allow(HEAD_WITHIN_S)
+        elif state is h11.SEND_BODY:
+            now = self.loop.time()
+            self._body_until = self._body_until or now + BODY_WITHIN_S
+            self._allow(min(PIECE_WITHIN_S, self._body_until - now))
+        else:
+            self._body_until = 0.0
+            self._allow(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._allow(None)
+        super().connection_lost(exc)
+
+    def _allow(self, seconds: float | None) -> None:
+        """For what the caller still owes; None: it owes nothing."""
+        if self._late is not None:
+            self._late.cancel()
+        self._late = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
 
 def certificate_of(scope: Mapping[str, Any]) -> bytes | None:

@@ -15,6 +15,7 @@ from services.web.peer_certificate import PeerCertificateProtocol
 
 GRACEFUL_STOP_S = 2
 VANISHED_AFTER_S = 30  # a caller that acknowledges nothing of what it is sent
+CONNECTIONS = 4096  # at once; who comes as one more is told to come back later
 HEAD_LIMIT_BYTES = 64 * 1024  # of a request: its address and its headers
 
 
@@ -33,6 +34,7 @@ class NodeServer(uvicorn.Server):
         *,
         keep_alive_s: int,
         head_limit_bytes: int = HEAD_LIMIT_BYTES,
+        connections: int = CONNECTIONS,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -48,6 +50,7 @@ class NodeServer(uvicorn.Server):
                 date_header=False,
                 timeout_graceful_shutdown=GRACEFUL_STOP_S,
                 timeout_keep_alive=keep_alive_s,
+                limit_concurrency=connections,
                 h11_max_incomplete_event_size=head_limit_bytes,
             )
         )

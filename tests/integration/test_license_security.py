@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from services.errors import (
     AdminError,
@@ -385,3 +386,22 @@ def test_certificate_is_replaced_by_one_that_fits_only(office, pki, tmp_path: Pa
     assert office.tls.replace(SYSTEM, other.cert.read_bytes(), other.key.read_bytes()).fingerprint != before
     assert office.tls.current().names
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "tls").iterdir())
+
+
+# --- what is taken in ---
+
+
+@pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}])
+async def test_form_of_nobody_or_of_another_site_is_not_taken_in(office, ada, pki, headers, monkeypatch):
+    """Refused before its body is read."""
+    read: list[str] = []
+
+    async def form(self: Request, **limits: Any) -> None:
+        read.append(self.url.path)
+
+    monkeypatch.setattr(Request, "_get_form", form)
+    async with served(office, pki) as address:
+        path = "/users/new" if not headers else "/sign-in"
+        answer = await ask(address, pki, "POST", path, data={"name": "x" * 9}, headers=headers)
+    assert answer.status_code in {303, 400, 403}
+    assert not read

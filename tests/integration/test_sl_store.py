@@ -1,6 +1,8 @@
 """The store: complete streams only, by digest, and nothing half written on a full disk."""
 
 import hashlib
+import os
+import stat
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -145,6 +147,30 @@ def test_a_disk_that_may_not_be_written_is_named(tiny_disk: Path) -> None:
 
 
 # --- segments, and steps in threads that meet each other --------------------------------------------------------
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022])
+def test_no_other_user_may_read_parameters_whatever_the_umask(tmp_path: Path, mask: int) -> None:
+    root = tmp_path / "fs"
+    root.mkdir(mode=0o755)  # as an earlier version left it
+    before = os.umask(mask)
+    try:
+        store = Store(root)
+        stored = put(store, stream(1.0, 2.0))
+        draft, _ = drafted(store, stream(*range(9)))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+    assert stat.S_IMODE(stored.path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(draft.path.stat().st_mode) == 0o600
+
+
+def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fs").mkdir()
+    me = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+    with pytest.raises(StorageError, match=f"it belongs to the user with the number {me}, .* runs as {me + 1}"):
+        Store(tmp_path / "fs")
 
 
 def manifest_of(data: bytes) -> tuple[Manifest, bytes, memoryview]:

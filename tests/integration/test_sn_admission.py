@@ -82,6 +82,22 @@ async def test_an_unknown_contract_is_named_with_those_that_exist(pki: Any, sn: 
                 pass
 
 
+async def test_what_changes_nothing_is_no_transaction(pki: Any, sn: RunningSN) -> None:
+    async with scripted_sl(pki.identity("sl", "sl-1"), sn.port) as sl:
+        await sl.enrol(config())
+        block = (await sl.client.network.GetInfo(pb.GetInfoRequest())).block
+        for _ in range(3):
+            assert (await sl.enrol(config())).participants[0].active
+            await sl.register()
+        assert (await sl.client.network.GetInfo(pb.GetInfoRequest())).block == block
+
+
+async def test_more_peers_than_a_round_can_have_are_refused(pki: Any, sn: RunningSN) -> None:
+    async with scripted_sl(pki.identity("sl", "sl-1"), sn.port) as sl:
+        with pytest.raises(MalformedCall, match=r"minPeers \(at most 1000\)"):
+            await sl.enrol(config(min_peers=1001))
+
+
 async def test_a_node_that_is_not_registered_may_not_enrol(pki: Any, sn: RunningSN) -> None:
     async with client(pki, sn, "sl", "stranger") as stranger:
         with pytest.raises(NotAMember, match="stranger is not registered"):

@@ -1,6 +1,7 @@
 """Who may pass to a page: session, forms that are ours, and what people see where they may not."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -13,6 +14,7 @@ from services.runtime import logs
 from services.web.answers import status_of
 
 Handler = Callable[[Visit], Response]
+Answered = TypeVar("Answered")
 
 MAX_FIELDS = 200
 MAX_FILES = 4
@@ -34,10 +36,13 @@ def _route(path: str, handler: Handler, method: str, *, public: bool, refreshes:
     async def answer(request: Request) -> Response:
         visit = visit_of(request)
         if method == "GET":
-            return await run_in_threadpool(_ask, visit, handler, public, not refreshes)
+            return await run_in_threadpool(_answered, visit, lambda: _ask(visit, handler, public, not refreshes))
+        refused = await run_in_threadpool(_answered, visit, lambda: _admit(visit, public))
+        if refused is not None:  # nobody's form is taken in before it is known whose it is
+            return refused
         async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS) as form:
             visit.form = form
-            return await run_in_threadpool(_ask, visit, handler, public, True)
+            return await run_in_threadpool(_answered, visit, lambda: _take(visit, handler))
 
     return Route(path, answer, methods=[method])
 
@@ -47,13 +52,28 @@ def visit_of(request: Request) -> Visit:
 
 
 def _ask(visit: Visit, handler: Handler, public: bool, active: bool) -> Response:
+    if not public:
+        visit.sign_in_by_cookie(active=active)
+    return handler(visit)
+
+
+def _admit(visit: Visit, public: bool) -> None:
+    """Before the form is read. Raises SignInRequired, FormRefused."""
+    if not public:
+        visit.sign_in_by_cookie(active=True)
+    _require_own_page(visit.request)
+
+
+def _take(visit: Visit, handler: Handler) -> Response:
+    """Raises FormRefused."""
+    visit.require_own_form()
+    return handler(visit)
+
+
+def _answered(visit: Visit, work: Callable[[], Answered]) -> Answered | Response:
+    """What ``work`` gives, or a page that says why it was refused."""
     try:
-        if not public:
-            visit.sign_in_by_cookie(active=active)
-        if visit.request.method == "POST":
-            _require_own_page(visit.request)
-            visit.require_own_form()
-        return handler(visit)
+        return work()
     except SignInRequired:
         return visit.to_sign_in("Your session has ended. Sign in again to go on." if visit.session_secret else "")
     except SwarmError as error:
