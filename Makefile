@@ -6,6 +6,7 @@
 #   make compose-demo   the same out of containers, by Docker Compose       (FRAMEWORK, MERGE, COMPRESSION)
 #   make test    set up, then run every test                              (ARGS="-k name" narrows)
 #   make test-parts   install and start what the tests use: Docker, Podman, PostgreSQL, Chromium, ...   (root on Debian)
+#   make fuzz    give every decoder that reads what peers send 100,000 inputs   (EXAMPLES=100000)
 #   make lint    format, lint, types
 #   make bench   every benchmark
 #   make chaos   set up, then break swarms that train                     (RUNS=20, SEED=any, FAULTS="part of a name")
@@ -35,7 +36,7 @@ SOURCES := contracts services swarm_callback swarmlearning examples benchmarks t
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-parts screenshots lint format bench chaos proto contracts docs lock image-locks clean
+.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-parts screenshots fuzz lint format bench chaos proto contracts docs lock image-locks clean
 
 help:
 	@sed -n '3,13p' $(MAKEFILE_LIST) | sed 's/^# *//'
@@ -58,6 +59,9 @@ test: setup-dev
 # Kills and restarts containers of a swarm that trains; takes minutes.
 test-restarts: setup-dev
 	$(PYTHON) -m pytest tests/e2e/compose_restarts.py $(ARGS)
+
+fuzz: setup-dev
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),100000) $(PYTHON) -m pytest tests/unit/test_decoders_fuzz.py $(ARGS)
 
 # Without them the tests that need them are skipped and named at the end; in CI they fail.
 test-parts:

@@ -124,7 +124,7 @@ def read(file: bytes) -> SignedLicence:
         content = json.loads(
             file.decode(), object_pairs_hook=_object, parse_float=_no_number, parse_constant=_no_number
         )
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also a number with more digits than Python reads
         raise LicenceUnreadable(problem="it is not JSON") from None
     whole = _fields(content, "the file", {"format", "licence", "signature"})
     if whole["format"] != FORMAT:

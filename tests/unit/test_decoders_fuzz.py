@@ -1,0 +1,186 @@
+"""Whatever bytes come in, a decoder gives what they say or its own error, and nothing else.
+
+Inputs are valid ones, cut, spliced and changed, and arbitrary bytes. ``make fuzz`` tries many more of them.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.message import DecodeError, Message
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from services.errors import IdentityError, LicenceUnreadable, MalformedCall
+from services.identity.certificates import identity_of_certificate
+from services.licensing import licence_file
+from services.licensing.licence_file import Grant, Licence
+from services.rpc import swarm_pb2 as pb
+from services.sl import orders
+from services.sl.orders import Unreadable
+from services.sl.packing import FRAME, Packer, Unpackable, Unpacker, limit_of
+from services.sl.partials import Manifest
+from services.sl.progress import Progress
+from services.sn import requests
+from swarm_callback import wire
+from swarm_callback.errors import StreamError, VersionMismatch, WireError
+from swarm_callback.params import encode, header_size_of, parse_header
+
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "100"))
+MOST_BYTES = 2**16
+
+fuzzed = settings(
+    max_examples=EXAMPLES,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    derandomize="FUZZ_EXAMPLES" not in os.environ,
+)
+
+# What readers of numbers, texts and nested things stumble over.
+SNIPPETS = [
+    b"-1", b"1e999", b"9" * 5000, b"NaN", b"null", b"[" * 3000, b'{"a":' * 3000, b'""', b"\x00", b"\xff\xff\xff\xff",
+    b"\\ud800", b"\xed\xa0\x80", b"true", b"1.5", b"18446744073709551616",
+]  # fmt: skip
+
+
+@st.composite
+def changed(draw: Any, seeds: list[bytes]) -> bytes:
+    data = bytearray(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(data)))
+        stop = draw(st.integers(start, min(len(data), start + 40)))
+        data[start:stop] = draw(st.one_of(st.binary(max_size=12), st.sampled_from(SNIPPETS)))
+    return bytes(data[: draw(st.sampled_from([MOST_BYTES, MOST_BYTES, draw(st.integers(0, len(data)))]))])
+
+
+def inputs(seeds: list[bytes]) -> st.SearchStrategy[bytes]:
+    return st.one_of(changed(seeds), st.binary(max_size=300))
+
+
+HEADER, DATA = encode({"w": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(3, np.float16)})
+SIZE = len(HEADER) + 24 + 6
+HASH = "0f" * 32
+MANIFEST = {"size": SIZE, "header_size": len(HEADER), "layout": HASH, "segments": [HASH]}
+ORDERS = [
+    orders.Begin(1, 2, 3, ("a", "b")),
+    orders.Deal(((0, 3), (5, 6))),
+    orders.Settled(((1 / 3).hex(),)),
+    orders.Measure(1, 0, (1.5).hex()),
+    orders.Offered("a", 3, (HASH, HASH)),
+    orders.Moves(4, True),
+]
+FRAMES = [wire.Sync(1, 0), wire.Opened("sl-1", 1, True, 3), wire.Refused("name-taken", "The name is taken")]
+DAY = datetime(2030, 1, 1, tzinfo=UTC)
+CALLS = [
+    pb.EnrolRequest(contract="a", may_lead=True, config=pb.Config(min_peers=2, merge_method="mean")),
+    pb.CheckInRequest(contract="a", round=1, digest=bytes(32), size=9, layout=bytes(32), host="h", port=1),
+    pb.PublishRequest(contract="a", round=1, term=1, digest=bytes(32), left_out=[pb.LeftOut(name="b", reason="c")]),
+]
+
+
+@fuzzed
+@given(inputs([orders.encode(message).encode() for message in ORDERS]))
+def test_messages_of_the_merge_line(data: bytes) -> None:
+    for said_by in (orders.Order, orders.Answer):
+        with contextlib.suppress(Unreadable):
+            orders.decode(data.decode("utf-8", "replace"), said_by)
+
+
+@fuzzed
+@given(inputs([json.dumps(MANIFEST).encode()]))
+def test_manifests(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert Manifest.read(data).consistent
+
+
+@fuzzed
+@given(inputs([b'{"round": 1, "term": 2, "idle_s": 0.5}']))
+def test_progress(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert Progress.read(data).idle_s >= 0
+
+
+@fuzzed
+@given(inputs([HEADER]), st.sampled_from([SIZE, 0, 2**62]))
+def test_headers_of_streams(data: bytes, size: int) -> None:
+    with contextlib.suppress(StreamError):
+        header_size_of(data, size)
+    with contextlib.suppress(StreamError):
+        parse_header(data, size)
+
+
+@fuzzed
+@given(inputs([wire.pack(message) for message in FRAMES]))
+def test_frames_of_the_channel(data: bytes) -> None:
+    if len(data) < wire.PREFIX_BYTES:
+        return
+    with contextlib.suppress(WireError, VersionMismatch):
+        prefix = wire.Prefix.unpack(data[: wire.PREFIX_BYTES])
+        wire.unpack_header(prefix.kind, data[wire.PREFIX_BYTES :])
+
+
+PACKED = bytes(Packer().pack(memoryview(bytearray(np.arange(200, dtype=np.float32).tobytes())), 4))
+
+
+@fuzzed
+@given(inputs([PACKED[FRAME.size :]]), st.integers(0, 255), st.integers(1, 1000))
+def test_packed_frames(data: bytes, width: int, size: int) -> None:
+    out = memoryview(bytearray(size))
+    with contextlib.suppress(Unpackable):
+        Unpacker().unpack(width, memoryview(bytearray(data[: limit_of(size)])), out)
+
+
+LICENCE = licence_file.issue(
+    Licence("L-1", "issuer", "Example Hospital", DAY, None, (Grant("SL", 3, DAY, DAY.replace(year=2031)),)),
+    Ed25519PrivateKey.generate(),
+)
+
+
+@fuzzed
+@given(inputs([LICENCE]))
+@example(b'{"format": ' + b"9" * 5000 + b"}")
+def test_licence_files(data: bytes) -> None:
+    with contextlib.suppress(LicenceUnreadable):
+        licence_file.read(data)
+
+
+@fuzzed
+@given(inputs([call.SerializeToString() for call in CALLS]), st.sampled_from(range(len(CALLS))))
+def test_calls_of_the_api(data: bytes, kind: int) -> None:
+    call: Message = type(CALLS[kind])()
+    try:
+        call.ParseFromString(data)
+    except DecodeError:
+        return
+    checks: list[Callable[[Any], object]] = [
+        lambda said: requests.config(said.config),
+        lambda said: requests.check_in(said, "sl-1"),
+        lambda said: requests.left_out(list(said.left_out)),
+    ]
+    with contextlib.suppress(MalformedCall):
+        checks[kind](call)
+
+
+@pytest.fixture(scope="module")
+def certificates(pki: Any) -> list[bytes]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    found = [pki.issue("sl", "sl-1").cert, pki.cacert]
+    return [x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER) for path in found]
+
+
+def test_certificates_of_peers(certificates: list[bytes]) -> None:
+    @fuzzed
+    @given(inputs(certificates))
+    def check(data: bytes) -> None:
+        with contextlib.suppress(IdentityError):
+            identity_of_certificate(data)
+
+    check()
