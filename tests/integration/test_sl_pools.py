@@ -57,7 +57,7 @@ async def serving(pki: Any, store: Store, count: int) -> AsyncIterator[list[Memb
             bound = stack.enter_context(bind("127.0.0.1", 0))
             await server.start(bound)
             stack.push_async_callback(server.stop)
-            members.append(Member(f"node-{number}", "localhost", bound.getsockname()[1], "", active=True))
+            members.append(Member(f"sl-1/node-{number}", "localhost", bound.getsockname()[1], "", active=True))
         yield members
 
 
@@ -96,7 +96,7 @@ async def test_reads_of_what_is_not_made_yet_hold_no_thread(
     ):
         pull = Pull(mine, client, peers.transfers, lambda _: None, apart=True)
         for index in range(count):  # of each segment another merger says that it is going to make it
-            merger = Member(f"merger-{index}", "localhost", members[0].port, "", active=True)
+            merger = Member(f"sl-1/merger-{index}", "localhost", members[0].port, "", active=True)
             pull.offer(Source(merger, f"/v1/merges/{DRAFT}", made=False), [index])
         sizes = [made.size_of(index) for index in range(count)]
         pieces: list[int] = []
