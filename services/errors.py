@@ -43,7 +43,8 @@ class SwarmError(Exception):
 
     def __str__(self) -> str:
         facts = _Facts(self.facts)
-        return f"{self.message.format_map(facts)}. {self.remedy.format_map(facts)}"
+        said = self.message.format_map(facts).removesuffix(".")  # the last fact may be a sentence of its own
+        return f"{said}. {self.remedy.format_map(facts)}"
 
 
 class _Facts(dict[str, Any]):

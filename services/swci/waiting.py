@@ -179,8 +179,9 @@ def finished(status: Status) -> list[str]:
 def _failures(status: Status) -> Iterator[str]:
     for peer in status.peers:
         if peer.state == "ERROR":
-            said = "\n".join(lines_of(peer.description)) or "it gave no reason"
-            yield f"peer {peer.index}, {peer.uid} of {peer.agent}: {said}"
+            said = "\n".join(lines_of(peer.description)).removesuffix(".") or "it gave no reason"
+            who = peer.agent if peer.uid == peer.agent else f"{peer.uid} of {peer.agent}"
+            yield f"peer {peer.index}, {who}: {said}"
 
 
 def _states(status: Status) -> Iterator[str]:
