@@ -125,25 +125,22 @@ def _trim_weighted(blocks: Sequence[Values], weights: Sequence[int], fraction: F
     ranked = sort_with_weights(blocks, weights)
     edge = float(sum(weights) * fraction.numerator)
     end = float(sum(weights) * fraction.denominator) - edge
-    weight, until, since, kept = (
-        np.zeros(out.shape),
-        np.zeros(out.shape),
-        np.empty(out.shape),
-        np.empty(out.shape, bool),
-    )
-    result, lowest, highest = np.zeros(out.shape), np.empty_like(out), np.empty_like(out)
+    # The sum is in float64: of narrower values no rounding in it leads a result out of their range.
+    kept = (np.empty_like(out), np.empty_like(out)) if out.dtype == np.float64 else None  # the lowest and the highest
+    weight, until, since, result = (np.zeros(out.shape), np.zeros(out.shape), np.empty(out.shape), np.zeros(out.shape))
     np.copyto(since, edge)
     for key, own in zip(ranked.keys, ranked.weights, strict=True):
         value = ranked.value(key)
-        np.copyto(lowest, value, where=np.equal(since, edge, out=kept))  # nothing below it is kept
         weight += own
         np.clip(np.multiply(weight, fraction.denominator, out=until), edge, end, out=until)
-        np.copyto(highest, value, where=np.greater(until, since, out=kept))
+        if kept is not None:
+            np.copyto(kept[0], value, where=np.equal(since, edge))
+            np.copyto(kept[1], value, where=np.greater(until, since))
         np.subtract(until, since, out=since)  # the part of its weight that lies inside
         since /= end - edge
         result += np.multiply(value, since, out=since)
         since, until = until, since
     ranked.give_back()
-    # Sets that are equal come out as they are, and rounding leads nothing out of the range of what was kept.
-    np.clip(result, lowest, highest, out=result)
+    if kept is not None:
+        np.clip(result, *kept, out=result)
     np.copyto(out, result, casting="same_kind")
