@@ -23,7 +23,7 @@ import torch
 from benchmarks.report import at_least, goal, print_figures
 from examples.digits.data import by_label
 from services.merge.engine import ParameterSet, merge
-from swarm_callback.params import TensorSpec
+from services.merge.layout import TensorSpec
 
 NODES = 5
 POISONED = NODES - 1
