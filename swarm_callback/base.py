@@ -255,6 +255,12 @@ class SwarmCallbackBase(Platform):
 
     def _count_missed(self, merged: wire.Merged) -> None:
         """What does not count is told where a person looks, and not burnt for ever."""
+        if merged.late >= WARN_AFTER_ROUNDS:
+            self.logger.warning(
+                "%d merges were made without this node before this one: what it trained meanwhile weighs 1/%d of its "
+                "weight. Where it is slower than others, let rounds wait longer (SL_WAIT_FOR_FULL_QUORUM_SECONDS)",
+                merged.late, merged.late + 1,
+            )  # fmt: skip
         self._missed = 0 if merged.contributed else self._missed + 1
         self._spoiled = self._spoiled + 1 if _NON_FINITE in merged.note else 0
         if self._spoiled >= MAX_SPOILED_ROUNDS:
@@ -262,8 +268,7 @@ class SwarmCallbackBase(Platform):
         if self._missed and self._missed % WARN_AFTER_ROUNDS == 0:
             self.logger.warning(
                 "The last %d merges were made without this node: what it trained for them does not count. Where it is "
-                "slower than others, give it a smaller syncFrequency, or let rounds wait longer "
-                "(SL_WAIT_FOR_FULL_QUORUM_SECONDS)",
+                "slower than others, let rounds wait longer (SL_WAIT_FOR_FULL_QUORUM_SECONDS)",
                 self._missed,
             )
 

@@ -106,6 +106,7 @@ class Merged(Message):
     """SL → ML, answer to Sync and Close; body: the merged parameters, empty where nothing was ever merged.
 
     ``pace``: why the interval is what it is. ``best_round``: with the best mean metric so far, 0 where nobody asks.
+    ``late``: rounds that were merged without this node before this one, which has in it what it trained meanwhile.
     """
 
     TYPE = 6
@@ -118,6 +119,7 @@ class Merged(Message):
     training_over: bool
     pace: str = ""
     best_round: int = 0
+    late: int = 0
 
 
 @dataclass(frozen=True)

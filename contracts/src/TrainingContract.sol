@@ -44,7 +44,8 @@ contract TrainingContract {
         uint32 weight,
         bool finished,
         string host,
-        uint16 port
+        uint16 port,
+        uint32 staleness
     );
     event MergeStarted(uint64 indexed round, uint32 term, string leader, uint32 participants);
     event LeaderVotedOut(uint64 indexed round, uint32 term, string voter, uint32 votes, uint32 followers);
@@ -107,6 +108,7 @@ contract TrainingContract {
         uint64 size;
         uint32 weight;
         bool finished;
+        uint32 staleness;
     }
 
     /// @dev Sums over the participants that have reported on the newest accepted round, in steps of 2^-64. What is not
@@ -126,7 +128,8 @@ contract TrainingContract {
         uint32 participants;
     }
 
-    /// @notice What a check-in says. base is the round whose result the node's parameters were trained from.
+    /// @notice What a check-in says. base is the round whose result the node's parameters were trained from. One that is
+    ///         older than the last result is as many rounds stale, and weighs less by what all mergers agree on.
     struct CheckInCall {
         uint64 round;
         uint64 base;
@@ -301,7 +304,10 @@ contract TrainingContract {
             return;
         }
         if (state != State.CHECKIN) revert RoundClosed(round);
-        if (call_.base != lastAccepted) revert Behind(call_.base, lastAccepted);
+        if (call_.base > lastAccepted || (call_.base < firstRound && lastAccepted != 0)) {
+            revert Behind(call_.base, lastAccepted);
+        }
+        uint32 staleness = uint32(lastAccepted - call_.base);
         if (call_.digest == 0) revert Malformed("digest");
         if (call_.size == 0 || call_.size > MAX_SIZE) revert Malformed("size");
         if (call_.layout == 0) revert Malformed("layout");
@@ -318,10 +324,10 @@ contract TrainingContract {
         Participant storage participant = _participants[index];
         participant.host = call_.host;
         participant.port = call_.port;
-        _checkIns[round].push(CheckIn(index, call_.digest, call_.size, call_.weight, call_.finished));
+        _checkIns[round].push(CheckIn(index, call_.digest, call_.size, call_.weight, call_.finished, staleness));
         _checkInPosition[round][index] = _checkIns[round].length;
         emit CheckedIn(
-            round, call_.name, call_.digest, call_.size, call_.weight, call_.finished, call_.host, call_.port
+            round, call_.name, call_.digest, call_.size, call_.weight, call_.finished, call_.host, call_.port, staleness
         );
         _closeIfAllIn();
     }

@@ -162,6 +162,7 @@ def _contribution(it: Contribution) -> dict[str, Any]:
         "size": it.size,
         "weight": it.weight,
         "finished": it.finished,
+        "staleness": it.staleness,
         "address": it.address,
         "fate": it.fate,
         **_place(it.at),

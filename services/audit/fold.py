@@ -100,6 +100,7 @@ class Folding:
                 weight=event.weight,
                 finished=event.finished,
                 address=f"{event.host}:{event.port}",
+                staleness=event.staleness,
                 at=self._at,
             )
         )

@@ -20,7 +20,7 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Contribution:
-    """One check-in. ``digest``: 64 hex digits; ``size``: bytes."""
+    """One check-in. ``digest``: 64 hex digits; ``size``: bytes. ``staleness``: of what it was trained from."""
 
     name: str
     digest: str
@@ -30,6 +30,7 @@ class Contribution:
     address: str
     at: Place
     fate: Fate = "in"
+    staleness: int = 0
 
 
 @dataclass(frozen=True, slots=True)

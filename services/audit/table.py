@@ -97,7 +97,8 @@ def _terms(entry: Round) -> Iterator[str]:
 def _check_ins(entry: Round) -> Iterator[str]:
     for it in entry.check_ins:
         ended = ", finished" if it.finished else ""
-        yield f"{it.name} weight {it.weight}, {it.size} B, {it.digest[:DIGEST_CHARACTERS]}, {it.fate}{ended}"
+        stale = f" ({it.staleness} rounds stale)" if it.staleness else ""
+        yield f"{it.name} weight {it.weight}{stale}, {it.size} B, {it.digest[:DIGEST_CHARACTERS]}, {it.fate}{ended}"
 
 
 def _result(entry: Round) -> Iterator[str]:

@@ -117,6 +117,7 @@ class CheckedIn(TrainingEvent):
     finished: bool
     host: str
     port: int
+    staleness: int = 0
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ class CheckIn:
     size: int
     weight: int
     finished: bool
+    staleness: int = 0
 
 
 @dataclass(frozen=True)

@@ -401,18 +401,20 @@ class Participant(_message.Message):
     def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., active: _Optional[bool] = ..., may_lead: _Optional[bool] = ..., report_round: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ..., left_reason: _Optional[str] = ...) -> None: ...
 
 class CheckIn(_message.Message):
-    __slots__ = ("name", "digest", "size", "weight", "finished")
+    __slots__ = ("name", "digest", "size", "weight", "finished", "staleness")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     FINISHED_FIELD_NUMBER: _ClassVar[int]
+    STALENESS_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: bytes
     size: int
     weight: int
     finished: bool
-    def __init__(self, name: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., weight: _Optional[int] = ..., finished: _Optional[bool] = ...) -> None: ...
+    staleness: int
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., weight: _Optional[int] = ..., finished: _Optional[bool] = ..., staleness: _Optional[int] = ...) -> None: ...
 
 class RoundResult(_message.Message):
     __slots__ = ("round", "term", "leader", "digest", "size", "merged", "left_out", "interval", "pace", "best_round", "stopped_early")
@@ -524,7 +526,7 @@ class RecordEvent(_message.Message):
         by: str
         def __init__(self, layout: _Optional[bytes] = ..., by: _Optional[str] = ...) -> None: ...
     class CheckedIn(_message.Message):
-        __slots__ = ("round", "name", "digest", "size", "weight", "finished", "host", "port")
+        __slots__ = ("round", "name", "digest", "size", "weight", "finished", "host", "port", "staleness")
         ROUND_FIELD_NUMBER: _ClassVar[int]
         NAME_FIELD_NUMBER: _ClassVar[int]
         DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -533,6 +535,7 @@ class RecordEvent(_message.Message):
         FINISHED_FIELD_NUMBER: _ClassVar[int]
         HOST_FIELD_NUMBER: _ClassVar[int]
         PORT_FIELD_NUMBER: _ClassVar[int]
+        STALENESS_FIELD_NUMBER: _ClassVar[int]
         round: int
         name: str
         digest: bytes
@@ -541,7 +544,8 @@ class RecordEvent(_message.Message):
         finished: bool
         host: str
         port: int
-        def __init__(self, round: _Optional[int] = ..., name: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., weight: _Optional[int] = ..., finished: _Optional[bool] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+        staleness: int
+        def __init__(self, round: _Optional[int] = ..., name: _Optional[str] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., weight: _Optional[int] = ..., finished: _Optional[bool] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., staleness: _Optional[int] = ...) -> None: ...
     class MergeStarted(_message.Message):
         __slots__ = ("round", "term", "leader", "participants")
         ROUND_FIELD_NUMBER: _ClassVar[int]

@@ -34,6 +34,7 @@ class Deliver(Action):
     next_sync_interval: int
     pace: str = ""
     best_round: int = 0
+    late: int = 0
 
 
 @dataclass(frozen=True)

@@ -255,7 +255,7 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
             for who in status.participants
         ),
         check_ins=tuple(
-            CheckedIn(entry.name, entry.digest.hex(), entry.size, entry.weight, entry.finished)
+            CheckedIn(entry.name, entry.digest.hex(), entry.size, entry.weight, entry.finished, entry.staleness)
             for entry in status.check_ins
         ),
         last=_result(last) if last is not None else None,

@@ -8,6 +8,10 @@ from services.sl.view import CheckedIn, Config
 from swarm_callback import params
 from swarm_callback.rounding import round_in_place
 
+LEAST_PART = 10
+STEPS = 2520  # the least common multiple of 1 to 10
+MOST_WEIGHT = 2**30 - 1
+
 
 def layout_of(specs: Sequence[params.TensorSpec]) -> dict[str, TensorSpec]:
     """The tensors of a stream."""
@@ -20,9 +24,17 @@ def rounding_of(config: Config) -> Rounding | None:
 
 
 def weights_of(entries: Sequence[CheckedIn]) -> dict[str, int]:
-    """By name; where nobody has any weight, all have the same."""
+    """By name; where nobody has any weight, all have the same. What is s rounds stale weighs 1 / (1 + s) of its weight,
+    down to a tenth.
+    """
     unweighted = not any(entry.weight for entry in entries)
-    return {entry.name: 1 if unweighted else entry.weight for entry in entries}
+    weights = {entry.name: 1 if unweighted else entry.weight for entry in entries}
+    if not any(entry.staleness for entry in entries):
+        return weights
+    # A multiple of all divisors, unless the sum becomes more than a merge counts exactly; then whole parts are enough.
+    factor = STEPS if sum(weights.values()) * STEPS <= MOST_WEIGHT else 1
+    parts = {entry.name: 1 + min(entry.staleness, LEAST_PART - 1) for entry in entries}
+    return {name: max(1, weight * factor // parts[name]) if weight else 0 for name, weight in weights.items()}
 
 
 def work_of(config: Config, layout: Layout, entries: Sequence[CheckedIn]) -> Work:

@@ -94,6 +94,7 @@ class MLSide:
             training_over=answer.over,
             pace=answer.pace,
             best_round=answer.best_round,
+            late=answer.late,
         )
         await self._send(message, stored)
 

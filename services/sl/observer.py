@@ -101,8 +101,8 @@ class Observer:
     def _count(self, before: State, event: on.Event, after: State) -> None:
         match event:
             case on.Fetched() if isinstance(before, Fetching):
-                self.metrics.accepted(before.contributed)
-                if before.left_out:
+                self.metrics.accepted(before.part.contributed)
+                if before.part.left_out:
                     self.metrics.left_out()
             case on.Merged():
                 self.metrics.led()

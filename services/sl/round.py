@@ -13,6 +13,7 @@ from services.errors import LeftOutOfRound, MLGone, NotFinite, SLStopped, SwarmE
 from services.sl import actions as do
 from services.sl import events as on
 from services.sl.actions import Action
+from services.sl.contribution import cut_off, may_come_late, part_in
 from services.sl.events import Event
 from services.sl.states import (
     Awaiting,
@@ -26,6 +27,7 @@ from services.sl.states import (
     LockedOut,
     Merging,
     Node,
+    Part,
     Publishing,
     State,
     Training,
@@ -287,7 +289,8 @@ def _turn(node: Node, tried: int = 0) -> Step:
     view, entry = node.view, node.enters()
     if node.offer is None or entry is None:
         return Training(node), ()
-    if view.last is not None and (view.last.round > node.base or view.complete):
+    behind = view.last is not None and (view.last.round > node.base or view.complete)
+    if view.last is not None and behind and not may_come_late(node, tried):
         return _take(node, view.last, checked_in_to=tried)
     mine = view.checked_in(node.name)
     if view.phase is Phase.CHECKIN and mine is None:
@@ -295,24 +298,14 @@ def _turn(node: Node, tried: int = 0) -> Step:
         return CheckingIn(node, view.round, view.term), (call,)
     if mine is not None:
         return _follow(Awaiting(node, view.round, block=0, earlier=mine.digest != entry[0].digest))
-    text = f"round {view.round} is being merged without this node, which goes on from its result"
+    goes_on = "what it has trained comes into the next" if node.base else "it goes on from the result"
+    text = f"round {view.round} is being merged without this node; {goes_on}"
     return LockedOut(node, errors.RoundClosed(round=view.round), view.term - 1), (do.Tell(text),)
 
 
 def _take(node: Node, result: Result, checked_in_to: int = 0, earlier: bool = False) -> Step:
     """Fetches a result; ``checked_in_to``: the round this node was in, 0 where it was in none."""
-    mine = checked_in_to == result.round and not earlier
-    reason = dict(result.left_out).get(node.name) if mine else None
-    contributed = mine and node.name in result.merged
-    if contributed:
-        note = ""
-    elif reason is not None:
-        note = f"left out of round {result.round}: {reason}"
-    elif node.name in result.merged:
-        note = f"round {result.round} was merged with what this node had checked in before it was started again"
-    else:
-        note = f"round {result.round} was merged without this node, which goes on from its result"
-    return Fetching(node, result, contributed, note, reason is not None), (do.Fetch(result),)
+    return Fetching(node, result, part_in(node, result, checked_in_to, earlier)), (do.Fetch(result),)
 
 
 def _left_out(state: Awaiting, reason: str) -> Step:
@@ -322,7 +315,7 @@ def _left_out(state: Awaiting, reason: str) -> Step:
         kind = NotFinite if reason.startswith(NON_FINITE) else LeftOutOfRound
         return _fail(state, kind(node=node.name, round=state.round, reason=reason))
     note = f"left out of round {state.round}: {reason}"
-    return Fetching(node, last, False, note, left_out=True), (do.Fetch(last),)
+    return Fetching(node, last, Part(False, note, left_out=True)), (do.Fetch(last),)
 
 
 def _hand_over(state: Fetching) -> Step:
@@ -333,28 +326,21 @@ def _hand_over(state: Fetching) -> Step:
     remember = do.Remember(node.held, offer.epochs_done)
     if offer.finished and not over:
         # Parameters that could not be used would be left out for ever: from now on it only counts as finished.
-        mode = "inactive" if state.left_out else offer.mode
+        mode = "inactive" if state.part.left_out else offer.mode
         following, actions = _turn(replace(node, offer=replace(offer, again=True, mode=mode)))
-        return following, (remember, *([do.Tell(state.note)] if state.note else []), *actions)
+        return following, (remember, *([do.Tell(state.part.note)] if state.part.note else []), *actions)
     result = state.result
-    interval = result.interval or node.view.config.sync_frequency
-    note = _cut_off(state) if over and not offer.finished else state.note
-    deliver = do.Deliver(offer.seq, node.held, state.contributed, note, over, interval, result.pace, result.best_round)
+    # One that comes late exchanges sooner the next time.
+    interval = max(1, (result.interval or node.view.config.sync_frequency) // (1 + state.part.late))
+    note = cut_off(state.result) if over and not offer.finished else state.part.note
+    judged = (result.pace, result.best_round, state.part.late)
+    deliver = do.Deliver(offer.seq, node.held, state.part.contributed, note, over, interval, *judged)
     node = replace(node, offer=None)
     if not over:
         following, actions = _while_training(Training(node))
         return following, (deliver, remember, *actions)
     following, _ = _end_when_done(Finishing(node))
     return following, (deliver, remember, do.Leave("finished"), do.ArmServingTimer())
-
-
-def _cut_off(state: Fetching) -> str:
-    """Why the training of a node that has not finished is over."""
-    if state.result.stopped_early:
-        best, patience = state.result.best_round, state.result.stopped_early
-        return f"for {patience} rounds the mean metric has not been better than in round {best}"
-    done = ", ".join(sorted(state.result.merged))
-    return f"all others had finished ({done}), and this node was in none of the last rounds"
 
 
 def _follower(state: Merging) -> Awaiting:

@@ -62,6 +62,18 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a node has in a result. ``note``: in words, where that is not all. ``left_out``: the leader could not use
+    what it had checked in. ``late``: rounds that were merged without it before, whose work of it is in this one.
+    """
+
+    contributed: bool
+    note: str
+    left_out: bool = False
+    late: int = 0
+
+
+@dataclass(frozen=True)
 class State:
     """Base of all. ``node`` is None before it is enrolled and after the end."""
 
@@ -172,12 +184,10 @@ class Publishing(Merging):
 
 @dataclass(frozen=True)
 class Fetching(WithNode):
-    """``left_out``: the leader of a round could not use what this node had checked in."""
+    """``part``: what this node has in ``result``."""
 
     result: Result
-    contributed: bool
-    note: str
-    left_out: bool = False
+    part: Part
 
 
 @dataclass(frozen=True)

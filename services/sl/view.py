@@ -48,13 +48,14 @@ class Member:
 
 @dataclass(frozen=True)
 class CheckedIn:
-    """A check-in to the running round."""
+    """A check-in to the running round. ``staleness``: results since the one that its parameters were trained from."""
 
     name: str
     digest: str
     size: int
     weight: int
     finished: bool
+    staleness: int = 0
 
 
 @dataclass(frozen=True)

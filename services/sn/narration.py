@@ -7,6 +7,7 @@ from services.runtime import logs
 from services.sn.training import TrainingView
 
 DIGEST_CHARACTERS = 16
+WARN_AFTER_ROUNDS = 3
 
 _log = logs.get("sn")
 
@@ -25,6 +26,8 @@ def narrate(view: TrainingView, event: on_chain.TrainingEvent) -> None:
             log.info("enrolled", name=event.name, may_lead=event.may_lead)
         case on_chain.CheckedIn():
             log.debug("checked in", name=event.name, size=event.size, finished=event.finished)
+            if event.staleness >= WARN_AFTER_ROUNDS:
+                log.warning("comes late", name=event.name, rounds_without_it=event.staleness)
         case on_chain.MergeStarted():
             log.info("merging", leader=event.leader, peers=event.participants)
         case on_chain.RoundAccepted():

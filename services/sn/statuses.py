@@ -29,7 +29,12 @@ def status(view: TrainingView, now: float, address_of: AddressOf) -> pb.Training
         participants=[_participant(who, address_of(who.name)) for who in view.participants.values()],
         check_ins=[
             pb.CheckIn(
-                name=entry.name, digest=entry.digest, size=entry.size, weight=entry.weight, finished=entry.finished
+                name=entry.name,
+                digest=entry.digest,
+                size=entry.size,
+                weight=entry.weight,
+                finished=entry.finished,
+                staleness=entry.staleness,
             )
             for entry in view.check_ins.values()
         ],

@@ -45,6 +45,7 @@ class CheckIn:
     size: int
     weight: int
     finished: bool
+    staleness: int = 0
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,9 @@ class TrainingView:
         self.participants[event.name] = replace(known, may_lead=event.may_lead, active=True, left_reason="")
 
     def _checked_in(self, event: on_chain.CheckedIn) -> None:
-        self.check_ins[event.name] = CheckIn(event.name, event.digest, event.size, event.weight, event.finished)
+        self.check_ins[event.name] = CheckIn(
+            event.name, event.digest, event.size, event.weight, event.finished, event.staleness
+        )
         self._change(event.name, host=event.host, port=event.port)
         self.left_out = [entry for entry in self.left_out if entry.name != event.name]  # it is in again
 

@@ -183,11 +183,12 @@ def contributions(history: History, told: list[State]) -> Iterator[str]:
             continue
         mine = sent[name].get(digest, [])
         again = event.facts["finished"] and (mine or digest in given)
-        if not again and not any(entry.base == before.last for entry in mine):
+        stands_for = before.last - event.facts.get("staleness", 0)
+        if not again and not any(entry.base == stands_for for entry in mine):
             bases = [entry.base for entry in mine]
             yield (
                 f"I3: {name} checks in to round {before.round} with {digest[:16]}, "
-                f"trained from {bases or 'nothing it made'}, not from round {before.last}"
+                f"trained from {bases or 'nothing it made'}, not from round {stands_for}"
             )
 
 
@@ -211,7 +212,9 @@ def merges(history: History, told: list[State]) -> Iterator[str]:
                 one = min(probes, key=lambda name: (name != accepted.leader, name))
                 yield from _compare(number, {one: 1}, probes, given[accepted.digest])
                 continue
-            weights = {name: entry.weight for name, entry in accepted.merged.items()}
+            # What comes late weighs a fraction; nothing here is so heavy that a merger would round it.
+            merged = accepted.merged
+            weights = {name: entry.weight / (1 + min(entry.staleness, 9)) for name, entry in merged.items()}
             if any(weights.values()):  # else the last result stands, which its digest shows
                 yield from _compare(number, weights, probes, given[accepted.digest])
 
@@ -225,7 +228,7 @@ def nothing_is_lost(history: History, told: list[State]) -> Iterator[str]:
 
 
 def _compare(
-    number: int, weights: Mapping[str, int], probes: Mapping[str, tuple[float, ...]], found: tuple[float, ...]
+    number: int, weights: Mapping[str, float], probes: Mapping[str, tuple[float, ...]], found: tuple[float, ...]
 ) -> Iterator[str]:
     total = sum(weights.values())
     for position, value in enumerate(found):

@@ -26,13 +26,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Entry:
-    """A check-in that stands. ``base``: the newest accepted round when it was made."""
+    """A check-in that stands. ``base``: the newest accepted round when it was made. ``staleness``: how many rounds
+    before that the one is whose result it was trained from.
+    """
 
     digest: str
     size: int
     weight: int
     finished: bool
     base: int
+    staleness: int = 0
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,9 @@ def _checked_in(state: State, facts: Mapping[str, Any]) -> State:
     _require(state.phase == "CHECKIN", "I3", f"{name} checks in to a round that is closed")
     _require(name in state.active, "I3", f"{name} checks in without being enrolled")
     _require(name not in state.check_ins, "I3", f"{name} checks in twice")
-    entry = Entry(facts["digest"], facts["size"], facts["weight"], facts["finished"], state.last)
+    stale = facts.get("staleness", 0)
+    _require(stale < state.last or not stale, "I3", f"{name} checks in with what is {stale} rounds stale")
+    entry = Entry(facts["digest"], facts["size"], facts["weight"], facts["finished"], state.last, stale)
     return replace(state, check_ins={**state.check_ins, name: entry})
 
 

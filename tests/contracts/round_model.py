@@ -61,7 +61,8 @@ class RoundModel:
             self._refuse(self.check_ins[name][0] != digest, "AlreadyCheckedIn")
             return
         self._refuse(self.state != "CHECKIN", "RoundClosed")
-        self._refuse(base != self.last_accepted, "Behind")
+        early = self.last_accepted != 0 and base < self.first_round
+        self._refuse(base > self.last_accepted or early, "Behind")
         self._refuse(self.layout not in {"", layout}, "ModelDiffers")
         self._refuse(self.size not in {0, size}, "SizeDiffers")
         self.layout = layout

@@ -7,7 +7,7 @@ import pytest
 from test_training_contract import Training
 
 from services.chain.events import BestMerged, Completed, IntervalChosen, StoppedEarly, TrainingEvent
-from services.errors import ConfigurationDiffers, MalformedCall
+from services.errors import Behind, ConfigurationDiffers, MalformedCall
 
 NO_LOSS, FIRST, IMPROVED, IMPROVED_LITTLE, NOT_IMPROVED = range(5)
 
@@ -173,3 +173,27 @@ def test_weights_are_bounded_by_what_they_are(training: Reporting) -> None:
     training.check_in("a", weight=1_000_000)
     with pytest.raises(MalformedCall):
         training.check_in("b", weight=1_000_001)
+
+
+def test_what_was_trained_from_an_older_result_comes_late_and_says_how_late(training: Reporting) -> None:
+    training.enrol("a", "b", "c")
+    for _ in range(3):
+        training.check_in("a", "b")
+        training.bench.send("closeRound", training.status["round"])
+        training.publish()
+    late = training.check_in("c", base=1)[0]
+    assert (late.name, late.round, late.staleness) == ("c", 4, 2)
+    assert training.check_in("a")[0].staleness == 0
+
+
+@pytest.mark.parametrize("base", [0, 1, 3])
+def test_what_was_trained_from_no_result_of_this_training_is_refused(training: Reporting, base: int) -> None:
+    training.begin()
+    training.check_in("a", "b", finished=True)
+    training.publish()
+    training.bench.send("reset")
+    training.begin()
+    training.check_in("a", "b", base=0)
+    training.publish()  # of round 2, the first of this training
+    with pytest.raises(Behind):
+        training.check_in("a", base=base)

@@ -189,6 +189,7 @@ class ML:
     between: Callable[[int], object] = lambda _: None
     notices: list[str] = field(default_factory=list)
     answers: list[wire.Merged] = field(default_factory=list)
+    seen: list[Arrays] = field(default_factory=list)  # what came with each
     opened: wire.Opened | None = None
     final: Arrays = field(default_factory=dict)
 
@@ -263,7 +264,8 @@ class ML:
         self.answers.append(answer)
         merged = decode(session.merged) if len(session.merged) else dict(arrays)
         session.report(wire.Report(answer.round, *self.measured(answer.round), 0, 1))
-        return {name: np.asarray(values).copy() for name, values in merged.items()}
+        self.seen.append({name: np.asarray(values).copy() for name, values in merged.items()})
+        return self.seen[-1]
 
 
 def _fail(ended: "asyncio.Future[str]", error: BaseException) -> None:

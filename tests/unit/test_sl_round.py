@@ -23,6 +23,7 @@ from services.sl.states import (
     LockedOut,
     Merging,
     Node,
+    Part,
     Publishing,
     State,
     Training,
@@ -84,7 +85,7 @@ STATES: dict[type[State], State] = {
     Awaiting: Awaiting(NODE, 1, 5),
     Merging: Merging(NODE, 1, 5, term=1),
     Publishing: Publishing(NODE, 1, 5, term=1),
-    Fetching: Fetching(NODE, result(1), True, ""),
+    Fetching: Fetching(NODE, result(1), Part(True, "")),
     Finishing: Finishing(replace(NODE, offer=None)),
     Ended: Ended(None),
 }
@@ -260,7 +261,7 @@ def test_an_overtaken_check_in_takes_the_result_once_it_shows(
     state, actions = walk(STATES[CheckingIn], *(events if view_first else reversed(events)))
     assert actions == [do.Fetch(shown.last)]
     assert isinstance(state, Fetching)
-    assert not state.contributed
+    assert not state.part.contributed
 
 
 def test_a_check_in_that_was_taken_before_the_connection_broke_counts() -> None:
@@ -268,7 +269,7 @@ def test_a_check_in_that_was_taken_before_the_connection_broke_counts() -> None:
     refusal = errors.StaleRound(given=1, current=2)
     state, _ = walk(STATES[CheckingIn], on.CheckInRefused(refusal), on.StatusChanged(view(round_=2, last=result(1))))
     assert isinstance(state, Fetching)
-    assert state.contributed
+    assert state.part.contributed
 
 
 def test_views_of_an_sn_that_lags_behind_are_ignored() -> None:
@@ -623,3 +624,36 @@ def test_what_decides_knows_no_network_clock_thread_or_file() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_missed_its_round_is_merged_with_the_next_one() -> None:
+    node = replace(NODE, held=Held(1, MERGED))
+    missed = view(round_=5, last=result(4, merged=(OTHER, THIRD)))
+    state, actions = walk(Training(replace(node, view=missed)), on.Offered(OFFER))
+    assert actions == [do.CheckIn(5, 1, MINE, 7, False)]
+    assert isinstance(state, CheckingIn)
+    done = view(round_=6, last=result(5, merged=(ME, OTHER, THIRD)))
+    state, actions = walk(state, on.CheckInAccepted(1), on.StatusChanged(done), on.Fetched(MERGED))
+    (deliver,) = of(tuple(actions), do.Deliver)
+    assert (deliver.contributed, deliver.late, deliver.next_sync_interval) == (True, 3, 4)
+    assert deliver.note == "round 5 holds what this node trained from round 1 on, with 1/4 of its weight"
+
+
+def test_what_may_have_been_merged_already_does_not_come_a_second_time() -> None:
+    held = replace(NODE, held=Held(1, MERGED), view=view(round_=2, last=result(1)))
+    refused = errors.StaleRound(given=2, current=3)
+    checking = CheckingIn(replace(held, offer=OFFER), 2, 0)
+    in_it = view(round_=3, last=result(2, merged=(ME, OTHER)))
+    state, actions = walk(checking, on.StatusChanged(in_it), on.CheckInRefused(refused))
+    assert actions == [do.Fetch(in_it.last)]
+    assert state.part.contributed
+    not_in_it = view(round_=3, last=result(2, merged=(OTHER, THIRD)))
+    _, actions = walk(checking, on.StatusChanged(not_in_it), on.CheckInRefused(refused))
+    assert actions == [do.CheckIn(3, 1, MINE, 7, False)]
+
+
+def test_a_training_that_is_over_takes_nothing_that_comes_late() -> None:
+    over = view(Phase.COMPLETE, round_=4, last=result(4, merged=(OTHER, THIRD)))
+    state, _ = walk(Training(replace(NODE, held=Held(1, MERGED), view=over)), on.Offered(OFFER))
+    assert isinstance(state, Fetching)
+    assert not state.part.contributed

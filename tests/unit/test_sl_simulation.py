@@ -93,9 +93,9 @@ class Chain:
             return
         if self.phase is not Phase.CHECKIN:
             raise errors.RoundClosed(round=self.round)
-        if call.base != last:
+        if call.base > last or (call.base == 0 and last != 0):
             raise errors.Behind(base=call.base, lastAccepted=last)
-        entry = CheckedIn(name, call.model.digest, call.model.size, call.weight, call.finished)
+        entry = CheckedIn(name, call.model.digest, call.model.size, call.weight, call.finished, last - call.base)
         self.check_ins[name] = entry
         self.left_out.pop(name, None)
         self.close_if_all_in()

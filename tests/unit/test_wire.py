@@ -21,8 +21,8 @@ GOLDEN_SYNC = (
     b'{"seq":3,"epochsDone":200,"examples":0}'
 )
 GOLDEN_MERGED = (
-    b"SWML\x01\x00\x06\x00\x79\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00"
-    b'{"seq":1,"round":2,"contributed":false,"note":"sp\xc3\xa4t","nextSyncInterval":128,"trainingOver":true,"pace":"","bestRound":0}'
+    b"SWML\x01\x00\x06\x00\x82\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00"
+    b'{"seq":1,"round":2,"contributed":false,"note":"sp\xc3\xa4t","nextSyncInterval":128,"trainingOver":true,"pace":"","bestRound":0,"late":0}'
 )
 OPEN = wire.Open("defaultbb.cqdb.sml.hpe", 128, 2, "mean", 1, "snapshot", False, 10, "KERAS", 4711)
 EVERY = [

@@ -1,0 +1,40 @@
+"""What a node has in the result of a round, and when what it trained is merged."""
+
+from services.sl.states import Node, Part
+from services.sl.view import Result
+
+
+def may_come_late(node: Node, tried: int) -> bool:
+    """Whether what was trained from an older result is merged with the next round. It is not where it may have been
+    merged already (``tried``: the round of a check-in that was refused), and where nothing new was trained.
+    """
+    view, last = node.view, node.view.last
+    if last is None or view.complete or not node.base or node.offer is None or node.offer.again:
+        return False
+    return not tried or (last.round == tried and node.name not in last.merged)
+
+
+def part_in(node: Node, result: Result, checked_in_to: int, earlier: bool) -> Part:
+    """``earlier``: what it checked in is from before it was started again."""
+    mine = checked_in_to == result.round and not earlier
+    reason = dict(result.left_out).get(node.name) if mine else None
+    if mine and node.name in result.merged:
+        late = max(0, result.round - 1 - node.base) if node.base else 0
+        what = f"what this node trained from round {node.base} on, with 1/{1 + late} of its weight"
+        return Part(True, f"round {result.round} holds {what}" if late else "", late=late)
+    if reason is not None:
+        return Part(False, f"left out of round {result.round}: {reason}", left_out=True)
+    if node.name in result.merged:
+        return Part(
+            False, f"round {result.round} was merged with what this node had checked in before it was started again"
+        )
+    return Part(False, f"round {result.round} was merged without this node, which goes on from its result")
+
+
+def cut_off(result: Result) -> str:
+    """Why the training of a node that has not finished is over."""
+    if result.stopped_early:
+        best, patience = result.best_round, result.stopped_early
+        return f"for {patience} rounds the mean metric has not been better than in round {best}"
+    done = ", ".join(sorted(result.merged))
+    return f"all others had finished ({done}), and this node was in none of the last rounds"
