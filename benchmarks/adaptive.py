@@ -48,7 +48,7 @@ async def run(stop: asyncio.Event) -> list[dict[str, Any]]:
             "OUTPUT_DIR": name,
             "ADAPTIVE_SYNC": "true",
             "SYNC_FREQUENCY": str(FREQUENCY),
-            "MAX_EPOCHS": "52",
+            "MAX_EPOCHS": "42",
         }
         command = (sys.executable, str(PROGRAM))
         if not await up(Plan(Path(name) / "local", demo.NODES, "auto", command, environment=environment), seen, stop):
