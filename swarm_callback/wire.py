@@ -213,7 +213,7 @@ def unpack_header(kind: type[Message], header: bytes | bytearray) -> Message:
 
 
 def _checked(kind: type[Message], name: str, wanted: Any, value: Any) -> Any:
-    if wanted is float and type(value) is int:
+    if wanted is float and type(value) is int and abs(value) < 2**1023:  # beyond it there is no such float
         value = float(value)
     if type(value) is not wanted or (wanted is int and not 0 <= value < 2**63):
         raise WireError(problem=f"{name} of a {kind.__name__} message cannot be {str(value)[:40]!r}")

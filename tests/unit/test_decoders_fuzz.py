@@ -75,7 +75,12 @@ ORDERS = [
     orders.Offered("a", 3, (HASH, HASH)),
     orders.Moves(4, True),
 ]
-FRAMES = [wire.Sync(1, 0), wire.Opened("sl-1", 1, True, 3), wire.Refused("name-taken", "The name is taken")]
+FRAMES = [
+    wire.Sync(1, 0),
+    wire.Opened("sl-1", 1, True, 3),
+    wire.Refused("name-taken", "The name is taken"),
+    wire.Report(1, 0.5, 0.25, 1, 10),
+]
 DAY = datetime(2030, 1, 1, tzinfo=UTC)
 CALLS = [
     pb.EnrolRequest(contract="a", may_lead=True, config=pb.Config(min_peers=2, merge_method="mean")),

@@ -118,6 +118,13 @@ def test_a_header_with_other_fields_or_types_is_refused(header):
         wire.unpack_header(wire.Sync, header)
 
 
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_that_no_float_holds_is_refused(digits):
+    header = wire.pack(wire.Report(1, 0.5, 0.25, 1, 10))[wire.PREFIX_BYTES :]
+    with pytest.raises(WireError):
+        wire.unpack_header(wire.Report, header.replace(b"0.25", b"1" * digits))
+
+
 def test_a_header_that_is_too_long_is_not_sent():
     with pytest.raises(WireError, match="1048576 are allowed"):
         wire.pack(wire.Notice("x" * 2**20))
