@@ -1,7 +1,7 @@
 """The demo out of containers: a swarm of Docker Compose learns one model, compared with learning apart.
 
 ``python -m examples.digits.compose_demo [--framework keras|torch] [--merge METHOD] [--compression none|lossless|bf16]
-[--out DIR]``
+[--out DIR] [--no-build]``
 """
 
 import asyncio
@@ -55,17 +55,18 @@ class NotDone(LocalError):
     remedy = "What its containers have said is in {log}."
 
 
-async def run(demo: Demo) -> dict[str, Any]:
-    """The content of report.json. Raises SwarmError."""
+async def run(demo: Demo, build: bool) -> dict[str, Any]:
+    """The content of report.json. ``build``: the images first, of this checkout. Raises SwarmError."""
     began = time.monotonic()
     make_room(demo)
     for folder in (demo.apart, demo.swarm):
         folder.mkdir(parents=True, exist_ok=True)
         hand_over(folder)
-    log = demo.out / "build.log"
-    log.unlink(missing_ok=True)
-    print(f"Images of nodes and program; the first time takes minutes, and {log} says how it ended ...", flush=True)
-    await build_images(f"digits-{demo.framework}", *NODE_IMAGES, log=log, tag=TAG)
+    if build:
+        log = demo.out / "build.log"
+        log.unlink(missing_ok=True)
+        print(f"Images of nodes and program; the first time takes minutes, and {log} says how it ended ...", flush=True)
+        await build_images(f"digits-{demo.framework}", *NODE_IMAGES, log=log, tag=TAG)
     print(f"Each node alone with its own digits, and all data on one machine ({demo.framework}) ...", flush=True)
     apart = await train_apart(demo)
     print(f"{NODES} nodes in a swarm of containers; their data stay with them ...", flush=True)
@@ -134,9 +135,9 @@ async def follow(client: SNClient, history: History) -> None:
                 return
 
 
-async def until_stopped(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
+async def until_stopped(demo: Demo, build: bool, stop: asyncio.Event) -> dict[str, Any] | None:
     """None where ``stop`` came first; then too nothing of the swarm is left."""
-    work, stopped = asyncio.create_task(run(demo)), asyncio.create_task(stop.wait())
+    work, stopped = asyncio.create_task(run(demo, build)), asyncio.create_task(stop.wait())
     await asyncio.wait({work, stopped}, return_when=asyncio.FIRST_COMPLETED)
     if work.done():
         stopped.cancel()
@@ -147,9 +148,11 @@ async def until_stopped(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | Non
 
 
 def main() -> int:
-    given = arguments("python -m examples.digits.compose_demo", __doc__).parse_args()
+    parser = arguments("python -m examples.digits.compose_demo", __doc__)
+    parser.add_argument("--no-build", action="store_true", help="take the images that are there, tagged as TAG says")
+    given = parser.parse_args()
     demo = Demo(given.framework, "geth", given.merge, given.compression, given.out.absolute())
-    return conclude(demo, lambda stop: until_stopped(demo, stop))
+    return conclude(demo, lambda stop: until_stopped(demo, not given.no_build, stop))
 
 
 if __name__ == "__main__":
