@@ -323,6 +323,7 @@ class Runner:
             contributed=action.contributed,
             over=action.over,
             **({"note": action.note} if action.note else {}),
+            **({"next_interval": action.next_sync_interval, "why": action.pace} if action.pace else {}),
         )
         delivery = self._observer.delivering(stored.model.size, lambda: self._ml.deliver(action, stored))
         self._spawn(delivery, "handing over the merged model").add_done_callback(lambda _: self._delivered.set())

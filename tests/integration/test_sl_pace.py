@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sl_swarm import Arrays, swarm_of
+from structlog.testing import capture_logs
 
 from services.audit.fold import fold
 from services.chain import events as on_chain
@@ -35,7 +36,8 @@ async def test_the_interval_follows_the_mean_loss_and_is_the_same_on_every_node(
             swarm.ml(name, model(1), same, rounds=8, opening={"use_adaptive_sync": True}, measured=measured)
             for name, measured in zip(NAMES, (loss(0.25), loss(0.75), lambda _: (math.nan, math.nan)), strict=True)
         ]
-        await asyncio.gather(*(program.run() for program in programs))
+        with capture_logs() as log:
+            await asyncio.gather(*(program.run() for program in programs))
         events = await swarm.events()
         chosen = [event for event in events if isinstance(event, on_chain.IntervalChosen)]
         by_round = {event.round: event.interval for event in chosen}
@@ -45,6 +47,8 @@ async def test_the_interval_follows_the_mean_loss_and_is_the_same_on_every_node(
         for program in programs:
             assert {answer.round: answer.next_sync_interval for answer in program.answers} == by_round
             assert program.answers[2].pace == "a mean loss of 0.25 after 0.5 is more than a hundredth better"
+        told = [entry for entry in log if entry["event"] == "merged model" and entry["round"] == 3]
+        assert {(entry["next_interval"], entry["why"]) for entry in told} == {(32, programs[0].answers[2].pace)}
         record = fold("demo", [entry(event) for event in events])
         assert record.problems == []
         assert swarm.view.last_result.interval == by_round[10]
