@@ -44,7 +44,8 @@ class SwarmError(Exception):
     def __str__(self) -> str:
         facts = _Facts(self.facts)
         said = self.message.format_map(facts).removesuffix(".")  # the last fact may be a sentence of its own
-        return f"{said}. {self.remedy.format_map(facts)}"
+        joint = "\n" if "\n" in said else ". "  # it ends with lines of a program's log
+        return f"{said}{joint}{self.remedy.format_map(facts)}"
 
 
 class _Facts(dict[str, Any]):

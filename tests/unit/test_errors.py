@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import SNUnreachable, SwarmError, by_code
+from services.errors import PeerFailed, SNUnreachable, SwarmError, by_code
 
 DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
 
@@ -44,6 +44,11 @@ def test_text_says_what_where_and_what_to_do() -> None:
     assert "sn-1:30304" in text
     assert "connection refused" in text
     assert "Check that it runs" in text
+
+
+def test_what_to_do_does_not_run_on_from_a_programs_log() -> None:
+    error = PeerFailed(what="The program", exit=7, problem="its last lines", tail="\n    bye now")
+    assert str(error).splitlines()[-2:] == ["    bye now", error.remedy]
 
 
 def test_a_missing_fact_does_not_hide_the_error() -> None:
