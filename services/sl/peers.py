@@ -26,7 +26,7 @@ from services.sl.partials import Manifest, Partial, header_of
 from services.sl.progress import Progress
 from services.sl.pulling import Pull, Source
 from services.sl.store import Incoming, Store, Stored
-from services.sl.transfers import BULK, LEAST_BYTES_PER_S, Transfers
+from services.sl.transfers import BULK, LEAST_BYTES_PER_S, Transfers, expected_at
 from services.sl.view import Member
 from services.sl.waiting import Arriving, Moved, Waiting
 from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES
@@ -353,9 +353,10 @@ class Peers:
         return self._request("GET", holder, path, headers)
 
     def _context_for(self, holder: Member) -> ssl.SSLContext:
-        if holder.expected not in self._contexts:
-            self._contexts[holder.expected] = self._identity.client_context(holder.expected)
-        return self._contexts[holder.expected]
+        expected = expected_at(holder)
+        if expected not in self._contexts:
+            self._contexts[expected] = self._identity.client_context(expected)
+        return self._contexts[expected]
 
     @asynccontextmanager
     async def _request(

@@ -48,6 +48,11 @@ Take = Callable[[int, memoryview], object]
 Got = TypeVar("Got")
 
 
+def expected_at(holder: Member) -> Expected:
+    """Who must answer at its address."""
+    return Expected("sl", holder.name, holder.fingerprint)
+
+
 class Transfers:
     """``stall_s``: without a byte, or with next to none, after which a peer is given up. ``moved`` gets the bytes of
     each piece, in the thread that reads it. ``packed``: whether streams are asked for in fewer bytes.
@@ -92,7 +97,7 @@ class Transfers:
 
     def take_idle(self, holder: Member) -> "_Connection | None":
         with self._lock:
-            idle = self._idle.get((holder.host, holder.port, holder.expected))
+            idle = self._idle.get((holder.host, holder.port, expected_at(holder)))
             return idle.pop() if idle else None
 
     def open(self, holder: Member) -> "_Connection":
@@ -101,7 +106,7 @@ class Transfers:
 
     def keep(self, holder: Member, connection: "_Connection") -> None:
         with self._lock:
-            idle = self._idle.setdefault((holder.host, holder.port, holder.expected), [])
+            idle = self._idle.setdefault((holder.host, holder.port, expected_at(holder)), [])
             idle.append(connection)
             full = next(kept for kept in self._idle.values() if kept)
             if len(idle) > KEPT_FOR_EACH:
@@ -188,7 +193,7 @@ class _Connection:
     def __init__(self, context: ssl.SSLContext, holder: Member, stall_s: float) -> None:
         host, port = holder.host, holder.port
         self._stall_s = stall_s
-        self._expected = holder.expected
+        self._expected = expected_at(holder)
         plain = socket.create_connection((host, port), min(CONNECT_S, stall_s))
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from enum import Enum
 
-from services.identity.certificates import Expected
 from services.rpc.version import events_in
 
 
@@ -39,11 +38,6 @@ class Member:
     active: bool
     lost: bool = False
     may_lead: bool = True
-
-    @property
-    def expected(self) -> Expected:
-        """Who must answer at its address."""
-        return Expected("sl", self.name, self.fingerprint)
 
 
 @dataclass(frozen=True)

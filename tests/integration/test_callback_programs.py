@@ -138,6 +138,15 @@ def test_the_death_of_a_program_is_seen_at_once_whatever_its_forked_children_hol
             killed.stderr.close()
 
 
+@pytest.fixture
+def ctrl_c():
+    """Works also where the tests run in the background of a shell, in which it is ignored from the start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_a_wait_is_a_sentence_and_the_sl_is_told(serve):
     waits = threading.Event()
 
