@@ -83,6 +83,7 @@ PARTS = {
     "postgresql": Part("PostgreSQL", postgresql_lacks, fixtures=("postgresql",)),
     "chromium": Part("Chromium", on_the_path("chromium"), fixtures=("browser",)),
     "node": Part("Node", first_of(on_the_path("node"), on_the_path("npm"))),
+    "systemd": Part("systemd", on_the_path("systemd-analyze")),
     "curl": Part("curl", on_the_path("curl")),
     "geth": Part("geth", lambda: "" if find_geth() else "neither it nor Go, which builds it, is here"),
 }

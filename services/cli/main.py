@@ -5,7 +5,7 @@ from importlib.metadata import version as distribution_version
 
 import typer
 
-from services.cli import audit, local, nodes, preflight, provision, swci
+from services.cli import audit, local, nodes, preflight, provision, service, swci
 from services.errors import SwarmError
 
 DISTRIBUTION = "swarm-learning"
@@ -23,6 +23,7 @@ audit.add_to(app)
 swci.add_to(app)
 preflight.add_to(app)
 provision.add_to(app)
+service.add_to(app)
 
 
 @app.command(

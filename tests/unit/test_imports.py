@@ -29,6 +29,7 @@ ALLOWED = {
     "preflight": {"identity", "licensing", "rpc", "scripts"} | FOUNDATION,
     "provision": {"identity", "scripts", "tasks"} | FOUNDATION,
     "tasks": FOUNDATION,
+    "units": {"identity"} | FOUNDATION,
     "web": FOUNDATION,
     "sn": SHARED,
     "sl": SHARED,
@@ -37,7 +38,7 @@ ALLOWED = {
     "license_server": SHARED,
     "local": SHARED,
     "audit": {"identity", "rpc"} | FOUNDATION,
-    "cli": SHARED | {"audit", "local", "preflight", "provision", "tasks", *NODES},
+    "cli": SHARED | {"audit", "local", "preflight", "provision", "tasks", "units", *NODES},
 }
 FRAMEWORK_MODULES = {"swarm_callback.keras", "swarm_callback.torch", "swarmlearning.tf", "swarmlearning.pyt"}
 PEER_MODULES = {"benchmarks.nvflare_client", "benchmarks.nvflare_job"}  # run in the peer's own environment

@@ -1,0 +1,1 @@
+"""Nodes as services of systemd, on hosts without containers."""

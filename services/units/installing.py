@@ -1,0 +1,179 @@
+"""Reads the settings of a node, judges them as the node would, and writes its unit."""
+
+import os
+import pwd
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from services.errors import FileExists, FileUnreadable, SettingsError, StorageError
+from services.identity.files import KEY_MODE, make_directory, write_whole
+from services.identity.identity import Identity
+from services.runtime.settings import IdentitySettings
+from services.units.unit import MARK, Unit, as_text
+
+COMMAND = "install-service"
+UNITS = Path("etc/systemd/system")
+SETTINGS = Path("etc/swarm-learning")
+UNIT_MODE = 0o644
+USUAL_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
+MAX_SETTINGS_BYTES = 64 * 1024
+
+_LINE = re.compile(r"(?:export\s+)?([A-Z][A-Z0-9_]*)=(.*)")
+_PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._+@-]*")
+_PLAIN_VALUE = re.compile(r"[A-Za-z0-9/._+@:,=-]*")
+_IDENTITY = ("SWARM_ID_CERT", "SWARM_ID_KEY", "SWARM_ID_CACERT", "SWARM_ID_CAPATH")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A node that may be a service. ``role``: of its certificate. ``data_variable``: the setting of its data."""
+
+    command: str
+    role: str
+    title: str
+    settings: type[IdentitySettings]
+    data_variable: str
+    starts_programs: bool = False
+
+
+@dataclass(frozen=True)
+class Installed:
+    """What was written, below the root that was given."""
+
+    unit: Path
+    settings: Path
+    service: str
+    data: str
+
+
+def install(kind: Kind, settings_file: Path, *, user: str, docker: bool, root: Path) -> Installed:
+    """Paths in the settings are from the current directory.
+
+    Raises SettingsError, IdentityError and its kin, FileUnreadable, StorageError; FileExists for a unit of others.
+    """
+    given = read_settings(settings_file)
+    if given.get("SWARM_ID_CAPATH"):
+        raise _refused("SWARM_ID_CAPATH", "a service takes the CAs from one file; give SWARM_ID_CACERT instead")
+    settings = kind.settings.load(COMMAND, given)
+    identity = Identity.load(cert=settings.cert, key=settings.key, cacert=settings.cacert, expected_role=kind.role)
+    if kind.starts_programs and not user:
+        raise _refused("--user", "a SWOP starts programs: give the user whose they are")
+    _check_user(user)
+    unit = Unit(
+        name=identity.name,
+        title=f"{kind.title} {identity.name}",
+        command=(str(_program(user)), kind.command),
+        cert=_absolute(identity.cert),
+        key=_absolute(identity.key),
+        cacert=_absolute(settings.cacert or identity.cert),
+        data_variable=kind.data_variable,
+        settings=Path("/", SETTINGS, f"{identity.name}.env"),
+        path=_path(),
+        user=user,
+        group="docker" if docker else "",
+        starts_programs=kind.starts_programs,
+    )
+    return _write(unit, _own_settings(kind, given, settings), root)
+
+
+def read_settings(path: Path) -> dict[str, str]:
+    """NAME=VALUE in each line, as for Docker and systemd. Raises FileUnreadable, SettingsError with the line."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_SETTINGS_BYTES).decode()
+    except OSError as error:
+        raise FileUnreadable(path=path, problem=error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        raise FileUnreadable(path=path, problem="it is not UTF-8") from None
+    found: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if not stripped or stripped.startswith("#"):
+            continue
+        match = _LINE.fullmatch(stripped)
+        if match is None or not stripped.isprintable():
+            raise _refused(f"{path}, line {number}", "NAME=VALUE is needed")
+        value = match[2].strip()
+        found[match[1]] = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    return found
+
+
+def _own_settings(kind: Kind, given: Mapping[str, str], settings: IdentitySettings) -> str:
+    """Without what the unit itself says, and with absolute paths."""
+    by_variable = {
+        str(field.validation_alias): getattr(settings, name) for name, field in type(settings).model_fields.items()
+    }
+    lines = [f"# Settings of {kind.title}, read by systemd as root. Restart the service after a change."]
+    for name, value in given.items():
+        if name in _IDENTITY or name == kind.data_variable:
+            continue
+        held: Any = by_variable.get(name)
+        lines.append(f"{name}={_quoted(str(held.absolute()) if isinstance(held, Path) else value)}")
+    return "\n".join([*lines, ""])
+
+
+def _write(unit: Unit, settings: str, root: Path) -> Installed:
+    unit_file, settings_file = root / UNITS / unit.service, root / unit.settings.relative_to("/")
+    mark = MARK.format(service=unit.service)
+    try:
+        if unit_file.exists() and not unit_file.read_text(errors="replace").startswith(mark):
+            raise FileExists(path=unit_file)
+    except OSError as error:
+        raise StorageError(path=unit_file, problem=error.strerror or str(error)) from None
+    for file, text, mode in ((settings_file, settings, KEY_MODE), (unit_file, as_text(unit), UNIT_MODE)):
+        make_directory(file.parent)
+        write_whole(file, text.encode(), mode, force=True)
+    return Installed(unit_file, settings_file, unit.service, f"/var/lib/{unit.state}")
+
+
+def _program(user: str) -> Path:
+    """The `swarm` of this Python, which the service must be able to run."""
+    program = Path(sys.executable).parent / "swarm"
+    if not program.exists():
+        raise _refused("swarm", f"{program} is not there: install the package swarm-learning into this Python")
+    if not user:
+        closed = next((it for it in program.parents if not it.stat().st_mode & 0o001), None)
+        if closed is not None:
+            problem = f"others may not enter {closed}, so the service cannot run {program}; install it below /opt"
+            raise _refused("swarm", f"{problem}, or give --user")
+    return _absolute(program)
+
+
+def _path() -> str:
+    """With geth, wherever it is found now."""
+    geth = shutil.which("geth")
+    found = [str(Path(sys.executable).parent), *([str(Path(geth).parent)] if geth else []), *USUAL_PATH]
+    return ":".join(str(_absolute(Path(directory))) for directory in dict.fromkeys(found))
+
+
+def _check_user(user: str) -> None:
+    if not user:
+        return
+    try:
+        pwd.getpwnam(user)
+    except (KeyError, ValueError):
+        raise _refused("--user", f"there is no user '{user}' on this host") from None
+
+
+def _absolute(path: Path) -> Path:
+    """Raises SettingsError for a path that would mean something else in a unit."""
+    found = Path(os.path.abspath(path))  # noqa: PTH100  # links of an installation are there to be changed
+    if not _PLAIN_PATH.fullmatch(str(found)):
+        raise _refused(str(found), "a unit takes paths of letters, digits and /._+@- only; move or rename it")
+    return found
+
+
+def _quoted(value: str) -> str:
+    if _PLAIN_VALUE.fullmatch(value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$").replace("`", "\\`")
+    return f'"{escaped}"'
+
+
+def _refused(name: str, problem: str) -> SettingsError:
+    return SettingsError(name=name, problem=problem, command=COMMAND)

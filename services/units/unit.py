@@ -1,0 +1,115 @@
+"""The text of a unit: what a node may do on its host, and that it is started again when it fails."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+MARK = "# Written by `swarm install-service`, which replaces it. Changes belong in a drop-in: systemctl edit {service}"
+STATE = "swarm-learning"
+SETTINGS_ARE_WRONG = 2  # the exit code: to start again does not help
+RESTART_AFTER_S = 5
+STOP_WITHIN_S = 30
+OPEN_FILES = 65_536
+
+# Of every node. geth asks the kernel for network interfaces (netlink).
+_HARDENING = """\
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ProtectHome=read-only
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+ProtectClock=yes
+ProtectHostname=yes
+ProtectProc=invisible
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+RemoveIPC=yes
+UMask=0077
+"""
+
+# A SWOP starts programs: they have GPUs, namespaces of bubblewrap, and go on when it is restarted.
+_OF_A_NODE = """\
+PrivateTmp=yes
+PrivateDevices=yes
+PrivateUsers=yes
+RestrictNamespaces=yes
+SystemCallFilter=@system-service
+KillMode=mixed
+"""
+_OF_A_SWOP = """\
+SystemCallFilter=@system-service @mount seccomp
+KillMode=process
+"""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """``command``: program and word. ``user``: "" is one that systemd makes. ``path``: where programs are found."""
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    cert: Path
+    key: Path
+    cacert: Path
+    data_variable: str
+    settings: Path
+    path: str
+    user: str = ""
+    group: str = ""
+    starts_programs: bool = False
+
+    @property
+    def service(self) -> str:
+        """The name of its file."""
+        return f"swarm-{self.name}.service"
+
+    @property
+    def state(self) -> str:
+        """Its data, below /var/lib."""
+        return f"{STATE}/{self.name}"
+
+
+def as_text(unit: Unit) -> str:
+    """systemd 250 or later: key and certificates are read by systemd as root and handed to the node alone (%d)."""
+    runs_as = f"User={unit.user}" if unit.user else "DynamicUser=yes"
+    groups = f"SupplementaryGroups={unit.group}\n" if unit.group else ""
+    return f"""{MARK.format(service=unit.service)}
+[Unit]
+Description=Swarm learning: {unit.title}
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+ExecStart={" ".join(unit.command)}
+EnvironmentFile={unit.settings}
+Environment=PATH={unit.path} PYTHONUNBUFFERED=1 HOME=%S/{unit.state} {unit.data_variable}=%S/{unit.state}
+Environment=SWARM_ID_CERT=%d/cert.pem SWARM_ID_KEY=%d/key.pem SWARM_ID_CACERT=%d/cas.pem
+LoadCredential=cert.pem:{unit.cert}
+LoadCredential=key.pem:{unit.key}
+LoadCredential=cas.pem:{unit.cacert}
+{runs_as}
+{groups}StateDirectory={unit.state}
+StateDirectoryMode=0700
+WorkingDirectory=%S/{unit.state}
+Restart=on-failure
+RestartSec={RESTART_AFTER_S}
+RestartPreventExitStatus={SETTINGS_ARE_WRONG}
+TimeoutStopSec={STOP_WITHIN_S}
+LimitNOFILE={OPEN_FILES}
+StandardOutput=journal
+StandardError=journal
+SyslogIdentifier=swarm-{unit.name}
+{_HARDENING}{_OF_A_SWOP if unit.starts_programs else _OF_A_NODE}
+[Install]
+WantedBy=multi-user.target
+"""
