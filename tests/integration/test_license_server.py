@@ -308,17 +308,24 @@ async def test_node_whose_ca_the_server_does_not_know_hears_why(pki, foreign_pki
         await Lease.acquire(server.address, stranger, "SL")
 
 
-async def test_some_other_server_on_that_port_is_not_taken_for_a_license_server(pki):
+@pytest.mark.parametrize(
+    ("role", "error", "words"),
+    [
+        ("sl", PeerNotAccepted, "its certificate is that of sl sl-9, not of license"),
+        ("license", LicenceError, "it answered HTTP 404"),
+    ],
+)
+async def test_some_other_server_on_that_port_is_not_taken_for_a_license_server(pki, role, error, words):
     async def answer(_request: aiohttp.web.BaseRequest) -> aiohttp.web.Response:
         return aiohttp.web.Response(status=404, text="not here")
 
     runner = aiohttp.web.ServerRunner(aiohttp.web.Server(answer))
     await runner.setup()
-    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0, ssl_context=pki.identity("sl", "sl-9").server_context())
+    site = aiohttp.web.TCPSite(runner, "127.0.0.1", 0, ssl_context=pki.identity(role, f"{role}-9").server_context())
     await site.start()
     try:
         port = runner.addresses[0][1]
-        with pytest.raises(LicenceError, match="it answered HTTP 404"):
+        with pytest.raises(error, match=words):
             await Lease.acquire(f"localhost:{port}", pki.identity("sl", "sl-1"), "SL")
     finally:
         await runner.cleanup()
