@@ -74,7 +74,6 @@ async def test_an_sl_measures_its_rounds_and_what_moves(pki: Any, tmp_path: Path
     assert found['swarm_sl_rounds_accepted_total{contributed="yes"}'] == 2
     for phase in ("store", "check-in", "fetch", "deliver"):
         assert found[f'swarm_sl_phase_seconds_count{{phase="{phase}"}}'] == 2, phase
-    assert found['swarm_sl_phase_seconds_count{phase="wait"}'] >= 2  # a leader may wait to see its own result
     led = found["swarm_sl_rounds_led_total"]
     assert led == 1  # each in turn
     assert found['swarm_sl_phase_seconds_count{phase="publish"}'] == led

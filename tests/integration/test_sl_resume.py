@@ -122,7 +122,8 @@ async def test_a_killed_node_goes_on_where_it_was(
         first, second = (tmp_path / "began").read_text().split()
         assert first == "0"
         assert 2 <= int(second) <= EPOCHS
-        assert swarm.view.participants["sl-1"].epochs_done == EPOCHS
+        # Reports come to the chain a moment after what they tell of.
+        await swarm.until(lambda view: view.participants["sl-1"].epochs_done == EPOCHS)
 
 
 async def test_a_node_that_was_down_at_the_end_gets_the_final_model(pki: Any, tmp_path: Path) -> None:
