@@ -232,6 +232,7 @@ class Shared:
         account: Any = SimpleNamespace(address="b")
         process: Any = SimpleNamespace(genesis="")
         self.federation = Federation(account, process, geth.request, lambda: None)
+        self.federation._sealer._wall_clock = Clock()  # at the end of a second a block may be made twice
         self.federation.tail.links = [head(0)]
         vars(self.federation.tail.head.header)["signer"] = "nobody"  # else it would be read from the seal
         self.federation.voting.eras = [Era(0, ("a", "b", "c"))]
