@@ -126,7 +126,7 @@ def test_the_contract_does_what_the_model_does() -> None:
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         RunnerMachine,
         settings=settings(
-            max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=50, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
         ),
     )
 
