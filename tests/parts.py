@@ -66,6 +66,11 @@ def postgresql_lacks() -> str:
     return on_the_path("psql")() or ("" if list(Path("/usr/lib/postgresql").glob("*/bin")) else "it has no server here")
 
 
+def nginx_lacks() -> str:
+    module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+    return on_the_path("nginx")() or ("" if module.exists() else f"{module} is not there")
+
+
 BASE_IMAGE = "swarm-local/python:3.11-slim-bookworm"
 PODMAN_SOCKET = "unix:///run/podman/podman.sock" if os.geteuid() == 0 else ""
 
@@ -84,6 +89,7 @@ PARTS = {
     "chromium": Part("Chromium", on_the_path("chromium"), fixtures=("browser",)),
     "node": Part("Node", first_of(on_the_path("node"), on_the_path("npm"))),
     "systemd": Part("systemd", on_the_path("systemd-analyze")),
+    "nginx": Part("nginx", first_of(nginx_lacks, answers("ip", "netns", "list"), answers("unshare", "--net", "true"))),
     "curl": Part("curl", on_the_path("curl")),
     "geth": Part("geth", lambda: "" if find_geth() else "neither it nor Go, which builds it, is here"),
 }
