@@ -1,4 +1,4 @@
-"""Hosts of their own around a reverse proxy: network namespaces, each with one link, to the proxy's and to nothing else."""
+"""Hosts around a reverse proxy: network namespaces, each with one link, to that of the proxy and to nothing else."""
 
 import contextlib
 import secrets
