@@ -15,6 +15,7 @@ from benchmarks.memory import forget_peak, sample
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 MB = 1_000_000
+MARKS = (100, 1000, 2000)  # merges after which what is resident is told
 LAYERS = 16
 WARM_UP = 3
 QUARTERS = 4
@@ -60,11 +61,11 @@ def main() -> None:
     peak = sample(os.getpid()).peak - idle.resident
     callback.on_train_end()
     settled = resident[WARM_UP + rounds // QUARTERS - 1]
-    print(
-        json.dumps(
-            {"seconds": took[WARM_UP:], "model": LAYERS * width**2 * 4, "peak": peak, "grown": resident[-1] - settled}
-        )
-    )
+    told = {
+        "seconds": took[WARM_UP:], "model": LAYERS * width**2 * 4, "peak": peak, "grown": resident[-1] - settled,
+        "resident": {mark: resident[WARM_UP + mark - 1] for mark in MARKS if mark <= rounds},
+    }  # fmt: skip
+    print(json.dumps(told))
 
 
 if __name__ == "__main__":

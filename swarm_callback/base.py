@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from swarm_callback import generators, wire
 from swarm_callback.best import Best, BestKeeper
+from swarm_callback.channel import Data
 from swarm_callback.constants import Constants
 from swarm_callback.errors import (
     AlreadyTrained,
@@ -30,7 +31,7 @@ from swarm_callback.platform import Platform
 from swarm_callback.rounding import rounded
 from swarm_callback.sentences import said, show_own_errors_as_a_sentence
 from swarm_callback.session import Session
-from swarm_callback.sharing import Shared
+from swarm_callback.sharing import Shared, completed
 from swarm_callback.tracking import Track, tracker
 
 WARN_AFTER_ROUNDS = 3
@@ -272,10 +273,10 @@ class SwarmCallbackBase(Platform):
                 self._missed,
             )
 
-    def _contribution(self) -> tuple[bytes, list[memoryview]]:
+    def _contribution(self) -> tuple[bytes, list[Data]]:
         """What this node gives to a round: rounded here, so that its digest is that of what travels."""
         header, data = encode(self._given())
-        return header, rounded(header, data) if self._options.transfer_compression == "bf16" else data
+        return header, [*(rounded(header, data) if self._options.transfer_compression == "bf16" else data)]
 
     def _take(self, session: Session, merged: wire.Merged) -> None:
         """Loads what came back, tells how good it is, and sets the next interval."""
@@ -384,7 +385,7 @@ class SwarmCallbackBase(Platform):
 
     def _load(self, tensors: Mapping[str, Tensor]) -> None:
         merged = self._constants.shown(tensors)
-        self.load_parameters(merged if self._shared.everything else {**self.extract_parameters(), **merged})
+        self.load_parameters(merged if self._shared.everything else completed(merged, self.extract_parameters()))
 
     @contextmanager
     def _telling_failures(self, session: SessionOrNone) -> Iterator[SessionOrNone]:

@@ -14,10 +14,10 @@ import struct
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from swarm_callback.errors import ChannelClosed, ChannelError, Interrupted, PipesInUse, StreamError, WireError
 from swarm_callback.pages import PipeWriter
@@ -32,6 +32,19 @@ ML_PROGRAM: Final = "The ML program"
 SL_SIDECAR: Final = "The SL sidecar"
 
 Sink = Callable[[memoryview], object]
+
+
+class Made(Protocol):
+    """Bytes that are made while they are sent: each piece is good until the next one is asked for."""
+
+    def __len__(self) -> int:
+        """Bytes of all pieces."""
+
+    def __iter__(self) -> Iterator[memoryview]:
+        """The pieces."""
+
+
+Data = memoryview | Made
 
 
 class Channel:
@@ -80,14 +93,18 @@ class Channel:
         self._read_fully(buffer, doing)
         self._unread = 0
 
-    def send(self, message: Message, body: Iterable[memoryview] = (), *, doing: str) -> None:
-        """Writes a message and its body, whose pieces are not copied: they stay as they are until the other end has
-        read them, which its answer shows.
+    def send(self, message: Message, body: Iterable[Data] = (), *, doing: str) -> None:
+        """Writes a message and its body. What is there already is not copied: it stays as it is until the other end
+        has read it, which its answer shows.
         """
         pieces = [piece for piece in body if len(piece)]
         self._write(memoryview(pack(message, sum(len(piece) for piece in pieces))), doing)
         for piece in pieces:
-            self._write(piece, doing)
+            if isinstance(piece, memoryview):
+                self._write(piece, doing)
+            else:
+                for part in piece:
+                    self._write(part, doing, copied=True)
 
     def send_file(self, message: Message, path: Path, *, doing: str) -> None:
         """Writes a message with the whole file as its body; the kernel moves the bytes."""
@@ -126,11 +143,12 @@ class Channel:
             return count
         raise ChannelClosed(peer=self.peer, doing=doing)
 
-    def _write(self, data: memoryview, doing: str) -> None:
+    def _write(self, data: memoryview, doing: str, *, copied: bool = False) -> None:
         data = data.cast("B")
         while len(data):
             try:
-                data = data[self._pages.write(data[:PIECE_BYTES]) :]
+                piece = data[:PIECE_BYTES]
+                data = data[os.write(self._write_fd, piece) if copied else self._pages.write(piece) :]
             except BlockingIOError:
                 self._wait_writable(doing)
             except BrokenPipeError:

@@ -36,14 +36,14 @@ def untrained(model: Any) -> list[str]:
 
 
 def read(variable: Any) -> np.ndarray[Any, Any]:
-    """Not ``np.array(variable)``: the variables of Keras lack the copy argument that numpy 2 asks for."""
+    """Values as they are now, read-only where they are the memory of the variable, which then gets another for its
+    next values.
+    """
     if not _of_keras_3(variable):
-        values: np.ndarray[Any, Any] = variable.numpy()
-        return values
-    value = variable.value
-    array: np.ndarray[Any, Any] = (
-        value.numpy() if backend() == "tensorflow" else sys.modules["keras"].ops.convert_to_numpy(value)
-    )
+        return _of_tensorflow(variable)
+    if backend() == "tensorflow":
+        return _of_tensorflow(variable.value)
+    array: np.ndarray[Any, Any] = sys.modules["keras"].ops.convert_to_numpy(variable.value)
     return array
 
 
@@ -66,6 +66,16 @@ def backend() -> str:
     """What Keras 3 computes with; empty where this process has none."""
     keras = sys.modules.get("keras")
     return str(keras.backend.backend()) if keras is not None else ""
+
+
+def _of_tensorflow(variable: Any) -> np.ndarray[Any, Any]:
+    """Not ``variable.numpy()``, which is a copy."""
+    tensor = sys.modules["tensorflow"].convert_to_tensor(variable)
+    try:
+        return np.asarray(memoryview(tensor))
+    except ValueError:  # bfloat16 has no letter in Python's buffers
+        values: np.ndarray[Any, Any] = tensor.numpy()
+        return values
 
 
 def _of_keras_3(variable: Any) -> bool:

@@ -8,7 +8,7 @@ checked whole, against the size of the stream, before anything is allocated for 
 import json
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -88,7 +88,7 @@ def encode_header(specs: Iterable[TensorSpec]) -> bytes:
     return len(text).to_bytes(LENGTH_BYTES, "little") + text
 
 
-def stream_size(header: bytes, buffers: Iterable[memoryview]) -> int:
+def stream_size(header: bytes, buffers: Iterable[Sized]) -> int:
     """Bytes of the whole stream."""
     return len(header) + sum(len(buffer) for buffer in buffers)
 

@@ -4,7 +4,7 @@ Round half to even, as IEEE 754-2019, section 4.3.1. The dtype stays, and with i
 exponent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from swarm_callback.params import parse_header, stream_size
 
 # Few enough that what is computed on the way stays in the cache.
 _BLOCK_ELEMENTS = 16 * 1024
+_PIECE_ELEMENTS = 4 * _BLOCK_ELEMENTS
 
 
 @dataclass(frozen=True)
@@ -60,15 +61,35 @@ def round_in_place(dtype: str, values: npt.NDArray[Any]) -> None:
         part[:] = coarse
 
 
-def rounded(header: bytes, data: Sequence[memoryview]) -> list[memoryview]:
-    """The data of a stream, as ``params.encode`` gives it, with F32 and F64 rounded; those are copies."""
+class Rounded:
+    """The data of one tensor, rounded piece by piece while it is read: a copy of it all is never there.
+
+    A piece is good until the next one is asked for.
+    """
+
+    def __init__(self, dtype: str, data: memoryview) -> None:
+        """``dtype``: F32 or F64."""
+        self._dtype = dtype
+        self._data = data
+
+    def __len__(self) -> int:
+        """Bytes of all pieces."""
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        values = np.frombuffer(self._data, _FORMS[self._dtype].bits)
+        buffer = np.empty(min(_PIECE_ELEMENTS, len(values)), values.dtype)
+        for start in range(0, len(values), _PIECE_ELEMENTS):
+            piece = buffer[: len(values) - start]
+            np.copyto(piece, values[start : start + _PIECE_ELEMENTS])
+            round_in_place(self._dtype, piece)
+            yield piece.view(np.uint8).data
+
+
+def rounded(header: bytes, data: Sequence[memoryview]) -> list[memoryview | Rounded]:
+    """The data of a stream, as ``params.encode`` gives it, with F32 and F64 rounded."""
     specs = parse_header(header, stream_size(header, data))
-    return [_rounded(spec.dtype, piece) for spec, piece in zip(specs, data, strict=True)]
-
-
-def _rounded(dtype: str, data: memoryview) -> memoryview:
-    if dtype not in _FORMS or not data:
-        return data
-    values = np.frombuffer(data, _FORMS[dtype].bits).copy()
-    round_in_place(dtype, values)
-    return values.view(np.uint8).data
+    return [
+        Rounded(spec.dtype, piece) if spec.dtype in _FORMS and piece else piece
+        for spec, piece in zip(specs, data, strict=True)
+    ]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from swarm_callback import programs, wire
-from swarm_callback.channel import MLEnd
+from swarm_callback.channel import Data, MLEnd
 from swarm_callback.errors import (
     AlreadyTrained,
     ChannelClosed,
@@ -79,14 +79,14 @@ class Session:
                 raise AlreadyTrained from None
             raise
 
-    def sync(self, epochs_done: int, examples: int, header: bytes, data: list[memoryview]) -> wire.Merged:
-        """Gives the parameters to the swarm and waits for the merged ones."""
+    def sync(self, epochs_done: int, examples: int, header: bytes, data: list[Data]) -> wire.Merged:
+        """Gives the parameters to the swarm and waits for the merged ones. ``data`` is emptied once it was read, so
+        that it takes no memory beside the merged stream.
+        """
         self._seq += 1
         return self._exchange(wire.Sync(self._seq, epochs_done, examples), header, data)
 
-    def finish(
-        self, epochs_done: int, checkin: str, examples: int, header: bytes, data: list[memoryview]
-    ) -> wire.Merged:
+    def finish(self, epochs_done: int, checkin: str, examples: int, header: bytes, data: list[Data]) -> wire.Merged:
         """The same for the last time: waits until the whole training is over."""
         self._seq += 1
         return self._exchange(wire.Close(self._seq, epochs_done, checkin, examples), header, data)
@@ -116,15 +116,17 @@ class Session:
         if self._request is not None:
             programs.release(self._request, ended_well=ended_well)
 
-    def _exchange(self, message: wire.Sync | wire.Close, header: bytes, data: list[memoryview]) -> wire.Merged:
+    def _exchange(self, message: wire.Sync | wire.Close, header: bytes, data: list[Data]) -> wire.Merged:
+        own_size = stream_size(header, data)
         self._send(message, [memoryview(header), *data], "this program sent its parameters")
         waiting = "this program waited for the merged model"
         merged, size = self._answer(wire.Merged, waiting)
         if merged.seq != message.seq:
             raise WireError(problem=f"the answer is to exchange {merged.seq}, the question was {message.seq}")
+        data.clear()
         self.before_next(merged)
         if size:
-            self._receive_merged(size, header, stream_size(header, data), waiting)
+            self._receive_merged(size, header, own_size, waiting)
         return merged
 
     def _receive_merged(self, size: int, header: bytes, own_size: int, doing: str) -> None:
@@ -136,7 +138,7 @@ class Session:
         if memoryview(self._buffer)[: len(header)] != header:
             raise StreamError(problem="the merged model has other parameters than the model of this program")
 
-    def _send(self, message: wire.Message, body: list[memoryview], doing: str) -> None:
+    def _send(self, message: wire.Message, body: list[Data], doing: str) -> None:
         self._sending = True  # whatever ends this in between, the SL gets no other message in the middle of it
         try:
             self._channel.send(message, body, doing=doing)

@@ -37,6 +37,11 @@ class Shared:
         return {name: tensors[name] for name in tensors if name in names}
 
 
+def completed(shared: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A whole model: ``shared``, and of ``own`` only what is not in it, whose memory can be given back."""
+    return {name: shared[name] if name in shared else own[name] for name in own}
+
+
 def _fitting(parameter: str, patterns: Sequence[str], names: Collection[str]) -> set[str]:
     found: set[str] = set()
     for pattern in patterns:

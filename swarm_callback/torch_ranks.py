@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from swarm_callback import wire
+from swarm_callback.channel import Data
 from swarm_callback.errors import Refused, StreamError, SwarmCallbackError, UngroupedRanks
 from swarm_callback.params import stream_size
 from swarm_callback.session import Session
@@ -49,13 +50,11 @@ class _FirstRank(Session):
     def open(self, message: wire.Open) -> wire.Opened:
         return self._shared(lambda: super(_FirstRank, self).open(message))
 
-    def sync(self, epochs_done: int, examples: int, header: bytes, data: list[memoryview]) -> wire.Merged:
+    def sync(self, epochs_done: int, examples: int, header: bytes, data: list[Data]) -> wire.Merged:
         of_all = _sum(examples)
         return self._shared(lambda: super(_FirstRank, self).sync(epochs_done, of_all, header, data))
 
-    def finish(
-        self, epochs_done: int, checkin: str, examples: int, header: bytes, data: list[memoryview]
-    ) -> wire.Merged:
+    def finish(self, epochs_done: int, checkin: str, examples: int, header: bytes, data: list[Data]) -> wire.Merged:
         of_all = _sum(examples)
         return self._shared(lambda: super(_FirstRank, self).finish(epochs_done, checkin, of_all, header, data))
 
@@ -82,15 +81,13 @@ class _OtherRank(Session):
     def open(self, message: wire.Open) -> wire.Opened:
         return self._heard(wire.Opened, None)
 
-    def sync(self, epochs_done: int, examples: int, header: bytes, data: list[memoryview]) -> wire.Merged:
+    def sync(self, epochs_done: int, examples: int, header: bytes, data: list[Data]) -> wire.Merged:
         _sum(examples)
-        return self._heard(wire.Merged, stream_size(header, data))
+        return self._heard_merged(header, data)
 
-    def finish(
-        self, epochs_done: int, checkin: str, examples: int, header: bytes, data: list[memoryview]
-    ) -> wire.Merged:
+    def finish(self, epochs_done: int, checkin: str, examples: int, header: bytes, data: list[Data]) -> wire.Merged:
         _sum(examples)
-        return self._heard(wire.Merged, stream_size(header, data))
+        return self._heard_merged(header, data)
 
     def report(self, message: wire.Report) -> None:
         """Rank 0 does."""
@@ -100,6 +97,11 @@ class _OtherRank(Session):
 
     def abort(self, error: SwarmCallbackError) -> None:
         """Rank 0 sees that this rank is gone, or whoever started them ends all."""
+
+    def _heard_merged(self, header: bytes, data: list[Data]) -> wire.Merged:
+        own_size = stream_size(header, data)
+        data.clear()
+        return self._heard(wire.Merged, own_size)
 
     def _heard(self, kind: type[Answer], own_size: int | None) -> Answer:
         told = _told()

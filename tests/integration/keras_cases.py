@@ -167,6 +167,18 @@ def test_keras_weights_make_the_round_trip_exactly(loopback, dtype):
     assert stream_of(target) == stream
 
 
+def test_what_was_extracted_stays_as_it_was_when_the_model_trains_on(loopback):
+    import keras
+
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    extracted = keras_callback(model).extract_parameters()
+    before = {name: values.copy() for name, values in extracted.items()}
+    model.fit(np.ones((2, 3)), np.ones(2), verbose=0)
+    assert all(np.array_equal(extracted[name], values) for name, values in before.items())
+    assert any((keras_callback(model).extract_parameters()[name] != values).any() for name, values in before.items())
+
+
 def test_random_generators_and_other_state_of_keras_stay_at_home(loopback):
     import keras
 

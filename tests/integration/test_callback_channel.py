@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,6 +27,7 @@ from swarm_callback.errors import (
     WireError,
 )
 from swarm_callback.params import encode
+from swarm_callback.rounding import rounded
 from swarm_callback.session import Session
 
 DEADLINE_S = 30
@@ -309,6 +311,31 @@ def test_a_refusal_is_the_last_line_of_the_program(listener, pipes):
     sl.close()
     assert "2 of 3 peers are in" in output
     assert (ml.returncode, errors) == (1, "ERROR: The name sl-1 is taken. Use another.\n")
+
+
+@pytest.mark.parametrize("coarse", [False, True], ids=["whole", "bf16"])
+def test_an_exchange_takes_no_more_memory_than_the_merged_model(ends, pool, coarse):
+    ml, sl = ends
+    session = Session(ml, logging.getLogger("test"))
+    values = np.ones(2 * 1024 * 1024, np.float32)
+    header, data = encode({"x": values})
+
+    def merge():
+        sl.receive("it sent")
+        sl.read_body(lambda piece: None, "it sent")
+        sl.send(wire.Merged(1, 1, True, "", 0, False), [memoryview(header), values.data.cast("B")], doing="it waited")
+
+    merging = pool.submit(merge)
+    tracemalloc.start()
+    try:
+        given = [*(rounded(header, data) if coarse else data)]
+        session.sync(0, 0, header, given)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    merging.result(DEADLINE_S)
+    assert not given  # nothing of it is held while the merged model is loaded
+    assert peak < values.nbytes + 3 * PIECE_BYTES
 
 
 def test_an_sl_that_gives_up_during_a_body_is_heard(ends, pool):

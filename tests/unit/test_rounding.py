@@ -1,5 +1,6 @@
 """Rounding to bfloat16: what is left is the nearest, nothing finite becomes infinite, nothing else is touched."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from swarm_callback.params import decode, encode
-from swarm_callback.rounding import round_in_place, rounded
+from swarm_callback.rounding import Rounded, round_in_place, rounded
 
 SINGLE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -58,6 +59,21 @@ def test_only_wide_floats_of_a_stream_are_rounded_and_the_given_model_is_not_tou
         "d": np.array([1 / 3]), "e": np.empty(0, np.float32),
     }  # fmt: skip
     header, data = encode(tensors)
-    found = decode(b"".join([header, *rounded(header, data)]))
+    pieces = [bytes(piece) for made in rounded(header, data) for piece in pieces_of(made)]
+    found = decode(b"".join([header, *pieces]))
     assert [float(found[name][0]) for name in "abcd"] == [0.333984375, float(np.float16(1 / 3)), 257, 0.333984375]
     assert tensors["a"][0] == np.float32(1 / 3)
+
+
+def pieces_of(made: memoryview | Rounded) -> Iterable[memoryview]:
+    return [made] if isinstance(made, memoryview) else made
+
+
+@pytest.mark.parametrize(("dtype", "code"), [("F32", np.float32), ("F64", np.float64)])
+def test_a_large_tensor_is_rounded_in_pieces_as_it_is_in_one(dtype: str, code: Any) -> None:
+    values = np.random.default_rng(0).normal(size=150_001).astype(code)
+    pieces = [bytes(piece) for piece in Rounded(dtype, values.view(np.uint8).data)]
+    whole = values.copy()
+    round_in_place(dtype, whole)
+    assert len(pieces) > 1
+    assert b"".join(pieces) == whole.tobytes()
