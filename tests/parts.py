@@ -71,6 +71,12 @@ def nginx_lacks() -> str:
     return on_the_path("nginx")() or ("" if module.exists() else f"{module} is not there")
 
 
+def find_helm() -> str:
+    """The program on the PATH, else the one that `make test-parts` has fetched; "" without one."""
+    return shutil.which("helm") or shutil.which("helm", path=FETCHED) or ""
+
+
+FETCHED = Path(__file__).parents[1] / ".tools" / "bin"
 BASE_IMAGE = "swarm-local/python:3.11-slim-bookworm"
 PODMAN_SOCKET = "unix:///run/podman/podman.sock" if os.geteuid() == 0 else ""
 
@@ -90,6 +96,7 @@ PARTS = {
     "node": Part("Node", first_of(on_the_path("node"), on_the_path("npm"))),
     "systemd": Part("systemd", on_the_path("systemd-analyze")),
     "nginx": Part("nginx", first_of(nginx_lacks, answers("ip", "netns", "list"), answers("unshare", "--net", "true"))),
+    "helm": Part("Helm", lambda: "" if find_helm() else "it is neither on the PATH nor in .tools/bin"),
     "curl": Part("curl", on_the_path("curl")),
     "geth": Part("geth", lambda: "" if find_geth() else "neither it nor Go, which builds it, is here"),
 }
