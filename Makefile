@@ -36,7 +36,7 @@ SOURCES := contracts services swarm_callback swarmlearning examples benchmarks t
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-parts screenshots fuzz lint format bench chaos proto contracts docs lock image-locks clean
+.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-scripts test-parts screenshots fuzz lint format bench chaos proto contracts docs lock image-locks clean
 
 help:
 	@sed -n '3,13p' $(MAKEFILE_LIST) | sed 's/^# *//'
@@ -59,6 +59,10 @@ test: setup-dev
 # Kills and restarts containers of a swarm that trains; takes minutes.
 test-restarts: setup-dev
 	$(PYTHON) -m pytest tests/e2e/compose_restarts.py $(ARGS)
+
+# Trains by the scripts of scripts/bin, with Docker and with Podman; takes minutes.
+test-scripts: setup-dev
+	$(PYTHON) -m pytest tests/e2e/scripts_swarm.py $(ARGS)
 
 fuzz: setup-dev
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),100000) $(PYTHON) -m pytest tests/unit/test_decoders_fuzz.py $(ARGS)

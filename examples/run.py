@@ -25,6 +25,7 @@ class Run:
     merge_method: str
     compression: str
     adaptive: bool
+    contract: str
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -46,6 +47,7 @@ class Run:
             merge_method=variables.get("MERGE_METHOD", "mean"),
             compression=variables.get("TRANSFER_COMPRESSION", "none"),
             adaptive=variables.get("ADAPTIVE_SYNC", "false") == "true",
+            contract=variables.get("TRAINING_CONTRACT", "defaultbb.cqdb.sml.hpe"),
         )
 
     @property
@@ -54,6 +56,7 @@ class Run:
         return {
             "syncFrequency": self.sync_frequency,
             "minPeers": self.min_peers,
+            "trainingContract": self.contract,
             "mergeMethod": self.merge_method,
             "transferCompression": self.compression,
             "useAdaptiveSync": self.adaptive,

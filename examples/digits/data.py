@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 SPLIT_SEED = 0  # the same cut on every node
 TEST, VALIDATION = 450, 150  # of 1797 pictures; the rest is for training
@@ -31,6 +30,8 @@ class Digits:
 
 def load(shard: int | None, count: int) -> Digits:
     """The data of one node of ``count``; ``shard=None``: all of it on one machine."""
+    from sklearn.datasets import load_digits  # other examples take the shards alone
+
     pictures, digits = load_digits(return_X_y=True)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(digits))
     test, validation, train = np.split(order, [TEST, TEST + VALIDATION])
@@ -66,6 +67,7 @@ class Run:
     sync_frequency: int = field(default_factory=lambda: int(os.environ.get("SYNC_FREQUENCY", "6")))
     merge_method: str = field(default_factory=lambda: os.environ.get("MERGE_METHOD", "mean"))
     compression: str = field(default_factory=lambda: os.environ.get("TRANSFER_COMPRESSION", "none"))
+    contract: str = field(default_factory=lambda: os.environ.get("TRAINING_CONTRACT", "defaultbb.cqdb.sml.hpe"))
     adaptive: bool = field(default_factory=lambda: os.environ.get("ADAPTIVE_SYNC", "false") == "true")
     started: float = field(default_factory=time.monotonic)
 

@@ -43,6 +43,7 @@ def main() -> None:
     swarm = SwarmCallback(
         syncFrequency=run.sync_frequency,
         minPeers=run.min_peers,
+        trainingContract=run.contract,
         mergeMethod=run.merge_method,
         transferCompression=run.compression,
         useAdaptiveSync=run.adaptive,

@@ -174,6 +174,9 @@ def _swop(container: Container, given: Given, engine: Engine) -> None:
     if not (directory / profile).is_file() or Path(profile).name != profile:
         raise given.unusable("--profile-file-name", f"{directory / profile} is not a file at the top of --usr-dir")
     container.bind(str(directory), USR, read_only=False)
+    if str(directory) != USR:  # tasks mount by the paths of this host, so the SWOP has to see and guard those
+        container.bind(str(directory), str(directory), read_only=False)
+        container.env("USR_DIR", directory)
     container.env("SWOP_PROFILE", profile)
     socket = Path(given.get("docker-socket-file") or _socket_of(engine))
     if not socket.is_socket() and not given.flag("dry-run"):

@@ -162,7 +162,8 @@ GOLDEN = [
         f"--docker-socket-file /run/d.sock --sn-ip sn1 --apls-ip lic {WHO} -e A=b",
         "docker container create --name swop1 --hostname swop1 --label swarm.node=swop --env A=b --user {user} "
         + MOUNTED
-        + "--volume {host}/usr:/platform/swarm/usr --env SWOP_PROFILE=profile.yaml "
+        + "--volume {host}/usr:/platform/swarm/usr --volume {host}/usr:{host}/usr --env USR_DIR={host}/usr "
+        "--env SWOP_PROFILE=profile.yaml "
         "--volume /run/d.sock:/var/run/docker.sock --group-add 99 --env SWOP_UID=5 --env SWOP_GID={gid} "
         f"--env SN_NODE_IP=sn1 {LICENSE}IP=lic swarm-learning/swop:latest\n"
         "docker container start --attach swop1",
@@ -174,7 +175,8 @@ GOLDEN = [
         f"--docker-group-id 99 --docker-socket-file /run/p.sock --apls-ip lic {WHO} -d",
         "podman container create --name swop1 --hostname swop1 --label swarm.node=swop --user {user}{keep} "
         + MOUNTED
-        + "--volume {host}/usr:/platform/swarm/usr --env SWOP_PROFILE=profile.yaml "
+        + "--volume {host}/usr:/platform/swarm/usr --volume {host}/usr:{host}/usr --env USR_DIR={host}/usr "
+        "--env SWOP_PROFILE=profile.yaml "
         "--volume /run/p.sock:/var/run/docker.sock --env CONTAINER_HOST=unix:///var/run/docker.sock --group-add 99 "
         f"--env SWOP_UID=5 --env SWOP_GID={{gid}} {LICENSE}IP=lic swarm-learning/swop:latest\n"
         "podman container start swop1",

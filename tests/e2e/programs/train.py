@@ -18,6 +18,7 @@ from swarm_callback.params import Tensor
 
 BEHAVIOUR, OUT = sys.argv[1], Path(sys.argv[2])
 ROUNDS = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+CONTRACT = os.environ.get("TRAINING_CONTRACT", "defaultbb.cqdb.sml.hpe")
 INDEX, COUNT = int(os.environ["SWARM_NODE_INDEX"]), int(os.environ["SWARM_NODE_COUNT"])
 
 
@@ -56,7 +57,7 @@ def goes_on(callback: Numbers, batches: int) -> bool:
 def main() -> None:
     if BEHAVIOUR == "never":
         return
-    callback = Numbers(syncFrequency=1, minPeers=COUNT, adsValData="any", totalEpochs=1)
+    callback = Numbers(syncFrequency=1, minPeers=COUNT, trainingContract=CONTRACT, adsValData="any", totalEpochs=1)
     callback.on_train_begin()
     batch = 0
     while goes_on(callback, batch):
