@@ -79,7 +79,7 @@ def diagnose(
             problem = str(error)
         except ssl.SSLCertVerificationError as error:
             problem = _verification_problem(host, port, identity, error)
-        except ssl.SSLEOFError:
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # the latter: it closes in due form
             return Diagnosis(reached=False, accepted=False, problem=_HUNG_UP)
         except ssl.SSLError as error:
             problem = _alert_problem(error)

@@ -25,6 +25,7 @@ DEADLINE_S = 20
 ROOT = Path(__file__).parents[2]
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
+CLOSE_NOTIFY = bytes([21, 3, 3, 0, 2, 1, 0])  # an alert of TLS
 
 
 class _WhoCalls(grpc.GenericRpcHandler):
@@ -246,12 +247,18 @@ async def test_clients_refuse_servers_that_offer_tls_1_2(pki):
         assert "TLS 1.3" in await asyncio.to_thread(diagnose_tls, "localhost", port, sl)
 
 
-async def test_one_that_hangs_up_before_it_shows_a_certificate_is_not_there_rather_than_hostile(pki):
-    """As Docker does at a published port while the node behind it is started."""
+@pytest.mark.parametrize("last_words", [b"", CLOSE_NOTIFY])
+async def test_one_that_hangs_up_before_it_shows_a_certificate_is_not_there_rather_than_hostile(pki, last_words):
+    """As Docker does at a published port while the node behind it is started, or a node that is just ending."""
     sl = pki.identity("sl", "sl-1")
 
-    def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.abort()
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not last_words:
+            writer.transport.abort()
+            return
+        await reader.read(1 << 16)
+        writer.write(last_words)
+        writer.close()
 
     async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
