@@ -36,7 +36,7 @@ SOURCES := contracts services swarm_callback swarmlearning examples benchmarks t
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-scripts test-parts screenshots fuzz lint format bench chaos proto contracts docs lock image-locks clean
+.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-scripts test-kits test-parts screenshots fuzz lint format bench chaos proto contracts docs lock image-locks clean
 
 help:
 	@sed -n '3,13p' $(MAKEFILE_LIST) | sed 's/^# *//'
@@ -63,6 +63,10 @@ test-restarts: setup-dev
 # Trains by the scripts of scripts/bin, with Docker and with Podman; takes minutes.
 test-scripts: setup-dev
 	$(PYTHON) -m pytest tests/e2e/scripts_swarm.py $(ARGS)
+
+# Organizations on networks of their own train out of the containers of their start-up kits; takes minutes.
+test-kits: setup-dev
+	$(PYTHON) -m pytest tests/e2e/provision_swarms.py $(ARGS)
 
 fuzz: setup-dev
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),100000) $(PYTHON) -m pytest tests/unit/test_decoders_fuzz.py $(ARGS)

@@ -75,7 +75,8 @@ def request(
         return
     if made.waiting:
         print(f"Still without a certificate: {', '.join(str(path) for path in made.waiting)}")
-    print(f"Have your CA sign them: swarm certs sign --dir YOUR-CA {file.parent}/*.csr")
+    # Not all of the directory: those of before have been signed.
+    print(f"Have your CA sign them: swarm certs sign --dir YOUR-CA {' '.join(map(str, made.new + made.waiting))}")
 
 
 @app.command()

@@ -13,8 +13,10 @@ IMAGES = {"license": "license-server", "sn": "sn", "sl": "sl", "swop": "swop", "
 INSIDE = "/kit"
 
 _HEAD = """# The nodes of {organization} in {project}. README.md beside this file says how to start them.
-#   RUN_AS     UID:GID of the owner of this directory (required): RUN_AS=$(id -u):$(id -g)
-#   TAG        of the images; ML_IMAGE, PROGRAM: of the training programs, which start with --profile train
+# Variables, in the file .env beside it or in the shell:
+#   RUN_AS       UID:GID of the owner of this directory (required)
+#   IMAGES, TAG  where the images come from and which: IMAGES/sn:TAG; by default {images}/sn:latest
+#   ML_IMAGE, PROGRAM   of the training programs, which start only when they are named: docker compose up -d ml-for-NAME
 """
 
 
@@ -28,7 +30,7 @@ def as_text(project: Project, organization: Organization) -> str:
         if node.role == "sl":
             services[f"ml-for-{node.name}"] = _program(node)
     content = {"name": f"{project.project}-{organization.name}", "services": services}
-    head = _HEAD.format(organization=organization.name, project=project.project)
+    head = _HEAD.format(organization=organization.name, project=project.project, images=PREFIX)
     return head + yaml.safe_dump(content, sort_keys=False, width=120)
 
 
@@ -47,7 +49,7 @@ def _hardened() -> dict[str, Any]:
 def _node(node: Node) -> dict[str, Any]:
     files = (f"certs/{CERT.format(name=node.name)}", f"certs/{KEY.format(name=node.name)}", CAS)
     found: dict[str, Any] = {
-        "image": f"{PREFIX}/{IMAGES[node.role]}:${{TAG:-latest}}",
+        "image": _image(IMAGES[node.role]),
         **_hardened(),
         "env_file": [f"nodes/{node.name}.env"],
         "volumes": [*(_mounted(file, read_only=True) for file in files), _mounted(f"data/{node.name}")],
@@ -71,7 +73,7 @@ def _node(node: Node) -> dict[str, Any]:
 def _program(node: Node) -> dict[str, Any]:
     pipes = {name: f"{INSIDE}/{path}" for name, path in channel(node).items()}
     return {
-        "image": "${ML_IMAGE:-" + PREFIX + "/ml-keras:latest}",
+        "image": "${ML_IMAGE:-" + _image("ml-keras") + "}",
         **_hardened(),
         "profiles": ["train"],
         "command": ["sh", "-c", "exec ${PROGRAM:-python3 programs/train.py}"],
@@ -80,6 +82,10 @@ def _program(node: Node) -> dict[str, Any]:
         "volumes": [_mounted(f"pipes/{node.name}"), _mounted("programs", read_only=True), _mounted("out")],
         "depends_on": [node.name],
     }
+
+
+def _image(name: str) -> str:
+    return f"${{IMAGES:-{PREFIX}}}/{name}:${{TAG:-latest}}"
 
 
 def _mounted(path: str, *, read_only: bool = False) -> dict[str, Any]:

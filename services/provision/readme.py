@@ -1,6 +1,9 @@
 """The page that comes with a kit: what is in it, which ports its firewall must let through, and three commands."""
 
+from services.provision.asking import CERT, KEY
+from services.provision.compose_file import IMAGES
 from services.provision.project import Node, Organization, Project
+from services.provision.settings_files import CAS
 from services.runtime.addresses import join_address
 
 _PAGE = """# {organization} in {project}
@@ -18,20 +21,37 @@ _PAGE = """# {organization} in {project}
 
 {certificates}
 
+## Once
+
+```
+echo "RUN_AS=$(id -u):$(id -g)" > .env               # nodes run as the owner of this directory
+```
+
+Images are taken from this host: `docker/build {images}` in a clone of the project makes them. Those of
+a registry are named in `.env` by `IMAGES=registry.example/swarm-learning` and `TAG`.
+
 ## Three commands
 
 ```
 ./check                                              # what this host lacks, and what to do about it
-RUN_AS=$(id -u):$(id -g) docker compose up -d        # starts the nodes above
+docker compose up -d                                 # starts the nodes above; `docker compose ps` shows them healthy
 {train}
 ```
 
-`./check` needs `pip install 'swarm-learning[services]'`; it complains of nodes of others until they run. Nodes keep
-their data in `data/`, programs write to `out/`. Without containers: `./start NAME` for each node{without}.
+`./check` needs `pip install 'swarm-learning[services]'`; it complains of nodes of others until they run.{programs}
+Nodes keep their data in `data/`. A node that finds another one not there yet ends, and Docker starts it again.
+Without containers: `./start NAME` for each node{without}.
+{order}
+## A newer kit
 
-A newer kit goes over this one; your data, and keys that were made here, stay. Changes of your own belong in
-`compose.override.yaml`, which no kit has.
-{order}{swop}"""
+It is unpacked over this one; your data, keys that were made here, `.env` and `compose.override.yaml`, where changes of
+your own belong, stay. Nodes read certificates and CAs when they start. So, between two trainings:
+
+```{request}
+docker compose up -d                                 # what is new of your nodes
+docker compose restart {restarted}
+```
+{swci}{swop}"""
 
 _OWN_CA = """Your organization signs for its own nodes. On the host where they run:
 
@@ -45,11 +65,35 @@ The certificates belong beside the requests as `certs/NAME-cert.pem`. `certs/cas
 _PROJECT_CA = """Certificates and keys are in `certs/`. Whoever has this kit can act as your nodes: keep it to yourself,
 and let only your user read it (`chmod -R go= .`)."""
 
+_TRAIN = "# trains; `docker compose logs -f` beside it"
+
+_PROGRAMS = """
+Your program lies in `programs/` and writes to `out/`; `.env` says what it is and where it runs:
+`PROGRAM=python3 programs/train.py`, `ML_IMAGE=your-image`. Its pipes are in its environment already. When it has
+ended, its SL ends too. For the next training somebody with a SWCI gives `RESET CONTRACT` (docs/swci.md); then the same
+command starts both again."""
+
+_SWCI = """
+## SWCI
+
+Takes commands (docs/swci.md) of this host's users who can read its key; `PUBLISH_ON=0.0.0.0` in `.env` lets other hosts
+call. A training that is complete is taken back to its beginning by
+
+```
+curl --cacert {cas} --cert {cert} --key {key} \\
+  -X POST 'https://localhost:{port}/exec?cmd=RESET%20CONTRACT%20defaultbb.cqdb.sml.hpe'
+```
+"""
+
+_REQUEST = """
+swarm certs request certs/requests.yaml              # says which requests your CA is to sign, if any"""
+
 _SWOP = """
 ## SWOP
 
 A SWOP needs a profile of this host, `usr/NAME-profile.yaml` (docs/swop.md); let its `policyuri` be `policy.yaml`:
-with it a person confirms every task (`swarm swop approve`). Then `docker compose --profile swop up -d`.
+with it a person confirms every task (`swarm swop approve`). Then `docker compose --profile swop up -d`. After
+a newer kit restart it too.
 """
 
 
@@ -59,9 +103,8 @@ def as_text(project: Project, organization: Organization) -> str:
     nodes = "\n".join(f"| {node.name} | {node.role} | {_address(node)} |" for node in organization.nodes)
     first = project.sentinel
     begins = any(node.name == first.name for node in organization.nodes)
-    order = "" if begins else f"\nNodes wait for nobody: start them when {first.name} ({_address(first)}) runs.\n"
-    program = "PROGRAM='python3 programs/train.py'"
-    train = f"RUN_AS=$(id -u):$(id -g) ML_IMAGE=yours {program} docker compose --profile train up" if sls else ""
+    order = "" if begins else f"Start them when {first.name} ({_address(first)}) runs.\n"
+    run = [node for node in organization.nodes if node.role != "admin"]
     return _PAGE.format(
         organization=organization.name,
         project=project.project,
@@ -69,11 +112,21 @@ def as_text(project: Project, organization: Organization) -> str:
         inbound=_inbound(project, organization),
         outbound=_outbound(project, organization),
         certificates=_OWN_CA if organization.ca else _PROJECT_CA,
-        train=train or "docker compose logs -f",
+        images=" ".join(dict.fromkeys(IMAGES[node.role] for node in run)),
+        train=f"{f'docker compose up -d ml-for-{sls[0].name}':<52} {_TRAIN}" if sls else "docker compose logs -f",
+        programs=_PROGRAMS if sls else "",
         without=f", `./train {sls[0].name} python3 train.py` for a program" if sls else "",
         order=order,
+        request=_REQUEST if organization.ca else "",
+        restarted=" ".join(node.name for node in run if node.role != "swop"),
+        swci="".join(_swci(node) for node in organization.of_role("swci")[:1]),
         swop=_SWOP if organization.of_role("swop") else "",
     )
+
+
+def _swci(node: Node) -> str:
+    cert, key = (f"certs/{file.format(name=node.name)}" for file in (CERT, KEY))
+    return _SWCI.format(cas=CAS, cert=cert, key=key, port=node.listens_on)
 
 
 def _inbound(project: Project, organization: Organization) -> str:

@@ -136,6 +136,26 @@ def test_files_of_a_kit_are_what_their_readers_take(tmp_path: Path) -> None:
     assert shown.stdout.strip() == str(kit / "pipes" / "sl-1" / "request.channel")
 
 
+@pytest.mark.needs("docker")
+def test_a_newcomer_reads_what_to_type_in_the_kit(tmp_path: Path) -> None:
+    nodes = [node("license-1", "license"), node("sn-1", "sn"), node("sl-1", "sl")]
+    swarm("provision", write_project(tmp_path / "flu.yaml", {"name": "a", "ca": own_ca(tmp_path, "a"), "nodes": nodes}))
+    kit = tmp_path / "flu" / "kits" / "a"
+    said = (kit / "README.md").read_text()
+    commands = [line.partition("#")[0].strip() for line in said.splitlines()]
+    assert {"./check", "docker compose up -d", "docker compose up -d ml-for-sl-1"} <= set(commands)
+    assert "docker compose restart license-1 sn-1 sl-1" in commands
+    once = next(line for line in commands if line.endswith("> .env"))
+    config = "docker compose config --images ml-for-sl-1"
+    for setting, image in (
+        ("", "swarm-learning/ml-keras:latest"),
+        ("IMAGES=r.example/us", "r.example/us/ml-keras:latest"),
+    ):
+        script = f"{once}; echo {setting} >> .env; {config}"
+        shown = subprocess.run(["sh", "-c", script], cwd=kit, capture_output=True, text=True, check=False)
+        assert (shown.returncode, image in shown.stdout.split()) == (0, True), shown.stderr + shown.stdout
+
+
 GOOD = """\
 project: flu
 organizations:
