@@ -2,16 +2,11 @@
 
 import json
 import re
-import subprocess
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
-import yaml
-from parts import find_helm
+from helm_chart import NEWEST, ROOT, Rendered, helm
 
 from services.license_server.settings import LicenseServerSettings
 from services.runtime.settings import NodeSettings
@@ -20,8 +15,6 @@ from services.sn.settings import SNSettings
 from services.swci.settings import SWCISettings
 from swarm_callback.session import REQUEST_VARIABLE, RESPONSE_VARIABLE
 
-ROOT = Path(__file__).parents[2]
-CHART = ROOT / "kubernetes" / "swarm-learning"
 EXAMPLE = ("--values", str(ROOT / "kubernetes" / "example-values.yaml"))
 # The default begins a swarm, the example joins one; the last has all that is off in both.
 DATABASE = (
@@ -36,52 +29,12 @@ NODE_PORTS = tuple(
     for word in ("--set", f"{node}.service.type=NodePort,{node}.nodeSelector.disk=ssd")
 )
 VALUES = {"default": (), "example": EXAMPLE, "more": DATABASE + NODE_PORTS}
-OLDEST, NEWEST = "1.25", kubernetes_validate.latest_version().removesuffix(".0")
+OLDEST = "1.25"
 NODES: dict[str, type[NodeSettings]] = {
     "sn": SNSettings, "license-server": LicenseServerSettings, "swci": SWCISettings, "sl": SLSettings,
 }  # fmt: skip
 
 pytestmark = pytest.mark.needs("helm")
-
-
-def helm(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    words = [
-        find_helm(),
-        command,
-        *(["flu"] if command == "template" else []),
-        str(CHART),
-        "--kube-version",
-        f"{NEWEST}.0",
-    ]
-    return subprocess.run([*words, *arguments], capture_output=True, text=True, check=False, timeout=60)
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """What Kubernetes would be given."""
-
-    text: str
-    objects: list[dict[str, Any]]
-
-    @classmethod
-    def by(cls, *arguments: str) -> "Rendered":
-        done = helm("template", *arguments)
-        assert done.returncode == 0, done.stderr
-        return cls(done.stdout, [found for found in yaml.safe_load_all(done.stdout) if found])
-
-    def of(self, kind: str) -> list[dict[str, Any]]:
-        return [found for found in self.objects if found["kind"] == kind]
-
-    def pods(self) -> list[dict[str, Any]]:
-        """Metadata and spec of each."""
-        return [found["spec"]["template"] for found in self.objects if "template" in found.get("spec", {})]
-
-    def containers(self) -> Iterator[dict[str, Any]]:
-        for pod in self.pods():
-            yield from pod["spec"]["containers"]
-
-    def container(self, name: str) -> dict[str, Any]:
-        return next(found for found in self.containers() if found["name"] == name)
 
 
 @pytest.fixture(scope="module", params=VALUES)
