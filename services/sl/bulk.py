@@ -28,6 +28,7 @@ from services.sl.congestion import share_link
 from services.sl.packing import Packer, width_of
 from services.sl.parking import HOLD_S, News, Wait, Work, carry_out, handshake
 from services.sl.partials import Ended, Partial
+from services.sl.readers import CATCH_UP_S, REFUSAL, Readers
 from services.sl.store import Store
 from services.sl.transfers import LEAST_BYTES_PER_S, PACKED
 from swarm_callback.params import parse_header
@@ -79,16 +80,13 @@ class Refused(Exception):
 
 
 class Bulk:
-    """``seats`` is asked at each request, in a thread: how many participants a peer may be; 0 may not read.
-
-    ``sent`` gets the bytes sent.
-    """
+    """``readers`` are asked at each request, in a thread. ``sent`` gets the bytes sent."""
 
     def __init__(
         self,
         context: ssl.SSLContext,
         store: Store,
-        seats: Callable[[PeerIdentity], int],
+        readers: Readers,
         sent: Callable[[int], object],
         *,
         keep_congestion_control: bool = False,
@@ -96,7 +94,7 @@ class Bulk:
         self._keep_congestion_control = keep_congestion_control
         self._context = context
         self._store = store
-        self._seats = seats
+        self._readers = readers
         self._sent = sent
         self._pool = ThreadPoolExecutor(THREADS, "bulk")
         self._background = Background("file server")
@@ -152,7 +150,7 @@ class Bulk:
             return
         peer = identity_of_certificate(der)
         with self._lock:
-            if self._peers[peer.fingerprint] >= CONNECTIONS_PER_PEER * max(1, self._seats(peer)):
+            if self._peers[peer.fingerprint] >= CONNECTIONS_PER_PEER * max(1, self._readers.seats(peer)):
                 _log.warning("too many connections", peer=peer.name)
                 return
             self._peers[peer.fingerprint] += 1
@@ -189,7 +187,7 @@ class Bulk:
         return head.decode("latin-1") or None
 
     def _answer(self, tls: ssl.SSLSocket, peer: PeerIdentity, head: str) -> Work[None]:
-        if peer.role != "sl" or not self._seats(peer):
+        if peer.role != "sl" or not self._readers.seats(peer):
             _log.warning("refused a reader", peer=peer.name)
             raise Refused(HTTPStatus.FORBIDDEN, "only participants of the training may read here")
         asked, span = _REQUEST.match(head), _RANGE.search(head)
@@ -200,6 +198,8 @@ class Bulk:
         try:
             if not start < stop <= found.size:
                 raise Refused(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"it has {found.size} bytes")
+            if asked[2] is not None and stop > found.header_size:
+                yield from self._permit(tls, peer, asked[2])
             packed = _PACKED.search(head) is not None
             headers: dict[str, str | int] = {"Content-Range": f"bytes {start}-{stop - 1}/{found.size}"}
             headers |= {"Content-Encoding": PACKED} if packed else {"Content-Length": stop - start}
@@ -207,6 +207,13 @@ class Bulk:
             yield from self._send(tls, found, (start, stop), Packer() if packed else None)
         finally:
             os.close(found.file)
+
+    def _permit(self, tls: ssl.SSLSocket, peer: PeerIdentity, digest: str) -> Work[None]:
+        """Raises Refused where it has no part in merging a contribution, as far as this node hears."""
+        news = News(self._readers.changed, lambda: self._readers.may_read(peer, digest))
+        if not (yield from self._until(news, tls, CATCH_UP_S)):
+            _log.warning("refused a reader of a contribution", peer=peer.name)
+            raise Refused(HTTPStatus.FORBIDDEN, REFUSAL)
 
     def _width_of(self, found: Found) -> int:
         """Bytes of its elements."""
@@ -222,7 +229,7 @@ class Bulk:
             def there() -> bool:
                 return self._store.result(name) is not None or self._store.partial(name) is not None
 
-            yield from self._until(there, tls)
+            yield from self._until(News(self._store.bell, there), tls)
         stored = self._store.get(digest) if digest is not None else self._store.result(name or "")
         draft = self._store.partial(name) if name is not None else None
         try:
@@ -260,19 +267,20 @@ class Bulk:
 
     def _made(self, tls: ssl.SSLSocket, draft: Partial, start: int, stop: int) -> Work[int]:
         """Returns once the first of these bytes are there, and says how far. Raises TimeoutError."""
-        if not (yield from self._until(lambda: draft.there_until(start, stop) > start, tls)):
+        news = News(self._store.bell, lambda: draft.there_until(start, stop) > start)
+        if not (yield from self._until(news, tls)):
             raise TimeoutError("the segment is not made")
         return draft.there_until(start, stop)
 
-    def _until(self, there: Callable[[], bool], tls: ssl.SSLSocket) -> Work[bool]:
+    def _until(self, news: News, tls: ssl.SSLSocket, seconds: float = STALL_S) -> Work[bool]:
         """Whether it came true in time. Raises ConnectionResetError once the reader is gone: one that asks again and
         again must not fill its number of connections with those it has left.
         """
-        if there():
+        if news.there():
             return True
-        if (yield Wait(tls, STALL_S, news=News(self._store.bell, there))) and not there():
+        if (yield Wait(tls, seconds, news=news)) and not news.there():
             raise ConnectionResetError("it has hung up")  # nothing is asked before all is answered
-        return there()
+        return news.there()
 
 
 def _read(file: int, view: memoryview, position: int) -> int:

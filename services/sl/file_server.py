@@ -22,6 +22,7 @@ from services.sl.orders import MESSAGE_BYTES
 from services.sl.partials import Ended, Partial
 from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN
 from services.sl.progress import Progress
+from services.sl.readers import CATCH_UP_S, REFUSAL, Readers
 from services.sl.store import Store, Stored
 from services.sl.transfers import BULK
 
@@ -45,7 +46,6 @@ WAITING = 4096
 # How often a node that takes a copy says that it moves, in seconds: often enough for the shortest stall.
 SIGN_EVERY_S = 0.25
 
-Seats = Callable[[PeerIdentity], int]
 Follow = Callable[[PeerIdentity, web.WebSocketResponse], Awaitable[object]]
 TakeCopy = Callable[[PeerIdentity, str, Callable[[int], None]], Awaitable[object]]
 _log = logs.get("file server")
@@ -67,8 +67,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class FileServer:
-    """``seats`` is asked at each request: how many participants of the training a peer may be; nobody else may read.
-    ``sent`` gets the bytes sent.
+    """``readers`` are asked at each request: nobody else may read. ``sent`` gets the bytes sent.
 
     ``take_copy(peer, digest, moved)`` fetches a stream from the peer that offers it, or raises a SwarmError.
     ``follow(leader, line)`` merges what a leader deals out. ``progress`` of the merge that this node leads, or None.
@@ -79,7 +78,7 @@ class FileServer:
         self,
         identity: Identity,
         store: Store,
-        seats: Seats,
+        readers: Readers,
         sent: Callable[[int], object] = lambda _: None,
         take_copy: TakeCopy | None = None,
         *,
@@ -93,10 +92,10 @@ class FileServer:
         self._sent = sent
         self._identity = identity
         self._store = store
-        self._seats = seats
+        self._readers = readers
         bulk = identity.server_context()
         bulk.set_alpn_protocols([BULK])
-        self._bulk = Bulk(bulk, store, seats, sent, keep_congestion_control=keep_congestion_control)
+        self._bulk = Bulk(bulk, store, readers, sent, keep_congestion_control=keep_congestion_control)
         self._door: Door
         self._reading: Counter[str] = Counter()
         app = web.Application(middlewares=[self._gate])
@@ -129,7 +128,7 @@ class FileServer:
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         peer = _peer_of(request)
-        seats = self._seats(peer) if peer is not None and peer.role == "sl" else 0
+        seats = self._readers.seats(peer) if peer is not None and peer.role == "sl" else 0
         if peer is None or not seats:
             _log.warning("refused a reader", peer=peer.name if peer else "?", address=request.remote)
             raise web.HTTPForbidden(text="only participants of the training may read here")
@@ -149,11 +148,27 @@ class FileServer:
 
     async def _segments(self, request: web.Request) -> web.StreamResponse:
         stored = self._found(request)
+        await self._permit(request, stored)
         return web.json_response(stored.manifest.described())
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         stored = self._found(request)
+        if _range(request, stored.model.size)[1] > stored.header_size:
+            await self._permit(request, stored)
         return await self._send(request, stored.model.size, lambda: stored.path.open("rb"))
+
+    async def _permit(self, request: web.Request, stored: Stored) -> None:
+        """Raises HTTPForbidden where the peer has no part in merging a contribution, as far as this node hears."""
+        peer = _peer_of(request)
+        if peer is None:
+            raise web.HTTPForbidden(text=REFUSAL)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_S):
+                while not self._readers.may_read(peer, stored.model.digest):
+                    await self._readers.changed.wait()
+                return
+        _log.warning("refused a reader of a contribution", peer=peer.name, address=request.remote)
+        raise web.HTTPForbidden(text=REFUSAL)
 
     async def _draft(self, request: web.Request) -> web.StreamResponse:
         """Of a result that is being merged, each piece as soon as it is made; or of what became of it."""

@@ -14,11 +14,9 @@ from services.sl.attempts import Attempt
 from services.sl.inputs import Place
 from services.sl.mergers import Merger
 from services.sl.orders import Begin, Message, Order, Refused, Unreadable, decode, encode, words
+from services.sl.readers import CATCH_UP_S
 from services.sl.store import Stored
 from services.sl.view import Phase, Result, View
-
-# A leader's SN may know of its term before the one of this node does.
-CATCH_UP_S = 10.0
 
 _log = logs.get("round")
 

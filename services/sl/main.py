@@ -69,7 +69,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         server = FileServer(
             identity,
             store,
-            runner.seats,
+            runner.readers,
             observer.sent,
             runner.take_copy,
             follow=runner.follow,

@@ -99,11 +99,18 @@ def needed(state: State) -> frozenset[str]:
     node = state.node_or_none
     if node is None:
         return frozenset()
-    held = {node.held.model.digest} if node.held else set()
     offered = {node.offer.model.digest} if node.offer else set()
-    newest = {node.view.last.digest} if node.view.last else set()
     mine = node.view.checked_in(node.name)
-    return frozenset(held | offered | newest | ({mine.digest} if mine else set()))
+    return results(state) | offered | ({mine.digest} if mine else set())
+
+
+def results(state: State) -> frozenset[str]:
+    """Digests of the accepted results among them."""
+    node = state.node_or_none
+    if node is None:
+        return frozenset()
+    held = {node.held.model.digest} if node.held else set()
+    return frozenset(held | ({node.view.last.digest} if node.view.last else set()))
 
 
 # --- one function per state, in the order of a round -------------------------------------------------------

@@ -24,7 +24,8 @@ from services.sl.ml import MLSide
 from services.sl.observer import Observer
 from services.sl.peers import Peers
 from services.sl.progress import Progress
-from services.sl.round import UnlistedPair, needed, step
+from services.sl.readers import Readers
+from services.sl.round import UnlistedPair, needed, results, step
 from services.sl.states import Ended, Finishing, State, Unopened
 from services.sl.store import Store
 from services.sl.view import View
@@ -87,6 +88,7 @@ class Runner:
         self._watching: asyncio.Task[None] | None = None
         self._synced_at = 0.0
         self._stepped = Bell()
+        self.readers = Readers(lambda: self.view, self._results, self._stepped)
         self._at_end = contextlib.AsyncExitStack()
         self._telling: asyncio.TimerHandle | None = None
         self._told = ""
@@ -98,10 +100,8 @@ class Runner:
         node = self.state.node_or_none
         return node.view if node else None
 
-    def seats(self, peer: PeerIdentity) -> int:
-        """How many participants of the training have the certificate that this peer shows: it may be any of them."""
-        members = self.view.members if self.view else ()
-        return sum(peer.may_act_as(member.name, member.fingerprint) for member in members)
+    def _results(self) -> frozenset[str]:
+        return results(self.state) | self._work.results if self.view is not None else frozenset()
 
     def progress(self) -> Progress | None:
         """Of the merge that this node leads."""

@@ -23,12 +23,10 @@ from services.sl.leading import Leading
 from services.sl.merging import Merging, Outcome, hands_out_one
 from services.sl.peers import Peers
 from services.sl.progress import Progress
+from services.sl.readers import SHARED_FROM_BYTES
 from services.sl.store import Store, Stored
 from services.sl.view import Member, Phase, Result, View
 from services.sl.waiting import Waiting
-
-# A model up to here is merged by its leader alone: sharing it costs more than it saves.
-SHARED_FROM_BYTES = 4 * 1024 * 1024
 
 _EXPLAIN_ATTEMPTS = 3
 _EXPLAIN_WAIT_S = 0.3
@@ -68,6 +66,7 @@ class Work:
         self._place = Place(around.name, store, peers, self._member, around.pause)
         self._following = Following(self._place, around.view, around.changed)
         self._copies: dict[str, int] = {}  # digests, by the round that they may be the result of
+        self._made: str | None = None  # digest of what this node has merged last
 
     @property
     def progress(self) -> Progress | None:
@@ -84,8 +83,10 @@ class Work:
         leads = leader is not None and peer.may_act_as(leader.name, leader.fingerprint)
         if view.phase is not Phase.MERGE or not leads or leader is None or mine is None:
             raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
-        self._copies = {held: number for held, number in self._copies.items() if number >= view.round}
-        self._copies[digest] = view.round
+        # Not changed in place: threads look at it.
+        self._copies = {held: number for held, number in self._copies.items() if number >= view.round} | {
+            digest: view.round
+        }
         await self._peers.fetch(digest, mine.size, lambda: [leader], moved=moved)
 
     @property
@@ -95,6 +96,11 @@ class Work:
         copies = {digest for digest, number in self._copies.items() if number > accepted}
         shared = self._following.counted_on
         return frozenset(copies if shared is None else {*copies, shared})
+
+    @property
+    def results(self) -> frozenset[str]:
+        """Digests of results that a participant may have heard of before this node does."""
+        return self.counted_on if self._made is None else self.counted_on | {self._made}
 
     async def merge(self, call: Merge) -> on.Event:
         view = call.view
@@ -110,6 +116,7 @@ class Work:
         try:
             shared = await self._merge_shared(call, merging)
             outcome = shared or await merging.run(call.held)
+            self._made = outcome.model.digest if outcome.model is not None else self._made
             if shared is None and outcome.model is not None and (call.held is None or outcome.model != call.held.model):
                 _log.debug("written", round=view.round, term=view.term)
                 merged = outcome.without_left_out(view)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from open_readers import everything
 
 from services.errors import PeerNotAccepted, PeerUnreachable
 from services.identity.certificates import AnotherPeer, Expected
@@ -101,7 +102,7 @@ def put(store: Store, elements: int) -> Stored:
 
 @contextlib.asynccontextmanager
 async def serving(identity: Identity, store: Store) -> AsyncIterator[int]:
-    server = FileServer(identity, store, lambda _: 1)
+    server = FileServer(identity, store, everything())
     with bind("127.0.0.1", 0) as bound:
         await server.start(bound)
         yield bound.getsockname()[1]

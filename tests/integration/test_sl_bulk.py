@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from open_readers import everything
 
 from services.errors import DigestMismatch, PeerUnreachable
 from services.sl import bulk as bulk_module
@@ -43,7 +44,7 @@ def member(name: str, port: int) -> Member:
 
 @contextlib.asynccontextmanager
 async def serving(pki: Any, store: Store) -> AsyncIterator[int]:
-    server = FileServer(pki.identity("sl", "sl-1"), store, lambda _: True)
+    server = FileServer(pki.identity("sl", "sl-1"), store, everything())
     with bind("127.0.0.1", 0) as bound:
         await server.start(bound)
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sl_swarm
+from open_readers import everything
 from sl_swarm import Arrays, swarm_of
 
 from services.sl import bulk, transfers
@@ -53,7 +54,7 @@ async def serving(pki: Any, store: Store, count: int) -> AsyncIterator[list[Memb
     async with contextlib.AsyncExitStack() as stack:
         members = []
         for number in range(count):
-            server = FileServer(pki.identity("sl", "sl-1"), store, lambda _: True, follow=listen)
+            server = FileServer(pki.identity("sl", "sl-1"), store, everything(), follow=listen)
             bound = stack.enter_context(bind("127.0.0.1", 0))
             await server.start(bound)
             stack.push_async_callback(server.stop)

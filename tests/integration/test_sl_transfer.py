@@ -10,6 +10,7 @@ import aiohttp
 import numpy as np
 import pytest
 from aiohttp import web
+from open_readers import everything
 
 from services.errors import (
     DigestMismatch,
@@ -50,7 +51,7 @@ def member(name: str, port: int) -> Member:
 async def serving(
     pki: Any, store: Store, may_read: Callable[[PeerIdentity], bool] = lambda _: True, name: str = "sl-1"
 ) -> AsyncIterator[int]:
-    server = FileServer(pki.identity("sl", name), store, may_read)
+    server = FileServer(pki.identity("sl", name), store, everything(may_read))
     with bind("127.0.0.1", 0) as bound:
         await server.start(bound)
         try:
@@ -274,7 +275,7 @@ async def test_a_holder_that_breaks_off_is_continued_at_the_next(pki: Any, store
     app.router.add_get("/{path:.*}", half)
     runner = web.AppRunner(app)
     await runner.setup()
-    server = FileServer(pki.identity("sl", "sl-3"), store, lambda _: True)
+    server = FileServer(pki.identity("sl", "sl-3"), store, everything())
     server._runner.app.middlewares.insert(0, note)  # type: ignore[attr-defined]
     with bind("127.0.0.1", 0) as breaking, bind("127.0.0.1", 0) as good:
         await web.SockSite(runner, breaking, ssl_context=pki.identity("sl", "sl-1").server_context()).start()
@@ -333,7 +334,7 @@ async def two_holders(pki: Any, store: Store, mine: Store) -> AsyncIterator[tupl
                 raise NotTheLeader(name=peer.name, term=1, round=2, leader="sl-1")
             await fetching.fetch(digest, store.get(digest).model.size, lambda: [member("sl-1", port)], moved=moved)
 
-        server = FileServer(pki.identity("sl", "sl-2"), mine, lambda _: True, take_copy=take_copy)
+        server = FileServer(pki.identity("sl", "sl-2"), mine, everything(), take_copy=take_copy)
         with bind("127.0.0.1", 0) as bound:
             await server.start(bound)
             async with Peers(pki.identity("sl", "sl-1"), store, pause) as offering:

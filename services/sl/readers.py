@@ -1,0 +1,59 @@
+"""Who may read which parameters here: a result every participant of the training, a contribution only who merges it."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from services.identity.identity import PeerIdentity
+from services.sl.bell import Bell
+from services.sl.view import CheckedIn, Phase, View
+
+# A model up to here is merged by its leader alone: sharing it costs more than it saves.
+SHARED_FROM_BYTES = 4 * 1024 * 1024
+
+# The SN of a reader may know that the round is closed, or who leads it now, before the one of this node does.
+CATCH_UP_S = 10.0
+
+REFUSAL = (
+    "a contribution is for the leader and the mergers of its round, and this node does not know you as one of them"
+)
+
+
+@dataclass(frozen=True)
+class Readers:
+    """``view()``: the training, None before this node is enrolled. ``results()``: digests of what was merged.
+
+    ``changed`` rings when another answer may be right. The methods may be called from any thread.
+    """
+
+    view: Callable[[], View | None]
+    results: Callable[[], Collection[str]]
+    changed: Bell
+
+    def seats(self, peer: PeerIdentity) -> int:
+        """How many participants of the training have the certificate that this peer shows: it may be any of them."""
+        view = self.view()
+        members = view.members if view is not None else ()
+        return sum(peer.may_act_as(member.name, member.fingerprint) for member in members)
+
+    def may_read(self, peer: PeerIdentity, digest: str) -> bool:
+        """More than the header of these parameters, which tells no value. ``peer`` is a participant."""
+        view = self.view()
+        if view is None:
+            return False
+        merges = any(
+            member is not None and peer.may_act_as(member.name, member.fingerprint)
+            for entry in view.check_ins
+            if entry.digest == digest
+            for member in map(view.member, mergers_of(view, entry))
+        )
+        return merges or digest in self.results()
+
+
+def mergers_of(view: View, entry: CheckedIn) -> frozenset[str]:
+    """Names of those who need this contribution for the running merge."""
+    if view.phase is not Phase.MERGE:
+        return frozenset()
+    if entry.size <= SHARED_FROM_BYTES:
+        return frozenset({view.leader})
+    checked_in = (view.member(other.name) for other in view.check_ins)
+    return frozenset({view.leader, *(member.name for member in checked_in if member is not None and member.may_lead)})
