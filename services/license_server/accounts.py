@@ -13,7 +13,6 @@ from services.errors import (
     LastAdmin,
     SetupOver,
     SignInFailed,
-    SignInLocked,
     SignInRequired,
     SwarmError,
 )
@@ -23,13 +22,18 @@ from services.license_server.audit_log import record
 from services.license_server.database import Database, Transaction
 from services.license_server.schema import sessions, setup_tokens, users
 from services.license_server.server_settings import read_values
+from services.license_server.sign_in_locks import (
+    forget_old,
+    note_failure,
+    require_unlocked,
+    unlock,
+    unlock_everywhere,
+)
 from services.license_server.user_rows import User, add_user, checked_role, count_users, find_user, user_view
 
-__all__ = ["Accounts", "Session", "User", "lock_s"]
+__all__ = ["Accounts", "Session", "User"]
 
 SETUP_LINK_S = 24 * 3600.0
-FREE_FAILURES = 3  # before sign-in is locked, for a second at first, then twice as long each time
-LONGEST_LOCK_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -93,15 +97,14 @@ class Accounts:
         """Raises SignInFailed, SignInLocked, CodeNeeded (only where the password was right)."""
         with self._database.read() as transaction:
             row = transaction.row(select(users).where(users.c.name == name))
-            now = transaction.wall
-        if row is not None:
-            _require_unlocked(row, now)
+            if row is not None:
+                require_unlocked(transaction, row, address)
         fits = credentials.password_fits(row["password"] if row else credentials.decoy(), password)
         refusal: SwarmError | None = None
         with self._database.write() as transaction:
             row = transaction.row(select(users).where(users.c.name == name))
             if row is not None:
-                _require_unlocked(row, transaction.wall)
+                require_unlocked(transaction, row, address)
             step = None
             if row is None or not fits or row["disabled"]:
                 refusal = SignInFailed()
@@ -258,6 +261,7 @@ class Accounts:
             idle_s = read_values(transaction).session_min * 60
             over = (sessions.c.expires_at <= transaction.wall) | (sessions.c.seen_at <= transaction.wall - idle_s)
             transaction.connection.execute(delete(sessions).where(over))
+            forget_old(transaction)
 
     # --- inside ---
 
@@ -270,7 +274,7 @@ class Accounts:
         user_id = _require_user(actor)
         with self._database.read() as transaction:
             row = find_user(transaction, user_id)
-            _require_unlocked(row, transaction.wall)
+            require_unlocked(transaction, row, actor.address)
         if not credentials.password_fits(row["password"], current):
             with self._database.write() as transaction:
                 _note_failure(transaction, find_user(transaction, user_id), row["name"], actor.address)
@@ -283,12 +287,8 @@ class Accounts:
             fresh = {"password": hashed, "failures": 0, "locked_until": 0.0}
             transaction.write(update(users).where(users.c.id == user_id).values(fresh))
             transaction.write(delete(sessions).where(sessions.c.user == user_id))
+            unlock_everywhere(transaction, user_id)
             record(transaction, actor, action, row["name"])
-
-
-def lock_s(failures: int) -> float:
-    """How long sign-in is locked after so many failures in a row."""
-    return 0.0 if failures < FREE_FAILURES else min(2.0 ** (failures - FREE_FAILURES), LONGEST_LOCK_S)
 
 
 def _signed_in(transaction: Transaction, row: Mapping[str, Any], step: int | None, address: str, agent: str) -> Session:
@@ -299,6 +299,7 @@ def _signed_in(transaction: Transaction, row: Mapping[str, Any], step: int | Non
     changes = {"failures": 0, "locked_until": 0.0, "signed_in_at": transaction.wall}
     changes |= {"totp_step": step} if step is not None else {}
     transaction.write(update(users).where(users.c.id == row["id"]).values(changes))
+    unlock(transaction, row, address)
     transaction.write(
         insert(sessions).values(
             id=credentials.digest(secret),
@@ -321,16 +322,8 @@ def _note_failure(transaction: Transaction, row: Mapping[str, Any] | None, name:
     if row is None:
         record(transaction, actor, "sign-in failed", "", {"why": "no such user"})
         return
-    failures = row["failures"] + 1
-    locked_until = transaction.wall + lock_s(failures)
-    changes = {"failures": failures, "locked_until": locked_until}
-    transaction.write(update(users).where(users.c.id == row["id"]).values(changes))
+    failures = note_failure(transaction, row, address)
     record(transaction, actor, "sign-in failed", "", {"failures": failures})
-
-
-def _require_unlocked(row: Mapping[str, Any], now: float) -> None:
-    if row["locked_until"] > now:
-        raise SignInLocked(seconds=int(row["locked_until"] - now) + 1)
 
 
 def _require_setup(transaction: Transaction, secret: str) -> None:

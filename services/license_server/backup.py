@@ -23,9 +23,9 @@ from services.license_server.database import Database, Transaction
 FORMAT = "swarm-license-backup/1"
 MAX_BYTES = 2 << 30  # unpacked
 BATCH = 500
-REVISIONS = ("0002", schema.REVISION)  # with the same columns
+REVISIONS = ("0002", "0003", schema.REVISION)  # with the same columns
 
-# In an order in which each row finds what it refers to. Sessions and setup links are not kept.
+# In an order in which each row finds what it refers to. Sessions, locks of sign-in and setup links are not kept.
 STATE = (
     schema.issuers,
     schema.licences,

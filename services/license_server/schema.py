@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 # The newest migration in `migrations/versions`; a test holds the two together.
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData()
 
@@ -187,6 +187,15 @@ users = Table(
     Column("disabled", Boolean, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("signed_in_at", Double),
+)
+
+sign_in_locks = Table(
+    "sign_in_locks",
+    metadata,
+    Column("user", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("address", String(64), primary_key=True),
+    Column("failures", Integer, nullable=False),
+    Column("locked_until", Double, nullable=False),
 )
 
 sessions = Table(

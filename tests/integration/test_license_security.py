@@ -24,7 +24,6 @@ from services.errors import (
     TooManyRequests,
 )
 from services.license_server import credentials
-from services.license_server.accounts import lock_s
 from services.license_server.actor import SCOPES, SYSTEM, Actor
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
@@ -32,11 +31,13 @@ from services.license_server.guards import SIGN_INS_PER_MINUTE, Rate, is_sign_in
 from services.license_server.leases import Holder
 from services.license_server.main import serve
 from services.license_server.office import Office
+from services.license_server.sign_in_locks import lock_s, network_of
 from services.license_server.webhooks import MAX_ATTEMPTS
 from services.runtime import logs
 
 PASSWORD = "correct horse battery"  # noqa: S105
 HERE = "192.0.2.7"
+ELSEWHERE = "198.51.100.9"
 
 
 class Day:
@@ -203,6 +204,40 @@ def test_failed_sign_ins_lock_for_twice_as_long_each_time_and_a_right_one_resets
     with pytest.raises(SignInFailed):
         office.accounts.sign_in("ada", "a wrong password", "", HERE)
     office.accounts.sign_in("ada", PASSWORD, "", HERE)
+
+
+def test_whoever_keeps_failing_under_a_name_locks_its_owner_out_nowhere_else(office, ada):
+    for _ in range(3):
+        with pytest.raises(SignInFailed):
+            office.accounts.sign_in("ada", "a wrong password", "", ELSEWHERE)
+    with pytest.raises(SignInLocked):
+        office.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+    (shown,) = office.accounts.all(ada)
+    assert shown.locked_until is not None  # an administrator sees that somebody tries
+    signed_in = office.accounts.sign_in("ada", PASSWORD, "", HERE)
+    with pytest.raises(SignInLocked):  # which does not open it for the other one
+        office.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+    office.accounts.set_password(signed_in.actor(HERE), signed_in.user.id, PASSWORD)
+    office.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+
+
+def test_failures_of_an_address_are_forgotten_after_a_day(office, ada, day):
+    for _ in range(2):
+        with pytest.raises(SignInFailed):
+            office.accounts.sign_in("ada", "a wrong password", "", ELSEWHERE)
+    day.now += 25 * 3600
+    office.accounts.forget_sessions()
+    for _ in range(2):
+        with pytest.raises(SignInFailed):
+            office.accounts.sign_in("ada", "a wrong password", "", ELSEWHERE)
+    office.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+
+
+def test_all_addresses_that_somebody_with_one_of_ipv6_has_count_as_one():
+    assert network_of("2001:db8:1:2:3:4:5:6") == network_of("2001:db8:1:2::9") == "2001:db8:1:2::/64"
+    assert network_of("2001:db8:1:3::1") != network_of("2001:db8:1:2::1")
+    assert network_of("::ffff:192.0.2.7") == network_of("192.0.2.7") == "192.0.2.7"
+    assert network_of("?") == "?"
 
 
 def test_answer_does_not_tell_whether_there_is_such_a_user(office, ada):

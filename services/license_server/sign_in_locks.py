@@ -1,0 +1,85 @@
+"""Who has failed to sign in too often waits: under the name he gave, at the address he comes from.
+
+By name alone, whoever knows an administrator's name could keep him out.
+"""
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import delete, insert, select, update
+
+from services.errors import SignInLocked
+from services.license_server.database import Transaction
+from services.license_server.schema import sign_in_locks, users
+
+FREE_FAILURES = 3  # before sign-in is locked, for a second at first, then twice as long each time
+LONGEST_LOCK_S = 900.0
+
+# Failures of an address from which nothing has come for so long after its lock count no more.
+FORGOTTEN_AFTER_S = 24 * 3600.0
+
+# Of an address of IPv6: whoever has one has all that begin so.
+_NETWORK_BITS = 64
+
+
+def lock_s(failures: int) -> float:
+    """How long sign-in is locked after so many failures in a row."""
+    return 0.0 if failures < FREE_FAILURES else min(2.0 ** (failures - FREE_FAILURES), LONGEST_LOCK_S)
+
+
+def require_unlocked(transaction: Transaction, row: Mapping[str, Any], address: str) -> None:
+    """``row``: of the user. Raises SignInLocked."""
+    locked_until = _locked(transaction, row, address).get("locked_until", 0.0)
+    if locked_until > transaction.wall:
+        raise SignInLocked(seconds=int(locked_until - transaction.wall) + 1)
+
+
+def note_failure(transaction: Transaction, row: Mapping[str, Any], address: str) -> int:
+    """How many there were in a row from this address."""
+    found = _locked(transaction, row, address)
+    failures = found.get("failures", 0) + 1
+    changes = {"failures": failures, "locked_until": transaction.wall + lock_s(failures)}
+    if found:
+        transaction.write(update(sign_in_locks).where(*_key(row, address)).values(changes))
+    else:
+        key = {"user": row["id"], "address": network_of(address)}
+        transaction.write(insert(sign_in_locks).values(key | changes))
+    # What the list of users shows: that somebody somewhere is locked out under this name.
+    shown = {"failures": failures, "locked_until": max(row["locked_until"], changes["locked_until"])}
+    transaction.write(update(users).where(users.c.id == row["id"]).values(shown))
+    return failures
+
+
+def unlock(transaction: Transaction, row: Mapping[str, Any], address: str) -> None:
+    """After a right password."""
+    transaction.connection.execute(delete(sign_in_locks).where(*_key(row, address)))
+
+
+def unlock_everywhere(transaction: Transaction, user_id: int) -> None:
+    transaction.connection.execute(delete(sign_in_locks).where(sign_in_locks.c.user == user_id))
+
+
+def forget_old(transaction: Transaction) -> None:
+    """To be called now and then."""
+    old = sign_in_locks.c.locked_until < transaction.wall - FORGOTTEN_AFTER_S
+    transaction.connection.execute(delete(sign_in_locks).where(old))
+
+
+def network_of(address: str) -> str:
+    """What is locked for this address."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    return str(parsed.ipv4_mapped or ipaddress.IPv6Network((int(parsed), _NETWORK_BITS), strict=False))
+
+
+def _locked(transaction: Transaction, row: Mapping[str, Any], address: str) -> Mapping[str, Any]:
+    return transaction.row(select(sign_in_locks).where(*_key(row, address))) or {}
+
+
+def _key(row: Mapping[str, Any], address: str) -> tuple[Any, Any]:
+    return sign_in_locks.c.user == row["id"], sign_in_locks.c.address == network_of(address)
