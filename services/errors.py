@@ -279,6 +279,15 @@ class PortInUse(NetworkError):
     remedy = "Stop that program or choose another port with {option}."
 
 
+class TooManyCalls(SNUnreachable):
+    """Of one member, which may go on in a moment."""
+
+    code = "too-many-calls"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "Too many {action} of {name}: {problem}"
+    remedy = "Nodes try again by themselves; a program has to wait {seconds} s, or ask less often."
+
+
 class SNOfAnotherVersion(NetworkError):
     code = "sn-of-another-version"
     grpc_status = "UNIMPLEMENTED"

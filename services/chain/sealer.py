@@ -75,7 +75,7 @@ class Sealer:
         if able and head.number <= self._ran_until and head.hash not in (self._started_on, self._noted):
             self._noted = head.hash
             self._note(head, signers)
-        waiting = self._pool.waiting
+        waiting = self._pool.next_block
         if not waiting or (not seat.now and seat.after_s is None):
             return None
         due = waited_from if seat.after_s is None else waited_from + seat.after_s

@@ -5,12 +5,13 @@ import contextlib
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from time import monotonic
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
-from services.errors import PeerNotAccepted, SNUnreachable, SwarmError
+from services.errors import PeerNotAccepted, SNUnreachable, SwarmError, TooManyCalls
 from services.identity.diagnosis import Diagnosis, diagnose
 from services.identity.identity import PROCESS_KEY, SLOT_KEY, Identity
 from services.rpc import swarm_pb2 as pb
@@ -21,6 +22,7 @@ from services.runtime.background import Background
 
 DEADLINE_S = 30.0
 PAGE_WITHIN_S = 60.0
+SHORTEST_WAIT_S, USUAL_WAIT_S = 0.05, 1.0  # of one that has called too often
 MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
 
 # Calls that change nothing when they arrive twice. Publish, Reopen and CreateContract are not among them.
@@ -86,18 +88,27 @@ class Line:
 
 
 class Unary(Generic[Request, Reply]):
-    """One call of the API. Raises the SwarmError that the SN answered with, SNUnreachable or PeerNotAccepted."""
+    """One call of the API. Raises the SwarmError that the SN answered with, SNUnreachable or PeerNotAccepted.
+
+    Where it has called too often it waits as long as it is told to, within ``timeout``, and calls again.
+    """
 
     def __init__(self, stub: Any, line: Line) -> None:
         self._stub = stub
         self._line = line
 
     async def __call__(self, request: Request, *, timeout: float = DEADLINE_S) -> Reply:
-        try:
-            reply: Reply = await self._stub(request, timeout=timeout, metadata=self._line.metadata)
-            return reply
-        except grpc.aio.AioRpcError as error:
-            raise (await self._line.failed(error)) from None
+        give_up = monotonic() + timeout
+        while True:
+            try:
+                left = give_up - monotonic()
+                reply: Reply = await self._stub(request, timeout=left, metadata=self._line.metadata)
+                return reply
+            except grpc.aio.AioRpcError as error:
+                failure = await self._line.failed(error)
+            if not isinstance(failure, TooManyCalls) or (wait_s := _wait_s(failure)) >= give_up - monotonic():
+                raise failure
+            await _pause(wait_s)
 
 
 class NetworkCalls:
@@ -343,6 +354,18 @@ class SNClient:
     async def _diagnosis(self) -> Diagnosis:
         host, port = self.address.rsplit(":", 1)
         return await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity)
+
+
+def _wait_s(failure: TooManyCalls) -> float:
+    """How long the SN asks to wait."""
+    said = failure.facts.get("seconds")
+    return max(float(said), SHORTEST_WAIT_S) if isinstance(said, int | float) else USUAL_WAIT_S
+
+
+async def _pause(seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.Event().wait()
 
 
 async def _write(call: Any, message: pb.HoldNameRequest) -> None:

@@ -5,6 +5,7 @@ import inspect
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from services.errors import IdentityError, PortInUse, SettingsError, SwarmError,
 from services.identity.identity import PROCESS_KEY, Identity, PeerIdentity, identity_of_grpc_context
 from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.rpc.errors import to_status
+from services.rpc.limits import Limit, Limits
 from services.runtime import logs, traces
 from services.runtime.addresses import join_address
 
@@ -58,11 +60,20 @@ def calling_process() -> bytes:
 class RpcServer:
     """Serves what ``register`` functions add. ``roles`` maps ``/package.Service/Method`` to the roles that may
     call it; a method that is not listed is denied to all, health and reflection are open to every certificate.
+    ``limits``: how often each may.
     """
 
-    def __init__(self, identity: Identity, roles: Roles, register: Sequence[Register], services: Sequence[str]) -> None:
+    def __init__(  # what it serves, and to whom
+        self,
+        identity: Identity,
+        roles: Roles,
+        register: Sequence[Register],
+        services: Sequence[str],
+        limits: Mapping[str, Limit] | None = None,
+    ) -> None:
         self._identity = identity
-        self._server = grpc.aio.server(interceptors=[_Gate(roles)], options=OPTIONS)
+        gate = _Gate(roles, Limits(limits or {}))
+        self._server = grpc.aio.server(interceptors=[gate], options=OPTIONS)
         self._health = health_aio.HealthServicer()
         for add in register:
             add(self._server)
@@ -112,8 +123,9 @@ class _Context(Protocol):
 class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """In front of every method: identity, role, translation of errors."""
 
-    def __init__(self, roles: Roles) -> None:
+    def __init__(self, roles: Roles, limits: Limits) -> None:
         self._roles = roles
+        self._limits = limits
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
@@ -136,7 +148,10 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         async def guarded(request: Any, context: Any) -> Any:
             try:
                 peer = self._admit(method, context)
-                with traces.served(method, context.invocation_metadata() or (), request, peer.name):
+                with (
+                    self._counting(method, peer),
+                    traces.served(method, context.invocation_metadata() or (), request, peer.name),
+                ):
                     return await behaviour(request, context)
             except Exception as error:
                 await _abort(context, method, error)
@@ -146,20 +161,26 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
     def _streaming(self, method: str, behaviour: Any) -> Any:
         async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                self._admit(method, context)
-                async for message in behaviour(request, context):
-                    yield message
+                peer = self._admit(method, context)
+                with self._counting(method, peer):
+                    async for message in behaviour(request, context):
+                        yield message
             except Exception as error:
                 await _abort(context, method, error)
 
         async def guarded_writer(request: Any, context: Any) -> None:
             try:
-                self._admit(method, context)
-                await behaviour(request, context)
+                peer = self._admit(method, context)
+                with self._counting(method, peer):
+                    await behaviour(request, context)
             except Exception as error:
                 await _abort(context, method, error)
 
         return guarded if inspect.isasyncgenfunction(behaviour) else guarded_writer
+
+    def _counting(self, method: str, peer: PeerIdentity) -> AbstractContextManager[None]:
+        """Around its call. Raises TooManyCalls."""
+        return self._limits.counting(method, peer.fingerprint, peer.name)
 
     def _admit(self, method: str, context: Any) -> PeerIdentity:
         """Sets and gives the caller. Raises IdentityError without a SPIFFE URI, WrongRole for a role that may not."""

@@ -12,6 +12,7 @@ from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 from services.runtime.escaping import replaced_in_lines
 
 LogFormat = Literal["human", "json"]
+_INDENT = "    "
 LIBRARY_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -36,7 +37,7 @@ def configure(log_format: LogFormat, node: str, level: str = "INFO", stream: Tex
     )
     structlog.contextvars.bind_contextvars(node=node)
     handler = logging.StreamHandler(out)
-    handler.setFormatter(_Json(node) if log_format == "json" else logging.Formatter(LIBRARY_FORMAT))
+    handler.setFormatter(_Json(node) if log_format == "json" else _ForPeople(LIBRARY_FORMAT))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
@@ -79,6 +80,18 @@ def _render_for_people(_logger: WrappedLogger, _method: str, event: EventDict) -
     event.pop("part", None)
     text = event.pop("event")
     trace = event.pop("exception", "")
-    facts = " ".join(f"{key}={replaced_in_lines(str(value))}" for key, value in event.items())
-    line = f"{clock} {level:<7} {node}  {text}" + (f"  {facts}" if facts else "")
-    return f"{line}\n{trace}" if trace else line
+    facts = " ".join(f"{key}={_as_part(str(value))}" for key, value in event.items())
+    line = f"{clock} {level:<7} {node}  {_as_part(str(text))}" + (f"  {facts}" if facts else "")
+    return f"{line}\n{_INDENT}{_as_part(trace)}" if trace else line
+
+
+def _as_part(text: str) -> str:
+    """As a part of one event: it may come from a peer, and no line of it may look like another event."""
+    return replaced_in_lines(text).replace("\n", f"\n{_INDENT}")
+
+
+class _ForPeople(logging.Formatter):
+    """What a library says, as a line of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _as_part(super().format(record))

@@ -34,7 +34,7 @@ from services.sn.names import Holder, Names
 from services.sn.narration import narrate
 from services.sn.peering import IMPORT_FILE, Peering
 from services.sn.peering_api import PeeringApi
-from services.sn.roles import ROLES, SERVICES
+from services.sn.roles import LIMITS, ROLES, SERVICES
 from services.sn.state import SNState
 from services.sn.succession import looks_after
 from services.sn.taskrunners import LiveRunner, TaskRunners
@@ -199,4 +199,5 @@ def _server(identity: Identity, desk: Desk, peering: Peering | None) -> RpcServe
             lambda server: add_PeeringServicer_to_server(PeeringApi(desk, peering), server),  # type: ignore[no-untyped-call]
         ],
         SERVICES,
+        LIMITS,
     )

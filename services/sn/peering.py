@@ -11,6 +11,7 @@ from typing import Any
 from services.chain.federation import Federation
 from services.chain.finality import Vouch
 from services.chain.pool import Transaction
+from services.chain.relayed import gas_of
 from services.chain.vouching import Standing
 from services.errors import AnotherSwarm, ChainError, MalformedCall, SwarmError
 from services.identity.identity import Identity
@@ -224,7 +225,7 @@ class Peering:
         elif kind == "standing":
             self._federation.heard(other.account, _standing(news.standing))
         elif kind == "transaction":
-            self._federation.take(Transaction.of(news.transaction))
+            self._federation.take(_relayed(news.transaction, other.name))
         elif kind == "welcome":
             self._background.run(self._dial(other), f"connecting geth with that of {other.name}")
 
@@ -367,6 +368,14 @@ async def block_pages(federation: Federation, since: int) -> AsyncIterator[pb.Bl
             page.clear()
     if page:
         yield pb.BlocksPage(blocks=bytes(page))
+
+
+def _relayed(raw: bytes, by: str) -> Transaction:
+    """Raises MalformedCall."""
+    try:
+        return Transaction.of(raw, by, gas_of(raw))
+    except ValueError as error:
+        raise MalformedCall(field=f"transaction ({error})") from None
 
 
 async def _transactions(reader: asyncio.Queue[Transaction], outbox: Outbox) -> None:

@@ -1,4 +1,6 @@
-"""Which roles may make which call; what is not listed is denied."""
+"""Which roles may make which call; what is not listed is denied. And how often."""
+
+from services.rpc.limits import Limit
 
 NETWORK = "swarm.v1.Network"
 TRAINING = "swarm.v1.Training"
@@ -64,3 +66,21 @@ _BY_SERVICE = {
 }
 
 ROLES = {f"/{service}/{call}": roles for service, calls in _BY_SERVICE.items() for call, roles in calls.items()}
+
+# Of one certificate, which may be that of 256 SLs: several times what any swarm that was measured asks for.
+_WRITES = Limit("calls that write", at_once=3000, per_s=300)
+_WATCHES = Limit("calls that watch", at_once=3000, per_s=300, open=1024)
+_RECORDS = Limit("calls for a record", at_once=20, per_s=1, open=4)
+
+_READS = frozenset({
+    "ListNodes", "ListContracts", "GetInfo", "GetStatus", "ListTasks", "GetTask", "ListRunners", "GetRunner", "GetPeer",
+})  # fmt: skip
+_STREAMS = {"Watch": _WATCHES, "WatchRunner": _WATCHES, "HoldName": _WATCHES, "GetRecord": _RECORDS}
+
+LIMITS = {
+    f"/{service}/{call}": _STREAMS.get(call, _WRITES)
+    for service, calls in _BY_SERVICE.items()
+    if service != PEERING  # an SN that is out of touch tries again and again, and has a stream for each other SN
+    for call in calls
+    if call not in _READS
+}

@@ -23,6 +23,7 @@ from services.errors import (
     SettingsError,
     SNUnreachable,
     SwarmError,
+    TooManyCalls,
     UnknownContract,
     WrongRole,
 )
@@ -30,6 +31,7 @@ from services.identity.certificates import read_trust
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.limits import Limit
 from services.rpc.server import RpcServer, caller
 from services.rpc.swarm_pb2_grpc import (
     NetworkServicer,
@@ -76,11 +78,15 @@ class Training(TrainingServicer):
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[Any]:
         yield pb.TrainingStatus(contract=request.contract, version=1).SerializeToString()
         yield pb.TrainingStatus(contract=request.contract, version=2)
+        if request.contract == "goes on":
+            await asyncio.Event().wait()
         raise UnknownContract(contract=request.contract, known="")
 
 
 @contextlib.asynccontextmanager
-async def serving(identity: Identity, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
+async def serving(
+    identity: Identity, host: str = "127.0.0.1", port: int = 0, limits: dict[str, Limit] | None = None
+) -> AsyncIterator[int]:
     server = RpcServer(
         identity,
         ALLOWED,
@@ -89,6 +95,7 @@ async def serving(identity: Identity, host: str = "127.0.0.1", port: int = 0) ->
             lambda made: add_TrainingServicer_to_server(Training(), made),
         ],
         ["swarm.v1.Network"],
+        limits or {},
     )
     got = await server.start(host, port, "--sn-api-port")
     try:
@@ -129,6 +136,39 @@ async def test_a_bug_in_a_handler_tells_the_caller_no_more_than_its_kind(pki: An
         with pytest.raises(SwarmError, match="RuntimeError in /swarm") as raised:
             await client.network.ListContracts(pb.ListContractsRequest())
     assert type(raised.value) is SwarmError and "secret" not in str(raised.value)
+
+
+async def test_a_node_that_calls_too_often_waits_and_gets_its_answer(pki: Any) -> None:
+    method = "/swarm.v1.Network/Register"
+    sl, other = pki.identity("sl", "sl-1"), pki.identity("sl", "sl-2")
+    async with serving(pki.identity("sn", "sn-1"), limits={method: Limit("calls that write", 2, 20)}) as port:
+        async with SNClient(f"localhost:{port}", sl) as client:
+            replies = await asyncio.gather(*(client.network.Register(pb.RegisterRequest()) for _ in range(5)))
+        assert {reply.sn for reply in replies} == {f"sl sl-1 {sl.fingerprint}"}
+    async with serving(pki.identity("sn", "sn-1"), limits={method: Limit("calls that write", 1, 0.01)}) as port:
+        await register(f"localhost:{port}", sl)
+        with pytest.raises(TooManyCalls, match="Too many calls that write of sl-1"):
+            await register(f"localhost:{port}", sl)  # more than any deadline
+        await register(f"localhost:{port}", other)
+
+
+async def test_a_member_that_watches_too_often_is_told_so_and_the_end_of_a_stream_counts(pki: Any) -> None:
+    limit = Limit("calls that watch", 100, 100, open=1)
+    sl = pki.identity("sl", "sl-1")
+    async with (
+        serving(pki.identity("sn", "sn-1"), limits={"/swarm.v1.Training/Watch": limit}) as port,
+        SNClient(f"localhost:{port}", sl) as client,
+        asyncio.timeout(20),
+    ):
+        first = client.watch("goes on")
+        await anext(first)
+        with pytest.raises(TooManyCalls, match="Too many calls that watch of sl-1: it has 1"):
+            await anext(client.watch("x"))
+        await first.aclose()
+        while True:  # the server hears of it in a moment
+            with contextlib.suppress(TooManyCalls):
+                await anext(client.watch("x"))
+                break
 
 
 async def test_a_role_that_may_not_is_refused_in_words(pki: Any, port: int) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from services.chain import pool as pool_module
-from services.chain.account import Account
+from services.chain.account import DATA_LIMIT_BYTES, GAS_LIMIT, Account
 from services.chain.pool import Pool, Transaction
 from services.chain.receipts import Receipt
+from services.chain.relayed import gas_of
 from services.chain.writer import Writer
 from services.errors import ChainError
 
@@ -169,3 +170,56 @@ def test_what_another_sn_has_given_up_does_not_stay(monkeypatch: pytest.MonkeyPa
 def test_the_hash_of_what_comes_from_another_sn_is_computed_here(tmp_path: Path) -> None:
     signed = Account.load_or_create(tmp_path / "key").sign(0, 7, SOMEBODY, b"data")
     assert Transaction.of(signed.raw) == Transaction(signed.hash, signed.raw)
+
+
+# --- what another SN relays --------------------------------------------------------------------------------------
+
+
+def relayed(number: int, by: str = "sn-2", size: int = 1, gas: int = 0) -> Transaction:
+    return Transaction(f"0x{number}", bytes(size), by, gas)
+
+
+def test_one_sn_has_so_many_waiting_here_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool_module, "WAITING_LIMIT", 2)
+    monkeypatch.setattr(pool_module, "WAITING_LIMIT_BYTES", 100)
+    pool = Pool()
+    assert [pool.add(relayed(number), own=False) for number in range(3)] == [True, True, False]
+    assert pool.add(relayed(10, by="sn-3", size=100), own=False)
+    assert not pool.add(relayed(11, by="sn-3"), own=False)
+    assert all(pool.add(Transaction(f"0xa{number}", b"1"), own=True) for number in range(9))  # for itself it has room
+    pool.remove(["0x0"])
+    assert pool.add(relayed(2), own=False)
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "given"),
+    [("BLOCK_LIMIT", 2, {}), ("BLOCK_LIMIT_BYTES", 20, {"size": 10}), ("BLOCK_LIMIT_GAS", 20, {"gas": 10})],
+)
+def test_one_sn_has_a_share_of_each_block_and_the_rest_goes_into_the_next(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int, given: dict[str, int]
+) -> None:
+    monkeypatch.setattr(pool_module, limit, value)
+    pool = Pool()
+    for number in range(3):
+        pool.add(relayed(number, **given), own=False)
+    pool.add(relayed(9, by="sn-3"), own=False)
+    for number in range(3):
+        pool.add(Transaction(f"0xa{number}", bytes(10)), own=True)
+    block = [entry.hash for entry in pool.next_block]
+    assert block == ["0x0", "0x1", "0x9", "0xa0", "0xa1", "0xa2"]
+    assert len(pool.waiting) == 7
+    pool.included(block)
+    assert [entry.hash for entry in pool.next_block] == ["0x2"]
+
+
+def test_only_what_an_sn_would_make_is_relayed(tmp_path: Path) -> None:
+    account = Account.load_or_create(tmp_path / "key")
+    assert gas_of(account.sign(0, 7, SOMEBODY, b"data").raw) == GAS_LIMIT
+    assert gas_of(account.sign(0, 7, None, bytes(DATA_LIMIT_BYTES)).raw) == GAS_LIMIT
+    with pytest.raises(ValueError, match="20000001 gas"):
+        gas_of(account.sign(0, 7, SOMEBODY, b"data", gas=GAS_LIMIT + 1).raw)
+    with pytest.raises(ValueError, match="size"):
+        gas_of(account.sign(0, 7, SOMEBODY, bytes(DATA_LIMIT_BYTES + 1025)).raw)
+    for raw in (b"", b"\x02", b"\x01\xc0", b"\x02\xc0", b"\x02\x83abc", b"\x02\xc1\xc1", b"\x02\xcc" + b"\xc0" * 12):
+        with pytest.raises(ValueError, match="it "):
+            gas_of(raw)

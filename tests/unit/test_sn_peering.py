@@ -9,6 +9,7 @@ import pytest
 
 from services.chain.newest import Newest
 from services.chain.pool import Pool
+from services.errors import MalformedCall
 from services.rpc import swarm_pb2 as pb
 from services.runtime.background import Background
 from services.sn.peering import Peering
@@ -54,6 +55,9 @@ class Stream:
         said = pb.PeerHello(name="sn-2", chain_id=1, account="0x2", enode="enode://two", host="h", port=0)
         self._said.put_nowait(pb.PeerNews(hello=said))
 
+    def says(self, news: pb.PeerNews) -> None:
+        self._said.put_nowait(news)
+
     async def end(self) -> None:
         for call in self._done:
             call(None)
@@ -69,7 +73,7 @@ async def reach() -> Reach:
 async def peering(reach: Reach) -> Peering:
     federation: Any = SimpleNamespace(
         pool=Pool(), reach=reach, vouching=SimpleNamespace(own=Newest()), account="0x1",
-        connected=lambda _: None, disconnected=lambda _: None,
+        connected=lambda _: None, disconnected=lambda _: None, take=lambda _: None,
     )  # fmt: skip
     identity: Any = SimpleNamespace(name="sn-1")
     return Peering(identity, federation, 1, "here", Background("sn"))
@@ -111,3 +115,14 @@ async def test_two_streams_keep_in_touch_until_the_last_one_ends(peering: Peerin
     assert peering.alive["sn-2"] == 1
     await second.end()
     assert not peering.alive["sn-2"]
+
+
+async def test_a_transaction_that_no_sn_would_make_ends_the_stream_that_brings_it(
+    peering: Peering, reach: Reach
+) -> None:
+    stream = Stream(peering)
+    stream.hello()
+    await changed(peering)
+    stream.says(pb.PeerNews(transaction=b"\x02" + bytes(1024 * 1024)))
+    with pytest.raises(MalformedCall, match="transaction"):
+        await stream.end()

@@ -1,0 +1,67 @@
+"""How often one member may call, and how many streams it may keep open: a flood of one leaves room for all others."""
+
+import contextlib
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from services.errors import TooManyCalls
+
+# Buckets that were not touched for as long as the slowest takes to fill are as good as new ones.
+MOST_BUCKETS = 10_000
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Calls of one certificate: ``at_once`` in a moment, then ``per_s``. ``open``: streams at the same time.
+
+    Calls of one ``kind`` count together.
+    """
+
+    kind: str
+    at_once: int
+    per_s: float
+    open: int = 0
+
+
+class Limits:
+    """``limits``: by ``/package.Service/Method``; a method that is not listed has none. From one event loop only."""
+
+    def __init__(self, limits: Mapping[str, Limit], now: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._now = now
+        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}  # what is left, and when that was
+        self._open: Counter[tuple[str, str]] = Counter()
+
+    @contextlib.contextmanager
+    def counting(self, method: str, caller: str, name: str) -> Iterator[None]:
+        """Around a call of ``caller``, a fingerprint, with ``name`` for the sentence. Raises TooManyCalls."""
+        limit = self._limits.get(method)
+        if limit is None:
+            yield
+            return
+        key = caller, limit.kind
+        if limit.open and self._open[key] >= limit.open:
+            problem = f"it has {limit.open} calls of this kind open already"
+            raise TooManyCalls(name=name, action=limit.kind, problem=problem, seconds=1)
+        self._take(key, limit, name)
+        self._open[key] += 1
+        try:
+            yield
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+
+    def _take(self, key: tuple[str, str], limit: Limit, name: str) -> None:
+        now = self._now()
+        left, at = self._buckets.get(key, (float(limit.at_once), now))
+        left = min(left + (now - at) * limit.per_s, float(limit.at_once))
+        if left < 1:
+            problem = f"it may make {limit.at_once} in a moment, then {limit.per_s:g} a second"
+            raise TooManyCalls(name=name, action=limit.kind, problem=problem, seconds=(1 - left) / limit.per_s)
+        if len(self._buckets) >= MOST_BUCKETS and key not in self._buckets:
+            oldest = now - max(known.at_once / known.per_s for known in self._limits.values())
+            self._buckets = {kept: bucket for kept, bucket in self._buckets.items() if bucket[1] >= oldest}
+        self._buckets[key] = (left - 1, now)

@@ -1,0 +1,44 @@
+"""A log for people: what a peer says is shown, and is never taken for what this node says."""
+
+import io
+import logging
+
+import structlog
+
+from services.runtime import logs
+
+FORGED = "no\n12:30:45.123 INFO    sn-1  the training is over\r\n\x1b[2Jend\x00"
+
+
+def lines_of(out: io.StringIO) -> list[str]:
+    return [line for line in out.getvalue().splitlines() if not line.startswith("    ")]
+
+
+def test_no_reason_of_a_peer_looks_like_an_event_of_this_node() -> None:
+    out, before = io.StringIO(), structlog.get_config()
+    try:
+        logs.configure("human", "sn-1", stream=out)
+        log = logs.get("sn")
+        log.warning("left out", reason=FORGED)
+        log.info(f"waiting for {FORGED}")
+        try:
+            raise ValueError(FORGED)
+        except ValueError:
+            log.exception("a call failed that should not")
+    finally:
+        structlog.configure(**before)
+        structlog.contextvars.clear_contextvars()
+    assert [line.split("  ")[-1][:20] for line in lines_of(out)] == [
+        "reason=no", "waiting for no", "a call failed that s",
+    ]  # fmt: skip
+    assert "the training is over" in out.getvalue()
+    assert all(letter.isprintable() or letter == "\n" for letter in out.getvalue())
+
+
+def test_what_a_library_says_is_one_event_too() -> None:
+    formatter = logs._ForPeople(logs.LIBRARY_FORMAT)
+    said = formatter.format(logging.makeLogRecord({"name": "grpc", "levelname": "ERROR", "msg": FORGED}))
+    first, *rest = said.splitlines()
+    assert first.endswith("grpc: no")
+    assert rest and all(line.startswith("    ") for line in rest)
+    assert "\x1b" not in said
