@@ -38,7 +38,7 @@ def require_unlocked(transaction: Transaction, row: Mapping[str, Any], address: 
 def note_failure(transaction: Transaction, row: Mapping[str, Any], address: str) -> int:
     """How many there were in a row from this address."""
     found = _locked(transaction, row, address)
-    failures = found.get("failures", 0) + 1
+    failures = int(found.get("failures", 0)) + 1
     changes = {"failures": failures, "locked_until": transaction.wall + lock_s(failures)}
     if found:
         transaction.write(update(sign_in_locks).where(*_key(row, address)).values(changes))

@@ -1,5 +1,6 @@
 """Generated pages are current, and every line of a settings table says something."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,3 +24,17 @@ def test_every_setting_has_a_meaning() -> None:
     rows = [line for line in (ROOT / "docs" / "settings.md").read_text().splitlines() if line.startswith("| `")]
     assert rows
     assert [row for row in rows if row.rstrip().endswith("|  |")] == []
+
+
+def test_every_claim_of_the_security_page_names_a_test_that_there_is() -> None:
+    """In each row of its tables: ``tests/…py::name``, or ``::name`` in the file that was named before it."""
+    rows = [line for line in (ROOT / "docs" / "security.md").read_text().splitlines() if line.startswith("| ")]
+    claims = [row for row in rows if not row.startswith("| who tries")]
+    assert len(claims) >= 60
+    for row in claims:
+        named = re.findall(r"`(tests/[\w/]+\.py)?::(\w+)`", row.rsplit(" | ", 1)[-1])
+        assert named, row
+        file = ""
+        for given, name in named:
+            file = given or file
+            assert re.search(rf"^(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{name}"
