@@ -65,7 +65,7 @@ class Work:
         self._leading: tuple[View, Merging] | None = None
         self._place = Place(around.name, store, peers, self._member, around.pause)
         self._following = Following(self._place, around.view, around.changed)
-        self._copies: dict[str, int] = {}  # digests, by the round that they may be the result of
+        self._copies: dict[str, tuple[int, int]] = {}  # digests, by round and term that they may be the result of
         self._made: str | None = None  # digest of what this node has merged last
 
     @property
@@ -84,8 +84,8 @@ class Work:
         if view.phase is not Phase.MERGE or not leads or leader is None or mine is None:
             raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
         # Not changed in place: threads look at it.
-        self._copies = {held: number for held, number in self._copies.items() if number >= view.round} | {
-            digest: view.round
+        self._copies = {held: of for held, of in self._copies.items() if of[0] >= view.round} | {
+            digest: (view.round, view.term)
         }
         await self._peers.fetch(digest, mine.size, lambda: [leader], moved=moved)
 
@@ -93,7 +93,7 @@ class Work:
     def counted_on(self) -> frozenset[str]:
         """Digests of what leaders were told is held here: it may be accepted, or was accepted and not heard of yet."""
         accepted = self._around.view().accepted
-        copies = {digest for digest, number in self._copies.items() if number > accepted}
+        copies = {digest for digest, (number, _) in self._copies.items() if number > accepted}
         shared = self._following.counted_on
         return frozenset(copies if shared is None else {*copies, shared})
 
@@ -158,7 +158,21 @@ class Work:
         finally:
             self._background.run(leading.close(self._peers.stall_s), "hanging up")
 
+    def _compare(self, result: Result) -> None:
+        """The accepted result stands. A leader that was started again may have merged other parameters."""
+        for digest, of in self._copies.items():
+            if of == (result.round, result.term) and digest != result.digest and self._store.get(digest) is not None:
+                _log.warning(
+                    "the accepted result is not the one that its leader had this node take a copy of: find out why",
+                    round=result.round,
+                    term=result.term,
+                    leader=result.leader,
+                    copy=digest,
+                    accepted=result.digest,
+                )
+
     async def fetch(self, call: Fetch) -> on.Event:
+        self._compare(call.result)
         try:
             stored = await self._following.result(call.result) or await self._fetch(call.result)
         except SwarmError as error:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from services.errors import NotTheLeader
 from services.identity.identity import PeerIdentity
+from services.sl.actions import Fetch
 from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
 from services.sl.work import Surroundings, Work
 
@@ -36,6 +39,9 @@ class Peers:
     async def fetch(self, digest: str, _size: int, _holders: Any, *, moved: Callable[[int], object]) -> None:
         self.fetched.append(digest)
 
+    async def fetch_result(self, _round: int, _digest: str, *_how: Any) -> Any:
+        return SimpleNamespace(model=None)
+
 
 class Standing:
     def __init__(self) -> None:
@@ -44,7 +50,8 @@ class Standing:
         nothing: Any = None
         around = Surroundings(ME, lambda: self.view, nothing, nothing, nothing, 1.0)
         peers: Any = self.peers
-        self.work = Work(around, nothing, peers, nothing)
+        store: Any = SimpleNamespace(get=lambda digest: digest if digest == COPY else None, like=lambda _: None)
+        self.work = Work(around, store, peers, nothing)
 
     async def take_copy(self, name: str = LEADER) -> None:
         await self.work.take_copy(PeerIdentity("sl", name, "f2"), COPY, lambda _: None)
@@ -70,3 +77,17 @@ async def test_only_the_leader_of_the_running_merge_has_a_copy_taken() -> None:
         await node.take_copy()
     assert node.peers.fetched == []
     assert node.work.counted_on == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("digest", "term", "said"),
+    [(COPY, 1, 0), ("d" * 64, 1, 1), ("d" * 64, 2, 0)],  # another leader may have merged something else
+)
+async def test_who_holds_another_result_than_the_leader_published_says_so(digest: str, term: int, said: int) -> None:
+    node = Standing()
+    await node.take_copy()
+    result = Result(MERGE.round, digest, 8, LEADER, (ME, LEADER), term=term)
+    with capture_logs() as logs:
+        await node.work.fetch(Fetch(result))
+    warnings = [(entry["copy"], entry["leader"]) for entry in logs if entry["log_level"] == "warning"]
+    assert warnings == [(COPY, LEADER)] * said
