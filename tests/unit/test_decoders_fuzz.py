@@ -17,6 +17,9 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from services.chain.account import GAS_LIMIT
+from services.chain.account import Account as SigningAccount
+from services.chain.relayed import gas_of
 from services.errors import IdentityError, LicenceUnreadable, MalformedCall
 from services.identity.certificates import identity_of_certificate
 from services.licensing import licence_file
@@ -86,6 +89,12 @@ CALLS = [
     pb.EnrolRequest(contract="a", may_lead=True, config=pb.Config(min_peers=2, merge_method="mean")),
     pb.CheckInRequest(contract="a", round=1, digest=bytes(32), size=9, layout=bytes(32), host="h", port=1),
     pb.PublishRequest(contract="a", round=1, term=1, digest=bytes(32), left_out=[pb.LeftOut(name="b", reason="c")]),
+]
+
+
+RELAYED = [
+    SigningAccount(bytes(31) + b"\1").sign(number, 7, to, data).raw
+    for number, to, data in ((0, "0x" + "ab" * 20, b"data"), (300, None, bytes(200)))
 ]
 
 
@@ -189,3 +198,10 @@ def test_certificates_of_peers(certificates: list[bytes]) -> None:
             identity_of_certificate(data)
 
     check()
+
+
+@fuzzed
+@given(inputs(RELAYED))
+def test_transactions_that_other_sns_relay(data: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert 0 <= gas_of(data) <= GAS_LIMIT
