@@ -1,6 +1,7 @@
 """What another SN may have this one carry: bounded before it waits here, and before geth sees it."""
 
 import rlp
+from rlp.codec import consume_length_prefix
 
 from services.chain.account import DATA_LIMIT_BYTES, DYNAMIC_FEE_TRANSACTION, GAS_LIMIT
 
@@ -26,12 +27,28 @@ def gas_of(raw: bytes) -> int:
     if not raw.startswith(DYNAMIC_FEE_TRANSACTION) or len(raw) > RAW_LIMIT_BYTES:
         raise ValueError("it is not of the kind or of the size that SNs make")
     try:
-        fields = rlp.decode(raw[len(DYNAMIC_FEE_TRANSACTION) :])
-    except (rlp.exceptions.RLPException, RecursionError):
+        gas = int.from_bytes(_field(raw, _GAS), "big")
+    except (rlp.exceptions.RLPException, IndexError):
         raise ValueError("it is none") from None
-    if not isinstance(fields, list) or len(fields) != _FIELDS or not isinstance(fields[_GAS], bytes):
-        raise ValueError("it has other fields")
-    gas = int.from_bytes(fields[_GAS], "big")
     if gas > GAS_LIMIT:
         raise ValueError(f"it may use {gas} gas, and {GAS_LIMIT} is the limit")
     return gas
+
+
+def _field(raw: bytes, wanted: int) -> bytes:
+    """Without decoding the others, which may be very many. Raises ValueError, RLPException, IndexError."""
+    _, kind, length, at = consume_length_prefix(raw, len(DYNAMIC_FEE_TRANSACTION))
+    if kind is not list or at + length != len(raw):
+        raise ValueError("it is no list of fields")
+    found, number = b"", 0
+    while at < len(raw) and number < _FIELDS:
+        _, kind, length, start = consume_length_prefix(raw, at)
+        at = start + length
+        if number == wanted:
+            if kind is not bytes:
+                raise ValueError("its gas is no number")
+            found = raw[start:at]
+        number += 1
+    if at != len(raw) or number != _FIELDS:
+        raise ValueError("it has other fields")
+    return found
