@@ -1,6 +1,7 @@
 """How often one member may call, and how many streams it may keep open: a flood of one leaves room for all others."""
 
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -60,7 +61,8 @@ class Limits:
         left = min(left + (now - at) * limit.per_s, float(limit.at_once))
         if left < 1:
             problem = f"it may make {limit.at_once} in a moment, then {limit.per_s:g} a second"
-            raise TooManyCalls(name=name, action=limit.kind, problem=problem, seconds=(1 - left) / limit.per_s)
+            seconds = math.ceil(10 * (1 - left) / limit.per_s) / 10
+            raise TooManyCalls(name=name, action=limit.kind, problem=problem, seconds=seconds)
         if len(self._buckets) >= MOST_BUCKETS and key not in self._buckets:
             oldest = now - max(known.at_once / known.per_s for known in self._limits.values())
             self._buckets = {kept: bucket for kept, bucket in self._buckets.items() if bucket[1] >= oldest}
