@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import aiohttp
 import numpy as np
 import pytest
+from sl_swarm import swarm_of
 
 from services.errors import PeerUnreachable
+from services.identity.identity import Identity
 from services.sl import bulk, file_server
 from services.sl.bell import Bell
 from services.sl.file_server import FileServer, bind
@@ -171,3 +174,23 @@ async def test_a_result_is_for_every_participant_at_any_time(pki: Any, tmp_path:
         assert (await holder.fetch(late)).model == holder.stored.model
         with pytest.raises(PeerUnreachable, match=r"403 .only participants of the training"):
             await holder.fetch(stranger)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_participant_that_waits_for_its_turn_reads_no_contribution_of_another(pki: Any, tmp_path: Path) -> None:
+    """In a training that goes on as if nobody had tried."""
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:
+        turn = threading.Event()
+        first = swarm.ml("sl-1", {"w": np.ones(4, np.float32)}, lambda arrays, _: arrays, rounds=0, min_peers=2)
+        second = swarm.ml("sl-2", {"w": np.zeros(4, np.float32)}, lambda arrays, _: arrays, rounds=0, min_peers=2)
+        second.before_first = lambda: turn.wait(WITHIN_S)
+        running = [asyncio.create_task(program.run()) for program in (first, second)]
+        await swarm.until(lambda view: "sl-1" in view.check_ins and "sl-2" in view.participants)
+        entry, files = swarm.view.check_ins["sl-1"], swarm.issued["sl-2"]
+        at = Member("sl-1", "localhost", swarm.nodes["sl-1"].facts["port"], "", active=True)
+        curious = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
+        async with Peers(curious, Store(tmp_path / "curious"), pause) as peers:
+            with pytest.raises(PeerUnreachable, match="403"):
+                await peers.fetch(entry.digest.hex(), entry.size, lambda: [at])
+        turn.set()
+        assert len(set(await asyncio.gather(*running))) == 1

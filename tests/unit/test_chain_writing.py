@@ -221,5 +221,5 @@ def test_only_what_an_sn_would_make_is_relayed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="size"):
         gas_of(account.sign(0, 7, SOMEBODY, bytes(DATA_LIMIT_BYTES + 1025)).raw)
     for raw in (b"", b"\x02", b"\x01\xc0", b"\x02\xc0", b"\x02\x83abc", b"\x02\xc1\xc1", b"\x02\xcc" + b"\xc0" * 12):
-        with pytest.raises(ValueError, match="its? "):
+        with pytest.raises(ValueError, match=r"its? "):
             gas_of(raw)
