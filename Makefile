@@ -66,7 +66,7 @@ test-scripts: setup-dev
 
 # Organizations on networks of their own train out of the containers of their start-up kits; takes minutes.
 test-kits: setup-dev
-	$(PYTHON) -m pytest tests/e2e/provision_swarms.py $(ARGS)
+	$(PYTHON) -m pytest tests/e2e/provision_swarms.py tests/e2e/compose_hosts.py $(ARGS)
 
 fuzz: setup-dev
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),100000) $(PYTHON) -m pytest tests/unit/test_decoders_fuzz.py $(ARGS)

@@ -36,6 +36,12 @@ def address(number: int) -> str:
     return f"10.213.{number}.1"
 
 
+def network(number: int) -> dict[str, Any]:
+    """What is added to the Compose file of a site: a network that no other site is in."""
+    subnet = {"subnet": f"10.213.{number}.0/24", "gateway": address(number)}
+    return {"networks": {"default": {"ipam": {"config": [subnet]}}}}
+
+
 def node(site: int, name: str, role: str, **more: str) -> dict[str, Any]:
     """Of a project file. All sites publish on one machine here, so each port is one of its own."""
     found: dict[str, Any] = {"name": name, "role": role, "address": address(site), "port": free_port(), **more}
@@ -93,8 +99,7 @@ class Site:
     def settle(self) -> None:
         """What a site adds to its kit: its own training program, and a network that no other site is in."""
         shutil.copyfile(PROGRAMS / "train.py", self.kit / "programs" / "train.py")
-        network = {"ipam": {"config": [{"subnet": f"10.213.{self.number}.0/24", "gateway": address(self.number)}]}}
-        (self.kit / "compose.override.yaml").write_text(yaml.safe_dump({"networks": {"default": network}}))
+        (self.kit / "compose.override.yaml").write_text(yaml.safe_dump(network(self.number)))
         owner = f"{self.kit.stat().st_uid}:{self.kit.stat().st_gid}"
         settings = {"RUN_AS": owner, "TAG": TAG, "ML_IMAGE": named(ML), "PUBLISH_ON": address(self.number)}
         (self.kit / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))

@@ -114,6 +114,23 @@ def test_run_again_for_a_new_member_only_what_is_new_is_made(tmp_path: Path, cap
     assert "certs/sl-2-cert.pem" in capsys.readouterr().out.splitlines()[1]
 
 
+def test_for_a_new_node_only_its_request_is_to_be_signed(tmp_path: Path, capsys: Any) -> None:
+    ca = own_ca(tmp_path, "a")
+    nodes = [node("license-1", "license"), node("sn-1", "sn")]
+    project = write_project(tmp_path / "flu.yaml", {"name": "a", "ca": ca, "nodes": nodes})
+    swarm("provision", project)
+    kit = Site(tmp_path / "flu" / "kits" / "a", Path(ca).parent)
+    kit.certify()
+    write_project(project, {"name": "a", "ca": ca, "nodes": [*nodes, node("sl-1", "sl")]})
+    swarm("provision", project)
+    capsys.readouterr()
+    swarm("certs", "request", kit.kit / "certs" / "requests.yaml")
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.endswith(f" --dir YOUR-CA {kit.kit / 'certs' / 'sl-1.csr'}")
+    swarm("certs", "sign", "--dir", kit.ca, said.split()[-1])
+    assert (kit.kit / "certs" / "sl-1-cert.pem").exists()
+
+
 def test_files_of_a_kit_are_what_their_readers_take(tmp_path: Path) -> None:
     nodes = [node("license-1", "license"), node("sn-1", "sn"), node("sl-1", "sl")]
     nodes += [{"name": "swci-1", "role": "swci"}, {"name": "swop-1", "role": "swop"}]
