@@ -263,7 +263,8 @@ def _usr_dir(given: Given) -> Path | None:
     directory = Path(given.get("usr-dir")).expanduser().absolute()
     if not directory.is_dir():
         raise given.unusable("--usr-dir", f"{directory} is not a directory")
-    return directory
+    # What ".." leaves out is not there in a container; a link keeps the name by which tasks know it.
+    return directory.resolve() if ".." in directory.parts else directory
 
 
 def _words(given: Given, name: str) -> list[str]:

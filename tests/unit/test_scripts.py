@@ -225,6 +225,13 @@ def test_dry_run_prints_the_commands(script: Script, host: Path, name: str, word
     assert done.stdout.strip() == expected.format(**facts)
 
 
+def test_the_directory_of_a_swop_is_found_where_the_host_has_it(script: Script, host: Path) -> None:
+    words = f"--name swop1 --usr-dir cert/../usr --profile-file-name profile.yaml --sn-ip sn1 {WHO}"
+    done = script("run-swop", "--dry-run", *shlex.split(words))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"--volume {host}/usr:{host}/usr --env USR_DIR={host}/usr " in done.stdout
+
+
 BAD = [
     ("run-sn", f"--sentinel {WHO}", "--host-ip: give the address by which other nodes reach this one"),
     ("run-sn", f"--host-ip h1 {WHO}", "--sentinel-ip: give --sentinel for the first SN"),
