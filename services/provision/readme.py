@@ -38,7 +38,8 @@ docker compose up -d                                 # starts the nodes above; `
 {train}
 ```
 
-`./check` needs `pip install 'swarm-learning[services]'`; it complains of nodes of others until they run.{programs}
+`./check` needs `pip install 'swarm-learning[services]'`; it complains of nodes that do not run yet, so
+run it again when they do.{programs}
 Nodes keep their data in `data/`. A node that finds another one not there yet ends, and Docker starts it again.
 Without containers: `./start NAME` for each node{without}.
 {order}
@@ -69,9 +70,9 @@ _TRAIN = "# trains; `docker compose logs -f` beside it"
 
 _PROGRAMS = """
 Your program lies in `programs/` and writes to `out/`; `.env` says what it is and where it runs:
-`PROGRAM=python3 programs/train.py`, `ML_IMAGE=your-image`. Its pipes are in its environment already. When it has
-ended, its SL ends too. For the next training somebody with a SWCI gives `RESET CONTRACT` (docs/swci.md); then the same
-command starts both again."""
+`PROGRAM=python3 programs/train.py`, `ML_IMAGE=your-image`. Its pipes are in its environment already; its data are
+mounted by `compose.override.yaml` (docs/provision.md shows one). When it has ended, its SL ends too. For the next
+training somebody with a SWCI gives `RESET CONTRACT` (docs/swci.md); then the same command starts both again."""
 
 _SWCI = """
 ## SWCI

@@ -20,6 +20,7 @@ from compose_swarms import PROGRAMS
 from images import ML, TAG, named
 
 from examples.digits.compose_swarm import USER, ContainersFailed, docker, run
+from services.errors import PeerNotAccepted
 from services.identity.identity import Identity
 from services.local.swarm import CONTRACT
 from services.rpc import swarm_pb2 as pb
@@ -148,6 +149,13 @@ class Site:
         with pytest.raises(ContainersFailed) as ended:
             await self.compose("run", "--rm", "--no-deps", "-T", name)
         return str(ended.value.facts["output"])
+
+    async def asks_to_join(self, name: str, sn: str) -> str:
+        """What an SN hears that wants to be one of the chain, whatever a license server says of it."""
+        async with SNClient(sn, self.identity(name)) as client:
+            with pytest.raises(PeerNotAccepted) as refused:
+                await client.peering.Join(pb.JoinRequest(account=f"0x{1:040x}"))
+        return str(refused.value)
 
     async def looks(self, name: str, *peers: str) -> list[dict[str, str]]:
         """What the checks before a start find, out of the container of a node."""

@@ -81,6 +81,8 @@ async def refused_everywhere(stranger: Site, members: Coordinator, mine: list[di
         assert said.count("ERROR: ") == 1, said
         assert REFUSED.search(said), said
         assert "Traceback" not in said, said
+    for where in (where for role, where in doors if role == "sn"):
+        assert REFUSED.search(await stranger.asks_to_join("sn-3", where))
     found = await stranger.looks(mine[0]["name"], *(f"{role}@{where}" for role, where in doors))
     refusals = {check["subject"]: check["found"] for check in found if check["state"] == "failed"}
     for role, where in doors:
@@ -118,6 +120,7 @@ async def test_organizations_train_out_of_their_kits_and_one_more_joins(tmp_path
             for path in (f"{name}.zip", f"kits/{name}/README.md", f"kits/{name}/certs/cas.pem")
         }
         await opened(d, flu.made)
+        assert REFUSED.search(await d.ends("sn-4"))  # until the others have taken over its CA
         for site in (a, b):
             site.unpack(flu.made)
             await site.compose(*site.told_to("docker compose restart "))
