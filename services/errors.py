@@ -111,6 +111,15 @@ class NoIdentity(IdentityError):
     message = "No identity specified: {missing} is not given"
 
 
+class WorkloadApiFailed(IdentityError):
+    code = "workload-api-failed"
+    message = "The SPIFFE Workload API at {path} gave no identity: {problem}"
+    remedy = (
+        "Give --socket-path the socket of a SPIRE agent that runs, and see that it has an entry for this process with "
+        "the SPIFFE ID spiffe://DOMAIN/ROLE/NAME."
+    )
+
+
 class CertificateUnreadable(IdentityError):
     code = "certificate-unreadable"
     message = "{path} cannot be read as a {kind}: {problem}"

@@ -14,6 +14,9 @@ Cert = Annotated[Path | None, typer.Option("--cert", help="Certificate of this n
 Key = Annotated[Path | None, typer.Option("--key", help="Its private key (SWARM_ID_KEY).")]
 CACert = Annotated[Path | None, typer.Option("--cacert", help="File of the CAs to trust (SWARM_ID_CACERT).")]
 CAPath = Annotated[Path | None, typer.Option("--capath", help="Directory of the CAs to trust (SWARM_ID_CAPATH).")]
+SocketPath = Annotated[
+    Path | None, typer.Option("--socket-path", help="Socket of a SPIFFE Workload API, instead of --cert and --key.")
+]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where this node keeps everything.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0 is every one.")]
 HostIP = Annotated[str | None, typer.Option("--host-ip", help="Address or name by which peers reach this node.")]
@@ -106,6 +109,7 @@ def sn(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    socket_path: SocketPath = None,
     chain: Annotated[str | None, typer.Option("--chain", help="auto, geth or embedded.")] = None,
     data_dir: DataDir = None,
     metrics_port: MetricsPort = None,
@@ -147,6 +151,7 @@ def sl(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    socket_path: SocketPath = None,
     data_dir: DataDir = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = None,
@@ -182,6 +187,7 @@ def swop(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    socket_path: SocketPath = None,
     data_dir: DataDir = None,
     swop_uid: Annotated[int | None, typer.Option("--swop-uid", help="User of the programs that it starts.")] = None,
     swop_gid: Annotated[int | None, typer.Option("--swop-gid", help="Their group.")] = None,

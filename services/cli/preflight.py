@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from services.cli.nodes import CACert, CAPath, Cert, HostIP, Key, LicenseIP, LicensePort, SecondaryIP, SecondaryPort
+from services.cli.nodes import (
+    CACert,
+    CAPath,
+    Cert,
+    HostIP,
+    Key,
+    LicenseIP,
+    LicensePort,
+    SecondaryIP,
+    SecondaryPort,
+    SocketPath,
+)
 
 PIPE_WIDTH = 200  # of a table that goes to a file or another program
 
@@ -23,6 +34,7 @@ def preflight(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    socket_path: SocketPath = None,
     host_ip: HostIP = None,
     port: Annotated[int | None, typer.Option("--port", help="Port by which they do. [default: by the role]")] = None,
     bind_port: Annotated[int | None, typer.Option("--bind-port", help="Port to listen on, if another.")] = None,

@@ -20,6 +20,7 @@ from services.cli.nodes import (
     SecondaryIP,
     SecondaryPort,
     SNPort,
+    SocketPath,
 )
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def swci(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    socket_path: SocketPath = None,
     data_dir: DataDir = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,

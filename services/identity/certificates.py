@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import ssl
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Self, cast
@@ -16,6 +16,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from services.errors import CertificateUnreadable, IdentityError
 from services.identity.spiffe import SCHEME, SpiffeId, name_in_slot
 
+SPIFFE_ID = "spiffe-id"
+"""What a node says that others know it by, where its certificate changes while it runs."""
+
 _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
@@ -24,11 +27,17 @@ class PeerIdentity:
     """Who a certificate says its holder is. ``fingerprint``: hex SHA-256 of the certificate's DER form.
 
     ``name``: that of the certificate, or ``<name>/<slot>`` where the holder acts in one of its slots.
+    ``id_fingerprint``: hex SHA-256 of the certificate's SPIFFE ID, the same in every certificate of this holder.
     """
 
     role: str
     name: str
     fingerprint: str
+    id_fingerprint: str = field(default="", compare=False, repr=False)
+
+    def known_by(self, what: str) -> Self:
+        """The same, known by its SPIFFE ID where ``what`` says so, else by its certificate."""
+        return replace(self, fingerprint=self.id_fingerprint) if what == SPIFFE_ID else self
 
     def in_slot(self, slot: str) -> Self:
         """The same, acting in a slot; an empty one is none. Raises IdentityError."""
@@ -40,8 +49,9 @@ class PeerIdentity:
             raise IdentityError(path=f"slot of {self.name}", problem=str(error)) from None
 
     def may_act_as(self, name: str, fingerprint: str) -> bool:
-        """Whether a node of its role that is known by this name and certificate may be this peer."""
-        return self.fingerprint == fingerprint and (name == self.name or name.startswith(f"{self.name}/"))
+        """Whether a node of its role that is known by this name and certificate, or ID, may be this peer."""
+        known = fingerprint in (self.fingerprint, self.id_fingerprint)
+        return known and (name == self.name or name.startswith(f"{self.name}/"))
 
 
 @dataclass(frozen=True)
@@ -106,7 +116,8 @@ def identity_of_certificate(der: bytes) -> PeerIdentity:
         spiffe_id = SpiffeId.parse(names[0])
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension) as error:
         raise IdentityError(path="certificate of the peer", problem=str(error)) from None
-    return PeerIdentity(role=spiffe_id.role, name=spiffe_id.name, fingerprint=hashlib.sha256(der).hexdigest())
+    fingerprint, by_id = hashlib.sha256(der).hexdigest(), hashlib.sha256(names[0].encode()).hexdigest()
+    return PeerIdentity(spiffe_id.role, spiffe_id.name, fingerprint, by_id)
 
 
 def spiffe_uris(certificate: x509.Certificate) -> list[str]:

@@ -108,7 +108,7 @@ def _refusal_after_handshake(tls: ssl.SSLSocket, identity: Identity) -> str:
     except ConnectionError:
         pass  # hung up, less politely
     try:
-        check_dates(identity.cert, read_chain(identity.cert))
+        check_dates(identity.credentials.cert, read_chain(identity.credentials.cert))
     except IdentityError as error:
         return f"it hung up after the TLS handshake. {error}"
     return (

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from services.identity.certificates import read_chain
 from services.identity.identity import Identity
@@ -19,16 +20,33 @@ _log = logs.get("identity")
 
 @contextlib.asynccontextmanager
 async def watched_expiry(identity: Identity, meter: Meter) -> AsyncIterator[None]:
-    """Within it, whoever reads log or metrics knows when the certificate that this process started with ends."""
-    ends = min(certificate.not_valid_after_utc for certificate in read_chain(identity.cert))
+    """Within it, whoever reads log or metrics knows when the certificate of this process ends."""
     name, meaning = "swarm_certificate_end_timestamp_seconds", "When this node's certificate ends, since 1970, UTC."
-    meter.gauge(name, meaning).set(ends.timestamp())
-    background = Background("identity")
-    background.run(warn_until(ends, identity), "watching the end of the certificate")
+    watch = _Watch(identity, meter.gauge(name, meaning))
+    watch.renewed()
+    if identity.renewal is not None:
+        identity.renewal.followers.add(watch)
     try:
         yield
     finally:
-        await background.close()
+        await watch.background.close()
+
+
+class _Watch:
+    """Of the certificate that is current, one after the other."""
+
+    def __init__(self, identity: Identity, gauge: Any) -> None:
+        self.background = Background("identity")
+        self._identity = identity
+        self._gauge = gauge
+        self._task: asyncio.Task[None] | None = None
+
+    def renewed(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        ends = min(one.not_valid_after_utc for one in read_chain(self._identity.credentials.cert))
+        self._gauge.set(ends.timestamp())
+        self._task = self.background.run(warn_until(ends, self._identity), "watching the end of the certificate")
 
 
 async def warn_until(
@@ -37,17 +55,22 @@ async def warn_until(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     pause: Callable[[float], Awaitable[object]] | None = None,
 ) -> None:
-    """Once for each of ``WARN_DAYS`` before the end, and once at it; then it returns."""
+    """Once for each of ``WARN_DAYS`` before the end, and once at it; then it returns.
+
+    One that is renewed while the node runs lives for hours: there only the end itself is worth a word.
+    """
     warned: int | None = None
+    days_before = () if identity.renewal else WARN_DAYS
+    file = identity.trust.source if identity.renewal else str(identity.cert)
     while (left := ends - now()) > timedelta():
-        stage = min((days for days in WARN_DAYS if left <= timedelta(days=days)), default=None)
+        stage = min((days for days in days_before if left <= timedelta(days=days)), default=None)
         if stage != warned:
             warned = stage
             words = "the certificate ends soon: give this node a new one in time, and start it again"
-            _log.warning(words, ends=f"{ends:%Y-%m-%d %H:%M} UTC", days_left=left.days, file=str(identity.cert))
+            _log.warning(words, ends=f"{ends:%Y-%m-%d %H:%M} UTC", days_left=left.days, file=file)
         await (pause or _pause)(min(LOOK_EVERY_S, left.total_seconds()))
     words = "the certificate has ended: no other node makes a new connection with this one"
-    _log.error(words, ended=f"{ends:%Y-%m-%d %H:%M} UTC", file=str(identity.cert))
+    _log.error(words, ended=f"{ends:%Y-%m-%d %H:%M} UTC", file=file)
 
 
 async def _pause(seconds: float) -> None:

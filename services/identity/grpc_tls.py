@@ -4,11 +4,33 @@ import os
 
 import grpc
 
+from services.identity.renewal import Renewal
+
 
 def server_credentials(key: bytes, chain: bytes, roots: bytes) -> grpc.ServerCredentials:
     """For a listening port: a client certificate is required and verified. All are PEM."""
     _require_tls_1_3()
     return grpc.ssl_server_credentials([(key, chain)], root_certificates=roots, require_client_auth=True)
+
+
+def renewed_server_credentials(renewal: Renewal) -> grpc.ServerCredentials:
+    """The same with what is current at each handshake."""
+    _require_tls_1_3()
+    shown = -1
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        now = renewal.current
+        pair = (now.key.read_bytes(), now.cert.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], root_certificates=now.trust.pem)
+
+    def changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal shown
+        if shown == renewal.number:
+            return None
+        shown = renewal.number
+        return configuration()
+
+    return grpc.dynamic_ssl_server_credentials(configuration(), changed, require_client_authentication=True)
 
 
 def channel_credentials(key: bytes, chain: bytes, roots: bytes) -> grpc.ChannelCredentials:

@@ -2,6 +2,7 @@
 
 import secrets
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -11,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import IdentityError, NoIdentity, WrongRole
 from services.identity.certificates import (
+    SPIFFE_ID,
     Expected,
     PeerIdentity,
     TrustBundle,
@@ -19,6 +21,7 @@ from services.identity.certificates import (
     read_key,
     read_trust,
 )
+from services.identity.renewal import Credentials, FollowingContext, Renewal
 from services.identity.verification import check_chain, check_dates, check_key
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ SLOT_KEY = "swarm-slot"
 
 PROCESS_KEY = "swarm-process"
 """Of gRPC metadata: which process calls, in hexadecimal."""
+
+KNOWN_BY_KEY = "swarm-known-by"
+"""Of gRPC metadata and HTTP headers: ``SPIFFE_ID`` where the caller is known by that and not by its certificate."""
 
 __all__ = ["Identity", "PeerIdentity", "identity_of_certificate", "identity_of_grpc_context"]
 
@@ -65,7 +71,8 @@ class Identity:
     """Role and name of this node, with the files they come from. Build it with ``load``.
 
     ``slot``: of the certificate, where several nodes share it; it is the last part of ``name`` then. ``process``: 16
-    random bytes, by which two processes that have the same name are told apart.
+    random bytes, by which two processes that have the same name are told apart. ``renewal``: where the certificate
+    changes while the node runs; ``cert``, ``key`` and ``trust`` are the first ones, and ``fingerprint`` is of its ID.
     """
 
     role: str
@@ -76,6 +83,7 @@ class Identity:
     trust: TrustBundle
     slot: str = ""
     process: bytes = field(default_factory=lambda: secrets.token_bytes(16))
+    renewal: Renewal | None = None
 
     @classmethod
     def load(
@@ -109,44 +117,79 @@ class Identity:
             raise WrongRole(name=peer.name, role=peer.role, action=action, needed=expected_role)
         return replace(identity, name=peer.in_slot(slot).name, slot=slot)
 
+    @property
+    def credentials(self) -> Credentials:
+        """What new connections are made with now."""
+        return self.renewal.current if self.renewal else Credentials(self.cert, self.key, self.trust)
+
+    def renewed_by(self, renewal: Renewal) -> Self:
+        """The same, whose certificate changes while it runs: others know it by its SPIFFE ID."""
+        peer = _identity_in(self.cert, read_chain(self.cert)[0])
+        return replace(self, fingerprint=peer.id_fingerprint, renewal=renewal)
+
+    @property
+    def said_of_itself(self) -> tuple[tuple[str, str], ...]:
+        """What it tells beside its certificate, as gRPC metadata or HTTP headers."""
+        slot = ((SLOT_KEY, self.slot),) if self.slot else ()
+        return (*slot, (KNOWN_BY_KEY, SPIFFE_ID)) if self.renewal else slot
+
     def server_context(self, *, client_certificate: Literal["required", "optional"] = "required") -> ssl.SSLContext:
         """TLS 1.3 for a listening socket. A client certificate that is given is always verified."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.verify_mode = ssl.CERT_REQUIRED if client_certificate == "required" else ssl.CERT_OPTIONAL
-        return self._equipped(context)
+
+        def make(kind: type[ssl.SSLContext] = ssl.SSLContext) -> ssl.SSLContext:
+            context = kind(ssl.PROTOCOL_TLS_SERVER)
+            context.verify_mode = ssl.CERT_REQUIRED if client_certificate == "required" else ssl.CERT_OPTIONAL
+            return self._equipped(context)
+
+        return self._followed(make)
 
     def client_context(self, expected: Expected | None = None) -> ssl.SSLContext:
         """TLS 1.3 for outgoing connections; the peer's chain and host name are verified.
 
         ``expected``: whom it is for. A handshake with anybody else fails with AnotherPeer.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        if expected is not None:
+
+        def make(kind: type[ssl.SSLContext] = ssl.SSLContext) -> ssl.SSLContext:
+            if expected is None or kind is FollowingContext:
+                return self._equipped(kind(ssl.PROTOCOL_TLS_CLIENT))
             checked = _CheckedContext(ssl.PROTOCOL_TLS_CLIENT)
             checked.expected = expected
-            context = checked
-        return self._equipped(context)
+            return self._equipped(checked)
+
+        return self._followed(make)
 
     def grpc_server_credentials(self) -> "grpc.ServerCredentials":
         """TLS 1.3, a client certificate is required."""
-        from services.identity.grpc_tls import server_credentials  # noqa: PLC0415  # grpc is heavy; few need it
+        from services.identity import grpc_tls  # noqa: PLC0415  # grpc is heavy; few need it
 
-        return server_credentials(self.key.read_bytes(), self.cert.read_bytes(), self.trust.pem)
+        if self.renewal is not None:
+            return grpc_tls.renewed_server_credentials(self.renewal)
+        return grpc_tls.server_credentials(self.key.read_bytes(), self.cert.read_bytes(), self.trust.pem)
 
     def grpc_channel_credentials(self) -> "grpc.ChannelCredentials":
         """TLS 1.3, the peer's chain and host name are verified."""
         from services.identity.grpc_tls import channel_credentials  # noqa: PLC0415  # as above
 
-        return channel_credentials(self.key.read_bytes(), self.cert.read_bytes(), self.trust.pem)
+        now = self.credentials
+        return channel_credentials(now.key.read_bytes(), now.cert.read_bytes(), now.trust.pem)
+
+    def _followed(self, make: Callable[..., ssl.SSLContext]) -> ssl.SSLContext:
+        if self.renewal is None:
+            return make()
+        context = make(FollowingContext)
+        if isinstance(context, FollowingContext):
+            context.follow(self.renewal, make)
+        return context
 
     def _equipped(self, context: ssl.SSLContext) -> ssl.SSLContext:
+        now = self.credentials
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         try:
-            context.load_cert_chain(self.cert, self.key, password=_no_passphrase)
+            context.load_cert_chain(now.cert, now.key, password=_no_passphrase)
         except OSError as error:  # ssl.SSLError too: for example a key too short for OpenSSL's security level
             reason = getattr(error, "reason", None) or error.strerror or str(error)
-            raise IdentityError(path=self.cert, problem=str(reason).lower().replace("_", " ")) from None
-        context.load_verify_locations(cadata=self.trust.pem.decode("ascii"))
+            raise IdentityError(path=now.cert, problem=str(reason).lower().replace("_", " ")) from None
+        context.load_verify_locations(cadata=now.trust.pem.decode("ascii"))
         return context
 
 
@@ -159,8 +202,9 @@ def identity_of_grpc_context(context: Any) -> PeerIdentity:
     if not presented:
         raise IdentityError(path="certificate of the peer", problem="none was presented")
     certificate = x509.load_pem_x509_certificate(presented[0])
-    slot = next((value for key, value in context.invocation_metadata() or () if key == SLOT_KEY), "")
-    return identity_of_certificate(certificate.public_bytes(Encoding.DER)).in_slot(slot)
+    said = dict(reversed(tuple(context.invocation_metadata() or ())))
+    peer = identity_of_certificate(certificate.public_bytes(Encoding.DER))
+    return peer.known_by(said.get(KNOWN_BY_KEY, "")).in_slot(said.get(SLOT_KEY, ""))
 
 
 def _given(path: Path | None, option: str) -> Path:

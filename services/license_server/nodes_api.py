@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from pydantic import BaseModel, ValidationError
 
 from services.errors import LicenceError, NoIdentity, NoSuchThing, NotActive, SwarmError
-from services.identity.identity import SLOT_KEY, PeerIdentity, identity_of_certificate
+from services.identity.identity import KNOWN_BY_KEY, SLOT_KEY, PeerIdentity, identity_of_certificate
 from services.license_server.desk import Granted, LicenseDesk
 from services.license_server.leases import Holder
 from services.license_server.nodes_messages import AcquireRequest, RenewRequest
@@ -25,6 +25,7 @@ MAX_BODY = 64 * 1024
 
 _LEASE = re.compile(r"/v1/leases/([^/]{1,200})")
 _SLOT = SLOT_KEY.encode()
+_KNOWN_BY = KNOWN_BY_KEY.encode("ascii")
 _RENEW = re.compile(r"/v1/leases/([^/]{1,200})/renew")
 _log = logs.get("license-server")
 
@@ -170,7 +171,8 @@ def peer_of(scope: Scope) -> tuple[PeerIdentity, bytes]:
     certificate = certificate_of(scope)
     if certificate is None:
         raise NoIdentity(missing="a client certificate")
-    return _identity(certificate).in_slot(_header(scope, _SLOT)), certificate
+    peer = _identity(certificate).known_by(_header(scope, _KNOWN_BY))
+    return peer.in_slot(_header(scope, _SLOT)), certificate
 
 
 def address_of(scope: Scope) -> str:

@@ -17,7 +17,7 @@ from services.errors import (
 )
 from services.identity.certificates import Expected
 from services.identity.diagnosis import diagnose
-from services.identity.identity import SLOT_KEY, Identity
+from services.identity.identity import Identity
 
 REQUEST_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 3.0
@@ -103,7 +103,7 @@ class _Server:
                 ssl=self._identity.client_context(_EXPECTED), keepalive_timeout=KEEP_ALIVE_S
             )
             timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S)
-            headers = {SLOT_KEY: self._identity.slot} if self._identity.slot else {}
+            headers = dict(self._identity.said_of_itself)
             self._session = aiohttp.ClientSession(
                 f"https://{self.address}", connector=connector, timeout=timeout, headers=headers
             )

@@ -17,11 +17,18 @@ SOON = timedelta(days=30)
 
 def load(settings: PreflightSettings, role: str | None) -> tuple[Identity | None, Finding]:
     """Chain, dates, key and role, judged as a peer would."""
-    subject = str(settings.cert or "--cert")
+    subject = str(settings.socket_path or settings.cert or "--cert")
     try:
-        identity = Identity.load(
-            cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=role
-        )
+        if settings.socket_path is not None:
+            from services.identity.workload import present_identity  # noqa: PLC0415  # gRPC, for those who use it
+
+            identity = present_identity(
+                settings.socket_path, cacert=settings.cacert, capath=settings.capath, expected_role=role
+            )
+        else:
+            identity = Identity.load(
+                cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=role
+            )
     except SwarmError as error:
         return None, failure("certificate", subject, error)
     found = f"{identity.role} {identity.name}; chain, dates, key and role are in order"
@@ -34,8 +41,9 @@ def look(settings: PreflightSettings, identity: Identity) -> Iterator[Finding]:
         certificate = read_chain(identity.cert)[0]
     except CertificateUnreadable:  # since it was loaded
         return
-    yield _dates(identity.cert, certificate)
-    yield _key_mode(identity.key)
+    if identity.renewal is None:
+        yield _dates(identity.cert, certificate)
+        yield _key_mode(identity.key)
     if settings.host_ip:
         yield _names(identity.cert, certificate, settings.host_ip)
 

@@ -103,7 +103,9 @@ def reach(peer: Peer, identity: Identity) -> Finding:
     except (OSError, IdentityError) as error:
         return Finding("port", peer.shown, "failed", str(error), "See what listens on that port.")
     who = f"{found.role} {found.name} answers"
-    if found.role != peer.role or (peer.fingerprint and found.fingerprint != peer.fingerprint):
+    if found.role != peer.role or (
+        peer.fingerprint and peer.fingerprint not in (found.fingerprint, found.id_fingerprint)
+    ):
         wanted = f"{peer.role} {peer.name}".strip()
         advice = "Correct the address, or the port mapping that leads there."
         return Finding("port", peer.shown, "failed", f"{who}, not the one that {wanted} should show", advice)
@@ -220,7 +222,7 @@ def _already_there(host: str, port: int, subject: str, identity: Identity) -> Fi
     except (OSError, IdentityError) as error:
         problem = f"the port is in use on this host, and {subject} does not answer as this node: {error}"
         return Finding("announced address", subject, "failed", problem, "Stop what uses the port, or choose another.")
-    if found.fingerprint == identity.fingerprint:
+    if identity.fingerprint in (found.fingerprint, found.id_fingerprint):
         return Finding("announced address", subject, "ok", f"{found.role} {found.name} runs there already")
     problem = f"the port is in use on this host by {found.role} {found.name}"
     return Finding("announced address", subject, "failed", problem, "Choose another port for this node.")

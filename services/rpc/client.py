@@ -13,8 +13,9 @@ import grpc
 
 from services.errors import PeerNotAccepted, SNUnreachable, SwarmError, TooManyCalls
 from services.identity.diagnosis import Diagnosis, diagnose
-from services.identity.identity import PROCESS_KEY, SLOT_KEY, Identity
+from services.identity.identity import PROCESS_KEY, Identity
 from services.rpc import swarm_pb2 as pb
+from services.rpc.channels import Channels
 from services.rpc.errors import NO_ANSWER, from_rpc_error
 from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, PeeringStub, RunnersStub, TasksStub, TrainingStub
 from services.runtime import traces
@@ -199,29 +200,37 @@ class SNClient:
     def __init__(self, address: str, identity: Identity) -> None:
         self.address = address
         self._identity = identity
-        slot = ((SLOT_KEY, identity.slot),) if identity.slot else ()
-        self._line = Line(self._failed, ((PROCESS_KEY, identity.process.hex()), *slot))
-        self._channel: Any = None
+        self._line = Line(self._failed, ((PROCESS_KEY, identity.process.hex()), *identity.said_of_itself))
+        self._channels = Channels(address, identity, OPTIONS)
 
     async def __aenter__(self) -> Self:
-        credentials = self._identity.grpc_channel_credentials()
-        self._channel = grpc.aio.secure_channel(self.address, credentials, options=OPTIONS)
-        self._network_stub: Any = NetworkStub(self._channel)  # type: ignore[no-untyped-call]
-        self.network = NetworkCalls(self._network_stub, self._line)
-        self._training_stub: Any = TrainingStub(self._channel)  # type: ignore[no-untyped-call]
-        self.training = TrainingCalls(self._training_stub, self._line)
-        self.admin = AdminCalls(AdminStub(self._channel), self._line)  # type: ignore[no-untyped-call]
-        self.tasks = TasksCalls(TasksStub(self._channel), self._line)  # type: ignore[no-untyped-call]
-        self._runners_stub: Any = RunnersStub(self._channel)  # type: ignore[no-untyped-call]
-        self.runners = RunnersCalls(self._runners_stub, self._line)
-        self._peering_stub: Any = PeeringStub(self._channel)  # type: ignore[no-untyped-call]
-        self.peering = PeeringCalls(self._peering_stub, self._line)
+        if self._identity.renewal is not None:
+            self._identity.renewal.followers.add(self)
+        self._connect()
         return self
+
+    def renewed(self) -> None:
+        """New calls show the new certificate; nothing that runs is disturbed."""
+        if self._channels.newest is not None:
+            self._connect()
+
+    def _connect(self) -> None:
+        channel = self._channels.renew()
+        self._network_stub: Any = NetworkStub(channel)  # type: ignore[no-untyped-call]
+        self.network = NetworkCalls(self._network_stub, self._line)
+        self._training_stub: Any = TrainingStub(channel)  # type: ignore[no-untyped-call]
+        self.training = TrainingCalls(self._training_stub, self._line)
+        self.admin = AdminCalls(AdminStub(channel), self._line)  # type: ignore[no-untyped-call]
+        self.tasks = TasksCalls(TasksStub(channel), self._line)  # type: ignore[no-untyped-call]
+        self._runners_stub: Any = RunnersStub(channel)  # type: ignore[no-untyped-call]
+        self.runners = RunnersCalls(self._runners_stub, self._line)
+        self._peering_stub: Any = PeeringStub(channel)  # type: ignore[no-untyped-call]
+        self.peering = PeeringCalls(self._peering_stub, self._line)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._channel.close()
+        await self._channels.close()
 
     async def hold_name(self, host: str = "", port: int = 0) -> AsyncGenerator[None]:
         """Holds this node's name for this process for as long as it is iterated: one item, once it is held.
@@ -231,7 +240,7 @@ class SNClient:
         Ends when the SN stops. Raises NameInUse, also later where the SN had to take this process for gone, or as a
         call does.
         """
-        call = self._network_stub.HoldName(metadata=self._line.metadata)
+        call = self._channels.held_by(self._network_stub.HoldName(metadata=self._line.metadata))
         try:
             await _write(call, pb.HoldNameRequest(host=host, port=port))
             while (reply := await call.read()) is not grpc.aio.EOF:
@@ -261,7 +270,8 @@ class SNClient:
 
         Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.
         """
-        call = self._training_stub.Watch(pb.WatchRequest(contract=contract, seen=seen), metadata=self._line.metadata)
+        request = pb.WatchRequest(contract=contract, seen=seen)
+        call = self._channels.held_by(self._training_stub.Watch(request, metadata=self._line.metadata))
         try:
             async for status in call:
                 yield status
@@ -276,7 +286,7 @@ class SNClient:
         Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.
         """
         request = pb.WatchRunnerRequest(runner=runner, seen=seen)
-        call = self._runners_stub.WatchRunner(request, metadata=self._line.metadata)
+        call = self._channels.held_by(self._runners_stub.WatchRunner(request, metadata=self._line.metadata))
         try:
             async for status in call:
                 yield status
@@ -293,7 +303,7 @@ class SNClient:
 
     async def meet(self, ours: AsyncIterator[pb.PeerNews]) -> AsyncGenerator[pb.PeerNews]:
         """Sends ``ours`` for as long as the other SN is in touch, and gives what it says. Raises as a call does."""
-        call = self._peering_stub.Meet()
+        call = self._channels.held_by(self._peering_stub.Meet(metadata=self._line.metadata))
         background = Background("rpc")
         failure: list[Exception] = []
 
@@ -318,11 +328,13 @@ class SNClient:
 
     async def blocks(self, since: int) -> AsyncGenerator[bytes]:
         """The blocks after number ``since``, some at a time. Raises as a call does."""
-        async for page in self._paged(self._peering_stub.GetBlocks(pb.GetBlocksRequest(since=since))):
+        request = pb.GetBlocksRequest(since=since)
+        async for page in self._paged(self._peering_stub.GetBlocks(request, metadata=self._line.metadata)):
             yield page.blocks
 
     async def _paged(self, call: Any) -> AsyncGenerator[Any]:
         """Page by page: how long all of them take depends on the history, a page comes in time or never."""
+        self._channels.held_by(call)
         try:
             while True:
                 async with asyncio.timeout(PAGE_WITHIN_S):

@@ -146,6 +146,12 @@ class IdentitySettings(NodeSettings):
 class LicensedSettings(IdentitySettings):
     """Of a node that holds a licence."""
 
+    socket_path: Path | None = Field(
+        None,
+        validation_alias="SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH",
+        description="Socket of a SPIFFE Workload API that gives certificate, key and CAs, and new ones while the node "
+        "runs, instead of files; CAs of files are trusted too. None by default: files.",
+    )
     apls_ip: str = Field(
         "127.0.0.1",
         validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP",

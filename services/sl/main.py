@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 
 from services.errors import SwarmError
 from services.identity.expiry import watched_expiry
-from services.identity.identity import Identity
+from services.identity.source import own_identity
 from services.licensing.lease import Lease
 from services.rpc import swarm_pb2 as pb
 from services.runtime import logs, traces
@@ -32,19 +32,12 @@ _log = logs.get(ROLE)
 
 async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
     """Runs until the training of its ML program is over, or ``stop``. Raises what ends it before."""
-    identity = Identity.load(
-        cert=settings.cert,
-        key=settings.key,
-        cacert=settings.cacert,
-        capath=settings.capath,
-        expected_role=ROLE,
-        slot=settings.slot,
-    )
-    logs.configure(settings.log_format, identity.name, settings.log_level)
-    traces.configure("swarm-sl", identity.name)
-    _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
-    store, memory = Store(settings.data_dir / "fs"), Memory(settings.data_dir)
     async with AsyncExitStack() as stack:
+        identity = await stack.enter_async_context(own_identity(settings, ROLE, settings.slot))
+        logs.configure(settings.log_format, identity.name, settings.log_level)
+        traces.configure("swarm-sl", identity.name)
+        _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
+        store, memory = Store(settings.data_dir / "fs"), Memory(settings.data_dir)
         bound = stack.enter_context(bind(settings.host, settings.listens_on))
         port = int(bound.getsockname()[1])
         address = settings.announced(port)

@@ -10,6 +10,7 @@ from services.chain.factory import Choice, open_chain
 from services.errors import AnotherSwarm
 from services.identity.expiry import watched_expiry
 from services.identity.identity import Identity
+from services.identity.source import own_identity
 from services.licensing.lease import Lease
 from services.rpc.server import check_free
 from services.runtime import logs, traces
@@ -28,13 +29,11 @@ _log = logs.get(ROLE)
 
 async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
     """Runs until ``stop``. Raises what a start can fail with, and what ends a running node."""
-    identity = Identity.load(
-        cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=ROLE
-    )
-    logs.configure(settings.log_format, identity.name, settings.log_level)
-    traces.configure("swarm-sn", identity.name)
-    _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
     async with contextlib.AsyncExitStack() as stack:
+        identity = await stack.enter_async_context(own_identity(settings, ROLE))
+        logs.configure(settings.log_format, identity.name, settings.log_level)
+        traces.configure("swarm-sn", identity.name)
+        _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
         data_dir = stack.enter_context(claimed(settings.data_dir))
         check_free(settings.host, settings.listens_on, PORT_OPTION)
         choice = chain_choice(settings.chain, data_dir)

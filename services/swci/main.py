@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 
 from services.errors import FileUnusable, SettingsError
 from services.identity.identity import Identity
+from services.identity.source import own_identity
 from services.licensing.lease import Lease
 from services.runtime import logs
 from services.runtime.ready import ReadySocket
@@ -27,13 +28,11 @@ _log = logs.get(ROLE)
 
 async def main(settings: SWCISettings, stop: asyncio.Event, ready: ReadySocket, *, as_json: bool = False) -> int:
     """Runs until the session is over, or ``stop``; gives the exit code. Raises what keeps it from starting."""
-    identity = Identity.load(
-        cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=ROLE
-    )
-    is_web = settings.mode == "WEB"
-    level = settings.log_level or ("INFO" if is_web else "WARNING")
-    logs.configure(settings.log_format, identity.name, level, None if is_web else sys.stderr)
     async with AsyncExitStack() as stack:
+        identity = await stack.enter_async_context(own_identity(settings, ROLE))
+        is_web = settings.mode == "WEB"
+        level = settings.log_level or ("INFO" if is_web else "WARNING")
+        logs.configure(settings.log_format, identity.name, level, None if is_web else sys.stderr)
         files = UsrDir(settings.files)
         session = Session(identity, files, settings.limits, _contexts(settings))
         stack.push_async_callback(session.close)

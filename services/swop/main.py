@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from services.identity.certificates import authority_of, read_chain
-from services.identity.identity import Identity
+from services.identity.source import own_identity
 from services.licensing.lease import Lease
 from services.runtime import logs, traces
 from services.runtime.addresses import HTTPS_PORT, join_address, split_address
@@ -41,18 +41,16 @@ _log = logs.get(ROLE)
 
 async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
     """Runs until ``stop``. What it started for a task goes on, and is adopted by the next start."""
-    identity = Identity.load(
-        cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=ROLE
-    )
-    logs.configure(settings.log_format, identity.name, settings.log_level)
-    traces.configure("swarm-swop", identity.name)
-    _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
-    profile = read_profile(settings.usr_dir / settings.profile_file_name)
-    policy = read_policy(profile.policy, settings.usr_dir).allowing(*_usr_dirs(settings))
-    approvals = Approvals(settings.data_dir / APPROVALS)
-    approvals.open()
-    _log.info("Profile validated", group=profile.group, runner=profile.runner, pairs=len(profile.nodes))
     async with AsyncExitStack() as stack:
+        identity = await stack.enter_async_context(own_identity(settings, ROLE))
+        logs.configure(settings.log_format, identity.name, settings.log_level)
+        traces.configure("swarm-swop", identity.name)
+        _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
+        profile = read_profile(settings.usr_dir / settings.profile_file_name)
+        policy = read_policy(profile.policy, settings.usr_dir).allowing(*_usr_dirs(settings))
+        approvals = Approvals(settings.data_dir / APPROVALS)
+        approvals.open()
+        _log.info("Profile validated", group=profile.group, runner=profile.runner, pairs=len(profile.nodes))
         executor = await stack.enter_async_context(open_executor(settings, profile))
         runtime = await executor.describe()
         _log.info("executor", kind=runtime.kind, version=runtime.version, address=runtime.address)
@@ -64,7 +62,7 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
             await Lease.acquire(_license_servers(settings, profile), identity, FEATURE, data_dir=settings.data_dir)
         )
         await link.register()
-        authority = authority_of(read_chain(identity.cert)[0])
+        authority = authority_of(read_chain(identity.credentials.cert)[0])
         place = Place(
             identity.name, profile.runner, 0, Owner(settings.uid, settings.gid), settings.sl_image,
             sn=_sn(settings, profile), license=_license_servers(settings, profile)[0],

@@ -143,6 +143,7 @@ async def swarm_of(
     lost_after_s: float = 5.0,
     chain: Choice = "embedded",
     seats: str = "",
+    sn_identity: Any = None,
     **changes: Any,
 ) -> AsyncIterator[Swarm]:
     async with contextlib.AsyncExitStack() as stack:
@@ -157,7 +158,9 @@ async def swarm_of(
         apls = await stack.enter_async_context(running(license_server_main, licenses))
         sn_stack = await stack.enter_async_context(contextlib.AsyncExitStack())
         sn = await sn_stack.enter_async_context(
-            running_sn(pki.identity("sn", "sn-1"), directory / "sn", lost_after_s=lost_after_s, chain=chain)
+            running_sn(
+                sn_identity or pki.identity("sn", "sn-1"), directory / "sn", lost_after_s=lost_after_s, chain=chain
+            )
         )
         swarm = Swarm(pki, directory, sn.port, apls.facts["port"], sn.trainings, stack, sn_stack)
         for name in sls:

@@ -15,7 +15,7 @@ START = datetime(2031, 5, 1, tzinfo=UTC)
 async def said(valid_for: timedelta) -> list[Any]:
     """All that is logged from the start to the end of a certificate."""
     now = START
-    identity: Any = SimpleNamespace(cert=Path("sl-1-cert.pem"))
+    identity: Any = SimpleNamespace(cert=Path("sl-1-cert.pem"), renewal=None)
 
     async def pause(seconds: float) -> None:
         nonlocal now

@@ -1,0 +1,77 @@
+"""Certificates that change while a node runs: what is current, and contexts that go by it."""
+
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from weakref import WeakSet
+
+from services.identity.certificates import TrustBundle
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What TLS shows and trusts at one moment. ``kept``: what the files live by, where they are in memory."""
+
+    cert: Path
+    key: Path
+    trust: TrustBundle
+    kept: object = None
+
+
+class Follower(Protocol):
+    """Told of each change, in the event loop of the node."""
+
+    def renewed(self) -> None: ...
+
+
+class Renewal:
+    """The newest of a node's credentials; ``number`` counts them. Whoever follows is held weakly."""
+
+    def __init__(self, first: Credentials) -> None:
+        self.first = self.current = first
+        self.number = 0
+        self.followers: WeakSet[Follower] = WeakSet()
+
+    def take(self, newest: Credentials) -> None:
+        """For every connection that is made from now on; those that there are stay."""
+        self.current = newest
+        self.number += 1
+        for follower in list(self.followers):
+            follower.renewed()
+
+
+class FollowingContext(ssl.SSLContext):
+    """Stands for one context after the other: each connection gets that of the newest credentials.
+
+    A context whose certificate is replaced in place would break a handshake that another thread is in.
+    """
+
+    _renewal: Renewal
+    _make: Callable[[], ssl.SSLContext]
+    _made: tuple[int, ssl.SSLContext]
+    _protocols: Sequence[str] = ()
+
+    def follow(self, renewal: Renewal, make: Callable[[], ssl.SSLContext]) -> None:
+        self._renewal, self._make = renewal, make
+        self._made = (renewal.number, make())
+
+    def set_alpn_protocols(self, alpn_protocols: Sequence[str]) -> None:  # type: ignore[override]
+        self._protocols = tuple(alpn_protocols)
+        self._made[1].set_alpn_protocols(self._protocols)
+
+    def wrap_socket(self, *args: Any, **options: Any) -> ssl.SSLSocket:
+        return self._newest().wrap_socket(*args, **options)
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        return self._newest().wrap_bio(*args, **options)
+
+    def _newest(self) -> ssl.SSLContext:
+        number = self._renewal.number
+        if self._made[0] != number:
+            made = self._make()
+            if self._protocols:
+                made.set_alpn_protocols(self._protocols)
+            self._made = (number, made)
+        return self._made[1]

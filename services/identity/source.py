@@ -1,0 +1,31 @@
+"""Where a node's own identity comes from: certificate files, or a SPIFFE Workload API."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from services.errors import NoIdentity
+from services.identity.identity import Identity
+from services.runtime.settings import LicensedSettings
+
+
+@contextlib.asynccontextmanager
+async def own_identity(settings: LicensedSettings, role: str, slot: str = "") -> AsyncIterator[Identity]:
+    """Within it, the identity is kept current. Raises what Identity.load raises, WorkloadApiFailed, NoIdentity."""
+    if settings.socket_path is None:
+        yield Identity.load(
+            cert=settings.cert,
+            key=settings.key,
+            cacert=settings.cacert,
+            capath=settings.capath,
+            expected_role=role,
+            slot=slot,
+        )
+        return
+    if settings.cert is not None or settings.key is not None:
+        raise NoIdentity(missing="one source of it: --socket-path excludes --cert and --key, and")
+    from services.identity.workload import workload_identity  # noqa: PLC0415  # gRPC, for those who use it
+
+    async with workload_identity(
+        settings.socket_path, cacert=settings.cacert, capath=settings.capath, expected_role=role, slot=slot
+    ) as identity:
+        yield identity

@@ -1,0 +1,57 @@
+"""The connection of a client to its SN: made anew when the node's certificate changes, the old one kept while used."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import grpc
+
+from services.identity.identity import Identity
+
+# A call that is on its way when the certificate changes has ended by then.
+CALLS_END_S = 60.0
+
+
+class Channels:
+    """``newest`` is for what begins now. Closing a channel would cancel the tasks that wait for answers on it."""
+
+    def __init__(self, address: str, identity: Identity, options: Sequence[tuple[str, int | str]]) -> None:
+        self.newest: Any = None
+        self._address = address
+        self._identity = identity
+        self._options = options
+        self._older: list[tuple[float, Any]] = []  # since when
+        self._streams: Counter[int] = Counter()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def renew(self) -> Any:
+        """Opens one with the certificate that is current; closes those that nobody needs any more."""
+        now = asyncio.get_running_loop().time()
+        if self.newest is not None:
+            self._older.append((now, self.newest))
+        self.newest = grpc.aio.secure_channel(
+            self._address, self._identity.grpc_channel_credentials(), options=self._options
+        )
+        for entry in list(self._older):
+            since, channel = entry
+            if now - since > CALLS_END_S and not self._streams[id(channel)]:
+                self._older.remove(entry)
+                del self._streams[id(channel)]
+                task = asyncio.ensure_future(channel.close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
+        return self.newest
+
+    def held_by(self, call: Any) -> Any:
+        """The same stream, which was opened on the newest channel: that stays open until the stream is over."""
+        number = id(self.newest)
+        self._streams[number] += 1
+        call.add_done_callback(lambda _: self._streams.subtract((number,)))
+        return call
+
+    async def close(self) -> None:
+        channels, self._older, newest, self.newest = self._older, [], self.newest, None
+        for channel in (*(channel for _, channel in channels), newest):
+            await channel.close()
+        await asyncio.gather(*self._closing)
