@@ -17,6 +17,9 @@ CAPath = Annotated[Path | None, typer.Option("--capath", help="Directory of the 
 SocketPath = Annotated[
     Path | None, typer.Option("--socket-path", help="Socket of a SPIFFE Workload API, instead of --cert and --key.")
 ]
+RenewedFiles = Annotated[
+    bool | None, typer.Option("--renewed-files", help="The certificate files are replaced while this node runs.")
+]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where this node keeps everything.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0 is every one.")]
 HostIP = Annotated[str | None, typer.Option("--host-ip", help="Address or name by which peers reach this node.")]
@@ -110,6 +113,7 @@ def sn(
     cacert: CACert = None,
     capath: CAPath = None,
     socket_path: SocketPath = None,
+    renewed_files: RenewedFiles = None,
     chain: Annotated[str | None, typer.Option("--chain", help="auto, geth or embedded.")] = None,
     data_dir: DataDir = None,
     metrics_port: MetricsPort = None,
@@ -152,6 +156,7 @@ def sl(
     cacert: CACert = None,
     capath: CAPath = None,
     socket_path: SocketPath = None,
+    renewed_files: RenewedFiles = None,
     data_dir: DataDir = None,
     metrics_port: MetricsPort = None,
     metrics_host: MetricsHost = None,
@@ -188,6 +193,7 @@ def swop(
     cacert: CACert = None,
     capath: CAPath = None,
     socket_path: SocketPath = None,
+    renewed_files: RenewedFiles = None,
     data_dir: DataDir = None,
     swop_uid: Annotated[int | None, typer.Option("--swop-uid", help="User of the programs that it starts.")] = None,
     swop_gid: Annotated[int | None, typer.Option("--swop-gid", help="Their group.")] = None,

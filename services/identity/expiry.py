@@ -12,7 +12,7 @@ from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.metrics import Meter
 
-WARN_DAYS = (30, 7, 1)
+WARN_DAYS: tuple[int, ...] = (30, 7, 1)
 LOOK_EVERY_S = 600.0
 
 _log = logs.get("identity")
@@ -44,9 +44,11 @@ class _Watch:
     def renewed(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        ends = min(one.not_valid_after_utc for one in read_chain(self._identity.credentials.cert))
+        chain = read_chain(self._identity.credentials.cert)
+        ends = min(one.not_valid_after_utc for one in chain)
         self._gauge.set(ends.timestamp())
-        self._task = self.background.run(warn_until(ends, self._identity), "watching the end of the certificate")
+        warn = warn_until(ends, self._identity, lasts=ends - chain[0].not_valid_before_utc)
+        self._task = self.background.run(warn, "watching the end of the certificate")
 
 
 async def warn_until(
@@ -54,20 +56,23 @@ async def warn_until(
     identity: Identity,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     pause: Callable[[float], Awaitable[object]] | None = None,
+    lasts: timedelta = timedelta.max,
 ) -> None:
     """Once for each of ``WARN_DAYS`` before the end, and once at it; then it returns.
 
-    One that is renewed while the node runs lives for hours: there only the end itself is worth a word.
+    ``lasts``: in all. What is renewed while the node runs has been by the last quarter of it, or something is wrong.
     """
     warned: int | None = None
-    days_before = () if identity.renewal else WARN_DAYS
-    file = identity.trust.source if identity.renewal else str(identity.cert)
+    days_before, file = WARN_DAYS, str(identity.cert)
+    soon = "the certificate ends soon: give this node a new one in time, and start it again"
+    if identity.renewal is not None:
+        days_before = tuple(days for days in WARN_DAYS if timedelta(days=days) < lasts / 4)
+        file, soon = identity.trust.source, "the certificate ends soon, and no new one has come"
     while (left := ends - now()) > timedelta():
         stage = min((days for days in days_before if left <= timedelta(days=days)), default=None)
         if stage != warned:
             warned = stage
-            words = "the certificate ends soon: give this node a new one in time, and start it again"
-            _log.warning(words, ends=f"{ends:%Y-%m-%d %H:%M} UTC", days_left=left.days, file=file)
+            _log.warning(soon, ends=f"{ends:%Y-%m-%d %H:%M} UTC", days_left=left.days, file=file)
         await (pause or _pause)(min(LOOK_EVERY_S, left.total_seconds()))
     words = "the certificate has ended: no other node makes a new connection with this one"
     _log.error(words, ended=f"{ends:%Y-%m-%d %H:%M} UTC", file=file)

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 from services.errors import NoIdentity
 from services.identity.identity import Identity
+from services.identity.renewed_files import Files, renewed_files
 from services.runtime.settings import LicensedSettings
 
 
@@ -12,14 +13,12 @@ from services.runtime.settings import LicensedSettings
 async def own_identity(settings: LicensedSettings, role: str, slot: str = "") -> AsyncIterator[Identity]:
     """Within it, the identity is kept current. Raises what Identity.load raises, WorkloadApiFailed, NoIdentity."""
     if settings.socket_path is None:
-        yield Identity.load(
-            cert=settings.cert,
-            key=settings.key,
-            cacert=settings.cacert,
-            capath=settings.capath,
-            expected_role=role,
-            slot=slot,
-        )
+        files = Files(settings.cert, settings.key, settings.cacert, settings.capath)
+        if not settings.renewed_files:
+            yield files.load(role, slot)
+            return
+        async with renewed_files(files, role, slot) as identity:
+            yield identity
         return
     if settings.cert is not None or settings.key is not None:
         raise NoIdentity(missing="one source of it: --socket-path excludes --cert and --key, and")

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import os
 import stat
-import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from services.errors import SwarmError, WorkloadApiFailed
 from services.identity.certificates import TrustBundle, read_trust
 from services.identity.identity import Identity
+from services.identity.memory_files import InMemory
 from services.identity.renewal import Credentials, Renewal
 from services.identity.spiffe import SpiffeId
 from services.runtime import logs
@@ -118,7 +117,7 @@ class _Source:
         if self._more is not None:
             trusted += self._more.certificates
         private = svid.private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        cert, key, cas = _InMemory(_pem(svid.cert_chain)), _InMemory(private), _InMemory(_pem(trusted))
+        cert, key, cas = InMemory(_pem(svid.cert_chain)), InMemory(private), InMemory(_pem(trusted))
         names = {cert.path: f"(from {self._path})", key.path: "its key", cas.path: f"the bundle of {self._path}"}
         try:
             loaded = Identity.load(
@@ -155,16 +154,6 @@ class _Source:
         if not parsed:
             raise WorkloadApiFailed(path=self._path, problem=problem)
         return next((svid for role, svid in parsed if role == self._role), parsed[0][1])
-
-
-class _InMemory:
-    """A file that no disk ever sees, for libraries that want a path. It is gone with this object."""
-
-    def __init__(self, content: bytes) -> None:
-        descriptor = os.memfd_create("svid", os.MFD_CLOEXEC)
-        weakref.finalize(self, os.close, descriptor)
-        os.write(descriptor, content)
-        self.path = Path(f"/proc/self/fd/{descriptor}")
 
 
 def _client(path: Path) -> Any:

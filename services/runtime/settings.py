@@ -33,7 +33,7 @@ KNOWN_ELSEWHERE = frozenset(
         "SN_API_SERVER_PORT", "SN_API_SERVICE", "SN_NODE_IP", "SN_ETH_PORT_EXT", "SN_ETH_P2P_SERVICE",
         "SN_I_AM_SENTINEL", "SN_START_MINING", "SN_BIND_HOST", "SN_CHAIN", "SN_LOST_AFTER_SECONDS",
         "SN_METRICS_PORT", "SN_METRICS_HOST", "SL_METRICS_PORT", "SL_METRICS_HOST",
-        "SWARM_ID_CACERT", "SWARM_ID_CAPATH", "SWARM_ID_CERT", "SWARM_ID_KEY",
+        "SWARM_ID_CACERT", "SWARM_ID_CAPATH", "SWARM_ID_CERT", "SWARM_ID_KEY", "SWARM_ID_RENEWED_FILES",
         "SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH", "SWARM_LOG_LEVEL", "SWARM_LOG_FORMAT", "SWARM_DATA_DIR",
         "SWARM_LICENSE_DATA_DIR", "SWARM_LICENSE_HOST", "SWARM_LICENSE_PORT", "SWARM_LICENSE_SEATS",
         "SWARM_LICENSE_DATABASE", "SWARM_LICENSE_PARTNER", "SWARM_LICENSE_STANDBY", "SWARM_LICENSE_TOKEN",
@@ -151,6 +151,13 @@ class LicensedSettings(IdentitySettings):
         validation_alias="SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH",
         description="Socket of a SPIFFE Workload API that gives certificate, key and CAs, and new ones while the node "
         "runs, instead of files; CAs of files are trusted too. None by default: files.",
+    )
+    renewed_files: bool = Field(
+        False,
+        validation_alias="SWARM_ID_RENEWED_FILES",
+        description="Whether something replaces the certificate files while the node runs: it takes the new ones, and "
+        "others know it by its SPIFFE ID instead of by one certificate. Off by default: a name is bound to its "
+        "certificate then.",
     )
     apls_ip: str = Field(
         "127.0.0.1",

@@ -12,17 +12,19 @@ from services.identity.expiry import warn_until
 START = datetime(2031, 5, 1, tzinfo=UTC)
 
 
-async def said(valid_for: timedelta) -> list[Any]:
+async def said(valid_for: timedelta, renewal: object = None, **more: Any) -> list[Any]:
     """All that is logged from the start to the end of a certificate."""
     now = START
-    identity: Any = SimpleNamespace(cert=Path("sl-1-cert.pem"), renewal=None)
+    identity: Any = SimpleNamespace(
+        cert=Path("sl-1-cert.pem"), renewal=renewal, trust=SimpleNamespace(source="cas.pem")
+    )
 
     async def pause(seconds: float) -> None:
         nonlocal now
         now += timedelta(seconds=seconds)
 
     with capture_logs() as logs:
-        await warn_until(START + valid_for, identity, lambda: now, pause)
+        await warn_until(START + valid_for, identity, lambda: now, pause, **more)
     return logs
 
 
@@ -36,3 +38,9 @@ async def test_it_is_said_30_7_and_1_days_before_and_at_the_end() -> None:
 async def test_a_node_that_starts_late_says_it_once() -> None:
     logs = await said(timedelta(days=3))
     assert [entry.get("days_left") for entry in logs] == [3, 1, None]
+
+
+async def test_one_that_is_renewed_is_worth_a_word_only_where_it_should_have_been() -> None:
+    hours, days = timedelta(hours=1), timedelta(days=90)
+    assert [entry["log_level"] for entry in await said(hours, renewal=object(), lasts=hours)] == ["error"]
+    assert [entry.get("days_left") for entry in await said(days, renewal=object(), lasts=days)] == [7, 1, None]
