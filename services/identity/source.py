@@ -3,7 +3,6 @@
 import contextlib
 from collections.abc import AsyncIterator
 
-from services.errors import NoIdentity
 from services.identity.identity import Identity
 from services.identity.renewed_files import Files, renewed_files
 from services.runtime.settings import LicensedSettings
@@ -11,7 +10,7 @@ from services.runtime.settings import LicensedSettings
 
 @contextlib.asynccontextmanager
 async def own_identity(settings: LicensedSettings, role: str, slot: str = "") -> AsyncIterator[Identity]:
-    """Within it, the identity is kept current. Raises what Identity.load raises, WorkloadApiFailed, NoIdentity."""
+    """Within it, the identity is kept current. Raises what Identity.load raises, WorkloadApiFailed."""
     if settings.socket_path is None:
         files = Files(settings.cert, settings.key, settings.cacert, settings.capath)
         if not settings.renewed_files:
@@ -20,8 +19,6 @@ async def own_identity(settings: LicensedSettings, role: str, slot: str = "") ->
         async with renewed_files(files, role, slot) as identity:
             yield identity
         return
-    if settings.cert is not None or settings.key is not None:
-        raise NoIdentity(missing="one source of it: --socket-path excludes --cert and --key, and")
     from services.identity.workload import workload_identity  # noqa: PLC0415  # gRPC, for those who use it
 
     async with workload_identity(

@@ -184,6 +184,15 @@ class LicensedSettings(IdentitySettings):
         description="Its port. By default that of the first.",
     )
 
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.socket_path is not None and (self.cert is not None or self.key is not None or self.renewed_files):
+            problem = (
+                "certificate and key come from --socket-path or from files: give no --cert, --key, --renewed-files"
+            )
+            raise refused("socket_path", problem)
+        return self
+
     @property
     def license_servers(self) -> list[str]:
         """Addresses (host:port), the first one first."""
