@@ -111,7 +111,8 @@ def _usr_dirs(settings: SwopSettings) -> list[Path]:
 def _protected(settings: SwopSettings, profile: Profile) -> tuple[str, ...]:
     """What no task may mount: with it, a task could give itself what the owner of the host does not."""
     paths = [settings.usr_dir / settings.profile_file_name, settings.data_dir, *RUNTIME_SOCKETS]
-    paths += [path for path in (settings.cert, settings.key, settings.cacert, settings.capath) if path is not None]
+    identity = (settings.cert, settings.key, settings.cacert, settings.capath, settings.socket_path)
+    paths += [path for path in identity if path is not None]
     if profile.policy:
         paths.append(policy_path(profile.policy, settings.usr_dir))
     if profile.resource_manager.access.socket:
@@ -127,11 +128,13 @@ def _secrets(settings: SwopSettings, profile: Profile) -> list[Path]:
     paths += [found for path in (settings.key, settings.cert) if path is not None for found in (path.parent, path)]
     if settings.cacert is not None:
         paths.append(settings.cacert.parent)
+    if settings.socket_path is not None:  # it gives keys away
+        paths.append(settings.socket_path)
     if profile.policy:
         paths.append(policy_path(profile.policy, settings.usr_dir))
     for node in profile.definitions:
         for entry in node.identity:
-            if entry.attribute.mount == "BIND" and entry.attribute.kind == "KEY":
+            if entry.attribute.mount == "BIND" and entry.attribute.kind in ("KEY", "SPIFFE_SOCKETPATH"):
                 paths.append(Path(entry.attribute.source))
     return paths
 
