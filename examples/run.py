@@ -63,14 +63,15 @@ class Run:
             "totalEpochs": self.epochs,
         }
 
-    def finish(self, callback: Any, accuracy: float, framework: str) -> None:
-        """Leaves the final parameters that are shared, and the accuracy, in the output directory."""
+    def finish(self, callback: Any, accuracy: float, framework: str, **others: float) -> None:
+        """Leaves the final parameters that are shared, the accuracy and ``others`` in the output directory."""
         default = f"{self.example}-out"
         folder = Path(os.environ.get("OUTPUT_DIR") or os.environ.get("MODEL_DIR") or default)
         name = os.environ.get("RUN_NAME", f"node-{self.index}")
         folder.mkdir(parents=True, exist_ok=True)
         callback.save_parameters(folder / f"{name}.safetensors")
         seconds = round(time.monotonic() - self.started, 2)
-        report = {"name": name, "framework": framework, "accuracy": accuracy, "seconds": seconds}
+        report = {"name": name, "framework": framework, "accuracy": accuracy, "seconds": seconds} | others
         (folder / f"{name}.json").write_text(json.dumps(report) + "\n")
-        print(f"{name}: accuracy {accuracy:.4f} on the test set, in {seconds} s", flush=True)
+        found = "".join(f", {word} {value:.4f}" for word, value in others.items())
+        print(f"{name}: accuracy {accuracy:.4f}{found} on the test set, in {seconds} s", flush=True)

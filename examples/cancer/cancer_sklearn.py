@@ -14,7 +14,12 @@ def main() -> None:
     features, benign = cancer.train
     model = SGDClassifier(loss="log_loss", alpha=1e-3, learning_rate="constant", eta0=0.01, random_state=run.seed)
     model.partial_fit(features[:1], benign[:1], classes=[0, 1])  # now it has coefficients
-    swarm = SwarmCallback(**run.swarm_options, model=model, adsValData=cancer.validation)
+    swarm = SwarmCallback(
+        **run.swarm_options,
+        nodeWeightage="samples",  # the tiny hospital weighs as many patients as it has
+        model=model,
+        adsValData=cancer.validation,
+    )
     random = np.random.default_rng(run.seed)
     swarm.on_train_begin()
     for epoch in range(swarm.initial_epoch, run.epochs):

@@ -41,6 +41,7 @@ def main() -> None:
     model = build_model()
     swarm = SwarmCallback(
         **run.swarm_options,
+        nodeWeightage="samples",  # the tiny hospital weighs as many patients as it has
         model=model,
         adsValData=loader(cancer.validation, len(cancer.validation[1])),
         lossFunction="CrossEntropyLoss",

@@ -19,7 +19,11 @@ def build_model(steps: int) -> keras.Model:
         ]
     )
     rate = keras.optimizers.schedules.CosineDecay(0.05, decay_steps=steps)
-    model.compile(optimizer=keras.optimizers.SGD(rate, momentum=0.9), loss="binary_crossentropy", metrics=["accuracy"])
+    model.compile(
+        optimizer=keras.optimizers.SGD(rate, momentum=0.9),
+        loss="binary_crossentropy",
+        metrics=["accuracy", keras.metrics.AUC(name="auc")],
+    )
     return model
 
 
@@ -29,7 +33,12 @@ def main() -> None:
     fraud = load(run.shard, run.count)
     print(f"The data: {fraud.source}; {len(fraud.train[1])} rows here, {int(fraud.train[1].sum())} frauds", flush=True)
     model = build_model(run.epochs * STEPS_PER_EPOCH)
-    swarm = SwarmCallback(**run.swarm_options, adsValData=fraud.validation, adsValBatchSize=512)
+    swarm = SwarmCallback(
+        **run.swarm_options,
+        nodeWeightage="samples",  # as one training on all rows would weigh them
+        adsValData=fraud.validation,
+        adsValBatchSize=512,
+    )
     model.fit(
         *fraud.train,
         batch_size=fraud.batch_size,
@@ -39,8 +48,8 @@ def main() -> None:
         verbose=0,
         callbacks=[swarm],
     )
-    _, accuracy = model.evaluate(*fraud.test, batch_size=512, verbose=0)
-    run.finish(swarm, accuracy, "keras")
+    _, accuracy, auc = model.evaluate(*fraud.test, batch_size=512, verbose=0)
+    run.finish(swarm, accuracy, "keras", auc=auc)
 
 
 if __name__ == "__main__":
