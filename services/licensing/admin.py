@@ -42,7 +42,7 @@ class LicenseAdmin:
             response = connection.getresponse()
             content = response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise LicenseServerUnreachable(address=self._address, problem=str(error) or "no answer") from None
+            raise LicenseServerUnreachable(address=self._address, problem=_problem(error)) from None
         finally:
             connection.close()
         if response.status >= 400:
@@ -58,3 +58,14 @@ class LicenseAdmin:
         if cls is SwarmError:
             return AdminError(problem=str(told.get("message", f"HTTP {status}")))
         return cls(**facts)
+
+
+def _problem(error: Exception) -> str:
+    """A server that does not know the CA of a caller hangs up after the handshake, mostly without a word."""
+    if isinstance(error, ConnectionRefusedError):
+        return "the connection was refused: nothing listens on that port"
+    if isinstance(error, (ConnectionError, ssl.SSLEOFError)):
+        return "it hung up: it is starting or ending, or does not trust the CA that issued our certificate"
+    if "UNKNOWN_CA" in str(error):
+        return "it does not trust the CA that issued our certificate"
+    return str(error) or "no answer"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from swarmlearning.swci.reasons import reason_of
 from swarmlearning.swci.topology import drawn
 
 DEFAULT_CONTRACT = "defaultbb.cqdb.sml.hpe"
@@ -293,7 +294,7 @@ class Swci:  # names and parameters are those that scripts use already
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         except (OSError, HTTPException) as error:
-            raise SwciError(f"The SWCI at {self._host}:{self._port} cannot be asked: {error}") from None
+            raise SwciError(f"The SWCI at {self._host}:{self._port} cannot be asked: {reason_of(error)}") from None
         finally:
             connection.close()
 

@@ -10,7 +10,7 @@ from license_servers import Servers, callers, license_servers
 
 from services.cli.main import main
 
-ADMIN_EXIT, LICENCE_EXIT, SETTINGS_EXIT, STORAGE_EXIT = 20, 11, 2, 17
+ADMIN_EXIT, LICENCE_EXIT, UNREACHABLE_EXIT, SETTINGS_EXIT, STORAGE_EXIT = 20, 11, 11, 2, 17
 
 
 class Operator:
@@ -51,6 +51,16 @@ async def issued(operator: Operator, directory: Path, *more: str, licence: str =
         "--licensee", "Hospital A", "--seats", seats, "--out", str(out), *more, whom=[],
     )  # fmt: skip
     return out
+
+
+async def test_administrator_whose_ca_the_server_does_not_know_reads_why(operator, pki, foreign_pki, tmp_path):
+    bundle = tmp_path / "bundle.pem"
+    bundle.write_bytes(pki.cacert.read_bytes() + foreign_pki.cacert.read_bytes())
+    files = foreign_pki.issue("admin", "eve")
+    whom = [*operator.whom, "--cert", str(files.cert), "--key", str(files.key), "--cacert", str(bundle)]
+    said = await operator.types("pools", whom=whom, code=UNREACHABLE_EXIT)
+    assert "does not trust the CA that issued our certificate" in said
+    assert said.count("\n") == 1
 
 
 async def test_licence_goes_from_its_issuer_to_seats_on_the_server(operator, tmp_path):

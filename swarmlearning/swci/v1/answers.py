@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 
+from swarmlearning.swci.reasons import HUNG_UP, reason_of
 from swarmlearning.swci.v1.calls import Call, Result
 from swarmlearning.swci.v1.errors import SwciUnreachable, refusal
 
@@ -22,7 +23,12 @@ def result_of(call: Call[Result], answer: httpx.Response) -> Result:
 
 
 def unreachable(address: str, error: httpx.HTTPError) -> SwciUnreachable:
-    reason = "it does not answer" if isinstance(error, httpx.TimeoutException) else str(error) or "it hung up"
+    if isinstance(error, httpx.TimeoutException):
+        reason = "it does not answer"
+    elif isinstance(error, httpx.RemoteProtocolError | httpx.ReadError | httpx.WriteError):
+        reason = HUNG_UP
+    else:
+        reason = reason_of(error)
     return SwciUnreachable(f"The SWCI at {address} cannot be asked: {reason}")
 
 
