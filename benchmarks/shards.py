@@ -5,7 +5,9 @@
 
 A merge that is shared out moves 2 (n - 1) / n of the model into and out of each node, whatever n is; a round cannot
 take less than that on a link that is as fast in both directions. One merger alone would need n times as long for it.
-Links carry the nodes' calls to the SN and all headers too; what moved is read from their counters. Needs root.
+Links carry the nodes' calls to the SN and all headers too; what moved is read from their counters. Where the processors
+are never idle, not the links are measured but what else runs on the machine: see ``idle``, the share of their time in
+which the processors had nothing to do. Needs root.
 """
 
 import argparse
@@ -13,13 +15,14 @@ import asyncio
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.base import Base, say
+from benchmarks.base import Base, busy_s, say
 from benchmarks.marks import Marks, ended
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import SwarmError
@@ -37,6 +40,18 @@ WITHIN_S = 600.0
 QUEUE_S = 0.05  # of a link; a long one only delays what is asked for
 UNITS = {"kbit": 1_000, "mbit": 1_000_000, "gbit": 1_000_000_000}
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - namespaces reach it
+
+
+@dataclass(frozen=True)
+class MeasuredRounds:
+    """``times``: when each round was over for its last program. ``moved``: bytes out of and into each node meanwhile.
+    ``busy_s``: processor time of the SLs. ``idle``: share of all the processors' time.
+    """
+
+    times: list[float]
+    moved: list[tuple[int, int]]
+    busy_s: float
+    idle: float
 
 
 @dataclass(frozen=True)
@@ -85,9 +100,9 @@ async def run(network: Network, nodes: int, size: int, bytes_per_s: float, given
         plan = Apart(directory / "swarm", nodes, "auto", program, host=network.host, spaces=spaces)
         plan.issue()
         async with Base.of(plan) as base, Marks(directory / "marks", nodes) as marks:
-            times, moved = await _measure(base, marks, network)
+            found = await _measure(base, marks, network)
     ideal = 2 * (nodes - 1) / nodes * size / bytes_per_s
-    seconds = [later - earlier for earlier, later in pairwise(times)]
+    seconds = [later - earlier for earlier, later in pairwise(found.times)]
     best = min(seconds)
     say(f"{nodes} nodes: {best:.2f} s, {best / ideal:.2f} of the ideal")
     return {
@@ -95,13 +110,14 @@ async def run(network: Network, nodes: int, size: int, bytes_per_s: float, given
         "min_s": round(best, 3),
         "ideal_s": round(ideal, 3),
         "of_ideal": round(percentile(seconds, 50) / ideal, 3),
-        "busiest_out": round(max(out for out, _ in moved) / size / given.rounds, 3),
-        "busiest_in": round(max(into for _, into in moved) / size / given.rounds, 3),
+        "busiest_out": round(max(out for out, _ in found.moved) / size / given.rounds, 3),
+        "busiest_in": round(max(into for _, into in found.moved) / size / given.rounds, 3),
+        "sls_cpu_s_per_round": round(found.busy_s / given.rounds, 2),
+        "idle": round(found.idle, 3),
     }
 
 
-async def _measure(base: Base, marks: Marks, network: Network) -> tuple[list[float], list[tuple[int, int]]]:
-    """When each round was over for its last program; bytes out of and into each node meanwhile."""
+async def _measure(base: Base, marks: Marks, network: Network) -> MeasuredRounds:
     plan = base.plan
     for index, name in enumerate(plan.sls):
         await base.start_node(Child.start(plan.sl(index, base.files[name], base.license_port, base.sn_port)))
@@ -110,8 +126,10 @@ async def _measure(base: Base, marks: Marks, network: Network) -> tuple[list[flo
     (await marks.all_there(programs, WITHIN_S)).go()
     warm = await marks.all_there(programs, WITHIN_S)
     before = [network.moved(place) for place in range(plan.sl_count)]
+    began, busy, idle = time.monotonic(), _busy_s(base), idle_s()
     warm.go()
     measured = await marks.all_there(programs, WITHIN_S)
+    took, busy, idle = time.monotonic() - began, _busy_s(base) - busy, idle_s() - idle
     after = [network.moved(place) for place in range(plan.sl_count)]
     measured.go()
     last = await marks.all_there(programs, WITHIN_S)
@@ -124,7 +142,18 @@ async def _measure(base: Base, marks: Marks, network: Network) -> tuple[list[flo
         max(entry["began"] for entry in facts),
         *map(max, zip(*(entry["merged_at"] for entry in facts), strict=True)),
     ]
-    return times, [(out[0] - back[0], out[1] - back[1]) for out, back in zip(after, before, strict=True)]
+    moved = [(out[0] - back[0], out[1] - back[1]) for out, back in zip(after, before, strict=True)]
+    return MeasuredRounds(times, moved, busy, idle / (took * (os.cpu_count() or 1)))
+
+
+def _busy_s(base: Base) -> float:
+    return sum(busy_s(base.children[name].pid) for name in base.plan.sls)
+
+
+def idle_s() -> float:
+    """For how long the processors of this machine have had nothing to do, all together, since it started."""
+    _, _, _, _, idle, waiting, *_ = Path("/proc/stat").read_text().split(maxsplit=6)
+    return (int(idle) + int(waiting)) / os.sysconf("SC_CLK_TCK")
 
 
 async def run_all(given: argparse.Namespace) -> dict[str, Any]:
