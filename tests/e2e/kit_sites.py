@@ -25,6 +25,7 @@ from services.identity.identity import Identity
 from services.local.swarm import CONTRACT
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from swarmlearning.swci import Swci, SwciError
 
 SWARM = str(Path(sys.executable).with_name("swarm"))
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -155,6 +156,23 @@ class Site:
         async with SNClient(sn, self.identity(name)) as client:
             with pytest.raises(PeerNotAccepted) as refused:
                 await client.peering.Join(pb.JoinRequest(account=f"0x{1:040x}"))
+        return str(refused.value)
+
+    async def asks_a_license_server(self, name: str, server: str) -> str:
+        """What an administrator reads who is not let in."""
+        shown = self.identity(name)
+        files = ("--cert", str(shown.cert), "--key", str(shown.key), "--cacert", str(self.kit / "certs" / "cas.pem"))
+        with pytest.raises(ContainersFailed) as ended:
+            await run(SWARM, "license", "--server", server, *files, "pools")
+        return str(ended.value.facts["output"])
+
+    async def asks_a_swci(self, name: str, swci: str) -> str:
+        """What a program that sends commands is told where it is not let in."""
+        host, _, port = swci.rpartition(":")
+        shown = self.identity(name)
+        client = Swci(host, int(port), str(shown.cert), str(shown.key), str(self.kit / "certs" / "cas.pem"))
+        with pytest.raises(SwciError) as refused:
+            await asyncio.to_thread(client.listNodes)
         return str(refused.value)
 
     async def looks(self, name: str, *peers: str) -> list[dict[str, str]]:

@@ -81,8 +81,10 @@ async def refused_everywhere(stranger: Site, members: Coordinator, mine: list[di
         assert said.count("ERROR: ") == 1, said
         assert REFUSED.search(said), said
         assert "Traceback" not in said, said
-    for where in (where for role, where in doors if role == "sn"):
-        assert REFUSED.search(await stranger.asks_to_join("sn-3", where))
+    asks = {"sn": stranger.asks_to_join, "license": stranger.asks_a_license_server, "swci": stranger.asks_a_swci}
+    for role, where in doors:
+        if role in asks:
+            assert REFUSED.search(told := await asks[role]("sn-3", where)), told
     found = await stranger.looks(mine[0]["name"], *(f"{role}@{where}" for role, where in doors))
     refusals = {check["subject"]: check["found"] for check in found if check["state"] == "failed"}
     for role, where in doors:
