@@ -125,4 +125,4 @@ async def audit_verifies(servers: Servers, admin) -> None:
     async with aiohttp.ClientSession() as session, session.get(url, ssl=admin) as response:
         verdict = await response.json()
     assert verdict["broken_at"] is None
-    assert verdict["entries"] > KILLS // 5
+    assert verdict["entries"] >= KILLS // 5
