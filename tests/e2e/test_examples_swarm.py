@@ -1,14 +1,15 @@
 """Every example runs in a swarm of real nodes: one shared model, whose digest is on the chain. The short form."""
 
 import asyncio
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from local_swarms import Recorder
+from few_digits import few_digits
+from local_swarms import PROGRAMS, Recorder
 
 from examples.demo import FRAMEWORKS
 from services.local.plan import CODE_ROOT, Plan
@@ -22,22 +23,18 @@ FRAUD_SHARDS = CODE_ROOT.parent / "shared" / "data" / "fraud"
 pytestmark = pytest.mark.timeout(300)  # programs that each import a framework, on a busy machine
 
 
-def few_digits(directory: Path) -> Path:
-    """A file of the form of mnist.npz, of random pictures: what is tested is that the example runs."""
-    random = np.random.default_rng(0)
-    path = directory / "mnist.npz"
-    pictures, digits = random.integers(0, 256, (300, 28, 28), np.uint8), random.integers(0, 10, 300, np.uint8)
-    np.savez(path, x_train=pictures, y_train=digits, x_test=pictures[:50], y_test=digits[:50])
-    return path
-
-
 IN_A_SWARM = (("mnist", "torch"), ("fraud", "keras"), ("cancer", "sklearn"), ("xray", "lightning"), ("text", "hf"))
-ALONE = tuple(
-    (example, framework)
-    for example, many in FRAMEWORKS.items()
-    for framework in many
-    if example != "digits" and (example, framework) not in IN_A_SWARM
-)
+ALONE = {  # by what they import, so that it is imported once
+    "keras": ("examples.mnist.mnist_keras", "examples.xray.xray_keras"),
+    "torch": ("examples.cancer.cancer_torch",),
+}
+
+
+def test_every_example_is_run_with_every_framework() -> None:
+    run = [f"examples.{example}.{example}_{framework}" for example, framework in IN_A_SWARM]
+    run += [name for names in ALONE.values() for name in names]
+    every = [f"examples.{name}.{name}_{one}" for name, many in FRAMEWORKS.items() for one in many if name != "digits"]
+    assert sorted(run) == sorted(every)
 
 
 @pytest.mark.parametrize(("example", "framework"), IN_A_SWARM)
@@ -55,18 +52,15 @@ async def test_an_example_ends_with_one_model_on_every_node(
         assert 0 <= json.loads(path.read_text())["accuracy"] <= 1
 
 
-@pytest.mark.parametrize(("example", "framework"), ALONE)
-def test_an_example_runs_with_its_other_framework(tmp_path: Path, example: str, framework: str) -> None:
-    variables = SHORT | {"MNIST_FILE": str(few_digits(tmp_path)), "OUTPUT_DIR": str(tmp_path)}
-    done = run_alone(f"{example}.{example}_{framework}", tmp_path, variables)
+@pytest.mark.parametrize("framework", list(ALONE))
+def test_examples_run_with_their_other_framework(tmp_path: Path, framework: str) -> None:
+    variables = {"SWARM_LOOPBACK": "true", "MNIST_FILE": str(few_digits(tmp_path)), "OUTPUT_DIR": str(tmp_path)}
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)} | SHORT | variables
+    command = [sys.executable, str(PROGRAMS / "examples_alone.py"), *ALONE[framework]]
+    done = subprocess.run(command, cwd=CODE_ROOT, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert json.loads((tmp_path / "node-0.json").read_text())["framework"] == framework
-
-
-def run_alone(module: str, home: Path, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    environment = {"PATH": "/usr/bin:/bin", "SWARM_LOOPBACK": "true", "HOME": str(home)} | variables
-    command = [sys.executable, "-m", f"examples.{module}"]
-    return subprocess.run(command, cwd=CODE_ROOT, capture_output=True, text=True, check=False, env=environment)
+    for name in ALONE[framework]:
+        assert json.loads((tmp_path / f"{name}.json").read_text())["framework"] == framework
 
 
 @pytest.mark.skipif(not FRAUD_SHARDS.is_dir(), reason="the real shards are not part of this project")
@@ -79,17 +73,18 @@ def test_the_real_shards_of_fraud_are_read_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "variable", "value", "words"),
+    ("example", "variable", "words"),
     [
-        ("fraud.fraud_keras", "FRAUD_DATA", "/nowhere", "there is no node-1/train.csv"),
-        ("mnist.mnist_torch", "MNIST_FILE", "/nowhere", "which is no file"),
-        ("xray.xray_lightning", "XRAY_DATA", "/nowhere", "must have pictures in normal"),
+        ("fraud", "FRAUD_DATA", "there is no node-1/train.csv"),
+        ("mnist", "MNIST_FILE", "which is no file"),
+        ("xray", "XRAY_DATA", "must have pictures in normal"),
     ],
 )
 def test_data_that_is_not_there_is_a_sentence(
-    tmp_path: Path, module: str, variable: str, value: str, words: str
+    monkeypatch: pytest.MonkeyPatch, example: str, variable: str, words: str
 ) -> None:
-    done = run_alone(module, tmp_path, {variable: value})
-    assert done.returncode == 1
-    assert words in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.setenv(variable, "/nowhere")
+    data = importlib.import_module(f"examples.{example}.data")
+    own_loader = [data.flat] if example == "mnist" else []
+    with pytest.raises(SystemExit, match=f"^ERROR: .*{words}"):
+        data.load(0, 3, *own_loader)
