@@ -72,7 +72,7 @@ def _mean(value: Any) -> float:
 def _no_trace(model: Any) -> Iterator[None]:
     """``evaluate`` resets the metrics that the running epoch adds to; that of Keras 2 takes the history of ``fit``."""
     variables = [variable for metric in model.metrics for variable in metric.variables]
-    values = [keras_weights.read(variable) for variable in variables]
+    values = [keras_weights.read(variable).copy() for variable in variables]
     history = getattr(model, "history", None)
     try:
         yield

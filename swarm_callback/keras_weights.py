@@ -2,6 +2,7 @@
 
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -37,14 +38,29 @@ def untrained(model: Any) -> list[str]:
 
 def read(variable: Any) -> np.ndarray[Any, Any]:
     """Values as they are now, read-only where they are the memory of the variable, which then gets another for its
-    next values.
+    next values. On PyTorch they are the variable's own memory, and change with it.
     """
     if not _of_keras_3(variable):
         return _of_tensorflow(variable)
     if backend() == "tensorflow":
         return _of_tensorflow(variable.value)
+    if backend() == "torch":
+        return _of_torch(variable.value)
     array: np.ndarray[Any, Any] = sys.modules["keras"].ops.convert_to_numpy(variable.value)
     return array
+
+
+def _of_torch(value: Any) -> np.ndarray[Any, Any]:
+    """Keras' own way copies, and warns of numpy 2."""
+    torch = sys.modules["torch"]
+    local = value.detach().cpu().contiguous()
+    if local.dtype != torch.bfloat16:
+        array: np.ndarray[Any, Any] = local.numpy()
+        return array
+    import ml_dtypes  # noqa: PLC0415 - see to_array
+
+    bits: np.ndarray[Any, Any] = local.view(torch.int16).numpy()
+    return bits.view(ml_dtypes.bfloat16)
 
 
 def load(model: Any, tensors: Mapping[str, Tensor]) -> None:
@@ -53,8 +69,10 @@ def load(model: Any, tensors: Mapping[str, Tensor]) -> None:
     """
     deriving = [layer for layer in _layers(model) if layer.weights and callable(getattr(layer, "finalize_state", None))]
     before = [[read(weight).copy() for weight in layer.weights] for layer in deriving]
-    for name, weight in named_weights(model):
-        weight.assign(to_array(tensors[name]))
+    with warnings.catch_warnings():  # of PyTorch; what is given is only read
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")
+        for name, weight in named_weights(model):
+            weight.assign(to_array(tensors[name]))
     stale = [layer for layer, values in zip(deriving, before, strict=True) if not _same(layer, values)]
     for layer in stale:
         layer.finalize_state()

@@ -7,7 +7,7 @@ import pytest
 from callback_swarm import Swarm, plus_one, serving
 
 from swarm_callback import keras_weights, wire
-from swarm_callback.errors import CannotEvaluate, ParameterError, UsageError
+from swarm_callback.errors import CannotEvaluate, ParameterError, Unsupported, UsageError
 from swarm_callback.params import decode, encode
 
 DEADLINE_S = 60
@@ -444,6 +444,28 @@ def test_the_state_of_the_optimizer_is_kept_or_begins_anew_with_each_merge(serve
     assert float(model.optimizer.learning_rate) == 0.25
 
 
+def test_mixed_precision_shares_what_it_trains_and_its_optimizer_begins_anew(serve):
+    import keras
+
+    from swarmlearning.tf import SwarmCallback
+
+    swarm = Swarm()
+    served = serve(swarm)
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        model = adam_model()
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    steps = []
+    hook = {"on_merged": lambda *_: steps.append(int(model.optimizer.inner_optimizer.iterations))}
+    callback = SwarmCallback(4, 1, optimizerState="reset", adsValData=KERAS_DATA, logger=LOGGER, **hook)
+    model.fit(*KERAS_DATA, batch_size=4, epochs=2, verbose=0, callbacks=[callback])
+    served.result(DEADLINE_S)
+    assert {str(value.dtype) for value in decode(bytearray(swarm.final)).values()} == {"float32"}
+    assert steps[:3] == [0, 0, 0]
+    assert all(np.isfinite(merge.loss) for merge in callback.history)
+
+
 def test_the_proximal_term_holds_a_compiled_training_near_the_newest_merged_model(serve):
     import keras
 
@@ -467,6 +489,12 @@ def test_the_proximal_term_holds_a_compiled_training_near_the_newest_merged_mode
         merged = keras_weights.read(kernel).copy()
     callback.on_train_end()
     served.result(DEADLINE_S)
+
+
+def test_a_proximal_term_on_another_backend_is_refused_in_words(loopback, monkeypatch):
+    monkeypatch.setattr(keras_weights, "backend", lambda: "jax")
+    with pytest.raises(Unsupported, match="for Keras on TensorFlow only"):
+        keras_callback(keras_model()).proximal_term(keras_model())
 
 
 def test_examples_are_counted_by_the_batches_of_fit(serve):
