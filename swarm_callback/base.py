@@ -11,9 +11,8 @@ from swarm_callback.best import Best, BestKeeper
 from swarm_callback.channel import Data
 from swarm_callback.constants import Constants
 from swarm_callback.errors import (
-    AlreadyTrained,
     CannotEvaluate,
-    NotFinite,
+    NotOneModel,
     ParameterError,
     Stopped,
     SwarmCallbackError,
@@ -25,18 +24,16 @@ from swarm_callback.files import write_whole
 from swarm_callback.history import Merge
 from swarm_callback.indices import Indices
 from swarm_callback.measures import read_measures
+from swarm_callback.missed import Missed
 from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
 from swarm_callback.params import Tensor, decode, encode
+from swarm_callback.phases import Begin, Phases
 from swarm_callback.platform import Platform
 from swarm_callback.rounding import rounded
 from swarm_callback.sentences import said, show_own_errors_as_a_sentence
 from swarm_callback.session import Session
 from swarm_callback.sharing import Shared, completed
 from swarm_callback.tracking import Track, tracker
-
-WARN_AFTER_ROUNDS = 3
-MAX_SPOILED_ROUNDS = 3
-_NON_FINITE = ": non-finite"  # how the SL says why a node was left out
 
 SessionOrNone = TypeVar("SessionOrNone", Session, Session | None)
 
@@ -63,12 +60,11 @@ class SwarmCallbackBase(Platform):
         self._indices = Indices(self.logger)
         self._shared = Shared(self._options.share, self._options.keep_local)
         self._batches_done = self._merges_between = 0  # between begin and end
-        self._missed = self._spoiled = 0  # rounds in a row without this node, and those for values that are not finite
+        self._missed = Missed(self.logger)
         self._history: list[Merge] = []
         self._track: Track | None = None if self._options.track is None else tracker(self._options.track)
         self._over = False
-        self._begun = False
-        self._ended = False
+        self._phases = Phases(self._options.phases)
         self._batches_left = self._interval = self._options.sync_frequency
         self._epochs_done = self._resumed_epochs = 0
         if self._options.optimizer_state != "keep" and not self.RESETS_OPTIMIZERS:
@@ -126,18 +122,17 @@ class SwarmCallbackBase(Platform):
         return self._resumed_epochs
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """First merge: all nodes begin with the same parameters."""
-        if self._begun:
-            raise (
-                AlreadyTrained
-                if self._ended
-                else UsageError(problem="This SwarmCallback has begun its training already")
-            )
-        self._begun = True
+        """First merge: all nodes begin with the same parameters. A further phase goes on with those of its model."""
+        begin = self._phases.begin()
         with self._telling_failures(self._session):
             self.check_parameters()
             self._rehearse()
-        self._sync()
+            if begin is Begin.AGAIN:
+                self._go_on()
+            elif begin is Begin.PHASE:
+                self._compare_with_the_phase_before()
+        if begin is Begin.TRAINING:
+            self._sync()
 
     def on_batch_end(self, batch: Any = None, logs: Any = None) -> None:
         """Counts one batch; a merge when syncFrequency of them are done."""
@@ -148,10 +143,13 @@ class SwarmCallbackBase(Platform):
         self._epochs_done += 1
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Last merge; returns when the training of the whole swarm is over and its final model is loaded."""
-        if not self._begun or self._ended:
-            raise UsageError(problem="on_train_end was called without a training that had begun")
-        self._ended = True
+        """Last merge; returns when the training of the whole swarm is over and its final model is loaded. The end of a
+        phase before the last (``phases``) is a merge like others.
+        """
+        self._phases.end()
+        if not self._phases.over:
+            self._end_phase()
+            return
         if self._batches_done and not self._merges_between and not self._over:
             self.logger.warning(
                 "There was no merge between begin and end: %d batches, syncFrequency %d",
@@ -172,8 +170,7 @@ class SwarmCallbackBase(Platform):
 
     def count_batches(self, count: int) -> None:
         """For platforms that report several batches at once."""
-        if not self._begun:
-            raise UsageError(problem="A batch ended before on_train_begin")
+        self._phases.check_running()
         self._batches_done += count
         self._batches_left -= count
         if self._batches_left > 0 or self._over:
@@ -252,26 +249,28 @@ class SwarmCallbackBase(Platform):
             merged = session.sync(self._epochs_done, self._examples.since_merge(), header, data)
             self._take(session, merged)
             if not merged.training_over:
-                self._count_missed(merged)
+                self._missed.count(merged)
 
-    def _count_missed(self, merged: wire.Merged) -> None:
-        """What does not count is told where a person looks, and not burnt for ever."""
-        if merged.late >= WARN_AFTER_ROUNDS:
-            self.logger.warning(
-                "%d merges were made without this node before this one: what it trained meanwhile weighs 1/%d of its "
-                "weight. Where it is slower than others, let rounds wait longer (SL_WAIT_FOR_FULL_QUORUM_SECONDS)",
-                merged.late, merged.late + 1,
-            )  # fmt: skip
-        self._missed = 0 if merged.contributed else self._missed + 1
-        self._spoiled = self._spoiled + 1 if _NON_FINITE in merged.note else 0
-        if self._spoiled >= MAX_SPOILED_ROUNDS:
-            raise NotFinite(times=self._spoiled, note=merged.note)
-        if self._missed and self._missed % WARN_AFTER_ROUNDS == 0:
-            self.logger.warning(
-                "The last %d merges were made without this node: what it trained for them does not count. Where it is "
-                "slower than others, let rounds wait longer (SL_WAIT_FOR_FULL_QUORUM_SECONDS)",
-                self._missed,
-            )
+    def _end_phase(self) -> None:
+        if self._session is None:
+            return
+        self._session.still_to_come = self._phases.still_to_come
+        if not self._over:
+            self._sync()
+        self.logger.info("Phase %d of %d has ended", self._phases.ended, self._phases.count)
+
+    def _go_on(self) -> None:
+        """After a phase that was broken off: whatever it left in the model is not of the swarm."""
+        self.logger.warning("The training before was not ended: it goes on from the last merged model")
+        if self._session is not None and len(self._session.merged):
+            self._load_merged(self._session)
+
+    def _compare_with_the_phase_before(self) -> None:
+        """What is shared is one thing for a whole training. Raises NotOneModel."""
+        before, now = self.merged_parameters(), self._given()
+        for name in sorted({*before, *now} if before else ()):
+            if name not in before or name not in now or before[name].shape != now[name].shape:
+                raise NotOneModel(name=name)
 
     def _contribution(self) -> tuple[bytes, list[Data]]:
         """What this node gives to a round: rounded here, so that its digest is that of what travels."""
@@ -280,7 +279,7 @@ class SwarmCallbackBase(Platform):
 
     def _take(self, session: Session, merged: wire.Merged) -> None:
         """Loads what came back, tells how good it is, and sets the next interval."""
-        if merged.training_over and not self._ended:
+        if merged.training_over and not self._phases.over:
             of = f" of {self._options.total_epochs}" if self._options.total_epochs else ""
             self.logger.warning("The training ended after %d%s epochs here: %s", self._epochs_done, of, merged.note)
         elif merged.note:

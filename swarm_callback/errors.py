@@ -97,9 +97,25 @@ class AlreadyTrained(UsageError):
 
     message = "This program has taken part in a training to its end, and its SL sidecar has ended with it"
     remedy = (
-        "For several phases call fit with one SwarmCallback only in the last of them, or in one loop of your own; for "
-        "folds start `swarm up -- ...` once for each."
+        "For several phases give each fit one and the same SwarmCallback(..., phases=2), which ends the training with "
+        "the last of them; for folds start `swarm up -- ...` once for each."
     )
+
+
+class Left(UsageError):
+    """What goes on after an error that ended the session."""
+
+    message = "The training of this SwarmCallback has ended with an error, and its SL sidecar with it"
+    remedy = "Restart this program (in a notebook its kernel) and the SL."
+
+
+class NotOneModel(UsageError):
+    """A phase in which something else is shared than in the one before."""
+
+    message = (
+        "The parameter {name} is not what it was in the phase before: shared in one of them only, or of another shape"
+    )
+    remedy = "Share the whole model in every phase, frozen or not (share='all'), or name what is shared by patterns."
 
 
 class EndedEarly(SwarmCallbackError):

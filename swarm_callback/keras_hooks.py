@@ -1,7 +1,7 @@
 """For a Keras training: its optimizer begins anew with a merge, and a term holds it near the merged model."""
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from swarm_callback import keras_weights
@@ -38,6 +38,7 @@ class ProximalTerm:
     def __init__(self) -> None:
         self._anchors: dict[str, Any] = {}
         self._asked = False
+        self._looked_for: Collection[str] = frozenset()
 
     def follow(self, merged: Mapping[str, Tensor]) -> bool:
         """Another model was merged; True where a step was compiled before the first, without a term."""
@@ -53,15 +54,17 @@ class ProximalTerm:
             raise Unsupported(problem=problem, instead="Leave it out of the loss, or use TensorFlow.")
         self._asked = True
         trained = {name: weight for name, weight in keras_weights.named_weights(model) if weight.trainable}
-        if not self._anchors:
+        if trained.keys() - self._looked_for:  # a layer may be trained from a later phase on
             with tf.init_scope():  # also where this is called while a step is being compiled
                 shared = merged()
-                self._anchors = {
+                self._looked_for = trained.keys() if shared else frozenset()
+                self._anchors |= {
                     name: tf.Variable(keras_weights.to_array(shared[name]), trainable=False)
-                    for name in sorted(trained.keys() & shared.keys())
+                    for name in sorted((trained.keys() & shared.keys()) - self._anchors.keys())
                 }
         total = tf.zeros(())
-        for name, anchor in self._anchors.items():
+        for name in sorted(trained.keys() & self._anchors.keys()):
+            anchor = self._anchors[name]
             distance = tf.convert_to_tensor(trained[name]) - tf.convert_to_tensor(anchor)
             total += tf.reduce_sum(tf.square(tf.cast(distance, tf.float32)))
         return total / 2

@@ -29,7 +29,7 @@ _NAMES: Final = (
     "ml_platform", "logger", "totalEpochs",
     "model", "lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs", "hfMode", "tf", "sess",
     "evaluate", "firstMerge", "modelVersion", "share", "keep_local",
-    "earlyStopping", "keepBest", "on_merged", "optimizerState", "optimizer", "track",
+    "earlyStopping", "keepBest", "on_merged", "optimizerState", "optimizer", "track", "phases",
 )  # fmt: skip
 
 
@@ -69,6 +69,7 @@ class Options:
     optimizer_state: str = "keep"
     optimizer: Any = None
     track: str | None = None
+    phases: int = 1
 
     @property
     def evaluates(self) -> bool:
@@ -120,6 +121,7 @@ class Options:
             optimizer_state=read.choice("optimizerState", OPTIMIZER_STATES),
             optimizer=given.get("optimizer"),
             track=read.optional_text("track"),
+            phases=read.count("phases", 1, _MAX_COUNT, 1),
         )
         if options.use_adaptive_sync and not options.evaluates:
             raise MissingParameter(name="adsValData", problem="useAdaptiveSync follows the loss on validation data")

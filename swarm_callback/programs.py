@@ -10,7 +10,9 @@ from swarm_callback.errors import AlreadyTraining, EndedEarly, SwarmCallbackErro
 
 
 class Held(Protocol):
-    """A session that is open."""
+    """A session that is open. ``still_to_come``: why it has ended too early if it ends now."""
+
+    still_to_come: str
 
     def abort(self, error: SwarmCallbackError) -> None: ...
 
@@ -46,8 +48,8 @@ def has_trained(request: Path) -> bool:
 def _end_all() -> None:
     """Somebody has to say why, and nobody else is left to do so."""
     error = getattr(sys, "last_value", None)
-    reason = f"with {type(error).__name__}" if error is not None else "and on_train_end was not called"
     for session in filter(None, [*_open.values()]):
+        reason = f"with {type(error).__name__}" if error is not None else f"and {session.still_to_come}"
         session.abort(EndedEarly(reason=reason))
 
 

@@ -11,6 +11,7 @@ from swarm_callback.errors import (
     AlreadyTrained,
     ChannelClosed,
     ChannelError,
+    Left,
     NoChannel,
     Refused,
     StreamError,
@@ -35,7 +36,8 @@ class Session:
         self._channel = channel
         self._logger = logger
         self._request: Path | None = None  # under which this process keeps it
-        self._sending = False
+        self._sending = self._left = False
+        self.still_to_come = "on_train_end was not called"
         self._seq = 0
         self._buffer = bytearray()  # the last merged stream; used again for the next
         self.before_next: Callable[[wire.Merged], None] = lambda _: None  # while the last merged stream is still there
@@ -104,6 +106,8 @@ class Session:
 
     def abort(self, error: SwarmCallbackError) -> None:
         """Tells the SL why this side ends, if it still listens."""
+        if self._left:
+            return
         if not isinstance(error, (ChannelError, Refused)) and not self._sending:
             try:
                 self._channel.send(wire.Abort("ml-failed", str(error)), doing="this program told its failure")
@@ -112,6 +116,7 @@ class Session:
         self._leave(ended_well=False)
 
     def _leave(self, *, ended_well: bool) -> None:
+        self._left = True
         self._channel.close()
         if self._request is not None:
             programs.release(self._request, ended_well=ended_well)
@@ -139,6 +144,8 @@ class Session:
             raise StreamError(problem="the merged model has other parameters than the model of this program")
 
     def _send(self, message: wire.Message, body: list[Data], doing: str) -> None:
+        if self._left:
+            raise Left
         self._sending = True  # whatever ends this in between, the SL gets no other message in the middle of it
         try:
             self._channel.send(message, body, doing=doing)

@@ -1,6 +1,8 @@
 """SwarmCallback for Keras; test_callback_keras.py runs these in a process of their own."""
 
+import importlib
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -12,6 +14,11 @@ from swarm_callback.params import decode, encode
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
+
+
+def keras_of_the_script():
+    """tf_keras where a script of the original product gets that one from TensorFlow."""
+    return importlib.import_module("tf_keras" if os.environ.get("TF_USE_LEGACY_KERAS") else "keras")
 
 
 @pytest.fixture
@@ -31,7 +38,7 @@ def stream_of(callback) -> bytearray:
 
 
 def keras_model(number: int = 0, built: bool = True):
-    import keras
+    keras = keras_of_the_script()
 
     keras.utils.set_random_seed(number)
     model = keras.Sequential(
@@ -152,7 +159,7 @@ def keras_callback(model, **options):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
 def test_keras_weights_make_the_round_trip_exactly(loopback, dtype):
-    import keras
+    keras = keras_of_the_script()
 
     def model(seed):
         keras.utils.set_random_seed(seed)
@@ -180,7 +187,7 @@ def test_what_was_extracted_stays_as_it_was_when_the_model_trains_on(loopback):
 
 
 def test_random_generators_and_other_state_of_keras_stay_at_home(loopback):
-    import keras
+    keras = keras_of_the_script()
 
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dropout(0.5), keras.layers.Dense(1)])
     model.compile("adam", "mse", metrics=["mae"])
@@ -189,7 +196,7 @@ def test_random_generators_and_other_state_of_keras_stay_at_home(loopback):
 
 
 def test_shared_keras_layers_travel_once(loopback):
-    import keras
+    keras = keras_of_the_script()
 
     shared = keras.layers.Dense(3)
     inputs = keras.Input((3,))
@@ -198,7 +205,7 @@ def test_shared_keras_layers_travel_once(loopback):
 
 
 def test_a_keras_model_without_weights_is_refused_in_words(loopback):
-    import keras
+    keras = keras_of_the_script()
 
     with pytest.raises(UsageError, match="has no weights yet"):
         keras_callback(keras.Sequential([keras.layers.Dense(1)])).extract_parameters()
@@ -218,7 +225,7 @@ def test_validation_data_that_keras_cannot_use_is_refused(loopback, data, senten
 
 
 def test_keras_validates_on_tuples_with_weights_and_on_datasets(loopback):
-    import keras
+    keras = keras_of_the_script()
     import tensorflow as tf
 
     x, y = np.ones((4, 2), np.float32), np.ones(4, np.float32)
@@ -232,7 +239,7 @@ def test_keras_validates_on_tuples_with_weights_and_on_datasets(loopback):
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_normalization_computes_with_what_was_merged(loopback, compiled):
-    import keras
+    keras = keras_of_the_script()
 
     data = np.random.default_rng(0).normal(3, 2, size=(64, 3)).astype(np.float32)
     norm = keras.layers.Normalization()
@@ -292,7 +299,7 @@ def test_a_loop_of_ones_own_merges_as_often_as_fit(serve, loop):
 
 @pytest.mark.parametrize(("last", "told"), [(False, True), (True, False)])
 def test_a_callback_that_replaces_the_final_model_is_named(loopback, caplog, last, told):
-    import keras
+    keras = keras_of_the_script()
 
     from swarm_callback.keras import SwarmCallback
 
@@ -326,7 +333,7 @@ class Batches:
 
 
 def forms_of_data():
-    import keras
+    keras = keras_of_the_script()
     import tensorflow as tf
 
     class Sequence(keras.utils.PyDataset):
@@ -355,7 +362,7 @@ def test_keras_validates_on_whatever_can_be_read_again(loopback, form):
 
 
 def test_keras_validates_on_the_iterators_of_image_data_generator(loopback):
-    import keras
+    keras = keras_of_the_script()
 
     model = keras.Sequential([keras.Input((2, 2, 1)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
@@ -386,7 +393,7 @@ def test_data_that_the_model_does_not_take_is_refused_before_the_first_round(ser
 
 
 def test_the_metric_is_the_first_compiled_one_and_never_a_part_of_the_loss(loopback):
-    import keras
+    keras = keras_of_the_script()
 
     inputs = keras.Input((4,))
     outputs = {
@@ -403,7 +410,7 @@ def test_the_metric_is_the_first_compiled_one_and_never_a_part_of_the_loss(loopb
 
 
 def test_a_metric_for_each_class_counts_as_their_mean(loopback):
-    import keras
+    keras = keras_of_the_script()
 
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, "softmax")])
     model.compile("sgd", "categorical_crossentropy", metrics=[keras.metrics.F1Score(average=None)])
@@ -420,7 +427,7 @@ def test_scripts_of_the_original_product_find_their_import():
 
 
 def adam_model():
-    import keras
+    keras = keras_of_the_script()
 
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
@@ -445,7 +452,7 @@ def test_the_state_of_the_optimizer_is_kept_or_begins_anew_with_each_merge(serve
 
 
 def test_mixed_precision_shares_what_it_trains_and_its_optimizer_begins_anew(serve):
-    import keras
+    keras = keras_of_the_script()
 
     from swarmlearning.tf import SwarmCallback
 
@@ -467,7 +474,7 @@ def test_mixed_precision_shares_what_it_trains_and_its_optimizer_begins_anew(ser
 
 
 def test_the_proximal_term_holds_a_compiled_training_near_the_newest_merged_model(serve):
-    import keras
+    keras = keras_of_the_script()
 
     from swarmlearning.tf import SwarmCallback
 
@@ -495,6 +502,23 @@ def test_a_proximal_term_on_another_backend_is_refused_in_words(loopback, monkey
     monkeypatch.setattr(keras_weights, "backend", lambda: "jax")
     with pytest.raises(Unsupported, match="for Keras on TensorFlow only"):
         keras_callback(keras_model()).proximal_term(keras_model())
+
+
+def test_two_phases_of_fit_are_one_training_first_with_a_layer_frozen_and_then_without(serve):
+    from swarmlearning.tf import SwarmCallback
+
+    swarm = Swarm()
+    served = serve(swarm)
+    callback = SwarmCallback(4, 1, phases=2, adsValData=KERAS_DATA, logger=LOGGER)
+    model = keras_model()
+    model.fit(*KERAS_DATA, batch_size=4, epochs=1, verbose=0, callbacks=[callback])  # 5 batches
+    model.layers[0].trainable = True
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(*KERAS_DATA, batch_size=4, epochs=1, verbose=0, callbacks=[callback])
+    served.result(DEADLINE_S)
+    told = [kind for kind in swarm.kinds() if kind != "Report"]
+    assert told == ["Open", "Sync", "Sync", "Sync", "Sync", "Close", "Bye"]  # begin, 4, end of phase, 4, end
+    assert stream_of(callback) == swarm.final
 
 
 def test_examples_are_counted_by_the_batches_of_fit(serve):

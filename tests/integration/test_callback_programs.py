@@ -43,8 +43,8 @@ class Numbers(SwarmCallbackBase):
         return 0.0, 0.0
 
 
-def made() -> Numbers:
-    return Numbers(2, 1, logger=LOGGER)
+def made(phases: int = 1) -> Numbers:
+    return Numbers(2, 1, logger=LOGGER, phases=phases)
 
 
 def program(how: str) -> subprocess.Popen[str]:
@@ -105,6 +105,14 @@ def test_a_program_that_forgets_its_end_is_named_to_the_sl(serve):
     last = swarm.heard[-1]
     assert isinstance(last, wire.Abort)
     assert "on_train_end was not called" in last.message
+
+
+def test_a_program_that_trains_fewer_phases_than_it_said_is_named_to_the_sl(serve):
+    swarm = Swarm()
+    served = serve(swarm)
+    program("one of two").communicate(timeout=DEADLINE_S)
+    served.result(DEADLINE_S)
+    assert "only 1 of its 2 phases were trained" in swarm.heard[-1].message
 
 
 def test_an_error_in_the_users_loop_is_named_to_the_sl(serve):
@@ -172,7 +180,7 @@ def test_pipes_in_use_is_an_error_of_the_channel():
 
 if __name__ == "__main__":
     LOGGER.addHandler(logging.NullHandler())
-    callback = made()
+    callback = made(2 if sys.argv[1] == "one of two" else 1)
     if sys.argv[1] == "fork":
         child = os.fork()
         if not child:
@@ -184,3 +192,5 @@ if __name__ == "__main__":
     callback.on_train_begin()
     if sys.argv[1] == "fail":
         1 / 0  # noqa: B018
+    if sys.argv[1] == "one of two":
+        callback.on_train_end()
