@@ -131,7 +131,7 @@ class SwarmCallbackBase(Platform):
                 self._go_on()
             elif begin is Begin.PHASE:
                 self._compare_with_the_phase_before()
-        if begin is Begin.TRAINING:
+        if not (self._history or self._over):  # also where an error came before the first merge
             self._sync()
 
     def on_batch_end(self, batch: Any = None, logs: Any = None) -> None:

@@ -50,7 +50,10 @@ def _end_all() -> None:
     error = getattr(sys, "last_value", None)
     for session in filter(None, [*_open.values()]):
         reason = f"with {type(error).__name__}" if error is not None else f"and {session.still_to_come}"
-        session.abort(EndedEarly(reason=reason))
+        ended = EndedEarly(reason=reason)
+        session.abort(ended)
+        if error is None:  # nothing else in this program's output says so
+            sys.stderr.write(f"ERROR: {ended}\n")
 
 
 atexit.register(_end_all)

@@ -336,7 +336,7 @@ def forms_of_data():
     keras = keras_of_the_script()
     import tensorflow as tf
 
-    class Sequence(keras.utils.PyDataset):
+    class Sequence(getattr(keras.utils, "PyDataset", keras.utils.Sequence)):
         def __len__(self):
             return 5
 

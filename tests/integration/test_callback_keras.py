@@ -18,8 +18,8 @@ WHATEVER_IT_COMPUTES_WITH = (
 )
 # And those that hold for Keras 2 too, beside legacy_keras_cases.py: what a script may give and do.
 WHATEVER_KERAS_IT_IS_OF = (
-    "legacy or loop_of_ones_own or replaces_the_final_model or forgets_the_model or validates "
-    "or image_data_generator or without_an_end or does_not_take or first_compiled or for_each_class "
+    "legacy or loop_of_ones_own or replaces_the_final_model or forgets_the_model "
+    "or without_an_end or does_not_take or first_compiled or for_each_class "
     "or normalization or shared_keras_layers or proximal or mixed_precision or phases or does_not_say"
 )
 # Which Keras itself causes in all that becomes an array of numpy 2.

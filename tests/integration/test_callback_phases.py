@@ -124,6 +124,19 @@ def test_a_training_that_was_broken_off_goes_on_from_the_last_merged_model_and_s
     assert "The training before was not ended: it goes on from the last merged model" in caplog.messages
 
 
+def test_a_training_that_failed_before_its_first_merge_begins_with_it(serve):
+    swarm = Swarm()
+    served = serve(swarm)
+    callback = made()
+    right, callback.tensors = callback.tensors, None
+    with pytest.raises(AttributeError):
+        callback.on_train_begin()
+    callback.tensors = right
+    phase(callback, 1)
+    served.result(DEADLINE_S)
+    assert told(swarm) == ["Open", "Sync", "Close", "Bye"]
+
+
 def test_a_training_that_failed_in_a_merge_does_not_go_on_and_says_why(serve):
     served = serve(Swarm(merge=lambda body: body[:-1]))
     callback = made()

@@ -95,13 +95,14 @@ def test_a_second_training_is_refused_at_once_where_the_sl_has_gone_with_the_fir
         made()
 
 
-def test_a_program_that_forgets_its_end_is_named_to_the_sl(serve):
+def test_a_program_that_forgets_its_end_says_so_and_tells_the_sl(serve):
     swarm = Swarm()
     served = serve(swarm)
     forgetful = program("forget")
-    forgetful.communicate(timeout=DEADLINE_S)
+    _, said = forgetful.communicate(timeout=DEADLINE_S)
     served.result(DEADLINE_S)
     assert forgetful.returncode == 0
+    assert "on_train_end was not called" in said
     last = swarm.heard[-1]
     assert isinstance(last, wire.Abort)
     assert "on_train_end was not called" in last.message
