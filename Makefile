@@ -36,7 +36,7 @@ SOURCES := contracts services swarm_callback swarmlearning examples benchmarks t
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-scripts test-kits test-parts screenshots fuzz lint format bench chaos proto contracts docs lock image-locks clean
+.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-scripts test-kits test-backends test-parts screenshots fuzz lint format bench chaos proto contracts docs lock image-locks clean
 
 help:
 	@sed -n '3,13p' $(MAKEFILE_LIST) | sed 's/^# *//'
@@ -70,6 +70,10 @@ test-kits: setup-dev
 
 fuzz: setup-dev
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),100000) $(PYTHON) -m pytest tests/unit/test_decoders_fuzz.py $(ARGS)
+
+# Keras on JAX and on PyTorch in one swarm; takes a minute.
+test-backends: setup-dev
+	$(PYTHON) -m pytest tests/e2e/keras_backends.py $(ARGS)
 
 # Without them the tests that need them are skipped and named at the end; in CI they fail.
 test-parts:

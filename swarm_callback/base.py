@@ -252,9 +252,8 @@ class SwarmCallbackBase(Platform):
                 self._missed.count(merged)
 
     def _end_phase(self) -> None:
-        if self._session is None:
-            return
-        self._session.still_to_come = self._phases.still_to_come
+        if self._session is not None:
+            self._session.still_to_come = self._phases.still_to_come
         if not self._over:
             self._sync()
         self.logger.info("Phase %d of %d has ended", self._phases.ended, self._phases.count)

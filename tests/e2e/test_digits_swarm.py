@@ -3,11 +3,10 @@
 import asyncio
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from local_swarms import PROGRAMS, Recorder, SwarmPlans
+from local_swarms import Recorder
 
 from services.local.plan import CODE_ROOT, Plan
 from services.local.process import Child, Launch, program_environment
@@ -31,16 +30,6 @@ async def test_keras_nodes_with_skewed_digits_end_with_one_good_model(tmp_path: 
     accuracies = {json.loads(path.read_text())["accuracy"] for path in out.glob("node-*.json")}
     assert len(accuracies) == 1
     assert accuracies.pop() > 0.93  # a lone node stays below 0.9, having hardly seen the others' digits
-
-
-async def test_nodes_whose_keras_computes_with_different_backends_end_with_one_model(
-    plans: SwarmPlans, recorder: Recorder
-) -> None:
-    plan = plans.plan(sl_count=2)
-    command = (sys.executable, str(PROGRAMS / "two_phases_keras.py"), str(plans.out))
-    assert await up(replace(plan, command=command), recorder, asyncio.Event())
-    assert plans.digests() == [recorder.last.last_result.digest] * 2
-    assert [node.epochs_done for node in recorder.last.participants] == [4, 4]
 
 
 async def test_the_demo_with_torch_reports_one_model_better_than_any_lone_node(tmp_path: Path) -> None:
