@@ -36,7 +36,7 @@ SOURCES := contracts services swarm_callback swarmlearning examples benchmarks t
 
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
-.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-scripts test-kits test-backends test-parts screenshots fuzz lint format bench chaos proto contracts docs lock image-locks clean
+.PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-scripts test-kits test-backends test-tasks test-parts screenshots fuzz lint format bench chaos proto contracts docs lock image-locks clean
 
 help:
 	@sed -n '3,13p' $(MAKEFILE_LIST) | sed 's/^# *//'
@@ -67,6 +67,10 @@ test-scripts: setup-dev
 # Organizations on networks of their own train out of the containers of their start-up kits; takes minutes.
 test-kits: setup-dev
 	$(PYTHON) -m pytest tests/e2e/provision_swarms.py tests/e2e/compose_hosts.py $(ARGS)
+
+# The task files of every example, by SWOPs with local processes; takes minutes.
+test-tasks: setup-dev
+	$(PYTHON) -m pytest tests/e2e/example_tasks.py $(ARGS)
 
 fuzz: setup-dev
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),100000) $(PYTHON) -m pytest tests/unit/test_decoders_fuzz.py $(ARGS)
