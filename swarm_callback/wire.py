@@ -14,7 +14,7 @@ from swarm_callback.errors import VersionMismatch, WireError
 from swarm_callback.nesting import deeper_than
 
 MAGIC: Final = b"SWML"
-VERSION: Final = 1
+VERSION: Final = 2  # another one with each change of the messages below
 MAX_HEADER_BYTES: Final = 1024 * 1024
 MAX_BODY_BYTES: Final = 2**63 - 1
 _PREFIX: Final = struct.Struct("<4sHHIQ")
