@@ -269,21 +269,23 @@ class SLListener:
 
 
 class Wake:
-    """What a wait watches, so that another thread can end it."""
+    """What a wait watches, so that another thread can end it. A pipe: some sandboxes forbid eventfd."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self.fd, self._write_fd = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def set(self) -> None:
         with self._lock:  # after close() the number may belong to another file
             if self.fd >= 0:
-                os.eventfd_write(self.fd, 1)
+                with contextlib.suppress(BlockingIOError):  # it is full of such signs already
+                    os.write(self._write_fd, b"\0")
 
     def close(self) -> None:
         with self._lock:
             if self.fd >= 0:
                 os.close(self.fd)
+                os.close(self._write_fd)
             self.fd = -1
 
 
@@ -320,6 +322,8 @@ def _open(path: Path, mode: int) -> int:
     except OSError as error:
         if error.errno == errno.ENXIO:  # opened for writing, and nobody reads
             raise BlockingIOError from None
+        if error.errno == errno.EACCES:
+            raise ChannelError(path=path, problem=_not_allowed(path)) from None
         raise ChannelError(path=path, problem=f"it cannot be opened ({error.strerror})") from None
     if not stat.S_ISFIFO(os.fstat(fd).st_mode):
         os.close(fd)
@@ -327,6 +331,19 @@ def _open(path: Path, mode: int) -> int:
     with contextlib.suppress(OSError):  # above the user's limit the pipe keeps its size
         fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, PIECE_BYTES)
     return fd
+
+
+def _not_allowed(path: Path) -> str:
+    """Who may not open it, and whose it is: of containers with different users only one of the two is known."""
+    for shown in (path, *path.parents):
+        with contextlib.suppress(PermissionError):
+            found = shown.stat()
+            break
+    at = "it" if shown == path else shown
+    return (
+        f"user {os.geteuid()} may not open it, as {at} belongs to user {found.st_uid}, group {found.st_gid}, with mode "
+        f"{stat.S_IMODE(found.st_mode):04o}; run the SL and the ML program as one user"
+    )
 
 
 def _take(fd: int, path: Path) -> None:

@@ -1,11 +1,13 @@
 """The channel over real pipes: bodies of any size, interruption, and the death of either end in a real process."""
 
+import contextlib
 import logging
 import os
 import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -115,6 +117,32 @@ def test_pipes_are_private(listener, pipes):
     for path in pipes:
         assert stat.S_ISFIFO(path.stat().st_mode)
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+@contextlib.contextmanager
+def another_user() -> Iterator[None]:
+    """Root is held up by no mode."""
+    mine = os.geteuid()
+    if mine == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(mine)
+
+
+@pytest.mark.parametrize(("what", "mode"), [("pipe", 0o040), ("directory", 0o640)])
+def test_a_pipe_of_another_user_is_named_with_its_owner_and_mode(what, mode):
+    with tempfile.TemporaryDirectory() as directory:
+        pipes = (Path(directory) / "request", Path(directory) / "response")
+        for path in pipes:
+            os.mkfifo(path)
+            path.chmod(0o040 if what == "pipe" else 0o666)
+        Path(directory).chmod(0o755 if what == "pipe" else 0o640)
+        wanted = rf"user \d+ may not open it, as .*belongs to user {os.geteuid()}, group \d+, with mode {mode:04o}"
+        with another_user(), pytest.raises(ChannelError, match=wanted):
+            MLEnd.connect(*pipes, print)
+        Path(directory).chmod(0o700)
 
 
 def test_pipes_that_are_there_are_taken(pipes):
