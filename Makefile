@@ -73,7 +73,7 @@ test-tasks: setup-dev
 	$(PYTHON) -m pytest tests/e2e/example_tasks.py $(ARGS)
 
 fuzz: setup-dev
-	FUZZ_EXAMPLES=$(or $(EXAMPLES),100000) $(PYTHON) -m pytest tests/unit/test_decoders_fuzz.py $(ARGS)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),100000) $(PYTHON) -m pytest tests/unit/test_decoders_fuzz.py --timeout=3600 $(ARGS)
 
 # Keras on JAX and on PyTorch in one swarm; takes a minute.
 test-backends: setup-dev
