@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 
 from services.identity.identity import Identity
+from services.runtime.background import Background
 
 # A call that is on its way when the certificate changes has ended by then.
 CALLS_END_S = 60.0
@@ -23,7 +24,7 @@ class Channels:
         self._options = options
         self._older: list[tuple[float, Any]] = []  # since when
         self._streams: Counter[int] = Counter()
-        self._closing: set[asyncio.Task[None]] = set()
+        self._background = Background("connection to the SN")
 
     def renew(self) -> Any:
         """Opens one with the certificate that is current; closes those that nobody needs any more."""
@@ -38,9 +39,7 @@ class Channels:
             if now - since > CALLS_END_S and not self._streams[id(channel)]:
                 self._older.remove(entry)
                 del self._streams[id(channel)]
-                task = asyncio.ensure_future(channel.close())
-                self._closing.add(task)
-                task.add_done_callback(self._closing.discard)
+                self._background.run(channel.close(), "closing an older connection")
         return self.newest
 
     def held_by(self, call: Any) -> Any:
@@ -54,4 +53,4 @@ class Channels:
         channels, self._older, newest, self.newest = self._older, [], self.newest, None
         for channel in (*(channel for _, channel in channels), newest):
             await channel.close()
-        await asyncio.gather(*self._closing)
+        await self._background.close()
