@@ -332,6 +332,14 @@ class GethNotFound(ChainError):
     remedy = "Run `make setup` (it builds geth where Go is installed), or choose --chain embedded."
 
 
+class GethNotPossible(ChainError):
+    code = "geth-not-possible"
+    message = "geth cannot run here: the system call {call} is forbidden ({problem})"
+    remedy = (
+        "Allow it, as the default seccomp profiles of Docker, Podman and Kubernetes do, or choose --chain embedded."
+    )
+
+
 class GethFailed(ChainError):
     code = "geth-failed"
     message = "geth {problem}; its last lines: {tail}"
@@ -716,6 +724,12 @@ class NeverTrained(LocalError):
     code = "never-trained"
     message = "{program} ended without training through the channel of {node}"
     remedy = "Build a SwarmCallback in it and pass it to the training; its output is in {log}."
+
+
+class ProcessesNotWatched(LocalError):
+    code = "processes-not-watched"
+    message = "Programs cannot be watched here: the system call {call} is forbidden ({problem})"
+    remedy = "Allow it, as the default seccomp profiles of Docker, Podman and Kubernetes do, or leave the container."
 
 
 # --- audits: exit code 19 ----------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """Finds the geth program."""
 
+import os
 import shutil
 from pathlib import Path
 
-from services.errors import GethNotFound
+from services.errors import GethNotFound, GethNotPossible
 
 BUILT_HERE = Path(__file__).parents[2] / ".tools" / "bin" / "geth"  # by `make setup`
 
@@ -15,8 +16,12 @@ def find_geth() -> Path | None:
 
 
 def require_geth() -> Path:
-    """As ``find_geth``; raises GethNotFound."""
+    """As ``find_geth``; raises GethNotFound, and GethNotPossible where a sandbox forbids what it needs."""
     found = find_geth()
     if found is None:
         raise GethNotFound
+    try:
+        os.close(os.eventfd(0))
+    except OSError as error:  # Go's runtime ends with a trace that says nothing to a user
+        raise GethNotPossible(call="eventfd", problem=error.strerror or str(error)) from None
     return found

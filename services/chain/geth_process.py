@@ -80,7 +80,7 @@ class GethProcess:
     async def start(self) -> None:
         """Makes the chain where there is none, starts geth, and returns when its IPC socket answers.
 
-        Raises GethNotFound, GethFailed, StorageError.
+        Raises GethNotFound, GethNotPossible, GethFailed, StorageError.
         """
         binary = require_geth()
         try:

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from services.runtime import logs as log_setup
+from services.runtime.pidfd import open_pid
 
 TERM_TIMEOUT_S = 20.0
 
@@ -17,7 +18,7 @@ async def end_orphan(pid_file: Path, database: Path) -> None:
         return
     log_setup.get("geth").warning("a geth of an earlier run is still there; stopping it", pid=pid)
     try:
-        descriptor = os.pidfd_open(pid)
+        descriptor = open_pid(pid)
     except ProcessLookupError:
         return
     try:

@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from services.local.state import Running, SwarmState
+from services.runtime.pidfd import open_pid
 
 SUPERVISOR_WITHIN_S = 90.0  # it stops four stages in turn
 PROCESS_WITHIN_S = 15.0
@@ -36,7 +37,7 @@ def down(directory: Path) -> list[str]:
 def _stop(process: Running, within_s: float) -> None:
     """TERM, wait, KILL; through a descriptor, which cannot come to mean another process on the way."""
     with contextlib.suppress(ProcessLookupError):
-        descriptor = os.pidfd_open(process.pid)
+        descriptor = open_pid(process.pid)
         try:
             if not process.alive:
                 return

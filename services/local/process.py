@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from services.errors import ChildFailed, NotReady
+from services.runtime.pidfd import open_pid
 from services.runtime.ready import HELD_VARIABLE, READY_FD_VARIABLE
 
 TAIL_LINES = 20
@@ -83,7 +84,7 @@ class Child:
         self._line = line
         self._heard = b""
         self._log_from = 0
-        self._pidfd = os.pidfd_open(process.pid)
+        self._pidfd = open_pid(process.pid)
         self._loop = asyncio.get_running_loop()
         self._said: asyncio.Future[bytes] = self._loop.create_future()
         self.exited: asyncio.Future[int] = self._loop.create_future()
@@ -96,8 +97,9 @@ class Child:
     def start(cls, launch: Launch) -> "Child":
         """Starts it in a session of its own, its output appended to its log. Needs a running event loop.
 
-        Raises ChildFailed where the program itself cannot be started.
+        Raises ChildFailed where the program itself cannot be started, ProcessesNotWatched where none can be watched.
         """
+        os.close(open_pid(os.getpid()))
         launch.log.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair() if launch.is_node else (None, None)
         environment = dict(launch.environment)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from images import ML, NODES, ROOT, TAG, build, named
 from parts import BASE_IMAGE
+from pods import STRICT
 
 from services.identity.authority import Authority
 
@@ -95,6 +96,13 @@ def test_a_node_without_its_certificate_says_so_in_one_sentence(node: str) -> No
     assert done.returncode == 10, done.stderr
     assert done.stderr.startswith("ERROR: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_sn_says_what_a_sandbox_must_allow_for_its_chain() -> None:
+    script = "from services.chain.binary import require_geth; require_geth()"
+    command = ["docker", "run", "--rm", "--security-opt", f"seccomp={STRICT}", "--entrypoint", "python3", named("sn")]
+    done = subprocess.run([*command, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert "the system call eventfd is forbidden (Operation not permitted)" in done.stderr
 
 
 @pytest.fixture

@@ -5,6 +5,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from services.runtime.pidfd import open_pid
+
 
 def number_in(path: Path) -> int | None:
     """The number that a file holds; None where there is none."""
@@ -26,7 +28,7 @@ def start_ticks(pid: int) -> int:
 async def until_ended(pid: int) -> None:
     """Returns when a process has ended; it need not be a child."""
     try:
-        descriptor = os.pidfd_open(pid)
+        descriptor = open_pid(pid)
     except ProcessLookupError:
         return
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
