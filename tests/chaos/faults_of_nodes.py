@@ -141,8 +141,14 @@ async def all_nodes_killed(ground: Ground) -> None:
 
 
 FAULTS_OF_NODES = (
-    *(Fault(f"leader killed {moment.name}", leader_killed(moment)) for moment in LEADING),
-    *(Fault(f"leader stopped {moment.name}", leader_stopped(moment)) for moment in LEADING[:-1]),
+    *(
+        Fault(f"leader killed {moment.name}", leader_killed(moment), merges_alone=moment is WRITTEN)
+        for moment in LEADING
+    ),
+    *(
+        Fault(f"leader stopped {moment.name}", leader_stopped(moment), merges_alone=moment is WRITTEN)
+        for moment in LEADING[:-1]
+    ),
     *(Fault(f"node killed {moment.name}", node_killed(moment)) for moment in (CHECKED_IN, FETCHING, TRAINING)),
     Fault("follower stopped", follower_stopped),
     Fault(f"merger killed {SHARING.name}", node_killed(SHARING), shape=PACKED),

@@ -114,7 +114,8 @@ class Fault:
     ``shape``: what it needs of a run's training; ``sns`` and ``apart`` (nodes in network namespaces): of the world.
     ``allowed_s``: how long until a round is accepted again. ``may_depose``: a leader may fall for it;
     ``may_leave_out``: somebody may be left out of a round.
-    ``alone``: it takes so much that nothing else may fail in the same run.
+    ``alone``: it takes so much that nothing else may fail in the same run. ``merges_alone``: its moment comes only
+    where a leader merges alone, so with a model that is not shared out.
     """
 
     name: str
@@ -124,6 +125,7 @@ class Fault:
     sns: int = 1
     apart: bool = False
     alone: bool = False
+    merges_alone: bool = False
     may_depose: bool = True
     may_leave_out: bool = True
     applies: Callable[[], str] = lambda: ""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from random import Random
 from typing import Any
 
-from tests.chaos.ground import Fault
+from tests.chaos.ground import SHARED, Fault
 from tests.chaos.nodes import Shape
 
 
@@ -27,7 +27,10 @@ def plan_of(seed: str, faults: Sequence[Fault]) -> Plan:
     """The plan of one run with the first of ``faults``, and sometimes a second one."""
     dice = Random(seed)
     chosen = [faults[0]]
-    others = [fault for fault in faults[1:] if not fault.shape and not fault.alone]  # a run has one shape
+    shared = chosen[0].shape.get("ballast_floats", 0) >= SHARED["ballast_floats"]
+    others = [  # a run has one shape
+        fault for fault in faults[1:] if not (fault.shape or fault.alone or (shared and fault.merges_alone))
+    ]
     if others and not chosen[0].alone and dice.random() < 0.3:
         chosen.append(dice.choice(others))
     nodes = dice.choice([3, 3, 4, 4, 5])

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.chaos.check import violations
+from tests.chaos.faults import FAULTS
 from tests.chaos.history import Diary, Event, Exit, History, Injected, Seen
 from tests.chaos.model import states
+from tests.chaos.plan import plan_of
 
 NODES = ("a", "b", "c")
 ROUNDS = 4
@@ -283,3 +285,13 @@ def test_an_sn_whose_record_could_not_be_read_is_told_as_such() -> None:
     history.trouble.append("sn-2 does not have the whole record: TimeoutError()")
     found = violations(history)
     assert any("sn-2 does not have the whole record" in text for text in found)
+
+
+def test_no_run_waits_for_a_moment_that_its_shape_does_not_have() -> None:
+    """A leader that shares a merge out does not write it alone."""
+    shared, alone = FAULTS["silent merger"], [fault for fault in FAULTS.values() if fault.merges_alone]
+    assert len(alone) == 2
+    assert {plan_of(f"s.{number}", [shared, *alone]).faults for number in range(50)} == {(shared.name,)}
+    free = FAULTS["follower stopped"]
+    drawn = {plan_of(f"s.{number}", [free, *alone]).faults for number in range(50)}
+    assert drawn == {(free.name,), *((free.name, fault.name) for fault in alone)}
