@@ -24,7 +24,7 @@ from swarm_callback.files import write_whole
 from swarm_callback.history import Merge
 from swarm_callback.indices import Indices
 from swarm_callback.measures import read_measures
-from swarm_callback.missed import Missed
+from swarm_callback.missed import MissedRounds
 from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
 from swarm_callback.params import Tensor, decode, encode
 from swarm_callback.phases import Begin, Phases
@@ -60,7 +60,7 @@ class SwarmCallbackBase(Platform):
         self._indices = Indices(self.logger)
         self._shared = Shared(self._options.share, self._options.keep_local)
         self._batches_done = self._merges_between = 0  # between begin and end
-        self._missed = Missed(self.logger)
+        self._missed = MissedRounds(self.logger)
         self._history: list[Merge] = []
         self._track: Track | None = None if self._options.track is None else tracker(self._options.track)
         self._over = False

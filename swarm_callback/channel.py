@@ -34,7 +34,7 @@ SL_SIDECAR: Final = "The SL sidecar"
 Sink = Callable[[memoryview], object]
 
 
-class Made(Protocol):
+class StreamedBytes(Protocol):
     """Bytes that are made while they are sent: each piece is good until the next one is asked for."""
 
     def __len__(self) -> int:
@@ -44,7 +44,7 @@ class Made(Protocol):
         """The pieces."""
 
 
-Data = memoryview | Made
+Data = memoryview | StreamedBytes
 
 
 class Channel:

@@ -102,7 +102,7 @@ class AlreadyTrained(UsageError):
     )
 
 
-class Left(UsageError):
+class SessionEnded(UsageError):
     """What goes on after an error that ended the session."""
 
     message = "The training of this SwarmCallback has ended with an error, and its SL sidecar with it"

@@ -10,7 +10,7 @@ MAX_SPOILED_ROUNDS = 3
 _NON_FINITE = ": non-finite"  # how the SL says why a node was left out
 
 
-class Missed:
+class MissedRounds:
     """Counts those in a row, and those for values that are not finite."""
 
     def __init__(self, logger: logging.Logger) -> None:

@@ -11,9 +11,9 @@ from swarm_callback.errors import (
     AlreadyTrained,
     ChannelClosed,
     ChannelError,
-    Left,
     NoChannel,
     Refused,
+    SessionEnded,
     StreamError,
     SwarmCallbackError,
     WireError,
@@ -145,7 +145,7 @@ class Session:
 
     def _send(self, message: wire.Message, body: list[Data], doing: str) -> None:
         if self._left:
-            raise Left
+            raise SessionEnded
         self._sending = True  # whatever ends this in between, the SL gets no other message in the middle of it
         try:
             self._channel.send(message, body, doing=doing)

@@ -20,7 +20,7 @@ _log = logs.get("identity")
 
 
 @dataclass(frozen=True)
-class Files:
+class IdentityFiles:
     """What the settings name."""
 
     cert: Path | None
@@ -45,7 +45,7 @@ class Files:
 
 @contextlib.asynccontextmanager
 async def renewed_files(
-    files: Files, role: str, slot: str = "", pause: Callable[[float], Awaitable[object]] | None = None
+    files: IdentityFiles, role: str, slot: str = "", pause: Callable[[float], Awaitable[object]] | None = None
 ) -> AsyncIterator[Identity]:
     """The identity in the files, and what takes their place once it is whole. Raises what Identity.load raises."""
     stamp = files.stamp()
@@ -60,7 +60,7 @@ async def renewed_files(
 
 
 async def _watch(
-    files: Files, first: Identity, renewal: Renewal, stamp: object, pause: Callable[[float], Awaitable[object]]
+    files: IdentityFiles, first: Identity, renewal: Renewal, stamp: object, pause: Callable[[float], Awaitable[object]]
 ) -> None:
     """Certificate and key are two files: they are read when nothing has changed between two looks."""
     taken = seen = stamp

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from services.identity.identity import Identity
-from services.identity.renewed_files import Files, renewed_files
+from services.identity.renewed_files import IdentityFiles, renewed_files
 from services.runtime.settings import LicensedSettings
 
 
@@ -12,7 +12,7 @@ from services.runtime.settings import LicensedSettings
 async def own_identity(settings: LicensedSettings, role: str, slot: str = "") -> AsyncIterator[Identity]:
     """Within it, the identity is kept current. Raises what Identity.load raises, WorkloadApiFailed."""
     if settings.socket_path is None:
-        files = Files(settings.cert, settings.key, settings.cacert, settings.capath)
+        files = IdentityFiles(settings.cert, settings.key, settings.cacert, settings.capath)
         if not settings.renewed_files:
             yield files.load(role, slot)
             return

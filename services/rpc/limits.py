@@ -14,7 +14,7 @@ MOST_BUCKETS = 10_000
 
 
 @dataclass(frozen=True)
-class Limit:
+class CallLimit:
     """Calls of one certificate: ``at_once`` in a moment, then ``per_s``. ``open``: streams at the same time.
 
     Calls of one ``kind`` count together.
@@ -26,10 +26,10 @@ class Limit:
     open: int = 0
 
 
-class Limits:
+class CallLimits:
     """``limits``: by ``/package.Service/Method``; a method that is not listed has none. From one event loop only."""
 
-    def __init__(self, limits: Mapping[str, Limit], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, limits: Mapping[str, CallLimit], now: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._now = now
         self._buckets: dict[tuple[str, str], tuple[float, float]] = {}  # what is left, and when that was
@@ -55,7 +55,7 @@ class Limits:
             if not self._open[key]:
                 del self._open[key]
 
-    def _take(self, key: tuple[str, str], limit: Limit, name: str) -> None:
+    def _take(self, key: tuple[str, str], limit: CallLimit, name: str) -> None:
         now = self._now()
         left, at = self._buckets.get(key, (float(limit.at_once), now))
         left = min(left + (now - at) * limit.per_s, float(limit.at_once))

@@ -18,7 +18,7 @@ from services.errors import IdentityError, PortInUse, SettingsError, SwarmError,
 from services.identity.identity import PROCESS_KEY, Identity, PeerIdentity, identity_of_grpc_context
 from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.rpc.errors import to_status
-from services.rpc.limits import Limit, Limits
+from services.rpc.limits import CallLimit, CallLimits
 from services.runtime import logs, traces
 from services.runtime.addresses import join_address
 
@@ -69,10 +69,10 @@ class RpcServer:
         roles: Roles,
         register: Sequence[Register],
         services: Sequence[str],
-        limits: Mapping[str, Limit] | None = None,
+        limits: Mapping[str, CallLimit] | None = None,
     ) -> None:
         self._identity = identity
-        gate = _Gate(roles, Limits(limits or {}))
+        gate = _Gate(roles, CallLimits(limits or {}))
         self._server = grpc.aio.server(interceptors=[gate], options=OPTIONS)
         self._health = health_aio.HealthServicer()
         for add in register:
@@ -123,7 +123,7 @@ class _Context(Protocol):
 class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """In front of every method: identity, role, translation of errors."""
 
-    def __init__(self, roles: Roles, limits: Limits) -> None:
+    def __init__(self, roles: Roles, limits: CallLimits) -> None:
         self._roles = roles
         self._limits = limits
 

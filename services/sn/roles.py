@@ -1,6 +1,6 @@
 """Which roles may make which call; what is not listed is denied. And how often."""
 
-from services.rpc.limits import Limit
+from services.rpc.limits import CallLimit
 
 NETWORK = "swarm.v1.Network"
 TRAINING = "swarm.v1.Training"
@@ -68,9 +68,9 @@ _BY_SERVICE = {
 ROLES = {f"/{service}/{call}": roles for service, calls in _BY_SERVICE.items() for call, roles in calls.items()}
 
 # Of one certificate, which may be that of 256 SLs: several times what any swarm that was measured asks for.
-_WRITES = Limit("calls that write", at_once=3000, per_s=300)
-_WATCHES = Limit("calls that watch", at_once=3000, per_s=300, open=1024)
-_RECORDS = Limit("calls for a record", at_once=20, per_s=1, open=4)
+_WRITES = CallLimit("calls that write", at_once=3000, per_s=300)
+_WATCHES = CallLimit("calls that watch", at_once=3000, per_s=300, open=1024)
+_RECORDS = CallLimit("calls for a record", at_once=20, per_s=1, open=4)
 
 _READS = frozenset({
     "ListNodes", "ListContracts", "GetInfo", "GetStatus", "ListTasks", "GetTask", "ListRunners", "GetRunner", "GetPeer",

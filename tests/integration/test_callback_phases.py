@@ -9,7 +9,7 @@ from callback_swarm import Swarm, serving
 
 from swarm_callback import wire
 from swarm_callback.base import SwarmCallbackBase
-from swarm_callback.errors import AlreadyTrained, Left, NotOneModel, StreamError, UsageError
+from swarm_callback.errors import AlreadyTrained, NotOneModel, SessionEnded, StreamError, UsageError
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
@@ -142,7 +142,7 @@ def test_a_training_that_failed_in_a_merge_does_not_go_on_and_says_why(serve):
     callback = made()
     with pytest.raises(StreamError):
         callback.on_train_begin()
-    with pytest.raises(Left, match=r"ended with an error.*Restart this program"):
+    with pytest.raises(SessionEnded, match=r"ended with an error.*Restart this program"):
         phase(callback, 3)
     served.result(DEADLINE_S)
 

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from services.identity.certificates import identity_of_certificate, read_chain
 from services.identity.identity import Identity
-from services.identity.renewed_files import Files, renewed_files
+from services.identity.renewed_files import IdentityFiles, renewed_files
 
 WITHIN_S = 10.0
 
@@ -36,12 +36,12 @@ class Looks:
             await self._asked.acquire()
 
 
-def put(files: Any, directory: Path, *parts: str) -> Files:
+def put(files: Any, directory: Path, *parts: str) -> IdentityFiles:
     """Copies of certificate and key under names that stay."""
     for part in parts or ("cert", "key"):
         shutil.copy(getattr(files, part), directory / f"new-{part}")
         (directory / f"new-{part}").replace(directory / f"{part}.pem")
-    return Files(directory / "cert.pem", directory / "key.pem", files.cacert, None)
+    return IdentityFiles(directory / "cert.pem", directory / "key.pem", files.cacert, None)
 
 
 def shown(identity: Identity) -> bytes:

@@ -31,7 +31,7 @@ from services.identity.certificates import read_trust
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
-from services.rpc.limits import Limit
+from services.rpc.limits import CallLimit
 from services.rpc.server import RpcServer, caller
 from services.rpc.swarm_pb2_grpc import (
     NetworkServicer,
@@ -85,7 +85,7 @@ class Training(TrainingServicer):
 
 @contextlib.asynccontextmanager
 async def serving(
-    identity: Identity, host: str = "127.0.0.1", port: int = 0, limits: dict[str, Limit] | None = None
+    identity: Identity, host: str = "127.0.0.1", port: int = 0, limits: dict[str, CallLimit] | None = None
 ) -> AsyncIterator[int]:
     server = RpcServer(
         identity,
@@ -141,11 +141,11 @@ async def test_a_bug_in_a_handler_tells_the_caller_no_more_than_its_kind(pki: An
 async def test_a_node_that_calls_too_often_waits_and_gets_its_answer(pki: Any) -> None:
     method = "/swarm.v1.Network/Register"
     sl, other = pki.identity("sl", "sl-1"), pki.identity("sl", "sl-2")
-    async with serving(pki.identity("sn", "sn-1"), limits={method: Limit("calls that write", 2, 20)}) as port:
+    async with serving(pki.identity("sn", "sn-1"), limits={method: CallLimit("calls that write", 2, 20)}) as port:
         async with SNClient(f"localhost:{port}", sl) as client:
             replies = await asyncio.gather(*(client.network.Register(pb.RegisterRequest()) for _ in range(5)))
         assert {reply.sn for reply in replies} == {f"sl sl-1 {sl.fingerprint}"}
-    async with serving(pki.identity("sn", "sn-1"), limits={method: Limit("calls that write", 1, 0.01)}) as port:
+    async with serving(pki.identity("sn", "sn-1"), limits={method: CallLimit("calls that write", 1, 0.01)}) as port:
         await register(f"localhost:{port}", sl)
         with pytest.raises(TooManyCalls, match="Too many calls that write of sl-1"):
             await register(f"localhost:{port}", sl)  # more than any deadline
@@ -153,7 +153,7 @@ async def test_a_node_that_calls_too_often_waits_and_gets_its_answer(pki: Any) -
 
 
 async def test_a_member_that_watches_too_often_is_told_so_and_the_end_of_a_stream_counts(pki: Any) -> None:
-    limit = Limit("calls that watch", 100, 100, open=1)
+    limit = CallLimit("calls that watch", 100, 100, open=1)
     sl = pki.identity("sl", "sl-1")
     async with (
         serving(pki.identity("sn", "sn-1"), limits={"/swarm.v1.Training/Watch": limit}) as port,

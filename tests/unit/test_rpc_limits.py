@@ -6,11 +6,11 @@ import pytest
 
 from services.errors import SNUnreachable, TooManyCalls
 from services.rpc import limits as limits_module
-from services.rpc.limits import Limit, Limits
+from services.rpc.limits import CallLimit, CallLimits
 from services.sn.roles import LIMITS, ROLES
 
 CALL, OTHER, WATCH, FREE = "/s/Call", "/s/Other", "/s/Watch", "/s/Free"
-WRITES = Limit("calls that write", at_once=2, per_s=4)
+WRITES = CallLimit("calls that write", at_once=2, per_s=4)
 
 
 class Clock:
@@ -27,17 +27,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def limits(clock: Clock) -> Limits:
-    watches = Limit("calls that watch", at_once=100, per_s=100, open=2)
-    return Limits({CALL: WRITES, OTHER: WRITES, WATCH: watches}, clock)
+def limits(clock: Clock) -> CallLimits:
+    watches = CallLimit("calls that watch", at_once=100, per_s=100, open=2)
+    return CallLimits({CALL: WRITES, OTHER: WRITES, WATCH: watches}, clock)
 
 
-def call(limits: Limits, method: str = CALL, caller: str = "a") -> None:
+def call(limits: CallLimits, method: str = CALL, caller: str = "a") -> None:
     with limits.counting(method, caller, "sl-1"):
         pass
 
 
-def test_one_member_waits_and_the_others_do_not(limits: Limits, clock: Clock) -> None:
+def test_one_member_waits_and_the_others_do_not(limits: CallLimits, clock: Clock) -> None:
     call(limits)
     call(limits, OTHER)
     with pytest.raises(TooManyCalls, match=r"Too many calls that write of sl-1: .* 2 in a moment, then 4 a") as refused:
@@ -55,12 +55,12 @@ def test_one_member_waits_and_the_others_do_not(limits: Limits, clock: Clock) ->
         call(limits)
 
 
-def test_what_is_not_limited_is_not_counted(limits: Limits) -> None:
+def test_what_is_not_limited_is_not_counted(limits: CallLimits) -> None:
     for _ in range(100):
         call(limits, FREE)
 
 
-def test_so_many_streams_are_open_at_once(limits: Limits) -> None:
+def test_so_many_streams_are_open_at_once(limits: CallLimits) -> None:
     with limits.counting(WATCH, "a", "sl-1"), limits.counting(WATCH, "a", "sl-1"):
         with pytest.raises(TooManyCalls, match="2 calls of this kind open"):
             call(limits, WATCH)
@@ -68,14 +68,14 @@ def test_so_many_streams_are_open_at_once(limits: Limits) -> None:
     call(limits, WATCH)
 
 
-def test_a_call_that_fails_is_over_too(limits: Limits) -> None:
+def test_a_call_that_fails_is_over_too(limits: CallLimits) -> None:
     for _ in range(5):
         with pytest.raises(OSError, match="no"), limits.counting(WATCH, "a", "sl-1"):
             raise OSError("no")
 
 
 def test_those_who_have_not_called_for_long_are_forgotten(
-    limits: Limits, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    limits: CallLimits, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits_module, "MOST_BUCKETS", 3)
     for number in range(3):
