@@ -4,29 +4,50 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import Any
 
 
 class MappedPort:
-    """``port`` is open from the start; connections are passed on to ``target``, which is set once it is known."""
+    """``port`` is open from the start; connections are passed on to ``target``, which is set once it is known.
 
-    def __init__(self) -> None:
+    ``delay_s``: what goes through takes so long in each direction, as from one continent to another.
+    """
+
+    def __init__(self, delay_s: float = 0.0) -> None:
         self.port = 0
         self.target = 0
+        self.delay_s = delay_s
         self.connections = 0
+        self.passing: set[asyncio.Task[Any]] = set()
 
     async def passes_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        if (task := asyncio.current_task()) is not None:
+            self.passing.add(task)
+            task.add_done_callback(self.passing.discard)
         try:
             inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self.target)
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        await asyncio.gather(self._pump(reader, inner_writer), self._pump(inner_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while piece := await reader.read(65536):
+                if self.delay_s:
+                    asyncio.get_running_loop().call_later(self.delay_s, writer.write, piece)
+                else:
+                    writer.write(piece)
+                    await writer.drain()
+        if self.delay_s:  # what is still on its way
+            await asyncio.wait({asyncio.get_running_loop().create_future()}, timeout=self.delay_s)
+        writer.close()
 
 
 @contextlib.asynccontextmanager
-async def mapped_port() -> AsyncIterator[MappedPort]:
-    mapping = MappedPort()
+async def mapped_port(delay_s: float = 0.0) -> AsyncIterator[MappedPort]:
+    mapping = MappedPort(delay_s)
     server = await asyncio.start_server(mapping.passes_on, "127.0.0.1", 0)
     mapping.port = server.sockets[0].getsockname()[1]
     try:
@@ -38,11 +59,3 @@ async def mapped_port() -> AsyncIterator[MappedPort]:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
-
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while piece := await reader.read(65536):
-            writer.write(piece)
-            await writer.drain()
-    writer.close()

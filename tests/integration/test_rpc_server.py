@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from mapped_ports import mapped_port
 
 from services.errors import (
     IdentityError,
@@ -255,6 +256,18 @@ async def test_an_sn_that_is_not_there_is_named(pki: Any) -> None:
         SNUnreachable, match=f"The SN at localhost:{port} cannot be reached: the connection was refused"
     ):
         await register(f"localhost:{port}", pki.identity("sl", "sl-1"))
+
+
+async def test_an_sn_on_another_continent_is_reached(pki: Any, port: int) -> None:
+    """Also by what is not called twice: a connection takes several round trips, and as long on a busy machine."""
+    async with mapped_port(delay_s=0.15) as far:
+        far.target = port
+        async with SNClient(f"localhost:{far.port}", pki.identity("sl", "sl-1")) as client:
+            with pytest.raises(UnknownContract):  # which the SN says at the end of the stream
+                async for _ in client.watch("t"):
+                    pass
+        assert far.connections == 1
+        await asyncio.gather(*far.passing)
 
 
 async def test_a_retried_call_survives_a_restart_of_the_sn(pki: Any) -> None:
