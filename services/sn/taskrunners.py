@@ -56,6 +56,7 @@ class LiveRunner:
         self._is_ours = is_ours
         self._streams: Counter[str] = Counter()
         self._giving_up: dict[str, asyncio.TimerHandle] = {}
+        self._given_up: set[str] = set()  # on their way to the chain: none of them counts, whether it is back or not
         self._broadcast = Broadcast(self.view, lambda: self.status().SerializeToString())
         self._stopped = False
 
@@ -94,7 +95,7 @@ class LiveRunner:
     def is_present(self, name: str) -> bool:
         """Whether a SWOP holds a stream; of one that another SN looks after, whether it attends."""
         agent = self.view.agents.get(name)
-        if agent is None or not agent.attends:
+        if agent is None or not agent.attends or name in self._given_up:
             return False
         return bool(self._streams[name]) or not self._is_ours(name)
 
@@ -130,10 +131,21 @@ class LiveRunner:
         if not self._is_missing(name):  # it has gone on through another SN, or is busy now
             return
         _log.warning("a SWOP is lost", name=name, runner=self.view.runner)
+        self._given_up.add(name)
         self._background.run(self._quit(name), f"giving up {name}")
 
     async def _quit(self, name: str) -> None:
-        await self.gateway.quit(name, LOST, now_ms())
+        try:
+            await self.gateway.quit(name, LOST, now_ms())
+        except BaseException:
+            self._given_up.discard(name)
+            self._moved()
+            raise
+        self._forget_given_up()
+
+    def _forget_given_up(self) -> None:
+        """Those that the view knows by now not to attend: one that comes back attends again, and counts."""
+        self._given_up = {name for name in self._given_up if self.view.agents[name].attends}
 
     def _last_seen(self, name: str) -> float:
         return time.time() if self._streams[name] else self._membership.last_heard.get((ROLE, name), 0.0)
@@ -146,6 +158,7 @@ class LiveRunner:
     async def _follow(self) -> None:
         async for event in self.gateway.follow(max(0, self.view.position.block)):
             if self.view.apply(event):
+                self._forget_given_up()
                 _log.info(type(event).__name__, runner=self.view.runner, state=self.view.state.name)
                 self._broadcast.wake()
             if isinstance(event, AgentAttended | RunnerReset):  # a SWOP that was busy is not any more

@@ -13,6 +13,7 @@ from sn_swarm import running_sn
 
 from services import errors
 from services.chain.factory import Choice
+from services.chain.runner import TaskRunnerGateway
 from services.chain.task_events import TaskHeader
 from services.chain.tasks import content_hash
 from services.rpc import swarm_pb2 as pb
@@ -276,6 +277,32 @@ async def test_a_swop_that_goes_does_not_count_and_one_that_comes_back_does(desk
         await assign(swci, target="swop-2")
     await two.attend()
     assert (await assign(swci, peers=2)).peers_needed == 2
+
+
+async def test_a_swop_that_is_back_while_it_is_given_up_counts_once_it_attends_again(
+    desk: Desk, swci: SNClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on, written = asyncio.Event(), asyncio.Event(), TaskRunnerGateway.quit
+
+    async def held(*arguments: Any) -> Any:
+        begun.set()
+        await goes_on.wait()
+        return await written(*arguments)
+
+    monkeypatch.setattr(TaskRunnerGateway, "quit", held)
+    await create(swci)
+    one = await desk.swop("swop-1")
+    await one.stop_watching()
+    async with asyncio.timeout(WITHIN_S):
+        await begun.wait()
+    assert [(agent.attends, agent.present) for agent in (await one.attend()).agents] == [(True, False)]
+    with pytest.raises(errors.AgentAbsent):
+        await assign(swci, target="swop-1")
+    goes_on.set()
+    await one.until(lambda seen: not seen.agents[0].attends)
+    request = pb.AttendRequest(runner=DEFAULT_RUNNER, group="hospital", sl_peers=1)
+    again = (await one.client.runners.Attend(request)).status
+    assert [(agent.attends, agent.present) for agent in again.agents] == [(True, True)]
 
 
 async def test_a_busy_swop_may_come_back_to_what_it_has_begun(desk: Desk, swci: SNClient, sn: RunningSN) -> None:
