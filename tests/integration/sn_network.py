@@ -21,9 +21,10 @@ LOST_AFTER_S = 2
 class SNNetwork:
     """A license server, and SNs by name. Whoever is left is stopped at the end."""
 
-    def __init__(self, pki: Any, directory: Path) -> None:
+    def __init__(self, pki: Any, directory: Path, lost_after_s: int = LOST_AFTER_S) -> None:
         self.pki = pki
         self.directory = directory
+        self.lost_after_s = lost_after_s  # of the SNs that are started from now on
         self.ports: dict[str, int] = {}
         self.running: dict[str, Child] = {}
         self._license_port = 1  # nothing listens there
@@ -89,7 +90,7 @@ class SNNetwork:
 
     async def shows(self, of: str, contract: str, location: str) -> None:
         """Returns once an SN lists a training."""
-        await self._until(lambda: self._lists(of, contract, location), f"{of} does not list {contract}")
+        await self.until(lambda: self._lists(of, contract, location), f"{of} does not list {contract}")
 
     async def presence(self, of: str, **wanted: bool) -> None:
         """Returns once an SN lists the others so: ``presence("sn-2", sn_1=False)``."""
@@ -99,7 +100,17 @@ class SNNetwork:
             known = await self.sns(of)
             return all(known.get(name, (0, None))[1] is there for name, there in names.items())
 
-        await self._until(holds, f"{of} does not list {names}")
+        await self.until(holds, f"{of} does not list {names}")
+
+    async def parent(self, of: str, sl: str, wanted: str) -> None:
+        """Returns once an SN lists an SL with this SN: it hears of what was written to another one a moment later."""
+
+        async def holds() -> bool:
+            async with self.client(of) as client:
+                nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
+            return [node.parent for node in nodes if (node.role, node.name) == ("sl", sl)] == [wanted]
+
+        await self.until(holds, f"{of} does not list {sl} with {wanted}")
 
     async def said(self, name: str, words: str, since: int = 0) -> None:
         """Returns once a line with these words is in the log of an SN, after its first ``since`` characters."""
@@ -107,7 +118,7 @@ class SNNetwork:
         async def holds() -> bool:
             return words in self.log(name)[since:]
 
-        await self._until(holds, f"{name} did not say '{words}'")
+        await self.until(holds, f"{name} did not say '{words}'")
 
     def log(self, name: str) -> str:
         return (self.directory / f"{name}.log").read_text()
@@ -134,7 +145,9 @@ class SNNetwork:
             sys.executable, "-m", "services.cli", *arguments, "--host", "127.0.0.1",
             "--data-dir", str(self.directory / name), *identity,
         )  # fmt: skip
-        environment = node_environment(SN_LOST_AFTER_SECONDS=str(LOST_AFTER_S)) if role == "sn" else node_environment()
+        environment = (
+            node_environment(SN_LOST_AFTER_SECONDS=str(self.lost_after_s)) if role == "sn" else node_environment()
+        )
         child = Child.start(Launch(name, argv, self.directory / f"{name}.log", environment, cwd=CODE_ROOT))
         self._children.append(child)
         return child
@@ -142,7 +155,8 @@ class SNNetwork:
     async def _lists(self, of: str, contract: str, location: str) -> bool:
         return (await self.contracts(of)).get(contract) == location
 
-    async def _until(self, holds: Callable[[], Any], complaint: str) -> None:
+    async def until(self, holds: Callable[[], Any], complaint: str) -> None:
+        """Returns once ``holds``; fails with the complaint and the logs of all SNs."""
         try:
             async with asyncio.timeout(WITHIN_S):
                 while not await holds():

@@ -11,7 +11,6 @@ from sn_network import SNNetwork
 from services.errors import NameInUse
 from services.local.plan import CODE_ROOT
 from services.local.process import Child, Launch, node_environment
-from services.rpc import swarm_pb2 as pb
 
 pytestmark = [pytest.mark.timeout(120), pytest.mark.needs("geth")]
 
@@ -78,6 +77,4 @@ async def test_a_name_is_refused_at_another_sn_until_its_process_is_gone(
     first.kill()
     third = processes.start("third", "sn-2")
     await third.ready()
-    async with network.client("sn-1") as client:
-        nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
-    assert [(node.name, node.parent) for node in nodes if node.role == "sl"] == [("sl-1", "sn-2")]
+    await network.parent("sn-1", "sl-1", "sn-2")

@@ -22,6 +22,8 @@ from services.sn.directory import DEFAULT_RUNNER
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.needs("geth")]
 
+GO_ON_WITHIN_S = 6  # nodes of a lost SN must have written through another one by then, also on a busy machine
+
 
 @pytest.fixture
 async def network(pki: Any, tmp_path: Path) -> AsyncIterator[SNNetwork]:
@@ -64,8 +66,8 @@ async def test_the_others_go_on_without_the_sentinel_and_take_it_back(network: S
     await network.presence("sn-2", sn_1=True)
     for name, read in so_far.items():
         await network.said(name, "signers now  names=sn-1, sn-2, sn-3", since=read)
-    found = await network.contracts("sn-1")
-    assert (found["before"], found["after"], found["alone"]) == (before, after, alone)
+    for contract, location in (("before", before), ("after", after), ("alone", alone)):
+        await network.shows("sn-1", contract, location)
     await network.shows("sn-3", "again", await network.create("sn-1", "again"))
 
 
@@ -101,6 +103,7 @@ async def attending(network: SNNetwork, identity: Identity, sn: str) -> AsyncIte
 async def test_nodes_of_a_lost_sn_that_go_on_elsewhere_stay_and_the_others_are_given_up(
     network: SNNetwork, pki: Any
 ) -> None:
+    network.lost_after_s = GO_ON_WITHIN_S
     await network.three()
     async with contextlib.AsyncExitStack() as stack:
         sls = [
@@ -116,18 +119,19 @@ async def test_nodes_of_a_lost_sn_that_go_on_elsewhere_stay_and_the_others_are_g
             await stack.enter_async_context(attending(network, pki.identity("swop", name), "sn-3"))
 
         await network.kill("sn-3")
-        await stack.enter_async_context(attending(network, pki.identity("swop", "swop-2"), "sn-2"))
-        await stack.enter_async_context(scripted_sl(pki.identity("sl", "sl-2"), network.ports["sn-2"]))
+        await asyncio.gather(
+            stack.enter_async_context(attending(network, pki.identity("swop", "swop-2"), "sn-2")),
+            stack.enter_async_context(scripted_sl(pki.identity("sl", "sl-2"), network.ports["sn-2"])),
+        )
 
         gone = await staying.until(lambda status: any(not who.active for who in status.participants))
         assert {who.name: who.left_reason for who in gone.participants} == {"sl-1": "", "sl-2": "", "sl-3": "lost"}
         async with network.client("sn-1") as client:
-            nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
             async with asyncio.timeout(WITHIN_S):
                 async for status in client.watch_runner(DEFAULT_RUNNER):
                     if not all(agent.attends for agent in status.agents):
                         break
-        assert {node.name: node.parent for node in nodes if node.role == "sl"}["sl-2"] == "sn-2"
+        await network.parent("sn-1", "sl-2", "sn-2")
         assert {agent.name: agent.attends for agent in status.agents} == {"swop-1": False, "swop-2": True}
 
 
