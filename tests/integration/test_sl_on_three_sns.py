@@ -148,10 +148,8 @@ async def test_the_sentinel_and_a_leader_die_and_all_is_found_again_on_disk(netw
     auditor = network.pki.identity("admin", "auditor")
     models = next((network.directory / next(name for name in NAMES if name != leader)).rglob("*.safetensors"))
     for name in ("sn-1", "sn-2", "sn-3"):
-        async with (
-            network.client(name) as back,
-            asyncio.timeout(WITHIN_S),
-        ):  # it serves what it has while it fetches the rest
+        # It serves what it has while it fetches the rest.
+        async with network.client(name) as back, asyncio.timeout(WITHIN_S):
             async for status in back.watch(DEFAULT_TRAINING):
                 if status.last_result.round == 5:
                     break
