@@ -4,6 +4,7 @@ import secrets
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -35,6 +36,9 @@ PROCESS_KEY = "swarm-process"
 
 KNOWN_BY_KEY = "swarm-known-by"
 """Of gRPC metadata and HTTP headers: ``SPIFFE_ID`` where the caller is known by that and not by its certificate."""
+
+# Certificates whose content is remembered: each call of a peer presents the same one.
+KNOWN_CERTIFICATES = 1024
 
 __all__ = ["Identity", "PeerIdentity", "identity_of_certificate", "identity_of_grpc_context"]
 
@@ -201,10 +205,15 @@ def identity_of_grpc_context(context: Any) -> PeerIdentity:
     presented = context.auth_context().get("x509_pem_cert")
     if not presented:
         raise IdentityError(path="certificate of the peer", problem="none was presented")
-    certificate = x509.load_pem_x509_certificate(presented[0])
     said = dict(reversed(tuple(context.invocation_metadata() or ())))
-    peer = identity_of_certificate(certificate.public_bytes(Encoding.DER))
+    peer = _identity_in_pem(presented[0])
     return peer.known_by(said.get(KNOWN_BY_KEY, "")).in_slot(said.get(SLOT_KEY, ""))
+
+
+@lru_cache(maxsize=KNOWN_CERTIFICATES)
+def _identity_in_pem(presented: bytes) -> PeerIdentity:
+    """What a certificate says. Whether it is trusted is not asked here: that changes with time."""
+    return identity_of_certificate(x509.load_pem_x509_certificate(presented).public_bytes(Encoding.DER))
 
 
 def _given(path: Path | None, option: str) -> Path:
