@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 import transformers
 
 from swarm_callback.options import Options
-from swarm_callback.sharing import TRAINABLE, Shared
 from swarm_callback.torch import SwarmCallback as TorchCallback
 
 _Hooks: Any = transformers.TrainerCallback
@@ -20,11 +19,6 @@ class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("HF_TRANSFORMER",)
-
-    def verify_platform(self, options: Options) -> None:
-        super().verify_platform(options)
-        if options.hf_mode == "peft":
-            self._shared = Shared(TRAINABLE, options.keep_local)
 
     def optimizers_given(self, options: Options) -> list[Any]:
         """The Trainer's own, which it says when the training begins."""

@@ -11,6 +11,7 @@ from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.errors import NoModel, UsageError
 from swarm_callback.options import DEFAULT_CONTRACT, SAMPLES, Options
 from swarm_callback.params import Tensor
+from swarm_callback.replaced import tell_if_replaced
 
 
 def _keras() -> Any:
@@ -20,7 +21,16 @@ def _keras() -> Any:
     return importlib.import_module("tf_keras" if legacy or alone else "keras")
 
 
-class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ignore[misc]
+class _Hooks(_keras().callbacks.Callback):  # type: ignore[misc]
+    """What ``fit`` of Keras 2 asks its callbacks, so that one of Keras 3 serves a model of either."""
+
+    _supports_tf_logs = True
+    _implements_train_batch_hooks = staticmethod(lambda: True)
+    _implements_test_batch_hooks = staticmethod(lambda: False)
+    _implements_predict_batch_hooks = staticmethod(lambda: False)
+
+
+class SwarmCallback(SwarmCallbackBase, _Hooks):
     """``model.fit(..., callbacks=[SwarmCallback(syncFrequency, minPeers, ...)])``.
 
     Shared are the weights of the model, trainable or not (frozen layers, statistics of BatchNormalization), but not
@@ -35,12 +45,6 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
     PLATFORMS: ClassVar[tuple[str, ...]] = ("KERAS", "TF")
     RESETS_OPTIMIZERS: ClassVar[bool] = True
     COUNTS_EXAMPLES: ClassVar[bool] = True
-
-    # What ``fit`` of Keras 2 asks its callbacks, so that one of Keras 3 serves a model of either.
-    _supports_tf_logs = True
-    _implements_train_batch_hooks = staticmethod(lambda: True)
-    _implements_test_batch_hooks = staticmethod(lambda: False)
-    _implements_predict_batch_hooks = staticmethod(lambda: False)
 
     def __init__(
         self, syncFrequency: Any = None, minPeers: Any = None, trainingContract: Any = DEFAULT_CONTRACT, **options: Any
@@ -58,6 +62,8 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
     def verify_platform(self, options: Options) -> None:
         if options.loss_function is not None or options.metric_function is not None:
             self.logger.info("lossFunction and metricFunction have no effect here: the compiled model has its own")
+        if options.hf_mode != "full":
+            self.logger.warning("hfMode has no effect here: share='trainable' gives the swarm only what is trained")
 
     def set_validation_data(self, data: Any, batch_size: int | None) -> None:
         self._data = keras_evaluation.arguments(data, batch_size)
@@ -101,7 +107,7 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         self._last_batch = -1
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._name_those_that_replace_the_model()
+        self._look_at_those_that_come_later()
         if self._options.weighting == SAMPLES:
             self._batches = keras_batches.of_fit(self)
         self._begin_later = not _is_built(self._known_model)
@@ -137,16 +143,19 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
             self.count_batches(done)
         self._stop_when_over()
 
-    def _name_those_that_replace_the_model(self) -> None:
-        """Callbacks that come later in the list and put other weights in place of the final model."""
-        after = keras_batches.callbacks_after(self)
-        for other in after:
+    def _look_at_those_that_come_later(self) -> None:
+        """Callbacks that come later in the list may put other weights in place of the final model."""
+        many, place = keras_batches.callbacks_of_fit(self)
+        later = [one for one in many[place + 1 :] if type(one).__name__ not in {"History", "ProgbarLogger"}]
+        for other in later:
             if getattr(other, "restore_best_weights", False):
                 self.logger.warning(
                     "%s comes after SwarmCallback and puts its own best weights in place of the final model of the "
                     "swarm. Put SwarmCallback last in the list of callbacks",
                     type(other).__name__,
                 )
+        if later and not any(isinstance(one, _LastOfAll) for one in later):
+            many.append(_LastOfAll(self, later))
 
     def _stop_when_over(self) -> None:
         if self.training_over:
@@ -164,6 +173,17 @@ class SwarmCallback(SwarmCallbackBase, _keras().callbacks.Callback):  # type: ig
         if self.model is None:
             raise NoModel
         return self.model
+
+
+class _LastOfAll(_Hooks):
+    """Looks at the model when every other callback has ended."""
+
+    def __init__(self, swarm: SwarmCallback, later: list[Any]) -> None:
+        super().__init__()
+        self._swarm, self._later = swarm, later
+
+    def on_train_end(self, logs: Any = None) -> None:
+        tell_if_replaced(self._swarm, self._later)
 
 
 def _is_built(model: Any) -> bool:

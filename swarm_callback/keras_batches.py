@@ -25,14 +25,13 @@ class Batches:
         return self.last if index + 1 == self.count else self.size
 
 
-def callbacks_after(one: Any) -> list[Any]:
-    """Those that ``fit`` calls after it."""
+def callbacks_of_fit(one: Any) -> tuple[list[Any], int]:
+    """The list that ``fit`` calls, open to more, and the place of ``one`` in it; without ``fit`` it is empty."""
     for frame in _frames():
         many = getattr(frame.f_locals.get("self"), "callbacks", None)
         if isinstance(many, list) and any(other is one for other in many):
-            place = next(index for index, other in enumerate(many) if other is one)
-            return many[place + 1 :]
-    return []
+            return many, next(index for index, other in enumerate(many) if other is one)
+    return [], 0
 
 
 def of_fit(callback: Any) -> Batches:

@@ -7,6 +7,7 @@ import torch
 
 from swarm_callback.errors import UsageError
 from swarm_callback.options import Options
+from swarm_callback.replaced import tell_if_replaced
 from swarm_callback.torch import SwarmCallback as TorchCallback
 
 _Hooks: Any = pl.Callback
@@ -54,6 +55,10 @@ class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
     def on_train_end(self, trainer: Any = None, pl_module: Any = None) -> None:
         """Last merge."""
         super().on_train_end()
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        """Every callback has ended."""
+        tell_if_replaced(self, trainer.callbacks[trainer.callbacks.index(self) + 1 :])
 
     def _stop_when_over(self, trainer: Any) -> None:
         if self.training_over:

@@ -88,6 +88,15 @@ def encode_header(specs: Iterable[TensorSpec]) -> bytes:
     return len(text).to_bytes(LENGTH_BYTES, "little") + text
 
 
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors of one dtype hold the same values, bit by bit."""
+    return _bytes(one) == _bytes(other)
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return bytes(tensor.data) if isinstance(tensor, RawTensor) else np.ascontiguousarray(tensor).tobytes()
+
+
 def stream_size(header: bytes, buffers: Iterable[Sized]) -> int:
     """Bytes of the whole stream."""
     return len(header) + sum(len(buffer) for buffer in buffers)
@@ -223,7 +232,7 @@ def _raw(name: str, tensor: Tensor) -> tuple[str, tuple[int, ...], memoryview]:
     flat = _little_endian(flat)
     tag = _TAGS.get(flat.dtype)
     if tag is None:
-        raise NotStorable(name=name, problem=f"its dtype {array.dtype} has no place in a safetensors file")
+        raise NotStorable(name=name, problem=f"its dtype {array.dtype} cannot be merged")
     return tag, shape, _bytes_of(flat)
 
 

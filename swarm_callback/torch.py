@@ -13,6 +13,7 @@ from swarm_callback.errors import MissingParameter, ParameterError, UsageError
 from swarm_callback.options import Options
 from swarm_callback.params import Tensor
 from swarm_callback.session import Session
+from swarm_callback.sharing import TRAINABLE, Shared
 from swarm_callback.torch_evaluation import MAX_BATCHES_WITHOUT_LENGTH, Evaluation
 from swarm_callback.torch_hooks import ExampleCount, ProximalTerm, needed_optimizers, reset
 from swarm_callback.torch_ranks import session_of_ranks
@@ -45,6 +46,8 @@ class SwarmCallback(SwarmCallbackBase):
         self._metric = _metric(options)
         self._proximal = ProximalTerm()
         self._seen = None if options.weighting == "fixed" else ExampleCount(options.model)
+        if options.hf_mode == "peft":
+            self._shared = Shared(TRAINABLE, options.keep_local)
         self._optimizers = [] if options.optimizer_state == "keep" else self.optimizers_given(options)
 
     def optimizers_given(self, options: Options) -> list[torch.optim.Optimizer]:

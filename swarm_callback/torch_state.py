@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from swarm_callback.errors import NotLoaded, NotStorable
-from swarm_callback.params import RawTensor, Tensor
+from swarm_callback.params import RawTensor, Tensor, same_bits
 
 _EXTRA_STATE = "_extra_state"  # what a module stores beside tensors; private to it, never merged
 # How torch.compile, DataParallel, DistributedDataParallel, FSDP and Opacus call what they wrap.
@@ -94,7 +94,7 @@ class TorchState:
 
     def _compare(self, tensors: Mapping[str, Tensor]) -> None:
         for name, found in self.read().items():
-            if not _same(found, tensors[name]):
+            if not same_bits(found, tensors[name]):
                 raise NotLoaded(name=name, problem="state_dict gives another value than load_state_dict took")
 
     def _entries(self) -> Iterator[tuple[str, str, torch.Tensor]]:
@@ -181,15 +181,6 @@ def _another(tensor: Tensor) -> Tensor:
     return other
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    """Bit by bit."""
-    return _bytes(one) == _bytes(other)
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return bytes(tensor.data) if isinstance(tensor, RawTensor) else np.ascontiguousarray(tensor).tobytes()
-
-
 def _to_numpy(name: str, tensor: Any) -> Tensor:
     if not isinstance(tensor, torch.Tensor):
         raise NotStorable(name=name, problem=f"it is a {type(tensor).__name__}, not a tensor")
@@ -210,7 +201,7 @@ def _to_numpy(name: str, tensor: Any) -> Tensor:
     try:
         return local.numpy()
     except TypeError:
-        raise NotStorable(name=name, problem=f"its dtype {tensor.dtype} has no place in a safetensors file") from None
+        raise NotStorable(name=name, problem=f"its dtype {tensor.dtype} cannot be merged") from None
     except RuntimeError:  # of a subclass of Tensor, such as DTensor
         raise NotStorable(name=name, problem=f"it is a {type(tensor).__name__}, no ordinary dense tensor") from None
 

@@ -10,12 +10,16 @@ from typing import Any
 import parts
 import pytest
 import structlog
+from hypothesis import settings
 
 from services.identity.authority import Authority, IssuedFiles
 from services.identity.identity import Identity
 from services.runtime.settings import PREFIXES
 
 pytest.register_assert_rewrite("executor_suite", "executor_building_suite")
+# How long an example takes on a machine that does other work too says nothing of the code.
+settings.register_profile("patient", settings.default, deadline=None)
+settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -43,7 +43,9 @@ async def up(
     ``stop`` is set (False). ``ready`` reports the port of the SN once all SLs are ready.
 
     Everything that was started is stopped when this returns or raises: programs, SLs, SN, license server.
-    Raises AlreadyRunning, DirUnusable, SettingsError before anything starts; ChildFailed, NotReady, NeverTrained.
+    A pair of SL and program that fails ends the swarm, unless as many are left as minPeers says: then they train to the
+    end first. Raises AlreadyRunning, DirUnusable, SettingsError before anything starts; ChildFailed, NotReady,
+    NeverTrained.
     """
     plan.check()
     with claimed(plan.directory):
@@ -69,6 +71,8 @@ class LocalSwarm:
         self._clients: list[SNClient] = []
         self._stopping = False
         self._broken: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+        self._lost: dict[str, Child] = {}  # by the number of the pair, who of it failed first
+        self._judging: set[asyncio.Task[None]] = set()
 
     async def run_until(self, stop: asyncio.Event) -> bool:
         """True: the training is over. False: ``stop`` came first."""
@@ -152,8 +156,13 @@ class LocalSwarm:
                 if plan.swop_count:
                     await asyncio.Event().wait()  # tasks come and go; it ends when it is told to
                 await asyncio.gather(*(self._finish_pair(sl, program) for sl, program in started))
+                await asyncio.gather(*self._judging)
+                if self._broken.done():
+                    return
                 self._view.update(await self._status())
                 self._view.say("the training is over")
+                if self._lost:
+                    raise await self._cause(next(iter(self._lost.values())))
                 await self._when_done()
             finally:
                 watching.cancel()
@@ -203,9 +212,12 @@ class LocalSwarm:
         return sl, program
 
     async def _finish_pair(self, sl: Child, program: Child | None) -> None:
-        """Both end with 0. A program that ends without ever having trained leaves its SL waiting: that is an error."""
+        """Both end, with 0 or as ``_ended`` sees. A program that ends without ever having trained leaves its SL
+        waiting: that is an error.
+        """
         if program is not None:
-            await program.wait()
+            if await program.wait():
+                return
             await asyncio.wait({sl.exited}, timeout=SETTLE_S)
             if not sl.exited.done() and not await self._takes_part(sl.name):
                 raise NeverTrained(program=program.name, node=sl.name, log=program.log)
@@ -223,8 +235,8 @@ class LocalSwarm:
         return child
 
     def _ended(self, child: Child) -> None:
-        """Programs and SLs may end well, and of several SNs more than half go on without the rest; anything else breaks
-        the swarm.
+        """Programs and SLs may end well, a pair of them may fail where enough are left, and of several SNs more than
+        half go on without the rest; anything else breaks the swarm.
         """
         if self._stopping:
             return
@@ -234,8 +246,31 @@ class LocalSwarm:
             if 2 * len(left) > self._plan.sn_count:
                 self._view.say(f"{child.name} has ended, {' and '.join(left)} go on; its log is {child.log}")
                 return
-        if not well and not self._broken.done():
+        if well:
+            return
+        kind, _, number = child.name.partition("-")
+        if kind not in ("ml", "sl"):
+            self._break(child)
+        elif self._lost.setdefault(number, child) is child:
+            judging = asyncio.get_running_loop().create_task(self._judge(child))
+            self._judging.add(judging)
+            judging.add_done_callback(self._judging.discard)
+
+    def _break(self, child: Child) -> None:
+        if not self._broken.done():
             self._broken.set_result(child)
+
+    async def _judge(self, child: Child) -> None:
+        """Whether the others go on without the pair of this one, which has failed."""
+        needed = 0
+        with contextlib.suppress(NetworkError):
+            needed = (await self._status()).config.min_peers if self._clients else 0
+        left = [name for name in self._plan.sls if name.partition("-")[2] not in self._lost]
+        if not needed or len(left) < needed:
+            self._break(child)
+            return
+        what, _, _ = str(await self._cause(child)).partition(". ")
+        self._view.say(f"{what}; {' and '.join(left)} go on without it, as minPeers is {needed}")
 
     async def _cause(self, first: Child) -> SwarmError:
         """The failure to show: of a pair that failed together, the one whose last lines say why."""

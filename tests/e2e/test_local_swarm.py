@@ -102,6 +102,17 @@ async def test_a_failing_program_is_named_with_its_last_lines_and_ends_the_swarm
     assert processes_of(plans.directory) == []
 
 
+async def test_a_failing_program_is_named_and_ends_no_swarm_whose_min_peers_are_left(
+    plans: SwarmPlans, recorder: Recorder
+) -> None:
+    with pytest.raises(ChildFailed, match=r"(?s)ml-2 ended with exit code 1.*The data of this node are missing\."):
+        await train(plans.plan("fail-spared"), recorder)
+    assert "ml-2 ended with exit code 1; sl-1 and sl-3 go on without it, as minPeers is 2" in recorder.lines
+    assert recorder.last.state == pb.RoundState.COMPLETE
+    assert plans.digests() == [recorder.last.last_result.digest] * 2
+    assert processes_of(plans.directory) == []
+
+
 async def test_a_program_that_never_opens_its_channel_is_named(plans: SwarmPlans, recorder: Recorder) -> None:
     with pytest.raises(NeverTrained, match=r"ml-1 ended without training through the channel of sl-1"):
         await train(plans.plan("never", sl_count=1), recorder)

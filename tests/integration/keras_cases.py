@@ -37,6 +37,10 @@ def stream_of(callback) -> bytearray:
     return bytearray(header + b"".join(data))
 
 
+def stream_values(callback):
+    return {name: np.array(value) for name, value in callback.extract_parameters().items()}
+
+
 def keras_model(number: int = 0, built: bool = True):
     keras = keras_of_the_script()
 
@@ -257,6 +261,32 @@ def test_a_normalization_computes_with_what_was_merged(loopback, compiled):
     np.testing.assert_allclose(live, (data - mean) / np.sqrt(variance) @ kernel + bias, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # which Keras itself causes where it saves
+@pytest.mark.parametrize("of", ["adapted", "batches", "spectral"])
+def test_a_merged_model_computes_as_it_does_when_it_is_saved_and_read_again(loopback, tmp_path, of):
+    keras = keras_of_the_script()
+
+    keras.utils.set_random_seed(0)
+    data = np.random.default_rng(0).normal(3, 2, size=(64, 3)).astype(np.float32)
+    makes = {
+        "adapted": keras.layers.Normalization,
+        "batches": keras.layers.BatchNormalization,
+        "spectral": lambda: keras.layers.SpectralNormalization(keras.layers.Dense(3)),
+    }
+    layer = makes[of]()
+    if of == "adapted":
+        layer.adapt(data)
+    model = keras.Sequential([keras.Input((3,)), layer, keras.layers.Dense(1)])
+    callback = keras_callback(model)
+    before = model.predict(data, verbose=0)
+    callback.load_parameters({name: value + value.dtype.type(1) for name, value in stream_values(callback).items()})
+    live = model.predict(data, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras").predict(data, verbose=0)
+    np.testing.assert_array_equal(live, again)
+    assert not np.allclose(live, before)
+
+
 def _epochs_that_nobody_announces(callback):
     for epoch in range(3):
         for batch in range(10):
@@ -274,6 +304,15 @@ def _the_old_name(callback):
         callback.on_batch_end(batch % 10)
 
 
+def _a_list_of_callbacks(callback):
+    many = keras_of_the_script().callbacks.CallbackList([callback], model=callback.model)
+    for epoch in range(3):
+        many.on_epoch_begin(epoch)
+        for batch in range(10):
+            many.on_train_batch_end(batch)
+        many.on_epoch_end(epoch)
+
+
 def _both_names(callback):
     for epoch in range(3):
         callback.on_epoch_begin(epoch)
@@ -282,7 +321,10 @@ def _both_names(callback):
             callback.on_train_batch_end(batch)
 
 
-@pytest.mark.parametrize("loop", [_epochs_that_nobody_announces, _batches_without_a_number, _the_old_name, _both_names])
+@pytest.mark.parametrize(
+    "loop",
+    [_epochs_that_nobody_announces, _batches_without_a_number, _the_old_name, _both_names, _a_list_of_callbacks],
+)
 def test_a_loop_of_ones_own_merges_as_often_as_fit(serve, loop):
     from swarmlearning.tf import SwarmCallback
 
@@ -307,6 +349,25 @@ def test_a_callback_that_replaces_the_final_model_is_named(loopback, caplog, las
     swarm = SwarmCallback(4, 1, logger=LOGGER)
     keras_model().fit(*KERAS_DATA, verbose=0, callbacks=[stopping, swarm] if last else [swarm, stopping])
     assert any("Put SwarmCallback last" in message for message in caplog.messages) == told
+
+
+@pytest.mark.parametrize("changes", [True, False])
+def test_a_callback_of_ones_own_that_replaces_the_final_model_is_named(serve, caplog, changes):
+    keras = keras_of_the_script()
+
+    from swarmlearning.tf import SwarmCallback
+
+    class Average(keras.callbacks.Callback):
+        def on_train_end(self, logs=None):
+            if changes:
+                self.model.set_weights([weight / 2 for weight in self.model.get_weights()])
+
+    served = serve(Swarm())
+    swarm = SwarmCallback(4, 1, logger=LOGGER)
+    keras_model().fit(*KERAS_DATA, verbose=0, callbacks=[swarm, Average()])
+    served.result(DEADLINE_S)
+    told = [message for message in caplog.messages if "no longer the final model" in message]
+    assert [("one of Average" in message) for message in told] == [True] * changes
 
 
 def test_a_loop_that_forgets_the_model_is_told(loopback):
@@ -349,10 +410,17 @@ def forms_of_data():
         lambda: (Batches()[index] for index in range(5)),
         output_signature=(tf.TensorSpec((None, 4), tf.float32), tf.TensorSpec((None,), tf.int64)),
     )
-    return {"sequence": Sequence(), "flow": flow, "of unknown length": generator, "lists": list(KERAS_DATA)}
+    dataset = tf.data.Dataset.from_tensor_slices(KERAS_DATA).batch(4)
+    return {
+        "dataset": dataset,
+        "sequence": Sequence(),
+        "flow": flow,
+        "of unknown length": generator,
+        "lists": list(KERAS_DATA),
+    }
 
 
-@pytest.mark.parametrize("form", ["sequence", "of unknown length", "lists"])
+@pytest.mark.parametrize("form", ["dataset", "sequence", "of unknown length", "lists"])
 def test_keras_validates_on_whatever_can_be_read_again(loopback, form):
     model = keras_model()
     callback = keras_callback(model, adsValData=forms_of_data()[form])
@@ -377,11 +445,27 @@ def test_data_without_an_end_is_refused(loopback):
         keras_callback(None, adsValData=tf.data.Dataset.from_tensor_slices(KERAS_DATA).batch(4).repeat())
 
 
+def _not_in_batches():
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(KERAS_DATA)
+
+
 @pytest.mark.parametrize(
-    "data", [KERAS_DATA[0], (KERAS_DATA[0], KERAS_DATA[1][:7]), (KERAS_DATA[0][:, :2], KERAS_DATA[1]), (None, None)]
+    "data",
+    [
+        KERAS_DATA[0],
+        (KERAS_DATA[0], KERAS_DATA[1][:7]),
+        (KERAS_DATA[0][:, :2], KERAS_DATA[1]),
+        (None, None),
+        {"x": KERAS_DATA[0], "y": KERAS_DATA[1]},
+        _not_in_batches,
+    ],
 )
 def test_data_that_the_model_does_not_take_is_refused_before_the_first_round(serve, data):
     from swarmlearning.tf import SwarmCallback
+
+    data = data() if callable(data) else data
 
     swarm = Swarm()
     served = serve(swarm)
@@ -390,6 +474,63 @@ def test_data_that_the_model_does_not_take_is_refused_before_the_first_round(ser
         keras_model().fit(*KERAS_DATA, verbose=0, callbacks=[callback])
     served.result(DEADLINE_S)
     assert swarm.kinds() == ["Open", "Abort"]
+
+
+def autoencoder(tested: bool):
+    """A training step of its own, as in the guides of Keras: its loss has another name, and none is compiled."""
+    keras = keras_of_the_script()
+    import tensorflow as tf
+
+    class Autoencoder(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.both = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+            self.total = keras.metrics.Mean(name="total_loss")
+
+        @property
+        def metrics(self):
+            return [self.total]
+
+        def call(self, data):
+            return self.both(data)
+
+        def train_step(self, data):
+            return self._step(data[0])
+
+        def _step(self, inputs):
+            self.total.update_state(tf.reduce_mean(tf.square(self(inputs) - inputs)))
+            return {"total_loss": self.total.result()}
+
+    if tested:
+        Autoencoder.test_step = Autoencoder.train_step
+    keras.utils.set_random_seed(0)
+    model = Autoencoder()
+    model.compile("sgd")
+    model(KERAS_DATA[0])
+    return model
+
+
+def test_a_model_with_steps_of_its_own_reports_its_own_loss(loopback):
+    model = autoencoder(tested=True)
+    outputs = np.asarray(model(KERAS_DATA[0]))
+    callback = keras_callback(model, adsValData=(KERAS_DATA[0], KERAS_DATA[0]))
+    assert callback.evaluate()[0] == pytest.approx(float(np.mean((outputs - KERAS_DATA[0]) ** 2)), rel=1e-4)
+
+
+def test_a_model_that_cannot_be_evaluated_is_refused_before_the_first_round(loopback):
+    model = autoencoder(tested=False)
+    callback = keras_callback(model, adsValData=(KERAS_DATA[0], KERAS_DATA[0]))
+    with pytest.raises(CannotEvaluate, match=r"cannot be evaluated with this model .*or a function evaluate="):
+        callback.on_train_begin()
+    evaluated = keras_callback(model, evaluate=lambda given: (0.5, 0.25) if given is model else None)
+    evaluated.on_train_begin()  # and whatever cannot be evaluated has its own function
+
+
+def test_parameters_of_other_platforms_are_told_to_have_no_effect(loopback, caplog):
+    caplog.set_level(logging.INFO)
+    keras_callback(keras_model(), lossFunction="MSELoss", metricFunction="Accuracy", hfMode="peft", logger=LOGGER)
+    assert "lossFunction and metricFunction have no effect here: the compiled model has its own" in caplog.messages
+    assert "hfMode has no effect here: share='trainable' gives the swarm only what is trained" in caplog.messages
 
 
 def test_the_metric_is_the_first_compiled_one_and_never_a_part_of_the_loss(loopback):

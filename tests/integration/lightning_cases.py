@@ -44,9 +44,9 @@ def loader():
     return torch.utils.data.DataLoader(DATA, 2)
 
 
-def fit(model, callback, **settings):
+def fit(model, callbacks, **settings):
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
-    trainer = pl.Trainer(max_epochs=1, enable_model_summary=False, callbacks=[callback], **quiet, **settings)
+    trainer = pl.Trainer(max_epochs=1, enable_model_summary=False, callbacks=callbacks, **quiet, **settings)
     trainer.fit(model, loader())
     return trainer
 
@@ -72,6 +72,24 @@ def test_fitting_stops_when_the_training_of_the_swarm_is_over(serve):
     trainer = fit(model, SwarmCallback(2, 1, model=model, logger=LOGGER))
     served.result(DEADLINE_S)
     assert trainer.global_step == 2
+
+
+class Average(pl.Callback):
+    """As averages of weights are put in place at the end."""
+
+    def on_train_end(self, trainer, pl_module):
+        with torch.no_grad():
+            pl_module.layer.weight /= 2
+
+
+@pytest.mark.parametrize(("last", "told"), [(False, True), (True, False)])
+def test_a_callback_that_replaces_the_final_model_is_named(serve, caplog, last, told):
+    served = serve(Swarm())
+    model = Net()
+    swarm = SwarmCallback(4, 1, model=model, logger=LOGGER)
+    fit(model, [Average(), swarm] if last else [swarm, Average()])
+    served.result(DEADLINE_S)
+    assert any("no longer the final model" in message and "Average" in message for message in caplog.messages) == told
 
 
 def test_another_model_than_that_of_fit_is_a_sentence(monkeypatch):

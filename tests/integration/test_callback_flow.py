@@ -1,6 +1,7 @@
 """The flow of SwarmCallback, the same on every platform, over real pipes against an SL that plays the swarm."""
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from swarm_callback import wire
 from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.digest import StreamDigest, digest_of_file
 from swarm_callback.errors import NotFinite, NotStorable, Refused, StreamError, UsageError, WireError
-from swarm_callback.params import encode
+from swarm_callback.params import decode, encode
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
@@ -74,6 +75,45 @@ def test_the_order_of_a_training(serve, caplog):
     assert callback.values["x"].tolist() == [3, 3, 3]
     assert "1 of 2 peers is in" in caplog.messages
     assert caplog.messages[-1] == "All peers and Swarm training rounds finished. Final Swarm model was loaded."
+
+
+def opened_with(serve, **options) -> tuple[wire.Open, bytes]:
+    """What the swarm is told of a callback, and what the callback gives it first."""
+    bodies = []
+    swarm = Swarm(merge=lambda body: bodies.append(body) or body)
+    served = serve(swarm)
+    callback = numbers(**options)
+    callback.on_train_begin()
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    return swarm.heard[0], bodies[0]
+
+
+def test_the_swarm_is_told_the_defaults(serve):
+    told, _ = opened_with(serve, totalEpochs=0)
+    assert told == wire.Open(
+        contract="defaultbb.cqdb.sml.hpe", sync_frequency=3, min_peers=2, merge_method="mean", node_weightage=1,
+        checkin_model_on_train_end="snapshot", use_adaptive_sync=False, total_epochs=0, framework="NUMBERS",
+        pid=os.getpid(), transfer_compression="none", first_merge="leader", model_version="", weighting="fixed",
+        patience=0, metric_down=False,
+    )  # fmt: skip
+
+
+def test_the_swarm_is_told_every_parameter_that_is_given(serve):
+    told, body = opened_with(
+        serve, trainingContract="fold-1", mergeMethod="GeoMedian", nodeWeightage=100, totalEpochs=7,
+        checkinModelOnTrainEnd="INACTIVE", useAdaptiveSync=True, evaluate=lambda model: 1.0, ml_platform="numbers",
+        transferCompression="bf16", firstMerge="average", modelVersion="labels 2",
+        earlyStopping={"patience": 4, "mode": "min"}, tf=object(), sess=object(),
+        model={"x": np.array([1 + 2**-10], np.float32)},
+    )  # fmt: skip
+    assert told == wire.Open(
+        contract="fold-1", sync_frequency=3, min_peers=2, merge_method="geomedian", node_weightage=100,
+        checkin_model_on_train_end="inactive", use_adaptive_sync=True, total_epochs=7, framework="NUMBERS",
+        pid=os.getpid(), transfer_compression="bf16", first_merge="average", model_version="labels 2",
+        weighting="fixed", patience=4, metric_down=True,
+    )  # fmt: skip
+    assert decode(body)["x"].tolist() == [1.0]  # as bf16 rounds it
 
 
 def test_the_swarm_sets_the_interval(serve):

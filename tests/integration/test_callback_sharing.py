@@ -32,6 +32,7 @@ def net():
     ("options", "names"),
     [
         ({"share": "trainable"}, {"norm.weight", "norm.bias", "head.weight"}),
+        ({"hfMode": "peft"}, {"norm.weight", "norm.bias", "head.weight"}),
         ({"share": ["body.*", "head.weight"]}, {"body.weight", "body.bias", "head.weight"}),
         ({"keep_local": ["norm.*"]}, {"body.weight", "body.bias", "head.weight"}),
         ({"share": ["*"], "keep_local": ["norm.*", "body.*"]}, {"head.weight"}),

@@ -4,6 +4,8 @@ import logging
 import threading
 
 import pytest
+import torch
+import torch.nn.utils.prune
 from callback_swarm import Swarm, serving
 
 from swarm_callback import wire
@@ -38,8 +40,6 @@ def stream_of(callback) -> bytearray:
 
 def holding(**tensors):
     """A torch module with these buffers."""
-    import torch
-
     module = torch.nn.Module()
     for name, tensor in tensors.items():
         module.register_buffer(name, tensor)
@@ -47,8 +47,6 @@ def holding(**tensors):
 
 
 def every_dtype():
-    import torch
-
     generator = torch.Generator().manual_seed(0)
     floats = {
         str(dtype).replace("torch.", "a_"): torch.randn(3, 2, generator=generator).to(dtype)
@@ -73,14 +71,10 @@ def every_dtype():
 
 
 def bits(tensor):
-    import torch
-
     return tensor.contiguous().flatten().view(torch.uint8).tolist() if tensor.numel() else []
 
 
 def test_every_dtype_of_a_state_dict_makes_the_round_trip_exactly(loopback):
-    import torch
-
     source = holding(**every_dtype())
     stream = stream_of(torch_callback(source))
     target = holding(**{name: torch.zeros_like(value) for name, value in every_dtype().items()})
@@ -94,8 +88,6 @@ def test_every_dtype_of_a_state_dict_makes_the_round_trip_exactly(loopback):
 
 
 def test_parameters_stay_the_objects_that_the_optimizer_knows(loopback):
-    import torch
-
     model = torch.nn.Linear(3, 2)
     optimizer = torch.optim.SGD(model.parameters(), 1.0)
     places = [parameter.data_ptr() for parameter in model.parameters()]
@@ -107,8 +99,6 @@ def test_parameters_stay_the_objects_that_the_optimizer_knows(loopback):
 
 
 def test_tied_weights_stay_tied_travel_once_and_are_told(loopback, caplog):
-    import torch
-
     def tied():
         model = torch.nn.ModuleDict({"embedding": torch.nn.Embedding(5, 3), "head": torch.nn.Linear(3, 5, bias=False)})
         model["head"].weight = model["embedding"].weight
@@ -130,23 +120,17 @@ def test_tied_weights_stay_tied_travel_once_and_are_told(loopback, caplog):
 
 
 def test_statistics_and_counters_travel_too(loopback):
-    import torch
-
     names = set(torch_callback(torch.nn.BatchNorm1d(2)).extract_parameters())
     assert names == {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
 
 
 def plain_model():
-    import torch
-
     torch.manual_seed(1)
     return torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
 
 
 def grad_sample(model):
     """As Opacus wraps a model."""
-    import torch
-
     wrapper = torch.nn.Module()
     wrapper._module = model
     return wrapper
@@ -154,20 +138,21 @@ def grad_sample(model):
 
 def inside(model):
     """A part of a model that is wrapped."""
-    import torch
-
     return torch.nn.Sequential(torch.nn.DataParallel(model[0]), model[1], model[2])
 
 
-@pytest.mark.parametrize("ways", [("compile",), ("parallel",), ("opacus",), ("parallel", "compile"), ("inside",)])
+@pytest.mark.parametrize(
+    "ways", [("compile",), ("parallel",), ("opacus",), ("parallel", "compile"), ("inside",), ("in place",), ("script",)]
+)
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 def test_a_model_has_the_same_names_in_every_wrapper(loopback, ways):
-    import torch
-
     wrap = {
         "compile": lambda model: torch.compile(model, backend="eager"),
         "parallel": torch.nn.DataParallel,
         "opacus": grad_sample,
         "inside": inside,
+        "in place": lambda model: model.compile(backend="eager") or model,
+        "script": torch.jit.script,
     }
     model = plain_model()
     expected = stream_of(torch_callback(model))
@@ -178,8 +163,6 @@ def test_a_model_has_the_same_names_in_every_wrapper(loopback, ways):
 
 
 def test_a_part_of_a_model_that_is_called_module_keeps_its_name(loopback):
-    import torch
-
     model = torch.nn.ModuleDict({"module": torch.nn.Linear(2, 2, bias=False), "other": torch.nn.Linear(2, 2)})
     assert set(torch_callback(model).extract_parameters()) == {"module.weight", "other.weight", "other.bias"}
 
@@ -217,8 +200,6 @@ def scaled(module):
 
 @pytest.mark.parametrize("made", [cloned, halved, own_state_dict, scaled])
 def test_values_reach_a_module_whose_state_dict_hands_out_copies(serve, made):
-    import torch
-
     torch.manual_seed(0)
     model = made(torch.nn.Linear(2, 2))
     before = model(torch.ones(1, 2)).detach().clone()
@@ -233,9 +214,42 @@ def test_values_reach_a_module_whose_state_dict_hands_out_copies(serve, made):
     served.result(DEADLINE_S)
 
 
-def test_a_module_that_does_not_take_its_values_back_is_named_before_the_first_round(serve):
-    import torch
+class WithExtraState(torch.nn.Linear):
+    step = 3
 
+    def get_extra_state(self):
+        return torch.tensor([self.step])
+
+    def set_extra_state(self, state):
+        self.step = int(state)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm")
+@pytest.mark.parametrize(
+    "made",
+    [
+        torch.nn.utils.weight_norm,
+        torch.nn.utils.parametrizations.weight_norm,
+        torch.nn.utils.parametrizations.spectral_norm,
+        torch.nn.utils.parametrizations.orthogonal,
+        lambda module: torch.nn.utils.prune.l1_unstructured(module, "weight", 0.5),
+        lambda module: WithExtraState(2, 2),
+    ],
+)
+def test_values_reach_a_module_that_computes_its_weights_from_others(loopback, made):
+    torch.manual_seed(0)
+    model = made(torch.nn.Linear(2, 2)).eval()
+    callback = torch_callback(model)
+    inputs = torch.tensor([[1.0, 2.0]])
+    before = model(inputs).detach().clone()
+    merged = {name: value + value.dtype.type(1) for name, value in callback.extract_parameters().items()}
+    callback.load_parameters(merged)
+    for name, value in callback.extract_parameters().items():
+        assert (value == merged[name]).all(), name
+    assert not torch.allclose(model(inputs), before, atol=0.1)
+
+
+def test_a_module_that_does_not_take_its_values_back_is_named_before_the_first_round(serve):
     model = cloned(torch.nn.Linear(2, 2))
     model.register_load_state_dict_pre_hook(lambda _module, state, prefix, *_: state[f"{prefix}bias"].zero_())
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -250,15 +264,12 @@ def test_a_module_that_does_not_take_its_values_back_is_named_before_the_first_r
 
 
 def test_a_buffer_whose_elements_are_one_in_memory_is_named(loopback):
-    import torch
-
     with pytest.raises(NotStorable, match=r"mask cannot be shared.*expanded"):
         torch_callback(holding(mask=torch.ones(1, 2).expand(2, 2))).extract_parameters()
 
 
 def test_a_causal_mask_stays_and_weights_that_are_not_finite_are_not_hidden(serve):
     import numpy as np
-    import torch
 
     mask = torch.nn.Transformer.generate_square_subsequent_mask(3)
     model = torch.nn.Linear(2, 2)
@@ -277,9 +288,21 @@ def test_a_causal_mask_stays_and_weights_that_are_not_finite_are_not_hidden(serv
     assert np.isnan(decode(bodies[-1])["weight"]).all()
 
 
-def test_parameters_are_not_copied_on_their_way_out(loopback):
-    import torch
+def test_an_observer_that_has_seen_nothing_stays_as_it_is(serve):
+    """Its least value begins at infinity."""
+    model = torch.nn.Linear(2, 2)
+    model.register_buffer("least", torch.tensor(float("inf")))
+    model.register_buffer("hidden", torch.tensor([True, False]))
+    served = serve(Swarm(merge=lambda body: body))
+    callback = torch_callback(model, logger=LOGGER)
+    callback.on_train_begin()
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    assert model.least == float("inf")
+    assert model.hidden.tolist() == [True, False]
 
+
+def test_parameters_are_not_copied_on_their_way_out(loopback):
     model = torch.nn.Linear(3, 2, bias=False)
     (array,) = torch_callback(model).extract_parameters().values()
     assert array.__array_interface__["data"][0] == model.weight.data_ptr()
@@ -287,16 +310,18 @@ def test_parameters_are_not_copied_on_their_way_out(loopback):
 
 @pytest.mark.parametrize("dtype", ["complex64", "float8_e4m3fn"])
 def test_a_dtype_without_a_place_is_named(loopback, dtype):
-    import torch
-
     model = holding(odd=torch.zeros(2).to(getattr(torch, dtype)))
     with pytest.raises(NotStorable, match=f"odd cannot be shared.*{dtype}"):
         encode(torch_callback(model).extract_parameters())
 
 
-def test_a_lazy_layer_is_named(loopback):
-    import torch
+@pytest.mark.parametrize("tensor", [torch.eye(2).to_sparse(), torch.zeros(2, device="meta")])
+def test_a_tensor_without_values_of_its_own_is_named(loopback, tensor):
+    with pytest.raises(NotStorable, match="odd cannot be shared: it is no ordinary dense tensor"):
+        torch_callback(holding(odd=tensor)).extract_parameters()
 
+
+def test_a_lazy_layer_is_named(loopback):
     with pytest.raises(NotStorable, match="weight cannot be shared: it has no shape"):
         torch_callback(torch.nn.LazyLinear(3)).extract_parameters()
 
@@ -319,17 +344,21 @@ def test_a_lazy_layer_is_named(loopback):
     ],
 )
 def test_what_pytorch_cannot_use_is_refused_in_a_sentence(loopback, options, sentence):
-    import torch
-
     with pytest.raises((ParameterError, MissingParameter)) as refused:
         torch_callback(torch.nn.Linear(1, 1), **options)
     assert sentence in str(refused.value)
 
 
+def test_a_batch_size_beside_a_loader_is_told_to_have_no_effect(loopback, caplog):
+    caplog.set_level(logging.INFO)
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.ones(4, 2), torch.ones(4, 1)), 2)
+    model = torch.nn.Linear(2, 1)
+    torch_callback(model, adsValData=loader, adsValBatchSize=4, lossFunction="MSELoss", logger=LOGGER)
+    assert "adsValBatchSize has no effect here: a DataLoader has its own batch size" in caplog.messages
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_the_loss_is_that_of_one_example_whatever_the_batches(loopback, reduction):
-    import torch
-
     inputs, targets = torch.randn(7, 2), torch.randn(7, 1)
     loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(inputs, targets), batch_size=3)
     model = torch.nn.Linear(2, 1)
@@ -342,8 +371,6 @@ def test_the_loss_is_that_of_one_example_whatever_the_batches(loopback, reductio
 
 
 def test_pytorch_trains_in_a_swarm(serve):
-    import torch
-
     from swarmlearning.pyt import SwarmCallback
 
     torch.manual_seed(0)

@@ -8,7 +8,7 @@ import pytest
 from callback_swarm import Swarm, serving
 
 from swarm_callback import wire
-from swarm_callback.errors import CannotEvaluate, ParameterError
+from swarm_callback.errors import CannotEvaluate, NotStorable, ParameterError
 
 torch = pytest.importorskip("torch")
 nn, DataLoader = torch.nn, torch.utils.data.DataLoader
@@ -109,6 +109,29 @@ def test_arguments_of_every_usual_form_are_evaluated(monkeypatch, options):
     assert loss == pytest.approx(expected(model.net)[0], rel=1e-5)
 
 
+class Weighted(nn.Module):
+    """A loss with a weight that lives where it was made, as a list of weights of classes does."""
+
+    def __init__(self, reduction, weight):
+        super().__init__()
+        self.register_buffer("weight", weight)
+
+    def forward(self, outputs, wanted):
+        assert outputs.device == wanted.device == self.weight.device == torch.device("meta")
+        return torch.tensor(0.5)
+
+
+@pytest.mark.parametrize("weight", [[1.0, 2.0, 3.0], torch.ones(3)])
+def test_the_loss_is_where_the_model_is(monkeypatch, weight):
+    """A GPU is not always there: the device "meta", which computes no values, stands for one."""
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    monkeypatch.setattr(nn, "Weighted", Weighted, raising=False)
+    data = DataLoader(Made(lambda i: (X[i], Y[i])), 5)
+    options = {"lossFunction": "Weighted", "lossFunctionArgs": {"weight": weight}, "metricFunction": None}
+    callback = callback_of(Answers().to("meta"), data, **options)
+    assert callback.evaluate()[0] == pytest.approx(4 * 0.5 / 20)
+
+
 def broken(_index):
     raise OSError("the picture cannot be read")
 
@@ -163,8 +186,13 @@ def test_an_error_while_evaluating_costs_the_report_and_not_the_training(serve, 
 
     swarm = Swarm()
     served = serve(swarm)
-    callback = callback_of(Answers(), DataLoader(Made(sometimes), 5))
+    model = Answers()
+    callback = callback_of(model, DataLoader(Made(sometimes), 5))
     callback.on_train_begin()
+    state = torch.get_rng_state()
+    callback.count_batches(5)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.training
     callback.on_train_end()
     served.result(DEADLINE_S)
     reports = [message for message in swarm.heard if isinstance(message, wire.Report)]
@@ -196,6 +224,22 @@ def test_a_dry_run_fails_where_a_swarm_would(monkeypatch):
         callback.on_train_begin()
 
 
+@pytest.mark.parametrize("buffer", [torch.zeros(3, dtype=torch.complex64), torch.eye(3).to_sparse()])
+def test_a_dry_run_encodes_what_a_round_would_send(monkeypatch, buffer):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    model = Answers()
+    model.register_buffer("waves", buffer)
+    callback = callback_of(model, DataLoader(Made(lambda i: (X[i], Y[i])), 5))
+    with pytest.raises(NotStorable, match="waves cannot be shared"):
+        callback.on_train_begin()
+
+
+def test_a_dry_run_evaluates_as_a_swarm_would(monkeypatch):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    with pytest.raises(CannotEvaluate, match="adsValData cannot be evaluated with this model"):
+        callback_of(Answers(), DataLoader(Made(lambda i: (X[i, :2], Y[i])), 5))
+
+
 # --- no trace ---------------------------------------------------------------------------------------------------
 
 
@@ -210,6 +254,26 @@ class KeepsState(nn.Module):
         state = self.state if self.state is not None and len(self.state) == len(data) else None
         self.state = self.cell(data, state).detach()
         return self.out(self.cell(data, state))
+
+
+class Recurrent(nn.Module):
+    """Also of layers that take another path in evaluation mode than in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.out = nn.TransformerEncoderLayer(4, 2, 8, dropout=0.1), nn.Linear(8, 3)
+        self.cells = nn.LSTM(4, 8, dropout=0.5, num_layers=2)
+
+    def forward(self, data):
+        return self.out(self.cells(self.attention(data[None]))[0][0])
+
+
+def normalized():
+    """Statistics, some of them frozen, dropout, and a weight that each step in training mode estimates anew."""
+    hidden = torch.nn.utils.parametrizations.spectral_norm(nn.Linear(4, 8))
+    model = nn.Sequential(hidden, nn.BatchNorm1d(8), nn.Dropout(0.3), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    model[3].eval()
+    return model
 
 
 def trained(serve, model, validation, generator):
@@ -250,6 +314,7 @@ def trained(serve, model, validation, generator):
         (Answers, lambda i: (X[i] + torch.randn(4), Y[i]), False),
         (Answers, lambda i: (X[i], Y[i]), True),
         (KeepsState, lambda i: (X[i], Y[i]), False),
+        *((model, lambda i: (X[i], Y[i]), False) for model in (Recurrent, normalized)),
     ],
 )
 def test_an_evaluation_leaves_no_trace_in_the_training(serve, model, make, generator):

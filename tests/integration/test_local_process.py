@@ -137,6 +137,21 @@ asyncio.run(main())
     assert "stopped in order" in (tmp_path / "node.log").read_text()
 
 
+async def test_the_last_lines_of_a_program_are_shown_whatever_they_are_and_however_it_ends(tmp_path: Path) -> None:
+    source = r"""
+import os, sys
+print("x" * 300_000)
+sys.stdout.flush()
+sys.stdout.buffer.write(b"loss \xff\xfe\x00 \x1b[31m\r 10%|###   |\n")
+sys.stdout.flush()
+os.kill(os.getpid(), 11)
+"""
+    child = Child.start(launch(tmp_path, source, is_node=False))
+    assert await child.wait() == -signal.SIGSEGV
+    assert "child ended with exit code -11 (SIGSEGV)" in str(child.failure())
+    assert " 10%|###   |" in str(child.failure())
+
+
 async def test_logs_are_appended_to_but_only_this_run_is_shown(tmp_path: Path) -> None:
     for word in ("before", "now"):
         child = Child.start(launch(tmp_path, f"print({word!r})", is_node=False))

@@ -117,6 +117,27 @@ def test_krum_takes_one_of_the_honest_where_liars_are_few(lie: float, weight: in
     assert merged("krum", Case("F32", rows, (weight, 1, 1, 1, 1), 1))[0] in {1.0, 1.25, 1.5, 1.75}
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(("mean", "coordmedian", "geomedian", "trimmed_mean", "krum")),
+    st.sampled_from(("F32", "F64")),
+    st.lists(
+        st.tuples(
+            st.integers(1, 100), st.lists(st.sampled_from((0.0, 1e-30, 1.0, 3.0, 1e10, 1e30)), min_size=3, max_size=3)
+        ),
+        min_size=1,
+        max_size=9,
+    ),
+)
+def test_a_variance_is_never_below_zero_nor_above_the_largest(
+    method: str, dtype: str, sets: list[tuple[int, list[float]]]
+) -> None:
+    rows = np.array([row for _, row in sets]).astype(DTYPE[dtype]).astype(np.float64)
+    result = merged(method, Case(dtype, rows, tuple(weight for weight, _ in sets), 0))
+    assert np.all(rows.min(axis=0) * (1 - 1e-5) <= result)
+    assert np.all(result <= rows.max(axis=0) * (1 + 1e-5))
+
+
 @pytest.mark.parametrize("lie", [1e3, 1e17, 1e30, 3e38])
 def test_liars_of_little_weight_change_nothing_of_a_trimmed_mean(lie: float) -> None:
     """Of five sets three lie: the middle one by count is a lie, by weight it is not."""
