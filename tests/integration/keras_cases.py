@@ -309,6 +309,7 @@ def _a_list_of_callbacks(callback):
     for epoch in range(3):
         many.on_epoch_begin(epoch)
         for batch in range(10):
+            many.on_train_batch_begin(batch)
             many.on_train_batch_end(batch)
         many.on_epoch_end(epoch)
 
