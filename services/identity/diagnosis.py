@@ -18,8 +18,9 @@ from services.identity.verification import (
 )
 
 DIAGNOSIS_TIMEOUT_S = 3.0
-# How long a peer that has accepted us may stay silent: HTTPS waits for our request, and we send none.
-SILENCE_S = 0.5
+# How long a peer that has accepted us may stay silent: HTTPS waits for our request, and we send none. HTTP/2 has the
+# server speak first.
+SILENCE_S = 1.0
 
 NOTHING_WRONG = "the TLS connection is in order, but it did not answer in time"
 
@@ -74,6 +75,8 @@ def diagnose(
         try:
             raw.getpeername()  # raises where it was reset already, and wrap_socket would lose the socket
             with context.wrap_socket(raw, server_hostname=host) as tls:
+                speaks = tls.selected_alpn_protocol() == "h2"
+                tls.settimeout(timeout_s if speaks else min(SILENCE_S, timeout_s))
                 problem = _refusal_after_handshake(tls, identity)
         except AnotherPeer as error:
             problem = str(error)
@@ -96,7 +99,6 @@ def _refusal_after_handshake(tls: ssl.SSLSocket, identity: Identity) -> str:
 
     Servers on gRPC and asyncio give none, they just hang up; then the cause is sought on this side.
     """
-    tls.settimeout(SILENCE_S)
     try:
         if tls.recv(1):
             return ""

@@ -22,7 +22,7 @@ LABELS = {"title", "description", "licenses", "version", "vendor", "revision", "
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(600)]
 
 
-def docker(*arguments: str, within_s: float = 60) -> str:
+def docker(*arguments: str, within_s: float = 120) -> str:
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=within_s)
     assert done.returncode == 0, f"docker {' '.join(arguments)}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout
@@ -124,7 +124,7 @@ def license_server(tmp_path: Path) -> Iterator[str]:
     docker("rm", "--force", "--volumes", container)
 
 
-def until_health(container: str, wanted: str, within_s: int = 60) -> None:
+def until_health(container: str, wanted: str, within_s: int = 120) -> None:
     command = [
         "timeout", str(within_s), "docker", "events", "--since", "0", "--filter", f"container={container}",
         "--filter", "event=health_status", "--format", "{{.Action}}",
