@@ -4,7 +4,9 @@ import base64
 import contextlib
 import hashlib
 import os
+import shlex
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,15 +35,24 @@ def _nobody_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Page, "wait_for_timeout", refuse)
 
 
+def undisturbed(program: str | None, directory: Path) -> Path:
+    """A command that starts it so that containers which come and go break none of its connections."""
+    command = directory / "chromium"
+    words = shlex.join([sys.executable, str(Path(__file__).with_name("without_netlink.py")), str(program)])
+    command.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    command.chmod(0o755)
+    return command
+
+
 @pytest.fixture(scope="session")
 def license_files(pki) -> Any:
     return pki.issue("license", "license-1")
 
 
 @pytest.fixture(scope="module")
-def browser(license_files, pki) -> Iterator[Browser]:
+def browser(license_files, pki, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """For one module: as long as it runs, no other event loop can run in this thread."""
-    path = shutil.which("chromium")
+    path = undisturbed(shutil.which("chromium"), tmp_path_factory.mktemp("chromium"))
     certificate = x509.load_pem_x509_certificate(license_files.cert.read_bytes())
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     pin = base64.b64encode(hashlib.sha256(key).digest()).decode()
