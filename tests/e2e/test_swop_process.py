@@ -205,7 +205,7 @@ async def test_the_owner_of_a_host_may_confirm_or_refuse_each_task(swarm: SwopSw
     (swarm.usr / "policy.yaml").write_text("approval: every\n")
     child = await swarm.swop("swop-1", "sl-1", changes=lambda profile: profile.update(policyuri="policy.yaml"))
     await swarm.assign(await swarm.run(count=1))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while "waits for approval" not in child.tail(50):
             await asyncio.wait({child.exited}, timeout=0.05)
 

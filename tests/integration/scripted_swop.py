@@ -8,7 +8,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_RUNNER
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 
 
 @dataclass

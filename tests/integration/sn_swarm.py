@@ -14,7 +14,7 @@ from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_TRAINING
 from services.sn.node import Announcement, RunningSN, serving
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 LAYOUT = hashlib.sha256(b"layout").digest()
 Status = pb.TrainingStatus
 

@@ -37,6 +37,14 @@ async def scrape(port: int, host: str = "127.0.0.1", tls: ssl.SSLContext | None 
     return {name: float(value) for name, _, value in lines}
 
 
+async def delivered(port: int, rounds: int) -> dict[str, float]:
+    """Once an SL has counted them: a program has a merged model a moment before its SL knows."""
+    async with asyncio.timeout(WITHIN_S):
+        while (found := await scrape(port)).get('swarm_sl_phase_seconds_count{phase="deliver"}', 0) < rounds:
+            pass
+    return found
+
+
 @contextlib.asynccontextmanager
 async def after_two_rounds(swarm: Swarm) -> AsyncIterator[None]:
     """Holds the programs once they have two merged models, then lets them end."""
@@ -65,7 +73,7 @@ async def test_an_sl_measures_its_rounds_and_what_moves(pki: Any, tmp_path: Path
         assert before['swarm_lease_state{state="held"}'] == 1
         assert before['swarm_lease_state{state="lost"}'] == 0
         async with after_two_rounds(swarm):
-            found = await scrape(port)
+            found = await delivered(port, 2)
     size = found['swarm_sl_bytes_total{direction="in",link="ml"}'] / 2
     assert size > 8000
     assert found['swarm_sl_bytes_total{direction="out",link="ml"}'] == 2 * size

@@ -81,7 +81,7 @@ class Proxied:
             launch = Launch(f"ml-{index}", argv, self.directory / f"ml-{index}.log", environment, is_node=False)
             programs.append(Child.start(launch))
         self.children += programs
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             for program in programs:
                 assert await program.wait() == 0, program.tail()
         return [digest_of_file(self.directory / f"{index}.safetensors").digest() for index in range(len(sls))]
@@ -124,6 +124,7 @@ async def proxied(pki: Any, directory: Path) -> AsyncIterator[Proxied]:
             await swarm.stop()
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.needs("nginx", "geth")
 async def test_a_swarm_trains_through_one_port_of_a_proxy_that_has_no_key(pki: Any, tmp_path: Path) -> None:
     async with proxied(pki, tmp_path) as swarm:

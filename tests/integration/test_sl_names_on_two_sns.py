@@ -12,7 +12,7 @@ from services.errors import NameInUse
 from services.local.plan import CODE_ROOT
 from services.local.process import Child, Launch, node_environment
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.needs("geth")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
 
 EXIT = NameInUse.exit_code
 

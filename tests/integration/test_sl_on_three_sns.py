@@ -23,7 +23,7 @@ from services.sl.memory import Memory
 from services.sl.settings import SLSettings
 from services.sn.directory import DEFAULT_TRAINING
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.needs("geth")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
 
 NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
 

@@ -132,7 +132,7 @@ async def test_more_participants_than_threads_merge_without_a_stall(
     assert "LeftOut" not in events
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 async def test_a_shared_merge_of_thirty_three(pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sl_swarm, "WITHIN_S", 150.0)  # all of it in one process
     names = [f"sl-{number}" for number in range(1, 34)]

@@ -20,7 +20,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_RUNNER
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.needs("geth")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
 
 GO_ON_WITHIN_S = 6  # nodes of a lost SN must have written through another one by then, also on a busy machine
 
@@ -193,7 +193,7 @@ async def test_a_stranger_gets_no_block_and_no_transaction_in(network: SNNetwork
         await member.request("admin_addTrustedPeer", (await stranger.request("admin_nodeInfo"))["enode"])
         await member.request("admin_addPeer", (await stranger.request("admin_nodeInfo"))["enode"])
         await network.create("sn-2", "seen")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WITHIN_S):
             while int((await heads.get())["number"], 16) < 1:
                 pass
         with pytest.raises(Exception, match="insufficient funds"):

@@ -25,7 +25,7 @@ from services.swci.contexts import Context
 from services.swci.session import Limits, Session
 from services.swci.usr_dir import UsrDir
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 BODY = "Command: train.py\nEntrypoint: python3\nWorkingDir: /\n"
 RUN, BUILD = "RUN_SWARM", "MAKE_USER_CONTAINER"
 
