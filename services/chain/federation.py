@@ -70,6 +70,7 @@ class Federation:
         self._expects_others = False
         self._alone_at = 0.0
         self._behind_since: float | None = None
+        self._awaited = 0
         self._moved_at = 0.0
         self._waiting_since = 0.0
         self._pushes = 0
@@ -82,6 +83,13 @@ class Federation:
     def expect_others(self) -> None:
         """This chain has more SNs than this one: ask them before sealing."""
         self._expects_others = True
+
+    def await_final(self, block: int) -> None:
+        """This SN goes on once this block is final. What settled it for the others may be past: they tell of their
+        newest blocks alone, and need no more of them for themselves.
+        """
+        self._awaited = block
+        self._wake()
 
     def connected(self, account: str) -> None:
         """An SN is in touch."""
@@ -317,9 +325,10 @@ class Federation:
         if self.writer.owes:
             in_touch = [signer for signer in self.signers if signer in self._connected]
             return 0.0 if self.vouching.all_spoke(self.tail, in_touch) else OWNER_PUSHES_AFTER_S
-        if rank is None or all(link.header.only_transfers for link in open_):
-            return None
-        return (rank + 1) * OTHERS_PUSH_AFTER_S
+        if rank is not None and not all(link.header.only_transfers for link in open_):
+            return (rank + 1) * OTHERS_PUSH_AFTER_S
+        waits = final < self._awaited <= self.tail.head.number
+        return (len(self.signers) + 1) * OTHERS_PUSH_AFTER_S if waits else None
 
     def _rank(self) -> int | None:
         """This node's place among the signers that are in touch; None where it is none of them."""

@@ -24,6 +24,7 @@ _log = logs.get("sn")
 async def in_sync(federation: Federation, block: int) -> None:
     """Waits until this block is final here, for as long as blocks come. Raises NotInSync."""
     head = -1
+    federation.await_final(block)
     while federation.final_number < block:
         before, head = head, federation.tail.head.number
         if head == before:  # or this SN is being stopped

@@ -270,3 +270,23 @@ async def test_who_votes_otherwise_while_it_seals_does_not_vouch_for_its_block(g
     assert "clique_propose" in geth.asked
     assert shared.floor() > head(0).total + 2
     shared.federation.close()
+
+
+async def test_who_waits_for_a_block_to_be_final_has_another_one_made(
+    geth: Geth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an SN that joins does: to those that seal the chain is in order, and none of them goes on by itself."""
+    federation = Shared(geth).federation
+    pushed: list[str] = []
+    geth.mining = False
+    monkeypatch.setattr(federation.writer, "push", lambda: pushed.append("a block"))
+    federation.voting.eras = [Era(0, ("a",))]
+    federation.tail.links = [head(0), head(1)]
+    federation._moved_at = federation._now() - 60
+    for awaited, made in ((0, 0), (2, 0), (1, 1)):  # none, one that has not come, one that is here
+        federation.await_final(awaited)
+        await federation.act(0)
+        assert len(pushed) == made
+    await federation.act(1)
+    assert len(pushed) == 1
+    federation.close()
