@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import Coroutine
 from pathlib import Path
+from typing import TypeVar
 
 from services.chain.backend import ChainBackend
 from services.chain.factory import Choice, open_chain
@@ -25,6 +26,8 @@ from services.sn.state import SNState, chain_choice, claimed
 FEATURE = "SN"
 
 _log = logs.get(ROLE)
+
+Started = TypeVar("Started")
 
 
 async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
@@ -55,9 +58,10 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
 
         host, api_port = settings.api
         where = Announcement(settings.host, settings.listens_on, host, settings.through, api_port, settings.p2p)
-        sn = await stack.enter_async_context(
-            serving(identity, chain, data_dir, where, settings.lost_after_s, metrics=metrics)
-        )
+        served_by = serving(identity, chain, data_dir, where, settings.lost_after_s, metrics=metrics)
+        sn = await _unless(stop, stack.enter_async_context(served_by))
+        if sn is None:
+            return
         _log.info(f"Starting SWARM-API-SERVER on port: {sn.port}")
         ready.report(port=sn.port, chain=chain.kind, **scraped)
         await _until(stop, sn.background.broken(), lease.raise_when_lost(sn.round_over))
@@ -79,6 +83,18 @@ async def _chain(settings: SNSettings, identity: Identity, choice: Choice, data_
     state = SNState("geth", joined.network, peers=list(joined.peers), joined_at=joined.block)
     state.save(data_dir)
     return chain
+
+
+async def _unless(stop: asyncio.Event, start: Coroutine[None, None, Started]) -> Started | None:
+    """What comes of the start; None where the node is to stop before: it may have to wait for others for long."""
+    starting, stopping = asyncio.create_task(start), asyncio.create_task(_set(stop))
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if starting.done():
+        return starting.result()
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    return None
 
 
 async def _until(stop: asyncio.Event, *failures: Coroutine[None, None, None]) -> None:

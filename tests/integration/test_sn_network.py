@@ -135,6 +135,18 @@ async def test_nodes_of_a_lost_sn_that_go_on_elsewhere_stay_and_the_others_are_g
         assert {agent.name: agent.attends for agent in status.agents} == {"swop-1": False, "swop-2": True}
 
 
+async def test_an_sn_that_waits_for_the_others_blocks_stops_when_told(network: SNNetwork) -> None:
+    await network.license_server()
+    await network.sentinel()
+    joining = network.refused("sn-2", "--sentinel-ip", f"127.0.0.1:{network.ports['sn-1']}")
+    network.ports["sn-2"] = 0  # its log is shown where it does not join
+    await network.said("sn-2", "joined  through=sn-1")
+    await network.kill("sn-1")
+    await network.said("sn-2", "chain  kind=geth")
+    assert not await joining.stop(), f"it had to be killed:\n{joining.tail()}"
+    assert await joining.wait() == 0, joining.tail()
+
+
 async def test_everything_is_found_again_after_all_were_killed(network: SNNetwork) -> None:
     await network.three()
     location = await network.create("sn-2", "kept")
