@@ -11,8 +11,8 @@ from pathlib import Path
 from pexpect import EOF, TIMEOUT
 from pexpect.fdpexpect import fdspawn
 
-WITHIN_S = 30
-ENDS_WITHIN_S = 15
+WITHIN_S = 60
+ENDS_WITHIN_S = 30
 TAB, ENTER, UP, CTRL_C, CTRL_U = "\t", "\r", "\x1b[A", "\x03", "\x15"
 
 
