@@ -103,7 +103,7 @@ class IdentityError(SwarmError):
     grpc_status = "UNAUTHENTICATED"
     exit_code = 10
     message = "The identity {path} is not usable: {problem}"
-    remedy = "Give --cert, --key and --cacert (or --capath); `swarm certs` makes them for a trial."
+    remedy = "Give --cert, --key and --cacert (or --capath, or --trust); `swarm certs` makes them for a trial."
 
 
 class NoIdentity(IdentityError):
@@ -140,7 +140,7 @@ class CertificateNotYetValid(IdentityError):
 class CertificateUntrusted(IdentityError):
     code = "certificate-untrusted"
     message = "The certificate {path} of {name} does not end in a CA of {trust}"
-    remedy = "Add the CA that issued it to --cacert or --capath, on this node and its peers."
+    remedy = "Add the CA that issued it to --cacert, --capath or --trust, on this node and its peers."
 
 
 class KeyMismatch(IdentityError):
@@ -160,6 +160,21 @@ class PeerNotAccepted(IdentityError):
     code = "peer-not-accepted"
     message = "{peer} at {address} was not accepted: {problem}"
     remedy = "Check that both sides trust each other's CA, that neither certificate is expired, and the host name."
+
+
+class NotOfOrganization(IdentityError):
+    """A certificate that says it is of an organization which, by the trust file, has no such node."""
+
+    code = "not-of-organization"
+    grpc_status = "PERMISSION_DENIED"
+    message = "The certificate of {role} {name} is not accepted from {organization}: {problem}"
+    remedy = "Have its own organization issue what it may, or have the trust file corrected where this was refused."
+
+
+class TrustFileUnusable(IdentityError):
+    code = "trust-file-unusable"
+    message = "{source}, line {line}: {path}: {problem}"
+    remedy = "Correct the trust file and try again."
 
 
 class RequestRefused(IdentityError):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from services.cli.nodes import CACert, CAPath, Cert, Key, SNPort
+from services.cli.nodes import CACert, CAPath, Cert, Key, SNPort, Trust
 
 if TYPE_CHECKING:
     from services.identity.identity import Identity
@@ -37,6 +37,7 @@ def audit(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    trust: Trust = None,
 ) -> None:
     """Show the record of a training as it stands on the chain, and whether model files are what it says."""
     from services.audit.data import EventFile, json_text, record_data
@@ -45,7 +46,15 @@ def audit(
     from services.audit.reading import read_record, require_sound
     from services.audit.table import record_view
 
-    asked = {"sn_ip": sn_ip, "sn_api_port": sn_api_port, "cert": cert, "key": key, "cacert": cacert, "capath": capath}
+    asked = {
+        "sn_ip": sn_ip,
+        "sn_api_port": sn_api_port,
+        "cert": cert,
+        "key": key,
+        "cacert": cacert,
+        "capath": capath,
+        "trust": trust,
+    }
     address, identity = _whom_to_ask(directory, asked)
     with EventFile() as events:
         keep = events.add if as_json else lambda _: None
@@ -76,5 +85,11 @@ def _whom_to_ask(directory: Path | None, asked: dict[str, Any]) -> "tuple[str, I
     settings = AuditSettings.load("audit", asked)
     if directory is not None or settings.sn_ip is None:
         return sn_of((directory or DEFAULT_DIR).absolute())
-    identity = Identity.load(cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath)
+    identity = Identity.load(
+        cert=settings.cert,
+        key=settings.key,
+        cacert=settings.cacert,
+        capath=settings.capath,
+        trust=settings.trust,
+    )
     return join_address(settings.sn_ip, settings.sn_api_port), identity

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import SettingsError
 from services.identity.authority import Authority
-from services.identity.certificates import read_chain
+from services.identity.certificates import read_chain, read_trust
 from services.identity.files import CERT_MODE, make_directory, write_whole
 from services.identity.requests import read_request
 from services.identity.spiffe import ROLES
@@ -101,9 +101,17 @@ def sign(
 
 
 @app.command()
-def show(file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate, or several in one file.")]) -> None:
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate, or several in one file.")],
+    trust: Annotated[Path | None, typer.Option("--trust", help="Say whether this trust file accepts it, too.")] = None,
+) -> None:
     """Show what certificates say: subject, names, dates, issuer, fingerprint."""
-    print("\n\n".join(_described(certificate) for certificate in read_chain(file)))
+    chain = read_chain(file)
+    print("\n\n".join(_described(certificate) for certificate in chain))
+    if trust is not None:
+        own, *others = (certificate.public_bytes(Encoding.DER) for certificate in chain)
+        peer = read_trust(None, None, trust).peer(own, tuple(others))
+        print(f"\nThe trust file accepts it from {peer.organization}: {peer.role} {peer.name}.")
 
 
 def _not_after(days: int, command: str) -> datetime:

@@ -8,7 +8,7 @@ import typer
 
 from services.cli import license_files, license_people
 from services.cli.license_session import JsonOut, Session, session_of, show
-from services.cli.nodes import CACert, CAPath, Cert, Key
+from services.cli.nodes import CACert, CAPath, Cert, Key, Trust
 
 app = typer.Typer(
     name="license",
@@ -35,9 +35,10 @@ def common(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    trust: Trust = None,
 ) -> None:
     """Options of every command that asks a server."""
-    flags = {"server": server, "cert": cert, "key": key, "cacert": cacert, "capath": capath}
+    flags = {"server": server, "cert": cert, "key": key, "cacert": cacert, "capath": capath, "trust": trust}
     context.obj = Session(flags, directory)
 
 

@@ -49,8 +49,20 @@ class Session:
             address, identity = license_server_of((self._directory or DEFAULT_DIR).absolute())
             return LicenseAdmin(address, identity.client_context(Expected("license")))
         if token and settings.cert is None:
+            if settings.trust is not None:
+                from services.identity.certificates import read_trust
+                from services.identity.peer_context import anonymous_context
+
+                trust = read_trust(None, None, settings.trust)
+                return LicenseAdmin(settings.server, anonymous_context(trust, Expected("license")), token)
             return LicenseAdmin(settings.server, _trusting(settings.cacert, settings.capath), token)
-        shown = Identity.load(cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath)
+        shown = Identity.load(
+            cert=settings.cert,
+            key=settings.key,
+            cacert=settings.cacert,
+            capath=settings.capath,
+            trust=settings.trust,
+        )
         return LicenseAdmin(settings.server, shown.client_context(Expected("license")), token)
 
 

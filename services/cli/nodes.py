@@ -14,6 +14,12 @@ Cert = Annotated[Path | None, typer.Option("--cert", help="Certificate of this n
 Key = Annotated[Path | None, typer.Option("--key", help="Its private key (SWARM_ID_KEY).")]
 CACert = Annotated[Path | None, typer.Option("--cacert", help="File of the CAs to trust (SWARM_ID_CACERT).")]
 CAPath = Annotated[Path | None, typer.Option("--capath", help="Directory of the CAs to trust (SWARM_ID_CAPATH).")]
+Trust = Annotated[
+    Path | None,
+    typer.Option(
+        "--trust", help="File of the organizations to trust, instead of --cacert and --capath (SWARM_ID_TRUST)."
+    ),
+]
 SocketPath = Annotated[
     Path | None, typer.Option("--socket-path", help="Socket of a SPIFFE Workload API, instead of --cert and --key.")
 ]
@@ -62,6 +68,7 @@ def license_server(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    trust: Trust = None,
     seats: Annotated[str | None, typer.Option("--seats", help="Seats of the licence, such as SN=1,SL=2.")] = None,
     database: Annotated[
         str | None, typer.Option("--database", help="URL of a database instead of a file, such as postgresql://...")
@@ -112,6 +119,7 @@ def sn(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    trust: Trust = None,
     socket_path: SocketPath = None,
     renewed_files: RenewedFiles = None,
     chain: Annotated[str | None, typer.Option("--chain", help="auto, geth or embedded.")] = None,
@@ -155,6 +163,7 @@ def sl(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    trust: Trust = None,
     socket_path: SocketPath = None,
     renewed_files: RenewedFiles = None,
     data_dir: DataDir = None,
@@ -192,6 +201,7 @@ def swop(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    trust: Trust = None,
     socket_path: SocketPath = None,
     renewed_files: RenewedFiles = None,
     data_dir: DataDir = None,

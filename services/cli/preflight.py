@@ -17,6 +17,7 @@ from services.cli.nodes import (
     SecondaryIP,
     SecondaryPort,
     SocketPath,
+    Trust,
 )
 
 PIPE_WIDTH = 200  # of a table that goes to a file or another program
@@ -34,6 +35,7 @@ def preflight(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    trust: Trust = None,
     socket_path: SocketPath = None,
     host_ip: HostIP = None,
     port: Annotated[int | None, typer.Option("--port", help="Port by which they do. [default: by the role]")] = None,

@@ -22,6 +22,7 @@ from services.cli.nodes import (
     SecondaryPort,
     SNPort,
     SocketPath,
+    Trust,
 )
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def swci(
     key: Key = None,
     cacert: CACert = None,
     capath: CAPath = None,
+    trust: Trust = None,
     socket_path: SocketPath = None,
     renewed_files: RenewedFiles = None,
     data_dir: DataDir = None,

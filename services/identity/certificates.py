@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import ssl
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from services.errors import CertificateUnreadable, IdentityError
+from services.identity.organizations import Organizations
 from services.identity.spiffe import SCHEME, SpiffeId, name_in_slot
 
 SPIFFE_ID = "spiffe-id"
@@ -28,12 +30,15 @@ class PeerIdentity:
 
     ``name``: that of the certificate, or ``<name>/<slot>`` where the holder acts in one of its slots.
     ``id_fingerprint``: hex SHA-256 of the certificate's SPIFFE ID, the same in every certificate of this holder.
+    ``organization``: whose CA has named it; '' without a trust file.
     """
 
     role: str
     name: str
     fingerprint: str
     id_fingerprint: str = field(default="", compare=False, repr=False)
+    trust_domain: str = field(default="", compare=False, repr=False)
+    organization: str = field(default="", compare=False, repr=False)
 
     def known_by(self, what: str) -> Self:
         """The same, known by its SPIFFE ID where ``what`` says so, else by its certificate."""
@@ -92,17 +97,41 @@ class AnotherPeer(ssl.SSLCertVerificationError):
 
 @dataclass(frozen=True)
 class TrustBundle:
-    """The CAs that peers may come from. ``source``: the file or directory, as the user gave it."""
+    """The CAs that peers may come from. ``source``: the file or directory, as the user gave it.
+
+    ``organizations``: whose they are, and what they may issue; without, all of them are one that may issue anything.
+    """
 
     source: str
     certificates: tuple[x509.Certificate, ...]
+    organizations: Organizations | None = field(default=None, compare=False, repr=False)
 
     @property
     def pem(self) -> bytes:
-        return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in self.certificates)
+        return _pem(self.certificates)
+
+    def pem_for(self, role: str) -> bytes:
+        """Of the CAs that may issue a role. Raises IdentityError where none may."""
+        if self.organizations is None:
+            return self.pem
+        cas = self.organizations.cas_for(role)
+        if not cas:  # libraries would take the CAs of the system instead
+            raise IdentityError(path=self.source, problem=f"no organization in it may issue the role {role}")
+        return _pem(cas)
+
+    def peer(self, der: bytes, others: tuple[bytes, ...] = ()) -> PeerIdentity:
+        """Who the holder of a certificate is that TLS has verified. ``others``: certificates shown with it (DER).
+
+        Raises IdentityError where it names nobody, NotOfOrganization where its organization may not name him.
+        """
+        peer = identity_of_certificate(der)
+        if self.organizations is None:
+            return peer
+        owner = self.organizations.owner((peer.trust_domain, peer.role, peer.name), der, others)
+        return replace(peer, organization=owner)
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def identity_of_certificate(der: bytes) -> PeerIdentity:
     """Role and name from the SPIFFE URI of a certificate in DER form.
 
@@ -117,7 +146,7 @@ def identity_of_certificate(der: bytes) -> PeerIdentity:
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension) as error:
         raise IdentityError(path="certificate of the peer", problem=str(error)) from None
     fingerprint, by_id = hashlib.sha256(der).hexdigest(), hashlib.sha256(names[0].encode()).hexdigest()
-    return PeerIdentity(spiffe_id.role, spiffe_id.name, fingerprint, by_id)
+    return PeerIdentity(spiffe_id.role, spiffe_id.name, fingerprint, by_id, spiffe_id.trust_domain)
 
 
 def spiffe_uris(certificate: x509.Certificate) -> list[str]:
@@ -137,7 +166,7 @@ def common_name(certificate: x509.Certificate) -> str:
 
 def read_chain(path: Path) -> tuple[x509.Certificate, ...]:
     """The certificates of a file, the node's own first. Raises CertificateUnreadable."""
-    return _parse_certificates(path, _read(path, "certificate"))
+    return parse_certificates(path, _read(path, "certificate"))
 
 
 def read_key(path: Path) -> PrivateKeyTypes:
@@ -152,11 +181,20 @@ def read_key(path: Path) -> PrivateKeyTypes:
         raise CertificateUnreadable(path=path, kind="private key", problem=problem) from None
 
 
-def read_trust(cacert: Path | None, capath: Path | None) -> TrustBundle:
-    """All CAs of a bundle file and of every PEM file in a directory. Raises CertificateUnreadable."""
+def read_trust(cacert: Path | None, capath: Path | None, trust: Path | None = None) -> TrustBundle:
+    """All CAs of a bundle file and of every PEM file in a directory; or those of a trust file, which stands alone.
+
+    Raises CertificateUnreadable, TrustFileUnusable.
+    """
+    if trust is not None:
+        from services.identity.trust_file import read_trust_file  # noqa: PLC0415  # YAML, for those who use it
+
+        members = read_trust_file(trust)
+        cas = dict.fromkeys(ca for one in members for ca in one.cas)
+        return TrustBundle(str(trust), tuple(cas), Organizations(members))
     found: list[x509.Certificate] = []
     if cacert is not None:
-        found.extend(_parse_certificates(cacert, _read(cacert, "CA certificate")))
+        found.extend(parse_certificates(cacert, _read(cacert, "CA certificate")))
     if capath is not None:
         found.extend(_certificates_in(capath))
     source = " and ".join(str(path) for path in (cacert, capath) if path is not None)
@@ -174,14 +212,15 @@ def _certificates_in(directory: Path) -> list[x509.Certificate]:
     for path in files:
         content = _read(path, "CA certificate")
         if _BEGIN_CERTIFICATE in content:
-            found.extend(_parse_certificates(path, content))
+            found.extend(parse_certificates(path, content))
     if not found:
         problem = "no file in it holds a certificate"
         raise CertificateUnreadable(path=directory, kind="directory of CA certificates", problem=problem)
     return found
 
 
-def _parse_certificates(path: Path, content: bytes) -> tuple[x509.Certificate, ...]:
+def parse_certificates(path: Path, content: bytes) -> tuple[x509.Certificate, ...]:
+    """Of PEM. Raises CertificateUnreadable."""
     try:
         return tuple(x509.load_pem_x509_certificates(content))
     except (ValueError, x509.InvalidVersion):
@@ -189,6 +228,10 @@ def _parse_certificates(path: Path, content: bytes) -> tuple[x509.Certificate, .
         if _BEGIN_CERTIFICATE in content:
             problem = "it is damaged"
         raise CertificateUnreadable(path=path, kind="certificate", problem=problem) from None
+
+
+def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 
 def _read(path: Path, kind: str) -> bytes:

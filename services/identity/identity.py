@@ -22,6 +22,7 @@ from services.identity.certificates import (
     read_key,
     read_trust,
 )
+from services.identity.peer_context import PeerContext
 from services.identity.renewal import Credentials, FollowingContext, Renewal
 from services.identity.verification import check_chain, check_dates, check_key
 
@@ -41,33 +42,6 @@ KNOWN_BY_KEY = "swarm-known-by"
 KNOWN_CERTIFICATES = 1024
 
 __all__ = ["Identity", "PeerIdentity", "identity_of_certificate", "identity_of_grpc_context"]
-
-
-class _CheckedContext(ssl.SSLContext):
-    """For connections to one peer, whether blocking or in an event loop."""
-
-    expected: Expected
-
-
-class _CheckedSocket(ssl.SSLSocket):
-    def do_handshake(self, block: bool = False) -> None:
-        super().do_handshake(block)
-        _check(self.context, self.getpeercert(binary_form=True))
-
-
-class _CheckedObject(ssl.SSLObject):
-    def do_handshake(self) -> None:
-        super().do_handshake()
-        _check(self.context, self.getpeercert(binary_form=True))
-
-
-_CheckedContext.sslsocket_class = _CheckedSocket
-_CheckedContext.sslobject_class = _CheckedObject
-
-
-def _check(context: ssl.SSLContext, der: bytes | None) -> None:
-    if isinstance(context, _CheckedContext):
-        context.expected.check(der)
 
 
 @dataclass(frozen=True)
@@ -97,25 +71,30 @@ class Identity:
         key: Path | None,
         cacert: Path | None = None,
         capath: Path | None = None,
+        trust: Path | None = None,
         expected_role: str | None = None,
         slot: str = "",
     ) -> Self:
         """Reads and judges certificate (with its chain), key and CAs, as a peer would judge them.
 
-        Raises NoIdentity, CertificateUnreadable, CertificateExpired, CertificateNotYetValid, KeyMismatch,
-        CertificateUntrusted, WrongRole, or IdentityError for what has no class of its own.
+        ``trust``: a trust file, in the place of ``cacert`` and ``capath``. Raises NoIdentity, CertificateUnreadable,
+        CertificateExpired, CertificateNotYetValid, KeyMismatch, CertificateUntrusted, TrustFileUnusable,
+        NotOfOrganization, WrongRole, or IdentityError for what has no class of its own.
         """
         cert, key = _given(cert, "--cert (SWARM_ID_CERT)"), _given(key, "--key (SWARM_ID_KEY)")
-        _given(cacert or capath, "--cacert (SWARM_ID_CACERT) or --capath (SWARM_ID_CAPATH)")
+        _given(trust or cacert or capath, "--cacert (SWARM_ID_CACERT), --capath (SWARM_ID_CAPATH) or --trust")
         chain = read_chain(cert)
         check_dates(cert, chain)
         check_key(cert, chain[0], key, read_key(key))
         peer = _identity_in(cert, chain[0])
-        trust = read_trust(cacert, capath)
-        identity = cls(peer.role, peer.name, peer.fingerprint, cert, key, trust)
-        client = identity.client_context()
+        bundle = read_trust(cacert, capath, trust)
+        identity = cls(peer.role, peer.name, peer.fingerprint, cert, key, bundle)
+        anyone = replace(identity, trust=replace(bundle, organizations=None))  # so that each fault is told by its name
+        client = anyone.client_context()
         client.check_hostname = False  # against itself; peers are checked by name
-        check_chain(cert, chain[0], trust, identity.server_context(), client)
+        check_chain(cert, chain[0], bundle, anyone.server_context(), client)
+        own, *others = (one.public_bytes(Encoding.DER) for one in chain)
+        bundle.peer(own, tuple(others))
         if expected_role is not None and peer.role != expected_role:
             action = f"this command (certificate {cert})"
             raise WrongRole(name=peer.name, role=peer.role, action=action, needed=expected_role)
@@ -137,28 +116,35 @@ class Identity:
         slot = ((SLOT_KEY, self.slot),) if self.slot else ()
         return (*slot, (KNOWN_BY_KEY, SPIFFE_ID)) if self.renewal else slot
 
-    def server_context(self, *, client_certificate: Literal["required", "optional"] = "required") -> ssl.SSLContext:
-        """TLS 1.3 for a listening socket. A client certificate that is given is always verified."""
+    def server_context(
+        self, *, client_certificate: Literal["required", "optional"] = "required", strict: bool = False
+    ) -> ssl.SSLContext:
+        """TLS 1.3 for a listening socket. A client certificate that is given is always verified.
 
-        def make(kind: type[ssl.SSLContext] = ssl.SSLContext) -> ssl.SSLContext:
+        Whoever serves asks ``peer_context.peer_of`` who calls, which goes by the trust file; ``strict``: the handshake
+        itself fails with those that it refuses.
+        """
+
+        def make(kind: type[ssl.SSLContext] = PeerContext) -> ssl.SSLContext:
             context = kind(ssl.PROTOCOL_TLS_SERVER)
             context.verify_mode = ssl.CERT_REQUIRED if client_certificate == "required" else ssl.CERT_OPTIONAL
+            if isinstance(context, PeerContext):
+                context.strict = strict
             return self._equipped(context)
 
         return self._followed(make)
 
     def client_context(self, expected: Expected | None = None) -> ssl.SSLContext:
-        """TLS 1.3 for outgoing connections; the peer's chain and host name are verified.
+        """TLS 1.3 for outgoing connections; the peer's chain, organization and host name are verified.
 
         ``expected``: whom it is for. A handshake with anybody else fails with AnotherPeer.
         """
 
-        def make(kind: type[ssl.SSLContext] = ssl.SSLContext) -> ssl.SSLContext:
-            if expected is None or kind is FollowingContext:
-                return self._equipped(kind(ssl.PROTOCOL_TLS_CLIENT))
-            checked = _CheckedContext(ssl.PROTOCOL_TLS_CLIENT)
-            checked.expected = expected
-            return self._equipped(checked)
+        def make(kind: type[ssl.SSLContext] = PeerContext) -> ssl.SSLContext:
+            context = kind(ssl.PROTOCOL_TLS_CLIENT)
+            if isinstance(context, PeerContext):
+                context.expected = expected
+            return self._equipped(context)
 
         return self._followed(make)
 
@@ -171,11 +157,18 @@ class Identity:
         return grpc_tls.server_credentials(self.key.read_bytes(), self.cert.read_bytes(), self.trust.pem)
 
     def grpc_channel_credentials(self) -> "grpc.ChannelCredentials":
-        """TLS 1.3, the peer's chain and host name are verified."""
+        """TLS 1.3 to an SN: its host name is verified, and its chain to a CA that may issue the role sn."""
         from services.identity.grpc_tls import channel_credentials  # noqa: PLC0415  # as above
 
         now = self.credentials
-        return channel_credentials(now.key.read_bytes(), now.cert.read_bytes(), now.trust.pem)
+        return channel_credentials(now.key.read_bytes(), now.cert.read_bytes(), now.trust.pem_for("sn"))
+
+    def peer_of_grpc(self, context: Any) -> PeerIdentity:
+        """The peer of a gRPC call, from its servicer context: certificate, and slot where it names one.
+
+        Raises IdentityError where it names nobody, NotOfOrganization.
+        """
+        return identity_of_grpc_context(context, self.credentials.trust)
 
     def _followed(self, make: Callable[..., ssl.SSLContext]) -> ssl.SSLContext:
         if self.renewal is None:
@@ -188,6 +181,8 @@ class Identity:
     def _equipped(self, context: ssl.SSLContext) -> ssl.SSLContext:
         now = self.credentials
         context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if isinstance(context, PeerContext):
+            context.trust = now.trust
         try:
             context.load_cert_chain(now.cert, now.key, password=_no_passphrase)
         except OSError as error:  # ssl.SSLError too: for example a key too short for OpenSSL's security level
@@ -197,23 +192,33 @@ class Identity:
         return context
 
 
-def identity_of_grpc_context(context: Any) -> PeerIdentity:
-    """The peer of a gRPC call, from its servicer context: certificate, and slot where it names one.
-
-    Raises IdentityError.
-    """
-    presented = context.auth_context().get("x509_pem_cert")
+def identity_of_grpc_context(context: Any, trust: TrustBundle | None = None) -> PeerIdentity:
+    """The same; without ``trust`` whoever TLS has verified may be anybody."""
+    shown = context.auth_context()
+    presented = shown.get("x509_pem_cert")
     if not presented:
         raise IdentityError(path="certificate of the peer", problem="none was presented")
+    if trust is None or trust.organizations is None:
+        peer = _identity_in_pem(presented[0])
+    else:
+        der = _ders(presented[0])[0]
+        chain = _ders(b"".join(shown.get("x509_pem_cert_chain", ())))  # with its own, or without
+        peer = trust.peer(der, tuple(one for one in chain if one != der))
     said = dict(reversed(tuple(context.invocation_metadata() or ())))
-    peer = _identity_in_pem(presented[0])
     return peer.known_by(said.get(KNOWN_BY_KEY, "")).in_slot(said.get(SLOT_KEY, ""))
 
 
-@lru_cache(maxsize=KNOWN_CERTIFICATES)
+@lru_cache(maxsize=1024)
 def _identity_in_pem(presented: bytes) -> PeerIdentity:
     """What a certificate says. Whether it is trusted is not asked here: that changes with time."""
     return identity_of_certificate(x509.load_pem_x509_certificate(presented).public_bytes(Encoding.DER))
+
+
+@lru_cache(maxsize=1024)
+def _ders(pem: bytes) -> tuple[bytes, ...]:
+    """Every call of a peer shows the same."""
+    found = x509.load_pem_x509_certificates(pem) if pem else ()
+    return tuple(one.public_bytes(Encoding.DER) for one in found)
 
 
 def _given(path: Path | None, option: str) -> Path:

@@ -27,17 +27,24 @@ class IdentityFiles:
     key: Path | None
     cacert: Path | None
     capath: Path | None
+    trust: Path | None = None
 
     def load(self, role: str, slot: str = "") -> Identity:
         """Raises what Identity.load raises."""
         return Identity.load(
-            cert=self.cert, key=self.key, cacert=self.cacert, capath=self.capath, expected_role=role, slot=slot
+            cert=self.cert,
+            key=self.key,
+            cacert=self.cacert,
+            capath=self.capath,
+            trust=self.trust,
+            expected_role=role,
+            slot=slot,
         )
 
     def stamp(self) -> object:
         """Changes when one of them does; None where one is missing for a moment."""
         with contextlib.suppress(OSError):
-            paths = [path for path in (self.cert, self.key, self.cacert) if path is not None]
+            paths = [path for path in (self.cert, self.key, self.cacert, self.trust) if path is not None]
             paths += sorted(self.capath.iterdir()) if self.capath else []
             return [(path, found.st_ino, found.st_mtime_ns, found.st_size) for path in paths if (found := path.stat())]
         return None

@@ -35,7 +35,12 @@ async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: Read
     with contextlib.suppress(NoSuchThing):
         cert, key = stored(settings.data_dir)
     identity = Identity.load(
-        cert=cert, key=key, cacert=settings.cacert, capath=settings.capath, expected_role="license"
+        cert=cert,
+        key=key,
+        cacert=settings.cacert,
+        capath=settings.capath,
+        trust=settings.trust,
+        expected_role="license",
     )
     logs.configure(settings.log_format, identity.name, settings.log_level)
     with _open(settings) as database, _listen(settings) as listening:
@@ -52,7 +57,7 @@ async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: Read
             ready.report(port=port)
 
         def shown(context: ssl.SSLContext) -> None:
-            trust = {"cacert": settings.cacert, "capath": settings.capath}
+            trust = {"cacert": settings.cacert, "capath": settings.capath, "trust": settings.trust}
             office.tls.serve(settings.data_dir, cert or Path(), context, **trust)
 
         await serve(office, identity, listening, stop, started, partner=partner, shown=shown)

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ValidationError
 
-from services.errors import LicenceError, NoIdentity, NoSuchThing, NotActive, SwarmError
-from services.identity.identity import KNOWN_BY_KEY, SLOT_KEY, PeerIdentity, identity_of_certificate
+from services.errors import LicenceError, NoSuchThing, NotActive, SwarmError
+from services.identity.identity import KNOWN_BY_KEY, SLOT_KEY, PeerIdentity
 from services.license_server.desk import Granted, LicenseDesk
 from services.license_server.leases import Holder
 from services.license_server.nodes_messages import AcquireRequest, RenewRequest
@@ -19,7 +19,7 @@ from services.license_server.nodes_openapi import document
 from services.license_server.office import Office
 from services.runtime import logs
 from services.web.answers import error_content, send_json, status_of
-from services.web.peer_certificate import certificate_of
+from services.web.peer_certificate import certificate_of, peer_in
 
 MAX_BODY = 64 * 1024
 
@@ -166,13 +166,10 @@ class NodesApi:
 def peer_of(scope: Scope) -> tuple[PeerIdentity, bytes]:
     """Who calls, in the slot that it names, and the certificate (DER).
 
-    Raises NoIdentity without one, IdentityError where it names nobody.
+    Raises NoIdentity without one, IdentityError where it names nobody, NotOfOrganization.
     """
-    certificate = certificate_of(scope)
-    if certificate is None:
-        raise NoIdentity(missing="a client certificate")
-    peer = _identity(certificate).known_by(_header(scope, _KNOWN_BY))
-    return peer.in_slot(_header(scope, _SLOT)), certificate
+    peer = peer_in(scope).known_by(_header(scope, _KNOWN_BY))
+    return peer.in_slot(_header(scope, _SLOT)), certificate_of(scope) or b""
 
 
 def address_of(scope: Scope) -> str:
@@ -224,11 +221,6 @@ def _malformed(place: str, malformed: ValidationError) -> LicenceError:
 
 def _status_of(error: SwarmError) -> int:
     return 422 if error.facts.get("feature") == "this request" else status_of(error)
-
-
-@lru_cache(maxsize=4096)
-def _identity(certificate: bytes) -> PeerIdentity:
-    return identity_of_certificate(certificate)
 
 
 @lru_cache(maxsize=4096)

@@ -39,11 +39,18 @@ class Tls:
         self._context: ssl.SSLContext | None = None
 
     def serve(
-        self, data_dir: Path, cert: Path, context: ssl.SSLContext, *, cacert: Path | None, capath: Path | None
+        self,
+        data_dir: Path,
+        cert: Path,
+        context: ssl.SSLContext,
+        *,
+        cacert: Path | None,
+        capath: Path | None,
+        trust: Path | None = None,
     ) -> None:
         """What the server shows, and what a new certificate is checked against."""
         self._directory, self._cert, self._context = data_dir / DIRECTORY, cert, context
-        self._cacert, self._capath = cacert, capath
+        self._trust = {"cacert": cacert, "capath": capath, "trust": trust}
 
     def current(self) -> CertificateView:
         """Raises NoSuchThing where no server runs."""
@@ -60,9 +67,8 @@ class Tls:
             raise NoSuchThing(what="certificate of", name="this server")
         fresh = _written(self._directory / "new", certificate_pem, key_pem)
         try:
-            identity = Identity.load(
-                cert=fresh[0], key=fresh[1], cacert=self._cacert, capath=self._capath, expected_role="license"
-            )
+            files = {"cert": fresh[0], "key": fresh[1], **self._trust}
+            identity = Identity.load(**files, expected_role="license")  # type: ignore[arg-type]
         except IdentityError as error:
             for path in fresh:
                 path.unlink(missing_ok=True)

@@ -27,7 +27,12 @@ def load(settings: PreflightSettings, role: str | None) -> tuple[Identity | None
             )
         else:
             identity = Identity.load(
-                cert=settings.cert, key=settings.key, cacert=settings.cacert, capath=settings.capath, expected_role=role
+                cert=settings.cert,
+                key=settings.key,
+                cacert=settings.cacert,
+                capath=settings.capath,
+                trust=settings.trust,
+                expected_role=role,
             )
     except SwarmError as error:
         return None, failure("certificate", subject, error)

@@ -12,7 +12,8 @@ from typing import Any, Generic, Self, TypeVar
 import grpc
 
 from services.errors import PeerNotAccepted, SNUnreachable, SwarmError, TooManyCalls
-from services.identity.diagnosis import Diagnosis, diagnose
+from services.identity.certificates import Expected
+from services.identity.diagnosis import DIAGNOSIS_TIMEOUT_S, Diagnosis, diagnose
 from services.identity.identity import PROCESS_KEY, Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.channels import Channels
@@ -367,7 +368,9 @@ class SNClient:
 
     async def _diagnosis(self) -> Diagnosis:
         host, port = self.address.rsplit(":", 1)
-        return await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity)
+        return await asyncio.to_thread(
+            diagnose, host.strip("[]"), int(port), self._identity, DIAGNOSIS_TIMEOUT_S, Expected("sn")
+        )
 
 
 def _wait_s(failure: TooManyCalls) -> float:

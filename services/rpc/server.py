@@ -1,10 +1,12 @@
 """A gRPC server under mutual TLS: who calls, whether the role may, errors as status, health and reflection."""
 
+import asyncio
+import contextlib
 import errno
 import inspect
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -14,13 +16,15 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from services.errors import IdentityError, PortInUse, SettingsError, SwarmError, WrongRole
-from services.identity.identity import PROCESS_KEY, Identity, PeerIdentity, identity_of_grpc_context
+from services.errors import IdentityError, NotOfOrganization, PortInUse, SettingsError, SwarmError, WrongRole
+from services.identity.identity import PROCESS_KEY, Identity, PeerIdentity
+from services.identity.live import Live
 from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.rpc.errors import to_status
 from services.rpc.limits import CallLimit, CallLimits
 from services.runtime import logs, traces
 from services.runtime.addresses import join_address
+from services.runtime.background import Background
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
@@ -72,7 +76,9 @@ class RpcServer:
         limits: Mapping[str, CallLimit] | None = None,
     ) -> None:
         self._identity = identity
-        gate = _Gate(roles, CallLimits(limits or {}))
+        self._live = Live()
+        self._background = Background("rpc")
+        gate = _Gate(identity, roles, CallLimits(limits or {}), self._live)
         self._server = grpc.aio.server(interceptors=[gate], options=OPTIONS)
         self._health = health_aio.HealthServicer()
         for add in register:
@@ -91,12 +97,15 @@ class RpcServer:
         except RuntimeError:  # gRPC gives no reason; taken since the check is the likely one
             raise PortInUse(port=port, host=host, option=option) from None
         await self._server.start()
+        if self._identity.credentials.trust.organizations is not None:
+            self._background.keep(self._live.run, "looking at streams again")
         return int(bound)
 
     async def stop(self, grace_s: float) -> None:
         """Says 'not serving', lets running calls end within ``grace_s``, cancels the rest."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
+        await self._background.close()
 
 
 def check_free(host: str, port: int, option: str) -> None:
@@ -123,7 +132,9 @@ class _Context(Protocol):
 class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """In front of every method: identity, role, translation of errors."""
 
-    def __init__(self, roles: Roles, limits: CallLimits) -> None:
+    def __init__(self, identity: Identity, roles: Roles, limits: CallLimits, live: Live) -> None:
+        self._identity = identity
+        self._live = live
         self._roles = roles
         self._limits = limits
 
@@ -162,7 +173,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
                 peer = self._admit(method, context)
-                with self._counting(method, peer):
+                with self._counting(method, peer), self._ending(context):
                     async for message in behaviour(request, context):
                         yield message
             except Exception as error:
@@ -171,7 +182,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         async def guarded_writer(request: Any, context: Any) -> None:
             try:
                 peer = self._admit(method, context)
-                with self._counting(method, peer):
+                with self._counting(method, peer), self._ending(context):
                     await behaviour(request, context)
             except Exception as error:
                 await _abort(context, method, error)
@@ -182,9 +193,31 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         """Around its call. Raises TooManyCalls."""
         return self._limits.counting(method, peer.fingerprint, peer.name)
 
+    @contextlib.contextmanager
+    def _ending(self, context: Any) -> Iterator[None]:
+        """Around a stream. Raises NotOfOrganization once its caller is not accepted any more."""
+        task = asyncio.current_task()
+        refusals: list[NotOfOrganization] = []
+
+        def end(refusal: NotOfOrganization) -> None:
+            refusals.append(refusal)
+            if task is not None:
+                task.cancel()
+
+        with self._live.held(lambda: self._identity.peer_of_grpc(context), end):
+            try:
+                yield
+            except asyncio.CancelledError:
+                if not refusals or task is None:
+                    raise
+                task.uncancel()
+                raise refusals[0] from None
+
     def _admit(self, method: str, context: Any) -> PeerIdentity:
-        """Sets and gives the caller. Raises IdentityError without a SPIFFE URI, WrongRole for a role that may not."""
-        peer = identity_of_grpc_context(context)
+        """Sets and gives the caller. Raises IdentityError without a SPIFFE URI, NotOfOrganization where the trust file
+        has no such node, WrongRole for a role that may not.
+        """
+        peer = self._identity.peer_of_grpc(context)
         service = method.split("/")[1]
         allowed = self._roles.get(method, frozenset())
         if service not in (HEALTH, REFLECTION) and peer.role not in allowed:

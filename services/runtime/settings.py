@@ -34,6 +34,7 @@ KNOWN_ELSEWHERE = frozenset(
         "SN_I_AM_SENTINEL", "SN_START_MINING", "SN_BIND_HOST", "SN_CHAIN", "SN_LOST_AFTER_SECONDS",
         "SN_METRICS_PORT", "SN_METRICS_HOST", "SL_METRICS_PORT", "SL_METRICS_HOST",
         "SWARM_ID_CACERT", "SWARM_ID_CAPATH", "SWARM_ID_CERT", "SWARM_ID_KEY", "SWARM_ID_RENEWED_FILES",
+        "SWARM_ID_TRUST",
         "SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH", "SWARM_LOG_LEVEL", "SWARM_LOG_FORMAT", "SWARM_DATA_DIR",
         "SWARM_LICENSE_DATA_DIR", "SWARM_LICENSE_HOST", "SWARM_LICENSE_PORT", "SWARM_LICENSE_SEATS",
         "SWARM_LICENSE_DATABASE", "SWARM_LICENSE_PARTNER", "SWARM_LICENSE_STANDBY", "SWARM_LICENSE_TOKEN",
@@ -136,11 +137,23 @@ class IdentitySettings(NodeSettings):
     key: Path | None = Field(None, validation_alias="SWARM_ID_KEY", description="Its private key.")
     cacert: Path | None = Field(None, validation_alias="SWARM_ID_CACERT", description="File of the CAs to trust.")
     capath: Path | None = Field(None, validation_alias="SWARM_ID_CAPATH", description="Directory of the CAs to trust.")
+    trust: Path | None = Field(
+        None,
+        validation_alias="SWARM_ID_TRUST",
+        description="File of the organizations to trust, with their CAs and what these may issue, in the place of "
+        "cacert and capath. None by default: the CAs are one organization that may issue anything.",
+    )
     log_format: Literal["human", "json"] = Field(
         "human",
         validation_alias="SWARM_LOG_FORMAT",
         description="human or json. Lines for people by default.",
     )
+
+    @model_validator(mode="after")
+    def _one_trust(self) -> Self:
+        if self.trust is not None and (self.cacert is not None or self.capath is not None):
+            raise refused("trust", "it takes the place of --cacert and --capath: give it, or them")
+        return self
 
 
 class LicensedSettings(IdentitySettings):
@@ -191,6 +204,8 @@ class LicensedSettings(IdentitySettings):
                 "certificate and key come from --socket-path or from files: give no --cert, --key, --renewed-files"
             )
             raise refused("socket_path", problem)
+        if self.socket_path is not None and self.trust is not None:
+            raise refused("trust", "with --socket-path the Workload API gives the CAs: give no trust file")
         return self
 
     @property

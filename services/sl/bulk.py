@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
 
-from services.errors import IdentityError
-from services.identity.identity import PeerIdentity, identity_of_certificate
+from services.errors import IdentityError, NotOfOrganization
+from services.identity.identity import PeerIdentity
+from services.identity.live import Live
+from services.identity.peer_context import judge_of, peer_of
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sl.congestion import share_link
@@ -90,7 +92,9 @@ class Bulk:
         sent: Callable[[int], object],
         *,
         keep_congestion_control: bool = False,
+        live: Live | None = None,
     ) -> None:
+        self._live = live or Live()
         self._keep_congestion_control = keep_congestion_control
         self._context = context
         self._store = store
@@ -145,10 +149,19 @@ class Bulk:
 
     def _converse(self, tls: ssl.SSLSocket, plain: socket.socket) -> Work[None]:
         yield from handshake(tls, HANDSHAKE_S)
-        der = tls.getpeercert(binary_form=True)
-        if der is None:
+        try:
+            peer = peer_of(tls)
+        except NotOfOrganization as refusal:
+            _log.warning("refused a reader", why=str(refusal))
+            if (yield from _some(tls, REQUEST_S)):
+                yield from _refuse(tls, HTTPStatus.FORBIDDEN, str(refusal))
             return
-        peer = identity_of_certificate(der)
+        if peer is None:
+            return
+        with self._live.held(judge_of(tls), lambda _: _shut(tls)):
+            yield from self._serve(tls, plain, peer)
+
+    def _serve(self, tls: ssl.SSLSocket, plain: socket.socket, peer: PeerIdentity) -> Work[None]:
         with self._lock:
             if self._peers[peer.fingerprint] >= CONNECTIONS_PER_PEER * max(1, self._readers.seats(peer)):
                 _log.warning("too many connections", peer=peer.name)
@@ -159,7 +172,7 @@ class Bulk:
                 try:
                     yield from self._answer(tls, peer, head)
                 except Refused as refused:
-                    yield from _say(tls, refused.status, {"Content-Length": len(str(refused).encode())}, str(refused))
+                    yield from _refuse(tls, refused.status, str(refused))
         finally:
             with self._lock:
                 self._peers[peer.fingerprint] -= 1
@@ -314,6 +327,10 @@ def _say(tls: ssl.SSLSocket, status: HTTPStatus, headers: dict[str, str | int], 
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     text = f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n{words}"
     yield from _sent(tls, text.encode("latin-1", "replace"))
+
+
+def _refuse(tls: ssl.SSLSocket, status: HTTPStatus, words: str) -> Work[None]:
+    yield from _say(tls, status, {"Content-Length": len(words.encode())}, words)
 
 
 def _shut(tls: ssl.SSLSocket) -> None:

@@ -13,14 +13,17 @@ from typing import BinaryIO
 
 from aiohttp import web
 
-from services.errors import IdentityError, NetworkError, PortInUse, SwarmError
-from services.identity.identity import Identity, PeerIdentity, identity_of_certificate
+from services.errors import IdentityError, NetworkError, NotOfOrganization, PortInUse, SwarmError
+from services.identity.identity import Identity, PeerIdentity
+from services.identity.live import Live
+from services.identity.peer_context import peer_of
 from services.runtime import logs
+from services.runtime.background import Background
 from services.sl.bulk import Bulk
 from services.sl.door import Door
 from services.sl.orders import MESSAGE_BYTES
 from services.sl.partials import Ended, Partial
-from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN
+from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, REFUSAL_HEADER
 from services.sl.progress import Progress
 from services.sl.readers import CATCH_UP_S, REFUSAL, Readers
 from services.sl.store import Store, Stored
@@ -95,7 +98,9 @@ class FileServer:
         self._readers = readers
         bulk = identity.server_context()
         bulk.set_alpn_protocols([BULK])
-        self._bulk = Bulk(bulk, store, readers, sent, keep_congestion_control=keep_congestion_control)
+        self._live = Live()
+        self._background = Background("file server")
+        self._bulk = Bulk(bulk, store, readers, sent, keep_congestion_control=keep_congestion_control, live=self._live)
         self._door: Door
         self._reading: Counter[str] = Counter()
         app = web.Application(middlewares=[self._gate])
@@ -117,8 +122,11 @@ class FileServer:
             raise RuntimeError("not set up")
         self._door = Door(bound, self._identity.server_context(), self._runner.server, self._bulk.serve)
         self._door.open()
+        if self._identity.credentials.trust.organizations is not None:
+            self._background.keep(self._live.run, "looking at connections again")
 
     async def stop(self) -> None:
+        await self._background.close()
         await self._door.close()
         await self._bulk.close()
         await self._runner.cleanup()
@@ -127,7 +135,12 @@ class FileServer:
     async def _gate(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        peer = _peer_of(request)
+        try:
+            peer = _judged(request)
+        except NotOfOrganization as refusal:
+            _log.warning("refused a reader", why=str(refusal), address=request.remote)
+            words = str(refusal)
+            raise web.HTTPForbidden(text=words, headers={REFUSAL_HEADER: words}) from None
         seats = self._readers.seats(peer) if peer is not None and peer.role == "sl" else 0
         if peer is None or not seats:
             _log.warning("refused a reader", peer=peer.name if peer else "?", address=request.remote)
@@ -136,7 +149,8 @@ class FileServer:
             raise web.HTTPTooManyRequests(text=f"{peer.name} has {REQUESTS_PER_PEER * seats} requests open already")
         self._reading[peer.fingerprint] += 1
         try:
-            return await handler(request)
+            with self._live.held(lambda: _judged(request), lambda _: _abort(request)):
+                return await handler(request)
         finally:
             self._reading[peer.fingerprint] -= 1
 
@@ -269,12 +283,27 @@ class FileServer:
 
 
 def _peer_of(request: web.Request) -> PeerIdentity | None:
-    tls = request.transport.get_extra_info("ssl_object") if request.transport else None
-    certificate = tls.getpeercert(binary_form=True) if tls else None
+    """None for whoever the gate has refused."""
     try:
-        return identity_of_certificate(certificate) if certificate else None
+        return _judged(request)
+    except NotOfOrganization:
+        return None
+
+
+def _judged(request: web.Request) -> PeerIdentity | None:
+    """None for whoever cannot be named. Raises NotOfOrganization."""
+    tls = request.transport.get_extra_info("ssl_object") if request.transport else None
+    try:
+        return peer_of(tls) if tls else None
+    except NotOfOrganization:
+        raise
     except IdentityError:
         return None
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _range(request: web.Request, size: int) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import AsyncExitStack
+from functools import partial
 
 from services.errors import SwarmError
 from services.identity.expiry import watched_expiry
@@ -51,7 +52,9 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         observer = Observer(identity.name, SLMetrics(meter))
         observer.metrics.read_lease(lease)
         scraped = await stack.enter_async_context(
-            served(meter, ROLE, settings.metrics_host, settings.metrics_port, identity.server_context)
+            served(
+                meter, ROLE, settings.metrics_host, settings.metrics_port, partial(identity.server_context, strict=True)
+            )
         )
 
         await link.enter()

@@ -55,6 +55,10 @@ COPY_MOVES = b"."
 COPY_TAKEN = b"\ntaken"
 COPY_ANSWER_BYTES = 400
 
+# Of a refusal; in a header too, as whoever asks for a line does not get to see the body.
+WORDS_BYTES = 400
+REFUSAL_HEADER = "Swarm-Refusal"
+
 _log = logs.get("peers")
 
 # Asked anew at each attempt: a node may have come back at another address.
@@ -270,7 +274,8 @@ class Peers:
             async with self._session.ws_connect(url, ssl=context, max_msg_size=MESSAGE_BYTES, compress=0) as line:
                 yield line
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            problem = str(error) or type(error).__name__
+            headers = getattr(error, "headers", None) or {}  # of an answer that is no line
+            problem = headers.get(REFUSAL_HEADER, "")[:WORDS_BYTES] or str(error) or type(error).__name__
             raise PeerUnreachable(peer=merger.name, address=_address(merger), problem=problem) from None
 
     async def give_copy(self, holder: Member, digest: str, alive: Callable[[], object]) -> None:
@@ -372,7 +377,7 @@ class Peers:
                 ssl=self._context_for(holder),
             ) as response:
                 if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-                    words = (await self._read_at_most(response, 200)).decode("utf-8", "replace")
+                    words = (await self._read_at_most(response, WORDS_BYTES)).decode("utf-8", "replace")
                     problem = f"it answered {response.status} ({words})"
                     raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem)
                 yield response

@@ -42,7 +42,7 @@ KEPT = 1024
 LEAST_BYTES_PER_S = 512
 
 _HEADERS_BYTES = 16 * 1024
-_WORDS_BYTES = 200
+_WORDS_BYTES = 400
 
 Take = Callable[[int, memoryview], object]
 Got = TypeVar("Got")

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,7 +50,9 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         metrics = SNMetrics(meter)
         metrics.read_lease(lease)
         scraped = await stack.enter_async_context(
-            served(meter, ROLE, settings.metrics_host, settings.metrics_port, identity.server_context)
+            served(
+                meter, ROLE, settings.metrics_host, settings.metrics_port, partial(identity.server_context, strict=True)
+            )
         )
 
         chain = await _chain(settings, identity, choice, data_dir)

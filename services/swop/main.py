@@ -111,7 +111,14 @@ def _usr_dirs(settings: SwopSettings) -> list[Path]:
 def _protected(settings: SwopSettings, profile: Profile) -> tuple[str, ...]:
     """What no task may mount: with it, a task could give itself what the owner of the host does not."""
     paths = [settings.usr_dir / settings.profile_file_name, settings.data_dir, *RUNTIME_SOCKETS]
-    identity = (settings.cert, settings.key, settings.cacert, settings.capath, settings.socket_path)
+    identity = (
+        settings.cert,
+        settings.key,
+        settings.cacert,
+        settings.capath,
+        settings.trust,
+        settings.socket_path,
+    )
     paths += [path for path in identity if path is not None]
     if profile.policy:
         paths.append(policy_path(profile.policy, settings.usr_dir))
@@ -126,8 +133,7 @@ def _secrets(settings: SwopSettings, profile: Profile) -> list[Path]:
     """What no program of this host may read: keys above all, that of a trial's authority beside its certificate too."""
     paths = [settings.data_dir, settings.usr_dir / settings.profile_file_name]
     paths += [found for path in (settings.key, settings.cert) if path is not None for found in (path.parent, path)]
-    if settings.cacert is not None:
-        paths.append(settings.cacert.parent)
+    paths += [path.parent for path in (settings.cacert, settings.trust) if path is not None]
     if settings.socket_path is not None:  # it gives keys away
         paths.append(settings.socket_path)
     if profile.policy:

@@ -59,6 +59,8 @@ def install(kind: Kind, settings_file: Path, *, user: str, docker: bool, root: P
     given = read_settings(settings_file)
     if given.get("SWARM_ID_CAPATH"):
         raise _refused("SWARM_ID_CAPATH", "a service takes the CAs from one file; give SWARM_ID_CACERT instead")
+    if given.get("SWARM_ID_TRUST"):
+        raise _refused("SWARM_ID_TRUST", "a service knows no trust file yet; give SWARM_ID_CACERT instead")
     settings = kind.settings.load(COMMAND, given)
     identity = Identity.load(cert=settings.cert, key=settings.key, cacert=settings.cacert, expected_role=kind.role)
     if kind.starts_programs and not user:

@@ -1,4 +1,4 @@
-"""Gives an ASGI application the certificate of its caller, which uvicorn keeps to itself."""
+"""Tells an ASGI application who calls, by the certificate, which uvicorn keeps to itself."""
 
 import asyncio
 from collections.abc import Mapping
@@ -7,27 +7,32 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from services.errors import IdentityError, NoIdentity
+from services.identity.certificates import PeerIdentity
+from services.identity.peer_context import judge_of, peer_of
+
 # A caller that takes longer is cut off: for the head of a request, the next piece of its body, and all of that.
 HEAD_WITHIN_S = 20.0
 PIECE_WITHIN_S = 30.0
 BODY_WITHIN_S = 600.0
 
-_STATE = "peer_certificate"
+_STATE = "peer_connection"
 
 
 class PeerCertificateProtocol(H11Protocol):
-    """HTTP/1.1 over TLS; each request's ``state`` holds the verified certificate in DER form, or None.
+    """HTTP/1.1 over TLS; each request's ``state`` holds the connection. ``is_accepted``: its caller was, when it came.
 
     The state comes from the connection, so nothing a caller sends can forge it.
     """
 
+    is_accepted = False
     _late: asyncio.TimerHandle | None = None
     _body_until = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         tls = transport.get_extra_info("ssl_object")
-        certificate = None if tls is None else tls.getpeercert(binary_form=True)
-        self.app_state = {**self.app_state, _STATE: certificate}
+        self.app_state = {**self.app_state, _STATE: tls}
+        self.is_accepted = tls is not None and _is_accepted(tls)
         super().connection_made(transport)
         self._allow(HEAD_WITHIN_S)
 
@@ -56,7 +61,25 @@ class PeerCertificateProtocol(H11Protocol):
         self._late = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
 
+def _is_accepted(tls: Any) -> bool:
+    try:
+        judge_of(tls)()
+    except IdentityError:
+        return False
+    return True
+
+
 def certificate_of(scope: Mapping[str, Any]) -> bytes | None:
     """DER form of the certificate that the caller showed and the handshake verified; None where it showed none."""
-    certificate: bytes | None = scope.get("state", {}).get(_STATE)
+    tls = scope.get("state", {}).get(_STATE)
+    certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
     return certificate
+
+
+def peer_in(scope: Mapping[str, Any]) -> PeerIdentity:
+    """Who calls. Raises NoIdentity without a certificate, IdentityError where it names nobody, NotOfOrganization."""
+    tls = scope.get("state", {}).get(_STATE)
+    peer = None if tls is None else peer_of(tls)
+    if peer is None:
+        raise NoIdentity(missing="a client certificate")
+    return peer

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.cli.main import main
+from services.errors import NotOfOrganization
 from services.identity.identity import Identity
 
 
@@ -35,6 +36,18 @@ def test_show_says_whose_certificate_it_is_and_until_when(directory, capsys):
     assert "spiffe://swarm.local/sn/sn-1, h.example, 10.1.2.3" in shown
     assert "(valid)" in shown
     assert "Hospital A" in shown
+
+
+def test_show_says_whether_a_trust_file_accepts_it(directory, capsys):
+    organization = "{name: a, trust_domain: swarm.local, cas: [ca-cert.pem], issues: {sl: ['a-*']}}"
+    (directory / "trust.yaml").write_text(f"organizations: [{organization}]")
+    for name, code in (("a-1", 0), ("b-1", NotOfOrganization.exit_code)):
+        assert certs("issue", "--dir", directory, "--role", "sl", "--name", name, "--host", "h.example") == 0
+        cert = directory / f"sl-{name}-cert.pem"
+        assert certs("show", cert, "--trust", directory / "trust.yaml") == code
+    printed = capsys.readouterr()
+    assert "The trust file accepts it from a: sl a-1." in printed.out
+    assert printed.err.startswith("ERROR: The certificate of sl b-1 is not accepted from a: it may not give this name")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding
 from google.protobuf.message import DecodeError, Message
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -20,8 +23,10 @@ from hypothesis import strategies as st
 from services.chain.account import GAS_LIMIT
 from services.chain.account import Account as SigningAccount
 from services.chain.relayed import gas_of
-from services.errors import IdentityError, LicenceUnreadable, MalformedCall
+from services.errors import DocumentUnusable, IdentityError, LicenceUnreadable, MalformedCall
+from services.identity import trust_file
 from services.identity.certificates import identity_of_certificate
+from services.identity.revocations import revoked_by
 from services.licensing import licence_file
 from services.licensing.licence_file import Grant, Licence
 from services.rpc import swarm_pb2 as pb
@@ -164,6 +169,40 @@ def test_licence_files(data: bytes) -> None:
         licence_file.read(data)
 
 
+TRUST = b"""organizations:
+- {name: a, trust_domain: a.example, cas: [a.pem], issues: {sl: ["a-*"], sn: [a-1]}, crls: [a.crl]}
+- name: b
+  trust_domain: b.example
+  cas: [b.pem]
+  issues:
+    admin: [ada]
+"""
+
+
+@fuzzed
+@given(inputs([TRUST]))
+def test_trust_files(data: bytes) -> None:
+    with contextlib.suppress(DocumentUnusable):
+        trust_file.parsed(data, "trust.yaml")
+
+
+def test_revocation_lists(pki: Any) -> None:
+    ca, moment = pki.authority, datetime(2026, 1, 1, tzinfo=UTC)
+    entry = x509.RevokedCertificateBuilder().serial_number(7).revocation_date(moment).build()
+    made = x509.CertificateRevocationListBuilder().issuer_name(ca.certificate.subject).last_update(moment)
+    signed = made.next_update(moment).add_revoked_certificate(entry).sign(ca.key, hashes.SHA256())
+    seeds = [signed.public_bytes(form) for form in (Encoding.DER, Encoding.PEM)]
+    assert {revoked_by(seed, [ca.certificate]) for seed in seeds} == {frozenset({(ca.certificate.subject, 7)})}
+
+    @fuzzed
+    @given(inputs(seeds))
+    def check(data: bytes) -> None:
+        with contextlib.suppress(ValueError):
+            revoked_by(data, [ca.certificate])
+
+    check()
+
+
 @fuzzed
 @given(inputs([call.SerializeToString() for call in CALLS]), st.sampled_from(range(len(CALLS))))
 def test_calls_of_the_api(data: bytes, kind: int) -> None:
@@ -183,9 +222,6 @@ def test_calls_of_the_api(data: bytes, kind: int) -> None:
 
 @pytest.fixture(scope="module")
 def certificates(pki: Any) -> list[bytes]:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     found = [pki.issue("sl", "sl-1").cert, pki.cacert]
     return [x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER) for path in found]
 

@@ -7,10 +7,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, StringConstraints
 
 from services.errors import SignInRequired
-from services.identity.identity import identity_of_certificate
 from services.license_server.actor import SCOPES, Actor
 from services.license_server.office import Office
-from services.web.peer_certificate import certificate_of
+from services.web.peer_certificate import certificate_of, peer_in
 
 ADMIN_ROLE = "admin"
 
@@ -38,10 +37,9 @@ def _caller(
     address = request.client.host if request.client else ""
     if shown is not None:
         return office.tokens.actor_of(shown.credentials, address)
-    certificate = certificate_of(request.scope)
-    if certificate is None:
+    if certificate_of(request.scope) is None:
         raise SignInRequired(problem="neither a token nor a certificate was shown")
-    peer = identity_of_certificate(certificate)
+    peer = peer_in(request.scope)
     if peer.role != ADMIN_ROLE:
         raise SignInRequired(problem=f"{peer.name} has the role {peer.role}, not {ADMIN_ROLE}")
     return Actor("certificate", peer.name, frozenset(SCOPES), address)

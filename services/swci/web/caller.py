@@ -5,11 +5,11 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from services.errors import NoIdentity, WrongRole
-from services.identity.identity import PeerIdentity, identity_of_certificate
+from services.errors import WrongRole
+from services.identity.identity import PeerIdentity
 from services.swci.session import Session
 from services.swci.web.sessions import Sessions
-from services.web.peer_certificate import certificate_of
+from services.web.peer_certificate import peer_in
 
 ROLES = ("swci", "admin")
 SESSION_HEADER = "Swci-Session"
@@ -17,11 +17,8 @@ SESSION_NAME = r"^[A-Za-z0-9._-]{0,64}$"
 
 
 def _caller(request: Request) -> PeerIdentity:
-    """Raises NoIdentity, IdentityError, WrongRole."""
-    certificate = certificate_of(request.scope)
-    if certificate is None:
-        raise NoIdentity(missing="a client certificate")
-    peer = identity_of_certificate(certificate)
+    """Raises NoIdentity, IdentityError, NotOfOrganization, WrongRole."""
+    peer = peer_in(request.scope)
     if peer.role not in ROLES:
         raise WrongRole(name=peer.name, role=peer.role, action="this SWCI", needed=" or ".join(ROLES))
     return peer

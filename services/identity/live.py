@@ -1,0 +1,64 @@
+"""What goes on for long: it ends once whoever is at the other end is not accepted any more."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+from services.errors import NotOfOrganization
+from services.identity import organizations
+from services.runtime import logs
+
+_log = logs.get("identity")
+
+Judge = Callable[[], object]
+End = Callable[[NotOfOrganization], object]
+
+
+class Live:
+    """``held`` while something goes on; ``run`` looks at all of it again and again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[object, tuple[Judge, End]] = {}
+
+    @contextlib.contextmanager
+    def held(self, judge: Judge, end: End) -> Iterator[None]:
+        """``judge`` raises NotOfOrganization where it is to end; ``end`` is called once, in the event loop.
+
+        From any thread.
+        """
+        key = object()
+        with self._lock:
+            self._held[key] = (judge, end)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.pop(key, None)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            await pause()
+            self.look()
+
+    def look(self) -> None:
+        """Ends whatever is to end now."""
+        with self._lock:
+            held = list(self._held.items())
+        for key, (judge, end) in held:
+            try:
+                judge()
+            except NotOfOrganization as refusal:
+                with self._lock:
+                    self._held.pop(key, None)
+                _log.warning("ended a connection", why=str(refusal))
+                end(refusal)
+
+
+async def pause() -> None:
+    """Until the next look."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(organizations.LOOK_EVERY_S):
+            await asyncio.Event().wait()

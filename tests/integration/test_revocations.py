@@ -1,0 +1,165 @@
+"""A certificate that its organization takes back is refused, and what goes on with it ends."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from doors import DOORS, WITHIN_S, Ask, swci
+from open_readers import everything
+from two_organizations import TwoOrganizations
+
+from services.errors import NotOfOrganization
+from services.identity import organizations
+from services.identity.authority import IssuedFiles
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.rpc.server import RpcServer
+from services.rpc.swarm_pb2_grpc import (
+    TrainingServicer,
+    add_TrainingServicer_to_server,
+)
+from services.sl.file_server import FileServer, bind
+from services.sl.store import Store
+from services.sl.transfers import BULK
+
+
+@pytest.fixture
+def with_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TwoOrganizations:
+    monkeypatch.setattr(organizations, "LOOK_EVERY_S", 0.01)
+    made = TwoOrganizations.create(tmp_path / "two")
+    made.revoke()
+    made.write(crls=["a.crl"], issues={"sl": ["a-*"], "admin": ["a-*"]})
+    return made
+
+
+def revoked(two: TwoOrganizations, caller: Identity) -> None:
+    two.revoke(IssuedFiles(caller.cert, caller.key, two.a.cacert))
+
+
+async def refused(ask: Ask, caller: Identity, words: str) -> None:
+    """Returns once the caller is told so: the list is read again at its next look."""
+    async with asyncio.timeout(WITHIN_S):
+        while words not in await ask(caller):
+            pass
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_revoked_certificate_is_refused_once_the_list_has_changed(
+    with_lists: TwoOrganizations, tmp_path: Path, door: str
+) -> None:
+    opened, role, (caller_role, _) = DOORS[door]
+    caller, other = (with_lists.identity(caller_role, name) for name in ("a-1", "a-2"))
+    async with opened(with_lists.identity(role, "b-0"), tmp_path) as ask:
+        assert await ask(caller) == ""
+        revoked(with_lists, caller)
+        await refused(ask, caller, f"of {caller_role} a-1 is not accepted from hospital-a: it is revoked")
+        assert await ask(other) == ""
+
+
+async def test_a_stream_of_an_sn_ends_with_the_certificate_of_its_caller(with_lists: TwoOrganizations) -> None:
+    class Streams(TrainingServicer):
+        async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.TrainingStatus]:
+            yield pb.TrainingStatus(contract="t", version=1)
+            await asyncio.Event().wait()
+
+    add: Any = add_TrainingServicer_to_server
+    roles = {"/swarm.v1.Training/Watch": frozenset({"sl"})}
+    server = RpcServer(with_lists.identity("sn", "b-0"), roles, [lambda made: add(Streams(), made)], [])
+    port = await server.start("127.0.0.1", 0, "--sn-api-port")
+    caller = with_lists.identity("sl", "a-1")
+    async with (
+        asyncio.timeout(WITHIN_S),
+        SNClient(f"localhost:{port}", caller) as client,
+        SNClient(f"localhost:{port}", with_lists.identity("sl", "a-2")) as another,
+        contextlib.aclosing(client.watch("t")) as states,
+        contextlib.aclosing(another.watch("t")) as theirs,
+    ):
+        assert (await anext(states)).version == (await anext(theirs)).version == 1
+        revoked(with_lists, caller)
+        going_on = asyncio.ensure_future(anext(theirs))
+        with pytest.raises(NotOfOrganization, match="of sl a-1 is not accepted from hospital-a: it is revoked"):
+            await anext(states)
+        assert not going_on.done()
+        going_on.cancel()
+        await asyncio.gather(going_on, return_exceptions=True)
+    await server.stop(0)
+
+
+@pytest.mark.parametrize("protocol", [None, BULK])
+async def test_connections_to_an_sl_end_with_the_certificate(
+    with_lists: TwoOrganizations, tmp_path: Path, protocol: str | None
+) -> None:
+    """The line of a merge, and one for bulk on which nothing is asked any more."""
+
+    async def follow(peer: Any, line: Any) -> None:
+        await line.send_str("hello")
+        await line.receive()
+
+    server = FileServer(with_lists.identity("sl", "b-0"), Store(tmp_path / "s"), everything(), follow=follow)
+    caller = with_lists.identity("sl", "a-1")
+    context = caller.client_context()
+    context.set_alpn_protocols([protocol or "http/1.1"])
+    with bind("127.0.0.1", 0) as bound:
+        await server.start(bound)
+        port = bound.getsockname()[1]
+        async with asyncio.timeout(WITHIN_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+            if protocol is None:
+                writer.write(
+                    b"GET /v1/merge HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+                )
+                await reader.readuntil(b"hello")
+            else:
+                writer.write(b"GET /x HTTP/1.1\r\n\r\n")
+                await reader.readuntil(b"nothing but a range of a stream is served here")
+            revoked(with_lists, caller)
+            with contextlib.suppress(OSError):
+                assert await reader.read(1) == b""
+            writer.close()
+        await server.stop()
+
+
+async def test_connections_to_a_web_server_end_with_the_certificate(
+    with_lists: TwoOrganizations, tmp_path: Path
+) -> None:
+    caller, ends = with_lists.identity("admin", "a-1"), asyncio.Event()
+
+    async def until_the_end(identity: Identity, port: int, path: str) -> str:
+        context = identity.client_context()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(int(head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]))
+        ends.set()
+        with contextlib.suppress(OSError):
+            assert await reader.read(1) == b""
+        writer.close()
+        return "ended"
+
+    async with asyncio.timeout(WITHIN_S), swci(with_lists.identity("swci", "b-0"), tmp_path, until_the_end) as ask:
+        ending = asyncio.ensure_future(ask(caller))
+        await ends.wait()
+        revoked(with_lists, caller)
+        assert await ending == "ended"
+
+
+def test_a_list_that_cannot_be_used_leaves_the_one_before_in_force(with_lists: TwoOrganizations) -> None:
+    caller = with_lists.identity("sl", "a-1")
+    revoked(with_lists, caller)
+    trust = with_lists.identity("sl", "b-1").trust
+    der = x509.load_pem_x509_certificate(caller.cert.read_bytes()).public_bytes(Encoding.DER)
+    for content in (b"", b"-----BEGIN X509 CRL-----", None):
+        with_lists.crl.unlink()
+        if content is not None:
+            with_lists.crl.write_bytes(content)
+        assert trust.organizations is not None
+        trust.organizations.look()
+        with pytest.raises(NotOfOrganization, match="it is revoked"):
+            trust.peer(der)

@@ -1,0 +1,125 @@
+"""Two organizations with a CA each, the trust file of a node that knows both, and certificates that go beyond it."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from services.identity.authority import Authority, IssuedFiles
+from services.identity.certificates import read_chain, read_trust
+from services.identity.identity import Identity
+
+HOSTS = ["localhost", "127.0.0.1"]
+
+# What A's CA has issued and must not have: the trust domain that it says, role, name, and the words of the refusal.
+BEYOND = {
+    "trust domain of B": (
+        ("b.example", "sl", "b-1"),
+        "of sl b-1 is not accepted from hospital-b: none of its own CAs has issued it",
+    ),
+    "trust domain of nobody": (
+        ("c.example", "sl", "a-1"),
+        "of sl a-1 is not accepted from c.example: no organization has this trust domain",
+    ),
+    "role": (("a.example", "admin", "a-1"), "of admin a-1 is not accepted from hospital-a: it may not issue the role"),
+    "name": (
+        ("a.example", "sl", "b-1"),
+        "of sl b-1 is not accepted from hospital-a: it may not give this name; of the role sl it may give a-*",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class TwoOrganizations:
+    """A may issue SLs named a-*; B issues everything else, under names b-*."""
+
+    directory: Path
+    a: Authority
+    b: Authority
+
+    @classmethod
+    def create(cls, directory: Path) -> "TwoOrganizations":
+        a, b = (Authority.create(directory / it, f"Hospital {it}", f"{it}.example") for it in ("a", "b"))
+        made = cls(directory, a, b)
+        made.write()
+        return made
+
+    @property
+    def trust(self) -> Path:
+        return self.directory / "trust.yaml"
+
+    def write(self, **of_a: Any) -> None:
+        roles = ("sn", "sl", "swop", "swci", "admin", "license")
+        organizations = [
+            {"name": "hospital-a", "trust_domain": "a.example", "cas": ["a/ca-cert.pem"], "issues": {"sl": ["a-*"]}}
+            | of_a,
+            {
+                "name": "hospital-b",
+                "trust_domain": "b.example",
+                "cas": ["b/ca-cert.pem"],
+                "issues": {role: ["b-*"] for role in roles},
+            },
+        ]
+        self.trust.write_text(yaml.safe_dump({"organizations": organizations}))
+
+    def revoke(self, *revoked: IssuedFiles) -> None:
+        """Writes A's revocation list, whole at once, as a program that renews it does."""
+        now = datetime.now(UTC)
+        made = x509.CertificateRevocationListBuilder().issuer_name(self.a.certificate.subject)
+        made = made.last_update(now).next_update(now + timedelta(days=1))
+        for files in revoked:
+            serial = read_chain(files.cert)[0].serial_number
+            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+            made = made.add_revoked_certificate(entry)
+        new = self.directory / "new.crl"
+        new.write_bytes(made.sign(self.a.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        new.replace(self.crl)
+
+    @property
+    def crl(self) -> Path:
+        return self.directory / "a.crl"
+
+    def files(self, authority: Authority, role: str, name: str) -> IssuedFiles:
+        out = self.directory / f"{authority.directory.name}-{authority.trust_domain}-{role}-{name}"
+        return authority.issue(role, name, HOSTS, out, force=True)
+
+    def identity(self, role: str, name: str) -> Identity:
+        """Of a node that is what it says, and goes by the trust file."""
+        files = self.files(self.a if name.startswith("a") else self.b, role, name)
+        return Identity.load(cert=files.cert, key=files.key, trust=self.trust)
+
+    def beyond(self, domain: str, role: str, name: str) -> Identity:
+        """With a certificate of A's CA, whatever it says; it trusts both CAs and judges nobody, itself included."""
+        files = self.files(replace(self.a, trust_domain=domain), role, name)
+        bundle = replace(read_trust(None, None, self.trust), organizations=None)
+        return Identity(role=role, name=name, fingerprint="", cert=files.cert, key=files.key, trust=bundle)
+
+
+def below_an_intermediate(two: TwoOrganizations, role: str, name: str) -> IssuedFiles:
+    """By a CA whose own CA alone is known, root.pem; the chain lies with the certificate."""
+    root, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    top = _ca("Root of A", "Root of A", root.public_key(), root)
+    middle = _ca("Department of A", "Root of A", key.public_key(), root)
+    (two.directory / "root.pem").write_bytes(top.public_bytes(Encoding.PEM))
+    files = two.files(Authority(two.directory / "department", "a.example", middle, key), role, name)
+    files.cert.write_bytes(files.cert.read_bytes() + middle.public_bytes(Encoding.PEM))
+    return files
+
+
+def _ca(
+    name: str, issuer: str, public: ec.EllipticCurvePublicKey, signing: ec.EllipticCurvePrivateKey
+) -> x509.Certificate:
+    names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, it)]) for it in (name, issuer)]
+    now = datetime.now(UTC)
+    made = x509.CertificateBuilder().subject_name(names[0]).issuer_name(names[1]).public_key(public)
+    made = made.serial_number(x509.random_serial_number()).not_valid_before(now - timedelta(hours=1))
+    made = made.not_valid_after(now + timedelta(days=1))
+    return made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(
+        signing, hashes.SHA256()
+    )
