@@ -66,8 +66,10 @@ async def sn(identity: Identity, directory: Path) -> AsyncIterator[Ask]:
                 return str(error)
             return ""
 
-    yield ask
-    await server.stop(0)
+    try:
+        yield ask
+    finally:
+        await server.stop(0)
 
 
 def put(store: Store, elements: int) -> Stored:
@@ -101,8 +103,10 @@ async def file_server(
                     return str(error)
                 return ""
 
-        yield ask
-        await server.stop()
+        try:
+            yield ask
+        finally:
+            await server.stop()
 
 
 async def read_manifest(peers: Peers, holder: Member, stored: Stored) -> None:
@@ -144,9 +148,11 @@ async def license_server(identity: Identity, directory: Path) -> AsyncIterator[A
                 await servers.close()
             return ""
 
-        yield ask
-        stop.set()
-        await serving
+        try:
+            yield ask
+        finally:
+            stop.set()
+            await serving
 
 
 @contextlib.asynccontextmanager
@@ -155,9 +161,11 @@ async def license_administration(identity: Identity, directory: Path) -> AsyncIt
         port, started, stop = listening.getsockname()[1], asyncio.Event(), asyncio.Event()
         serving = asyncio.create_task(serve_licenses(Office(database), identity, listening, stop, started.set))
         await asyncio.wait_for(started.wait(), WITHIN_S)
-        yield lambda caller: _get(caller, port, "/api/v1/licences")
-        stop.set()
-        await serving
+        try:
+            yield lambda caller: _get(caller, port, "/api/v1/licences")
+        finally:
+            stop.set()
+            await serving
 
 
 @contextlib.asynccontextmanager
@@ -169,10 +177,12 @@ async def swci(identity: Identity, directory: Path, get: Any = None) -> AsyncIte
     ready: Any = Ready()
     serving = asyncio.create_task(serve_swci(SWCISettings.load("swci", flags), identity, first, ready))
     await asyncio.wait_for(ready.reported.wait(), WITHIN_S)
-    yield lambda caller: (get or _get)(caller, ready.facts["port"], "/api/v1/files")
-    serving.cancel()
-    await asyncio.gather(serving, return_exceptions=True)
-    await first.close()
+    try:
+        yield lambda caller: (get or _get)(caller, ready.facts["port"], "/api/v1/files")
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        await first.close()
 
 
 async def _get(caller: Identity, port: int, path: str) -> str:

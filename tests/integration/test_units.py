@@ -117,6 +117,7 @@ def test_a_unit_of_somebody_else_is_left_alone(pki: Any, kit: Path, capsys: Any)
         ("sn", "THIS_NODE_IP=10.1.2.3\nSN_I_AM_SENTINEL=yes\nSN_API_SERVER_PROT=1", "SN_API_SERVER_PROT"),
         ("license-server", "SWARM_LICENSE_PORT=x", "SWARM_LICENSE_PORT"),
         ("license-server", "SWARM_ID_CAPATH=/etc", "give SWARM_ID_CACERT instead"),
+        ("license-server", "SWARM_ID_TRUST=/etc/trust.yaml", "a service knows no trust file yet"),
         ("swop", "USR_DIR=/", "a SWOP starts programs"),
     ],
 )
