@@ -292,7 +292,9 @@ class SwarmCallbackBase(Platform):
             loss, metric = self._measure()
             total = self._options.total_epochs
             session.report(wire.Report(merged.round, float(loss), float(metric), self._epochs_done, total))
-            if self._options.evaluates:
+            if self._options.evaluates and math.isnan(metric):
+                self.logger.info("Round %d merged: loss %.6g", merged.round, loss)
+            elif self._options.evaluates:
                 self.logger.info("Round %d merged: loss %.6g, metric %.6g", merged.round, loss, metric)
             else:
                 self.logger.info("Round %d merged", merged.round)
@@ -329,10 +331,13 @@ class SwarmCallbackBase(Platform):
             return math.nan, math.nan
         try:
             with generators.kept():
-                return self._evaluated()
+                loss, metric = self._evaluated()
         except Exception as error:  # whatever the user's data or model raises
             self.logger.warning("The merged model could not be evaluated (%s): this report has no value", said(error))
             return math.nan, math.nan
+        if self._options.patience and not self._history and math.isnan(metric):
+            self.logger.warning("Validation gives no metric: this node has no say in earlyStopping")
+        return loss, metric
 
     def _evaluated(self) -> tuple[float, float]:
         if self._options.evaluate is None:

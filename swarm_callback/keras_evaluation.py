@@ -1,5 +1,6 @@
 """Loss and metric of a Keras model on validation data, whatever form the data has."""
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ def arguments(data: Any, batch_size: int | None) -> dict[str, Any]:
 
 
 def measured(model: Any, given: Mapping[str, Any], batches: int | None = None) -> tuple[float, float]:
-    """Loss, and the first metric that the model was compiled with, or 0; ``batches``: of the first few only."""
+    """Loss, and the first metric that the model was compiled with, or NaN; ``batches``: of the first few only."""
     steps = {} if batches is None else {"steps": batches}
     with _no_trace(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Your input ran out of data")  # which is how Keras learns where it ends
@@ -45,7 +46,7 @@ def measured(model: Any, given: Mapping[str, Any], batches: int | None = None) -
     metrics = [name for name in names if not name.endswith("loss")]
     metrics.sort(key=lambda name: not name.startswith(_first_output(model)))  # the others stay in their order
     loss = results[losses[0]] if losses else results[names[0]]
-    return _mean(loss), _mean(results[metrics[0]]) if metrics and losses else 0.0
+    return _mean(loss), _mean(results[metrics[0]]) if metrics and losses else math.nan
 
 
 def _first_output(model: Any) -> str:

@@ -1,6 +1,7 @@
 """Loss and metric of a torch model on validation data, whatever form its batches and its outputs have."""
 
 import inspect
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -139,9 +140,9 @@ def _weight(loss: torch.nn.Module, batch_size: int) -> int:
 
 
 def _value_of(metric: Any) -> float:
-    """The mean of one that gives several values, such as one for each class; the first of a dictionary."""
+    """The mean of a metric with several values, one for each class; the first of a dictionary. NaN without one."""
     if metric is None:
-        return 0.0
+        return math.nan
     value = metric.compute()
     metric.reset()
     if isinstance(value, Mapping):

@@ -1,6 +1,7 @@
 """What a user may have done with each merge: a hook, a record, an optimizer that begins anew, a proximal term."""
 
 import logging
+import math
 import sys
 from types import ModuleType
 
@@ -213,6 +214,19 @@ def test_the_best_merged_model_is_kept_with_its_digest(serve, tmp_path):
     assert callback.best.digest == digest_of_file(path).digest().hex()
     callback.load_best()
     assert callback.values["x"].tolist() == [2, 2, 2]
+
+
+def test_validation_without_a_metric_reports_none_and_has_no_say_in_early_stopping(serve, caplog):
+    swarm = Judged()
+    served = serve(swarm)
+    callback = numbers(earlyStopping={"patience": 5}, evaluate=lambda model: 0.5)
+    callback.on_train_begin()
+    callback.count_batches(6)
+    callback.on_train_end()
+    served.result(DEADLINE_S)
+    reports = [message for message in swarm.heard if isinstance(message, wire.Report)]
+    assert [(report.loss, math.isnan(report.metric)) for report in reports] == [(0.5, True)] * len(reports) != []
+    assert caplog.messages.count("Validation gives no metric: this node has no say in earlyStopping") == 1
 
 
 def test_a_best_model_that_this_node_never_had_is_named(serve, tmp_path, caplog):
