@@ -91,13 +91,13 @@ async def _chain(settings: SNSettings, identity: Identity, choice: Choice, data_
 async def _unless(stop: asyncio.Event, start: Coroutine[None, None, Started]) -> Started | None:
     """What comes of the start; None where the node is to stop before: it may have to wait for others for long."""
     starting, stopping = asyncio.create_task(start), asyncio.create_task(_set(stop))
-    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if starting.done():
-        return starting.result()
-    starting.cancel()
-    await asyncio.gather(starting, return_exceptions=True)
-    return None
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return starting.result() if starting.done() else None
+    finally:
+        starting.cancel()
+        stopping.cancel()
+        await asyncio.gather(starting, stopping, return_exceptions=True)
 
 
 async def _until(stop: asyncio.Event, *failures: Coroutine[None, None, None]) -> None:

@@ -28,7 +28,7 @@ WAITED_FOR = {
     "services/sl/parking.py": {"_over"},
     "services/sn/api.py": {"HoldName"},
     "services/sn/federating.py": {"open"},
-    "services/sn/main.py": {"_until"},
+    "services/sn/main.py": {"_unless", "_until"},
     "services/sn/peering.py": {"serve"},
 }
 STARTS = {"create_task", "ensure_future"}
