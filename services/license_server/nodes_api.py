@@ -14,9 +14,10 @@ from services.errors import LicenceError, NoSuchThing, NotActive, SwarmError
 from services.identity.identity import KNOWN_BY_KEY, SLOT_KEY, PeerIdentity
 from services.license_server.desk import Granted, LicenseDesk
 from services.license_server.leases import Holder
-from services.license_server.nodes_messages import AcquireRequest, RenewRequest
+from services.license_server.nodes_messages import AcquireRequest, RenewRequest, SwarmRequest, SwarmsReply
 from services.license_server.nodes_openapi import document
 from services.license_server.office import Office
+from services.license_server.swarms import Swarms
 from services.runtime import logs
 from services.web.answers import error_content, send_json, status_of
 from services.web.peer_certificate import certificate_of, peer_in
@@ -87,10 +88,12 @@ class NodesApi:
         self._office = office
         self._desk: LicenseDesk = office.desk
         self._partner = partner
+        self._swarms = Swarms()
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/leases"): self._acquire,
             ("POST", "/v1/leases/{lease_id}/renew"): self._renew,
             ("DELETE", "/v1/leases/{lease_id}"): self._release,
+            ("POST", "/v1/swarms"): self._hear_swarm,
             ("GET", "/v1/status"): self._status,
             ("GET", "/v1/openapi.json"): self._describe,
             ("GET", "/v1/partner"): self._tell_partner,
@@ -157,7 +160,13 @@ class NodesApi:
             feature: {"capacity": capacity, "in_use": len(holders), "holders": holders}
             for feature, (capacity, holders) in found.items()
         }
-        return 200, {"features": features}
+        return 200, {"features": features, "swarms": [swarm.model_dump() for swarm in self._swarms.all()]}
+
+    async def _hear_swarm(self, holder: Holder, call: Call) -> tuple[int, Any]:
+        said = call.read(SwarmRequest)
+        self._guard()
+        self._swarms.hear(holder, said.network, said.address)
+        return 200, SwarmsReply(swarms=self._swarms.all()).model_dump()
 
     async def _describe(self, _holder: Holder, _call: Call) -> tuple[int, Any]:
         return 200, document()

@@ -25,6 +25,31 @@ class LeaseReply(BaseModel):
     grace_s: float
 
 
+class SwarmRequest(BaseModel):
+    """``network``: address of the swarm's directory contract; ``address``: host:port where this SN is reached."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    network: str = Field(pattern="^0x[0-9a-fA-F]{40}$")
+    address: str = Field(max_length=300)
+
+
+class SwarmSN(BaseModel):
+    name: str
+    address: str
+
+
+class SwarmOfLessees(BaseModel):
+    network: str
+    sns: list[SwarmSN]
+
+
+class SwarmsReply(BaseModel):
+    """Every swarm that leases here, the caller's too."""
+
+    swarms: list[SwarmOfLessees]
+
+
 class FeatureStatus(BaseModel):
     capacity: int
     in_use: int
@@ -33,6 +58,7 @@ class FeatureStatus(BaseModel):
 
 class StatusReply(BaseModel):
     features: dict[str, FeatureStatus]
+    swarms: list[SwarmOfLessees]
 
 
 class ErrorReply(BaseModel):

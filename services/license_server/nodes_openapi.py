@@ -11,6 +11,8 @@ from services.license_server.nodes_messages import (
     LeaseReply,
     RenewRequest,
     StatusReply,
+    SwarmRequest,
+    SwarmsReply,
 )
 
 _REFUSALS = {
@@ -25,7 +27,9 @@ _REFUSALS = {
 
 def document() -> dict[str, Any]:
     """OpenAPI 3.1."""
-    models: list[type[BaseModel]] = [AcquireRequest, RenewRequest, LeaseReply, StatusReply, ErrorReply]
+    models: list[type[BaseModel]] = [
+        AcquireRequest, RenewRequest, LeaseReply, StatusReply, SwarmRequest, SwarmsReply, ErrorReply,
+    ]  # fmt: skip
     _, schemas = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
     )
@@ -65,7 +69,14 @@ def document() -> dict[str, Any]:
                     "responses": {"204": {"description": "It is free."}, **_refusals()},
                 },
             },
-            "/v1/status": {"get": _operation("Seats and who holds them.", StatusReply)},
+            "/v1/swarms": {
+                "post": _operation(
+                    "An SN says which swarm it belongs to, and is told of all that lease here.",
+                    SwarmsReply,
+                    SwarmRequest,
+                )
+            },
+            "/v1/status": {"get": _operation("Seats and who holds them, and the swarms that lease here.", StatusReply)},
         },
         "components": {
             "schemas": schemas["$defs"],

@@ -21,6 +21,7 @@ from services.identity.diagnosis import diagnose
 from services.identity.identity import Identity
 from services.licensing.features import FEATURE_OF_ROLE
 from services.licensing.servers import Servers
+from services.licensing.swarms import Swarm, Swarms
 from services.preflight.report import Finding, State, failure
 from services.preflight.settings import PreflightSettings
 from services.rpc import swarm_pb2 as pb
@@ -139,27 +140,42 @@ def lead_back(settings: PreflightSettings, identity: Identity) -> Finding:
     return Finding("announced address", subject, "ok", "it leads back to this host")
 
 
-async def look_at_license(settings: PreflightSettings, identity: Identity) -> Finding:
-    """A server is in charge and has a seat for this node; none is taken."""
+async def look_at_license(settings: PreflightSettings, identity: Identity) -> list[Finding]:
+    """A server is in charge and has a seat for this node, none is taken; whether several swarms lease there."""
     feature = FEATURE_OF_ROLE.get(identity.role)
     subject = ", ".join(settings.license_servers)
     servers = Servers(settings.license_servers, identity)
     try:
         answer = await servers.request("GET", "/v1/status", feature or "any")
     except SwarmError as error:
-        return failure("license", subject, error)
+        return [failure("license", subject, error)]
     finally:
         await servers.close()
+    try:
+        seats = Features.model_validate(answer).features.get(feature or "", Seats())
+        swarms = Swarms.model_validate(answer).swarms
+    except ValidationError:
+        advice = "Correct its address."
+        return [Finding("license", subject, "failed", "it answers, but not as a license server", advice)]
+    return [_seats(subject, identity, feature, seats), *_several(subject, swarms)]
+
+
+def _seats(subject: str, identity: Identity, feature: str | None, seats: Seats) -> Finding:
     if feature is None:
         return Finding("license", subject, "ok", f"it answers; a {identity.role} needs no seat")
-    try:
-        seats = Features.model_validate(answer).features.get(feature, Seats())
-    except ValidationError:
-        return Finding("license", subject, "failed", "it answers, but not as a license server", "Correct its address.")
     found = f"{seats.in_use} of {seats.capacity} seats for {feature} in use"
     if seats.in_use < seats.capacity or identity.name in seats.holders:
         return Finding("license", subject, "ok", found)
     return Finding("license", subject, "failed", found, "Stop a node, wait for its lease to end, or add seats.")
+
+
+def _several(subject: str, swarms: Sequence[Swarm]) -> list[Finding]:
+    """Two sentinels may be started for one swarm by mistake, and never meet."""
+    if len(swarms) < 2:
+        return []
+    found = f"{len(swarms)} swarms lease there: {'; '.join(swarm.shown for swarm in swarms)}"
+    advice = "If they are to be one, start one SN with --sentinel and all others with --sentinel-ip, with empty data."
+    return [Finding("swarms", subject, "warning", found, advice)]
 
 
 def peers_of(settings: PreflightSettings) -> Iterator[Peer]:
@@ -275,5 +291,5 @@ async def look(settings: PreflightSettings, identity: Identity) -> tuple[list[Fi
     if settings.host_ip:
         findings.append(await asyncio.to_thread(lead_back, settings, identity))
     if settings.apls_ip:
-        findings.append(await look_at_license(settings, identity))
+        findings += await look_at_license(settings, identity)
     return findings, peers

@@ -20,6 +20,7 @@ from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
 from services.sn.joining import join
 from services.sn.metrics import SNMetrics
+from services.sn.neighbors import Neighbors
 from services.sn.node import PORT_OPTION, ROLE, Announcement, serving
 from services.sn.settings import SNSettings
 from services.sn.state import SNState, chain_choice, claimed
@@ -66,6 +67,10 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         if sn is None:
             return
         _log.info(f"Starting SWARM-API-SERVER on port: {sn.port}")
+        neighbors = Neighbors(sn.trainings.network.address, sn.address)
+        sn.background.keep(
+            lambda: neighbors.watch(settings.license_servers, identity, FEATURE), "asking for other swarms"
+        )
         ready.report(port=sn.port, chain=chain.kind, **scraped)
         await _until(stop, sn.background.broken(), lease.raise_when_lost(sn.round_over))
 

@@ -22,6 +22,7 @@ from services.rpc.swarm_pb2_grpc import (
     add_TrainingServicer_to_server,
 )
 from services.runtime import logs
+from services.runtime.addresses import join_address
 from services.runtime.background import Background
 from services.runtime.metrics import Meter
 from services.sn.api import AdminApi, Desk, NetworkApi, TrainingApi
@@ -71,6 +72,7 @@ class RunningSN:
     """``port`` is the one the API got."""
 
     port: int
+    address: str  # where others reach it
     trainings: Trainings
     background: Background
     stirred: asyncio.Event  # set when a training has changed
@@ -163,7 +165,7 @@ async def serving(
             )  # fmt: skip
             stack.callback(federating.stop)
             await federating.open()
-        yield RunningSN(port, trainings, background, stirred)
+        yield RunningSN(port, join_address(where.host, announced), trainings, background, stirred)
         _log.info("stopping")
 
 

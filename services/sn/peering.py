@@ -48,6 +48,7 @@ class _Other:
     account: str = ""
     enode: str = ""
     met: bool = False
+    called: bool = False  # this SN opened the stream
 
 
 class Peering:
@@ -142,7 +143,7 @@ class Peering:
         while not self._stopped.is_set():
             await self._gone[name].wait()
             try:
-                await self._visit(_Other(name, asyncio.Queue()), self._addresses[name])
+                await self._visit(_Other(name, asyncio.Queue(), called=True), self._addresses[name])
                 wait, told = FIRST_WAIT_S, False
             except SwarmError as error:
                 if not told:
@@ -153,12 +154,16 @@ class Peering:
 
     async def _find(self, address: str) -> None:
         """The SN at an address, whatever its name: the others may all be elsewhere than they were."""
-        wait = FIRST_WAIT_S
+        wait, told = FIRST_WAIT_S, ""
         while not self._stopped.is_set():
-            other = _Other("", asyncio.Queue())
-            with contextlib.suppress(SwarmError):
+            other = _Other("", asyncio.Queue(), called=True)
+            try:
                 await self._visit(other, address)
-            if other.name:  # it is known from now on
+            except SwarmError as error:
+                if error.code != told:
+                    _log.warning("no SN of this swarm there, looking again", address=address, reason=str(error))
+                    told = error.code
+            if other.account:  # it is known from now on
                 return
             await self._pause(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
@@ -236,7 +241,9 @@ class Peering:
         if self.owner_of(hello.account) not in (None, other.name):
             raise MalformedCall(field="account")
         if hello.chain_id != self._chain_id:
-            raise AnotherSwarm(name=self._name, theirs=self._chain_id, ours=hello.chain_id)
+            if other.called:
+                raise AnotherSwarm(name=hello.name, theirs=hello.chain_id, ours=self._chain_id)
+            raise AnotherSwarm(name=self._name, theirs=self._chain_id, ours=hello.chain_id)  # it reads this
         first = not other.account
         other.account, other.enode = hello.account, hello.enode
         self.know(hello.name, hello.host, hello.port)

@@ -246,6 +246,18 @@ async def test_an_sn_on_the_embedded_chain_lets_nobody_join_and_says_why(
     assert "ERROR: sn-e runs the embedded chain" in refused.tail(1)
 
 
+async def test_two_sentinels_of_one_license_server_are_told_of_each_other(network: SNNetwork) -> None:
+    await network.license_server()
+    await network.sentinel("sn-1")
+    await network.sentinel("sn-2")
+    there = f"127.0.0.1:{network.ports['sn-1']}"
+    await network.said("sn-2", f"another swarm leases from the same license server, with sn-1 at {there}. If the two")
+    await network.said("ls", "one more swarm leases here")
+    await network.kill("sn-2")
+    await network.join("sn-2", "sn-1")  # from the data of its own swarm
+    await network.said("sn-2", "sn-1 belongs to another swarm: its chain has the id")
+
+
 async def test_an_sn_that_is_told_neither_or_both_ways_says_so(network: SNNetwork) -> None:
     neither = network.refused("sn-1")
     assert await neither.wait() == 2

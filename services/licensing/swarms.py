@@ -1,0 +1,56 @@
+"""The swarms that lease from one license server: two sentinels that never meet both ask there."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import BaseModel, Field, ValidationError
+
+from services.errors import LicenceError
+from services.licensing.servers import Servers
+
+SAID_EVERY_S = 20.0
+NAMED_SNS = 3  # of each swarm, in a sentence
+
+_Text = Annotated[str, Field(max_length=300)]
+
+
+class SN(BaseModel):
+    """Where it is reached, as it says itself."""
+
+    name: _Text
+    address: _Text
+
+
+class Swarm(BaseModel):
+    """``network``: address of its directory contract. ``sns``: those that lease here."""
+
+    network: _Text
+    sns: Annotated[list[SN], Field(min_length=1, max_length=1024)]
+
+    @property
+    def shown(self) -> str:
+        """For people: its SNs and where they are."""
+        more = f" and {len(self.sns) - NAMED_SNS} more" if len(self.sns) > NAMED_SNS else ""
+        return ", ".join(f"{sn.name} at {sn.address}" for sn in self.sns[:NAMED_SNS]) + more
+
+
+class Swarms(BaseModel):
+    """As a license server tells of them; one of an older release tells of none."""
+
+    swarms: Annotated[list[Swarm], Field(max_length=1024)] = []
+
+
+async def told(servers: Servers, feature: str, network: str, address: str) -> Sequence[Swarm]:
+    """Says that the SN at ``address`` belongs to the swarm ``network``; gives the other swarms that lease there.
+
+    Raises LicenceError, and as Servers.request does.
+    """
+    answer = await servers.request(
+        "POST", "/v1/swarms", feature, {"network": network, "address": address}, explain=False
+    )
+    try:
+        swarms = Swarms.model_validate(answer).swarms
+    except ValidationError:
+        problem = "it answered something else than the swarms that it knows"
+        raise LicenceError(feature=feature, problem=problem, address=servers.address) from None
+    return [swarm for swarm in swarms if swarm.network != network]

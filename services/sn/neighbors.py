@@ -1,0 +1,49 @@
+"""Tells of other swarms under the same license server: who starts two sentinels for one swarm finds out there."""
+
+import asyncio
+import contextlib
+
+from services.errors import SwarmError
+from services.identity.identity import Identity
+from services.licensing.servers import Servers
+from services.licensing.swarms import SAID_EVERY_S, Swarm, told
+from services.runtime import logs
+
+_log = logs.get("sn")
+
+
+class Neighbors:
+    """``network``: address of this swarm's directory contract; ``address``: where this SN is reached."""
+
+    def __init__(self, network: str, address: str) -> None:
+        self._network = network
+        self._address = address
+        self._known: set[str] = set()
+
+    async def watch(self, license_servers: list[str], identity: Identity, feature: str) -> None:
+        """Until it is cancelled. No answer is none of its troubles: the lease tells of that."""
+        servers = Servers(license_servers, identity)
+        try:
+            while True:
+                try:
+                    for swarm in await told(servers, feature, self._network, self._address):
+                        self._tell(swarm)
+                except SwarmError as error:
+                    _log.debug("other swarms are not known", why=str(error))
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(SAID_EVERY_S):
+                        await asyncio.Event().wait()
+        finally:
+            await servers.close()
+
+    def _tell(self, swarm: Swarm) -> None:
+        """Once of each; both may be meant, so this SN goes on."""
+        if swarm.network in self._known:
+            return
+        self._known.add(swarm.network)
+        _log.warning(
+            f"another swarm leases from the same license server, with {swarm.shown}. If the two are to be one, stop "
+            f"the SNs of one of them, empty their data directories and start them with --sentinel-ip "
+            f"{swarm.sns[0].address}, which joins; --sentinel makes a swarm of its own. If they are apart on purpose, "
+            "nothing is to be done"
+        )
