@@ -78,7 +78,7 @@ def _data(loaded: Any, weights: torch.Tensor) -> Data:
     return Data(features, classes.long(), tested, wanted.long(), weights)
 
 
-class Node:
+class LocalTrainer:
     """One trainer: a model, its optimizer and its rows."""
 
     def __init__(self, data: Data, rows: np.ndarray, seed: int) -> None:
@@ -125,13 +125,13 @@ def shards_of(scene: str, data: Data, seed: int) -> list[np.ndarray]:
 
 
 def alone(data: Data, rows: np.ndarray, seed: int) -> float:
-    node = Node(data, rows, seed)
+    node = LocalTrainer(data, rows, seed)
     node.train(EPOCHS * STEPS_PER_EPOCH)
     return node.accuracy()
 
 
 def swarm(method: str, scene: str, data: Data, shards: Sequence[np.ndarray], seed: int) -> float:
-    nodes = [Node(data, rows, seed + index) for index, rows in enumerate(shards)]
+    nodes = [LocalTrainer(data, rows, seed + index) for index, rows in enumerate(shards)]
     weights = [2**index if scene == "size" else 1 for index in range(NODES)]
     merged = nodes[0].state()
     for _ in range(EPOCHS * STEPS_PER_EPOCH // SYNC):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from examples.digits import demo
 from examples.digits.history import History
-from services.local.plan import Plan
+from services.local.plan import SwarmPlan
 from services.local.swarm import up
 from services.rpc import swarm_pb2 as pb
 from services.runtime.process import run_node
@@ -51,7 +51,9 @@ async def run(stop: asyncio.Event) -> list[dict[str, Any]]:
             "MAX_EPOCHS": "42",
         }
         command = (sys.executable, str(PROGRAM))
-        if not await up(Plan(Path(name) / "local", demo.NODES, "auto", command, environment=environment), seen, stop):
+        if not await up(
+            SwarmPlan(Path(name) / "local", demo.NODES, "auto", command, environment=environment), seen, stop
+        ):
             return []
     rounds = []
     for entry in seen.as_data():

@@ -13,7 +13,7 @@ from services.errors import NetworkError
 from services.identity.authority import IssuedFiles
 from services.identity.identity import Identity
 from services.local.certificates import admin_identity, certificates
-from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, Plan
+from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, SwarmPlan
 from services.local.process import Child
 from services.local.swarm import CONTRACT
 from services.rpc import swarm_pb2 as pb
@@ -24,7 +24,7 @@ from services.rpc.client import SNClient
 class Base:
     """The nodes that run, as ``Child`` by name, and what an SL is told of them."""
 
-    plan: Plan
+    plan: SwarmPlan
     files: dict[str, IssuedFiles]
     admin: Identity
     children: dict[str, Child] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Base:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def of(cls, plan: Plan) -> AsyncIterator["Base"]:
+    async def of(cls, plan: SwarmPlan) -> AsyncIterator["Base"]:
         """All that was started is stopped at the end, last the license server. Raises ChildFailed, NotReady."""
         files = certificates(plan)
         base = cls(plan, files, admin_identity(plan.directory, ADMIN))

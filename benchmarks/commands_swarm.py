@@ -18,12 +18,12 @@ from benchmarks.base import Base
 from services.errors import SwarmError
 from services.identity.authority import IssuedFiles
 from services.identity.identity import Identity
-from services.local.plan import CODE_ROOT, HOST, SWCI, Plan
+from services.local.plan import CODE_ROOT, HOST, SWCI, SwarmPlan
 from services.local.process import Child, Launch, node_environment
 from services.local.swops import RUNNER, profile_of
-from services.swci.contexts import Context, Contexts
+from services.swci.contexts import SnContext, SnContexts
 from services.swci.execution import execute
-from services.swci.session import Limits, Session
+from services.swci.session import CommandSession, WaitLimits
 from services.swci.usr_dir import UsrDir
 
 SWOPS = 2
@@ -58,7 +58,7 @@ async def remove_image() -> None:
 @contextlib.asynccontextmanager
 async def commanded_swarm(directory: Path, chain: str, executor: str) -> AsyncIterator[CommandedSwarm]:
     """Raises ChildFailed, NotReady."""
-    plan = Plan(directory, SWOPS, chain, swop_count=SWOPS, images=(IMAGE,))
+    plan = SwarmPlan(directory, SWOPS, chain, swop_count=SWOPS, images=(IMAGE,))
     (plan.usr_dir / "app").mkdir(parents=True)
     (plan.usr_dir / "out").mkdir(mode=0o777)
     (plan.usr_dir / "out").chmod(0o777)
@@ -68,8 +68,8 @@ async def commanded_swarm(directory: Path, chain: str, executor: str) -> AsyncIt
         for index in range(SWOPS):
             await _start_swop(base, index, executor)
         files = base.files[SWCI]
-        session = Session(
-            Identity.load(cert=files.cert, key=files.key, cacert=files.cacert), UsrDir(plan.usr_dir), Limits(),
+        session = CommandSession(
+            Identity.load(cert=files.cert, key=files.key, cacert=files.cacert), UsrDir(plan.usr_dir), WaitLimits(),
             _context(base.sn_port),
         )  # fmt: skip
         stack.push_async_callback(session.close)
@@ -113,9 +113,9 @@ def _swci(base: Base, files: IssuedFiles) -> Launch:
     return Launch(SWCI, argv, plan.log(SWCI), node_environment(), cwd=CODE_ROOT)
 
 
-def _context(sn_port: int) -> Contexts:
-    contexts = Contexts()
-    contexts.add(Context("default", HOST, sn_port, "", f"{HOST}:{sn_port}"))
+def _context(sn_port: int) -> SnContexts:
+    contexts = SnContexts()
+    contexts.add(SnContext("default", HOST, sn_port, "", f"{HOST}:{sn_port}"))
     return contexts
 
 
@@ -125,7 +125,7 @@ def _https(files: IssuedFiles, port: int) -> httpx.AsyncClient:
     return httpx.AsyncClient(verify=tls, base_url=f"https://{HOST}:{port}", timeout=WITHIN_S, trust_env=False)
 
 
-def _by_shell(session: Session) -> Way:
+def _by_shell(session: CommandSession) -> Way:
     async def give(line: str) -> list[str]:
         said: list[str] = []
         answer = await execute(session, line, said.append)

@@ -24,7 +24,7 @@ from benchmarks.coordination import ML_PROGRAM, WARM_UP_ROUNDS, Quiet
 from benchmarks.report import goal, percentile, print_figures
 from examples.digits.compose_swarm import NODE_IMAGES, ComposeSwarm, build_images, docker, hand_over
 from services.errors import SwarmError
-from services.local.plan import Plan
+from services.local.plan import SwarmPlan
 from services.local.swarm import up
 
 SNS, NODES = 2, 3
@@ -60,7 +60,7 @@ async def run(rounds: int, runs: int) -> dict[str, Any]:
 
 async def in_processes(directory: Path, syncs: int) -> dict[str, float]:
     command = (sys.executable, str(ML_PROGRAM), str(syncs), str(directory))
-    plan = Plan(directory / "swarm", NODES, "geth", command, sn_count=SNS)
+    plan = SwarmPlan(directory / "swarm", NODES, "geth", command, sn_count=SNS)
     began = time.monotonic()
     await up(plan, Quiet(), asyncio.Event())
     return seconds_of(directory, began)

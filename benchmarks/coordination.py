@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import SwarmError
-from services.local.plan import Plan
+from services.local.plan import SwarmPlan
 from services.local.swarm import up
 from services.local.view import Lines
 
@@ -38,7 +38,7 @@ async def run(chain: str, sns: int, nodes: int, rounds: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="swarm-bench-") as name:
         directory = Path(name)
         command = (sys.executable, str(ML_PROGRAM), str(WARM_UP_ROUNDS + rounds + 1), str(directory))
-        plan = Plan(directory / "swarm", nodes, chain, command, sn_count=sns)
+        plan = SwarmPlan(directory / "swarm", nodes, chain, command, sn_count=sns)
         began = time.monotonic()
         await up(plan, Quiet(), asyncio.Event())
         merged_at = json.loads((directory / "0.json").read_text())

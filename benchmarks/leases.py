@@ -36,7 +36,7 @@ AT_ONCE = 32  # of acquires and renewals that are sent as fast as they are answe
 RETRY_S = 0.1
 
 
-class Node:
+class SeatHolder:
     """One holder of a seat, on one connection that it keeps. HTTP by hand: the callers must cost little."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -95,7 +95,7 @@ class Bench:
         self.authority = Authority.create(directory / "ca", "Bench")
         self._children: dict[str, Child] = {}
         say(f"certificates for {leases + 1} nodes")
-        self.nodes = [Node(self._context(number)) for number in range(leases + 1)]
+        self.nodes = [SeatHolder(self._context(number)) for number in range(leases + 1)]
         self.spare = self.nodes.pop()
         self._files: dict[str, IssuedFiles] = {}
 
@@ -142,7 +142,7 @@ class Bench:
         return ("--database", self._database) if self._database else ()
 
 
-async def each(nodes: list[Node], work: Callable[[Node], Awaitable[int]]) -> float:
+async def each(nodes: list[SeatHolder], work: Callable[[SeatHolder], Awaitable[int]]) -> float:
     """Seconds until all were answered with 200, AT_ONCE of them at a time."""
     waiting = list(nodes)
     began = time.perf_counter()
@@ -157,12 +157,12 @@ async def each(nodes: list[Node], work: Callable[[Node], Awaitable[int]]) -> flo
     return time.perf_counter() - began
 
 
-async def at_rate(nodes: list[Node], port: int, rate: int, seconds: float) -> list[float]:
+async def at_rate(nodes: list[SeatHolder], port: int, rate: int, seconds: float) -> list[float]:
     """Milliseconds from when each renewal was due until it was answered."""
     took: list[float] = []
     began = asyncio.get_running_loop().time()
 
-    async def one(node: Node, due: float) -> None:
+    async def one(node: SeatHolder, due: float) -> None:
         await node.renew(port)
         took.append((asyncio.get_running_loop().time() - due) * 1000)
 
@@ -186,7 +186,7 @@ async def stale(bench: Bench, port: int) -> float:
 
 
 @contextlib.asynccontextmanager
-async def renewing(nodes: list[Node], port: int, every_s: float) -> AsyncIterator[None]:
+async def renewing(nodes: list[SeatHolder], port: int, every_s: float) -> AsyncIterator[None]:
     """Within it, each node renews so often."""
 
     async def keep() -> None:
@@ -218,7 +218,7 @@ async def fail_over(bench: Bench) -> tuple[float, float, int]:
     killed = time.monotonic()
     first: list[float] = []
 
-    async def turn(node: Node) -> int:
+    async def turn(node: SeatHolder) -> int:
         while True:
             with contextlib.suppress(OSError, EOFError):
                 status = await node.renew(pair["ls-2"])

@@ -26,7 +26,7 @@ from benchmarks.report import goal, print_figures
 from services.chain.factory import open_chain
 from services.chain.training import TrainingGateway
 from services.errors import SwarmError
-from services.local.plan import ADMIN, CODE_ROOT, HOST, SN, Plan
+from services.local.plan import ADMIN, CODE_ROOT, HOST, SN, SwarmPlan
 from services.local.process import Child, Launch, node_environment
 from services.rpc import swarm_pb2 as pb
 from services.runtime import logs
@@ -40,7 +40,7 @@ JOINING = "sn-2"
 async def run(rounds: int, nodes: int, *, join: bool) -> dict[str, Any]:
     """Seconds, and bytes of what grows with the rounds."""
     with tempfile.TemporaryDirectory(prefix="swarm-bench-") as name:
-        plan = Plan(Path(name), 1, "geth", sn_count=2)
+        plan = SwarmPlan(Path(name), 1, "geth", sn_count=2)
         figures: dict[str, Any] = {"rounds": rounds, "nodes": nodes, **await written(plan, rounds, nodes)}
         say("starting the SN on it")
         async with Base.of(plan) as base:
@@ -51,7 +51,7 @@ async def run(rounds: int, nodes: int, *, join: bool) -> dict[str, Any]:
         return figures
 
 
-async def written(plan: Plan, rounds: int, nodes: int) -> dict[str, Any]:
+async def written(plan: SwarmPlan, rounds: int, nodes: int) -> dict[str, Any]:
     """Makes the chain; what it has on the disk for each round."""
     directory = plan.directory / SN
     began = time.monotonic()

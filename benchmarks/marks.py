@@ -26,10 +26,10 @@ class Marks:
         for task in self._reading:
             task.cancel()
 
-    async def all_there(self, programs: list[Child], within_s: float) -> "Mark":
+    async def all_there(self, programs: list[Child], within_s: float) -> "ProgramBarrier":
         """Returns once every program waits at a mark. Raises ChildFailed, TimeoutError."""
         async with asyncio.timeout(within_s):
-            return Mark([await self._next(programs) for _ in range(self._count)])
+            return ProgramBarrier([await self._next(programs) for _ in range(self._count)])
 
     async def _next(self, programs: list[Child]) -> tuple[dict[str, Any], asyncio.StreamWriter]:
         said = asyncio.ensure_future(self._said.get())
@@ -48,7 +48,7 @@ class Marks:
             self._said.put_nowait((json.loads(line), writer))
 
 
-class Mark:
+class ProgramBarrier:
     """All programs, waiting. ``facts``: what each said, in the order of the nodes."""
 
     def __init__(self, waiting: list[tuple[dict[str, Any], asyncio.StreamWriter]]) -> None:

@@ -19,7 +19,7 @@ from nvflare.job_config.script_runner import ScriptRunner
 TENSORS = 10
 
 
-class InMemory(FedAvg):
+class InMemoryFedAvg(FedAvg):
     """FedAvg as it is, but for models that need no file: it begins with zeros and saves nothing."""
 
     def __init__(self, size, directory, num_clients, num_rounds):  # each is written to the job by its name
@@ -48,7 +48,7 @@ def memory(field):
 def main():
     size, nodes, rounds, directory = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), Path(sys.argv[4])
     job = FedJob(name="round", min_clients=nodes)
-    job.to_server(InMemory(size, str(directory), num_clients=nodes, num_rounds=rounds))
+    job.to_server(InMemoryFedAvg(size, str(directory), num_clients=nodes, num_rounds=rounds))
     client = ScriptRunner(
         script=str(Path(__file__).with_name("nvflare_client.py")),
         script_args=str(directory),

@@ -21,12 +21,12 @@ WITHIN_S = 900.0
 MB = 1_000_000
 
 
-class PeerFailed(Exception):
+class NVFlareFailed(Exception):
     """What NVFlare said last."""
 
 
 def install() -> None:
-    """Makes its environment, once. Raises PeerFailed."""
+    """Makes its environment, once. Raises NVFlareFailed."""
     done = ENVIRONMENT / "complete"
     if done.exists():
         return
@@ -37,12 +37,12 @@ def install() -> None:
     ):
         made = subprocess.run(command, check=False, capture_output=True, text=True)
         if made.returncode:
-            raise PeerFailed(f"NVFlare cannot be installed: {made.stderr.strip()[-500:]}")
+            raise NVFlareFailed(f"NVFlare cannot be installed: {made.stderr.strip()[-500:]}")
     done.touch()
 
 
 def run(size_mb: int, nodes: int, rounds: int) -> dict[str, Any]:
-    """Seconds, bytes and the aggregator's memory. Raises PeerFailed."""
+    """Seconds, bytes and the aggregator's memory. Raises NVFlareFailed."""
     say(f"NVFlare: {rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="swarm-bench-peer-") as name:
         directory = Path(name)
@@ -57,7 +57,7 @@ def run(size_mb: int, nodes: int, rounds: int) -> dict[str, Any]:
                 )  # fmt: skip
             except (subprocess.SubprocessError, OSError) as error:
                 tail = (directory / "log").read_text()[-1000:]
-                raise PeerFailed(f"NVFlare failed ({type(error).__name__}):\n{tail}") from None
+                raise NVFlareFailed(f"NVFlare failed ({type(error).__name__}):\n{tail}") from None
         return _figures(directory, nodes)
 
 

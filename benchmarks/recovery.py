@@ -24,7 +24,7 @@ from benchmarks.base import Accepted, Base, Results, say
 from benchmarks.doomed import KILLED, arm
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import SwarmError
-from services.local.plan import CODE_ROOT, Plan
+from services.local.plan import CODE_ROOT, SwarmPlan
 from services.local.process import Child
 
 BATCH_S = 0.1
@@ -77,7 +77,7 @@ async def run(nodes: int, runs: int, timeout_s: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="swarm-bench-") as name:
         directory = Path(name)
         command = (sys.executable, "-m", "benchmarks.recovery_ml", str(BATCH_S), str(MIN_PEERS))
-        plan = Plan(directory / "swarm", nodes, "geth", command)
+        plan = SwarmPlan(directory / "swarm", nodes, "geth", command)
         traps = directory / "traps"
         traps.mkdir()
         async with Base.of(plan) as base, base.client() as client:

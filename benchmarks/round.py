@@ -26,7 +26,7 @@ from benchmarks.memory import Watch
 from benchmarks.phases import phases_of
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import SwarmError
-from services.local.plan import SN, Plan
+from services.local.plan import SN, SwarmPlan
 from services.local.process import Child
 
 WARM_UP_ROUNDS = 4  # each of three nodes has led, and has connections to all others
@@ -54,7 +54,7 @@ async def run(size: int, nodes: int, rounds: int, warm_up: int = WARM_UP_ROUNDS)
             str(rounds),
             str(socket),
         ]
-        plan = Plan(directory / "swarm", nodes, "geth", tuple(program))
+        plan = SwarmPlan(directory / "swarm", nodes, "geth", tuple(program))
         async with Base.of(plan) as base, base.client() as client, Marks(socket, nodes) as marks:
             results = Results()
             following = asyncio.create_task(results.follow(client))
@@ -129,7 +129,7 @@ def _busy(base: Base, programs: Sequence[Child]) -> dict[str, float]:
     }
 
 
-def _peaks(plan: Plan, memory: Watch, times: Sequence[float], accepted: Sequence[Accepted]) -> dict[str, float]:
+def _peaks(plan: SwarmPlan, memory: Watch, times: Sequence[float], accepted: Sequence[Accepted]) -> dict[str, float]:
     """MB above idle: of each process as the kernel counted it; of SLs while they led and while they followed."""
     found = {name: memory.peak(name) for name in memory.pids}
     found |= {f"{name}_own": memory.peak_own(name) for name in plan.sls}
@@ -152,7 +152,7 @@ def _check(facts: Sequence[dict[str, Any]], last: Accepted) -> None:
         np.testing.assert_allclose(entry["merged"], mean, rtol=1e-6)
 
 
-def _check_logs(plan: Plan, accepted: Sequence[Accepted]) -> None:
+def _check_logs(plan: SwarmPlan, accepted: Sequence[Accepted]) -> None:
     """Every node has handed over every result that the chain names."""
     for name in plan.sls:
         log = plan.log(name).read_text()
@@ -191,7 +191,7 @@ def main() -> int:
         if given.peer:
             peer = nvflare_peer.run(given.size_mb, given.nodes, given.rounds)
             figures["nvflare"] = {**peer, "share": round(figures["p50_s"] / peer["p50_s"], 3)}
-    except (SwarmError, nvflare_peer.PeerFailed) as error:
+    except (SwarmError, nvflare_peer.NVFlareFailed) as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
     print_figures(figures, goals_of(figures))

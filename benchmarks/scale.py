@@ -24,7 +24,7 @@ from benchmarks.base import Base, Results, busy_s, say
 from benchmarks.coordination import transactions_of_rounds
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import ChildFailed, SwarmError
-from services.local.plan import CODE_ROOT, LICENSE_SERVER, SN, Plan
+from services.local.plan import CODE_ROOT, LICENSE_SERVER, SN, SwarmPlan
 from services.local.process import Child, Launch, describe_exit, node_environment, program_environment
 
 P50_GOAL_S = 1.0
@@ -101,7 +101,7 @@ async def run(count: int, rounds: int) -> dict[str, Any]:
     """Seconds per round, transactions per round as the SN sees them, and memory."""
     with tempfile.TemporaryDirectory(prefix="swarm-bench-") as name:
         directory = Path(name)
-        plan = Plan(directory / "swarm", count, "geth")
+        plan = SwarmPlan(directory / "swarm", count, "geth")
         async with Base.of(plan) as base, base.client() as client:
             results = Results()
             following = asyncio.create_task(results.follow(client))
@@ -144,7 +144,7 @@ async def run(count: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def _programs(plan: Plan, directory: Path, syncs: int) -> Child:
+def _programs(plan: SwarmPlan, directory: Path, syncs: int) -> Child:
     channels = directory / "channels.json"
     channels.write_text(json.dumps([plan.channel_variables(index) for index in range(plan.sl_count)]))
     argv = (sys.executable, "-m", "benchmarks.scale_ml", str(syncs), str(channels))

@@ -27,7 +27,7 @@ from benchmarks.marks import Marks, ended
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import SwarmError
 from services.identity.authority import Authority, IssuedFiles
-from services.local.plan import HOST, HOSTS, Plan
+from services.local.plan import HOST, HOSTS, SwarmPlan
 from services.local.process import Child, Launch
 from swarm_callback.options import COMPRESSIONS
 from tests.chaos.network import Network, missing
@@ -55,7 +55,7 @@ class MeasuredRounds:
 
 
 @dataclass(frozen=True)
-class Apart(Plan):
+class Apart(SwarmPlan):
     """A plan whose SLs live in namespaces, and whose other nodes are reached from there at ``host``."""
 
     host: str = HOST

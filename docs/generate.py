@@ -23,7 +23,7 @@ from services.swci.settings import SWCISettings
 from services.swop.policy_file import Policy
 from services.swop.profile import Profile
 from services.swop.settings import SwopSettings
-from services.tasks.definition import BODIES, TaskHeader
+from services.tasks.definition import BODIES, TaskFields
 
 HERE = Path(__file__).parent
 
@@ -109,7 +109,7 @@ def schema_pages() -> dict[Path, str]:
         "project": Project.model_json_schema(by_alias=True),
     }
     for task_type, body in BODIES.items():
-        task = create_model(f"{body.__name__}Task", __base__=TaskHeader, body=(body, Field(alias="Body")))
+        task = create_model(f"{body.__name__}Task", __base__=TaskFields, body=(body, Field(alias="Body")))
         schema = task.model_json_schema(by_alias=True)
         schema["properties"]["TaskType"] = {"const": str(task_type)}
         schemas[str(task_type).lower().replace("_", "-")] = schema

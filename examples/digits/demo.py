@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 from examples.digits.history import History
 from examples.digits.plot import plot
 from services.errors import LocalError
-from services.local.plan import Plan
+from services.local.plan import SwarmPlan
 from services.local.process import Child, Launch, program_environment
 from services.local.state import claimed
 from services.local.swarm import up
@@ -98,7 +98,7 @@ async def run(demo: Demo, stop: asyncio.Event) -> dict[str, Any] | None:
         "MERGE_METHOD": demo.merge,
         "TRANSFER_COMPRESSION": demo.compression,
     }
-    plan = Plan(demo.swarm / "local", len(demo.nodes), demo.chain, demo.command, environment=environment)
+    plan = SwarmPlan(demo.swarm / "local", len(demo.nodes), demo.chain, demo.command, environment=environment)
     if not await up(plan, history, stop):
         return None
     timed = Timed(swarm_began - began, time.monotonic() - swarm_began)

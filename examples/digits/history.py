@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from services.local.view import View
+from services.local.view import SwarmView
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.wording import headline
@@ -11,7 +11,7 @@ from services.rpc.wording import headline
 SHOWN_EVERY = 10  # rounds
 
 
-class History(View):
+class History(SwarmView):
     """Keeps every round and report, and prints a line now and then."""
 
     def __init__(self, show: Callable[[str], object]) -> None:

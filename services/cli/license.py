@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from services.cli import license_files, license_people
-from services.cli.license_session import JsonOut, Session, session_of, show
+from services.cli.license_session import JsonOut, LicenseSession, session_of, show
 from services.cli.nodes import CACert, CAPath, Cert, Key, Trust
 
 app = typer.Typer(
@@ -39,7 +39,7 @@ def common(
 ) -> None:
     """Options of every command that asks a server."""
     flags = {"server": server, "cert": cert, "key": key, "cacert": cacert, "capath": capath, "trust": trust}
-    context.obj = Session(flags, directory)
+    context.obj = LicenseSession(flags, directory)
 
 
 @app.command("list")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from services.cli.license_session import JsonOut, Session, session_of, show
+from services.cli.license_session import JsonOut, LicenseSession, session_of, show
 from services.errors import NoSuchThing
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of a user.")]
@@ -94,7 +94,7 @@ def revoke_token(context: typer.Context, token: Annotated[str, typer.Argument(me
     print(f"Revoked {token}")
 
 
-def _id(session: Session, name: str) -> int:
+def _id(session: LicenseSession, name: str) -> int:
     for user in session.get("/users"):
         if user["name"] == name:
             return int(user["id"])

@@ -19,7 +19,7 @@ DEFAULT_DIR = Path(".swarm")
 JsonOut = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-class Session:
+class LicenseSession:
     """One server, asked when the first command needs it."""
 
     def __init__(self, flags: dict[str, Any], directory: Path | None) -> None:
@@ -66,8 +66,8 @@ class Session:
         return LicenseAdmin(settings.server, shown.client_context(Expected("license")), token)
 
 
-def session_of(context: typer.Context) -> Session:
-    session: Session = context.obj
+def session_of(context: typer.Context) -> LicenseSession:
+    session: LicenseSession = context.obj
     return session
 
 

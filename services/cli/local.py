@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from services.local.view import View
+    from services.local.view import SwarmView
 
 DEFAULT_DIR = Path(".swarm")
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
@@ -57,14 +57,14 @@ def up(
     ] = None,
 ) -> None:
     """Start a whole swarm as processes on this machine, and CMD once for each SL."""
-    from services.local.plan import Plan, Ports
+    from services.local.plan import Ports, SwarmPlan
     from services.local.swarm import leave, stay
     from services.local.swarm import up as run_swarm
     from services.runtime.process import run_node
     from services.runtime.ready import ReadySocket
 
     ports = Ports(license_server=apls_port, sn_api=sn_api_port, sn_p2p=sn_p2p_port, sl_fs=sl_fs_port)
-    plan = Plan(
+    plan = SwarmPlan(
         directory.absolute(), sl, chain, tuple(command or ()), ports,
         sn_count=sn, swop_count=swop, images=tuple(image or ("user-env",)),
     )  # fmt: skip
@@ -102,7 +102,7 @@ def down(directory: Directory = DEFAULT_DIR) -> None:
     print(f"Stopped {', '.join(stopped)}." if stopped else "Nothing of it was running any more.")
 
 
-def _view() -> "View":
+def _view() -> "SwarmView":
     from services.local.view import Lines
 
     if not sys.stdout.isatty():

@@ -26,12 +26,12 @@ def install_service(
     from services.license_server.settings import LicenseServerSettings
     from services.sn.settings import SNSettings
     from services.swop.settings import SwopSettings
-    from services.units.installing import COMMAND, Kind, install
+    from services.units.installing import COMMAND, UnitKind, install
 
     kinds = (
-        Kind("sn", "sn", "SN", SNSettings, "SWARM_DATA_DIR"),
-        Kind("swop", "swop", "SWOP", SwopSettings, "SWARM_DATA_DIR", starts_programs=True),
-        Kind("license-server", "license", "license server", LicenseServerSettings, "SWARM_LICENSE_DATA_DIR"),
+        UnitKind("sn", "sn", "SN", SNSettings, "SWARM_DATA_DIR"),
+        UnitKind("swop", "swop", "SWOP", SwopSettings, "SWARM_DATA_DIR", starts_programs=True),
+        UnitKind("license-server", "license", "license server", LicenseServerSettings, "SWARM_LICENSE_DATA_DIR"),
     )
     kind = next((kind for kind in kinds if kind.command == node), None)
     if kind is None:

@@ -31,13 +31,13 @@ from services.license_server.sign_in_locks import (
 )
 from services.license_server.user_rows import User, add_user, checked_role, count_users, find_user, user_view
 
-__all__ = ["Accounts", "Session", "User"]
+__all__ = ["Accounts", "User", "UserSession"]
 
 SETUP_LINK_S = 24 * 3600.0
 
 
 @dataclass(frozen=True)
-class Session:
+class UserSession:
     """``secret`` goes into the cookie and is shown once, when it is made; '' afterwards."""
 
     secret: str
@@ -93,7 +93,7 @@ class Accounts:
 
     # --- signing in ---
 
-    def sign_in(self, name: str, password: str, code: str, address: str, agent: str = "") -> Session:
+    def sign_in(self, name: str, password: str, code: str, address: str, agent: str = "") -> UserSession:
         """Raises SignInFailed, SignInLocked, CodeNeeded (only where the password was right)."""
         with self._database.read() as transaction:
             row = transaction.row(select(users).where(users.c.name == name))
@@ -119,7 +119,7 @@ class Accounts:
                 _note_failure(transaction, row, name, address)
         raise refusal or SignInFailed()
 
-    def session(self, secret: str, *, active: bool = True) -> Session:
+    def session(self, secret: str, *, active: bool = True) -> UserSession:
         """The session of a cookie; its idle time begins anew, unless a page asks that nobody may be looking at.
 
         Raises SignInRequired.
@@ -142,7 +142,7 @@ class Accounts:
         if active and now - row["seen_at"] > min(60.0, idle_s / 4):
             with self._database.write() as transaction:
                 transaction.connection.execute(update(sessions).where(sessions.c.id == key).values(seen_at=now))
-        return Session("", row["csrf"], user, datetime.fromtimestamp(row["expires_at"], UTC), row["address"])
+        return UserSession("", row["csrf"], user, datetime.fromtimestamp(row["expires_at"], UTC), row["address"])
 
     def sign_out(self, secret: str, address: str) -> None:
         key = credentials.digest(secret)
@@ -291,7 +291,9 @@ class Accounts:
             record(transaction, actor, action, row["name"])
 
 
-def _signed_in(transaction: Transaction, row: Mapping[str, Any], step: int | None, address: str, agent: str) -> Session:
+def _signed_in(
+    transaction: Transaction, row: Mapping[str, Any], step: int | None, address: str, agent: str
+) -> UserSession:
     """A new session each time: none that was there before is taken over."""
     values = read_values(transaction)
     secret, csrf = credentials.new_token(), credentials.new_token()
@@ -314,7 +316,7 @@ def _signed_in(transaction: Transaction, row: Mapping[str, Any], step: int | Non
     )
     user = user_view({**row, **changes}, transaction.wall)
     record(transaction, Actor.user(user.id, user.name, user.role, address), "signed in")
-    return Session(secret, csrf, user, datetime.fromtimestamp(expires_at, UTC), address)
+    return UserSession(secret, csrf, user, datetime.fromtimestamp(expires_at, UTC), address)
 
 
 def _note_failure(transaction: Transaction, row: Mapping[str, Any] | None, name: str, address: str) -> None:

@@ -13,8 +13,8 @@ from sqlalchemy import Select, bindparam, delete, insert, select, update
 from services.errors import LeaseUnknown, LicenceError, LicenceExpired, LicenceRevoked, SwarmError
 from services.license_server.database import Database, Transaction
 from services.license_server.leases import (
-    Holder,
-    Pool,
+    LeaseHolder,
+    SeatPool,
     Taken,
     place_for,
     require_current,
@@ -73,10 +73,10 @@ class Turn:
     transaction: Transaction
     values: Values
     lease_s: float
-    _pools: dict[str, Pool] | None = None
+    _pools: dict[str, SeatPool] | None = None
 
     @property
-    def pools(self) -> dict[str, Pool]:
+    def pools(self) -> dict[str, SeatPool]:
         if self._pools is None:
             self._pools = read_pools(self.transaction)
         return self._pools
@@ -101,7 +101,7 @@ class LicenseDesk:
 
     # --- what nodes ask ---
 
-    def acquire(self, holder: Holder, feature: str) -> Granted:
+    def acquire(self, holder: LeaseHolder, feature: str) -> Granted:
         """A seat. The same node gets the same one again, with a new token, so that its restart costs nothing.
 
         Raises LicenceError, WrongRole, NoSeatLeft and its kind, LicenceExpired, LicenceRevoked, NodeNotAllowed.
@@ -109,22 +109,22 @@ class LicenseDesk:
         granted: Granted = self._now(lambda turn: self._acquire(turn, holder, feature))
         return granted
 
-    def renew(self, holder: Holder, lease_id: str, token: int) -> Granted:
+    def renew(self, holder: LeaseHolder, lease_id: str, token: int) -> Granted:
         """Raises LeaseUnknown, LicenceRevoked."""
         granted: Granted = self._now(lambda turn: self._renew(turn, holder, lease_id, token))
         return granted
 
-    def release(self, holder: Holder, lease_id: str, token: int) -> None:
+    def release(self, holder: LeaseHolder, lease_id: str, token: int) -> None:
         """Gives the seat back; a lease that is gone already is no error. Raises LicenceRevoked."""
         self._now(lambda turn: self._release(turn, holder, lease_id, token))
 
-    def ask_acquire(self, holder: Holder, feature: str) -> Future[Granted]:
+    def ask_acquire(self, holder: LeaseHolder, feature: str) -> Future[Granted]:
         return self._ask(lambda turn: self._acquire(turn, holder, feature))
 
-    def ask_renew(self, holder: Holder, lease_id: str, token: int) -> Future[Granted]:
+    def ask_renew(self, holder: LeaseHolder, lease_id: str, token: int) -> Future[Granted]:
         return self._ask(lambda turn: self._renew(turn, holder, lease_id, token))
 
-    def ask_release(self, holder: Holder, lease_id: str, token: int) -> Future[None]:
+    def ask_release(self, holder: LeaseHolder, lease_id: str, token: int) -> Future[None]:
         return self._ask(lambda turn: self._release(turn, holder, lease_id, token))
 
     def status(self) -> dict[str, tuple[int, list[str]]]:
@@ -194,7 +194,7 @@ class LicenseDesk:
                     answers.append(refusal)
         return answers
 
-    def _acquire(self, turn: Turn, holder: Holder, feature: str) -> Granted:
+    def _acquire(self, turn: Turn, holder: LeaseHolder, feature: str) -> Granted:
         transaction = turn.transaction
         try:
             require_feature(holder, feature)
@@ -231,7 +231,7 @@ class LicenseDesk:
         _log.info("seat taken again" if held else "seat taken", feature=feature, by=holder.name, token=token)
         return self._granted(turn, lease_id, token, pool.capacity, again=held is not None)
 
-    def _renew(self, turn: Turn, holder: Holder, lease_id: str, token: int) -> Granted:
+    def _renew(self, turn: Turn, holder: LeaseHolder, lease_id: str, token: int) -> Granted:
         transaction = turn.transaction
         lease = require_current(_one(transaction, lease_id), lease_id, token, holder)
         if lease.revoked is not None:
@@ -249,7 +249,7 @@ class LicenseDesk:
         self._extend(turn, lease_id)
         return self._granted(turn, lease_id, token, pool.capacity)
 
-    def _release(self, turn: Turn, holder: Holder, lease_id: str, token: int) -> None:
+    def _release(self, turn: Turn, holder: LeaseHolder, lease_id: str, token: int) -> None:
         try:
             lease = require_current(_one(turn.transaction, lease_id), lease_id, token, holder)
         except LeaseUnknown:
@@ -283,7 +283,7 @@ def _end(transaction: Transaction, ids: Sequence[str], how: How) -> None:
     )
 
 
-def _require_not_revoked(transaction: Transaction, holder: Holder, feature: str) -> None:
+def _require_not_revoked(transaction: Transaction, holder: LeaseHolder, feature: str) -> None:
     banned = (
         select(revocations.c.reason)
         .where(revocations.c.fingerprint == holder.fingerprint, revocations.c.feature == feature)

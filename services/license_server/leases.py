@@ -21,7 +21,7 @@ NAMED_HOLDERS = 12  # of a pool that is full, in the message
 
 
 @dataclass(frozen=True)
-class Holder:
+class LeaseHolder:
     """A node, by its certificate."""
 
     role: str
@@ -41,7 +41,7 @@ class Reservation:
 
 
 @dataclass(frozen=True)
-class Pool:
+class SeatPool:
     """A feature's seats at one moment. ``expired``, ``begins``: words for when there is none of them valid."""
 
     feature: str
@@ -65,7 +65,7 @@ class Taken:
     revoked: str | None = None
 
 
-def require_feature(holder: Holder, feature: str) -> None:
+def require_feature(holder: LeaseHolder, feature: str) -> None:
     """Raises LicenceError for a feature that does not exist, WrongRole for one of another type of node."""
     if feature not in FEATURES:
         raise LicenceError(feature=feature, problem=f"that is not a feature (one of {', '.join(FEATURES)})")
@@ -85,7 +85,7 @@ def matches(pattern: str, name: str, fingerprint: str) -> bool:
     return any(fnmatch.fnmatchcase(known, pattern) for known in (name, name.partition("/")[0]))
 
 
-def place_for(holder: Holder, pool: Pool, taken: Sequence[Taken]) -> int | None:
+def place_for(holder: LeaseHolder, pool: SeatPool, taken: Sequence[Taken]) -> int | None:
     """The reservation whose seat the newcomer gets; None: an open seat. ``taken``: of this feature, all of them.
 
     Raises NodeNotAllowed, LicenceExpired, LicenceNotYetValid, NoSeatLeft, SeatsReserved.
@@ -115,7 +115,7 @@ def place_for(holder: Holder, pool: Pool, taken: Sequence[Taken]) -> int | None:
     return None
 
 
-def require_current(lease: Taken | None, lease_id: str, token: int, holder: Holder) -> Taken:
+def require_current(lease: Taken | None, lease_id: str, token: int, holder: LeaseHolder) -> Taken:
     """The lease, where this holder and this token may act on it. Raises LeaseUnknown, LicenceRevoked."""
     # Somebody else's lease is not spoken of.
     if lease is None or (lease.fingerprint, lease.node) != (holder.fingerprint, holder.name):

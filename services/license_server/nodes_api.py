@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from services.errors import LicenceError, NoSuchThing, NotActive, SwarmError
 from services.identity.identity import KNOWN_BY_KEY, SLOT_KEY, PeerIdentity
 from services.license_server.desk import Granted, LicenseDesk
-from services.license_server.leases import Holder
+from services.license_server.leases import LeaseHolder
 from services.license_server.nodes_messages import AcquireRequest, RenewRequest, SwarmRequest, SwarmsReply
 from services.license_server.nodes_openapi import document
 from services.license_server.office import Office
@@ -32,10 +32,10 @@ _log = logs.get("license-server")
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
-Handler = Callable[[Holder, "Call"], Awaitable[tuple[int, Any]]]
+Handler = Callable[[LeaseHolder, "NodeRequest"], Awaitable[tuple[int, Any]]]
 
 
-class Call:
+class NodeRequest:
     """One request, read."""
 
     def __init__(self, scope: Scope, lease_id: str, body: bytes) -> None:
@@ -69,7 +69,7 @@ class Call:
             raise LicenceError(feature="this request", problem="query.token: it is not a whole number") from None
 
 
-class Follower(Protocol):
+class PairedServer(Protocol):
     """The other server of a pair, which is to know of each lease."""
 
     name: str
@@ -84,7 +84,7 @@ class Follower(Protocol):
 class NodesApi:
     """``partner``: None where this server is alone."""
 
-    def __init__(self, office: Office, partner: Follower | None = None) -> None:
+    def __init__(self, office: Office, partner: PairedServer | None = None) -> None:
         self._office = office
         self._desk: LicenseDesk = office.desk
         self._partner = partner
@@ -119,10 +119,10 @@ class NodesApi:
             raise NoSuchThing(what="path", name=scope["path"][:100])
         body = await _body(receive)
         client = scope.get("client") or ("", 0)
-        holder = Holder(peer.role, peer.name, peer.fingerprint, client[0], _pem(certificate))
-        return await handler(holder, Call(scope, lease_id, body))
+        holder = LeaseHolder(peer.role, peer.name, peer.fingerprint, client[0], _pem(certificate))
+        return await handler(holder, NodeRequest(scope, lease_id, body))
 
-    async def _acquire(self, holder: Holder, call: Call) -> tuple[int, Any]:
+    async def _acquire(self, holder: LeaseHolder, call: NodeRequest) -> tuple[int, Any]:
         feature = call.read(AcquireRequest).feature
         self._guard()
         granted = await asyncio.wrap_future(self._desk.ask_acquire(holder, feature))
@@ -130,12 +130,12 @@ class NodesApi:
             await self._partner.confirm()
         return 200, _reply(granted)
 
-    async def _renew(self, holder: Holder, call: Call) -> tuple[int, Any]:
+    async def _renew(self, holder: LeaseHolder, call: NodeRequest) -> tuple[int, Any]:
         token = call.read(RenewRequest).token
         self._guard()
         return 200, _reply(await asyncio.wrap_future(self._desk.ask_renew(holder, call.lease_id, token)))
 
-    async def _release(self, holder: Holder, call: Call) -> tuple[int, Any]:
+    async def _release(self, holder: LeaseHolder, call: NodeRequest) -> tuple[int, Any]:
         token = call.token
         self._guard()
         await asyncio.wrap_future(self._desk.ask_release(holder, call.lease_id, token))
@@ -146,7 +146,7 @@ class NodesApi:
         if not self._office.active:
             raise NotActive(active=self._partner.name if self._partner else "the other one")
 
-    async def _tell_partner(self, holder: Holder, call: "Call") -> tuple[int, Any]:
+    async def _tell_partner(self, holder: LeaseHolder, call: "NodeRequest") -> tuple[int, Any]:
         """For the other server of a pair alone."""
         if self._partner is None:
             raise NoSuchThing(what="partner", name=holder.name)
@@ -154,7 +154,7 @@ class NodesApi:
         seen, term, history = call.number("seen"), call.number("term"), bool(call.number("history"))
         return 200, await self._partner.changes(seen, term, history, call.number("audit"))
 
-    async def _status(self, _holder: Holder, _call: Call) -> tuple[int, Any]:
+    async def _status(self, _holder: LeaseHolder, _call: NodeRequest) -> tuple[int, Any]:
         found = await asyncio.to_thread(self._desk.status)
         features = {
             feature: {"capacity": capacity, "in_use": len(holders), "holders": holders}
@@ -162,13 +162,13 @@ class NodesApi:
         }
         return 200, {"features": features, "swarms": [swarm.model_dump() for swarm in self._swarms.all()]}
 
-    async def _hear_swarm(self, holder: Holder, call: Call) -> tuple[int, Any]:
+    async def _hear_swarm(self, holder: LeaseHolder, call: NodeRequest) -> tuple[int, Any]:
         said = call.read(SwarmRequest)
         self._guard()
         self._swarms.hear(holder, said.network, said.address)
         return 200, SwarmsReply(swarms=self._swarms.all()).model_dump()
 
-    async def _describe(self, _holder: Holder, _call: Call) -> tuple[int, Any]:
+    async def _describe(self, _holder: LeaseHolder, _call: NodeRequest) -> tuple[int, Any]:
         return 200, document()
 
 

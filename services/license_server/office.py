@@ -24,7 +24,7 @@ DISTRIBUTION = "swarm-learning"
 
 
 @dataclass(frozen=True)
-class Health:
+class ServerHealth:
     """``clock_turned_back_s``: by how much the system clock is behind the latest date that was seen."""
 
     state: Literal["active", "standby"]
@@ -46,10 +46,10 @@ class Office:
         self.term = 0  # of the pair that it belongs to; 0 where it is alone
         self._since = datetime.now(UTC)
 
-    def health(self) -> Health:
+    def health(self) -> ServerHealth:
         """Raises StorageError where the database does not answer."""
         self.database.version()
-        return Health(
+        return ServerHealth(
             "active" if self.active else "standby",
             version(DISTRIBUTION),
             self._since,

@@ -11,7 +11,7 @@ from services.errors import AdminError, NoSuchThing
 from services.license_server.actor import Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database, Transaction
-from services.license_server.leases import Pool, Reservation
+from services.license_server.leases import Reservation, SeatPool
 from services.license_server.licences import usable_grants
 from services.license_server.schema import leases, pools, reservations
 from services.licensing.features import FEATURES
@@ -93,14 +93,14 @@ class Pools:
             return _view(transaction, found["feature"])
 
 
-def read_pools(transaction: Transaction) -> dict[str, Pool]:
+def read_pools(transaction: Transaction) -> dict[str, SeatPool]:
     """By feature, as they are at the transaction's wall time."""
     allowed = {row["feature"]: tuple(json.loads(row["allowed"])) for row in transaction.rows(select(pools))}
     places: dict[str, list[Reservation]] = {}
     for row in transaction.rows(select(reservations).order_by(reservations.c.id)):
         places.setdefault(row["feature"], []).append(Reservation(row["id"], row["clients"], row["seats"]))
     given = usable_grants(transaction)
-    found: dict[str, Pool] = {}
+    found: dict[str, SeatPool] = {}
     for feature in FEATURES:
         mine = [grant for grant in given if grant["feature"] == feature]
         ended = [grant["valid_until"] for grant in mine if _over(grant["valid_until"], transaction.wall)]
@@ -110,7 +110,7 @@ def read_pools(transaction: Transaction) -> dict[str, Pool]:
             for grant in mine
             if grant["valid_from"] <= transaction.wall and not _over(grant["valid_until"], transaction.wall)
         ]
-        found[feature] = Pool(
+        found[feature] = SeatPool(
             feature,
             sum(valid),
             allowed.get(feature, ()),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.errors import WrongRole
-from services.license_server.leases import Holder
+from services.license_server.leases import LeaseHolder
 from services.license_server.nodes_messages import SwarmOfLessees, SwarmSN
 from services.licensing.swarms import SAID_EVERY_S
 from services.runtime import logs
@@ -30,7 +30,7 @@ class Swarms:
         self._now = now
         self._said: dict[tuple[str, str], _Said] = {}  # by certificate and name, the one heard last at the end
 
-    def hear(self, sn: Holder, network: str, address: str) -> None:
+    def hear(self, sn: LeaseHolder, network: str, address: str) -> None:
         """``network``: address of the directory contract, which no two swarms share. Raises WrongRole."""
         if sn.role != "sn":
             raise WrongRole(name=sn.name, role=sn.role, action="speaking for a swarm", needed="sn")

@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert, or_, select, update
 from services.errors import AdminError, SwarmError
 from services.license_server.actor import Actor
 from services.license_server.database import Database, Transaction
-from services.license_server.leases import Holder
+from services.license_server.leases import LeaseHolder
 from services.license_server.pools import views
 from services.license_server.schema import checkouts, denials, usage_samples
 from services.license_server.server_settings import read_values
@@ -141,7 +141,7 @@ class Usage:
             connection.execute(delete(denials).where(denials.c.last_at < oldest))
 
 
-def note_denial(transaction: Transaction, holder: Holder, feature: str, refusal: SwarmError) -> None:
+def note_denial(transaction: Transaction, holder: LeaseHolder, feature: str, refusal: SwarmError) -> None:
     """The same one again within a minute is counted, not added: a node that tries on and on must not fill the disk."""
     feature = feature if feature in FEATURES else "?"
     same = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.errors import NotActive, SwarmError
 from services.license_server.guards import Guards, with_headers
-from services.license_server.nodes_api import Follower, NodesApi, address_of
+from services.license_server.nodes_api import NodesApi, PairedServer, address_of
 from services.license_server.office import Office
 from services.runtime import logs
 from services.web.answers import error_content, send_json, status_of
@@ -20,7 +20,7 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 class Web:
     """The ASGI application over one office."""
 
-    def __init__(self, office: Office, partner: Follower | None = None) -> None:
+    def __init__(self, office: Office, partner: PairedServer | None = None) -> None:
         self._office = office
         self._partner = partner
         self._nodes = NodesApi(office, partner)

@@ -5,12 +5,12 @@ from pathlib import Path
 from services.errors import IdentityError
 from services.identity.authority import CA_CERT, Authority, IssuedFiles
 from services.identity.identity import Identity
-from services.local.plan import HOSTS, Plan
+from services.local.plan import HOSTS, SwarmPlan
 
 ORGANISATION = "local swarm"
 
 
-def certificates(plan: Plan) -> dict[str, IssuedFiles]:
+def certificates(plan: SwarmPlan) -> dict[str, IssuedFiles]:
     """Files by node name. What is there and still good is used again: the chain knows it by its fingerprint."""
     ca = plan.directory / "ca"
     authority = Authority.open(ca) if (ca / CA_CERT).exists() else Authority.create(ca, ORGANISATION)

@@ -34,7 +34,7 @@ class Ports:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SwarmPlan:
     """One local swarm. ``command`` is the ML program that is started once per SL, with ``environment`` on top of the
     user's; empty: the user attaches it.
     """

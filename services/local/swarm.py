@@ -10,11 +10,11 @@ from typing import Any
 from services.errors import ChannelError, NetworkError, NeverTrained, SwarmError
 from services.identity.authority import IssuedFiles
 from services.local.certificates import admin_identity, certificates
-from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, SWCI, Plan
+from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, SWCI, SwarmPlan
 from services.local.process import Child, Launch
 from services.local.state import Running, SwarmState, claimed, remember_ports, remembered_ports
 from services.local.swops import end_tasks, profile_of
-from services.local.view import View
+from services.local.view import SwarmView
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.runtime.ready import ReadySocket
@@ -37,7 +37,7 @@ async def stay() -> None:
 
 
 async def up(
-    plan: Plan, view: View, stop: asyncio.Event, when_done: WhenDone = leave, ready: ReadySocket | None = None
+    plan: SwarmPlan, view: SwarmView, stop: asyncio.Event, when_done: WhenDone = leave, ready: ReadySocket | None = None
 ) -> bool:
     """Runs the swarm of ``plan`` until its training is over and ``when_done`` has returned (True), or until
     ``stop`` is set (False). ``ready`` reports the port of the SN once all SLs are ready.
@@ -60,7 +60,7 @@ async def up(
 class LocalSwarm:
     """The children of one plan, from the first to be started to the last to be stopped."""
 
-    def __init__(self, plan: Plan, view: View, when_done: WhenDone, ready: ReadySocket | None) -> None:
+    def __init__(self, plan: SwarmPlan, view: SwarmView, when_done: WhenDone, ready: ReadySocket | None) -> None:
         self._plan = plan
         self._view = view
         self._when_done = when_done
@@ -319,7 +319,7 @@ class LocalSwarm:
         state.write(self._plan.directory)
 
 
-def how_to_command(plan: Plan, files: IssuedFiles, sn_port: int, license_port: int) -> str:
+def how_to_command(plan: SwarmPlan, files: IssuedFiles, sn_port: int, license_port: int) -> str:
     """What to type to give tasks to this swarm."""
     words = [
         "swarm", "swci", "--usr-dir", str(plan.usr_dir), "--sn-ip", HOST, "--sn-api-port", str(sn_port),
@@ -331,7 +331,7 @@ def how_to_command(plan: Plan, files: IssuedFiles, sn_port: int, license_port: i
     return "\n".join(lines)
 
 
-def how_to_attach(plan: Plan) -> str:
+def how_to_attach(plan: SwarmPlan) -> str:
     """What to type to train with this swarm."""
     lines = ["The swarm is ready. Start a training script for each SL, in shells of their own:", ""]
     for index, name in enumerate(plan.sls):

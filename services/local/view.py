@@ -9,7 +9,7 @@ from services.rpc.client import SNClient
 from services.rpc.wording import describe_result, doing
 
 
-class View(Protocol):
+class SwarmView(Protocol):
     """Whoever wants to know how a local swarm is doing."""
 
     def say(self, line: str) -> None:

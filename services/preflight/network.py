@@ -51,7 +51,7 @@ class Features(BaseModel):
 
 
 @dataclass(frozen=True)
-class Peer:
+class ExpectedPeer:
     """``fingerprint``: hex, of the certificate it must show; "" where any of the role will do."""
 
     role: str
@@ -66,7 +66,7 @@ class Peer:
         return f"{self.role} {self.name or ''} {join_address(self.host, self.port)}".replace("  ", " ")
 
 
-async def look_at_sn(settings: PreflightSettings, identity: Identity) -> tuple[list[Finding], list[Peer]]:
+async def look_at_sn(settings: PreflightSettings, identity: Identity) -> tuple[list[Finding], list[ExpectedPeer]]:
     """Clock and version of the SN, and the nodes it knows, which are to be reached too."""
     assert settings.sn is not None  # noqa: S101 - whoever calls has looked
     address = join_address(*settings.sn)
@@ -80,7 +80,7 @@ async def look_at_sn(settings: PreflightSettings, identity: Identity) -> tuple[l
     except SwarmError as error:
         return [failure("SN", address, error)], []
     known = [
-        Peer(node.role, node.host, node.port, node.name, node.fingerprint.hex())
+        ExpectedPeer(node.role, node.host, node.port, node.name, node.fingerprint.hex())
         for node in nodes
         if node.present and node.port and node.role in PORT_OF_ROLE and node.fingerprint.hex() != identity.fingerprint
     ]
@@ -88,7 +88,7 @@ async def look_at_sn(settings: PreflightSettings, identity: Identity) -> tuple[l
     return [_version(address, info), _clock(address, offset, took)], known
 
 
-def reach(peer: Peer, identity: Identity) -> Finding:
+def reach(peer: ExpectedPeer, identity: Identity) -> Finding:
     """Its port answers, both sides take each other's certificate, and it is the certificate that it should be."""
     if peer.role == "p2p":
         return _reach_plain(peer)
@@ -178,14 +178,14 @@ def _several(subject: str, swarms: Sequence[Swarm]) -> list[Finding]:
     return [Finding("swarms", subject, "warning", found, advice)]
 
 
-def peers_of(settings: PreflightSettings) -> Iterator[Peer]:
+def peers_of(settings: PreflightSettings) -> Iterator[ExpectedPeer]:
     """Those that are named."""
     for text in settings.peers:
         role, _, address = text.partition("@")
-        yield Peer(role, *split_address(address, 0))
+        yield ExpectedPeer(role, *split_address(address, 0))
 
 
-def hosts_of(settings: PreflightSettings, peers: Sequence[Peer]) -> list[str]:
+def hosts_of(settings: PreflightSettings, peers: Sequence[ExpectedPeer]) -> list[str]:
     """All that this node will talk to, each once."""
     named = [settings.sn[0]] if settings.sn else []
     if settings.apls_ip:
@@ -212,7 +212,7 @@ def _clock(address: str, offset: float | None, took: float) -> Finding:
     return Finding("clock", f"SN {address}", state, found, "Let NTP set both clocks (timedatectl set-ntp true).")
 
 
-def _reach_plain(peer: Peer) -> Finding:
+def _reach_plain(peer: ExpectedPeer) -> Finding:
     try:
         socket.create_connection((peer.host, peer.port), timeout=CONNECT_WITHIN_S).close()
     except OSError as error:
@@ -276,7 +276,7 @@ def _call(host: str, port: int, identity: Identity, word: bytes) -> str:
     return "" if said == word else "another node answers there, not this host"
 
 
-async def look(settings: PreflightSettings, identity: Identity) -> tuple[list[Finding], list[Peer]]:
+async def look(settings: PreflightSettings, identity: Identity) -> tuple[list[Finding], list[ExpectedPeer]]:
     """All of it; ports are tried at the same time."""
     findings: list[Finding] = []
     peers = list(peers_of(settings))

@@ -21,7 +21,7 @@ _OPTION = re.compile(r"^\s{1,6}(?:-(?P<letter>\w), |\s{4})--(?P<name>[a-z][a-z0-
 
 
 @dataclass(frozen=True)
-class Engine:
+class ContainerCommand:
     """``command``: docker or podman. ``prefix``: what stands before it, such as sudo."""
 
     command: str
@@ -61,7 +61,7 @@ class Engine:
 
 
 @lru_cache(maxsize=4)
-def options_of(engine: Engine) -> tuple[dict[str, bool], dict[str, str]]:
+def options_of(engine: ContainerCommand) -> tuple[dict[str, bool], dict[str, str]]:
     """What `container create` of this engine knows: option -> whether it takes a value, and letter -> option."""
     answer = engine.ask("container", "create", "--help")
     takes_value: dict[str, bool] = {}
@@ -79,7 +79,7 @@ def options_of(engine: Engine) -> tuple[dict[str, bool], dict[str, str]]:
     return takes_value, letters
 
 
-def find(wanted: str = "", *, sudo: bool = False) -> Engine:
+def find(wanted: str = "", *, sudo: bool = False) -> ContainerCommand:
     """The engine that was asked for, else Docker, else Podman. Raises HostNotReady where there is none."""
     here = [command for command in ((wanted,) if wanted else ENGINES) if shutil.which(command)]
     if not here:
@@ -87,7 +87,7 @@ def find(wanted: str = "", *, sudo: bool = False) -> Engine:
         problem = f"{names} is not installed here" if wanted else f"{names} is installed here"
         raise HostNotReady(problem=problem, advice="Install one (on Debian: apt install docker.io).")
     command = here[0]
-    return Engine(command, ("sudo",) if sudo or _needs_sudo(command) else ())
+    return ContainerCommand(command, ("sudo",) if sudo or _needs_sudo(command) else ())
 
 
 def first_line(text: str) -> str:

@@ -17,7 +17,7 @@ from typing import Any
 
 from services.errors import HostNotReady, OptionUnusable
 from services.scripts.container import NODE_LABEL
-from services.scripts.engine import Engine, find
+from services.scripts.engine import ContainerCommand, find
 from services.scripts.images import LICENSE_SERVER, NODES, PREFIX
 
 HIDDEN = "(hidden)"
@@ -74,7 +74,7 @@ def without_secrets(text: str) -> str:
     return _ASSIGNED.sub(hide, text)
 
 
-def _read(words: Sequence[str]) -> tuple[str, Path | None, list[str], Engine]:
+def _read(words: Sequence[str]) -> tuple[str, Path | None, list[str], ContainerCommand]:
     prefix, workspace, images, wanted, sudo = PREFIX, None, [], "", False
     pending = list(words)
     while pending:
@@ -99,7 +99,7 @@ def _read(words: Sequence[str]) -> tuple[str, Path | None, list[str], Engine]:
     return prefix, workspace, images, find(wanted, sudo=sudo)
 
 
-def _host(engine: Engine) -> Iterator[tuple[str, str]]:
+def _host(engine: ContainerCommand) -> Iterator[tuple[str, str]]:
     yield "host.txt", f"{platform.platform()}\nPython {platform.python_version()}\n"
     release = Path("/etc/os-release")
     if release.is_file():
@@ -118,7 +118,7 @@ def _host(engine: Engine) -> Iterator[tuple[str, str]]:
             yield name, _said(command)
 
 
-def _containers(engine: Engine, prefix: str, images: Sequence[str]) -> Iterator[tuple[str, str]]:
+def _containers(engine: ContainerCommand, prefix: str, images: Sequence[str]) -> Iterator[tuple[str, str]]:
     conditions = [f"label={NODE_LABEL}", *(f"ancestor={image}" for image in images)]
     conditions += [f"ancestor={prefix}/{target}" for target in (*NODES, LICENSE_SERVER)]
     found: dict[str, None] = {}
@@ -130,7 +130,7 @@ def _containers(engine: Engine, prefix: str, images: Sequence[str]) -> Iterator[
         yield f"containers/{name}.json", _described(engine, name)
 
 
-def _described(engine: Engine, name: str) -> str:
+def _described(engine: ContainerCommand, name: str) -> str:
     answer = engine.ask("container", "inspect", name)
     try:
         described: list[dict[str, Any]] = json.loads(answer.stdout)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.errors import SwarmError
 from services.scripts import certificates, logs, stopping
-from services.scripts.engine import Engine, find
+from services.scripts.engine import ContainerCommand, find
 from services.scripts.nodes import COMMON, OPTIONS, build
 from services.scripts.options import Given, Option, Parser
 from services.scripts.running import run, show
@@ -77,7 +77,7 @@ def _run_node(node: str, words: list[str]) -> int:
 
 def _read(
     script: str, own: Mapping[str, Option], words: Sequence[str], sidecars: Sequence[str] = ()
-) -> tuple[Given, Engine]:
+) -> tuple[Given, ContainerCommand]:
     """The engine first: it alone knows which options containers have."""
     wanted = ""
     options = _before_the_command(words)

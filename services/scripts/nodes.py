@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from services.scripts.container import DATA, NODE_LABEL, SENTINEL_LABEL, USR, Container, selinux_enforces, take_passed
-from services.scripts.engine import DOCKER_SOCKET, Engine, group_of_docker
+from services.scripts.engine import DOCKER_SOCKET, ContainerCommand, group_of_docker
 from services.scripts.identity import IDENTITY_OPTIONS, add_identity, user_of
 from services.scripts.images import LICENSE_SERVER, image_of
 from services.scripts.options import FLAG, LIST, VALUE, Given, Option
@@ -86,7 +86,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def build(node: str, given: Given, engine: Engine) -> Container:
+def build(node: str, given: Given, engine: ContainerCommand) -> Container:
     """The container of a node. Raises OptionUnusable and HostNotReady before anything is made."""
     names, hostnames = given.values("name"), given.values("hostname")
     name = names[-1] if names else f"{node}-{os.urandom(3).hex()}"
@@ -111,7 +111,7 @@ def build(node: str, given: Given, engine: Engine) -> Container:
     return container
 
 
-def _sn(container: Container, given: Given, _engine: Engine) -> None:
+def _sn(container: Container, given: Given, _engine: ContainerCommand) -> None:
     by_service = given.get("sn-api-service") and given.get("sn-p2p-service")
     _host_ip(container, given, "--sn-api-service and --sn-p2p-service" if not by_service else "")
     first, joins = given.flag("sentinel"), given.get("sentinel-ip") or given.get("sentinel-api-service")
@@ -146,7 +146,7 @@ def _sn_ports(container: Container, given: Given) -> None:
         container.publish(p2p, P2P_PORT)
 
 
-def _sl(container: Container, given: Given, engine: Engine) -> None:
+def _sl(container: Container, given: Given, engine: ContainerCommand) -> None:
     _host_ip(container, given, "--sl-fs-service" if not given.get("sl-fs-service") else "")
     port, service = given.port("sl-fs-port"), given.get("sl-fs-service")
     container.env("SL_FS_SERVICE", service)
@@ -164,7 +164,7 @@ def _sl(container: Container, given: Given, engine: Engine) -> None:
         container.env(variable, path)
 
 
-def _swop(container: Container, given: Given, engine: Engine) -> None:
+def _swop(container: Container, given: Given, engine: ContainerCommand) -> None:
     directory = _usr_dir(given)
     if directory is None:
         raise given.unusable("--usr-dir", "give the directory in which the profile lies")
@@ -198,7 +198,7 @@ def _swop(container: Container, given: Given, engine: Engine) -> None:
     _its_sn(container, given, needed=False)
 
 
-def _swci(container: Container, given: Given, _engine: Engine) -> None:
+def _swci(container: Container, given: Given, _engine: ContainerCommand) -> None:
     directory, script = _usr_dir(given), given.get("init-script-name")
     if directory is None and script:
         raise given.unusable("--init-script-name", "give --usr-dir too, the directory in which it lies")
@@ -214,7 +214,7 @@ def _swci(container: Container, given: Given, _engine: Engine) -> None:
         given.flags.setdefault("tty", os.isatty(0) and os.isatty(1))
 
 
-def _license_server(container: Container, given: Given, _engine: Engine) -> None:
+def _license_server(container: Container, given: Given, _engine: ContainerCommand) -> None:
     container.publish(given.port("apls-port", LICENSE_PORT) or LICENSE_PORT, LICENSE_PORT)
     volume = given.get("apls-volume", "apls-volume")
     if "/" in volume:
@@ -283,7 +283,7 @@ def _service_port(given: Given, name: str) -> int | None:
     return int(port) if port else None
 
 
-def _socket_of(engine: Engine) -> str:
+def _socket_of(engine: ContainerCommand) -> str:
     if engine.command == "docker":
         return DOCKER_SOCKET
     if os.geteuid() == 0:
@@ -298,7 +298,7 @@ def _group_of(socket: Path) -> str:
     return str(os.getgid() if group is None else group)
 
 
-def _address_of(engine: Engine, name: str, given: Given) -> str:
+def _address_of(engine: ContainerCommand, name: str, given: Given) -> str:
     form = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}"
     answer = engine.ask("container", "inspect", "--format", form, name)
     addresses = answer.stdout.split()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.errors import OptionUnusable
-from services.scripts.engine import Engine, options_of
+from services.scripts.engine import ContainerCommand, options_of
 
 VALUE, FLAG, LIST = "value", "flag", "list"
 
@@ -78,7 +78,7 @@ class Parser:
     """Reads one command line. Names of long options are the same in upper and lower case."""
 
     def __init__(
-        self, script: str, own: Mapping[str, Option], engine: Engine | None, sidecars: Sequence[str] = ()
+        self, script: str, own: Mapping[str, Option], engine: ContainerCommand | None, sidecars: Sequence[str] = ()
     ) -> None:
         """Without an engine, options of containers are not known."""
         self._own = own

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 from services.errors import HostNotReady
 from services.scripts.container import BUILT_IN_NETWORKS, SENTINEL_LABEL, Container
-from services.scripts.engine import Engine, first_line
+from services.scripts.engine import ContainerCommand, first_line
 from services.scripts.options import Given
 
 INTERRUPTED = 130
 
 
-def commands(containers: Sequence[Container], given: Given, engine: Engine) -> list[list[str]]:
+def commands(containers: Sequence[Container], given: Given, engine: ContainerCommand) -> list[list[str]]:
     """All that is run, in order, as `--dry-run` prints it."""
     main, *sidecars = containers
     found = [engine.words(*container.words) for container in containers]
@@ -28,14 +28,14 @@ def commands(containers: Sequence[Container], given: Given, engine: Engine) -> l
     return found
 
 
-def show(containers: Sequence[Container], given: Given, engine: Engine) -> int:
+def show(containers: Sequence[Container], given: Given, engine: ContainerCommand) -> int:
     """For `--dry-run`."""
     for words in commands(containers, given, engine):
         print(shlex.join(words))
     return 0
 
 
-def run(containers: Sequence[Container], given: Given, engine: Engine) -> int:
+def run(containers: Sequence[Container], given: Given, engine: ContainerCommand) -> int:
     """Gives the exit code of the node. Raises HostNotReady with nothing made."""
     check_host(containers, given, engine)
     made: list[str] = []
@@ -56,7 +56,7 @@ def run(containers: Sequence[Container], given: Given, engine: Engine) -> int:
     return _follow(containers, engine)
 
 
-def check_host(containers: Sequence[Container], given: Given, engine: Engine) -> None:
+def check_host(containers: Sequence[Container], given: Given, engine: ContainerCommand) -> None:
     """What `container create` would find too late, or say in other words. Raises HostNotReady."""
     engine.require()
     for container in containers:
@@ -74,13 +74,13 @@ def check_host(containers: Sequence[Container], given: Given, engine: Engine) ->
     _refuse_second_sentinel(containers[0], engine)
 
 
-def _require_network(name: str, engine: Engine) -> None:
+def _require_network(name: str, engine: ContainerCommand) -> None:
     if not engine.knows("network", name):
         problem = f"{engine.command} has no network {name}"
         raise HostNotReady(problem=problem, advice=f"Make it: {engine.command} network create {name}.")
 
 
-def _require_image(image: str, given: Given, engine: Engine) -> None:
+def _require_image(image: str, given: Given, engine: ContainerCommand) -> None:
     if "never" not in given.values("pull") and engine.ask("pull", "--quiet", image).returncode == 0:
         return
     problem = f"this host has no image {image}, and it cannot be pulled"
@@ -101,7 +101,7 @@ def _require_port(port: int, name: str) -> None:
                 raise HostNotReady(problem=problem, advice=advice) from None
 
 
-def _refuse_second_sentinel(main: Container, engine: Engine) -> None:
+def _refuse_second_sentinel(main: Container, engine: ContainerCommand) -> None:
     if f"{SENTINEL_LABEL}=true" not in main.options:
         return
     form = "{{.Names}} {{.Networks}}"
@@ -118,7 +118,7 @@ def _attached(main: Container) -> list[str]:
     return ["container", "start", "--attach", *(["--interactive"] if main.interactive else []), main.name]
 
 
-def _follow(containers: Sequence[Container], engine: Engine) -> int:
+def _follow(containers: Sequence[Container], engine: ContainerCommand) -> int:
     main, *sidecars = containers
     try:
         if not sidecars:
@@ -132,7 +132,7 @@ def _follow(containers: Sequence[Container], engine: Engine) -> int:
         return INTERRUPTED
 
 
-def _do(engine: Engine, words: Sequence[str], doing: str) -> None:
+def _do(engine: ContainerCommand, words: Sequence[str], doing: str) -> None:
     done = subprocess.run(engine.words(*words), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         problem = f"{engine.command} did not {doing}: {first_line(done.stderr)}"

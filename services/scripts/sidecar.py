@@ -8,7 +8,7 @@ import shlex
 
 from services.errors import HostNotReady
 from services.scripts.container import NODE_LABEL, Container, take_passed
-from services.scripts.engine import Engine
+from services.scripts.engine import ContainerCommand
 from services.scripts.options import Given, Sidecar
 
 ML = "ml"
@@ -28,7 +28,7 @@ def user_of_ml(given: Given) -> str:
     return _whole_user(asked[-1], given) if asked else f"{os.getuid()}:{os.getgid()}"
 
 
-def build_sidecar(sidecar: Sidecar, main: Container, given: Given, engine: Engine) -> Container:
+def build_sidecar(sidecar: Sidecar, main: Container, given: Given, engine: ContainerCommand) -> Container:
     """Raises OptionUnusable, and HostNotReady for an ML program that could not open its pipes."""
     prefix, own = f"{sidecar.name}-", sidecar.own
     if not own.get("image"):

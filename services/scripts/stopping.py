@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.errors import HostNotReady
 from services.scripts.container import NODE_LABEL
-from services.scripts.engine import Engine, first_line
+from services.scripts.engine import ContainerCommand, first_line
 from services.scripts.images import NODES, image_of
 from services.scripts.options import FLAG, VALUE, Given, Option
 
@@ -30,7 +30,7 @@ INSTALLED = ("docs", "examples", "scripts", "services", "lib", "README.md")
 INSTALLED_MARK = ".installed-by-kit"
 
 
-def stop(given: Given, engine: Engine) -> int:
+def stop(given: Given, engine: ContainerCommand) -> int:
     """Ends nodes, SWOPs first so that they start nothing more. ML programs and license servers stay."""
     chosen = [node for node in ("swop", "swci", "sl", "sn") if given.flag(node)] or ["swop", "swci", "sl", "sn"]
     if given.flag("all"):
@@ -47,7 +47,7 @@ def stop(given: Given, engine: Engine) -> int:
     return 0
 
 
-def uninstall(given: Given, engine: Engine, root: Path) -> int:
+def uninstall(given: Given, engine: ContainerCommand, root: Path) -> int:
     """stop-swarm, the images of the nodes, and the files of an installation; never a clone, never what users made."""
     stop(given, engine)
     images = [image_of(node) for node in NODES]
@@ -64,7 +64,7 @@ def uninstall(given: Given, engine: Engine, root: Path) -> int:
     return 0
 
 
-def _of(node: str, engine: Engine) -> list[str]:
+def _of(node: str, engine: ContainerCommand) -> list[str]:
     found: dict[str, None] = {}
     for condition in (f"ancestor={image_of(node)}", f"label={NODE_LABEL}={node}"):
         answer = engine.ask("container", "ls", "--all", "--filter", condition, "--format", "{{.Names}}")
@@ -72,7 +72,7 @@ def _of(node: str, engine: Engine) -> list[str]:
     return list(found)
 
 
-def _carry_out(steps: Sequence[Sequence[str]], given: Given, engine: Engine) -> None:
+def _carry_out(steps: Sequence[Sequence[str]], given: Given, engine: ContainerCommand) -> None:
     failed = []
     for words in steps:
         print(" ".join(engine.words(*words)))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Accounts:
+class AccountNames:
     """Names by account, in the order in which the accounts were entered.
 
     The account that made the directory is entered without a name: it is that of the SN that registered first.

@@ -16,7 +16,7 @@ from services.chain.network import ContractEntry, NetworkGateway
 from services.chain.training import TrainingGateway
 from services.errors import ChainError, ContractNameTaken, MalformedCall, UnknownContract
 from services.runtime import logs
-from services.sn.accounts import Accounts
+from services.sn.accounts import AccountNames
 from services.sn.directory import RUNNER_KIND, TRAINING_KIND, create_runner, create_training
 from services.sn.live import LiveTraining, Surroundings
 from services.sn.membership import Caller, Member, Membership
@@ -33,7 +33,7 @@ class Trainings:
     def __init__(self, network: NetworkGateway, membership: Membership, around: Surroundings) -> None:
         self.network = network
         self.membership = membership
-        self.accounts = Accounts()
+        self.accounts = AccountNames()
         self.sns_changed: Callable[[], None] = lambda: None
         self.members_changed: Callable[[], None] = lambda: None  # who looks after SWOPs may have
         self.entered: Callable[[ContractEntry], Awaitable[None]] = _nothing

@@ -6,12 +6,12 @@ from services.swci.commands import context, contract, files, general, task, task
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.grammar import Grammar
 from services.swci.grammar.kinds import LINE, argument
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from services.swci.wording import table
 from swarmlearning.swci import models
 
 
-class Help(Command):
+class ShowHelp(Command):
     """List all commands, or show how the commands that begin with these words are written."""
 
     syntax: ClassVar[str] = "HELP [command]"
@@ -19,7 +19,7 @@ class Help(Command):
 
     command: str = argument(LINE, default="")
 
-    async def run(self, session: Session, say: Say) -> models.Help:
+    async def run(self, session: CommandSession, say: Say) -> models.Help:
         found = GRAMMAR.helped(self.command)
         return models.Help([models.CommandHelp(it.syntax, it.group, it.summary(), it.help()) for it in found])
 
@@ -74,7 +74,7 @@ COMMANDS: tuple[type[Command], ...] = (
     general.Sleep,
     general.ExitOnFailure,
     general.Exit,
-    Help,
+    ShowHelp,
     files.Cd,
     files.Ls,
     files.LsLong,

@@ -14,10 +14,10 @@ from services.rpc import swarm_pb2 as pb
 from services.swci.commands.contract import KIND
 from services.swci.grammar.command import kinds_of
 from services.swci.grammar.grammar import Grammar
-from services.swci.grammar.kinds import Kind
+from services.swci.grammar.kinds import ParameterKind
 from services.swci.grammar.syntax import Literal
 from services.swci.grammar.words import COMMENT, QUOTES, Word, split
-from services.swci.session import Session
+from services.swci.session import CommandSession
 
 FRESH_S = 2.0  # for how long names that were asked for are good
 ASK_S = 2.0  # nobody waits longer for a completion
@@ -26,7 +26,7 @@ ASK_S = 2.0  # nobody waits longer for a completion
 class LiveNames:
     """Names of contexts, contracts, tasks, taskrunners, SWOPs, peers and files; none where no SN answers."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: CommandSession) -> None:
         self._session = session
         self._known: dict[tuple[str, ...], tuple[float, list[str]]] = {}
         self._ask: dict[str, Callable[[Sequence[str]], Awaitable[list[str]]]] = {
@@ -94,7 +94,7 @@ class LiveNames:
 class CommandCompleter(Completer):
     """Completes commands and names for the shell."""
 
-    def __init__(self, grammar: Grammar, session: Session) -> None:
+    def __init__(self, grammar: Grammar, session: CommandSession) -> None:
         self._grammar = grammar
         self._names = LiveNames(session)
 
@@ -113,7 +113,7 @@ class CommandCompleter(Completer):
 
     async def _arguments(self, words: list[Word]) -> AsyncIterator[Completion]:
         texts = _texts(words)
-        kinds: dict[Kind, None] = {}
+        kinds: dict[ParameterKind, None] = {}
         for command, following in self._grammar.goes_on(texts[:-1]):
             if not isinstance(following, Literal):
                 kinds[kinds_of(command)[following.name]] = None

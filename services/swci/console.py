@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 
 from services.swci.execution import CommandResult, execute
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from services.swci.terminal import Terminal
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
@@ -21,7 +21,7 @@ class Over:
 class Console:
     """``interrupt`` ends the command that runs, and nothing else."""
 
-    def __init__(self, session: Session, terminal: Terminal) -> None:
+    def __init__(self, session: CommandSession, terminal: Terminal) -> None:
         self.session = session
         self.terminal = terminal
         self._running: asyncio.Task[CommandResult | None] | None = None

@@ -10,7 +10,7 @@ VARIABLES_LIMIT = 200
 
 
 @dataclass(frozen=True)
-class Context:
+class SnContext:
     """``address``: host:port of the SN's API. ``service``: FQDN:PORT where it is reached so, else empty."""
 
     name: str
@@ -24,22 +24,22 @@ class Context:
 
 
 @dataclass
-class Contexts:
+class SnContexts:
     """By name, in the order in which they were made."""
 
-    _known: dict[str, Context] = field(default_factory=dict)
+    _known: dict[str, SnContext] = field(default_factory=dict)
     _active: str = ""
 
-    def __iter__(self) -> Iterator[Context]:
+    def __iter__(self) -> Iterator[SnContext]:
         return iter(list(self._known.values()))
 
     def __len__(self) -> int:
         return len(self._known)
 
-    def copy(self) -> "Contexts":
+    def copy(self) -> "SnContexts":
         """With variables of their own."""
         known = {name: replace(it, environment=dict(it.environment)) for name, it in self._known.items()}
-        return Contexts(known, self._active)
+        return SnContexts(known, self._active)
 
     def check_new(self, name: str) -> None:
         """Raises ContextNameTaken, TooManyContexts."""
@@ -48,24 +48,24 @@ class Contexts:
         if len(self._known) >= LIMIT:
             raise TooManyContexts(limit=LIMIT, what="contexts")
 
-    def add(self, context: Context) -> None:
+    def add(self, context: SnContext) -> None:
         """The first one is active at once. Raises as ``check_new``."""
         self.check_new(context.name)
         self._known[context.name] = context
         self._active = self._active or context.name
 
-    def learned(self, context: Context) -> None:
+    def learned(self, context: SnContext) -> None:
         """What has come to be known of one that is here."""
         if context.name in self._known:
             self._known[context.name] = context
 
-    def switch(self, name: str) -> Context:
+    def switch(self, name: str) -> SnContext:
         """Raises UnknownContext."""
         found = self.named(name)
         self._active = name
         return found
 
-    def named(self, name: str | None = None) -> Context:
+    def named(self, name: str | None = None) -> SnContext:
         """The active one without a name. Raises UnknownContext, NoContext."""
         if name is None:
             if not self._active:
@@ -75,10 +75,10 @@ class Contexts:
             raise UnknownContext(context=name, known=", ".join(self._known) or "none")
         return self._known[name]
 
-    def is_active(self, context: Context) -> bool:
+    def is_active(self, context: SnContext) -> bool:
         return context.name == self._active
 
-    def variable(self, name: str | None, variable: str) -> tuple[Context, str]:
+    def variable(self, name: str | None, variable: str) -> tuple[SnContext, str]:
         """Raises UnknownVariable, UnknownContext, NoContext."""
         found = self.named(name)
         if variable not in found.environment:
@@ -86,7 +86,7 @@ class Contexts:
             raise UnknownVariable(context=found.name, variable=variable, known=known)
         return found, found.environment[variable]
 
-    def set_variable(self, name: str | None, variable: str, value: str) -> Context:
+    def set_variable(self, name: str | None, variable: str, value: str) -> SnContext:
         """Raises UnknownContext, NoContext, TooManyContexts."""
         found = self.named(name)
         if variable not in found.environment and len(found.environment) >= VARIABLES_LIMIT:

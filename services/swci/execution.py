@@ -11,7 +11,7 @@ from services.swci.catalog import GRAMMAR
 from services.swci.grammar.command import Command, Say
 from services.swci.grammar.grammar import Grammar
 from services.swci.grammar.words import split, without_comment
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from services.swci.wording import clean
 
 ERROR = "ERROR : "
@@ -47,7 +47,7 @@ class CommandResult:
         return escaping.as_json(self.as_data())
 
 
-async def execute(session: Session, line: str, say: Say, grammar: Grammar = GRAMMAR) -> CommandResult | None:
+async def execute(session: CommandSession, line: str, say: Say, grammar: Grammar = GRAMMAR) -> CommandResult | None:
     """Does what a line says, and counts it; None for one without a command. Never raises a SwarmError."""
     line, wants_json = _without_flag(line)
     text = line.strip()
@@ -62,7 +62,7 @@ async def execute(session: Session, line: str, say: Say, grammar: Grammar = GRAM
     return dataclasses.replace(answer, wants_json=wants_json)
 
 
-async def perform(session: Session, command: Command, text: str, say: Say) -> CommandResult:
+async def perform(session: CommandSession, command: Command, text: str, say: Say) -> CommandResult:
     """Does a command that is built already."""
     try:
         result = await command.run(session, say)

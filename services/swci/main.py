@@ -14,8 +14,8 @@ from services.licensing.lease import Lease
 from services.runtime import logs
 from services.runtime.ready import ReadySocket
 from services.swci.console import Console, Over
-from services.swci.contexts import Contexts
-from services.swci.session import Session
+from services.swci.contexts import SnContexts
+from services.swci.session import CommandSession
 from services.swci.settings import SWCISettings
 from services.swci.terminal import Terminal
 from services.swci.usr_dir import UsrDir
@@ -34,7 +34,7 @@ async def main(settings: SWCISettings, stop: asyncio.Event, ready: ReadySocket, 
         level = settings.log_level or ("INFO" if is_web else "WARNING")
         logs.configure(settings.log_format, identity.name, level, None if is_web else sys.stderr)
         files = UsrDir(settings.files)
-        session = Session(identity, files, settings.limits, _contexts(settings))
+        session = CommandSession(identity, files, settings.limits, _contexts(settings))
         stack.push_async_callback(session.close)
         script = _init_script(settings, files)
         lease = await stack.enter_async_context(
@@ -83,8 +83,8 @@ async def _run(
     return await run_shell(console, settings.history)
 
 
-def _contexts(settings: SWCISettings) -> Contexts:
-    contexts = Contexts()
+def _contexts(settings: SWCISettings) -> SnContexts:
+    contexts = SnContexts()
     if settings.first_context is not None:
         contexts.add(settings.first_context)
     return contexts

@@ -6,25 +6,27 @@ from dataclasses import dataclass
 
 from services.identity.identity import Identity
 from services.rpc.client import SNClient
-from services.swci.contexts import Contexts
+from services.swci.contexts import SnContexts
 from services.swci.usr_dir import UsrDir
 
 
 @dataclass(frozen=True)
-class Limits:
+class WaitLimits:
     """For how many minutes WAIT FOR TASKRUNNER waits: for RUN_SWARM, and for the other types of task."""
 
     run_task_min: float = 120.0
     generic_task_min: float = 120.0
 
 
-class Session:
+class CommandSession:
     """``executed`` counts commands that succeeded. Close it at the end: it holds one connection per context."""
 
-    def __init__(self, identity: Identity, files: UsrDir, limits: Limits, contexts: Contexts | None = None) -> None:
+    def __init__(
+        self, identity: Identity, files: UsrDir, limits: WaitLimits, contexts: SnContexts | None = None
+    ) -> None:
         self.files = files
         self.limits = limits
-        self.contexts = contexts or Contexts()
+        self.contexts = contexts or SnContexts()
         self.exit_on_failure = False
         self.ended = False
         self.executed = 0
@@ -33,9 +35,9 @@ class Session:
         self._clients: dict[str, SNClient] = {}
         self._opening = asyncio.Lock()
 
-    def another(self) -> "Session":
+    def another(self) -> "CommandSession":
         """A session that begins with the contexts of this one, and goes its own way."""
-        return Session(self._identity, self.files.copy(), self.limits, self.contexts.copy())
+        return CommandSession(self._identity, self.files.copy(), self.limits, self.contexts.copy())
 
     async def sn(self, context: str | None = None) -> SNClient:
         """The SN of a context, of the active one without a name. Raises NoContext, UnknownContext."""

@@ -7,8 +7,8 @@ from pydantic import Field, field_validator
 
 from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
 from services.runtime.settings import LicensedSettings
-from services.swci.contexts import Context
-from services.swci.session import Limits
+from services.swci.contexts import SnContext
+from services.swci.session import WaitLimits
 from services.swci.usr_dir import ROOT
 
 STARTUP_SCRIPT = "swci-init"
@@ -130,17 +130,17 @@ class SWCISettings(LicensedSettings):
         return "init_script" in self.model_fields_set
 
     @property
-    def limits(self) -> Limits:
-        return Limits(self.run_task_wait_min, self.generic_task_wait_min)
+    def limits(self) -> WaitLimits:
+        return WaitLimits(self.run_task_wait_min, self.generic_task_wait_min)
 
     @property
-    def first_context(self) -> Context | None:
+    def first_context(self) -> SnContext | None:
         """The one that sessions begin with; its SN is not asked before it is needed."""
         if self.sn_api_service is not None:
             host, port = split_address(self.sn_api_service, HTTPS_PORT)
             address = join_address(host, port)
-            return Context(FIRST_CONTEXT, host, port, address, address)
+            return SnContext(FIRST_CONTEXT, host, port, address, address)
         if self.sn_ip is None:
             return None
         host, port = split_address(self.sn_ip, self.sn_api_port)
-        return Context(FIRST_CONTEXT, host, port, "", join_address(host, port))
+        return SnContext(FIRST_CONTEXT, host, port, "", join_address(host, port))

@@ -8,7 +8,7 @@ from services.errors import TaskFailed, TaskTakenAway, WaitedInVain
 from services.rpc.client import SNClient
 from services.swci import translation
 from services.swci.following import follow
-from services.swci.session import Limits
+from services.swci.session import WaitLimits
 from services.swci.wording import age, lines_of, moment
 from swarmlearning.swci import models
 
@@ -35,7 +35,7 @@ async def states(client: SNClient, name: str, say: Say, seen: int = 0) -> AsyncG
 class WaitForRunner:
     """One WAIT FOR TASKRUNNER."""
 
-    def __init__(self, client: SNClient, name: str, limits: Limits, say: Say) -> None:
+    def __init__(self, client: SNClient, name: str, limits: WaitLimits, say: Say) -> None:
         self._states = states(client, name, say)
         self._limits = limits
         self._say = say
@@ -101,7 +101,7 @@ class WaitForRunner:
 class WaitForRelease:
     """Of a taskrunner that was reset: until its SWOPs have removed what they started."""
 
-    def __init__(self, client: SNClient, name: str, limits: Limits, say: Say) -> None:
+    def __init__(self, client: SNClient, name: str, limits: WaitLimits, say: Say) -> None:
         self._states = states(client, name, say)
         self._limits = limits
         self._say = say
@@ -164,7 +164,7 @@ def _owes(agent: models.Agent) -> bool:
     return agent.enrolled and not agent.released
 
 
-def _limit(status: Status, limits: Limits) -> tuple[float, str]:
+def _limit(status: Status, limits: WaitLimits) -> tuple[float, str]:
     if status.task_type == translation.RUN_SWARM:
         return limits.run_task_min, RUN_SETTING
     return limits.generic_task_min, GENERIC_SETTING

@@ -15,7 +15,7 @@ from services.errors import SwarmError, TaskRefused, VolumeNameInUse
 from services.rpc import swarm_pb2 as pb
 from services.swop.executors.base import Executor
 from services.swop.executors.spec import VolumeSpec
-from services.swop.work import PeerNews, Tell, Work
+from services.swop.work import AssignmentWork, PeerNews, Tell
 from services.tasks.definition import ContentOperation, MakeSwarmUserContent
 
 SIZE_LIMIT_BYTES = 64 * 1024**3
@@ -23,7 +23,7 @@ DOWNLOAD_TIMEOUT_S = 3600.0
 PIECE_BYTES = 1 << 20
 
 
-class ContentWork(Work):
+class ContentWork(AssignmentWork):
     """Fills a volume, or one for each pair. ``volumes``: their names; they stay when the task is over."""
 
     def __init__(self, executor: Executor, body: MakeSwarmUserContent, volumes: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ UNDER_WAY = frozenset({pb.RUNNER_ASSIGNED, pb.RUNNER_RUNNING})
 
 
 @dataclass(frozen=True)
-class Wait:
+class WaitForOthers:
     """For others, or for a task."""
 
 
@@ -18,14 +18,14 @@ class Attend:
 
 
 @dataclass(frozen=True)
-class Enrol:
+class EnrolForTask:
     """The task is looked at; then the SWOP enrols, or says why not."""
 
     assignment: int
 
 
 @dataclass(frozen=True)
-class Begin:
+class BeginWork:
     """Enough peers have enrolled: the work of this assignment begins, or goes on."""
 
     assignment: int
@@ -45,11 +45,11 @@ class CleanUp:
     assignment: int
 
 
-Action = Wait | Attend | Enrol | Begin | Missed | CleanUp
+Action = WaitForOthers | Attend | EnrolForTask | BeginWork | Missed | CleanUp
 
 
 @dataclass(frozen=True)
-class Standing:
+class AgentState:
     """What the SWOP knows of itself. ``working_on``: the assignment whose work it has begun or adopted, 0 for none."""
 
     name: str
@@ -58,7 +58,7 @@ class Standing:
     working_on: int = 0
 
 
-def next_action(status: pb.RunnerStatus, me: Standing) -> Action:
+def next_action(status: pb.RunnerStatus, me: AgentState) -> Action:
     """One step; when it is done, ask again with the newest state."""
     mine = _mine(status, me)
     if me.working_on and (me.working_on != status.assignment or status.state == pb.RUNNER_IDLE):
@@ -70,33 +70,33 @@ def next_action(status: pb.RunnerStatus, me: Standing) -> Action:
     if mine.enrolled_in == status.assignment and status.state != pb.RUNNER_IDLE:
         return _enrolled(status, me)
     if status.state in UNDER_WAY and mine.admissible and not _enough(status):
-        return Enrol(status.assignment)
-    return Wait()
+        return EnrolForTask(status.assignment)
+    return WaitForOthers()
 
 
-def is_counted(status: pb.RunnerStatus, me: Standing) -> bool:
+def is_counted(status: pb.RunnerStatus, me: AgentState) -> bool:
     """Whether a task that is assigned now would count with this SWOP: it attends, and its SN hears from it."""
     mine = _mine(status, me)
     return mine is not None and _attends(mine, me) and mine.present
 
 
-def _mine(status: pb.RunnerStatus, me: Standing) -> pb.TaskAgent | None:
+def _mine(status: pb.RunnerStatus, me: AgentState) -> pb.TaskAgent | None:
     return next((agent for agent in status.agents if agent.name == me.name), None)
 
 
-def _attends(mine: pb.TaskAgent, me: Standing) -> bool:
+def _attends(mine: pb.TaskAgent, me: AgentState) -> bool:
     """With the profile that it has now."""
     return mine.attends and (mine.group, mine.sl_peers) == (me.group, me.pairs)
 
 
-def _enrolled(status: pb.RunnerStatus, me: Standing) -> Action:
+def _enrolled(status: pb.RunnerStatus, me: AgentState) -> Action:
     if me.working_on == status.assignment or status.state == pb.RUNNER_ASSIGNED:
-        return Wait()
+        return WaitForOthers()
     open_peers = [peer for peer in status.peers if peer.agent == me.name and peer.state < pb.PEER_COMPLETE]
     if not open_peers:
-        return Wait()
+        return WaitForOthers()
     began = any(peer.state == pb.PEER_RUNNING for peer in open_peers)
-    return Begin(status.assignment) if status.state == pb.RUNNER_RUNNING or began else Missed(status.assignment)
+    return BeginWork(status.assignment) if status.state == pb.RUNNER_RUNNING or began else Missed(status.assignment)
 
 
 def _enough(status: pb.RunnerStatus) -> bool:

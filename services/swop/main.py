@@ -15,14 +15,14 @@ from services.runtime import logs, traces
 from services.runtime.addresses import HTTPS_PORT, join_address, split_address
 from services.runtime.ready import ReadySocket
 from services.swop.approvals import Approvals
-from services.swop.decisions import Standing
+from services.swop.decisions import AgentState
 from services.swop.executors.base import Executor
-from services.swop.executors.environments import LocalImage
+from services.swop.executors.environments import LocalEnvironment
 from services.swop.executors.process import ProcessExecutor
 from services.swop.executors.spec import Owner
 from services.swop.link import Link
 from services.swop.operator import Operator
-from services.swop.pairs import Place
+from services.swop.pairs import PairPlacement
 from services.swop.policy_file import policy_path, read_policy
 from services.swop.preparing import Workshop
 from services.swop.profile import Profile, read_profile
@@ -63,13 +63,13 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
         )
         await link.register()
         authority = authority_of(read_chain(identity.credentials.cert)[0])
-        place = Place(
+        place = PairPlacement(
             identity.name, profile.runner, 0, Owner(settings.uid, settings.gid), settings.sl_image,
             sn=_sn(settings, profile), license=_license_servers(settings, profile)[0],
             host_network=executor.shares_host_network, authority=authority,
         )  # fmt: skip
         operator = Operator(
-            Standing(identity.name, profile.group, len(profile.nodes)),
+            AgentState(identity.name, profile.group, len(profile.nodes)),
             profile.runner,
             link,
             workshop=Workshop(link, executor, profile, policy, place, _protected(settings, profile)),
@@ -87,8 +87,8 @@ def open_executor(settings: SwopSettings, profile: Profile) -> Executor:
     """The executor that the profile names; only its library is loaded."""
     manager = profile.resource_manager
     if manager.kind == "PROCESS":
-        images = {image.image: LocalImage(Path(image.python)) for image in profile.images or ()}
-        images[settings.sl_image] = LocalImage(Path(sys.executable), (sys.executable, "-m", "services.cli", "sl"))
+        images = {image.image: LocalEnvironment(Path(image.python)) for image in profile.images or ()}
+        images[settings.sl_image] = LocalEnvironment(Path(sys.executable), (sys.executable, "-m", "services.cli", "sl"))
         return ProcessExecutor(settings.data_dir / "processes", images, secrets=_secrets(settings, profile))
     module = import_module(f"services.swop.executors.{manager.kind.lower()}")
     address = f"unix://{manager.access.socket}" if manager.access.socket else None

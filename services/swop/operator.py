@@ -19,7 +19,7 @@ from services.rpc import swarm_pb2 as pb
 from services.runtime import logs
 from services.swop import decisions
 from services.swop.approvals import Approvals
-from services.swop.decisions import Standing, next_action
+from services.swop.decisions import AgentState, next_action
 from services.swop.link import Link
 from services.swop.preparing import Prepared, Workshop
 from services.swop.work import Cleaning, PeerNews
@@ -43,7 +43,7 @@ class Operator:
 
     def __init__(
         self,
-        me: Standing,
+        me: AgentState,
         runner: str,
         link: Link,
         *,
@@ -108,15 +108,15 @@ class Operator:
         match next_action(status, replace(self._me, working_on=working_on)):
             case decisions.Attend():
                 await self._attend()
-            case decisions.Enrol():
+            case decisions.EnrolForTask():
                 await self._enrol(status)
-            case decisions.Begin(assignment):
+            case decisions.BeginWork(assignment):
                 self._begin(status, assignment)
             case decisions.Missed(assignment):
                 await self._all_peers(status, assignment, "The task had ended before this SWOP began its part")
             case decisions.CleanUp(assignment):
                 await self._clean_up(assignment)
-            case decisions.Wait():
+            case decisions.WaitForOthers():
                 pass
 
     async def _attend(self) -> None:

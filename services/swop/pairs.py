@@ -29,7 +29,7 @@ _DEVICE_LISTS = {
 
 
 @dataclass(frozen=True)
-class Place:
+class PairPlacement:
     """Where and for whom a pair runs. ``own_network``: programs share the network of the host (PROCESS).
 
     ``sn``, ``license``: host:port. ``authority``: who issued the SWOP's certificate, for another swarm on this host may
@@ -64,7 +64,7 @@ def labels_of(swop: str, runner: str, assignment: int, **more: str) -> dict[str,
     return {f"{LABEL}{name}": value for name, value in known.items()}
 
 
-def pair(profile: Profile, node: NodeDefinition, task: TaskDefinition, image: str, place: Place) -> PairSpec:
+def pair(profile: Profile, node: NodeDefinition, task: TaskDefinition, image: str, place: PairPlacement) -> PairSpec:
     """``task``: a RUN_SWARM. Raises TaskRefused for an option that no executor has."""
     header, body = task.header, task.body
     assert isinstance(body, RunSwarm)  # noqa: S101 - whoever calls has looked
@@ -133,7 +133,7 @@ def devices_of(options: Iterable[Mapping[str, Any]]) -> Devices:
     return Devices(**found)
 
 
-def _sl_environment(profile: Profile, node: NodeDefinition, place: Place) -> dict[str, str]:
+def _sl_environment(profile: Profile, node: NodeDefinition, place: PairPlacement) -> dict[str, str]:
     sn_host, sn_port = split_address(place.sn, HTTPS_PORT)
     license_host, license_port = split_address(place.license, HTTPS_PORT)
     port = node.sl_port if node.sl_port else (0 if place.host_network else SL_PORT)

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, Field, StringConstraints
 
 from services.errors import FileUnreadable, PolicyUnusable
-from services.swop.executors.spec import Limits
+from services.swop.executors.spec import ResourceLimits
 from services.tasks.definition import Line
 from services.tasks.document import SIZE_LIMIT_BYTES, parse
 from services.tasks.validation import Schema, validate
@@ -100,9 +100,9 @@ class Policy(Schema):
         return self.model_copy(update={"bind_sources": [*self.bind_sources, *(str(path) for path in directories)]})
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> ResourceLimits:
         """What each program may use."""
-        return Limits(None if self.max_memory is None else bytes_of(self.max_memory), self.max_processes)
+        return ResourceLimits(None if self.max_memory is None else bytes_of(self.max_memory), self.max_processes)
 
     @property
     def max_seconds(self) -> float | None:

@@ -22,12 +22,12 @@ from services.swop.content import ContentWork
 from services.swop.executors.base import Executor
 from services.swop.executors.spec import Image, NodeSpec
 from services.swop.link import Link
-from services.swop.pairs import PairSpec, Place, labels_of, pair
+from services.swop.pairs import PairPlacement, PairSpec, labels_of, pair
 from services.swop.policy import Host, TaskRequest, decide
 from services.swop.policy_file import Policy
 from services.swop.policy_mounts import OWN_VOLUMES, confined, sources
 from services.swop.profile import NodeDefinition, Profile
-from services.swop.work import BuildWork, PairsWork, PullWork, Work, build_spec, new_secret, pull_spec
+from services.swop.work import AssignmentWork, BuildWork, PairsWork, PullWork, build_spec, new_secret, pull_spec
 from services.tasks.definition import (
     ROOT_TASK,
     MakeSwarmUserContent,
@@ -35,7 +35,7 @@ from services.tasks.definition import (
     PullImage,
     RunSwarm,
     TaskDefinition,
-    TaskHeader,
+    TaskFields,
     check_body,
 )
 
@@ -45,7 +45,7 @@ class Prepared:
     """``description``: exactly what would run, for the owner of the host; ``digest`` is its SHA-256."""
 
     digest: bytes
-    work: Work
+    work: AssignmentWork
     description: dict[str, Any]
     needs_approval: bool
 
@@ -58,7 +58,7 @@ class Workshop:
     executor: Executor
     profile: Profile
     policy: Policy
-    place: Place
+    place: PairPlacement
     protected: tuple[str, ...]
 
     async def prepare(self, status: pb.RunnerStatus) -> Prepared:
@@ -94,7 +94,7 @@ class Workshop:
         if header.name != name or content_hash(chained, reply.body.encode()) != entry.content_hash:
             raise TaskRefused(task=f"The task {name}", problem="its text is not what the chain has the hash of")
         body = check_body(header.type, reply.body, f"the task {name}")
-        known = TaskHeader.model_validate({
+        known = TaskFields.model_validate({
             "name": header.name, "task_type": header.type, "author": header.author, "prereq": header.prereq,
             "outcome": header.outcome,
         })  # fmt: skip
@@ -123,8 +123,8 @@ class Workshop:
         return None
 
     async def _work(
-        self, task: TaskDefinition, request: TaskRequest, place: Place
-    ) -> tuple[Work, list[dict[str, Any]]]:
+        self, task: TaskDefinition, request: TaskRequest, place: PairPlacement
+    ) -> tuple[AssignmentWork, list[dict[str, Any]]]:
         labels = labels_of(place.swop, place.runner, place.assignment, authority=place.authority, task=task.header.name)
         match task.body:
             case RunSwarm():
@@ -143,8 +143,8 @@ class Workshop:
                 return ContentWork(self.executor, task.body, volumes), runs
 
     async def _pairs(
-        self, task: TaskDefinition, body: RunSwarm, request: TaskRequest, place: Place
-    ) -> tuple[Work, list[dict[str, Any]]]:
+        self, task: TaskDefinition, body: RunSwarm, request: TaskRequest, place: PairPlacement
+    ) -> tuple[AssignmentWork, list[dict[str, Any]]]:
         image = request.image_name
         if self.executor.builds_images and request.image is not None:
             image = request.image.digest  # what was decided on: the name may be given to another one meanwhile

@@ -11,7 +11,7 @@ from services.errors import NeverTrained, PeerFailed, SwarmError, TaskRefused
 from services.rpc import swarm_pb2 as pb
 from services.runtime import logs
 from services.swop.executors.base import Executor, joined
-from services.swop.executors.spec import BuildSpec, Node, NodeState, PullSpec
+from services.swop.executors.spec import BuildSpec, NodeState, PullSpec, StartedProgram
 from services.swop.pairs import LABEL, PairSpec, labels_of
 from services.tasks.definition import MakeUserContainer, PullImage
 
@@ -37,7 +37,7 @@ Tell = Callable[[PeerNews], Awaitable[None]]
 TakesPart = Callable[[str], Awaitable[bool]]
 
 
-class Work(ABC):
+class AssignmentWork(ABC):
     """What an assignment is about. ``run`` may be cancelled: what was started goes on, and is adopted or removed."""
 
     @abstractmethod
@@ -45,7 +45,7 @@ class Work(ABC):
         """Returns when all its peers have ended, each told of."""
 
 
-class PairsWork(Work):
+class PairsWork(AssignmentWork):
     """The pairs of a RUN_SWARM task. Pairs that run already, from before the SWOP was started again, are adopted.
 
     ``takes_part(name)``: whether an SL of that name has enrolled in any training. ``names``: of the SLs by index.
@@ -91,7 +91,7 @@ class PairsWork(Work):
         _log.warning("pair failed", peer=peer, why=str(error))
         await tell(PeerNews(peer, pb.PEER_ERROR, str(error), name))
 
-    async def _started(self, spec: PairSpec) -> tuple[Node, Node]:
+    async def _started(self, spec: PairSpec) -> tuple[StartedProgram, StartedProgram]:
         """The nodes of a pair: those that are there, or new ones where not both are."""
         wanted = {
             name: value for name, value in spec.sl.labels.items() if name.startswith(LABEL) and name != f"{LABEL}node"
@@ -105,7 +105,7 @@ class PairsWork(Work):
             await self._executor.create_volume(volume)
         return await self._executor.start(spec.sl), await self._executor.start(spec.ml)
 
-    async def _ended_well(self, spec: PairSpec, sl: Node, ml: Node, name: str) -> None:
+    async def _ended_well(self, spec: PairSpec, sl: StartedProgram, ml: StartedProgram, name: str) -> None:
         """Returns when both have ended with 0. Raises PeerFailed, NeverTrained."""
         waits = {kind: asyncio.create_task(self._executor.wait(node.id)) for kind, node in (("sl", sl), ("ml", ml))}
         try:
@@ -128,7 +128,9 @@ class PairsWork(Work):
                 task.cancel()
             await asyncio.gather(*waits.values(), return_exceptions=True)
 
-    async def _cause(self, sl: Node, ml: Node, waits: dict[str, "asyncio.Task[Node]"]) -> PeerFailed:
+    async def _cause(
+        self, sl: StartedProgram, ml: StartedProgram, waits: dict[str, "asyncio.Task[StartedProgram]"]
+    ) -> PeerFailed:
         """The program's own words, where it failed too: the SL knows only that it went."""
         program = waits["ml"].result() if waits["ml"].done() else None
         if program is not None and program.exit_code != 0:
@@ -141,7 +143,7 @@ class PairsWork(Work):
             what=f"The SL {sl.name}", exit=ended.exit_code, problem="its last lines:", tail=await self._tail(sl)
         )
 
-    async def _tail(self, node: Node) -> str:
+    async def _tail(self, node: StartedProgram) -> str:
         with contextlib.suppress(SwarmError):
             return joined(await self._executor.tail(node.id))
         return ""
@@ -156,7 +158,7 @@ class PairsWork(Work):
             await asyncio.gather(*(self._executor.stop(node.id, STOP_GRACE_S) for node in nodes))
 
 
-class BuildWork(Work):
+class BuildWork(AssignmentWork):
     """An image from build steps."""
 
     def __init__(self, executor: Executor, spec: BuildSpec) -> None:
@@ -168,7 +170,7 @@ class BuildWork(Work):
         await _narrated(self._executor.build(self._spec), tell, "Build Task Completed")
 
 
-class PullWork(Work):
+class PullWork(AssignmentWork):
     """An image from a registry."""
 
     def __init__(self, executor: Executor, spec: PullSpec) -> None:
@@ -239,7 +241,7 @@ class Cleaning:
         if not self.keep:
             await remove(self.executor, labels)
 
-    async def _let_finish(self, node: Node, nodes: Sequence[Node]) -> None:
+    async def _let_finish(self, node: StartedProgram, nodes: Sequence[StartedProgram]) -> None:
         """A program whose SL has ended well may be saving what it trained."""
         if node.labels.get(f"{LABEL}node") != "ml":
             return

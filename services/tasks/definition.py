@@ -56,7 +56,7 @@ Variable = Annotated[dict[str, str | int | float | bool | None], AfterValidator(
 """``NAME: value``; ``~`` means not set, ``""`` is passed as empty."""
 
 
-class TaskHeader(Schema):
+class TaskFields(Schema):
     """What all tasks have."""
 
     name: Name = Field(alias="Name")
@@ -138,12 +138,12 @@ BODIES: Mapping[str, type[RunSwarm | MakeUserContainer | PullImage | MakeSwarmUs
 class TaskDefinition(Schema):
     """A whole task. ``body_text``: the YAML of its body, as it is registered."""
 
-    header: TaskHeader
+    header: TaskFields
     body: Body
     body_text: str
 
 
-class _File(TaskHeader):
+class _File(TaskFields):
     body: dict[str, Any] = Field(alias="Body")
 
 
@@ -155,7 +155,7 @@ def read_task(text: bytes | str, source: str) -> TaskDefinition:
     document = parse(text, source)
     file = validate(document, _File)
     fields = {"name", "task_type", "author", "prereq", "outcome"}
-    header = TaskHeader.model_validate({key: getattr(file, key) for key in fields})
+    header = TaskFields.model_validate({key: getattr(file, key) for key in fields})
     body = _body(document, file.task_type, ("Body",))
     body_text = yaml.safe_dump(file.body, allow_unicode=True, sort_keys=False, default_flow_style=False, width=1000)
     if (size := len(body_text.encode())) > BODY_LIMIT_BYTES:

@@ -49,7 +49,7 @@ def parse(text: bytes | str, source: str) -> Document:
         problem = f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
         raise DocumentUnusable(source=source, line=line, path="file", problem=problem) from None
     try:
-        return _Reader(decoded, source).read()
+        return _DocumentReader(decoded, source).read()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         problem = f"this is not YAML: {error.problem or 'it cannot be read'}"
@@ -79,7 +79,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
 
 
-class _Reader:
+class _DocumentReader:
     def __init__(self, text: str, source: str) -> None:
         self._loader = yaml.SafeLoader(text)
         self._source = source

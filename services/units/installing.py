@@ -30,7 +30,7 @@ _IDENTITY = ("SWARM_ID_CERT", "SWARM_ID_KEY", "SWARM_ID_CACERT", "SWARM_ID_CAPAT
 
 
 @dataclass(frozen=True)
-class Kind:
+class UnitKind:
     """A node that may be a service. ``role``: of its certificate. ``data_variable``: the setting of its data."""
 
     command: str
@@ -51,7 +51,7 @@ class Installed:
     data: str
 
 
-def install(kind: Kind, settings_file: Path, *, user: str, docker: bool, root: Path) -> Installed:
+def install(kind: UnitKind, settings_file: Path, *, user: str, docker: bool, root: Path) -> Installed:
     """Paths in the settings are from the current directory.
 
     Raises SettingsError, IdentityError and its kin, FileUnreadable, StorageError; FileExists for a unit of others.
@@ -105,7 +105,7 @@ def read_settings(path: Path) -> dict[str, str]:
     return found
 
 
-def _own_settings(kind: Kind, given: Mapping[str, str], settings: IdentitySettings) -> str:
+def _own_settings(kind: UnitKind, given: Mapping[str, str], settings: IdentitySettings) -> str:
     """Without what the unit itself says, and with absolute paths."""
     by_variable = {
         str(field.validation_alias): getattr(settings, name) for name, field in type(settings).model_fields.items()

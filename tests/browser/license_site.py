@@ -22,7 +22,7 @@ from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import Database
 from services.license_server.desk import LicenseDesk
-from services.license_server.leases import Holder
+from services.license_server.leases import LeaseHolder
 from services.license_server.main import serve
 from services.license_server.office import Office
 from services.licensing import licence_file
@@ -90,12 +90,12 @@ class Site:
     def with_user(self, name: str, role: str) -> None:
         self.office.accounts.create(SYSTEM, name, PASSWORD, role)
 
-    def holder(self, name: str, role: str = "sl", address: str = "10.20.0.7") -> Holder:
+    def holder(self, name: str, role: str = "sl", address: str = "10.20.0.7") -> LeaseHolder:
         certificate = x509.load_pem_x509_certificate(self._pki.issue(role, name).cert.read_bytes())
         pem = certificate.public_bytes(Encoding.PEM).decode()
-        return Holder(role, name, certificate.fingerprint(hashes.SHA256()).hex(), address, pem)
+        return LeaseHolder(role, name, certificate.fingerprint(hashes.SHA256()).hex(), address, pem)
 
-    def with_node(self, name: str, role: str = "sl", address: str = "10.20.0.7") -> Holder:
+    def with_node(self, name: str, role: str = "sl", address: str = "10.20.0.7") -> LeaseHolder:
         holder = self.holder(name, role, address)
         self.office.desk.acquire(holder, FEATURE_OF_ROLE[role])
         return holder

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import text
 
 from services.license_server.actor import SYSTEM
-from services.license_server.leases import Holder
+from services.license_server.leases import LeaseHolder
 
 SECRET = "known to both"  # noqa: S105  # of nobody
 
@@ -413,7 +413,7 @@ def test_page_that_does_not_exist_says_so_with_the_menu_around_it(visit):
 
 
 def test_what_a_node_calls_itself_is_text_and_nothing_else(visit, site):
-    holder = Holder("sl", "<script>document.title='owned'</script>", "ab" * 32, "10.0.0.1", "no certificate")
+    holder = LeaseHolder("sl", "<script>document.title='owned'</script>", "ab" * 32, "10.0.0.1", "no certificate")
     site.office.desk.acquire(holder, "SL")
     page = visit("ada")
     page.goto("/leases")

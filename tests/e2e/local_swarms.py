@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.local.plan import CODE_ROOT, Plan
+from services.local.plan import CODE_ROOT, SwarmPlan
 from services.local.process import Child, Launch, node_environment
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -80,13 +80,15 @@ class SwarmPlans:
         self.out = directory / "out"
         self.out.mkdir()
 
-    def plan(self, behaviour: str = "train", *, sl_count: int = 3, chain: str = "embedded", rounds: int = 3) -> Plan:
+    def plan(
+        self, behaviour: str = "train", *, sl_count: int = 3, chain: str = "embedded", rounds: int = 3
+    ) -> SwarmPlan:
         command = (sys.executable, str(PROGRAMS / "train.py"), behaviour, str(self.out), str(rounds))
-        return Plan(self.directory / "swarm", sl_count, chain, command)
+        return SwarmPlan(self.directory / "swarm", sl_count, chain, command)
 
-    def idle(self, *, sl_count: int = 1, chain: str = "embedded") -> Plan:
+    def idle(self, *, sl_count: int = 1, chain: str = "embedded") -> SwarmPlan:
         """No programs: somebody attaches them."""
-        return Plan(self.directory / "swarm", sl_count, chain)
+        return SwarmPlan(self.directory / "swarm", sl_count, chain)
 
     def digests(self) -> list[bytes]:
         """Of the final models that the programs wrote, by node."""

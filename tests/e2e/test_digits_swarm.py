@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from local_swarms import Recorder
 
-from services.local.plan import CODE_ROOT, Plan
+from services.local.plan import CODE_ROOT, SwarmPlan
 from services.local.process import Child, Launch, program_environment
 from services.local.swarm import up
 from swarm_callback.digest import digest_of_file
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(400)  # seven programs that each import a frame
 async def test_keras_nodes_with_skewed_digits_end_with_one_good_model(tmp_path: Path, recorder: Recorder) -> None:
     out = tmp_path / "out"
     command = (sys.executable, str(EXAMPLES / "digits_keras.py"))
-    plan = Plan(tmp_path / "swarm", 3, "geth", command, environment={"OUTPUT_DIR": str(out), "MAX_EPOCHS": "6"})
+    plan = SwarmPlan(tmp_path / "swarm", 3, "geth", command, environment={"OUTPUT_DIR": str(out), "MAX_EPOCHS": "6"})
     assert await up(plan, recorder, asyncio.Event())
     models = sorted(out.glob("node-*.safetensors"))
     assert [digest_of_file(path).digest() for path in models] == [recorder.last.last_result.digest] * 3

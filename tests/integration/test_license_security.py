@@ -28,7 +28,7 @@ from services.license_server.actor import SCOPES, SYSTEM, Actor
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
 from services.license_server.guards import SIGN_INS_PER_MINUTE, Rate, is_sign_in
-from services.license_server.leases import Holder
+from services.license_server.leases import LeaseHolder
 from services.license_server.main import serve
 from services.license_server.office import Office
 from services.license_server.sign_in_locks import lock_s, network_of
@@ -182,7 +182,7 @@ def test_no_secret_is_stored_or_logged_in_the_clear(office, tmp_path):
 
 @pytest.mark.parametrize("text", ["' OR 1=1 --", "%", "_", "\\", '"; DROP TABLE leases; --'])
 def test_search_is_text_and_nothing_more(office, text):
-    office.desk.acquire(Holder("sl", "sl-1", "01" * 32, "10.0.0.1"), "SL")
+    office.desk.acquire(LeaseHolder("sl", "sl-1", "01" * 32, "10.0.0.1"), "SL")
     assert office.leases.all(SYSTEM, search=text) == []
     assert office.audit.all(SYSTEM, search=text) == []
     assert len(office.leases.all(SYSTEM, search="SL-1")) == 1
@@ -385,7 +385,7 @@ def test_webhook_is_signed_tried_again_and_given_up(office, day):
     office.settings.change(SYSTEM, webhook_url="https://example.org/hook", webhook_secret="k" * 20)
     for number in range(3):
         with contextlib.suppress(Exception):
-            office.desk.acquire(Holder("sl", f"sl-{number}", f"{number:064x}"), "SL")
+            office.desk.acquire(LeaseHolder("sl", f"sl-{number}", f"{number:064x}"), "SL")
     posted: list[tuple[bytes, dict[str, str]]] = []
 
     def post(_address: str, body: bytes, headers: Any) -> str:

@@ -32,7 +32,7 @@ from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import Database
 from services.license_server.desk import LicenseDesk
-from services.license_server.leases import Holder
+from services.license_server.leases import LeaseHolder
 from services.license_server.main import serve
 from services.license_server.office import Office
 from services.licensing.lease import Lease
@@ -71,7 +71,7 @@ class WatchedDesk(LicenseDesk):
             self._loop.call_soon_threadsafe(self._events.put_nowait, f"{holder.name} refused")
             raise
 
-    def hand_over_to(self, holder: Holder, feature: str = "SL") -> None:
+    def hand_over_to(self, holder: LeaseHolder, feature: str = "SL") -> None:
         """As if all leases had become stale and this holder had come first."""
         with self._database.write() as transaction:
             transaction.write(schema.leases.delete())
@@ -385,7 +385,7 @@ async def test_node_whose_seat_went_to_another_goes_on_and_gets_one_again_when_o
         running(pki, tmp_path, ttl_s=SHORT_TTL_S, seats={**SEATS, "SL": 1}) as server,
         await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL", data_dir=tmp_path) as lease,
     ):
-        server.desk.hand_over_to(other := Holder("sl", "sl-2", "02" * 32))
+        server.desk.hand_over_to(other := LeaseHolder("sl", "sl-2", "02" * 32))
         await two_denials(server)
         assert lease.state == "grace"
         assert 0 < lease.grace_left_s < 24 * 3600
@@ -403,7 +403,7 @@ async def test_node_whose_seat_went_to_another_goes_on_and_gets_one_again_when_o
 async def test_node_whose_seat_stays_with_another_is_lost_after_the_grace_period(pki, tmp_path):
     async with running(pki, tmp_path, ttl_s=SHORT_TTL_S, seats={**SEATS, "SL": 1}) as server:
         lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL", grace_s=0.1)
-        server.desk.hand_over_to(Holder("sl", "sl-2", "02" * 32))
+        server.desk.hand_over_to(LeaseHolder("sl", "sl-2", "02" * 32))
         async with asyncio.timeout(DEADLINE_S):
             await lease.lost.wait()
         assert isinstance(lease.failure, LicenceRevoked)

@@ -21,8 +21,8 @@ from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_RUNNER
 from services.sn.node import RunningSN
 from services.swci.commands.taskrunner import ResetTaskRunner
-from services.swci.contexts import Context
-from services.swci.session import Limits, Session
+from services.swci.contexts import SnContext
+from services.swci.session import CommandSession, WaitLimits
 from services.swci.usr_dir import UsrDir
 
 WITHIN_S = 60.0
@@ -431,9 +431,11 @@ async def test_a_restarted_sn_knows_all_of_it(chain: Choice, pki: Any, tmp_path:
 
 
 @pytest.fixture
-async def session(pki: Any, sn: RunningSN, tmp_path: Path) -> AsyncIterator[Session]:
-    session = Session(pki.identity("swci", "swci-1"), UsrDir(tmp_path), Limits(generic_task_min=WITHIN_S / 60))
-    session.contexts.add(Context("test", "localhost", sn.port, "", f"localhost:{sn.port}"))
+async def session(pki: Any, sn: RunningSN, tmp_path: Path) -> AsyncIterator[CommandSession]:
+    session = CommandSession(
+        pki.identity("swci", "swci-1"), UsrDir(tmp_path), WaitLimits(generic_task_min=WITHIN_S / 60)
+    )
+    session.contexts.add(SnContext("test", "localhost", sn.port, "", f"localhost:{sn.port}"))
     yield session
     await session.close()
 
@@ -457,7 +459,7 @@ class Heard:
 
 
 async def test_a_reset_waits_for_swops_that_are_there_to_remove_what_they_started(
-    desk: Desk, swci: SNClient, session: Session
+    desk: Desk, swci: SNClient, session: CommandSession
 ) -> None:
     await create(swci)
     one, two, away = [await desk.swop(name) for name in ("swop-1", "swop-2", "swop-3")]
@@ -477,12 +479,12 @@ async def test_a_reset_waits_for_swops_that_are_there_to_remove_what_they_starte
     assert heard.lines[-1] == "# swop-3 : away, removing what was started when back"
 
 
-async def test_a_reset_that_waits_in_vain_says_for_whom(desk: Desk, swci: SNClient, session: Session) -> None:
+async def test_a_reset_that_waits_in_vain_says_for_whom(desk: Desk, swci: SNClient, session: CommandSession) -> None:
     await create(swci)
     one = await desk.swop("swop-1")
     await assign(swci, peers=1)
     await one.enrol(1, 1)
-    session.limits = Limits(generic_task_min=0.001)
+    session.limits = WaitLimits(generic_task_min=0.001)
     with pytest.raises(errors.WaitedInVain, match="swop-1 : removing what was started"):
         await ResetTaskRunner(name=DEFAULT_RUNNER).run(session, lambda _line: None)
     assert (await status(swci)).state == pb.RUNNER_IDLE

@@ -22,7 +22,7 @@ from services.swci import following
 from services.swci.commands import general
 from services.swci.commands.files import Pwd
 from services.swci.execution import CommandResult, execute, perform
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from swarmlearning.swci.v1 import AsyncClient, SNUnavailable
 
 WITHIN_S = 30.0
@@ -181,7 +181,7 @@ async def busy(web: Web) -> AsyncIterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def shell_of(web: Web) -> AsyncIterator[Session]:
+async def shell_of(web: Web) -> AsyncIterator[CommandSession]:
     session = web.first.another()
     try:
         yield session
@@ -189,7 +189,7 @@ async def shell_of(web: Web) -> AsyncIterator[Session]:
         await session.close()
 
 
-async def answer_of(session: Session, line: str) -> CommandResult:
+async def answer_of(session: CommandSession, line: str) -> CommandResult:
     said: list[str] = []
     async with asyncio.timeout(WITHIN_S):
         answer = await execute(session, line, said.append)
@@ -230,7 +230,7 @@ async def test_whatever_is_wrong_is_one_sentence_everywhere_and_nothing_is_done(
     assert await everything(web) == before
 
 
-async def told_everywhere(case: Case, session: Session, raw: httpx.AsyncClient) -> None:
+async def told_everywhere(case: Case, session: CommandSession, raw: httpx.AsyncClient) -> None:
     told = sentence_of(await answer_of(session, case.line))
     assert case.sentence in told, f"the shell says {told!r}"
     assert told.endswith("."), f"{told!r} is no sentence"

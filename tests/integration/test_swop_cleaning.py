@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from services.identity.certificates import authority_of, read_chain
-from services.swop.executors.environments import LocalImage
+from services.swop.executors.environments import LocalEnvironment
 from services.swop.executors.process import ProcessExecutor
 from services.swop.executors.spec import NodeSpec
 from services.swop.pairs import labels_of
@@ -22,7 +22,7 @@ def test_an_authority_stays_the_same_when_a_certificate_is_renewed(pki: Any, for
 
 
 async def test_a_swop_of_another_swarm_keeps_what_it_started(tmp_path: Path) -> None:
-    async with ProcessExecutor(tmp_path, {"env": LocalImage(Path(sys.executable))}) as executor:
+    async with ProcessExecutor(tmp_path, {"env": LocalEnvironment(Path(sys.executable))}) as executor:
         for name in ("ours", "theirs"):
             labels = labels_of("swop-1", "runner", 1, authority=name, node="ml", index="0")
             await executor.start(

@@ -18,9 +18,9 @@ from services.errors import (
 )
 from services.license_server.clock import LeaseClock
 from services.license_server.leases import (
-    Holder,
-    Pool,
+    LeaseHolder,
     Reservation,
+    SeatPool,
     Taken,
     matches,
     place_for,
@@ -31,8 +31,8 @@ from services.license_server.leases import (
 from services.license_server.settings import LicenseServerSettings
 
 
-def holder(number: int = 1, role: str = "sl") -> Holder:
-    return Holder(role=role, name=f"{role}-{number}", fingerprint=f"{number:064x}")
+def holder(number: int = 1, role: str = "sl") -> LeaseHolder:
+    return LeaseHolder(role=role, name=f"{role}-{number}", fingerprint=f"{number:064x}")
 
 
 def lease(number: int = 1, feature: str = "SL", token: int = 1, reservation: int | None = None) -> Taken:
@@ -40,41 +40,41 @@ def lease(number: int = 1, feature: str = "SL", token: int = 1, reservation: int
 
 
 def test_free_seat_is_given():
-    assert place_for(holder(2), Pool("SL", 2), [lease(1)]) is None
+    assert place_for(holder(2), SeatPool("SL", 2), [lease(1)]) is None
 
 
 def test_full_house_names_who_holds_the_seats():
     with pytest.raises(NoSeatLeft, match=r"All 2 seats for SL are in use \(by sl-1, sl-2\)"):
-        place_for(holder(3), Pool("SL", 2), [lease(2), lease(1)])
+        place_for(holder(3), SeatPool("SL", 2), [lease(2), lease(1)])
 
 
 def test_full_house_of_many_names_some_and_counts_the_others():
     with pytest.raises(NoSeatLeft, match="and 88 more"):
-        place_for(holder(300), Pool("SL", 100), [lease(number) for number in range(100)])
+        place_for(holder(300), SeatPool("SL", 100), [lease(number) for number in range(100)])
 
 
 def test_feature_without_seats_is_refused():
     with pytest.raises(NoSeatLeft, match="nobody"):
-        place_for(holder(1), Pool("SL", 0), [])
+        place_for(holder(1), SeatPool("SL", 0), [])
 
 
 def test_licence_that_ended_or_has_not_begun_is_said_to():
     with pytest.raises(LicenceExpired, match="expired at yesterday"):
-        place_for(holder(1), Pool("SL", 0, expired="yesterday"), [])
+        place_for(holder(1), SeatPool("SL", 0, expired="yesterday"), [])
     with pytest.raises(LicenceNotYetValid, match="valid only from tomorrow"):
-        place_for(holder(1), Pool("SL", 0, begins="tomorrow"), [])
+        place_for(holder(1), SeatPool("SL", 0, begins="tomorrow"), [])
 
 
 def test_restricted_pool_serves_only_those_it_names():
-    pool = Pool("SL", 5, allowed=("hospital-a-*", f"sha256:{7:064x}"))
-    assert place_for(Holder("sl", "hospital-a-3", "ff" * 32), pool, []) is None
+    pool = SeatPool("SL", 5, allowed=("hospital-a-*", f"sha256:{7:064x}"))
+    assert place_for(LeaseHolder("sl", "hospital-a-3", "ff" * 32), pool, []) is None
     assert place_for(holder(7), pool, []) is None
     with pytest.raises(NodeNotAllowed, match=r"hospital-a-\*"):
         place_for(holder(8), pool, [])
 
 
 def test_reserved_seats_are_kept_for_whom_they_are_reserved():
-    pool = Pool("SL", 3, reservations=(Reservation(9, "sl-1*", 2),))
+    pool = SeatPool("SL", 3, reservations=(Reservation(9, "sl-1*", 2),))
     assert place_for(holder(2), pool, []) is None
     with pytest.raises(SeatsReserved, match="reserved for others"):
         place_for(holder(3), pool, [lease(2)])
@@ -85,7 +85,7 @@ def test_reserved_seats_are_kept_for_whom_they_are_reserved():
 
 
 def test_reservation_beyond_what_a_smaller_licence_holds_gives_no_seat_that_is_not_there():
-    pool = Pool("SL", 1, reservations=(Reservation(1, "sl-1", 3),))
+    pool = SeatPool("SL", 1, reservations=(Reservation(1, "sl-1", 3),))
     with pytest.raises(NoSeatLeft):
         place_for(holder(1), pool, [lease(5)])
     with pytest.raises(SeatsReserved):
@@ -191,7 +191,7 @@ def test_date_of_licences_does_not_go_back_with_the_system_clock():
     st.lists(st.tuples(st.sampled_from(["sl-1", "sl-*", "sl-[23]", "x"]), st.integers(1, 3)), max_size=3),
 )
 def test_capacity_is_never_exceeded_whatever_the_order(steps, capacity, reserved):
-    pool = Pool("SL", capacity, reservations=tuple(Reservation(id_, *place) for id_, place in enumerate(reserved)))
+    pool = SeatPool("SL", capacity, reservations=tuple(Reservation(id_, *place) for id_, place in enumerate(reserved)))
     taken: dict[int, Taken] = {}
     for number, what in steps:
         if what == "drop":

@@ -6,14 +6,14 @@ import pytest
 
 from services.errors import SettingsError
 from services.identity.authority import IssuedFiles
-from services.local.plan import Plan, Ports
+from services.local.plan import Ports, SwarmPlan
 from services.local.swarm import how_to_attach
 
 FILES = IssuedFiles(Path("/d/certs/x-cert.pem"), Path("/d/certs/x-key.pem"), Path("/d/ca/ca-cert.pem"))
 
 
-def plan(**changes: object) -> Plan:
-    return Plan(**{"directory": Path("/d"), "sl_count": 3, **changes})  # type: ignore[arg-type]
+def plan(**changes: object) -> SwarmPlan:
+    return SwarmPlan(**{"directory": Path("/d"), "sl_count": 3, **changes})  # type: ignore[arg-type]
 
 
 def option(argv: tuple[str, ...], name: str) -> str:

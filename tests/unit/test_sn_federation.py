@@ -2,13 +2,13 @@
 
 import pytest
 
-from services.sn.accounts import Accounts
+from services.sn.accounts import AccountNames
 from services.sn.settings import SNSettings
 from services.sn.succession import NEXT_AFTER_S, looks_after, stands_in_after_s
 
 
 def test_the_account_without_a_name_is_that_of_the_sn_that_registered_first() -> None:
-    accounts = Accounts()
+    accounts = AccountNames()
     accounts.added("0x1", "")
     assert accounts.in_order == []
     accounts.registered("sn-1")
@@ -20,7 +20,7 @@ def test_the_account_without_a_name_is_that_of_the_sn_that_registered_first() ->
 
 
 def test_an_sn_that_lost_its_data_has_a_new_account_at_the_end() -> None:
-    accounts = Accounts()
+    accounts = AccountNames()
     accounts.added("0x1", "")
     accounts.registered("sn-1")
     accounts.added("0x2", "sn-2")

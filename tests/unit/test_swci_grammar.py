@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.errors import CommandError, SwarmError
-from services.swci.catalog import COMMANDS, GRAMMAR, Help
+from services.swci.catalog import COMMANDS, GRAMMAR, ShowHelp
 from services.swci.commands import context, contract, files, general, task, taskrunner
 from services.swci.grammar.command import Command, syntax_of
 from services.swci.grammar.syntax import Slot
@@ -69,8 +69,8 @@ REFERENCE: list[tuple[str, Command]] = [
     ("EXIT ON FAILURE", general.ExitOnFailure()),
     ("EXIT ON FAILURE OFF", general.ExitOnFailure(switch="OFF")),
     ("EXIT", general.Exit()),
-    ("HELP", Help()),
-    ("HELP ASSIGN TASK", Help(command="ASSIGN TASK")),
+    ("HELP", ShowHelp()),
+    ("HELP ASSIGN TASK", ShowHelp(command="ASSIGN TASK")),
     ("cd taskdefs", files.Cd(path="taskdefs")),
     ("ls", files.Ls()),
     ("ls -l taskdefs", files.LsLong(path="taskdefs")),
@@ -134,7 +134,7 @@ def test_a_command_has_help_in_whole_sentences(command: type[Command]) -> None:
 def test_what_is_wrong_with_a_line_is_one_sentence(line: str, sentence: str) -> None:
     with pytest.raises(SwarmError) as refused:
         command = GRAMMAR.parse(line)
-        assert isinstance(command, Help)
+        assert isinstance(command, ShowHelp)
         GRAMMAR.helped(command.command)
     assert sentence in str(refused.value)
     assert "\n" not in str(refused.value)

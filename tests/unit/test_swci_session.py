@@ -14,12 +14,12 @@ from services.errors import (
     UnknownVariable,
 )
 from services.swci import contexts as of_session
-from services.swci.contexts import Context, Contexts
+from services.swci.contexts import SnContext, SnContexts
 from services.swci.usr_dir import FILE_LIMIT_BYTES, ROOT, UsrDir
 
 
-def context(name: str) -> Context:
-    return Context(name, "h", 30304, "", "h:30304")
+def context(name: str) -> SnContext:
+    return SnContext(name, "h", 30304, "", "h:30304")
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def usr(tmp_path: Path) -> UsrDir:
 
 
 def test_the_first_context_is_active_until_another_one_is_switched_to() -> None:
-    contexts = Contexts()
+    contexts = SnContexts()
     with pytest.raises(NoContext):
         contexts.named()
     contexts.add(context("a"))
@@ -47,7 +47,7 @@ def test_the_first_context_is_active_until_another_one_is_switched_to() -> None:
 
 
 def test_variables_belong_to_one_context_of_one_session() -> None:
-    contexts = Contexts()
+    contexts = SnContexts()
     contexts.add(context("a"))
     contexts.set_variable(None, "V", "1")
     other = contexts.copy()
@@ -58,7 +58,7 @@ def test_variables_belong_to_one_context_of_one_session() -> None:
 
 
 def test_a_session_keeps_no_endless_number_of_contexts() -> None:
-    contexts = Contexts()
+    contexts = SnContexts()
     for number in range(of_session.LIMIT):
         contexts.add(context(f"c{number}"))
     with pytest.raises(TooManyContexts):

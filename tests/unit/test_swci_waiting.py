@@ -6,7 +6,7 @@ import pytest
 
 from services.errors import NotUpInTime, SNUnreachable, TaskFailed, TaskRefused
 from services.rpc import swarm_pb2 as pb
-from services.swci.session import Limits
+from services.swci.session import WaitLimits
 from services.swci.waiting import WaitForRunner
 
 
@@ -37,7 +37,7 @@ async def test_reasons_stand_in_the_sentence_with_one_full_stop_and_a_name_that_
         ],
     )
     with pytest.raises(TaskFailed) as failed:
-        await WaitForRunner(OneState(status), "r", Limits(), lambda _: None).until_over()  # type: ignore[arg-type]
+        await WaitForRunner(OneState(status), "r", WaitLimits(), lambda _: None).until_over()  # type: ignore[arg-type]
     said = str(failed.value)
     assert f": peer 0, swop-1: {refused.removesuffix('.')}; peer 1, sl-2 of swop-2: Exit code 7;" in said
     assert said.count("peer 2, swop-3: it gave no reason. GET TASKRUNNER PEER STATUS r") == 1

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.errors import DocumentUnusable, FileUnreadable, MountEscapes, PolicyUnusable
-from services.swop.executors.spec import Image, Limits, Mount, MountKind
+from services.swop.executors.spec import Image, Mount, MountKind, ResourceLimits
 from services.swop.image_names import ImageName, allowed
 from services.swop.policy import Host, TaskRequest, decide
 from services.swop.policy_file import ACCEPTS_AS_DOCUMENTED, Policy, read_policy
@@ -322,10 +322,10 @@ def test_a_policy_is_a_file_next_to_the_profile_or_named_in_full(tmp_path: Path)
     for uri in ("policy.yaml", str(tmp_path / "policy.yaml"), (tmp_path / "policy.yaml").as_uri()):
         rules = read_policy(uri, tmp_path)
         assert rules.approval == "every"
-        assert rules.limits == Limits(16 << 30, 100)
+        assert rules.limits == ResourceLimits(16 << 30, 100)
         assert rules.max_seconds == 5400.0
     assert read_policy(None, tmp_path) == ACCEPTS_AS_DOCUMENTED
-    assert ACCEPTS_AS_DOCUMENTED.limits == Limits() and ACCEPTS_AS_DOCUMENTED.max_seconds is None
+    assert ACCEPTS_AS_DOCUMENTED.limits == ResourceLimits() and ACCEPTS_AS_DOCUMENTED.max_seconds is None
 
 
 @pytest.mark.parametrize(

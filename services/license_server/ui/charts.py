@@ -11,7 +11,7 @@ TICKS = 5
 
 
 @dataclass(frozen=True)
-class Mark:
+class DenialMark:
     """Denials at one time: where, from which height to which, and how many."""
 
     x: float
@@ -25,7 +25,7 @@ class Chart:
     line: str
     area: str
     limit: str
-    marks: tuple[Mark, ...]
+    marks: tuple[DenialMark, ...]
     top: int
     peak: int
     mean: float
@@ -47,7 +47,7 @@ class Chart:
             area=f"{line}V{HEIGHT}H0Z",
             limit=_steps([point.capacity for point in points], step, top),
             marks=tuple(
-                Mark(round((number + 0.5) * step, 1), point.denied)
+                DenialMark(round((number + 0.5) * step, 1), point.denied)
                 for number, point in enumerate(points)
                 if point.denied
             ),

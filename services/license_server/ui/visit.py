@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from services.errors import FormRefused, SignInRequired
-from services.license_server.accounts import Session
+from services.license_server.accounts import UserSession
 from services.license_server.actor import Actor
 from services.license_server.office import Office
 from services.license_server.ui.rendering import Templates
@@ -33,7 +33,7 @@ class Visit:
     office: Office
     request: Request
     templates: Templates
-    session: Session | None = None
+    session: UserSession | None = None
     form: FormData = field(default_factory=FormData)
     _form_token: str = ""
 
@@ -143,7 +143,7 @@ class Visit:
             response.delete_cookie(SESSION_COOKIE, path="/", secure=True, httponly=True, samesite="strict")
         return response
 
-    def keep_session(self, response: Response, session: Session) -> Response:
+    def keep_session(self, response: Response, session: UserSession) -> Response:
         _set_cookie(response, SESSION_COOKIE, session.secret)
         response.delete_cookie(FORM_COOKIE, path="/", secure=True, httponly=True, samesite="strict")
         return response

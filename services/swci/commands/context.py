@@ -7,10 +7,10 @@ from typing import ClassVar
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.runtime.addresses import HTTPS_PORT, join_address, split_address
-from services.swci.contexts import Context
+from services.swci.contexts import SnContext
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.kinds import CONTEXT, HOST, PORT, SERVICE, TEXT, VARIABLE, argument
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from services.swci.wording import clean, facts, table, yes
 from swarmlearning.swci import models
 
@@ -43,9 +43,9 @@ class CreateContextWithIP(_CreateContext):
     ip: str = argument(HOST)
     port: int = argument(PORT, default=SN_PORT)
 
-    async def run(self, session: Session, say: Say) -> models.Context:
+    async def run(self, session: CommandSession, say: Say) -> models.Context:
         host, _ = split_address(self.ip, self.port)
-        context = Context(self.name, host, self.port, "", join_address(host, self.port))
+        context = SnContext(self.name, host, self.port, "", join_address(host, self.port))
         return await _created(session, context)
 
 
@@ -60,10 +60,10 @@ class CreateContextWithService(_CreateContext):
     name: str = argument(CONTEXT)
     service: str = argument(SERVICE)
 
-    async def run(self, session: Session, say: Say) -> models.Context:
+    async def run(self, session: CommandSession, say: Say) -> models.Context:
         host, port = split_address(self.service, HTTPS_PORT)
         address = join_address(host, port)
-        return await _created(session, Context(self.name, host, port, address, address))
+        return await _created(session, SnContext(self.name, host, port, address, address))
 
 
 class SwitchContext(ContextCommand):
@@ -73,7 +73,7 @@ class SwitchContext(ContextCommand):
 
     name: str = argument(CONTEXT)
 
-    async def run(self, session: Session, say: Say) -> models.Context:
+    async def run(self, session: CommandSession, say: Say) -> models.Context:
         return as_data(session.contexts.switch(self.name), active=True)
 
     def show(self, result: models.Context) -> list[str]:
@@ -85,7 +85,7 @@ class ListContexts(ContextCommand):
 
     syntax: ClassVar[str] = "LIST CONTEXTS"
 
-    async def run(self, session: Session, say: Say) -> models.Contexts:
+    async def run(self, session: CommandSession, say: Say) -> models.Contexts:
         contexts = session.contexts
         return models.Contexts([as_data(it, active=contexts.is_active(it)) for it in contexts])
 
@@ -103,7 +103,7 @@ class GetContextInfo(ContextCommand):
 
     name: str | None = argument(CONTEXT, default=None)
 
-    async def run(self, session: Session, say: Say) -> models.Context:
+    async def run(self, session: CommandSession, say: Say) -> models.Context:
         context = session.contexts.named(self.name)
         return as_data(context, active=session.contexts.is_active(context))
 
@@ -119,7 +119,7 @@ class GetContextVersion(ContextCommand):
 
     syntax: ClassVar[str] = "GET CONTEXT VERSION"
 
-    async def run(self, session: Session, say: Say) -> models.Server:
+    async def run(self, session: CommandSession, say: Say) -> models.Server:
         return await server(await session.sn())
 
     def show(self, result: models.Server) -> list[str]:
@@ -133,7 +133,7 @@ class ListContextEnv(ContextCommand):
 
     name: str | None = argument(CONTEXT, default=None)
 
-    async def run(self, session: Session, say: Say) -> models.Variables:
+    async def run(self, session: CommandSession, say: Say) -> models.Variables:
         context = session.contexts.named(self.name)
         return models.Variables(context.name, dict(context.environment))
 
@@ -149,7 +149,7 @@ class GetContextEnv(ContextCommand):
     name: str | None = argument(CONTEXT, default=None)
     env: str = argument(VARIABLE)
 
-    async def run(self, session: Session, say: Say) -> models.Variables:
+    async def run(self, session: CommandSession, say: Say) -> models.Variables:
         context, value = session.contexts.variable(self.name, self.env)
         return models.Variables(context.name, {self.env: value})
 
@@ -166,7 +166,7 @@ class SetContextEnv(ContextCommand):
     env: str = argument(VARIABLE)
     value: str = argument(TEXT)
 
-    async def run(self, session: Session, say: Say) -> models.Variables:
+    async def run(self, session: CommandSession, say: Say) -> models.Variables:
         context = session.contexts.set_variable(self.name, self.env, self.value)
         return models.Variables(context.name, {self.env: self.value})
 
@@ -187,7 +187,7 @@ async def server(client: SNClient) -> models.Server:
     )
 
 
-def as_data(context: Context, *, active: bool) -> models.Context:
+def as_data(context: SnContext, *, active: bool) -> models.Context:
     return models.Context(
         name=context.name,
         active=active,
@@ -200,7 +200,7 @@ def as_data(context: Context, *, active: bool) -> models.Context:
     )
 
 
-async def _created(session: Session, context: Context) -> models.Context:
+async def _created(session: CommandSession, context: SnContext) -> models.Context:
     """Nothing is kept of a context whose SN does not answer."""
     session.contexts.check_new(context.name)
     found = await server(await session.client(context.address))

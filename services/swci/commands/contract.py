@@ -6,7 +6,7 @@ from services.rpc import swarm_pb2 as pb
 from services.swci import translation
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.kinds import CONTRACT, argument
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from services.swci.wording import facts, size, table, yes
 from swarmlearning.swci import models
 
@@ -25,7 +25,7 @@ class CreateContract(ContractCommand):
 
     name: str = argument(CONTRACT)
 
-    async def run(self, session: Session, say: Say) -> models.Contract:
+    async def run(self, session: CommandSession, say: Say) -> models.Contract:
         client = await session.sn()
         reply = await client.admin.CreateContract(pb.CreateContractRequest(name=self.name))
         return models.Contract(self.name, KIND, reply.location)
@@ -39,7 +39,7 @@ class ListContracts(ContractCommand):
 
     syntax: ClassVar[str] = "LIST CONTRACTS"
 
-    async def run(self, session: Session, say: Say) -> models.Contracts:
+    async def run(self, session: CommandSession, say: Say) -> models.Contracts:
         client = await session.sn()
         entries = (await client.network.ListContracts(pb.ListContractsRequest())).contracts
         return models.Contracts([translation.contract(entry) for entry in entries if entry.kind == KIND])
@@ -55,7 +55,7 @@ class GetContractInfo(ContractCommand):
 
     name: str = argument(CONTRACT)
 
-    async def run(self, session: Session, say: Say) -> models.ContractInfo:
+    async def run(self, session: CommandSession, say: Say) -> models.ContractInfo:
         return translation.contract_info(await training(session, self.name))
 
     def show(self, result: models.ContractInfo) -> list[str]:
@@ -82,7 +82,7 @@ class GetContractStatus(ContractCommand):
 
     name: str = argument(CONTRACT)
 
-    async def run(self, session: Session, say: Say) -> models.ContractStatus:
+    async def run(self, session: CommandSession, say: Say) -> models.ContractStatus:
         return translation.contract_status(await training(session, self.name))
 
     def show(self, result: models.ContractStatus) -> list[str]:
@@ -118,7 +118,7 @@ class ResetContract(ContractCommand):
 
     name: str = argument(CONTRACT)
 
-    async def run(self, session: Session, say: Say) -> models.Message:
+    async def run(self, session: CommandSession, say: Say) -> models.Message:
         client = await session.sn()
         await client.admin.ResetContract(pb.ResetContractRequest(name=self.name))
         return models.Message(f"CONTRACT RESET : {self.name}")
@@ -134,7 +134,7 @@ class PerfData(ContractCommand):
 
     name: str = argument(CONTRACT)
 
-    async def run(self, session: Session, say: Say) -> models.PerformanceData:
+    async def run(self, session: CommandSession, say: Say) -> models.PerformanceData:
         return translation.performance(await training(session, self.name))
 
     def show(self, result: models.PerformanceData) -> list[str]:
@@ -149,7 +149,7 @@ class PerfData(ContractCommand):
         return table(columns, rows)
 
 
-async def training(session: Session, name: str) -> pb.TrainingStatus:
+async def training(session: CommandSession, name: str) -> pb.TrainingStatus:
     """Raises UnknownContract, and what the SN answers."""
     client = await session.sn()
     return await client.training.GetStatus(pb.GetStatusRequest(contract=name))

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.kinds import PATH, argument
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from services.swci.usr_dir import ROOT
 from services.swci.wording import clean, size, table
 from swarmlearning.swci import models
@@ -24,7 +24,7 @@ class Cd(FileCommand):
 
     path: str = argument(PATH, default=str(ROOT))
 
-    async def run(self, session: Session, say: Say) -> models.Message:
+    async def run(self, session: CommandSession, say: Say) -> models.Message:
         return models.Message(str(session.files.enter(self.path)))
 
     def show(self, result: models.Message) -> list[str]:
@@ -36,7 +36,7 @@ class Pwd(FileCommand):
 
     syntax: ClassVar[str] = "PWD"
 
-    async def run(self, session: Session, say: Say) -> models.Message:
+    async def run(self, session: CommandSession, say: Say) -> models.Message:
         return models.Message(str(session.files.at))
 
     def show(self, result: models.Message) -> list[str]:
@@ -50,7 +50,7 @@ class Ls(FileCommand):
 
     path: str = argument(PATH, default=".")
 
-    async def run(self, session: Session, say: Say) -> models.Files:
+    async def run(self, session: CommandSession, say: Say) -> models.Files:
         return models.Files([_file(path) for path in session.files.entries(self.path)])
 
     def show(self, result: models.Files) -> list[str]:

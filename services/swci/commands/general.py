@@ -12,7 +12,7 @@ from services.swci import translation
 from services.swci.commands.context import SN_PORT, server
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.kinds import HOST, PORT, RETRIES, SECONDS, SERVICE, SWITCH, argument
-from services.swci.session import Session, pause
+from services.swci.session import CommandSession, pause
 from services.swci.wording import age, clean, moment, table
 from swarmlearning.swci import models
 
@@ -31,7 +31,7 @@ class ListNodes(GeneralCommand):
 
     syntax: ClassVar[str] = "LIST NODES"
 
-    async def run(self, session: Session, say: Say) -> models.Nodes:
+    async def run(self, session: CommandSession, say: Say) -> models.Nodes:
         client = await session.sn()
         return translation.nodes(await client.network.ListNodes(pb.ListNodesRequest()))
 
@@ -48,7 +48,7 @@ class ListNodes(GeneralCommand):
 class _WaitForServer(GeneralCommand):
     retries: int = argument(RETRIES, default=RETRIES_BY_DEFAULT)
 
-    async def run(self, session: Session, say: Say) -> models.Server:
+    async def run(self, session: CommandSession, say: Say) -> models.Server:
         """Tries again until the SN answers, for five seconds for each retry; what no time mends is told at once."""
         host, port = self._server()
         address, limit_s, began = join_address(host, port), self.retries * TRY_S, time.monotonic()
@@ -107,7 +107,7 @@ class Sleep(GeneralCommand):
 
     seconds: float = argument(SECONDS)
 
-    async def run(self, session: Session, say: Say) -> models.Message:
+    async def run(self, session: CommandSession, say: Say) -> models.Message:
         await pause(self.seconds)
         return models.Message(f"Slept for {self.seconds:g} s")
 
@@ -122,7 +122,7 @@ class ExitOnFailure(GeneralCommand):
 
     switch: str = argument(SWITCH, default="ON")
 
-    async def run(self, session: Session, say: Say) -> models.Message:
+    async def run(self, session: CommandSession, say: Say) -> models.Message:
         session.exit_on_failure = self.switch == "ON"
         return models.Message(f"EXIT ON FAILURE IS TURNED {self.switch}")
 
@@ -135,7 +135,7 @@ class Exit(GeneralCommand):
 
     syntax: ClassVar[str] = "EXIT"
 
-    async def run(self, session: Session, say: Say) -> models.Message:
+    async def run(self, session: CommandSession, say: Say) -> models.Message:
         session.ended = True
         return models.Message("")
 

@@ -9,7 +9,7 @@ from services.rpc.client import SNClient
 from services.swci import translation
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.kinds import LINE, LINE_NUMBER, PATH, TASK, TEXT, argument, one_of
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from services.swci.wording import clean, facts, moment, size, table, yes
 from services.tasks.definition import TaskDefinition, TaskType, check_body, read_task
 from swarmlearning.swci import models
@@ -49,7 +49,7 @@ class CreateTaskFrom(TaskCommand):
 
     file: str = argument(PATH)
 
-    async def run(self, session: Session, say: Say) -> models.Task:
+    async def run(self, session: CommandSession, say: Say) -> models.Task:
         definition = read_task(session.files.read(self.file), self.file)
         say("Task definition is valid")
         return await registered(session, definition, say)
@@ -72,7 +72,7 @@ class CreateTask(_ShowsTask):
     prereq: str = argument(TASK)
     outcome: str = argument(TEXT)
 
-    async def run(self, session: Session, say: Say) -> models.Task:
+    async def run(self, session: CommandSession, say: Say) -> models.Task:
         header = pb.TaskHeader(
             name=self.name, type=self.type, author=self.author, prereq=self.prereq, outcome=self.outcome
         )
@@ -93,7 +93,7 @@ class AppendTaskBody(TaskCommand):
     idx: int = argument(LINE_NUMBER)
     line: str = argument(LINE)
 
-    async def run(self, session: Session, say: Say) -> models.TaskBody:
+    async def run(self, session: CommandSession, say: Say) -> models.TaskBody:
         if _CREDENTIAL.match(self.line):
             raise CredentialsInTask(source=f"the body of {self.name}", line=self.idx)
         client = await session.sn()
@@ -119,7 +119,7 @@ class FinalizeTask(_ShowsTask):
 
     name: str = argument(TASK)
 
-    async def run(self, session: Session, say: Say) -> models.Task:
+    async def run(self, session: CommandSession, say: Say) -> models.Task:
         client = await session.sn()
         found = await task(client, self.name)
         if not found.task.finalized:
@@ -139,7 +139,7 @@ class DeleteTask(TaskCommand):
 
     name: str = argument(TASK)
 
-    async def run(self, session: Session, say: Say) -> models.Message:
+    async def run(self, session: CommandSession, say: Say) -> models.Message:
         client = await session.sn()
         await client.tasks.DeleteTask(pb.DeleteTaskRequest(name=self.name))
         return models.Message(f"Task Deleted : {self.name}")
@@ -153,7 +153,7 @@ class ListTasks(TaskCommand):
 
     syntax: ClassVar[str] = "LIST TASKS"
 
-    async def run(self, session: Session, say: Say) -> models.Tasks:
+    async def run(self, session: CommandSession, say: Say) -> models.Tasks:
         client = await session.sn()
         return models.Tasks([translation.task(entry) for entry in await client.list_tasks()])
 
@@ -175,7 +175,7 @@ class GetTaskInfo(_ShowsTask):
 
     name: str = argument(TASK)
 
-    async def run(self, session: Session, say: Say) -> models.Task:
+    async def run(self, session: CommandSession, say: Say) -> models.Task:
         return translation.task((await task(await session.sn(), self.name)).task)
 
 
@@ -186,7 +186,7 @@ class GetTaskBody(TaskCommand):
 
     name: str = argument(TASK)
 
-    async def run(self, session: Session, say: Say) -> models.TaskBody:
+    async def run(self, session: CommandSession, say: Say) -> models.TaskBody:
         return models.TaskBody(self.name, (await task(await session.sn(), self.name)).body.splitlines())
 
     def show(self, result: models.TaskBody) -> list[str]:
@@ -196,7 +196,7 @@ class GetTaskBody(TaskCommand):
         return [f"{number:>{width}} : {clean(line)}".rstrip() for number, line in enumerate(result.lines, start=1)]
 
 
-async def registered(session: Session, definition: TaskDefinition, say: Say) -> models.Task:
+async def registered(session: CommandSession, definition: TaskDefinition, say: Say) -> models.Task:
     """Sends a task whole, in one transaction: it is there with its body, or not at all."""
     head = definition.header
     header = pb.TaskHeader(

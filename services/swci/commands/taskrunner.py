@@ -8,7 +8,7 @@ from services.rpc import swarm_pb2 as pb
 from services.swci import translation
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.kinds import PEER, PEERS, SWOP, TASK, TASKRUNNER, argument
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from services.swci.waiting import WaitForRelease, WaitForRunner, finished
 from services.swci.wording import facts, lines_of, moment, table, yes
 from swarmlearning.swci import models
@@ -28,7 +28,7 @@ class CreateTaskRunner(TaskRunnerCommand):
 
     name: str = argument(TASKRUNNER)
 
-    async def run(self, session: Session, say: Say) -> models.Contract:
+    async def run(self, session: CommandSession, say: Say) -> models.Contract:
         client = await session.sn()
         reply = await client.runners.CreateRunner(pb.CreateRunnerRequest(name=self.name))
         return models.Contract(self.name, "taskrunner", reply.location)
@@ -42,7 +42,7 @@ class ListTaskRunners(TaskRunnerCommand):
 
     syntax: ClassVar[str] = "LIST TASKRUNNERS"
 
-    async def run(self, session: Session, say: Say) -> models.TaskRunners:
+    async def run(self, session: CommandSession, say: Say) -> models.TaskRunners:
         client = await session.sn()
         entries = (await client.runners.ListRunners(pb.ListRunnersRequest())).runners
         return models.TaskRunners([translation.contract(entry) for entry in entries])
@@ -58,7 +58,7 @@ class GetTaskRunnerInfo(TaskRunnerCommand):
 
     name: str = argument(TASKRUNNER)
 
-    async def run(self, session: Session, say: Say) -> models.TaskRunnerInfo:
+    async def run(self, session: CommandSession, say: Say) -> models.TaskRunnerInfo:
         return translation.runner_info(await runner(session, self.name))
 
     def show(self, result: models.TaskRunnerInfo) -> list[str]:
@@ -80,7 +80,7 @@ class ListTaskRunnerPeers(TaskRunnerCommand):
 
     name: str = argument(TASKRUNNER)
 
-    async def run(self, session: Session, say: Say) -> models.TaskRunnerInfo:
+    async def run(self, session: CommandSession, say: Say) -> models.TaskRunnerInfo:
         return translation.runner_info(await runner(session, self.name))
 
     def show(self, result: models.TaskRunnerInfo) -> list[str]:
@@ -99,7 +99,7 @@ class GetTaskRunnerStatus(TaskRunnerCommand):
 
     name: str = argument(TASKRUNNER)
 
-    async def run(self, session: Session, say: Say) -> models.TaskRunnerStatus:
+    async def run(self, session: CommandSession, say: Say) -> models.TaskRunnerStatus:
         return translation.runner_status(await runner(session, self.name))
 
     def show(self, result: models.TaskRunnerStatus) -> list[str]:
@@ -135,7 +135,7 @@ class GetTaskRunnerPeerStatus(TaskRunnerCommand):
     name: str = argument(TASKRUNNER)
     peer: str = argument(PEER)
 
-    async def run(self, session: Session, say: Say) -> models.PeerStatus:
+    async def run(self, session: CommandSession, say: Say) -> models.PeerStatus:
         status = translation.runner_status(await runner(session, self.name))
         found = await self._whole(self._found(status), session)
         peers = [it for it in status.peers if it.agent == found.agent]
@@ -160,7 +160,7 @@ class GetTaskRunnerPeerStatus(TaskRunnerCommand):
             return lines
         return [*lines, "", f"NUMBER OF SL PEERS : {len(result.peers)}", *peers_table(result.peers)]
 
-    async def _whole(self, found: models.Peer, session: Session) -> models.Peer:
+    async def _whole(self, found: models.Peer, session: CommandSession) -> models.Peer:
         """With all of its description, which is cut in the status of a large task."""
         client = await session.sn()
         request = pb.GetPeerRequest(runner=self.name, agent=found.agent, index=found.agent_index)
@@ -182,7 +182,7 @@ class _AssignTask(TaskRunnerCommand):
     task: str = argument(TASK)
     taskrunner: str = argument(TASKRUNNER)
 
-    async def run(self, session: Session, say: Say) -> models.TaskRunnerStatus:
+    async def run(self, session: CommandSession, say: Say) -> models.TaskRunnerStatus:
         client = await session.sn()
         await client.runners.AssignTask(self._request())
         return translation.runner_status(await runner(session, self.taskrunner))
@@ -240,7 +240,7 @@ class WaitForTaskRunner(TaskRunnerCommand):
 
     name: str = argument(TASKRUNNER)
 
-    async def run(self, session: Session, say: Say) -> models.TaskRunnerStatus:
+    async def run(self, session: CommandSession, say: Say) -> models.TaskRunnerStatus:
         return await WaitForRunner(await session.sn(), self.name, session.limits, say).until_over()
 
     def show(self, result: models.TaskRunnerStatus) -> list[str]:
@@ -260,7 +260,7 @@ class ResetTaskRunner(TaskRunnerCommand):
 
     name: str = argument(TASKRUNNER)
 
-    async def run(self, session: Session, say: Say) -> models.TaskRunnerStatus:
+    async def run(self, session: CommandSession, say: Say) -> models.TaskRunnerStatus:
         client = await session.sn()
         await client.runners.ResetRunner(pb.ResetRunnerRequest(runner=self.name))
         return await WaitForRelease(client, self.name, session.limits, say).until_released()
@@ -269,7 +269,7 @@ class ResetTaskRunner(TaskRunnerCommand):
         return [f"TASKRUNNER RESET : {result.name}"]
 
 
-async def runner(session: Session, name: str) -> pb.RunnerStatus:
+async def runner(session: CommandSession, name: str) -> pb.RunnerStatus:
     """Raises UnknownRunner, and what the SN answers."""
     client = await session.sn()
     return await client.runners.GetRunner(pb.GetRunnerRequest(runner=name))

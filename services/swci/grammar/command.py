@@ -9,11 +9,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, dataclass_transform
 
 from services.errors import CommandError
-from services.swci.grammar.kinds import Kind, argument, check_arguments, kind_of
+from services.swci.grammar.kinds import ParameterKind, argument, check_arguments, kind_of
 from services.swci.grammar.syntax import Syntax
 
 if TYPE_CHECKING:
-    from services.swci.session import Session
+    from services.swci.session import CommandSession
 
 Say = Callable[[str], None]
 """Shows one line while a command still runs."""
@@ -51,7 +51,7 @@ class Command(ABC):
             raise CommandError(problem=str(error), usage=self.syntax) from None
 
     @abstractmethod
-    async def run(self, session: "Session", say: Say) -> Any:
+    async def run(self, session: "CommandSession", say: Say) -> Any:
         """Does it; gives a dataclass of swarmlearning.swci.models. Raises SwarmError."""
 
     @abstractmethod
@@ -75,6 +75,6 @@ def syntax_of(command: type[Command]) -> Syntax:
 
 
 @cache
-def kinds_of(command: type[Command]) -> dict[str, Kind]:
+def kinds_of(command: type[Command]) -> dict[str, ParameterKind]:
     """The kinds of its arguments, by name."""
     return {field.name: kind_of(field) for field in fields(command)}

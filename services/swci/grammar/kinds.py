@@ -20,7 +20,7 @@ _KIND = "kind"
 
 
 @dataclass(frozen=True)
-class Kind:
+class ParameterKind:
     """``read`` makes the value of a word and raises ValueError in words; ``check`` judges a value that is one already.
 
     ``live``: the names that complete it, such as ``tasks``. ``whole_rest``: it takes the rest of the line as it stands.
@@ -33,13 +33,13 @@ class Kind:
     whole_rest: bool = False
 
 
-def argument(kind: Kind, **default: Any) -> Any:
+def argument(kind: ParameterKind, **default: Any) -> Any:
     """A field of a command; with ``default=`` it may be left out."""
     return field(metadata={_KIND: kind}, **default)
 
 
-def kind_of(of: "Field[Any]") -> Kind:
-    kind: Kind = of.metadata[_KIND]
+def kind_of(of: "Field[Any]") -> ParameterKind:
+    kind: ParameterKind = of.metadata[_KIND]
     return kind
 
 
@@ -61,7 +61,7 @@ def _text(text: str) -> str:
     return text
 
 
-def name_of(what: str, live: str = "", limit: int = NAME_LIMIT_CHARACTERS) -> Kind:
+def name_of(what: str, live: str = "", limit: int = NAME_LIMIT_CHARACTERS) -> ParameterKind:
     """A name of ``what``: printable, and not longer than the limit."""
 
     def check(value: str) -> None:
@@ -73,10 +73,10 @@ def name_of(what: str, live: str = "", limit: int = NAME_LIMIT_CHARACTERS) -> Ki
         if not value.isprintable():
             raise ValueError(f"{shown(value)} is not the name of a {what}: it holds control characters")
 
-    return Kind(_text, check, live)
+    return ParameterKind(_text, check, live)
 
 
-def number(what: str, least: int, most: int) -> Kind:
+def number(what: str, least: int, most: int) -> ParameterKind:
     def check(value: int) -> None:
         if not least <= value <= most:
             raise ValueError(f"{value} is not {what} ({least} to {most})")
@@ -86,10 +86,10 @@ def number(what: str, least: int, most: int) -> Kind:
             raise ValueError(f"{shown(text)} is not {what} ({least} to {most})")
         return int(text)
 
-    return Kind(read, check)
+    return ParameterKind(read, check)
 
 
-def one_of(*choices: str) -> Kind:
+def one_of(*choices: str) -> ParameterKind:
     """One of a few words, in any case."""
 
     def read(text: str) -> str:
@@ -99,7 +99,7 @@ def one_of(*choices: str) -> Kind:
         if value not in choices:
             raise ValueError(f"{shown(value)} is none of {', '.join(choices)}")
 
-    return Kind(read, check, choices=choices)
+    return ParameterKind(read, check, choices=choices)
 
 
 def _is_host(text: str) -> bool:
@@ -157,12 +157,12 @@ PORT = number("a port", 1, MAX_PORT)
 RETRIES = number("a number of retries", 1, RETRIES_LIMIT)
 PEERS = number("a number of peers", 1, 100_000)
 LINE_NUMBER = number("the number of a line", 1, 100_000)
-HOST = Kind(_text, _check_host)
-SERVICE = Kind(_text, _check_service)
-SECONDS = Kind(_read_seconds, _check_seconds)
-PATH = Kind(_text, _check_word, live="files")
-TEXT = Kind(_text, _check_text)
-LINE = Kind(_text, _check_text, whole_rest=True)
+HOST = ParameterKind(_text, _check_host)
+SERVICE = ParameterKind(_text, _check_service)
+SECONDS = ParameterKind(_read_seconds, _check_seconds)
+PATH = ParameterKind(_text, _check_word, live="files")
+TEXT = ParameterKind(_text, _check_text)
+LINE = ParameterKind(_text, _check_text, whole_rest=True)
 SWITCH = one_of("ON", "OFF")
 CONTEXT = name_of("context", "contexts")
 VARIABLE = name_of("variable", "variables")

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from services.swci.grammar.kinds import Kind
+from services.swci.grammar.kinds import ParameterKind
 
 _ELEMENT = re.compile(r"<[^>]+>|\[[^\]]+\]|\S+")
 
@@ -93,7 +93,7 @@ class Syntax:
     elements: tuple[Element, ...]
 
     @classmethod
-    def read(cls, text: str, kinds: Mapping[str, Kind]) -> "Syntax":
+    def read(cls, text: str, kinds: Mapping[str, ParameterKind]) -> "Syntax":
         return cls(tuple(_element(part, kinds) for part in _ELEMENT.findall(text)))
 
     def __str__(self) -> str:
@@ -124,7 +124,7 @@ class Syntax:
         return Form(tuple(kept))
 
 
-def _element(part: str, kinds: Mapping[str, Kind]) -> Element:
+def _element(part: str, kinds: Mapping[str, ParameterKind]) -> Element:
     if part[0] not in "<[":
         return Literal(part)
     shown = part[1:-1]

@@ -7,7 +7,7 @@ from fastapi import Depends, Header, Request
 
 from services.errors import WrongRole
 from services.identity.identity import PeerIdentity
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from services.swci.web.sessions import Sessions
 from services.web.peer_certificate import peer_in
 
@@ -36,7 +36,7 @@ SessionName = Annotated[
 
 async def _session(
     request: Request, peer: Annotated[PeerIdentity, Depends(_caller)], session_name: SessionName = ""
-) -> AsyncIterator[Session]:
+) -> AsyncIterator[CommandSession]:
     sessions: Sessions = request.app.state.sessions
     session = await sessions.enter(peer.fingerprint, session_name)
     try:
@@ -46,4 +46,4 @@ async def _session(
 
 
 TheCaller = Annotated[PeerIdentity, Depends(_caller)]
-TheSession = Annotated[Session, Depends(_session)]
+TheSession = Annotated[CommandSession, Depends(_session)]

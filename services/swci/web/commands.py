@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request, UploadFile
 from fastapi.responses import PlainTextResponse, Response
 from pydantic import BaseModel
 
-from services.swci.catalog import Help
+from services.swci.catalog import ShowHelp
 from services.swci.commands.files import Ls
 from services.swci.commands.general import ListNodes
 from services.swci.execution import CommandResult, execute
@@ -69,7 +69,7 @@ async def nodes(session: TheSession) -> models.Nodes:
 @typed.get("/help")
 async def help_(session: TheSession, command: Annotated[str, Query(max_length=MAX_COMMAND)] = "") -> models.Help:
     """All commands of /exec, or those that begin with these words."""
-    return await run(Help(command=command), session)
+    return await run(ShowHelp(command=command), session)
 
 
 @typed.get("/files")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from services.runtime.addresses import MAX_PORT
 from services.swci.grammar.command import Say
 from services.swci.grammar.kinds import NAME_LIMIT_CHARACTERS
-from services.swci.session import Session
+from services.swci.session import CommandSession
 
 Name = Annotated[str, Path(max_length=NAME_LIMIT_CHARACTERS, pattern=r"^[^\x00-\x1f\x7f]+$")]
 Text = Annotated[str, StringConstraints(max_length=64 * 1024, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -38,10 +38,10 @@ Result_co = TypeVar("Result_co", covariant=True)
 class Runs(Protocol[Result_co]):
     """A command, by what comes of it."""
 
-    async def run(self, session: Session, say: Say) -> Result_co: ...
+    async def run(self, session: CommandSession, say: Say) -> Result_co: ...
 
 
-async def run(command: Runs[Result_co], session: Session) -> Result_co:
+async def run(command: Runs[Result_co], session: CommandSession) -> Result_co:
     """Raises SwarmError."""
     result = await command.run(session, _say_nothing)
     session.executed += 1

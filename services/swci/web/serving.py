@@ -5,7 +5,7 @@ import asyncio
 from services.identity.identity import Identity
 from services.runtime import logs
 from services.runtime.ready import ReadySocket
-from services.swci.session import Session
+from services.swci.session import CommandSession
 from services.swci.settings import SWCISettings
 from services.swci.web.app import build
 from services.swci.web.sessions import Sessions
@@ -18,7 +18,7 @@ HEAD_LIMIT_BYTES = 256 * 1024
 _log = logs.get("swci")
 
 
-async def serve(settings: SWCISettings, identity: Identity, first: Session, ready: ReadySocket) -> None:
+async def serve(settings: SWCISettings, identity: Identity, first: CommandSession, ready: ReadySocket) -> None:
     """Until it is cancelled. Raises PortInUse, SettingsError."""
     sessions, stop = Sessions(first), asyncio.Event()
     with listen(settings.host, settings.web_port, command="swci", port_option="--web-port") as listening:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from services.errors import TooManySessions
-from services.swci.session import Session
+from services.swci.session import CommandSession
 
 LIMIT = 256
 IDLE_S = 3600.0
@@ -14,8 +14,8 @@ Key = tuple[str, str]
 
 
 @dataclass
-class _Kept:
-    session: Session
+class _KeptSession:
+    session: CommandSession
     used_at: float
     in_use: int = 0
 
@@ -28,18 +28,18 @@ class Sessions:
     not used for longest; none that runs a command.
     """
 
-    first: Session
+    first: CommandSession
     clock: Callable[[], float] = time.monotonic
-    _kept: dict[Key, _Kept] = field(default_factory=dict)
+    _kept: dict[Key, _KeptSession] = field(default_factory=dict)
 
-    async def enter(self, fingerprint: str, name: str) -> Session:
+    async def enter(self, fingerprint: str, name: str) -> CommandSession:
         """The session, for one command; ``leave`` it afterwards. Raises TooManySessions."""
         key = (fingerprint, name)
         await self._drop_old(key)
         if key not in self._kept:
             if len(self._kept) >= LIMIT:
                 raise TooManySessions(limit=LIMIT)
-            self._kept[key] = _Kept(self.first.another(), self.clock())
+            self._kept[key] = _KeptSession(self.first.another(), self.clock())
         kept = self._kept[key]
         kept.in_use += 1
         return kept.session

@@ -9,10 +9,10 @@ from typing import ClassVar, Self
 from services.swop.executors.spec import (
     BuildSpec,
     Image,
-    Node,
     NodeSpec,
     PullSpec,
     Runtime,
+    StartedProgram,
     Volume,
     VolumeSpec,
 )
@@ -59,7 +59,7 @@ class Executor(ABC):
     # --- nodes --------------------------------------------------------------------------------------
 
     @abstractmethod
-    async def start(self, spec: NodeSpec) -> Node:
+    async def start(self, spec: NodeSpec) -> StartedProgram:
         """Starts a program and returns once it runs (it may have ended since). Where it cannot be started,
         nothing of it is left.
 
@@ -70,15 +70,15 @@ class Executor(ABC):
         """
 
     @abstractmethod
-    async def node(self, node_id: str) -> Node:
+    async def node(self, node_id: str) -> StartedProgram:
         """What it is like now. Raises NodeUnknown where it was removed."""
 
     @abstractmethod
-    async def find(self, labels: Mapping[str, str]) -> list[Node]:
+    async def find(self, labels: Mapping[str, str]) -> list[StartedProgram]:
         """All nodes, running or ended, that carry all these labels; in the order of their start."""
 
     @abstractmethod
-    async def wait(self, node_id: str) -> Node:
+    async def wait(self, node_id: str) -> StartedProgram:
         """Returns once it has ended, at once where it has. Where it is killed and removed meanwhile, this tells
         that end or raises NodeUnknown."""
 
@@ -88,7 +88,7 @@ class Executor(ABC):
         ``limit_bytes`` in all. What a node writes is bounded on disk, too."""
 
     @abstractmethod
-    async def stop(self, node_id: str, grace_s: float) -> Node:
+    async def stop(self, node_id: str, grace_s: float) -> StartedProgram:
         """Asks it to end (TERM), and ends it after the grace, with all that it started. Nothing to do where it
         has ended. Raises NodeUnknown."""
 

@@ -8,7 +8,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from services.errors import NotSupported
-from services.swop.executors.spec import BuildSpec, Devices, Image, Node, NodeSpec, NodeState, Owner, Port, VolumeSpec
+from services.swop.executors.spec import (
+    BuildSpec,
+    Devices,
+    Image,
+    NodeSpec,
+    NodeState,
+    Owner,
+    Port,
+    StartedProgram,
+    VolumeSpec,
+)
 
 LOG_FILE_SIZE = "16m"
 LOG_FILES = "2"
@@ -106,12 +116,12 @@ def program_places(program: str, environment: Sequence[str], working_dir: str) -
     return [posixpath.join(folder, program) for folder in given.get("PATH", DEFAULT_PATH).split(":") if folder]
 
 
-def node_of(inspected: Mapping[str, Any]) -> Node:
-    """A container as our Node."""
+def node_of(inspected: Mapping[str, Any]) -> StartedProgram:
+    """A container as a StartedProgram."""
     state = inspected["State"]
     is_now = _STATES.get(state["Status"], NodeState.EXITED)
     config = inspected.get("Config") or {}
-    return Node(
+    return StartedProgram(
         id=inspected["Id"],
         name=inspected["Name"].removeprefix("/"),
         image=config.get("Image") or inspected.get("Image", ""),

@@ -22,10 +22,10 @@ from services.swop.executors.log_frames import LogEnd
 from services.swop.executors.spec import (
     BuildSpec,
     Image,
-    Node,
     NodeSpec,
     PullSpec,
     Runtime,
+    StartedProgram,
     Volume,
     VolumeSpec,
 )
@@ -60,7 +60,7 @@ class ContainerExecutor(Executor):
 
     # --- nodes --------------------------------------------------------------------------------------
 
-    async def start(self, spec: NodeSpec) -> Node:
+    async def start(self, spec: NodeSpec) -> StartedProgram:
         image = await self.image(spec.image)
         mounts = [await self.volumes.mounted(mount) for mount in spec.mounts]
         node_id: str | None = None
@@ -80,17 +80,17 @@ class ContainerExecutor(Executor):
             raise
         return await self.node(made["Id"])
 
-    async def node(self, node_id: str) -> Node:
+    async def node(self, node_id: str) -> StartedProgram:
         return node_of(await self._of_node("GET", node_id, "json", f"show {node_id}"))
 
-    async def find(self, labels: Mapping[str, str]) -> list[Node]:
+    async def find(self, labels: Mapping[str, str]) -> list[StartedProgram]:
         query = {"all": "true", "filters": filters(labels)}
         listed = await self._json("GET", "/containers/json", doing="list its nodes", query=query)
         shown = await asyncio.gather(*(self._still(entry["Id"]) for entry in listed))
         found = [node for node in shown if node is not None and carries(node.labels, labels)]
         return sorted(found, key=lambda node: (node.started_at is None, node.started_at, node.name))
 
-    async def wait(self, node_id: str) -> Node:
+    async def wait(self, node_id: str) -> StartedProgram:
         await self._of_node("POST", node_id, "wait", f"wait for {node_id}", unbounded=True)
         return await self.node(node_id)
 
@@ -106,7 +106,7 @@ class ContainerExecutor(Executor):
             raise self._refused_of_node(node_id, f"show the log of {node_id}", refusal) from None
         return last_lines(bytes(end.output), lines, limit_bytes)
 
-    async def stop(self, node_id: str, grace_s: float) -> Node:
+    async def stop(self, node_id: str, grace_s: float) -> StartedProgram:
         seconds = {"t": str(math.ceil(grace_s))}
         await self._of_node("POST", node_id, "stop", f"stop {node_id}", query=seconds, unbounded=True)
         return await self.node(node_id)
@@ -243,7 +243,7 @@ class ContainerExecutor(Executor):
                 return
         raise ProgramMissing(image=spec.image, program=words[0], problem="there is no such program in it")
 
-    async def _still(self, node_id: str) -> Node | None:
+    async def _still(self, node_id: str) -> StartedProgram | None:
         """A node of a list, unless it was removed since."""
         try:
             return await self.node(node_id)

@@ -14,7 +14,7 @@ CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @dataclass(frozen=True)
-class LocalImage:
+class LocalEnvironment:
     """``python``: of the environment that stands for an image. ``entrypoint``: of an image that is our own code."""
 
     python: Path
@@ -24,10 +24,10 @@ class LocalImage:
 class Environments:
     """Nothing is built or fetched: an image that the profile maps is there already."""
 
-    def __init__(self, images: Mapping[str, LocalImage]) -> None:
+    def __init__(self, images: Mapping[str, LocalEnvironment]) -> None:
         self._images = {_tagged(name): image for name, image in images.items()}
 
-    def image(self, name: str) -> LocalImage:
+    def image(self, name: str) -> LocalEnvironment:
         """Raises ImageNotMapped, EnvironmentUnusable."""
         image = self._images.get(_tagged(name))
         if image is None:
@@ -48,7 +48,7 @@ class Environments:
         yield f"{name} is the environment of {image.python}, as the profile says; nothing was fetched"
 
 
-def code_of(image: LocalImage) -> list[Path]:
+def code_of(image: LocalEnvironment) -> list[Path]:
     """What a program of an image reads: its environment, the Python that this was made from, checkouts that are
     installed in it, this very code, and whom to trust.
     """

@@ -17,7 +17,7 @@ _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc")
 
 
 @dataclass
-class View:
+class FileSystemView:
     """``hidden``: directories in whose place an empty one is. ``needed``: files and directories that stay where they
     are, to be read, also within a hidden one. ``masked``: files that cannot be read. What lies deeper counts.
     """
@@ -27,7 +27,7 @@ class View:
     masked: list[PurePosixPath] = field(default_factory=list)
 
     @classmethod
-    def of(cls, secrets: Iterable[Path] = (), needed: Iterable[Path] = ()) -> "View":
+    def of(cls, secrets: Iterable[Path] = (), needed: Iterable[Path] = ()) -> "FileSystemView":
         """``secrets``: files and directories that no program may see, as it may not see what users have at home."""
         view = cls()
         real = [path.resolve() for path in secrets if path.exists()]

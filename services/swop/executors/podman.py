@@ -12,7 +12,7 @@ from services.swop.executors.containers import ContainerExecutor
 from services.swop.executors.engine import PODMAN
 from services.swop.executors.engine_api import Refusal
 from services.swop.executors.registry_auth import has_registry
-from services.swop.executors.spec import Image, MountKind, Node, NodeSpec, NodeState
+from services.swop.executors.spec import Image, MountKind, NodeSpec, NodeState, StartedProgram
 
 GPU_DEVICE = "nvidia.com/gpu"  # the name that the Container Device Interface gives to NVIDIA's GPUs
 CLEANED_UP_WITHIN_S = 5.0
@@ -39,7 +39,7 @@ class PodmanExecutor(ContainerExecutor):
         except ImageMissing:
             raise ImageMissing(image=name) from None
 
-    async def start(self, spec: NodeSpec) -> Node:
+    async def start(self, spec: NodeSpec) -> StartedProgram:
         """The service makes a bind source that is missing, so one looks first, where one can see it."""
         await asyncio.to_thread(_expect_bind_sources, spec)
         return await super().start(spec)

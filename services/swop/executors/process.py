@@ -29,8 +29,8 @@ from services.errors import (
 )
 from services.runtime import logs
 from services.swop.executors.base import TAIL_BYTES, TAIL_LINES, Executor, carries, last_lines
-from services.swop.executors.environments import CA_VARIABLES, CODE_ROOT, Environments, LocalImage, code_of
-from services.swop.executors.hiding import View
+from services.swop.executors.environments import CA_VARIABLES, CODE_ROOT, Environments, LocalEnvironment, code_of
+from services.swop.executors.hiding import FileSystemView
 from services.swop.executors.pids import grandchildren, number_in, start_ticks, until_ended
 from services.swop.executors.process_volumes import ProcessVolumes, discard
 from services.swop.executors.sandbox import BindMount, arguments, unconfined
@@ -38,11 +38,11 @@ from services.swop.executors.spec import (
     BuildSpec,
     Image,
     MountKind,
-    Node,
     NodeSpec,
     NodeState,
     PullSpec,
     Runtime,
+    StartedProgram,
     Volume,
     VolumeSpec,
 )
@@ -73,7 +73,7 @@ class ProcessExecutor(Executor):
     def __init__(
         self,
         directory: Path,
-        images: Mapping[str, LocalImage],
+        images: Mapping[str, LocalEnvironment],
         bubblewrap: str | None = None,
         secrets: Sequence[Path] = (),
     ) -> None:
@@ -122,7 +122,7 @@ class ProcessExecutor(Executor):
 
     # --- nodes --------------------------------------------------------------------------------------
 
-    async def start(self, spec: NodeSpec) -> Node:
+    async def start(self, spec: NodeSpec) -> StartedProgram:
         image = self._environments.image(spec.image)
         binds = [self._volumes.bind(mount) for mount in spec.mounts]
         _expect_free(spec)
@@ -142,7 +142,7 @@ class ProcessExecutor(Executor):
         return await self.node(spec.name)
 
     def _command(
-        self, spec: NodeSpec, image: LocalImage, binds: Sequence[BindMount], directory: Path
+        self, spec: NodeSpec, image: LocalEnvironment, binds: Sequence[BindMount], directory: Path
     ) -> dict[str, Any]:
         """What the supervisor is to run. Raises ProgramMissing."""
         working_dir = spec.working_dir or "/tmp"  # noqa: S108 - inside
@@ -168,7 +168,7 @@ class ProcessExecutor(Executor):
         }  # fmt: skip
         if self._bubblewrap:
             devices = sorted(Path("/dev").glob("nvidia*")) if spec.devices.gpus else ()
-            view = View.of(self._secrets, code_of(image))
+            view = FileSystemView.of(self._secrets, code_of(image))
             confined = arguments(binds, working_dir, [*devices, *map(Path, spec.devices.paths)], spec.hostname, view)
             if os.getuid() == 0:
                 # Mounts are made by root, who may enter where the program's user may not; then it gives root up.
@@ -194,10 +194,10 @@ class ProcessExecutor(Executor):
                 problem = failed.read_text() if failed.exists() else "its supervisor ended"
                 raise ProgramMissing(image=spec.image, program=" ".join(spec.entrypoint or ()), problem=problem)
 
-    async def node(self, node_id: str) -> Node:
+    async def node(self, node_id: str) -> StartedProgram:
         return self._read(node_id)
 
-    def _read(self, node_id: str) -> Node:
+    def _read(self, node_id: str) -> StartedProgram:
         directory = self._nodes / node_id
         try:
             record = json.loads((directory / "node.json").read_text())
@@ -207,14 +207,14 @@ class ProcessExecutor(Executor):
         alive = code is None and self._supervisor(node_id) is not None
         state = NodeState.RUNNING if alive else NodeState.EXITED
         ended = (directory / "exit").stat().st_mtime if (directory / "exit").exists() else None
-        return Node(
+        return StartedProgram(
             id=node_id, name=record["name"], image=record["image"], state=state, exit_code=code,
             labels=record["labels"], ports={int(port): int(port) for port in record["ports"]},
             started_at=datetime.fromisoformat(record["started_at"]),
             ended_at=datetime.fromtimestamp(ended, UTC) if ended else None,
         )  # fmt: skip
 
-    async def find(self, labels: Mapping[str, str]) -> list[Node]:
+    async def find(self, labels: Mapping[str, str]) -> list[StartedProgram]:
         found = []
         for directory in self._nodes.iterdir():
             with contextlib.suppress(NodeUnknown):
@@ -222,7 +222,7 @@ class ProcessExecutor(Executor):
         wanted = [node for node in found if carries(node.labels, labels)]
         return sorted(wanted, key=lambda node: node.started_at or datetime.min.replace(tzinfo=UTC))
 
-    async def wait(self, node_id: str) -> Node:
+    async def wait(self, node_id: str) -> StartedProgram:
         node = self._read(node_id)
         if node.state is NodeState.RUNNING and (pid := self._supervisor(node_id)) is not None:
             await until_ended(pid)
@@ -239,7 +239,7 @@ class ProcessExecutor(Executor):
                 output += file.read()
         return last_lines(output, lines, limit_bytes)
 
-    async def stop(self, node_id: str, grace_s: float) -> Node:
+    async def stop(self, node_id: str, grace_s: float) -> StartedProgram:
         node = self._read(node_id)
         if node.state is not NodeState.RUNNING:
             return node
@@ -318,7 +318,7 @@ class ProcessExecutor(Executor):
     async def import_volume(self, name: str, directory: Path) -> None:
         await asyncio.to_thread(self._volumes.write, name, directory)
 
-    def _uses(self, node: Node, volume: str) -> bool:
+    def _uses(self, node: StartedProgram, volume: str) -> bool:
         record = json.loads((self._nodes / node.id / "node.json").read_text())
         return volume in record["volumes"]
 

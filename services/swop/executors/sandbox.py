@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from services.swop.executors.hiding import PRIVATE, View
+from services.swop.executors.hiding import PRIVATE, FileSystemView
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,12 @@ def arguments(
     working_dir: str,
     devices: Iterable[Path] = (),
     hostname: str | None = None,
-    view: View | None = None,
+    view: FileSystemView | None = None,
 ) -> list[str]:
     """What follows ``bwrap``, before the program: the host's files to read, without what ``view`` hides, the binds, a
     /tmp of its own.
     """
-    view = view or View.of()
+    view = view or FileSystemView.of()
     found = ["--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
     if hostname:
         found += ["--hostname", hostname]
@@ -99,7 +99,7 @@ def _tree(directory: PurePosixPath, wanted: Iterable[PurePosixPath]) -> list[str
     return found
 
 
-def _parents_to_make(targets: Iterable[PurePosixPath], view: View) -> list[PurePosixPath]:
+def _parents_to_make(targets: Iterable[PurePosixPath], view: FileSystemView) -> list[PurePosixPath]:
     """The directories above targets that neither the host has nor a private part begins with, outermost first."""
     above = {parent for target in targets for parent in target.parents}
     missing = [path for path in above if path not in view.tops and (view.is_private(path) or not Path(path).exists())]

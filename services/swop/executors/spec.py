@@ -45,7 +45,7 @@ class Mount:
 
 @dataclass(frozen=True)
 class Port:
-    """``outside`` of the host leads to ``inside`` of the node; None: any free port, which ``Node.ports`` tells.
+    """``outside`` of the host leads to ``inside`` of the node; None: any free port, told by ``StartedProgram.ports``.
 
     ``address``: the only address of the host that leads there; None: all of them.
     """
@@ -73,7 +73,7 @@ class Devices:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ResourceLimits:
     """What a node may use; None: as much as the host has."""
 
     memory_bytes: int | None = None
@@ -104,11 +104,11 @@ class NodeSpec:
     labels: Mapping[str, str] = field(default_factory=dict)
     ports: tuple[Port, ...] = ()
     devices: Devices = Devices()
-    limits: Limits = Limits()
+    limits: ResourceLimits = ResourceLimits()
 
 
 @dataclass(frozen=True)
-class Node:
+class StartedProgram:
     """What a started program is like now. ``id`` names it for the executor, for good.
 
     ``exit_code`` is 128 + n where signal n ended it; None while it runs, and where it ended while nobody could
@@ -160,7 +160,7 @@ class BuildSpec:
     network: str | None = None
     arguments: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    limits: Limits = Limits()
+    limits: ResourceLimits = ResourceLimits()
 
 
 @dataclass(frozen=True)
