@@ -151,4 +151,4 @@ def _class_in(module: Any, where: str, parameter: str, name: str) -> Any:
         return found
     classes = [key for key in dir(module) if isinstance(getattr(module, key, None), type)]
     nearest = difflib.get_close_matches(name, classes, n=1, cutoff=0.0)[0]
-    raise ParameterError(name=parameter, value=name, problem=f"{where} has no such class; did you mean {nearest}")
+    raise ParameterError(name=parameter, value=name, problem=f"{where} has no such class; perhaps {nearest} is meant")

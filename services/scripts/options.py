@@ -124,7 +124,9 @@ class Parser:
         else:
             known = [*self._own, *self._takes_value]
             near = difflib.get_close_matches(name, known, n=1)
-            raise self._given.unusable(f"--{name}", f"it is not known{f'; did you mean --{near[0]}' if near else ''}")
+            raise self._given.unusable(
+                f"--{name}", f"it is not known{f'; perhaps --{near[0]} is meant' if near else ''}"
+            )
 
     def _take_own(self, name: str, kind: str, value: str | None) -> None:
         if kind == FLAG:
@@ -146,7 +148,7 @@ class Parser:
             found.passed.append((option, self._value_of(shown[2:], self._takes_value[option], value)))
         else:
             near = difflib.get_close_matches(option, [*SIDECAR_OWN, *SIDECAR_FLAGS, *self._takes_value], n=1)
-            hint = f"; did you mean --{sidecar}-{near[0]}" if near else ""
+            hint = f"; perhaps --{sidecar}-{near[0]} is meant" if near else ""
             raise self._given.unusable(shown, f"'{option}' is no option of a container{hint}")
 
     def _short(self, letters: str) -> None:

@@ -46,7 +46,7 @@ def _fault(document: Document, schema: type[Schema], details: ErrorDetails, base
         case "extra_forbidden":
             known = _siblings(schema, loc)
             near = difflib.get_close_matches(str(path[-1]), known, n=1)
-            hint = f"did you mean {near[0]}" if near else f"allowed are {', '.join(known)}"
+            hint = f"perhaps {near[0]} is meant" if near else f"allowed are {', '.join(known)}"
             return document.problem(path, f"this key is not known; {hint}")
         case _:
             return document.problem(path, f"{shown(details['input'])} stands here, but {_needed(details)}")

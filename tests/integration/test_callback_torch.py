@@ -334,13 +334,13 @@ def test_a_lazy_layer_is_named(loopback):
         ({"adsValData": [1]}, "adsValData is 'list', but it must be a DataLoader"),
         (
             {"lossFunction": "CrossEntropy"},
-            "lossFunction is 'CrossEntropy', but torch.nn has no such class; did you mean CrossEntropyLoss",
+            "lossFunction is 'CrossEntropy', but torch.nn has no such class; perhaps CrossEntropyLoss is meant",
         ),
         (
             {"lossFunction": "MSELoss", "lossFunctionArgs": {"reduce_by": 1}},
             "lossFunctionArgs is {'reduce_by': 1}, but",
         ),
-        ({"metricFunction": "Acuracy"}, "did you mean Accuracy"),
+        ({"metricFunction": "Acuracy"}, "perhaps Accuracy is meant"),
         ({"metricFunction": "Accuracy"}, "metricFunctionArgs is {}, but"),
     ],
 )

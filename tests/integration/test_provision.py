@@ -203,7 +203,7 @@ organizations:
         ("b.example", "'b.example:30305'", "a host name or an IP address is needed, without a port"),
         ("address: b.example", "address: a.example, port: 30303", "port 30303 of a.example is another one's (line 6)"),
         ("address: b.example", "address: b.example, sn: sn-7", "no SN is named 'sn-7'; there are sn-1"),
-        ("address: b.example", "adress: b.example", "this key is not known; did you mean address"),
+        ("address: b.example", "adress: b.example", "this key is not known; perhaps address is meant"),
         ("name: sl-1", "name: 'sl 1'", "'sl 1' is not a node name"),
         ("address: b.example", "address: b.example, port: 70000", "at most 65535"),
         ("  - name: b\n", "  - name: b\n    ca: missing.pem\n", "line 8: organizations[1].ca: "),

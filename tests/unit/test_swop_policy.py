@@ -331,7 +331,7 @@ def test_a_policy_is_a_file_next_to_the_profile_or_named_in_full(tmp_path: Path)
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("author: [swci/a]", "line 1: author: this key is not known; did you mean authors."),
+        ("author: [swci/a]", "line 1: author: this key is not known; perhaps authors is meant."),
         ("authors: swci/a", "line 1: authors: 'swci/a' stands here, but a list is needed."),
         ("authors: [Ada]", "line 1: authors[0]: 'Ada' stands here, but an author is swci/NAME, admin/NAME or sha256:"),
         ("tasktypes: [RUN]", "line 1: tasktypes[0]: 'RUN' stands here, but it must be 'RUN_SWARM',"),
