@@ -32,8 +32,8 @@ from services.sl.pulling import Pull, Source
 from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.view import Member
-from services.swci.contexts import Contexts
-from services.swci.session import Limits, Session
+from services.swci.contexts import SnContexts
+from services.swci.session import CommandSession, WaitLimits
 from services.swci.settings import SWCISettings
 from services.swci.usr_dir import UsrDir
 from services.swci.web.serving import serve as serve_swci
@@ -172,7 +172,7 @@ async def license_administration(identity: Identity, directory: Path) -> AsyncIt
 async def swci(identity: Identity, directory: Path, get: Any = None) -> AsyncIterator[Ask]:
     usr = directory / "usr"
     usr.mkdir()
-    first = Session(identity, UsrDir(usr), Limits(), Contexts())
+    first = CommandSession(identity, UsrDir(usr), WaitLimits(), SnContexts())
     flags = {"cert": identity.cert, "key": identity.key, "host": "127.0.0.1", "web_port": 0, "usr_dir": usr}
     ready: Any = Ready()
     serving = asyncio.create_task(serve_swci(SWCISettings.load("swci", flags), identity, first, ready))
