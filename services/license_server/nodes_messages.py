@@ -31,7 +31,7 @@ class SwarmRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     network: str = Field(pattern="^0x[0-9a-fA-F]{40}$")
-    address: str = Field(max_length=300)
+    address: str = Field(pattern="^[!-~]{1,300}$")  # others show it to people
 
 
 class SwarmSN(BaseModel):

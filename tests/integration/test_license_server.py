@@ -36,6 +36,8 @@ from services.license_server.leases import LeaseHolder
 from services.license_server.main import serve
 from services.license_server.office import Office
 from services.licensing.lease import Lease
+from services.licensing.servers import Servers
+from services.licensing.swarms import told
 
 DEADLINE_S = 30
 SEATS = {"SN": 1, "SL": 2, "SWOP": 1, "SWCI": 1}
@@ -277,6 +279,32 @@ async def test_seats_are_never_more_than_the_capacity_when_all_ask_at_once(pki, 
 async def test_role_that_does_not_fit_the_feature_is_refused(pki, server):
     with pytest.raises(WrongRole, match="sl-1 has the role sl, but a seat for SN needs sn"):
         await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SN")
+
+
+@asynccontextmanager
+async def asking(server, identity):
+    servers = Servers([server.address], identity)
+    try:
+        yield servers
+    finally:
+        await servers.close()
+
+
+async def test_swarms_that_lease_here_are_told_of_by_their_sns_alone(pki, server):
+    ours, theirs = "0x" + "aa" * 20, "0x" + "bb" * 20
+    one, two, three = (pki.identity(role, name) for role, name in (("sn", "sn-1"), ("sn", "sn-2"), ("sl", "sl-1")))
+    async with asking(server, one) as first, asking(server, two) as second:
+        assert await told(first, "SN", ours, "one.example:30304") == []
+        [other] = await told(second, "SN", theirs, "two.example:30304")
+        assert (other.network, other.shown) == (ours, "sn-1 at one.example:30304")
+        [other] = await told(first, "SN", ours, "one.example:30304")
+        assert (other.network, other.shown) == (theirs, "sn-2 at two.example:30304")
+        assert await told(second, "SN", ours, "two.example:30304") == []  # it has joined
+        with pytest.raises(LicenceError, match="address"):
+            await told(second, "SN", ours, "two.example:1\nsn-3 is gone")
+    async with asking(server, three) as sl:
+        with pytest.raises(WrongRole, match="sl-1 has the role sl, but speaking for a swarm needs sn"):
+            await told(sl, "SL", ours, "three.example:30304")
 
 
 async def test_unknown_feature_is_refused(pki, server):

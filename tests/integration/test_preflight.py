@@ -13,6 +13,8 @@ from mapped_ports import free_port, mapped_port
 from sl_swarm import Swarm, swarm_of
 
 from services.errors import HostNotReady
+from services.licensing.servers import Servers
+from services.licensing.swarms import told
 from services.local.plan import CODE_ROOT
 from services.local.process import node_environment
 from services.preflight import host, identity, network
@@ -153,6 +155,17 @@ async def test_seats_are_counted_before_a_node_needs_one(pki: Any, tmp_path: Pat
         holder = (await looked(pki, name="sl-1", **of(swarm)))["license"]
     assert (found.state, found.found) == ("failed", "1 of 1 seats for SL in use")
     assert holder.state == "ok"
+
+
+async def test_two_swarms_under_one_license_server_are_named(pki: Any, tmp_path: Path) -> None:
+    async with swarm_of(pki, tmp_path) as swarm:
+        for name, network_contract in (("sn-7", "0x" + "aa" * 20), ("sn-8", "0x" + "bb" * 20)):
+            servers = Servers([f"localhost:{swarm.licenses_port}"], pki.identity("sn", name))
+            await told(servers, "SN", network_contract, f"{name}.example:30304")
+            await servers.close()
+        found = (await looked(pki, **of(swarm)))["swarms"]
+    assert found.state == "warning"
+    assert "sn-7 at sn-7.example:30304; sn-8 at sn-8.example:30304" in found.found
 
 
 @pytest.mark.parametrize(("ahead_s", "state"), [(0.0, "ok"), (5.0, "warning"), (60.0, "failed"), (-60.0, "failed")])
