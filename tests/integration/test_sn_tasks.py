@@ -271,7 +271,7 @@ async def test_a_swop_that_goes_does_not_count_and_one_that_comes_back_does(desk
     await create(swci)
     one, two = await desk.swop("swop-1"), await desk.swop("swop-2")
     await two.stop_watching()
-    gone = await one.until(lambda seen: not any(agent.attends for agent in seen.agents if agent.name == "swop-2"))
+    gone = await one.until(lambda seen: [agent.attends for agent in seen.agents if agent.name == "swop-2"] == [False])
     assert [agent.present for agent in gone.agents] == [True, False]
     with pytest.raises(errors.AgentAbsent):
         await assign(swci, target="swop-2")
