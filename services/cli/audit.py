@@ -78,18 +78,11 @@ def audit(
 
 def _whom_to_ask(directory: Path | None, asked: dict[str, Any]) -> "tuple[str, Identity]":
     from services.audit.settings import AuditSettings
-    from services.identity.identity import Identity
+    from services.identity.renewed_files import IdentityFiles
     from services.local.access import sn_of
     from services.runtime.addresses import join_address
 
     settings = AuditSettings.load("audit", asked)
     if directory is not None or settings.sn_ip is None:
         return sn_of((directory or DEFAULT_DIR).absolute())
-    identity = Identity.load(
-        cert=settings.cert,
-        key=settings.key,
-        cacert=settings.cacert,
-        capath=settings.capath,
-        trust=settings.trust,
-    )
-    return join_address(settings.sn_ip, settings.sn_api_port), identity
+    return join_address(settings.sn_ip, settings.sn_api_port), IdentityFiles.of(settings).load()

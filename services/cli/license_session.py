@@ -38,7 +38,7 @@ class LicenseSession:
     @cached_property
     def _admin(self) -> "LicenseAdmin":
         from services.identity.certificates import Expected
-        from services.identity.identity import Identity
+        from services.identity.renewed_files import IdentityFiles
         from services.licensing.admin import LicenseAdmin
         from services.licensing.settings import LicenseAdminSettings
         from services.local.access import license_server_of
@@ -56,13 +56,7 @@ class LicenseSession:
                 trust = read_trust(None, None, settings.trust)
                 return LicenseAdmin(settings.server, anonymous_context(trust, Expected("license")), token)
             return LicenseAdmin(settings.server, _trusting(settings.cacert, settings.capath), token)
-        shown = Identity.load(
-            cert=settings.cert,
-            key=settings.key,
-            cacert=settings.cacert,
-            capath=settings.capath,
-            trust=settings.trust,
-        )
+        shown = IdentityFiles.of(settings).load()
         return LicenseAdmin(settings.server, shown.client_context(Expected("license")), token)
 
 

@@ -15,7 +15,7 @@ Judge = Callable[[], object]
 End = Callable[[NotOfOrganization], object]
 
 
-class Live:
+class LiveConnections:
     """``held`` while something goes on; ``run`` looks at all of it again and again."""
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from services.identity.memory_files import InMemory
 from services.identity.renewal import Credentials, Renewal
 from services.runtime import logs
 from services.runtime.background import Background
+from services.runtime.settings import IdentitySettings
 
 LOOK_EVERY_S = 5.0
 
@@ -29,7 +30,11 @@ class IdentityFiles:
     capath: Path | None
     trust: Path | None = None
 
-    def load(self, role: str, slot: str = "") -> Identity:
+    @classmethod
+    def of(cls, settings: IdentitySettings) -> "IdentityFiles":
+        return cls(settings.cert, settings.key, settings.cacert, settings.capath, settings.trust)
+
+    def load(self, role: str | None = None, slot: str = "") -> Identity:
         """Raises what Identity.load raises."""
         return Identity.load(
             cert=self.cert,

@@ -12,7 +12,7 @@ from services.runtime.settings import LicensedSettings
 async def own_identity(settings: LicensedSettings, role: str, slot: str = "") -> AsyncIterator[Identity]:
     """Within it, the identity is kept current. Raises what Identity.load raises, WorkloadApiFailed."""
     if settings.socket_path is None:
-        files = IdentityFiles(settings.cert, settings.key, settings.cacert, settings.capath, settings.trust)
+        files = IdentityFiles.of(settings)
         if not settings.renewed_files:
             yield files.load(role, slot)
             return

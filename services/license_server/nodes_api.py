@@ -14,10 +14,11 @@ from services.errors import LicenceError, NoSuchThing, NotActive, SwarmError
 from services.identity.identity import KNOWN_BY_KEY, SLOT_KEY, PeerIdentity
 from services.license_server.desk import Granted, LicenseDesk
 from services.license_server.leases import LeaseHolder
-from services.license_server.nodes_messages import AcquireRequest, RenewRequest, SwarmRequest, SwarmsReply
+from services.license_server.nodes_messages import AcquireRequest, RenewRequest, SwarmRequest
 from services.license_server.nodes_openapi import document
 from services.license_server.office import Office
-from services.license_server.swarms import Swarms
+from services.license_server.swarms import SwarmRegistry
+from services.licensing.swarms import LeasingSwarms
 from services.runtime import logs
 from services.web.answers import error_content, send_json, status_of
 from services.web.peer_certificate import certificate_of, peer_in
@@ -88,7 +89,7 @@ class NodesApi:
         self._office = office
         self._desk: LicenseDesk = office.desk
         self._partner = partner
-        self._swarms = Swarms()
+        self._swarms = SwarmRegistry()
         self._routes: dict[tuple[str, str], Handler] = {
             ("POST", "/v1/leases"): self._acquire,
             ("POST", "/v1/leases/{lease_id}/renew"): self._renew,
@@ -166,7 +167,7 @@ class NodesApi:
         said = call.read(SwarmRequest)
         self._guard()
         self._swarms.hear(holder, said.network, said.address)
-        return 200, SwarmsReply(swarms=self._swarms.all()).model_dump()
+        return 200, LeasingSwarms(swarms=self._swarms.all()).model_dump()
 
     async def _describe(self, _holder: LeaseHolder, _call: NodeRequest) -> tuple[int, Any]:
         return 200, document()

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from services.licensing.swarms import LeasingSwarm
+
 
 class AcquireRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
@@ -34,22 +36,6 @@ class SwarmRequest(BaseModel):
     address: str = Field(pattern="^[!-~]{1,300}$")  # others show it to people
 
 
-class SwarmSN(BaseModel):
-    name: str
-    address: str
-
-
-class SwarmOfLessees(BaseModel):
-    network: str
-    sns: list[SwarmSN]
-
-
-class SwarmsReply(BaseModel):
-    """Every swarm that leases here, the caller's too."""
-
-    swarms: list[SwarmOfLessees]
-
-
 class FeatureStatus(BaseModel):
     capacity: int
     in_use: int
@@ -58,7 +44,7 @@ class FeatureStatus(BaseModel):
 
 class StatusReply(BaseModel):
     features: dict[str, FeatureStatus]
-    swarms: list[SwarmOfLessees]
+    swarms: list[LeasingSwarm]
 
 
 class ErrorReply(BaseModel):

@@ -12,8 +12,8 @@ from services.license_server.nodes_messages import (
     RenewRequest,
     StatusReply,
     SwarmRequest,
-    SwarmsReply,
 )
+from services.licensing.swarms import LeasingSwarms
 
 _REFUSALS = {
     "401": "No client certificate, or one that names nobody.",
@@ -28,7 +28,7 @@ _REFUSALS = {
 def document() -> dict[str, Any]:
     """OpenAPI 3.1."""
     models: list[type[BaseModel]] = [
-        AcquireRequest, RenewRequest, LeaseReply, StatusReply, SwarmRequest, SwarmsReply, ErrorReply,
+        AcquireRequest, RenewRequest, LeaseReply, StatusReply, SwarmRequest, LeasingSwarms, ErrorReply,
     ]  # fmt: skip
     _, schemas = models_json_schema(
         [(model, "validation") for model in models], ref_template="#/components/schemas/{model}"
@@ -72,7 +72,7 @@ def document() -> dict[str, Any]:
             "/v1/swarms": {
                 "post": _operation(
                     "An SN says which swarm it belongs to, and is told of all that lease here.",
-                    SwarmsReply,
+                    LeasingSwarms,
                     SwarmRequest,
                 )
             },

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from services.errors import WrongRole
 from services.license_server.leases import LeaseHolder
-from services.license_server.nodes_messages import SwarmOfLessees, SwarmSN
-from services.licensing.swarms import SAID_EVERY_S
+from services.licensing.swarms import SAID_EVERY_S, LeasingSN, LeasingSwarm
 from services.runtime import logs
 
 KEPT_S = 3 * SAID_EVERY_S
@@ -23,7 +22,7 @@ class _Said:
     at: float
 
 
-class Swarms:
+class SwarmRegistry:
     """``now``: seconds of a clock that is never set."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -44,13 +43,13 @@ class Swarms:
             there = [f"{known.name} at {known.address}" for swarm in before for known in swarm.sns[:1]]
             _log.warning("one more swarm leases here", sn=sn.name, address=address, beside=", ".join(there[:3]))
 
-    def all(self) -> list[SwarmOfLessees]:
+    def all(self) -> list[LeasingSwarm]:
         """Those of which an SN was heard a moment ago, the SNs of each in the order of their names."""
         since = self._now() - KEPT_S
-        found: dict[str, list[SwarmSN]] = {}
+        found: dict[str, list[LeasingSN]] = {}
         for (_, name), said in self._said.items():
             if said.at >= since:
-                found.setdefault(said.network, []).append(SwarmSN(name=name, address=said.address))
+                found.setdefault(said.network, []).append(LeasingSN(name=name, address=said.address))
         return [
-            SwarmOfLessees(network=network, sns=sorted(sns, key=lambda sn: sn.name)) for network, sns in found.items()
+            LeasingSwarm(network=network, sns=sorted(sns, key=lambda sn: sn.name)) for network, sns in found.items()
         ]

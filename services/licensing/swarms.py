@@ -14,18 +14,18 @@ NAMED_SNS = 3  # of each swarm, in a sentence
 _Text = Annotated[str, Field(max_length=300)]
 
 
-class SN(BaseModel):
+class LeasingSN(BaseModel):
     """Where it is reached, as it says itself."""
 
     name: _Text
     address: _Text
 
 
-class Swarm(BaseModel):
+class LeasingSwarm(BaseModel):
     """``network``: address of its directory contract. ``sns``: those that lease here."""
 
     network: _Text
-    sns: Annotated[list[SN], Field(min_length=1, max_length=1024)]
+    sns: Annotated[list[LeasingSN], Field(min_length=1, max_length=1024)]
 
     @property
     def shown(self) -> str:
@@ -34,13 +34,13 @@ class Swarm(BaseModel):
         return ", ".join(f"{sn.name} at {sn.address}" for sn in self.sns[:NAMED_SNS]) + more
 
 
-class Swarms(BaseModel):
+class LeasingSwarms(BaseModel):
     """As a license server tells of them; one of an older release tells of none."""
 
-    swarms: Annotated[list[Swarm], Field(max_length=1024)] = []
+    swarms: Annotated[list[LeasingSwarm], Field(max_length=1024)] = []
 
 
-async def told(servers: Servers, feature: str, network: str, address: str) -> Sequence[Swarm]:
+async def told(servers: Servers, feature: str, network: str, address: str) -> Sequence[LeasingSwarm]:
     """Says that the SN at ``address`` belongs to the swarm ``network``; gives the other swarms that lease there.
 
     Raises LicenceError, and as Servers.request does.
@@ -49,7 +49,7 @@ async def told(servers: Servers, feature: str, network: str, address: str) -> Se
         "POST", "/v1/swarms", feature, {"network": network, "address": address}, explain=False
     )
     try:
-        swarms = Swarms.model_validate(answer).swarms
+        swarms = LeasingSwarms.model_validate(answer).swarms
     except ValidationError:
         problem = "it answered something else than the swarms that it knows"
         raise LicenceError(feature=feature, problem=problem, address=servers.address) from None

@@ -72,7 +72,7 @@ class LocalSwarm:
         self._stopping = False
         self._broken: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
         self._lost: dict[str, Child] = {}  # by the number of the pair, who of it failed first
-        self._judging: set[asyncio.Task[None]] = set()
+        self._judging: list[asyncio.Task[None]] = []
 
     async def run_until(self, stop: asyncio.Event) -> bool:
         """True: the training is over. False: ``stop`` came first."""
@@ -252,9 +252,7 @@ class LocalSwarm:
         if kind not in ("ml", "sl"):
             self._break(child)
         elif self._lost.setdefault(number, child) is child:
-            judging = asyncio.get_running_loop().create_task(self._judge(child))
-            self._judging.add(judging)
-            judging.add_done_callback(self._judging.discard)
+            self._judging.append(asyncio.get_running_loop().create_task(self._judge(child)))
 
     def _break(self, child: Child) -> None:
         if not self._broken.done():
@@ -263,7 +261,7 @@ class LocalSwarm:
     async def _judge(self, child: Child) -> None:
         """Whether the others go on without the pair of this one, which has failed."""
         needed = 0
-        with contextlib.suppress(NetworkError):
+        with contextlib.suppress(SwarmError):  # whatever an SN says instead: nobody knows that the others may go on
             needed = (await self._status()).config.min_peers if self._clients else 0
         left = [name for name in self._plan.sls if name.partition("-")[2] not in self._lost]
         if not needed or len(left) < needed:

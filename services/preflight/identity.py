@@ -9,6 +9,7 @@ from cryptography import x509
 from services.errors import CertificateUnreadable, SwarmError
 from services.identity.certificates import read_chain
 from services.identity.identity import Identity
+from services.identity.renewed_files import IdentityFiles
 from services.preflight.report import Finding, failure
 from services.preflight.settings import PreflightSettings
 
@@ -26,14 +27,7 @@ def load(settings: PreflightSettings, role: str | None) -> tuple[Identity | None
                 settings.socket_path, cacert=settings.cacert, capath=settings.capath, expected_role=role
             )
         else:
-            identity = Identity.load(
-                cert=settings.cert,
-                key=settings.key,
-                cacert=settings.cacert,
-                capath=settings.capath,
-                trust=settings.trust,
-                expected_role=role,
-            )
+            identity = IdentityFiles.of(settings).load(role)
     except SwarmError as error:
         return None, failure("certificate", subject, error)
     found = f"{identity.role} {identity.name}; chain, dates, key and role are in order"

@@ -21,7 +21,7 @@ from services.identity.diagnosis import diagnose
 from services.identity.identity import Identity
 from services.licensing.features import FEATURE_OF_ROLE
 from services.licensing.servers import Servers
-from services.licensing.swarms import Swarm, Swarms
+from services.licensing.swarms import LeasingSwarm, LeasingSwarms
 from services.preflight.report import Finding, State, failure
 from services.preflight.settings import PreflightSettings
 from services.rpc import swarm_pb2 as pb
@@ -153,7 +153,7 @@ async def look_at_license(settings: PreflightSettings, identity: Identity) -> li
         await servers.close()
     try:
         seats = Features.model_validate(answer).features.get(feature or "", Seats())
-        swarms = Swarms.model_validate(answer).swarms
+        swarms = LeasingSwarms.model_validate(answer).swarms
     except ValidationError:
         advice = "Correct its address."
         return [Finding("license", subject, "failed", "it answers, but not as a license server", advice)]
@@ -169,7 +169,7 @@ def _seats(subject: str, identity: Identity, feature: str | None, seats: Seats) 
     return Finding("license", subject, "failed", found, "Stop a node, wait for its lease to end, or add seats.")
 
 
-def _several(subject: str, swarms: Sequence[Swarm]) -> list[Finding]:
+def _several(subject: str, swarms: Sequence[LeasingSwarm]) -> list[Finding]:
     """Two sentinels may be started for one swarm by mistake, and never meet."""
     if len(swarms) < 2:
         return []

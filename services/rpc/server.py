@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from services.errors import IdentityError, NotOfOrganization, PortInUse, SettingsError, SwarmError, WrongRole
 from services.identity.identity import PROCESS_KEY, Identity, PeerIdentity
-from services.identity.live import Live
+from services.identity.live import LiveConnections
 from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.rpc.errors import to_status
 from services.rpc.limits import CallLimit, CallLimits
@@ -76,7 +76,7 @@ class RpcServer:
         limits: Mapping[str, CallLimit] | None = None,
     ) -> None:
         self._identity = identity
-        self._live = Live()
+        self._live = LiveConnections()
         self._background = Background("rpc")
         gate = _Gate(identity, roles, CallLimits(limits or {}), self._live)
         self._server = grpc.aio.server(interceptors=[gate], options=OPTIONS)
@@ -132,7 +132,7 @@ class _Context(Protocol):
 class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """In front of every method: identity, role, translation of errors."""
 
-    def __init__(self, identity: Identity, roles: Roles, limits: CallLimits, live: Live) -> None:
+    def __init__(self, identity: Identity, roles: Roles, limits: CallLimits, live: LiveConnections) -> None:
         self._identity = identity
         self._live = live
         self._roles = roles

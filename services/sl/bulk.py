@@ -22,7 +22,7 @@ from time import monotonic
 
 from services.errors import IdentityError, NotOfOrganization
 from services.identity.identity import PeerIdentity
-from services.identity.live import Live
+from services.identity.live import LiveConnections
 from services.identity.peer_context import judge_of, peer_of
 from services.runtime import logs
 from services.runtime.background import Background
@@ -92,9 +92,9 @@ class Bulk:
         sent: Callable[[int], object],
         *,
         keep_congestion_control: bool = False,
-        live: Live | None = None,
+        live: LiveConnections | None = None,
     ) -> None:
-        self._live = live or Live()
+        self._live = live or LiveConnections()
         self._keep_congestion_control = keep_congestion_control
         self._context = context
         self._store = store

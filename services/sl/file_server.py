@@ -15,7 +15,7 @@ from aiohttp import web
 
 from services.errors import IdentityError, NetworkError, NotOfOrganization, PortInUse, SwarmError
 from services.identity.identity import Identity, PeerIdentity
-from services.identity.live import Live
+from services.identity.live import LiveConnections
 from services.identity.peer_context import peer_of
 from services.runtime import logs
 from services.runtime.background import Background
@@ -98,7 +98,7 @@ class FileServer:
         self._readers = readers
         bulk = identity.server_context()
         bulk.set_alpn_protocols([BULK])
-        self._live = Live()
+        self._live = LiveConnections()
         self._background = Background("file server")
         self._bulk = Bulk(bulk, store, readers, sent, keep_congestion_control=keep_congestion_control, live=self._live)
         self._door: Door

@@ -6,7 +6,7 @@ import contextlib
 from services.errors import SwarmError
 from services.identity.identity import Identity
 from services.licensing.servers import Servers
-from services.licensing.swarms import SAID_EVERY_S, Swarm, told
+from services.licensing.swarms import SAID_EVERY_S, LeasingSwarm, told
 from services.runtime import logs
 
 _log = logs.get("sn")
@@ -36,7 +36,7 @@ class Neighbors:
         finally:
             await servers.close()
 
-    def _tell(self, swarm: Swarm) -> None:
+    def _tell(self, swarm: LeasingSwarm) -> None:
         """Once of each; both may be meant, so this SN goes on."""
         if swarm.network in self._known:
             return
