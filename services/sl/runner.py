@@ -74,6 +74,7 @@ class Runner:
         self._observer = observer or Observer(name)
         self._steps: deque[str] = deque(maxlen=STEPS_REMEMBERED)  # names alone: a state holds a whole view
         self.state: State = Unopened()
+        self.view: View | None = None  # the training, as this node knows it, to the last; None before it is enrolled
         self._name = name
         self._address = address
         self._conduct = conduct
@@ -93,12 +94,6 @@ class Runner:
         self._telling: asyncio.TimerHandle | None = None
         self._told = ""
         self._delivered = asyncio.Event()
-
-    @property
-    def view(self) -> View | None:
-        """The training, as this node knows it; None before it is enrolled."""
-        node = self.state.node_or_none
-        return node.view if node else None
 
     def _results(self) -> frozenset[str]:
         return results(self.state) | self._work.results if self.view is not None else frozenset()
@@ -162,6 +157,8 @@ class Runner:
                 raise
             what = f"it sent {type(event).__name__} while the SL was {type(before).__name__}"
             self.state, actions = step(before, on.Failed(ChannelError(problem=what)))
+        if (node := self.state.node_or_none) is not None:
+            self.view = node.view
         self._stepped.ring()
         _log.debug("step", state=type(before).__name__, on=type(event).__name__, to=type(self.state).__name__)
         self._observer.stepped(before, event, self.state)

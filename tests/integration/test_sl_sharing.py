@@ -15,6 +15,7 @@ from sl_swarm import ML, WITHIN_S, Arrays, Swarm, swarm_of
 from services.identity.identity import Identity
 from services.merge.engine import ParameterSet, merge
 from services.merge.work import Plan
+from services.runtime.background import Background
 from services.sl import orders
 from services.sl.layouts import layout_of
 from services.sl.mergers import Merger
@@ -186,6 +187,26 @@ async def test_a_merger_that_dies_loses_its_segments_to_others_in_the_same_term(
         assert len({ended[name] for name in NAMES if name != dead}) == 1
         first = next(event for event in await swarm.events() if type(event).__name__ == "RoundAccepted")
         assert (first.round, first.term) == (1, 1)
+
+
+async def test_a_merger_that_is_stopped_in_a_shared_merge_goes_without_an_error(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who watch the training for the merge hear of the end too."""
+    failed: list[str] = []
+    monkeypatch.setattr(Background, "_tell", lambda _, what, error: failed.append(f"{what}: {error!r}"))
+    async with swarm_of(pki, tmp_path, *NAMES) as swarm:
+
+        async def is_stopped(name: str) -> None:
+            swarm.nodes[name].stop.set()
+            await asyncio.Event().wait()
+
+        traps = Traps(monkeypatch, follows, is_stopped)
+        ended = await results(swarm, programs_of(swarm))
+        (stopped,) = traps.caught
+        assert await swarm.nodes[stopped].ended() is None
+        assert failed == []
+        assert len({ended[name] for name in NAMES if name != stopped}) == 1
 
 
 async def test_a_merger_that_stands_still_loses_its_segments_and_gets_the_result(
