@@ -1,8 +1,9 @@
 """The newest of a series of values, for any number of readers who may skip what was overtaken."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
+
+from services.runtime.signals import ChangeSignal
 
 T = TypeVar("T")
 
@@ -13,18 +14,18 @@ class Newest(Generic[T]):
     def __init__(self) -> None:
         self.value: T | None = None
         self._count = 0
-        self._changed = asyncio.Event()
+        self._changed = ChangeSignal()
         self._closed = False
 
     def put(self, value: T) -> None:
         self.value = value
         self._count += 1
-        self._wake()
+        self._changed.notify()
 
     def close(self) -> None:
         """Ends every iteration."""
         self._closed = True
-        self._wake()
+        self._changed.notify()
 
     async def follow(self) -> AsyncIterator[T]:
         """The value there is, if there is one, then the newest after each change."""
@@ -35,7 +36,3 @@ class Newest(Generic[T]):
                 yield self.value
             else:
                 await self._changed.wait()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()

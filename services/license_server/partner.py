@@ -162,11 +162,11 @@ class Partner:
             else:
                 if told["active"]:
                     continue
-            await _pause(RETRY_S)
+            await asyncio.sleep(RETRY_S)
 
     async def _watch(self) -> None:
         """While this one is active: whether the other one is so too, with a higher term."""
-        await _pause(POLL_S)
+        await asyncio.sleep(POLL_S)
         with contextlib.suppress(aiohttp.ClientError, OSError, SwarmError):
             other = await self._ask(history=False)
             mine = self._office.term
@@ -279,9 +279,3 @@ def _replace_audit(transaction: Transaction, theirs: list[dict[str, Any]]) -> in
 
 def _later(loop: asyncio.AbstractEventLoop, what: Callable[[], None]) -> None:
     loop.call_soon_threadsafe(what)
-
-
-async def _pause(seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()

@@ -77,6 +77,4 @@ async def _again(work: Callable[[], None], every_s: float) -> None:
             await asyncio.to_thread(work)
         except SwarmError as error:
             _log.error("housekeeping failed, trying again", why=str(error))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(every_s):
-                await asyncio.Event().wait()
+        await asyncio.sleep(every_s)

@@ -112,7 +112,7 @@ class Unary(Generic[Request, Reply]):
                 failure = await self._line.failed(error)
             if not isinstance(failure, TooManyCalls) or (wait_s := _wait_s(failure)) >= give_up - monotonic():
                 raise failure
-            await _pause(wait_s)
+            await asyncio.sleep(wait_s)
 
 
 class NetworkCalls:
@@ -377,12 +377,6 @@ def _wait_s(failure: TooManyCalls) -> float:
     """How long the SN asks to wait."""
     said = failure.facts.get("seconds")
     return max(float(said), SHORTEST_WAIT_S) if isinstance(said, int | float) else USUAL_WAIT_S
-
-
-async def _pause(seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()
 
 
 async def _write(call: Any, message: pb.HoldNameRequest) -> None:

@@ -14,7 +14,6 @@ FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 2.0
 TAKE_DEADLINE_S = 10.0  # the SN may have to wait for another process, and for other SNs
 
-Pause = Callable[[float], Awaitable[object]]
 Within = Callable[[SNClient, Awaitable[None]], Awaitable[None]]
 _log = logs.get("sn")
 
@@ -30,14 +29,12 @@ class NameHolding:
         self,
         current: Callable[[], SNClient],
         within: Within,
-        pause: Pause,
         host: str = "",
         port: int = 0,
     ) -> None:
         self.is_lost = False
         self._current = current
         self._within = within
-        self._pause = pause
         self._place = host, port
         self._held: tuple[SNClient, AsyncGenerator[None]] | None = None
         self._keeping: asyncio.Task[NoReturn] | None = None
@@ -86,7 +83,7 @@ class NameHolding:
             except SwarmError as error:
                 _log.debug("the name is not held for now", address=client.address, why=str(error))
             self._held = None
-            await self._pause(wait)
+            await asyncio.sleep(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
 
     async def _ended(self) -> None:

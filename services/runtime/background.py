@@ -1,7 +1,6 @@
 """Work that nobody waits for, and the one rule for how it fails: it is never lost without a word."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -44,9 +43,7 @@ class Background:
                     return
                 except Exception as error:
                     self._tell(what, error)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(again_after_s):
-                        await asyncio.Event().wait()
+                await asyncio.sleep(again_after_s)
 
         self.run(again(), what)
 

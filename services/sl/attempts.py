@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from services.errors import DigestMismatch, DiskFull, NetworkError, StorageError
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl.bell import Bell
+from services.runtime.signals import ChangeSignal
 from services.sl.inputs import Place
 from services.sl.layouts import layout_of
 from services.sl.orders import Begin, Holds, Seen, ServedWrong, Unreadable, in_messages
@@ -50,7 +50,7 @@ class Attempt:
         header = stored.header()
         layout = layout_of(parse_header(header, mine.size))
         self.draft: Partial = place.store.draft(draft_name(order), mine.size, header, count_of(mine.size - len(header)))
-        place.store.bell.ring()
+        place.store.draft_grew.notify()
         self._pull = Pull(self.draft, place.store, place.peers.transfers, self._received, self._took, apart=True)
         self._offers: dict[str, set[int]] = {}
         self._told = bytearray(self.draft.count)  # whether the leader knows the hash
@@ -58,7 +58,7 @@ class Attempt:
         self._held: list[int] = []
         self._finishing = False
         self._accused: set[str] = set()
-        self._stirred = Bell()
+        self._woken = ChangeSignal()
         self.result: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self.share = Share(merger, order, entries, layout, place.store, self.draft, self._has_made)
         self._background = Background("round")
@@ -111,7 +111,7 @@ class Attempt:
 
     async def stirred(self) -> None:
         """Returns when something has changed."""
-        await self._stirred.wait()
+        await self._woken.wait()
 
     async def until_result(self) -> Stored | None:
         """``digest`` is that of an accepted result. None where it comes no more."""
@@ -124,7 +124,7 @@ class Attempt:
         return self.result.result()
 
     def stir(self) -> None:
-        self._stirred.ring()
+        self._woken.notify()
         self.share.stir()
 
     async def close(self) -> None:
@@ -170,7 +170,7 @@ class Attempt:
     async def _insist(self) -> None:
         """A merger that could not be reached is asked again: it may be the only one that has a segment."""
         while True:
-            await self._place.pause(OFFER_AGAIN_S)
+            await asyncio.sleep(OFFER_AGAIN_S)
             for source, failure in list(self._pull.failures.items()):
                 if isinstance(failure, DiskFull | StorageError):
                     raise failure

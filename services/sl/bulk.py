@@ -242,7 +242,7 @@ class Bulk:
             def there() -> bool:
                 return self._store.result(name) is not None or self._store.partial(name) is not None
 
-            yield from self._until(News(self._store.bell, there), tls)
+            yield from self._until(News(self._store.draft_grew, there), tls)
         stored = self._store.get(digest) if digest is not None else self._store.result(name or "")
         draft = self._store.partial(name) if name is not None else None
         try:
@@ -280,7 +280,7 @@ class Bulk:
 
     def _made(self, tls: ssl.SSLSocket, draft: Partial, start: int, stop: int) -> Work[int]:
         """Returns once the first of these bytes are there, and says how far. Raises TimeoutError."""
-        news = News(self._store.bell, lambda: draft.there_until(start, stop) > start)
+        news = News(self._store.draft_grew, lambda: draft.there_until(start, stop) > start)
         if not (yield from self._until(news, tls)):
             raise TimeoutError("the segment is not made")
         return draft.there_until(start, stop)

@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 
 from services.errors import NetworkError
 from services.runtime import logs
@@ -21,12 +21,9 @@ _log = logs.get("round")
 class Copies:
     """Has others take a copy. ``moved(0)`` is called at each sign of life of one that does."""
 
-    def __init__(
-        self, peers: Peers, moved: Callable[[int], object], pause: Callable[[float], Awaitable[object]]
-    ) -> None:
+    def __init__(self, peers: Peers, moved: Callable[[int], object]) -> None:
         self._peers = peers
         self._moved = moved
-        self._pause = pause
         self._sign = asyncio.Event()
 
     async def secure(self, model: Model, name: str, merging: View, newest: Callable[[], View]) -> None:
@@ -40,7 +37,7 @@ class Copies:
             start = merging.round % len(others)  # not always the same one
             if await self._one_of([*others[start:], *others[:start]], model):
                 return
-            await self._pause(next(waits_s))
+            await asyncio.sleep(next(waits_s))
 
     async def _one_of(self, others: Sequence[Member], model: Model) -> bool:
         """Whether one of them has taken it. Asks the next one where the last one fails or is silent."""

@@ -53,7 +53,9 @@ class Door:
             except OSError as error:  # too many open files, or it was gone before it was taken
                 self._room.release()
                 _log.warning("a connection was not taken", why=str(error))
-                await _breath()
+                await asyncio.sleep(
+                    ACCEPT_AGAIN_S
+                )  # where there is no room for one more connection, there is none at once
                 continue
             self._background.run(self._let_in(connection), "letting a connection in")
 
@@ -77,13 +79,6 @@ class Door:
             if ours:
                 connection.close()
             self._room.release()
-
-
-async def _breath() -> None:
-    """Where the system has no room for one more connection, it has none at once."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(ACCEPT_AGAIN_S):
-            await asyncio.Event().wait()
 
 
 async def _readable(connection: socket.socket) -> None:

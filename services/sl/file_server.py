@@ -193,7 +193,7 @@ class FileServer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STALL_S):  # its leader may not have spoken to this node yet
                 while (draft := self._store.partial(name)) is None and self._store.result(name) is None:
-                    await self._store.bell.wait()
+                    await self._store.draft_grew.wait()
         stored = self._store.result(name)
         if stored is not None:
             return await self._send(request, stored.model.size, lambda: stored.path.open("rb"))
@@ -246,7 +246,7 @@ class FileServer:
         """Returns once the first of these bytes are there, and says how far. Raises TimeoutError."""
         async with asyncio.timeout(STALL_S):
             while (end := draft.there_until(start, stop)) == start:
-                await self._store.bell.wait()
+                await self._store.draft_grew.wait()
         return end
 
     async def _copy(self, request: web.Request) -> web.StreamResponse:

@@ -10,6 +10,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.errors import NO_ANSWER
 from services.runtime import logs
+from services.runtime.signals import ChangeSignal
 from services.sl.actions import CheckIn, Publish, Reopen, VoteOut
 from services.sl.events import LeftOut, Opened, Reported
 from services.sl.link import Link
@@ -45,7 +46,7 @@ class Training:
         self._patience_s = patience_s
         self._newest: View | None = None  # that an SN has shown
         self._shown_by: SNClient | None = None  # which knows at least as much
-        self._shown = asyncio.Event()
+        self._shown = ChangeSignal()
 
     async def enrol(self, opened: Opened, may_lead: bool, quorum_wait_s: float, again: bool) -> View:
         """``again``: where this node was taken for dead, and may not even be registered any more."""
@@ -172,7 +173,7 @@ class Training:
         """Moves on from an SN that is cut off from the others: it is in order, and shows nothing new any more."""
         request = pb.GetStatusRequest(contract=self.contract)
         while True:
-            await self._link.pause(COMPARE_EVERY_S)
+            await asyncio.sleep(COMPARE_EVERY_S)
             here = self._link.client
             said = await self._link.ask_another(
                 lambda client: client.training.GetStatus(request, timeout=COMPARE_DEADLINE_S)
@@ -182,7 +183,7 @@ class Training:
             theirs = _view(said, "another")
             if self._newest is None or not self._newest.older_than(theirs):
                 continue
-            await self._link.pause(CATCH_UP_S)
+            await asyncio.sleep(CATCH_UP_S)
             if self._newest.older_than(theirs) and self._link.client is here:
                 problem = SNUnreachable(address=here.address, problem=NO_ANSWER)
                 _log.warning("the SN lags behind another one", address=here.address, seconds=CATCH_UP_S)
@@ -195,8 +196,7 @@ class Training:
 
     def _show(self, view: View, client: SNClient) -> None:
         self._newest, self._shown_by = view, client
-        self._shown.set()
-        self._shown = asyncio.Event()
+        self._shown.notify()
 
     async def _insist(self, call: Callable[[SNClient], Awaitable[Reply]]) -> tuple[SNClient, Reply]:
         """The reply, and who gave it."""

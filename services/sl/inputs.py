@@ -3,7 +3,7 @@
 import asyncio
 import mmap
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from services.errors import DigestMismatch, ModelError, NetworkError, PeerUnreachable, SwarmError
@@ -23,13 +23,12 @@ FETCH_WAITS_S = (0.05, 0.15, 0.5, 1.0, 2.0)
 
 @dataclass(frozen=True)
 class Place:
-    """The node that merges. ``find``: a participant as it stands now. ``pause(seconds)`` waits."""
+    """The node that merges. ``find``: a participant as it stands now."""
 
     name: str
     store: Store
     peers: Peers
     find: Callable[[str], Member | None]
-    pause: Callable[[float], Awaitable[object]]
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ class Input:
                     self._give_up(why_unusable(error))
                     return
                 attempt += 1
-                await self._place.pause(wait_s)
+                await asyncio.sleep(wait_s)
 
     def _give_up(self, reason: str) -> None:
         self._told.unusable(self._entry.name, reason, min(self._wanted, default=0))

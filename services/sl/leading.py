@@ -99,7 +99,7 @@ class Line:
                     _log.info("no line to a participant", to=self._name, why=str(error))
                 if not self._over:
                     self._broke("its line broke")
-            await self._place.pause(LINE_WAITS_S[min(attempt, len(LINE_WAITS_S) - 1)])
+            await asyncio.sleep(LINE_WAITS_S[min(attempt, len(LINE_WAITS_S) - 1)])
             attempt += 1
 
     async def _speak(self, socket: aiohttp.ClientWebSocketResponse) -> None:
@@ -217,7 +217,7 @@ class Leading:
         """A merger that shows no sign of life loses its segments; one that is slow does not."""
         stall_s = self._place.peers.stall_s
         while True:
-            await self._place.pause(stall_s / 4)
+            await asyncio.sleep(stall_s / 4)
             for name, line in self._lines.items():
                 if not sharing.waits_for(name):
                     continue

@@ -15,6 +15,7 @@ from services.rpc.name_holding import NameHolding
 from services.runtime import logs
 from services.runtime.addresses import join_address
 from services.runtime.background import Background
+from services.runtime.signals import ChangeSignal
 from services.sl.memory import Memory
 
 FIRST_WAIT_S = 0.2
@@ -35,7 +36,7 @@ class Link:
     """Registers this node, reached by its peers at ``address``, with one SN at a time: first with the one at
     ``first``, later with any that the swarm has.
 
-    ``pause(seconds)`` waits. ``lost`` is told when no SN can be reached for the moment. Entering it takes this node's
+    ``lost`` is told when no SN can be reached for the moment. Entering it takes this node's
     name for this process: no other one may hold it. Raises NameInUse, SNUnreachable where neither ``first`` nor one
     that is remembered can be reached, or what the SN answers.
     """
@@ -46,19 +47,17 @@ class Link:
         first: str,
         address: tuple[str, int],
         memory: Memory,
-        pause: Callable[[float], Awaitable[object]],
     ) -> None:
         self.client = SNClient(first, identity)
         self.lost: Callable[[SwarmError], object] = lambda _: None
         self._identity = identity
         self._first = first
         self._announcement = pb.RegisterRequest(host=address[0], port=address[1])
-        self.name = NameHolding(lambda: self.client, self.while_here, pause, *address)
+        self.name = NameHolding(lambda: self.client, self.while_here, *address)
         self._registered_with: SNClient | None = None
         self._memory = memory
-        self.pause = pause
         self._moving = asyncio.Lock()
-        self._moved = asyncio.Event()
+        self._moved = ChangeSignal()
         self._clients = [self.client]
         self._background = Background("sn")
         self._learning: asyncio.Task[None] | None = None
@@ -134,7 +133,7 @@ class Link:
             told = False
             while True:
                 if wait:
-                    await self.pause(min(wait, max(0.0, give_up - loop.time())))
+                    await asyncio.sleep(min(wait, max(0.0, give_up - loop.time())))
                 if stays_first and await self._stays():
                     return
                 if await self._found(self._others()) or (not stays_first and await self._stays()):
@@ -193,8 +192,7 @@ class Link:
             self.client = client
             # The others are closed at the end: gRPC would cancel the task that waits for an answer there.
             self._clients.append(client)
-            self._moved.set()
-            self._moved = asyncio.Event()
+            self._moved.notify()
             self._learn_anew()
             return True
         return False
@@ -218,7 +216,7 @@ class Link:
                 await self._learn()
             except SwarmError as error:
                 _log.debug("the SNs of the swarm are not known", why=str(error))
-            await self.pause(LEARN_EVERY_S)
+            await asyncio.sleep(LEARN_EVERY_S)
 
     async def _learn(self) -> None:
         reply = await self.client.network.ListNodes(pb.ListNodesRequest())

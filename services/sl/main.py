@@ -20,7 +20,7 @@ from services.sl.metrics import SLMetrics
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
 from services.sl.peers import Peers
-from services.sl.runner import Runner, pause
+from services.sl.runner import Runner
 from services.sl.settings import SLSettings
 from services.sl.store import Store
 
@@ -43,7 +43,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         port = int(bound.getsockname()[1])
         address = settings.announced(port)
         # First of all: a second process of this name would take the first one's seat, and its place in a training.
-        link = await stack.enter_async_context(Link(identity, settings.sn_address, address, memory, pause))
+        link = await stack.enter_async_context(Link(identity, settings.sn_address, address, memory))
         lease = await stack.enter_async_context(
             await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=settings.data_dir)
         )
@@ -77,7 +77,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         _log.info("file server", port=port, announced=join_address(*address))
 
         stall_s = settings.conduct.stall_s
-        peers = await stack.enter_async_context(Peers(identity, store, pause, observer.received, stall_s))
+        peers = await stack.enter_async_context(Peers(identity, store, observer.received, stall_s))
         request, response = settings.channels
         ml = MLSide(identity.name, request, response, store, runner.post, observer.stored)
         stack.push_async_callback(ml.close)

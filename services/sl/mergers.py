@@ -187,7 +187,7 @@ class Merger:
 
     async def _give_signs(self) -> None:
         while True:
-            await self._place.pause(SIGN_EVERY_S)
+            await asyncio.sleep(SIGN_EVERY_S)
             count, self._moved = self._moved, 0
             waits = any(given.waits for given in self._inputs.values())
             if self.attempt is not None:

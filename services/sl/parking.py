@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Generic, TypeVar
 
-from services.sl.bell import Bell
+from services.runtime.signals import ChangeSignal
 
 # A thread waits so long itself: what moves pays nothing for this, and nobody has a thread for long without use.
 HOLD_S = 0.05
@@ -24,9 +24,9 @@ Got = TypeVar("Got")
 
 @dataclass(frozen=True)
 class News:
-    """``there()`` becomes true with one of the next rings, asked in the event loop."""
+    """``there()`` becomes true with one of the next changes, asked in the event loop."""
 
-    bell: Bell
+    changed: ChangeSignal
     there: Callable[[], bool]
 
 
@@ -97,7 +97,7 @@ async def _over(wait: Wait) -> bool:
     stirred = asyncio.Event()
     file = wait.socket.fileno()
     add(file, stirred.set)
-    ringing = asyncio.create_task(_ring(wait.news, stirred)) if wait.news is not None else None
+    hearing = asyncio.create_task(_hear(wait.news, stirred)) if wait.news is not None else None
     try:
         async with asyncio.timeout(wait.seconds):
             await stirred.wait()
@@ -107,14 +107,14 @@ async def _over(wait: Wait) -> bool:
         return True
     finally:
         remove(file)
-        if ringing is not None:
-            ringing.cancel()
-            await asyncio.gather(ringing, return_exceptions=True)
+        if hearing is not None:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
 
 
-async def _ring(news: News, stirred: asyncio.Event) -> None:
+async def _hear(news: News, stirred: asyncio.Event) -> None:
     try:
         while not news.there():
-            await news.bell.wait()
+            await news.changed.wait()
     finally:
         stirred.set()  # also where it cannot be asked: whoever waits asks once more, and meets the error

@@ -7,7 +7,7 @@ segment are checked against the digest as they arrive.
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from time import monotonic
@@ -66,7 +66,7 @@ Holders = Callable[[], Sequence[Member]]
 
 
 class Peers:
-    """``pause(seconds)`` waits. ``stall_s``: without a byte, after which a peer is given up; a slow link is not silent.
+    """``stall_s``: without a byte, after which a peer is given up; a slow link is not silent.
 
     ``received`` gets the bytes of each piece.
     """
@@ -75,7 +75,6 @@ class Peers:
         self,
         identity: Identity,
         store: Store,
-        pause: Callable[[float], Awaitable[object]],
         received: Moved = lambda _: None,
         stall_s: float = STALL_S,
     ) -> None:
@@ -83,7 +82,6 @@ class Peers:
         self._received = received
         self._identity = identity
         self._store = store
-        self._pause = pause
         self._session: aiohttp.ClientSession
         self.transfers: Transfers
         self._contexts: dict[Expected, ssl.SSLContext] = {}  # a connection is kept for the member that it was made to
@@ -156,7 +154,7 @@ class Peers:
             wait_s = next(waits_s, None)
             if wait_s is None:
                 raise failure
-            await self._pause(wait_s)
+            await asyncio.sleep(wait_s)
 
     async def _fetch_small(self, holders: Sequence[Member], digest: str, size: int, arriving: Arriving) -> Stored:
         """In one request, from the first that has it."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.errors import DigestMismatch, PeerUnreachable, SwarmError
 from services.runtime.background import Background
-from services.sl.bell import Bell
+from services.runtime.signals import ChangeSignal
 from services.sl.partials import Ended, Partial, WrongSegment
 from services.sl.store import Store
 from services.sl.transfers import Transfers
@@ -55,7 +55,7 @@ class Pull:
         self._background = Background("peers")
         self._tasks: dict[Source, asyncio.Task[None]] = {}
         self._claimed: set[int] = set()
-        self._stirred = Bell()
+        self._woken = ChangeSignal()
         self.failures: dict[Source, SwarmError] = {}
         self._doubted: set[Source] = set()
         self._closed = False
@@ -71,7 +71,7 @@ class Pull:
             self._tasks[source] = self._background.run(
                 self._from(source), f"reading from {source.member.name}", lambda error: self._failed(source, error)
             )
-        self._stirred.ring()
+        self._woken.notify()
 
     @property
     def sources(self) -> Collection[Source]:
@@ -92,7 +92,7 @@ class Pull:
             if not self._hope(wanted):
                 nobody = PeerUnreachable(peer="Nobody", address="?", problem="nobody is known to hold it")
                 raise next(reversed(self.failures.values()), nobody)
-            await self._stirred.wait()
+            await self._woken.wait()
 
     async def close(self) -> None:
         """Returns once no thread works for it."""
@@ -114,16 +114,16 @@ class Pull:
             while True:
                 run = self._claim(source)
                 if not run:
-                    await self._stirred.wait()
+                    await self._woken.wait()
                     continue
                 try:
                     await self._read(source, run)
                 finally:
                     self._claimed.difference_update(run)
-                    self._stirred.ring()
+                    self._woken.notify()
         except Ended:
             self._offers[source].clear()
-            self._stirred.ring()
+            self._woken.notify()
         except SwarmError as error:
             self._fails(source, error)
 
@@ -137,7 +137,7 @@ class Pull:
     def _fails(self, source: Source, error: SwarmError) -> None:
         self.failures[source] = error
         self._offers[source].clear()
-        self._stirred.ring()
+        self._woken.notify()
 
     async def _read(self, source: Source, run: range) -> None:
         partial = self.partial

@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from services.identity.identity import PeerIdentity
-from services.sl.bell import Bell
+from services.runtime.signals import ChangeSignal
 from services.sl.view import CheckedIn, Phase, View
 
 # A model up to here is merged by its leader alone: sharing it costs more than it saves.
@@ -22,12 +22,12 @@ REFUSAL = (
 class Readers:
     """``view()``: the training, None before this node is enrolled. ``results()``: digests of what was merged.
 
-    ``changed`` rings when another answer may be right. The methods may be called from any thread.
+    ``changed`` is notified when another answer may be right. The methods may be called from any thread.
     """
 
     view: Callable[[], View | None]
     results: Callable[[], Collection[str]]
-    changed: Bell
+    changed: ChangeSignal
 
     def seats(self, peer: PeerIdentity) -> int:
         """How many participants of the training have the certificate that this peer shows: it may be any of them."""

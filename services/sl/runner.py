@@ -12,9 +12,9 @@ from services.identity.identity import PeerIdentity
 from services.merge.engine import METHODS
 from services.runtime import logs
 from services.runtime.background import Background
+from services.runtime.signals import ChangeSignal
 from services.sl import actions as do
 from services.sl import events as on
-from services.sl.bell import Bell
 from services.sl.chores import delete, sync
 from services.sl.conduct import Conduct
 from services.sl.gateway import Training
@@ -46,13 +46,6 @@ STEPS_REMEMBERED = 32
 
 _FROM_ML = (on.Opened, on.Offered, on.Reported, on.Bye)
 _log = logs.get("round")
-
-
-async def pause(seconds: float) -> None:
-    """Waits; ends early only when its task is cancelled, as all are at the end of the node."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()
 
 
 class Runner:
@@ -88,7 +81,7 @@ class Runner:
         self._watching_leader: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._synced_at = 0.0
-        self._stepped = Bell()
+        self._stepped = ChangeSignal()
         self.readers = Readers(lambda: self.view, self._results, self._stepped)
         self._at_end = contextlib.AsyncExitStack()
         self._telling: asyncio.TimerHandle | None = None
@@ -159,7 +152,7 @@ class Runner:
             self.state, actions = step(before, on.Failed(ChannelError(problem=what)))
         if (node := self.state.node_or_none) is not None:
             self.view = node.view
-        self._stepped.ring()
+        self._stepped.notify()
         _log.debug("step", state=type(before).__name__, on=type(event).__name__, to=type(self.state).__name__)
         self._observer.stepped(before, event, self.state)
         if isinstance(self.state, Ended):
@@ -235,9 +228,7 @@ class Runner:
             if not again:
                 self._training = Training(self._link, opened.contract, self._conduct.sn_patience_s)
                 patience_s = self._conduct.sn_patience_s
-                around = Surroundings(
-                    self._name, lambda: self._known, self._stepped.wait, self._tell, pause, patience_s
-                )
+                around = Surroundings(self._name, lambda: self._known, self._stepped.wait, self._tell, patience_s)
                 self._work = Work(around, self._store, self._peers, self._training)
                 self._at_end.push_async_callback(self._work.close)
             view = await self._enrolled(opened, again)
@@ -295,7 +286,7 @@ class Runner:
         self._watching_leader = self._spawn(self._give(watch), "watching the leader")
 
     async def _serve_for(self, seconds: float) -> None:
-        await pause(seconds)
+        await asyncio.sleep(seconds)
         self.post(on.ServingOver())
 
     async def _watch(self) -> None:

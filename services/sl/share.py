@@ -8,7 +8,7 @@ from services.merge.layout import Block, Layout
 from services.merge.work import FIRST_FRAME, Blocks, Frame, Plan
 from services.merge.work import NotFinite as Found
 from services.runtime import logs
-from services.sl.bell import Bell
+from services.runtime.signals import ChangeSignal
 from services.sl.inputs import Input
 from services.sl.layouts import weights_of, work_of
 from services.sl.orders import (
@@ -97,7 +97,7 @@ class Share:
         self._to_merge: list[int] = []
         self._frame, self._frame_number = FIRST_FRAME, 0
         self._plan = None if self.work.measures else self.work.plan()
-        self._stirred = Bell()
+        self._woken = ChangeSignal()
         self._stopped = False
 
     def deal(self, indices: Sequence[int]) -> None:
@@ -137,7 +137,7 @@ class Share:
 
     def stir(self) -> None:
         """More may be there than was."""
-        self._stirred.ring()
+        self._woken.notify()
 
     def stop(self) -> None:
         self._stopped = True
@@ -150,7 +150,7 @@ class Share:
                 elif self._plan is not None and (batch := self._ready(self._to_merge, to_merge=True)):
                     await self._merge(batch, self._plan)
                 else:
-                    await self._stirred.wait()
+                    await self._woken.wait()
             except Damaged as error:
                 self._drop()
                 self._shop.unusable(error.name, f"its parameters are damaged ({error})", error.segment)
@@ -197,7 +197,7 @@ class Share:
         if self._report({index: found for index, (_, found) in zip(batch, made, strict=True)}):
             return
         hashes = {index: found.hex() for index, (found, _) in zip(batch, made, strict=True)}
-        self._store.bell.ring()
+        self._store.draft_grew.notify()
         for start, stop in runs_of(batch):
             self._shop.say(Merged(self._order.attempt, start, tuple(hashes[index] for index in range(start, stop))))
         self._to_merge = [index for index in self._to_merge if index not in hashes]

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Self
 
 from services.errors import DiskFull, StorageError, StreamDamaged
-from services.sl.bell import Bell
+from services.runtime.signals import ChangeSignal
 from services.sl.partials import Ended, Manifest, Partial
 from services.sl.view import Model
 from swarm_callback.digest import StreamDigest
@@ -79,7 +79,7 @@ class Store:
         self._index: dict[str, Stored] = {}
         self._partials: dict[str, Partial] = {}
         self._drafts: dict[str, str] = {}  # what became of them, by digest
-        self.bell = Bell()  # rings when there is more of a draft
+        self.draft_grew = ChangeSignal()
         self._lock = threading.RLock()  # what is in the indexes is on the disk under its name
         self._begun = threading.Condition(self._lock)
         self._beginning: set[str] = set()

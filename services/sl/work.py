@@ -41,7 +41,7 @@ _log = logs.get("round")
 class Surroundings:
     """The node that the work is for. ``view()``: the training as it stands now, where others have come back elsewhere.
 
-    ``changed()`` returns when it stands otherwise. ``tell(text)``: why ML waits. ``pause(seconds)`` waits.
+    ``changed()`` returns when it stands otherwise. ``tell(text)``: why ML waits.
     ``patience_s``: for what it cannot go on without.
     """
 
@@ -49,7 +49,6 @@ class Surroundings:
     view: Callable[[], View]
     changed: Callable[[], Awaitable[object]]
     tell: Callable[[str], object]
-    pause: Callable[[float], Awaitable[object]]
     patience_s: float
 
 
@@ -63,7 +62,7 @@ class Work:
         self._training = training
         self._background = Background("round")
         self._leading: tuple[View, Merging] | None = None
-        self._place = Place(around.name, store, peers, self._member, around.pause)
+        self._place = Place(around.name, store, peers, self._member)
         self._following = Following(self._place, around.view, around.changed)
         self._copies: dict[str, tuple[int, int]] = {}  # digests, by round and term that they may be the result of
         self._made: str | None = None  # digest of what this node has merged last
@@ -111,7 +110,7 @@ class Work:
 
         merging = Merging(self._store, self._peers, view, report, self._member)
         self._leading = view, merging
-        copies = Copies(self._peers, merging.moved, self._around.pause)
+        copies = Copies(self._peers, merging.moved)
         _log.info("leads the round", round=view.round, term=view.term, of=len(view.check_ins))
         try:
             shared = await self._merge_shared(call, merging)
@@ -186,7 +185,7 @@ class Work:
         problem = "its layout is another one"
         for attempt in range(_EXPLAIN_ATTEMPTS):
             if attempt:  # the holder may not have heard yet that this node is enrolled
-                await self._around.pause(_EXPLAIN_WAIT_S)
+                await asyncio.sleep(_EXPLAIN_WAIT_S)
             try:
                 differs = await self._difference(call, agreed_by)
             except SwarmError as error:
@@ -201,7 +200,7 @@ class Work:
         loop = asyncio.get_running_loop()
         began, left = loop.time(), timeout_s
         while left > 0:
-            await self._around.pause(left)
+            await asyncio.sleep(left)
             view = await self._training.status()
             if (view.phase, view.round, view.term) != (Phase.MERGE, call.round, call.term):
                 return None

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from services.chain.receipts import Position
+from services.runtime.signals import ChangeSignal
 
 # A round of many nodes is a check-in and a report of each, and nobody acts on a single one: told one by one to all,
 # they would cost the square of their number.
@@ -27,7 +28,7 @@ class Broadcast:
     def __init__(self, view: View, serialise: Callable[[], bytes]) -> None:
         self._view = view
         self._serialise = serialise
-        self._changed = asyncio.Event()
+        self._changed = ChangeSignal()
         self._message: bytes | None = None  # None: the view has moved since the last one
         self._message_version = -1
         self._soon: asyncio.TimerHandle | None = None
@@ -44,8 +45,7 @@ class Broadcast:
             self._soon.cancel()
             self._soon = None
         self._message = None
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._changed.notify()
 
     def close(self) -> None:
         """Ends every stream."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from services.errors import NameInUse, TooManySlots
 from services.runtime import logs
+from services.runtime.signals import ChangeSignal
 from services.sn.membership import SLOTS_LIMIT, Caller
 
 # A process that is there answers within milliseconds, also where its machine is busy within this.
@@ -35,7 +36,7 @@ class Holder:
     taken_by: str = ""
     _asked: int = 0
     _answered: int = 0
-    _stirred: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: ChangeSignal = field(default_factory=ChangeSignal)
 
     async def is_there(self) -> bool:
         """Whether it answers, for which it has ``ANSWER_S``."""
@@ -45,7 +46,7 @@ class Holder:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_S):
                 while self._answered < question and not self.ended:
-                    await self._stirred.wait()
+                    await self._changed.wait()
         return self._answered >= question and not self.ended
 
     async def questions(self) -> AsyncIterator[int]:
@@ -56,7 +57,7 @@ class Holder:
                 put = self._asked
                 yield put
             else:
-                await self._stirred.wait()
+                await self._changed.wait()
 
     def answered(self, question: int) -> None:
         self._answered = max(self._answered, min(question, self._asked))
@@ -67,8 +68,7 @@ class Holder:
         self._stir()
 
     def _stir(self) -> None:
-        self._stirred.set()
-        self._stirred = asyncio.Event()
+        self._changed.notify()
 
 
 class Names:

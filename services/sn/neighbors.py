@@ -1,7 +1,6 @@
 """Tells of other swarms under the same license server: who starts two sentinels for one swarm finds out there."""
 
 import asyncio
-import contextlib
 
 from services.errors import SwarmError
 from services.identity.identity import Identity
@@ -30,9 +29,7 @@ class Neighbors:
                         self._tell(swarm)
                 except SwarmError as error:
                     _log.debug("other swarms are not known", why=str(error))
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(SAID_EVERY_S):
-                        await asyncio.Event().wait()
+                await asyncio.sleep(SAID_EVERY_S)
         finally:
             await servers.close()
 

@@ -1,11 +1,11 @@
 """A state of the swarm, as soon as it changes: streams of an SN, opened again where one breaks."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol, TypeVar
 
 from services.errors import SNUnreachable
-from services.swci.session import pause
 from services.swci.wording import age
 
 # An SN that restarts is back sooner; what it coordinates goes on without it.
@@ -49,4 +49,4 @@ async def follow(
             say(f"The SN at {address} does not answer; trying again for {age(PATIENCE_S)}")
         if now - away_since > PATIENCE_S:
             raise problem
-        await pause(RETRY_S)
+        await asyncio.sleep(RETRY_S)

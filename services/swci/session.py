@@ -54,10 +54,3 @@ class CommandSession:
     async def close(self) -> None:
         self._clients.clear()
         await self._stack.aclose()
-
-
-async def pause(seconds: float) -> None:
-    """Waits; ends early only when its task is cancelled."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()

@@ -34,7 +34,7 @@ class Link:
         self._client = SNClient(first, identity)
         self._moving = asyncio.Lock()
         self._pause = pause
-        self.name = NameHolding(lambda: self._client, lambda _, work: work, pause)
+        self.name = NameHolding(lambda: self._client, lambda _, work: work)
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()

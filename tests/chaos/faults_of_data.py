@@ -12,7 +12,7 @@ from tests.chaos import disk
 from tests.chaos.ground import CHECKED_IN, ONE_ROUND_S, PACKED, SHARED, SHARING, WRITTEN, Fault, Ground, Inject, Moment
 from tests.chaos.traffic import Pair
 from tests.chaos.trainer import GARBAGE, OTHER_MODELS
-from tests.chaos.world import pause
+from tests.pacing import pause
 
 BOGUS = hashlib.sha256(b"bogus").digest()
 

@@ -6,7 +6,8 @@ import signal
 
 from tests.chaos.ground import Fault, Ground, Inject
 from tests.chaos.traps import Trap
-from tests.chaos.world import LOST_AFTER_S, pause
+from tests.chaos.world import LOST_AFTER_S
+from tests.pacing import pause
 
 
 async def license_server_killed(ground: Ground) -> None:

@@ -41,7 +41,7 @@ def become(file: Path, told: Path) -> None:
     """
     from services.sl import leading, orders
     from services.sl.following import Following
-    from services.sl.runner import pause
+    from tests.pacing import pause
 
     encode = orders.encode
 

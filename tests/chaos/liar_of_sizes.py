@@ -90,7 +90,7 @@ async def endless(request: Any) -> Any:
     """A manifest that never ends, as long as somebody reads it."""
     from aiohttp import web
 
-    from services.sl.runner import pause
+    from tests.pacing import pause
 
     response = web.StreamResponse()
     await response.prepare(request)

@@ -23,7 +23,8 @@ from tests.chaos.ledger import events_on_chain
 from tests.chaos.nodes import Node, Shape
 from tests.chaos.processes import Process
 from tests.chaos.traps import Trap
-from tests.chaos.world import World, pause
+from tests.chaos.world import World
+from tests.pacing import pause
 
 ROUND_WITHIN_S = 30.0  # nothing in a healthy round takes longer, whatever else these two cores do
 TRAP_WITHIN_S = 20.0

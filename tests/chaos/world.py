@@ -18,6 +18,7 @@ from tests.chaos.forker import Fork
 from tests.chaos.ledger import signers_of
 from tests.chaos.network import PLACES_OF_SLS, Network
 from tests.chaos.processes import Forks, Process, base_environment
+from tests.pacing import pause
 
 HOST = "127.0.0.1"
 CLI = "services.cli.main:main"
@@ -204,10 +205,3 @@ def _free_port() -> int:
         with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
             probe.bind(("", port))
             return port
-
-
-async def pause(seconds: float) -> None:
-    """For faults that last: a stopped process, a cut link, a server that is down."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()

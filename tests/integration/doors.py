@@ -29,7 +29,6 @@ from services.rpc.swarm_pb2_grpc import (
 from services.sl.file_server import FileServer, bind
 from services.sl.peers import Peers
 from services.sl.pulling import Pull, Source
-from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.view import Member
 from services.swci.contexts import SnContexts
@@ -96,7 +95,7 @@ async def file_server(
         holder = Member(identity.name, "localhost", bound.getsockname()[1], "", active=True)
 
         async def ask(caller: Identity) -> str:
-            async with Peers(caller, Store(directory / f"mine-{next(numbers)}"), pause) as peers:
+            async with Peers(caller, Store(directory / f"mine-{next(numbers)}")) as peers:
                 try:
                     await read(peers, holder, stored)
                 except PeerUnreachable as error:

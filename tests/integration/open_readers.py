@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from services.identity.identity import PeerIdentity
-from services.sl.bell import Bell
+from services.runtime.signals import ChangeSignal
 from services.sl.readers import Readers
 
 
@@ -22,4 +22,4 @@ class Everything(Readers):
 
 
 def everything(takes_part: Callable[[PeerIdentity], bool] = lambda _: True) -> Everything:
-    return Everything(lambda: None, frozenset, Bell(), takes_part)
+    return Everything(lambda: None, frozenset, ChangeSignal(), takes_part)

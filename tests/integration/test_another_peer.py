@@ -20,7 +20,6 @@ from services.licensing.servers import Servers
 from services.sl.file_server import FileServer, bind
 from services.sl.peers import Peers
 from services.sl.pulling import Pull, Source
-from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.view import Member
 from swarm_callback.params import encode
@@ -117,7 +116,7 @@ async def test_parameters_are_fetched_from_the_member_that_holds_them(
     """Not from another one that has taken its address, be it with the same bytes."""
     store, mine = Store(tmp_path / "theirs"), Store(tmp_path / "mine")
     stored, impostor = put(store, elements), pki.identity("sl", "sl-3")
-    async with serving(impostor, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+    async with serving(impostor, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as peers:
         true = Member("sl-3", "localhost", port, impostor.fingerprint, active=True)
         name, fingerprint = ("sl-1", "") if known_by == "name" else ("sl-3", "0" * 64)
         meant = Member(name, "localhost", port, fingerprint, active=True)
@@ -133,7 +132,7 @@ async def test_segments_come_from_the_member_that_offers_them(pki: Any, tmp_path
     path = f"/v1/models/{stored.model.digest}"
     async with (
         serving(pki.identity("sl", "sl-3"), store) as port,
-        Peers(pki.identity("sl", "sl-2"), mine, pause) as peers,
+        Peers(pki.identity("sl", "sl-2"), mine) as peers,
     ):
         true = Member("sl-3", "localhost", port, "", active=True)
         partial = await peers.begin(true, stored.model.digest, stored.model.size)
@@ -149,7 +148,7 @@ async def test_segments_come_from_the_member_that_offers_them(pki: Any, tmp_path
 async def test_a_line_is_opened_to_the_merger_it_is_for(pki: Any, tmp_path: Path) -> None:
     store = Store(tmp_path / "mine")
     with answering(pki.identity("sl", "sl-3")) as port:
-        async with Peers(pki.identity("sl", "sl-2"), store, pause) as peers:
+        async with Peers(pki.identity("sl", "sl-2"), store) as peers:
             merger = Member("sl-1", "localhost", port, "", active=True)
             with pytest.raises(PeerUnreachable, match="its certificate is that of sl sl-3, not of sl sl-1"):
                 async with peers.line_to(merger):

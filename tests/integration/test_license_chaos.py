@@ -11,6 +11,7 @@ import pytest
 from license_servers import Caller, Servers, callers, license_servers
 
 from services.license_server.database import DATABASE
+from tests.pacing import pause
 
 KILLS = 50
 CAPACITY, NODES = 6, 10
@@ -64,12 +65,6 @@ class Load:
                 self.answers += 1
                 return status
             await pause(0.02)
-
-
-async def pause(seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()
 
 
 def seats_taken(directory: Path) -> int:

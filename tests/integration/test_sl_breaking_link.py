@@ -16,7 +16,6 @@ from services.sl.file_server import bind
 from services.sl.inputs import Input, Place, Told
 from services.sl.merging import Merging
 from services.sl.peers import Peers
-from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.view import CheckedIn, Config, Member, Phase, View
 from services.sl.waiting import Waiting
@@ -85,8 +84,8 @@ async def test_an_input_of_a_shared_merge_comes_over_a_link_with_ten_breaks(pki:
     def failed(error: SwarmError) -> None:
         over.set_exception(error)
 
-    async with over_a_bad_link(pki, stored) as other, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
-        place = Place("sl-2", mine, peers, lambda _: other, pause)
+    async with over_a_bad_link(pki, stored) as other, Peers(pki.identity("sl", "sl-2"), mine) as peers:
+        place = Place("sl-2", mine, peers, lambda _: other)
 
         def came(_: int) -> None:
             if given.has(range(SEGMENTS)) and not over.done():
@@ -102,7 +101,7 @@ async def test_an_input_of_a_shared_merge_comes_over_a_link_with_ten_breaks(pki:
 
 async def test_an_input_of_an_unshared_merge_comes_over_a_link_with_ten_breaks(pki: Any, tmp_path: Path) -> None:
     stored, mine = put(Store(tmp_path / "theirs")), Store(tmp_path / "mine")
-    async with over_a_bad_link(pki, stored) as other, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+    async with over_a_bad_link(pki, stored) as other, Peers(pki.identity("sl", "sl-2"), mine) as peers:
         merging = Merging(mine, peers, view(other, stored), lambda _done, _total: None, lambda _: other)
         async with asyncio.timeout(WITHIN_S):
             outcome = await merging.run(None)

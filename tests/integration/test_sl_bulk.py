@@ -20,11 +20,11 @@ from services.sl.packing import FRAME, Packer
 from services.sl.partials import Partial
 from services.sl.peers import Peers
 from services.sl.pulling import Pull, Source
-from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.transfers import BULK
 from services.sl.view import Member
 from swarm_callback.params import encode
+from tests.pacing import pause
 
 WITHIN_S = 30.0
 
@@ -85,7 +85,7 @@ async def test_segments_that_a_restart_left_are_not_fetched_again(pki: Any, tmp_
     half.end()
     again = Store(mine.root)
     moved: list[int] = []
-    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), again, pause) as peers:
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), again) as peers:
         got = await peers.fetch(
             stored.model.digest, stored.model.size, lambda: [member("sl-1", port)], moved=moved.append
         )
@@ -95,7 +95,7 @@ async def test_segments_that_a_restart_left_are_not_fetched_again(pki: Any, tmp_
 
 async def test_packed_bytes_are_fewer_and_come_out_as_they_went_in(pki: Any, tmp_path: Path, store: Store) -> None:
     stored, moved = put(store, 2_000_000), [0]
-    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), Store(tmp_path / "c"), pause) as peers:
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), Store(tmp_path / "c")) as peers:
         peers.transfers.packed = True
         got = await peers.fetch(
             stored.model.digest, stored.model.size, lambda: [member("sl-1", port)], moved=moved.append
@@ -119,7 +119,7 @@ async def test_frames_that_are_none_are_refused(
     stored = put(store, 2_000_000)
     monkeypatch.setattr(Packer, "pack", lambda _packer, _data, _width: frame)
     client = Store(store.root.parent / "client")
-    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), client, pause) as peers:
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), client) as peers:
         peers.transfers.packed = True
         with pytest.raises(PeerUnreachable, match=error):
             await peers.fetch(stored.model.digest, stored.model.size, lambda: [member("sl-1", port)])
@@ -133,7 +133,7 @@ async def test_two_holders_send_different_parts_at_once(pki: Any, tmp_path: Path
     async with (
         serving(pki, store) as first_port,
         serving(pki, second) as second_port,
-        Peers(pki.identity("sl", "sl-2"), mine, pause) as peers,
+        Peers(pki.identity("sl", "sl-2"), mine) as peers,
     ):
         holders = [member("sl-1", first_port), member("sl-3", second_port)]
         moved: list[int] = []
@@ -178,7 +178,7 @@ async def test_a_peer_that_trickles_single_bytes_is_given_up(pki: Any, tmp_path:
     partial: Partial = mine.begin(stored.manifest, stored.header())
     server = await asyncio.start_server(trickle, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
-    async with Peers(pki.identity("sl", "sl-2"), mine, pause, stall_s=0.3) as peers:
+    async with Peers(pki.identity("sl", "sl-2"), mine, stall_s=0.3) as peers:
         sizes = [partial.size_of(0)]
         with pytest.raises(PeerUnreachable, match=r"it sent \d+ bytes in"):
             await peers.transfers.read(
@@ -223,7 +223,7 @@ async def test_bytes_of_a_peer_that_lies_are_no_sign_that_anything_moves(
     content = bytearray(stored.path.read_bytes())
     content[-1] ^= 1
     stored.path.write_bytes(content)
-    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), store, pause) as peers:
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), store) as peers:
         pull = Pull(partial, store, peers.transfers, moved.append)
         last = partial.count - 1
         for _ in range(3):

@@ -1,5 +1,6 @@
 """What a leader makes of the pieces in its store."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import pytest
 
 from services.sl.merging import INLINE_BYTES, Merging, Outcome
 from services.sl.peers import Peers
-from services.sl.runner import pause
 from services.sl.states import Held
 from services.sl.store import Store, Stored
 from services.sl.view import CheckedIn, Config, Member, Phase, View
@@ -28,11 +28,6 @@ class Leader:
         self.layout = ""
         self.entries: list[CheckedIn] = []
         self.gone: set[str] = set()
-        self.waits_s: list[float] = []
-
-    async def pause(self, seconds: float) -> None:
-        self.waits_s.append(seconds)
-        await pause(seconds)
 
     def put(self, tensors: Model) -> Stored:
         header, data = encode(tensors)
@@ -63,7 +58,7 @@ class Leader:
             check_ins=tuple(self.entries),
             last=None,
         )
-        async with Peers(self.identity, self.store, self.pause) as peers:
+        async with Peers(self.identity, self.store) as peers:
             return await Merging(self.store, peers, view, lambda _done, _total: None).run(held)
 
     def result(self, outcome: Outcome) -> Any:
@@ -76,6 +71,21 @@ class Leader:
 @pytest.fixture
 def leader(pki: Any, tmp_path: Path) -> Leader:
     return Leader(pki, tmp_path / "fs")
+
+
+@pytest.fixture
+def waits_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Between attempts to fetch."""
+    waited: list[float] = []
+    sleep = asyncio.sleep  # noqa: TID251 - observed, not used
+
+    async def observed(seconds: float, result: object = None) -> object:
+        if seconds:
+            waited.append(seconds)
+        return await sleep(seconds, result)
+
+    monkeypatch.setattr("services.sl.peers.asyncio.sleep", observed)
+    return waited
 
 
 @pytest.mark.parametrize("rows", [2, INLINE_BYTES // 8])
@@ -148,31 +158,34 @@ async def test_a_stream_of_another_layout_is_left_out_with_both_shapes(leader: L
 
 
 @pytest.mark.parametrize("size", [2**40, 2**62, 148, 156, 1])
-async def test_who_announces_another_size_than_the_header_gives_is_left_out_unasked(leader: Leader, size: int) -> None:
+async def test_who_announces_another_size_than_the_header_gives_is_left_out_unasked(
+    leader: Leader, waits_s: list[float], size: int
+) -> None:
     mine = leader.check_in("sl-1", model(1))
     leader.entries.append(CheckedIn("sl-2", "0" * 64, size, 1, False))
     outcome = await leader.merge()
     words = f"it announced {size} bytes for parameters that have {mine.model.size}"
     assert outcome.left_out == (("sl-2", words),)
-    assert not leader.waits_s
+    assert not waits_s
 
 
-async def test_parameters_that_cannot_be_fetched_are_left_out(leader: Leader) -> None:
+async def test_parameters_that_cannot_be_fetched_are_left_out(leader: Leader, waits_s: list[float]) -> None:
     mine = leader.check_in("sl-1", model(1))
     leader.entries.append(CheckedIn("sl-2", "0" * 64, mine.model.size, 1, False))
     outcome = await leader.merge()
     ((name, reason),) = outcome.left_out
     assert name == "sl-2"
     assert reason.startswith("its parameters could not be fetched (")
+    assert waits_s
 
 
-async def test_one_that_has_left_is_asked_but_not_waited_for(leader: Leader) -> None:
+async def test_one_that_has_left_is_asked_but_not_waited_for(leader: Leader, waits_s: list[float]) -> None:
     mine = leader.check_in("sl-1", model(1))
     leader.entries.append(CheckedIn("sl-2", "ab" * 32, mine.model.size, 1, False))
     leader.gone = {"sl-2"}
     outcome = await leader.merge()
     assert [name for name, _ in outcome.left_out] == ["sl-2"]
-    assert leader.waits_s == []
+    assert not waits_s
 
 
 async def test_a_round_without_weight_keeps_the_last_merged_model_or_takes_the_plain_mean(leader: Leader) -> None:

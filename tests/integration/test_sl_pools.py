@@ -17,7 +17,6 @@ from services.sl.file_server import FileServer, bind
 from services.sl.orders import Begin, encode
 from services.sl.peers import Peers
 from services.sl.pulling import Pull, Source
-from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.view import Member
 from swarm_callback import params
@@ -68,7 +67,7 @@ async def test_lines_to_a_hundred_participants_leave_room_for_all_else(pki: Any,
     async with (
         serving(pki, store, 8) as members,
         contextlib.AsyncExitStack() as lines,
-        Peers(pki.identity("sl", "sl-2"), Store(tmp_path / "leader"), pause) as leader,
+        Peers(pki.identity("sl", "sl-2"), Store(tmp_path / "leader")) as leader,
         asyncio.timeout(WITHIN_S),
     ):
         for number in range(100):
@@ -92,7 +91,7 @@ async def test_reads_of_what_is_not_made_yet_hold_no_thread(
     mine = client.draft(DRAFT, stored.model.size, header, count)
     async with (
         serving(pki, store, 1) as members,
-        Peers(pki.identity("sl", "sl-2"), client, pause) as peers,
+        Peers(pki.identity("sl", "sl-2"), client) as peers,
         asyncio.timeout(WITHIN_S),
     ):
         pull = Pull(mine, client, peers.transfers, lambda _: None, apart=True)
@@ -109,7 +108,7 @@ async def test_reads_of_what_is_not_made_yet_hold_no_thread(
         for index in reversed(range(count)):
             start = made.start_of(index)
             made.put(index, memoryview(content)[start : start + made.size_of(index)])
-            store.bell.ring()
+            store.draft_grew.notify()
             await pull.until([index])
         await pull.close()
     assert mine.complete

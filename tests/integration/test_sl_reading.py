@@ -15,12 +15,11 @@ from sl_swarm import swarm_of
 
 from services.errors import PeerUnreachable
 from services.identity.identity import Identity
+from services.runtime.signals import ChangeSignal
 from services.sl import bulk, file_server
-from services.sl.bell import Bell
 from services.sl.file_server import FileServer, bind
 from services.sl.peers import SMALL_BYTES, Peers
 from services.sl.readers import Readers
-from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.view import CheckedIn, Config, Member, Phase, View
 from swarm_callback.params import encode
@@ -58,7 +57,7 @@ class Holder:
             check_ins=(CheckedIn("sl-1", self.stored.model.digest, self.stored.model.size, 1, False),),
             last=None,
         )
-        self._changed = Bell()
+        self._changed = ChangeSignal()
         self.readers = Readers(lambda: self.view, self._asked_for_results, self._changed)
         self.refused_for_now = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -73,7 +72,7 @@ class Holder:
 
     def sees(self, leader: str, term: int = 1) -> None:
         self.view = replace(self.view, phase=Phase.MERGE, term=term, leader=leader)
-        self._changed.ring()
+        self._changed.notify()
 
     async def fetch(self, peers: Peers) -> Stored:
         at = Member("sl-1", "localhost", self.port, "", active=True)
@@ -103,7 +102,7 @@ async def holding(pki: Any, tmp_path: Path, elements: int) -> AsyncIterator[Hold
 
 
 def reader(pki: Any, tmp_path: Path, name: str) -> Peers:
-    return Peers(pki.identity("sl", name), Store(tmp_path / name), pause)
+    return Peers(pki.identity("sl", name), Store(tmp_path / name))
 
 
 @pytest.mark.usefixtures("impatient")
@@ -189,7 +188,7 @@ async def test_a_participant_that_waits_for_its_turn_reads_no_contribution_of_an
         entry, files = swarm.view.check_ins["sl-1"], swarm.issued["sl-2"]
         at = Member("sl-1", "localhost", swarm.nodes["sl-1"].facts["port"], "", active=True)
         curious = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
-        async with Peers(curious, Store(tmp_path / "curious"), pause) as peers:
+        async with Peers(curious, Store(tmp_path / "curious")) as peers:
             with pytest.raises(PeerUnreachable, match="403"):
                 await peers.fetch(entry.digest.hex(), entry.size, lambda: [at])
         turn.set()

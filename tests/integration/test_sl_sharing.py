@@ -20,12 +20,12 @@ from services.sl import orders
 from services.sl.layouts import layout_of
 from services.sl.mergers import Merger
 from services.sl.packing import Packer
-from services.sl.runner import pause
 from services.sl.share import Share
 from swarm_callback.digest import StreamDigest
 from swarm_callback.params import encode, parse_header, stream_size
 from swarm_callback.rounding import round_in_place
 from tests.held_files import deleted_but_held_below
+from tests.pacing import pause
 
 METHODS = ("mean", "coordmedian", "geomedian", "krum", "trimmed_mean")
 

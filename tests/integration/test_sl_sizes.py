@@ -17,12 +17,13 @@ from services.errors import DigestMismatch, MalformedCall, PeerUnreachable, Size
 from services.sl import actions as do
 from services.sl.file_server import bind
 from services.sl.peers import Peers, manifest_limit
-from services.sl.runner import Runner, pause
+from services.sl.runner import Runner
 from services.sl.store import Store, Stored
 from services.sl.view import Member, Model
 from swarm_callback import params
 from swarm_callback.digest import SEGMENT_BYTES, combine
 from swarm_callback.errors import ChannelError, Refused
+from tests.pacing import pause
 
 WITHIN_S = 20.0
 NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
@@ -90,7 +91,7 @@ async def test_of_an_endless_manifest_no_more_is_read_than_the_size_gives(pki: A
 
     async with (
         answering(pki, endless) as liar,
-        Peers(pki.identity("sl", "sl-2"), Store(tmp_path), pause) as peers,
+        Peers(pki.identity("sl", "sl-2"), Store(tmp_path)) as peers,
         asyncio.timeout(WITHIN_S),
     ):
         with pytest.raises(DigestMismatch, match="something unreadable"):
@@ -113,7 +114,7 @@ async def test_who_sends_next_to_nothing_is_given_up(pki: Any, tmp_path: Path, s
 
     async with (
         answering(pki, trickle) as liar,
-        Peers(pki.identity("sl", "sl-2"), Store(tmp_path), pause, stall_s=0.3) as peers,
+        Peers(pki.identity("sl", "sl-2"), Store(tmp_path), stall_s=0.3) as peers,
         asyncio.timeout(WITHIN_S),
     ):
         with pytest.raises(PeerUnreachable, match=r"it sent \d+ bytes in"):
@@ -132,7 +133,7 @@ async def test_a_manifest_of_another_size_than_its_header_gives_is_refused(pki: 
     async def told(_request: web.Request) -> web.StreamResponse:
         return web.json_response(described)
 
-    async with answering(pki, told) as liar, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+    async with answering(pki, told) as liar, Peers(pki.identity("sl", "sl-2"), mine) as peers:
         with pytest.raises(StreamDamaged, match="under a header for"):
             await peers.begin(liar, lie.digest, lie.size)
     assert mine.partial(lie.digest) is None

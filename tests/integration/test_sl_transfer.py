@@ -26,7 +26,6 @@ from services.sl import waiting as waiting_module
 from services.sl.copies import Copies
 from services.sl.file_server import FileServer, bind
 from services.sl.peers import Peers
-from services.sl.runner import pause
 from services.sl.store import Store, Stored
 from services.sl.view import CheckedIn, Config, Member, Phase, View
 from services.sl.waiting import Waiting
@@ -196,7 +195,7 @@ async def test_a_port_in_use_is_named() -> None:
 async def test_a_stream_arrives_as_it_is(pki: Any, store: Store, mine: Store, elements: int) -> None:
     stored = put(store, elements)
     moved: list[int] = []
-    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as peers:
         got = await peers.fetch(
             stored.model.digest, stored.model.size, lambda: [member("sl-1", port)], moved=moved.append
         )
@@ -207,7 +206,7 @@ async def test_a_stream_arrives_as_it_is(pki: Any, store: Store, mine: Store, el
 
 async def test_what_is_here_is_not_fetched(pki: Any, mine: Store) -> None:
     stored = put(mine, 4)
-    async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+    async with Peers(pki.identity("sl", "sl-2"), mine) as peers:
         assert await peers.fetch(stored.model.digest, stored.model.size, lambda: []) == stored
 
 
@@ -224,7 +223,7 @@ async def test_bytes_that_are_not_those_of_the_digest_are_refused_and_another_ho
     async with (
         serving(pki, liar) as lying,
         serving(pki, store, name="sl-3") as honest,
-        Peers(pki.identity("sl", "sl-2"), mine, pause) as peers,
+        Peers(pki.identity("sl", "sl-2"), mine) as peers,
     ):
         with pytest.raises(DigestMismatch, match="What sl-1 served is not what the chain records"):
             await peers.fetch(digest, size, lambda: [member("sl-1", lying)])
@@ -235,7 +234,7 @@ async def test_bytes_that_are_not_those_of_the_digest_are_refused_and_another_ho
 
 async def test_another_size_than_the_chain_records_is_refused(pki: Any, store: Store, mine: Store) -> None:
     stored = put(store, 100)
-    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as peers:
         for size in (stored.model.size - 1, stored.model.size + 1):
             with pytest.raises(DigestMismatch):
                 await peers.fetch(stored.model.digest, size, lambda: [member("sl-1", port)])
@@ -243,7 +242,7 @@ async def test_another_size_than_the_chain_records_is_refused(pki: Any, store: S
 
 
 async def test_a_size_beyond_the_disk_is_refused_before_anything_is_fetched(pki: Any, mine: Store) -> None:
-    async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+    async with Peers(pki.identity("sl", "sl-2"), mine) as peers:
         with pytest.raises(DiskFull):
             await peers.fetch("0" * 64, 2**60, lambda: [member("sl-1", 1)])
 
@@ -280,7 +279,7 @@ async def test_a_holder_that_breaks_off_is_continued_at_the_next(pki: Any, store
     with bind("127.0.0.1", 0) as breaking, bind("127.0.0.1", 0) as good:
         await web.SockSite(runner, breaking, ssl_context=pki.identity("sl", "sl-1").server_context()).start()
         await server.start(good)
-        async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+        async with Peers(pki.identity("sl", "sl-2"), mine) as peers:
             holders = [member("sl-1", breaking.getsockname()[1]), member("sl-3", good.getsockname()[1])]
             got = await peers.fetch(stored.model.digest, stored.model.size, lambda: holders)
         await runner.cleanup()
@@ -293,7 +292,7 @@ async def test_a_holder_that_breaks_off_is_continued_at_the_next(pki: Any, store
 async def test_nobody_who_holds_it_is_said_with_who_was_tried(pki: Any, mine: Store, hurried: None) -> None:
     with bind("127.0.0.1", 0) as bound:
         port = bound.getsockname()[1]
-    async with Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+    async with Peers(pki.identity("sl", "sl-2"), mine) as peers:
         with pytest.raises(PeerUnreachable, match=f"sl-1 at localhost:{port} cannot be reached"):
             await peers.fetch("0" * 64, 100, lambda: [member("sl-1", port)])
         with pytest.raises(ResultUnavailable, match=r"the result of round 3 could serve it \(sl-1; the last error"):
@@ -303,7 +302,7 @@ async def test_nobody_who_holds_it_is_said_with_who_was_tried(pki: Any, mine: St
 async def test_a_result_that_appears_after_a_while_is_fetched(pki: Any, store: Store, mine: Store) -> None:
     expected = Store(mine.root.parent / "elsewhere")
     model = put(expected, 5).model
-    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as peers:
         fetching = asyncio.create_task(
             peers.fetch_result(1, model.digest, model.size, lambda: [member("sl-1", port)], Waiting(1.0))
         )
@@ -313,7 +312,7 @@ async def test_a_result_that_appears_after_a_while_is_fetched(pki: Any, store: S
 
 async def test_a_header_is_read_without_its_body(pki: Any, store: Store, mine: Store) -> None:
     stored = put(store, 10)
-    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as peers:
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as peers:
         specs = await peers.fetch_specs(stored.model.digest, stored.model.size, member("sl-1", port))
         assert specs == stored.specs()
         with pytest.raises(StreamDamaged):
@@ -327,7 +326,7 @@ async def test_a_header_is_read_without_its_body(pki: Any, store: Store, mine: S
 @contextlib.asynccontextmanager
 async def two_holders(pki: Any, store: Store, mine: Store) -> AsyncIterator[tuple[Peers, Member]]:
     """sl-1 has a result and its file server; sl-2 takes copies from it, and has a file server too."""
-    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine, pause) as fetching:
+    async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as fetching:
 
         async def take_copy(peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
             if peer.name != "sl-1":
@@ -337,7 +336,7 @@ async def two_holders(pki: Any, store: Store, mine: Store) -> AsyncIterator[tupl
         server = FileServer(pki.identity("sl", "sl-2"), mine, everything(), take_copy=take_copy)
         with bind("127.0.0.1", 0) as bound:
             await server.start(bound)
-            async with Peers(pki.identity("sl", "sl-1"), store, pause) as offering:
+            async with Peers(pki.identity("sl", "sl-1"), store) as offering:
                 yield offering, member("sl-2", bound.getsockname()[1])
             await server.stop()
 
@@ -351,7 +350,7 @@ async def test_a_copy_is_taken_before_the_offer_returns(pki: Any, store: Store, 
 
 async def test_an_offer_that_is_refused_says_why(pki: Any, store: Store, mine: Store) -> None:
     stored = put(store, 4)
-    async with two_holders(pki, store, mine) as (_, other), Peers(pki.identity("sl", "sl-9"), store, pause) as stranger:
+    async with two_holders(pki, store, mine) as (_, other), Peers(pki.identity("sl", "sl-9"), store) as stranger:
         with pytest.raises(PeerUnreachable, match="sl-9 does not lead term 1 of round 2; sl-1 does"):
             await stranger.give_copy(other, stored.model.digest, lambda: None)
         assert mine.get(stored.model.digest) is None
@@ -369,7 +368,7 @@ async def test_a_silent_node_is_not_the_only_one_asked_for_a_copy(pki: Any, stor
     stored = put(store, 4)
     with bind("127.0.0.1", 0) as silent:  # accepts, and never says anything
         async with two_holders(pki, store, mine) as (offering, other):
-            copies = Copies(offering, lambda _: None, pause)
+            copies = Copies(offering, lambda _: None)
             view = merging_view(member("silent", silent.getsockname()[1]), other)
             await copies.secure(stored.model, "sl-1", view, lambda: view)
             assert mine.get(stored.model.digest) is not None
@@ -378,9 +377,9 @@ async def test_a_silent_node_is_not_the_only_one_asked_for_a_copy(pki: Any, stor
 async def test_nobody_is_asked_for_a_copy_where_nobody_is_left(pki: Any, store: Store) -> None:
     stored = put(store, 4)
     gone = Member("sl-2", "localhost", 1, "", active=False)
-    async with Peers(pki.identity("sl", "sl-1"), store, pause) as offering:
+    async with Peers(pki.identity("sl", "sl-1"), store) as offering:
         view = merging_view(gone)
-        await Copies(offering, lambda _: None, pause).secure(stored.model, "sl-1", view, lambda: view)
+        await Copies(offering, lambda _: None).secure(stored.model, "sl-1", view, lambda: view)
 
 
 def merging_view(*others: Member) -> View:

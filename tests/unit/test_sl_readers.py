@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from services.identity.identity import PeerIdentity
-from services.sl.bell import Bell
+from services.runtime.signals import ChangeSignal
 from services.sl.readers import SHARED_FROM_BYTES, Readers
 from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
 
@@ -33,7 +33,7 @@ def merging(size: int = 8, leader: str = "sl-2", term: int = 1) -> View:
 
 
 def readers_of(view: View | None, digest: str = MINE, *results: str) -> list[str]:
-    readers = Readers(lambda: view, lambda: {RESULT, *results}, Bell())
+    readers = Readers(lambda: view, lambda: {RESULT, *results}, ChangeSignal())
     return [name for name in NAMES if readers.may_read(PeerIdentity("sl", name, f"key-{name}"), digest)]
 
 
@@ -63,7 +63,7 @@ def test_a_result_is_for_every_participant() -> None:
 
 
 def test_a_name_counts_only_under_its_certificate() -> None:
-    readers = Readers(merging, lambda: {RESULT}, Bell())
+    readers = Readers(merging, lambda: {RESULT}, ChangeSignal())
     assert not readers.may_read(PeerIdentity("sl", "sl-2", "another"), MINE)
     assert readers.seats(PeerIdentity("sl", "sl-2", "another")) == 0
     assert readers.seats(PeerIdentity("sl", "sl-2", "key-sl-2")) == 1
@@ -71,4 +71,4 @@ def test_a_name_counts_only_under_its_certificate() -> None:
 
 def test_before_it_is_enrolled_a_node_serves_nobody() -> None:
     assert readers_of(None) == []
-    assert Readers(lambda: None, set, Bell()).seats(PeerIdentity("sl", "sl-1", "key-sl-1")) == 0
+    assert Readers(lambda: None, set, ChangeSignal()).seats(PeerIdentity("sl", "sl-1", "key-sl-1")) == 0

@@ -48,7 +48,7 @@ class Standing:
         self.view = MERGE
         self.peers = Peers()
         nothing: Any = None
-        around = Surroundings(ME, lambda: self.view, nothing, nothing, nothing, 1.0)
+        around = Surroundings(ME, lambda: self.view, nothing, nothing, 1.0)
         peers: Any = self.peers
         store: Any = SimpleNamespace(get=lambda digest: digest if digest == COPY else None, like=lambda _: None)
         self.work = Work(around, store, peers, nothing)

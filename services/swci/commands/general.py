@@ -12,7 +12,7 @@ from services.swci import translation
 from services.swci.commands.context import SN_PORT, server
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.kinds import HOST, PORT, RETRIES, SECONDS, SERVICE, SWITCH, argument
-from services.swci.session import CommandSession, pause
+from services.swci.session import CommandSession
 from services.swci.wording import age, clean, moment, table
 from swarmlearning.swci import models
 
@@ -65,7 +65,7 @@ class _WaitForServer(GeneralCommand):
                         if clean(str(error)) != problem:
                             problem = clean(str(error))
                             say(f"# {age(time.monotonic() - began)} : {problem}")
-                    await pause(PAUSE_S)
+                    await asyncio.sleep(PAUSE_S)
         except TimeoutError:
             raise NotUpInTime(peer="The SN", address=address, limit=age(limit_s), problem=problem) from None
 
@@ -108,7 +108,7 @@ class Sleep(GeneralCommand):
     seconds: float = argument(SECONDS)
 
     async def run(self, session: CommandSession, say: Say) -> models.Message:
-        await pause(self.seconds)
+        await asyncio.sleep(self.seconds)
         return models.Message(f"Slept for {self.seconds:g} s")
 
     def show(self, result: models.Message) -> list[str]:

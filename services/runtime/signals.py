@@ -1,18 +1,18 @@
-"""Wakes all who wait for news."""
+"""Wakes all who wait for a change."""
 
 import asyncio
 
 
-class Bell:
-    """Rung and heard in one event loop. May be made outside of it."""
+class ChangeSignal:
+    """Used in one event loop. May be made outside of it."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         self._event.set()
         self._event = asyncio.Event()
 
     async def wait(self) -> None:
-        """Returns at the next ring."""
+        """Returns at the next ``notify``."""
         await self._event.wait()
