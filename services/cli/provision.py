@@ -23,6 +23,7 @@ def provision(
     """Make a start-up kit for each organization of a project; run again, it makes only what is new."""
     from services.provision.making import make_kits
     from services.provision.project import read_project
+    from services.provision.trust import DIRECTORY
 
     project = read_project(project_file)
     directory = out or project_file.parent / project.project
@@ -30,5 +31,12 @@ def provision(
     for outcome in outcomes:
         news = f"changed: {', '.join(outcome.written)}" if outcome.written else "as it was"
         print(f"{outcome.organization}: {outcome.archive or outcome.directory} ({'new' if outcome.is_new else news})")
+    if any(
+        not outcome.is_new and any(path.startswith(f"{DIRECTORY}/") for path in outcome.written) for outcome in outcomes
+    ):
+        print(
+            f"Where {DIRECTORY}/ has changed, each organization puts its new files in place and restarts its nodes, "
+            "which refuse what is new until then."
+        )
     if encrypted:
         print("Give each organization its .zip, and by another way its .password.")

@@ -117,7 +117,7 @@ def _cas(
     for number, name in enumerate(organization.cas):
         where: KeyPath = ("organizations", index, "cas", number)
         for certificate in _certificates(document, where, beside / name):
-            _check_ca(document, where, name, certificate, organization.trust_domain)
+            check_ca(document, where, name, certificate, organization.trust_domain)
             found[certificate] = None
     if len(found) > MOST_CAS:
         where = ("organizations", index, "cas")
@@ -139,7 +139,8 @@ def _certificates(document: Document, where: KeyPath, file: Path) -> tuple[x509.
         raise document.problem(where, f"{file} holds no CA certificate: {error.facts['problem']}") from None
 
 
-def _check_ca(document: Document, where: KeyPath, name: str, certificate: x509.Certificate, trust_domain: str) -> None:
+def check_ca(document: Document, where: KeyPath, name: str, certificate: x509.Certificate, trust_domain: str) -> None:
+    """Raises DocumentUnusable for what is no CA of this trust domain, or has a key that no chain can end in."""
     try:
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
         uris = spiffe_uris(certificate)

@@ -50,7 +50,9 @@ class Made:
 def as_text(project: Project, organization: Organization) -> str:
     """The file for an organization."""
     nodes = [{"name": it.name, "role": it.role, "hosts": it.certificate_hosts} for it in organization.nodes]
-    return _HEAD + yaml.safe_dump({"trust_domain": project.trust_domain, "nodes": nodes}, sort_keys=False)
+    return _HEAD + yaml.safe_dump(
+        {"trust_domain": project.trust_domain_of(organization), "nodes": nodes}, sort_keys=False
+    )
 
 
 def make_requests(path: Path) -> Made:

@@ -6,7 +6,8 @@ import yaml
 
 from services.provision.asking import CERT, KEY
 from services.provision.project import Node, Organization, Project
-from services.provision.settings_files import CAS, channel
+from services.provision.settings_files import channel
+from services.provision.trust import DIRECTORY as TRUST_DIRECTORY
 from services.scripts.images import PREFIX
 
 IMAGES = {"license": "license-server", "sn": "sn", "sl": "sl", "swop": "swop", "swci": "swci"}
@@ -47,7 +48,8 @@ def _hardened() -> dict[str, Any]:
 
 
 def _node(node: Node) -> dict[str, Any]:
-    files = (f"certs/{CERT.format(name=node.name)}", f"certs/{KEY.format(name=node.name)}", CAS)
+    # The directory of the trust file, so that nodes see a revocation list that is moved into it.
+    files = (f"certs/{CERT.format(name=node.name)}", f"certs/{KEY.format(name=node.name)}", TRUST_DIRECTORY)
     found: dict[str, Any] = {
         "image": _image(IMAGES[node.role]),
         **_hardened(),

@@ -1,5 +1,6 @@
 """Writes the kits of a project into a directory. Run again it keeps what is there, and makes only what is new."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,11 +15,10 @@ from services.identity.files import CERT_MODE, make_directory, write_whole
 from services.identity.identity import Identity
 from services.identity.requests import make_request, read_request
 from services.identity.spiffe import SpiffeId
-from services.provision import kit
+from services.provision import kit, trust
 from services.provision.archive import pack
 from services.provision.asking import CERT, KEY, REQUEST
 from services.provision.project import Node, Organization, Project
-from services.provision.settings_files import CAS
 
 CA_DIRECTORY = "ca"
 RENEW_BEFORE = timedelta(days=30)
@@ -47,27 +47,37 @@ def make_kits(project: Project, beside: Path, out: Path, *, archives: bool, encr
         ca = out / CA_DIRECTORY
         known = (ca / CA_CERT).exists()
         authority = Authority.open(ca) if known else Authority.create(ca, project.project, project.trust_domain)
-    cas = _all_cas(project, beside, authority)
+    trusted = _trusted(project, beside, authority)
     return [
-        _Kit(project, organization, out / "kits" / organization.name, authority, cas).make(archives, encrypted)
+        _Kit(project, organization, out / "kits" / organization.name, authority, trusted).make(archives, encrypted)
         for organization in project.organizations
     ]
 
 
-def _all_cas(project: Project, beside: Path, authority: Authority | None) -> bytes:
-    found = [] if authority is None else [authority.certificate]
+def _trusted(project: Project, beside: Path, authority: Authority | None) -> dict[str, bytes]:
+    """The trust file and what it names, by path within each kit; itself last, for nodes that read it as it changes."""
+    found: dict[str, bytes] = {}
     for organization in project.organizations:
         if organization.ca is not None:
-            found += read_trust(beside / organization.ca, None).certificates
-    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in dict.fromkeys(found))
+            cas = read_trust(beside / organization.ca, None).certificates
+        else:
+            cas = () if authority is None else (authority.certificate,)
+        found[trust.cas_of(organization)] = b"".join(certificate.public_bytes(Encoding.PEM) for certificate in cas)
+        found |= trust.lists(organization, beside)
+    return {**found, trust.TRUST: trust.as_text(project).encode()}
 
 
 class _Kit:
     def __init__(
-        self, project: Project, organization: Organization, directory: Path, authority: Authority | None, cas: bytes
+        self,
+        project: Project,
+        organization: Organization,
+        directory: Path,
+        authority: Authority | None,
+        trusted: Mapping[str, bytes],
     ) -> None:
         self._project, self._organization, self._directory = project, organization, directory
-        self._authority, self._cas = authority, cas
+        self._authority, self._trusted = authority, trusted
         self._files: list[str] = []
         self._done = Outcome(organization.name, directory, is_new=not directory.exists())
 
@@ -75,7 +85,8 @@ class _Kit:
         _make_private(self._directory)
         for path, file in kit.files(self._project, self._organization).items():
             self._write(path, file.text.encode(), file.mode)
-        self._write(CAS, self._cas, CERT_MODE)
+        for path, content in self._trusted.items():
+            self._write(path, content, CERT_MODE)
         if self._organization.ca is None and self._authority is not None:
             for node in self._organization.nodes:
                 self._certify(node, self._authority)

@@ -10,8 +10,10 @@ from cryptography import x509
 from pydantic import AfterValidator, Field, StringConstraints
 
 from services.errors import CertificateUnreadable, FileUnreadable
-from services.identity.certificates import read_chain, spiffe_uris
-from services.identity.spiffe import SCHEME, SpiffeId
+from services.identity.certificates import read_chain
+from services.identity.revocations import RevocationList
+from services.identity.spiffe import SpiffeId
+from services.identity.trust_file import MOST_FILES, check_ca
 from services.tasks.document import SIZE_LIMIT_BYTES, Document, parse
 from services.tasks.document import Path as KeyPath
 from services.tasks.validation import Schema, validate
@@ -49,6 +51,8 @@ Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=MAX_PORT)]
 Word = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 NodeName = Annotated[str, AfterValidator(_node_name)]
+TrustDomain = Annotated[str, AfterValidator(_trust_domain)]
+FileName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 Role = Literal["license", "sn", "sl", "swop", "swci", "admin"]
 
 
@@ -80,10 +84,15 @@ class Node(Schema):
 
 
 class Organization(Schema):
-    """``ca``: file with the certificate of a CA of its own. Without it the CA of the project issues for it."""
+    """``ca``: file with the certificate of a CA of its own. Without it the CA of the project issues for it.
+
+    ``trust_domain``: of that CA, where it is not the project's. ``crls``: files with its revocation lists.
+    """
 
     name: Word
-    ca: Annotated[str, StringConstraints(min_length=1, max_length=1024)] | None = None
+    ca: FileName | None = None
+    trust_domain: TrustDomain | None = None
+    crls: list[FileName] = Field([], max_length=MOST_FILES)
     nodes: Annotated[list[Node], Field(min_length=1, max_length=1000)]
 
     def of_role(self, role: str) -> list[Node]:
@@ -95,7 +104,7 @@ class Project(Schema):
     """The first SN of the file is the one that begins the swarm."""
 
     project: Word
-    trust_domain: Annotated[str, AfterValidator(_trust_domain)] = "swarm.local"
+    trust_domain: TrustDomain = "swarm.local"
     organizations: Annotated[list[Organization], Field(min_length=1, max_length=1000)]
 
     @property
@@ -112,6 +121,10 @@ class Project(Schema):
     def sentinel(self) -> Node:
         """The SN that the others join."""
         return next(node for node in self.nodes if node.role == "sn")
+
+    def trust_domain_of(self, organization: Organization) -> str:
+        """Of its certificates."""
+        return organization.trust_domain or self.trust_domain
 
     def sn_of(self, node: Node, organization: Organization) -> Node:
         """The SN that a node talks to: the one it names, the first of its organization, or the first of all."""
@@ -133,8 +146,14 @@ def read_project(path: Path) -> Project:
     _check_roles(document, project)
     _check_addresses(document, project)
     for index, organization in enumerate(project.organizations):
+        where: KeyPath = ("organizations", index)
         if organization.ca is not None:
-            _check_ca(document, ("organizations", index, "ca"), path.parent / organization.ca, project.trust_domain)
+            domain = project.trust_domain_of(organization)
+            cas = _cas(document, (*where, "ca"), path.parent / organization.ca, domain)
+            for number, name in enumerate(organization.crls):
+                _check_list(document, (*where, "crls", number), path.parent / name, cas)
+        else:
+            _check_has_no_ca(document, where, organization)
     return project
 
 
@@ -199,19 +218,25 @@ def _check_addresses(document: Document, project: Project) -> None:
             taken[node.address, port] = (*path, key)
 
 
-def _check_ca(document: Document, where: KeyPath, file: Path, trust_domain: str) -> None:
+def _check_has_no_ca(document: Document, where: KeyPath, organization: Organization) -> None:
+    """What goes with a CA of its own alone."""
+    for key in ("trust_domain", "crls"):
+        if getattr(organization, key):
+            raise document.problem((*where, key), "this is of an organization's own CA: give ca too")
+
+
+def _check_list(document: Document, where: KeyPath, file: Path, cas: tuple[x509.Certificate, ...]) -> None:
+    try:
+        RevocationList(file, cas)
+    except ValueError as error:
+        raise document.problem(where, f"{file}: {error}") from None
+
+
+def _cas(document: Document, where: KeyPath, file: Path, trust_domain: str) -> tuple[x509.Certificate, ...]:
     try:
         certificates = read_chain(file)
     except CertificateUnreadable as error:
         raise document.problem(where, f"{file} holds no CA certificate: {error.facts['problem']}") from None
     for certificate in certificates:
-        try:
-            is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        except x509.ExtensionNotFound:
-            is_ca = False
-        if not is_ca:
-            raise document.problem(where, f"{file} is the certificate of a node, not of a CA")
-        for uri in spiffe_uris(certificate):
-            if (theirs := uri.removeprefix(SCHEME)) != trust_domain:
-                problem = f"this CA is for the trust domain {theirs}, the project for {trust_domain}"
-                raise document.problem(where, problem)
+        check_ca(document, where, str(file), certificate, trust_domain)
+    return certificates

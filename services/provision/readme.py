@@ -3,7 +3,7 @@
 from services.provision.asking import CERT, KEY
 from services.provision.compose_file import IMAGES
 from services.provision.project import Node, Organization, Project
-from services.provision.settings_files import CAS
+from services.provision.trust import TRUST, cas_of
 from services.runtime.addresses import join_address
 
 _PAGE = """# {organization} in {project}
@@ -20,6 +20,13 @@ _PAGE = """# {organization} in {project}
 ## Certificates
 
 {certificates}
+
+## Trust
+
+Nodes go by `{trust}` (docs/organizations.md): whose CAs may name which nodes. It names those of the project
+alone. When the project has a new node or CA, `trust/` is to be replaced at every site: see below, A newer kit.
+A newer revocation list takes the place of its `.crl` there at any time (`mv`), without a restart; give it to
+whoever makes the kits too, since a newer kit brings the one that they have.
 
 ## Once
 
@@ -61,7 +68,7 @@ swarm certs request certs/requests.yaml              # a key, which stays here, 
 swarm certs sign --dir YOUR-CA certs/*.csr           # where your CA is; other software of a CA can sign them as well
 ```
 
-The certificates belong beside the requests as `certs/NAME-cert.pem`. `certs/cas.pem` holds the CAs of all."""
+The certificates belong beside the requests as `certs/NAME-cert.pem`."""
 
 _PROJECT_CA = """Certificates and keys are in `certs/`. Whoever has this kit can act as your nodes: keep it to yourself,
 and let only your user read it (`chmod -R go= .`)."""
@@ -113,6 +120,7 @@ def as_text(project: Project, organization: Organization) -> str:
         inbound=_inbound(project, organization),
         outbound=_outbound(project, organization),
         certificates=_OWN_CA if organization.ca else _PROJECT_CA,
+        trust=TRUST,
         images=" ".join(dict.fromkeys(IMAGES[node.role] for node in run)),
         train=f"{f'docker compose up -d ml-for-{sls[0].name}':<52} {_TRAIN}" if sls else "docker compose logs -f",
         programs=_PROGRAMS if sls else "",
@@ -120,14 +128,14 @@ def as_text(project: Project, organization: Organization) -> str:
         order=order,
         request=_REQUEST if organization.ca else "",
         restarted=" ".join(node.name for node in run if node.role != "swop"),
-        swci="".join(_swci(node) for node in organization.of_role("swci")[:1]),
+        swci="".join(_swci(organization, node) for node in organization.of_role("swci")[:1]),
         swop=_SWOP if organization.of_role("swop") else "",
     )
 
 
-def _swci(node: Node) -> str:
+def _swci(organization: Organization, node: Node) -> str:
     cert, key = (f"certs/{file.format(name=node.name)}" for file in (CERT, KEY))
-    return _SWCI.format(cas=CAS, cert=cert, key=key, port=node.listens_on)
+    return _SWCI.format(cas=cas_of(organization), cert=cert, key=key, port=node.listens_on)
 
 
 def _inbound(project: Project, organization: Organization) -> str:

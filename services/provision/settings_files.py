@@ -2,8 +2,7 @@
 
 from services.provision.asking import CERT, KEY
 from services.provision.project import Node, Organization, Project
-
-CAS = "certs/cas.pem"
+from services.provision.trust import TRUST
 
 
 def variables(project: Project, organization: Organization, node: Node) -> dict[str, str]:
@@ -11,7 +10,7 @@ def variables(project: Project, organization: Organization, node: Node) -> dict[
     return {
         "SWARM_ID_CERT": f"certs/{CERT.format(name=node.name)}",
         "SWARM_ID_KEY": f"certs/{KEY.format(name=node.name)}",
-        "SWARM_ID_CACERT": CAS,
+        "SWARM_ID_TRUST": TRUST,
         **_license(project, node),
         **_OF_ROLE[node.role](project, organization, node),
     }

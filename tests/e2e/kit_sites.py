@@ -73,6 +73,10 @@ class Site:
         return self.directory / "ca"
 
     @property
+    def trust(self) -> Path:
+        return self.kit / "trust" / "trust.yaml"
+
+    @property
     def project(self) -> str:
         return f"kit-{self.name}-{os.getpid()}"
 
@@ -161,16 +165,17 @@ class Site:
     async def asks_a_license_server(self, name: str, server: str) -> str:
         """What an administrator reads who is not let in."""
         shown = self.identity(name)
-        files = ("--cert", str(shown.cert), "--key", str(shown.key), "--cacert", str(self.kit / "certs" / "cas.pem"))
+        files = ("--cert", str(shown.cert), "--key", str(shown.key), "--trust", str(self.trust))
         with pytest.raises(ContainersFailed) as ended:
             await run(SWARM, "license", "--server", server, *files, "pools")
         return str(ended.value.facts["output"])
 
     async def asks_a_swci(self, name: str, swci: str) -> str:
-        """What a program that sends commands is told where it is not let in."""
+        """What a program that sends commands to the first site is told where it is not let in."""
         host, _, port = swci.rpartition(":")
         shown = self.identity(name)
-        client = Swci(host, int(port), str(shown.cert), str(shown.key), str(self.kit / "certs" / "cas.pem"))
+        cas = self.kit / "trust" / "hospital-a-cas.pem"
+        client = Swci(host, int(port), str(shown.cert), str(shown.key), str(cas))
         with pytest.raises(SwciError) as refused:
             await asyncio.to_thread(client.listNodes)
         return str(refused.value)
@@ -205,7 +210,7 @@ class Site:
     def identity(self, name: str) -> Identity:
         certs = self.kit / "certs"
         return Identity.load(
-            cert=certs / f"{name}-cert.pem", key=certs / f"{name}-key.pem", cacert=certs / "cas.pem"
+            cert=certs / f"{name}-cert.pem", key=certs / f"{name}-key.pem", trust=self.trust
         )  # fmt: skip
 
     async def down(self) -> None:

@@ -119,8 +119,9 @@ async def test_organizations_train_out_of_their_kits_and_one_more_joins(tmp_path
         assert changed == {
             path
             for name in (a.name, b.name)
-            for path in (f"{name}.zip", f"kits/{name}/README.md", f"kits/{name}/certs/cas.pem")
+            for path in (f"{name}.zip", f"kits/{name}/README.md", f"kits/{name}/trust/trust.yaml")
         }
+        assert {f"kits/{name}/trust/{d.name}-cas.pem" for name in (a.name, b.name)} <= set(after) - set(before)
         await opened(d, flu.made)
         assert REFUSED.search(await d.ends("sn-4"))  # until the others have taken over its CA
         for site in (a, b):

@@ -26,9 +26,9 @@ def node(name: str, role: str) -> dict[str, Any]:
     return {**found, "p2p_port": free_port()} if role == "sn" else found
 
 
-def own_ca(directory: Path, name: str) -> str:
+def own_ca(directory: Path, name: str, trust_domain: str = "swarm.local") -> str:
     """A CA of an organization; gives the path of its certificate."""
-    return str(Authority.create(directory / f"{name}-ca", name).cacert)
+    return str(Authority.create(directory / f"{name}-ca", name, trust_domain).cacert)
 
 
 def write_project(path: Path, *organizations: dict[str, Any]) -> Path:

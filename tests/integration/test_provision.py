@@ -13,13 +13,19 @@ import pytest
 import yaml
 from kits import Site, node, own_ca, swarm, write_project
 from sl_swarm import ML
+from two_organizations import revocation_list
 
 from services.cli.main import main
-from services.errors import PeerNotAccepted
+from services.errors import NotOfOrganization, PeerNotAccepted
+from services.identity.authority import Authority
 from services.identity.identity import Identity
 from services.local.process import Child
 
 EXIT_WITHIN_S = 60
+REPLACE = (
+    "Where trust/ has changed, each organization puts its new files in place and restarts its nodes, "
+    "which refuse what is new until then."
+)
 
 
 @contextlib.asynccontextmanager
@@ -87,7 +93,9 @@ def test_a_kit_holds_what_is_its_organizations_and_no_key_that_was_made_there(tm
     assert keys == ["guest/certs/boss-key.pem", "guest/certs/sl-2-key.pem"]
     certs = made / "kits" / "guest" / "certs"
     cert, key = certs / "sl-2-cert.pem", certs / "sl-2-key.pem"
-    assert Identity.load(cert=cert, key=key, cacert=certs / "cas.pem", expected_role="sl").name == "sl-2"
+    for name in ("own", "guest"):
+        trust = made / "kits" / name / "trust" / "trust.yaml"
+        assert Identity.load(cert=cert, key=key, trust=trust, expected_role="sl").name == "sl-2"
     private = [made, made / "guest.zip", key]
     assert [stat.S_IMODE(path.stat().st_mode) for path in private] == [0o700, 0o600, 0o600]
 
@@ -98,20 +106,57 @@ def test_run_again_for_a_new_member_only_what_is_new_is_made(tmp_path: Path, cap
     swarm("provision", project, "--encrypt")
     key = tmp_path / "flu" / "kits" / "first" / "certs" / "sn-1-key.pem"
     before = key.read_bytes()
-    later = {"name": "later", "nodes": [node("sl-2", "sl")]}
+    later: dict[str, Any] = {"name": "later", "nodes": [node("sl-2", "sl")]}
     write_project(project, first, later)
     capsys.readouterr()
     swarm("provision", project, "--encrypt")
     said = capsys.readouterr().out
-    assert "(changed: README.md)" in said  # its firewall has one more to let in
+    # Its firewall has one more to let in, and its nodes one more to trust.
+    assert "(changed: README.md, trust/later-cas.pem, trust/trust.yaml)" in said
     assert "later.zip (new)" in said
+    assert REPLACE in said.splitlines()
     assert key.read_bytes() == before
     swarm("provision", project, "--encrypt")
-    assert capsys.readouterr().out.count("(as it was)") == 2
+    said = capsys.readouterr().out
+    assert said.count("(as it was)") == 2
+    assert REPLACE not in said
     later["nodes"][0]["address"] = "10.1.2.3"
     write_project(project, first, later)
     swarm("provision", project)
     assert "certs/sl-2-cert.pem" in capsys.readouterr().out.splitlines()[1]
+
+
+def test_every_kit_trusts_each_organization_for_its_own_nodes_alone(tmp_path: Path) -> None:
+    """With a trust domain of its own, and what it has revoked."""
+    a, b = own_ca(tmp_path, "a"), own_ca(tmp_path, "b", "b.example")
+    authority = Authority.open(Path(b).parent)
+    files = {name: authority.issue("sl", name, ["localhost"], tmp_path / "issued") for name in ("sl-2", "sl-3", "sl-1")}
+    (tmp_path / "b.crl").write_bytes(revocation_list(authority, files["sl-3"]))
+    project = write_project(
+        tmp_path / "flu.yaml",
+        {"name": "a", "ca": a, "nodes": [node("license-1", "license"), node("sn-1", "sn"), node("sl-1", "sl")]},
+        {
+            "name": "b", "ca": b, "trust_domain": "b.example", "crls": ["b.crl"],
+            "nodes": [node("sl-2", "sl"), node("sl-3", "sl")],
+        },
+    )  # fmt: skip
+    swarm("provision", project)
+    for kit in (tmp_path / "flu" / "kits").iterdir():
+        trust = kit / "trust" / "trust.yaml"
+
+        def load(name: str, trust: Path = trust) -> Identity:
+            return Identity.load(cert=files[name].cert, key=files[name].key, trust=trust)
+
+        assert load("sl-2").name == "sl-2"
+        with pytest.raises(NotOfOrganization, match="it is revoked"):
+            load("sl-3")
+        with pytest.raises(NotOfOrganization, match="of the role sl it may give sl-2, sl-3"):
+            load("sl-1")
+        settings = [file.read_text() for file in (kit / "nodes").glob("*.env")]
+        assert settings
+        assert all("SWARM_ID_TRUST=trust/trust.yaml\n" in text and "CACERT" not in text for text in settings)
+    requests = yaml.safe_load((tmp_path / "flu" / "kits" / "b" / "certs" / "requests.yaml").read_text())
+    assert requests["trust_domain"] == "b.example"
 
 
 def test_for_a_new_node_only_its_request_is_to_be_signed(tmp_path: Path, capsys: Any) -> None:
@@ -207,6 +252,8 @@ organizations:
         ("name: sl-1", "name: 'sl 1'", "'sl 1' is not a node name"),
         ("address: b.example", "address: b.example, port: 70000", "at most 65535"),
         ("  - name: b\n", "  - name: b\n    ca: missing.pem\n", "line 8: organizations[1].ca: "),
+        ("  - name: b\n", "  - name: b\n    crls: [b.crl]\n", "line 8: organizations[1].crls: this is of an"),
+        ("  - name: b\n", "  - name: b\n    trust_domain: b.example\n", "an organization's own CA: give ca too"),
         ("project: flu", "project: ../flu", "line 1: project: "),
         (GOOD, "- 1", "line 1"),
     ],

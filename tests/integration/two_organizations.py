@@ -70,15 +70,8 @@ class TwoOrganizations:
 
     def revoke(self, *revoked: IssuedFiles) -> None:
         """Writes A's revocation list, whole at once, as a program that renews it does."""
-        now = datetime.now(UTC)
-        made = x509.CertificateRevocationListBuilder().issuer_name(self.a.certificate.subject)
-        made = made.last_update(now).next_update(now + timedelta(days=1))
-        for files in revoked:
-            serial = read_chain(files.cert)[0].serial_number
-            entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
-            made = made.add_revoked_certificate(entry)
         new = self.directory / "new.crl"
-        new.write_bytes(made.sign(self.a.key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        new.write_bytes(revocation_list(self.a, *revoked))
         new.replace(self.crl)
 
     @property
@@ -99,6 +92,18 @@ class TwoOrganizations:
         files = self.files(replace(self.a, trust_domain=domain), role, name)
         bundle = replace(read_trust(None, None, self.trust), organizations=None)
         return Identity(role=role, name=name, fingerprint="", cert=files.cert, key=files.key, trust=bundle)
+
+
+def revocation_list(authority: Authority, *revoked: IssuedFiles) -> bytes:
+    """In PEM form."""
+    now = datetime.now(UTC)
+    made = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
+    made = made.last_update(now).next_update(now + timedelta(days=1))
+    for files in revoked:
+        serial = read_chain(files.cert)[0].serial_number
+        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
+        made = made.add_revoked_certificate(entry)
+    return made.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def below_an_intermediate(two: TwoOrganizations, role: str, name: str) -> IssuedFiles:
