@@ -7,12 +7,14 @@ import stat
 from pathlib import Path
 
 from services.errors import HostNotReady
+from services.runtime.trust_directory import reason_not_to_mount
 from services.scripts.container import Container
 from services.scripts.options import VALUE, Given, Option
 
 IDENTITY_OPTIONS = {
     "cacert": Option(VALUE, "File of the CAs to trust."),
     "capath": Option(VALUE, "Directory of the CAs to trust."),
+    "trust": Option(VALUE, "File of the organizations to trust, instead; its directory holds all that it names."),
     "cert": Option(VALUE, "Certificate of this node."),
     "key": Option(VALUE, "Its private key."),
     "socket-path": Option(VALUE, "Socket of a SPIFFE Workload API: a path, or VOLUME:PATH inside of a volume."),
@@ -37,14 +39,18 @@ def user_of(given: Given) -> str:
 def add_identity(container: Container, given: Given) -> None:
     """Mounts it read-only at the same paths. Raises OptionUnusable, HostNotReady."""
     if socket := given.get("socket-path"):
+        if given.get("trust"):
+            raise given.unusable("--trust", "with --socket-path the Workload API gives the CAs: give no trust file")
         _add_spiffe(container, given, socket)
         return
     missing = [f"--{name}" for name in ("cert", "key") if not given.get(name)]
-    if not given.get("cacert") and not given.get("capath"):
-        missing.append("--cacert or --capath")
+    if not any(given.get(name) for name in ("cacert", "capath", "trust")):
+        missing.append("--cacert, --capath or --trust")
     if missing:
         verb = "is" if len(missing) == 1 else "are"
         raise given.unusable(missing[0], f"{' and '.join(missing)} {verb} not given, so this node has no identity")
+    if given.get("trust"):
+        _add_trust(container, given, Path(given.get("trust")).expanduser().absolute())
     for name, variable in _VARIABLES.items():
         if not given.get(name):
             continue
@@ -52,6 +58,16 @@ def add_identity(container: Container, given: Given) -> None:
         _check(path, f"--{name}", container.user, given, directory=name == "capath")
         container.bind(str(path), str(path), read_only=True)
         container.env(variable, str(path))
+
+
+def _add_trust(container: Container, given: Given, path: Path) -> None:
+    if given.get("cacert") or given.get("capath"):
+        raise given.unusable("--trust", "it takes the place of --cacert and --capath: give it, or them")
+    _check(path, "--trust", container.user, given, directory=False)
+    if reason := reason_not_to_mount(path.parent):
+        raise given.unusable("--trust", reason)
+    container.bind(str(path.parent), str(path.parent), read_only=True)
+    container.env("SWARM_ID_TRUST", path)
 
 
 def _check(path: Path, option: str, user: str, given: Given, *, directory: bool) -> None:

@@ -16,7 +16,11 @@ from services.identity.authority import Authority
 ROOT = Path(__file__).parents[2]
 
 # In place of an SL and an ML program: one makes a pipe where it is told to, the other one writes into it.
-SL = "import os; p = os.environ['SL_REQUEST_CHANNEL']; os.mkfifo(p); print(open(p).read(), os.environ['THIS_NODE_IP'])"
+SL = (
+    "import os; p = os.environ['SL_REQUEST_CHANNEL']; os.mkfifo(p)\n"
+    "trusted = os.listdir(os.path.dirname(os.environ['SWARM_ID_TRUST']))\n"
+    "print(open(p).read(), os.environ['THIS_NODE_IP'], *sorted(trusted))"
+)
 ML = (
     "import os, time; p = os.environ['SL_REQUEST_CHANNEL']\n"
     "while not os.path.exists(p): time.sleep(0.05)\n"
@@ -42,7 +46,11 @@ def name(engine: str) -> Iterator[str]:
 @pytest.fixture
 def who(tmp_path: Path) -> list[str]:
     issued = Authority.create(tmp_path / "ca", "Test hospital").issue("sl", "sl-1", ["localhost"], tmp_path / "cert")
-    return ["--cert", str(issued.cert), "--key", str(issued.key), "--cacert", str(issued.cacert)]
+    trust = tmp_path / "trust" / "trust.yaml"
+    trust.parent.mkdir()
+    trust.touch()
+    issued.cacert.rename(trust.parent / "ca.pem")
+    return ["--cert", str(issued.cert), "--key", str(issued.key), "--trust", str(trust)]
 
 
 def script(name: str, engine: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -70,7 +78,7 @@ def test_a_pair_gets_its_pipes_its_mounts_and_its_variables(
         "--ml-image", BASE_IMAGE, "--ml-entrypoint", "python3", "--ml-v", f"{tmp_path}:/data:ro", "--ml-e", "MODEL=m",
         "--ml-cmd", f'-c "{ML}"', "--", "-c", SL,
     )  # fmt: skip
-    assert (done.returncode, done.stdout.strip()) == (0, "42 m h1"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "42 m h1 ca.pem trust.yaml"), done.stderr
 
 
 def test_the_exit_code_is_that_of_the_node(engine: str, name: str, who: list[str]) -> None:

@@ -25,7 +25,7 @@ ALLOWED = {
     "licensing": {"identity"} | FOUNDATION,
     "rpc": {"identity"} | FOUNDATION,
     "chain": FOUNDATION,
-    "scripts": {"errors"},
+    "scripts": FOUNDATION,
     "preflight": {"identity", "licensing", "rpc", "scripts"} | FOUNDATION,
     "provision": {"identity", "scripts", "tasks"} | FOUNDATION,
     "tasks": FOUNDATION,

@@ -40,9 +40,12 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")  # so that nobody is asked for a password by sudo
     cert = tmp_path / "cert"
     (cert / "capath").mkdir(parents=True)
-    for name in ("sn-cert.pem", "sn-key.pem", "capath/ca.pem"):
+    for name in ("sn-cert.pem", "capath/ca.pem", "trust.yaml"):
         (cert / name).write_text("certificate\n")
+    (cert / "sn-key.pem").write_text("-----BEGIN PRIVATE KEY-----\n")
     (cert / "sn-key.pem").chmod(0o600)
+    (tmp_path / "trust").mkdir()
+    (tmp_path / "trust" / "trust.yaml").touch()
     (tmp_path / "usr").mkdir()
     (tmp_path / "usr" / "profile.yaml").touch()
     (tmp_path / "usr" / "init").touch()
@@ -61,7 +64,8 @@ def script(host: Path) -> Script:
     return run
 
 
-WHO = "--cert cert/sn-cert.pem --key cert/sn-key.pem --capath cert/capath"
+KEYS = "--cert cert/sn-cert.pem --key cert/sn-key.pem"
+WHO = f"{KEYS} --capath cert/capath"
 MOUNTED = (
     "--volume {host}/cert/capath:{host}/cert/capath:ro --env SWARM_ID_CAPATH={host}/cert/capath "
     "--volume {host}/cert/sn-cert.pem:{host}/cert/sn-cert.pem:ro --env SWARM_ID_CERT={host}/cert/sn-cert.pem "
@@ -225,6 +229,23 @@ def test_dry_run_prints_the_commands(script: Script, host: Path, name: str, word
     assert done.stdout.strip() == expected.format(**facts)
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("run-sn", "--host-ip h1 --sentinel"),
+        ("run-sl", "--host-ip h1 --sn-ip sn1"),
+        ("run-swop", "--usr-dir usr --profile-file-name profile.yaml --sn-ip sn1"),
+        ("run-swci", "--usr-dir usr"),
+        ("run-license-server", ""),
+    ],
+)
+def test_every_node_finds_its_trust_file_with_what_it_names(script: Script, host: Path, name: str, words: str) -> None:
+    done = script(name, "--dry-run", *shlex.split(f"{words} {KEYS} --trust trust/trust.yaml"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"--volume {host}/trust:{host}/trust:ro --env SWARM_ID_TRUST={host}/trust/trust.yaml " in done.stdout
+    assert "SWARM_ID_CA" not in done.stdout
+
+
 def test_the_directory_of_a_swop_is_found_where_the_host_has_it(script: Script, host: Path) -> None:
     words = f"--name swop1 --usr-dir cert/../usr --profile-file-name profile.yaml --sn-ip sn1 {WHO}"
     done = script("run-swop", "--dry-run", *shlex.split(words))
@@ -237,7 +258,11 @@ BAD = [
     ("run-sn", f"--host-ip h1 {WHO}", "--sentinel-ip: give --sentinel for the first SN"),
     ("run-sn", f"--host-ip h1 --sentinel --sentinel-ip h2 {WHO}", "the first one or joins h2, not both"),
     ("run-sn", f"--host-ip h1 --sentinel --sn-api-port 70000 {WHO}", "'70000' is not a port from 1 to 65535"),
-    ("run-sn", "--host-ip h1 --sentinel", "--cert and --key and --cacert or --capath are not given"),
+    ("run-sn", "--host-ip h1 --sentinel", "--cert and --key and --cacert, --capath or --trust are not given"),
+    ("run-sn", f"--host-ip h1 --sentinel {WHO} --trust trust/trust.yaml", "--trust: it takes the place of --cacert"),
+    ("run-sn", f"--host-ip h1 --sentinel {KEYS} --trust trust/none.yaml", "trust/none.yaml: no such file"),
+    ("run-sn", f"--host-ip h1 --sentinel {KEYS} --trust cert/trust.yaml", "cert/sn-key.pem is a private key; give"),
+    ("run-sn", "--host-ip h1 --sentinel --socket-path s --trust t", "--trust: with --socket-path the Workload API"),
     ("run-sn", "--host-ip h1 --sentinel --cert none.pem --key cert/sn-key.pem --capath cert", "no such file"),
     ("run-sn", "--host-ip h1 --sentinel --cert cert --key cert/sn-key.pem --capath cert", "cert is not a file"),
     ("run-sn", f"--host-ip h1 --sentinal {WHO}", "--sentinal: it is not known; perhaps --sentinel is meant"),
@@ -347,7 +372,9 @@ def test_the_collector_takes_yaml_files_only(script: Script, host: Path) -> None
 
 
 def test_the_scripts_need_an_old_python_and_its_library_alone() -> None:
-    for path in [*sorted((ROOT / "services" / "scripts").glob("*.py")), ROOT / "services" / "errors.py"]:
+    services = ROOT / "services"
+    beside = [services / "errors.py", services / "runtime" / "__init__.py", services / "runtime" / "trust_directory.py"]
+    for path in [*sorted((services / "scripts").glob("*.py")), *beside]:
         tree = ast.parse(path.read_text(), feature_version=(3, 9))
         imported = {
             name.split(".")[0]
