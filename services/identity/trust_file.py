@@ -72,6 +72,15 @@ def read_trust_file(path: Path) -> tuple[Organization, ...]:
         raise TrustFileUnusable(**error.facts) from None
 
 
+def files_of(path: Path) -> tuple[Path, ...]:
+    """A trust file and those that it names. Raises TrustFileUnusable."""
+    try:
+        _, read = parsed(_read(path), str(path))
+    except DocumentUnusable as error:
+        raise TrustFileUnusable(**error.facts) from None
+    return (path, *(path.parent / name for one in read.organizations for name in (*one.cas, *one.crls)))
+
+
 def parsed(raw: bytes, source: str) -> tuple[Document, TrustFile]:
     """What the file itself says, without a look at those that it names. Raises DocumentUnusable."""
     document = parse(raw, source)

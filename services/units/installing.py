@@ -12,7 +12,8 @@ from typing import Any
 
 from services.errors import FileExists, FileUnreadable, SettingsError, StorageError
 from services.identity.files import KEY_MODE, make_directory, write_whole
-from services.identity.identity import Identity
+from services.identity.renewed_files import IdentityFiles
+from services.identity.trust_file import files_of
 from services.runtime.settings import IdentitySettings
 from services.units.unit import MARK, Unit, as_text
 
@@ -26,7 +27,7 @@ MAX_SETTINGS_BYTES = 64 * 1024
 _LINE = re.compile(r"(?:export\s+)?([A-Z][A-Z0-9_]*)=(.*)")
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._+@-]*")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9/._+@:,=-]*")
-_IDENTITY = ("SWARM_ID_CERT", "SWARM_ID_KEY", "SWARM_ID_CACERT", "SWARM_ID_CAPATH")
+_IDENTITY = ("SWARM_ID_CERT", "SWARM_ID_KEY", "SWARM_ID_CACERT", "SWARM_ID_CAPATH", "SWARM_ID_TRUST")
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,21 @@ def install(kind: UnitKind, settings_file: Path, *, user: str, docker: bool, roo
     given = read_settings(settings_file)
     if given.get("SWARM_ID_CAPATH"):
         raise _refused("SWARM_ID_CAPATH", "a service takes the CAs from one file; give SWARM_ID_CACERT instead")
-    if given.get("SWARM_ID_TRUST"):
-        raise _refused("SWARM_ID_TRUST", "a service knows no trust file yet; give SWARM_ID_CACERT instead")
     settings = kind.settings.load(COMMAND, given)
-    identity = Identity.load(cert=settings.cert, key=settings.key, cacert=settings.cacert, expected_role=kind.role)
+    identity = IdentityFiles.of(settings).load(kind.role)
     if kind.starts_programs and not user:
         raise _refused("--user", "a SWOP starts programs: give the user whose they are")
     _check_user(user)
+    if settings.trust is not None and not user:
+        _check_open(settings.trust)
     unit = Unit(
         name=identity.name,
         title=f"{kind.title} {identity.name}",
         command=(str(_program(user)), kind.command),
         cert=_absolute(identity.cert),
         key=_absolute(identity.key),
-        cacert=_absolute(settings.cacert or identity.cert),
+        cacert=None if settings.cacert is None else _absolute(settings.cacert),
+        trust=None if settings.trust is None else _absolute(settings.trust),
         data_variable=kind.data_variable,
         settings=Path("/", SETTINGS, f"{identity.name}.env"),
         path=_path(),
@@ -144,6 +146,19 @@ def _program(user: str) -> Path:
             problem = f"others may not enter {closed}, so the service cannot run {program}; install it below /opt"
             raise _refused("swarm", f"{problem}, or give --user")
     return _absolute(program)
+
+
+def _check_open(trust: Path) -> None:
+    """The node reads the trust file itself, as revocation lists change while it runs."""
+    for file in files_of(trust):
+        path = Path(os.path.abspath(file))  # noqa: PTH100  # as the node calls it
+        if not path.stat().st_mode & 0o004:
+            closed: Path | None = path
+        else:
+            closed = next((it for it in path.parents if not it.stat().st_mode & 0o001), None)
+        if closed is not None:
+            problem = f"the user that systemd makes may not read {path}, as {closed} is closed to others"
+            raise _refused("SWARM_ID_TRUST", f"{problem}; nothing in it is secret: open it, or give --user")
 
 
 def _path() -> str:

@@ -51,14 +51,18 @@ KillMode=process
 
 @dataclass(frozen=True)
 class Unit:
-    """``command``: program and word. ``user``: "" is one that systemd makes. ``path``: where programs are found."""
+    """``command``: program and word. ``user``: "" is one that systemd makes. ``path``: where programs are found.
+
+    ``cacert`` or ``trust``: whom it trusts.
+    """
 
     name: str
     title: str
     command: tuple[str, ...]
     cert: Path
     key: Path
-    cacert: Path
+    cacert: Path | None
+    trust: Path | None
     data_variable: str
     settings: Path
     path: str
@@ -80,6 +84,9 @@ class Unit:
 def as_text(unit: Unit) -> str:
     """systemd 250 or later: key and certificates are read by systemd as root and handed to the node alone (%d)."""
     runs_as = f"User={unit.user}" if unit.user else "DynamicUser=yes"
+    # A credential is read once, and revocation lists change: the node reads a trust file where it lies.
+    trusts = f"SWARM_ID_TRUST={unit.trust}" if unit.trust else "SWARM_ID_CACERT=%d/cas.pem"
+    cas = f"LoadCredential=cas.pem:{unit.cacert}\n" if unit.cacert else ""
     groups = f"SupplementaryGroups={unit.group}\n" if unit.group else ""
     return f"""{MARK.format(service=unit.service)}
 [Unit]
@@ -93,11 +100,10 @@ Type=exec
 ExecStart={" ".join(unit.command)}
 EnvironmentFile={unit.settings}
 Environment=PATH={unit.path} PYTHONUNBUFFERED=1 HOME=%S/{unit.state} {unit.data_variable}=%S/{unit.state}
-Environment=SWARM_ID_CERT=%d/cert.pem SWARM_ID_KEY=%d/key.pem SWARM_ID_CACERT=%d/cas.pem
+Environment=SWARM_ID_CERT=%d/cert.pem SWARM_ID_KEY=%d/key.pem {trusts}
 LoadCredential=cert.pem:{unit.cert}
 LoadCredential=key.pem:{unit.key}
-LoadCredential=cas.pem:{unit.cacert}
-{runs_as}
+{cas}{runs_as}
 {groups}StateDirectory={unit.state}
 StateDirectoryMode=0700
 WorkingDirectory=%S/{unit.state}

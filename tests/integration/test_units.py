@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from services.cli.main import main
 from services.local.process import Child, Launch, node_environment
@@ -42,10 +43,28 @@ def settings_of(pki: Any, node: str, more: str = "") -> str:
     return "node.env"
 
 
-def installed(pki: Any, node: str, *options: str) -> tuple[Path, Path]:
+def with_trust(settings: str) -> str:
+    """The same file, with a trust file in the place of the CA."""
+    text = Path(settings).read_text()
+    cacert = Path(re.findall("SWARM_ID_CACERT=(.*)", text)[0])
+    trust = Path("trust")
+    trust.mkdir(exist_ok=True)
+    shutil.copyfile(cacert, trust / "ca.pem")
+    roles = {role: ["*"] for role in NODES.values()}
+    one = {"name": "a", "trust_domain": "swarm.local", "cas": ["ca.pem"], "issues": roles}
+    (trust / "trust.yaml").write_text(yaml.safe_dump({"organizations": [one]}))
+    Path(settings).write_text(re.sub("SWARM_ID_CACERT=.*", "SWARM_ID_TRUST=trust/trust.yaml", text))
+    return settings
+
+
+def installed(pki: Any, node: str, *options: str, trust: bool = False) -> tuple[Path, Path]:
     """Unit and settings."""
+    settings = settings_of(pki, node)
+    if trust:
+        with_trust(settings)
+        options = (*options, "--user", "root")  # others may not read where the tests run
     user = ["--user", "root", "--docker"] if node == "swop" else []
-    assert main(["install-service", node, "--settings", settings_of(pki, node), "--root", "r", *user, *options]) == 0
+    assert main(["install-service", node, "--settings", settings, "--root", "r", *user, *options]) == 0
     name = f"{NODES[node]}-1"
     return Path(f"r/etc/systemd/system/swarm-{name}.service"), Path(f"r/etc/swarm-learning/{name}.env")
 
@@ -53,7 +72,7 @@ def installed(pki: Any, node: str, *options: str) -> tuple[Path, Path]:
 @pytest.mark.needs("systemd")
 @pytest.mark.parametrize("node", NODES)
 def test_systemd_takes_the_unit_and_finds_it_closed(pki: Any, kit: Path, node: str) -> None:
-    unit, settings = installed(pki, node)
+    unit, settings = installed(pki, node, trust=node == "swop")
     verified = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
     )
@@ -79,9 +98,11 @@ def test_a_unit_restarts_what_fails_and_its_key_is_read_by_systemd_alone(pki: An
     assert {"User=root", "SupplementaryGroups=docker", "KillMode=process"} <= set(swop.read_text().splitlines())
 
 
-async def test_a_node_starts_with_what_its_unit_hands_it(pki: Any, kit: Path) -> None:
-    unit, settings = installed(pki, "license-server")
+@pytest.mark.parametrize("trust", [False, True])
+async def test_a_node_starts_with_what_its_unit_hands_it(pki: Any, kit: Path, trust: bool) -> None:
+    unit, settings = installed(pki, "license-server", trust=trust)
     text = unit.read_text()
+    assert (f"SWARM_ID_TRUST={kit}/trust/trust.yaml" in text, "cas.pem" in text) == (trust, not trust)
     credentials = kit / "credentials"
     credentials.mkdir()
     for name, source in re.findall(r"^LoadCredential=([^:]+):(.*)$", text, re.MULTILINE):
@@ -117,7 +138,7 @@ def test_a_unit_of_somebody_else_is_left_alone(pki: Any, kit: Path, capsys: Any)
         ("sn", "THIS_NODE_IP=10.1.2.3\nSN_I_AM_SENTINEL=yes\nSN_API_SERVER_PROT=1", "SN_API_SERVER_PROT"),
         ("license-server", "SWARM_LICENSE_PORT=x", "SWARM_LICENSE_PORT"),
         ("license-server", "SWARM_ID_CAPATH=/etc", "give SWARM_ID_CACERT instead"),
-        ("license-server", "SWARM_ID_TRUST=/etc/trust.yaml", "a service knows no trust file yet"),
+        ("license-server", "SWARM_ID_TRUST=/etc/trust.yaml", "it takes the place of --cacert and --capath"),
         ("swop", "USR_DIR=/", "a SWOP starts programs"),
     ],
 )
@@ -142,6 +163,9 @@ def test_other_nodes_users_and_identities_are_refused(pki: Any, foreign_pki: Any
     ):
         code_of = main(["install-service", node, "--settings", settings, "--root", "r", *more])
         assert (code_of, words in capsys.readouterr().err) == (code, True), words
+    settings_of(pki, "sn")
+    assert main(["install-service", "sn", "--settings", with_trust(settings), "--root", "r"]) == 2
+    assert "the user that systemd makes may not read" in capsys.readouterr().err
     stranger = foreign_pki.issue("sn", "sn-1")
     settings_of(pki, "swop", OWN_SETTINGS["sn"])
     assert main(["install-service", "sn", "--settings", settings, "--root", "r"]) == 10
