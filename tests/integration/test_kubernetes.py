@@ -21,7 +21,7 @@ DATABASE = (
     "--set",
     "licenseServer.databaseSecret.name=postgresql",
     "--set",
-    "licenseServer.settings.SWARM_LOG_LEVEL=DEBUG",
+    "licenseServer.settings.SWARM_LOG_LEVEL=DEBUG,identity.caConfigMap=flu-cas",
 )
 NODE_PORTS = tuple(
     word
@@ -98,8 +98,21 @@ def test_every_variable_is_one_that_its_node_accepts(rendered: Rendered, monkeyp
         assert names <= NODES[container["name"]].variables(), container["name"]
         read = settings(container, monkeypatch)
         mounted = [mount["mountPath"] for mount in container["volumeMounts"]]
-        for path in (read.cert, read.key, read.cacert, read.data_dir):
+        assert (read.cacert is None) != (read.trust is None)
+        for path in (read.cert, read.key, read.cacert or read.trust, read.data_dir):
             assert any(str(path).startswith(mount) for mount in mounted), f"{container['name']} does not find {path}"
+
+
+def test_every_pod_has_the_trust_file_with_what_it_names(example: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {container["name"] for container in example.containers() if "SWARM_ID_TRUST" in environment(container)} == {
+        "sn", "swci", "sl",
+    }  # fmt: skip
+    for pod in example.pods():
+        volume = next(volume for volume in pod["spec"]["volumes"] if volume["name"] == "trust")
+        assert volume["configMap"] == {"name": "flu-trust"}
+        node = next(container for container in pod["spec"]["containers"] if container["name"] in NODES)
+        assert {"name": "trust", "mountPath": "/trust", "readOnly": True} in node["volumeMounts"]
+        assert str(settings(node, monkeypatch).trust) == "/trust/trust.yaml"
 
 
 def test_nodes_of_the_default_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -228,6 +241,7 @@ def test_an_image_is_named_by_registry_and_digest(example: Rendered) -> None:
         ("training[0].name=sn,training[0].ml.image.repository=flu", "the name sn is that of a node of another kind"),
         ("networkPolicy.peers[0]=10.0.0.1", "at '/networkPolicy/peers/0': '10.0.0.1' does not match pattern"),
         ("sn.sentinel=false", "sn.join is missing: say HOST[:PORT] of an SN to join"),
+        ("identity.caConfigMap=a,identity.trustConfigMap=b", "identity.trustConfigMap takes the place of"),
         ("sn.join=a.example", "sn.sentinel begins a swarm and sn.join joins one"),
         ("sn.enabled=false", "swarm.sn.host is missing: say which SN"),
         ("licenseServer.enabled=false", "swarm.licenseServer.host is missing: say where the license server is"),

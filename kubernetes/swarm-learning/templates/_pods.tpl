@@ -64,7 +64,11 @@ livenessProbe:
 {{- define "swarm.identityEnv" -}}
 - {name: SWARM_ID_CERT, value: /identity/{{ .Values.identity.cert }}}
 - {name: SWARM_ID_KEY, value: /identity/{{ .Values.identity.key }}}
+{{- if .Values.identity.trustConfigMap }}
+- {name: SWARM_ID_TRUST, value: /trust/{{ .Values.identity.trustFile }}}
+{{- else }}
 - {name: SWARM_ID_CACERT, value: {{ if .Values.identity.caConfigMap }}/trust{{ else }}/identity{{ end }}/{{ .Values.identity.ca }}}
+{{- end }}
 - {name: SWARM_LOG_FORMAT, value: {{ .Values.swarm.logFormat }}}
 {{- end }}
 
@@ -83,9 +87,17 @@ livenessProbe:
 {{- join "\n" $lines }}
 {{- end }}
 
+{{/* The whole of it is mounted, so that pods see what changes in it. */}}
+{{- define "swarm.trustConfigMap" -}}
+{{- if and .Values.identity.caConfigMap .Values.identity.trustConfigMap }}
+{{- fail "identity.trustConfigMap takes the place of identity.caConfigMap: give one of them." }}
+{{- end }}
+{{- .Values.identity.trustConfigMap | default .Values.identity.caConfigMap }}
+{{- end }}
+
 {{- define "swarm.identityMounts" -}}
 - {name: identity, mountPath: /identity, readOnly: true}
-{{- if .Values.identity.caConfigMap }}
+{{- if include "swarm.trustConfigMap" . }}
 - {name: trust, mountPath: /trust, readOnly: true}
 {{- end }}
 {{- end }}
@@ -95,7 +107,7 @@ livenessProbe:
   secret:
     secretName: {{ .secret }}
     defaultMode: 0440
-{{- with .root.Values.identity.caConfigMap }}
+{{- with include "swarm.trustConfigMap" .root }}
 - name: trust
   configMap:
     name: {{ . }}
