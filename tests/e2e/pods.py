@@ -23,10 +23,12 @@ ASK_EVERY_S = 0.5
 
 
 class Cluster:
-    """The pods of one release, with its volumes in ``directory``. ``secrets``: files by secret and key."""
+    """The pods of one release, with its volumes in ``directory``. ``named``: files by secret or config map,
+    and key.
+    """
 
-    def __init__(self, rendered: Rendered, directory: Path, secrets: dict[str, dict[str, Path]]) -> None:
-        self._rendered, self._directory, self._secrets = rendered, directory, secrets
+    def __init__(self, rendered: Rendered, directory: Path, named: dict[str, dict[str, Path]]) -> None:
+        self._rendered, self._directory, self._named = rendered, directory, named
         self._name = f"swarm-pods-{os.getpid()}"
         self._containers: list[str] = []
 
@@ -93,13 +95,14 @@ class Cluster:
         if "hostPath" in volume:
             return Path(volume["hostPath"]["path"])
         made = self._volume(found, volume["name"], pod)
-        if "secret" in volume:
+        if "secret" in volume or "configMap" in volume:
+            name = volume["secret"]["secretName"] if "secret" in volume else volume["configMap"]["name"]
             data = made / "..data"
             data.mkdir()
-            for key, file in self._secrets[volume["secret"]["secretName"]].items():
+            for key, file in self._named[name].items():
                 shutil.copyfile(file, data / key)
                 os.chown(data / key, 0, pod["securityContext"]["fsGroup"])
-                (data / key).chmod(volume["secret"]["defaultMode"])
+                (data / key).chmod(volume["secret"]["defaultMode"] if "secret" in volume else 0o644)
                 (made / key).symlink_to(f"..data/{key}")
         return made
 

@@ -44,8 +44,18 @@ def secrets(pki: Any) -> dict[str, dict[str, Path]]:
     made = {}
     for node, role in ROLES.items():
         files = pki.issue(role, node, [f"flu-{node}.default.svc"])
-        made[f"flu-{node}"] = {"tls.crt": files.cert, "tls.key": files.key, "ca.crt": files.cacert}
+        made[f"flu-{node}"] = {"tls.crt": files.cert, "tls.key": files.key}
     return made
+
+
+def trust(pki: Any, directory: Path) -> dict[str, Path]:
+    """A config map of a trust file and what it names."""
+    issues: dict[str, list[str]] = {}
+    for node, role in ROLES.items():
+        issues.setdefault(role, []).append(node)
+    one = {"name": "a", "trust_domain": pki.authority.trust_domain, "cas": ["a.pem"], "issues": issues}
+    (directory / "trust.yaml").write_text(yaml.safe_dump({"organizations": [one]}))
+    return {"trust.yaml": directory / "trust.yaml", "a.pem": pki.authority.cacert}
 
 
 @pytest.fixture
@@ -59,9 +69,14 @@ def out(tmp_path: Path) -> Path:
 
 async def test_pods_of_the_chart_find_each_other_and_end_with_one_model(tmp_path: Path, out: Path, pki: Any) -> None:
     build()
-    values = {"images": {"tag": TAG}, "training": [pair(index, PROGRAMS, out) for index in range(2)]}
+    values = {
+        "images": {"tag": TAG},
+        "identity": {"trustConfigMap": "flu-trust"},
+        "training": [pair(index, PROGRAMS, out) for index in range(2)],
+    }
     (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
-    cluster = Cluster(Rendered.by("--values", str(tmp_path / "values.yaml")), tmp_path, secrets(pki))
+    named = {**secrets(pki), "flu-trust": trust(pki, tmp_path)}
+    cluster = Cluster(Rendered.by("--values", str(tmp_path / "values.yaml")), tmp_path, named)
     try:
         await cluster.start()
         await cluster.succeeded("sl-1", "sl-2")
