@@ -446,8 +446,8 @@ class ConfigurationDiffers(TrainingError):
 class NameTaken(TrainingError):
     code = "name-taken"
     grpc_status = "ALREADY_EXISTS"
-    message = "The name {name} is enrolled with another certificate"
-    remedy = "Use the certificate it was enrolled with, or give this node a name of its own."
+    message = "The name {name} is enrolled with another key"
+    remedy = "Use a certificate of the key it was enrolled with, or give this node a name of its own."
 
 
 class NameInUse(TrainingError):

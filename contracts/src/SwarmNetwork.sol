@@ -22,7 +22,7 @@ contract SwarmNetwork {
 
     enum Role { NONE, SN, SL, SWOP, SWCI }
 
-    /// @param fingerprint SHA-256 of the member's certificate (DER); fixed at the first registration.
+    /// @param fingerprint SHA-256 of the member's public key (SubjectPublicKeyInfo, DER).
     /// @param parent      Name of the SN through which the member registered; its own name for an SN.
     /// @param present     False after the member left or was found dead; true again when it comes back.
     struct Member {
@@ -82,7 +82,7 @@ contract SwarmNetwork {
 
     // --- members ------------------------------------------------------------------------------------
 
-    /// @notice Registers a member, or brings one back under the same certificate, perhaps at another address.
+    /// @notice Registers a member, or brings one back under the same key, perhaps at another address.
     function registerMember(
         string calldata name,
         Role role,

@@ -35,7 +35,7 @@ contract TaskRegistry {
     }
 
     /// @param registrant  Role and name of the certificate under which the task was created.
-    /// @param fingerprint SHA-256 of that certificate.
+    /// @param fingerprint SHA-256 of its public key.
     /// @param bodyHash    SHA-256 of the body; that of nothing until one is set.
     struct Task {
         Header header;

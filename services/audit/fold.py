@@ -84,7 +84,7 @@ class Folding:
     def _enrolled(self, event: pb.RecordEvent.Enrolled) -> None:
         fingerprint, known = event.fingerprint.hex(), self.record.participants.get(event.name)
         same = known is None or known.fingerprint == fingerprint
-        self._require(same, f"{event.name} enrols under another certificate than before")
+        self._require(same, f"{event.name} enrols under another key than before")
         self.record.participants[event.name] = Enrolment(event.name, fingerprint, event.may_lead, self._at)
 
     def _checked_in(self, event: pb.RecordEvent.CheckedIn) -> None:

@@ -109,7 +109,7 @@ class Round:
 
 @dataclass
 class Enrolment:
-    """``fingerprint``: of the certificate, hex. ``left``: why it left, empty while it is active."""
+    """``fingerprint``: of the public key, hex. ``left``: why it left, empty while it is active."""
 
     name: str
     fingerprint: str

@@ -16,7 +16,7 @@ NOWHERE = "0x" + "00" * 20
 
 @dataclass(frozen=True)
 class Member:
-    """A node of the swarm. ``fingerprint`` is the SHA-256 of its certificate, 32 bytes."""
+    """A node of the swarm. ``fingerprint`` is the SHA-256 of its public key, 32 bytes."""
 
     name: str
     role: str
@@ -60,7 +60,7 @@ class NetworkGateway(Gateway):
     async def register_member(  # noqa: PLR0917 - in the order of the contract
         self, name: str, role: str, host: str, port: int, fingerprint: bytes, parent: str
     ) -> Receipt:
-        """Registers a member or brings it back. Raises NameTaken where the name belongs to another certificate."""
+        """Registers a member or brings it back. Raises NameTaken where the name belongs to another key."""
         return await self._send("registerMember", name, ROLES.index(role), host, port, fingerprint, parent)
 
     async def mark_member_left(self, role: str, name: str, reason: str) -> Receipt:

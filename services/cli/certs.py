@@ -6,12 +6,13 @@ from typing import Annotated
 
 import typer
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import SettingsError
 from services.identity.authority import Authority
-from services.identity.certificates import read_chain, read_trust
+from services.identity.certificates import key_fingerprint, read_chain, read_trust
 from services.identity.files import CERT_MODE, make_directory, write_whole
 from services.identity.requests import read_request
 from services.identity.spiffe import ROLES
@@ -101,11 +102,27 @@ def sign(
 
 
 @app.command()
+def renew(
+    *,
+    directory: Directory,
+    certificates: Annotated[list[Path], typer.Argument(metavar="CERT...", help="Certificates that this CA issued.")],
+    days: Annotated[int, typer.Option("--days", help="How long the new ones are valid.")] = 365,
+) -> None:
+    """Put a new certificate in the place of each, for the same key and names: its node goes on under its name."""
+    authority = Authority.open(directory)
+    not_after = _not_after(days, "certs renew")
+    renewed = [authority.renew(path, not_after) for path in certificates]
+    for path, certificate in zip(certificates, renewed, strict=True):
+        write_whole(path, certificate.public_bytes(Encoding.PEM), CERT_MODE, force=True)
+        print(f"{path}: valid until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+
+
+@app.command()
 def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate, or several in one file.")],
     trust: Annotated[Path | None, typer.Option("--trust", help="Say whether this trust file accepts it, too.")] = None,
 ) -> None:
-    """Show what certificates say: subject, names, dates, issuer, fingerprint."""
+    """Show what certificates say: subject, names, dates, issuer, fingerprints of certificate and key."""
     chain = read_chain(file)
     print("\n\n".join(_described(certificate) for certificate in chain))
     if trust is not None:
@@ -134,8 +151,17 @@ def _described(certificate: x509.Certificate) -> str:
         "from": f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M:%S} UTC",
         "until": f"{certificate.not_valid_after_utc:%Y-%m-%d %H:%M:%S} UTC ({state})",
         "fingerprint": certificate.fingerprint(hashes.SHA256()).hex(),
+        "public key": _key(certificate),
     }
     return "\n".join(f"{fact:<12} {value}" for fact, value in facts.items())
+
+
+def _key(certificate: x509.Certificate) -> str:
+    """What others know the node by."""
+    try:
+        return key_fingerprint(certificate)
+    except (UnsupportedAlgorithm, ValueError):
+        return "of a kind that is not known here"
 
 
 def _names(certificate: x509.Certificate) -> list[str]:

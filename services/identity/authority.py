@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Self
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.errors import CertificateUnreadable, FileExists, RequestRefused, SettingsError
-from services.identity.certificates import read_chain, read_key, spiffe_uris
+from services.errors import CertificateUnreadable, CertificateUntrusted, FileExists, RequestRefused, SettingsError
+from services.identity.certificates import common_name, identity_of_certificate, read_chain, read_key, spiffe_uris
 from services.identity.files import CERT_MODE, KEY_MODE, make_directory, write_whole
 from services.identity.requests import CertificateRequest, names_of
 from services.identity.spiffe import SCHEME, SpiffeId
@@ -103,18 +104,36 @@ class Authority:
         not_before: datetime | None = None,
         not_after: datetime | None = None,
         force: bool = False,
+        key: ec.EllipticCurvePrivateKey | None = None,
     ) -> IssuedFiles:
-        """A certificate for a node that is reached under ``hosts`` (names or addresses).
+        """A certificate for a node that is reached under ``hosts`` (names or addresses); for a new key, or ``key``.
 
         Never outlives the CA. Raises SettingsError, FileExists, StorageError.
         """
         names = names_of(self.trust_domain, role, name, hosts)
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         certificate = self._certificate(key.public_key(), name, names, not_before, not_after)
         make_directory(out_dir)
         cert_path, key_path = out_dir / f"{role}-{name}-cert.pem", out_dir / f"{role}-{name}-key.pem"
         _write_pair(cert_path, certificate, key_path, key, force=force)
         return IssuedFiles(cert=cert_path, key=key_path, cacert=self.cacert)
+
+    def renew(self, path: Path, not_after: datetime | None = None) -> x509.Certificate:
+        """A new certificate for the key and the names of the one in a file, which this CA has issued.
+
+        Raises CertificateUnreadable, CertificateUntrusted where it did not, IdentityError where it names no node.
+        """
+        before = read_chain(path)[0]
+        try:
+            before.verify_directly_issued_by(self.certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            raise CertificateUntrusted(path=path, name=common_name(before), trust=self.cacert) from None
+        identity = identity_of_certificate(before.public_bytes(Encoding.DER))
+        public_key = before.public_key()
+        if not isinstance(public_key, ec.EllipticCurvePublicKey):
+            raise CertificateUnreadable(path=path, kind="certificate", problem="its key is not an elliptic curve key")
+        names = before.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        return self._certificate(public_key, identity.name, names, None, not_after)
 
     def sign(self, request: CertificateRequest, not_after: datetime | None = None) -> x509.Certificate:
         """A certificate for the key of a request, with its names and nothing else of it.

@@ -12,21 +12,21 @@ from typing import Self, cast
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from services.errors import CertificateUnreadable, IdentityError
 from services.identity.organizations import Organizations
 from services.identity.spiffe import SCHEME, SpiffeId, name_in_slot
 
 SPIFFE_ID = "spiffe-id"
-"""What a node says that others know it by, where its certificate changes while it runs."""
+"""What a node says that others know it by, where its key changes while it runs."""
 
 _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 @dataclass(frozen=True)
 class PeerIdentity:
-    """Who a certificate says its holder is. ``fingerprint``: hex SHA-256 of the certificate's DER form.
+    """Who a certificate says its holder is. ``fingerprint``: of its public key (``key_fingerprint``).
 
     ``name``: that of the certificate, or ``<name>/<slot>`` where the holder acts in one of its slots.
     ``id_fingerprint``: hex SHA-256 of the certificate's SPIFFE ID, the same in every certificate of this holder.
@@ -41,7 +41,7 @@ class PeerIdentity:
     organization: str = field(default="", compare=False, repr=False)
 
     def known_by(self, what: str) -> Self:
-        """The same, known by its SPIFFE ID where ``what`` says so, else by its certificate."""
+        """The same, known by its SPIFFE ID where ``what`` says so, else by its key."""
         return replace(self, fingerprint=self.id_fingerprint) if what == SPIFFE_ID else self
 
     def in_slot(self, slot: str) -> Self:
@@ -54,14 +54,14 @@ class PeerIdentity:
             raise IdentityError(path=f"slot of {self.name}", problem=str(error)) from None
 
     def may_act_as(self, name: str, fingerprint: str) -> bool:
-        """Whether a node of its role that is known by this name and certificate, or ID, may be this peer."""
+        """Whether a node of its role that is known by this name and key, or ID, may be this peer."""
         known = fingerprint in (self.fingerprint, self.id_fingerprint)
         return known and (name == self.name or name.startswith(f"{self.name}/"))
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Whom a connection is meant to reach, as far as that is known: '' stands for any ``name`` or certificate."""
+    """Whom a connection is meant to reach, as far as that is known: '' stands for any ``name`` or key."""
 
     role: str
     name: str = ""
@@ -78,7 +78,7 @@ class Expected:
         name, fingerprint = self.name or peer.name, self.fingerprint or peer.fingerprint
         if peer.role != self.role or not peer.may_act_as(name, fingerprint):
             found, wanted = f"{peer.role} {peer.name}", f"{self.role} {self.name}".rstrip()
-            another = "another certificate than it is known by" if found == wanted else f"not of {wanted}"
+            another = "with another key than it is known by" if found == wanted else f"not of {wanted}"
             raise AnotherPeer(f"its certificate is that of {found}, {another}")
 
 
@@ -143,10 +143,20 @@ def identity_of_certificate(der: bytes) -> PeerIdentity:
         if len(names) != 1:
             raise ValueError(f"it holds {len(names)} URIs of the form {SCHEME}<trust-domain>/<role>/<name>, not one")
         spiffe_id = SpiffeId.parse(names[0])
-    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension) as error:
+        fingerprint = key_fingerprint(certificate)
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
         raise IdentityError(path="certificate of the peer", problem=str(error)) from None
-    fingerprint, by_id = hashlib.sha256(der).hexdigest(), hashlib.sha256(names[0].encode()).hexdigest()
+    by_id = hashlib.sha256(names[0].encode()).hexdigest()
     return PeerIdentity(spiffe_id.role, spiffe_id.name, fingerprint, by_id, spiffe_id.trust_domain)
+
+
+def key_fingerprint(certificate: x509.Certificate) -> str:
+    """Hex SHA-256 of the public key (SubjectPublicKeyInfo in DER form): the same in each certificate of that key.
+
+    Raises UnsupportedAlgorithm, ValueError for a key that is none.
+    """
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(key).hexdigest()
 
 
 def spiffe_uris(certificate: x509.Certificate) -> list[str]:

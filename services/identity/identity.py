@@ -36,7 +36,7 @@ PROCESS_KEY = "swarm-process"
 """Of gRPC metadata: which process calls, in hexadecimal."""
 
 KNOWN_BY_KEY = "swarm-known-by"
-"""Of gRPC metadata and HTTP headers: ``SPIFFE_ID`` where the caller is known by that and not by its certificate."""
+"""Of gRPC metadata and HTTP headers: ``SPIFFE_ID`` where the caller is known by that and not by its key."""
 
 # Certificates whose content is remembered: each call of a peer presents the same one.
 KNOWN_CERTIFICATES = 1024

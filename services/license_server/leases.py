@@ -75,7 +75,7 @@ def require_feature(holder: LeaseHolder, feature: str) -> None:
 
 
 def matches(pattern: str, name: str, fingerprint: str) -> bool:
-    """A pattern over a node: its name with * and ?, or ``sha256:`` and the beginning of its certificate's digest.
+    """A pattern over a node: its name with * and ?, or ``sha256:`` and the beginning of its public key's digest.
 
     The name of a certificate means all its slots.
     """

@@ -52,7 +52,7 @@ class Pools:
     def restrict(self, actor: Actor, feature: str, allowed: Sequence[str]) -> PoolView:
         """Serves only nodes that match one of the patterns; []: every node. Nobody loses a seat by it.
 
-        A pattern is a node's name with * and ?, or ``sha256:`` and at least 8 hex digits of its certificate's digest.
+        A pattern is a node's name with * and ?, or ``sha256:`` and at least 8 hex digits of its public key's digest.
         """
         actor.require("pools:write")
         _require_feature(feature)

@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from services.errors import IdentityError
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from services.errors import CertificateUnreadable, IdentityError
 from services.identity.authority import CA_CERT, Authority, IssuedFiles
+from services.identity.certificates import read_key
 from services.identity.identity import Identity
 from services.local.plan import HOSTS, SwarmPlan
 
@@ -11,7 +14,7 @@ ORGANISATION = "local swarm"
 
 
 def certificates(plan: SwarmPlan) -> dict[str, IssuedFiles]:
-    """Files by node name. What is there and still good is used again: the chain knows it by its fingerprint."""
+    """Files by node name. What is there and still good is used again: the chain knows it by its key."""
     ca = plan.directory / "ca"
     authority = Authority.open(ca) if (ca / CA_CERT).exists() else Authority.create(ca, ORGANISATION)
     directory = plan.directory / "certs"
@@ -32,7 +35,16 @@ def _certificate(authority: Authority, role: str, name: str, directory: Path) ->
             return files
         except IdentityError:
             pass  # expired or damaged: a new one takes its place
-    return authority.issue(role, name, HOSTS, directory, force=True)
+    return authority.issue(role, name, HOSTS, directory, force=True, key=_key_in(files.key))
+
+
+def _key_in(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    """The node's own, which others know it by; None where there is none that is whole."""
+    try:
+        key = read_key(path)
+    except CertificateUnreadable:
+        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
 
 
 def _paths(directory: Path, cacert: Path, role: str, name: str) -> IssuedFiles:

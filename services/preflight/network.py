@@ -52,7 +52,7 @@ class Features(BaseModel):
 
 @dataclass(frozen=True)
 class ExpectedPeer:
-    """``fingerprint``: hex, of the certificate it must show; "" where any of the role will do."""
+    """``fingerprint``: hex, of the key it must have; "" where any of the role will do."""
 
     role: str
     host: str

@@ -169,8 +169,7 @@ class LicensedSettings(IdentitySettings):
         False,
         validation_alias="SWARM_ID_RENEWED_FILES",
         description="Whether something replaces the certificate files while the node runs: it takes the new ones, and "
-        "others know it by its SPIFFE ID instead of by one certificate. Off by default: a name is bound to its "
-        "certificate then.",
+        "others know it by its SPIFFE ID instead of by its key. Off by default: a name is bound to its key then.",
     )
     apls_ip: str = Field(
         "127.0.0.1",

@@ -26,7 +26,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Member:
-    """A participant of the training; ``host:port`` is its file server, ``fingerprint`` its certificate's, in hex.
+    """A participant of the training; ``host:port`` is its file server, ``fingerprint`` that of its public key, in hex.
 
     ``lost``: it is not active because nothing was heard of it, and may come back. ``may_lead``: and merge a share.
     """

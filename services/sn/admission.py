@@ -15,9 +15,9 @@ _log = logs.get("sn")
 async def admit(who: Caller, account: str, trainings: Trainings, federation: Federation) -> int:
     """Gives the block from which on ``account`` may write. Nothing changes for one that is in already.
 
-    Raises NameTaken where the name belongs to another certificate, MalformedCall for what is no account, ChainError.
+    Raises NameTaken where the name belongs to another key, MalformedCall for what is no account, ChainError.
     """
-    trainings.membership.check_certificate(who)
+    trainings.membership.check_key(who)
     try:
         account = checksummed(account)
     except ValueError:

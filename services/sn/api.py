@@ -77,7 +77,7 @@ class NetworkApi(NetworkServicer):
         self, request_iterator: AsyncIterator[pb.HoldNameRequest], context: Any
     ) -> AsyncIterator[pb.HoldNameReply]:
         who, names = self._desk.caller(), self._desk.names
-        self._desk.trainings.membership.check_certificate(who)
+        self._desk.trainings.membership.check_key(who)
         address = requests.place(await _first(request_iterator), context.peer())
         holder = await names.claim(who, requests.process(calling_process()), address)
         # Called at once when the stream ends or its process is cut off; a generator is closed some time later.

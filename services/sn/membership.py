@@ -7,13 +7,13 @@ from services.errors import NameTaken, NotAMember, TooManySlots
 # Roles that the directory on the chain knows, in its order. An administrator is a person, not a member.
 MEMBER_ROLES = ("sn", "sl", "swop", "swci")
 
-# Names under which one certificate is entered, for ever: its own and its slots. A host has fewer SLs.
+# Names under which one key is entered, for ever: its own and its slots. A host has fewer SLs.
 SLOTS_LIMIT = 256
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, as its certificate says; ``fingerprint`` is the SHA-256 of the certificate, 32 bytes.
+    """Who calls, as its certificate says; ``fingerprint`` is the SHA-256 of the public key, 32 bytes.
 
     ``name``: with the slot of the certificate in which it acts, where it named one.
     """
@@ -70,16 +70,16 @@ class Membership:
         known = self.members.get((caller.role, caller.name))
         if known is None:
             raise NotAMember(name=caller.name)
-        self._same_certificate(known, caller)
+        self._same_key(known, caller)
         if not known.present:
             raise NotAMember(name=caller.name)
         return known
 
-    def check_certificate(self, caller: Caller) -> None:
-        """Raises NameTaken where the name belongs to another certificate."""
+    def check_key(self, caller: Caller) -> None:
+        """Raises NameTaken where the name belongs to another key."""
         known = self.members.get((caller.role, caller.name))
         if known is not None:
-            self._same_certificate(known, caller)
+            self._same_key(known, caller)
 
     def sns(self) -> list[Member]:
         """Every SN that ever registered."""
@@ -92,12 +92,12 @@ class Membership:
     def registration(self, caller: Caller, host: str, port: int, parent: str) -> Member | None:
         """What to write so that the caller is registered at this address; None where nothing would change.
 
-        Raises NameTaken where the name belongs to another certificate, TooManySlots.
+        Raises NameTaken where the name belongs to another key, TooManySlots.
         """
         wanted = Member(caller.role, caller.name, host, port, caller.fingerprint, parent)
         known = self.members.get((caller.role, caller.name))
         if known is not None:
-            self._same_certificate(known, caller)
+            self._same_key(known, caller)
         elif sum(member.fingerprint == caller.fingerprint for member in self.members.values()) >= SLOTS_LIMIT:
             raise TooManySlots(name=caller.name, limit=SLOTS_LIMIT)
         return None if known == wanted else wanted
@@ -105,6 +105,6 @@ class Membership:
     def heard(self, caller: Caller, now: float) -> None:
         self.last_heard[caller.role, caller.name] = now
 
-    def _same_certificate(self, known: Member, caller: Caller) -> None:
+    def _same_key(self, known: Member, caller: Caller) -> None:
         if known.fingerprint != caller.fingerprint:
             raise NameTaken(name=caller.name, enrolledFingerprint=known.fingerprint.hex())

@@ -39,7 +39,7 @@ class PeeringApi(PeeringServicer):
     async def Meet(self, request_iterator: AsyncIterator[pb.PeerNews], context: Any) -> AsyncIterator[pb.PeerNews]:
         if self._peering is None:
             raise self._alone()
-        self._desk.trainings.membership.check_certificate(self._desk.caller())
+        self._desk.trainings.membership.check_key(self._desk.caller())
         async for news in self._peering.serve(request_iterator, caller().name, context):
             yield news
 

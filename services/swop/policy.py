@@ -42,7 +42,7 @@ LOADING = (
 class TaskRequest:
     """A task as the chain has it, and what this host has under the names in it.
 
-    ``registrant``: role/name of the certificate that registered it; ``fingerprint``: SHA-256 of it, 32 bytes.
+    ``registrant``: role/name of the certificate that registered it; ``fingerprint``: SHA-256 of its public key.
     ``image``: what the programs of RUN_SWARM would run, ``image_name`` its name there. ``replaced``: what has the name
     of the outcome of a build now. ``real_paths``: where directories of this host really are, links followed; None where
     this SWOP cannot see one.

@@ -21,7 +21,7 @@ _AUTHOR = re.compile(r"(?:swci|admin|\*)/\S+|sha256:[0-9a-f]{64}")
 
 def _author(text: str) -> str:
     if not _AUTHOR.fullmatch(text):
-        raise ValueError("an author is swci/NAME, admin/NAME or sha256:FINGERPRINT of a certificate")
+        raise ValueError("an author is swci/NAME, admin/NAME or sha256:FINGERPRINT of a public key")
     return text
 
 

@@ -197,7 +197,7 @@ def test_a_configuration_that_led_to_a_merge_binds_whoever_resumes(merging: Trai
     assert kinds(merging.enrol("a")) == [Enrolled]
 
 
-def test_a_name_stays_with_its_certificate(training: Training) -> None:
+def test_a_name_stays_with_its_key(training: Training) -> None:
     training.enrol("a")
     training.leave("a")
     training.enrol("b")

@@ -96,7 +96,7 @@ async def test_only_enrolled_sls_may_read(pki: Any, store: Store, role: str, nam
                 assert response.status == status
 
 
-async def test_the_same_name_under_another_certificate_may_not_read(pki: Any, store: Store) -> None:
+async def test_the_same_name_under_another_key_may_not_read(pki: Any, store: Store) -> None:
     stored = put(store, 4)
     enrolled = pki.identity("sl", "sl-2").fingerprint
     other = pki.issue("sl", "sl-2")

@@ -104,11 +104,11 @@ async def test_a_node_that_is_not_registered_may_not_enrol(pki: Any, sn: Running
             await stranger.training.Enrol(pb.EnrolRequest(contract=DEFAULT_TRAINING, config=config()))
 
 
-async def test_a_name_belongs_to_the_certificate_that_registered_it(pki: Any, sn: RunningSN) -> None:
+async def test_a_name_belongs_to_the_key_that_registered_it(pki: Any, sn: RunningSN) -> None:
     async with scripted_sl(pki.identity("sl", "sl-1"), sn.port, watching=False) as sl:
         await sl.enrol(config())
         async with SNClient(f"localhost:{sn.port}", second_certificate(pki, "sl", "sl-1")) as other:
-            with pytest.raises(NameTaken, match="The name sl-1 is enrolled with another certificate"):
+            with pytest.raises(NameTaken, match="The name sl-1 is enrolled with another key"):
                 await other.network.Register(pb.RegisterRequest(host="127.0.0.1", port=1))
             with pytest.raises(NameTaken):
                 await other.training.CheckIn(pb.CheckInRequest(contract=DEFAULT_TRAINING, round=1))
