@@ -110,15 +110,6 @@ class TrustBundle:
     def pem(self) -> bytes:
         return _pem(self.certificates)
 
-    def pem_for(self, role: str) -> bytes:
-        """Of the CAs that may issue a role. Raises IdentityError where none may."""
-        if self.organizations is None:
-            return self.pem
-        cas = self.organizations.cas_for(role)
-        if not cas:  # libraries would take the CAs of the system instead
-            raise IdentityError(path=self.source, problem=f"no organization in it may issue the role {role}")
-        return _pem(cas)
-
     def peer(self, der: bytes, others: tuple[bytes, ...] = ()) -> PeerIdentity:
         """Who the holder of a certificate is that TLS has verified. ``others``: certificates shown with it (DER).
 

@@ -33,12 +33,6 @@ def renewed_server_credentials(renewal: Renewal) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(configuration(), changed, require_client_authentication=True)
 
 
-def channel_credentials(key: bytes, chain: bytes, roots: bytes) -> grpc.ChannelCredentials:
-    """For a channel: our certificate offered, the server's chain and host name verified. All are PEM."""
-    _require_tls_1_3()
-    return grpc.ssl_channel_credentials(root_certificates=roots, private_key=key, certificate_chain=chain)
-
-
 def _require_tls_1_3() -> None:
     """A program that imports grpc before anything of services would quietly allow TLS 1.2."""
     if not os.environ.get("GRPC_SSL_CIPHER_SUITES", "").startswith("ECDHE-PSK-"):

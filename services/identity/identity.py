@@ -156,13 +156,6 @@ class Identity:
             return grpc_tls.renewed_server_credentials(self.renewal)
         return grpc_tls.server_credentials(self.key.read_bytes(), self.cert.read_bytes(), self.trust.pem)
 
-    def grpc_channel_credentials(self) -> "grpc.ChannelCredentials":
-        """TLS 1.3 to an SN: its host name is verified, and its chain to a CA that may issue the role sn."""
-        from services.identity.grpc_tls import channel_credentials  # noqa: PLC0415  # as above
-
-        now = self.credentials
-        return channel_credentials(now.key.read_bytes(), now.cert.read_bytes(), now.trust.pem_for("sn"))
-
     def peer_of_grpc(self, context: Any) -> PeerIdentity:
         """The peer of a gRPC call, from its servicer context: certificate, and slot where it names one.
 

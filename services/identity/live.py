@@ -23,11 +23,14 @@ class LiveConnections:
         self._held: dict[object, tuple[Judge, End]] = {}
 
     @contextlib.contextmanager
-    def held(self, judge: Judge, end: End) -> Iterator[None]:
+    def held(self, judge: Judge | None, end: End) -> Iterator[None]:
         """``judge`` raises NotOfOrganization where it is to end; ``end`` is called once, in the event loop.
 
-        From any thread.
+        From any thread. Without a judge it goes on.
         """
+        if judge is None:
+            yield
+            return
         key = object()
         with self._lock:
             self._held[key] = (judge, end)

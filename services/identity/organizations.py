@@ -68,10 +68,6 @@ class Organizations:
         self._looked_at = monotonic()
         self._known: dict[tuple[bytes, tuple[bytes, ...]], str | NotOfOrganization] = {}
 
-    def cas_for(self, role: str) -> tuple[x509.Certificate, ...]:
-        """Of those that may issue a role."""
-        return tuple(dict.fromkeys(ca for one in self.members if one.issues.get(role) for ca in one.cas))
-
     def owner(self, who: tuple[str, str, str], der: bytes, others: tuple[bytes, ...]) -> str:
         """Whose node the holder of a certificate is. ``who``: trust domain, role and name that it says. ``der``: the
         certificate, which TLS has verified against all CAs; ``others``: what was shown with it.

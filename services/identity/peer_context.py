@@ -63,18 +63,24 @@ def peer_of(connection: Connection) -> PeerIdentity | None:
     return context.trust.peer(der, _shown_with(connection) if context.trust.organizations else ())
 
 
-def judge_of(connection: Connection) -> Callable[[], object]:
+def judge_of(connection: Connection) -> Callable[[], object] | None:
     """Says again who is at the other end, from any thread, whatever another one does with the connection meanwhile.
 
-    Raises what ``peer_of`` raises.
+    It raises what ``peer_of`` raises. None where that can never change.
     """
     context = connection.context
     if not isinstance(context, PeerContext) or context.trust.organizations is None:
-        return lambda: None
+        return None
     der = connection.getpeercert(binary_form=True)
     if der is None:
-        return lambda: None
+        return None
     return partial(context.trust.peer, der, _shown_with(connection))
+
+
+def judge(connection: Connection) -> None:
+    """Once, by the trust file, where there is one. Raises what ``peer_of`` raises."""
+    if (again := judge_of(connection)) is not None:
+        again()
 
 
 def _check(connection: Connection) -> None:

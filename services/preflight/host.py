@@ -1,4 +1,4 @@
-"""What this host itself must offer: pipes, disk, an engine, a GPU, a fitting MTU, no proxy in the way."""
+"""What this host itself must offer: pipes, disk, an engine, a GPU, a fitting MTU."""
 
 import os
 import platform
@@ -6,7 +6,6 @@ import shutil
 import socket
 import stat
 import subprocess
-import urllib.request
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +19,6 @@ GIB = 1 << 30
 NARROW_MTU = 1280  # what IPv6 needs at least
 IP_MTU = 14  # of Linux: socket.IP_MTU comes with later Pythons
 LITTLE_DISK = 0.1  # of what is wanted: too little even for a trial
-PROXY_VARIABLES = ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy")
 ANSWER_WITHIN_S = 10
 
 
@@ -32,7 +30,6 @@ def look(settings: PreflightSettings, role: str, hosts: Sequence[str]) -> Iterat
     yield _engine(settings.engine, role)
     yield _gpu(needed=settings.gpu)
     yield from _mtu(hosts)
-    yield from _proxies(hosts)
 
 
 def _pipes(directory: Path) -> Finding:
@@ -135,17 +132,3 @@ def _docker_mtu() -> int | None:
         return int(Path("/sys/class/net/docker0/mtu").read_text(encoding="ascii"))
     except (OSError, ValueError):
         return None
-
-
-def _proxies(hosts: Sequence[str]) -> Iterator[Finding]:
-    """gRPC and other libraries send everything through a proxy that a variable names, and proxies break mutual TLS."""
-    named = [name for variable in PROXY_VARIABLES for name in (variable, variable.upper()) if os.environ.get(name)]
-    if not named:
-        yield Finding("proxy variables", "this user", "ok", "none is set")
-        return
-    through = [host for host in dict.fromkeys(hosts) if not urllib.request.proxy_bypass(host)]
-    if not through:
-        yield Finding("proxy variables", ", ".join(named), "ok", "no_proxy names every node")
-        return
-    advice = f"Add them for the nodes: no_proxy={','.join(through)}"
-    yield Finding("proxy variables", ", ".join(named), "failed", f"they stand before {', '.join(through)}", advice)

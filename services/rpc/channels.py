@@ -7,7 +7,9 @@ from typing import Any
 
 import grpc
 
+from services.identity.certificates import Expected
 from services.identity.identity import Identity
+from services.rpc.tunnel import Tunnel
 from services.runtime.background import Background
 
 # A call that is on its way when the certificate changes has ended by then.
@@ -17,23 +19,27 @@ CALLS_END_S = 60.0
 class Channels:
     """``newest`` is for what begins now. Closing a channel would cancel the tasks that wait for answers on it."""
 
-    def __init__(self, address: str, identity: Identity, options: Sequence[tuple[str, int | str]]) -> None:
+    def __init__(
+        self, address: str, identity: Identity, expected: Expected, options: Sequence[tuple[str, int | str]]
+    ) -> None:
         self.newest: Any = None
-        self._address = address
-        self._identity = identity
-        self._options = options
+        self._tunnel = Tunnel(address, identity, expected)
+        self._options = (*options, ("grpc.default_authority", address))
         self._older: list[tuple[float, Any]] = []  # since when
         self._streams: Counter[int] = Counter()
         self._background = Background("connection to the SN")
+
+    async def open(self) -> Any:
+        """The first one. Raises IdentityError where this node's certificate cannot be used."""
+        await self._tunnel.__aenter__()
+        return self.renew()
 
     def renew(self) -> Any:
         """Opens one with the certificate that is current; closes those that nobody needs any more."""
         now = asyncio.get_running_loop().time()
         if self.newest is not None:
             self._older.append((now, self.newest))
-        self.newest = grpc.aio.secure_channel(
-            self._address, self._identity.grpc_channel_credentials(), options=self._options
-        )
+        self.newest = grpc.aio.insecure_channel(self._tunnel.target, options=self._options)
         for entry in list(self._older):
             since, channel = entry
             if now - since > CALLS_END_S and not self._streams[id(channel)]:
@@ -54,3 +60,4 @@ class Channels:
         for channel in (*(channel for _, channel in channels), newest):
             await channel.close()
         await self._background.close()
+        await self._tunnel.__aexit__(None, None, None)

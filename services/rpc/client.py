@@ -19,6 +19,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.channels import Channels
 from services.rpc.errors import NO_ANSWER, from_rpc_error
 from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, PeeringStub, RunnersStub, TasksStub, TrainingStub
+from services.rpc.tunnel import CONNECT_WITHIN_S, VANISHED_AFTER_MS
 from services.runtime import traces
 from services.runtime.background import Background
 
@@ -44,13 +45,12 @@ RETRY_POLICY = {
 OPTIONS: tuple[tuple[str, int | str], ...] = (
     # A peer that is cut off is noticed within 10 s, also while only a Watch stream is open.
     ("grpc.keepalive_time_ms", 5_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.http2.ping_timeout_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", VANISHED_AFTER_MS),
+    ("grpc.http2.ping_timeout_ms", VANISHED_AFTER_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    # Whatever its name says: after this an attempt to connect is given up. TCP and TLS take several round trips, and
-    # an SN may be far away or on a busy machine.
-    ("grpc.min_reconnect_backoff_ms", 3_000),
+    # Whatever its name says: after this an attempt to connect is given up.
+    ("grpc.min_reconnect_backoff_ms", round(CONNECT_WITHIN_S * 1000)),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
@@ -189,6 +189,8 @@ class PeeringCalls:
 class SNClient:
     """One SN, as the node that ``identity`` belongs to. ``address`` is ``host:port``; connects at the first call.
 
+    ``name``: of the SN, where it is known. Nothing is said to an SN of another name, nor to whoever is no SN.
+
     A call that may come twice is sent again a few times while the SN is unavailable; the deadline spans all
     attempts. A client may be made and dropped freely; within one, all calls share one connection.
     """
@@ -200,25 +202,25 @@ class SNClient:
     runners: RunnersCalls
     peering: PeeringCalls
 
-    def __init__(self, address: str, identity: Identity) -> None:
+    def __init__(self, address: str, identity: Identity, name: str = "") -> None:
         self.address = address
         self._identity = identity
+        self._expected = Expected("sn", name)
         self._line = Line(self._failed, ((PROCESS_KEY, identity.process.hex()), *identity.said_of_itself))
-        self._channels = Channels(address, identity, OPTIONS)
+        self._channels = Channels(address, identity, self._expected, OPTIONS)
 
     async def __aenter__(self) -> Self:
         if self._identity.renewal is not None:
             self._identity.renewal.followers.add(self)
-        self._connect()
+        self._use(await self._channels.open())
         return self
 
     def renewed(self) -> None:
         """New calls show the new certificate; nothing that runs is disturbed."""
         if self._channels.newest is not None:
-            self._connect()
+            self._use(self._channels.renew())
 
-    def _connect(self) -> None:
-        channel = self._channels.renew()
+    def _use(self, channel: Any) -> None:
         self._network_stub: Any = NetworkStub(channel)  # type: ignore[no-untyped-call]
         self.network = NetworkCalls(self._network_stub, self._line)
         self._training_stub: Any = TrainingStub(channel)  # type: ignore[no-untyped-call]
@@ -369,7 +371,7 @@ class SNClient:
     async def _diagnosis(self) -> Diagnosis:
         host, port = self.address.rsplit(":", 1)
         return await asyncio.to_thread(
-            diagnose, host.strip("[]"), int(port), self._identity, DIAGNOSIS_TIMEOUT_S, Expected("sn")
+            diagnose, host.strip("[]"), int(port), self._identity, DIAGNOSIS_TIMEOUT_S, self._expected
         )
 
 

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from services.errors import PortInUse, SettingsError
+from services.errors import IdentityError, PortInUse, SettingsError
 from services.runtime import logs
 
 if TYPE_CHECKING:
@@ -100,12 +100,19 @@ class Meter:
 
 @contextlib.asynccontextmanager
 async def served(
-    meter: Meter, command: str, host: str, port: int | None, tls: Callable[[], ssl.SSLContext]
+    meter: Meter,
+    command: str,
+    host: str,
+    port: int | None,
+    tls: Callable[[], ssl.SSLContext],
+    *,
+    judge: Callable[[Any], object] = lambda _: None,
 ) -> AsyncIterator[dict[str, int]]:
     """Serves ``meter`` while the block runs; gives ``{"metrics_port": ...}``, and {} where metrics are off.
 
     In the clear on this machine's loopback address only; on any other one under mutual TLS, with the context that
-    ``tls`` gives. ``command``: of the node, for errors. Raises PortInUse, SettingsError.
+    ``tls`` gives, and only while ``judge(connection)`` raises no IdentityError. ``command``: of the node, for errors.
+    Raises PortInUse, SettingsError.
     """
     if not meter.on or port is None:
         yield {}
@@ -114,7 +121,7 @@ async def served(
 
     context = None if is_loopback(host) else tls()
     with _listening(command, host, port) as bound:
-        runner = web.AppRunner(_app(meter), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        runner = web.AppRunner(_app(meter, judge), access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         try:
             await web.SockSite(runner, bound, ssl_context=context).start()
@@ -134,10 +141,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def _app(meter: Meter) -> "web.Application":
+def _app(meter: Meter, judge: Callable[[Any], object]) -> "web.Application":
     from aiohttp import web  # noqa: PLC0415  # as prometheus_client
 
-    async def scrape(_request: web.Request) -> web.Response:
+    async def scrape(request: web.Request) -> web.Response:
+        tls = request.transport and request.transport.get_extra_info("ssl_object")
+        try:
+            if tls is not None:
+                judge(tls)
+        except IdentityError as error:
+            refusal = web.Response(status=web.HTTPForbidden.status_code, text=str(error))
+            refusal.force_close()
+            return refusal
         headers = {"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         return web.Response(body=meter.exposition(), headers=headers)
 

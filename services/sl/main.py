@@ -6,6 +6,7 @@ from functools import partial
 
 from services.errors import SwarmError
 from services.identity.expiry import watched_expiry
+from services.identity.peer_context import judge
 from services.identity.source import own_identity
 from services.licensing.lease import Lease
 from services.rpc import swarm_pb2 as pb
@@ -53,7 +54,12 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         observer.metrics.read_lease(lease)
         scraped = await stack.enter_async_context(
             served(
-                meter, ROLE, settings.metrics_host, settings.metrics_port, partial(identity.server_context, strict=True)
+                meter,
+                ROLE,
+                settings.metrics_host,
+                settings.metrics_port,
+                partial(identity.server_context, strict=True),
+                judge=judge,
             )
         )
 

@@ -12,6 +12,7 @@ from services.chain.factory import Choice, open_chain
 from services.errors import AnotherSwarm
 from services.identity.expiry import watched_expiry
 from services.identity.identity import Identity
+from services.identity.peer_context import judge
 from services.identity.source import own_identity
 from services.licensing.lease import Lease
 from services.rpc.server import check_free
@@ -52,7 +53,12 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         metrics.read_lease(lease)
         scraped = await stack.enter_async_context(
             served(
-                meter, ROLE, settings.metrics_host, settings.metrics_port, partial(identity.server_context, strict=True)
+                meter,
+                ROLE,
+                settings.metrics_host,
+                settings.metrics_port,
+                partial(identity.server_context, strict=True),
+                judge=judge,
             )
         )
 

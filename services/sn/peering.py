@@ -175,7 +175,7 @@ class Peering:
 
     async def _visit(self, other: _Other, address: str) -> None:
         """A stream that this SN opens, until it ends."""
-        async with SNClient(address, self._identity) as client:
+        async with SNClient(address, self._identity, other.name) as client:
             try:
                 async for news in client.meet(self._outgoing(other)):
                     await self._take(news, other)
@@ -334,7 +334,7 @@ class Peering:
         if sn not in self._addresses:
             return ""
         try:
-            async with SNClient(self._addresses[sn], self._identity) as client:
+            async with SNClient(self._addresses[sn], self._identity, sn) as client:
                 found = await client.peering.FindHolder(request, timeout=FIND_HOLDER_S)
                 return requests.reason(found.address)
         except SwarmError as error:
@@ -357,7 +357,7 @@ class Peering:
     async def _fetch_from(self, name: str, into: Path) -> None:
         """Page by page, so that neither memory nor the time of one import grows with the chain."""
         fetched = 0
-        async with SNClient(self._addresses[name], self._identity) as client:
+        async with SNClient(self._addresses[name], self._identity, name) as client:
             async for piece in client.blocks(self._federation.final_number):
                 await self._federation.reach.import_blocks(into, [piece])
                 fetched += len(piece)

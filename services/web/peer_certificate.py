@@ -1,6 +1,7 @@
 """Tells an ASGI application who calls, by the certificate, which uvicorn keeps to itself."""
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.errors import IdentityError, NoIdentity
 from services.identity.certificates import PeerIdentity
+from services.identity.live import Judge, LiveConnections
 from services.identity.peer_context import judge_of, peer_of
 
 # A caller that takes longer is cut off: for the head of a request, the next piece of its body, and all of that.
@@ -20,19 +22,25 @@ _STATE = "peer_connection"
 
 
 class PeerCertificateProtocol(H11Protocol):
-    """HTTP/1.1 over TLS; each request's ``state`` holds the connection. ``is_accepted``: its caller was, when it came.
+    """HTTP/1.1 over TLS; each request's ``state`` holds the connection. ``live``: where that is held.
 
     The state comes from the connection, so nothing a caller sends can forge it.
     """
 
-    is_accepted = False
     _late: asyncio.TimerHandle | None = None
     _body_until = 0.0
+
+    def __init__(self, live: LiveConnections, **given: Any) -> None:
+        super().__init__(**given)
+        self._live = live
+        self._until_lost = contextlib.ExitStack()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         tls = transport.get_extra_info("ssl_object")
         self.app_state = {**self.app_state, _STATE: tls}
-        self.is_accepted = tls is not None and _is_accepted(tls)
+        judge = None if tls is None else judge_of(tls)
+        if judge is not None and _is_accepted(judge):  # whoever is not is told so in words
+            self._until_lost.enter_context(self._live.held(judge, lambda _: transport.abort()))
         super().connection_made(transport)
         self._allow(HEAD_WITHIN_S)
 
@@ -52,6 +60,7 @@ class PeerCertificateProtocol(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._allow(None)
+        self._until_lost.close()
         super().connection_lost(exc)
 
     def _allow(self, seconds: float | None) -> None:
@@ -61,9 +70,9 @@ class PeerCertificateProtocol(H11Protocol):
         self._late = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
 
 
-def _is_accepted(tls: Any) -> bool:
+def _is_accepted(judge: Judge) -> bool:
     try:
-        judge_of(tls)()
+        judge()
     except IdentityError:
         return False
     return True

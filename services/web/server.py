@@ -6,14 +6,13 @@ import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import uvicorn
 
-from services.errors import NotOfOrganization, PortInUse, SettingsError
-from services.identity.live import pause
-from services.identity.peer_context import judge_of
-from services.runtime import logs
+from services.errors import PortInUse, SettingsError
+from services.identity.live import LiveConnections
 from services.runtime.background import Background
 from services.web.peer_certificate import PeerCertificateProtocol
 
@@ -21,8 +20,6 @@ GRACEFUL_STOP_S = 2
 VANISHED_AFTER_S = 30  # a caller that acknowledges nothing of what it is sent
 CONNECTIONS = 4096  # at once; who comes as one more is told to come back later
 HEAD_LIMIT_BYTES = 64 * 1024  # of a request: its address and its headers
-
-_log = logs.get("web")
 
 
 class NodeServer(uvicorn.Server):
@@ -42,10 +39,11 @@ class NodeServer(uvicorn.Server):
         head_limit_bytes: int = HEAD_LIMIT_BYTES,
         connections: int = CONNECTIONS,
     ) -> None:
+        self._live = LiveConnections()
         super().__init__(
             uvicorn.Config(
                 app,
-                http=PeerCertificateProtocol,
+                http=partial(PeerCertificateProtocol, self._live),  # type: ignore[arg-type]  # called, and no more
                 ssl_context_factory=lambda _config, _default: context,
                 ws="none",
                 lifespan="off",
@@ -66,23 +64,9 @@ class NodeServer(uvicorn.Server):
     async def main_loop(self) -> None:
         self._on_started()
         background = Background("web")
-        background.keep(self._look_again, "looking at connections again")
+        background.keep(self._live.run, "looking at connections again")
         await self._stop.wait()
         await background.close()
-
-    async def _look_again(self) -> None:
-        """Ends connections of those who are not accepted any more."""
-        while True:
-            await pause()
-            for connection in list(self.server_state.connections):
-                if not isinstance(connection, PeerCertificateProtocol) or not connection.is_accepted:
-                    continue  # it is told in words
-                tls = connection.transport.get_extra_info("ssl_object")
-                try:
-                    judge_of(tls)()
-                except NotOfOrganization as refusal:
-                    _log.warning("ended a connection", why=str(refusal))
-                    connection.transport.abort()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets go of callers that do not take their leave: one whose body was refused may never read that it was."""

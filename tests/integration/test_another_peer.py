@@ -4,10 +4,12 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,6 +19,11 @@ from services.errors import PeerNotAccepted, PeerUnreachable
 from services.identity.certificates import AnotherPeer, Expected
 from services.identity.identity import Identity
 from services.licensing.servers import Servers
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.rpc.server import RpcServer
+from services.rpc.swarm_pb2_grpc import NetworkServicer, add_NetworkServicer_to_server
+from services.rpc.tunnel import Tunnel
 from services.sl.file_server import FileServer, bind
 from services.sl.peers import Peers
 from services.sl.pulling import Pull, Source
@@ -85,6 +92,83 @@ async def test_a_license_is_asked_of_a_license_server_alone(pki: Any) -> None:
         with pytest.raises(PeerNotAccepted, match="its certificate is that of sl sl-1, not of license"):
             await servers.request("POST", "/v1/leases", "SN", {})
         await servers.close()
+
+
+# --- SNs ----------------------------------------------------------------------------------------------------------
+
+
+class Asked(NetworkServicer):
+    """How often."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    async def GetInfo(self, request: pb.GetInfoRequest, context: Any) -> pb.GetInfoReply:
+        self.times += 1
+        return pb.GetInfoReply()
+
+
+@contextlib.asynccontextmanager
+async def answering_calls(identity: Identity, port: int = 0) -> AsyncIterator[tuple[int, Asked]]:
+    """As an SN does, whoever it is."""
+    asked, add = Asked(), cast(Any, add_NetworkServicer_to_server)
+    roles = {"/swarm.v1.Network/GetInfo": frozenset({"sl"})}
+    server = RpcServer(identity, roles, [lambda made: add(asked, made)], [])
+    port = await server.start("127.0.0.1", port, "--sn-api-port")
+    try:
+        yield port, asked
+    finally:
+        await server.stop(0)
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "meant", "problem"),
+    [
+        ("sl", "sl-3", "", "its certificate is that of sl sl-3, not of sn"),
+        ("admin", "ada", "", "its certificate is that of admin ada, not of sn"),
+        ("sn", "sn-2", "sn-1", "its certificate is that of sn sn-2, not of sn sn-1"),
+    ],
+)
+async def test_the_api_of_an_sn_is_called_at_an_sn_alone(
+    pki: Any, role: str, name: str, meant: str, problem: str
+) -> None:
+    async with (
+        answering_calls(pki.identity(role, name)) as (port, asked),
+        SNClient(f"localhost:{port}", pki.identity("sl", "sl-1"), meant) as client,
+    ):
+        with pytest.raises(PeerNotAccepted, match=f"^The SN at localhost:{port} was not accepted: {problem}"):
+            await client.network.GetInfo(pb.GetInfoRequest())
+        assert not asked.times
+
+
+async def test_who_takes_the_place_of_an_sn_later_is_not_called_either(pki: Any) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        async with answering_calls(pki.identity("sn", "sn-1")) as (port, asked):
+            address, sl = f"localhost:{port}", pki.identity("sl", "sl-1")
+            client = await stack.enter_async_context(SNClient(address, sl, "sn-1"))
+            await client.network.GetInfo(pb.GetInfoRequest())
+            assert asked.times == 1
+        async with answering_calls(pki.identity("sl", "sl-3"), port) as (_, asked):
+            with pytest.raises(PeerNotAccepted, match="its certificate is that of sl sl-3, not of sn sn-1"):
+                await client.network.GetInfo(pb.GetInfoRequest())
+            assert not asked.times
+
+
+async def test_no_other_process_gets_through_to_an_sn_with_the_certificate_of_a_node(pki: Any) -> None:
+    """Within the node, gRPC speaks without TLS."""
+    ask = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('\\0' + sys.argv[1]); print(s.recv(9))"
+    async with (
+        answering_calls(pki.identity("sn", "sn-1")) as (port, _),
+        Tunnel(f"localhost:{port}", pki.identity("sl", "sl-1"), Expected("sn")) as tunnel,
+    ):
+        name = tunnel.target.removeprefix("unix-abstract:")
+        command = (sys.executable, "-c", ask, name)
+        other = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        said, failed = await asyncio.wait_for(other.communicate(), WITHIN_S)
+        assert said == b"b''\n" or b"ConnectionResetError" in failed
+        reader, writer = await asyncio.open_unix_connection(f"\0{name}")
+        assert await asyncio.wait_for(reader.readexactly(3), WITHIN_S)  # an SN speaks first
+        writer.close()
 
 
 # --- parameters --------------------------------------------------------------------------------------------------

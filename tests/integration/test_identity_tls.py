@@ -15,11 +15,12 @@ import grpc
 import pytest
 
 from services.errors import SNUnreachable
-from services.identity.certificates import PeerIdentity, identity_of_certificate, read_trust
+from services.identity.certificates import Expected, PeerIdentity, identity_of_certificate, read_trust
 from services.identity.diagnosis import NOTHING_WRONG, diagnose, diagnose_tls
 from services.identity.identity import Identity, identity_of_grpc_context
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.tunnel import Tunnel
 
 DEADLINE_S = 20
 ROOT = Path(__file__).parents[2]
@@ -70,7 +71,10 @@ async def https_server(context: ssl.SSLContext) -> AsyncIterator[int]:
 
 
 async def call_grpc(identity: Identity, port: int, host: str = "localhost") -> str:
-    async with grpc.aio.secure_channel(f"{host}:{port}", identity.grpc_channel_credentials()) as channel:
+    async with (
+        Tunnel(f"{host}:{port}", identity, Expected("sn")) as tunnel,
+        grpc.aio.insecure_channel(tunnel.target) as channel,
+    ):
         return (await channel.unary_unary("/any/method")(b"", timeout=DEADLINE_S)).decode()
 
 

@@ -10,6 +10,7 @@ from two_organizations import BEYOND, TwoOrganizations, below_an_intermediate
 
 from services.errors import NotOfOrganization
 from services.identity.identity import Identity
+from services.identity.peer_context import judge
 from services.runtime.metrics import Meter, served
 
 
@@ -43,7 +44,7 @@ async def test_metrics_end_the_handshake_with_whom_the_trust_file_has_not(two: T
     def tls() -> Any:
         return two.identity("sn", "b-0").server_context(strict=True)
 
-    async with served(Meter(on=True), "sn", "0.0.0.0", 0, tls) as facts:  # noqa: S104  # on loopback it needs no TLS
+    async with served(Meter(on=True), "sn", "0.0.0.0", 0, tls, judge=judge) as facts:  # noqa: S104  # on loopback it needs no TLS
         url = f"https://localhost:{facts['metrics_port']}/metrics"
         async with aiohttp.ClientSession() as session:
             async with session.get(url, ssl=two.identity("sl", "a-9").client_context()) as answer:
@@ -72,6 +73,13 @@ async def test_a_client_says_nothing_to_a_server_that_its_organization_may_not_n
 async def test_the_api_of_an_sn_is_called_at_those_alone_whose_organization_may_issue_sns(
     two: TwoOrganizations, tmp_path: Path
 ) -> None:
+    two.write(issues={"sl": ["a-*"], "sn": ["a-1"]})
+    async with sn(two.beyond("a.example", "sn", "a-0"), tmp_path) as ask:
+        told = await ask(two.identity("sl", "b-9"))
+        assert "it may not give this name; of the role sn it may give a-1" in told
+    two.write()
+    async with sn(two.identity("sl", "b-8"), tmp_path) as ask:
+        assert "its certificate is that of sl b-8, not of sn" in await ask(two.identity("sl", "b-9"))
     async with sn(two.beyond("a.example", "sn", "a-0"), tmp_path) as ask:
         assert "of sn a-0 is not accepted from hospital-a: it may not issue the role sn" in await ask(
             two.identity("sl", "b-9")

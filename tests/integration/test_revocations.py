@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -13,10 +14,11 @@ from doors import DOORS, WITHIN_S, Ask, swci
 from open_readers import everything
 from two_organizations import TwoOrganizations
 
-from services.errors import NotOfOrganization
+from services.errors import NotOfOrganization, PeerNotAccepted
 from services.identity import organizations
 from services.identity.authority import IssuedFiles
 from services.identity.identity import Identity
+from services.identity.peer_context import judge
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.server import RpcServer
@@ -24,6 +26,7 @@ from services.rpc.swarm_pb2_grpc import (
     TrainingServicer,
     add_TrainingServicer_to_server,
 )
+from services.runtime.metrics import Meter, served
 from services.sl.file_server import FileServer, bind
 from services.sl.store import Store
 from services.sl.transfers import BULK
@@ -62,19 +65,29 @@ async def test_a_revoked_certificate_is_refused_once_the_list_has_changed(
         assert await ask(other) == ""
 
 
-async def test_a_stream_of_an_sn_ends_with_the_certificate_of_its_caller(with_lists: TwoOrganizations) -> None:
-    class Streams(TrainingServicer):
-        async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.TrainingStatus]:
-            yield pb.TrainingStatus(contract="t", version=1)
-            await asyncio.Event().wait()
+class Streams(TrainingServicer):
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.TrainingStatus]:
+        yield pb.TrainingStatus(contract="t", version=1)
+        await asyncio.Event().wait()
 
+
+@contextlib.asynccontextmanager
+async def watched(identity: Identity) -> AsyncIterator[int]:
+    """An SN whose training never changes."""
     add: Any = add_TrainingServicer_to_server
     roles = {"/swarm.v1.Training/Watch": frozenset({"sl"})}
-    server = RpcServer(with_lists.identity("sn", "b-0"), roles, [lambda made: add(Streams(), made)], [])
-    port = await server.start("127.0.0.1", 0, "--sn-api-port")
+    server = RpcServer(identity, roles, [lambda made: add(Streams(), made)], [])
+    try:
+        yield await server.start("127.0.0.1", 0, "--sn-api-port")
+    finally:
+        await server.stop(0)
+
+
+async def test_a_stream_of_an_sn_ends_with_the_certificate_of_its_caller(with_lists: TwoOrganizations) -> None:
     caller = with_lists.identity("sl", "a-1")
     async with (
         asyncio.timeout(WITHIN_S),
+        watched(with_lists.identity("sn", "b-0")) as port,
         SNClient(f"localhost:{port}", caller) as client,
         SNClient(f"localhost:{port}", with_lists.identity("sl", "a-2")) as another,
         contextlib.aclosing(client.watch("t")) as states,
@@ -88,7 +101,25 @@ async def test_a_stream_of_an_sn_ends_with_the_certificate_of_its_caller(with_li
         assert not going_on.done()
         going_on.cancel()
         await asyncio.gather(going_on, return_exceptions=True)
-    await server.stop(0)
+
+
+async def test_an_sn_that_is_revoked_is_called_no_more(with_lists: TwoOrganizations) -> None:
+    """What its callers have open ends too."""
+    with_lists.write(crls=["a.crl"], issues={"sn": ["a-*"]})
+    sn = with_lists.identity("sn", "a-0")
+    async with (
+        asyncio.timeout(WITHIN_S),
+        watched(sn) as port,
+        SNClient(f"localhost:{port}", with_lists.identity("sl", "b-1")) as client,
+    ):
+        async with contextlib.aclosing(client.watch("t")) as states:
+            await anext(states)
+            revoked(with_lists, sn)
+            with pytest.raises(PeerNotAccepted, match="of sn a-0 is not accepted from hospital-a: it is revoked"):
+                await anext(states)
+        async with contextlib.aclosing(client.watch("t")) as states:
+            with pytest.raises(PeerNotAccepted, match="it is revoked"):
+                await anext(states)
 
 
 @pytest.mark.parametrize("protocol", [None, BULK])
@@ -148,6 +179,29 @@ async def test_connections_to_a_web_server_end_with_the_certificate(
         await ends.wait()
         revoked(with_lists, caller)
         assert await ending == "ended"
+
+
+async def test_metrics_are_read_no_more_with_the_certificate(with_lists: TwoOrganizations) -> None:
+    """Over a connection that was made before, too."""
+
+    def tls() -> Any:
+        return with_lists.identity("sn", "b-0").server_context(strict=True)
+
+    caller = with_lists.identity("sl", "a-1")
+    context = caller.client_context()
+    async with (
+        asyncio.timeout(WITHIN_S),
+        served(Meter(on=True), "sn", "0.0.0.0", 0, tls, judge=judge) as facts,  # noqa: S104  # on loopback it needs no TLS
+        aiohttp.ClientSession(f"https://localhost:{facts['metrics_port']}") as session,
+    ):
+        first = await session.get("/metrics", ssl=context)
+        assert first.status == 200
+        await first.read()
+        revoked(with_lists, caller)
+        while (answer := await session.get("/metrics", ssl=context)).status == 200:
+            await answer.read()
+        assert answer.status == 403
+        assert "of sl a-1 is not accepted from hospital-a: it is revoked" in await answer.text()
 
 
 def test_a_list_that_cannot_be_used_leaves_the_one_before_in_force(with_lists: TwoOrganizations) -> None:

@@ -28,7 +28,7 @@ from services.errors import (
     UnknownContract,
     WrongRole,
 )
-from services.identity.certificates import read_trust
+from services.identity.certificates import Expected, read_trust
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -40,6 +40,7 @@ from services.rpc.swarm_pb2_grpc import (
     add_NetworkServicer_to_server,
     add_TrainingServicer_to_server,
 )
+from services.rpc.tunnel import Tunnel
 
 ALLOWED = {
     "/swarm.v1.Network/Register": frozenset({"sl"}),
@@ -295,8 +296,10 @@ async def test_an_address_that_is_not_ours_is_refused(pki: Any) -> None:
 
 
 async def test_health_is_open_to_every_certificate(pki: Any, port: int) -> None:
-    credentials = pki.identity("license", "ls-1").grpc_channel_credentials()
-    async with grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
+    async with (
+        Tunnel(f"localhost:{port}", pki.identity("license", "ls-1"), Expected("sn")) as tunnel,
+        grpc.aio.insecure_channel(tunnel.target) as channel,
+    ):
         stub = health_pb2_grpc.HealthStub(channel)
         answer = await stub.Check(health_pb2.HealthCheckRequest())
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
