@@ -1,6 +1,5 @@
 """The flow of SwarmCallback, the same on every ML platform; a platform supplies five methods."""
 
-import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +22,7 @@ from swarm_callback.examples import Examples
 from swarm_callback.files import write_whole
 from swarm_callback.history import Merge
 from swarm_callback.indices import Indices
-from swarm_callback.measures import read_measures
+from swarm_callback.measures import in_words, read_measures
 from swarm_callback.missed import MissedRounds
 from swarm_callback.options import DEFAULT_CONTRACT, Options, loopback
 from swarm_callback.params import Tensor, decode, encode
@@ -291,13 +290,8 @@ class SwarmCallbackBase(Platform):
             self._load_merged(session)
             loss, metric = self._measure()
             total = self._options.total_epochs
-            session.report(wire.Report(merged.round, float(loss), float(metric), self._epochs_done, total))
-            if self._options.evaluates and math.isnan(metric):
-                self.logger.info("Round %d merged: loss %.6g", merged.round, loss)
-            elif self._options.evaluates:
-                self.logger.info("Round %d merged: loss %.6g, metric %.6g", merged.round, loss, metric)
-            else:
-                self.logger.info("Round %d merged", merged.round)
+            session.report(wire.Report(merged.round, loss, metric, self._epochs_done, total))
+            self.logger.info("Round %d merged%s", merged.round, in_words(loss, metric))
             self._tell_merged(merged, loss, metric)
 
     def _before_next(self, merged: wire.Merged) -> None:
@@ -312,7 +306,7 @@ class SwarmCallbackBase(Platform):
         if merged.pace and before != self._interval:
             self.logger.info("The next merges come every %d batches: %s", self._interval, merged.pace)
 
-    def _tell_merged(self, merged: wire.Merged, loss: float, metric: float) -> None:
+    def _tell_merged(self, merged: wire.Merged, loss: float | None, metric: float | None) -> None:
         """What the user wants to happen with each merge."""
         info = Merge(
             merged.round, merged.contributed, merged.note, loss, metric, self._epochs_done, self._batches_done,
@@ -325,21 +319,21 @@ class SwarmCallbackBase(Platform):
             self._track(info)
         self.on_merged(merged.round, info)
 
-    def _measure(self) -> tuple[float, float]:
+    def _measure(self) -> tuple[float | None, float | None]:
         """Loss and metric of what was loaded; an error in it costs this report, and never the training."""
         if not self._options.evaluates:
-            return math.nan, math.nan
+            return None, None
         try:
             with generators.kept():
-                loss, metric = self._evaluated()
+                loss, metric = (None if value is None else float(value) for value in self._evaluated())
         except Exception as error:  # whatever the user's data or model raises
             self.logger.warning("The merged model could not be evaluated (%s): this report has no value", said(error))
-            return math.nan, math.nan
-        if self._options.patience and not self._history and math.isnan(metric):
+            return None, None
+        if self._options.patience and not self._history and metric is None:
             self.logger.warning("Validation gives no metric: this node has no say in earlyStopping")
         return loss, metric
 
-    def _evaluated(self) -> tuple[float, float]:
+    def _evaluated(self) -> tuple[float | None, float | None]:
         if self._options.evaluate is None:
             return self.evaluate()
         return read_measures(self._options.evaluate(self.trained_model))

@@ -100,7 +100,7 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
     def proximal_term(self, model: Any) -> Any:
         return self._proximal.of(model, self.merged_parameters)
 
-    def evaluate(self) -> tuple[float, float]:
+    def evaluate(self) -> tuple[float, float | None]:
         return keras_evaluation.measured(self._known_model, self._data)
 
     def on_epoch_begin(self, epoch: Any, logs: Any = None) -> None:

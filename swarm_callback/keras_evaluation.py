@@ -1,6 +1,5 @@
 """Loss and metric of a Keras model on validation data, whatever form the data has."""
 
-import math
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,8 +33,8 @@ def arguments(data: Any, batch_size: int | None) -> dict[str, Any]:
     return {"x": data}
 
 
-def measured(model: Any, given: Mapping[str, Any], batches: int | None = None) -> tuple[float, float]:
-    """Loss, and the first metric that the model was compiled with, or NaN; ``batches``: of the first few only."""
+def measured(model: Any, given: Mapping[str, Any], batches: int | None = None) -> tuple[float, float | None]:
+    """Loss, and the first metric that the model was compiled with, or None; ``batches``: of the first few only."""
     steps = {} if batches is None else {"steps": batches}
     with _no_trace(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Your input ran out of data")  # which is how Keras learns where it ends
@@ -46,7 +45,7 @@ def measured(model: Any, given: Mapping[str, Any], batches: int | None = None) -
     metrics = [name for name in names if not name.endswith("loss")]
     metrics.sort(key=lambda name: not name.startswith(_first_output(model)))  # the others stay in their order
     loss = results[losses[0]] if losses else results[names[0]]
-    return _mean(loss), _mean(results[metrics[0]]) if metrics and losses else math.nan
+    return _mean(loss), _mean(results[metrics[0]]) if metrics and losses else None
 
 
 def _first_output(model: Any) -> str:

@@ -32,8 +32,8 @@ class Platform(ABC):
         """Puts values of the same names, shapes and dtypes into the model, in place and exactly."""
 
     @abstractmethod
-    def evaluate(self) -> tuple[float, float]:
-        """Loss and metric on the validation data, with no trace left in the training."""
+    def evaluate(self) -> tuple[float | None, float | None]:
+        """Loss and metric on the validation data, with no trace left in the training. None: there is no such value."""
 
     def check_parameters(self) -> None:  # noqa: B027  # most platforms have nothing to find out
         """A platform may find out here, before the first round, that merged values would not reach its model."""

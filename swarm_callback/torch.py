@@ -102,7 +102,7 @@ class SwarmCallback(SwarmCallbackBase):
             self._evaluation.run(self._state.device, batches=1)
         return True
 
-    def evaluate(self) -> tuple[float, float]:
+    def evaluate(self) -> tuple[float | None, float | None]:
         return self._evaluation.run(self._state.device)
 
     @property

@@ -1,7 +1,6 @@
 """Loss and metric of a torch model on validation data, whatever form its batches and its outputs have."""
 
 import inspect
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -19,7 +18,7 @@ _OUTPUTS = ("logits", "out", "output", "outputs", "prediction", "predictions")
 
 class Evaluation:
     """``loss`` sums up unless its reduction is "mean"; ``metric`` is one of torchmetrics. Either may be None: then the
-    loss is the one that the model itself gives, if it gives one.
+    loss is the one that the model itself gives; None if it gives none.
     """
 
     def __init__(
@@ -31,9 +30,10 @@ class Evaluation:
         self._metric = metric
 
     @torch.no_grad()
-    def run(self, device: torch.device, batches: int | None = None) -> tuple[float, float]:
+    def run(self, device: torch.device, batches: int | None = None) -> tuple[float | None, float | None]:
         """``batches``: only the first few. Raises ParameterError for data without a batch."""
         loss, count, found = 0.0, 0, 0
+        has_loss = self._loss is not None
         loss_function = None if self._loss is None else self._loss.to(device)
         metric = None if self._metric is None else self._metric.to(device)
         with _no_trace(self._model, self._loader):
@@ -44,13 +44,14 @@ class Evaluation:
                 if loss_function is not None:
                     loss += float(loss_function(outputs, wanted).sum()) * _weight(loss_function, size)
                 elif own_loss is not None:
+                    has_loss = True
                     loss += float(own_loss) * size
                 if metric is not None:
                     metric.update(outputs, wanted)
             if not found:
                 raise ParameterError(name="adsValData", value="empty", problem="it must have at least one batch")
             value = _value_of(metric)
-        return loss / max(count, 1), value
+        return loss / max(count, 1) if has_loss else None, value
 
     def _apply(self, batch: Any) -> tuple[torch.Tensor, Any, int, torch.Tensor | None]:
         """Outputs, what they should be, how many examples, and the loss that the model gives itself."""
@@ -139,10 +140,10 @@ def _weight(loss: torch.nn.Module, batch_size: int) -> int:
     return batch_size if getattr(loss, "reduction", "sum") == "mean" else 1
 
 
-def _value_of(metric: Any) -> float:
-    """The mean of a metric with several values, one for each class; the first of a dictionary. NaN without one."""
+def _value_of(metric: Any) -> float | None:
+    """The mean of a metric with several values, one for each class; the first of a dictionary. None without one."""
     if metric is None:
-        return math.nan
+        return None
     value = metric.compute()
     metric.reset()
     if isinstance(value, Mapping):

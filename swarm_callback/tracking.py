@@ -1,7 +1,6 @@
 """Loss and metric of each merge in TensorBoard or MLflow, where these are installed."""
 
 import importlib
-import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -69,4 +68,4 @@ def _values(merge: Merge) -> Mapping[str, float]:
         "swarm/epochs": float(merge.epochs_done),
         "swarm/interval": float(merge.next_interval),
     }
-    return {tag: value for tag, value in values.items() if math.isfinite(value)}
+    return {tag: value for tag, value in values.items() if value is not None}

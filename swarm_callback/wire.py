@@ -14,7 +14,7 @@ from swarm_callback.errors import VersionMismatch, WireError
 from swarm_callback.nesting import deeper_than
 
 MAGIC: Final = b"SWML"
-VERSION: Final = 2  # another one with each change of the messages below
+VERSION: Final = 3  # another one with each change of the messages below
 MAX_HEADER_BYTES: Final = 1024 * 1024
 MAX_BODY_BYTES: Final = 2**63 - 1
 _PREFIX: Final = struct.Struct("<4sHHIQ")
@@ -124,12 +124,15 @@ class Merged(Message):
 
 @dataclass(frozen=True)
 class Report(Message):
-    """ML → SL, no answer: how the merged model of ``round`` does on this node's validation data."""
+    """ML → SL, no answer: how the merged model of ``round`` does on this node's validation data.
+
+    ``loss``, ``metric``: None where there is no value, which is not the same as NaN.
+    """
 
     TYPE = 7
     round: int
-    loss: float
-    metric: float
+    loss: float | None
+    metric: float | None
     epochs_done: int
     total_epochs: int
 
@@ -213,6 +216,10 @@ def unpack_header(kind: type[Message], header: bytes | bytearray) -> Message:
 
 
 def _checked(kind: type[Message], name: str, wanted: Any, value: Any) -> Any:
+    if wanted == float | None:
+        if value is None:
+            return None
+        wanted = float
     if wanted is float and type(value) is int and abs(value) < 2**1023:  # beyond it there is no such float
         value = float(value)
     if type(value) is not wanted or (wanted is int and not 0 <= value < 2**63):

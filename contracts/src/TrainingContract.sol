@@ -414,7 +414,7 @@ contract TrainingContract {
     // --- reporting and leaving --------------------------------------------------------------------------
 
     /// @notice Loss and metric of an accepted round's model on a node's own validation data, as the bits of
-    ///         IEEE 754 doubles, and how far the node is.
+    ///         IEEE 754 doubles, all ones for no value, and how far the node is.
     function report(
         uint64 givenRound,
         string calldata name,

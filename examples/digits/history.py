@@ -6,6 +6,7 @@ from typing import Any
 from services.local.view import SwarmView
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.measures import measure, shown
 from services.rpc.wording import headline
 
 SHOWN_EVERY = 10  # rounds
@@ -37,7 +38,10 @@ class History(SwarmView):
         for node in status.participants:
             if node.report_round:
                 reports = self._round(node.report_round)["reports"]
-                reports[node.name] = {"loss": node.loss, "accuracy": node.metric}
+                reports[node.name] = {
+                    "loss": measure(node, "loss"),
+                    "accuracy": measure(node, "metric"),
+                }
         if result.round >= self._shown_up_to + SHOWN_EVERY or status.state == pb.RoundState.COMPLETE:
             self._show_progress(status)
 
@@ -64,5 +68,5 @@ class History(SwarmView):
         if status.last_result.round == self._shown_up_to:
             return
         self._shown_up_to = status.last_result.round
-        losses = ", ".join(f"{node.name} {node.loss:.3f}" for node in status.participants)
+        losses = ", ".join(f"{node.name} {shown(measure(node, 'loss'), '.3f')}" for node in status.participants)
         self.say(f"{headline(status)}; validation loss {losses}")

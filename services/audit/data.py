@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import math
 import tempfile
 from collections.abc import Iterator, Mapping
 from types import TracebackType
@@ -12,6 +11,7 @@ from typing import Any, Self
 from services.audit.record import Contribution, Exclusion, Place, Record, Report, Result, Round, Term
 from services.errors import StorageError
 from services.rpc import swarm_pb2 as pb
+from services.rpc.measures import in_json, measure_in_json
 
 
 class EventFile:
@@ -77,7 +77,9 @@ def json_text(facts: Mapping[str, Any], events: EventFile) -> Iterator[str]:
 
 
 def record_data(record: Record) -> dict[str, Any]:
-    """Digests and fingerprints in hexadecimal, numbers that are not finite as None. The events are not in it."""
+    """Digests and fingerprints in hexadecimal, numbers that are not finite as ``NaN``, ``Infinity`` and ``-Infinity``.
+    The events are not in it.
+    """
     return {
         "contract": record.contract,
         "location": record.location,
@@ -125,7 +127,14 @@ def event_data(event: pb.RecordEvent) -> dict[str, Any]:
 
 
 def _plain(message: Any) -> dict[str, Any]:
-    return {it.name: _value(getattr(message, it.name)) for it in message.DESCRIPTOR.fields}
+    return {
+        it.name: None if _left_out(message, it) else _value(getattr(message, it.name))
+        for it in message.DESCRIPTOR.fields
+    }
+
+
+def _left_out(message: Any, field: Any) -> bool:
+    return field.message_type is None and field.has_presence and not message.HasField(field.name)
 
 
 def _value(value: Any) -> Any:
@@ -133,11 +142,7 @@ def _value(value: Any) -> Any:
         return _plain(value)
     if isinstance(value, bytes):
         return value.hex()
-    return _number(value) if isinstance(value, float) else value
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    return in_json(value) if isinstance(value, float) else value
 
 
 def _place(at: Place) -> dict[str, int]:
@@ -188,8 +193,8 @@ def _exclusion(it: Exclusion) -> dict[str, Any]:
 def _report(it: Report) -> dict[str, Any]:
     return {
         "name": it.name,
-        "loss": _number(it.loss),
-        "metric": _number(it.metric),
+        "loss": measure_in_json(it.loss),
+        "metric": measure_in_json(it.metric),
         "epochs_done": it.epochs_done,
         "epochs_total": it.epochs_total,
         **_place(it.at),

@@ -21,6 +21,7 @@ from services.audit.record import (
     Vote,
 )
 from services.rpc import swarm_pb2 as pb
+from services.rpc.measures import measure
 
 # Of these a round holds all there is to tell.
 IN_ROUNDS = {"checked_in", "merge_started", "round_accepted", "reported"}
@@ -204,9 +205,9 @@ class Folding:
         entry = self.record.rounds.get(number)
         return list({it.name: it for it in entry.reports}.values()) if entry is not None else []
 
-    def _mean_of(self, number: int, values: list[float], said: float, what: str) -> None:
+    def _mean_of(self, number: int, values: list[float | None], said: float, what: str) -> None:
         """The chain counts in steps of 2**-64, and leaves out what is not finite or very large."""
-        known = [value for value in values if abs(value) < 2.0**148]
+        known = [value for value in values if value is not None and abs(value) < 2.0**148]
         mean = sum(known) / len(known) if known else 0.0
         near = math.isclose(said, mean, rel_tol=1e-9, abs_tol=1e-12)
         self._require(near, f"it takes {said:g} for the mean {what} of round {number}, and that is {mean:g}")
@@ -216,7 +217,14 @@ class Folding:
         known = now.result is not None and event.name in self.record.participants
         self._require(known, f"{event.name} reports on round {event.round} without a part in it")
         now.reports.append(
-            Report(event.name, event.loss, event.metric, event.epochs_done, event.epochs_total, self._at)
+            Report(
+                event.name,
+                measure(event, "loss"),
+                measure(event, "metric"),
+                event.epochs_done,
+                event.epochs_total,
+                self._at,
+            )
         )
 
     def _left(self, event: pb.RecordEvent.Left) -> None:

@@ -64,11 +64,11 @@ class Exclusion:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Loss and metric of the round's model on a node's own validation data."""
+    """Loss and metric of the round's model on a node's own validation data; None: there is no value."""
 
     name: str
-    loss: float
-    metric: float
+    loss: float | None
+    metric: float | None
     epochs_done: int
     epochs_total: int
     at: Place

@@ -10,6 +10,7 @@ from services.audit.data import event_data
 from services.audit.models import ModelFile
 from services.audit.record import Place, Record, Round
 from services.rpc import swarm_pb2 as pb
+from services.rpc.measures import shown
 
 DIGEST_CHARACTERS = 16
 
@@ -53,7 +54,7 @@ def rounds_table(record: Record) -> Table:
             _cell(_check_ins(entry)),
             _cell(_result(entry)),
             _cell(_left_out(entry)),
-            _cell(f"{it.name} {it.loss:.4g} ({it.metric:.4g})" for it in entry.reports),
+            _cell(f"{it.name} {shown(it.loss, '.4g')} ({shown(it.metric, '.4g')})" for it in entry.reports),
         )
     return table
 

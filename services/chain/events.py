@@ -1,5 +1,6 @@
 """What the contracts tell, as plain data. Fields are in the order of the Solidity declarations."""
 
+import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -180,8 +181,8 @@ class Completed(TrainingEvent):
 class Reported(TrainingEvent):
     round: int
     name: str
-    loss: float
-    metric: float
+    loss: float | None
+    metric: float | None
     epochs_done: int
     epochs_total: int
 
@@ -225,13 +226,19 @@ class Reset(TrainingEvent):
 # --- decoding ----------------------------------------------------------------------------------------
 
 
-def double_of(bits: int) -> float:
-    """The double whose IEEE 754 bits are in a uint64."""
-    return float(struct.unpack("<d", struct.pack("<Q", bits))[0])
+NO_VALUE = 2**64 - 1  # as in the contract, which takes it for one of the many NaNs
 
 
-def bits_of(value: float) -> int:
-    """The IEEE 754 bits of a double as a uint64."""
+def measure_of(bits: int) -> float | None:
+    """The double whose IEEE 754 bits are in a uint64; None where they stand for no value."""
+    return None if bits == NO_VALUE else float(struct.unpack("<d", struct.pack("<Q", bits))[0])
+
+
+def bits_of(measure: float | None) -> int:
+    """The IEEE 754 bits of a double as a uint64; those of one NaN for all of them."""
+    if measure is None:
+        return NO_VALUE
+    value = math.nan if math.isnan(measure) else measure
     return int(struct.unpack("<Q", struct.pack("<d", value))[0])
 
 
@@ -245,8 +252,8 @@ E = TypeVar("E", bound=ChainEvent)
 # By argument, where the chain's form is not ours.
 _CONVERT: dict[str, Callable[[Any], Any]] = {
     "role": lambda number: ROLES[number],
-    "lossBits": double_of,
-    "metricBits": double_of,
+    "lossBits": measure_of,
+    "metricBits": measure_of,
     "meanLoss": value_of,
     "earlierLoss": value_of,
     "meanMetric": value_of,

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any, Self
 
 from services.chain.backend import ChainBackend
-from services.chain.events import TrainingConfig, TrainingEvent, bits_of, double_of, training_event
+from services.chain.events import TrainingConfig, TrainingEvent, bits_of, measure_of, training_event
 from services.chain.gateway import Gateway
 from services.chain.receipts import Receipt
 
@@ -44,7 +44,7 @@ class CheckInCall:
 
 @dataclass(frozen=True)
 class Participant:
-    """An enrolled node; ``index`` is its place in the contract."""
+    """An enrolled node; ``index`` is its place in the contract. ``loss``, ``metric``: None where there is no value."""
 
     index: int
     name: str
@@ -56,8 +56,8 @@ class Participant:
     epochs_done: int
     epochs_total: int
     report_round: int
-    loss: float
-    metric: float
+    loss: float | None
+    metric: float | None
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,13 @@ class TrainingGateway(Gateway):
         return await self._send("voteOut", round_number, term, voter)
 
     async def report(  # noqa: PLR0917 - in the order of the contract
-        self, round_number: int, name: str, loss: float, metric: float, epochs_done: int, epochs_total: int
+        self,
+        round_number: int,
+        name: str,
+        loss: float | None,
+        metric: float | None,
+        epochs_done: int,
+        epochs_total: int,
     ) -> Receipt:
         """Raises StaleRound for a round that was not accepted, or before one already reported."""
         bits = bits_of(loss), bits_of(metric)
@@ -218,9 +224,9 @@ class TrainingGateway(Gateway):
 
 def _participant(index: int, row: Sequence[Any]) -> Participant:
     name, fingerprint, host, port, may_lead, active, done, total, report_round, loss, metric = row
+    measures = (measure_of(loss), measure_of(metric)) if report_round else (None, None)
     return Participant(
-        index, name, fingerprint, host, port, may_lead, active, done, total, report_round,
-        double_of(loss), double_of(metric),
+        index, name, fingerprint, host, port, may_lead, active, done, total, report_round, *measures
     )  # fmt: skip
 
 

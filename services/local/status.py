@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from services.local.swarm import CONTRACT
 from services.local.view import rows
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.measures import measure, measure_in_json, shown
 from services.rpc.wording import describe_result, headline
 
 
@@ -112,23 +112,14 @@ def as_data(status: pb.TrainingStatus) -> dict[str, Any]:
                 "active": node.active,
                 "doing": doing,
                 "round": node.report_round,
-                "loss": _finite(node.loss),
-                "metric": _finite(node.metric),
+                "loss": measure_in_json(measure(node, "loss")),
+                "metric": measure_in_json(measure(node, "metric")),
                 "epochs_done": node.epochs_done,
                 "epochs_total": node.epochs_total,
             }
             for node, (_, _, doing, *_) in zip(status.participants, rows(status), strict=True)
         ],
     }
-
-
-def _finite(value: float) -> float | None:
-    """None for what no JSON can say: NaN, as where there is no validation data, or infinity."""
-    return value if math.isfinite(value) else None
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def as_text(found: dict[str, Any]) -> str:
@@ -148,8 +139,9 @@ def as_text(found: dict[str, Any]) -> str:
         if training["last_result"]:
             lines.append(f"  {training['last_result']['summary']}")
         for node in training["participants"]:
-            loss = f"loss {_shown(node['loss'])}, metric {_shown(node['metric'])}" if node["round"] else "no report yet"
-            lines.append(f"  {node['name']:<10} {node['doing']}, {loss}")
+            loss, metric = (shown(node[name], ".4f") for name in ("loss", "metric"))
+            report = f"loss {loss}, metric {metric}" if node["round"] else "no report yet"
+            lines.append(f"  {node['name']:<10} {node['doing']}, {report}")
     return "\n".join(lines)
 
 

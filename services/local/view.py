@@ -1,11 +1,11 @@
 """Says how a local swarm is doing: plain lines, and the words that the table on a terminal shares with them."""
 
-import math
 import sys
 from typing import Protocol, TextIO
 
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.measures import measure, shown
 from services.rpc.wording import describe_result, doing
 
 
@@ -48,8 +48,8 @@ class Lines:
             report = (node.name, node.report_round)
             if node.report_round and report not in self._reported:
                 self._reported.add(report)
-                loss = f"{node.name} loss {_shown(node.loss, '.4g')} metric {_shown(node.metric, '.4g')}"
-                self.say(f"round {node.report_round}: {loss}{_epochs(node)}")
+                loss, metric = (shown(measure(node, name), ".4g") for name in ("loss", "metric"))
+                self.say(f"round {node.report_round}: {node.name} loss {loss} metric {metric}{_epochs(node)}")
 
     def close(self) -> None:
         """Nothing is left to show."""
@@ -62,17 +62,12 @@ def rows(status: pb.TrainingStatus) -> list[tuple[str, str, str, str, str, str]]
             node.name,
             str(node.report_round or "-"),
             doing(node, status),
-            _shown(node.loss, ".4f") if node.report_round else "-",
-            _shown(node.metric, ".4f") if node.report_round else "-",
+            shown(measure(node, "loss"), ".4f"),
+            shown(measure(node, "metric"), ".4f"),
             _epochs(node).removeprefix(", epoch ") or "-",
         )
         for node in status.participants
     ]
-
-
-def _shown(value: float, form: str) -> str:
-    """NaN is no value: there is no validation data, or it could not be evaluated."""
-    return "-" if math.isnan(value) else format(value, form)
 
 
 def _epochs(node: pb.Participant) -> str:

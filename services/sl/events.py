@@ -63,11 +63,11 @@ class Offered(Event):
 
 @dataclass(frozen=True)
 class Reported(Event):
-    """Loss and metric of a merged model on this node's validation data."""
+    """Loss and metric of a merged model on this node's validation data; None: there is no value."""
 
     round: int
-    loss: float
-    metric: float
+    loss: float | None
+    metric: float | None
     epochs_done: int
     epochs_total: int
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from services.chain import events as on_chain
+from services.rpc.measures import shown
 from services.runtime import logs
 from services.sn.training import TrainingView
 
@@ -42,7 +43,7 @@ def narrate(view: TrainingView, event: on_chain.TrainingEvent) -> None:
         case on_chain.Completed():
             log.info("training complete", digest=event.digest.hex()[:DIGEST_CHARACTERS])
         case on_chain.Reported():
-            log.debug("reported", name=event.name, loss=event.loss, metric=event.metric)
+            log.debug("reported", name=event.name, loss=shown(event.loss, ".6g"), metric=shown(event.metric, ".6g"))
         case _:
             _narrate_trouble(log, event)
 

@@ -20,12 +20,12 @@ _log = logs.get("sn")
 
 @dataclass(frozen=True)
 class Report:
-    """``round``: the accepted round whose model was evaluated."""
+    """``round``: the accepted round whose model was evaluated. ``loss``, ``metric``: None where there is no value."""
 
     round: int
     name: str
-    loss: float
-    metric: float
+    loss: float | None
+    metric: float | None
     epochs_done: int
     epochs_total: int
 

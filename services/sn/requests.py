@@ -6,6 +6,7 @@ from services.chain.events import TrainingConfig
 from services.chain.training import CheckInCall
 from services.errors import MalformedCall
 from services.rpc import swarm_pb2 as pb
+from services.rpc.measures import measure
 from services.runtime import escaping
 from services.runtime.addresses import join_address
 from services.sn.reports import Report
@@ -71,8 +72,8 @@ def report(request: pb.ReportRequest, name: str) -> Report:
     return Report(
         round=request.round,
         name=name,
-        loss=request.loss,
-        metric=request.metric,
+        loss=measure(request, "loss"),
+        metric=measure(request, "metric"),
         epochs_done=request.epochs_done,
         epochs_total=request.epochs_total,
     )

@@ -22,7 +22,9 @@ class State(IntEnum):
 
 @dataclass(frozen=True)
 class Participant:
-    """``report_round`` is 0 before the first report; ``left_reason`` is empty while it is active."""
+    """``report_round`` is 0 before the first report, ``left_reason`` is empty while it is active. ``loss``, ``metric``:
+    None where there is no value.
+    """
 
     name: str
     fingerprint: bytes
@@ -31,8 +33,8 @@ class Participant:
     host: str = ""
     port: int = 0
     report_round: int = 0
-    loss: float = 0.0
-    metric: float = 0.0
+    loss: float | None = None
+    metric: float | None = None
     epochs_done: int = 0
     epochs_total: int = 0
     left_reason: str = ""

@@ -1,9 +1,9 @@
 """What an SN answers, as the plain data of swarmlearning.swci.models."""
 
-import math
 from collections.abc import Iterable
 
 from services.rpc import swarm_pb2 as pb
+from services.rpc.measures import measure, measure_in_json
 from services.rpc.wording import doing, headline
 from swarmlearning.swci import models
 
@@ -98,8 +98,8 @@ def performance(status: pb.TrainingStatus) -> models.PerformanceData:
                 uid=who.name,
                 sl_admin=bool(status.leader) and who.name == status.leader,
                 round=who.report_round,
-                loss=_reported(who.loss, who),
-                metric=_reported(who.metric, who),
+                loss=measure_in_json(measure(who, "loss")),
+                metric=measure_in_json(measure(who, "metric")),
                 epochs_total=who.epochs_total,
                 epochs_done=who.epochs_done,
             )
@@ -187,11 +187,6 @@ def _progress(status: pb.TrainingStatus) -> models.MergeProgress | None:
     return models.MergeProgress(moved.bytes_done, moved.bytes_total, moved.age_s)
 
 
-def _reported(value: float, who: pb.Participant) -> float | None:
-    """None before the first report, and for what no JSON can say."""
-    return value if who.report_round and math.isfinite(value) else None
-
-
 def _participant(who: pb.Participant, status: pb.TrainingStatus) -> models.Participant:
     return models.Participant(
         uid=who.name,
@@ -201,8 +196,8 @@ def _participant(who: pb.Participant, status: pb.TrainingStatus) -> models.Parti
         host=who.host,
         port=who.port,
         round=who.report_round,
-        loss=_reported(who.loss, who),
-        metric=_reported(who.metric, who),
+        loss=measure_in_json(measure(who, "loss")),
+        metric=measure_in_json(measure(who, "metric")),
         epochs_done=who.epochs_done,
         epochs_total=who.epochs_total,
     )

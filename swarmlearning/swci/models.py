@@ -4,6 +4,10 @@ Times are seconds since 1970-01-01 UTC, 0 where there is none yet; sizes are byt
 """
 
 from dataclasses import dataclass, field
+from typing import Literal
+
+# Of a report: a number, one that JSON has no number for, or None for no value, as without validation data.
+Measure = float | Literal["NaN", "Infinity", "-Infinity"] | None
 
 
 @dataclass(frozen=True)
@@ -142,9 +146,7 @@ class ContractInfo:
 
 @dataclass(frozen=True)
 class Participant:
-    """``doing``: in words. ``round``: of the last report of loss and metric, 0 before the first. ``loss`` and
-    ``metric`` are None where none was reported, or no number.
-    """
+    """``doing``: in words. ``round``: of the last report of loss and metric, 0 before the first."""
 
     uid: str
     doing: str
@@ -153,8 +155,8 @@ class Participant:
     host: str
     port: int
     round: int
-    loss: float | None
-    metric: float | None
+    loss: Measure
+    metric: Measure
     epochs_done: int
     epochs_total: int
 
@@ -219,8 +221,8 @@ class Performance:
     uid: str
     sl_admin: bool
     round: int
-    loss: float | None
-    metric: float | None
+    loss: Measure
+    metric: Measure
     epochs_total: int
     epochs_done: int
 

@@ -1,12 +1,11 @@
 """TrainingContract: what is decided by the reports of nodes, which is when to merge next and when to stop."""
 
 import math
-import struct
 
 import pytest
 from test_training_contract import Training
 
-from services.chain.events import BestMerged, Completed, IntervalChosen, StoppedEarly, TrainingEvent
+from services.chain.events import BestMerged, Completed, IntervalChosen, StoppedEarly, TrainingEvent, bits_of
 from services.errors import Behind, ConfigurationDiffers, MalformedCall
 
 NO_LOSS, FIRST, IMPROVED, IMPROVED_LITTLE, NOT_IMPROVED = range(5)
@@ -23,17 +22,13 @@ class Reporting(Training):
         newest = self.status["last_accepted"]
         for name, loss, metric in zip("ab", losses, metrics or losses, strict=True):
             if newest and loss is not None:
-                self.bench.send("report", newest, name, bits(loss), bits(metric or 0.0), 1, 3)
+                self.bench.send("report", newest, name, bits_of(loss), bits_of(metric or 0.0), 1, 3)
         self.check_in("a", "b")
         return self.publish()
 
     def chosen(self, losses: list[float | None]) -> tuple[int, int]:
         event = only(IntervalChosen, self.next_round(losses))
         return event.interval, event.reason
-
-
-def bits(value: float) -> int:
-    return int(struct.unpack("<Q", struct.pack("<d", value))[0])
 
 
 def only(kind: type, events: list[TrainingEvent]):
@@ -83,11 +78,12 @@ def test_the_longest_interval_fits_its_place(training: Reporting) -> None:
     assert [training.chosen([2.0 / (step + 1), 2.0])[0] for step in range(4)][-1] == 2**32 - 1
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300])
-def test_a_loss_that_says_nothing_does_not_count(training: Reporting, value: float) -> None:
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300, None])
+def test_a_loss_that_says_nothing_does_not_count(training: Reporting, value: float | None) -> None:
     training.begin(adaptive=True)
     training.next_round([None, None])
-    event = only(IntervalChosen, training.next_round([value, 0.25]))
+    training.bench.send("report", 1, "a", bits_of(value), bits_of(value), 1, 3)
+    event = only(IntervalChosen, training.next_round([None, 0.25]))
     assert event.mean_loss == 0.25
 
 
@@ -102,7 +98,7 @@ def test_a_mean_is_that_of_the_doubles(training: Reporting, value: float) -> Non
 def test_a_report_that_comes_again_takes_the_place_of_the_first(training: Reporting) -> None:
     training.begin(adaptive=True)
     training.next_round([None, None])
-    training.bench.send("report", 1, "a", bits(100.0), bits(0.5), 1, 3)
+    training.bench.send("report", 1, "a", bits_of(100.0), bits_of(0.5), 1, 3)
     event = only(IntervalChosen, training.next_round([1.0, 2.0]))
     assert event.mean_loss == 1.5
 

@@ -186,7 +186,7 @@ class ML:
     first_merge: str = "average"
     opening: Mapping[str, Any] = field(default_factory=dict)  # of wire.Open, where it differs
     examples: int = 0
-    measured: Callable[[int], tuple[float, float]] = lambda _round: (0.5, 0.25)
+    measured: Callable[[int], tuple[float | None, float | None]] = lambda _round: (0.5, 0.25)
     before_first: Callable[[], object] = lambda: None
     noticed: Callable[[str], object] = lambda _: None
     between: Callable[[int], object] = lambda _: None

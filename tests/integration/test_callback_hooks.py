@@ -137,6 +137,7 @@ def test_merges_are_tracked_in_mlflow(serve, monkeypatch):
     train(numbers(evaluate=lambda model: (float("nan"), 0.5), track="mlflow"))
     served.result(DEADLINE_S)
     assert [step for step, _ in logged] == [1, 2, 3]
+    assert math.isnan(logged[1][1].pop("swarm/loss"))
     assert logged[1][1] == {"swarm/metric": 0.5, "swarm/contributed": 1.0, "swarm/epochs": 0.0, "swarm/interval": 3.0}
 
 
@@ -157,13 +158,15 @@ def test_a_tracker_that_is_not_there_is_refused_before_anything_begins(monkeypat
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_not_finite_is_reported_as_it_is(serve, value):
+def test_a_loss_that_is_not_finite_is_reported_and_told_as_it_is(serve, caplog, value):
+    caplog.set_level(logging.INFO)
     swarm = Swarm()
     served = serve(swarm)
     train(numbers(evaluate=lambda model: (value, value)))
     served.result(DEADLINE_S)
     reports = [message for message in swarm.heard if isinstance(message, wire.Report)]
     assert [str(report.loss) for report in reports] == [str(value)] * 3
+    assert f"Round 2 merged: loss {value}, metric {value}" in caplog.messages
 
 
 class Judged(Swarm):
@@ -225,7 +228,7 @@ def test_validation_without_a_metric_reports_none_and_has_no_say_in_early_stoppi
     callback.on_train_end()
     served.result(DEADLINE_S)
     reports = [message for message in swarm.heard if isinstance(message, wire.Report)]
-    assert [(report.loss, math.isnan(report.metric)) for report in reports] == [(0.5, True)] * len(reports) != []
+    assert [(report.loss, report.metric) for report in reports] == [(0.5, None)] * len(reports) != []
     assert caplog.messages.count("Validation gives no metric: this node has no say in earlyStopping") == 1
 
 

@@ -204,6 +204,7 @@ class ChainConformance:
 
         await training.publish(1, merging.state.term, leader, b"r" * 32, 1000, [])
         await training.report(1, "sl-a", 0.125, float("nan"), 1, 3)
+        await training.report(1, "sl-b", float("-inf"), None, 1, 3)
 
         now = await training.snapshot()
         assert merging.state.state is RoundState.MERGE
@@ -215,6 +216,7 @@ class ChainConformance:
         assert now.check_ins == []
         assert (now.participants[0].loss, now.participants[0].report_round) == (0.125, 1)
         assert now.participants[0].metric != now.participants[0].metric
+        assert (now.participants[1].loss, now.participants[1].metric) == (float("-inf"), None)
         assert await training.result(2) is None
 
     async def test_an_earlier_block_can_still_be_read(self, training: TrainingGateway) -> None:

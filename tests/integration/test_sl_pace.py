@@ -28,13 +28,13 @@ def same(arrays: Arrays, _number: int) -> Arrays:
 
 async def test_the_interval_follows_the_mean_loss_and_is_the_same_on_every_node(pki: Any, tmp_path: Path) -> None:
     async with swarm_of(pki, tmp_path, *NAMES) as swarm:
-        # The mean halves until round 4, then stands still; sl-3 has no validation data.
+        # The mean halves until round 4, then stands still; sl-3 has no loss, and its metric is no number.
         def loss(share: float) -> Any:
             return lambda round_: (2 * share * 0.5 ** min(round_, 4), 0.5)
 
         programs = [
             swarm.ml(name, model(1), same, rounds=8, opening={"use_adaptive_sync": True}, measured=measured)
-            for name, measured in zip(NAMES, (loss(0.25), loss(0.75), lambda _: (math.nan, math.nan)), strict=True)
+            for name, measured in zip(NAMES, (loss(0.25), loss(0.75), lambda _: (None, math.nan)), strict=True)
         ]
         with capture_logs() as log:
             await asyncio.gather(*(program.run() for program in programs))
@@ -52,6 +52,9 @@ async def test_the_interval_follows_the_mean_loss_and_is_the_same_on_every_node(
         record = fold("demo", [entry(event) for event in events])
         assert record.problems == []
         assert swarm.view.last_result.interval == by_round[10]
+        astray = swarm.view.participants["sl-3"]
+        assert (astray.loss, math.isnan(astray.metric)) == (None, True)
+        assert {(it.loss, str(it.metric)) for it in record.rounds[5].reports if it.name == "sl-3"} == {(None, "nan")}
 
 
 async def test_a_training_that_gets_no_better_stops_on_every_node_with_one_model(pki: Any, tmp_path: Path) -> None:

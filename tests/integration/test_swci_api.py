@@ -138,7 +138,7 @@ async def test_a_training_its_rounds_and_how_well_it_does(web: Web, client: Asyn
         assert (status.round, status.state) == (2, "CHECKIN")
         assert status.last_round is not None and status.last_round.digest == digest.hex()
         pairs = {it.uid: it for it in (await client.performance(DEFAULT_TRAINING)).pairs}
-        assert (pairs["sl-1"].loss, pairs["sl-1"].metric, pairs["sl-1"].epochs_total) == (0.5, None, 2)
+        assert (pairs["sl-1"].loss, pairs["sl-1"].metric, pairs["sl-1"].epochs_total) == (0.5, "NaN", 2)
         assert (pairs["sl-2"].round, pairs["sl-2"].loss) == (0, None)
         with pytest.raises(Conflict, match="still running"):
             await client.reset_contract(DEFAULT_TRAINING)

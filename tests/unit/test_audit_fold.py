@@ -153,10 +153,12 @@ def as_json(history: list[tuple[Any, ...]]) -> dict[str, Any]:
 
 
 def test_data_lists_the_events_in_the_order_of_the_chain_and_numbers_that_json_can_say() -> None:
-    history = [*ROUND, (on_chain.Reported, 1, "a", float("nan"), 0.25, 3, 10)]
+    history = [*ROUND, (on_chain.Reported, 1, "a", float("nan"), None, 3, 10)]
     data = as_json(history)
     assert [(it["block"], it["event"]) for it in data["events"]][-2:] == [(9, "round_accepted"), (10, "reported")]
-    assert data["rounds"][0]["reports"][0]["loss"] is None
+    assert (data["events"][-1]["loss"], data["events"][-1]["metric"]) == ("NaN", None)
+    (report,) = data["rounds"][0]["reports"]
+    assert (report["loss"], report["metric"]) == ("NaN", None)
     assert data["final"]["digest"] == D["merged"].hex()
     assert data["record_digest"] != as_json(ROUND)["record_digest"]
     assert data["record_digest"] == as_json(history)["record_digest"]

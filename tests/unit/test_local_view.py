@@ -60,12 +60,22 @@ def test_rows_show_what_each_node_does() -> None:
 def test_a_loss_that_is_no_number_leaves_the_status_readable() -> None:
     status = training()
     status.participants[0].loss, status.participants[0].metric = float("nan"), float("inf")
-    assert rows(status)[0][3:5] == ("-", "inf")
+    assert rows(status)[0][3:5] == ("nan", "inf")
     json.dumps(data := as_data(status), allow_nan=False)
-    assert (data["participants"][0]["loss"], data["participants"][0]["metric"]) == (None, None)
+    assert (data["participants"][0]["loss"], data["participants"][0]["metric"]) == ("NaN", "Infinity")
     lines = io.StringIO()
     Lines(lines).update(status)
-    assert "sl-1 loss - metric inf" in lines.getvalue()
+    assert "sl-1 loss nan metric inf" in lines.getvalue()
+
+
+def test_a_report_without_a_metric_is_not_one_whose_metric_is_no_number() -> None:
+    status = training()
+    status.participants[0].ClearField("metric")
+    assert rows(status)[0][3:5] == ("0.5000", "-")
+    assert as_data(status)["participants"][0]["metric"] is None
+    lines = io.StringIO()
+    Lines(lines).update(status)
+    assert "sl-1 loss 0.5 metric -" in lines.getvalue()
 
 
 def test_a_result_names_who_was_left_out_and_why() -> None:

@@ -15,14 +15,14 @@ from swarm_callback.errors import VersionMismatch, WireError
 
 GOLDEN_SYNC = (
     b"SWML"  # magic
-    b"\x02\x00"  # version 2
+    b"\x03\x00"  # version 3
     b"\x04\x00"  # Sync
     b"\x27\x00\x00\x00"  # 39 bytes of header
     b"\x05\x00\x00\x00\x00\x00\x00\x00"  # 5 bytes of body
     b'{"seq":3,"epochsDone":200,"examples":0}'
 )
 GOLDEN_MERGED = (
-    b"SWML\x02\x00\x06\x00\x82\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00"
+    b"SWML\x03\x00\x06\x00\x82\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00"
     b'{"seq":1,"round":2,"contributed":false,"note":"sp\xc3\xa4t","nextSyncInterval":128,"trainingOver":true,"pace":"","bestRound":0,"late":0}'
 )
 OPEN = wire.Open("defaultbb.cqdb.sml.hpe", 128, 2, "mean", 1, "snapshot", False, 10, "KERAS", 4711)
@@ -63,7 +63,7 @@ def test_other_messages_are_another_version():
     """Else two ends of different releases would take each other for broken."""
     told = [(type(it).TYPE, type(it).HAS_BODY, [(field.name, field.type) for field in fields(it)]) for it in EVERY]
     digest = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
-    assert (wire.VERSION, digest) == (2, "ab7293e854da02c7")
+    assert (wire.VERSION, digest) == (3, "c52b4689c9b1b952")
 
 
 def test_every_message_has_a_number_of_its_own():
@@ -79,20 +79,22 @@ def test_any_text_and_number_survive(text, number, flag):
     assert found == message
 
 
-def test_a_loss_that_is_not_a_number_survives():
+def test_a_loss_that_is_not_a_number_survives_and_so_does_none():
     found, _ = unpacked(wire.pack(wire.Report(1, math.nan, math.inf, 0, 0)))
     assert math.isnan(found.loss)
     assert found.metric == math.inf
+    none = wire.Report(1, None, None, 0, 0)
+    assert unpacked(wire.pack(none)) == (none, 0)
 
 
 @pytest.mark.parametrize(
     ("prefix", "words"),
     [
         ((b"GET ", 2, 4, 2, 0), "begins with"),
-        ((b"SWML", 2, 99, 2, 0), "type 99"),
-        ((b"SWML", 2, 4, 2**20 + 1, 0), "1048577 bytes"),
-        ((b"SWML", 2, 4, 2, 2**63), "body"),
-        ((b"SWML", 2, 10, 2, 1), "Bye message cannot have a body"),
+        ((b"SWML", 3, 99, 2, 0), "type 99"),
+        ((b"SWML", 3, 4, 2**20 + 1, 0), "1048577 bytes"),
+        ((b"SWML", 3, 4, 2, 2**63), "body"),
+        ((b"SWML", 3, 10, 2, 1), "Bye message cannot have a body"),
     ],
 )
 def test_a_damaged_prefix_is_refused_before_anything_is_read(prefix, words):
@@ -101,7 +103,7 @@ def test_a_damaged_prefix_is_refused_before_anything_is_read(prefix, words):
 
 
 def test_another_version_is_named():
-    with pytest.raises(VersionMismatch, match=r"version 7 .* version 2.*same release"):
+    with pytest.raises(VersionMismatch, match=r"version 7 .* version 3.*same release"):
         wire.Prefix.unpack(struct.pack("<4sHHIQ", b"SWML", 7, 4, 2, 0))
 
 

@@ -3,6 +3,7 @@
 from typing import ClassVar
 
 from services.rpc import swarm_pb2 as pb
+from services.rpc.measures import shown
 from services.swci import translation
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.kinds import CONTRACT, argument
@@ -104,7 +105,7 @@ class GetContractStatus(ContractCommand):
             return lines
         columns = ("UID", "STATE", "ROUND", "LOSS", "METRIC", "EPOCHS", "ADDRESS")
         rows = [
-            (it.uid, it.doing, it.round or NONE, _figure(it.loss), _figure(it.metric),
+            (it.uid, it.doing, it.round or NONE, shown(it.loss, ".4f"), shown(it.metric, ".4f"),
              _epochs(it.epochs_done, it.epochs_total), f"{it.host}:{it.port}" if it.host else NONE)
             for it in result.participants
         ]  # fmt: skip
@@ -142,7 +143,7 @@ class PerfData(ContractCommand):
             return [f"Nobody has enrolled in {result.contract} yet."]
         columns = ("UID", "SL ADMIN", "ROUND", "LOSS", "METRIC", "TOTAL EPOCHS", "COMPLETED EPOCHS")
         rows = [
-            (it.uid, yes(it.sl_admin), it.round or NONE, _figure(it.loss), _figure(it.metric),
+            (it.uid, yes(it.sl_admin), it.round or NONE, shown(it.loss, ".4f"), shown(it.metric, ".4f"),
              it.epochs_total or NONE, it.epochs_done)
             for it in result.pairs
         ]  # fmt: skip
@@ -153,10 +154,6 @@ async def training(session: CommandSession, name: str) -> pb.TrainingStatus:
     """Raises UnknownContract, and what the SN answers."""
     client = await session.sn()
     return await client.training.GetStatus(pb.GetStatusRequest(contract=name))
-
-
-def _figure(value: float | None) -> str:
-    return NONE if value is None else f"{value:.4f}"
 
 
 def _epochs(done: int, total: int) -> str:
