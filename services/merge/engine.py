@@ -15,7 +15,7 @@ from services.merge.gram import Matrix
 from services.merge.layout import STORAGE, Block, Layout, difference
 from services.merge.methods import METHODS
 from services.merge.segments import SEGMENT_BYTES, Segment, segments
-from services.merge.work import Blocks, Frame, NonFinite, NotFinite, Plan, Rounding, Work, method_named
+from services.merge.work import Blocks, Frame, MergeJob, NonFinite, NotFinite, Plan, Rounding, method_named
 
 __all__ = ["METHODS", "NonFinite", "ParameterSet", "check_method", "merge", "merge_into", "passes_of"]
 
@@ -68,7 +68,7 @@ def merge(
     Holds a few times that of the result and a few blocks for each thread, and reads every set once, twice for
     ``geomedian`` and ``krum`` (once more for each outlier that a pass has taken for the centre). The result
     depends neither on the block size, nor on ``threads`` (default: the cores this process may use), nor on the order of
-    ``sets``. ``rounding``: as for ``Work``.
+    ``sets``. ``rounding``: as for ``MergeJob``.
 
     Where the return value is not empty, what was written is not a result: those sets hold NaN or infinity and are to be
     left out. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
@@ -109,7 +109,7 @@ class _Run:
     ) -> None:
         _check(sets)
         weights = {entry.name: entry.weight for entry in sets}
-        self._work = Work(method, sets[0].layout, weights, block_elements, rounding=rounding)
+        self._work = MergeJob(method, sets[0].layout, weights, block_elements, rounding=rounding)
         self._source = _Source(sets)
         self._chunks = segments(sets[0].layout, CHUNK_BYTES)
         count = len(self._chunks)

@@ -55,7 +55,7 @@ class Plan:
     shares: tuple[float, ...] | None = None
 
 
-class Work:
+class MergeJob:
     """A merge, cut into segments. ``weights``: of every set by its name; sets of weight 0 are only looked at.
 
     Of each of ``segments``, ``measure`` (where the work ``measures``) and then ``combine`` depend on nothing but the

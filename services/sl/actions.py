@@ -38,7 +38,7 @@ class Deliver(Action):
 
 
 @dataclass(frozen=True)
-class Remember(Action):
+class SaveProgress(Action):
     """For the next start: this merged model is what ML goes on from, and how far it was."""
 
     held: Held
@@ -46,7 +46,7 @@ class Remember(Action):
 
 
 @dataclass(frozen=True)
-class Tell(Action):
+class NotifyML(Action):
     """Why ML waits; shown where it waits for more than a moment."""
 
     text: str
@@ -142,7 +142,7 @@ class Fetch(Action):
 
 
 @dataclass(frozen=True)
-class Explain(Action):
+class DiagnoseMismatch(Action):
     """Gives Failed with the tensor that differs. ``merged``: a result that this node holds and that does not fit."""
 
     refusal: ModelDiffers

@@ -7,13 +7,13 @@ from services.errors import DigestMismatch, DiskFull, NetworkError, StorageError
 from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
-from services.sl.inputs import Place
+from services.sl.inputs import MergeContext
 from services.sl.layouts import layout_of
 from services.sl.orders import Begin, Holds, Seen, ServedWrong, Unreadable, in_messages
 from services.sl.partials import Partial, count_of
 from services.sl.pulling import Pull, Source
 from services.sl.shards import runs_of
-from services.sl.share import Share, Shop
+from services.sl.share import Share, ShareHost
 from services.sl.store import Stored
 from services.sl.view import CheckedIn
 from swarm_callback.params import parse_header
@@ -33,8 +33,8 @@ class Attempt:
 
     def __init__(
         self,
-        place: Place,
-        merger: Shop,
+        place: MergeContext,
+        merger: ShareHost,
         order: Begin,
         entries: Sequence[CheckedIn],
     ) -> None:
@@ -51,19 +51,19 @@ class Attempt:
         layout = layout_of(parse_header(header, mine.size))
         self.draft: Partial = place.store.draft(draft_name(order), mine.size, header, count_of(mine.size - len(header)))
         place.store.draft_grew.notify()
-        self._pull = Pull(self.draft, place.store, place.peers.transfers, self._received, self._took, apart=True)
+        self._pull = Pull(self.draft, place.store, place.peers.transfers, self._received, self._on_segment, apart=True)
         self._offers: dict[str, set[int]] = {}
         self._told = bytearray(self.draft.count)  # whether the leader knows the hash
         self._untold = self.draft.count
         self._held: list[int] = []
         self._finishing = False
         self._accused: set[str] = set()
-        self._woken = ChangeSignal()
+        self._changed = ChangeSignal()
         self.result: asyncio.Future[Stored] = asyncio.get_running_loop().create_future()
         self.share = Share(merger, order, entries, layout, place.store, self.draft, self._has_made)
         self._background = Background("round")
         self._background.run(self.share.run(), "merging a share", merger.failed)
-        self._background.run(self._insist(), "getting the result of a merge", merger.failed)
+        self._background.run(self._retry_sources(), "getting the result of a merge", merger.failed)
 
     # --- orders ---------------------------------------------------------------------------------------------
 
@@ -96,7 +96,7 @@ class Attempt:
         self._tell(indices)
         self._get(by, indices)
         self._finish_when_complete()
-        self.stir()
+        self.wake()
 
     @property
     def digest(self) -> str | None:
@@ -109,9 +109,9 @@ class Attempt:
         """Digest of the result by the hashes that the leader stands by; None before it has told them all."""
         return None if self._untold else self.digest
 
-    async def stirred(self) -> None:
+    async def woken(self) -> None:
         """Returns when something has changed."""
-        await self._woken.wait()
+        await self._changed.wait()
 
     async def until_result(self) -> Stored | None:
         """``digest`` is that of an accepted result. None where it comes no more."""
@@ -123,9 +123,9 @@ class Attempt:
                 return None
         return self.result.result()
 
-    def stir(self) -> None:
-        self._woken.notify()
-        self.share.stir()
+    def wake(self) -> None:
+        self._changed.notify()
+        self.share.wake()
 
     async def close(self) -> None:
         """Returns once no thread works for it. What it holds of the result stays in the store."""
@@ -167,7 +167,7 @@ class Attempt:
             source = Source(member, f"/v1/merges/{draft_name(self.order)}", made=False)
             self._pull.offer(source, [index for index in self._offers[by] if not self.draft.has(index)])
 
-    async def _insist(self) -> None:
+    async def _retry_sources(self) -> None:
         """A merger that could not be reached is asked again: it may be the only one that has a segment."""
         while True:
             await asyncio.sleep(OFFER_AGAIN_S)
@@ -188,7 +188,7 @@ class Attempt:
         self._place.peers.count(count)
         self._merger.moved(count)
 
-    def _took(self, index: int) -> None:
+    def _on_segment(self, index: int) -> None:
         if self._told[index]:
             self._held.append(index)
         self._finish_when_complete()

@@ -28,7 +28,7 @@ from services.runtime import logs
 from services.runtime.background import Background
 from services.sl.congestion import share_link
 from services.sl.packing import Packer, width_of
-from services.sl.parking import HOLD_S, News, Wait, Work, carry_out, handshake
+from services.sl.parking import HOLD_S, News, SocketWork, Wait, carry_out, handshake
 from services.sl.partials import Ended, Partial
 from services.sl.readers import CATCH_UP_S, REFUSAL, Readers
 from services.sl.store import Store
@@ -147,7 +147,7 @@ class Bulk:
         except (OSError, ValueError, IdentityError) as error:  # it has hung up, is silent, or none of ours
             _log.debug("a connection ends", why=str(error))
 
-    def _converse(self, tls: ssl.SSLSocket, plain: socket.socket) -> Work[None]:
+    def _converse(self, tls: ssl.SSLSocket, plain: socket.socket) -> SocketWork[None]:
         yield from handshake(tls, HANDSHAKE_S)
         try:
             peer = peer_of(tls)
@@ -161,7 +161,7 @@ class Bulk:
         with self._live.held(judge_of(tls), lambda _: _shut(tls)):
             yield from self._serve(tls, plain, peer)
 
-    def _serve(self, tls: ssl.SSLSocket, plain: socket.socket, peer: PeerIdentity) -> Work[None]:
+    def _serve(self, tls: ssl.SSLSocket, plain: socket.socket, peer: PeerIdentity) -> SocketWork[None]:
         with self._lock:
             if self._peers[peer.fingerprint] >= CONNECTIONS_PER_PEER * max(1, self._readers.seats(peer)):
                 _log.warning("too many connections", peer=peer.name)
@@ -179,7 +179,7 @@ class Bulk:
                 if not self._peers[peer.fingerprint]:
                     del self._peers[peer.fingerprint]
 
-    def _request(self, tls: ssl.SSLSocket, plain: socket.socket) -> Work[str | None]:
+    def _request(self, tls: ssl.SSLSocket, plain: socket.socket) -> SocketWork[str | None]:
         """The next one's head; None where there is none any more. Raises OSError, ValueError."""
         with self._lock:
             self._idle[plain] = None
@@ -199,7 +199,7 @@ class Bulk:
             head += more
         return head.decode("latin-1") or None
 
-    def _answer(self, tls: ssl.SSLSocket, peer: PeerIdentity, head: str) -> Work[None]:
+    def _answer(self, tls: ssl.SSLSocket, peer: PeerIdentity, head: str) -> SocketWork[None]:
         if peer.role != "sl" or not self._readers.seats(peer):
             _log.warning("refused a reader", peer=peer.name)
             raise Refused(HTTPStatus.FORBIDDEN, "only participants of the training may read here")
@@ -221,7 +221,7 @@ class Bulk:
         finally:
             os.close(found.file)
 
-    def _permit(self, tls: ssl.SSLSocket, peer: PeerIdentity, digest: str) -> Work[None]:
+    def _permit(self, tls: ssl.SSLSocket, peer: PeerIdentity, digest: str) -> SocketWork[None]:
         """Raises Refused where it has no part in merging a contribution, as far as this node hears."""
         news = News(self._readers.changed, lambda: self._readers.may_read(peer, digest))
         if not (yield from self._until(news, tls, CATCH_UP_S)):
@@ -235,7 +235,7 @@ class Bulk:
             self._widths[found.layout] = width_of(parse_header(header, found.size))
         return self._widths[found.layout]
 
-    def _found(self, tls: ssl.SSLSocket, digest: str | None, name: str | None) -> Work[Found]:
+    def _found(self, tls: ssl.SSLSocket, digest: str | None, name: str | None) -> SocketWork[Found]:
         """Raises Refused."""
         if name is not None:  # the leader of a merge may not have spoken to this node yet
 
@@ -255,7 +255,7 @@ class Bulk:
             raise Refused(HTTPStatus.NOT_FOUND, "these parameters are no longer here") from None
         raise Refused(HTTPStatus.NOT_FOUND, "these parameters are not here")
 
-    def _send(self, tls: ssl.SSLSocket, found: Found, span: tuple[int, int], packer: Packer | None) -> Work[None]:
+    def _send(self, tls: ssl.SSLSocket, found: Found, span: tuple[int, int], packer: Packer | None) -> SocketWork[None]:
         position, stop = span
         width = self._width_of(found) if packer is not None else 1
         buffer = memoryview(bytearray(PIECE_BYTES))
@@ -278,14 +278,14 @@ class Bulk:
                     raise TimeoutError("it takes next to nothing")
                 began, since = now, 0
 
-    def _made(self, tls: ssl.SSLSocket, draft: Partial, start: int, stop: int) -> Work[int]:
+    def _made(self, tls: ssl.SSLSocket, draft: Partial, start: int, stop: int) -> SocketWork[int]:
         """Returns once the first of these bytes are there, and says how far. Raises TimeoutError."""
         news = News(self._store.draft_grew, lambda: draft.there_until(start, stop) > start)
         if not (yield from self._until(news, tls)):
             raise TimeoutError("the segment is not made")
         return draft.there_until(start, stop)
 
-    def _until(self, news: News, tls: ssl.SSLSocket, seconds: float = STALL_S) -> Work[bool]:
+    def _until(self, news: News, tls: ssl.SSLSocket, seconds: float = STALL_S) -> SocketWork[bool]:
         """Whether it came true in time. Raises ConnectionResetError once the reader is gone: one that asks again and
         again must not fill its number of connections with those it has left.
         """
@@ -300,7 +300,7 @@ def _read(file: int, view: memoryview, position: int) -> int:
     return os.preadv(file, [view], position)
 
 
-def _some(tls: ssl.SSLSocket, seconds: float) -> Work[bytes]:
+def _some(tls: ssl.SSLSocket, seconds: float) -> SocketWork[bytes]:
     """The next bytes of a request. Raises OSError, TimeoutError."""
     give_up = monotonic() + seconds
     while True:
@@ -310,7 +310,7 @@ def _some(tls: ssl.SSLSocket, seconds: float) -> Work[bytes]:
             raise TimeoutError("it says nothing")
 
 
-def _sent(tls: ssl.SSLSocket, data: memoryview | bytes) -> Work[None]:
+def _sent(tls: ssl.SSLSocket, data: memoryview | bytes) -> SocketWork[None]:
     """Raises OSError, TimeoutError."""
     give_up = monotonic() + STALL_S + len(data) / LEAST_BYTES_PER_S
     view = memoryview(data)
@@ -323,13 +323,13 @@ def _sent(tls: ssl.SSLSocket, data: memoryview | bytes) -> Work[None]:
             raise TimeoutError("it takes nothing")
 
 
-def _say(tls: ssl.SSLSocket, status: HTTPStatus, headers: dict[str, str | int], words: str) -> Work[None]:
+def _say(tls: ssl.SSLSocket, status: HTTPStatus, headers: dict[str, str | int], words: str) -> SocketWork[None]:
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     text = f"HTTP/1.1 {status.value} {status.phrase}\r\n{lines}\r\n{words}"
     yield from _sent(tls, text.encode("latin-1", "replace"))
 
 
-def _refuse(tls: ssl.SSLSocket, status: HTTPStatus, words: str) -> Work[None]:
+def _refuse(tls: ssl.SSLSocket, status: HTTPStatus, words: str) -> SocketWork[None]:
     yield from _say(tls, status, {"Content-Length": len(words.encode())}, words)
 
 

@@ -6,7 +6,7 @@ from services.sl.peers import STALL_S
 
 
 @dataclass(frozen=True)
-class Conduct:
+class RoundSettings:
     """How this node behaves; see the settings of the same names."""
 
     may_lead: bool = True

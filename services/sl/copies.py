@@ -18,7 +18,7 @@ AGAIN_S = (0.05, 0.1, 0.2, 0.5)
 _log = logs.get("round")
 
 
-class Copies:
+class ResultReplicator:
     """Has others take a copy. ``moved(0)`` is called at each sign of life of one that does."""
 
     def __init__(self, peers: Peers, moved: Callable[[int], object]) -> None:
@@ -26,7 +26,7 @@ class Copies:
         self._moved = moved
         self._sign = asyncio.Event()
 
-    async def secure(self, model: Model, name: str, merging: View, newest: Callable[[], View]) -> None:
+    async def replicate(self, model: Model, name: str, merging: View, newest: Callable[[], View]) -> None:
         """Returns once another participant of the merge holds ``model``, or none is left that could.
 
         ``name``: this node. Where nobody can be reached it goes on trying: a leader that cannot be reached either must

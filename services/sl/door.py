@@ -20,7 +20,7 @@ _BULK = bytes([len(BULK)]) + BULK.encode("ascii")
 _log = logs.get("file server")
 
 
-class Door:
+class AlpnListener:
     """``bulk`` takes a socket; ``protocol`` makes what speaks HTTP over ``context``."""
 
     def __init__(

@@ -20,7 +20,7 @@ from services.identity.peer_context import peer_of
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sl.bulk import Bulk
-from services.sl.door import Door
+from services.sl.door import AlpnListener
 from services.sl.orders import MESSAGE_BYTES
 from services.sl.partials import Ended, Partial
 from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, REFUSAL_HEADER
@@ -101,7 +101,7 @@ class FileServer:
         self._live = LiveConnections()
         self._background = Background("file server")
         self._bulk = Bulk(bulk, store, readers, sent, keep_congestion_control=keep_congestion_control, live=self._live)
-        self._door: Door
+        self._door: AlpnListener
         self._reading: Counter[str] = Counter()
         app = web.Application(middlewares=[self._gate])
         app.router.add_get("/v1/models/{digest}", self._stream, allow_head=False)
@@ -120,7 +120,7 @@ class FileServer:
         await self._runner.setup()
         if self._runner.server is None:
             raise RuntimeError("not set up")
-        self._door = Door(bound, self._identity.server_context(), self._runner.server, self._bulk.serve)
+        self._door = AlpnListener(bound, self._identity.server_context(), self._runner.server, self._bulk.serve)
         self._door.open()
         if self._identity.credentials.trust.organizations is not None:
             self._background.keep(self._live.run, "looking at connections again")

@@ -11,8 +11,8 @@ from services.identity.identity import PeerIdentity
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sl.attempts import Attempt
-from services.sl.inputs import Place
-from services.sl.mergers import Merger
+from services.sl.inputs import MergeContext
+from services.sl.mergers import ShardWorker
 from services.sl.orders import Begin, Message, Order, Refused, Unreadable, decode, encode, words
 from services.sl.readers import CATCH_UP_S
 from services.sl.store import Stored
@@ -25,18 +25,18 @@ class HungUp(Exception):
     """The leader has ended the line."""
 
 
-class Following:
+class ShardFollower:
     """One merge at a time. ``view()``: the training as it stands; ``changed()`` returns when it has changed."""
 
-    def __init__(self, place: Place, view: Callable[[], View], changed: Callable[[], Awaitable[object]]) -> None:
+    def __init__(self, place: MergeContext, view: Callable[[], View], changed: Callable[[], Awaitable[object]]) -> None:
         self._place = place
         self._view = view
         self._changed = changed
-        self._merger: Merger | None = None
+        self._merger: ShardWorker | None = None
         self._changing = asyncio.Lock()  # what ``_merger`` is
         self._lines = 0
 
-    async def takes(self, merger: Merger) -> None:
+    async def takes(self, merger: ShardWorker) -> None:
         """The merger of a merge that this node leads itself."""
         async with self._changing:
             await self._drop()
@@ -84,7 +84,7 @@ class Following:
             while self._lines and attempt.digest is None and merger.idle_s < merger.stall_s:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(merger.stall_s):
-                        await attempt.stirred()
+                        await attempt.woken()
             if attempt.digest != result.digest:
                 _compare(attempt, result)
                 return None
@@ -108,12 +108,12 @@ class Following:
         if merger is not None:
             await merger.close()
 
-    async def _merger_for(self, view: View) -> Merger:
+    async def _merger_for(self, view: View) -> ShardWorker:
         async with self._changing:
             merger = self._merger
             if merger is None or (merger.view.round, merger.view.term) != (view.round, view.term):
                 await self._drop()
-                merger = self._merger = Merger(self._place, view, lambda _: None)
+                merger = self._merger = ShardWorker(self._place, view, lambda _: None)
             return merger
 
     async def _heard(self, line: web.WebSocketResponse) -> Order:
@@ -140,7 +140,7 @@ class Following:
                 return view
             await self._changed()
 
-    async def _obey(self, merger: Merger, first: Order, line: web.WebSocketResponse, leader: str) -> None:
+    async def _obey(self, merger: ShardWorker, first: Order, line: web.WebSocketResponse, leader: str) -> None:
         """Whatever is wrong with an order ends this line, and nothing else."""
         order = first
         try:

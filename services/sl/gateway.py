@@ -70,7 +70,7 @@ class Training:
                 await self._link.register(client)
             return await client.training.Enrol(request)
 
-        client, reply = await self._insist(call)
+        client, reply = await self._retried(call)
         return _view(reply.status, client.address)
 
     async def check_in(self, call: CheckIn, host: str, port: int) -> int:
@@ -87,7 +87,7 @@ class Training:
             host=host,
             port=port,
         )
-        return (await self._insist(lambda client: client.training.CheckIn(request)))[1].block
+        return (await self._retried(lambda client: client.training.CheckIn(request)))[1].block
 
     async def publish(self, call: Publish) -> None:
         request = pb.PublishRequest(
@@ -98,17 +98,17 @@ class Training:
             size=call.model.size,
             left_out=_left_out(call.left_out),
         )
-        await self._insist(lambda client: client.training.Publish(request))
+        await self._retried(lambda client: client.training.Publish(request))
 
     async def reopen(self, call: Reopen) -> None:
         request = pb.ReopenRequest(
             contract=self.contract, round=call.round, term=call.term, left_out=_left_out(call.left_out)
         )
-        await self._insist(lambda client: client.training.Reopen(request))
+        await self._retried(lambda client: client.training.Reopen(request))
 
     async def vote_out(self, call: VoteOut) -> None:
         request = pb.VoteOutRequest(contract=self.contract, round=call.round, term=call.term)
-        await self._insist(lambda client: client.training.VoteOut(request))
+        await self._retried(lambda client: client.training.VoteOut(request))
 
     async def report_progress(self, round_number: int, term: int, done: int, total: int) -> None:
         """Once: the next one says more."""
@@ -126,7 +126,7 @@ class Training:
             epochs_done=reported.epochs_done,
             epochs_total=reported.epochs_total,
         )
-        await self._insist(lambda client: client.training.Report(request))
+        await self._retried(lambda client: client.training.Report(request))
 
     async def leave(self, reason: str) -> None:
         """Once, with a short deadline; not for another process that is this node now."""
@@ -137,7 +137,7 @@ class Training:
 
     async def status(self) -> View:
         request = pb.GetStatusRequest(contract=self.contract)
-        client, reply = await self._insist(lambda client: client.training.GetStatus(request))
+        client, reply = await self._retried(lambda client: client.training.GetStatus(request))
         return _view(reply, client.address)
 
     async def views(self) -> AsyncIterator[View]:
@@ -198,7 +198,7 @@ class Training:
         self._newest, self._shown_by = view, client
         self._shown.notify()
 
-    async def _insist(self, call: Callable[[SNClient], Awaitable[Reply]]) -> tuple[SNClient, Reply]:
+    async def _retried(self, call: Callable[[SNClient], Awaitable[Reply]]) -> tuple[SNClient, Reply]:
         """The reply, and who gave it."""
         loop = asyncio.get_running_loop()
         attempt, give_up = 0, loop.time() + self._patience_s

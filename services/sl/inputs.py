@@ -22,7 +22,7 @@ FETCH_WAITS_S = (0.05, 0.15, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
-class Place:
+class MergeContext:
     """The node that merges. ``find``: a participant as it stands now."""
 
     name: str
@@ -32,13 +32,13 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Who hears of an input. ``moved`` gets bytes, in a thread; ``came`` each segment. ``unusable(name, reason,
+class InputCallbacks:
+    """Who hears of an input. ``moved`` gets bytes, in a thread; ``on_segment`` each segment. ``unusable(name, reason,
     segment)``: it is given up, one that is missing. ``failed``: this node cannot store it.
     """
 
     moved: Callable[[int], object]
-    came: Callable[[int], object]
+    on_segment: Callable[[int], object]
     unusable: Callable[[str, str, int], object]
     failed: Callable[[SwarmError], object]
 
@@ -46,7 +46,7 @@ class Told:
 class Input:
     """Gets what is wanted of one participant's parameters."""
 
-    def __init__(self, place: Place, view: View, entry: CheckedIn, told: Told) -> None:
+    def __init__(self, place: MergeContext, view: View, entry: CheckedIn, told: InputCallbacks) -> None:
         self._place = place
         self._view = view
         self._entry = entry
@@ -151,10 +151,10 @@ class Input:
         if self._partial is None:
             partial = await self._place.peers.begin(holder, entry.digest, entry.size)
             self._check_layout(partial)
-            self._pull = Pull(partial, self._place.store, self._place.peers.transfers, self._moved, self._took)
+            self._pull = Pull(partial, self._place.store, self._place.peers.transfers, self._moved, self._on_segment)
             self._partial = partial
             self._wanted = {index for index in self._wanted if not partial.has(index)}
-            self._told.came(0)
+            self._told.on_segment(0)
         if self._pull is not None and self._wanted:
             wanted = frozenset(self._wanted)
             self._pull.offer(Source(holder, f"/v1/models/{entry.digest}"), wanted)
@@ -184,10 +184,10 @@ class Input:
         self._place.peers.count(count)
         self._told.moved(count)
 
-    def _took(self, index: int) -> None:
+    def _on_segment(self, index: int) -> None:
         self._taken += 1
         self._wanted.discard(index)
-        self._told.came(index)
+        self._told.on_segment(index)
 
 
 def wrong_sizes(view: View, name: str) -> dict[str, str]:

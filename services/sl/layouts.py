@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from services.merge.layout import Layout, TensorSpec
-from services.merge.work import Rounding, Work
+from services.merge.work import MergeJob, Rounding
 from services.sl.view import CheckedIn, Config
 from swarm_callback import params
 from swarm_callback.rounding import round_in_place
@@ -37,6 +37,6 @@ def weights_of(entries: Sequence[CheckedIn]) -> dict[str, int]:
     return {name: max(1, weight * factor // parts[name]) if weight else 0 for name, weight in weights.items()}
 
 
-def work_of(config: Config, layout: Layout, entries: Sequence[CheckedIn]) -> Work:
+def work_of(config: Config, layout: Layout, entries: Sequence[CheckedIn]) -> MergeJob:
     """The merge of these."""
-    return Work(config.merge_method, layout, weights_of(entries), rounding=rounding_of(config))
+    return MergeJob(config.merge_method, layout, weights_of(entries), rounding=rounding_of(config))

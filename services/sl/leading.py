@@ -12,11 +12,11 @@ from services.errors import PeerUnreachable
 from services.merge.layout import Layout
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl.inputs import Place
-from services.sl.mergers import Merger
+from services.sl.inputs import MergeContext
+from services.sl.mergers import ShardWorker
 from services.sl.merging import Outcome
 from services.sl.orders import Answer, Begin, Message, Moves, Unreadable, decode, encode
-from services.sl.sharing import Sharing
+from services.sl.sharing import ShardScheduler
 from services.sl.states import Held
 from services.sl.view import View
 
@@ -46,7 +46,7 @@ class Line:
     ``heard(name, what)`` gets each answer, and Broken; ``looked_at`` is called when that is done with.
     """
 
-    def __init__(self, place: Place, name: str, heard: Callable[[str, Answer | Broken], object]) -> None:
+    def __init__(self, place: MergeContext, name: str, heard: Callable[[str, Answer | Broken], object]) -> None:
         self.heard_at = self.moved_at = time.monotonic()
         self._place = place
         self._name = name
@@ -146,11 +146,13 @@ class Line:
             self._orders.task_done()
 
 
-class Leading:
+class ShardLeader:
     """``moved(count)``: a sign of life of the merge. ``newest()``: the training as it stands now."""
 
-    def __init__(self, place: Place, view: View, moved: Callable[[int], object], newest: Callable[[], View]) -> None:
-        self.merger = Merger(place, view, lambda message: self._events.put_nowait((place.name, message)))
+    def __init__(
+        self, place: MergeContext, view: View, moved: Callable[[int], object], newest: Callable[[], View]
+    ) -> None:
+        self.merger = ShardWorker(place, view, lambda message: self._events.put_nowait((place.name, message)))
         self._place = place
         self._view = view
         self._moved = moved
@@ -159,12 +161,12 @@ class Leading:
         self._lines: dict[str, Line] = {}
 
     async def run(self, held: Held | None, layout: Layout) -> Outcome:
-        """As ``Merging.run``. Lines and ``merger`` stay open: somebody may still be getting the rest of the result."""
+        """As ``LeaderMerge.run``. Lines and ``merger`` stay open: others may still be getting the rest."""
         others = [entry.name for entry in self._view.check_ins if entry.name != self._place.name]
         self._lines = {
             name: Line(self._place, name, lambda name, what: self._events.put_nowait((name, what))) for name in others
         }
-        sharing = Sharing(self._place.name, self._view, held, layout)
+        sharing = ShardScheduler(self._place.name, self._view, held, layout)
         background = Background("round")
         background.run(self._check_silence(sharing), "looking for signs of life", self.merger.failed)
         try:
@@ -183,7 +185,7 @@ class Leading:
         """The lines, once all has been said on them, or ``within_s`` later."""
         await asyncio.gather(*(line.close(within_s) for line in self._lines.values()), return_exceptions=True)
 
-    def _hear(self, sharing: Sharing, name: str, what: Message | Broken) -> None:
+    def _hear(self, sharing: ShardScheduler, name: str, what: Message | Broken) -> None:
         """Whatever is wrong with what a peer says costs that peer its line and its share, and nobody else anything."""
         if self.merger.error is not None:
             raise self.merger.error
@@ -206,14 +208,14 @@ class Leading:
             line.end()
             sharing.cut_off(name, f"its message cannot be taken ({type(what).__name__})")
 
-    async def _carry_out(self, sharing: Sharing) -> None:
+    async def _carry_out(self, sharing: ShardScheduler) -> None:
         for name, message in sharing.orders():
             if name == self._place.name:
                 await self.merger.take(message)
             elif name in self._lines:
                 self._lines[name].say(message)
 
-    async def _check_silence(self, sharing: Sharing) -> None:
+    async def _check_silence(self, sharing: ShardScheduler) -> None:
         """A merger that shows no sign of life loses its segments; one that is slow does not."""
         stall_s = self._place.peers.stall_s
         while True:

@@ -17,7 +17,7 @@ _log = logs.get("sl")
 
 
 @dataclass(frozen=True)
-class Standing:
+class ResumePoint:
     """How far the ML program was when it got the merged model of ``round``. ``location``: of the contract."""
 
     location: str
@@ -32,7 +32,7 @@ class Content:
     """``sns``: API addresses, ``host:port``."""
 
     sns: tuple[str, ...] = ()
-    standing: Standing | None = None
+    resume_point: ResumePoint | None = None
 
 
 class Memory:
@@ -50,9 +50,9 @@ class Memory:
     def sns(self) -> tuple[str, ...]:
         return self._content.sns
 
-    def standing(self, location: str, first_round: int) -> Standing | None:
+    def resume_point(self, location: str, first_round: int) -> ResumePoint | None:
         """Where this very training was left; None for another one, or one that was reset since."""
-        known = self._content.standing
+        known = self._content.resume_point
         return known if known and (known.location, known.first_round) == (location, first_round) else None
 
     def keep_sns(self, addresses: tuple[str, ...]) -> None:
@@ -60,9 +60,9 @@ class Memory:
         if addresses != self._content.sns:
             self._replace(lambda content: replace(content, sns=addresses))
 
-    def keep_standing(self, standing: Standing) -> None:
+    def keep_resume_point(self, resume_point: ResumePoint) -> None:
         """Blocks for as long as the disk takes."""
-        self._replace(lambda content: replace(content, standing=standing))
+        self._replace(lambda content: replace(content, resume_point=resume_point))
 
     def _replace(self, change: Callable[[Content], Content]) -> None:
         with self._lock:
@@ -81,9 +81,9 @@ class Memory:
 def _read(path: Path) -> Content:
     try:
         found: dict[str, Any] = json.loads(path.read_text())
-        told = found["standing"]
-        standing = None if told is None else Standing(**told)
-        return Content(tuple(str(address) for address in found["sns"]), standing)
+        told = found["resume_point"]
+        resume_point = None if told is None else ResumePoint(**told)
+        return Content(tuple(str(address) for address in found["sns"]), resume_point)
     except FileNotFoundError:
         return Content()
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -11,7 +11,7 @@ from services.errors import SwarmError
 from services.merge.work import Frame, Plan
 from services.runtime.background import Background
 from services.sl.attempts import Attempt
-from services.sl.inputs import Input, Place, Told
+from services.sl.inputs import Input, InputCallbacks, MergeContext
 from services.sl.orders import (
     Begin,
     Deal,
@@ -37,10 +37,10 @@ SIGN_EVERY_S = 0.25
 Got = TypeVar("Got")
 
 
-class Merger:
+class ShardWorker:
     """``view``: the merge. ``say`` takes what the leader is to hear. To be closed."""
 
-    def __init__(self, place: Place, view: View, say: Callable[[Message], object]) -> None:
+    def __init__(self, place: MergeContext, view: View, say: Callable[[Message], object]) -> None:
         self.view = view
         self.attempt: Attempt | None = None
         self._place = place
@@ -99,7 +99,7 @@ class Merger:
 
     def input(self, entry: CheckedIn) -> Input:
         if entry.name not in self._inputs:
-            told = Told(self.moved, self._came, self.unusable, self.failed)
+            told = InputCallbacks(self.moved, self._on_segment, self.unusable, self.failed)
             self._inputs[entry.name] = Input(self._place, self.view, entry, told)
         return self._inputs[entry.name]
 
@@ -141,9 +141,9 @@ class Merger:
                 raise entry
         return [entry for entry in found if not isinstance(entry, BaseException)]
 
-    def _came(self, _index: int) -> None:
+    def _on_segment(self, _index: int) -> None:
         if self.attempt is not None:
-            self.attempt.stir()
+            self.attempt.wake()
             self._look(self.attempt)
 
     def unusable(self, name: str, reason: str, segment: int) -> None:

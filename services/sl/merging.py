@@ -61,7 +61,7 @@ class Piece:
     stored: Stored
 
 
-class Merging:
+class LeaderMerge:
     """One merge of one term. ``report(done, total)`` takes bytes and may be called from a thread.
 
     ``find``: a participant as it stands now; by default as in ``view``, which says what is to be merged.
@@ -152,7 +152,7 @@ class Merging:
 
         attempt = 0  # since a part of it last came
 
-        def came() -> None:
+        def on_segment() -> None:
             nonlocal attempt
             attempt = 0
 
@@ -166,7 +166,9 @@ class Merging:
                 attempt += 1
                 yield min(FETCH_WAITS_S[attempt - 1], self._peers.stall_s)
 
-        fetching = self._peers.fetch(entry.digest, entry.size, holders, waits_s=waits_s(), moved=moved, came=came)
+        fetching = self._peers.fetch(
+            entry.digest, entry.size, holders, waits_s=waits_s(), moved=moved, on_segment=on_segment
+        )
         try:
             stored = await fetching
         except (NetworkError, DigestMismatch, ModelError) as error:

@@ -12,21 +12,21 @@ from services.sl.metrics import SLMetrics
 from services.sl.states import (
     Awaiting,
     CheckingIn,
+    DiagnosingMismatch,
     Ended,
-    Explaining,
     Fetching,
-    LockedOut,
     Merging,
     Publishing,
     State,
+    WaitingForRound,
     WithNode,
 )
 
 # What a node is doing while it is in a state; in the others it waits for its ML program.
 PHASES: dict[type[State], str] = {
     CheckingIn: "check-in",
-    LockedOut: "wait",
-    Explaining: "wait",
+    WaitingForRound: "wait",
+    DiagnosingMismatch: "wait",
     Awaiting: "wait",
     Merging: "merge",
     Publishing: "publish",

@@ -41,7 +41,7 @@ class Wait:
 
 
 # Is sent whether what it waited for came in time.
-Work = Generator[Wait, bool | None, Got]
+SocketWork = Generator[Wait, bool | None, Got]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class _Done(Generic[Got]):
     value: Got
 
 
-async def carry_out(work: Work[Got], pool: Executor, stop: Callable[[], object]) -> Got:
+async def carry_out(work: SocketWork[Got], pool: Executor, stop: Callable[[], object]) -> Got:
     """What ``work`` returns. Where this is cancelled, ``stop`` must end what a thread is just at; it returns then."""
     in_time: bool | None = None  # at the beginning
     while True:
@@ -69,7 +69,7 @@ async def carry_out(work: Work[Got], pool: Executor, stop: Callable[[], object])
             raise
 
 
-def handshake(secured: ssl.SSLSocket, seconds: float) -> Work[None]:
+def handshake(secured: ssl.SSLSocket, seconds: float) -> SocketWork[None]:
     """Raises OSError, TimeoutError."""
     give_up = monotonic() + seconds
     secured.settimeout(min(HOLD_S, seconds))
@@ -83,7 +83,7 @@ def handshake(secured: ssl.SSLSocket, seconds: float) -> Work[None]:
             return
 
 
-def _go_on(work: Work[Got], in_time: bool | None) -> Wait | _Done[Got]:
+def _go_on(work: SocketWork[Got], in_time: bool | None) -> Wait | _Done[Got]:
     try:
         return work.send(in_time)
     except StopIteration as end:
@@ -94,13 +94,13 @@ async def _over(wait: Wait) -> bool:
     """Whether what it is for came in time."""
     loop = asyncio.get_running_loop()
     add, remove = (loop.add_writer, loop.remove_writer) if wait.to_write else (loop.add_reader, loop.remove_reader)
-    stirred = asyncio.Event()
+    woken = asyncio.Event()
     file = wait.socket.fileno()
-    add(file, stirred.set)
-    hearing = asyncio.create_task(_hear(wait.news, stirred)) if wait.news is not None else None
+    add(file, woken.set)
+    hearing = asyncio.create_task(_hear(wait.news, woken)) if wait.news is not None else None
     try:
         async with asyncio.timeout(wait.seconds):
-            await stirred.wait()
+            await woken.wait()
     except TimeoutError:
         return False
     else:
@@ -112,9 +112,9 @@ async def _over(wait: Wait) -> bool:
             await asyncio.gather(hearing, return_exceptions=True)
 
 
-async def _hear(news: News, stirred: asyncio.Event) -> None:
+async def _hear(news: News, woken: asyncio.Event) -> None:
     try:
         while not news.there():
             await news.changed.wait()
     finally:
-        stirred.set()  # also where it cannot be asked: whoever waits asks once more, and meets the error
+        woken.set()  # also where it cannot be asked: whoever waits asks once more, and meets the error

@@ -118,18 +118,18 @@ class Peers:
         *,
         waits_s: Iterable[float] = (),
         moved: Moved = lambda _: None,
-        came: Callable[[], object] = lambda: None,
+        on_segment: Callable[[], object] = lambda: None,
     ) -> Stored:
         """The stream, in the store; from the first holder that has it, going on at the next where one breaks off.
 
-        ``moved`` gets the number of bytes of each piece, ``came`` is called for each segment that is right.
+        ``moved`` gets the number of bytes of each piece, ``on_segment`` is called for each segment that is right.
         ``waits_s``: between attempts at all holders. Raises the error of the last one asked: PeerUnreachable,
         DigestMismatch, StreamDamaged; DiskFull, StorageError at once.
         """
         lock = self._locks.setdefault(digest, asyncio.Lock())
         async with lock:  # one transfer of the same stream at a time
             return self._store.get(digest) or await self._fetch(
-                digest, size, holders, iter(waits_s), Arriving(moved, came)
+                digest, size, holders, iter(waits_s), Arriving(moved, on_segment)
             )
 
     async def _fetch(
@@ -181,8 +181,8 @@ class Peers:
                             partial,
                             self._store,
                             self.transfers,
-                            lambda count: self._came(count, arriving.moved),
-                            lambda _: arriving.came(),
+                            lambda count: self._on_piece(count, arriving.moved),
+                            lambda _: arriving.on_segment(),
                         )
                     pull.offer(Source(holder, f"/v1/models/{digest}"), range(partial.count))
                 except (PeerUnreachable, DigestMismatch, StreamDamaged) as error:
@@ -205,7 +205,7 @@ class Peers:
         """Bytes that came in; from any thread."""
         self._received(received)
 
-    def _came(self, count: int, moved: Moved) -> None:
+    def _on_piece(self, count: int, moved: Moved) -> None:
         self._received(count)
         moved(count)
 
@@ -235,7 +235,7 @@ class Peers:
     ) -> Stored:
         """The same for a merged model, patiently: a holder may be about to get it. Raises ResultUnavailable."""
         try:
-            return await self.fetch(digest, size, holders, waits_s=waiting.waits_s(), came=waiting.came)
+            return await self.fetch(digest, size, holders, waits_s=waiting.waits_s(), on_segment=waiting.on_segment)
         except (NetworkError, DigestMismatch, StreamDamaged) as error:
             tried = ", ".join(holder.name for holder in holders()) or "nobody is known to hold it"
             raise ResultUnavailable(round=round_number, tried=f"{tried}; the last error: {error}") from None
@@ -297,7 +297,7 @@ class Peers:
                 raise DigestMismatch(node=holder.name, found=f"{response.content_length} bytes", expected=size)
             async for piece in self._pieces(response):
                 incoming.write(piece)
-                self._came(len(piece), moved)
+                self._on_piece(len(piece), moved)
         if incoming.taken.size < size:
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem="it broke off")
         found = incoming.taken.digest().hex()

@@ -27,7 +27,7 @@ class Source:
 
 
 class Pull:
-    """``moved`` gets bytes as they arrive, in a thread; ``took`` each segment that is there, in the loop.
+    """``moved`` gets bytes as they arrive, in a thread; ``on_segment`` each segment that is there, in the loop.
 
     Bytes of a source that has served another segment do not count as moved, until it serves a right one.
     ``apart``: no two sources offer the same segments. A source that fails is not asked again until it offers something
@@ -40,7 +40,7 @@ class Pull:
         store: Store,
         transfers: Transfers,
         moved: Callable[[int], object],
-        took: Callable[[int], object] = lambda _: None,
+        on_segment: Callable[[int], object] = lambda _: None,
         *,
         apart: bool = False,
     ) -> None:
@@ -48,7 +48,7 @@ class Pull:
         self._store = store
         self._transfers = transfers
         self._moved = moved
-        self._took = took
+        self._on_segment = on_segment
         self._apart = apart
         self._loop = asyncio.get_running_loop()
         self._offers: dict[Source, list[int]] = {}
@@ -151,7 +151,7 @@ class Pull:
                 self._doubted.add(source)
                 found, named = "another segment", "the one that the digest names"
                 raise DigestMismatch(node=source.member.name, found=found, expected=named) from None
-            self._loop.call_soon_threadsafe(self._came, run[number])
+            self._loop.call_soon_threadsafe(self._received, run[number])
 
         def moved(count: int) -> None:
             if source not in self._doubted:
@@ -161,10 +161,10 @@ class Pull:
         cut = (partial.start_of(run[0]), sizes)
         await self._transfers.read(source.member, source.path, cut, take, moved, made=source.made)
 
-    def _came(self, index: int) -> None:
+    def _received(self, index: int) -> None:
         self._claimed.discard(index)
         if not self._closed:
-            self._took(index)
+            self._on_segment(index)
 
     def _claim(self, source: Source) -> range:
         """The next that nobody else is getting, as many in a row as may be asked for at once."""

@@ -18,13 +18,12 @@ from services.sl.events import Event
 from services.sl.states import (
     Awaiting,
     CheckingIn,
+    DiagnosingMismatch,
     Ended,
     Enrolling,
-    Explaining,
     Fetching,
     Finishing,
     Held,
-    LockedOut,
     Merging,
     Node,
     Part,
@@ -32,6 +31,7 @@ from services.sl.states import (
     State,
     Training,
     Unopened,
+    WaitingForRound,
     WithNode,
 )
 from services.sl.view import Phase, Result
@@ -47,8 +47,8 @@ TRANSITIONS: Mapping[type[State], tuple[type[Event], ...]] = {
     Enrolling: (on.Enrolled,),
     Training: (on.Offered, on.Reported, on.Bye, on.StatusChanged, on.Enrolled, on.LeaderSilent),
     CheckingIn: (on.CheckInAccepted, on.CheckInRefused, on.StatusChanged, on.Enrolled),
-    LockedOut: (on.StatusChanged, on.Enrolled),
-    Explaining: (on.StatusChanged, on.Enrolled),
+    WaitingForRound: (on.StatusChanged, on.Enrolled),
+    DiagnosingMismatch: (on.StatusChanged, on.Enrolled),
     Awaiting: (on.StatusChanged, on.Enrolled, on.LeaderSilent),
     Merging: (on.Merged, on.TooFew, on.StatusChanged, on.Enrolled),
     Publishing: (on.Published, on.PublishRefused, on.StatusChanged, on.Enrolled),
@@ -145,18 +145,18 @@ def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefuse
         return _follow(Awaiting(node, state.round, event.block))
     match event.error:
         case errors.ModelDiffers() as refusal if node.offer:
-            return Explaining(node), (do.Explain(refusal, node.offer.model),)
+            return DiagnosingMismatch(node), (do.DiagnoseMismatch(refusal, node.offer.model),)
         case errors.AlreadyCheckedIn():  # by this node, before it was started again: that check-in stands
             return _follow(Awaiting(node, state.round, node.view.block + 1, earlier=True))
         case (errors.NotEnrolled() | errors.NotAMember()) as refusal if not node.view.complete:
-            return LockedOut(replace(node, rejoining=True), refusal), (do.Enrol(node.opened, again=True),)
+            return WaitingForRound(replace(node, rejoining=True), refusal), (do.Enrol(node.opened, again=True),)
         case error if isinstance(error, (*_OVERTAKEN, errors.NotEnrolled, errors.NotAMember)):
-            return _locked_out(LockedOut(node, error, state.term, tried=state.round))
+            return _locked_out(WaitingForRound(node, error, state.term, tried=state.round))
         case error:
             return _fail(state, error)
 
 
-def _locked_out(state: LockedOut) -> Step:
+def _locked_out(state: WaitingForRound) -> Step:
     """As soon as the view shows why the check-in was refused, the node knows what to do."""
     node = state.node
     inside = node.view.phase is Phase.MERGE and node.view.checked_in(node.name) is not None
@@ -178,7 +178,7 @@ def _follow(state: Awaiting) -> Step:
         return _turn(node) if reason is None or state.earlier else _left_out(state, reason)
     if view.phase is Phase.MERGE:
         return _merge_phase(state)
-    return state, (do.Tell(view.waiting),)
+    return state, (do.NotifyML(view.waiting),)
 
 
 def _merge_phase(state: Awaiting) -> Step:
@@ -190,7 +190,7 @@ def _merge_phase(state: Awaiting) -> Step:
     if view.term == state.watched_term:
         return state, ()
     text = f"round {view.round} is being merged by {view.leader}"
-    return replace(state, watched_term=view.term), (do.Tell(text), do.ArmLeaderTimer(view.round, view.term))
+    return replace(state, watched_term=view.term), (do.NotifyML(text), do.ArmLeaderTimer(view.round, view.term))
 
 
 def _vote(state: Awaiting | Training, event: on.LeaderSilent) -> Step:
@@ -223,7 +223,7 @@ def _fetching(state: Fetching, event: on.Fetched | on.FetchFailed) -> Step:
     mine = node.offer.model if node.offer else event.model
     if mine.layout != event.model.layout:  # of a newcomer, whose parameters nobody has compared yet
         agreed = errors.ModelDiffers(given=mine.layout, agreed=event.model.layout, agreedBy=node.view.layout_by)
-        return Explaining(node), (do.Explain(agreed, mine, event.model),)
+        return DiagnosingMismatch(node), (do.DiagnoseMismatch(agreed, mine, event.model),)
     node = replace(node, held=Held(state.result.round, event.model))
     if newer is not None and node.view.complete:  # the one result that everybody must end with
         return _take(node, newer)
@@ -259,7 +259,7 @@ def _act_on_view(state: WithNode) -> Step:
     match state:
         case Training():
             return _while_training(state)
-        case LockedOut():
+        case WaitingForRound():
             return _locked_out(state)
         case Publishing():
             return state, ()
@@ -292,7 +292,7 @@ def _while_training(state: Training) -> Step:
 
 
 def _turn(node: Node, tried: int = 0) -> Step:
-    """What becomes of the parameters that ML handed over, as the training stands. ``tried``: see LockedOut."""
+    """What becomes of the parameters that ML handed over, as the training stands. ``tried``: see WaitingForRound."""
     view, entry = node.view, node.enters()
     if node.offer is None or entry is None:
         return Training(node), ()
@@ -307,7 +307,7 @@ def _turn(node: Node, tried: int = 0) -> Step:
         return _follow(Awaiting(node, view.round, block=0, earlier=mine.digest != entry[0].digest))
     goes_on = "what it has trained comes into the next" if node.base else "it goes on from the result"
     text = f"round {view.round} is being merged without this node; {goes_on}"
-    return LockedOut(node, errors.RoundClosed(round=view.round), view.term - 1), (do.Tell(text),)
+    return WaitingForRound(node, errors.RoundClosed(round=view.round), view.term - 1), (do.NotifyML(text),)
 
 
 def _take(node: Node, result: Result, checked_in_to: int = 0, earlier: bool = False) -> Step:
@@ -330,12 +330,12 @@ def _hand_over(state: Fetching) -> Step:
     node, offer, over = state.node, state.node.offer, state.node.view.complete
     if offer is None or node.held is None:
         raise ValueError("a result was fetched that nobody waits for")
-    remember = do.Remember(node.held, offer.epochs_done)
+    remember = do.SaveProgress(node.held, offer.epochs_done)
     if offer.finished and not over:
         # Parameters that could not be used would be left out for ever: from now on it only counts as finished.
         mode = "inactive" if state.part.left_out else offer.mode
         following, actions = _turn(replace(node, offer=replace(offer, again=True, mode=mode)))
-        return following, (remember, *([do.Tell(state.part.note)] if state.part.note else []), *actions)
+        return following, (remember, *([do.NotifyML(state.part.note)] if state.part.note else []), *actions)
     result = state.result
     # One that comes late exchanges sooner the next time.
     interval = max(1, (result.interval or node.view.config.sync_frequency) // (1 + state.part.late))

@@ -16,10 +16,10 @@ from services.runtime.signals import ChangeSignal
 from services.sl import actions as do
 from services.sl import events as on
 from services.sl.chores import delete, sync
-from services.sl.conduct import Conduct
+from services.sl.conduct import RoundSettings
 from services.sl.gateway import Training
 from services.sl.link import Link
-from services.sl.memory import Memory, Standing
+from services.sl.memory import Memory, ResumePoint
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
 from services.sl.peers import Peers
@@ -29,7 +29,7 @@ from services.sl.round import UnlistedPair, needed, results, step
 from services.sl.states import Ended, Finishing, State, Unopened
 from services.sl.store import Store
 from services.sl.view import View
-from services.sl.work import Surroundings, Work
+from services.sl.work import RoundTasks, TaskContext
 
 # A wait shorter than this is not worth a word to ML.
 TELL_AFTER_S = 1.0
@@ -58,7 +58,7 @@ class Runner:
         self,
         name: str,
         address: tuple[str, int],
-        conduct: Conduct,
+        conduct: RoundSettings,
         link: Link,
         store: Store,
         memory: Memory,
@@ -133,7 +133,7 @@ class Runner:
                 if not isinstance(event, on.Merged | on.TooFew) or source is self._merging:
                     await self._take(event)
         finally:
-            self._hush()
+            self._cancel_notice()
             await self._background.close()
             await self._calls.close()
             await self._at_end.aclose()
@@ -167,11 +167,11 @@ class Runner:
         match action:
             case do.AnswerOpen():
                 self._answer_open(action)
-            case do.Remember():
+            case do.SaveProgress():
                 self._remember(action)
             case do.Deliver():
                 self._deliver(action)
-            case do.Tell():
+            case do.NotifyML():
                 self._tell(action.text)
             case do.Enrol():
                 self._spawn(self._enrol(action.opened, action.again), "enrolling")
@@ -195,8 +195,8 @@ class Runner:
                 self._merging = None
             case do.Fetch():
                 self._spawn(self._fetch(action), "fetching the result")
-            case do.Explain():
-                self._spawn(self._give(self._work.explain(action)), "comparing models")
+            case do.DiagnoseMismatch():
+                self._spawn(self._give(self._work.diagnose_mismatch(action)), "comparing models")
             case do.ArmLeaderTimer():
                 self._watch_leader(action)
             case do.ArmServingTimer():
@@ -206,7 +206,7 @@ class Runner:
 
     async def _end(self, actions: tuple[do.Action, ...]) -> None:
         """In order, and nothing else any more."""
-        self._hush()
+        self._cancel_notice()
         await self._background.close()
         for action in actions:
             if isinstance(action, do.AbortML):
@@ -228,8 +228,8 @@ class Runner:
             if not again:
                 self._training = Training(self._link, opened.contract, self._conduct.sn_patience_s)
                 patience_s = self._conduct.sn_patience_s
-                around = Surroundings(self._name, lambda: self._known, self._stepped.wait, self._tell, patience_s)
-                self._work = Work(around, self._store, self._peers, self._training)
+                around = TaskContext(self._name, lambda: self._known, self._stepped.wait, self._tell, patience_s)
+                self._work = RoundTasks(around, self._store, self._peers, self._training)
                 self._at_end.push_async_callback(self._work.close)
             view = await self._enrolled(opened, again)
         except SwarmError as error:
@@ -300,7 +300,7 @@ class Runner:
     # --- words and models to ML ---------------------------------------------------------------------------------
 
     def _deliver(self, action: do.Deliver) -> None:
-        self._hush()
+        self._cancel_notice()
         stored = self._store.get(action.held.model.digest)
         if stored is None:
             raise RuntimeError(f"{action.held.model.digest} was dropped before it was handed over")
@@ -326,23 +326,23 @@ class Runner:
     @property
     def _epochs_done(self) -> int:
         """When ML of an earlier start was given its last merged model."""
-        standing = self._memory.standing(self._known.location, self._known.first_round)
-        return standing.epochs_done if standing else 0
+        resume_point = self._memory.resume_point(self._known.location, self._known.first_round)
+        return resume_point.epochs_done if resume_point else 0
 
     def _answer_open(self, action: do.AnswerOpen) -> None:
         done = self._epochs_done if action.late else 0
         self._spawn(self._ml.answer_open(action.round, action.late, done), "answering the program")
 
-    def _remember(self, action: do.Remember) -> None:
+    def _remember(self, action: do.SaveProgress) -> None:
         view, held = self._known, action.held
-        standing = Standing(view.location, view.first_round, held.round, held.model.digest, action.epochs_done)
-        self._spawn(asyncio.to_thread(self._memory.keep_standing, standing), "remembering the round")
+        resume_point = ResumePoint(view.location, view.first_round, held.round, held.model.digest, action.epochs_done)
+        self._spawn(asyncio.to_thread(self._memory.keep_resume_point, resume_point), "remembering the round")
 
     def _tell(self, text: str) -> None:
         """Shown to ML where it still waits for the same in a moment."""
         if text == self._told:
             return
-        self._hush()
+        self._cancel_notice()
         self._told = text
         loop = asyncio.get_running_loop()
         self._telling = loop.call_later(TELL_AFTER_S, self._tell_now, text)
@@ -351,7 +351,7 @@ class Runner:
         _log.info(text)
         self._spawn(self._ml.notice(text), "telling the program")
 
-    def _hush(self) -> None:
+    def _cancel_notice(self) -> None:
         if self._telling is not None:
             self._telling.cancel()
         self._told = ""

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from services.identity.spiffe import name_in_slot
 from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
 from services.runtime.settings import MemberSettings
-from services.sl.conduct import Conduct
+from services.sl.conduct import RoundSettings
 
 
 class SLSettings(MemberSettings):
@@ -188,8 +188,8 @@ class SLSettings(MemberSettings):
         return request, self.response_channel or self.data_dir / "response.channel"
 
     @property
-    def conduct(self) -> Conduct:
-        return Conduct(
+    def conduct(self) -> RoundSettings:
+        return RoundSettings(
             may_lead=self.may_lead,
             quorum_wait_s=self.quorum_wait_s,
             leader_timeout_s=self.leader_timeout_s,

@@ -25,7 +25,7 @@ def dealt(indices: Sequence[int], mergers: Sequence[str]) -> dict[str, Sequence[
     return {name: indices[cuts[number] : cuts[number + 1]] for number, name in enumerate(mergers)}
 
 
-class Shards:
+class ShardTable:
     """The segments of one attempt, dealt to ``mergers``. Methods that deal give the segments that somebody gets now.
 
     ``hashes``: as they were told first. One that was told stays: where a segment turns out to be another one, the

@@ -35,7 +35,7 @@ Got = TypeVar("Got")
 _log = logs.get("round")
 
 
-class Shop(Protocol):
+class ShareHost(Protocol):
     """What a share is made with, and who is told: see Merger."""
 
     view: View
@@ -76,7 +76,7 @@ class Share:
 
     def __init__(  # noqa: PLR0917  # what is merged, and where to
         self,
-        shop: Shop,
+        shop: ShareHost,
         order: Begin,
         entries: Sequence[CheckedIn],
         layout: Layout,
@@ -97,7 +97,7 @@ class Share:
         self._to_merge: list[int] = []
         self._frame, self._frame_number = FIRST_FRAME, 0
         self._plan = None if self.work.measures else self.work.plan()
-        self._woken = ChangeSignal()
+        self._changed = ChangeSignal()
         self._stopped = False
 
     def deal(self, indices: Sequence[int]) -> None:
@@ -111,7 +111,7 @@ class Share:
         self._to_merge = sorted({*self._to_merge, *fresh})
         if self._plan is None:
             self._to_measure = sorted({*self._to_measure, *fresh})
-        self.stir()
+        self.wake()
 
     def forget(self) -> None:
         """Nothing is left of what was dealt."""
@@ -124,7 +124,7 @@ class Share:
             raise Unreadable("nothing is to be measured so")
         self._frame, self._frame_number = frame, number
         self._to_measure = sorted(self._mine)
-        self.stir()
+        self.wake()
 
     def settled(self, plan: Plan) -> None:
         """Raises Unreadable."""
@@ -133,11 +133,11 @@ class Share:
             raise Unreadable("these are not the shares of those that are merged")
         self._plan = plan
         self._to_measure = []
-        self.stir()
+        self.wake()
 
-    def stir(self) -> None:
+    def wake(self) -> None:
         """More may be there than was."""
-        self._woken.notify()
+        self._changed.notify()
 
     def stop(self) -> None:
         self._stopped = True
@@ -150,7 +150,7 @@ class Share:
                 elif self._plan is not None and (batch := self._ready(self._to_merge, to_merge=True)):
                     await self._merge(batch, self._plan)
                 else:
-                    await self._woken.wait()
+                    await self._changed.wait()
             except Damaged as error:
                 self._drop()
                 self._shop.unusable(error.name, f"its parameters are damaged ({error})", error.segment)

@@ -8,7 +8,7 @@ import numpy as np
 
 from services.merge.gram import Matrix
 from services.merge.layout import Layout
-from services.merge.work import FIRST_FRAME, Frame, Plan, Work
+from services.merge.work import FIRST_FRAME, Frame, MergeJob, Plan
 from services.runtime import logs
 from services.sl.inputs import wrong_sizes
 from services.sl.layouts import work_of
@@ -36,7 +36,7 @@ from services.sl.orders import (
     unpacked,
 )
 from services.sl.round import NON_FINITE
-from services.sl.shards import COPIES, Shards, runs_of
+from services.sl.shards import COPIES, ShardTable, runs_of
 from services.sl.states import Held
 from services.sl.view import CheckedIn, Model, View
 from swarm_callback.digest import combine
@@ -57,7 +57,7 @@ class Accusation:
     lie: bool = False
 
 
-class Sharing:
+class ShardScheduler:
     """One shared merge, led by ``name``. ``layout``: what the work is about, from the leader's own header.
 
     ``orders()`` gives what is to be said now, and to whom. Only what the leader has found itself leaves anybody out:
@@ -74,8 +74,8 @@ class Sharing:
         self._mergers = [entry.name for entry in view.check_ins if self._may_merge(entry.name)]
         self._orders: list[tuple[str, Message]] = []
         self._attempt = 0
-        self._work: Work | None = None
-        self._shards = Shards(0, [])
+        self._work: MergeJob | None = None
+        self._shards = ShardTable(0, [])
         self._frame: Frame | None = None
         self._frame_number = 0
         self._plan: Plan | None = None
@@ -96,7 +96,7 @@ class Sharing:
         self._work = work_of(self._view.config, self._layout, entries)
         self._attempt += 1
         mergers = [name for name in self._mergers if name not in self._left_out] or [self._name]
-        self._shards = Shards(len(self._work.segments), mergers)
+        self._shards = ShardTable(len(self._work.segments), mergers)
         self._frame = FIRST_FRAME if self._work.measures else None
         self._plan = None if self._work.measures else self._work.plan()
         self._frame_number = 0
@@ -260,7 +260,7 @@ class Sharing:
         if len(self._parts) == self._shards.count:
             self._settle(self._work, self._frame)
 
-    def _settle(self, work: Work, frame: Frame) -> None:
+    def _settle(self, work: MergeJob, frame: Frame) -> None:
         try:
             settled = work.settle([self._parts[index] for index in range(self._shards.count)], frame)
             sound = isinstance(settled, Frame) or bool(np.isfinite(settled.shares or ()).all())

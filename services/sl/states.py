@@ -121,7 +121,7 @@ class CheckingIn(WithNode):
 
 
 @dataclass(frozen=True)
-class LockedOut(WithNode):
+class WaitingForRound(WithNode):
     """The round takes no check-in from here; ``refusal`` says why.
 
     ``term``: a round that is closed and opened again since has a later one. ``tried``: the round of a check-in that
@@ -151,7 +151,7 @@ class LockedOut(WithNode):
 
 
 @dataclass(frozen=True)
-class Explaining(WithNode):
+class DiagnosingMismatch(WithNode):
     """The model differs from the others'; in which tensor is being found out."""
 
 

@@ -19,7 +19,7 @@ from typing import TypeVar
 from services.errors import PeerUnreachable
 from services.identity.certificates import Expected
 from services.sl.packing import FRAME, Unpacker, limit_of
-from services.sl.parking import HOLD_S, Wait, Work, carry_out, handshake
+from services.sl.parking import HOLD_S, SocketWork, Wait, carry_out, handshake
 from services.sl.view import Member
 
 CONNECT_S = 10.0
@@ -128,7 +128,7 @@ class _Reading:
         self._stopped = False
         self._connection: _Connection | None = None
 
-    def run(self, sizes: Sequence[int], take: Take, moved: Callable[[int], object]) -> Work[None]:
+    def run(self, sizes: Sequence[int], take: Take, moved: Callable[[int], object]) -> SocketWork[None]:
         try:
             connection = yield from self._asked()
             try:
@@ -150,7 +150,7 @@ class _Reading:
         if self._connection is not None:
             self._connection.shut()
 
-    def _asked(self) -> Work["_Connection"]:
+    def _asked(self) -> SocketWork["_Connection"]:
         """A connection on which the answer's body comes next. One that was idle may have been closed meanwhile."""
         while (idle := self._transfers.take_idle(self._holder)) is not None:
             try:
@@ -168,7 +168,7 @@ class _Reading:
             connection.close()
             raise
 
-    def _ask(self, connection: "_Connection") -> Work["_Connection"]:
+    def _ask(self, connection: "_Connection") -> SocketWork["_Connection"]:
         self._connection = connection
         if self._stopped:
             raise ConnectionAbortedError("not wanted any more")
@@ -207,12 +207,12 @@ class _Connection:
         self._unpacker = Unpacker()
         self.packed = False  # the answer that comes now
 
-    def greet(self) -> Work[None]:
+    def greet(self) -> SocketWork[None]:
         """To be done once, before anything else."""
         yield from handshake(self._socket, min(CONNECT_S, self._stall_s))
         self._expected.check(self._socket.getpeercert(binary_form=True))
 
-    def ask(self, path: str, start: int, stop: int, *, packed: bool = False) -> Work[tuple[int, int]]:
+    def ask(self, path: str, start: int, stop: int, *, packed: bool = False) -> SocketWork[tuple[int, int]]:
         """Status and length of the answer; -1 for one that does not say."""
         accepts = f"Accept-Encoding: {PACKED}\r\n" if packed else ""
         request = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nRange: bytes={start}-{stop - 1}\r\n{accepts}\r\n"
@@ -228,7 +228,7 @@ class _Connection:
         self.packed = packed and headers.get("content-encoding") == PACKED
         return int(first.split(" ", 2)[1]), int(headers.get("content-length", "-1"))
 
-    def read_into(self, view: memoryview, moved: Callable[[int], object]) -> Work[None]:
+    def read_into(self, view: memoryview, moved: Callable[[int], object]) -> SocketWork[None]:
         """Fills ``view``."""
         began, since = monotonic(), 0
         if self._ahead:
@@ -240,7 +240,7 @@ class _Connection:
             try:  # without what a wait needs: it is done for each 16 KiB
                 count = self._socket.recv_into(view)
             except TimeoutError:
-                count = yield from self._came(partial(self._socket.recv_into, view))
+                count = yield from self._received(partial(self._socket.recv_into, view))
             if not count:
                 raise ConnectionResetError("it broke off")
             moved(count)
@@ -251,7 +251,7 @@ class _Connection:
                     raise TimeoutError(f"it sent {since} bytes in {now - began:.1f} s")
                 began, since = now, 0
 
-    def read_packed_into(self, view: memoryview, moved: Callable[[int], object]) -> Work[None]:
+    def read_packed_into(self, view: memoryview, moved: Callable[[int], object]) -> SocketWork[None]:
         """Fills ``view`` from frames."""
         while view:
             head = memoryview(bytearray(FRAME.size))
@@ -264,7 +264,7 @@ class _Connection:
             self._unpacker.unpack(width, body, view[:size])
             view = view[size:]
 
-    def words(self, length: int) -> Work[str]:
+    def words(self, length: int) -> SocketWork[str]:
         """The beginning of an answer's text."""
         while len(self._ahead) < min(length, _WORDS_BYTES):
             self._ahead += yield from self._some(_WORDS_BYTES)
@@ -278,13 +278,13 @@ class _Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def _some(self, most: int) -> Work[bytes]:
-        data = yield from self._came(partial(self._socket.recv, most))
+    def _some(self, most: int) -> SocketWork[bytes]:
+        data = yield from self._received(partial(self._socket.recv, most))
         if not data:
             raise ConnectionResetError("it broke off")
         return data
 
-    def _came(self, read: Callable[[], Got]) -> Work[Got]:
+    def _received(self, read: Callable[[], Got]) -> SocketWork[Got]:
         """What ``read`` gives once there is something. Raises OSError, TimeoutError."""
         give_up = 0.0
         while True:

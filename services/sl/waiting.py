@@ -12,10 +12,10 @@ Moved = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Arriving:
-    """Who hears of a transfer: ``moved`` gets bytes, in a thread; ``came`` each segment that is right."""
+    """Who hears of a transfer: ``moved`` gets bytes, in a thread; ``on_segment`` each segment that is right."""
 
     moved: Moved
-    came: Callable[[], object]
+    on_segment: Callable[[], object]
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Waiting:
     _since: float = field(default_factory=monotonic)
     _attempt: int = -1
 
-    def came(self) -> None:
+    def on_segment(self) -> None:
         """A part of it that is right: a link that breaks often still brings all."""
         self._since, self._attempt = monotonic(), -1
 

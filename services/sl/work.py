@@ -13,14 +13,14 @@ from services.merge.layout import difference
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sl import events as on
-from services.sl.actions import ArmLeaderTimer, Explain, Fetch, Merge
-from services.sl.copies import Copies
-from services.sl.following import Following
+from services.sl.actions import ArmLeaderTimer, DiagnoseMismatch, Fetch, Merge
+from services.sl.copies import ResultReplicator
+from services.sl.following import ShardFollower
 from services.sl.gateway import Training
-from services.sl.inputs import Place
+from services.sl.inputs import MergeContext
 from services.sl.layouts import layout_of
-from services.sl.leading import Leading
-from services.sl.merging import Merging, Outcome, hands_out_one
+from services.sl.leading import ShardLeader
+from services.sl.merging import LeaderMerge, Outcome, hands_out_one
 from services.sl.peers import Peers
 from services.sl.progress import Progress
 from services.sl.readers import SHARED_FROM_BYTES
@@ -38,7 +38,7 @@ _log = logs.get("round")
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class TaskContext:
     """The node that the work is for. ``view()``: the training as it stands now, where others have come back elsewhere.
 
     ``changed()`` returns when it stands otherwise. ``tell(text)``: why ML waits.
@@ -52,18 +52,18 @@ class Surroundings:
     patience_s: float
 
 
-class Work:
+class RoundTasks:
     """Each method gives the event that came of it."""
 
-    def __init__(self, around: Surroundings, store: Store, peers: Peers, training: Training) -> None:
+    def __init__(self, around: TaskContext, store: Store, peers: Peers, training: Training) -> None:
         self._around = around
         self._store = store
         self._peers = peers
         self._training = training
         self._background = Background("round")
-        self._leading: tuple[View, Merging] | None = None
-        self._place = Place(around.name, store, peers, self._member)
-        self._following = Following(self._place, around.view, around.changed)
+        self._leading: tuple[View, LeaderMerge] | None = None
+        self._place = MergeContext(around.name, store, peers, self._member)
+        self._following = ShardFollower(self._place, around.view, around.changed)
         self._copies: dict[str, tuple[int, int]] = {}  # digests, by round and term that they may be the result of
         self._made: str | None = None  # digest of what this node has merged last
 
@@ -108,9 +108,9 @@ class Work:
         def report(done: int, total: int) -> None:
             loop.call_soon_threadsafe(self._say_progress, view, done, total)
 
-        merging = Merging(self._store, self._peers, view, report, self._member)
+        merging = LeaderMerge(self._store, self._peers, view, report, self._member)
         self._leading = view, merging
-        copies = Copies(self._peers, merging.moved)
+        copies = ResultReplicator(self._peers, merging.moved)
         _log.info("leads the round", round=view.round, term=view.term, of=len(view.check_ins))
         try:
             shared = await self._merge_shared(call, merging)
@@ -119,7 +119,7 @@ class Work:
             if shared is None and outcome.model is not None and (call.held is None or outcome.model != call.held.model):
                 _log.debug("written", round=view.round, term=view.term)
                 merged = outcome.without_left_out(view)
-                await copies.secure(outcome.model, self._around.name, merged, self._around.view)
+                await copies.replicate(outcome.model, self._around.name, merged, self._around.view)
         except SwarmError as error:
             return on.Failed(error)
         finally:
@@ -138,7 +138,7 @@ class Work:
         await self._background.close()
         await self._following.close()
 
-    async def _merge_shared(self, call: Merge, merging: Merging) -> Outcome | None:
+    async def _merge_shared(self, call: Merge, merging: LeaderMerge) -> Outcome | None:
         """None where it is not worth it, or nobody else may merge."""
         view = call.view
         if hands_out_one(view):
@@ -150,7 +150,7 @@ class Work:
         members = [view.member(entry.name) for entry in view.check_ins if entry.name != self._around.name]
         if not any(member is not None and member.active and member.may_lead for member in members):
             return None
-        leading = Leading(self._place, view, merging.moved, self._around.view)
+        leading = ShardLeader(self._place, view, merging.moved, self._around.view)
         await self._following.takes(leading.merger)
         try:
             return await leading.run(call.held, layout_of(stored.specs()))
@@ -179,7 +179,7 @@ class Work:
             return on.FetchFailed(error)
         return on.Fetched(stored.model)
 
-    async def explain(self, call: Explain) -> on.Event:
+    async def diagnose_mismatch(self, call: DiagnoseMismatch) -> on.Event:
         """Names the tensor in which this node's model differs from the one agreed, as far as it can be found out."""
         agreed_by = str(call.refusal.facts.get("agreedBy", self._around.view().layout_by))
         problem = "its layout is another one"
@@ -243,7 +243,7 @@ class Work:
     def _member(self, name: str) -> Member | None:
         return self._around.view().member(name)
 
-    async def _difference(self, call: Explain, agreed_by: str) -> str:
+    async def _difference(self, call: DiagnoseMismatch, agreed_by: str) -> str:
         stored = self._store.get(call.model.digest)
         held = self._store.get(call.merged.digest) if call.merged else None
         digest, size, holder = _example(self._around.view(), agreed_by)

@@ -26,7 +26,7 @@ _log = logs.get("sn")
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class TrainingContext:
     """What all trainings of an SN share. ``clock``: seconds, monotonic. ``is_ours``: does this SN look after it.
 
     ``address_of``: where a node last registered from. ``observe`` is told of every event that is new, with the view
@@ -44,7 +44,7 @@ class Surroundings:
 class LiveTraining:
     """Built by ``open``. Handlers write through ``gateway``; what comes of it arrives by the chain's events."""
 
-    def __init__(self, name: str, gateway: TrainingGateway, around: Surroundings) -> None:
+    def __init__(self, name: str, gateway: TrainingGateway, around: TrainingContext) -> None:
         self.gateway = gateway
         self.view = TrainingView(contract=name, location=gateway.address)
         self.reports = ReportWriter(name, self._write_report)

@@ -42,7 +42,7 @@ class Holder:
         """Whether it answers, for which it has ``ANSWER_S``."""
         self._asked += 1
         question = self._asked
-        self._stir()
+        self._notify()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(ANSWER_S):
                 while self._answered < question and not self.ended:
@@ -61,13 +61,13 @@ class Holder:
 
     def answered(self, question: int) -> None:
         self._answered = max(self._answered, min(question, self._asked))
-        self._stir()
+        self._notify()
 
     def end(self) -> None:
         self.ended = True
-        self._stir()
+        self._notify()
 
-    def _stir(self) -> None:
+    def _notify(self) -> None:
         self._changed.notify()
 
 

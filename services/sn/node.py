@@ -28,7 +28,7 @@ from services.runtime.metrics import Meter
 from services.sn.api import AdminApi, Desk, NetworkApi, TrainingApi
 from services.sn.directory import establish
 from services.sn.federating import Federating, in_sync
-from services.sn.live import Surroundings
+from services.sn.live import TrainingContext
 from services.sn.membership import Caller, Membership
 from services.sn.metrics import SNMetrics
 from services.sn.names import Holder, Names
@@ -75,13 +75,13 @@ class RunningSN:
     address: str  # where others reach it
     trainings: Trainings
     background: Background
-    stirred: asyncio.Event  # set when a training has changed
+    changed: asyncio.Event  # set when a training has changed
 
     async def round_over(self) -> None:
         """Returns when no training is in the middle of a round: nobody has checked in, nothing is being merged."""
         while any(view.check_ins and view.state is not State.COMPLETE for view in self.trainings.views):
-            self.stirred.clear()
-            await self.stirred.wait()
+            self.changed.clear()
+            await self.changed.wait()
 
 
 @contextlib.asynccontextmanager
@@ -99,7 +99,7 @@ async def serving(
     ``metrics``: None where nothing is measured. Raises PortInUse, ChainError, NotARegisteredSN, NameTaken.
     """
     name = identity.name
-    stirred = asyncio.Event()
+    changed = asyncio.Event()
     membership = Membership()
     measured = metrics or SNMetrics(Meter(on=False))
     chain.on_transaction = measured.transaction
@@ -107,14 +107,14 @@ async def serving(
     def observe(view: TrainingView, event: TrainingEvent) -> None:
         narrate(view, event)
         measured.event(view, event)
-        stirred.set()
+        changed.set()
 
     async with contextlib.AsyncExitStack() as stack:
         background = Background("sn")
         stack.push_async_callback(background.close)
         peering = await _in_touch(identity, chain, data_dir, where, background)
         network = await establish(chain, data_dir)
-        around = Surroundings(
+        around = TrainingContext(
             background,
             monotonic,
             lost_after_s,
@@ -165,7 +165,7 @@ async def serving(
             )  # fmt: skip
             stack.callback(federating.stop)
             await federating.open()
-        yield RunningSN(port, join_address(where.host, announced), trainings, background, stirred)
+        yield RunningSN(port, join_address(where.host, announced), trainings, background, changed)
         _log.info("stopping")
 
 

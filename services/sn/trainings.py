@@ -18,7 +18,7 @@ from services.errors import ChainError, ContractNameTaken, MalformedCall, Unknow
 from services.runtime import logs
 from services.sn.accounts import AccountNames
 from services.sn.directory import RUNNER_KIND, TRAINING_KIND, create_runner, create_training
-from services.sn.live import LiveTraining, Surroundings
+from services.sn.live import LiveTraining, TrainingContext
 from services.sn.membership import Caller, Member, Membership
 from services.sn.training import TrainingView
 
@@ -30,7 +30,7 @@ _log = logs.get("sn")
 class Trainings:
     """Follows the directory on the chain: contracts and members that other SNs enter appear here too."""
 
-    def __init__(self, network: NetworkGateway, membership: Membership, around: Surroundings) -> None:
+    def __init__(self, network: NetworkGateway, membership: Membership, around: TrainingContext) -> None:
         self.network = network
         self.membership = membership
         self.accounts = AccountNames()

@@ -40,7 +40,7 @@ def become(file: Path, told: Path) -> None:
     [kind of message, {field: what stands there}], which is said once; ``told`` is there once it was told.
     """
     from services.sl import leading, orders
-    from services.sl.following import Following
+    from services.sl.following import ShardFollower
     from tests.pacing import pause
 
     encode = orders.encode
@@ -84,7 +84,7 @@ def become(file: Path, told: Path) -> None:
                 else:
                     await line.send_str(odd(message))
 
-    Following._answer = answer  # type: ignore[method-assign]
+    ShardFollower._answer = answer  # type: ignore[method-assign]
     leading.encode = odd
 
 

@@ -94,24 +94,24 @@ def trust_everybody() -> None:
 def believe_accusers() -> None:
     """In an SL, before it starts: whoever leads leaves out whom any merger accuses."""
     from services.sl import orders
-    from services.sl.sharing import Sharing
+    from services.sl.sharing import ShardScheduler
 
     _lie()
-    careful = Sharing.heard
+    careful = ShardScheduler.heard
 
-    def hasty(self: Sharing, name: str, message: Any) -> None:
+    def hasty(self: ShardScheduler, name: str, message: Any) -> None:
         if isinstance(message, orders.NonFinite | orders.Unusable):
             self._leave_out(message.name, "so it is said")
         else:
             careful(self, name, message)
 
-    Sharing.heard = hasty  # type: ignore[method-assign]
+    ShardScheduler.heard = hasty  # type: ignore[method-assign]
 
 
 def read_anything() -> None:
     """In an SL, before it starts: a message is whatever its fields hold, and what it causes is the leader's fault."""
     from services.sl import leading, orders
-    from services.sl.sharing import Sharing
+    from services.sl.sharing import ShardScheduler
 
     _lie()
 
@@ -120,34 +120,34 @@ def read_anything() -> None:
         kind, _ = orders._READERS[said.pop("kind")]
         return kind(**{field.name: said[field.name] for field in dataclasses.fields(kind)})
 
-    def hear(self: leading.Leading, sharing: Sharing, name: str, what: Any) -> None:
+    def hear(self: leading.ShardLeader, sharing: ShardScheduler, name: str, what: Any) -> None:
         if isinstance(what, leading.Broken):
             sharing.lost(name, what.why)
         else:
             sharing.heard(name, what)
 
     leading.decode = decode  # type: ignore[assignment]
-    leading.Leading._hear = hear  # type: ignore[method-assign]
+    leading.ShardLeader._hear = hear  # type: ignore[method-assign]
 
 
 def keep_hashes() -> None:
     """In an SL, before it starts: whoever is distrusted loses its share, but the hashes that it told stay."""
-    from services.sl.sharing import Sharing
+    from services.sl.sharing import ShardScheduler
 
     _lie()
-    merged = Sharing._merged
+    merged = ShardScheduler._merged
 
-    def first_come(self: Sharing, name: str, start: int, hashes: Any) -> None:
+    def first_come(self: ShardScheduler, name: str, start: int, hashes: Any) -> None:
         if self._shards.contradicted(start, [bytes.fromhex(entry) for entry in hashes]) is None:
             merged(self, name, start, hashes)
 
-    def lose(self: Sharing, name: str, why: str) -> None:
+    def lose(self: ShardScheduler, name: str, why: str) -> None:
         if name not in self._distrusted:
             self._distrusted.add(name)
             self.lost(name, why)
 
-    Sharing._distrust = lose  # type: ignore[method-assign]
-    Sharing._merged = first_come  # type: ignore[method-assign]
+    ShardScheduler._distrust = lose  # type: ignore[method-assign]
+    ShardScheduler._merged = first_come  # type: ignore[method-assign]
 
 
 def close_drafts() -> None:

@@ -13,8 +13,8 @@ from aiohttp import web
 from services.errors import SwarmError
 from services.sl import waiting
 from services.sl.file_server import bind
-from services.sl.inputs import Input, Place, Told
-from services.sl.merging import Merging
+from services.sl.inputs import Input, InputCallbacks, MergeContext
+from services.sl.merging import LeaderMerge
 from services.sl.peers import Peers
 from services.sl.store import Store, Stored
 from services.sl.view import CheckedIn, Config, Member, Phase, View
@@ -85,14 +85,16 @@ async def test_an_input_of_a_shared_merge_comes_over_a_link_with_ten_breaks(pki:
         over.set_exception(error)
 
     async with over_a_bad_link(pki, stored) as other, Peers(pki.identity("sl", "sl-2"), mine) as peers:
-        place = Place("sl-2", mine, peers, lambda _: other)
+        place = MergeContext("sl-2", mine, peers, lambda _: other)
 
-        def came(_: int) -> None:
+        def on_segment(_: int) -> None:
             if given.has(range(SEGMENTS)) and not over.done():
                 over.set_result("")
 
         training = view(other, stored)
-        given = Input(place, training, training.check_ins[0], Told(lambda _: None, came, unusable, failed))
+        given = Input(
+            place, training, training.check_ins[0], InputCallbacks(lambda _: None, on_segment, unusable, failed)
+        )
         given.want(range(SEGMENTS))
         async with asyncio.timeout(WITHIN_S):
             assert not await over
@@ -102,7 +104,7 @@ async def test_an_input_of_a_shared_merge_comes_over_a_link_with_ten_breaks(pki:
 async def test_an_input_of_an_unshared_merge_comes_over_a_link_with_ten_breaks(pki: Any, tmp_path: Path) -> None:
     stored, mine = put(Store(tmp_path / "theirs")), Store(tmp_path / "mine")
     async with over_a_bad_link(pki, stored) as other, Peers(pki.identity("sl", "sl-2"), mine) as peers:
-        merging = Merging(mine, peers, view(other, stored), lambda _done, _total: None, lambda _: other)
+        merging = LeaderMerge(mine, peers, view(other, stored), lambda _done, _total: None, lambda _: other)
         async with asyncio.timeout(WITHIN_S):
             outcome = await merging.run(None)
         assert not outcome.left_out
@@ -118,7 +120,7 @@ async def test_the_patience_for_a_result_counts_from_its_last_part(monkeypatch: 
     for _ in range(5):
         assert next(waits_s) == waiting.WAITS_S[0]
         now[0] += 9.0
-        patience.came()
+        patience.on_segment()
     assert attempts == [0] * 5
     now[0] += 11.0
     assert next(waits_s, None) is None

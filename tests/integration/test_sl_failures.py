@@ -19,7 +19,7 @@ from services import errors
 from services.runtime.ready import READY_FD_VARIABLE
 from services.sl import work
 from services.sl.main import main as sl_main
-from services.sl.merging import Merging, Outcome
+from services.sl.merging import LeaderMerge, Outcome
 from services.sl.states import Held
 from swarm_callback.errors import ChannelClosed, Refused
 
@@ -214,9 +214,9 @@ async def test_an_sl_that_is_killed_while_ml_waits_is_noticed_at_once(pki: Any, 
 @contextlib.contextmanager
 def _first_leader_hangs(monkeypatch: pytest.MonkeyPatch, release: asyncio.Event) -> Any:
     """The first merge of all waits for ``release``, then goes on as if nothing had been."""
-    hung: list[Merging] = []
+    hung: list[LeaderMerge] = []
 
-    class Hanging(Merging):
+    class Hanging(LeaderMerge):
         async def run(self, held: Held | None) -> Outcome:
             outcome = await super().run(held)
             if not hung:
@@ -224,7 +224,7 @@ def _first_leader_hangs(monkeypatch: pytest.MonkeyPatch, release: asyncio.Event)
                 await asyncio.shield(release.wait())
             return outcome
 
-    monkeypatch.setattr(work, "Merging", Hanging)
+    monkeypatch.setattr(work, "LeaderMerge", Hanging)
     yield hung
 
 

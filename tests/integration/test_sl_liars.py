@@ -13,7 +13,7 @@ from aiohttp import web
 from sl_swarm import ML, Arrays, Swarm, swarm_of
 
 from services.sl import orders as say
-from services.sl.following import Following
+from services.sl.following import ShardFollower
 from services.sl.leading import Line
 from services.sl.view import View
 
@@ -72,10 +72,10 @@ class Liar:
         self.name = name
         self.told: list[str] = []
         self.merges: dict[tuple[int, int], str] = {}
-        honest = Following._answer
+        honest = ShardFollower._answer
 
         async def answer(
-            following: Following, answers: "asyncio.Queue[say.Message]", line: web.WebSocketResponse
+            following: ShardFollower, answers: "asyncio.Queue[say.Message]", line: web.WebSocketResponse
         ) -> None:
             view = following._view()
             liar = self.name or self.merges.setdefault((view.round, view.term), following._place.name)
@@ -90,7 +90,7 @@ class Liar:
                             return
                         await line.send_str(text)
 
-        monkeypatch.setattr(Following, "_answer", answer)
+        monkeypatch.setattr(ShardFollower, "_answer", answer)
 
     def instead(self, message: say.Message) -> str:
         self.told.append(say.encode(message))

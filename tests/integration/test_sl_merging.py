@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.sl.merging import INLINE_BYTES, Merging, Outcome
+from services.sl.merging import INLINE_BYTES, LeaderMerge, Outcome
 from services.sl.peers import Peers
 from services.sl.states import Held
 from services.sl.store import Store, Stored
@@ -59,7 +59,7 @@ class Leader:
             last=None,
         )
         async with Peers(self.identity, self.store) as peers:
-            return await Merging(self.store, peers, view, lambda _done, _total: None).run(held)
+            return await LeaderMerge(self.store, peers, view, lambda _done, _total: None).run(held)
 
     def result(self, outcome: Outcome) -> Any:
         assert outcome.model is not None

@@ -18,7 +18,7 @@ from services.merge.work import Plan
 from services.runtime.background import Background
 from services.sl import orders
 from services.sl.layouts import layout_of
-from services.sl.mergers import Merger
+from services.sl.mergers import ShardWorker
 from services.sl.packing import Packer
 from services.sl.share import Share
 from swarm_callback.digest import StreamDigest
@@ -135,13 +135,13 @@ NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
 class Traps:
     """The first time that ``chosen`` is about to merge some of its share, ``happens`` is called, once."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, chosen: Callable[[Merger], bool], happens: Any) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, chosen: Callable[[ShardWorker], bool], happens: Any) -> None:
         self.caught: list[str] = []
         merge_some = Share._merge
 
         async def trapped(share: Share, batch: Sequence[int], plan: Plan) -> None:
             merger = share._shop
-            assert isinstance(merger, Merger)
+            assert isinstance(merger, ShardWorker)
             if chosen(merger) and not self.caught:
                 self.caught.append(merger._place.name)
                 await happens(merger._place.name)
@@ -150,11 +150,11 @@ class Traps:
         monkeypatch.setattr(Share, "_merge", trapped)
 
 
-def leads(merger: Merger) -> bool:
+def leads(merger: ShardWorker) -> bool:
     return merger.view.leader == merger._place.name
 
 
-def follows(merger: Merger) -> bool:
+def follows(merger: ShardWorker) -> bool:
     return not leads(merger)
 
 

@@ -23,7 +23,7 @@ from services.errors import (
 )
 from services.identity.identity import PeerIdentity
 from services.sl import waiting as waiting_module
-from services.sl.copies import Copies
+from services.sl.copies import ResultReplicator
 from services.sl.file_server import FileServer, bind
 from services.sl.peers import Peers
 from services.sl.store import Store, Stored
@@ -368,9 +368,9 @@ async def test_a_silent_node_is_not_the_only_one_asked_for_a_copy(pki: Any, stor
     stored = put(store, 4)
     with bind("127.0.0.1", 0) as silent:  # accepts, and never says anything
         async with two_holders(pki, store, mine) as (offering, other):
-            copies = Copies(offering, lambda _: None)
+            copies = ResultReplicator(offering, lambda _: None)
             view = merging_view(member("silent", silent.getsockname()[1]), other)
-            await copies.secure(stored.model, "sl-1", view, lambda: view)
+            await copies.replicate(stored.model, "sl-1", view, lambda: view)
             assert mine.get(stored.model.digest) is not None
 
 
@@ -379,7 +379,7 @@ async def test_nobody_is_asked_for_a_copy_where_nobody_is_left(pki: Any, store: 
     gone = Member("sl-2", "localhost", 1, "", active=False)
     async with Peers(pki.identity("sl", "sl-1"), store) as offering:
         view = merging_view(gone)
-        await Copies(offering, lambda _: None).secure(stored.model, "sl-1", view, lambda: view)
+        await ResultReplicator(offering, lambda _: None).replicate(stored.model, "sl-1", view, lambda: view)
 
 
 def merging_view(*others: Member) -> View:

@@ -13,7 +13,7 @@ from services.merge.engine import ParameterSet, merge, merge_into
 from services.merge.errors import LayoutDiffers, NothingToMerge
 from services.merge.layout import STORAGE, Layout, TensorSpec
 from services.merge.segments import SEGMENT_BYTES, Segment, segments
-from services.merge.work import Frame, NonFinite, Plan, Work
+from services.merge.work import Frame, MergeJob, NonFinite, Plan
 from swarm_callback import digest
 
 METHODS = ("mean", "coordmedian", "geomedian", "trimmed_mean", "krum")
@@ -66,16 +66,16 @@ def in_parts(
 ) -> bytes:
     """Each entry of ``dealt`` is what one merger does, in this order, seeing nothing but the bytes that it needs."""
 
-    def blocks(work: Work, index: int) -> dict[str, list[np.ndarray]]:
+    def blocks(work: MergeJob, index: int) -> dict[str, list[np.ndarray]]:
         start, stop = work.segments[index].needs
         return {name: work.segments[index].cut(bytearray(body[start:stop])) for name, body in bodies.items()}
 
-    leader = Work(method, layout, weights)
+    leader = MergeJob(method, layout, weights)
     settled: Plan | Frame = Frame() if leader.measures else leader.plan()
     while isinstance(settled, Frame):
         parts: dict[int, bytes] = {}
         for number, mine in enumerate(dealt):
-            work = Work(method, layout, dict(reversed(weights.items())), 100 + number)
+            work = MergeJob(method, layout, dict(reversed(weights.items())), 100 + number)
             parts |= {index: work.measure(index, blocks(work, index), settled)[0].tobytes() for index in mine}
         voters = sum(1 for weight in weights.values() if weight)
         settled = leader.settle(
@@ -83,7 +83,7 @@ def in_parts(
         )
     result = bytearray(size_of(layout))
     for number, mine in enumerate(dealt):
-        work = Work(method, layout, weights, 70 + number)
+        work = MergeJob(method, layout, weights, 70 + number)
         for index in mine:
             segment = work.segments[index]
             assert (
@@ -197,7 +197,7 @@ def test_the_merger_of_the_segment_finds_what_is_not_finite(method: str, weight:
     layout = {"a": TensorSpec("U8", (3,)), "b": TensorSpec("F32", (700,))}
     bodies = {f"sl-{index}": bytearray(body_of(layout, index)) for index in range(4)}
     bodies["sl-2"][3 + 300 * 4 : 3 + 301 * 4] = np.float32(np.nan).tobytes()
-    work = Work(method, layout, {name: weight if name == "sl-2" else 1 for name in bodies})
+    work = MergeJob(method, layout, {name: weight if name == "sl-2" else 1 for name in bodies})
 
     def blocks(segment: Segment) -> dict[str, list[np.ndarray]]:
         start, stop = segment.needs
@@ -218,7 +218,7 @@ def test_the_merger_of_the_segment_finds_what_is_not_finite(method: str, weight:
 
 
 def test_parts_that_no_merger_gives_are_refused() -> None:
-    work = Work("geomedian", {"t": TensorSpec("F32", (4,))}, {"sl-1": 1, "sl-2": 1})
+    work = MergeJob("geomedian", {"t": TensorSpec("F32", (4,))}, {"sl-1": 1, "sl-2": 1})
     with pytest.raises(ValueError, match="shape"):
         work.settle([np.zeros((1, 1))])
     frame = work.settle([np.full((2, 2), np.nan)])
@@ -231,6 +231,6 @@ def test_work_that_cannot_be_done_is_refused() -> None:
     layout = {"t": TensorSpec("F32", (4,))}
     for weights in ({}, {"sl-1": 0}, {"sl-1": 2, "sl-2": -1}):
         with pytest.raises(NothingToMerge):
-            Work("mean", layout, weights)
+            MergeJob("mean", layout, weights)
     with pytest.raises(LayoutDiffers, match="Tensor t has the dtype F8"):
-        Work("mean", {"t": TensorSpec("F8", (4,))}, {"sl-1": 1})
+        MergeJob("mean", {"t": TensorSpec("F8", (4,))}, {"sl-1": 1})

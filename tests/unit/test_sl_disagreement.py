@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.sl.following import Following
+from services.sl.following import ShardFollower
 from services.sl.view import Result
 
 MADE, ACCEPTED = "a" * 64, "b" * 64
@@ -18,7 +18,7 @@ async def _nothing() -> None:
 
 async def said_of(attempt: Any, accepted: str = ACCEPTED) -> list[Any]:
     """What is logged when a result of sl-1, sl-2 and sl-3 is accepted."""
-    following: Any = Following(SimpleNamespace(), lambda: None, _nothing)  # type: ignore[arg-type]
+    following: Any = ShardFollower(SimpleNamespace(), lambda: None, _nothing)  # type: ignore[arg-type]
     view = SimpleNamespace(round=4, term=2)
     following._merger = SimpleNamespace(attempt=attempt, view=view, idle_s=0.0, stall_s=1.0, close=_nothing)
     with capture_logs() as logs:

@@ -14,13 +14,12 @@ from services.sl.round import ANYTIME, TRANSITIONS, UnlistedPair, needed, step
 from services.sl.states import (
     Awaiting,
     CheckingIn,
+    DiagnosingMismatch,
     Ended,
     Enrolling,
-    Explaining,
     Fetching,
     Finishing,
     Held,
-    LockedOut,
     Merging,
     Node,
     Part,
@@ -28,6 +27,7 @@ from services.sl.states import (
     State,
     Training,
     Unopened,
+    WaitingForRound,
 )
 from services.sl.view import CheckedIn, Config, Member, Model, Phase, Result, View
 
@@ -80,8 +80,8 @@ STATES: dict[type[State], State] = {
     Enrolling: Enrolling(OPENED),
     Training: Training(replace(NODE, offer=None)),
     CheckingIn: CheckingIn(NODE, 1),
-    LockedOut: LockedOut(NODE, errors.RoundClosed(round=1)),
-    Explaining: Explaining(NODE),
+    WaitingForRound: WaitingForRound(NODE, errors.RoundClosed(round=1)),
+    DiagnosingMismatch: DiagnosingMismatch(NODE),
     Awaiting: Awaiting(NODE, 1, 5),
     Merging: Merging(NODE, 1, 5, term=1),
     Publishing: Publishing(NODE, 1, 5, term=1),
@@ -172,12 +172,12 @@ def test_a_follower_checks_in_waits_fetches_and_hands_over() -> None:
     )
     assert actions == [
         do.CheckIn(1, 0, MINE, 7, False),
-        do.Tell("waiting for more nodes: 0 of 2 in"),
-        do.Tell("round 1 is being merged by sl-2"),
+        do.NotifyML("waiting for more nodes: 0 of 2 in"),
+        do.NotifyML("round 1 is being merged by sl-2"),
         do.ArmLeaderTimer(1, 1),
         do.Fetch(result(1)),
         do.Deliver(1, Held(1, MERGED), contributed=True, note="", over=False, next_sync_interval=16),
-        do.Remember(Held(1, MERGED), epochs_done=3),
+        do.SaveProgress(Held(1, MERGED), epochs_done=3),
     ]
     assert isinstance(state, Training)
     assert state.node.base == 1
@@ -210,7 +210,7 @@ def test_a_result_that_shows_before_the_reply_is_taken_after_it() -> None:
 def test_waiting_names_who_is_awaited() -> None:
     waiting = view(check_ins=(entry(ME),), awaited=(OTHER, THIRD))
     _, actions = step(awaiting(), on.StatusChanged(waiting))
-    assert actions == (do.Tell("waiting for sl-2, sl-3: 1 of 3 in"),)
+    assert actions == (do.NotifyML("waiting for sl-2, sl-3: 1 of 3 in"),)
 
 
 # --- behind, late, left out ---------------------------------------------------------------------------------
@@ -220,11 +220,11 @@ def test_a_late_joiner_with_another_model_is_told_what_differs() -> None:
     late = view(round_=5, last=result(4), layout_by=OTHER)
     mine = replace(MINE, layout="b" * 64)
     state, actions = walk(Training(Node(OPENED, late)), on.Offered(replace(OFFER, model=mine)), on.Fetched(MERGED))
-    assert isinstance(state, Explaining)
-    explain = actions[-1]
-    assert isinstance(explain, do.Explain)
-    assert (explain.model, explain.merged) == (mine, MERGED)
-    assert explain.refusal.facts["agreedBy"] == OTHER
+    assert isinstance(state, DiagnosingMismatch)
+    diagnose_mismatch = actions[-1]
+    assert isinstance(diagnose_mismatch, do.DiagnoseMismatch)
+    assert (diagnose_mismatch.model, diagnose_mismatch.merged) == (mine, MERGED)
+    assert diagnose_mismatch.refusal.facts["agreedBy"] == OTHER
 
 
 def test_a_late_joiner_gets_the_last_result_without_checking_in() -> None:
@@ -307,7 +307,7 @@ def test_signs_of_progress_of_two_sns_are_in_no_order() -> None:
 def test_locked_out_of_a_merge_it_waits_for_its_result() -> None:
     merging = view(Phase.MERGE, leader=OTHER, check_ins=(entry(OTHER), entry(THIRD)))
     state, actions = walk(STATES[CheckingIn], on.CheckInRefused(errors.RoundClosed(round=1)), on.StatusChanged(merging))
-    assert isinstance(state, LockedOut)
+    assert isinstance(state, WaitingForRound)
     assert not of(tuple(actions), do.CheckIn)
     still_open = view(check_ins=(entry(OTHER),))
     assert walk(state, on.StatusChanged(still_open))[1] == []
@@ -382,7 +382,7 @@ def test_a_finished_node_that_was_left_out_only_counts_as_finished_from_then_on(
 def test_a_model_that_differs_is_explained_and_ends_the_node() -> None:
     refusal = errors.ModelDiffers(given="aa", agreed="bb", agreedBy=OTHER)
     state, actions = walk(STATES[CheckingIn], on.CheckInRefused(refusal))
-    assert (type(state), actions) == (Explaining, [do.Explain(refusal, MINE)])
+    assert (type(state), actions) == (DiagnosingMismatch, [do.DiagnoseMismatch(refusal, MINE)])
     state, actions = walk(state, on.Failed(errors.ModelDiffers(difference="Tensor w differs")))
     assert isinstance(state, Ended)
     assert [type(action) for action in actions] == [do.AbortML, do.Leave]
@@ -458,7 +458,7 @@ def test_a_deposed_leader_stops_merging_and_follows() -> None:
     merging = view(Phase.MERGE, leader=ME, check_ins=ALL_IN)
     deposed = replace(merging, term=2, leader=OTHER)
     state, actions = walk(awaiting(), on.StatusChanged(merging), on.StatusChanged(deposed))
-    assert [type(action) for action in actions] == [do.Merge, do.CancelMerge, do.Tell, do.ArmLeaderTimer]
+    assert [type(action) for action in actions] == [do.Merge, do.CancelMerge, do.NotifyML, do.ArmLeaderTimer]
     assert type(state) is Awaiting
 
 

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.merge.layout import TensorSpec
-from services.merge.work import Work
+from services.merge.work import MergeJob
 from services.sl import orders as say
-from services.sl.shards import Shards, dealt, runs_of
-from services.sl.sharing import Sharing
+from services.sl.shards import ShardTable, dealt, runs_of
+from services.sl.sharing import ShardScheduler
 from services.sl.states import Held
 from services.sl.view import CheckedIn, Config, Member, Model, Phase, View
 from swarm_callback.digest import SEGMENT_BYTES, combine
@@ -39,8 +39,8 @@ def view(method: str = "mean", min_peers: int = 2, weight: int = 1, followers: S
     )  # fmt: skip
 
 
-def begun(**changes: object) -> Sharing:
-    sharing = Sharing("sl-1", view(**changes), None, LAYOUT)  # type: ignore[arg-type]
+def begun(**changes: object) -> ShardScheduler:
+    sharing = ShardScheduler("sl-1", view(**changes), None, LAYOUT)  # type: ignore[arg-type]
     sharing.begin()
     return sharing
 
@@ -58,12 +58,12 @@ def hash_of(index: int) -> str:
     return f"{index:02x}" * 32
 
 
-def make(sharing: Sharing, name: str, indices: Sequence[int], attempt: int = 1) -> None:
+def make(sharing: ShardScheduler, name: str, indices: Sequence[int], attempt: int = 1) -> None:
     for start, stop in runs_of(indices):
         sharing.heard(name, say.Merged(attempt, start, tuple(hash_of(index) for index in range(start, stop))))
 
 
-def hold(sharing: Sharing, name: str, attempt: int = 1) -> None:
+def hold(sharing: ShardScheduler, name: str, attempt: int = 1) -> None:
     sharing.heard(name, say.Holds(attempt, tuple(range(SEGMENTS))))
 
 
@@ -87,7 +87,7 @@ def test_runs_are_what_lies_in_a_row() -> None:
 def test_whatever_is_lost_everything_is_made_in_the_end(seed: int, count: int, mergers: int) -> None:
     dice = Random(seed)
     names = [f"sl-{index}" for index in range(mergers)]
-    shards = Shards(count, names)
+    shards = ShardTable(count, names)
     owed = {name: list(share) for name, share in shards.deal().items()}
     while not shards.known:
         alive = sorted(owed)
@@ -106,7 +106,7 @@ def test_whatever_is_lost_everything_is_made_in_the_end(seed: int, count: int, m
 
 
 def test_a_hash_that_was_told_stays_whoever_makes_the_segment_in_the_end() -> None:
-    shards = Shards(4, ["sl-1", "sl-2"])
+    shards = ShardTable(4, ["sl-1", "sl-2"])
     first, *_ = shards.deal()["sl-1"]
     assert shards.owns("sl-1", first, first + 1)
     assert not shards.owns("sl-2", first, first + 1)
@@ -121,7 +121,7 @@ def test_a_hash_that_was_told_stays_whoever_makes_the_segment_in_the_end() -> No
 
 
 def test_what_its_merger_has_served_is_made_also_where_it_never_says_so() -> None:
-    shards = Shards(2, ["sl-1", "sl-2"])
+    shards = ShardTable(2, ["sl-1", "sl-2"])
     shares = shards.deal()
     (mine,), (other,) = shares["sl-1"], shares["sl-2"]
     shards.made("sl-1", mine, [b"x"])
@@ -260,7 +260,7 @@ def test_only_the_leader_itself_says_what_the_leader_has_found() -> None:
 
 def test_a_round_without_weight_keeps_the_last_result() -> None:
     held = Held(4, Model("cd" * 32, 9, "ab" * 32))
-    sharing = Sharing("sl-1", view(weight=0), held, LAYOUT)
+    sharing = ShardScheduler("sl-1", view(weight=0), held, LAYOUT)
     sharing.begin()
     outcome = sharing.outcome(there=NAMES)
     assert outcome is not None
@@ -399,7 +399,7 @@ def test_who_alone_cannot_use_what_a_merger_serves_gets_it_from_the_leader() -> 
 
 def test_the_parts_of_a_measure_are_added_in_the_order_of_segments_whoever_sends_them() -> None:
     random = np.random.default_rng(1)
-    work = Work("geomedian", LAYOUT, dict.fromkeys(NAMES, 1))
+    work = MergeJob("geomedian", LAYOUT, dict.fromkeys(NAMES, 1))
     rows = [random.standard_normal((3, 5)) * 10.0**index for index in range(SEGMENTS)]
     parts = [some @ some.T for some in rows]
     plan = work.settle(parts)
@@ -494,7 +494,7 @@ ANSWERS = st.one_of(
 class Leader:
     """What the leader's own merger makes of its orders, where all parameters are as they should be."""
 
-    def __init__(self, sharing: Sharing) -> None:
+    def __init__(self, sharing: ShardScheduler) -> None:
         self.sharing = sharing
         self.attempt = self.frame = 0
         self.to_measure: set[int] = set()

@@ -12,7 +12,7 @@ from services.errors import NotTheLeader
 from services.identity.identity import PeerIdentity
 from services.sl.actions import Fetch
 from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
-from services.sl.work import Surroundings, Work
+from services.sl.work import RoundTasks, TaskContext
 
 ME, LEADER = "sl-1", "sl-2"
 COPY = "c" * 64
@@ -48,10 +48,10 @@ class Standing:
         self.view = MERGE
         self.peers = Peers()
         nothing: Any = None
-        around = Surroundings(ME, lambda: self.view, nothing, nothing, 1.0)
+        around = TaskContext(ME, lambda: self.view, nothing, nothing, 1.0)
         peers: Any = self.peers
         store: Any = SimpleNamespace(get=lambda digest: digest if digest == COPY else None, like=lambda _: None)
-        self.work = Work(around, store, peers, nothing)
+        self.work = RoundTasks(around, store, peers, nothing)
 
     async def take_copy(self, name: str = LEADER) -> None:
         await self.work.take_copy(PeerIdentity("sl", name, "f2"), COPY, lambda _: None)
