@@ -23,7 +23,7 @@ from benchmarks.base import say
 from benchmarks.report import goal, print_figures
 from benchmarks.shards import MB, QUEUE_S, bits_of, run
 from services.errors import SwarmError
-from services.sl.packing import FRAME, Packer, Unpacker
+from services.sl.transfer.packing import FRAME, Packer, Unpacker
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.options import COMPRESSIONS
 from swarm_callback.rounding import round_in_place

@@ -11,9 +11,9 @@ from services.rpc.client import SNClient
 from services.rpc.errors import NO_ANSWER
 from services.runtime import logs
 from services.runtime.signals import ChangeSignal
-from services.sl.actions import CheckIn, Publish, Reopen, VoteOut
-from services.sl.events import LeftOut, Opened, Reported
 from services.sl.link import Link
+from services.sl.round.actions import CheckIn, Publish, Reopen, VoteOut
+from services.sl.round.events import LeftOut, Opened, Reported
 from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
 
 # What SNs give as the reason where they have not heard of a node.

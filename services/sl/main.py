@@ -14,16 +14,16 @@ from services.runtime import logs, traces
 from services.runtime.addresses import join_address
 from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
-from services.sl.file_server import FileServer, bind
 from services.sl.link import Link
 from services.sl.memory import Memory
 from services.sl.metrics import SLMetrics
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
-from services.sl.peers import Peers
-from services.sl.runner import Runner
+from services.sl.round.runner import Runner
 from services.sl.settings import SLSettings
-from services.sl.store import Store
+from services.sl.transfer.file_server import FileServer, bind
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.store import Store
 
 ROLE = "sl"
 FEATURE = "SL"

@@ -9,8 +9,8 @@ from time import monotonic
 
 from services.errors import ChannelError, MLGone, ProtocolMismatch, StreamDamaged, SwarmError
 from services.runtime import logs
-from services.sl.actions import Deliver
-from services.sl.events import (
+from services.sl.round.actions import Deliver
+from services.sl.round.events import (
     Bye,
     CheckInMode,
     Event,
@@ -21,7 +21,7 @@ from services.sl.events import (
     Opened,
     Reported,
 )
-from services.sl.store import Store, Stored
+from services.sl.transfer.store import Store, Stored
 from swarm_callback import errors as channel_errors
 from swarm_callback import wire
 from swarm_callback.channel import Channel, SLListener

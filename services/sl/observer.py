@@ -7,9 +7,9 @@ from services.errors import LeftOutOfRound, NotFinite
 from services.runtime import logs, traces
 from services.runtime.metrics import Meter
 from services.runtime.traces import OFF, Facts, RoundOf, Span
-from services.sl import events as on
 from services.sl.metrics import SLMetrics
-from services.sl.states import (
+from services.sl.round import events as on
+from services.sl.round.states import (
     Awaiting,
     CheckingIn,
     DiagnosingMismatch,

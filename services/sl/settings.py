@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from services.identity.spiffe import name_in_slot
 from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
 from services.runtime.settings import MemberSettings
-from services.sl.conduct import RoundSettings
+from services.sl.round.settings import RoundSettings
 
 
 class SLSettings(MemberSettings):

@@ -16,7 +16,7 @@ TOLD = ".told"
 
 def become() -> None:
     """Called in an SL before it starts. The file holds how many streams it still sends unchanged, or another lie."""
-    from services.sl import bulk, file_server
+    from services.sl.transfer import bulk, file_server
 
     file = Path(os.environ.pop(VARIABLE))
     liar_of_sizes.become(file, file.with_suffix(TOLD))

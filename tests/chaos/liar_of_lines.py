@@ -39,11 +39,11 @@ def become(file: Path, told: Path) -> None:
     """Called in an SL before it starts. ``file`` holds {"line": how}, where ``how`` is one of the lies above, or
     [kind of message, {field: what stands there}], which is said once; ``told`` is there once it was told.
     """
-    from services.sl import leading, orders
-    from services.sl.following import ShardFollower
+    from services.sl.sharding import messages
+    from services.sl.sharding.follower import ShardFollower
     from tests.pacing import pause
 
-    encode = orders.encode
+    encode = messages.encode
 
     def how() -> Any:
         try:
@@ -72,7 +72,7 @@ def become(file: Path, told: Path) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
                 message = await answers.get()
-                lie, merged = how(), isinstance(message, orders.Merged)
+                lie, merged = how(), isinstance(message, messages.Merged)
                 if lie == BREAKS and merged:
                     tell(once=True)
                     await pause(SERVED_S)
@@ -85,16 +85,16 @@ def become(file: Path, told: Path) -> None:
                     await line.send_str(odd(message))
 
     ShardFollower._answer = answer  # type: ignore[method-assign]
-    leading.encode = odd
+    leader.encode = odd
 
 
 def _instead(lie: str, merged: Any, others: list[str]) -> list[Any]:
-    from services.sl import orders
+    from services.sl.sharding import messages
 
     if lie == SILENT:
-        return [orders.Moves(1, True)]
+        return [messages.Moves(1, True)]
     if lie == ACCUSES:
-        return [orders.NonFinite(merged.attempt, name, merged.start) for name in others]
+        return [messages.NonFinite(merged.attempt, name, merged.start) for name in others]
     if lie == UNUSABLE:
-        return [orders.Unusable(others[0], "they are cut short", merged.start)]
-    return [orders.Merged(merged.attempt, merged.start, (HASH,) * len(merged.hashes))]
+        return [messages.Unusable(others[0], "they are cut short", merged.start)]
+    return [messages.Merged(merged.attempt, merged.start, (HASH,) * len(merged.hashes))]

@@ -17,8 +17,8 @@ def become(file: Path, told: Path) -> None:
     Announced and published sizes are told once: the file goes with the word. ``told`` holds the digest that was
     announced.
     """
-    from services.sl.file_server import FileServer
-    from services.sl.runner import Runner
+    from services.sl.round.runner import Runner
+    from services.sl.transfer.file_server import FileServer
 
     def lie(kind: str, *, once: bool) -> Any:
         try:
@@ -63,7 +63,7 @@ def another(store: Any, model: Any, how: int) -> Any:
     """A few bytes more or less are really there, under a digest of their own; more than that is only said."""
     if how >= TOO_BIG:
         return dataclasses.replace(model, size=how)
-    from services.sl.store import Stored
+    from services.sl.transfer.store import Stored
     from swarm_callback.digest import SEGMENT_BYTES, combine
 
     stored = store.get(model.digest)

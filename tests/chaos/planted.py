@@ -76,7 +76,7 @@ def take_artifacts() -> None:
 def trust_everybody() -> None:
     """In an SL, before it starts: whatever digest a stream has, it is taken."""
     from services.errors import DigestMismatch
-    from services.sl.peers import Peers
+    from services.sl.transfer.peers import Peers
 
     _lie()
     checked = Peers._fetch_from
@@ -93,14 +93,14 @@ def trust_everybody() -> None:
 
 def believe_accusers() -> None:
     """In an SL, before it starts: whoever leads leaves out whom any merger accuses."""
-    from services.sl import orders
-    from services.sl.sharing import ShardScheduler
+    from services.sl.sharding import messages
+    from services.sl.sharding.scheduler import ShardScheduler
 
     _lie()
     careful = ShardScheduler.heard
 
     def hasty(self: ShardScheduler, name: str, message: Any) -> None:
-        if isinstance(message, orders.NonFinite | orders.Unusable):
+        if isinstance(message, messages.NonFinite | messages.Unusable):
             self._leave_out(message.name, "so it is said")
         else:
             careful(self, name, message)
@@ -110,29 +110,29 @@ def believe_accusers() -> None:
 
 def read_anything() -> None:
     """In an SL, before it starts: a message is whatever its fields hold, and what it causes is the leader's fault."""
-    from services.sl import leading, orders
-    from services.sl.sharing import ShardScheduler
+    from services.sl.sharding import leader, messages
+    from services.sl.sharding.scheduler import ShardScheduler
 
     _lie()
 
     def decode(text: str, *_said_by: Any) -> Any:
         said = json.loads(text)
-        kind, _ = orders._READERS[said.pop("kind")]
+        kind, _ = messages._READERS[said.pop("kind")]
         return kind(**{field.name: said[field.name] for field in dataclasses.fields(kind)})
 
-    def hear(self: leading.ShardLeader, sharing: ShardScheduler, name: str, what: Any) -> None:
-        if isinstance(what, leading.Broken):
+    def hear(self: leader.ShardLeader, sharing: ShardScheduler, name: str, what: Any) -> None:
+        if isinstance(what, leader.Broken):
             sharing.lost(name, what.why)
         else:
             sharing.heard(name, what)
 
-    leading.decode = decode  # type: ignore[assignment]
-    leading.ShardLeader._hear = hear  # type: ignore[method-assign]
+    leader.decode = decode  # type: ignore[assignment]
+    leader.ShardLeader._hear = hear  # type: ignore[method-assign]
 
 
 def keep_hashes() -> None:
     """In an SL, before it starts: whoever is distrusted loses its share, but the hashes that it told stay."""
-    from services.sl.sharing import ShardScheduler
+    from services.sl.sharding.scheduler import ShardScheduler
 
     _lie()
     merged = ShardScheduler._merged
@@ -154,9 +154,9 @@ def close_drafts() -> None:
     """In an SL, before it starts: a draft is closed as soon as all of it is there, whatever may still be dealt, and
     what is dealt is made again although it is there.
     """
-    from services.sl.attempts import Attempt
-    from services.sl.partials import Partial
-    from services.sl.share import Share
+    from services.sl.sharding.attempts import Attempt
+    from services.sl.sharding.share import Share
+    from services.sl.transfer.partials import Partial
 
     _lie()
     patient, merge_some, has = Attempt._finish_when_complete, Share._merge_some, Partial.has

@@ -26,10 +26,10 @@ from services.rpc.swarm_pb2_grpc import (
     NetworkServicer,
     add_NetworkServicer_to_server,
 )
-from services.sl.file_server import FileServer, bind
-from services.sl.peers import Peers
-from services.sl.pulling import Pull, Source
-from services.sl.store import Store, Stored
+from services.sl.transfer.file_server import FileServer, bind
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.pulling import Pull, Source
+from services.sl.transfer.store import Store, Stored
 from services.sl.view import Member
 from services.swci.contexts import SnContexts
 from services.swci.session import CommandSession, WaitLimits

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from services.identity.identity import PeerIdentity
 from services.runtime.signals import ChangeSignal
-from services.sl.readers import Readers
+from services.sl.transfer.readers import Readers
 
 
 @dataclass(frozen=True)

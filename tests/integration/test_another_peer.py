@@ -24,10 +24,10 @@ from services.rpc.client import SNClient
 from services.rpc.server import RpcServer
 from services.rpc.swarm_pb2_grpc import NetworkServicer, add_NetworkServicer_to_server
 from services.rpc.tunnel import Tunnel
-from services.sl.file_server import FileServer, bind
-from services.sl.peers import Peers
-from services.sl.pulling import Pull, Source
-from services.sl.store import Store, Stored
+from services.sl.transfer.file_server import FileServer, bind
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.pulling import Pull, Source
+from services.sl.transfer.store import Store, Stored
 from services.sl.view import Member
 from swarm_callback.params import encode
 

@@ -11,14 +11,14 @@ import pytest
 from aiohttp import web
 
 from services.errors import SwarmError
-from services.sl import waiting
-from services.sl.file_server import bind
-from services.sl.inputs import Input, InputCallbacks, MergeContext
-from services.sl.merging import LeaderMerge
-from services.sl.peers import Peers
-from services.sl.store import Store, Stored
+from services.sl.sharding.inputs import Input, InputCallbacks, MergeContext
+from services.sl.sharding.leader_merge import LeaderMerge
+from services.sl.transfer import waiting
+from services.sl.transfer.file_server import bind
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.store import Store, Stored
+from services.sl.transfer.waiting import Waiting
 from services.sl.view import CheckedIn, Config, Member, Phase, View
-from services.sl.waiting import Waiting
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.params import encode
 

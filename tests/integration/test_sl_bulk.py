@@ -13,15 +13,15 @@ import pytest
 from open_readers import everything
 
 from services.errors import DigestMismatch, PeerUnreachable
-from services.sl import bulk as bulk_module
-from services.sl.bulk import CONNECTIONS_PER_PEER
-from services.sl.file_server import FileServer, bind
-from services.sl.packing import FRAME, Packer
-from services.sl.partials import Partial
-from services.sl.peers import Peers
-from services.sl.pulling import Pull, Source
-from services.sl.store import Store, Stored
-from services.sl.transfers import BULK
+from services.sl.transfer import bulk as bulk_module
+from services.sl.transfer.bulk import CONNECTIONS_PER_PEER
+from services.sl.transfer.connections import BULK
+from services.sl.transfer.file_server import FileServer, bind
+from services.sl.transfer.packing import FRAME, Packer
+from services.sl.transfer.partials import Partial
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.pulling import Pull, Source
+from services.sl.transfer.store import Store, Stored
 from services.sl.view import Member
 from swarm_callback.params import encode
 from tests.pacing import pause

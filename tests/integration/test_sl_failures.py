@@ -17,10 +17,10 @@ from sn_swarm import running_sn
 
 from services import errors
 from services.runtime.ready import READY_FD_VARIABLE
-from services.sl import work
 from services.sl.main import main as sl_main
-from services.sl.merging import LeaderMerge, Outcome
-from services.sl.states import Held
+from services.sl.round import tasks
+from services.sl.round.states import Held
+from services.sl.sharding.leader_merge import LeaderMerge, Outcome
 from swarm_callback.errors import ChannelClosed, Refused
 
 ROOT = Path(__file__).parents[2]
@@ -224,7 +224,7 @@ def _first_leader_hangs(monkeypatch: pytest.MonkeyPatch, release: asyncio.Event)
                 await asyncio.shield(release.wait())
             return outcome
 
-    monkeypatch.setattr(work, "LeaderMerge", Hanging)
+    monkeypatch.setattr(tasks, "LeaderMerge", Hanging)
     yield hung
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sl_swarm import WITHIN_S, Arrays, Swarm, swarm_of
 
-from services.sl import file_server
+from services.sl.transfer import file_server
 
 NAMES = ("sl-1", "sl-2", "sl-3")
 MEGABYTE = 1_000_000

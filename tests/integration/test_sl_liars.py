@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 from sl_swarm import ML, Arrays, Swarm, swarm_of
 
-from services.sl import orders as say
-from services.sl.following import ShardFollower
-from services.sl.leading import Line
+from services.sl.sharding import messages as say
+from services.sl.sharding.follower import ShardFollower
+from services.sl.sharding.leader import Line
 from services.sl.view import View
 
 NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
@@ -262,7 +262,7 @@ async def test_an_order_that_makes_no_sense_ends_the_line_of_the_leader_and_no_n
             spoilt.add(swarm.view.round)
             return json.dumps({**json.loads(text), **left.pop()})
 
-        monkeypatch.setattr("services.sl.leading.encode", odd)
+        monkeypatch.setattr("services.sl.sharding.leader.encode", odd)
         await train(swarm, rounds=len(changes), method="geomedian" if kind == "Settled" else "mean")
     assert not left
     assert not log.errors()

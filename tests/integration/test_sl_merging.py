@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.sl.merging import INLINE_BYTES, LeaderMerge, Outcome
-from services.sl.peers import Peers
-from services.sl.states import Held
-from services.sl.store import Store, Stored
+from services.sl.round.states import Held
+from services.sl.sharding.leader_merge import INLINE_BYTES, LeaderMerge, Outcome
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.store import Store, Stored
 from services.sl.view import CheckedIn, Config, Member, Phase, View
 from swarm_callback.params import RawTensor, Tensor, decode, encode
 
@@ -84,7 +84,7 @@ def waits_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             waited.append(seconds)
         return await sleep(seconds, result)
 
-    monkeypatch.setattr("services.sl.peers.asyncio.sleep", observed)
+    monkeypatch.setattr("services.sl.transfer.peers.asyncio.sleep", observed)
     return waited
 
 

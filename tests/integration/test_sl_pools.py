@@ -12,12 +12,12 @@ import sl_swarm
 from open_readers import everything
 from sl_swarm import Arrays, swarm_of
 
-from services.sl import bulk, transfers
-from services.sl.file_server import FileServer, bind
-from services.sl.orders import Begin, encode
-from services.sl.peers import Peers
-from services.sl.pulling import Pull, Source
-from services.sl.store import Store, Stored
+from services.sl.sharding.messages import Begin, encode
+from services.sl.transfer import bulk, connections
+from services.sl.transfer.file_server import FileServer, bind
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.pulling import Pull, Source
+from services.sl.transfer.store import Store, Stored
 from services.sl.view import Member
 from swarm_callback import params
 
@@ -82,7 +82,7 @@ async def test_lines_to_a_hundred_participants_leave_room_for_all_else(pki: Any,
 async def test_reads_of_what_is_not_made_yet_hold_no_thread(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfers, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(connections, "MOST_AT_ONCE", 1)
     monkeypatch.setattr(bulk, "THREADS", 1)
     store, client = Store(tmp_path / "server"), Store(tmp_path / "client")
     stored = put(store, 500_000)
@@ -117,7 +117,7 @@ async def test_reads_of_what_is_not_made_yet_hold_no_thread(
 async def test_more_participants_than_threads_merge_without_a_stall(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfers, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(connections, "MOST_AT_ONCE", 2)
     monkeypatch.setattr(bulk, "THREADS", 2)
     names = [f"sl-{number}" for number in range(1, 6)]
     async with swarm_of(pki, tmp_path, *names) as swarm:

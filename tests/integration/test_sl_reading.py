@@ -16,11 +16,11 @@ from sl_swarm import swarm_of
 from services.errors import PeerUnreachable
 from services.identity.identity import Identity
 from services.runtime.signals import ChangeSignal
-from services.sl import bulk, file_server
-from services.sl.file_server import FileServer, bind
-from services.sl.peers import SMALL_BYTES, Peers
-from services.sl.readers import Readers
-from services.sl.store import Store, Stored
+from services.sl.transfer import bulk, file_server
+from services.sl.transfer.file_server import FileServer, bind
+from services.sl.transfer.peers import SMALL_BYTES, Peers
+from services.sl.transfer.readers import Readers
+from services.sl.transfer.store import Store, Stored
 from services.sl.view import CheckedIn, Config, Member, Phase, View
 from swarm_callback.params import encode
 

@@ -16,11 +16,11 @@ from services.identity.identity import Identity
 from services.merge.engine import ParameterSet, merge
 from services.merge.work import Plan
 from services.runtime.background import Background
-from services.sl import orders
-from services.sl.layouts import layout_of
-from services.sl.mergers import ShardWorker
-from services.sl.packing import Packer
-from services.sl.share import Share
+from services.sl.sharding import messages
+from services.sl.sharding.layouts import layout_of
+from services.sl.sharding.share import Share
+from services.sl.sharding.worker import ShardWorker
+from services.sl.transfer.packing import Packer
 from swarm_callback.digest import StreamDigest
 from swarm_callback.params import encode, parse_header, stream_size
 from swarm_callback.rounding import round_in_place
@@ -282,8 +282,8 @@ async def test_orders_of_somebody_who_does_not_lead_are_refused(pki: Any, tmp_pa
         async with aiohttp.ClientSession(connector=connector) as session:
             url = f"https://localhost:{swarm.nodes['sl-1'].facts['port']}/v1/merge"
             async with await connected(session, url) as line:
-                await line.send_str(orders.encode(orders.Begin(0, 1, 1, ("sl-1", "sl-2"))))
-                answer = orders.decode(await line.receive_str(), orders.Answer)
-                assert isinstance(answer, orders.Refused)
+                await line.send_str(messages.encode(messages.Begin(0, 1, 1, ("sl-1", "sl-2"))))
+                answer = messages.decode(await line.receive_str(), messages.Answer)
+                assert isinstance(answer, messages.Refused)
         release.set()
         await asyncio.gather(*runs)

@@ -14,11 +14,11 @@ from aiohttp import web
 from sl_swarm import ML, Arrays, Swarm, swarm_of
 
 from services.errors import DigestMismatch, MalformedCall, PeerUnreachable, SizeDiffers, StreamDamaged, SwarmError
-from services.sl import actions as do
-from services.sl.file_server import bind
-from services.sl.peers import Peers, manifest_limit
-from services.sl.runner import Runner
-from services.sl.store import Store, Stored
+from services.sl.round import actions as do
+from services.sl.round.runner import Runner
+from services.sl.transfer.file_server import bind
+from services.sl.transfer.peers import Peers, manifest_limit
+from services.sl.transfer.store import Store, Stored
 from services.sl.view import Member, Model
 from swarm_callback import params
 from swarm_callback.digest import SEGMENT_BYTES, combine

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from services.errors import DiskFull, StorageError, StreamDamaged
-from services.sl.partials import Ended, Manifest, Partial
-from services.sl.store import Store, Stored
+from services.sl.transfer.partials import Ended, Manifest, Partial
+from services.sl.transfer.store import Store, Stored
 from swarm_callback.digest import digest_of_file
 from swarm_callback.params import encode
 
@@ -225,7 +225,7 @@ def test_a_draft_that_is_given_up_while_it_is_stored_becomes_nothing(
         assert go_on.wait(10)
         return []
 
-    monkeypatch.setattr("services.sl.store.parse_header", slow)
+    monkeypatch.setattr("services.sl.transfer.store.parse_header", slow)
     with ThreadPoolExecutor(1) as pool:
         storing = pool.submit(store.complete, draft)
         assert reached.wait(10)

@@ -22,13 +22,13 @@ from services.errors import (
     StreamDamaged,
 )
 from services.identity.identity import PeerIdentity
-from services.sl import waiting as waiting_module
-from services.sl.copies import ResultReplicator
-from services.sl.file_server import FileServer, bind
-from services.sl.peers import Peers
-from services.sl.store import Store, Stored
+from services.sl.transfer import waiting as waiting_module
+from services.sl.transfer.file_server import FileServer, bind
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.replication import ResultReplicator
+from services.sl.transfer.store import Store, Stored
+from services.sl.transfer.waiting import Waiting
 from services.sl.view import CheckedIn, Config, Member, Phase, View
-from services.sl.waiting import Waiting
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.params import encode
 

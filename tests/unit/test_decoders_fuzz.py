@@ -30,11 +30,11 @@ from services.identity.revocations import revoked_by
 from services.licensing import licence_file
 from services.licensing.licence_file import Grant, Licence
 from services.rpc import swarm_pb2 as pb
-from services.sl import orders
-from services.sl.orders import Unreadable
-from services.sl.packing import FRAME, Packer, Unpackable, Unpacker, limit_of
-from services.sl.partials import Manifest
-from services.sl.progress import Progress
+from services.sl.round.progress import Progress
+from services.sl.sharding import messages
+from services.sl.sharding.messages import Unreadable
+from services.sl.transfer.packing import FRAME, Packer, Unpackable, Unpacker, limit_of
+from services.sl.transfer.partials import Manifest
 from services.sn import requests
 from swarm_callback import wire
 from swarm_callback.errors import StreamError, VersionMismatch, WireError
@@ -76,12 +76,12 @@ SIZE = len(HEADER) + 24 + 6
 HASH = "0f" * 32
 MANIFEST = {"size": SIZE, "header_size": len(HEADER), "layout": HASH, "segments": [HASH]}
 ORDERS = [
-    orders.Begin(1, 2, 3, ("a", "b")),
-    orders.Deal(((0, 3), (5, 6))),
-    orders.Settled(((1 / 3).hex(),)),
-    orders.Measure(1, 0, (1.5).hex()),
-    orders.Offered("a", 3, (HASH, HASH)),
-    orders.Moves(4, True),
+    messages.Begin(1, 2, 3, ("a", "b")),
+    messages.Deal(((0, 3), (5, 6))),
+    messages.Settled(((1 / 3).hex(),)),
+    messages.Measure(1, 0, (1.5).hex()),
+    messages.Offered("a", 3, (HASH, HASH)),
+    messages.Moves(4, True),
 ]
 FRAMES = [
     wire.Sync(1, 0),
@@ -104,11 +104,11 @@ RELAYED = [
 
 
 @fuzzed
-@given(inputs([orders.encode(message).encode() for message in ORDERS]))
+@given(inputs([messages.encode(message).encode() for message in ORDERS]))
 def test_messages_of_the_merge_line(data: bytes) -> None:
-    for said_by in (orders.Order, orders.Answer):
+    for said_by in (messages.Order, messages.Answer):
         with contextlib.suppress(Unreadable):
-            orders.decode(data.decode("utf-8", "replace"), said_by)
+            messages.decode(data.decode("utf-8", "replace"), said_by)
 
 
 @fuzzed

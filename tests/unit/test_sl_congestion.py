@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.sl import congestion
-from services.sl.congestion import share_link
+from services.sl.transfer import congestion
+from services.sl.transfer.congestion import share_link
 
 ALWAYS = b"reno"  # every kernel has it and lets everybody have it
 ALLOWED = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.sl.following import ShardFollower
+from services.sl.sharding.follower import ShardFollower
 from services.sl.view import Result
 
 MADE, ACCEPTED = "a" * 64, "b" * 64

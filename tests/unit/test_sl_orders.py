@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.sl import orders as say
+from services.sl.sharding import messages as say
 
 HASH = "0f" * 32
 

@@ -8,7 +8,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.sl.packing import FRAME, WIDTHS, Packer, Unpackable, Unpacker, limit_of, width_of
+from services.sl.transfer.packing import FRAME, WIDTHS, Packer, Unpackable, Unpacker, limit_of, width_of
 from swarm_callback.params import TensorSpec
 from swarm_callback.rounding import round_in_place
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.sl.partials import Ended, Manifest, Partial, WrongSegment
+from services.sl.transfer.partials import Ended, Manifest, Partial, WrongSegment
 from swarm_callback.digest import SEGMENT_BYTES
 from tests.held_files import deleted_but_held_below
 

@@ -6,7 +6,7 @@ import pytest
 
 from services.identity.identity import PeerIdentity
 from services.runtime.signals import ChangeSignal
-from services.sl.readers import SHARED_FROM_BYTES, Readers
+from services.sl.transfer.readers import SHARED_FROM_BYTES, Readers
 from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
 
 MINE, RESULT, NEXT = "1" * 64, "2" * 64, "3" * 64

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from services import errors
-from services.sl import actions as do
-from services.sl import events as on
-from services.sl.round import ANYTIME, TRANSITIONS, UnlistedPair, needed, step
-from services.sl.states import (
+from services.sl.round import actions as do
+from services.sl.round import events as on
+from services.sl.round.machine import ANYTIME, TRANSITIONS, UnlistedPair, needed, step
+from services.sl.round.states import (
     Awaiting,
     CheckingIn,
     DiagnosingMismatch,
@@ -618,7 +618,7 @@ def test_needed_keeps_what_is_offered_held_merged_and_checked_in() -> None:
 
 def test_what_decides_knows_no_network_clock_thread_or_file() -> None:
     code = (
-        "import sys, services.sl.round\n"
+        "import sys, services.sl.round.machine\n"
         "outside = {'socket', 'asyncio', 'threading', 'aiohttp', 'grpc', 'numpy'}\n"
         "print(sorted(outside & sys.modules.keys()))"
     )

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from services.merge.layout import TensorSpec
 from services.merge.work import MergeJob
-from services.sl import orders as say
-from services.sl.shards import ShardTable, dealt, runs_of
-from services.sl.sharing import ShardScheduler
-from services.sl.states import Held
+from services.sl.round.states import Held
+from services.sl.sharding import messages as say
+from services.sl.sharding.scheduler import ShardScheduler
+from services.sl.sharding.table import ShardTable, dealt, runs_of
 from services.sl.view import CheckedIn, Config, Member, Model, Phase, View
 from swarm_callback.digest import SEGMENT_BYTES, combine
 

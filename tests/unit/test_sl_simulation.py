@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from services import errors
 from services.rpc.version import version_of
-from services.sl import actions as do
-from services.sl import events as on
-from services.sl.round import step
-from services.sl.states import Ended, Enrolling, State, Unopened
+from services.sl.round import actions as do
+from services.sl.round import events as on
+from services.sl.round.machine import step
+from services.sl.round.states import Ended, Enrolling, State, Unopened
 from services.sl.view import CheckedIn, Config, Member, Model, Phase, Result, View
 
 MAX_MOVES = 3_000

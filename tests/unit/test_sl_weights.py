@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.sl.layouts import MOST_WEIGHT, weights_of
+from services.sl.sharding.layouts import MOST_WEIGHT, weights_of
 from services.sl.view import CheckedIn
 
 

@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from services.errors import NotTheLeader
 from services.identity.identity import PeerIdentity
-from services.sl.actions import Fetch
+from services.sl.round.actions import Fetch
+from services.sl.round.tasks import RoundTasks, TaskContext
 from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
-from services.sl.work import RoundTasks, TaskContext
 
 ME, LEADER = "sl-1", "sl-2"
 COPY = "c" * 64

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from services.errors import ModelDiffers, SwarmError
-from services.sl.events import LeftOut, Opened, Reported
-from services.sl.states import Held
+from services.sl.round.events import LeftOut, Opened, Reported
+from services.sl.round.states import Held
 from services.sl.view import Model, Result, View
 
 

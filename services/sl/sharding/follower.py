@@ -10,12 +10,12 @@ from services.errors import NotTheLeader, StaleTerm, SwarmError
 from services.identity.identity import PeerIdentity
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl.attempts import Attempt
-from services.sl.inputs import MergeContext
-from services.sl.mergers import ShardWorker
-from services.sl.orders import Begin, Message, Order, Refused, Unreadable, decode, encode, words
-from services.sl.readers import CATCH_UP_S
-from services.sl.store import Stored
+from services.sl.sharding.attempts import Attempt
+from services.sl.sharding.inputs import MergeContext
+from services.sl.sharding.messages import Begin, Message, Order, Refused, Unreadable, decode, encode, words
+from services.sl.sharding.worker import ShardWorker
+from services.sl.transfer.readers import CATCH_UP_S
+from services.sl.transfer.store import Stored
 from services.sl.view import Phase, Result, View
 
 _log = logs.get("round")

@@ -1,6 +1,6 @@
 """What a node has in the result of a round, and when what it trained is merged."""
 
-from services.sl.states import Node, Part
+from services.sl.round.states import Node, Part
 from services.sl.view import Result
 
 

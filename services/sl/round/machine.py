@@ -10,12 +10,12 @@ from typing import Any
 
 from services import errors
 from services.errors import LeftOutOfRound, MLGone, NotFinite, SLStopped, SwarmError
-from services.sl import actions as do
-from services.sl import events as on
-from services.sl.actions import Action
-from services.sl.contribution import cut_off, may_come_late, part_in
-from services.sl.events import Event
-from services.sl.states import (
+from services.sl.round import actions as do
+from services.sl.round import events as on
+from services.sl.round.actions import Action
+from services.sl.round.contribution import cut_off, may_come_late, part_in
+from services.sl.round.events import Event
+from services.sl.round.states import (
     Awaiting,
     CheckingIn,
     DiagnosingMismatch,

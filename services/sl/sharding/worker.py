@@ -10,9 +10,9 @@ from typing import TypeVar
 from services.errors import SwarmError
 from services.merge.work import Frame, Plan
 from services.runtime.background import Background
-from services.sl.attempts import Attempt
-from services.sl.inputs import Input, InputCallbacks, MergeContext
-from services.sl.orders import (
+from services.sl.sharding.attempts import Attempt
+from services.sl.sharding.inputs import Input, InputCallbacks, MergeContext
+from services.sl.sharding.messages import (
     Begin,
     Deal,
     Examine,
@@ -28,8 +28,8 @@ from services.sl.orders import (
     Unusable,
     words,
 )
-from services.sl.partials import Ended
-from services.sl.share import Damaged
+from services.sl.sharding.share import Damaged
+from services.sl.transfer.partials import Ended
 from services.sl.view import CheckedIn, View
 
 SIGN_EVERY_S = 0.25

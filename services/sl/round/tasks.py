@@ -12,21 +12,21 @@ from services.identity.identity import PeerIdentity
 from services.merge.layout import difference
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl import events as on
-from services.sl.actions import ArmLeaderTimer, DiagnoseMismatch, Fetch, Merge
-from services.sl.copies import ResultReplicator
-from services.sl.following import ShardFollower
 from services.sl.gateway import Training
-from services.sl.inputs import MergeContext
-from services.sl.layouts import layout_of
-from services.sl.leading import ShardLeader
-from services.sl.merging import LeaderMerge, Outcome, hands_out_one
-from services.sl.peers import Peers
-from services.sl.progress import Progress
-from services.sl.readers import SHARED_FROM_BYTES
-from services.sl.store import Store, Stored
+from services.sl.round import events as on
+from services.sl.round.actions import ArmLeaderTimer, DiagnoseMismatch, Fetch, Merge
+from services.sl.round.progress import Progress
+from services.sl.sharding.follower import ShardFollower
+from services.sl.sharding.inputs import MergeContext
+from services.sl.sharding.layouts import layout_of
+from services.sl.sharding.leader import ShardLeader
+from services.sl.sharding.leader_merge import LeaderMerge, Outcome, hands_out_one
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.readers import SHARED_FROM_BYTES
+from services.sl.transfer.replication import ResultReplicator
+from services.sl.transfer.store import Store, Stored
+from services.sl.transfer.waiting import Waiting
 from services.sl.view import Member, Phase, Result, View
-from services.sl.waiting import Waiting
 
 _EXPLAIN_ATTEMPTS = 3
 _EXPLAIN_WAIT_S = 0.3

@@ -5,7 +5,7 @@ from typing import Self
 
 from services import errors
 from services.errors import SwarmError
-from services.sl.events import Offer, Opened
+from services.sl.round.events import Offer, Opened
 from services.sl.view import Model, Phase, Result, View
 
 

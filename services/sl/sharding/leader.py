@@ -1,4 +1,4 @@
-"""The leader's side of a shared merge: lines to all participants, and the decisions of ``sharing`` carried out."""
+"""The leader's side of a shared merge: lines to all participants, and the decisions of ``scheduler`` carried out."""
 
 import asyncio
 import time
@@ -12,12 +12,12 @@ from services.errors import PeerUnreachable
 from services.merge.layout import Layout
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl.inputs import MergeContext
-from services.sl.mergers import ShardWorker
-from services.sl.merging import Outcome
-from services.sl.orders import Answer, Begin, Message, Moves, Unreadable, decode, encode
-from services.sl.sharing import ShardScheduler
-from services.sl.states import Held
+from services.sl.round.states import Held
+from services.sl.sharding.inputs import MergeContext
+from services.sl.sharding.leader_merge import Outcome
+from services.sl.sharding.messages import Answer, Begin, Message, Moves, Unreadable, decode, encode
+from services.sl.sharding.scheduler import ShardScheduler
+from services.sl.sharding.worker import ShardWorker
 from services.sl.view import View
 
 # Between attempts to reach a participant; the last again and again while it takes part.
@@ -26,7 +26,7 @@ LINE_WAITS_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 # Answers of one participant that are not looked at yet: then it is not listened to until they are.
 UNHEARD = 256
 
-# Nobody waits longer than this for a peer, in stall times, before giving it up; see services.sl.inputs.
+# Nobody waits longer than this for a peer, in stall times, before giving it up; see services.sl.sharding.inputs.
 WAITS_FOR_STALLS = 3
 
 _log = logs.get("round")

@@ -19,15 +19,15 @@ from services.identity.live import LiveConnections
 from services.identity.peer_context import peer_of
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl.bulk import Bulk
-from services.sl.door import AlpnListener
-from services.sl.orders import MESSAGE_BYTES
-from services.sl.partials import Ended, Partial
-from services.sl.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, REFUSAL_HEADER
-from services.sl.progress import Progress
-from services.sl.readers import CATCH_UP_S, REFUSAL, Readers
-from services.sl.store import Store, Stored
-from services.sl.transfers import BULK
+from services.sl.round.progress import Progress
+from services.sl.sharding.messages import MESSAGE_BYTES
+from services.sl.transfer.bulk import Bulk
+from services.sl.transfer.connections import BULK
+from services.sl.transfer.listener import AlpnListener
+from services.sl.transfer.partials import Ended, Partial
+from services.sl.transfer.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, REFUSAL_HEADER
+from services.sl.transfer.readers import CATCH_UP_S, REFUSAL, Readers
+from services.sl.transfer.store import Store, Stored
 
 PIECE_BYTES = 1024 * 1024
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from services.errors import DigestMismatch, ModelError, NetworkError, PeerUnreachable, SwarmError
 from services.merge.layout import difference
 from services.runtime.background import Background
-from services.sl.layouts import layout_of
-from services.sl.partials import Partial, let_go, mapped
-from services.sl.peers import Peers
-from services.sl.pulling import Pull, Source
-from services.sl.store import Store
+from services.sl.sharding.layouts import layout_of
+from services.sl.transfer.partials import Partial, let_go, mapped
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.pulling import Pull, Source
+from services.sl.transfer.store import Store
 from services.sl.view import CheckedIn, Member, View
 from swarm_callback.params import parse_header
 

@@ -21,14 +21,14 @@ from services.errors import DigestMismatch, NetworkError, PeerUnreachable, Resul
 from services.identity.certificates import Expected
 from services.identity.identity import Identity
 from services.runtime import logs
-from services.sl.orders import MESSAGE_BYTES
-from services.sl.partials import Manifest, Partial, header_of
-from services.sl.progress import Progress
-from services.sl.pulling import Pull, Source
-from services.sl.store import Incoming, Store, Stored
-from services.sl.transfers import BULK, LEAST_BYTES_PER_S, Transfers, expected_at
+from services.sl.round.progress import Progress
+from services.sl.sharding.messages import MESSAGE_BYTES
+from services.sl.transfer.connections import BULK, LEAST_BYTES_PER_S, Transfers, expected_at
+from services.sl.transfer.partials import Manifest, Partial, header_of
+from services.sl.transfer.pulling import Pull, Source
+from services.sl.transfer.store import Incoming, Store, Stored
+from services.sl.transfer.waiting import Arriving, Moved, Waiting
 from services.sl.view import Member
-from services.sl.waiting import Arriving, Moved, Waiting
 from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES
 from swarm_callback.errors import StreamError
 from swarm_callback.params import TensorSpec, header_size_of, parse_header

@@ -14,12 +14,12 @@ from services.errors import DigestMismatch, ModelError, NetworkError, SwarmError
 from services.merge.engine import ParameterSet, merge, passes_of
 from services.merge.layout import STORAGE, difference
 from services.runtime import logs
-from services.sl.inputs import FETCH_WAITS_S, why_unusable, wrong_sizes
-from services.sl.layouts import layout_of, rounding_of, weights_of
-from services.sl.peers import Peers
-from services.sl.round import NON_FINITE
-from services.sl.states import Held
-from services.sl.store import Store, Stored
+from services.sl.round.machine import NON_FINITE
+from services.sl.round.states import Held
+from services.sl.sharding.inputs import FETCH_WAITS_S, why_unusable, wrong_sizes
+from services.sl.sharding.layouts import layout_of, rounding_of, weights_of
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.store import Store, Stored
 from services.sl.view import CheckedIn, Member, Model, View
 from swarm_callback import params
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from services.errors import NetworkError
 from services.runtime import logs
-from services.sl.peers import Peers
+from services.sl.transfer.peers import Peers
 from services.sl.view import Member, Model, View
 
 # A node that shows no sign for this long is not waited for alone: the next one is asked too.

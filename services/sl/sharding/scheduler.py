@@ -10,10 +10,12 @@ from services.merge.gram import Matrix
 from services.merge.layout import Layout
 from services.merge.work import FIRST_FRAME, Frame, MergeJob, Plan
 from services.runtime import logs
-from services.sl.inputs import wrong_sizes
-from services.sl.layouts import work_of
-from services.sl.merging import LeftOut, Outcome
-from services.sl.orders import (
+from services.sl.round.machine import NON_FINITE
+from services.sl.round.states import Held
+from services.sl.sharding.inputs import wrong_sizes
+from services.sl.sharding.layouts import work_of
+from services.sl.sharding.leader_merge import LeftOut, Outcome
+from services.sl.sharding.messages import (
     Begin,
     Deal,
     Examine,
@@ -35,9 +37,7 @@ from services.sl.orders import (
     in_messages,
     unpacked,
 )
-from services.sl.round import NON_FINITE
-from services.sl.shards import COPIES, ShardTable, runs_of
-from services.sl.states import Held
+from services.sl.sharding.table import COPIES, ShardTable, runs_of
 from services.sl.view import CheckedIn, Model, View
 from swarm_callback.digest import combine
 

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl.bulk import HANDSHAKE_S
-from services.sl.transfers import BULK
+from services.sl.transfer.bulk import HANDSHAKE_S
+from services.sl.transfer.connections import BULK
 
 # Of a hello: it names the protocol in its first packet.
 _HELLO_BYTES = 16 * 1024

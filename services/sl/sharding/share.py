@@ -9,9 +9,9 @@ from services.merge.work import FIRST_FRAME, Blocks, Frame, Plan
 from services.merge.work import NotFinite as Found
 from services.runtime import logs
 from services.runtime.signals import ChangeSignal
-from services.sl.inputs import Input
-from services.sl.layouts import weights_of, work_of
-from services.sl.orders import (
+from services.sl.sharding.inputs import Input
+from services.sl.sharding.layouts import weights_of, work_of
+from services.sl.sharding.messages import (
     MEASURED_CHARACTERS,
     Begin,
     Measured,
@@ -22,9 +22,9 @@ from services.sl.orders import (
     in_messages,
     packed,
 )
-from services.sl.partials import Ended, Partial, count_of
-from services.sl.shards import runs_of
-from services.sl.store import Store
+from services.sl.sharding.table import runs_of
+from services.sl.transfer.partials import Ended, Partial, count_of
+from services.sl.transfer.store import Store
 from services.sl.view import CheckedIn, View
 from swarm_callback.digest import SEGMENT_BYTES
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from services.sl.orders import Run
+from services.sl.sharding.messages import Run
 
 # A result is safe when this many nodes hold all of it: any one of them may be lost.
 COPIES = 2

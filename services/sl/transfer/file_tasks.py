@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from services.sl.store import Stored
+from services.sl.transfer.store import Stored
 
 
 async def sync(stored: Stored) -> None:

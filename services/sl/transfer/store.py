@@ -17,7 +17,7 @@ from typing import Self
 
 from services.errors import DiskFull, StorageError, StreamDamaged
 from services.runtime.signals import ChangeSignal
-from services.sl.partials import Ended, Manifest, Partial
+from services.sl.transfer.partials import Ended, Manifest, Partial
 from services.sl.view import Model
 from swarm_callback.digest import StreamDigest
 from swarm_callback.errors import StreamError

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from services.errors import DigestMismatch, PeerUnreachable, SwarmError
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
-from services.sl.partials import Ended, Partial, WrongSegment
-from services.sl.store import Store
-from services.sl.transfers import Transfers
+from services.sl.transfer.connections import Transfers
+from services.sl.transfer.partials import Ended, Partial, WrongSegment
+from services.sl.transfer.store import Store
 from services.sl.view import Member
 
 # Asked for in one request: enough that the time between two of them does not count, few enough to share them out.

@@ -7,14 +7,14 @@ from services.errors import DigestMismatch, DiskFull, NetworkError, StorageError
 from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
-from services.sl.inputs import MergeContext
-from services.sl.layouts import layout_of
-from services.sl.orders import Begin, Holds, Seen, ServedWrong, Unreadable, in_messages
-from services.sl.partials import Partial, count_of
-from services.sl.pulling import Pull, Source
-from services.sl.shards import runs_of
-from services.sl.share import Share, ShareHost
-from services.sl.store import Stored
+from services.sl.sharding.inputs import MergeContext
+from services.sl.sharding.layouts import layout_of
+from services.sl.sharding.messages import Begin, Holds, Seen, ServedWrong, Unreadable, in_messages
+from services.sl.sharding.share import Share, ShareHost
+from services.sl.sharding.table import runs_of
+from services.sl.transfer.partials import Partial, count_of
+from services.sl.transfer.pulling import Pull, Source
+from services.sl.transfer.store import Stored
 from services.sl.view import CheckedIn
 from swarm_callback.params import parse_header
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.sl.peers import STALL_S
+from services.sl.transfer.peers import STALL_S
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
 """Serves the bytes of parameter streams from threads: no event loop touches what is large.
 
-A connection has a thread only while bytes go out on it; see services.sl.parking.
+A connection has a thread only while bytes go out on it; see services.sl.transfer.parking.
 
-It understands what services.sl.transfers asks: GET with one range, over a connection that says so in its TLS hello.
-Everything else is for the file server.
+It understands what services.sl.transfer.connections asks: GET with one range, over a connection that says so in its TLS
+hello. Everything else is for the file server.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from services.identity.live import LiveConnections
 from services.identity.peer_context import judge_of, peer_of
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl.congestion import share_link
-from services.sl.packing import Packer, width_of
-from services.sl.parking import HOLD_S, News, SocketWork, Wait, carry_out, handshake
-from services.sl.partials import Ended, Partial
-from services.sl.readers import CATCH_UP_S, REFUSAL, Readers
-from services.sl.store import Store
-from services.sl.transfers import LEAST_BYTES_PER_S, PACKED
+from services.sl.transfer.congestion import share_link
+from services.sl.transfer.connections import LEAST_BYTES_PER_S, PACKED
+from services.sl.transfer.packing import Packer, width_of
+from services.sl.transfer.parking import HOLD_S, News, SocketWork, Wait, carry_out, handshake
+from services.sl.transfer.partials import Ended, Partial
+from services.sl.transfer.readers import CATCH_UP_S, REFUSAL, Readers
+from services.sl.transfer.store import Store
 from swarm_callback.params import parse_header
 
 PIECE_BYTES = 256 * 1024

@@ -2,7 +2,7 @@
 
 Beside the event loop's own client, because here every byte of a model passes: a record is decrypted into the buffer in
 which it is hashed and from which it is written, with nothing in between. A connection on which nothing comes has no
-thread; see services.sl.parking.
+thread; see services.sl.transfer.parking.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from typing import TypeVar
 
 from services.errors import PeerUnreachable
 from services.identity.certificates import Expected
-from services.sl.packing import FRAME, Unpacker, limit_of
-from services.sl.parking import HOLD_S, SocketWork, Wait, carry_out, handshake
+from services.sl.transfer.packing import FRAME, Unpacker, limit_of
+from services.sl.transfer.parking import HOLD_S, SocketWork, Wait, carry_out, handshake
 from services.sl.view import Member
 
 CONNECT_S = 10.0
@@ -27,7 +27,7 @@ CONNECT_S = 10.0
 # What a connection is for, by ALPN: a file server hands it to a thread.
 BULK = "swarm-bulk/1"
 
-# In Accept-Encoding: the answer may come as frames of services.sl.packing; then its length is not known before.
+# In Accept-Encoding: the answer may come as frames of services.sl.transfer.packing; its length is not known before.
 PACKED = "swarm-planes"
 
 # Read at the same moment, of all peers together; the rest waits for the first on which nothing comes, or that is done.

@@ -13,23 +13,23 @@ from services.merge.engine import METHODS
 from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
-from services.sl import actions as do
-from services.sl import events as on
-from services.sl.chores import delete, sync
-from services.sl.conduct import RoundSettings
 from services.sl.gateway import Training
 from services.sl.link import Link
 from services.sl.memory import Memory, ResumePoint
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
-from services.sl.peers import Peers
-from services.sl.progress import Progress
-from services.sl.readers import Readers
-from services.sl.round import UnlistedPair, needed, results, step
-from services.sl.states import Ended, Finishing, State, Unopened
-from services.sl.store import Store
+from services.sl.round import actions as do
+from services.sl.round import events as on
+from services.sl.round.machine import UnlistedPair, needed, results, step
+from services.sl.round.progress import Progress
+from services.sl.round.settings import RoundSettings
+from services.sl.round.states import Ended, Finishing, State, Unopened
+from services.sl.round.tasks import RoundTasks, TaskContext
+from services.sl.transfer.file_tasks import delete, sync
+from services.sl.transfer.peers import Peers
+from services.sl.transfer.readers import Readers
+from services.sl.transfer.store import Store
 from services.sl.view import View
-from services.sl.work import RoundTasks, TaskContext
 
 # A wait shorter than this is not worth a word to ML.
 TELL_AFTER_S = 1.0

@@ -1,0 +1,1 @@
+"""One node's round: what it decides, what it performs."""

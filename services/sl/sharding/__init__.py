@@ -1,0 +1,1 @@
+"""A merge: by the leader alone, or shared among the participants."""

@@ -1,0 +1,1 @@
+"""Parameter streams: kept, served, fetched."""
