@@ -39,7 +39,7 @@ def become(file: Path, told: Path) -> None:
     """Called in an SL before it starts. ``file`` holds {"line": how}, where ``how`` is one of the lies above, or
     [kind of message, {field: what stands there}], which is said once; ``told`` is there once it was told.
     """
-    from services.sl.sharding import messages
+    from services.sl.sharding import leader, messages
     from services.sl.sharding.follower import ShardFollower
     from tests.pacing import pause
 
