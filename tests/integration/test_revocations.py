@@ -27,9 +27,9 @@ from services.rpc.swarm_pb2_grpc import (
     add_TrainingServicer_to_server,
 )
 from services.runtime.metrics import Meter, served
+from services.sl.transfer.connections import BULK
 from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.store import Store
-from services.sl.transfer.connections import BULK
 
 
 @pytest.fixture
