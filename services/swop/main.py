@@ -8,12 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from services.errors import SettingsError
 from services.identity.certificates import authority_of, read_chain
 from services.identity.source import own_identity
 from services.licensing.lease import Lease
 from services.runtime import logs, traces
 from services.runtime.addresses import HTTPS_PORT, join_address, split_address
 from services.runtime.ready import ReadySocket
+from services.runtime.trust_directory import reason_not_to_mount
 from services.swop.approvals import Approvals
 from services.swop.decisions import AgentState
 from services.swop.executors.base import Executor
@@ -22,7 +24,7 @@ from services.swop.executors.process import ProcessExecutor
 from services.swop.executors.spec import Owner
 from services.swop.link import Link
 from services.swop.operator import Operator
-from services.swop.pairs import PairPlacement
+from services.swop.pairs import CAS_ALONE, PairPlacement, own_trust
 from services.swop.policy_file import policy_path, read_policy
 from services.swop.preparing import Workshop
 from services.swop.profile import Profile, read_profile
@@ -47,12 +49,15 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
         traces.configure("swarm-swop", identity.name)
         _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
         profile = read_profile(settings.usr_dir / settings.profile_file_name)
+        _check_trust(settings, profile)
         policy = read_policy(profile.policy, settings.usr_dir).allowing(*_usr_dirs(settings))
         approvals = Approvals(settings.data_dir / APPROVALS)
         approvals.open()
         _log.info("Profile validated", group=profile.group, runner=profile.runner, pairs=len(profile.nodes))
         executor = await stack.enter_async_context(open_executor(settings, profile))
         runtime = await executor.describe()
+        protected = _protected(settings, profile)
+        protected += tuple([await executor.host_path(path) for path in protected])  # a policy may allow either
         _log.info("executor", kind=runtime.kind, version=runtime.version, address=runtime.address)
         for note in runtime.notes:
             _log.warning(note)
@@ -67,12 +72,13 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
             identity.name, profile.runner, 0, Owner(settings.uid, settings.gid), settings.sl_image,
             sn=_sn(settings, profile), license=_license_servers(settings, profile)[0],
             host_network=executor.shares_host_network, authority=authority,
+            trust=str(settings.trust.absolute()) if settings.trust else "",
         )  # fmt: skip
         operator = Operator(
             AgentState(identity.name, profile.group, len(profile.nodes)),
             profile.runner,
             link,
-            workshop=Workshop(link, executor, profile, policy, place, _protected(settings, profile)),
+            workshop=Workshop(link, executor, profile, policy, place, tuple(dict.fromkeys(protected))),
             cleaning=Cleaning(
                 executor, identity.name, profile.runner, settings.finish_grace_s, settings.keep_containers, authority
             ),
@@ -101,6 +107,22 @@ async def pause(stop: asyncio.Event, seconds: float) -> None:
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting}, timeout=seconds)
     waiting.cancel()
+
+
+def _check_trust(settings: SwopSettings, profile: Profile) -> None:
+    """That SLs are not left with less than the SWOP's own trust file, and see nothing else by it."""
+    if settings.trust is None:
+        return
+    for node in profile.definitions:
+        if (found := own_trust(node, profile)) in CAS_ALONE:
+            problem = (
+                f"{found} of the pair {node.index} lets its SL trust CAs alone, and this SWOP goes by a trust file"
+            )
+            raise SettingsError(
+                name=settings.profile_file_name, problem=f"{problem}, which it hands on: leave it out", command=ROLE
+            )
+    if reason := reason_not_to_mount(settings.trust.parent):
+        raise SettingsError(name="trust", problem=reason, command=ROLE)
 
 
 def _usr_dirs(settings: SwopSettings) -> list[Path]:

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePosixPath
 from typing import Any
 
 from services.errors import TaskRefused
@@ -16,6 +17,7 @@ CHANNELS = "/tmp/hpe-swarm"  # noqa: S108 - a path inside of containers, which u
 REQUEST, RESPONSE = f"{CHANNELS}/request.channel", f"{CHANNELS}/response.channel"
 SL_DATA = "/platform/swarm/SMLNODE"
 SL_PORT = 30305
+TRUST = "/swarm-trust"
 PIPES_BYTES = 64 << 20
 
 LABEL = "swarm."
@@ -23,6 +25,10 @@ _ID_VARIABLES = {
     "KEY": "SWARM_ID_KEY", "CERT": "SWARM_ID_CERT", "CACERT": "SWARM_ID_CACERT", "CAPATH": "SWARM_ID_CAPATH",
     "SPIFFE_SOCKETPATH": "SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH",
 }  # fmt: skip
+# Whom an SL trusts; with SPIFFE its Workload API says it.
+_TRUSTING = ("CACERT", "CAPATH", "SPIFFE_SOCKETPATH")
+CAS_ALONE = ("CACERT", "CAPATH", "SWARM_ID_CACERT", "SWARM_ID_CAPATH")
+_TRUSTING_VARIABLES = ("SWARM_ID_TRUST", *(_ID_VARIABLES[kind] for kind in _TRUSTING))
 _DEVICE_LISTS = {
     "device": "paths", "group-add": "group_add", "cap-add": "cap_add", "security-opt": "security_opt",
 }  # fmt: skip
@@ -32,8 +38,8 @@ _DEVICE_LISTS = {
 class PairPlacement:
     """Where and for whom a pair runs. ``own_network``: programs share the network of the host (PROCESS).
 
-    ``sn``, ``license``: host:port. ``authority``: who issued the SWOP's certificate, for another swarm on this host may
-    have a SWOP of this name.
+    ``sn``, ``license``: host:port. ``trust``: the SWOP's own trust file, which its SLs go by too. ``authority``: who
+    issued the SWOP's certificate, for another swarm on this host may have a SWOP of this name.
     """
 
     swop: str
@@ -45,6 +51,7 @@ class PairPlacement:
     license: str
     host_network: bool = False
     authority: str = ""
+    trust: str = ""
     secret: str = ""  # a few random digits, so that no name was there before
 
 
@@ -86,7 +93,7 @@ def pair(profile: Profile, node: NodeDefinition, task: TaskDefinition, image: st
         name=f"{stem}-s-{node.index}-{place.secret}",
         image=place.sl_image,
         environment=_sl_environment(profile, node, place),
-        mounts=(shared, Mount(MountKind.VOLUME, data.name, SL_DATA), *_identity(node)),
+        mounts=(shared, Mount(MountKind.VOLUME, data.name, SL_DATA), *_identity(node), *_trust(node, profile, place)),
         user=place.owner,
         hostname=node.sl_hostname,
         network=profile.network,
@@ -163,7 +170,23 @@ def _sl_environment(profile: Profile, node: NodeDefinition, place: PairPlacement
         given[_ID_VARIABLES[file.attribute.kind]] = file.attribute.target
     if sum(_certificate(other) == _certificate(node) for other in profile.definitions) > 1:
         given["SL_SLOT"] = str(node.index)  # each is a participant of its own
+    for _ in _trust(node, profile, place):
+        given["SWARM_ID_TRUST"] = str(PurePosixPath(TRUST, PurePosixPath(place.trust).name))
     return given | _variables(profile.env, node.sl_env)
+
+
+def own_trust(node: NodeDefinition, profile: Profile) -> str:
+    """What a profile says of whom an SL trusts: the name of an attribute or a variable; "" where it says nothing."""
+    attributes = [file.attribute.kind for file in node.identity if file.attribute.kind in _TRUSTING]
+    variables = _variables(profile.env, node.sl_env)
+    return next((name for name in (*attributes, *_TRUSTING_VARIABLES) if name in attributes or name in variables), "")
+
+
+def _trust(node: NodeDefinition, profile: Profile, place: PairPlacement) -> tuple[Mount, ...]:
+    """The directory of the trust file, in which lies all that it names."""
+    if not place.trust or own_trust(node, profile):
+        return ()
+    return (Mount(MountKind.BIND, str(PurePosixPath(place.trust).parent), TRUST, read_only=True, seen_here=True),)
 
 
 def _certificate(node: NodeDefinition) -> tuple[str | None, ...]:

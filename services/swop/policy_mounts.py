@@ -57,7 +57,7 @@ def confined(policy: Policy, shared: SharedMount) -> Mount:
     base, read_only = found
     part = PurePosixPath(shared.source).relative_to(base)
     subpath = str(part) if part.parts else None
-    return Mount(MountKind.BIND, str(base), shared.target, read_only=read_only, subpath=subpath)
+    return Mount(MountKind.BIND, str(base), shared.target, read_only=read_only, subpath=subpath, seen_here=True)
 
 
 def sources(policy: Policy, body: RunSwarm) -> list[str]:

@@ -39,8 +39,16 @@ class SwopSwarm:
         self.out.mkdir()
         shutil.copy(PROGRAM, self.usr / "app" / "train.py")
 
-    async def swop(self, name: str, *sls: str, changes: Callable[[dict[str, Any]], None] = lambda _: None) -> Child:
-        """Starts a SWOP with a pair for each SL, or the same once more; ``changes`` its profile."""
+    async def swop(
+        self,
+        name: str,
+        *sls: str,
+        changes: Callable[[dict[str, Any]], None] = lambda _: None,
+        trust: Path | None = None,
+    ) -> Child:
+        """Starts a SWOP with a pair for each SL, or the same once more; ``changes`` its profile. ``trust``: its trust
+        file, in the place of CAs.
+        """
         for who in (name, *sls):  # one that is started again has the certificate that it had
             if who not in self._issued:
                 self._issued[who] = self.pki.issue("swop" if who == name else "sl", who)
@@ -51,13 +59,17 @@ class SwopSwarm:
                 license_port=self._ports[0], sn_port=self._ports[1], images=["user-env"],
             )
         )  # fmt: skip
+        if trust is not None:
+            for node in profile["nodes"]:
+                identity = node["slnodedef"]["identity"]
+                identity[:] = [file for file in identity if file["attribute"]["aType"] != "CACERT"]
         changes(profile)
         (self.usr / f"{name}.yaml").write_text(yaml.safe_dump(profile))
-        identity = files[name]
         argv = (
             sys.executable, "-m", "services.cli", "swop", "--usr-dir", str(self.usr),
             "--profile-file-name", f"{name}.yaml", "--data-dir", str(self.directory / name),
-            "--cert", str(identity.cert), "--key", str(identity.key), "--cacert", str(identity.cacert),
+            "--cert", str(files[name].cert), "--key", str(files[name].key),
+            *(("--cacert", str(files[name].cacert)) if trust is None else ("--trust", str(trust))),
         )  # fmt: skip
         child = Child.start(
             Launch(name, argv, self.directory / f"{name}.log", node_environment("SWOP_"), cwd=CODE_ROOT)
@@ -145,6 +157,16 @@ class SwopSwarm:
             "--apls-ip", HOST, "--apls-port", str(self._ports[0]), "--data-dir", str(self.directory / "swci"),
             "--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert), *more,
         ]  # fmt: skip
+
+    def trust(self) -> Path:
+        """A trust file of one organization whose CA may issue what these tests do, in a directory of its own."""
+        directory = self.directory / "trust"
+        directory.mkdir()
+        shutil.copyfile(self.pki.cacert, directory / "ca.pem")
+        issues = {"sn": ["sn-*"], "sl": ["sl-*"], "swop": ["swop-*"], "license": ["license-*"]}
+        one = {"name": "a", "trust_domain": self.pki.authority.trust_domain, "cas": ["ca.pem"], "issues": issues}
+        (directory / "trust.yaml").write_text(yaml.safe_dump({"organizations": [one]}))
+        return directory / "trust.yaml"
 
     def models(self) -> set[bytes]:
         return {path.read_bytes() for path in self.out.glob("*.safetensors")}

@@ -27,7 +27,8 @@ def states(status: pb.RunnerStatus) -> list[int]:
 
 async def test_two_swops_build_and_train_to_one_model_and_leave_nothing(swarm: SwopSwarm) -> None:
     await swarm.swop("swop-1", "sl-1", "sl-2")
-    await swarm.swop("swop-2", "sl-3", changes=lambda profile: profile["nodes"][0]["slnodedef"].update(idx=2))
+    second = {"changes": lambda profile: profile["nodes"][0]["slnodedef"].update(idx=2)}
+    await swarm.swop("swop-2", "sl-3", **second, trust=swarm.trust())  # which its SL goes by too
     await swarm.assign(await swarm.build())
     assert states(await swarm.ended()) == [pb.PEER_COMPLETE] * 2
     await swarm.reset()

@@ -44,6 +44,10 @@ class Executor(ABC):
     async def describe(self) -> Runtime:
         """Asks the runtime what it is. Call it first, and whenever it is in doubt: it fails in a sentence."""
 
+    async def host_path(self, path: str) -> str:
+        """Where the runtime finds what this SWOP sees at ``path``."""
+        return path
+
     @abstractmethod
     async def close(self) -> None:
         """Lets go of the runtime. Nodes go on."""

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -21,6 +22,7 @@ from services.swop.executors.base import carries
 from services.swop.executors.container_config import volume_of
 from services.swop.executors.engine import PODMAN
 from services.swop.executors.engine_api import EngineApi, Refusal
+from services.swop.executors.own_mounts import OwnMounts, own_container
 from services.swop.executors.spec import Mount, MountKind, Owner, Volume, VolumeSpec
 
 CARRIER_IMAGE = "swop-carrier"
@@ -33,6 +35,7 @@ class ContainerVolumes:
     def __init__(self, api: EngineApi) -> None:
         self._api = api
         self._carrier_image: str | None = None
+        self._own_mounts: OwnMounts | None = None
 
     async def create(self, spec: VolumeSpec) -> Volume:
         if await self._inspected(spec.name) is not None:
@@ -83,7 +86,13 @@ class ContainerVolumes:
                 source=mount.source, target=mount.target, problem=f"the subpath {mount.subpath!r} leads out of it"
             )
         if mount.kind is MountKind.BIND:
-            return {"Type": "bind", "Source": _bind_source(mount), **inside}
+            source = _bind_source(mount)
+            if not mount.seen_here:
+                return {"Type": "bind", "Source": source, **inside}
+            place = (await self.own_mounts()).place(source)
+            if not place.volume:
+                return {"Type": "bind", "Source": place.path, **inside}
+            mount = replace(mount, kind=MountKind.VOLUME, source=place.volume, subpath=place.part)
         inspected = await self._inspected(mount.source)
         if inspected is None:
             raise VolumeMissing(runtime=self._api.engine.title, volume=mount.source)
@@ -94,6 +103,12 @@ class ContainerVolumes:
                 "Type": "volume", "Source": mount.source, "VolumeOptions": {"Subpath": mount.subpath}, **inside,
             }  # fmt: skip
         return {"Type": "bind", "Source": self._part_of_volume(mount, Path(inspected["Mountpoint"])), **inside}
+
+    async def own_mounts(self) -> OwnMounts:
+        """Of this SWOP, which has the same ones as long as it runs."""
+        if self._own_mounts is None:
+            self._own_mounts = await OwnMounts.ask(self._api, await own_container())
+        return self._own_mounts
 
     async def read(self, name: str, to: BinaryIO, limit_bytes: int) -> None:
         """Writes a volume's content as an archive and rewinds it. Raises VolumeMissing, VolumeTooLarge."""

@@ -58,6 +58,9 @@ class ContainerExecutor(Executor):
     async def close(self) -> None:
         await self.api.close()
 
+    async def host_path(self, path: str) -> str:
+        return (await self.volumes.own_mounts()).place(path).path
+
     # --- nodes --------------------------------------------------------------------------------------
 
     async def start(self, spec: NodeSpec) -> StartedProgram:

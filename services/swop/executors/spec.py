@@ -33,7 +33,7 @@ class Mount:
     """``source`` is an absolute path of the host or the name of a volume; the node finds it at ``target``.
 
     ``subpath``: only this relative path below the source. A subpath that leads out of its source, also through a
-    symbolic link, is refused.
+    symbolic link, is refused. ``seen_here``: the source is a path as this SWOP sees it, which may be in a container.
     """
 
     kind: MountKind
@@ -41,6 +41,7 @@ class Mount:
     target: str
     read_only: bool = False
     subpath: str | None = None
+    seen_here: bool = False
 
 
 @dataclass(frozen=True)
