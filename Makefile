@@ -68,9 +68,9 @@ test-scripts: setup-dev
 test-kits: setup-dev
 	$(PYTHON) -m pytest tests/e2e/provision_swarms.py tests/e2e/compose_hosts.py $(ARGS)
 
-# The task files of every example, by SWOPs with local processes; takes minutes.
+# The task files of every example, by SWOPs with local processes, and tasks by SWOPs of Compose; takes minutes.
 test-tasks: setup-dev
-	$(PYTHON) -m pytest tests/e2e/example_tasks.py $(ARGS)
+	$(PYTHON) -m pytest tests/e2e/example_tasks.py tests/e2e/compose_tasks.py $(ARGS)
 
 fuzz: setup-dev
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),100000) $(PYTHON) -m pytest tests/unit/test_decoders_fuzz.py --timeout=3600 $(ARGS)

@@ -21,6 +21,8 @@ ORGANISATION = "this machine"
 CA, CERTS, USR_DIRS, PIPES, OUT = (Path(name) for name in ("/ca", "/certs", "/usr-dirs", "/pipes", "/out"))
 RENEW_BEFORE = timedelta(days=30)
 ROOT = 0, 0
+# Where SWCI and SWOPs have USR_DIR: what tasks mount lies there.
+POLICY = {"bindsources": ["/platform/swarm/usr"]}
 RUNNER = "defaulttaskbb.taskdb.sml.hpe"
 
 # Volume -> role; every other name says its role before the number.
@@ -42,7 +44,8 @@ def main() -> None:
         for file in folder.iterdir():
             os.chown(file, *mine)
     for folder in USR_DIRS.iterdir():
-        (folder / "profile.yaml").write_text(yaml.safe_dump(profile(folder.name), sort_keys=False))
+        for name, content in (("profile.yaml", profile(folder.name)), ("policy.yaml", POLICY)):
+            (folder / name).write_text(yaml.safe_dump(content, sort_keys=False))
     for folder in PIPES.iterdir():
         os.chown(folder, *owner)
         folder.chmod(0o700)
@@ -98,7 +101,7 @@ def profile(swop: str) -> dict[str, Any]:
     return {
         "groupname": f"{project}-{swop}",
         "taskrunner": RUNNER,
-        "policyuri": None,
+        "policyuri": "policy.yaml",
         "resourcemgr": {"mgrtype": "DOCKER", "accessinfo": {"accesstype": "FROMENV"}},
         "network": project,
         "apls": {"locator": {"host": "license-server", "port": 5814}},

@@ -43,7 +43,6 @@ class Host:
             await run(SWARM, "certs", "issue", "--dir", str(ca), *named_so, "--out", str(self.certs))
             for kind in ("cert", "key"):
                 (self.certs / f"{role}-{role}-{NUMBER}-{kind}.pem").rename(self.certs / f"{role}-{kind}.pem")
-        shutil.copyfile(ca / "ca-cert.pem", self.certs / "ca.pem")
         for path in self.certs.iterdir():
             hand_over(path)
 
@@ -64,11 +63,19 @@ class Host:
 async def test_a_host_brings_its_nodes_into_a_swarm_that_runs(tmp_path: Path) -> None:
     first, host = Site(FIRST, "first", tmp_path / "first"), Host(tmp_path / "host")
     nodes = [node(FIRST, "license-1", "license"), node(FIRST, "sn-8", "sn"), node(FIRST, "sl-8", "sl")]
-    members = [{"name": first.name, "ca": str(await first.make_ca()), "nodes": nodes}]
+    ca = str(await first.make_ca())
+    theirs = [{"name": f"{role}-{NUMBER}", "role": role, "address": address(NUMBER)} for role in ("sn", "sl")]
+    members = [
+        {"name": first.name, "ca": ca, "nodes": nodes}, {"name": "host", "ca": ca, "nodes": theirs},
+    ]  # fmt: skip
     (tmp_path / "flu.yaml").write_text(yaml.safe_dump({"project": "flu", "organizations": members}))
     await run(SWARM, "provision", str(tmp_path / "flu.yaml"), "--encrypt")
     await host.certify(first.ca)
+    trust = tmp_path / "host" / "trust"
+    shutil.copytree(tmp_path / "flu" / "kits" / "host" / "trust", trust)
+    trust.chmod(0o755)
     host.settle(
+        TRUST=str(trust), CA="",
         LICENSE_HOST=address(FIRST), LICENSE_PORT=str(nodes[0]["port"]),
         SENTINEL=f"{address(FIRST)}:{nodes[1]['port']}", SWARM_INDEX="1", PEERS="2",
         PROGRAM="python3 /programs/train.py honest /out",
