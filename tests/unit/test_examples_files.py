@@ -15,6 +15,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = sorted(readme.parent.name for readme in EXAMPLES.glob("*/README.md"))
 SCRIPT = (EXAMPLES / "run-with-scripts").read_text()
 WAYS = ("docker compose up", "examples/run-with-scripts", "swarm up --sl")
+WHEEL = "swarmlearning-client-py3-none-manylinux_2_24_x86_64.whl"
+CLIENT = [  # as users of the product have it
+    "RUN mkdir -p /tmp/hpe-swarmcli-pkg",
+    f"COPY {WHEEL} /tmp/hpe-swarmcli-pkg/",
+    f"RUN pip install /tmp/hpe-swarmcli-pkg/{WHEEL}",
+]
 FILLED = re.compile(r"<[A-Z0-9-]+>")
 
 
@@ -42,6 +48,17 @@ def test_the_training_runs_what_the_build_makes(example: str) -> None:
     assert (build.header.prereq, train.header.prereq) == ("ROOTTASK", build.header.name)
     program = train.body.command.removeprefix("-m ").removeprefix("/app/").removesuffix(".py")
     assert (EXAMPLES / example / f"{program.rpartition('.')[2]}.py").is_file()
+
+
+@pytest.mark.parametrize("example", NAMES)
+def test_the_build_takes_the_client_out_of_the_familiar_volume(example: str) -> None:
+    build = task(example, "build.yaml").body
+    assert isinstance(build, MakeUserContainer)
+    assert build.build_context == "sl-cli-lib"
+    base, *steps = build.build_steps
+    assert base.startswith("FROM swarm-learning/ml-")
+    assert steps[: len(CLIENT)] == CLIENT
+    assert all(step.startswith("RUN pip install ") for step in steps[len(CLIENT) :])
 
 
 @pytest.mark.parametrize("example", NAMES)
