@@ -256,10 +256,9 @@ def test_one_who_vanishes_without_a_word_is_given_up_before_long() -> None:
 
 
 def tasks() -> set["asyncio.Task[Any]"]:
-    """Without those with which gRPC takes the next call."""
-    return {
-        it for it in asyncio.all_tasks() if not getattr(it.get_coro(), "__qualname__", "").startswith("AioServer._")
-    }
+    """Without those with which gRPC takes the next call, and the connection of a session to its SN, which it keeps."""
+    lasting = ("AioServer._", "Tunnel._carry")
+    return {it for it in asyncio.all_tasks() if not getattr(it.get_coro(), "__qualname__", "").startswith(lasting)}
 
 
 async def test_what_cannot_be_watched_is_refused_at_once(client: AsyncClient) -> None:
