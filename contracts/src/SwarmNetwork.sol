@@ -13,7 +13,7 @@ contract SwarmNetwork {
     error Malformed(string field);
 
     event MemberRegistered(
-        string name, Role role, string host, uint16 port, bytes32 fingerprint, string parent
+        string name, Role role, string host, uint16 port, bytes32 fingerprint, string parent, string organization
     );
     event MemberLeft(string name, Role role, string reason);
     event SNAccountAdded(address indexed account, string name);
@@ -33,6 +33,7 @@ contract SwarmNetwork {
         bytes32 fingerprint;
         string parent;
         bool present;
+        string organization; // whose CA has named it, as its parent found; empty without a trust file
     }
 
     struct Entry {
@@ -89,7 +90,8 @@ contract SwarmNetwork {
         string calldata host,
         uint16 port,
         bytes32 fingerprint,
-        string calldata parent
+        string calldata parent,
+        string calldata organization
     ) external onlySN {
         if (bytes(name).length == 0) revert Malformed("name");
         if (role == Role.NONE) revert Malformed("role");
@@ -97,7 +99,7 @@ contract SwarmNetwork {
         bytes32 key = _memberKey(role, name);
         uint256 slot = _memberIndex[key];
         if (slot == 0) {
-            _members.push(Member(name, role, host, port, fingerprint, parent, true));
+            _members.push(Member(name, role, host, port, fingerprint, parent, true, organization));
             _memberIndex[key] = _members.length;
         } else {
             Member storage member = _members[slot - 1];
@@ -106,8 +108,9 @@ contract SwarmNetwork {
             member.port = port;
             member.parent = parent;
             member.present = true;
+            member.organization = organization;
         }
-        emit MemberRegistered(name, role, host, port, fingerprint, parent);
+        emit MemberRegistered(name, role, host, port, fingerprint, parent, organization);
     }
 
     function markMemberLeft(Role role, string calldata name, string calldata reason) external onlySN {

@@ -91,6 +91,7 @@ def record_data(record: Record) -> dict[str, Any]:
         "participants": [
             {
                 "name": who.name,
+                "organization": record.organizations.get(who.name, ""),
                 "fingerprint": who.fingerprint,
                 "may_lead": who.may_lead,
                 "active": who.active,

@@ -25,6 +25,13 @@ async def read_record(
             for event in page.events:
                 folding.take(event)
                 told(event)
+        nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
+    keys = {who.name: who.fingerprint for who in record.participants.values()}
+    record.organizations = {
+        node.name: node.organization
+        for node in nodes
+        if node.organization and (node.role, node.fingerprint.hex()) == ("sl", keys.get(node.name))
+    }
     return record
 
 

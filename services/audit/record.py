@@ -123,7 +123,8 @@ class Enrolment:
 class Record:
     """``problems``: where the record contradicts the rules of a round; a sound one has none.
 
-    ``count``: how many events it has. ``others``: those that ``rounds`` do not tell in full.
+    ``count``: how many events it has. ``others``: those that ``rounds`` do not tell in full. ``organizations``: whose
+    CA has named a participant, by its name, where the SN that admitted it has a trust file.
     """
 
     contract: str
@@ -137,6 +138,7 @@ class Record:
     problems: list[str] = field(default_factory=list)
     count: int = 0
     others: list[pb.RecordEvent] = field(default_factory=list)
+    organizations: dict[str, str] = field(default_factory=dict)
 
     @property
     def active(self) -> list[str]:

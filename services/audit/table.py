@@ -18,6 +18,8 @@ DIGEST_CHARACTERS = 16
 def record_view(record: Record, files: Sequence[ModelFile] = ()) -> RenderableType:
     """Everything that there is to show."""
     parts: list[RenderableType] = [Text(headline(record), style="bold")]
+    if record.organizations:
+        parts.append(_cell(organizations(record)))
     if record.rounds:
         parts.append(rounds_table(record))
     if record.others:
@@ -33,6 +35,15 @@ def headline(record: Record) -> str:
     accepted = sum(entry.result is not None for entry in record.rounds.values())
     state = f"{record.state}, {accepted} round{'s' * (accepted != 1)} accepted"
     return f"Record of {record.contract} ({record.location}) up to block {record.block}: {state}"
+
+
+def organizations(record: Record) -> Iterator[str]:
+    """``hospital-a: a-1, a-2``, and who has none."""
+    of: dict[str, list[str]] = {}
+    for name in record.participants:
+        of.setdefault(record.organizations.get(name, ""), []).append(name)
+    for organization in sorted(of, key=lambda it: (not it, it)):
+        yield f"{organization or 'organization unknown'}: {', '.join(of[organization])}"
 
 
 def verdict(record: Record) -> str:

@@ -52,6 +52,7 @@ class MemberRegistered(NetworkEvent):
     port: int
     fingerprint: bytes
     parent: str
+    organization: str
 
 
 @dataclass(frozen=True)

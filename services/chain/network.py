@@ -16,7 +16,10 @@ NOWHERE = "0x" + "00" * 20
 
 @dataclass(frozen=True)
 class Member:
-    """A node of the swarm. ``fingerprint`` is the SHA-256 of its public key, 32 bytes."""
+    """A node of the swarm. ``fingerprint`` is the SHA-256 of its public key, 32 bytes.
+
+    ``organization``: whose CA has named it, as its parent found; empty without a trust file.
+    """
 
     name: str
     role: str
@@ -25,6 +28,7 @@ class Member:
     fingerprint: bytes
     parent: str
     present: bool
+    organization: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,11 @@ class NetworkGateway(Gateway):
         return bool(await self._read("isSN", account))
 
     async def register_member(  # noqa: PLR0917 - in the order of the contract
-        self, name: str, role: str, host: str, port: int, fingerprint: bytes, parent: str
+        self, name: str, role: str, host: str, port: int, fingerprint: bytes, parent: str, organization: str = ""
     ) -> Receipt:
         """Registers a member or brings it back. Raises NameTaken where the name belongs to another key."""
-        return await self._send("registerMember", name, ROLES.index(role), host, port, fingerprint, parent)
+        written = (name, ROLES.index(role), host, port, fingerprint, parent, organization)
+        return await self._send("registerMember", *written)
 
     async def mark_member_left(self, role: str, name: str, reason: str) -> Receipt:
         """Raises NotAMember where nobody of that role has the name."""
@@ -103,6 +108,6 @@ class NetworkGateway(Gateway):
             yield network_event(log)
 
 
-def _member(row: tuple[str, int, str, int, bytes, str, bool]) -> Member:
-    name, role, host, port, fingerprint, parent, present = row
-    return Member(name, ROLES[role], host, port, fingerprint, parent, present)
+def _member(row: tuple[str, int, str, int, bytes, str, bool, str]) -> Member:
+    name, role, host, port, fingerprint, parent, present, organization = row
+    return Member(name, ROLES[role], host, port, fingerprint, parent, present, organization)

@@ -51,6 +51,7 @@ class Identity:
     ``slot``: of the certificate, where several nodes share it; it is the last part of ``name`` then. ``process``: 16
     random bytes, by which two processes that have the same name are told apart. ``renewal``: where the certificate
     changes while the node runs; ``cert``, ``key`` and ``trust`` are the first ones, and ``fingerprint`` is of its ID.
+    ``organization``: whose CA has named it; empty without a trust file.
     """
 
     role: str
@@ -62,6 +63,7 @@ class Identity:
     slot: str = ""
     process: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     renewal: Renewal | None = None
+    organization: str = ""
 
     @classmethod
     def load(
@@ -94,11 +96,11 @@ class Identity:
         client.check_hostname = False  # against itself; peers are checked by name
         check_chain(cert, chain[0], bundle, anyone.server_context(), client)
         own, *others = (one.public_bytes(Encoding.DER) for one in chain)
-        bundle.peer(own, tuple(others))
+        organization = bundle.peer(own, tuple(others)).organization
         if expected_role is not None and peer.role != expected_role:
             action = f"this command (certificate {cert})"
             raise WrongRole(name=peer.name, role=peer.role, action=action, needed=expected_role)
-        return replace(identity, name=peer.in_slot(slot).name, slot=slot)
+        return replace(identity, name=peer.in_slot(slot).name, slot=slot, organization=organization)
 
     @property
     def credentials(self) -> Credentials:

@@ -53,10 +53,12 @@ class RegisterRequest(_message.Message):
     def __init__(self, host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class RegisterReply(_message.Message):
-    __slots__ = ("sn",)
+    __slots__ = ("sn", "organization")
     SN_FIELD_NUMBER: _ClassVar[int]
+    ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
     sn: str
-    def __init__(self, sn: _Optional[str] = ...) -> None: ...
+    organization: str
+    def __init__(self, sn: _Optional[str] = ..., organization: _Optional[str] = ...) -> None: ...
 
 class DeregisterRequest(_message.Message):
     __slots__ = ("reason",)
@@ -109,7 +111,7 @@ class ListNodesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("name", "role", "host", "port", "fingerprint", "parent", "present", "last_seen")
+    __slots__ = ("name", "role", "host", "port", "fingerprint", "parent", "present", "last_seen", "organization")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +120,7 @@ class Node(_message.Message):
     PARENT_FIELD_NUMBER: _ClassVar[int]
     PRESENT_FIELD_NUMBER: _ClassVar[int]
     LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
+    ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     role: str
     host: str
@@ -126,7 +129,8 @@ class Node(_message.Message):
     parent: str
     present: bool
     last_seen: float
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., parent: _Optional[str] = ..., present: _Optional[bool] = ..., last_seen: _Optional[float] = ...) -> None: ...
+    organization: str
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., parent: _Optional[str] = ..., present: _Optional[bool] = ..., last_seen: _Optional[float] = ..., organization: _Optional[str] = ...) -> None: ...
 
 class ListNodesReply(_message.Message):
     __slots__ = ("nodes",)

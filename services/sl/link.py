@@ -200,7 +200,8 @@ class Link:
     async def _register(self, client: SNClient, deadline_s: float) -> None:
         registered = await client.network.Register(self._announcement, timeout=deadline_s)
         if client is not self._registered_with:
-            _log.info("registered", sn=registered.sn, address=client.address)
+            judged = {"organization": registered.organization} if registered.organization else {}
+            _log.info("registered", sn=registered.sn, address=client.address, **judged)
         self._registered_with = client
 
     async def _close(self) -> None:

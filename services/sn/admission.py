@@ -29,5 +29,5 @@ async def admit(who: Caller, account: str, trainings: Trainings, federation: Fed
         await federation.fund(account)
     older = [known for known in trainings.accounts.of(who.name) if known != account]
     await asyncio.gather(*(network.remove_sn_account(known) for known in older))
-    _log.info("admitted", name=who.name, account=account, instead_of=", ".join(older) or "none")
+    _log.info("admitted", name=who.name, **who.named_by, account=account, instead_of=", ".join(older) or "none")
     return await trainings.chain.block_number()

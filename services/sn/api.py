@@ -39,7 +39,7 @@ class Desk:
     def caller(self) -> Caller:
         """Who calls; that it was heard of is noted."""
         peer = caller()
-        who = Caller(peer.role, peer.name, bytes.fromhex(peer.fingerprint))
+        who = Caller(peer.role, peer.name, bytes.fromhex(peer.fingerprint), peer.organization)
         self.trainings.membership.heard(who, time.time())
         return who
 
@@ -67,7 +67,7 @@ class NetworkApi(NetworkServicer):
         if request.host or who.role not in UNREACHED_ROLES:
             requests.address(request.host, request.port)
         await trainings.register(who, request.host, request.port, self._desk.name)
-        return pb.RegisterReply(sn=self._desk.name)
+        return pb.RegisterReply(sn=self._desk.name, organization=who.organization)
 
     async def Deregister(self, request: pb.DeregisterRequest, _context: Any) -> pb.DeregisterReply:
         await self._desk.trainings.deregister(self._desk.node(), requests.reason(request.reason))
@@ -251,4 +251,5 @@ def _node(member: Member, last_heard: float) -> pb.Node:
         parent=member.parent,
         present=member.present,
         last_seen=last_heard,
+        organization=member.organization,
     )

@@ -15,17 +15,27 @@ SLOTS_LIMIT = 256
 class Caller:
     """Who calls, as its certificate says; ``fingerprint`` is the SHA-256 of the public key, 32 bytes.
 
-    ``name``: with the slot of the certificate in which it acts, where it named one.
+    ``name``: with the slot of the certificate in which it acts, where it named one. ``organization``: whose CA has
+    named it; empty without a trust file.
     """
 
     role: str
     name: str
     fingerprint: bytes
+    organization: str = field(default="", compare=False)
+
+    @property
+    def named_by(self) -> dict[str, str]:
+        """For the log: its organization, where that is known."""
+        return {"organization": self.organization} if self.organization else {}
 
 
 @dataclass(frozen=True)
 class Member:
-    """``parent`` is the SN it registered through; ``present`` is False once it left or was lost."""
+    """``parent`` is the SN it registered through; ``present`` is False once it left or was lost.
+
+    ``organization``: whose CA has named it, as its parent found; empty without a trust file.
+    """
 
     role: str
     name: str
@@ -34,6 +44,7 @@ class Member:
     fingerprint: bytes
     parent: str
     present: bool = True
+    organization: str = ""
 
 
 @dataclass
@@ -94,7 +105,8 @@ class Membership:
 
         Raises NameTaken where the name belongs to another key, TooManySlots.
         """
-        wanted = Member(caller.role, caller.name, host, port, caller.fingerprint, parent)
+        organization = caller.organization
+        wanted = Member(caller.role, caller.name, host, port, caller.fingerprint, parent, organization=organization)
         known = self.members.get((caller.role, caller.name))
         if known is not None:
             self._same_key(known, caller)

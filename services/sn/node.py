@@ -148,7 +148,7 @@ async def serving(
         stack.callback(trainings.end_streams)
         stack.callback(runners.end_streams)
         stack.callback(names.end_streams)
-        me = Caller(ROLE, name, bytes.fromhex(identity.fingerprint))
+        me = Caller(ROLE, name, bytes.fromhex(identity.fingerprint), identity.organization)
         announced = where.api_port or port
 
         async def register() -> None:

@@ -108,9 +108,9 @@ class Trainings:
         wanted = self.membership.registration(who, host, port, parent)
         if wanted is None:
             return
-        await self.network.register_member(who.name, who.role, host, port, who.fingerprint, parent)
+        await self.network.register_member(who.name, who.role, host, port, who.fingerprint, parent, who.organization)
         self._put(wanted)
-        _log.info("registered", role=who.role, name=who.name, address=f"{host}:{port}")
+        _log.info("registered", role=who.role, name=who.name, **who.named_by, address=f"{host}:{port}")
 
     async def deregister(self, who: Caller, reason: str) -> None:
         """Raises NotAMember, NameTaken."""
@@ -131,7 +131,8 @@ class Trainings:
             case ContractRegistered():
                 await self._add(ContractEntry(event.name, event.kind, event.location))
             case MemberRegistered():
-                self._put(Member(event.role, event.name, event.host, event.port, event.fingerprint, event.parent))
+                place = (event.host, event.port, event.fingerprint, event.parent)
+                self._put(Member(event.role, event.name, *place, organization=event.organization))
             case MemberLeft():
                 self.membership.left(event.role, event.name)
             case SNAccountAdded():

@@ -44,6 +44,7 @@ def _node(node: pb.Node, *, sentinel: bool) -> models.Node:
         present=node.present,
         last_seen=node.last_seen,
         fingerprint=node.fingerprint.hex(),
+        organization=node.organization,
     )
 
 

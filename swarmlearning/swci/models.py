@@ -92,7 +92,10 @@ class Server:
 
 @dataclass(frozen=True)
 class Node:
-    """``type``: SENTINEL, SN, SL, SWOP or SWCI. ``parent``: the SN it is registered with."""
+    """``type``: SENTINEL, SN, SL, SWOP or SWCI. ``parent``: the SN it is registered with.
+
+    ``organization``: whose CA has named it, as its parent found by its trust file; empty where that has none.
+    """
 
     name: str
     type: str
@@ -102,6 +105,7 @@ class Node:
     present: bool
     last_seen: float
     fingerprint: str
+    organization: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,14 @@ def bench() -> Bench:
     return Bench()
 
 
-def register(bench: Bench, name: str = "sl-a", host: str = "host-a", fingerprint: bytes = FINGERPRINT) -> None:
-    bench.send_network("registerMember", name, SL, host, 30305, fingerprint, "sn-1")
+def register(
+    bench: Bench,
+    name: str = "sl-a",
+    host: str = "host-a",
+    fingerprint: bytes = FINGERPRINT,
+    organization: str = "",
+) -> None:
+    bench.send_network("registerMember", name, SL, host, 30305, fingerprint, "sn-1", organization)
 
 
 def test_a_member_that_comes_back_may_have_moved_but_not_changed_its_certificate(bench: Bench) -> None:
@@ -26,22 +32,29 @@ def test_a_member_that_comes_back_may_have_moved_but_not_changed_its_certificate
 
     register(bench, host="host-b")
 
-    assert bench.read_network("members", 0, 10) == (("sl-a", SL, "host-b", 30305, FINGERPRINT, "sn-1", True),)
+    assert bench.read_network("members", 0, 10) == (("sl-a", SL, "host-b", 30305, FINGERPRINT, "sn-1", True, ""),)
     with pytest.raises(NameTaken) as refused:
         register(bench, fingerprint=b"\x02" * 32)
     assert refused.value.facts == {"name": "sl-a", "enrolledFingerprint": FINGERPRINT.hex()}
 
 
+def test_a_member_has_the_organization_that_was_found_last(bench: Bench) -> None:
+    register(bench)
+    assert bench.read_network("memberNamed", SL, "sl-a")[7] == ""
+    register(bench, organization="hospital-a")
+    assert bench.read_network("memberNamed", SL, "sl-a")[7] == "hospital-a"
+
+
 def test_the_same_name_in_two_roles_is_two_members(bench: Bench) -> None:
     register(bench, name="a")
-    bench.send_network("registerMember", "a", 1, "host", 30304, b"\x02" * 32, "a")
+    bench.send_network("registerMember", "a", 1, "host", 30304, b"\x02" * 32, "a", "")
 
     assert bench.read_network("memberCount") == 2
 
 
 def test_changes_are_events(bench: Bench) -> None:
     events = [
-        *bench.send_network("registerMember", "sl-a", SL, "h", 1, FINGERPRINT, "sn-1"),
+        *bench.send_network("registerMember", "sl-a", SL, "h", 1, FINGERPRINT, "sn-1", ""),
         *bench.send_network("markMemberLeft", SL, "sl-a", "stopped"),
         *bench.send_network("addSNAccount", OTHER_SN, "sn-2"),
         *bench.send_network("removeSNAccount", OTHER_SN),
@@ -60,7 +73,7 @@ def test_changes_are_events(bench: Bench) -> None:
     [
         ("addSNAccount", (STRANGER, "me")),
         ("removeSNAccount", (SN,)),
-        ("registerMember", ("me", SL, "h", 1, FINGERPRINT, "sn-1")),
+        ("registerMember", ("me", SL, "h", 1, FINGERPRINT, "sn-1", "")),
         ("markMemberLeft", (SL, "sl-a", "")),
         ("registerContract", ("bb", "training", STRANGER)),
     ],
@@ -95,9 +108,9 @@ def test_contract_names_are_given_once(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("function", "arguments", "field"),
     [
-        ("registerMember", ("", SL, "h", 1, FINGERPRINT, "sn-1"), "name"),
-        ("registerMember", ("a", 0, "h", 1, FINGERPRINT, "sn-1"), "role"),
-        ("registerMember", ("a", SL, "h", 1, bytes(32), "sn-1"), "fingerprint"),
+        ("registerMember", ("", SL, "h", 1, FINGERPRINT, "sn-1", ""), "name"),
+        ("registerMember", ("a", 0, "h", 1, FINGERPRINT, "sn-1", ""), "role"),
+        ("registerMember", ("a", SL, "h", 1, bytes(32), "sn-1", ""), "fingerprint"),
         ("registerContract", ("", "training", SN), "name"),
         ("registerContract", ("bb", "training", "0x" + "00" * 20), "location"),
         ("addSNAccount", ("0x" + "00" * 20, "sn-2"), "account"),

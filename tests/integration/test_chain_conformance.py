@@ -95,11 +95,12 @@ class ChainConformance:
     async def test_what_a_transaction_wrote_is_read_back(self, network: NetworkGateway) -> None:
         before = await network.chain.block_number()
 
-        receipt = await network.register_member("sl-a", "sl", "host-a", 30305, fingerprint(1), "sn-1")
+        receipt = await network.register_member("sl-a", "sl", "host-a", 30305, fingerprint(1), "sn-1", "hospital-a")
 
         assert receipt.block == await network.chain.block_number() > before
         assert receipt.gas_used > 21_000
-        assert await network.members() == [Member("sl-a", "sl", "host-a", 30305, fingerprint(1), "sn-1", True)]
+        found = [Member("sl-a", "sl", "host-a", 30305, fingerprint(1), "sn-1", True, "hospital-a")]
+        assert await network.members() == found
         assert await network.member_named("sl", "sl-a") == (await network.members())[0]
 
     async def test_the_account_that_deploys_may_write_and_can_let_others(self, network: NetworkGateway) -> None:

@@ -36,12 +36,15 @@ class ListNodes(GeneralCommand):
         return translation.nodes(await client.network.ListNodes(pb.ListNodesRequest()))
 
     def show(self, result: models.Nodes) -> list[str]:
-        columns = ("TYPE", "HOST", "PORT", "NAME", "PARENT", "STATE", "LAST I-AM-ALIVE", "CERTIFICATE")
+        columns = ["TYPE", "HOST", "PORT", "NAME", "PARENT", "STATE", "LAST I-AM-ALIVE", "CERTIFICATE"]
         rows = [
-            (it.type, it.host or "-", it.port or "-", it.name, it.parent or "-", "PRESENT" if it.present else "LEFT",
-             moment(it.last_seen) if it.last_seen else "-", it.fingerprint[:16])
+            [it.type, it.host or "-", it.port or "-", it.name, it.parent or "-", "PRESENT" if it.present else "LEFT",
+             moment(it.last_seen) if it.last_seen else "-", it.fingerprint[:16]]
             for it in result.nodes
         ]  # fmt: skip
+        if any(it.organization for it in result.nodes):
+            columns.append("ORGANIZATION")
+            rows = [[*row, it.organization or "-"] for row, it in zip(rows, result.nodes, strict=True)]
         return table(columns, rows, SEPARATOR)
 
 
