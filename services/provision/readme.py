@@ -47,13 +47,14 @@ docker compose up -d                                 # starts the nodes above; `
 
 `./check` needs `pip install 'swarm-learning[services]'`; it complains of nodes that do not run yet, so
 run it again when they do.{programs}
-Nodes keep their data in `data/`. A node that finds another one not there yet ends, and Docker starts it again.
+Nodes keep their data in `data/`. A node that finds another one not there yet ends, and Docker starts it again; an SN
+first asks for two minutes.
 Without containers: `./start NAME` for each node{without}.
 {order}
 ## A newer kit
 
 It is unpacked over this one; your data, keys that were made here, `.env` and `compose.override.yaml`, where changes of
-your own belong, stay. Nodes read certificates and CAs when they start. So, between two trainings:
+your own belong, stay. Nodes read certificates and the trust file when they start. So, between two trainings:
 
 ```{request}
 docker compose up -d                                 # what is new of your nodes

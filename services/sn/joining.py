@@ -1,5 +1,6 @@
 """A new SN asks a running one to be let into its swarm."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from services.chain.account import Account
 from services.chain.paths import ACCOUNT_KEY
+from services.errors import SNUnreachable
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -15,6 +17,8 @@ from services.sn.state import Peer
 
 # The SN that is asked writes to the chain before it answers.
 JOIN_DEADLINE_S = 90.0
+
+ASK_AGAIN_AFTER_S = 3.0
 
 _log = logs.get("sn")
 
@@ -31,13 +35,32 @@ class Joined:
     peers: tuple[Peer, ...]
 
 
-async def join(identity: Identity, address: str, data_dir: Path) -> Joined:
-    """Raises SNUnreachable, PeerNotAccepted, and what the SN answers: ServesOneSN, NameTaken, WrongRole, ChainError."""
+async def join(identity: Identity, address: str, data_dir: Path, patience_s: float = 0.0) -> Joined:
+    """An SN that cannot be reached is asked again for ``patience_s``: it may be starting.
+
+    Raises SNUnreachable, PeerNotAccepted, and what the SN answers: ServesOneSN, NameTaken, WrongRole, ChainError."""
     account = Account.load_or_create(data_dir / ACCOUNT_KEY).address
     _log.info("joining", through=address, account=account)
-    async with SNClient(address, identity) as client:
-        reply = await client.peering.Join(pb.JoinRequest(account=account), timeout=JOIN_DEADLINE_S)
+    clock = asyncio.get_running_loop().time
+    gives_up_at = clock() + patience_s
+    while True:
+        if (reply := await _asked(identity, address, account, gives_up_at - clock())) is not None:
+            break
+        await asyncio.sleep(ASK_AGAIN_AFTER_S)
     peers = tuple(Peer(sn.name, sn.host, sn.port) for sn in reply.sns if sn.name != identity.name)
     _log.info("joined", through=reply.name, chain_id=reply.chain_id, sns=", ".join(peer.name for peer in peers))
     genesis = json.loads(reply.genesis)
     return Joined(reply.name, genesis, reply.chain_id, reply.network_contract, reply.block, peers)
+
+
+async def _asked(identity: Identity, address: str, account: str, left_s: float) -> pb.JoinReply | None:
+    """None where it cannot be reached, and is to be asked again."""
+    try:
+        async with SNClient(address, identity) as client:
+            return await client.peering.Join(pb.JoinRequest(account=account), timeout=JOIN_DEADLINE_S)
+    except SNUnreachable as error:
+        if left_s <= 0:
+            raise
+        why = error.facts["problem"]
+        _log.warning(f"the SN at {address} cannot be reached yet ({why}); giving up in {left_s:.0f} s")
+        return None

@@ -62,7 +62,9 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
             )
         )
 
-        chain = await _chain(settings, identity, choice, data_dir)
+        chain = await _chain(settings, identity, choice, data_dir, stop)
+        if chain is None:
+            return
         stack.push_async_callback(chain.close)
         _log.info("chain", kind=chain.kind, chain_id=chain.chain_id, account=chain.account)
 
@@ -81,13 +83,17 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         await _until(stop, sn.background.broken(), lease.raise_when_lost(sn.round_over))
 
 
-async def _chain(settings: SNSettings, identity: Identity, choice: Choice, data_dir: Path) -> ChainBackend:
-    """The chain that the data directory holds, else that of the swarm to join, else a new one."""
+async def _chain(
+    settings: SNSettings, identity: Identity, choice: Choice, data_dir: Path, stop: asyncio.Event
+) -> ChainBackend | None:
+    """The chain that the data directory holds, else that of the swarm to join, else a new one. None: see _unless."""
     state = SNState.load(data_dir)
     if state is not None or settings.sentinel:
         has_others = bool(settings.through) or (state is not None and bool(state.peers))
         return await open_chain(choice, data_dir, p2p_port=settings.p2p_listens_on, has_others=has_others)
-    joined = await join(identity, settings.through, data_dir)
+    joined = await _unless(stop, join(identity, settings.through, data_dir, settings.join_patience_s))
+    if joined is None:
+        return None
     chain = await open_chain(
         "geth", data_dir, p2p_port=settings.p2p_listens_on, genesis=joined.genesis, has_others=True
     )

@@ -93,6 +93,14 @@ class SNSettings(MemberSettings):
         validation_alias="SWARM_DATA_DIR",
         description="Where the chain and all state live. The default is where containers mount their volume.",
     )
+    join_patience_s: float = Field(
+        120.0,
+        ge=0,
+        le=86_400,
+        validation_alias="SN_JOIN_PATIENCE_SECONDS",
+        description="Seconds for which a new SN asks the one to join again, where it cannot be reached. A sentinel "
+        "that is started with it is ready well before.",
+    )
     lost_after_s: float = Field(
         15.0,
         gt=0,

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from sn_swarm import config, running_sn, scripted_sl
 from services.chain.account import Account
 from services.chain.geth_process import GethProcess
 from services.chain.ipc import IpcConnection
-from services.errors import NameTaken, ServesOneSN, WrongRole
+from services.errors import NameTaken, ServesOneSN, SNUnreachable, WrongRole
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_RUNNER
+from services.sn.joining import join
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
 
@@ -133,6 +135,31 @@ async def test_nodes_of_a_lost_sn_that_go_on_elsewhere_stay_and_the_others_are_g
                         break
         await network.parent("sn-1", "sl-2", "sn-2")
         assert {agent.name: agent.attends for agent in status.agents} == {"swop-1": False, "swop-2": True}
+
+
+async def test_an_sn_that_is_earlier_than_its_sentinel_says_so_and_joins(network: SNNetwork) -> None:
+    await network.license_server()
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1]
+    early = network.refused("sn-2", "--sentinel-ip", f"127.0.0.1:{port}")
+    network.ports["sn-2"] = 0
+    stopped = network.refused("sn-3", "--sentinel-ip", f"127.0.0.1:{port}")
+    network.ports["sn-3"] = 0
+    for name in ("sn-2", "sn-3"):
+        await network.said(name, f"the SN at 127.0.0.1:{port} cannot be reached yet (the connection was refused")
+        await network.said(name, "; giving up in ")
+    assert not await stopped.stop()
+    assert await stopped.wait() == 0
+    network.running["sn-1"] = network.refused("sn-1", "--sentinel", "--sn-api-port", str(port))
+    await network.running["sn-1"].ready()
+    await early.ready()
+    await network.said("sn-2", "joined  through=sn-1")
+
+
+async def test_an_sn_gives_up_on_a_sentinel_that_never_comes(pki: Any, tmp_path: Path) -> None:
+    with pytest.raises(SNUnreachable, match="the connection was refused"):
+        await join(pki.identity("sn", "sn-2"), "127.0.0.1:1", tmp_path, patience_s=0.1)
 
 
 async def test_an_sn_that_waits_for_the_others_blocks_stops_when_told(network: SNNetwork) -> None:
