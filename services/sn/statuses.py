@@ -26,7 +26,7 @@ def status(view: TrainingView, now: float, address_of: AddressOf) -> pb.Training
         config=_config(view),
         layout=view.layout,
         layout_by=view.layout_by,
-        participants=[_participant(who, address_of(who.name)) for who in view.participants.values()],
+        participants=[_participant(who, address_of(who.name), view.first_round) for who in view.participants.values()],
         check_ins=[
             pb.CheckIn(
                 name=entry.name,
@@ -66,8 +66,10 @@ def _config(view: TrainingView) -> pb.Config | None:
     )
 
 
-def _participant(who: Participant, registered: Address | None) -> pb.Participant:
+def _participant(who: Participant, registered: Address | None, first_round: int) -> pb.Participant:
+    """What it reported on an earlier training of the contract is not of this one, which begins with ``first_round``."""
     host, port = registered or (who.host, who.port)
+    reported = who if who.report_round >= first_round else Participant(who.name, who.fingerprint, who.may_lead)
     return pb.Participant(
         name=who.name,
         host=host,
@@ -75,11 +77,11 @@ def _participant(who: Participant, registered: Address | None) -> pb.Participant
         fingerprint=who.fingerprint,
         active=who.active,
         may_lead=who.may_lead,
-        report_round=who.report_round,
-        loss=who.loss,
-        metric=who.metric,
-        epochs_done=who.epochs_done,
-        epochs_total=who.epochs_total,
+        report_round=reported.report_round,
+        loss=reported.loss,
+        metric=reported.metric,
+        epochs_done=reported.epochs_done,
+        epochs_total=reported.epochs_total,
         left_reason=who.left_reason,
     )
 

@@ -12,12 +12,15 @@ from services.chain.events import (
     Left,
     LeftOut,
     MergeStarted,
+    Reported,
+    Reset,
     RoundAccepted,
     RoundReopened,
     TrainingConfig,
     TrainingEvent,
 )
 from services.chain.receipts import Position
+from services.sn.statuses import status
 from services.sn.training import LeftOut as LeftOutFact
 from services.sn.training import Progress, State, TrainingView
 
@@ -126,3 +129,18 @@ def test_versions_grow_are_never_0_and_forget_only_progress(told: Told) -> None:
     seen.append(told.view.version)
     assert seen == sorted(set(seen))
     assert told.view.progress is None
+
+
+def test_a_node_that_enrols_anew_has_not_reported_on_the_training_before(told: Told) -> None:
+    told.check_in("a", "b", "c", finished=True)
+    told.merge("a")
+    told.accept()
+    told.tell(Reported(told.at(), 1, "a", 0.5, 0.25, 3, 3))
+    assert [who.report_round for who in status(told.view, 0.0, lambda _: None).participants] == [1, 0, 0]
+    told.tell(Completed(told.at(), 1, b"r" * 32))
+    told.tell(Reset(told.at(), 2))
+    told.tell(Configured(told.at(), CONFIG, "a"))
+    told.enrol("a", "b")
+    anew = status(told.view, 0.0, lambda _: None).participants[0]
+    assert (anew.report_round, anew.HasField("loss"), anew.epochs_done, anew.epochs_total) == (0, False, 0, 0)
+    assert anew.active
