@@ -1,8 +1,11 @@
 """Loss and metric of each merge in TensorBoard or MLflow, where these are installed."""
 
 import importlib
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from swarm_callback.errors import ParameterError
@@ -26,17 +29,28 @@ def tracker(where: str) -> Track:
 
 
 def _tensorboard(where: str, folder: str) -> Track:
-    events = _imported(where, "tensorboard.summary.writer.event_file_writer")
+    """One file of events for each program. Not by TensorBoard's own writer of such files: it imports TensorFlow where
+    that is installed, which takes seconds.
+    """
+    records = _imported(where, "tensorboard.summary.writer.record_writer")
     event, summary = (_imported(where, f"tensorboard.compat.proto.{name}_pb2") for name in ("event", "summary"))
-    writer = events.EventFileWriter(folder)
+    began = time.time()
+    path = Path(folder, f"events.out.tfevents.{int(began)}.{socket.gethostname()}.{os.getpid()}")
+
+    def add(told: Any) -> None:
+        with path.open("ab") as file:
+            records.RecordWriter(file).write(told.SerializeToString())
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        add(event.Event(wall_time=began, file_version="brain.Event:2"))
+    except OSError as error:
+        problem = f"{folder} cannot be written ({error.strerror})"
+        raise ParameterError(name="track", value=where, problem=problem) from None
 
     def track(merge: Merge) -> None:
         values = [summary.Summary.Value(tag=tag, simple_value=value) for tag, value in _values(merge).items()]
-        written = summary.Summary(value=values)
-        writer.add_event(event.Event(wall_time=time.time(), step=merge.round, summary=written))
-        writer.flush()
-        if merge.training_over:
-            writer.close()
+        add(event.Event(wall_time=time.time(), step=merge.round, summary=summary.Summary(value=values)))
 
     return track
 

@@ -1,5 +1,6 @@
 """What a user may have done with each merge: a hook, a record, an optimizer that begins anew, a proximal term."""
 
+import importlib
 import logging
 import math
 import sys
@@ -141,6 +142,27 @@ def test_merges_are_tracked_in_mlflow(serve, monkeypatch):
     assert logged[1][1] == {"swarm/metric": 0.5, "swarm/contributed": 1.0, "swarm/epochs": 0.0, "swarm/interval": 3.0}
 
 
+def test_merges_are_tracked_in_tensorboard(serve, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", ModuleType("notf"))  # read without TensorFlow: faster
+    event_file_loader = importlib.import_module("tensorboard.backend.event_processing.event_file_loader")
+    served = serve(Swarm())
+    train(numbers(evaluate=lambda model: (float("nan"), 0.5), track=f"tensorboard:{tmp_path}/runs/fold-1"))
+    served.result(DEADLINE_S)
+    (file,) = (tmp_path / "runs" / "fold-1").iterdir()
+    begin, *merges = event_file_loader.LegacyEventFileLoader(str(file)).Load()
+    assert begin.file_version == "brain.Event:2"
+    assert [event.step for event in merges] == [1, 2, 3]
+    values = {value.tag: value.simple_value for value in merges[1].summary.value}
+    assert math.isnan(values.pop("swarm/loss"))
+    assert values == {"swarm/metric": 0.5, "swarm/contributed": 1.0, "swarm/epochs": 0.0, "swarm/interval": 3.0}
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_begins(monkeypatch):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    with pytest.raises(ParameterError, match=r"but /dev/null/runs cannot be written \(Not a directory\)"):
+        numbers(track="tensorboard:/dev/null/runs")
+
+
 @pytest.mark.parametrize(
     ("track", "sentence"),
     [
@@ -151,7 +173,8 @@ def test_merges_are_tracked_in_mlflow(serve, monkeypatch):
 )
 def test_a_tracker_that_is_not_there_is_refused_before_anything_begins(monkeypatch, track, sentence):
     monkeypatch.setenv("SWARM_LOOPBACK", "true")
-    for name in ("mlflow", "tensorboard"):
+    known = [name for name in sys.modules if name.startswith("tensorboard.")]
+    for name in ("mlflow", "tensorboard", *known):
         monkeypatch.setitem(sys.modules, name, None)  # as if it were not installed
     with pytest.raises(ParameterError, match=sentence):
         numbers(track=track)
