@@ -1,12 +1,15 @@
 """TLS contexts that know whom they trust, and who is at the other end of a connection made with one."""
 
 import _ssl
+import contextlib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from services.errors import IdentityError
+from services.identity import organizations
 from services.identity.certificates import AnotherPeer, Expected, PeerIdentity, TrustBundle
 
 Connection = ssl.SSLSocket | ssl.SSLObject
@@ -24,16 +27,63 @@ class PeerContext(ssl.SSLContext):
     strict = False
 
 
+class _Judgement:
+    """Of the other end of a connection: at the handshake, and now and then while something passes over it.
+
+    A server ends its connections itself, also those on which nothing passes; see services.identity.live.
+    """
+
+    def __init__(self) -> None:
+        self._again: Callable[[], object] | None = None
+        self._made_at = 0.0
+
+    def begin(self, connection: "_Socket | _Object") -> None:
+        """Raises AnotherPeer."""
+        _check(connection)
+        if not connection.server_side:
+            self._again, self._made_at = judge_of(connection), monotonic()
+
+    def renew(self) -> None:
+        """Raises AnotherPeer, once the other end is not accepted any more."""
+        if self._again is None or monotonic() - self._made_at < organizations.LOOK_EVERY_S:
+            return
+        self._made_at = monotonic()
+        with _as_another_peer():
+            self._again()
+
+
 class _Socket(ssl.SSLSocket):
+    _judgement = _Judgement()
+
     def do_handshake(self, block: bool = False) -> None:
         super().do_handshake(block)
-        _check(self)
+        self._judgement = _Judgement()
+        self._judgement.begin(self)
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  # as in the class above it
+        self._judgement.renew()
+        return super().read(len, buffer)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        self._judgement.renew()
+        return super().send(data, flags)
 
 
 class _Object(ssl.SSLObject):
+    _judgement = _Judgement()
+
     def do_handshake(self) -> None:
         super().do_handshake()
-        _check(self)
+        self._judgement = _Judgement()
+        self._judgement.begin(self)
+
+    def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002  # as in the class above it
+        self._judgement.renew()
+        return super().read(len, buffer)
+
+    def write(self, data: Any) -> int:
+        self._judgement.renew()
+        return super().write(data)
 
 
 PeerContext.sslsocket_class = _Socket
@@ -89,12 +139,19 @@ def _check(connection: Connection) -> None:
     if not isinstance(context, PeerContext) or (connection.server_side and not context.strict):
         return
     if context.trust.organizations:
-        try:
+        with _as_another_peer():
             peer_of(connection)
-        except IdentityError as error:
-            raise AnotherPeer(error.message.format_map(error.facts)) from None
     if context.expected is not None:
         context.expected.check(connection.getpeercert(binary_form=True))
+
+
+@contextlib.contextmanager
+def _as_another_peer() -> Iterator[None]:
+    """What libraries take for an error of TLS, in place of ours."""
+    try:
+        yield
+    except IdentityError as error:
+        raise AnotherPeer(error.message.format_map(error.facts)) from None
 
 
 def _shown_with(connection: Any) -> tuple[bytes, ...]:

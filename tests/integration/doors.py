@@ -123,13 +123,25 @@ async def read_bulk(peers: Peers, holder: Member, stored: Stored) -> None:
         partial.end()
 
 
+async def read_range(peers: Peers, holder: Member, stored: Stored) -> None:
+    """In bulk, over a connection that is kept."""
+    path = f"/v1/models/{stored.model.digest}"
+    await peers.transfers.read(holder, path, (0, [9]), lambda *_: None, lambda _: None)
+
+
 async def read_line(peers: Peers, holder: Member, stored: Stored) -> None:
     async with peers.line_to(holder) as line:
         assert await line.receive_str() == "hello"
 
 
+async def ask_for_a_lease(servers: Servers) -> None:
+    await servers.request("POST", "/v1/leases", "SL", {"feature": "SL"})
+
+
 @contextlib.asynccontextmanager
-async def license_server(identity: Identity, directory: Path) -> AsyncIterator[Ask]:
+async def license_server(
+    identity: Identity, directory: Path, request: Callable[[Servers], Awaitable[None]] = ask_for_a_lease
+) -> AsyncIterator[Ask]:
     with Database.in_directory(directory / "licenses") as database, socket.create_server(("127.0.0.1", 0)) as listening:
         office = Office(database)
         office.licences.install_community({"SL": 9}, None)
@@ -140,7 +152,7 @@ async def license_server(identity: Identity, directory: Path) -> AsyncIterator[A
         async def ask(caller: Identity) -> str:
             servers = Servers([f"localhost:{port}"], caller)
             try:
-                await servers.request("POST", "/v1/leases", "SL", {"feature": "SL"})
+                await request(servers)
             except (NotOfOrganization, PeerNotAccepted, LicenseServerUnreachable) as error:
                 return str(error)
             finally:

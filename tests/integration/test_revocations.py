@@ -10,7 +10,17 @@ import aiohttp
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
-from doors import DOORS, WITHIN_S, Ask, swci
+from doors import (
+    DOORS,
+    WITHIN_S,
+    Ask,
+    ask_for_a_lease,
+    file_server,
+    license_server,
+    read_manifest,
+    read_range,
+    swci,
+)
 from open_readers import everything
 from two_organizations import TwoOrganizations
 
@@ -179,6 +189,32 @@ async def test_connections_to_a_web_server_end_with_the_certificate(
         await ends.wait()
         revoked(with_lists, caller)
         assert await ending == "ended"
+
+
+@pytest.mark.parametrize("door", ["license server", "parameters", "parameters in bulk"])
+async def test_nothing_more_is_asked_of_a_server_that_is_revoked(
+    with_lists: TwoOrganizations, tmp_path: Path, door: str
+) -> None:
+    """Over a connection that there is: it stays open for the next request."""
+    opened, role, once = {
+        "license server": (license_server, "license", ask_for_a_lease),
+        "parameters": (file_server, "sl", read_manifest),
+        "parameters in bulk": (file_server, "sl", read_range),
+    }[door]
+    answered = asyncio.Event()
+
+    async def again_and_again(*with_: Any) -> None:
+        while True:
+            await once(*with_)
+            answered.set()
+
+    with_lists.write(crls=["a.crl"], issues={role: ["a-*"]})
+    server = with_lists.identity(role, "a-0")
+    async with asyncio.timeout(WITHIN_S), opened(server, tmp_path, again_and_again) as ask:
+        told = asyncio.ensure_future(ask(with_lists.identity("sl", "b-1")))
+        await answered.wait()
+        revoked(with_lists, server)
+        assert f"of {role} a-0 is not accepted from hospital-a: it is revoked" in await told
 
 
 async def test_metrics_are_read_no_more_with_the_certificate(with_lists: TwoOrganizations) -> None:
