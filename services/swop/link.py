@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from services.errors import NetworkError, SwarmError
+from services.errors import NetworkError, PeerNotAccepted, SwarmError
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -70,7 +70,8 @@ class Link:
                 return await ask(client)
             except settled:
                 return None
-            except NetworkError as error:
+            except (NetworkError, PeerNotAccepted) as error:
+                self._require_another(error)
                 await self._elsewhere(client, error, wait)
                 wait = min(2 * wait, LONGEST_WAIT_S)
 
@@ -83,7 +84,8 @@ class Link:
                 async for status in client.watch_runner(runner, seen):
                     seen, wait = status.version, FIRST_WAIT_S
                     yield status
-            except NetworkError as failed:
+            except (NetworkError, PeerNotAccepted) as failed:
+                self._require_another(failed)
                 error = failed
             await self._elsewhere(client, error, wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
@@ -99,9 +101,14 @@ class Link:
             await failed.__aexit__(None, None, None)
             self._client = SNClient(self._addresses[0], self._identity)
             await self._client.__aenter__()
-            with contextlib.suppress(NetworkError):
+            with contextlib.suppress(NetworkError, PeerNotAccepted):
                 await self._client.network.Register(pb.RegisterRequest())
                 _log.info("working through an SN again", address=self._client.address)
+
+    def _require_another(self, error: SwarmError) -> None:
+        """Raises the error of one that is no SN, or none any more, where no other one is known."""
+        if isinstance(error, PeerNotAccepted) and len(self._addresses) == 1:
+            raise error
 
     async def _learn(self) -> None:
         """Where the other SNs are."""

@@ -1,0 +1,80 @@
+"""A SWOP and its SN, in whose place somebody else answers."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+
+from services.errors import PeerNotAccepted
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.server import RpcServer, caller
+from services.rpc.swarm_pb2_grpc import NetworkServicer, add_NetworkServicer_to_server
+from services.swop.link import Link
+
+CALLS = ("Register", "ListNodes", "HoldName", "GetInfo")
+
+
+class Sn(NetworkServicer):
+    """``ports``: of all SNs, as the directory has them."""
+
+    def __init__(self, name: str, ports: list[int]) -> None:
+        self.name = name
+        self.ports = ports
+
+    async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.RegisterReply:
+        return pb.RegisterReply(sn=self.name)
+
+    async def ListNodes(self, request: pb.ListNodesRequest, context: Any) -> pb.ListNodesReply:
+        nodes = [pb.Node(name="sn", role="sn", host="localhost", port=port, present=True) for port in self.ports]
+        return pb.ListNodesReply(nodes=nodes)
+
+    async def HoldName(
+        self, request_iterator: AsyncIterator[pb.HoldNameRequest], context: Any
+    ) -> AsyncIterator[pb.HoldNameReply]:
+        yield pb.HoldNameReply()
+        async for _ in request_iterator:
+            pass
+
+    async def GetInfo(self, request: pb.GetInfoRequest, context: Any) -> pb.GetInfoReply:
+        return pb.GetInfoReply(name=f"{self.name} tells {caller().name}")
+
+
+@contextlib.asynccontextmanager
+async def answering(identity: Identity, ports: list[int], port: int = 0) -> AsyncIterator[int]:
+    add = cast(Any, add_NetworkServicer_to_server)
+    roles = {f"/swarm.v1.Network/{call}": frozenset({"swop"}) for call in CALLS}
+    server = RpcServer(identity, roles, [lambda made: add(Sn(identity.name, ports), made)], [])
+    ports.append(await server.start("127.0.0.1", port, "--sn-api-port"))
+    try:
+        yield ports[-1]
+    finally:
+        await server.stop(0)
+
+
+async def pause(_seconds: float) -> None:
+    """It tries again at once."""
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_where_an_impostor_answers_it_goes_on_with_another_sn_or_ends(pki: Any, others: int) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        ports: list[int] = []
+        sn = contextlib.AsyncExitStack()
+        port = await sn.enter_async_context(answering(pki.identity("sn", "sn-1"), ports))
+        if others:
+            await stack.enter_async_context(answering(pki.identity("sn", "sn-2"), ports))
+        link = await stack.enter_async_context(Link(pki.identity("swop", "swop-1"), f"localhost:{port}", pause))
+        await link.register()
+        await sn.aclose()
+        await stack.enter_async_context(answering(pki.identity("sl", "sl-1"), [], port))
+
+        async def ask(client: Any) -> str:
+            return str((await client.network.GetInfo(pb.GetInfoRequest())).name)
+
+        if others:
+            assert await link.call(ask) == "sn-2 tells swop-1"
+        else:
+            with pytest.raises(PeerNotAccepted, match="its certificate is that of sl sl-1, not of sn"):
+                await link.call(ask)
