@@ -106,10 +106,11 @@ def _refuse_second_sentinel(main: Container, engine: ContainerCommand) -> None:
         return
     form = "{{.Names}} {{.Networks}}"
     answer = engine.ask("container", "ls", "--filter", f"label={SENTINEL_LABEL}=true", "--format", form)
+    network = main.network or ("podman" if engine.command == "podman" else "bridge")
     for line in answer.stdout.splitlines():
         name, _, networks = line.partition(" ")
-        if (main.network or "bridge") in networks.split(","):
-            problem = f"{name} is the sentinel on this network already, and a swarm has one"
+        if network in networks.split(","):
+            problem = f"the container {name} is the sentinel on this network already, and a swarm has one"
             advice = f"Join it with --sentinel-ip, or stop it first ({engine.command} stop {name})."
             raise HostNotReady(problem=problem, advice=advice)
 

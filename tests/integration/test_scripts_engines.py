@@ -115,6 +115,16 @@ def test_what_the_host_lacks_is_said_before_anything_is_made(engine: str, name: 
     assert left_of(engine, name) == ""
 
 
+def test_a_second_sentinel_on_one_network_is_refused(engine: str, name: str, who: list[str]) -> None:
+    sentinel = ["--image", BASE_IMAGE, "--host-ip", "h1", "--sentinel", *who, "-d"]
+    first = script("run-sn", engine, *sentinel, "--name", name, "--entrypoint", "sleep", "--", "600")
+    assert (first.returncode, first.stdout.strip()) == (0, name), first.stderr
+    second = script("run-sn", engine, *sentinel, "--name", f"{name}-ml")
+    assert (second.returncode, second.stdout, second.stderr.count("\n")) == (22, "", 1), second.stderr
+    assert f"The container {name} is the sentinel on this network already" in second.stderr
+    assert left_of(engine, name) == name
+
+
 def test_stop_swarm_removes_the_nodes_of_this_host_and_no_program(engine: str, name: str, who: list[str]) -> None:
     """By its own mark: nothing of others may be stopped here, so only the list is asked for."""
     words = [
