@@ -23,6 +23,7 @@ CONNECT_WITHIN_S = 3.0
 NEXT_ADDRESS_AFTER_S = 0.25  # where a host has several, and one of them says nothing
 VANISHED_AFTER_MS = 5_000  # an SN that acknowledges nothing of what it is sent
 LEAVE_WITHIN_S = 1.0
+EARLY_BYTES = 1024 * 1024  # more than HTTP/2 lets anybody send without an answer
 
 _PEER = struct.Struct("3i")  # ucred: process, user, group
 _log = logs.get("rpc")
@@ -104,12 +105,18 @@ class _End(asyncio.Protocol):
     _other: asyncio.Transport
 
     def __init__(self) -> None:
+        self._joined = False
+        self._early = bytearray()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def join(self, other: "_End") -> None:
         """Both begin to read."""
         self._other, other._other = other.transport, self.transport
         for end in (self, other):
+            end._joined = True
+            if end._early:
+                end._other.write(bytes(end._early))
+                end._early.clear()
             end.transport.resume_reading()
 
     def close(self) -> None:
@@ -121,7 +128,11 @@ class _End(asyncio.Protocol):
         self.transport.pause_reading()  # until it is joined
 
     def data_received(self, data: bytes) -> None:
-        if not self._other.is_closing():
+        if not self._joined:  # Python before 3.11.5 forgets that reading was paused as early as this
+            self._early += data
+            if len(self._early) > EARLY_BYTES:
+                self.close()
+        elif not self._other.is_closing():
             self._other.write(data)
 
     def pause_writing(self) -> None:

@@ -259,6 +259,20 @@ async def test_an_sn_that_is_not_there_is_named(pki: Any) -> None:
         await register(f"localhost:{port}", pki.identity("sl", "sl-1"))
 
 
+async def test_a_call_is_made_where_python_reads_before_the_sn_is_reached(
+    pki: Any, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python 3.11.2 does, which is that of Debian 12: a connection that is paused at its beginning is read."""
+
+    def reads_although_paused(self: Any, fd: int, callback: Any, *args: Any) -> None:
+        if not self._closing:
+            self._loop._add_reader(fd, callback, *args)
+
+    monkeypatch.setattr("asyncio.selector_events._SelectorTransport._add_reader", reads_although_paused)
+    said = await register(f"localhost:{port}", pki.identity("sl", "sl-1"))
+    assert said.startswith("sl sl-1 ")
+
+
 async def test_an_sn_on_another_continent_is_reached(pki: Any, port: int) -> None:
     """Also by what is not called twice: a connection takes several round trips, and as long on a busy machine."""
     async with mapped_port(delay_s=0.15) as far:
