@@ -21,8 +21,8 @@ ORGANISATION = "this machine"
 CA, CERTS, USR_DIRS, PIPES, OUT = (Path(name) for name in ("/ca", "/certs", "/usr-dirs", "/pipes", "/out"))
 RENEW_BEFORE = timedelta(days=30)
 ROOT = 0, 0
-# Where SWCI and SWOPs have USR_DIR: what tasks mount lies there.
-POLICY = {"bindsources": ["/platform/swarm/usr"]}
+# Where SWCI and SWOPs have USR_DIR: what tasks mount lies there. Other volumes of this machine hold keys of this swarm.
+POLICY = {"bindsources": ["/platform/swarm/usr"], "volumes": ["sl-cli-lib", "task-*"]}
 RUNNER = "defaulttaskbb.taskdb.sml.hpe"
 
 # Volume -> role; every other name says its role before the number.

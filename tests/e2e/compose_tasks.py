@@ -39,8 +39,8 @@ def usr(tmp_path: Path) -> Path:
     return tmp_path / "usr"
 
 
-async def carried_out(client: SNClient, text: str) -> None:
-    """Returns when the task is complete everywhere, and what it started is gone."""
+async def carried_out(client: SNClient, text: str) -> tuple[bool, list[str]]:
+    """Whether the task is complete everywhere, and what its peers say; what it started is gone."""
     task = read_task(text, "a task")
     head = task.header
     header = pb.TaskHeader(
@@ -49,9 +49,10 @@ async def carried_out(client: SNClient, text: str) -> None:
     await client.tasks.CreateTask(pb.CreateTaskRequest(header=header, body=task.body_text, finalize=True))
     await client.runners.AssignTask(pb.AssignTaskRequest(runner=RUNNER, task=head.name, all_peers=True))
     done = await until(client, lambda now: now.state in {pb.RUNNER_COMPLETE, pb.RUNNER_ERROR})
-    assert done.state == pb.RUNNER_COMPLETE, [peer.description for peer in done.peers]
+    said = [peer.description for peer in done.peers]
     await client.runners.ResetRunner(pb.ResetRunnerRequest(runner=RUNNER))
     await until(client, lambda now: all(agent.released >= agent.enrolled_in for agent in now.agents))
+    return done.state == pb.RUNNER_COMPLETE, said
 
 
 async def until(client: SNClient, fits: Callable[[pb.RunnerStatus], bool]) -> pb.RunnerStatus:
@@ -62,16 +63,22 @@ async def until(client: SNClient, fits: Callable[[pb.RunnerStatus], bool]) -> pb
     raise AssertionError("the SN ended")
 
 
-async def test_tasks_mount_what_lies_in_usr_dir(tmp_path: Path, usr: Path) -> None:
+async def test_tasks_mount_what_lies_in_usr_dir_and_no_key(tmp_path: Path, usr: Path) -> None:
     outcome = f"swarm-test/outcome-{secrets.token_hex(4)}"
     settings = {"TAG": TAG, "USR_DIR": str(usr)}
     swarm = ComposeSwarm(f"swarm-tasks-{os.getpid()}", tmp_path / "unused", settings=settings)
     try:
         await swarm.up("--wait", "swop-1", "swop-2", "swci")
         async with await swarm.client(tmp_path / "certificate") as client:
-            await carried_out(client, BUILD.format(outcome=outcome, base=named(ML)))
-            run = RUN.format(usr="/platform/swarm/usr", behaviour="well")
-            await carried_out(client, run.replace("SWARM_NODE_COUNT: 3", "SWARM_NODE_COUNT: 2"))
+            complete, said = await carried_out(client, BUILD.format(outcome=outcome, base=named(ML)))
+            assert complete, said
+            run = RUN.format(usr="/platform/swarm/usr", behaviour="well").replace("COUNT: 3", "COUNT: 2")
+            keys = f"  - {{Src: {swarm.project}_cert-sn-1, Tgt: /keys, MType: VOLUME}}\n"
+            complete, said = await carried_out(client, run.replace("Name: run_task", "Name: thief") + keys)
+            assert not complete
+            assert all(f"the volume {swarm.project}_cert-sn-1 is not allowed here" in words for words in said), said
+            complete, said = await carried_out(client, run)
+            assert complete, said
         models = [digest_of_file(path).digest() for path in (usr / "out").glob("*.safetensors")]
         assert (len(models), len(set(models))) == (2, 1)
     finally:
