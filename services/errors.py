@@ -447,7 +447,24 @@ class NameTaken(TrainingError):
     code = "name-taken"
     grpc_status = "ALREADY_EXISTS"
     message = "The name {name} is enrolled with another key"
-    remedy = "Use a certificate of the key it was enrolled with, or give this node a name of its own."
+    remedy = (
+        "Use a certificate of the key it was enrolled with, hand over to a new key with swarm certs rotate, have an "
+        "administrator replace a key that is lost (REPLACE KEY), or give this node a name of its own."
+    )
+
+
+class KeyWasReplaced(TrainingError):
+    code = "key-was-replaced"
+    grpc_status = "PERMISSION_DENIED"
+    message = "{name} had the key {key} before, and a key that was replaced does not come back"
+    remedy = "Make a new key for this node: swarm certs rotate."
+
+
+class HandoverRefused(TrainingError):
+    code = "handover-refused"
+    grpc_status = "PERMISSION_DENIED"
+    message = "The handover from the old key to the new one is of no use: {problem}"
+    remedy = "Make the new key with swarm certs rotate, from the key that this node had."
 
 
 class NameInUse(TrainingError):

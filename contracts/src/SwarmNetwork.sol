@@ -7,6 +7,7 @@ pragma solidity ^0.8.20;
 contract SwarmNetwork {
     error NotARegisteredSN(address account);
     error NameTaken(string name, bytes32 enrolledFingerprint);
+    error KeyWasReplaced(string name, bytes32 key);
     error UnknownMember(string name);
     error ContractNameTaken(string name, address existing);
     error LastSN(address account);
@@ -14,6 +15,12 @@ contract SwarmNetwork {
 
     event MemberRegistered(
         string name, Role role, string host, uint16 port, bytes32 fingerprint, string parent, string organization
+    );
+    /// @param by             Role and name of whoever replaced it: the member itself, or an administrator.
+    /// @param at             Milliseconds since 1970, UTC, by the clock of the SN that wrote it.
+    /// @param overlapSeconds For how long the key before is still good.
+    event KeyReplaced(
+        string name, Role role, bytes32 before, bytes32 key, string by, uint64 at, uint32 overlapSeconds
     );
     event MemberLeft(string name, Role role, string reason);
     event SNAccountAdded(address indexed account, string name);
@@ -47,6 +54,7 @@ contract SwarmNetwork {
 
     Member[] private _members;
     mapping(bytes32 key => uint256 indexPlusOne) private _memberIndex;
+    mapping(bytes32 key => mapping(bytes32 fingerprint => bool)) private _replaced;
 
     Entry[] private _entries;
     mapping(bytes32 key => uint256 indexPlusOne) private _entryIndex;
@@ -111,6 +119,35 @@ contract SwarmNetwork {
             member.organization = organization;
         }
         emit MemberRegistered(name, role, host, port, fingerprint, parent, organization);
+    }
+
+    /// @notice A new key takes the place of the one that is known. A key that was replaced never comes back, so an
+    ///         old handover cannot be used again.
+    function replaceKey(
+        Role role,
+        string calldata name,
+        bytes32 before,
+        bytes32 fingerprint,
+        string calldata by,
+        uint64 at,
+        uint32 overlapSeconds
+    ) external onlySN {
+        if (fingerprint == 0) revert Malformed("fingerprint");
+        bytes32 key = _memberKey(role, name);
+        uint256 slot = _memberIndex[key];
+        if (slot == 0) revert UnknownMember(name);
+        Member storage member = _members[slot - 1];
+        if (member.fingerprint != before) revert NameTaken(name, member.fingerprint);
+        if (before == fingerprint || _replaced[key][fingerprint]) revert KeyWasReplaced(name, fingerprint);
+        _replaced[key][before] = true;
+        member.fingerprint = fingerprint;
+        emit KeyReplaced(name, role, before, fingerprint, by, at, overlapSeconds);
+    }
+
+    /// @notice Of an SL; zero where there is none of that name.
+    function keyOfSL(string calldata name) external view returns (bytes32) {
+        uint256 slot = _memberIndex[_memberKey(Role.SL, name)];
+        return slot == 0 ? bytes32(0) : _members[slot - 1].fingerprint;
     }
 
     function markMemberLeft(Role role, string calldata name, string calldata reason) external onlySN {

@@ -3,6 +3,7 @@ pragma solidity ^0.8.20;
 
 interface ISwarmNetwork {
     function isSN(address account) external view returns (bool);
+    function keyOfSL(string calldata name) external view returns (bytes32);
 }
 
 /// @title One training: who takes part, which round it is in, who leads it, and what each round came to.
@@ -235,7 +236,7 @@ contract TrainingContract {
     // --- joining --------------------------------------------------------------------------------------
 
     /// @notice Enrols a participant. The first one fixes the configuration; a later one must bring the same.
-    ///         A participant that comes back under the same certificate is active again. Where everyone left
+    ///         A participant that comes back is active again, under the same key or the one that the directory has. Where everyone left
     ///         before anything was merged, the next to enrol is the first again: a configuration that was a
     ///         mistake binds nobody.
     function enrol(string calldata name, bytes32 fingerprint, bool mayLead, Config calldata config_)
@@ -276,7 +277,10 @@ contract TrainingContract {
         } else {
             index = uint32(slot - 1);
             bytes32 enrolled = _participants[index].fingerprint;
-            if (enrolled != fingerprint) revert NameTaken(name, enrolled);
+            if (enrolled != fingerprint) {
+                if (network.keyOfSL(name) != fingerprint) revert NameTaken(name, enrolled);
+                _participants[index].fingerprint = fingerprint;
+            }
         }
         _participants[index].mayLead = mayLead;
         if (!_participants[index].active) {

@@ -83,10 +83,8 @@ class Folding:
         self.record.config, self.record.state = event.config, "CHECKIN"
 
     def _enrolled(self, event: pb.RecordEvent.Enrolled) -> None:
-        fingerprint, known = event.fingerprint.hex(), self.record.participants.get(event.name)
-        same = known is None or known.fingerprint == fingerprint
-        self._require(same, f"{event.name} enrols under another key than before")
-        self.record.participants[event.name] = Enrolment(event.name, fingerprint, event.may_lead, self._at)
+        """With another key than before where it has a new one: the directory knows which, not the training."""
+        self.record.participants[event.name] = Enrolment(event.name, event.fingerprint.hex(), event.may_lead, self._at)
 
     def _checked_in(self, event: pb.RecordEvent.CheckedIn) -> None:
         now = self._running(event.round)

@@ -56,6 +56,19 @@ class MemberRegistered(NetworkEvent):
 
 
 @dataclass(frozen=True)
+class KeyReplaced(NetworkEvent):
+    """``by``: role/name. ``at``: ms since 1970, UTC. ``overlap_s``: for how long ``before`` is still good."""
+
+    name: str
+    role: str
+    before: bytes
+    key: bytes
+    by: str
+    at: int
+    overlap_s: int
+
+
+@dataclass(frozen=True)
 class MemberLeft(NetworkEvent):
     name: str
     role: str

@@ -68,6 +68,14 @@ class NetworkGateway(Gateway):
         written = (name, ROLES.index(role), host, port, fingerprint, parent, organization)
         return await self._send("registerMember", *written)
 
+    async def replace_key(  # noqa: PLR0917 - in the order of the contract
+        self, role: str, name: str, before: bytes, key: bytes, by: str, at: int, overlap_s: int
+    ) -> Receipt:
+        """``by``: role/name. ``at``: ms since 1970, UTC. Raises NotAMember, NameTaken where ``before`` is not the key
+        that is known, KeyWasReplaced.
+        """
+        return await self._send("replaceKey", ROLES.index(role), name, before, key, by, at, overlap_s)
+
     async def mark_member_left(self, role: str, name: str, reason: str) -> Receipt:
         """Raises NotAMember where nobody of that role has the name."""
         return await self._send("markMemberLeft", ROLES.index(role), name, reason)

@@ -15,6 +15,8 @@ from services.identity.authority import Authority
 from services.identity.certificates import key_fingerprint, read_chain, read_trust
 from services.identity.files import CERT_MODE, make_directory, write_whole
 from services.identity.requests import read_request
+from services.identity.rotation import request_rotation
+from services.identity.rotation import rotate as rotated
 from services.identity.spiffe import ROLES
 from services.provision.asking import make_requests
 
@@ -115,6 +117,27 @@ def renew(
     for path, certificate in zip(certificates, renewed, strict=True):
         write_whole(path, certificate.public_bytes(Encoding.PEM), CERT_MODE, force=True)
         print(f"{path}: valid until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+
+
+@app.command()
+def rotate(
+    *,
+    cert: Annotated[Path, typer.Option("--cert", help="Certificate of the node.")],
+    key: Annotated[Path, typer.Option("--key", help="Its key.")],
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="Directory of its CA, if it is here: it issues the certificate.")
+    ] = None,
+    days: Annotated[int, typer.Option("--days", help="How long the certificate is valid.")] = 365,
+) -> None:
+    """Give a node a new key, which the old one hands over to: the node goes on under its name."""
+    if directory is not None:
+        certificate = rotated(cert, key, Authority.open(directory), _not_after(days, "certs rotate"))
+        print(f"{cert}: for a new key, valid until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
+        return
+    new_key, request = request_rotation(cert, key)
+    print(
+        f"Have your CA sign {request}. Then put its certificate in the place of {cert}, and {new_key} in that of {key}."
+    )
 
 
 @app.command()

@@ -118,8 +118,10 @@ class Authority:
         _write_pair(cert_path, certificate, key_path, key, force=force)
         return IssuedFiles(cert=cert_path, key=key_path, cacert=self.cacert)
 
-    def renew(self, path: Path, not_after: datetime | None = None) -> x509.Certificate:
-        """A new certificate for the key and the names of the one in a file, which this CA has issued.
+    def renew(
+        self, path: Path, not_after: datetime | None = None, new_key: ec.EllipticCurvePublicKey | None = None
+    ) -> x509.Certificate:
+        """A new certificate for the names of the one in a file, which this CA has issued, and for its key or another.
 
         Raises CertificateUnreadable, CertificateUntrusted where it did not, IdentityError where it names no node.
         """
@@ -129,7 +131,7 @@ class Authority:
         except (ValueError, TypeError, InvalidSignature):
             raise CertificateUntrusted(path=path, name=common_name(before), trust=self.cacert) from None
         identity = identity_of_certificate(before.public_bytes(Encoding.DER))
-        public_key = before.public_key()
+        public_key = new_key or before.public_key()
         if not isinstance(public_key, ec.EllipticCurvePublicKey):
             raise CertificateUnreadable(path=path, kind="certificate", problem="its key is not an elliptic curve key")
         names = before.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

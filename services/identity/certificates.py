@@ -11,10 +11,10 @@ from typing import Self, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from services.errors import CertificateUnreadable, IdentityError
+from services.errors import CertificateUnreadable, IdentityError, NotOfOrganization
 from services.identity.organizations import Organizations
 from services.identity.spiffe import SCHEME, SpiffeId, name_in_slot
 
@@ -53,19 +53,24 @@ class PeerIdentity:
         except ValueError as error:
             raise IdentityError(path=f"slot of {self.name}", problem=str(error)) from None
 
-    def may_act_as(self, name: str, fingerprint: str) -> bool:
-        """Whether a node of its role that is known by this name and key, or ID, may be this peer."""
-        known = fingerprint in (self.fingerprint, self.id_fingerprint)
+    @property
+    def spiffe_id(self) -> str:
+        """Of its certificate, without the slot."""
+        return f"{SCHEME}{self.trust_domain}/{self.role}/{self.name.partition('/')[0]}"
+
+    def may_act_as(self, name: str, *keys: str) -> bool:
+        """Whether a node of its role that is known by this name, and one of these keys or IDs, may be this peer."""
+        known = not {self.fingerprint, self.id_fingerprint}.isdisjoint(keys)
         return known and (name == self.name or name.startswith(f"{self.name}/"))
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Whom a connection is meant to reach, as far as that is known: '' stands for any ``name`` or key."""
+    """Whom a connection is meant to reach, as far as that is known; without ``name`` or ``keys`` it may have any."""
 
     role: str
     name: str = ""
-    fingerprint: str = ""
+    keys: tuple[str, ...] = ()
 
     def check(self, der: bytes | None) -> None:
         """The certificate of the other end, which TLS has verified. Raises AnotherPeer, in words."""
@@ -75,8 +80,8 @@ class Expected:
             peer = identity_of_certificate(der)
         except IdentityError as error:
             raise AnotherPeer(f"its certificate names nobody: {error.facts['problem']}") from None
-        name, fingerprint = self.name or peer.name, self.fingerprint or peer.fingerprint
-        if peer.role != self.role or not peer.may_act_as(name, fingerprint):
+        name, keys = self.name or peer.name, self.keys or (peer.fingerprint,)
+        if peer.role != self.role or not peer.may_act_as(name, *keys):
             found, wanted = f"{peer.role} {peer.name}", f"{self.role} {self.name}".rstrip()
             another = "with another key than it is known by" if found == wanted else f"not of {wanted}"
             raise AnotherPeer(f"its certificate is that of {found}, {another}")
@@ -109,6 +114,14 @@ class TrustBundle:
     @property
     def pem(self) -> bytes:
         return _pem(self.certificates)
+
+    def require_own(self, organization: str, role: str, name: str) -> None:
+        """Raises NotOfOrganization where this organization may not name such a node; without a trust file each may."""
+        members = self.organizations.members if self.organizations else ()
+        if members and not any(one.name == organization and one.may_name(role, name) for one in members):
+            raise NotOfOrganization(
+                organization=organization, role=role, name=name, problem="it is not one of its nodes"
+            )
 
     def peer(self, der: bytes, others: tuple[bytes, ...] = ()) -> PeerIdentity:
         """Who the holder of a certificate is that TLS has verified. ``others``: certificates shown with it (DER).
@@ -146,8 +159,12 @@ def key_fingerprint(certificate: x509.Certificate) -> str:
 
     Raises UnsupportedAlgorithm, ValueError for a key that is none.
     """
-    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(key).hexdigest()
+    return fingerprint_of_key(certificate.public_key())
+
+
+def fingerprint_of_key(key: PublicKeyTypes) -> str:
+    """Hex SHA-256 of its SubjectPublicKeyInfo in DER form."""
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
 def spiffe_uris(certificate: x509.Certificate) -> list[str]:

@@ -22,6 +22,7 @@ from services.identity.certificates import (
     read_key,
     read_trust,
 )
+from services.identity.handover import handovers_in
 from services.identity.peer_context import PeerContext
 from services.identity.renewal import Credentials, FollowingContext, Renewal
 from services.identity.verification import check_chain, check_dates, check_key
@@ -49,9 +50,10 @@ class Identity:
     """Role and name of this node, with the files they come from. Build it with ``load``.
 
     ``slot``: of the certificate, where several nodes share it; it is the last part of ``name`` then. ``process``: 16
-    random bytes, by which two processes that have the same name are told apart. ``renewal``: where the certificate
-    changes while the node runs; ``cert``, ``key`` and ``trust`` are the first ones, and ``fingerprint`` is of its ID.
-    ``organization``: whose CA has named it; empty without a trust file.
+    random bytes, by which two processes that have the same name are told apart. ``handovers``: of the keys before this
+    one, oldest first. ``renewal``: where the certificate changes while the node runs; ``cert``, ``key`` and ``trust``
+    are the first ones, and ``fingerprint`` is of its ID. ``organization``: whose CA has named it; empty without a trust
+    file.
     """
 
     role: str
@@ -64,6 +66,7 @@ class Identity:
     process: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     renewal: Renewal | None = None
     organization: str = ""
+    handovers: tuple[bytes, ...] = ()
 
     @classmethod
     def load(
@@ -90,7 +93,8 @@ class Identity:
         check_key(cert, chain[0], key, read_key(key))
         peer = _identity_in(cert, chain[0])
         bundle = read_trust(cacert, capath, trust)
-        identity = cls(peer.role, peer.name, peer.fingerprint, cert, key, bundle)
+        handovers = handovers_in(key.read_bytes())
+        identity = cls(peer.role, peer.name, peer.fingerprint, cert, key, bundle, handovers=handovers)
         anyone = replace(identity, trust=replace(bundle, organizations=None))  # so that each fault is told by its name
         client = anyone.client_context()
         client.check_hostname = False  # against itself; peers are checked by name
@@ -101,6 +105,11 @@ class Identity:
             action = f"this command (certificate {cert})"
             raise WrongRole(name=peer.name, role=peer.role, action=action, needed=expected_role)
         return replace(identity, name=peer.in_slot(slot).name, slot=slot, organization=organization)
+
+    @property
+    def spiffe_id(self) -> str:
+        """Of its certificate."""
+        return _identity_in(self.cert, read_chain(self.cert)[0]).spiffe_id
 
     @property
     def credentials(self) -> Credentials:

@@ -30,7 +30,7 @@ MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
 
 # Calls that change nothing when they arrive twice. Publish, Reopen and CreateContract are not among them.
 IDEMPOTENT = {
-    "swarm.v1.Network": ("Register", "Deregister", "HoldName", "ListNodes", "ListContracts", "GetInfo"),
+    "swarm.v1.Network": ("Register", "HandOver", "Deregister", "HoldName", "ListNodes", "ListContracts", "GetInfo"),
     "swarm.v1.Tasks": ("ListTasks", "GetTask"),
     "swarm.v1.Runners": ("ListRunners", "GetRunner", "GetPeer", "Attend", "Quit", "Release"),
     "swarm.v1.Training": ("Enrol", "CheckIn", "ReportProgress", "VoteOut", "Report", "Leave", "GetStatus"),
@@ -120,6 +120,7 @@ class NetworkCalls:
 
     def __init__(self, stub: Any, line: Line) -> None:
         self.Register = Unary[pb.RegisterRequest, pb.RegisterReply](stub.Register, line)
+        self.HandOver = Unary[pb.HandOverRequest, pb.HandOverReply](stub.HandOver, line)
         self.Deregister = Unary[pb.DeregisterRequest, pb.DeregisterReply](stub.Deregister, line)
         self.ListNodes = Unary[pb.ListNodesRequest, pb.ListNodesReply](stub.ListNodes, line)
         self.ListContracts = Unary[pb.ListContractsRequest, pb.ListContractsReply](stub.ListContracts, line)
@@ -146,6 +147,7 @@ class AdminCalls:
 
     def __init__(self, stub: Any, line: Line) -> None:
         self.CreateContract = Unary[pb.CreateContractRequest, pb.CreateContractReply](stub.CreateContract, line)
+        self.ReplaceKey = Unary[pb.ReplaceKeyRequest, pb.ReplaceKeyReply](stub.ReplaceKey, line)
         self.ResetContract = Unary[pb.ResetContractRequest, pb.ResetContractReply](stub.ResetContract, line)
 
 
@@ -237,6 +239,11 @@ class SNClient:
     ) -> None:
         await self._channels.close()
 
+    async def hand_over(self) -> None:
+        """Where this node has a new key, the SN takes it for the old one's. Raises as a call does."""
+        if self._identity.handovers:
+            await self.network.HandOver(pb.HandOverRequest(handovers=self._identity.handovers))
+
     async def hold_name(self, host: str = "", port: int = 0) -> AsyncGenerator[None]:
         """Holds this node's name for this process for as long as it is iterated: one item, once it is held.
 
@@ -245,6 +252,7 @@ class SNClient:
         Ends when the SN stops. Raises NameInUse, also later where the SN had to take this process for gone, or as a
         call does.
         """
+        await self.hand_over()
         call = self._channels.held_by(self._network_stub.HoldName(metadata=self._line.metadata))
         try:
             await _write(call, pb.HoldNameRequest(host=host, port=port))
@@ -308,6 +316,7 @@ class SNClient:
 
     async def meet(self, ours: AsyncIterator[pb.PeerNews]) -> AsyncGenerator[pb.PeerNews]:
         """Sends ``ours`` for as long as the other SN is in touch, and gives what it says. Raises as a call does."""
+        await self.hand_over()
         call = self._channels.held_by(self._peering_stub.Meet(metadata=self._line.metadata))
         background = Background("rpc")
         failure: list[Exception] = []

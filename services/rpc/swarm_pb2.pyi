@@ -60,6 +60,18 @@ class RegisterReply(_message.Message):
     organization: str
     def __init__(self, sn: _Optional[str] = ..., organization: _Optional[str] = ...) -> None: ...
 
+class HandOverRequest(_message.Message):
+    __slots__ = ("handovers",)
+    HANDOVERS_FIELD_NUMBER: _ClassVar[int]
+    handovers: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, handovers: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class HandOverReply(_message.Message):
+    __slots__ = ("fingerprint",)
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    fingerprint: bytes
+    def __init__(self, fingerprint: _Optional[bytes] = ...) -> None: ...
+
 class DeregisterRequest(_message.Message):
     __slots__ = ("reason",)
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -377,7 +389,7 @@ class WatchRequest(_message.Message):
     def __init__(self, contract: _Optional[str] = ..., seen: _Optional[int] = ...) -> None: ...
 
 class Participant(_message.Message):
-    __slots__ = ("name", "host", "port", "fingerprint", "active", "may_lead", "report_round", "loss", "metric", "epochs_done", "epochs_total", "left_reason")
+    __slots__ = ("name", "host", "port", "fingerprint", "active", "may_lead", "report_round", "loss", "metric", "epochs_done", "epochs_total", "left_reason", "previous_fingerprint", "previous_until")
     NAME_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
@@ -390,6 +402,8 @@ class Participant(_message.Message):
     EPOCHS_DONE_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     LEFT_REASON_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_UNTIL_FIELD_NUMBER: _ClassVar[int]
     name: str
     host: str
     port: int
@@ -402,7 +416,9 @@ class Participant(_message.Message):
     epochs_done: int
     epochs_total: int
     left_reason: str
-    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., active: _Optional[bool] = ..., may_lead: _Optional[bool] = ..., report_round: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ..., left_reason: _Optional[str] = ...) -> None: ...
+    previous_fingerprint: bytes
+    previous_until: float
+    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., active: _Optional[bool] = ..., may_lead: _Optional[bool] = ..., report_round: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ..., left_reason: _Optional[str] = ..., previous_fingerprint: _Optional[bytes] = ..., previous_until: _Optional[float] = ...) -> None: ...
 
 class CheckIn(_message.Message):
     __slots__ = ("name", "digest", "size", "weight", "finished", "staleness")
@@ -734,6 +750,22 @@ class RecordPage(_message.Message):
     block: int
     events: _containers.RepeatedCompositeFieldContainer[RecordEvent]
     def __init__(self, location: _Optional[str] = ..., block: _Optional[int] = ..., events: _Optional[_Iterable[_Union[RecordEvent, _Mapping]]] = ...) -> None: ...
+
+class ReplaceKeyRequest(_message.Message):
+    __slots__ = ("role", "name", "fingerprint")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    name: str
+    fingerprint: bytes
+    def __init__(self, role: _Optional[str] = ..., name: _Optional[str] = ..., fingerprint: _Optional[bytes] = ...) -> None: ...
+
+class ReplaceKeyReply(_message.Message):
+    __slots__ = ("names",)
+    NAMES_FIELD_NUMBER: _ClassVar[int]
+    names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateContractRequest(_message.Message):
     __slots__ = ("name",)

@@ -40,6 +40,11 @@ class NetworkStub:
                 request_serializer=swarm__pb2.RegisterRequest.SerializeToString,
                 response_deserializer=swarm__pb2.RegisterReply.FromString,
                 _registered_method=True)
+        self.HandOver = channel.unary_unary(
+                '/swarm.v1.Network/HandOver',
+                request_serializer=swarm__pb2.HandOverRequest.SerializeToString,
+                response_deserializer=swarm__pb2.HandOverReply.FromString,
+                _registered_method=True)
         self.Deregister = channel.unary_unary(
                 '/swarm.v1.Network/Deregister',
                 request_serializer=swarm__pb2.DeregisterRequest.SerializeToString,
@@ -73,6 +78,13 @@ class NetworkServicer:
 
     def Register(self, request, context):
         """Announces the caller at its SN; again when its address changes. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HandOver(self, request, context):
+        """Shows how the caller's key follows from the one that is known: it takes its place. Nothing changes where it is known.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -119,6 +131,11 @@ def add_NetworkServicer_to_server(servicer, server):
                     servicer.Register,
                     request_deserializer=swarm__pb2.RegisterRequest.FromString,
                     response_serializer=swarm__pb2.RegisterReply.SerializeToString,
+            ),
+            'HandOver': grpc.unary_unary_rpc_method_handler(
+                    servicer.HandOver,
+                    request_deserializer=swarm__pb2.HandOverRequest.FromString,
+                    response_serializer=swarm__pb2.HandOverReply.SerializeToString,
             ),
             'Deregister': grpc.unary_unary_rpc_method_handler(
                     servicer.Deregister,
@@ -174,6 +191,33 @@ class Network:
             '/swarm.v1.Network/Register',
             swarm__pb2.RegisterRequest.SerializeToString,
             swarm__pb2.RegisterReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HandOver(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Network/HandOver',
+            swarm__pb2.HandOverRequest.SerializeToString,
+            swarm__pb2.HandOverReply.FromString,
             options,
             channel_credentials,
             insecure,
@@ -849,6 +893,11 @@ class AdminStub:
                 request_serializer=swarm__pb2.ResetContractRequest.SerializeToString,
                 response_deserializer=swarm__pb2.ResetContractReply.FromString,
                 _registered_method=True)
+        self.ReplaceKey = channel.unary_unary(
+                '/swarm.v1.Admin/ReplaceKey',
+                request_serializer=swarm__pb2.ReplaceKeyRequest.SerializeToString,
+                response_deserializer=swarm__pb2.ReplaceKeyReply.FromString,
+                _registered_method=True)
 
 
 class AdminServicer:
@@ -867,6 +916,13 @@ class AdminServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReplaceKey(self, request, context):
+        """Another key takes the place of a node's, which is lost or not trusted any more; that of its slots too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -879,6 +935,11 @@ def add_AdminServicer_to_server(servicer, server):
                     servicer.ResetContract,
                     request_deserializer=swarm__pb2.ResetContractRequest.FromString,
                     response_serializer=swarm__pb2.ResetContractReply.SerializeToString,
+            ),
+            'ReplaceKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReplaceKey,
+                    request_deserializer=swarm__pb2.ReplaceKeyRequest.FromString,
+                    response_serializer=swarm__pb2.ReplaceKeyReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -936,6 +997,33 @@ class Admin:
             '/swarm.v1.Admin/ResetContract',
             swarm__pb2.ResetContractRequest.SerializeToString,
             swarm__pb2.ResetContractReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReplaceKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/swarm.v1.Admin/ReplaceKey',
+            swarm__pb2.ReplaceKeyRequest.SerializeToString,
+            swarm__pb2.ReplaceKeyReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -251,6 +251,8 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
                 active=who.active,
                 lost=who.left_reason == LOST,
                 may_lead=who.may_lead,
+                previous=who.previous_fingerprint.hex(),
+                previous_until=who.previous_until,
             )
             for who in status.participants
         ),

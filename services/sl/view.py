@@ -1,5 +1,6 @@
 """What a node knows of the training it takes part in: plain data, as its SN last told it."""
 
+import time
 from dataclasses import dataclass
 from enum import Enum
 
@@ -29,6 +30,7 @@ class Member:
     """A participant of the training; ``host:port`` is its file server, ``fingerprint`` that of its public key, in hex.
 
     ``lost``: it is not active because nothing was heard of it, and may come back. ``may_lead``: and merge a share.
+    ``previous``: a key that was replaced, and is still good until ``previous_until``, seconds since 1970, UTC.
     """
 
     name: str
@@ -38,6 +40,14 @@ class Member:
     active: bool
     lost: bool = False
     may_lead: bool = True
+    previous: str = ""
+    previous_until: float = 0.0
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """By which it is known now."""
+        known = (self.fingerprint, self.previous) if time.time() < self.previous_until else (self.fingerprint,)
+        return tuple(key for key in known if key)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
 from services.errors import MalformedCall, NameInUse
+from services.identity.certificates import TrustBundle
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import caller, calling_process
 from services.rpc.swarm_pb2_grpc import AdminServicer, NetworkServicer, TrainingServicer
 from services.runtime import logs
 from services.sn import record, requests
+from services.sn.handing_over import hand_over, replace_key
 from services.sn.live import LiveTraining
 from services.sn.membership import Caller, Member
 from services.sn.names import Holder, Names
@@ -29,9 +31,10 @@ _log = logs.get("sn")
 
 @dataclass(frozen=True)
 class Desk:
-    """What handlers ask. ``name``: of this SN."""
+    """What handlers ask. ``name``: of this SN; ``trust``: what it judges others by now."""
 
     name: str
+    trust: Callable[[], TrustBundle]
     trainings: Trainings
     runners: TaskRunners
     names: Names
@@ -52,8 +55,8 @@ class Desk:
     def participant(self, contract: str) -> tuple[Caller, LiveTraining]:
         """A registered caller and the training it means. Raises NotAMember, NameTaken, NameInUse, UnknownContract."""
         who = self.node()
-        self.trainings.membership.admit(who)
-        return who, self.trainings.named(contract)
+        member = self.trainings.membership.admit(who)
+        return replace(who, fingerprint=member.fingerprint), self.trainings.named(contract)
 
 
 class NetworkApi(NetworkServicer):
@@ -68,6 +71,10 @@ class NetworkApi(NetworkServicer):
             requests.address(request.host, request.port)
         await trainings.register(who, request.host, request.port, self._desk.name)
         return pb.RegisterReply(sn=self._desk.name, organization=who.organization)
+
+    async def HandOver(self, request: pb.HandOverRequest, _context: Any) -> pb.HandOverReply:
+        known = await hand_over(self._desk.caller(), caller().spiffe_id, request.handovers, self._desk.trainings)
+        return pb.HandOverReply(fingerprint=known)
 
     async def Deregister(self, request: pb.DeregisterRequest, _context: Any) -> pb.DeregisterReply:
         await self._desk.trainings.deregister(self._desk.node(), requests.reason(request.reason))
@@ -221,6 +228,13 @@ class AdminApi(AdminServicer):
         await self._desk.trainings.named(request.name).gateway.reset()
         _log.info("contract reset", contract=request.name, by=who.name)
         return pb.ResetContractReply()
+
+    async def ReplaceKey(self, request: pb.ReplaceKeyRequest, _context: Any) -> pb.ReplaceKeyReply:
+        who, trainings = self._desk.caller(), self._desk.trainings
+        self._desk.trust().require_own(caller().organization, request.role, request.name)
+        key = requests.digest(request.fingerprint, "fingerprint")
+        names = await replace_key(request.role, request.name, key, f"{who.role}/{who.name}", trainings)
+        return pb.ReplaceKeyReply(names=names)
 
 
 async def _first(messages: AsyncIterator[pb.HoldNameRequest]) -> pb.HoldNameRequest:

@@ -57,6 +57,7 @@ async def _asked(identity: Identity, address: str, account: str, left_s: float) 
     """None where it cannot be reached, and is to be asked again."""
     try:
         async with SNClient(address, identity) as client:
+            await client.hand_over()
             return await client.peering.Join(pb.JoinRequest(account=account), timeout=JOIN_DEADLINE_S)
     except SNUnreachable as error:
         if left_s <= 0:

@@ -13,7 +13,7 @@ from services.runtime.background import Background
 from services.sn.broadcast import Broadcast
 from services.sn.narration import narrate
 from services.sn.reports import Report, ReportWriter
-from services.sn.statuses import AddressOf, status
+from services.sn.statuses import MemberOf, status
 from services.sn.timers import LostTimers, QuorumTimer, WaitingLog
 from services.sn.training import Progress, State, TrainingView
 
@@ -29,7 +29,7 @@ _log = logs.get("sn")
 class TrainingContext:
     """What all trainings of an SN share. ``clock``: seconds, monotonic. ``is_ours``: does this SN look after it.
 
-    ``address_of``: where a node last registered from. ``observe`` is told of every event that is new, with the view
+    ``member_of``: an SL as the directory has it. ``observe`` is told of every event that is new, with the view
     that it made.
     """
 
@@ -37,7 +37,7 @@ class TrainingContext:
     clock: Callable[[], float]
     grace_s: float
     is_ours: Callable[[str], bool]
-    address_of: AddressOf
+    member_of: MemberOf
     observe: Callable[[TrainingView, TrainingEvent], object] = narrate
 
 
@@ -94,7 +94,7 @@ class LiveTraining:
         return self._lost.running
 
     def status(self) -> pb.TrainingStatus:
-        return status(self.view, self._around.clock(), self._around.address_of)
+        return status(self.view, self._around.clock(), self._around.member_of)
 
     async def status_at(self, block: int) -> pb.TrainingStatus:
         """The state with everything up to and including ``block``."""

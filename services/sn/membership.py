@@ -1,5 +1,6 @@
 """Who belongs to the swarm, and whether a caller is who it was registered as."""
 
+import time
 from dataclasses import dataclass, field, replace
 
 from services.errors import NameTaken, NotAMember, TooManySlots
@@ -35,6 +36,7 @@ class Member:
     """``parent`` is the SN it registered through; ``present`` is False once it left or was lost.
 
     ``organization``: whose CA has named it, as its parent found; empty without a trust file.
+    ``previous``: a key that was replaced and is still good until ``previous_until``, seconds since 1970, UTC.
     """
 
     role: str
@@ -45,6 +47,14 @@ class Member:
     parent: str
     present: bool = True
     organization: str = ""
+    previous: bytes = b""
+    previous_until: float = 0.0
+
+    def has_key(self, fingerprint: bytes, now: float | None = None) -> bool:
+        """Whether it is known by this key, or was until a moment ago."""
+        if fingerprint == self.fingerprint:
+            return True
+        return fingerprint == self.previous and (time.time() if now is None else now) < self.previous_until
 
 
 @dataclass
@@ -74,7 +84,7 @@ class Membership:
 
     def knows(self, caller: Caller) -> bool:
         known = self.members.get((caller.role, caller.name))
-        return known is not None and known.fingerprint == caller.fingerprint
+        return known is not None and known.has_key(caller.fingerprint)
 
     def admit(self, caller: Caller) -> Member:
         """The member that calls. Raises NotAMember where it is not registered, NameTaken for another's name."""
@@ -110,13 +120,21 @@ class Membership:
         known = self.members.get((caller.role, caller.name))
         if known is not None:
             self._same_key(known, caller)
+            wanted = replace(known, host=host, port=port, parent=parent, present=True, organization=organization)
         elif sum(member.fingerprint == caller.fingerprint for member in self.members.values()) >= SLOTS_LIMIT:
             raise TooManySlots(name=caller.name, limit=SLOTS_LIMIT)
         return None if known == wanted else wanted
+
+    def replace_key(self, role: str, name: str, key: bytes, previous: bytes, until: float) -> Member | None:
+        """The member, with a new key; None where there is none that has the ``previous`` one."""
+        known = self.members.get((role, name))
+        if known is None or known.fingerprint != previous:
+            return None
+        return replace(known, fingerprint=key, previous=previous, previous_until=until)
 
     def heard(self, caller: Caller, now: float) -> None:
         self.last_heard[caller.role, caller.name] = now
 
     def _same_key(self, known: Member, caller: Caller) -> None:
-        if known.fingerprint != caller.fingerprint:
+        if not known.has_key(caller.fingerprint):
             raise NameTaken(name=caller.name, enrolledFingerprint=known.fingerprint.hex())

@@ -28,6 +28,7 @@ from services.runtime.metrics import Meter
 from services.sn.api import AdminApi, Desk, NetworkApi, TrainingApi
 from services.sn.directory import establish
 from services.sn.federating import Federating, in_sync
+from services.sn.handing_over import hand_over
 from services.sn.live import TrainingContext
 from services.sn.membership import Caller, Membership
 from services.sn.metrics import SNMetrics
@@ -119,7 +120,7 @@ async def serving(
             monotonic,
             lost_after_s,
             is_ours=lambda sl: looks_after(name, membership.parent("sl", sl), trainings.present_sns),
-            address_of=lambda sl: membership.address("sl", sl),
+            member_of=lambda sl: membership.members.get(("sl", sl)),
             observe=observe,
         )
         trainings = Trainings(network, membership, around)
@@ -142,7 +143,7 @@ async def serving(
         names = Names(_nowhere if peering is None else peering.holder_elsewhere)
         if peering is not None:
             peering.met = lambda: background.run(names.compare(), "comparing who holds names")
-        server = _server(identity, Desk(name, trainings, runners, names), peering)
+        server = _server(identity, Desk(name, lambda: identity.credentials.trust, trainings, runners, names), peering)
         port = await server.start(where.bind_host, where.port, PORT_OPTION)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         stack.callback(trainings.end_streams)
@@ -152,6 +153,7 @@ async def serving(
         announced = where.api_port or port
 
         async def register() -> None:
+            await hand_over(me, identity.spiffe_id, identity.handovers, trainings)
             await trainings.register(me, where.host, announced, name)
 
         if peering is None or chain.federation is None:

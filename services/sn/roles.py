@@ -20,6 +20,7 @@ ADMINISTRATORS = frozenset({"swci", "admin"})
 _BY_SERVICE = {
     NETWORK: {
         "Register": NODES,
+        "HandOver": NODES | SNS,
         "Deregister": NODES,
         "HoldName": NODES,
         "ListNodes": EVERYONE,
@@ -62,7 +63,7 @@ _BY_SERVICE = {
         "ReportPeer": OPERATORS,
         "Release": OPERATORS,
     },
-    ADMIN: {"CreateContract": ADMINISTRATORS, "ResetContract": ADMINISTRATORS},
+    ADMIN: {"CreateContract": ADMINISTRATORS, "ResetContract": ADMINISTRATORS, "ReplaceKey": ADMINISTRATORS},
 }
 
 ROLES = {f"/{service}/{call}": roles for service, calls in _BY_SERVICE.items() for call, roles in calls.items()}

@@ -3,17 +3,17 @@
 from collections.abc import Callable
 
 from services.rpc import swarm_pb2 as pb
+from services.sn.membership import Member
 from services.sn.training import LeftOut, Participant, Result, TrainingView
 
-Address = tuple[str, int]
-AddressOf = Callable[[str], Address | None]
+MemberOf = Callable[[str], Member | None]
 
 
-def status(view: TrainingView, now: float, address_of: AddressOf) -> pb.TrainingStatus:
+def status(view: TrainingView, now: float, member_of: MemberOf) -> pb.TrainingStatus:
     """``now``: the same clock that the view's progress was read from, in seconds.
 
-    ``address_of``: where a node last registered from. A node that comes back elsewhere is found there at once, not
-    only after its next check-in.
+    ``member_of``: an SL as the directory has it. A node that comes back elsewhere, or with a new key, is known so at
+    once, not only after its next check-in.
     """
     return pb.TrainingStatus(
         contract=view.contract,
@@ -26,7 +26,7 @@ def status(view: TrainingView, now: float, address_of: AddressOf) -> pb.Training
         config=_config(view),
         layout=view.layout,
         layout_by=view.layout_by,
-        participants=[_participant(who, address_of(who.name), view.first_round) for who in view.participants.values()],
+        participants=[_participant(who, member_of(who.name), view.first_round) for who in view.participants.values()],
         check_ins=[
             pb.CheckIn(
                 name=entry.name,
@@ -66,15 +66,15 @@ def _config(view: TrainingView) -> pb.Config | None:
     )
 
 
-def _participant(who: Participant, registered: Address | None, first_round: int) -> pb.Participant:
+def _participant(who: Participant, member: Member | None, first_round: int) -> pb.Participant:
     """What it reported on an earlier training of the contract is not of this one, which begins with ``first_round``."""
-    host, port = registered or (who.host, who.port)
+    host, port = (member.host, member.port) if member else (who.host, who.port)
     reported = who if who.report_round >= first_round else Participant(who.name, who.fingerprint, who.may_lead)
     return pb.Participant(
         name=who.name,
         host=host,
         port=port,
-        fingerprint=who.fingerprint,
+        fingerprint=member.fingerprint if member else who.fingerprint,
         active=who.active,
         may_lead=who.may_lead,
         report_round=reported.report_round,
@@ -83,6 +83,8 @@ def _participant(who: Participant, registered: Address | None, first_round: int)
         epochs_done=reported.epochs_done,
         epochs_total=reported.epochs_total,
         left_reason=who.left_reason,
+        previous_fingerprint=member.previous if member else b"",
+        previous_until=member.previous_until if member else 0.0,
     )
 
 

@@ -200,7 +200,8 @@ class TrainingView:
 
     def _enrolled(self, event: on_chain.Enrolled) -> None:
         known = self.participants.get(event.name) or Participant(event.name, event.fingerprint, event.may_lead)
-        self.participants[event.name] = replace(known, may_lead=event.may_lead, active=True, left_reason="")
+        known = replace(known, fingerprint=event.fingerprint, may_lead=event.may_lead)  # perhaps with a new key
+        self.participants[event.name] = replace(known, active=True, left_reason="")
 
     def _checked_in(self, event: on_chain.CheckedIn) -> None:
         self.check_ins[event.name] = CheckIn(

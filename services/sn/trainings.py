@@ -1,11 +1,14 @@
 """All trainings of the swarm that this SN serves, by name, and the directory they are found in."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from services.chain.backend import ChainBackend
 from services.chain.events import (
     ContractRegistered,
+    KeyReplaced,
     MemberLeft,
     MemberRegistered,
     NetworkEvent,
@@ -108,9 +111,17 @@ class Trainings:
         wanted = self.membership.registration(who, host, port, parent)
         if wanted is None:
             return
-        await self.network.register_member(who.name, who.role, host, port, who.fingerprint, parent, who.organization)
+        await self.network.register_member(who.name, who.role, host, port, wanted.fingerprint, parent, who.organization)
         self._put(wanted)
         _log.info("registered", role=who.role, name=who.name, **who.named_by, address=f"{host}:{port}")
+
+    async def replace_key(self, member: Member, key: bytes, by: str, overlap_s: int) -> None:
+        """Raises KeyWasReplaced, NameTaken where another key was replaced meanwhile."""
+        now = time.time()
+        role, name, before = member.role, member.name, member.fingerprint
+        await self.network.replace_key(role, name, before, key, by, round(now * 1000), overlap_s)
+        self._rekey(role, name, key, before, now + overlap_s)
+        _log.info("key replaced", role=role, name=name, key=key.hex()[:16], before=before.hex()[:16], by=by)
 
     async def deregister(self, who: Caller, reason: str) -> None:
         """Raises NotAMember, NameTaken."""
@@ -131,8 +142,9 @@ class Trainings:
             case ContractRegistered():
                 await self._add(ContractEntry(event.name, event.kind, event.location))
             case MemberRegistered():
-                place = (event.host, event.port, event.fingerprint, event.parent)
-                self._put(Member(event.role, event.name, *place, organization=event.organization))
+                self._registered(event)
+            case KeyReplaced():
+                self._replaced(event)
             case MemberLeft():
                 self.membership.left(event.role, event.name)
             case SNAccountAdded():
@@ -141,6 +153,22 @@ class Trainings:
                 self.accounts.removed(event.account)
         if isinstance(event, SNAccountAdded | SNAccountRemoved) or getattr(event, "role", "") == "sn":
             self._sns_changed(event)
+
+    def _registered(self, event: MemberRegistered) -> None:
+        known = self.membership.members.get((event.role, event.name))
+        place = (event.host, event.port, event.fingerprint, event.parent)
+        member = Member(event.role, event.name, *place, organization=event.organization)
+        if known is not None and known.fingerprint == member.fingerprint:
+            member = replace(member, previous=known.previous, previous_until=known.previous_until)
+        self._put(member)
+
+    def _replaced(self, event: KeyReplaced) -> None:
+        self._rekey(event.role, event.name, event.key, event.before, event.at / 1000 + event.overlap_s)
+
+    def _rekey(self, role: str, name: str, key: bytes, before: bytes, until: float) -> None:
+        member = self.membership.replace_key(role, name, key, before, until)
+        if member is not None:
+            self._put(member)
 
     def _sns_changed(self, event: NetworkEvent) -> None:
         """Other SNs may have to look after nodes now, or no longer."""

@@ -69,6 +69,7 @@ COMMANDS: tuple[type[Command], ...] = (
     taskrunner.WaitForTaskRunner,
     taskrunner.ResetTaskRunner,
     general.ListNodes,
+    general.ReplaceKey,
     general.WaitForIP,
     general.WaitForService,
     general.Sleep,

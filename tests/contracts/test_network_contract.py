@@ -1,10 +1,20 @@
 """SwarmNetwork: who belongs to the swarm, who may write, where its contracts are."""
 
+from typing import Any
+
 import pytest
 from contract_bench import OTHER_SN, SN, STRANGER, Bench
 
 from services.chain.events import ContractRegistered, MemberLeft, MemberRegistered, SNAccountAdded, SNAccountRemoved
-from services.errors import ContractNameTaken, LastSN, MalformedCall, NameTaken, NotAMember, NotARegisteredSN
+from services.errors import (
+    ContractNameTaken,
+    KeyWasReplaced,
+    LastSN,
+    MalformedCall,
+    NameTaken,
+    NotAMember,
+    NotARegisteredSN,
+)
 
 SL = 2
 FINGERPRINT = b"\x01" * 32
@@ -25,7 +35,7 @@ def register(
     bench.send_network("registerMember", name, SL, host, 30305, fingerprint, "sn-1", organization)
 
 
-def test_a_member_that_comes_back_may_have_moved_but_not_changed_its_certificate(bench: Bench) -> None:
+def test_a_member_that_comes_back_may_have_moved_but_not_changed_its_key(bench: Bench) -> None:
     register(bench)
     bench.send_network("markMemberLeft", SL, "sl-a", "stopped")
     assert bench.read_network("memberNamed", SL, "sl-a")[6] is False
@@ -36,6 +46,30 @@ def test_a_member_that_comes_back_may_have_moved_but_not_changed_its_certificate
     with pytest.raises(NameTaken) as refused:
         register(bench, fingerprint=b"\x02" * 32)
     assert refused.value.facts == {"name": "sl-a", "enrolledFingerprint": FINGERPRINT.hex()}
+
+
+def replace_key(bench: Bench, before: bytes, key: bytes) -> list[Any]:
+    return bench.send_network("replaceKey", SL, "sl-a", before, key, "sl/sl-a", 1_700_000_000_000, 600)
+
+
+def test_a_new_key_takes_the_place_of_the_one_that_is_known_and_no_old_one_comes_back(bench: Bench) -> None:
+    second, third = b"\x02" * 32, b"\x03" * 32
+    with pytest.raises(NotAMember):
+        replace_key(bench, FINGERPRINT, second)
+    register(bench)
+
+    assert replace_key(bench, FINGERPRINT, second)[0].by == "sl/sl-a"
+
+    assert bench.read_network("keyOfSL", "sl-a") == second
+    register(bench, fingerprint=second)
+    with pytest.raises(NameTaken):
+        register(bench)
+    with pytest.raises(NameTaken):
+        replace_key(bench, FINGERPRINT, third)
+    with pytest.raises(KeyWasReplaced):
+        replace_key(bench, second, FINGERPRINT)
+    with pytest.raises(KeyWasReplaced):
+        replace_key(bench, second, second)
 
 
 def test_a_member_has_the_organization_that_was_found_last(bench: Bench) -> None:
@@ -74,6 +108,7 @@ def test_changes_are_events(bench: Bench) -> None:
         ("addSNAccount", (STRANGER, "me")),
         ("removeSNAccount", (SN,)),
         ("registerMember", ("me", SL, "h", 1, FINGERPRINT, "sn-1", "")),
+        ("replaceKey", (SL, "sl-a", FINGERPRINT, b"\x02" * 32, "sl/sl-a", 1, 600)),
         ("markMemberLeft", (SL, "sl-a", "")),
         ("registerContract", ("bb", "training", STRANGER)),
     ],

@@ -60,7 +60,7 @@ def answering(identity: Identity) -> Iterator[int]:
     [
         (Expected("license"), "its certificate is that of sl sl-1, not of license"),
         (Expected("sl", "sl-2"), "its certificate is that of sl sl-1, not of sl sl-2"),
-        (Expected("sl", "sl-1", "0" * 64), "that of sl sl-1, with another key than it is known by"),
+        (Expected("sl", "sl-1", ("0" * 64,)), "that of sl sl-1, with another key than it is known by"),
         (Expected("sl"), ""),
         (Expected("sl", "sl-1"), ""),
         (Expected("sl", "sl-1/gpu-0"), ""),  # of whoever shares the certificate

@@ -1,22 +1,31 @@
 """A node is known by its key: certificates may be renewed, and others of its name are of no use to anybody."""
 
 import asyncio
+import shutil
 import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sl_swarm import WITHIN_S, Arrays, swarm_of
 from sn_swarm import running_sn
+from two_organizations import TwoOrganizations
 
 from services.cli.main import main
-from services.errors import NameTaken
+from services.errors import HandoverRefused, KeyWasReplaced, NameTaken, NotAMember, NotOfOrganization
+from services.identity.authority import IssuedFiles
+from services.identity.certificates import read_chain, read_key
+from services.identity.handover import Handover
 from services.identity.identity import Identity
 from services.local.certificates import certificates
 from services.local.plan import SwarmPlan
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.sn.node import RunningSN
 from swarm_callback.errors import ChannelClosed, Refused
 
 
@@ -36,12 +45,22 @@ def renew(pki: Any, *files: Any) -> None:
     assert all(one.cert.read_bytes() != was for one, was in zip(files, before, strict=True))
 
 
+def rotate(pki: Any, *files: Any) -> None:
+    """A new key, which the old one hands over to."""
+    for one in files:
+        before = loaded(one).fingerprint
+        where = ["--cert", str(one.cert), "--key", str(one.key)]
+        assert main(["certs", "rotate", "--dir", str(pki.authority.directory), *where]) == 0
+        assert loaded(one).fingerprint != before
+
+
 def loaded(files: Any) -> Identity:
     return Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
 
 
-async def test_a_node_with_a_renewed_certificate_goes_on_under_its_name_in_a_running_training(
-    pki: Any, tmp_path: Path
+@pytest.mark.parametrize("change", [renew, rotate], ids=["certificate", "key"])
+async def test_a_node_with_a_renewed_certificate_or_key_goes_on_under_its_name_in_a_running_training(
+    pki: Any, tmp_path: Path, change: Any
 ) -> None:
     async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:
         stopped, back = threading.Event(), threading.Event()
@@ -53,23 +72,25 @@ async def test_a_node_with_a_renewed_certificate_goes_on_under_its_name_in_a_run
 
         before = {name: run(name) for name in waits}
         await swarm.until(lambda view: view.last_result is not None)
-        key = swarm.view.participants["sl-1"].fingerprint
         swarm.nodes["sl-1"].stop.set()
         await swarm.nodes["sl-1"].ended()
         stopped.set()
         with pytest.raises((Refused, ChannelClosed)):
             await before["sl-1"]
-        renew(pki, swarm.issued["sl-1"])
+        change(pki, swarm.issued["sl-1"])
         await swarm.sl("sl-1")
         again = run("sl-1")
         await swarm.until(lambda view: view.participants["sl-1"].active)
         back.set()
         assert len(set(await asyncio.gather(again, before["sl-2"]))) == 1
         assert sorted(swarm.view.participants) == ["sl-1", "sl-2"]
-        assert swarm.view.participants["sl-1"].fingerprint == key
+        assert swarm.view.participants["sl-1"].fingerprint.hex() == loaded(swarm.issued["sl-1"]).fingerprint
 
 
-async def test_an_sn_with_a_renewed_certificate_starts_again_and_knows_its_swarm(pki: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", [renew, rotate], ids=["certificate", "key"])
+async def test_an_sn_with_a_renewed_certificate_or_key_starts_again_and_knows_its_swarm(
+    pki: Any, tmp_path: Path, change: Any
+) -> None:
     files = pki.issue("sn", "sn-1")
     for _ in range(2):
         async with (
@@ -78,7 +99,142 @@ async def test_an_sn_with_a_renewed_certificate_starts_again_and_knows_its_swarm
         ):
             nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
             assert [(node.name, node.present) for node in nodes] == [("sn-1", True)]
-        renew(pki, files)
+        change(pki, files)
+
+
+@dataclass
+class Door:
+    """An SN that a node, ``files``, calls with one key after the other."""
+
+    pki: Any
+    sn: RunningSN
+    files: Any
+    request: pb.RegisterRequest = field(default_factory=lambda: pb.RegisterRequest(host="localhost", port=30305))
+
+    async def hand_over(self, identity: Identity) -> bytes:
+        async with self._client(identity) as client:
+            reply = await client.network.HandOver(pb.HandOverRequest(handovers=identity.handovers))
+        return bytes(reply.fingerprint)
+
+    async def register(self, identity: Identity) -> None:
+        async with self._client(identity) as client:
+            await client.network.Register(self.request)
+
+    async def replace_key(self, name: str, key: str) -> list[str]:
+        async with self._client(self.pki.identity("admin", "op")) as client:
+            request = pb.ReplaceKeyRequest(role="sl", name=name, fingerprint=bytes.fromhex(key))
+            return list((await client.admin.ReplaceKey(request)).names)
+
+    def _client(self, identity: Identity) -> SNClient:
+        return SNClient(f"localhost:{self.sn.port}", identity)
+
+    def copy(self, directory: Path) -> Any:
+        """Its files as they are now."""
+        directory.mkdir()
+        cert, key = (shutil.copy(path, directory) for path in (self.files.cert, self.files.key))
+        return IssuedFiles(Path(cert), Path(key), self.files.cacert)
+
+
+@pytest.fixture
+async def door(pki: Any, tmp_path: Path) -> AsyncIterator[Door]:
+    async with running_sn(pki.identity("sn", "sn-1"), tmp_path / "sn") as sn:
+        yield Door(pki, sn, pki.issue("sl", "sl-1"))
+
+
+async def test_several_new_keys_in_a_row_are_one_step_for_an_sn_that_saw_none_of_them(door: Door) -> None:
+    await door.register(loaded(door.files))
+    for _ in range(3):
+        rotate(door.pki, door.files)
+    newest = loaded(door.files)
+    assert (await door.hand_over(newest)).hex() == newest.fingerprint
+    await door.register(newest)
+
+
+async def test_the_old_key_is_good_for_a_while_and_brings_no_other_key_in(door: Door, tmp_path: Path) -> None:
+    await door.register(loaded(door.files))
+    old = door.copy(tmp_path / "old")
+    rotate(door.pki, door.files)
+    await door.hand_over(loaded(door.files))
+    await door.register(loaded(old))  # within the overlap
+    rotate(door.pki, old)  # a thief of the old key, with a certificate of a CA that helps him
+    stolen = loaded(old)
+    with pytest.raises(NameTaken):
+        await door.hand_over(stolen)
+    with pytest.raises(NameTaken):
+        await door.register(stolen)
+
+
+async def test_a_key_that_was_replaced_does_not_come_back_by_an_older_handover(door: Door, tmp_path: Path) -> None:
+    first = loaded(door.copy(tmp_path / "first"))
+    await door.register(first)
+    rotate(door.pki, door.files)
+    second = loaded(door.copy(tmp_path / "second"))
+    await door.hand_over(second)
+    rotate(door.pki, door.files)
+    third = loaded(door.files)
+    await door.hand_over(third)
+    with pytest.raises(NameTaken):  # two keys ago; the handover to the second is shown again
+        await door.hand_over(replace(first, handovers=second.handovers))
+    back = Handover.sign(third.spiffe_id, read_key(third.key), first.fingerprint)
+    with pytest.raises(KeyWasReplaced):
+        await door.hand_over(replace(third, handovers=(back.content,)))
+    assert (await door.hand_over(second)).hex() == third.fingerprint  # which leads nowhere any more
+
+
+async def test_an_administrator_replaces_a_key_that_is_lost_and_the_old_one_is_refused_at_once(door: Door) -> None:
+    lost = loaded(door.files)
+    await door.register(lost)
+    found = loaded(door.pki.issue("sl", "sl-1"))
+    assert await door.replace_key("sl-1", found.fingerprint) == ["sl-1"]
+    await door.register(found)
+    with pytest.raises(NameTaken):
+        await door.register(lost)
+    with pytest.raises(KeyWasReplaced):
+        await door.replace_key("sl-1", lost.fingerprint)
+    with pytest.raises(NotAMember):
+        await door.replace_key("sl-9", found.fingerprint)
+
+
+async def test_an_administrator_replaces_keys_of_the_own_organization_alone(tmp_path: Path) -> None:
+    two = TwoOrganizations.create(tmp_path / "two")
+    key = bytes.fromhex("ab" * 32)
+    async with running_sn(two.identity("sn", "b-sn"), tmp_path / "sn") as sn:
+        for name in ("a-1", "b-1"):
+            async with SNClient(f"localhost:{sn.port}", two.identity("sl", name)) as client:
+                await client.network.Register(pb.RegisterRequest(host="localhost", port=30305))
+        async with SNClient(f"localhost:{sn.port}", two.identity("swci", "b-swci")) as client:
+            await client.admin.ReplaceKey(pb.ReplaceKeyRequest(role="sl", name="b-1", fingerprint=key))
+            with pytest.raises(NotOfOrganization):
+                await client.admin.ReplaceKey(pb.ReplaceKeyRequest(role="sl", name="a-1", fingerprint=key))
+
+
+async def test_a_handover_that_the_known_key_has_not_signed_changes_nothing(door: Door) -> None:
+    await door.register(loaded(door.files))
+    other = door.pki.issue("sl", "sl-1")
+    rotate(door.pki, other)
+    thief = loaded(other)
+    with pytest.raises(NameTaken):  # signed by a key of the name that is not known
+        await door.hand_over(thief)
+    true, known = Handover.parse(thief.handovers[0]), loaded(door.files)
+    for_another = Handover.sign(true.spiffe_id.replace("sl-1", "sl-2"), read_key(known.key), thief.fingerprint)
+    with pytest.raises(NameTaken):  # of another name
+        await door.hand_over(replace(thief, handovers=(for_another.content,)))
+    public = read_chain(known.cert)[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    forged = replace(true, old_key=public)
+    with pytest.raises(HandoverRefused, match="the old key has not signed it"):
+        await door.hand_over(replace(thief, handovers=(forged.content,)))
+
+
+def test_a_key_for_a_ca_elsewhere_comes_with_its_handover_and_a_request(pki: Any, tmp_path: Path) -> None:
+    files = pki.issue("sl", "sl-1", out_dir=tmp_path)
+    where = ["--cert", str(files.cert), "--key", str(files.key)]
+    assert main(["certs", "rotate", *where]) == 0
+    request, new = tmp_path / f"{files.key.name}.csr", tmp_path / f"{files.key.name}.new"
+    assert main(["certs", "sign", "--dir", str(pki.authority.directory), str(request)]) == 0
+    (tmp_path / f"{request.stem}-cert.pem").replace(files.cert)
+    new.replace(files.key)
+    identity = loaded(files)
+    assert [Handover.parse(one).new for one in identity.handovers] == [identity.fingerprint]
 
 
 async def test_another_key_of_the_name_is_refused_although_the_ca_is_trusted(pki: Any, tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from hypothesis import strategies as st
 from services.chain.account import GAS_LIMIT
 from services.chain.account import Account as SigningAccount
 from services.chain.relayed import gas_of
-from services.errors import DocumentUnusable, IdentityError, LicenceUnreadable, MalformedCall
+from services.errors import DocumentUnusable, HandoverRefused, IdentityError, LicenceUnreadable, MalformedCall
 from services.identity import trust_file
-from services.identity.certificates import identity_of_certificate
+from services.identity.certificates import identity_of_certificate, read_key
+from services.identity.handover import Handover
 from services.identity.revocations import revoked_by
 from services.licensing import licence_file
 from services.licensing.licence_file import Grant, Licence
@@ -184,6 +185,20 @@ TRUST = b"""organizations:
 def test_trust_files(data: bytes) -> None:
     with contextlib.suppress(DocumentUnusable):
         trust_file.parsed(data, "trust.yaml")
+
+
+def test_handovers_of_keys(pki: Any) -> None:
+    key, spiffe_id = read_key(pki.issue("sl", "sl-1").key), "spiffe://swarm.local/sl/sl-1"
+    seed = Handover.sign(spiffe_id, key, "a" * 64).content
+    assert Handover.parse(seed).spiffe_id == spiffe_id
+
+    @fuzzed
+    @given(inputs([seed]))
+    def check(data: bytes) -> None:
+        with contextlib.suppress(HandoverRefused):
+            assert Handover.parse(data).spiffe_id == spiffe_id
+
+    check()
 
 
 def test_revocation_lists(pki: Any) -> None:

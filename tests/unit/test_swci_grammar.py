@@ -61,6 +61,7 @@ REFERENCE: list[tuple[str, Command]] = [
     (f"WAIT FOR TASKRUNNER {RUNNER}", taskrunner.WaitForTaskRunner(name=RUNNER)),
     (f"RESET TASKRUNNER {RUNNER}", taskrunner.ResetTaskRunner(name=RUNNER)),
     ("LIST NODES", general.ListNodes()),
+    (f"REPLACE KEY SL sl-1 {'Ab' * 32}", general.ReplaceKey(role="sl", node="sl-1", fingerprint="ab" * 32)),
     ("WAIT FOR IP 10.0.0.1", general.WaitForIP(ip="10.0.0.1")),
     ("WAIT FOR IP 10.0.0.1 30404 10", general.WaitForIP(ip="10.0.0.1", port=30404, retries=10)),
     ("WAIT FOR SERVICE api.sn.swarm", general.WaitForService(service="api.sn.swarm")),

@@ -79,7 +79,7 @@ class RoundTasks:
         """Fetches what the leader of the running merge is about to publish. Raises NotTheLeader, or as a fetch does."""
         view = self._around.view()
         leader, mine = view.member(view.leader), view.checked_in(self._around.name)
-        leads = leader is not None and peer.may_act_as(leader.name, leader.fingerprint)
+        leads = leader is not None and peer.may_act_as(leader.name, *leader.keys)
         if view.phase is not Phase.MERGE or not leads or leader is None or mine is None:
             raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
         # Not changed in place: threads look at it.

@@ -135,7 +135,7 @@ class ShardFollower:
             if (view.round, view.term) > (order.round, order.term):
                 raise StaleTerm(round=order.round, given=order.term, current=view.term)
             if (view.round, view.term, view.phase) == (order.round, order.term, Phase.MERGE):
-                if leader is None or not peer.may_act_as(leader.name, leader.fingerprint):
+                if leader is None or not peer.may_act_as(leader.name, *leader.keys):
                     raise NotTheLeader(name=peer.name, term=order.term, round=order.round, leader=view.leader)
                 return view
             await self._changed()

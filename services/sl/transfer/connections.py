@@ -50,7 +50,7 @@ Got = TypeVar("Got")
 
 def expected_at(holder: Member) -> Expected:
     """Who must answer at its address."""
-    return Expected("sl", holder.name, holder.fingerprint)
+    return Expected("sl", holder.name, holder.keys)
 
 
 class Transfers:

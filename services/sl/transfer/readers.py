@@ -33,7 +33,7 @@ class Readers:
         """How many participants of the training have the certificate that this peer shows: it may be any of them."""
         view = self.view()
         members = view.members if view is not None else ()
-        return sum(peer.may_act_as(member.name, member.fingerprint) for member in members)
+        return sum(peer.may_act_as(member.name, *member.keys) for member in members)
 
     def may_read(self, peer: PeerIdentity, digest: str) -> bool:
         """More than the header of these parameters, which tells no value. ``peer`` is a participant."""
@@ -41,7 +41,7 @@ class Readers:
         if view is None:
             return False
         merges = any(
-            member is not None and peer.may_act_as(member.name, member.fingerprint)
+            member is not None and peer.may_act_as(member.name, *member.keys)
             for entry in view.check_ins
             if entry.digest == digest
             for member in map(view.member, mergers_of(view, entry))

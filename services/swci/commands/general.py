@@ -11,7 +11,18 @@ from services.runtime.addresses import HTTPS_PORT, join_address, split_address
 from services.swci import translation
 from services.swci.commands.context import SN_PORT, server
 from services.swci.grammar.command import Command, Group, Say
-from services.swci.grammar.kinds import HOST, PORT, RETRIES, SECONDS, SERVICE, SWITCH, argument
+from services.swci.grammar.kinds import (
+    HOST,
+    KEY,
+    MEMBER_ROLE,
+    PORT,
+    RETRIES,
+    SECONDS,
+    SERVICE,
+    SWITCH,
+    argument,
+    name_of,
+)
 from services.swci.session import CommandSession
 from services.swci.wording import age, clean, moment, table
 from swarmlearning.swci import models
@@ -46,6 +57,28 @@ class ListNodes(GeneralCommand):
             columns.append("ORGANIZATION")
             rows = [[*row, it.organization or "-"] for row, it in zip(rows, result.nodes, strict=True)]
         return table(columns, rows, SEPARATOR)
+
+
+class ReplaceKey(GeneralCommand):
+    """Have the swarm know a node by another key, in the place of one that is lost or stolen, which is refused at once.
+
+    The fingerprint is the "public key" that `swarm certs show` tells of the node's new certificate.
+    """
+
+    syntax: ClassVar[str] = "REPLACE KEY <role> <node> <fingerprint>"
+
+    role: str = argument(MEMBER_ROLE)
+    node: str = argument(name_of("node"))
+    fingerprint: str = argument(KEY)
+
+    async def run(self, session: CommandSession, say: Say) -> models.Message:
+        client = await session.sn()
+        request = pb.ReplaceKeyRequest(role=self.role, name=self.node, fingerprint=bytes.fromhex(self.fingerprint))
+        names = (await client.admin.ReplaceKey(request)).names
+        return models.Message(f"KEY REPLACED : {', '.join(names) or 'it was known already'}")
+
+    def show(self, result: models.Message) -> list[str]:
+        return [clean(result.text)]
 
 
 class _WaitForServer(GeneralCommand):

@@ -3,6 +3,7 @@
 import contextlib
 import ipaddress
 import math
+import re
 from collections.abc import Callable
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
@@ -15,6 +16,8 @@ TEXT_LIMIT_BYTES = 64 * 1024
 RETRIES_LIMIT = 100_000
 SECONDS_LIMIT = 7 * 24 * 3600.0
 SHOWN_CHARACTERS = 40  # of a word in a sentence about it
+
+MEMBER_ROLES = ("sn", "sl", "swop")  # that SNs know by their keys
 
 _KIND = "kind"
 
@@ -123,6 +126,16 @@ def _check_service(value: str) -> None:
         raise ValueError(f"{shown(value)} is not a service (FQDN or FQDN:PORT)")
 
 
+def _check_role(value: str) -> None:
+    if value not in MEMBER_ROLES:
+        raise ValueError(f"{shown(value)} is none of {', '.join(MEMBER_ROLES)}")
+
+
+def _check_key(value: str) -> None:
+    if not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError(f"{shown(value)} is not the fingerprint of a public key (64 hexadecimal digits)")
+
+
 def _read_seconds(text: str) -> float:
     try:
         return float(text)
@@ -158,6 +171,8 @@ RETRIES = number("a number of retries", 1, RETRIES_LIMIT)
 PEERS = number("a number of peers", 1, 100_000)
 LINE_NUMBER = number("the number of a line", 1, 100_000)
 HOST = ParameterKind(_text, _check_host)
+KEY = ParameterKind(str.lower, _check_key)
+MEMBER_ROLE = ParameterKind(str.lower, _check_role, choices=MEMBER_ROLES)
 SERVICE = ParameterKind(_text, _check_service)
 SECONDS = ParameterKind(_read_seconds, _check_seconds)
 PATH = ParameterKind(_text, _check_word, live="files")
