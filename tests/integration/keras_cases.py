@@ -241,6 +241,20 @@ def test_keras_validates_on_tuples_with_weights_and_on_datasets(loopback):
         assert keras_callback(model, adsValData=data).evaluate() == pytest.approx(expected)
 
 
+def test_arrays_for_validation_are_evaluated_in_batches_of_the_size_that_is_given(loopback):
+    keras = keras_of_the_script()
+    sizes = []
+
+    def loss(wanted, given):
+        sizes.append(len(given))
+        return keras.losses.mean_squared_error(wanted, given)
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    model.compile("sgd", loss, run_eagerly=True)
+    keras_callback(model, adsValData=KERAS_DATA, adsValBatchSize=8).evaluate()
+    assert sizes == [8, 8, 4]
+
+
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_normalization_computes_with_what_was_merged(loopback, compiled):
     keras = keras_of_the_script()
