@@ -389,7 +389,7 @@ class WatchRequest(_message.Message):
     def __init__(self, contract: _Optional[str] = ..., seen: _Optional[int] = ...) -> None: ...
 
 class Participant(_message.Message):
-    __slots__ = ("name", "host", "port", "fingerprint", "active", "may_lead", "report_round", "loss", "metric", "epochs_done", "epochs_total", "left_reason", "previous_fingerprint", "previous_until")
+    __slots__ = ("name", "host", "port", "fingerprint", "active", "may_lead", "report_round", "loss", "metric", "epochs_done", "epochs_total", "left_reason", "previous_fingerprint", "previous_until", "organization")
     NAME_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
@@ -404,6 +404,7 @@ class Participant(_message.Message):
     LEFT_REASON_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     host: str
     port: int
@@ -418,7 +419,8 @@ class Participant(_message.Message):
     left_reason: str
     previous_fingerprint: bytes
     previous_until: float
-    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., active: _Optional[bool] = ..., may_lead: _Optional[bool] = ..., report_round: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ..., left_reason: _Optional[str] = ..., previous_fingerprint: _Optional[bytes] = ..., previous_until: _Optional[float] = ...) -> None: ...
+    organization: str
+    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., active: _Optional[bool] = ..., may_lead: _Optional[bool] = ..., report_round: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ..., left_reason: _Optional[str] = ..., previous_fingerprint: _Optional[bytes] = ..., previous_until: _Optional[float] = ..., organization: _Optional[str] = ...) -> None: ...
 
 class CheckIn(_message.Message):
     __slots__ = ("name", "digest", "size", "weight", "finished", "staleness")

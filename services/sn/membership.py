@@ -77,11 +77,6 @@ class Membership:
         known = self.members.get((role, name))
         return known.parent if known else None
 
-    def address(self, role: str, name: str) -> tuple[str, int] | None:
-        """Where a member last registered from, also when it has left since."""
-        known = self.members.get((role, name))
-        return (known.host, known.port) if known else None
-
     def knows(self, caller: Caller) -> bool:
         known = self.members.get((caller.role, caller.name))
         return known is not None and known.has_key(caller.fingerprint)

@@ -75,6 +75,7 @@ def _participant(who: Participant, member: Member | None, first_round: int) -> p
         host=host,
         port=port,
         fingerprint=member.fingerprint if member else who.fingerprint,
+        organization=member.organization if member else "",
         active=who.active,
         may_lead=who.may_lead,
         report_round=reported.report_round,

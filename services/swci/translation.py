@@ -201,6 +201,7 @@ def _participant(who: pb.Participant, status: pb.TrainingStatus) -> models.Parti
         metric=measure_in_json(measure(who, "metric")),
         epochs_done=who.epochs_done,
         epochs_total=who.epochs_total,
+        organization=who.organization,
     )
 
 

@@ -150,7 +150,10 @@ class ContractInfo:
 
 @dataclass(frozen=True)
 class Participant:
-    """``doing``: in words. ``round``: of the last report of loss and metric, 0 before the first."""
+    """``doing``: in words. ``round``: of the last report of loss and metric, 0 before the first.
+
+    ``organization``: as of a Node.
+    """
 
     uid: str
     doing: str
@@ -163,6 +166,7 @@ class Participant:
     metric: Measure
     epochs_done: int
     epochs_total: int
+    organization: str = ""
 
 
 @dataclass(frozen=True)

@@ -103,12 +103,15 @@ class GetContractStatus(ContractCommand):
         )
         if not result.participants:
             return lines
-        columns = ("UID", "STATE", "ROUND", "LOSS", "METRIC", "EPOCHS", "ADDRESS")
+        columns = ["UID", "STATE", "ROUND", "LOSS", "METRIC", "EPOCHS", "ADDRESS"]
         rows = [
-            (it.uid, it.doing, it.round or NONE, shown(it.loss, ".4f"), shown(it.metric, ".4f"),
-             _epochs(it.epochs_done, it.epochs_total), f"{it.host}:{it.port}" if it.host else NONE)
+            [it.uid, it.doing, it.round or NONE, shown(it.loss, ".4f"), shown(it.metric, ".4f"),
+             _epochs(it.epochs_done, it.epochs_total), f"{it.host}:{it.port}" if it.host else NONE]
             for it in result.participants
         ]  # fmt: skip
+        if any(it.organization for it in result.participants):
+            columns.append("ORGANIZATION")
+            rows = [[*row, it.organization or NONE] for row, it in zip(rows, result.participants, strict=True)]
         return [*lines, "", *table(columns, rows)]
 
 
