@@ -3,7 +3,7 @@
 SwarmError
 ├── SettingsError          a setting is missing, malformed or contradicts another
 ├── IdentityError          a certificate, key or CA is not usable, or a peer's is not acceptable
-├── LicenceError           no lease, no seat, no license server
+├── LicenseError           no lease, no seat, no license server
 ├── NetworkError           a node cannot be reached, or a port cannot be had
 ├── ChainError             geth, the embedded chain, or a transaction
 ├── TrainingError          what the training contract refuses
@@ -186,81 +186,81 @@ class RequestRefused(IdentityError):
     remedy = "`swarm certs request`, where the node runs, makes one anew."
 
 
-# --- licence: exit code 11 ---------------------------------------------------------------------------
+# --- license: exit code 11 ---------------------------------------------------------------------------
 
 
-class LicenceError(SwarmError):
-    code = "licence"
+class LicenseError(SwarmError):
+    code = "license"
     grpc_status = "FAILED_PRECONDITION"
     exit_code = 11
-    message = "No licence for {feature}: {problem}"
+    message = "No license for {feature}: {problem}"
     remedy = "Look at the license server {address}."
 
 
-class LicenseServerUnreachable(LicenceError):
+class LicenseServerUnreachable(LicenseError):
     code = "license-server-unreachable"
     grpc_status = "UNAVAILABLE"
     message = "The license server {address} cannot be reached: {problem}"
     remedy = "Start it (`swarm license-server`) or correct --apls-ip and --apls-port."
 
 
-class NoSeatLeft(LicenceError):
+class NoSeatLeft(LicenseError):
     code = "no-seat-left"
     grpc_status = "RESOURCE_EXHAUSTED"
     message = "All {capacity} seats for {feature} are in use (by {holders})"
-    remedy = "Stop a node that is not needed, or install a licence with more seats on {address}."
+    remedy = "Stop a node that is not needed, or install a license with more seats on {address}."
 
 
-class LicenceRevoked(LicenceError):
-    code = "licence-revoked"
+class LicenseRevoked(LicenseError):
+    code = "license-revoked"
     grpc_status = "PERMISSION_DENIED"
     message = "The lease for {feature} was revoked: {problem}"
     remedy = "Ask the operator of the license server {address}."
 
 
-class LeaseUnknown(LicenceError):
+class LeaseUnknown(LicenseError):
     code = "lease-unknown"
     grpc_status = "NOT_FOUND"
     message = "The license server {address} knows no lease {lease}"
     remedy = "It was freed because it was not renewed in time; the node takes a new one by itself."
 
 
-class LicenceUnreadable(LicenceError):
-    code = "licence-unreadable"
+class LicenseUnreadable(LicenseError):
+    code = "license-unreadable"
     grpc_status = "INVALID_ARGUMENT"
-    message = "This is not a licence file: {problem}"
+    message = "This is not a license file: {problem}"
     remedy = "Install the file as its issuer gave it; `swarm license issue` makes one."
 
 
-class LicenceForged(LicenceError):
-    code = "licence-forged"
+class LicenseForged(LicenseError):
+    code = "license-forged"
     grpc_status = "FAILED_PRECONDITION"
-    message = "The signature of licence {licence} is not good: {problem}"
+    message = "The signature of license {license} is not good: {problem}"
     remedy = "Ask its issuer for the file; an operator decides whose keys are trusted (`swarm license trust`)."
 
 
-class LicenceExpired(LicenceError):
-    code = "licence-expired"
+class LicenseExpired(LicenseError):
+    code = "license-expired"
     grpc_status = "FAILED_PRECONDITION"
-    message = "The licence for {feature} expired at {when}"
-    remedy = "Install a new licence on {address}."
+    message = "The license for {feature} expired at {when}"
+    remedy = "Install a new license on {address}."
 
 
-class LicenceNotYetValid(LicenceError):
-    code = "licence-not-yet-valid"
+class LicenseNotYetValid(LicenseError):
+    code = "license-not-yet-valid"
     grpc_status = "FAILED_PRECONDITION"
-    message = "The licence for {feature} is valid only from {when}"
+    message = "The license for {feature} is valid only from {when}"
     remedy = "Wait until then, or check the clock of the license server {address}."
 
 
-class LockCodeDiffers(LicenceError):
+class LockCodeDiffers(LicenseError):
     code = "lock-code-differs"
     grpc_status = "FAILED_PRECONDITION"
-    message = "Licence {licence} is for the server with the lock code {theirs}; this one has {ours}"
+    message = "License {license} is for the server with the lock code {theirs}; this one has {ours}"
     remedy = "Give the issuer the lock code of this server, and install the file he makes for it."
 
 
-class NodeNotAllowed(LicenceError):
+class NodeNotAllowed(LicenseError):
     code = "node-not-allowed"
     grpc_status = "PERMISSION_DENIED"
     message = "The pool for {feature} is not for {name}; it is for {allowed}"
@@ -273,7 +273,7 @@ class SeatsReserved(NoSeatLeft):
     remedy = "Stop a node that is not needed, or have an operator of {address} change the reservations."
 
 
-class NotActive(LicenceError):
+class NotActive(LicenseError):
     code = "not-active"
     grpc_status = "UNAVAILABLE"
     message = "The license server {address} stands by for another one"

@@ -1,4 +1,4 @@
-"""`swarm license`: licences, seats, people and the log of a license server, over its REST API."""
+"""`swarm license`: licenses, seats, people and the log of a license server, over its REST API."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from services.cli.nodes import CACert, CAPath, Cert, Key, Trust
 
 app = typer.Typer(
     name="license",
-    help="Make and sign licences, and administer a license server.",
+    help="Make and sign licenses, and administer a license server.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -21,7 +21,7 @@ app = typer.Typer(
 license_files.add_to(app)
 license_people.add_to(app)
 
-Licence = Annotated[Path, typer.Argument(metavar="FILE", help="A licence file.")]
+License = Annotated[Path, typer.Argument(metavar="FILE", help="A license file.")]
 Feature = Annotated[str, typer.Option("--feature", help="Only of this one: SN, SL, SWOP or SWCI.")]
 
 
@@ -44,18 +44,18 @@ def common(
 
 @app.command("list")
 def list_(context: typer.Context, *, as_json: JsonOut = False) -> None:
-    """List the licences that are installed."""
-    found = session_of(context).get("/licences")
+    """List the licenses that are installed."""
+    found = session_of(context).get("/licenses")
     rows = [[it["id"], it["issuer"], it["signature"], _grants(it["grants"]), it["installed_by"]] for it in found]
-    show(found, as_json, ["licence", "issuer", "signature", "seats", "installed by"], rows)
+    show(found, as_json, ["license", "issuer", "signature", "seats", "installed by"], rows)
 
 
 @app.command()
-def preview(context: typer.Context, file: Licence) -> None:
-    """Say what a licence file holds and whether the server would install it."""
-    found = session_of(context).send("POST", "/licences/preview", {"file": _encoded(file)})
+def preview(context: typer.Context, file: License) -> None:
+    """Say what a license file holds and whether the server would install it."""
+    found = session_of(context).send("POST", "/licenses/preview", {"file": _encoded(file)})
     facts = {
-        "licence": found["id"],
+        "license": found["id"],
         "issuer": found["issuer"],
         "for": found["licensee"],
         "signature": found["signature"],
@@ -66,17 +66,17 @@ def preview(context: typer.Context, file: Licence) -> None:
 
 
 @app.command()
-def install(context: typer.Context, file: Licence) -> None:
-    """Install a licence file."""
-    found = session_of(context).send("POST", "/licences", {"file": _encoded(file)})
+def install(context: typer.Context, file: License) -> None:
+    """Install a license file."""
+    found = session_of(context).send("POST", "/licenses", {"file": _encoded(file)})
     print(f"Installed {found['id']} of {found['issuer']}: {_grants(found['grants'])}")
 
 
 @app.command()
-def remove(context: typer.Context, licence: Annotated[str, typer.Argument(metavar="LICENCE")]) -> None:
-    """Remove a licence; nodes that hold a seat keep it for the grace period."""
-    session_of(context).send("DELETE", f"/licences/{licence}")
-    print(f"Removed {licence}")
+def remove(context: typer.Context, license: Annotated[str, typer.Argument(metavar="LICENSE")]) -> None:
+    """Remove a license; nodes that hold a seat keep it for the grace period."""
+    session_of(context).send("DELETE", f"/licenses/{license}")
+    print(f"Removed {license}")
 
 
 @app.command()

@@ -41,8 +41,8 @@ def certs(context: typer.Context) -> None:
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,
 )
-def license(context: typer.Context) -> None:  # noqa: A001  # the word that is typed
-    """Make and sign licences, and administer a license server (see `swarm license --help`)."""
+def license(context: typer.Context) -> None:  # the word that is typed
+    """Make and sign licenses, and administer a license server (see `swarm license --help`)."""
     from services.cli.license import app as license_app  # its many commands load only here
 
     license_app(args=context.args, prog_name="swarm license")

@@ -69,7 +69,7 @@ def license_server(
     cacert: CACert = None,
     capath: CAPath = None,
     trust: Trust = None,
-    seats: Annotated[str | None, typer.Option("--seats", help="Seats of the licence, such as SN=1,SL=2.")] = None,
+    seats: Annotated[str | None, typer.Option("--seats", help="Seats of the license, such as SN=1,SL=2.")] = None,
     database: Annotated[
         str | None, typer.Option("--database", help="URL of a database instead of a file, such as postgresql://...")
     ] = None,
@@ -78,7 +78,7 @@ def license_server(
     log_format: LogFormat = None,
     log_level: LogLevel = None,
 ) -> None:
-    """Run a license server: it lends every node the licence it needs."""
+    """Run a license server: it lends every node the license it needs."""
     flags = _given(locals())
     from services.license_server.main import main
     from services.license_server.settings import LicenseServerSettings

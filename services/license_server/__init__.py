@@ -1,1 +1,1 @@
-"""Lends seats of a licence to nodes, over HTTPS with client certificates."""
+"""Lends seats of a license to nodes, over HTTPS with client certificates."""

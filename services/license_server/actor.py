@@ -9,8 +9,8 @@ from services.errors import NotPermitted
 Role = Literal["admin", "operator", "viewer"]
 ROLES: tuple[Role, ...] = ("admin", "operator", "viewer")
 
-_VIEWER = ("licences:read", "pools:read", "leases:read", "usage:read")
-_OPERATOR = (*_VIEWER, "licences:write", "pools:write", "leases:write", "settings:read", "audit:read")
+_VIEWER = ("licenses:read", "pools:read", "leases:read", "usage:read")
+_OPERATOR = (*_VIEWER, "licenses:write", "pools:write", "leases:write", "settings:read", "audit:read")
 _ADMIN = (*_OPERATOR, "settings:write", "users:read", "users:write", "tokens:write", "backup:read", "backup:write")
 
 SCOPES_OF_ROLE: dict[Role, frozenset[str]] = {

@@ -28,7 +28,7 @@ REVISIONS = ("0002", "0003", schema.REVISION)  # with the same columns
 # In an order in which each row finds what it refers to. Sessions, locks of sign-in and setup links are not kept.
 STATE = (
     schema.issuers,
-    schema.licences,
+    schema.licenses,
     schema.grants,
     schema.pools,
     schema.reservations,
@@ -92,7 +92,7 @@ class Backup:
 def replace_state(
     transaction: Transaction, rows: Mapping[str, list[dict[str, Any]]], *, keep_history: bool = False
 ) -> None:
-    """Licences, leases, people, settings and, unless it is kept, history become what ``rows`` (by table) say."""
+    """Licenses, leases, people, settings and, unless it is kept, history become what ``rows`` (by table) say."""
     tables = STATE if keep_history else (*STATE, *HISTORY)
     transaction.write(delete(schema.sessions))
     transaction.write(delete(schema.setup_tokens))

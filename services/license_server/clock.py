@@ -37,7 +37,7 @@ class LeaseClock:
         return now
 
     def wall(self, stored: float) -> float:
-        """Seconds since 1970 for dates of licences: a clock that is turned back does not make one valid again."""
+        """Seconds since 1970 for dates of licenses: a clock that is turned back does not make one valid again."""
         now = self._wall_at_start + (self._monotonic() - self._started)
         if now < stored:
             self.turned_back_s = max(self.turned_back_s, stored - now)

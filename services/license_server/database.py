@@ -16,7 +16,7 @@ from services.errors import SettingsError, StorageError
 from services.license_server import schema
 from services.license_server.clock import LeaseClock
 
-DATABASE = "licences.sqlite3"
+DATABASE = "licenses.sqlite3"
 BUSY_TIMEOUT_MS = 10_000
 COUNTERS = ("token", "changes", "term")
 

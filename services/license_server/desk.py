@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Select, bindparam, delete, insert, select, update
 
-from services.errors import LeaseUnknown, LicenceError, LicenceExpired, LicenceRevoked, SwarmError
+from services.errors import LeaseUnknown, LicenseError, LicenseExpired, LicenseRevoked, SwarmError
 from services.license_server.database import Database, Transaction
 from services.license_server.leases import (
     LeaseHolder,
@@ -21,7 +21,7 @@ from services.license_server.leases import (
     require_feature,
     seats_in_use,
 )
-from services.license_server.licences import usable_grants
+from services.license_server.licenses import usable_grants
 from services.license_server.pools import read_pools
 from services.license_server.schema import checkouts, leases, revocations
 from services.license_server.server_settings import Values, read_values
@@ -104,18 +104,18 @@ class LicenseDesk:
     def acquire(self, holder: LeaseHolder, feature: str) -> Granted:
         """A seat. The same node gets the same one again, with a new token, so that its restart costs nothing.
 
-        Raises LicenceError, WrongRole, NoSeatLeft and its kind, LicenceExpired, LicenceRevoked, NodeNotAllowed.
+        Raises LicenseError, WrongRole, NoSeatLeft and its kind, LicenseExpired, LicenseRevoked, NodeNotAllowed.
         """
         granted: Granted = self._now(lambda turn: self._acquire(turn, holder, feature))
         return granted
 
     def renew(self, holder: LeaseHolder, lease_id: str, token: int) -> Granted:
-        """Raises LeaseUnknown, LicenceRevoked."""
+        """Raises LeaseUnknown, LicenseRevoked."""
         granted: Granted = self._now(lambda turn: self._renew(turn, holder, lease_id, token))
         return granted
 
     def release(self, holder: LeaseHolder, lease_id: str, token: int) -> None:
-        """Gives the seat back; a lease that is gone already is no error. Raises LicenceRevoked."""
+        """Gives the seat back; a lease that is gone already is no error. Raises LicenseRevoked."""
         self._now(lambda turn: self._release(turn, holder, lease_id, token))
 
     def ask_acquire(self, holder: LeaseHolder, feature: str) -> Future[Granted]:
@@ -209,7 +209,7 @@ class LicenseDesk:
             if held is None:
                 taken = _taken(transaction, select(*_FIELDS).where(leases.c.feature == feature))
                 reservation = place_for(holder, pool, taken)
-        except LicenceError as refusal:
+        except LicenseError as refusal:
             note_denial(transaction, holder, feature, refusal)
             raise
         token = transaction.next("token")
@@ -238,14 +238,14 @@ class LicenseDesk:
             # The seat stays its own while it ends its round, but not for longer than anybody may go on without one.
             if _revoked_for(transaction, lease_id) < turn.values.grace_h * 3600:
                 self._extend(turn, lease_id)
-            raise LicenceRevoked(feature=lease.feature, problem=lease.revoked)
+            raise LicenseRevoked(feature=lease.feature, problem=lease.revoked)
         pool = turn.pools[lease.feature]
         if (
             pool.capacity == 0
             and pool.expired
             and _expired_for(transaction, lease.feature) > turn.values.grace_h * 3600
         ):
-            raise LicenceExpired(feature=lease.feature, when=pool.expired)
+            raise LicenseExpired(feature=lease.feature, when=pool.expired)
         self._extend(turn, lease_id)
         return self._granted(turn, lease_id, token, pool.capacity)
 
@@ -293,7 +293,7 @@ def _require_not_revoked(transaction: Transaction, holder: LeaseHolder, feature:
     )
     reason = transaction.connection.scalar(banned)
     if reason is not None:
-        raise LicenceRevoked(feature=feature, problem=reason)
+        raise LicenseRevoked(feature=feature, problem=reason)
 
 
 def _revoked_for(transaction: Transaction, lease_id: str) -> float:
@@ -302,7 +302,7 @@ def _revoked_for(transaction: Transaction, lease_id: str) -> float:
 
 
 def _expired_for(transaction: Transaction, feature: str) -> float:
-    """Seconds since the last licence for the feature ended."""
+    """Seconds since the last license for the feature ended."""
     ends = [grant["valid_until"] or 0.0 for grant in usable_grants(transaction) if grant["feature"] == feature]
     return transaction.wall - max(ends, default=transaction.wall)
 

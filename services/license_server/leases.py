@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from services.errors import (
     LeaseUnknown,
-    LicenceError,
-    LicenceExpired,
-    LicenceNotYetValid,
-    LicenceRevoked,
+    LicenseError,
+    LicenseExpired,
+    LicenseNotYetValid,
+    LicenseRevoked,
     NodeNotAllowed,
     NoSeatLeft,
     SeatsReserved,
@@ -66,9 +66,9 @@ class Taken:
 
 
 def require_feature(holder: LeaseHolder, feature: str) -> None:
-    """Raises LicenceError for a feature that does not exist, WrongRole for one of another type of node."""
+    """Raises LicenseError for a feature that does not exist, WrongRole for one of another type of node."""
     if feature not in FEATURES:
-        raise LicenceError(feature=feature, problem=f"that is not a feature (one of {', '.join(FEATURES)})")
+        raise LicenseError(feature=feature, problem=f"that is not a feature (one of {', '.join(FEATURES)})")
     if FEATURE_OF_ROLE.get(holder.role) != feature:
         needed = next(role for role, its_feature in FEATURE_OF_ROLE.items() if its_feature == feature)
         raise WrongRole(name=holder.name, role=holder.role, action=f"a seat for {feature}", needed=needed)
@@ -88,14 +88,14 @@ def matches(pattern: str, name: str, fingerprint: str) -> bool:
 def place_for(holder: LeaseHolder, pool: SeatPool, taken: Sequence[Taken]) -> int | None:
     """The reservation whose seat the newcomer gets; None: an open seat. ``taken``: of this feature, all of them.
 
-    Raises NodeNotAllowed, LicenceExpired, LicenceNotYetValid, NoSeatLeft, SeatsReserved.
+    Raises NodeNotAllowed, LicenseExpired, LicenseNotYetValid, NoSeatLeft, SeatsReserved.
     """
     if pool.allowed and not any(matches(pattern, holder.name, holder.fingerprint) for pattern in pool.allowed):
         raise NodeNotAllowed(feature=pool.feature, name=holder.name, allowed=", ".join(pool.allowed))
     if pool.capacity == 0 and pool.expired:
-        raise LicenceExpired(feature=pool.feature, when=pool.expired)
+        raise LicenseExpired(feature=pool.feature, when=pool.expired)
     if pool.capacity == 0 and pool.begins:
-        raise LicenceNotYetValid(feature=pool.feature, when=pool.begins)
+        raise LicenseNotYetValid(feature=pool.feature, when=pool.begins)
     names = sorted(lease.node for lease in taken)
     more = f" and {len(names) - NAMED_HOLDERS} more" if len(names) > NAMED_HOLDERS else ""
     facts = {
@@ -116,13 +116,13 @@ def place_for(holder: LeaseHolder, pool: SeatPool, taken: Sequence[Taken]) -> in
 
 
 def require_current(lease: Taken | None, lease_id: str, token: int, holder: LeaseHolder) -> Taken:
-    """The lease, where this holder and this token may act on it. Raises LeaseUnknown, LicenceRevoked."""
+    """The lease, where this holder and this token may act on it. Raises LeaseUnknown, LicenseRevoked."""
     # Somebody else's lease is not spoken of.
     if lease is None or (lease.fingerprint, lease.node) != (holder.fingerprint, holder.name):
         raise LeaseUnknown(lease=lease_id[:64])
     if lease.token != token:
         problem = "another process with the same certificate has taken it over"
-        raise LicenceRevoked(feature=lease.feature, problem=problem)
+        raise LicenseRevoked(feature=lease.feature, problem=problem)
     return lease
 
 

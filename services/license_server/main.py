@@ -30,7 +30,7 @@ _log = logs.get("license-server")
 
 
 async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
-    """Identity → database and licence → port → serves until ``stop``."""
+    """Identity → database and license → port → serves until ``stop``."""
     cert, key = settings.cert, settings.key
     with contextlib.suppress(NoSuchThing):
         cert, key = stored(settings.data_dir)
@@ -48,8 +48,8 @@ async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: Read
         partner = await _paired(office, identity, settings)
         port = listening.getsockname()[1]
         if office.active:
-            office.licences.install_community(COMMUNITY_SEATS, settings.seats)
-            _log.info("licence", **{pool.feature: pool.capacity for pool in office.pools.all(SYSTEM)})
+            office.licenses.install_community(COMMUNITY_SEATS, settings.seats)
+            _log.info("license", **{pool.feature: pool.capacity for pool in office.pools.all(SYSTEM)})
             _offer_setup(office, settings, port)
 
         def started() -> None:

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ValidationError
 
-from services.errors import LicenceError, NoSuchThing, NotActive, SwarmError
+from services.errors import LicenseError, NoSuchThing, NotActive, SwarmError
 from services.identity.identity import KNOWN_BY_KEY, SLOT_KEY, PeerIdentity
 from services.license_server.desk import Granted, LicenseDesk
 from services.license_server.leases import LeaseHolder
@@ -45,7 +45,7 @@ class NodeRequest:
         self._body = body
 
     def read(self, model: type[BaseModel]) -> Any:
-        """Raises LicenceError naming the field."""
+        """Raises LicenseError naming the field."""
         try:
             return model.model_validate_json(self._body)
         except ValidationError as malformed:
@@ -55,7 +55,7 @@ class NodeRequest:
         """Of the query."""
         given = parse_qs(self._query.decode("latin-1")).get(name, ["0"])[0]
         if not given.lstrip("-").isdecimal() or len(given) > 18:
-            raise LicenceError(feature="this request", problem=f"query.{name}: it is not a whole number")
+            raise LicenseError(feature="this request", problem=f"query.{name}: it is not a whole number")
         return int(given)
 
     @property
@@ -67,7 +67,7 @@ class NodeRequest:
         except ValidationError as malformed:
             raise _malformed("query", malformed) from None
         except ValueError:
-            raise LicenceError(feature="this request", problem="query.token: it is not a whole number") from None
+            raise LicenseError(feature="this request", problem="query.token: it is not a whole number") from None
 
 
 class PairedServer(Protocol):
@@ -116,7 +116,7 @@ class NodesApi:
         if handler is None:
             allowed = [method for method, path in self._routes if path == template]
             if allowed:
-                return 405, {"code": "licence", "message": f"Here only {', '.join(allowed)} is answered", "facts": {}}
+                return 405, {"code": "license", "message": f"Here only {', '.join(allowed)} is answered", "facts": {}}
             raise NoSuchThing(what="path", name=scope["path"][:100])
         body = await _body(receive)
         client = scope.get("client") or ("", 0)
@@ -201,7 +201,7 @@ async def _body(receive: Receive) -> bytes:
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > MAX_BODY:
-            raise LicenceError(feature="this request", problem=f"body: it is longer than {MAX_BODY} bytes")
+            raise LicenseError(feature="this request", problem=f"body: it is longer than {MAX_BODY} bytes")
     return body
 
 
@@ -223,10 +223,10 @@ def _reply(granted: Granted) -> dict[str, Any]:
     }
 
 
-def _malformed(place: str, malformed: ValidationError) -> LicenceError:
+def _malformed(place: str, malformed: ValidationError) -> LicenseError:
     first = malformed.errors()[0]
     where = ".".join([place, *(str(part) for part in first["loc"])])
-    return LicenceError(feature="this request", problem=f"{where}: {first['msg']}")
+    return LicenseError(feature="this request", problem=f"{where}: {first['msg']}")
 
 
 def _status_of(error: SwarmError) -> int:

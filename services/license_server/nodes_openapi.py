@@ -19,7 +19,7 @@ _REFUSALS = {
     "401": "No client certificate, or one that names nobody.",
     "403": "The certificate's role, the pool or a revocation does not allow it.",
     "404": "There is no such lease: it was freed, or is another node's.",
-    "409": "No seat is free, or the licence is not valid now.",
+    "409": "No seat is free, or the license is not valid now.",
     "422": "The request is malformed.",
     "503": "This server stands by for another one.",
 }

@@ -13,7 +13,7 @@ from services.license_server.backup import Backup
 from services.license_server.database import Database
 from services.license_server.desk import LicenseDesk
 from services.license_server.lease_book import Leases
-from services.license_server.licences import Licences
+from services.license_server.licenses import Licenses
 from services.license_server.pools import Pools
 from services.license_server.server_settings import ServerSettings
 from services.license_server.tls import Tls
@@ -62,8 +62,8 @@ class Office:
         return LicenseDesk(self.database)
 
     @cached_property
-    def licences(self) -> Licences:
-        return Licences(self.database)
+    def licenses(self) -> Licenses:
+        return Licenses(self.database)
 
     @cached_property
     def pools(self) -> Pools:

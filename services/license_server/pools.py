@@ -12,7 +12,7 @@ from services.license_server.actor import Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database, Transaction
 from services.license_server.leases import Reservation, SeatPool
-from services.license_server.licences import usable_grants
+from services.license_server.licenses import usable_grants
 from services.license_server.schema import leases, pools, reservations
 from services.licensing.features import FEATURES
 

@@ -41,16 +41,16 @@ issuers = Table(
     Column("added_by", Text, nullable=False),
 )
 
-licences = Table(
-    "licences",
+licenses = Table(
+    "licenses",
     metadata,
     Column("id", String(64), primary_key=True),
     Column("issuer", Text, nullable=False),
-    Column("key_id", String(64), nullable=False),  # '' for the built-in community licence
+    Column("key_id", String(64), nullable=False),  # '' for the built-in community license
     Column("licensee", Text, nullable=False),
     Column("issued_at", Double, nullable=False),
     Column("lock_code", Text),
-    Column("document", Text, nullable=False),  # the signed file as it was installed; '' for the community licence
+    Column("document", Text, nullable=False),  # the signed file as it was installed; '' for the community license
     Column("installed_at", Double, nullable=False),
     Column("installed_by", Text, nullable=False),
 )
@@ -58,7 +58,7 @@ licences = Table(
 grants = Table(
     "grants",
     metadata,
-    Column("licence", ForeignKey("licences.id", ondelete="CASCADE"), primary_key=True),
+    Column("license", ForeignKey("licenses.id", ondelete="CASCADE"), primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
     Column("feature", String(16), nullable=False),
     Column("capacity", Integer, nullable=False),

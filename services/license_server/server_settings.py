@@ -19,7 +19,7 @@ MAX_LEASE_S = 40  # a stale seat must be free within a minute
 @dataclass(frozen=True)
 class Values:
     """``lease_s``: a lease that is not renewed for so long is freed. ``grace_h``: how long a node goes on without a
-    server, and after its licence expired. ``session_min``: idle sessions end. ``keep_days``: of usage history."""
+    server, and after its license expired. ``session_min``: idle sessions end. ``keep_days``: of usage history."""
 
     lease_s: int = 30
     grace_h: float = 24.0
@@ -71,7 +71,7 @@ class ServerSettings:
             return Values(**{**before, **differing})
 
     def lock_code(self) -> str:
-        """What an issuer is given, so that a licence serves this server alone."""
+        """What an issuer is given, so that a license serves this server alone."""
         with self._database.read() as transaction:
             return read_lock_code(transaction)
 

@@ -71,7 +71,7 @@ class LicenseServerSettings(IdentitySettings):
     seats: Annotated[dict[str, int] | None, NoDecode] = Field(
         default=None,
         validation_alias="SWARM_LICENSE_SEATS",
-        description="Seats of the community licence, such as 'SN=1,SL=2'; not given: as installed, at first "
+        description="Seats of the community license, such as 'SN=1,SL=2'; not given: as installed, at first "
         + ", ".join(f"{feature}={count}" for feature, count in COMMUNITY_SEATS.items())
         + ", enough for any trial.",
     )

@@ -89,11 +89,11 @@ def queue_expiries(transaction: Transaction) -> None:
     fresh: set[str] = set()
     for grant in transaction.rows(select(grants).where(grants.c.valid_until < now + soon)):
         state = "expired" if grant["valid_until"] <= now else "expiring"
-        key = f"{grant['licence']}/{grant['position']}/{grant['valid_until']:.0f}/{state}"
+        key = f"{grant['license']}/{grant['position']}/{grant['valid_until']:.0f}/{state}"
         fresh.add(key)
         if key not in known:
             until = datetime.fromtimestamp(grant["valid_until"], UTC).isoformat()
-            facts = {"licence": grant["licence"], "feature": grant["feature"], "capacity": grant["capacity"]}
+            facts = {"license": grant["license"], "feature": grant["feature"], "capacity": grant["capacity"]}
             queue(transaction, "expiry", {**facts, "state": state, "until": until})
     if fresh != known:
         transaction.write(delete(settings).where(settings.c.name == "told_expiries"))

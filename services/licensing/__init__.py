@@ -1,1 +1,1 @@
-"""The lease that every node holds on a seat of its licence."""
+"""The lease that every node holds on a seat of its license."""

@@ -12,10 +12,10 @@ from typing import Any, Literal, NoReturn, Self, get_args
 
 from services.errors import (
     LeaseUnknown,
-    LicenceError,
-    LicenceExpired,
-    LicenceNotYetValid,
-    LicenceRevoked,
+    LicenseError,
+    LicenseExpired,
+    LicenseNotYetValid,
+    LicenseRevoked,
     NodeNotAllowed,
     NoSeatLeft,
     SwarmError,
@@ -32,13 +32,13 @@ RELEASE_TIMEOUT_S = 2.0
 RENEWALS_PER_TERM = 3
 FIRST_RETRY_S = 1.0
 JITTER = 0.2  # of the interval, so that nodes started together do not renew together
-REMIND_S = 3600.0  # how often the log repeats that the node goes on without a licence
+REMIND_S = 3600.0  # how often the log repeats that the node goes on without a license
 
 LeaseState = Literal["held", "grace", "lost"]
 LEASE_STATES: tuple[LeaseState, ...] = get_args(LeaseState)
 
 # A node that held a seat once and cannot have one again goes on for the grace period, as without a server.
-_NO_SEAT = (NoSeatLeft, NodeNotAllowed, LicenceExpired, LicenceNotYetValid)
+_NO_SEAT = (NoSeatLeft, NodeNotAllowed, LicenseExpired, LicenseNotYetValid)
 
 _log = logs.get("licensing")
 
@@ -54,7 +54,7 @@ class Lease:
     ) -> None:
         self.feature = feature
         self.lost = asyncio.Event()
-        self.failure: LicenceError | None = None
+        self.failure: LicenseError | None = None
         self._away_since: float | None = None
         self._away_why = ""
         self._reminded_at = 0.0
@@ -66,7 +66,7 @@ class Lease:
         self._take(grant)
         self._write_note()
         self._background = Background("licensing")
-        self._background.keep(self._keep, "renewing the licence")
+        self._background.keep(self._keep, "renewing the license")
 
     @property
     def state(self) -> LeaseState:
@@ -94,8 +94,8 @@ class Lease:
         """Takes a seat for ``feature`` on a license server (host:port, the first one first) and keeps it.
 
         Once the seat is held, servers that cannot be reached are ridden out for the grace period, which the server
-        sets unless ``grace_s`` does. ``data_dir``: where a note of the licence's state is kept, for `swarm status`.
-        Raises LicenseServerUnreachable, PeerNotAccepted, NoSeatLeft, WrongRole, LicenceRevoked, LicenceError.
+        sets unless ``grace_s`` does. ``data_dir``: where a note of the license's state is kept, for `swarm status`.
+        Raises LicenseServerUnreachable, PeerNotAccepted, NoSeatLeft, WrongRole, LicenseRevoked, LicenseError.
         """
         servers = Servers([address] if isinstance(address, str) else address, identity)
         try:
@@ -103,7 +103,7 @@ class Lease:
         except BaseException:
             await servers.close()
             raise
-        _log.info("licence acquired", feature=feature, server=servers.address)
+        _log.info("license acquired", feature=feature, server=servers.address)
         return cls(servers, feature, grant, grace_s, None if data_dir is None else data_dir / NOTE)
 
     async def __aenter__(self) -> Self:
@@ -124,7 +124,7 @@ class Lease:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._grace_s):
                     await round_over()
-        raise self.failure or LicenceError(feature=self.feature, problem="it is lost", address=self._servers.address)
+        raise self.failure or LicenseError(feature=self.feature, problem="it is lost", address=self._servers.address)
 
     async def release(self) -> None:
         """Gives the seat back, and takes two seconds at most: the server frees it by itself a little later."""
@@ -137,9 +137,9 @@ class Lease:
                 await self._servers.request(
                     "DELETE", f"/v1/leases/{self._id}?token={self._token}", self.feature, explain=False
                 )
-            _log.info("licence given back", feature=self.feature)
+            _log.info("license given back", feature=self.feature)
         except (TimeoutError, SwarmError) as error:
-            _log.warning("licence not given back, it expires by itself", feature=self.feature, why=str(error))
+            _log.warning("license not given back, it expires by itself", feature=self.feature, why=str(error))
         finally:
             if self._note is not None:
                 with contextlib.suppress(OSError):
@@ -161,9 +161,9 @@ class Lease:
         while not await self._closed_within(self._pause_s() * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311
             try:
                 await self._renew()
-            except (LicenceRevoked, WrongRole) as error:
+            except (LicenseRevoked, WrongRole) as error:
                 self._lose(str(error.facts.get("problem") or error))
-            except LicenceExpired as error:
+            except LicenseExpired as error:
                 self._lose(f"it expired at {error.facts.get('when')}")
             except SwarmError as error:  # no answer, or trouble of the server's own: not a verdict
                 self._go_on_without(error)
@@ -191,7 +191,7 @@ class Lease:
             try:
                 grant = await self._servers.request("POST", "/v1/leases", self.feature, {"feature": self.feature})
             except _NO_SEAT as error:
-                raise LicenceError(feature=self.feature, problem=str(error)) from None
+                raise LicenseError(feature=self.feature, problem=str(error)) from None
             self._take(grant)
 
     def _go_on_without(self, error: SwarmError) -> None:
@@ -227,8 +227,8 @@ class Lease:
     def _lose(self, problem: str) -> None:
         if self.lost.is_set():
             return
-        self.failure = LicenceRevoked(feature=self.feature, problem=problem, address=self._servers.address)
-        _log.error("licence lost", feature=self.feature, why=problem)
+        self.failure = LicenseRevoked(feature=self.feature, problem=problem, address=self._servers.address)
+        _log.error("license lost", feature=self.feature, why=problem)
         self.lost.set()
         self._write_note()
 

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 
 from services.errors import (
-    LicenceError,
+    LicenseError,
     LicenseServerUnreachable,
     NotActive,
     PeerNotAccepted,
@@ -126,7 +126,7 @@ class _Server:
         facts = content.get("facts") if isinstance(content, dict) else None
         cls = by_code(str(code))
         if cls is SwarmError or not isinstance(facts, dict):  # no license server of ours
-            return LicenceError(feature=feature, problem=f"it answered HTTP {status}", address=self.address)
+            return LicenseError(feature=feature, problem=f"it answered HTTP {status}", address=self.address)
         return cls(**{"feature": feature, **facts, "address": self.address})
 
 

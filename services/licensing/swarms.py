@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
-from services.errors import LicenceError
+from services.errors import LicenseError
 from services.licensing.servers import Servers
 
 SAID_EVERY_S = 20.0
@@ -43,7 +43,7 @@ class LeasingSwarms(BaseModel):
 async def told(servers: Servers, feature: str, network: str, address: str) -> Sequence[LeasingSwarm]:
     """Says that the SN at ``address`` belongs to the swarm ``network``; gives the other swarms that lease there.
 
-    Raises LicenceError, and as Servers.request does.
+    Raises LicenseError, and as Servers.request does.
     """
     answer = await servers.request(
         "POST", "/v1/swarms", feature, {"network": network, "address": address}, explain=False
@@ -52,5 +52,5 @@ async def told(servers: Servers, feature: str, network: str, address: str) -> Se
         swarms = LeasingSwarms.model_validate(answer).swarms
     except ValidationError:
         problem = "it answered something else than the swarms that it knows"
-        raise LicenceError(feature=feature, problem=problem, address=servers.address) from None
+        raise LicenseError(feature=feature, problem=problem, address=servers.address) from None
     return [swarm for swarm in swarms if swarm.network != network]

@@ -38,7 +38,7 @@ async def local_status(directory: Path) -> dict[str, Any]:
                 "port": process.port,
                 "alive": process.alive,
                 "log": process.log,
-                "licence": _licence(directory, process),
+                "license": _license(directory, process),
             }
             for process in state.processes
         ],
@@ -51,8 +51,8 @@ async def local_status(directory: Path) -> dict[str, Any]:
     return found
 
 
-def _licence(directory: Path, process: Running) -> dict[str, Any] | None:
-    """The note that a node which runs keeps of its licence; None where it keeps none."""
+def _license(directory: Path, process: Running) -> dict[str, Any] | None:
+    """The note that a node which runs keeps of its license; None where it keeps none."""
     try:
         note: dict[str, Any] = json.loads((directory / process.name / NOTE).read_text())
     except (OSError, ValueError):
@@ -128,7 +128,7 @@ def as_text(found: dict[str, Any]) -> str:
     for process in found["processes"]:
         state = f"runs, pid {process['pid']}" if process["alive"] else "has ended"
         port = f", port {process['port']}" if process["port"] else ""
-        lines.append(f"  {process['name']:<10} {state}{port}{_licence_in_words(process.get('licence'))}")
+        lines.append(f"  {process['name']:<10} {state}{port}{_license_in_words(process.get('license'))}")
     if len(found["sns"]) > 1:
         lines.append("")
         for sn in found["sns"]:
@@ -145,10 +145,10 @@ def as_text(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _licence_in_words(note: dict[str, Any] | None) -> str:
-    """Nothing, where the licence is held."""
+def _license_in_words(note: dict[str, Any] | None) -> str:
+    """Nothing, where the license is held."""
     if note is None or note["state"] == "held":
         return ""
     if note["state"] == "grace":
         return f", WITHOUT A LICENSE SERVER until {note.get('until')}"
-    return ", licence lost: ends when its round is over"
+    return ", license lost: ends when its round is over"

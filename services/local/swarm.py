@@ -170,28 +170,28 @@ class LocalSwarm:
 
     async def _begin_sns(self, sns: list[Child]) -> None:
         """The sentinel, then all others at once, which join through it."""
-        licence = self._ports[LICENSE_SERVER]
+        license = self._ports[LICENSE_SERVER]
         sentinel, *others = sns
-        sentinel.go(apls_port=licence)
+        sentinel.go(apls_port=license)
         await self._ready_node(sentinel)
         for sn in others:
-            sn.go(apls_port=licence, sentinel_api_port=self._ports[sentinel.name])
+            sn.go(apls_port=license, sentinel_api_port=self._ports[sentinel.name])
         await asyncio.gather(*(self._ready_node(sn) for sn in others))
 
     async def _begin_swops(self, files: Mapping[str, IssuedFiles]) -> None:
         """Each with a profile for its pairs."""
-        plan, licence = self._plan, self._ports[LICENSE_SERVER]
+        plan, license = self._plan, self._ports[LICENSE_SERVER]
         swops = []
         plan.usr_dir.mkdir(parents=True, exist_ok=True)
         for index, name in enumerate(plan.swops):
             sn_port = self._ports[plan.sns[index % plan.sn_count]]
             pairs = [files[sl] for sl in plan.sls_of(index)]
             text = profile_of(
-                name, pairs, HOST, license_port=licence, sn_port=sn_port, images=plan.images,
+                name, pairs, HOST, license_port=license, sn_port=sn_port, images=plan.images,
                 indexes=[plan.sls.index(sl) for sl in plan.sls_of(index)],
             )  # fmt: skip
             (plan.usr_dir / plan.profile(index)).write_text(text)
-            swops.append(self._start(plan.swop(index, files[name], licence, sn_port)))
+            swops.append(self._start(plan.swop(index, files[name], license, sn_port)))
         await asyncio.gather(*(self._ready_node(swop) for swop in swops))
 
     async def _ready_node(self, child: Child) -> None:

@@ -158,7 +158,7 @@ class IdentitySettings(NodeSettings):
 
 
 class LicensedSettings(IdentitySettings):
-    """Of a node that holds a licence."""
+    """Of a node that holds a license."""
 
     socket_path: Path | None = Field(
         None,
@@ -218,7 +218,7 @@ class LicensedSettings(IdentitySettings):
 
 
 class MemberSettings(LicensedSettings):
-    """Of a node that holds a licence and that peers reach."""
+    """Of a node that holds a license and that peers reach."""
 
     host_ip: str = Field(
         "",

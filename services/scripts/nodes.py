@@ -81,7 +81,7 @@ OPTIONS = {
     LICENSE_SERVER: {
         "apls-port": Option(VALUE, "Port of this host for it. [default: 5814]"),
         "apls-volume": Option(VALUE, "Volume or directory of its database. [default: the volume apls-volume]"),
-        "seats": Option(VALUE, "Seats of the licence, such as SN=1,SL=2."),
+        "seats": Option(VALUE, "Seats of the license, such as SN=1,SL=2."),
     },
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ class SLMetrics:
         self._round = meter.gauge("swarm_sl_round", "The running round.")
         self._term = meter.gauge("swarm_sl_term", "Its term; 0 before its first merge.")
         self._alive = meter.gauge("swarm_sl_peers_alive", "Other participants that take part now.")
-        self._lease = meter.gauge("swarm_lease_state", "1 for the state that the licence is in.", ["state"])
+        self._lease = meter.gauge("swarm_lease_state", "1 for the state that the license is in.", ["state"])
         self._grace = meter.gauge("swarm_lease_grace_left_seconds", "How long it goes on without a license server.")
 
     def accepted(self, contributed: bool) -> None:
@@ -67,7 +67,7 @@ class SLMetrics:
         self._meter.read_at_scrape(read)
 
     def read_lease(self, lease: Lease) -> None:
-        """From now on a scrape shows whether the licence is held."""
+        """From now on a scrape shows whether the license is held."""
 
         def read() -> None:
             for state in LEASE_STATES:

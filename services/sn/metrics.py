@@ -39,7 +39,7 @@ class SNMetrics:
         self._alive = meter.gauge("swarm_sn_peers_alive", "Participants that take part now.", of_contract)
         self._awaited = meter.gauge("swarm_sn_peers_awaited", "Participants that the round waits for.", of_contract)
         self._members = meter.gauge("swarm_sn_members_present", "Members of the swarm that are present.", ["role"])
-        self._lease = meter.gauge("swarm_lease_state", "1 for the state that the licence is in.", ["state"])
+        self._lease = meter.gauge("swarm_lease_state", "1 for the state that the license is in.", ["state"])
         self._grace = meter.gauge("swarm_lease_grace_left_seconds", "How long it goes on without a license server.")
 
     def transaction(self, function: str, seconds: float) -> None:
@@ -84,7 +84,7 @@ class SNMetrics:
         self._meter.read_at_scrape(read)
 
     def read_lease(self, lease: Lease) -> None:
-        """From now on a scrape shows whether the licence is held."""
+        """From now on a scrape shows whether the license is held."""
 
         def read() -> None:
             for state in LEASE_STATES:

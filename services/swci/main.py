@@ -1,4 +1,4 @@
-"""Starts an SWCI: identity, licence, init script, then the shell or the REST API."""
+"""Starts an SWCI: identity, license, init script, then the shell or the REST API."""
 
 import asyncio
 import signal
@@ -46,7 +46,7 @@ async def main(settings: SWCISettings, stop: asyncio.Event, ready: ReadySocket, 
 
 
 async def _until_over(work: "asyncio.Task[Over]", stop: asyncio.Event, lease: Lease) -> int:
-    """Raises what ends it before its time: above all, a licence that is lost."""
+    """Raises what ends it before its time: above all, a license that is lost."""
     others = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(lease.raise_when_lost())]
     try:
         done, _ = await asyncio.wait({work, *others}, return_when=asyncio.FIRST_COMPLETED)

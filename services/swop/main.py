@@ -184,7 +184,7 @@ def _license_servers(settings: SwopSettings, profile: Profile) -> list[str]:
 
 
 async def _at_once() -> None:
-    """When a SWOP without a licence may end: its pairs go on without it."""
+    """When a SWOP without a license may end: its pairs go on without it."""
 
 
 async def _until(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> None:

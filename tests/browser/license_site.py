@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from sqlalchemy import delete, insert, select, update
 
-from services.errors import LicenceError
+from services.errors import LicenseError
 from services.identity.identity import Identity
 from services.license_server import schema
 from services.license_server.actor import SYSTEM
@@ -25,7 +25,7 @@ from services.license_server.desk import LicenseDesk
 from services.license_server.leases import LeaseHolder
 from services.license_server.main import serve
 from services.license_server.office import Office
-from services.licensing import licence_file
+from services.licensing import license_file
 from services.licensing.features import FEATURE_OF_ROLE
 
 DEADLINE_S = 30
@@ -43,7 +43,7 @@ class Site:
         clock = LeaseClock(lambda: time.monotonic() + self._ahead_s, max_step_s=0.0)  # leases stand still
         self.office = Office(Database.in_directory(data_dir, clock))
         self.office.desk = LicenseDesk(self.office.database, LONG_S)
-        self.office.licences.install_community(SEATS, None)
+        self.office.licenses.install_community(SEATS, None)
         self.issuer = Ed25519PrivateKey.generate()
         self.port = 0
 
@@ -100,28 +100,28 @@ class Site:
         self.office.desk.acquire(holder, FEATURE_OF_ROLE[role])
         return holder
 
-    def licence(self, name: str = "consortium-2026", days: int = 365, *, key: Any = None, **seats: int) -> bytes:
+    def license(self, name: str = "consortium-2026", days: int = 365, *, key: Any = None, **seats: int) -> bytes:
         now = datetime.now(UTC).replace(microsecond=0)
         grants = tuple(
-            licence_file.Grant(feature, count, now - timedelta(days=1), now + timedelta(days=days))
+            license_file.Grant(feature, count, now - timedelta(days=1), now + timedelta(days=days))
             for feature, count in (seats or {"SN": 8, "SL": 64}).items()
         )
-        licence = licence_file.Licence(name, "Cardio consortium", "University hospital", now, None, grants)
-        return licence_file.issue(licence, key or self.issuer)
+        license = license_file.License(name, "Cardio consortium", "University hospital", now, None, grants)
+        return license_file.issue(license, key or self.issuer)
 
     @property
     def issuer_pem(self) -> bytes:
-        return licence_file.public_pem(self.issuer.public_key()).encode()
+        return license_file.public_pem(self.issuer.public_key()).encode()
 
     def with_issuer(self) -> None:
-        self.office.licences.trust(SYSTEM, "Cardio consortium", self.issuer_pem)
+        self.office.licenses.trust(SYSTEM, "Cardio consortium", self.issuer_pem)
 
     def with_life(self) -> None:
         """Nodes of several hospitals, a month of use, refusals, and everything that can be set."""
         office = self.office
         self.with_issuer()
-        office.licences.install(SYSTEM, self.licence(SN=8, SL=64))
-        office.licences.install(SYSTEM, self.licence("trial-imaging", 12, SL=8, SWOP=2))
+        office.licenses.install(SYSTEM, self.license(SN=8, SL=64))
+        office.licenses.install(SYSTEM, self.license("trial-imaging", 12, SL=8, SWOP=2))
         office.pools.restrict(SYSTEM, "SN", ["hospital-*", "university-*"])
         office.pools.reserve(SYSTEM, "SL", "university-*", 6)
         office.settings.change(SYSTEM, webhook_url="https://alerts.hospital.example/swarm", webhook_secret="a" * 24)
@@ -138,13 +138,13 @@ class Site:
         for name, role in (("clinic-south-sn", "sn"), ("laptop-7", "sn")):
             try:
                 office.desk.acquire(self.holder(name, role, "10.99.3.1"), "SN")
-            except LicenceError:
+            except LicenseError:
                 continue
         by_name = {lease.node: lease.id for lease in office.leases.all(SYSTEM)}
         office.leases.revoke(SYSTEM, by_name["clinic-north-sl-2"], "Left the study on Monday")
         office.usage.sample()
         self._set_back(chance=random.Random(3))
-        office.tokens.create(SYSTEM, "Monitoring", ["licences:read", "pools:read", "leases:read", "usage:read"], 90)
+        office.tokens.create(SYSTEM, "Monitoring", ["licenses:read", "pools:read", "leases:read", "usage:read"], 90)
 
     def _set_back(self, chance: random.Random) -> None:
         """As if the nodes had come at different times of the day."""
@@ -179,7 +179,7 @@ class Site:
                 "address": "10.23.0.9",
                 "code": "no-seat-left",
                 "message": "All 16 seats for SL are in use (by hospital-a-sl-1, hospital-a-sl-2 and 14 more). "
-                "Stop a node that is not needed, or install a licence with more seats.",
+                "Stop a node that is not needed, or install a license with more seats.",
                 "count": count,
                 "at": now - ago_s,
                 "last_at": now - ago_s + 40,

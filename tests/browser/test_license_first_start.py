@@ -1,4 +1,4 @@
-"""From the first start of the process to an installed licence, as its operator does it."""
+"""From the first start of the process to an installed license, as its operator does it."""
 
 import asyncio
 import re
@@ -45,7 +45,7 @@ def started(license_files, tmp_path) -> Iterator[Child]:
     assert not killed, "the license server did not stop by itself"
 
 
-def test_first_start_prints_a_link_that_makes_one_administrator_who_installs_a_licence(
+def test_first_start_prints_a_link_that_makes_one_administrator_who_installs_a_license(
     browser: Browser, started: Child, site
 ) -> None:
     link = re.search(r"https://\S+/setup/\S+", started.log.read_text())
@@ -67,20 +67,20 @@ def test_first_start_prints_a_link_that_makes_one_administrator_who_installs_a_l
         expect(page.get_by_role("status").first).to_contain_text("Welcome, ada")
         expect(page.get_by_text("No node holds a seat")).to_be_visible()
 
-        page.get_by_role("navigation", name="Main").get_by_role("link", name="Licences").click()
+        page.get_by_role("navigation", name="Main").get_by_role("link", name="Licenses").click()
         page.get_by_role("link", name="Trust an issuer").click()
         page.get_by_label("Name of the issuer").fill("Cardio consortium")
         page.get_by_label("Public key").fill(site.issuer_pem.decode())
         page.get_by_role("button", name="Trust this issuer").click()
         expect(page.get_by_role("status").first).to_contain_text("Cardio consortium")
-        page.get_by_role("link", name="Install a licence").click()
-        page.get_by_label("Choose a licence file").set_input_files(
-            {"name": "consortium.licence", "mimeType": "application/json", "buffer": site.licence(SL=64)}
+        page.get_by_role("link", name="Install a license").click()
+        page.get_by_label("Choose a license file").set_input_files(
+            {"name": "consortium.license", "mimeType": "application/json", "buffer": site.license(SL=64)}
         )
         preview = page.get_by_role("region", name="consortium-2026")
         expect(preview).to_contain_text("Signature good")
         expect(preview.get_by_role("row", name="SL Swarm learning nodes")).to_contain_text("64")
-        page.get_by_role("button", name="Install this licence").click()
+        page.get_by_role("button", name="Install this license").click()
         expect(page.get_by_role("status").first).to_contain_text("consortium-2026 is installed: 64 SL")
 
         page.goto(address)  # a second time

@@ -16,9 +16,9 @@ DARK, LIGHT = "rgb(14, 18, 21)", "rgb(245, 247, 248)"
 
 PAGES = {
     "dashboard": "/",
-    "licences": "/licences",
-    "licence": "/licences/trial-imaging",
-    "install": "/licences/install",
+    "licenses": "/licenses",
+    "license": "/licenses/trial-imaging",
+    "install": "/licenses/install",
     "pools": "/pools",
     "leases": "/leases",
     "lease": "/leases/{lease}",
@@ -38,8 +38,8 @@ DIALOGS = {
     "token": ("/tokens", "New token"),
     "reserve": ("/pools", "Reserve seats for SL"),
     "restrict": ("/pools", "Change whom the pool for SN serves"),
-    "trust": ("/licences", "Trust an issuer"),
-    "remove": ("/licences", "Remove licence trial-imaging"),
+    "trust": ("/licenses", "Trust an issuer"),
+    "remove": ("/licenses", "Remove license trial-imaging"),
     "code": ("/account", "Set up an authenticator app"),
     "restore": ("/settings", "Restore"),
     "certificate": ("/settings", "Replace the TLS certificate"),
@@ -102,9 +102,9 @@ def test_axe_finds_nothing_serious_in_any_dialog(visit, lived, scheme):
         page.get_by_role("link", name=link).first.click()
         expect(page.get_by_role("dialog")).to_be_visible()
         found += defects(page)
-    page.goto("/licences/install")
-    file = {"name": "a", "mimeType": "application/json", "buffer": lived.licence("multi-centre", SL=128)}
-    page.get_by_label("Choose a licence file").set_input_files(file)
+    page.goto("/licenses/install")
+    file = {"name": "a", "mimeType": "application/json", "buffer": lived.license("multi-centre", SL=128)}
+    page.get_by_label("Choose a license file").set_input_files(file)
     expect(page.get_by_role("region", name="multi-centre")).to_be_visible()
     assert found + defects(page) == []
 
@@ -117,9 +117,9 @@ def test_axe_finds_nothing_serious_where_there_is_nothing_yet(visit, site, schem
     fresh.goto(f"/setup/{site.office.accounts.setup_secret()}")
     found += defects(fresh)
     site.with_admin()
-    site.office.licences.remove(SYSTEM, "community")
+    site.office.licenses.remove(SYSTEM, "community")
     page = visit("ada", color_scheme=scheme)
-    for path in ("/", "/licences", "/pools", "/leases", "/usage", "/tokens"):
+    for path in ("/", "/licenses", "/pools", "/leases", "/usage", "/tokens"):
         page.goto(path)
         found += defects(page)
     assert found == []
@@ -218,7 +218,7 @@ def test_pictures_for_the_docs(visit, lived):
     shots = [
         ("dashboard", "light", {}), ("dashboard", "dark", {}), ("leases", "light", {}), ("pools", "light", {}),
         ("usage", "light", {}), ("usage", "dark", {}), ("audit", "light", {}), ("lease", "light", {}),
-        ("licences", "light", {}), ("settings", "light", {}), ("dashboard", "light", PHONE), ("leases", "light", PHONE),
+        ("licenses", "light", {}), ("settings", "light", {}), ("dashboard", "light", PHONE), ("leases", "light", PHONE),
     ]  # fmt: skip
     for name, scheme, size in shots:
         page = visit("ada", color_scheme=scheme, **size)
@@ -227,13 +227,13 @@ def test_pictures_for_the_docs(visit, lived):
         kind = "-phone" if size else "-dark" if scheme == "dark" else ""
         page.screenshot(path=directory / f"license-{name}{kind}.png")
     page = visit("ada")
-    page.goto("/licences/install")
+    page.goto("/licenses/install")
     file = {
-        "name": "multi-centre.licence",
+        "name": "multi-centre.license",
         "mimeType": "application/json",
-        "buffer": lived.licence("multi-centre", SL=128),
+        "buffer": lived.license("multi-centre", SL=128),
     }
-    page.get_by_label("Choose a licence file").set_input_files(file)
+    page.get_by_label("Choose a license file").set_input_files(file)
     expect(page.get_by_role("region", name="multi-centre")).to_be_visible()
     page.screenshot(path=directory / "license-install.png")
     page.goto("/leases")

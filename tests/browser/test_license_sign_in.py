@@ -173,7 +173,7 @@ def test_every_page_has_the_strict_policies(visit):
 
 def test_no_page_has_a_script_or_style_in_it(visit):
     page = visit("ada")
-    for path in ("/", "/licences", "/pools", "/leases", "/usage", "/audit", "/users", "/tokens", "/settings"):
+    for path in ("/", "/licenses", "/pools", "/leases", "/usage", "/audit", "/users", "/tokens", "/settings"):
         text = page.request.get(path).text()
         assert not re.search(r"<script(?! src=)|<style|\sstyle=|\son[a-z]+=|javascript:|hx-on", text), path
 
@@ -186,11 +186,11 @@ def test_viewer_sees_but_changes_nothing(visit, site):
     expect(page.get_by_role("link", name="sl-1")).to_be_visible()
     expect(page.get_by_text("Revoke")).to_have_count(0)
     menu = page.get_by_role("navigation", name="Main")
-    expect(menu.get_by_role("link")).to_have_text(["Dashboard", "Licences", "Pools", "Leases", "Usage"])
-    for path in ("/pools", "/licences"):
+    expect(menu.get_by_role("link")).to_have_text(["Dashboard", "Licenses", "Pools", "Leases", "Usage"])
+    for path in ("/pools", "/licenses"):
         page.goto(path)
         expect(page.locator("main .button:not([data-copies])")).to_have_count(0)
-    refused = ["/licences/install", "/audit", "/users", "/tokens", "/settings", f"/leases/{lease}/revoke"]
+    refused = ["/licenses/install", "/audit", "/users", "/tokens", "/settings", f"/leases/{lease}/revoke"]
     for path in refused:
         assert page.request.get(path).status == 403, path
     page.goto("/account")
@@ -198,8 +198,8 @@ def test_viewer_sees_but_changes_nothing(visit, site):
     for path, form in (
         (f"/leases/{lease}/revoke", {"reason": "because"}),
         ("/pools/SL/restrict", {"patterns": "nobody"}),
-        ("/licences/install", {"content": "e30="}),
-        ("/licences/community/remove", {}),
+        ("/licenses/install", {"content": "e30="}),
+        ("/licenses/community/remove", {}),
         ("/users/new", {"name": "eve", "role": "admin", "password": PASSWORD, "again": PASSWORD}),
         ("/tokens/new", {"name": "eve", "scope": "users:write", "days": "7"}),
         ("/settings/leases", {"lease_s": "5", "grace_h": "0", "expiry_warning_days": "1", "keep_days": "1"}),
@@ -207,7 +207,7 @@ def test_viewer_sees_but_changes_nothing(visit, site):
     ):
         answer = page.request.post(path, form={**form, "form_token": token})
         assert answer.status in {400, 403}, path
-        assert path == "/licences/install" or "linus may not do this" in answer.text()
+        assert path == "/licenses/install" or "linus may not do this" in answer.text()
     assert not site.office.leases.revocations(SYSTEM)
     assert [user.name for user in site.office.accounts.all(SYSTEM)] == ["ada", "grace", "linus"]
 

@@ -21,8 +21,8 @@ def _users(site: Site) -> None:
     site.with_admin()
 
 
-def choose_licence(page: Page, file: bytes, name: str = "a.licence") -> None:
-    page.get_by_label("Choose a licence file").set_input_files(
+def choose_license(page: Page, file: bytes, name: str = "a.license") -> None:
+    page.get_by_label("Choose a license file").set_input_files(
         {"name": name, "mimeType": "application/json", "buffer": file}
     )
 
@@ -31,25 +31,25 @@ def notice(page: Page):
     return page.get_by_role("status").first
 
 
-# --- licences ---
+# --- licenses ---
 
 
 def test_file_that_is_dragged_in_is_shown_and_installed_only_when_accepted(visit, site):
     site.with_issuer()
     page = visit("ada")
-    page.goto("/licences/install")
+    page.goto("/licenses/install")
     transfer = page.evaluate_handle(
         """text => { const data = new DataTransfer();
-        data.items.add(new File([text], "dragged.licence", { type: "application/json" })); return data; }""",
-        site.licence("dragged", SL=5, SWCI=1).decode(),
+        data.items.add(new File([text], "dragged.license", { type: "application/json" })); return data; }""",
+        site.license("dragged", SL=5, SWCI=1).decode(),
     )
     page.locator("[data-drop]").dispatch_event("drop", {"dataTransfer": transfer})
     preview = page.get_by_role("region", name="dragged")
     expect(preview).to_contain_text("Cardio consortium")
     expect(preview.get_by_role("row", name="SWCI")).to_contain_text("Valid")
-    assert [licence.id for licence in site.office.licences.all(SYSTEM)] == ["community"]
-    page.get_by_role("button", name="Install this licence").click()
-    expect(notice(page)).to_contain_text("Licence dragged is installed: 5 SL, 1 SWCI")
+    assert [license.id for license in site.office.licenses.all(SYSTEM)] == ["community"]
+    page.get_by_role("button", name="Install this license").click()
+    expect(notice(page)).to_contain_text("License dragged is installed: 5 SL, 1 SWCI")
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Dashboard").click()
     expect(page.get_by_role("article").filter(has_text="Swarm learning nodes")).to_contain_text("of 21 in use")
 
@@ -59,37 +59,37 @@ def test_file_that_is_dragged_in_is_shown_and_installed_only_when_accepted(visit
     [
         ("stranger", "Issuer not trusted"),
         ("changed", "Signature bad"),
-        ("text", "This is not a licence file: it is not JSON"),
-        ("huge", "This is not a licence file: it is larger than 65536 bytes"),
+        ("text", "This is not a license file: it is not JSON"),
+        ("huge", "This is not a license file: it is larger than 65536 bytes"),
     ],
 )
 def test_file_that_cannot_be_installed_says_why_and_offers_no_button(visit, site, case, words):
     site.with_issuer()
     file = {
-        "stranger": site.licence(key=Ed25519PrivateKey.generate()),
-        "changed": site.licence(SL=5).replace(b'"capacity": 5', b'"capacity": 500'),
+        "stranger": site.license(key=Ed25519PrivateKey.generate()),
+        "changed": site.license(SL=5).replace(b'"capacity": 5', b'"capacity": 500'),
         "text": b"hello",
         "huge": b"{" + b" " * 70_000 + b"}",
     }[case]
     page = visit("ada")
-    page.goto("/licences/install")
-    choose_licence(page, file)
+    page.goto("/licenses/install")
+    choose_license(page, file)
     expect(page.get_by_role("main")).to_contain_text(words)
-    expect(page.get_by_role("button", name="Install this licence")).to_have_count(0)
+    expect(page.get_by_role("button", name="Install this license")).to_have_count(0)
 
 
-def test_licence_that_ends_soon_is_told_on_the_dashboard_and_removed(visit, site):
+def test_license_that_ends_soon_is_told_on_the_dashboard_and_removed(visit, site):
     site.with_issuer()
-    site.office.licences.install(SYSTEM, site.licence("trial", 5, SL=8))
+    site.office.licenses.install(SYSTEM, site.license("trial", 5, SL=8))
     page = visit("ada")
     page.goto("/")
-    expect(page.get_by_role("region", name="Needs attention")).to_contain_text("Licence trial ends on")
+    expect(page.get_by_role("region", name="Needs attention")).to_contain_text("License trial ends on")
     page.get_by_role("link", name="Look at it").click()
     expect(page.get_by_role("heading", name="trial")).to_be_visible()
     expect(page.get_by_role("row", name="SL Swarm learning nodes")).to_contain_text("Ends soon")
     page.get_by_role("link", name="Remove").click()
-    page.get_by_role("button", name="Remove the licence").click()
-    expect(notice(page)).to_contain_text("Licence trial is removed")
+    page.get_by_role("button", name="Remove the license").click()
+    expect(notice(page)).to_contain_text("License trial is removed")
     page.get_by_role("link", name="Remove the key of Cardio consortium").click()
     page.get_by_role("button", name="Remove the key").click()
     expect(page.get_by_text("No issuer is trusted yet")).to_be_visible()

@@ -144,7 +144,7 @@ async def license_server(
 ) -> AsyncIterator[Ask]:
     with Database.in_directory(directory / "licenses") as database, socket.create_server(("127.0.0.1", 0)) as listening:
         office = Office(database)
-        office.licences.install_community({"SL": 9}, None)
+        office.licenses.install_community({"SL": 9}, None)
         port, started, stop = listening.getsockname()[1], asyncio.Event(), asyncio.Event()
         serving = asyncio.create_task(serve_licenses(office, identity, listening, stop, started.set))
         await asyncio.wait_for(started.wait(), WITHIN_S)
@@ -173,7 +173,7 @@ async def license_administration(identity: Identity, directory: Path) -> AsyncIt
         serving = asyncio.create_task(serve_licenses(Office(database), identity, listening, stop, started.set))
         await asyncio.wait_for(started.wait(), WITHIN_S)
         try:
-            yield lambda caller: _get(caller, port, "/api/v1/licences")
+            yield lambda caller: _get(caller, port, "/api/v1/licenses")
         finally:
             stop.set()
             await serving

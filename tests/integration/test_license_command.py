@@ -10,7 +10,7 @@ from license_servers import Servers, callers, license_servers
 
 from services.cli.main import main
 
-ADMIN_EXIT, LICENCE_EXIT, UNREACHABLE_EXIT, SETTINGS_EXIT, STORAGE_EXIT = 20, 11, 11, 2, 17
+ADMIN_EXIT, LICENSE_EXIT, UNREACHABLE_EXIT, SETTINGS_EXIT, STORAGE_EXIT = 20, 11, 11, 2, 17
 
 
 class Operator:
@@ -44,10 +44,10 @@ def operator(pki, servers, capsys) -> Operator:
     return Operator(pki, servers, capsys)
 
 
-async def issued(operator: Operator, directory: Path, *more: str, licence: str = "L1", seats: str = "SL=5") -> Path:
-    out = directory / f"{licence}.licence"
+async def issued(operator: Operator, directory: Path, *more: str, license: str = "L1", seats: str = "SL=5") -> Path:
+    out = directory / f"{license}.license"
     await operator.types(
-        "issue", "--key", str(directory / "issuer-key.pem"), "--id", licence, "--issuer", "Consortium",
+        "issue", "--key", str(directory / "issuer-key.pem"), "--id", license, "--issuer", "Consortium",
         "--licensee", "Hospital A", "--seats", seats, "--out", str(out), *more, whom=[],
     )  # fmt: skip
     return out
@@ -63,13 +63,13 @@ async def test_administrator_whose_ca_the_server_does_not_know_reads_why(operato
     assert said.count("\n") == 1
 
 
-async def test_licence_goes_from_its_issuer_to_seats_on_the_server(operator, tmp_path):
+async def test_license_goes_from_its_issuer_to_seats_on_the_server(operator, tmp_path):
     await operator.types("keygen", "--dir", str(tmp_path), whom=[])
     assert (tmp_path / "issuer-key.pem").stat().st_mode & 0o077 == 0
     file = await issued(operator, tmp_path, "--days", "30")
     assert "SL=5" in await operator.types("show", str(file), whom=[])
     assert "untrusted" in await operator.types("preview", str(file))
-    assert "is not trusted here" in await operator.types("install", str(file), code=LICENCE_EXIT)
+    assert "is not trusted here" in await operator.types("install", str(file), code=LICENSE_EXIT)
     await operator.types("trust", "Consortium", str(tmp_path / "issuer-pub.pem"))
     assert "can be installed   yes" in await operator.types("preview", str(file))
     assert "Installed L1 of Consortium: SL=5 until" in await operator.types("install", str(file))
@@ -79,17 +79,17 @@ async def test_licence_goes_from_its_issuer_to_seats_on_the_server(operator, tmp
     assert "L1" not in await operator.types("list")
 
 
-async def test_forged_licence_and_one_for_another_server_are_refused_in_words(operator, tmp_path):
+async def test_forged_license_and_one_for_another_server_are_refused_in_words(operator, tmp_path):
     await operator.types("keygen", "--dir", str(tmp_path), whom=[])
     await operator.types("trust", "Consortium", str(tmp_path / "issuer-pub.pem"))
     file = await issued(operator, tmp_path)
     forged = tmp_path / "forged"
     forged.write_text(file.read_text().replace('"capacity": 5', '"capacity": 500'))
-    assert "the file was changed after it was signed" in await operator.types("install", str(forged), code=LICENCE_EXIT)
-    other = await issued(operator, tmp_path, "--lock-code", "AAAA-BBBB", licence="L2")
-    assert "lock code AAAA-BBBB" in await operator.types("install", str(other), code=LICENCE_EXIT)
+    assert "the file was changed after it was signed" in await operator.types("install", str(forged), code=LICENSE_EXIT)
+    other = await issued(operator, tmp_path, "--lock-code", "AAAA-BBBB", license="L2")
+    assert "lock code AAAA-BBBB" in await operator.types("install", str(other), code=LICENSE_EXIT)
     ours = (await operator.types("settings")).split("lock_code")[1].strip()
-    mine = await issued(operator, tmp_path, "--lock-code", ours, licence="L3")
+    mine = await issued(operator, tmp_path, "--lock-code", ours, license="L3")
     assert "Installed L3" in await operator.types("install", str(mine))
     assert "exists already" in str(await _again(operator, tmp_path))
 
@@ -126,7 +126,7 @@ async def test_users_and_tokens_are_made_and_a_token_does_what_its_scopes_say(op
     monkeypatch.setenv("SWARM_LICENSE_TOKEN", token)
     with_token = [*operator.whom, "--cacert", operator.cacert]
     assert "lease" in await operator.types("leases", whom=with_token)
-    assert "needs licences:read" in await operator.types("list", code=ADMIN_EXIT, whom=with_token)
+    assert "needs licenses:read" in await operator.types("list", code=ADMIN_EXIT, whom=with_token)
     monkeypatch.delenv("SWARM_LICENSE_TOKEN")
     await operator.types("revoke-token", token.split("_")[1])
     await operator.types("remove-user", "bob")
@@ -158,4 +158,4 @@ async def test_what_cannot_be_is_one_sentence(operator, pki, tmp_path):
     assert "must be 3 to 40" in await operator.types("settings", "lease_s=90", code=ADMIN_EXIT)
     gone = [*operator.shown]
     gone[1] = "localhost:1"
-    assert "cannot be reached" in await operator.types("list", code=LICENCE_EXIT, whom=gone)
+    assert "cannot be reached" in await operator.types("list", code=LICENSE_EXIT, whom=gone)

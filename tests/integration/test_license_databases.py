@@ -71,7 +71,7 @@ def open_office(url, time) -> Iterator[Callable[[], Office]]:
 
         def opened() -> Office:
             office = Office(stack.enter_context(Database(url, time.clock())))
-            office.licences.install_community(SEATS, None)
+            office.licenses.install_community(SEATS, None)
             return office
 
         yield opened
@@ -166,7 +166,7 @@ def test_backup_goes_from_one_kind_of_database_to_the_other_while_nodes_go_on(op
     )
     with Database(other_url, time.clock()) as database:
         fresh = Office(database)
-        fresh.licences.install_community(SEATS, None)
+        fresh.licenses.install_community(SEATS, None)
         fresh.backup.restore(SYSTEM, file)
         assert fresh.desk.renew(sl(1), lease.lease, lease.token).lease == lease.lease
         assert fresh.accounts.sign_in("ada", "correct horse battery", "", "127.0.0.1").user.role == "admin"
@@ -246,13 +246,13 @@ def first_database(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.executescript(
             """
-            CREATE TABLE licences (id VARCHAR NOT NULL, issuer VARCHAR NOT NULL, PRIMARY KEY (id));
+            CREATE TABLE licenses (id VARCHAR NOT NULL, issuer VARCHAR NOT NULL, PRIMARY KEY (id));
             CREATE TABLE counters (name VARCHAR NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name));
             CREATE TABLE leases (id VARCHAR NOT NULL, token INTEGER NOT NULL, feature VARCHAR NOT NULL,
               node VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, since VARCHAR NOT NULL, PRIMARY KEY (id));
-            CREATE TABLE seats (licence VARCHAR NOT NULL, feature VARCHAR NOT NULL, capacity INTEGER NOT NULL,
-              PRIMARY KEY (licence, feature), FOREIGN KEY(licence) REFERENCES licences (id));
-            INSERT INTO licences VALUES ('community', 'swarm-learning');
+            CREATE TABLE seats (license VARCHAR NOT NULL, feature VARCHAR NOT NULL, capacity INTEGER NOT NULL,
+              PRIMARY KEY (license, feature), FOREIGN KEY(license) REFERENCES licenses (id));
+            INSERT INTO licenses VALUES ('community', 'swarm-learning');
             INSERT INTO seats VALUES ('community', 'SL', 4);
             INSERT INTO counters VALUES ('token', 7);
             PRAGMA user_version = 1;

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.errors import LeaseUnknown, LicenceRevoked, NoSeatLeft, StorageError
+from services.errors import LeaseUnknown, LicenseRevoked, NoSeatLeft, StorageError
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
 from services.license_server.desk import LicenseDesk
@@ -48,7 +48,7 @@ def clock() -> Clock:
 def opened(directory: Path, clock: Clock, seats: dict[str, int] | None = None) -> Iterator[LicenseDesk]:
     with Database.in_directory(directory, clock.lease_clock()) as database:
         office = Office(database)
-        office.licences.install_community(DEFAULT, seats)
+        office.licenses.install_community(DEFAULT, seats)
         clock.desks.append(office.desk)
         yield office.desk
         clock.desks.remove(office.desk)
@@ -89,9 +89,9 @@ def test_same_node_has_one_seat_however_often_it_asks(desk):
 def test_earlier_process_of_a_node_can_neither_renew_nor_give_back_the_seat(desk):
     old = desk.acquire(sl(1), "SL")
     new = desk.acquire(sl(1), "SL")
-    with pytest.raises(LicenceRevoked):
+    with pytest.raises(LicenseRevoked):
         desk.renew(sl(1), old.lease, old.token)
-    with pytest.raises(LicenceRevoked):
+    with pytest.raises(LicenseRevoked):
         desk.release(sl(1), old.lease, old.token)
     desk.renew(sl(1), new.lease, new.token)
     assert holders(desk) == ["sl-1"]
@@ -221,11 +221,11 @@ def test_failed_transaction_leaves_nothing(tmp_path, clock):
             assert transaction.next("token") == 1
 
 
-def test_community_licence_stays_as_installed_unless_seats_are_said(tmp_path, clock):
+def test_community_license_stays_as_installed_unless_seats_are_said(tmp_path, clock):
     def seats(default: dict[str, int], wanted: dict[str, int] | None) -> dict[str, int]:
         with Database.in_directory(tmp_path, clock.lease_clock()) as database:
             office = Office(database)
-            office.licences.install_community(default, wanted)
+            office.licenses.install_community(default, wanted)
             return {feature: capacity for feature, (capacity, _) in office.desk.status().items() if capacity}
 
     assert seats({"SL": 2}, None) == {"SL": 2}
@@ -233,7 +233,7 @@ def test_community_licence_stays_as_installed_unless_seats_are_said(tmp_path, cl
     assert seats({"SL": 7, "SN": 1}, {"SL": 3}) == {"SL": 3, "SN": 1}
 
 
-def test_smaller_licence_takes_no_seat_from_those_who_hold_one(tmp_path, clock):
+def test_smaller_license_takes_no_seat_from_those_who_hold_one(tmp_path, clock):
     with opened(tmp_path, clock) as desk:
         held = [desk.acquire(sl(number), "SL") for number in (1, 2)]
     with opened(tmp_path, clock, {"SL": 1}) as desk:
@@ -254,7 +254,7 @@ def test_directory_that_cannot_be_is_named(tmp_path):
 def test_damaged_database_is_named_and_left_alone(tmp_path):
     damaged = tmp_path / DATABASE
     damaged.write_bytes(b"this was a database once" * 200)
-    with pytest.raises(StorageError, match=r"licences\.sqlite3 cannot be written: file is not a database"):
+    with pytest.raises(StorageError, match=r"licenses\.sqlite3 cannot be written: file is not a database"):
         Database.in_directory(tmp_path)
     assert damaged.read_bytes().startswith(b"this was")
 

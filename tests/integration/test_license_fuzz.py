@@ -34,7 +34,7 @@ async def serving(pki, directory: Path) -> AsyncIterator[str]:
     stop, started = asyncio.Event(), asyncio.Event()
     with Database.in_directory(directory) as database:
         office = Office(database)
-        office.licences.install_community({"SL": 3, "SN": 1}, None)
+        office.licenses.install_community({"SL": 3, "SN": 1}, None)
         listening = socket.create_server(("127.0.0.1", free_port()))
         running = asyncio.create_task(serve(office, pki.identity("license", "ls-1"), listening, stop, started.set))
         await started.wait()

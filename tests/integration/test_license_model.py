@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from services.errors import LeaseUnknown, LicenceRevoked, NoSeatLeft, NoSuchThing
+from services.errors import LeaseUnknown, LicenseRevoked, NoSeatLeft, NoSuchThing
 from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import Database
@@ -35,7 +35,7 @@ class LeaseModel(RuleBasedStateMachine):
         self._databases = [self._open(), self._open()]
         self.servers = [Office(database) for database in self._databases]
         self.capacity = 3
-        self.servers[0].licences.install_community({"SL": self.capacity}, None)
+        self.servers[0].licenses.install_community({"SL": self.capacity}, None)
         self.held: dict[int, Granted] = {}
         self.until: dict[int, float] = {}
         self.old: list[tuple[int, Granted]] = []
@@ -56,7 +56,7 @@ class LeaseModel(RuleBasedStateMachine):
         self._free()
         desk = self.servers[server].desk
         if number in self.revoked:
-            with pytest.raises(LicenceRevoked):
+            with pytest.raises(LicenseRevoked):
                 desk.acquire(holder(number), "SL")
         elif number not in self.held and len(self.held) >= self.capacity:
             with pytest.raises(NoSeatLeft):
@@ -82,7 +82,7 @@ class LeaseModel(RuleBasedStateMachine):
                 desk.renew(holder(number), granted.lease, granted.token)
             return
         if number in self.revoked:
-            with pytest.raises(LicenceRevoked):
+            with pytest.raises(LicenseRevoked):
                 desk.renew(holder(number), granted.lease, granted.token)
         else:
             assert desk.renew(holder(number), granted.lease, granted.token).lease == granted.lease
@@ -93,7 +93,7 @@ class LeaseModel(RuleBasedStateMachine):
     def act_with_an_old_token(self, data: st.DataObject, server: int) -> None:
         number, granted = data.draw(st.sampled_from(self.old))
         self._free()
-        with pytest.raises((LicenceRevoked, LeaseUnknown)):
+        with pytest.raises((LicenseRevoked, LeaseUnknown)):
             self.servers[server].desk.renew(holder(number), granted.lease, granted.token)
 
     @precondition(lambda self: self.held)
@@ -129,8 +129,8 @@ class LeaseModel(RuleBasedStateMachine):
         self.revoked.discard(number)
 
     @rule(capacity=st.integers(0, 5))
-    def install_another_licence(self, capacity: int) -> None:
-        self.servers[0].licences.install_community({}, {"SL": capacity})
+    def install_another_license(self, capacity: int) -> None:
+        self.servers[0].licenses.install_community({}, {"SL": capacity})
         self.capacity = capacity
 
     @rule(seconds=st.sampled_from([1, 5, 12, 29]))

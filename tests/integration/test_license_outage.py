@@ -10,7 +10,7 @@ import pytest
 from license_servers import Servers, license_servers
 from sl_swarm import WITHIN_S, Arrays, Swarm, swarm_of
 
-from services.errors import LicenceRevoked
+from services.errors import LicenseRevoked
 from swarm_callback.errors import SwarmCallbackError
 
 ROUNDS = 8
@@ -117,7 +117,7 @@ async def test_revoked_node_ends_after_its_round_with_the_reason(pki, tmp_path):
                 await asyncio.wait_for(asyncio.shield(node.task), 3)
         gate.let(3)
         error = await node.ended()
-        assert isinstance(error, LicenceRevoked)
+        assert isinstance(error, LicenseRevoked)
         assert "wanted elsewhere" in str(error)
         assert swarm.view.last_result.round >= 3
         assert "sl-2" in swarm.view.last_result.merged

@@ -91,7 +91,7 @@ async def test_node_of_a_pair_turns_to_the_one_that_took_over_by_itself(pki, tmp
             await servers.kill("ls-1")
             await until_logged(servers, "ls-2", "is active now")
             assert lease.state in ("held", "grace")
-            assert json.loads((Path(tmp_path) / "licence.json").read_text())["feature"] == "SL"
+            assert json.loads((Path(tmp_path) / "license.json").read_text())["feature"] == "SL"
         async with callers(pki, range(2, 3)) as (other,):
             assert (await other.status(both[1]))["holders"] == []
 

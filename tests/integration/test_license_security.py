@@ -59,7 +59,7 @@ def day() -> Day:
 def office(tmp_path, day):
     with Database.in_directory(tmp_path, day.clock()) as database:
         found = Office(database)
-        found.licences.install_community({"SL": 2}, None)
+        found.licenses.install_community({"SL": 2}, None)
         yield found
 
 
@@ -283,9 +283,9 @@ async def test_body_that_is_too_large_or_of_unknown_length_is_refused_before_it_
         yield b"x"
 
     async with served(office, pki) as address:
-        large = await ask(address, pki, "POST", "/api/v1/licences", content=b"x" * (1 << 20) + b"x")
+        large = await ask(address, pki, "POST", "/api/v1/licenses", content=b"x" * (1 << 20) + b"x")
         assert large.status_code == 413
-        assert (await ask(address, pki, "POST", "/api/v1/licences", content=endless())).status_code == 413
+        assert (await ask(address, pki, "POST", "/api/v1/licenses", content=endless())).status_code == 413
 
 
 # --- identification ---

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import (
     LeaseUnknown,
-    LicenceError,
-    LicenceRevoked,
+    LicenseError,
+    LicenseRevoked,
     LicenseServerUnreachable,
     NoSeatLeft,
     PeerNotAccepted,
@@ -108,7 +108,7 @@ class Server:
         self.desk = WatchedDesk(self._data_dir, self._ttl_s)
         self.office = Office(self.desk._database)
         self.office.desk = self.desk
-        self.office.licences.install_community(self._seats, None)
+        self.office.licenses.install_community(self._seats, None)
         listening = socket.create_server(("127.0.0.1", self.port))
         self.port = listening.getsockname()[1]
         self._running = asyncio.create_task(serve(self.office, self._identity, listening, self._stop, started.set))
@@ -139,7 +139,7 @@ async def running(pki, data_dir: Path, **options) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def server(pki, tmp_path):
-    async with running(pki, tmp_path / "licences") as started:
+    async with running(pki, tmp_path / "licenses") as started:
         yield started
 
 
@@ -221,7 +221,7 @@ async def test_malformed_request_is_refused_by_field(pki, server, body):
     context = pki.identity("sl", "sl-1").client_context()
     status, answer = await ask(server, context, "POST", "/v1/leases", json=body)
     assert status == 422
-    assert answer["code"] == "licence"
+    assert answer["code"] == "license"
     assert "body." in answer["message"]
 
 
@@ -300,7 +300,7 @@ async def test_swarms_that_lease_here_are_told_of_by_their_sns_alone(pki, server
         [other] = await told(first, "SN", ours, "one.example:30304")
         assert (other.network, other.shown) == (theirs, "sn-2 at two.example:30304")
         assert await told(second, "SN", ours, "two.example:30304") == []  # it has joined
-        with pytest.raises(LicenceError, match="address"):
+        with pytest.raises(LicenseError, match="address"):
             await told(second, "SN", ours, "two.example:1\nsn-3 is gone")
     async with asking(server, three) as sl:
         with pytest.raises(WrongRole, match="sl-1 has the role sl, but speaking for a swarm needs sn"):
@@ -308,7 +308,7 @@ async def test_swarms_that_lease_here_are_told_of_by_their_sns_alone(pki, server
 
 
 async def test_unknown_feature_is_refused(pki, server):
-    with pytest.raises(LicenceError, match="No licence for GPU"):
+    with pytest.raises(LicenseError, match="No license for GPU"):
         await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "GPU")
 
 
@@ -340,7 +340,7 @@ async def test_node_whose_ca_the_server_does_not_know_hears_why(pki, foreign_pki
     ("role", "error", "words"),
     [
         ("sl", PeerNotAccepted, "its certificate is that of sl sl-9, not of license"),
-        ("license", LicenceError, "it answered HTTP 404"),
+        ("license", LicenseError, "it answered HTTP 404"),
     ],
 )
 async def test_some_other_server_on_that_port_is_not_taken_for_a_license_server(pki, role, error, words):
@@ -390,7 +390,7 @@ async def test_server_that_stays_away_is_given_up_after_the_grace_period(pki, tm
         lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL", grace_s=0.1)
         await server.stop()
         async with asyncio.timeout(DEADLINE_S):
-            with pytest.raises(LicenceRevoked, match="no license server gave it a seat"):
+            with pytest.raises(LicenseRevoked, match="no license server gave it a seat"):
                 await lease.raise_when_lost()
         await lease.release()
 
@@ -417,7 +417,7 @@ async def test_node_whose_seat_went_to_another_goes_on_and_gets_one_again_when_o
         await two_denials(server)
         assert lease.state == "grace"
         assert 0 < lease.grace_left_s < 24 * 3600
-        note = json.loads((tmp_path / "licence.json").read_text())
+        note = json.loads((tmp_path / "license.json").read_text())
         assert note["state"] == "grace"
         assert "All 1 seats for SL are in use (by sl-2)" in note["why"]
         with server.desk._database.read() as transaction:
@@ -434,7 +434,7 @@ async def test_node_whose_seat_stays_with_another_is_lost_after_the_grace_period
         server.desk.hand_over_to(LeaseHolder("sl", "sl-2", "02" * 32))
         async with asyncio.timeout(DEADLINE_S):
             await lease.lost.wait()
-        assert isinstance(lease.failure, LicenceRevoked)
+        assert isinstance(lease.failure, LicenseRevoked)
         assert "All 1 seats for SL are in use (by sl-2)" in str(lease.failure)
         await lease.release()
         assert server.holders() == ["sl-2"]
@@ -462,11 +462,11 @@ async def test_revoked_node_ends_after_its_round_and_keeps_its_seat_until_then(p
         assert server.holders() == ["sl-1"]
         over.set()
         async with asyncio.timeout(DEADLINE_S):
-            with pytest.raises(LicenceRevoked, match="needed elsewhere"):
+            with pytest.raises(LicenseRevoked, match="needed elsewhere"):
                 await ending
         await lease.release()
         assert server.holders() == []
-        with pytest.raises(LicenceRevoked, match="needed elsewhere"):
+        with pytest.raises(LicenseRevoked, match="needed elsewhere"):
             await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
         server.office.leases.readmit(SYSTEM, server.office.leases.revocations(SYSTEM)[0].id)
         async with await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL"):
@@ -487,7 +487,7 @@ async def test_second_process_with_the_same_certificate_takes_the_lease_over(pki
         first = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
         async with await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL") as second:
             async with asyncio.timeout(DEADLINE_S):
-                with pytest.raises(LicenceRevoked, match="another process with the same certificate"):
+                with pytest.raises(LicenseRevoked, match="another process with the same certificate"):
                     await first.raise_when_lost()
             await first.release()
             assert server.holders() == ["sl-1"]

@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 from services.chain.account import GAS_LIMIT
 from services.chain.account import Account as SigningAccount
 from services.chain.relayed import gas_of
-from services.errors import DocumentUnusable, HandoverRefused, IdentityError, LicenceUnreadable, MalformedCall
+from services.errors import DocumentUnusable, HandoverRefused, IdentityError, LicenseUnreadable, MalformedCall
 from services.identity import trust_file
 from services.identity.certificates import identity_of_certificate, read_key
 from services.identity.handover import Handover
 from services.identity.revocations import revoked_by
-from services.licensing import licence_file
-from services.licensing.licence_file import Grant, Licence
+from services.licensing import license_file
+from services.licensing.license_file import Grant, License
 from services.rpc import swarm_pb2 as pb
 from services.sl.round.progress import Progress
 from services.sl.sharding import messages
@@ -156,18 +156,18 @@ def test_packed_frames(data: bytes, width: int, size: int) -> None:
         Unpacker().unpack(width, memoryview(bytearray(data[: limit_of(size)])), out)
 
 
-LICENCE = licence_file.issue(
-    Licence("L-1", "issuer", "Example Hospital", DAY, None, (Grant("SL", 3, DAY, DAY.replace(year=2031)),)),
+LICENSE = license_file.issue(
+    License("L-1", "issuer", "Example Hospital", DAY, None, (Grant("SL", 3, DAY, DAY.replace(year=2031)),)),
     Ed25519PrivateKey.generate(),
 )
 
 
 @fuzzed
-@given(inputs([LICENCE]))
+@given(inputs([LICENSE]))
 @example(b'{"format": ' + b"9" * 5000 + b"}")
-def test_licence_files(data: bytes) -> None:
-    with contextlib.suppress(LicenceUnreadable):
-        licence_file.read(data)
+def test_license_files(data: bytes) -> None:
+    with contextlib.suppress(LicenseUnreadable):
+        license_file.read(data)
 
 
 TRUST = b"""organizations:

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from services.errors import (
     LeaseUnknown,
-    LicenceError,
-    LicenceExpired,
-    LicenceNotYetValid,
-    LicenceRevoked,
+    LicenseError,
+    LicenseExpired,
+    LicenseNotYetValid,
+    LicenseRevoked,
     NodeNotAllowed,
     NoSeatLeft,
     SeatsReserved,
@@ -58,10 +58,10 @@ def test_feature_without_seats_is_refused():
         place_for(holder(1), SeatPool("SL", 0), [])
 
 
-def test_licence_that_ended_or_has_not_begun_is_said_to():
-    with pytest.raises(LicenceExpired, match="expired at yesterday"):
+def test_license_that_ended_or_has_not_begun_is_said_to():
+    with pytest.raises(LicenseExpired, match="expired at yesterday"):
         place_for(holder(1), SeatPool("SL", 0, expired="yesterday"), [])
-    with pytest.raises(LicenceNotYetValid, match="valid only from tomorrow"):
+    with pytest.raises(LicenseNotYetValid, match="valid only from tomorrow"):
         place_for(holder(1), SeatPool("SL", 0, begins="tomorrow"), [])
 
 
@@ -84,7 +84,7 @@ def test_reserved_seats_are_kept_for_whom_they_are_reserved():
         place_for(holder(13), pool, [lease(2), lease(1, reservation=9), lease(12, reservation=9)])
 
 
-def test_reservation_beyond_what_a_smaller_licence_holds_gives_no_seat_that_is_not_there():
+def test_reservation_beyond_what_a_smaller_license_holds_gives_no_seat_that_is_not_there():
     pool = SeatPool("SL", 1, reservations=(Reservation(1, "sl-1", 3),))
     with pytest.raises(NoSeatLeft):
         place_for(holder(1), pool, [lease(5)])
@@ -105,7 +105,7 @@ def test_seat_of_another_type_of_node_is_refused(role, feature):
 
 @pytest.mark.parametrize("feature", ["", "sl", "SL ", "GPU"])
 def test_unknown_feature_is_refused_with_the_known_ones(feature):
-    with pytest.raises(LicenceError, match="SN, SL, SWOP, SWCI"):
+    with pytest.raises(LicenseError, match="SN, SL, SWOP, SWCI"):
         require_feature(holder(), feature)
 
 
@@ -118,7 +118,7 @@ def test_only_its_holder_learns_of_a_lease():
 
 
 def test_older_token_is_told_that_it_was_taken_over():
-    with pytest.raises(LicenceRevoked, match="another process with the same certificate"):
+    with pytest.raises(LicenseRevoked, match="another process with the same certificate"):
         require_current(lease(1, token=2), "lease-1", 1, holder(1))
 
 
@@ -172,7 +172,7 @@ def test_changed_system_clock_moves_no_lease(jumps):
         assert stored == before + 1
 
 
-def test_date_of_licences_does_not_go_back_with_the_system_clock():
+def test_date_of_licenses_does_not_go_back_with_the_system_clock():
     time = Time()
     clock = time.clock()
     assert clock.wall(0.0) == 1_700_000_000.0

@@ -62,7 +62,7 @@ class Server(BaseModel):
 
 @router.get("/server")
 def server(office: TheOffice, caller: Caller) -> Server:
-    caller.require("licences:read")
+    caller.require("licenses:read")
     health = office.health()
     return Server(
         state=health.state,
@@ -107,7 +107,7 @@ def change_settings(office: TheOffice, caller: Caller, change: SettingsChange) -
 
 @router.post("/clock/trust", status_code=204, responses=ANSWERED)
 def trust_clock(office: TheOffice, caller: Caller) -> Response:
-    """After a clock that was wrong once: dates of licences count by the system clock again."""
+    """After a clock that was wrong once: dates of licenses count by the system clock again."""
     office.settings.trust_wall_clock(caller)
     return Response(status_code=204)
 

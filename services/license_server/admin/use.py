@@ -1,4 +1,4 @@
-"""Licences, pools, leases, and how they were used."""
+"""Licenses, pools, leases, and how they were used."""
 
 import base64
 import binascii
@@ -10,10 +10,10 @@ from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.errors import LicenceUnreadable
+from services.errors import LicenseUnreadable
 from services.license_server.admin.caller import ANSWERED, Caller, Text, TheOffice
 from services.license_server.lease_book import LeaseView, Order, Revocation
-from services.license_server.licences import InstalledLicence, Issuer, Preview
+from services.license_server.licenses import InstalledLicense, Issuer, Preview
 from services.license_server.pools import PoolView
 from services.license_server.usage import Checkout, Denial, UsagePoint
 
@@ -27,17 +27,17 @@ Limit = Annotated[int, Query(ge=1, le=10_000)]
 EARLIEST, LATEST = datetime(1971, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
 
 
-class LicenceUpload(BaseModel):
+class LicenseUpload(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    file: str = Field(max_length=128 * 1024, description="The licence file, in base64.")
+    file: str = Field(max_length=128 * 1024, description="The license file, in base64.")
 
     def content(self) -> bytes:
-        """Raises LicenceUnreadable."""
+        """Raises LicenseUnreadable."""
         try:
             return base64.b64decode(self.file, validate=True)
         except (binascii.Error, ValueError):
-            raise LicenceUnreadable(problem="it is not base64") from None
+            raise LicenseUnreadable(problem="it is not base64") from None
 
 
 class IssuerToTrust(BaseModel):
@@ -66,44 +66,44 @@ class Reason(BaseModel):
     reason: Text
 
 
-# --- licences ---
+# --- licenses ---
 
 
-@router.get("/licences")
-def licences(office: TheOffice, caller: Caller) -> list[InstalledLicence]:
-    return office.licences.all(caller)
+@router.get("/licenses")
+def licenses(office: TheOffice, caller: Caller) -> list[InstalledLicense]:
+    return office.licenses.all(caller)
 
 
-@router.post("/licences/preview")
-def preview(office: TheOffice, caller: Caller, upload: LicenceUpload) -> Preview:
+@router.post("/licenses/preview")
+def preview(office: TheOffice, caller: Caller, upload: LicenseUpload) -> Preview:
     """What a file holds and whether it could be installed; nothing is."""
-    return office.licences.preview(caller, upload.content())
+    return office.licenses.preview(caller, upload.content())
 
 
-@router.post("/licences", status_code=201)
-def install(office: TheOffice, caller: Caller, upload: LicenceUpload) -> InstalledLicence:
-    return office.licences.install(caller, upload.content())
+@router.post("/licenses", status_code=201)
+def install(office: TheOffice, caller: Caller, upload: LicenseUpload) -> InstalledLicense:
+    return office.licenses.install(caller, upload.content())
 
 
-@router.delete("/licences/{licence_id}", status_code=204, responses=ANSWERED)
-def remove(office: TheOffice, caller: Caller, licence_id: Name) -> Response:
-    office.licences.remove(caller, licence_id)
+@router.delete("/licenses/{license_id}", status_code=204, responses=ANSWERED)
+def remove(office: TheOffice, caller: Caller, license_id: Name) -> Response:
+    office.licenses.remove(caller, license_id)
     return Response(status_code=204)
 
 
 @router.get("/issuers")
 def issuers(office: TheOffice, caller: Caller) -> list[Issuer]:
-    return office.licences.issuers(caller)
+    return office.licenses.issuers(caller)
 
 
 @router.post("/issuers", status_code=201)
 def trust(office: TheOffice, caller: Caller, issuer: IssuerToTrust) -> Issuer:
-    return office.licences.trust(caller, issuer.name, issuer.public_key.encode())
+    return office.licenses.trust(caller, issuer.name, issuer.public_key.encode())
 
 
 @router.delete("/issuers/{key_id}", status_code=204, responses=ANSWERED)
 def distrust(office: TheOffice, caller: Caller, key_id: Name) -> Response:
-    office.licences.distrust(caller, key_id)
+    office.licenses.distrust(caller, key_id)
     return Response(status_code=204)
 
 

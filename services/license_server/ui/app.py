@@ -19,7 +19,7 @@ from services.license_server.ui import (
     audit,
     dashboard,
     leases,
-    licences,
+    licenses,
     pools,
     sign_in,
     tokens,
@@ -34,7 +34,7 @@ from services.license_server.ui.visit import Visit
 STATIC = Path(__file__).parent / "static"
 A_YEAR = "public, max-age=31536000, immutable"
 
-_PARTS = (sign_in, dashboard, licences, pools, leases, usage, audit, users, tokens, upkeep, account)
+_PARTS = (sign_in, dashboard, licenses, pools, leases, usage, audit, users, tokens, upkeep, account)
 
 
 class UI:

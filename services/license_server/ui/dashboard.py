@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from starlette.responses import Response
 
-from services.license_server.licences import InstalledLicence
+from services.license_server.licenses import InstalledLicense
 from services.license_server.pools import PoolView
 from services.license_server.ui.charts import Chart
 from services.license_server.ui.gate import page
@@ -41,7 +41,7 @@ def refresh(visit: Visit) -> Response:
 def _state(visit: Visit) -> dict[str, Any]:
     office, actor = visit.office, visit.actor
     until = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    pools, licences = office.pools.all(actor), office.licences.all(actor)
+    pools, licenses = office.pools.all(actor), office.licenses.all(actor)
     charts = {
         pool.feature: Chart.of(
             office.usage.history(actor, pool.feature, until - A_DAY, until, SPARK_POINTS), to_peak=True
@@ -56,12 +56,12 @@ def _state(visit: Visit) -> dict[str, Any]:
         "held": len(leases),
         "kept": kept_seats(pools, leases),
         "late_s": office.settings.values().lease_s / 3,
-        "matters": _matters(visit, pools, licences),
+        "matters": _matters(visit, pools, licenses),
     }
 
 
-def _matters(visit: Visit, pools: list[PoolView], licences: list[InstalledLicence]) -> list[Matter]:
-    found = [*_about_licences(licences), *_about_pools(pools)]
+def _matters(visit: Visit, pools: list[PoolView], licenses: list[InstalledLicense]) -> list[Matter]:
+    found = [*_about_licenses(licenses), *_about_pools(pools)]
     until = datetime.now(UTC) + timedelta(minutes=1)
     denied = sum(denial.count for denial in visit.office.usage.denials(visit.actor, until - A_DAY, until))
     if denied:
@@ -79,21 +79,21 @@ def _matters(visit: Visit, pools: list[PoolView], licences: list[InstalledLicenc
     return found
 
 
-def _about_licences(licences: list[InstalledLicence]) -> list[Matter]:
-    if not licences:
-        return [Matter("bad", "No licence is installed: no node can start.", "/licences/install", "Install one")]
+def _about_licenses(licenses: list[InstalledLicense]) -> list[Matter]:
+    if not licenses:
+        return [Matter("bad", "No license is installed: no node can start.", "/licenses/install", "Install one")]
     found = []
-    for licence in licences:
-        link = f"/licences/{licence.id}"
-        if licence.signature == "untrusted":
-            text = f"Licence {licence.id} gives no seats: the key of its issuer is not trusted any more."
+    for license in licenses:
+        link = f"/licenses/{license.id}"
+        if license.signature == "untrusted":
+            text = f"License {license.id} gives no seats: the key of its issuer is not trusted any more."
             found.append(Matter("bad", text, link, "Look at it"))
             continue
         for state, kind, word in (("expired", "bad", "expired"), ("expiring", "warn", "ends")):
-            ends = sorted({grant.valid_until for grant in licence.grants if grant.state == state and grant.valid_until})
+            ends = sorted({grant.valid_until for grant in license.grants if grant.state == state and grant.valid_until})
             if ends:
-                features = ", ".join(grant.feature for grant in licence.grants if grant.state == state)
-                text = f"Licence {licence.id} {word} on {ends[0]:%Y-%m-%d} ({features})."
+                features = ", ".join(grant.feature for grant in license.grants if grant.state == state)
+                text = f"License {license.id} {word} on {ends[0]:%Y-%m-%d} ({features})."
                 found.append(Matter("bad" if kind == "bad" else "warn", text, link, "Look at it"))
     return found
 

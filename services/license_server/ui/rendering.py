@@ -56,7 +56,7 @@ def moment(at: datetime | None) -> Markup | str:
 
 
 def day(at: datetime | None) -> Markup | str:
-    """A day, as the licence says it: in UTC."""
+    """A day, as the license says it: in UTC."""
     if at is None:
         return "no end"
     if at.timestamp() == 0:

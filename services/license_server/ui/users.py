@@ -13,8 +13,8 @@ from services.license_server.ui.visit import Visit
 
 ROLE_WORDS = {
     "admin": "Everything: also users, API tokens, settings and backups",
-    "operator": "Licences, pools and leases; sees settings and the audit log",
-    "viewer": "Looks at licences, pools, leases and use; changes nothing",
+    "operator": "Licenses, pools and leases; sees settings and the audit log",
+    "viewer": "Looks at licenses, pools, leases and use; changes nothing",
 }
 
 

@@ -1,4 +1,4 @@
-"""The first database: licences, their seats, leases. It was made without Alembic."""
+"""The first database: licenses, their seats, leases. It was made without Alembic."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,11 +9,11 @@ down_revision = None
 
 def upgrade() -> None:
     op.create_table(
-        "licences", sa.Column("id", sa.String, primary_key=True), sa.Column("issuer", sa.String, nullable=False)
+        "licenses", sa.Column("id", sa.String, primary_key=True), sa.Column("issuer", sa.String, nullable=False)
     )
     op.create_table(
         "seats",
-        sa.Column("licence", sa.String, sa.ForeignKey("licences.id"), primary_key=True),
+        sa.Column("license", sa.String, sa.ForeignKey("licenses.id"), primary_key=True),
         sa.Column("feature", sa.String, primary_key=True),
         sa.Column("capacity", sa.Integer, nullable=False),
     )

@@ -1,4 +1,4 @@
-"""Signed licences, pools, people, history, the audit log. Leases and the community licence are kept."""
+"""Signed licenses, pools, people, history, the audit log. Leases and the community license are kept."""
 
 import json
 import secrets
@@ -11,7 +11,7 @@ from alembic import op
 revision = "0002"
 down_revision = "0001"
 
-OLD = ("licences", "leases", "counters")
+OLD = ("licenses", "leases", "counters")
 LEASE_S = 30.0
 
 
@@ -37,7 +37,7 @@ def _use() -> None:
         sa.Column("added_by", sa.Text, nullable=False),
     )
     op.create_table(
-        "licences",
+        "licenses",
         sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("issuer", sa.Text, nullable=False),
         sa.Column("key_id", sa.String(64), nullable=False),
@@ -50,7 +50,7 @@ def _use() -> None:
     )
     op.create_table(
         "grants",
-        sa.Column("licence", sa.String(64), sa.ForeignKey("licences.id", ondelete="CASCADE"), primary_key=True),
+        sa.Column("license", sa.String(64), sa.ForeignKey("licenses.id", ondelete="CASCADE"), primary_key=True),
         sa.Column("position", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("feature", sa.String(16), nullable=False),
         sa.Column("capacity", sa.Integer, nullable=False),
@@ -256,16 +256,16 @@ def _rows() -> None:
     bind.execute(sa.text("INSERT INTO settings (name, value) VALUES ('lock_code', :code)"), {"code": code})
     bind.execute(
         sa.text(
-            "INSERT INTO licences (id, issuer, key_id, licensee, issued_at, document, installed_at, installed_by)"
-            " SELECT id, issuer, '', 'everyone', 0, '', :now, 'license server' FROM old_licences"
+            "INSERT INTO licenses (id, issuer, key_id, licensee, issued_at, document, installed_at, installed_by)"
+            " SELECT id, issuer, '', 'everyone', 0, '', :now, 'license server' FROM old_licenses"
         ),
         {"now": now},
     )
-    seats = bind.execute(sa.text("SELECT licence, feature, capacity FROM seats ORDER BY licence, feature")).all()
-    for position, (licence, feature, capacity) in enumerate(seats):
+    seats = bind.execute(sa.text("SELECT license, feature, capacity FROM seats ORDER BY license, feature")).all()
+    for position, (license, feature, capacity) in enumerate(seats):
         bind.execute(
-            sa.text("INSERT INTO grants VALUES (:licence, :position, :feature, :capacity, 0, NULL)"),
-            {"licence": licence, "position": position, "feature": feature, "capacity": capacity},
+            sa.text("INSERT INTO grants VALUES (:license, :position, :feature, :capacity, 0, NULL)"),
+            {"license": license, "position": position, "feature": feature, "capacity": capacity},
         )
     for lease in bind.execute(
         sa.text("SELECT id, token, feature, node, fingerprint, since FROM old_leases")

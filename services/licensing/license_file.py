@@ -1,8 +1,8 @@
-"""A signed licence file: JSON, signed with Ed25519 over its canonical form.
+"""A signed license file: JSON, signed with Ed25519 over its canonical form.
 
-``{"format": "swarm-licence/1", "licence": {...}, "signature": {"algorithm": "Ed25519", "key_id": ..., "value": ...}}``
+``{"format": "swarm-license/1", "license": {...}, "signature": {"algorithm": "Ed25519", "key_id": ..., "value": ...}}``
 
-Canonical form of the licence: JSON in UTF-8 with sorted keys and no spaces; text and whole numbers only. Signed is the
+Canonical form of the license: JSON in UTF-8 with sorted keys and no spaces; text and whole numbers only. Signed is the
 format's name, a line feed, and that. So white space and the order of keys in the file do not matter, all else does.
 """
 
@@ -25,10 +25,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from services.errors import LicenceForged, LicenceUnreadable
+from services.errors import LicenseForged, LicenseUnreadable
 from services.licensing.features import FEATURES
 
-FORMAT = "swarm-licence/1"
+FORMAT = "swarm-license/1"
 ALGORITHM = "Ed25519"
 MAX_BYTES = 64 * 1024
 MAX_TEXT = 200
@@ -53,8 +53,8 @@ class Grant:
 
 
 @dataclass(frozen=True)
-class Licence:
-    """What a licence file says. ``lock_code``: of the one server that may install it; None: any."""
+class License:
+    """What a license file says. ``lock_code``: of the one server that may install it; None: any."""
 
     id: str
     issuer: str
@@ -65,8 +65,8 @@ class Licence:
 
 
 @dataclass(frozen=True)
-class SignedLicence:
-    licence: Licence
+class SignedLicense:
+    license: License
     key_id: str
     signature: bytes
     signed: bytes  # what the signature is over
@@ -78,24 +78,24 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 def read_public_key(pem: bytes) -> Ed25519PublicKey:
-    """Raises LicenceUnreadable."""
+    """Raises LicenseUnreadable."""
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise LicenceUnreadable(problem="this is not a public key in PEM form") from None
+        raise LicenseUnreadable(problem="this is not a public key in PEM form") from None
     if not isinstance(key, Ed25519PublicKey):
-        raise LicenceUnreadable(problem="this public key is not an Ed25519 key")
+        raise LicenseUnreadable(problem="this public key is not an Ed25519 key")
     return key
 
 
 def read_private_key(pem: bytes) -> Ed25519PrivateKey:
-    """Raises LicenceUnreadable."""
+    """Raises LicenseUnreadable."""
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise LicenceUnreadable(problem="this is not an unencrypted private key in PEM form") from None
+        raise LicenseUnreadable(problem="this is not an unencrypted private key in PEM form") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise LicenceUnreadable(problem="this private key is not an Ed25519 key")
+        raise LicenseUnreadable(problem="this private key is not an Ed25519 key")
     return key
 
 
@@ -103,53 +103,53 @@ def public_pem(key: Ed25519PublicKey) -> str:
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
-def issue(licence: Licence, key: Ed25519PrivateKey) -> bytes:
-    """The file. Raises LicenceUnreadable where the licence is not one that can be read again."""
-    content = _as_json(licence)
-    _licence(content)
+def issue(license: License, key: Ed25519PrivateKey) -> bytes:
+    """The file. Raises LicenseUnreadable where the license is not one that can be read again."""
+    content = _as_json(license)
+    _license(content)
     public = key.public_key()
     signature = {
         "algorithm": ALGORITHM,
         "key_id": key_id(public),
         "value": base64.b64encode(key.sign(_signed(content))).decode(),
     }
-    return json.dumps({"format": FORMAT, "licence": content, "signature": signature}, indent=2).encode() + b"\n"
+    return json.dumps({"format": FORMAT, "license": content, "signature": signature}, indent=2).encode() + b"\n"
 
 
-def read(file: bytes) -> SignedLicence:
-    """What it says, its signature not yet looked at. Raises LicenceUnreadable."""
+def read(file: bytes) -> SignedLicense:
+    """What it says, its signature not yet looked at. Raises LicenseUnreadable."""
     if len(file) > MAX_BYTES:
-        raise LicenceUnreadable(problem=f"it has {len(file)} bytes, and {MAX_BYTES} are the most")
+        raise LicenseUnreadable(problem=f"it has {len(file)} bytes, and {MAX_BYTES} are the most")
     try:
         content = json.loads(
             file.decode(), object_pairs_hook=_object, parse_float=_no_number, parse_constant=_no_number
         )
     except (ValueError, RecursionError):  # also a number with more digits than Python reads
-        raise LicenceUnreadable(problem="it is not JSON") from None
-    whole = _fields(content, "the file", {"format", "licence", "signature"})
+        raise LicenseUnreadable(problem="it is not JSON") from None
+    whole = _fields(content, "the file", {"format", "license", "signature"})
     if whole["format"] != FORMAT:
-        raise LicenceUnreadable(problem=f"its format is not {FORMAT}")
+        raise LicenseUnreadable(problem=f"its format is not {FORMAT}")
     signature = _fields(whole["signature"], "signature", {"algorithm", "key_id", "value"})
     if signature["algorithm"] != ALGORITHM:
-        raise LicenceUnreadable(problem=f"its signature is not {ALGORITHM}")
+        raise LicenseUnreadable(problem=f"its signature is not {ALGORITHM}")
     try:
         value = base64.b64decode(_text(signature, "value", "signature"), validate=True)
     except (binascii.Error, ValueError):
-        raise LicenceUnreadable(problem="signature.value is not base64") from None
-    licence = _licence(whole["licence"])
-    return SignedLicence(licence, _text(signature, "key_id", "signature"), value, _signed(whole["licence"]))
+        raise LicenseUnreadable(problem="signature.value is not base64") from None
+    license = _license(whole["license"])
+    return SignedLicense(license, _text(signature, "key_id", "signature"), value, _signed(whole["license"]))
 
 
-def verify(signed: SignedLicence, trusted: Mapping[str, str]) -> None:
-    """``trusted``: key id -> public key (PEM). Raises LicenceForged."""
+def verify(signed: SignedLicense, trusted: Mapping[str, str]) -> None:
+    """``trusted``: key id -> public key (PEM). Raises LicenseForged."""
     pem = trusted.get(signed.key_id)
     if pem is None:
         problem = f"the key {signed.key_id[:16]} that made it is not trusted here"
-        raise LicenceForged(licence=signed.licence.id, problem=problem)
+        raise LicenseForged(license=signed.license.id, problem=problem)
     try:
         read_public_key(pem.encode()).verify(signed.signature, signed.signed)
     except InvalidSignature:
-        raise LicenceForged(licence=signed.licence.id, problem="the file was changed after it was signed") from None
+        raise LicenseForged(license=signed.license.id, problem="the file was changed after it was signed") from None
 
 
 def _signed(content: Mapping[str, Any]) -> bytes:
@@ -157,13 +157,13 @@ def _signed(content: Mapping[str, Any]) -> bytes:
     return f"{FORMAT}\n{canonical}".encode()
 
 
-def _as_json(licence: Licence) -> dict[str, Any]:
+def _as_json(license: License) -> dict[str, Any]:
     return {
-        "id": licence.id,
-        "issuer": licence.issuer,
-        "licensee": licence.licensee,
-        "issued": licence.issued.astimezone(UTC).strftime(_TIME),
-        "lock_code": licence.lock_code,
+        "id": license.id,
+        "issuer": license.issuer,
+        "licensee": license.licensee,
+        "issued": license.issued.astimezone(UTC).strftime(_TIME),
+        "lock_code": license.lock_code,
         "grants": [
             {
                 "feature": grant.feature,
@@ -171,26 +171,26 @@ def _as_json(licence: Licence) -> dict[str, Any]:
                 "valid_from": grant.valid_from.astimezone(UTC).strftime(_TIME),
                 "valid_until": grant.valid_until and grant.valid_until.astimezone(UTC).strftime(_TIME),
             }
-            for grant in licence.grants
+            for grant in license.grants
         ],
     }
 
 
-def _licence(content: Any) -> Licence:
-    fields = _fields(content, "licence", {"id", "issuer", "licensee", "issued", "lock_code", "grants"})
-    identifier = _text(fields, "id", "licence")
+def _license(content: Any) -> License:
+    fields = _fields(content, "license", {"id", "issuer", "licensee", "issued", "lock_code", "grants"})
+    identifier = _text(fields, "id", "license")
     if not _ID.fullmatch(identifier):
-        raise LicenceUnreadable(problem="licence.id is not 1 to 64 letters, digits, '.', '_' or '-'")
+        raise LicenseUnreadable(problem="license.id is not 1 to 64 letters, digits, '.', '_' or '-'")
     grants = fields["grants"]
     if not isinstance(grants, list) or not 1 <= len(grants) <= MAX_GRANTS:
-        raise LicenceUnreadable(problem=f"licence.grants is not a list of 1 to {MAX_GRANTS}")
-    return Licence(
+        raise LicenseUnreadable(problem=f"license.grants is not a list of 1 to {MAX_GRANTS}")
+    return License(
         id=identifier,
-        issuer=_text(fields, "issuer", "licence"),
-        licensee=_text(fields, "licensee", "licence"),
-        issued=_time(fields, "issued", "licence"),
-        lock_code=None if fields["lock_code"] is None else _text(fields, "lock_code", "licence"),
-        grants=tuple(_grant(grant, f"licence.grants[{number}]") for number, grant in enumerate(grants)),
+        issuer=_text(fields, "issuer", "license"),
+        licensee=_text(fields, "licensee", "license"),
+        issued=_time(fields, "issued", "license"),
+        lock_code=None if fields["lock_code"] is None else _text(fields, "lock_code", "license"),
+        grants=tuple(_grant(grant, f"license.grants[{number}]") for number, grant in enumerate(grants)),
     )
 
 
@@ -198,29 +198,29 @@ def _grant(content: Any, where: str) -> Grant:
     fields = _fields(content, where, {"feature", "capacity", "valid_from", "valid_until"})
     feature, capacity = fields["feature"], fields["capacity"]
     if feature not in FEATURES:
-        raise LicenceUnreadable(problem=f"{where}.feature is not one of {', '.join(FEATURES)}")
+        raise LicenseUnreadable(problem=f"{where}.feature is not one of {', '.join(FEATURES)}")
     if isinstance(capacity, bool) or not isinstance(capacity, int) or not 0 <= capacity <= MAX_SEATS:
-        raise LicenceUnreadable(problem=f"{where}.capacity is not a number of seats up to {MAX_SEATS}")
+        raise LicenseUnreadable(problem=f"{where}.capacity is not a number of seats up to {MAX_SEATS}")
     begin = _time(fields, "valid_from", where)
     end = None if fields["valid_until"] is None else _time(fields, "valid_until", where)
     if end is not None and end <= begin:
-        raise LicenceUnreadable(problem=f"{where} ends before it begins")
+        raise LicenseUnreadable(problem=f"{where} ends before it begins")
     return Grant(feature, capacity, begin, end)
 
 
 def _fields(content: Any, where: str, names: set[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise LicenceUnreadable(problem=f"{where} is not an object")
+        raise LicenseUnreadable(problem=f"{where} is not an object")
     if set(content) != names:
         wrong = ", ".join(sorted(str(name)[:40] for name in set(content) ^ names)[:8])
-        raise LicenceUnreadable(problem=f"{where} lacks fields, or has some that do not belong there: {wrong}")
+        raise LicenseUnreadable(problem=f"{where} lacks fields, or has some that do not belong there: {wrong}")
     return content
 
 
 def _text(fields: Mapping[str, Any], name: str, where: str) -> str:
     value = fields[name]
     if not isinstance(value, str) or not 1 <= len(value) <= MAX_TEXT or not value.isprintable():
-        raise LicenceUnreadable(problem=f"{where}.{name} is not printable text of 1 to {MAX_TEXT} characters")
+        raise LicenseUnreadable(problem=f"{where}.{name} is not printable text of 1 to {MAX_TEXT} characters")
     return value
 
 
@@ -228,15 +228,15 @@ def _time(fields: Mapping[str, Any], name: str, where: str) -> datetime:
     try:
         return datetime.strptime(_text(fields, name, where), _TIME).replace(tzinfo=UTC)
     except ValueError:
-        raise LicenceUnreadable(problem=f"{where}.{name} is not a time such as 2027-01-31T00:00:00Z") from None
+        raise LicenseUnreadable(problem=f"{where}.{name} is not a time such as 2027-01-31T00:00:00Z") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise LicenceUnreadable(problem="a field occurs twice")
+        raise LicenseUnreadable(problem="a field occurs twice")
     return found
 
 
 def _no_number(_text: str) -> None:
-    raise LicenceUnreadable(problem="it has a number that is not whole")
+    raise LicenseUnreadable(problem="it has a number that is not whole")

@@ -1,4 +1,4 @@
-"""Licences that are installed, and the keys of issuers that are trusted."""
+"""Licenses that are installed, and the keys of issuers that are trusted."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 from sqlalchemy import delete, insert, select
 
-from services.errors import LicenceForged, LicenceUnreadable, LockCodeDiffers, NoSuchThing, ThingExists
+from services.errors import LicenseForged, LicenseUnreadable, LockCodeDiffers, NoSuchThing, ThingExists
 from services.license_server.actor import SYSTEM, Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database, Transaction
-from services.license_server.schema import grants, issuers, licences
+from services.license_server.schema import grants, issuers, licenses
 from services.license_server.server_settings import read_lock_code, read_values
-from services.licensing import licence_file
+from services.licensing import license_file
 
 COMMUNITY = "community"
 
@@ -43,7 +43,7 @@ class Preview:
     signature: Signature
     issuer_name: str  # under which the key is trusted here; '' where it is not
     grants: tuple[GrantView, ...]
-    replaces: bool  # a licence with this id is installed
+    replaces: bool  # a license with this id is installed
     problem: str
 
     @property
@@ -52,7 +52,7 @@ class Preview:
 
 
 @dataclass(frozen=True)
-class InstalledLicence:
+class InstalledLicense:
     id: str
     issuer: str
     key_id: str
@@ -74,93 +74,93 @@ class Issuer:
     added_by: str
 
 
-class Licences:
+class Licenses:
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def preview(self, actor: Actor, file: bytes) -> Preview:
-        """What it holds and whether its signature is good; nothing is installed. Raises LicenceUnreadable."""
-        actor.require("licences:read")
-        signed = licence_file.read(file)
+        """What it holds and whether its signature is good; nothing is installed. Raises LicenseUnreadable."""
+        actor.require("licenses:read")
+        signed = license_file.read(file)
         with self._database.read() as transaction:
             return _preview(transaction, signed)
 
-    def install(self, actor: Actor, file: bytes) -> InstalledLicence:
+    def install(self, actor: Actor, file: bytes) -> InstalledLicense:
         """Installs it, or replaces the one with its id that the same key signed.
 
-        Raises LicenceUnreadable, LicenceForged, LockCodeDiffers, ThingExists.
+        Raises LicenseUnreadable, LicenseForged, LockCodeDiffers, ThingExists.
         """
-        actor.require("licences:write")
-        signed = licence_file.read(file)
-        licence = signed.licence
+        actor.require("licenses:write")
+        signed = license_file.read(file)
+        license = signed.license
         with self._database.write() as transaction:
-            licence_file.verify(signed, _trusted(transaction))
+            license_file.verify(signed, _trusted(transaction))
             ours = read_lock_code(transaction)
-            if licence.lock_code not in (None, ours):
-                raise LockCodeDiffers(licence=licence.id, theirs=licence.lock_code, ours=ours)
-            before = transaction.row(select(licences).where(licences.c.id == licence.id))
+            if license.lock_code not in (None, ours):
+                raise LockCodeDiffers(license=license.id, theirs=license.lock_code, ours=ours)
+            before = transaction.row(select(licenses).where(licenses.c.id == license.id))
             if before is not None and before["key_id"] != signed.key_id:
-                raise ThingExists(what="licence of another issuer with the id", name=licence.id)
-            _store(transaction, licence, signed.key_id, file.decode(), actor)
-            told = {"issuer": licence.issuer, "key": signed.key_id[:16], "grants": _in_words(licence)}
-            record(transaction, actor, "licence replaced" if before else "licence installed", licence.id, told)
-            return _find(transaction, licence.id)
+                raise ThingExists(what="license of another issuer with the id", name=license.id)
+            _store(transaction, license, signed.key_id, file.decode(), actor)
+            told = {"issuer": license.issuer, "key": signed.key_id[:16], "grants": _in_words(license)}
+            record(transaction, actor, "license replaced" if before else "license installed", license.id, told)
+            return _find(transaction, license.id)
 
-    def remove(self, actor: Actor, licence_id: str) -> None:
+    def remove(self, actor: Actor, license_id: str) -> None:
         """Nodes that hold a seat keep it for the grace period. Raises NoSuchThing."""
-        actor.require("licences:write")
+        actor.require("licenses:write")
         with self._database.write() as transaction:
-            gone = _find(transaction, licence_id)
-            transaction.write(delete(licences).where(licences.c.id == licence_id))
-            record(transaction, actor, "licence removed", licence_id, {"issuer": gone.issuer})
+            gone = _find(transaction, license_id)
+            transaction.write(delete(licenses).where(licenses.c.id == license_id))
+            record(transaction, actor, "license removed", license_id, {"issuer": gone.issuer})
 
-    def all(self, actor: Actor) -> list[InstalledLicence]:
-        actor.require("licences:read")
+    def all(self, actor: Actor) -> list[InstalledLicense]:
+        actor.require("licenses:read")
         with self._database.read() as transaction:
             return _all(transaction)
 
-    def get(self, actor: Actor, licence_id: str) -> InstalledLicence:
+    def get(self, actor: Actor, license_id: str) -> InstalledLicense:
         """Raises NoSuchThing."""
-        actor.require("licences:read")
+        actor.require("licenses:read")
         with self._database.read() as transaction:
-            return _find(transaction, licence_id)
+            return _find(transaction, license_id)
 
     def install_community(self, default: Mapping[str, int], wanted: Mapping[str, int] | None) -> None:
         """On the first start with ``wanted`` over ``default`` seats; later only where ``wanted`` says so."""
         with self._database.write() as transaction:
-            present = transaction.connection.scalar(select(licences.c.id).limit(1)) is not None
+            present = transaction.connection.scalar(select(licenses.c.id).limit(1)) is not None
             if present and wanted is None:
                 return
             seats = {**default, **(wanted or {})}
             begin = datetime.fromtimestamp(0, UTC)
-            given = tuple(licence_file.Grant(name, count, begin, None) for name, count in seats.items())
+            given = tuple(license_file.Grant(name, count, begin, None) for name, count in seats.items())
             if present and _seats_of(transaction, COMMUNITY) == seats:
                 return
-            licence = licence_file.Licence(COMMUNITY, "swarm-learning", "everyone", begin, None, given)
-            _store(transaction, licence, "", "", SYSTEM)
-            record(transaction, SYSTEM, "licence installed", COMMUNITY, {"grants": _in_words(licence)})
+            license = license_file.License(COMMUNITY, "swarm-learning", "everyone", begin, None, given)
+            _store(transaction, license, "", "", SYSTEM)
+            record(transaction, SYSTEM, "license installed", COMMUNITY, {"grants": _in_words(license)})
 
     # --- issuers ---
 
     def issuers(self, actor: Actor) -> list[Issuer]:
-        actor.require("licences:read")
+        actor.require("licenses:read")
         with self._database.read() as transaction:
             return [_issuer(row) for row in transaction.rows(select(issuers).order_by(issuers.c.name))]
 
     def trust(self, actor: Actor, name: str, public_key: bytes) -> Issuer:
-        """From now on licences that this key (PEM, Ed25519) signed can be installed. Raises LicenceUnreadable."""
+        """From now on licenses that this key (PEM, Ed25519) signed can be installed. Raises LicenseUnreadable."""
         actor.require("settings:write")
-        if not 1 <= len(name.strip()) <= licence_file.MAX_TEXT or not name.isprintable():
-            raise LicenceUnreadable(problem="the name of the issuer is empty, too long or not printable")
-        key = licence_file.read_public_key(public_key)
-        key_id = licence_file.key_id(key)
+        if not 1 <= len(name.strip()) <= license_file.MAX_TEXT or not name.isprintable():
+            raise LicenseUnreadable(problem="the name of the issuer is empty, too long or not printable")
+        key = license_file.read_public_key(public_key)
+        key_id = license_file.key_id(key)
         with self._database.write() as transaction:
             if transaction.row(select(issuers.c.key_id).where(issuers.c.key_id == key_id)):
                 raise ThingExists(what="issuer with the key", name=key_id[:16])
             row = {
                 "key_id": key_id,
                 "name": name.strip(),
-                "public_key": licence_file.public_pem(key),
+                "public_key": license_file.public_pem(key),
                 "added_at": transaction.wall,
                 "added_by": actor.name,
             }
@@ -169,7 +169,7 @@ class Licences:
             return _issuer(row)
 
     def distrust(self, actor: Actor, key_id: str) -> None:
-        """Its licences that are installed give no seats any more. Raises NoSuchThing."""
+        """Its licenses that are installed give no seats any more. Raises NoSuchThing."""
         actor.require("settings:write")
         with self._database.write() as transaction:
             found = transaction.row(select(issuers).where(issuers.c.key_id == key_id))
@@ -180,26 +180,26 @@ class Licences:
 
 
 def usable_grants(transaction: Transaction) -> list[Mapping[str, Any]]:
-    """Of the built-in licence and of licences whose key is trusted, valid now or not."""
+    """Of the built-in license and of licenses whose key is trusted, valid now or not."""
     trusted = select(issuers.c.key_id)
     statement = (
         select(grants)
-        .join(licences, licences.c.id == grants.c.licence)
-        .where((licences.c.key_id == "") | licences.c.key_id.in_(trusted))
+        .join(licenses, licenses.c.id == grants.c.license)
+        .where((licenses.c.key_id == "") | licenses.c.key_id.in_(trusted))
     )
     return transaction.rows(statement)
 
 
-def _store(transaction: Transaction, licence: licence_file.Licence, key_id: str, document: str, actor: Actor) -> None:
-    transaction.write(delete(licences).where(licences.c.id == licence.id))
+def _store(transaction: Transaction, license: license_file.License, key_id: str, document: str, actor: Actor) -> None:
+    transaction.write(delete(licenses).where(licenses.c.id == license.id))
     transaction.write(
-        insert(licences).values(
-            id=licence.id,
-            issuer=licence.issuer,
+        insert(licenses).values(
+            id=license.id,
+            issuer=license.issuer,
             key_id=key_id,
-            licensee=licence.licensee,
-            issued_at=licence.issued.timestamp(),
-            lock_code=licence.lock_code,
+            licensee=license.licensee,
+            issued_at=license.issued.timestamp(),
+            lock_code=license.lock_code,
             document=document,
             installed_at=transaction.wall,
             installed_by=actor.name,
@@ -207,40 +207,40 @@ def _store(transaction: Transaction, licence: licence_file.Licence, key_id: str,
     )
     rows = [
         {
-            "licence": licence.id,
+            "license": license.id,
             "position": position,
             "feature": grant.feature,
             "capacity": grant.capacity,
             "valid_from": grant.valid_from.timestamp(),
             "valid_until": grant.valid_until.timestamp() if grant.valid_until else None,
         }
-        for position, grant in enumerate(licence.grants)
+        for position, grant in enumerate(license.grants)
     ]
     transaction.write(insert(grants), rows)
 
 
-def _preview(transaction: Transaction, signed: licence_file.SignedLicence) -> Preview:
-    licence = signed.licence
+def _preview(transaction: Transaction, signed: license_file.SignedLicense) -> Preview:
+    license = signed.license
     names = {row["key_id"]: row["name"] for row in transaction.rows(select(issuers.c.key_id, issuers.c.name))}
     problem, signature = "", "good"
     try:
-        licence_file.verify(signed, _trusted(transaction))
-    except LicenceForged as error:
+        license_file.verify(signed, _trusted(transaction))
+    except LicenseForged as error:
         signature = "bad" if signed.key_id in names else "untrusted"
         problem = str(error)
     ours = read_lock_code(transaction)
-    if not problem and licence.lock_code not in (None, ours):
-        problem = str(LockCodeDiffers(licence=licence.id, theirs=licence.lock_code, ours=ours))
-    before = transaction.row(select(licences.c.key_id).where(licences.c.id == licence.id))
+    if not problem and license.lock_code not in (None, ours):
+        problem = str(LockCodeDiffers(license=license.id, theirs=license.lock_code, ours=ours))
+    before = transaction.row(select(licenses.c.key_id).where(licenses.c.id == license.id))
     if not problem and before is not None and before["key_id"] != signed.key_id:
-        problem = str(ThingExists(what="licence of another issuer with the id", name=licence.id))
+        problem = str(ThingExists(what="license of another issuer with the id", name=license.id))
     soon = read_values(transaction).expiry_warning_days * 86_400
     return Preview(
-        id=licence.id,
-        issuer=licence.issuer,
-        licensee=licence.licensee,
-        issued=licence.issued,
-        lock_code=licence.lock_code,
+        id=license.id,
+        issuer=license.issuer,
+        licensee=license.licensee,
+        issued=license.issued,
+        lock_code=license.lock_code,
         key_id=signed.key_id,
         signature=signature,  # type: ignore[arg-type]  # one of three words above
         issuer_name=names.get(signed.key_id, ""),
@@ -253,7 +253,7 @@ def _preview(transaction: Transaction, signed: licence_file.SignedLicence) -> Pr
                 transaction.wall,
                 soon,
             )
-            for grant in licence.grants
+            for grant in license.grants
         ),
         replaces=before is not None,
         problem=problem,
@@ -265,24 +265,24 @@ def _trusted(transaction: Transaction) -> dict[str, str]:
     return {row.key_id: row.public_key for row in rows}
 
 
-def _find(transaction: Transaction, licence_id: str) -> InstalledLicence:
+def _find(transaction: Transaction, license_id: str) -> InstalledLicense:
     for found in _all(transaction):
-        if found.id == licence_id:
+        if found.id == license_id:
             return found
-    raise NoSuchThing(what="licence", name=licence_id[:64])
+    raise NoSuchThing(what="license", name=license_id[:64])
 
 
-def _all(transaction: Transaction) -> list[InstalledLicence]:
+def _all(transaction: Transaction) -> list[InstalledLicense]:
     trusted = _trusted(transaction)
     soon = read_values(transaction).expiry_warning_days * 86_400
     given: dict[str, list[GrantView]] = {}
-    for row in transaction.rows(select(grants).order_by(grants.c.licence, grants.c.position)):
+    for row in transaction.rows(select(grants).order_by(grants.c.license, grants.c.position)):
         view = _grant_view(
             row["feature"], row["capacity"], row["valid_from"], row["valid_until"], transaction.wall, soon
         )
-        given.setdefault(row["licence"], []).append(view)
+        given.setdefault(row["license"], []).append(view)
     return [
-        InstalledLicence(
+        InstalledLicense(
             id=row["id"],
             issuer=row["issuer"],
             key_id=row["key_id"],
@@ -294,7 +294,7 @@ def _all(transaction: Transaction) -> list[InstalledLicence]:
             installed_at=datetime.fromtimestamp(row["installed_at"], UTC),
             installed_by=row["installed_by"],
         )
-        for row in transaction.rows(select(licences).order_by(licences.c.installed_at))
+        for row in transaction.rows(select(licenses).order_by(licenses.c.installed_at))
     ]
 
 
@@ -318,15 +318,15 @@ def _grant_view(  # noqa: PLR0917  # a row of the table, and now
     return GrantView(feature, capacity, datetime.fromtimestamp(begin, UTC), until, state)
 
 
-def _seats_of(transaction: Transaction, licence_id: str) -> dict[str, int]:
+def _seats_of(transaction: Transaction, license_id: str) -> dict[str, int]:
     rows = transaction.connection.execute(
-        select(grants.c.feature, grants.c.capacity).where(grants.c.licence == licence_id)
+        select(grants.c.feature, grants.c.capacity).where(grants.c.license == license_id)
     )
     return {row.feature: row.capacity for row in rows}
 
 
-def _in_words(licence: licence_file.Licence) -> str:
-    return ", ".join(f"{grant.feature}={grant.capacity}" for grant in licence.grants)
+def _in_words(license: license_file.License) -> str:
+    return ", ".join(f"{grant.feature}={grant.capacity}" for grant in license.grants)
 
 
 def _issuer(row: Mapping[str, Any]) -> Issuer:
