@@ -74,11 +74,12 @@ class Tunnel:
                 _log.debug("no connection to the SN", address=self._address, why=str(error))
                 return
             judge = judge_of(far.transport.get_extra_info("ssl_object"))
-            with contextlib.closing(far), self._live.held(judge, lambda _: far.transport.abort()):
+            with contextlib.closing(far), self._live.held(judge, lambda _: far.close()):
                 near.join(far)
                 await asyncio.wait((near.ended, far.ended), return_when=asyncio.FIRST_COMPLETED)
                 for end in (near, far):
-                    end.transport.close()  # once it has sent what came at the other
+                    if not end.transport.is_closing():  # what is closed twice cannot be aborted any more
+                        end.transport.close()  # once it has sent what came at the other
                 await asyncio.wait((near.ended, far.ended))
 
     async def _connect(self) -> "_End":
@@ -121,7 +122,8 @@ class _End(asyncio.Protocol):
 
     def close(self) -> None:
         """At once, whatever is on its way."""
-        self.transport.abort()
+        if not self.ended.done():  # Python 3.11.2 raises an exception where a TLS connection has ended
+            self.transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -271,6 +272,26 @@ async def test_a_call_is_made_where_python_reads_before_the_sn_is_reached(
     monkeypatch.setattr("asyncio.selector_events._SelectorTransport._add_reader", reads_although_paused)
     said = await register(f"localhost:{port}", pki.identity("sl", "sl-1"))
     assert said.startswith("sl sl-1 ")
+
+
+async def test_a_connection_that_has_ended_is_not_aborted_once_more(
+    pki: Any, foreign_pki: Any, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Python 3.11.2, which is that of Debian 12, it raises an exception."""
+    had_ended = []
+
+    def abort(self: Any) -> None:
+        self._closed = True
+        had_ended.append(self._ssl_protocol is None)
+        if self._ssl_protocol is not None:
+            self._ssl_protocol._abort()
+
+    monkeypatch.setattr("asyncio.sslproto._SSLProtocolTransport.abort", abort)
+    files = foreign_pki.issue("sl", "sl-1")
+    stranger = replace(unjudged(files, pki.identity("sl", "sl-1")), trust=read_trust(pki.cacert, None))
+    with pytest.raises(PeerNotAccepted):
+        await register(f"localhost:{port}", stranger)
+    assert True not in had_ended
 
 
 async def test_an_sn_on_another_continent_is_reached(pki: Any, port: int) -> None:
