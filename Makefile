@@ -134,12 +134,14 @@ lock: $(VENV)/bin/uv
 	  --no-header --upgrade --quiet -o requirements.lock
 	$(MAKE) image-locks
 
-# What images install, by hash: the same versions.
+# What images install, by hash: the same versions. chain.txt is what comes on top of node.txt.
 HASHED := $(VENV)/bin/uv pip compile --constraint requirements.lock --generate-hashes --no-header --no-annotate --quiet
 image-locks: $(VENV)/bin/uv
 	echo 'setuptools>=77' | $(HASHED) - -o docker/locks/build.txt
 	$(HASHED) pyproject.toml -o docker/locks/client.txt
-	$(HASHED) pyproject.toml --extra services -o docker/locks/services.txt
+	$(HASHED) pyproject.toml --extra node -o docker/locks/node.txt
+	$(HASHED) pyproject.toml --extra chain $$(sed -n 's/^\([^ =]*\)==.*/--no-emit-package \1/p' docker/locks/node.txt) \
+	  -o docker/locks/chain.txt
 	for framework in keras torch; do \
 	  $(HASHED) pyproject.toml --extra $$framework -o docker/locks/$$framework.txt && \
 	  $(HASHED) pyproject.toml --extra $$framework --extra examples -o docker/locks/digits-$$framework.txt || exit 1; \

@@ -65,7 +65,7 @@ def test_the_image_of_an_sl_adds_little_to_its_base() -> None:
     assert added <= SL_LIMIT_BYTES, f"{added / 1e6:.0f} MB"
 
 
-@pytest.mark.parametrize(("image", "lock"), [("sn", "services"), ("ml", "client")])
+@pytest.mark.parametrize(("image", "lock"), [("sn", "node"), ("sn", "chain"), ("ml", "client")])
 def test_what_an_image_consists_of_is_written_down(image: str, lock: str) -> None:
     sbom = json.loads((ROOT / "dist" / "sbom" / f"{image}-{TAG}.cdx.json").read_text())
     assert (sbom["bomFormat"], sbom["specVersion"]) == ("CycloneDX", "1.6")

@@ -98,6 +98,16 @@ def test_sl_starts_without_a_chain_or_a_web_framework(name: str) -> None:
     assert not {target for target in imported_by(name) if target.split(".")[0] in heavy}
 
 
+@pytest.mark.parametrize("name", ["sl", "swci", "license_server"])
+def test_a_node_whose_image_lacks_the_libraries_of_the_chain_starts_without_them(name: str) -> None:
+    locked = (ROOT / "docker" / "locks" / "chain.txt").read_text()
+    only_there = {"web3": "web3", "eth-account": "eth_account", "eth-utils": "eth_utils", "py-evm": "eth", "rlp": "rlp"}
+    assert all(f"{package}==" in locked for package in only_there)
+    program = f"import services.cli.nodes, services.{name}.main, sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not set(only_there.values()) & set(done.stdout.split())
+
+
 @pytest.mark.timeout(600)
 def test_every_module_imports_alone_and_silently() -> None:
     """Each in a fresh interpreter, so that no module leans on another having been imported before."""
