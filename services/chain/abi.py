@@ -1,4 +1,9 @@
-"""The compiled contracts: calls to bytes, and bytes of answers, events and errors back to Python values."""
+"""The compiled contracts: calls to bytes, and bytes of answers, events and errors back to Python values.
+
+Both by eth-utils and eth-abi, which web3 reads and encodes with. Its contract objects on top of them look up the
+function and try the arguments with each call: 0.63 ms for a check-in instead of 0.025, and for an event 0.19 ms instead
+of 0.05, a hundred thousand of which a restart may read.
+"""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +13,15 @@ from importlib import resources
 from typing import Any
 
 from eth_abi.abi import decode, encode
-from eth_hash.auto import keccak
+from eth_typing import ABIElement
+from eth_utils.abi import (
+    event_abi_to_log_topic,
+    filter_abi_by_type,
+    function_abi_to_4byte_selector,
+    get_abi_input_names,
+    get_abi_input_types,
+    get_abi_output_types,
+)
 from eth_utils.address import to_checksum_address
 
 CONTRACTS = ("SwarmNetwork", "TrainingContract", "TaskRegistry", "TaskRunner")
@@ -81,26 +94,27 @@ def contract_abi(name: str) -> ContractAbi:
     """The committed artifact of a contract, read once."""
     text = resources.files("contracts").joinpath("artifacts", f"{name}.json").read_text()
     artifact = json.loads(text)
+    abi = artifact["abi"]
     constructor = Function(b"", (), ())
-    functions: dict[str, Function] = {}
-    events: dict[bytes, Event] = {}
-    errors: dict[bytes, Error] = {}
-    for entry in artifact["abi"]:
-        inputs = entry["inputs"]
-        types = tuple(_type_of(item) for item in inputs)
-        names = tuple(item["name"] for item in inputs)
-        topic = keccak(f"{entry.get('name')}({','.join(types)})".encode())
-        match entry["type"]:
-            case "constructor":
-                constructor = Function(b"", types, ())
-            case "function":
-                outputs = tuple(_type_of(item) for item in entry["outputs"])
-                functions[entry["name"]] = Function(topic[:4], types, outputs)
-            case "event":
-                indexed = tuple(bool(item["indexed"]) for item in inputs)
-                events[topic] = Event(entry["name"], names, types, indexed)
-            case "error":
-                errors[topic[:4]] = Error(entry["name"], names, types)
+    for entry in filter_abi_by_type("constructor", abi):
+        constructor = Function(b"", tuple(get_abi_input_types(entry)), ())
+    functions = {
+        entry["name"]: Function(
+            function_abi_to_4byte_selector(entry), tuple(get_abi_input_types(entry)), tuple(get_abi_output_types(entry))
+        )
+        for entry in filter_abi_by_type("function", abi)
+    }
+    events = {
+        event_abi_to_log_topic(entry): Event(
+            entry["name"], _names(entry), tuple(get_abi_input_types(entry)),
+            tuple(item["indexed"] for item in entry["inputs"]),
+        )
+        for entry in filter_abi_by_type("event", abi)
+    }  # fmt: skip
+    errors = {
+        function_abi_to_4byte_selector(entry): Error(entry["name"], _names(entry), tuple(get_abi_input_types(entry)))
+        for entry in filter_abi_by_type("error", abi)
+    }
     bytecode = bytes.fromhex(artifact["bytecode"].removeprefix("0x"))
     return ContractAbi(name, bytecode, constructor, functions, events, errors)
 
@@ -117,9 +131,5 @@ def checksummed(address: str) -> str:
     return str(to_checksum_address(address))
 
 
-def _type_of(item: dict[str, Any]) -> str:
-    """``tuple[]`` with components becomes ``(uint32,string)[]``, as selectors are computed over it."""
-    kind = str(item["type"])
-    if not kind.startswith("tuple"):
-        return kind
-    return f"({','.join(_type_of(part) for part in item['components'])}){kind.removeprefix('tuple')}"
+def _names(entry: ABIElement) -> tuple[str, ...]:
+    return tuple(str(name) for name in get_abi_input_names(entry))

@@ -2,10 +2,11 @@
 
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from services.chain.abi import checksummed, contract_abi
 from services.chain.receipts import Log, Position
@@ -292,12 +293,18 @@ def decoded(
 ) -> E:
     """The event in a log, as the subclass of ``base`` that has its name; ``convert`` by argument, before the usual."""
     event = contract_abi(contract).events[log.topics[0]]
-    arguments = event.decode(log.topics, log.data)
-    how = {**_CONVERT, **convert}
-    converted = [how.get(name, _same)(value) for name, value in zip(event.names, arguments, strict=True)]
-    classes = {cls.__name__: cls for cls in base.__subclasses__()}
-    return classes[event.name](log.position, *converted)
+    arguments = [
+        _converted(convert.get(name) or _CONVERT.get(name), value)
+        for name, value in zip(event.names, event.decode(log.topics, log.data), strict=True)
+    ]
+    made: E = _classes(cast(Hashable, base))[event.name](log.position, *arguments)
+    return made
 
 
-def _same(value: Any) -> Any:
-    return value
+def _converted(how: Callable[[Any], Any] | None, value: Any) -> Any:
+    return how(value) if how else value
+
+
+@cache
+def _classes(base: Any) -> dict[str, type[Any]]:
+    return {cls.__name__: cls for cls in base.__subclasses__()}
