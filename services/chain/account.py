@@ -1,15 +1,20 @@
 """The account of an SN: its key on disk, and transactions signed with it."""
 
 import os
+import secrets
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import coincurve
-import rlp
-from eth_hash.auto import keccak
-from eth_utils.address import to_checksum_address
+from eth_keys.datatypes import PrivateKey
+from eth_utils.exceptions import ValidationError
 
+from services.chain.abi import checksummed
 from services.errors import ChainError, StorageError
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
 
 # Fees buy nothing here: the only accounts are the SNs', and each holds more than it can ever spend.
 PRIORITY_FEE_WEI = 10**9
@@ -35,18 +40,12 @@ class SignedTransaction:
     value: int
 
 
-def int_to_big_endian(number: int) -> bytes:
-    """As RLP wants numbers: no leading zero, nothing at all for 0."""
-    return number.to_bytes((number.bit_length() + 7) // 8, "big")
-
-
 class Account:
     """A secp256k1 key and what it signs; the key never leaves the process."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = coincurve.PrivateKey(key)
-        public = self._key.public_key.format(compressed=False)
-        self.address: str = to_checksum_address(keccak(public[1:])[12:])
+        self._key = PrivateKey(key)
+        self.address: str = self._key.public_key.to_checksum_address()
 
     @classmethod
     def load_or_create(cls, path: Path) -> "Account":
@@ -56,32 +55,43 @@ class Account:
         """
         try:
             if not path.exists():
-                write_private(path, coincurve.PrivateKey().to_hex())
+                write_private(path, secrets.token_hex(32))
             text = path.read_text()
         except OSError as error:
             raise StorageError(path=path, problem=error.strerror) from None
         try:
             return cls(bytes.fromhex(text.strip()))
-        except ValueError:
+        except (ValueError, ValidationError):
             raise ChainError(problem=f"{path} does not hold an account key", log="the node's log") from None
 
     @property
     def key(self) -> bytes:
         """32 bytes; for geth's keystore only."""
-        return self._key.secret
+        return self._key.to_bytes()
 
     def sign(  # noqa: PLR0917 - in the order of a transaction
         self, nonce: int, chain_id: int, to: str | None, data: bytes, gas: int = GAS_LIMIT, value: int = 0
     ) -> SignedTransaction:
         """A type 2 transaction to ``to`` (None: one that creates a contract). The same arguments sign to the same."""
-        target = bytes.fromhex(to[2:]) if to else b""
-        numbers = [chain_id, nonce, PRIORITY_FEE_WEI, MAX_FEE_WEI, gas]
-        fields = [*map(int_to_big_endian, numbers), target, int_to_big_endian(value), data, []]
-        digest = keccak(DYNAMIC_FEE_TRANSACTION + rlp.encode(fields))
-        signature = self._key.sign_recoverable(digest, hasher=None)
-        r, s, parity = signature[:32].lstrip(b"\0"), signature[32:64].lstrip(b"\0"), signature[64:].lstrip(b"\0")
-        raw = DYNAMIC_FEE_TRANSACTION + rlp.encode([*fields, parity, r, s])
-        return SignedTransaction(nonce, to, data, raw, "0x" + keccak(raw).hex(), gas, value)
+        fields: dict[str, Any] = {
+            "type": 2, "chainId": chain_id, "nonce": nonce, "gas": gas, "value": value, "data": data,
+            "maxPriorityFeePerGas": PRIORITY_FEE_WEI, "maxFeePerGas": MAX_FEE_WEI,
+        }  # fmt: skip
+        if to is not None:
+            fields["to"] = checksummed(to)
+        signed = self._signer.sign_transaction(fields)
+        return SignedTransaction(nonce, to, data, bytes(signed.raw_transaction), signed.hash.to_0x_hex(), gas, value)
+
+    def load_signer(self) -> None:
+        """Loads eth-account, which takes 0.3 s; a start does so while geth makes its chain."""
+        _ = self._signer
+
+    @cached_property
+    def _signer(self) -> "LocalAccount":
+        from eth_account import Account as Signers  # noqa: PLC0415
+
+        signer: LocalAccount = Signers.from_key(self._key)
+        return signer
 
 
 def require_fits(data: bytes) -> None:

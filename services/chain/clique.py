@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import coincurve
 import rlp
 from eth_hash.auto import keccak
-
-from services.chain.abi import checksummed
-from services.chain.account import int_to_big_endian
+from eth_keys.datatypes import Signature
+from rlp.sedes import big_endian_int
 
 IN_TURN = 2  # difficulty of a block whose signer had the turn
 OUT_OF_TURN = 1
@@ -54,12 +52,11 @@ class Header:
         """The account that sealed it, checksummed. The first block has none."""
         extra = _octets(self.raw["extraData"])
         fields: list[bytes] = [_octets(self.raw[name]) for name in _BYTES]
-        fields += [int_to_big_endian(int(self.raw[name], 16)) for name in _NUMBERS]
+        fields += [_number(self.raw[name]) for name in _NUMBERS]
         fields += [extra[:-SEAL_BYTES], _octets(self.raw["mixHash"]), _octets(self.raw["nonce"])]
-        fields.append(int_to_big_endian(int(self.raw["baseFeePerGas"], 16)))
+        fields.append(_number(self.raw["baseFeePerGas"]))
         digest = keccak(rlp.encode(fields))
-        key = coincurve.PublicKey.from_signature_and_message(extra[-SEAL_BYTES:], digest, hasher=None)
-        return checksummed("0x" + keccak(key.format(compressed=False)[1:])[12:].hex())
+        return Signature(extra[-SEAL_BYTES:]).recover_public_key_from_msg_hash(digest).to_checksum_address()
 
 
 @dataclass(frozen=True)
@@ -110,3 +107,8 @@ def waiting(signers: Sequence[str], recent: Sequence[Header]) -> frozenset[str]:
 
 def _octets(text: str) -> bytes:
     return bytes.fromhex(text[2:])
+
+
+def _number(text: str) -> bytes:
+    """As RLP wants numbers: no leading zero, nothing at all for 0."""
+    return bytes(big_endian_int.serialize(int(text, 16)))

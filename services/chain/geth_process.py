@@ -140,20 +140,26 @@ class GethProcess:
         genesis = self._given_genesis or make_genesis([self._account.address])
         draft = self._genesis.with_name("genesis.new.json")
         draft.write_text(json.dumps(genesis, indent=1))
-        password = secrets.token_hex(32)
-        write_private(self._password_file, password)
-        write_private(self._dir / "keystore" / "sealer.json", keystore_file(self._account, password))
         command = [str(binary), "--datadir", str(self._dir), "--state.scheme", "hash", "init", str(draft)]
         init = await asyncio.create_subprocess_exec(
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT, env=_environment(), start_new_session=True,
         )  # fmt: skip
-        output, _ = await init.communicate()
+        making = asyncio.create_task(init.communicate())
+        try:
+            await asyncio.to_thread(self._write_account)  # meanwhile
+        finally:
+            output, _ = await making
         for line in output.splitlines(keepends=True):
             self._output.write(line)
         if init.returncode != 0:
             raise self._failed(f"could not make its database (exit code {init.returncode})")
         draft.rename(self._genesis)
+
+    def _write_account(self) -> None:
+        password = secrets.token_hex(32)
+        write_private(self._password_file, password)
+        write_private(self._dir / "keystore" / "sealer.json", keystore_file(self._account, password))
 
     # --- one run ------------------------------------------------------------------------------------
 
