@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.chain.abi import checksummed
 from services.chain.account import GAS_LIMIT, Account
@@ -13,15 +13,18 @@ from services.chain.clique import Header
 from services.chain.federation import Federation
 from services.chain.final_block import FinalBlock
 from services.chain.geth_process import GethProcess
-from services.chain.ipc import MESSAGE_LIMIT_BYTES, AnswerTooLong, ConnectionLost, IpcConnection, RpcError
 from services.chain.paging import BYTES_BESIDE_DATA, PageSize, Stride
 from services.chain.paths import ACCOUNT_KEY, GETH_FINAL
 from services.chain.receipts import Log, Position, Receipt
 from services.chain.reverts import error_of
+from services.chain.rpc import MESSAGE_LIMIT_BYTES, AnswerTooLong, ConnectionLost, RpcError
 from services.chain.subscriptions import Hub, Subscription
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
 from services.runtime.background import Background
+
+if TYPE_CHECKING:
+    from services.chain.ipc import IpcConnection
 
 UP_TIMEOUT_S = 30.0
 GETH_END_TIMEOUT_S = 5.0
@@ -49,7 +52,7 @@ class GethChain(ChainBackend):
         pages: PageSize | None = None,
     ) -> None:
         """``pages``: of a history that is read; None for the size that is right for geth."""
-        account = Account.load_or_create(data_dir / ACCOUNT_KEY)
+        account = self._account = Account.load_or_create(data_dir / ACCOUNT_KEY)
         self.account = account.address
         self._process = GethProcess(data_dir, account, p2p_port=p2p_port, genesis=genesis)
         self._pages = pages or PageSize()
@@ -72,7 +75,7 @@ class GethChain(ChainBackend):
     # --- life ---------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        await self._process.start()
+        await asyncio.gather(self._process.start(), asyncio.to_thread(self._load_libraries))
         self.chain_id = self._process.chain_id
         await self._connect()
         self._background.keep(lambda: self._process.supervise(self._connect), "keeping geth running")
@@ -162,8 +165,16 @@ class GethChain(ChainBackend):
 
     # --- the connection -----------------------------------------------------------------------------
 
+    def _load_libraries(self) -> None:
+        """web3 and eth-account take 0.6 s to load, about as long as geth takes to start."""
+        import services.chain.ipc  # noqa: F401, PLC0415
+
+        self._account.load_signer()
+
     async def _connect(self) -> None:
         """Connects to a geth that is up, sees the blocks that were missed, and lets writing go on."""
+        from services.chain.ipc import IpcConnection  # noqa: PLC0415 - as start() has it loaded
+
         if self._connection is not None:
             await self._connection.close()
         connection = await IpcConnection.open(self._process.ipc_path, lambda result: self._notified(connection, result))
@@ -177,7 +188,7 @@ class GethChain(ChainBackend):
             await self._see_final()
             await self._writer.resume(connection, self.chain_id, self._final.number)
 
-    def _notified(self, connection: IpcConnection, result: Mapping[str, Any]) -> None:
+    def _notified(self, connection: "IpcConnection", result: Mapping[str, Any]) -> None:
         self._heads.put_nowait((connection, Header.of(result)))
 
     def _wake(self) -> None:
@@ -201,7 +212,7 @@ class GethChain(ChainBackend):
                     await self._process.exited()
             except TimeoutError:
                 self._log.warning("the connection to geth broke; opening it again")
-                with contextlib.suppress(OSError, ConnectionLost):
+                with contextlib.suppress(ConnectionLost):
                     await self._connect()
             else:
                 await self._up.wait()  # supervise() brings it back
@@ -221,7 +232,7 @@ class GethChain(ChainBackend):
             except (ConnectionLost, RpcError, ChainError) as error:  # _connect(), or the next head, makes up for it
                 self._log.debug("a block was not looked at yet", problem=repr(error))
 
-    async def _next_news(self) -> tuple[IpcConnection, Header] | None:
+    async def _next_news(self) -> tuple["IpcConnection", Header] | None:
         """What to look at next: of many heads that have come together, as while a chain is fetched, the newest."""
         news = await self._heads.get()
         while news is not None and self._heads.qsize() >= MANY_HEADS:

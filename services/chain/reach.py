@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterat
 from pathlib import Path
 from typing import Any
 
-from services.chain.ipc import RpcError
+from services.chain.rpc import RpcError
 from services.errors import ChainError, StorageError
 from services.runtime.addresses import join_address
 

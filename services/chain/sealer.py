@@ -7,8 +7,8 @@ from typing import Any
 
 from services.chain.clique import Link, difficulty
 from services.chain.finality import Exposure
-from services.chain.ipc import RpcError
 from services.chain.pool import Pool, Transaction
+from services.chain.rpc import RpcError
 from services.chain.sealing import Seat
 from services.chain.writer import KNOWN, Writer
 from services.runtime import logs as log_setup

@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from services.chain.account import GAS_LIMIT, Account, SignedTransaction, require_fits
-from services.chain.ipc import IpcConnection
 from services.chain.pool import Transaction
 from services.chain.receipts import Receipt
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
+
+if TYPE_CHECKING:
+    from services.chain.ipc import IpcConnection
 
 RECEIPT_TIMEOUT_S = 60.0
 TRANSFER_GAS = 21_000
@@ -110,7 +113,7 @@ class Writer:
         """geth is gone."""
         self._ready.clear()
 
-    async def resume(self, connection: IpcConnection, chain_id: int, block: int) -> None:
+    async def resume(self, connection: "IpcConnection", chain_id: int, block: int) -> None:
         """Goes on. What the blocks up to ``block`` do not hold is sent again, in order."""
         self._chain_id = chain_id
         counts = await asyncio.gather(

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.chain.ipc import ConnectionLost
+from services.chain.rpc import ConnectionLost
 from services.errors import NetworkError, SwarmError, UnknownContract
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient

@@ -9,8 +9,8 @@ import pytest
 from services.chain.clique import Header, Link
 from services.chain.federation import Federation
 from services.chain.finality import Era
-from services.chain.ipc import RpcError
 from services.chain.pool import Pool, Transaction
+from services.chain.rpc import RpcError
 from services.chain.sealer import Sealer
 from services.chain.sealing import Seat
 from services.chain.vouching import Standing
