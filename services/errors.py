@@ -347,6 +347,12 @@ class GethNotFound(ChainError):
     remedy = "Run `make setup` (it builds geth where Go is installed), or choose --chain embedded."
 
 
+class ChainLibraryMissing(ChainError):
+    code = "chain-library-missing"
+    message = "This installation has no {library}, which nodes need that read or write the chain"
+    remedy = "Install it: pip install 'swarm-learning[services]'. Of the images, sn and swop have it."
+
+
 class GethNotPossible(ChainError):
     code = "geth-not-possible"
     message = "geth cannot run here: the system call {call} is forbidden ({problem})"

@@ -1,5 +1,7 @@
 """Commands that are one node in the foreground: `swarm sn`, `swarm sl`, `swarm license-server`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,7 +133,8 @@ def sn(
 ) -> None:
     """Run an SN: it holds the chain and coordinates the rounds."""
     flags = _given(locals())
-    from services.sn.main import main
+    with _chain_libraries():
+        from services.sn.main import main
     from services.sn.settings import SNSettings
 
     settings = SNSettings.load("sn", flags | _told_late())
@@ -220,7 +223,8 @@ def swop(
     for name in ("uid", "gid"):
         if f"swop_{name}" in flags:
             flags[name] = flags.pop(f"swop_{name}")
-    from services.swop.main import main
+    with _chain_libraries():
+        from services.swop.main import main
     from services.swop.settings import SwopSettings
 
     settings = SwopSettings.load("swop", flags | _told_late())
@@ -281,6 +285,19 @@ def _told_late() -> dict[str, Any]:
     from services.runtime.ready import settings_told_late
 
     return settings_told_late()
+
+
+@contextmanager
+def _chain_libraries() -> Iterator[None]:
+    """Around imports of the chain, which an installation may be without."""
+    from services.errors import ChainLibraryMissing
+
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(("services", "contracts")):
+            raise
+        raise ChainLibraryMissing(library=error.name) from None
 
 
 def _run(main: Any, settings: Any) -> None:

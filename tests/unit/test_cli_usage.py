@@ -1,11 +1,15 @@
 """The command line: what it offers, and one sentence for what it cannot use."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from services.cli.main import main
+from services.errors import ChainLibraryMissing
 
+ROOT = Path(__file__).parents[2]
 COMMANDS = ("sn", "sl", "license-server", "up", "status", "down", "certs", "version")
 
 
@@ -61,3 +65,15 @@ def test_a_directory_without_a_swarm_is_one_sentence(
     error = capsys.readouterr().err
     assert error.startswith("ERROR: No swarm runs in ")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["sn", "swop"])
+def test_an_installation_without_the_libraries_of_the_chain_says_how_to_get_them(command: str) -> None:
+    program = (
+        "import sys; sys.modules['eth_utils'] = sys.modules['eth_abi'] = sys.modules['eth_keys'] = None;"
+        f"from services.cli.main import main; sys.exit(main(['{command}']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == ChainLibraryMissing.exit_code
+    assert "This installation has no eth_" in done.stderr and "swarm-learning[services]" in done.stderr
+    assert "Traceback" not in done.stderr
