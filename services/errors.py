@@ -764,6 +764,12 @@ class NeverTrained(LocalError):
     remedy = "Build a SwarmCallback in it and pass it to the training; its output is in {log}."
 
 
+class TooFewSLs(LocalError):
+    code = "too-few-sls"
+    message = "minPeers is {min_peers}, but this swarm has {sls} SLs: no round is ever merged"
+    remedy = "Start it with --sl {min_peers}, or give the programs a smaller minPeers."
+
+
 class ProcessesNotWatched(LocalError):
     code = "processes-not-watched"
     message = "Programs cannot be watched here: the system call {call} is forbidden ({problem})"

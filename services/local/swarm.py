@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from services.errors import ChannelError, NetworkError, NeverTrained, SwarmError
+from services.errors import ChannelError, NetworkError, NeverTrained, SwarmError, TooFewSLs
 from services.identity.authority import IssuedFiles
 from services.local.certificates import admin_identity, certificates
 from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, SWCI, SwarmPlan
@@ -305,7 +305,13 @@ class LocalSwarm:
             with contextlib.suppress(NetworkError):
                 async for status in client.watch(CONTRACT):
                     self._view.update(status)
+                    self._check_size(status.config.min_peers)
             await asyncio.wait({self._broken}, timeout=RECONNECT_S)
+
+    def _check_size(self, min_peers: int) -> None:
+        """Where more are needed than there are, all would wait for ever. By hand somebody may attach more."""
+        if self._plan.command and min_peers > self._plan.sl_count and not (self._broken.done() or self._stopping):
+            self._broken.set_exception(TooFewSLs(min_peers=min_peers, sls=self._plan.sl_count))
 
     @property
     def _sn_address(self) -> str:

@@ -14,7 +14,7 @@ import pytest
 from local_swarms import DEADLINE_S, PROGRAMS, Recorder, SwarmPlans, gone, processes_of, swarm_command
 from swci_script import BUILD, RUN
 
-from services.errors import AlreadyRunning, ChildFailed, NeverTrained
+from services.errors import AlreadyRunning, ChildFailed, NeverTrained, TooFewSLs
 from services.local.certificates import admin_identity
 from services.local.plan import ADMIN, Ports, SwarmPlan
 from services.local.process import Child
@@ -110,6 +110,15 @@ async def test_a_failing_program_is_named_and_ends_no_swarm_whose_min_peers_are_
     assert "ml-2 ended with exit code 1; sl-1 and sl-3 go on without it, as minPeers is 2" in recorder.lines
     assert recorder.last.state == pb.RoundState.COMPLETE
     assert plans.digests() == [recorder.last.last_result.digest] * 2
+    assert processes_of(plans.directory) == []
+
+
+async def test_more_nodes_than_there_are_can_never_merge_which_is_said_at_once(
+    plans: SwarmPlans, recorder: Recorder
+) -> None:
+    with pytest.raises(TooFewSLs, match=r"minPeers is 3, but this swarm has 2 SLs: no round is ever merged"):
+        async with asyncio.timeout(DEADLINE_S):
+            await train(plans.plan("lonely", sl_count=2), recorder)
     assert processes_of(plans.directory) == []
 
 

@@ -2,7 +2,7 @@
 
 Called as ``train.py BEHAVIOUR OUT [ROUNDS]``; writes its final model to ``OUT/<SL's index>.safetensors``.
 ``until-told`` trains until there is a file ``OUT/enough``. ``fail``: the second node does, and all are needed;
-``fail-spared``: the others are enough.
+``fail-spared``: the others are enough. ``lonely``: one more node is needed than there are.
 """
 
 import os
@@ -58,7 +58,7 @@ def goes_on(callback: Numbers, batches: int) -> bool:
 def main() -> None:
     if BEHAVIOUR == "never":
         return
-    needed = COUNT - 1 if BEHAVIOUR == "fail-spared" else COUNT
+    needed = COUNT + {"fail-spared": -1, "lonely": 1}.get(BEHAVIOUR, 0)
     callback = Numbers(syncFrequency=1, minPeers=needed, trainingContract=CONTRACT, adsValData="any", totalEpochs=1)
     callback.on_train_begin()
     batch = 0
