@@ -19,6 +19,7 @@ from services.license_server.leases import (
     place_for,
     require_current,
     require_feature,
+    same_member,
     seats_in_use,
 )
 from services.license_server.licenses import usable_grants
@@ -199,12 +200,9 @@ class LicenseDesk:
         try:
             require_feature(holder, feature)
             _require_not_revoked(transaction, holder, feature)
-            mine = (
-                (leases.c.feature == feature)
-                & (leases.c.fingerprint == holder.fingerprint)
-                & (leases.c.node == holder.name)
-            )
-            held = transaction.row(select(*_FIELDS).where(mine))
+            held = _held_by(transaction, holder, feature)
+            if held is not None and held["fingerprint"] != holder.fingerprint and held["revoked"] is not None:
+                raise LicenseRevoked(feature=feature, problem=held["revoked"])
             pool = turn.pools[feature]
             if held is None:
                 taken = _taken(transaction, select(*_FIELDS).where(leases.c.feature == feature))
@@ -215,7 +213,7 @@ class LicenseDesk:
         token = transaction.next("token")
         seen = {"address": holder.address, "certificate": holder.certificate, "renewed_at": transaction.wall}
         if held is not None:
-            again = {"token": token, "expires": turn.until, **seen}
+            again = {"token": token, "expires": turn.until, "fingerprint": holder.fingerprint, **seen}
             transaction.write(update(leases).where(leases.c.id == held["id"]).values(again))
             lease_id = held["id"]
         else:
@@ -233,7 +231,7 @@ class LicenseDesk:
 
     def _renew(self, turn: Turn, holder: LeaseHolder, lease_id: str, token: int) -> Granted:
         transaction = turn.transaction
-        lease = require_current(_one(transaction, lease_id), lease_id, token, holder)
+        lease = require_current(_moved(transaction, lease_id, holder), lease_id, token, holder)
         if lease.revoked is not None:
             # The seat stays its own while it ends its round, but not for longer than anybody may go on without one.
             if _revoked_for(transaction, lease_id) < turn.values.grace_h * 3600:
@@ -305,6 +303,24 @@ def _expired_for(transaction: Transaction, feature: str) -> float:
     """Seconds since the last license for the feature ended."""
     ends = [grant["valid_until"] or 0.0 for grant in usable_grants(transaction) if grant["feature"] == feature]
     return transaction.wall - max(ends, default=transaction.wall)
+
+
+def _held_by(transaction: Transaction, holder: LeaseHolder, feature: str) -> Any:
+    """Its lease: of its key, or of one that it had before."""
+    mine = select(*_FIELDS, leases.c.certificate).where(leases.c.feature == feature, leases.c.node == holder.name)
+    found = transaction.rows(mine)
+    by_key = [row for row in found if row["fingerprint"] == holder.fingerprint]
+    return next(iter(by_key or [row for row in found if same_member(row["certificate"], holder.certificate)]), None)
+
+
+def _moved(transaction: Transaction, lease_id: str, holder: LeaseHolder) -> Taken | None:
+    """The lease, under the key that its holder has now: it follows the member."""
+    row = transaction.row(select(*_FIELDS, leases.c.certificate).where(leases.c.id == lease_id))
+    another = row is not None and row["fingerprint"] != holder.fingerprint and row["node"] == holder.name
+    if another and row is not None and same_member(row["certificate"], holder.certificate):
+        now = {"fingerprint": holder.fingerprint, "certificate": holder.certificate}
+        transaction.write(update(leases).where(leases.c.id == lease_id).values(now))
+    return _one(transaction, lease_id)
 
 
 def _one(transaction: Transaction, lease_id: str) -> Taken | None:

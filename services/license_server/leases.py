@@ -3,6 +3,10 @@
 import fnmatch
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import (
     LeaseUnknown,
@@ -15,6 +19,7 @@ from services.errors import (
     SeatsReserved,
     WrongRole,
 )
+from services.identity.certificates import authority_of, identity_of_certificate
 from services.licensing.features import FEATURE_OF_ROLE, FEATURES
 
 NAMED_HOLDERS = 12  # of a pool that is full, in the message
@@ -72,6 +77,17 @@ def require_feature(holder: LeaseHolder, feature: str) -> None:
     if FEATURE_OF_ROLE.get(holder.role) != feature:
         needed = next(role for role, its_feature in FEATURE_OF_ROLE.items() if its_feature == feature)
         raise WrongRole(name=holder.name, role=holder.role, action=f"a seat for {feature}", needed=needed)
+
+
+def same_member(certificate: str, other: str) -> bool:
+    """Whether two certificates (PEM, '' where none was shown) are of one name, by one CA: the key may be another."""
+    return bool(certificate and other) and _member_of(certificate) == _member_of(other)
+
+
+@lru_cache(maxsize=1024)
+def _member_of(certificate: str) -> tuple[str, str]:
+    parsed = x509.load_pem_x509_certificate(certificate.encode("ascii"))
+    return identity_of_certificate(parsed.public_bytes(Encoding.DER)).spiffe_id, authority_of(parsed)
 
 
 def matches(pattern: str, name: str, fingerprint: str) -> bool:

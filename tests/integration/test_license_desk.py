@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import LeaseUnknown, LicenseRevoked, NoSeatLeft, StorageError
+from services.identity.certificates import key_fingerprint, read_chain
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
 from services.license_server.desk import LicenseDesk
@@ -103,6 +105,24 @@ def test_another_node_can_neither_renew_nor_give_back_a_seat(desk):
         desk.renew(sl(2), lease.lease, lease.token)
     desk.release(sl(2), lease.lease, lease.token)
     assert holders(desk) == ["sl-1"]
+
+
+def test_a_seat_follows_its_node_to_a_new_key_and_to_nobody_else(desk, pki, foreign_pki):
+    def holder(files):
+        (certificate,) = read_chain(files.cert)
+        pem = certificate.public_bytes(Encoding.PEM).decode("ascii")
+        return LeaseHolder("sl", "sl-1", key_fingerprint(certificate), certificate=pem)
+
+    old, new = (holder(pki.issue("sl", "sl-1")) for _ in range(2))
+    lease = desk.acquire(old, "SL")
+    desk.renew(new, lease.lease, lease.token)
+    again = desk.acquire(new, "SL")
+    assert again.lease == lease.lease
+    namesake = holder(foreign_pki.issue("sl", "sl-1"))
+    with pytest.raises(LeaseUnknown):
+        desk.renew(namesake, again.lease, again.token)
+    assert desk.acquire(namesake, "SL").lease != again.lease
+    assert holders(desk) == ["sl-1", "sl-1"]
 
 
 def test_seat_of_a_silent_node_is_free_within_a_minute(desk, clock):
