@@ -125,7 +125,8 @@ def test_an_error_in_the_users_loop_is_named_to_the_sl(serve):
     assert "with ZeroDivisionError" in swarm.heard[-1].message
 
 
-def test_the_death_of_a_program_is_seen_at_once_whatever_its_forked_children_hold(tmp_path, monkeypatch):
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM])
+def test_the_death_of_a_program_is_seen_at_once_whatever_its_forked_children_hold(tmp_path, monkeypatch, by):
     with SLListener(tmp_path / "request.channel", tmp_path / "response.channel") as listener:
         monkeypatch.setenv("SL_REQUEST_CHANNEL", str(listener.request))
         monkeypatch.setenv("SL_RESPONSE_CHANNEL", str(listener.response))
@@ -134,7 +135,7 @@ def test_the_death_of_a_program_is_seen_at_once_whatever_its_forked_children_hol
         channel.receive("it was tested")
         channel.send(wire.Opened("sl-1", 1, False, 0), doing="it was tested")
         child = int(killed.stdout.readline())
-        killed.send_signal(signal.SIGKILL)
+        killed.send_signal(by)
         killed.wait(DEADLINE_S)
         try:
             with pytest.raises(ChannelClosed):

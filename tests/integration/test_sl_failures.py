@@ -22,6 +22,7 @@ from services.sl.round import tasks
 from services.sl.round.states import Held
 from services.sl.sharding.leader_merge import LeaderMerge, Outcome
 from swarm_callback.errors import ChannelClosed, Refused
+from swarm_callback.params import decode
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,7 +134,7 @@ async def test_ml_killed_in_the_middle_of_a_write_leaves_nothing_and_says_so(pki
         assert "in the middle of sending" in swarm.view.participants["sl-1"].left_reason
 
 
-async def test_ml_killed_while_it_trains_frees_the_round_for_the_others(pki: Any, tmp_path: Path) -> None:
+async def test_ml_killed_while_it_trains_frees_the_round_and_leaves_its_last_model(pki: Any, tmp_path: Path) -> None:
     async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3") as swarm:
         going = [
             asyncio.create_task(swarm.ml(name, model(1), same, rounds=1, min_peers=2).run())
@@ -146,6 +147,9 @@ async def test_ml_killed_while_it_trains_frees_the_round_for_the_others(pki: Any
         assert isinstance(error, errors.MLGone)
         assert "while it trained" in str(error)
         assert len(set(await asyncio.gather(*going))) == 1
+        merged = next(event.digest.hex() for event in await swarm.events() if type(event).__name__ == "RoundAccepted")
+        left = decode((tmp_path / "sl-3" / "fs" / f"{merged}.safetensors").read_bytes())
+        assert [array.tobytes() for array in left.values()] == [array.tobytes() for array in dying.seen[-1].values()]
 
 
 class GaveUpError(Exception):
