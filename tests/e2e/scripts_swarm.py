@@ -97,7 +97,7 @@ def test_two_hosts_build_an_image_and_train_to_one_model_by_the_scripts(
 
 
 def test_a_program_that_fails_ends_the_script_and_leaves_nothing(settings: dict[str, str], tmp_path: Path) -> None:
-    done = train("digits", settings | {"PROGRAM": "train.py fail /out 3"}, tmp_path)
+    done = train("digits", settings | {"PROGRAM": "/app/train.py fail /out 3"}, tmp_path)
     assert done.returncode != 0
     assert "The data of this node are missing" in done.stdout + done.stderr
     assert left_of(settings) == [f"{settings['SWARM']}-lib"]
