@@ -128,13 +128,21 @@ def rotate(
         Path | None, typer.Option("--dir", help="Directory of its CA, if it is here: it issues the certificate.")
     ] = None,
     days: Annotated[int, typer.Option("--days", help="How long the certificate is valid.")] = 365,
+    passphrase: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-passphrase-file",
+            envvar="SWARM_ID_KEY_PASSPHRASE_FILE",
+            help="Where the key is encrypted, and the new one is to be: with this.",
+        ),
+    ] = None,
 ) -> None:
     """Give a node a new key, which the old one hands over to: the node goes on under its name."""
     if directory is not None:
-        certificate = rotated(cert, key, Authority.open(directory), _not_after(days, "certs rotate"))
+        certificate = rotated(cert, key, Authority.open(directory), _not_after(days, "certs rotate"), passphrase)
         print(f"{cert}: for a new key, valid until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
         return
-    new_key, request = request_rotation(cert, key)
+    new_key, request = request_rotation(cert, key, passphrase)
     print(
         f"Have your CA sign {request}. Then put its certificate in the place of {cert}, and {new_key} in that of {key}."
     )

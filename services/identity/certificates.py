@@ -187,16 +187,32 @@ def read_chain(path: Path) -> tuple[x509.Certificate, ...]:
     return parse_certificates(path, _read(path, "certificate"))
 
 
-def read_key(path: Path) -> PrivateKeyTypes:
-    """An unencrypted private key. Raises CertificateUnreadable."""
+def read_key(path: Path, passphrase_file: Path | None = None) -> PrivateKeyTypes:
+    """A private key; one that is encrypted needs the file with its passphrase. Raises CertificateUnreadable."""
+    content = _read(path, "private key")
     try:
-        return load_pem_private_key(_read(path, "private key"), password=None)
+        try:
+            return load_pem_private_key(content, password=None)
+        except TypeError:  # it is encrypted
+            if passphrase_file is None:
+                raise
+        return load_pem_private_key(content, password=read_passphrase(passphrase_file))
     except TypeError:
-        problem = "it is protected by a passphrase, and a node starts without a person to ask"
+        problem = "it is protected by a passphrase: name the file that holds it in SWARM_ID_KEY_PASSPHRASE_FILE"
         raise CertificateUnreadable(path=path, kind="private key", problem=problem) from None
     except (ValueError, UnsupportedAlgorithm):
         problem = "there is no PEM private key in it"
+        if b"ENCRYPTED" in content and passphrase_file is not None:
+            problem = f"the passphrase in {passphrase_file} does not open it"
         raise CertificateUnreadable(path=path, kind="private key", problem=problem) from None
+
+
+def read_passphrase(path: Path) -> bytes:
+    """Raises CertificateUnreadable."""
+    lines = _read(path, "passphrase").splitlines()
+    if not lines or not lines[0]:
+        raise CertificateUnreadable(path=path, kind="passphrase", problem="its first line is empty")
+    return lines[0]
 
 
 def read_trust(cacert: Path | None, capath: Path | None, trust: Path | None = None) -> TrustBundle:

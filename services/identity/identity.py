@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.errors import IdentityError, NoIdentity, WrongRole
 from services.identity.certificates import (
@@ -23,6 +24,7 @@ from services.identity.certificates import (
     read_trust,
 )
 from services.identity.handover import handovers_in
+from services.identity.memory_files import InMemory
 from services.identity.peer_context import PeerContext
 from services.identity.renewal import Credentials, FollowingContext, Renewal
 from services.identity.verification import check_chain, check_dates, check_key
@@ -53,7 +55,7 @@ class Identity:
     random bytes, by which two processes that have the same name are told apart. ``handovers``: of the keys before this
     one, oldest first. ``renewal``: where the certificate changes while the node runs; ``cert``, ``key`` and ``trust``
     are the first ones, and ``fingerprint`` is of its ID. ``organization``: whose CA has named it; empty without a trust
-    file.
+    file. ``plain_key``: where the one in the file is encrypted.
     """
 
     role: str
@@ -66,6 +68,7 @@ class Identity:
     process: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     renewal: Renewal | None = None
     organization: str = ""
+    plain_key: InMemory | None = field(default=None, compare=False, repr=False)
     handovers: tuple[bytes, ...] = ()
 
     @classmethod
@@ -74,6 +77,7 @@ class Identity:
         *,
         cert: Path | None,
         key: Path | None,
+        key_passphrase_file: Path | None = None,
         cacert: Path | None = None,
         capath: Path | None = None,
         trust: Path | None = None,
@@ -90,11 +94,13 @@ class Identity:
         _given(trust or cacert or capath, "--cacert (SWARM_ID_CACERT), --capath (SWARM_ID_CAPATH) or --trust")
         chain = read_chain(cert)
         check_dates(cert, chain)
-        check_key(cert, chain[0], key, read_key(key))
+        private_key = read_key(key, key_passphrase_file)
+        check_key(cert, chain[0], key, private_key)
         peer = _identity_in(cert, chain[0])
         bundle = read_trust(cacert, capath, trust)
         handovers = handovers_in(key.read_bytes())
-        identity = cls(peer.role, peer.name, peer.fingerprint, cert, key, bundle, handovers=handovers)
+        plain = _in_memory(private_key) if key_passphrase_file is not None else None
+        identity = cls(peer.role, peer.name, peer.fingerprint, cert, key, bundle, handovers=handovers, plain_key=plain)
         anyone = replace(identity, trust=replace(bundle, organizations=None))  # so that each fault is told by its name
         client = anyone.client_context()
         client.check_hostname = False  # against itself; peers are checked by name
@@ -114,7 +120,10 @@ class Identity:
     @property
     def credentials(self) -> Credentials:
         """What new connections are made with now."""
-        return self.renewal.current if self.renewal else Credentials(self.cert, self.key, self.trust)
+        if self.renewal is not None:
+            return self.renewal.current
+        key = self.plain_key.path if self.plain_key is not None else self.key
+        return Credentials(self.cert, key, self.trust)
 
     def renewed_by(self, renewal: Renewal) -> Self:
         """The same, whose certificate changes while it runs: others know it by its SPIFFE ID."""
@@ -165,7 +174,8 @@ class Identity:
 
         if self.renewal is not None:
             return grpc_tls.renewed_server_credentials(self.renewal)
-        return grpc_tls.server_credentials(self.key.read_bytes(), self.cert.read_bytes(), self.trust.pem)
+        now = self.credentials
+        return grpc_tls.server_credentials(now.key.read_bytes(), now.cert.read_bytes(), now.trust.pem)
 
     def peer_of_grpc(self, context: Any) -> PeerIdentity:
         """The peer of a gRPC call, from its servicer context: certificate, and slot where it names one.
@@ -236,6 +246,11 @@ def _identity_in(path: Path, certificate: x509.Certificate) -> PeerIdentity:
         return identity_of_certificate(certificate.public_bytes(Encoding.DER))
     except IdentityError as error:
         raise IdentityError(path=path, problem=error.facts["problem"]) from None
+
+
+def _in_memory(key: PrivateKeyTypes) -> InMemory:
+    """Without encryption, as libraries want it; no disk sees it."""
+    return InMemory(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def _no_passphrase() -> str:

@@ -29,16 +29,25 @@ class IdentityFiles:
     cacert: Path | None
     capath: Path | None
     trust: Path | None = None
+    key_passphrase_file: Path | None = None
 
     @classmethod
     def of(cls, settings: IdentitySettings) -> "IdentityFiles":
-        return cls(settings.cert, settings.key, settings.cacert, settings.capath, settings.trust)
+        return cls(
+            settings.cert,
+            settings.key,
+            settings.cacert,
+            settings.capath,
+            settings.trust,
+            settings.key_passphrase_file,
+        )
 
     def load(self, role: str | None = None, slot: str = "") -> Identity:
         """Raises what Identity.load raises."""
         return Identity.load(
             cert=self.cert,
             key=self.key,
+            key_passphrase_file=self.key_passphrase_file,
             cacert=self.cacert,
             capath=self.capath,
             trust=self.trust,
@@ -97,7 +106,7 @@ async def _watch(
 
 def _credentials(identity: Identity) -> Credentials:
     """A copy: the files may be replaced at any moment, one after the other."""
-    cert, key = InMemory(identity.cert.read_bytes()), InMemory(identity.key.read_bytes())
+    cert, key = InMemory(identity.cert.read_bytes()), InMemory(identity.credentials.key.read_bytes())
     return Credentials(cert.path, key.path, identity.trust, kept=(cert, key))
 
 

@@ -7,10 +7,16 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
 
 from services.identity.authority import Authority
-from services.identity.certificates import fingerprint_of_key, read_chain, read_key, spiffe_uris
+from services.identity.certificates import fingerprint_of_key, read_chain, read_key, read_passphrase, spiffe_uris
 from services.identity.files import CERT_MODE, KEY_MODE, write_whole
 from services.identity.handover import Handover, handovers_in, to_pem
 from services.identity.verification import check_key
@@ -25,34 +31,43 @@ class NewKey:
     old: x509.Certificate
 
 
-def new_key(cert: Path, key: Path) -> NewKey:
-    """Raises CertificateUnreadable, KeyMismatch, HandoverRefused."""
-    old_certificate, old_key = read_chain(cert)[0], read_key(key)
+def new_key(cert: Path, key: Path, passphrase_file: Path | None = None) -> NewKey:
+    """With a passphrase it is encrypted. Raises CertificateUnreadable, KeyMismatch, HandoverRefused."""
+    old_certificate, old_key = read_chain(cert)[0], read_key(key, passphrase_file)
     check_key(cert, old_certificate, key, old_key)
     new = ec.generate_private_key(ec.SECP256R1())
     handover = Handover.sign(spiffe_uris(old_certificate)[0], old_key, fingerprint_of_key(new.public_key()))
-    pem = new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    encryption: KeySerializationEncryption = NoEncryption()
+    if passphrase_file is not None:
+        encryption = BestAvailableEncryption(read_passphrase(passphrase_file))
+    pem = new.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
     return NewKey(new, pem + to_pem((*handovers_in(key.read_bytes()), handover.content)), old_certificate)
 
 
-def rotate(cert: Path, key: Path, authority: Authority, not_after: datetime | None = None) -> x509.Certificate:
+def rotate(
+    cert: Path,
+    key: Path,
+    authority: Authority,
+    not_after: datetime | None = None,
+    passphrase_file: Path | None = None,
+) -> x509.Certificate:
     """Puts a new key and its certificate in the place of the old ones.
 
     Raises what ``new_key`` and ``Authority.renew`` raise, StorageError.
     """
-    new = new_key(cert, key)
+    new = new_key(cert, key, passphrase_file)
     certificate = authority.renew(cert, not_after, new.key.public_key())
     write_whole(key, new.pem, KEY_MODE, force=True)
     write_whole(cert, certificate.public_bytes(Encoding.PEM), CERT_MODE, force=True)
     return certificate
 
 
-def request_rotation(cert: Path, key: Path) -> tuple[Path, Path]:
+def request_rotation(cert: Path, key: Path, passphrase_file: Path | None = None) -> tuple[Path, Path]:
     """Writes the new key, ``KEY.new``, and a request for its certificate, ``KEY.csr``; the old ones stay.
 
     Raises what ``new_key`` raises, FileExists, StorageError.
     """
-    new = new_key(cert, key)
+    new = new_key(cert, key, passphrase_file)
     names = new.old.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     builder = x509.CertificateSigningRequestBuilder().subject_name(new.old.subject)
     request = builder.add_extension(names, critical=False).sign(new.key, hashes.SHA256())

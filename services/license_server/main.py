@@ -37,6 +37,7 @@ async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: Read
     identity = Identity.load(
         cert=cert,
         key=key,
+        key_passphrase_file=settings.key_passphrase_file,
         cacert=settings.cacert,
         capath=settings.capath,
         trust=settings.trust,

@@ -35,6 +35,7 @@ KNOWN_ELSEWHERE = frozenset(
         "SN_JOIN_PATIENCE_SECONDS",
         "SN_METRICS_PORT", "SN_METRICS_HOST", "SL_METRICS_PORT", "SL_METRICS_HOST",
         "SWARM_ID_CACERT", "SWARM_ID_CAPATH", "SWARM_ID_CERT", "SWARM_ID_KEY", "SWARM_ID_RENEWED_FILES",
+        "SWARM_ID_KEY_PASSPHRASE_FILE",
         "SWARM_ID_TRUST",
         "SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH", "SWARM_LOG_LEVEL", "SWARM_LOG_FORMAT", "SWARM_DATA_DIR",
         "SWARM_LICENSE_DATA_DIR", "SWARM_LICENSE_HOST", "SWARM_LICENSE_PORT", "SWARM_LICENSE_SEATS",
@@ -136,6 +137,11 @@ class IdentitySettings(NodeSettings):
 
     cert: Path | None = Field(None, validation_alias="SWARM_ID_CERT", description="Certificate of this node.")
     key: Path | None = Field(None, validation_alias="SWARM_ID_KEY", description="Its private key.")
+    key_passphrase_file: Path | None = Field(
+        None,
+        validation_alias="SWARM_ID_KEY_PASSPHRASE_FILE",
+        description="File with the passphrase of the private key, on one line. None by default: the key has none.",
+    )
     cacert: Path | None = Field(None, validation_alias="SWARM_ID_CACERT", description="File of the CAs to trust.")
     capath: Path | None = Field(None, validation_alias="SWARM_ID_CAPATH", description="Directory of the CAs to trust.")
     trust: Path | None = Field(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 from sl_swarm import WITHIN_S, Arrays, swarm_of
 from sn_swarm import running_sn
 from two_organizations import TwoOrganizations
@@ -223,6 +223,19 @@ async def test_a_handover_that_the_known_key_has_not_signed_changes_nothing(door
     forged = replace(true, old_key=public)
     with pytest.raises(HandoverRefused, match="the old key has not signed it"):
         await door.hand_over(replace(thief, handovers=(forged.content,)))
+
+
+def test_an_encrypted_key_gives_way_to_an_encrypted_one(pki: Any, tmp_path: Path) -> None:
+    files, passphrase = pki.issue("sl", "sl-1", out_dir=tmp_path), tmp_path / "passphrase"
+    passphrase.write_text("of this node\n")
+    encrypted = BestAvailableEncryption(b"of this node")
+    files.key.write_bytes(read_key(files.key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encrypted))
+    where = ["--cert", str(files.cert), "--key", str(files.key), "--key-passphrase-file", str(passphrase)]
+    assert main(["certs", "rotate", "--dir", str(pki.authority.directory), *where]) == 0
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in files.key.read_bytes()
+    given = {"cert": files.cert, "key": files.key, "cacert": files.cacert}
+    identity = Identity.load(**given, key_passphrase_file=passphrase)
+    assert [Handover.parse(one).new for one in identity.handovers] == [identity.fingerprint]
 
 
 def test_a_key_for_a_ca_elsewhere_comes_with_its_handover_and_a_request(pki: Any, tmp_path: Path) -> None:

@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from services.errors import (
     CertificateExpired,
@@ -24,6 +29,7 @@ from services.errors import (
     WrongRole,
 )
 from services.identity.authority import Authority
+from services.identity.certificates import read_key
 from services.identity.identity import Identity, identity_of_certificate
 from services.identity.spiffe import SpiffeId
 
@@ -60,6 +66,31 @@ def test_unreadable_file_is_named(pki, tmp_path, which, content):
         broken.write_bytes(content)
     with pytest.raises(CertificateUnreadable, match=r"broken\.pem cannot be read as a"):
         Identity.load(**{"cert": files.cert, "key": files.key, "cacert": files.cacert} | {which: broken})
+
+
+def test_encrypted_key_is_used_with_the_file_of_its_passphrase_and_no_disk_sees_it_plain(pki, tmp_path):
+    files = pki.issue("sl", "sl-1", out_dir=tmp_path / "node")
+    plain = files.key.read_bytes()
+    encryption = BestAvailableEncryption("Über Nacht".encode())
+    key = load_pem_private_key(plain, None)
+    files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("Über Nacht\n", encoding="utf-8")
+    wrong.write_text("another\n")
+    given = {"cert": files.cert, "key": files.key, "cacert": files.cacert}
+
+    identity = Identity.load(**given, key_passphrase_file=right)
+
+    assert read_key(identity.credentials.key).private_numbers() == key.private_numbers()
+    identity.server_context()
+    identity.grpc_server_credentials()
+    assert identity.key == files.key
+    assert plain not in [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    with pytest.raises(CertificateUnreadable, match="does not open it"):
+        Identity.load(**given, key_passphrase_file=wrong)
+    (tmp_path / "empty").touch()
+    with pytest.raises(CertificateUnreadable, match="its first line is empty"):
+        Identity.load(**given, key_passphrase_file=tmp_path / "empty")
 
 
 def test_key_with_a_passphrase_is_refused_and_nobody_is_asked(pki, tmp_path):
