@@ -78,6 +78,7 @@ class Peering:
         self._p2p = p2p or (host, 0)
         self._port = 0
         self._background = background
+        self._listed: dict[str, str] = {}  # as the directory has it
         self._addresses: dict[str, str] = {}
         self._others: list[_Other] = []
         self._enodes: dict[str, str] = {}
@@ -95,11 +96,23 @@ class Peering:
             self._background.keep(lambda: self._find(through), f"looking for the SN at {through}")
 
     def know(self, name: str, host: str, port: int) -> None:
-        """Where an SN is reached; from now on this one keeps in touch with it."""
-        if name == self._name or not port:
+        """Where an SN is reached, as the directory has it; from now on this one keeps in touch with it.
+
+        An SN that was started again says itself where it is before the directory can: until the entry changes and the
+        two are out of touch, its own word counts.
+        """
+        listed = join_address(host, port)
+        if not port or self._listed.get(name) == listed:
+            return
+        self._listed[name] = listed
+        if not (self.alive[name] and name in self._addresses):
+            self._reached_at(name, listed)
+
+    def _reached_at(self, name: str, address: str) -> None:
+        if name == self._name:
             return
         is_new = name not in self._addresses
-        self._addresses[name] = join_address(host, port)
+        self._addresses[name] = address
         if is_new:
             self._gone[name] = asyncio.Event()
             self._gone[name].set()
@@ -246,7 +259,8 @@ class Peering:
             raise AnotherSwarm(name=self._name, theirs=self._chain_id, ours=hello.chain_id)  # it reads this
         first = not other.account
         other.account, other.enode = hello.account, hello.enode
-        self.know(hello.name, hello.host, hello.port)
+        if hello.port:  # its API is open
+            self._reached_at(hello.name, join_address(hello.host, hello.port))
         with contextlib.suppress(ChainError):
             before = self._enodes.get(other.name)
             if before and before != hello.enode:

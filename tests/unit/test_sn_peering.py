@@ -9,7 +9,7 @@ import pytest
 
 from services.chain.newest import Newest
 from services.chain.pool import Pool
-from services.errors import MalformedCall
+from services.errors import MalformedCall, SNUnreachable
 from services.rpc import swarm_pb2 as pb
 from services.runtime.background import Background
 from services.sn.peering import Peering
@@ -51,8 +51,8 @@ class Stream:
         async for _ in peering.serve(self._news(), "sn-2", context):
             pass
 
-    def hello(self) -> None:
-        said = pb.PeerHello(name="sn-2", chain_id=1, account="0x2", enode="enode://two", host="h", port=0)
+    def hello(self, port: int = 0) -> None:
+        said = pb.PeerHello(name="sn-2", chain_id=1, account="0x2", enode="enode://two", host="h", port=port)
         self._said.put_nowait(pb.PeerNews(hello=said))
 
     def says(self, news: pb.PeerNews) -> None:
@@ -126,3 +126,42 @@ async def test_a_transaction_that_no_sn_would_make_ends_the_stream_that_brings_i
     stream.says(pb.PeerNews(transaction=b"\x02" + bytes(1024 * 1024)))
     with pytest.raises(MalformedCall, match="transaction"):
         await stream.end()
+
+
+class Calls:
+    """In the place of a client: notes where it would have called, and reaches nobody."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+
+    def __call__(self, address: str, *_: object) -> "Calls":
+        self.addresses.append(address)
+        return self
+
+    async def __aenter__(self) -> "Calls":
+        raise SNUnreachable(address=self.addresses[-1], problem="nobody is there")
+
+    async def __aexit__(self, *_: object) -> None:
+        pass
+
+
+async def test_an_sn_that_says_where_it_is_now_is_called_there_whatever_the_directory_still_says(
+    peering: Peering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls()
+    monkeypatch.setattr("services.sn.peering.SNClient", calls)
+    claim: Any = SimpleNamespace(who=SimpleNamespace(role="sl", name="sl-1"), process=b"p", address="h:9")
+
+    async def called() -> str:
+        await peering.holder_elsewhere(claim)
+        return calls.addresses[-1]
+
+    peering.know("sn-2", "h", 1)
+    stream = Stream(peering)
+    stream.hello(port=2)
+    await changed(peering)
+    peering.know("sn-2", "h", 1)
+    assert await called() == "h:2"
+    peering.know("sn-2", "h", 3)  # an entry on its way from before it was started again
+    assert await called() == "h:2"
+    await stream.end()
