@@ -17,7 +17,7 @@ from services.chain.events import (
 )
 from services.chain.network import ContractEntry, NetworkGateway
 from services.chain.training import TrainingGateway
-from services.errors import ChainError, ContractNameTaken, MalformedCall, UnknownContract
+from services.errors import ChainError, ContractNameTaken, MalformedCall, NameTaken, UnknownContract
 from services.runtime import logs
 from services.sn.accounts import AccountNames
 from services.sn.directory import RUNNER_KIND, TRAINING_KIND, create_runner, create_training
@@ -119,7 +119,12 @@ class Trainings:
         """Raises KeyWasReplaced, NameTaken where another key was replaced meanwhile."""
         now = time.time()
         role, name, before = member.role, member.name, member.fingerprint
-        await self.network.replace_key(role, name, before, key, by, round(now * 1000), overlap_s)
+        try:
+            await self.network.replace_key(role, name, before, key, by, round(now * 1000), overlap_s)
+        except NameTaken as error:
+            if error.facts["enrolledFingerprint"] != key.hex():
+                raise
+            # Another SN was shown the same and was first; its event is on its way here.
         self._rekey(role, name, key, before, now + overlap_s)
         _log.info("key replaced", role=role, name=name, key=key.hex()[:16], before=before.hex()[:16], by=by)
 

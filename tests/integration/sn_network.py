@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+from services.identity.rotation import rotate
 from services.local.plan import CODE_ROOT
 from services.local.process import Child, Launch, node_environment
 from services.rpc import swarm_pb2 as pb
@@ -63,6 +64,11 @@ class SNNetwork:
         child = self.running.pop(name)
         child.kill()
         await child.wait()
+
+    def rotate(self, name: str) -> None:
+        """A new key, which the old one hands over to."""
+        files = self._files[name]
+        rotate(files.cert, files.key, self.pki.authority)
 
     def erase(self, name: str) -> None:
         shutil.rmtree(self.directory / name)

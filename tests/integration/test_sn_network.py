@@ -73,6 +73,20 @@ async def test_the_others_go_on_without_the_sentinel_and_take_it_back(network: S
     await network.shows("sn-3", "again", await network.create("sn-1", "again"))
 
 
+async def test_an_sn_with_a_new_key_is_let_in_by_the_others_and_seals_again(network: SNNetwork) -> None:
+    await network.three()
+    before = await network.create("sn-1", "before")
+    await network.shows("sn-3", "before", before)
+    await network.kill("sn-2")
+    await network.presence("sn-1", sn_2=False)
+    network.rotate("sn-2")
+    so_far = len(network.log("sn-3"))
+    await network.again("sn-2")
+    await network.presence("sn-3", sn_2=True)
+    await network.said("sn-3", "signers now  names=sn-1, sn-2, sn-3", since=so_far)
+    await network.shows("sn-1", "more", await network.create("sn-2", "more"))
+
+
 async def test_an_sn_that_lost_its_data_joins_again_under_its_certificate(network: SNNetwork) -> None:
     await network.three()
     location = await network.create("sn-3", "kept")
