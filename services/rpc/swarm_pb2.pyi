@@ -1182,16 +1182,28 @@ class SnAddress(_message.Message):
     def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., enode: _Optional[str] = ...) -> None: ...
 
 class PeerNews(_message.Message):
-    __slots__ = ("hello", "welcome", "standing", "transaction")
+    __slots__ = ("hello", "welcome", "standing", "transaction", "seen")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     STANDING_FIELD_NUMBER: _ClassVar[int]
     TRANSACTION_FIELD_NUMBER: _ClassVar[int]
+    SEEN_FIELD_NUMBER: _ClassVar[int]
     hello: PeerHello
     welcome: PeerWelcome
     standing: PeerStanding
     transaction: bytes
-    def __init__(self, hello: _Optional[_Union[PeerHello, _Mapping]] = ..., welcome: _Optional[_Union[PeerWelcome, _Mapping]] = ..., standing: _Optional[_Union[PeerStanding, _Mapping]] = ..., transaction: _Optional[bytes] = ...) -> None: ...
+    seen: PeerSeen
+    def __init__(self, hello: _Optional[_Union[PeerHello, _Mapping]] = ..., welcome: _Optional[_Union[PeerWelcome, _Mapping]] = ..., standing: _Optional[_Union[PeerStanding, _Mapping]] = ..., transaction: _Optional[bytes] = ..., seen: _Optional[_Union[PeerSeen, _Mapping]] = ...) -> None: ...
+
+class PeerSeen(_message.Message):
+    __slots__ = ("name", "host", "port")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    PORT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    host: str
+    port: int
+    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class PeerHello(_message.Message):
     __slots__ = ("name", "chain_id", "account", "enode", "host", "port")

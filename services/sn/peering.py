@@ -33,6 +33,8 @@ IMPORT_FILE = Path("eth", "fetched.rlp")
 
 Outbox = asyncio.Queue[pb.PeerNews | None]
 
+LONGEST_HOST = 253  # of a name in the DNS (RFC 1035)
+
 _log = logs.get("sn")
 
 
@@ -49,6 +51,7 @@ class _Other:
     enode: str = ""
     met: bool = False
     called: bool = False  # this SN opened the stream
+    seen: pb.PeerSeen | None = None  # where it says that its API is
 
 
 class Peering:
@@ -80,6 +83,7 @@ class Peering:
         self._background = background
         self._listed: dict[str, str] = {}  # as the directory has it
         self._addresses: dict[str, str] = {}
+        self._seen_at: dict[str, tuple[str, int]] = {}  # by others, tried where nobody answers at the address
         self._others: list[_Other] = []
         self._enodes: dict[str, str] = {}
         self._accounts: dict[str, str] = {}
@@ -107,6 +111,15 @@ class Peering:
         self._listed[name] = listed
         if not (self.alive[name] and name in self._addresses):
             self._reached_at(name, listed)
+
+    def _seen(self, seen: pb.PeerSeen) -> None:
+        """Another SN's word, of one in the directory alone: it may be older than what this one knows, or a lie.
+
+        After all have come back elsewhere, none may read in the directory where the others are before they have heard
+        each other: final blocks may take the word of SNs that know only one in common.
+        """
+        if seen.name in self._addresses and seen.port and len(seen.host) <= LONGEST_HOST:
+            self._seen_at[seen.name] = (seen.host, seen.port)
 
     def _reached_at(self, name: str, address: str) -> None:
         if name == self._name:
@@ -152,12 +165,16 @@ class Peering:
             self._left(other)
 
     async def _stay_in_touch(self, name: str) -> None:
-        wait, told = FIRST_WAIT_S, False
+        wait, told, tries = FIRST_WAIT_S, False, 0
         while not self._stopped.is_set():
             await self._gone[name].wait()
+            address = self._addresses[name]
+            if tries % 2 and name in self._seen_at:
+                address = join_address(*self._seen_at[name])
+            tries += 1
             try:
-                await self._visit(_Other(name, asyncio.Queue(), called=True), self._addresses[name])
-                wait, told = FIRST_WAIT_S, False
+                await self._visit(_Other(name, asyncio.Queue(), called=True), address)
+                wait, told, tries = FIRST_WAIT_S, False, 0
             except SwarmError as error:
                 if not told:
                     _log.warning("out of touch with an SN", name=name, reason=str(error))
@@ -244,6 +261,8 @@ class Peering:
             self._federation.heard(other.account, _standing(news.standing))
         elif kind == "transaction":
             self._federation.take(_relayed(news.transaction, other.name))
+        elif kind == "seen":
+            self._seen(news.seen)
         elif kind == "welcome":
             self._background.run(self._dial(other), f"connecting geth with that of {other.name}")
 
@@ -259,8 +278,10 @@ class Peering:
             raise AnotherSwarm(name=self._name, theirs=self._chain_id, ours=hello.chain_id)  # it reads this
         first = not other.account
         other.account, other.enode = hello.account, hello.enode
-        if hello.port:  # its API is open
+        if hello.port and hello.name != self._name:  # its API is open
             self._reached_at(hello.name, join_address(hello.host, hello.port))
+            other.seen = pb.PeerSeen(name=hello.name, host=hello.host, port=hello.port)
+        self._introduce(other)
         with contextlib.suppress(ChainError):
             before = self._enodes.get(other.name)
             if before and before != hello.enode:
@@ -270,6 +291,15 @@ class Peering:
             other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
         if first:
             self._met(other)
+
+    def _introduce(self, newcomer: _Other) -> None:
+        """Tells it where the others are, and the others where it is."""
+        for other in self._others:
+            if other.name in ("", newcomer.name):
+                continue
+            for whom, of in ((newcomer, other), (other, newcomer)):
+                if of.seen is not None:
+                    whom.outbox.put_nowait(pb.PeerNews(seen=of.seen))
 
     async def _dial(self, other: _Other) -> None:
         """One of the two dials first: two calls that cross may both be given up, and geth repeats none for 35 s."""

@@ -12,6 +12,7 @@ from services.chain.pool import Pool
 from services.errors import MalformedCall, SNUnreachable
 from services.rpc import swarm_pb2 as pb
 from services.runtime.background import Background
+from services.runtime.signals import ChangeSignal
 from services.sn.peering import Peering
 
 
@@ -37,8 +38,10 @@ class Reach:
 class Stream:
     """One that another SN opened."""
 
-    def __init__(self, peering: Peering) -> None:
+    def __init__(self, peering: Peering, name: str = "sn-2") -> None:
+        self._name = name
         self._said: asyncio.Queue[pb.PeerNews | None] = asyncio.Queue()
+        self._heard: asyncio.Queue[pb.PeerNews] = asyncio.Queue()
         self._done: list[Callable[[Any], object]] = []
         self._running = asyncio.create_task(self._run(peering))
 
@@ -48,15 +51,23 @@ class Stream:
 
     async def _run(self, peering: Peering) -> None:
         context = SimpleNamespace(add_done_callback=self._done.append)
-        async for _ in peering.serve(self._news(), "sn-2", context):
-            pass
+        async for news in peering.serve(self._news(), self._name, context):
+            self._heard.put_nowait(news)
 
     def hello(self, port: int = 0) -> None:
-        said = pb.PeerHello(name="sn-2", chain_id=1, account="0x2", enode="enode://two", host="h", port=port)
+        said = pb.PeerHello(
+            name=self._name, chain_id=1, account=f"0x{self._name}", enode="enode://two", host="h", port=port
+        )
         self._said.put_nowait(pb.PeerNews(hello=said))
 
     def says(self, news: pb.PeerNews) -> None:
         self._said.put_nowait(news)
+
+    async def told(self, kind: str) -> Any:
+        """The next news of that kind."""
+        while (news := await self._heard.get()).WhichOneof("news") != kind:
+            pass
+        return getattr(news, kind)
 
     async def end(self) -> None:
         for call in self._done:
@@ -133,10 +144,17 @@ class Calls:
 
     def __init__(self) -> None:
         self.addresses: list[str] = []
+        self._changed = ChangeSignal()
 
     def __call__(self, address: str, *_: object) -> "Calls":
         self.addresses.append(address)
+        self._changed.notify()
         return self
+
+    async def at(self, address: str) -> None:
+        """Returns once that address was called."""
+        while address not in self.addresses:
+            await self._changed.wait()
 
     async def __aenter__(self) -> "Calls":
         raise SNUnreachable(address=self.addresses[-1], problem="nobody is there")
@@ -165,3 +183,31 @@ async def test_an_sn_that_says_where_it_is_now_is_called_there_whatever_the_dire
     peering.know("sn-2", "h", 3)  # an entry on its way from before it was started again
     assert await called() == "h:2"
     await stream.end()
+
+
+async def test_an_sn_that_came_back_elsewhere_is_looked_for_where_another_one_has_seen_it(
+    peering: Peering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Calls()
+    monkeypatch.setattr("services.sn.peering.SNClient", calls)
+    peering.know("sn-3", "h", 1)
+    await calls.at("h:1")
+    stream = Stream(peering)
+    stream.hello()
+    await changed(peering)
+    stream.says(pb.PeerNews(seen=pb.PeerSeen(name="sn-9", host="h", port=9)))  # whom the directory does not have
+    stream.says(pb.PeerNews(seen=pb.PeerSeen(name="sn-3", host="h", port=3)))
+    await calls.at("h:3")
+    assert "h:9" not in calls.addresses
+    await stream.end()
+
+
+async def test_sns_that_are_both_in_touch_with_this_one_are_told_where_the_other_is(peering: Peering) -> None:
+    first, second = Stream(peering), Stream(peering, "sn-3")
+    first.hello(port=2)
+    await changed(peering)
+    second.hello(port=3)
+    assert await first.told("seen") == pb.PeerSeen(name="sn-3", host="h", port=3)
+    assert await second.told("seen") == pb.PeerSeen(name="sn-2", host="h", port=2)
+    await first.end()
+    await second.end()
