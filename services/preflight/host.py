@@ -13,6 +13,7 @@ from pathlib import Path
 from services.errors import HostNotReady
 from services.preflight.report import Finding, State, failure
 from services.preflight.settings import PreflightSettings
+from services.scripts.container import selinux_enforces
 from services.scripts.engine import find
 
 GIB = 1 << 30
@@ -20,6 +21,10 @@ NARROW_MTU = 1280  # what IPv6 needs at least
 IP_MTU = 14  # of Linux: socket.IP_MTU comes with later Pythons
 LITTLE_DISK = 0.1  # of what is wanted: too little even for a trial
 ANSWER_WITHIN_S = 10
+LABEL = (
+    "The scripts and Compose files label what they mount. Label what tasks of a SWOP mount: "
+    "chcon -R -t container_file_t DIRECTORY."
+)
 
 
 def look(settings: PreflightSettings, role: str, hosts: Sequence[str]) -> Iterator[Finding]:
@@ -28,6 +33,10 @@ def look(settings: PreflightSettings, role: str, hosts: Sequence[str]) -> Iterat
     yield _pipes(settings.data_dir)
     yield _disk(settings.data_dir, settings.min_free_gb)
     yield _engine(settings.engine, role)
+    if selinux_enforces():
+        yield Finding(
+            "SELinux", "this host", "warning", "enforcing: containers open only what is labelled for them", LABEL
+        )
     yield _gpu(needed=settings.gpu)
     yield from _mtu(hosts)
 

@@ -68,6 +68,7 @@ def _node(node: Node) -> dict[str, Any]:
     if node.role == "swop":
         # Whoever may talk to Docker's socket is root on the host already: without a capability it is no more than that.
         found |= {"profiles": ["swop"], "user": "0:0"}
+        found["security_opt"] = [*found["security_opt"], "label=type:container_runtime_t"]  # for SELinux
         found["volumes"].append("${DOCKER_SOCKET:-/var/run/docker.sock}:/var/run/docker.sock")
     return found
 
@@ -91,6 +92,6 @@ def _image(name: str) -> str:
 
 
 def _mounted(path: str, *, read_only: bool = False) -> dict[str, Any]:
-    """A file that is missing is said by Docker, not made as a directory."""
+    """A file that is missing is said by Docker, not made as a directory. SELinux gives it a label for containers."""
     found: dict[str, Any] = {"type": "bind", "source": f"./{path}", "target": f"{INSIDE}/{path}"}
-    return {**found, **({"read_only": True} if read_only else {}), "bind": {"create_host_path": False}}
+    return {**found, **({"read_only": True} if read_only else {}), "bind": {"create_host_path": False, "selinux": "z"}}

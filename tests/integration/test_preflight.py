@@ -198,3 +198,11 @@ def test_what_the_host_lacks_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert next(it for it in host.look(told, "sl", []) if it.check == "GPU").state == "ok"
     engine = next(it for it in host.look(told, "sl", []) if it.check == "container engine")
     assert engine.state == "warning"  # only a SWOP needs one
+
+
+@pytest.mark.parametrize("enforces", [True, False])
+def test_a_host_whose_mounts_need_labels_is_told_so(monkeypatch: pytest.MonkeyPatch, *, enforces: bool) -> None:
+    monkeypatch.setattr(host, "selinux_enforces", lambda: enforces)
+    found = {finding.check: finding for finding in host.look(settings(), "sl", [])}
+    assert ("SELinux" in found) is enforces
+    assert not enforces or (found["SELinux"].state, "chcon" in found["SELinux"].advice) == ("warning", True)

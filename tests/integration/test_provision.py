@@ -185,6 +185,7 @@ def test_files_of_a_kit_are_what_their_readers_take(tmp_path: Path) -> None:
     assert set(services) == {"license-1", "sn-1", "sl-1", "ml-for-sl-1", "swci-1", "swop-1"}
     mounts = [it for service in services.values() for it in service["volumes"] if isinstance(it, dict)]
     assert all((kit / mount["source"]).exists() for mount in mounts)
+    assert all(mount["bind"]["selinux"] == "z" for mount in mounts)  # or no container opens it there
     for script in ("start", "check", "train"):
         checked = subprocess.run(["sh", "-n", script], cwd=kit, check=False)
         said = subprocess.run([f"./{script}", "nobody"], cwd=kit, capture_output=True, text=True, check=False)
