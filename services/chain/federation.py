@@ -5,25 +5,25 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.chain.account import Account
+from services.chain.attestations import Attestations, Standing
 from services.chain.clique import Header, Link, majority, waiting
 from services.chain.finality import final_number
+from services.chain.geth_peers import GethPeers
 from services.chain.geth_process import GethProcess
-from services.chain.newest import Newest
+from services.chain.latest_value import LatestValue
 from services.chain.pool import Pool, Transaction
-from services.chain.reach import Reach
 from services.chain.receipts import Receipt
+from services.chain.recent_blocks import RecentBlocks
 from services.chain.sealer import Sealer
 from services.chain.sealing import seat
-from services.chain.tail import Tail
 from services.chain.voting import Voting
-from services.chain.vouching import Standing, Vouching
 from services.chain.writer import Writer
 from services.runtime import logs as log_setup
 
 SHARE_BITS = 16  # a joining SN is given the 65536th part: enough for a long chain of admissions
 
-# A block whose fate the vouches leave open is settled by more blocks. The SN whose transaction is in it sends for them
-# first, another one where that one is silent.
+# A block whose fate the attestations leave open is settled by more blocks. The SN whose transaction is in it sends
+# for them first, another one where that one is silent.
 OWNER_PUSHES_AFTER_S = 0.15
 OTHERS_PUSH_AFTER_S = 0.5
 PUSHES_AT_SPEED = 12
@@ -54,15 +54,15 @@ class Federation:
         self._log = log_setup.get("chain")
         self.pool = Pool()
         self.writer = Writer(account, self._submit, lambda transaction: self.pool.remove([transaction]))
-        self.tail = Tail(request)
-        self.reach = Reach(request)
+        self.tail = RecentBlocks(request)
+        self.geth_peers = GethPeers(request)
         self.voting = Voting(request)
         self._sealer = Sealer(self._me, request, self.pool, self.writer)
         self._exposure = self._sealer.exposure
-        self.vouching = Vouching(self._me, self._exposure)
-        self.finals: Newest[int] = Newest()  # the newest final block
-        self.reopened: Newest[bool] = Newest()  # geth was started, perhaps again
-        self.lagging: Newest[str] = Newest()  # accounts of SNs that have blocks which do not come
+        self.attestations = Attestations(self._me, self._exposure)
+        self.finals: LatestValue[int] = LatestValue()  # the newest final block
+        self.reopened: LatestValue[bool] = LatestValue()  # geth was started, perhaps again
+        self.lagging: LatestValue[str] = LatestValue()  # accounts of SNs that have blocks which do not come
         self._receipts: dict[str, list[Any]] = {}
         self._connected: set[str] = {self._me}
         self._live: tuple[str, ...] = ()
@@ -99,12 +99,12 @@ class Federation:
 
     def disconnected(self, account: str) -> None:
         self._connected.discard(account)
-        self.vouching.totals.pop(account, None)
+        self.attestations.totals.pop(account, None)
         self._wake()
 
     def heard(self, account: str, standing: Standing) -> None:
         """What an SN says of its chain."""
-        self.vouching.heard(account, standing)
+        self.attestations.heard(account, standing)
         self._wake()
 
     def take(self, transaction: Transaction) -> None:
@@ -153,7 +153,7 @@ class Federation:
             self._exposure.lost(self.tail.head.total + 2)
         self._alone_at = self._now() + (ALONE_AFTER_S if self._expects_others else 0.0)
         self.reopened.put(True)
-        self.vouching.tell(self.tail, self.signers)
+        self.attestations.tell(self.tail, self.signers)
 
     async def moved(self, header: Header) -> list[Link]:
         """Takes a new head; gives the blocks that were given up for it."""
@@ -173,7 +173,7 @@ class Federation:
                     self._exposure.lost(link.total)
         for link in fresh:
             self._exposure.moved(link.number, self.voting.one_signer or link.header.signer == self._me)
-        self.vouching.tell(self.tail, self.signers)
+        self.attestations.tell(self.tail, self.signers)
         await self._include(fresh, given_up)
         return given_up
 
@@ -212,7 +212,7 @@ class Federation:
         chain = self.tail.since(known)
         if not chain:
             return self.tail.head.number
-        words = self.vouching.on(self.tail)
+        words = self.attestations.on(self.tail)
         number = final_number(chain, self.voting.eras, words, voting=self.voting.under_way)
         found = self.tail.at(number)
         if found is not None:
@@ -238,7 +238,7 @@ class Federation:
     def close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self.vouching.own.close()
+        self.attestations.own.close()
         self.lagging.close()
         self.finals.close()
         self.reopened.close()
@@ -252,10 +252,10 @@ class Federation:
         Gives the time at which to ask another SN for blocks that do not come by themselves.
         """
         mine = self.tail.head.total
-        totals = self.vouching.totals
+        totals = self.attestations.totals
         ahead = max(totals, key=totals.__getitem__, default=None)
         behind = ahead is not None and totals[ahead] > mine
-        if not self._caught_up and not behind and mine >= self.vouching.vouched:
+        if not self._caught_up and not behind and mine >= self.attestations.attested:
             asked = sum(signer == self._me or signer in totals for signer in self.signers)
             alone = len(self.signers) == 1 and self._now() >= self._alone_at
             self._caught_up = alone or (bool(totals) and asked >= majority(self.signers))
@@ -324,7 +324,7 @@ class Federation:
             return None
         if self.writer.owes:
             in_touch = [signer for signer in self.signers if signer in self._connected]
-            return 0.0 if self.vouching.all_spoke(self.tail, in_touch) else OWNER_PUSHES_AFTER_S
+            return 0.0 if self.attestations.all_spoke(self.tail, in_touch) else OWNER_PUSHES_AFTER_S
         if rank is not None and not all(link.header.only_transfers for link in open_):
             return (rank + 1) * OTHERS_PUSH_AFTER_S
         waits = final < self._awaited <= self.tail.head.number

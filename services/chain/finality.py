@@ -1,9 +1,9 @@
-"""Which blocks no other chain can replace any more, and what a signer may vouch for. No I/O.
+"""Which blocks no other chain can replace any more, and what a signer may attest to. No I/O.
 
-geth follows the chain of greatest total difficulty; of equals, the shorter one, then any. A signer *vouches* for
+geth follows the chain of greatest total difficulty; of equals, the shorter one, then any. A signer *attests* to
 the blocks of its chain from some total difficulty on: it holds them, and every block that it may have sealed on
 another chain lies so far behind that the signers who may be missing cannot make a heavier chain of it. Once more
-than half of the signers vouch for a block, only the others could replace it; they can add as many blocks to
+than half of the signers attest to a block, only the others could replace it; they can add as many blocks to
 another chain as they are, for Clique has as many different signers in a row as are more than half. Where all
 that is too light, the block is final. docs/architecture.md has the picture and the proof.
 """
@@ -15,7 +15,7 @@ from services.chain.clique import IN_TURN, OUT_OF_TURN, Link, in_turn, majority,
 
 
 @dataclass(frozen=True)
-class Vouch:
+class Attestation:
     """For the blocks up to ``number`` on the chain of ``hash`` whose total difficulty is ``floor`` or more."""
 
     number: int
@@ -31,19 +31,21 @@ class Era:
     signers: tuple[str, ...]
 
 
-def final_number(chain: Sequence[Link], eras: Sequence[Era], vouches: Mapping[str, Vouch], *, voting: bool) -> int:
+def final_number(
+    chain: Sequence[Link], eras: Sequence[Era], attestations: Mapping[str, Attestation], *, voting: bool
+) -> int:
     """The newest final block of ``chain``; -1 where that is not known of any.
 
     ``chain``: blocks in a row, from one that is final up to the head. ``eras``: of these blocks and the next one,
-    oldest first. ``vouches``: of blocks on this chain, by account. ``voting``: the signers may be others on another
-    chain, so that turns are not known.
+    oldest first. ``attestations``: of blocks on this chain, by account. ``voting``: the signers may be others on
+    another chain, so that turns are not known.
     """
     unsettled = voting or any(era.start > chain[0].number + 1 for era in eras)
     best = -1
     for link in reversed(chain):
         if link.number <= best:
             break
-        holders = {account for account, vouch in vouches.items() if _holds(vouch, link)}
+        holders = {account for account, attestation in attestations.items() if _holds(attestation, link)}
         if not _most(era_of(eras, link.number).signers, holders):
             continue
         threatened = [
@@ -61,8 +63,8 @@ def era_of(eras: Sequence[Era], number: int) -> Era:
     return next((era for era in reversed(eras) if era.start <= number), eras[0])
 
 
-def _holds(vouch: Vouch, link: Link) -> bool:
-    return vouch.number >= link.number and vouch.floor <= link.total
+def _holds(attestation: Attestation, link: Link) -> bool:
+    return attestation.number >= link.number and attestation.floor <= link.total
 
 
 def _most(signers: Sequence[str], holders: Set[str]) -> bool:
@@ -70,7 +72,7 @@ def _most(signers: Sequence[str], holders: Set[str]) -> bool:
 
 
 def _can_replace(fork: Link, link: Link, signers: Sequence[str], holders: Set[str], unsettled: bool) -> bool:
-    """Whether those who do not vouch, sealing on ``fork``, can come to a chain that geth may prefer to ``link``'s."""
+    """Whether those who do not attest, sealing on ``fork``, can come to a chain that geth may prefer to ``link``'s."""
     if not _most(signers, holders):
         return True
     others = set(signers) - holders
@@ -120,7 +122,7 @@ class Exposure:
         self._open = None
 
     def floor(self, signers: Sequence[str]) -> int:
-        """The total difficulty from which this signer may vouch."""
+        """The total difficulty from which this signer may attest."""
         return max(self._totals) + 2 * minority(signers) + 1 if self._totals else 0
 
     def forget_below(self, final_total: int, signers: Sequence[str]) -> None:

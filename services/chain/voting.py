@@ -5,10 +5,10 @@ from typing import Any
 
 from services.chain.abi import checksummed
 from services.chain.clique import Link, ordered
-from services.chain.electorate import Vote, next_vote
 from services.chain.finality import Era
-from services.chain.newest import Newest
-from services.chain.tail import Tail
+from services.chain.latest_value import LatestValue
+from services.chain.recent_blocks import RecentBlocks
+from services.chain.signer_election import Vote, next_vote
 from services.runtime import logs as log_setup
 
 Request = Callable[..., Awaitable[Any]]
@@ -21,7 +21,7 @@ class Voting:
         self._request = request
         self._log = log_setup.get("chain")
         self.eras: list[Era] = []
-        self.changed: Newest[tuple[str, ...]] = Newest()  # the signers
+        self.changed: LatestValue[tuple[str, ...]] = LatestValue()  # the signers
         self.proposed: Vote | None = None
         self._newest_vote = -1  # number of the block that has it
 
@@ -40,7 +40,7 @@ class Voting:
         """Whether a branch of this chain may come to other signers than it."""
         return self.proposed is not None or self._newest_vote >= self.eras[-1].start
 
-    async def read(self, tail: Tail) -> bool:
+    async def read(self, tail: RecentBlocks) -> bool:
         """Asks geth who seals each block of the tail, and the next one; True where the latter has changed."""
         before = self.signers if self.eras else ()
         first, *rest = tail.links

@@ -1226,14 +1226,14 @@ class PeerWelcome(_message.Message):
     def __init__(self) -> None: ...
 
 class PeerStanding(_message.Message):
-    __slots__ = ("total_difficulty", "vouch")
+    __slots__ = ("total_difficulty", "attestation")
     TOTAL_DIFFICULTY_FIELD_NUMBER: _ClassVar[int]
-    VOUCH_FIELD_NUMBER: _ClassVar[int]
+    ATTESTATION_FIELD_NUMBER: _ClassVar[int]
     total_difficulty: int
-    vouch: Vouch
-    def __init__(self, total_difficulty: _Optional[int] = ..., vouch: _Optional[_Union[Vouch, _Mapping]] = ...) -> None: ...
+    attestation: Attestation
+    def __init__(self, total_difficulty: _Optional[int] = ..., attestation: _Optional[_Union[Attestation, _Mapping]] = ...) -> None: ...
 
-class Vouch(_message.Message):
+class Attestation(_message.Message):
     __slots__ = ("number", "hash", "floor")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     HASH_FIELD_NUMBER: _ClassVar[int]

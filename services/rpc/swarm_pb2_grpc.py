@@ -1924,7 +1924,7 @@ class PeeringServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Meet(self, request_iterator, context):
-        """Two SNs stay in touch: each says hello, then what it vouches for and the transactions it has. The end of it is
+        """Two SNs stay in touch: each says hello, then what it attests to and the transactions it has. The end of it is
         how the death of an SN is noticed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

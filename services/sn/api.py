@@ -30,7 +30,7 @@ _log = logs.get("sn")
 
 
 @dataclass(frozen=True)
-class Desk:
+class ApiContext:
     """What handlers ask. ``name``: of this SN; ``trust``: what it judges others by now."""
 
     name: str
@@ -62,29 +62,29 @@ class Desk:
 class NetworkApi(NetworkServicer):
     """Service Network."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     async def Register(self, request: pb.RegisterRequest, _context: Any) -> pb.RegisterReply:
-        who, trainings = self._desk.node(), self._desk.trainings
+        who, trainings = self._context.node(), self._context.trainings
         if request.host or who.role not in UNREACHED_ROLES:
             requests.address(request.host, request.port)
-        await trainings.register(who, request.host, request.port, self._desk.name)
-        return pb.RegisterReply(sn=self._desk.name, organization=who.organization)
+        await trainings.register(who, request.host, request.port, self._context.name)
+        return pb.RegisterReply(sn=self._context.name, organization=who.organization)
 
     async def HandOver(self, request: pb.HandOverRequest, _context: Any) -> pb.HandOverReply:
-        known = await hand_over(self._desk.caller(), caller().spiffe_id, request.handovers, self._desk.trainings)
+        known = await hand_over(self._context.caller(), caller().spiffe_id, request.handovers, self._context.trainings)
         return pb.HandOverReply(fingerprint=known)
 
     async def Deregister(self, request: pb.DeregisterRequest, _context: Any) -> pb.DeregisterReply:
-        await self._desk.trainings.deregister(self._desk.node(), requests.reason(request.reason))
+        await self._context.trainings.deregister(self._context.node(), requests.reason(request.reason))
         return pb.DeregisterReply()
 
     async def HoldName(
         self, request_iterator: AsyncIterator[pb.HoldNameRequest], context: Any
     ) -> AsyncIterator[pb.HoldNameReply]:
-        who, names = self._desk.caller(), self._desk.names
-        self._desk.trainings.membership.check_key(who)
+        who, names = self._context.caller(), self._context.names
+        self._context.trainings.membership.check_key(who)
         address = requests.place(await _first(request_iterator), context.peer())
         holder = await names.claim(who, requests.process(calling_process()), address)
         # Called at once when the stream ends or its process is cut off; a generator is closed some time later.
@@ -102,8 +102,8 @@ class NetworkApi(NetworkServicer):
             raise NameInUse(name=who.name, address=holder.taken_by)
 
     async def ListNodes(self, _request: pb.ListNodesRequest, _context: Any) -> pb.ListNodesReply:
-        self._desk.caller()
-        membership, names, now = self._desk.trainings.membership, self._desk.names, time.time()
+        self._context.caller()
+        membership, names, now = self._context.trainings.membership, self._context.names, time.time()
         return pb.ListNodesReply(
             nodes=[
                 _node(member, now if names.is_held(*key) else membership.last_heard.get(key, 0.0))
@@ -112,19 +112,19 @@ class NetworkApi(NetworkServicer):
         )
 
     async def ListContracts(self, _request: pb.ListContractsRequest, _context: Any) -> pb.ListContractsReply:
-        self._desk.caller()
+        self._context.caller()
         return pb.ListContractsReply(
             contracts=[
                 pb.ContractEntry(name=entry.name, kind=entry.kind, location=entry.location)
-                for entry in self._desk.trainings.entries
+                for entry in self._context.trainings.entries
             ]
         )
 
     async def GetInfo(self, _request: pb.GetInfoRequest, _context: Any) -> pb.GetInfoReply:
-        self._desk.caller()
-        network, chain = self._desk.trainings.network, self._desk.trainings.chain
+        self._context.caller()
+        network, chain = self._context.trainings.network, self._context.trainings.chain
         return pb.GetInfoReply(
-            name=self._desk.name,
+            name=self._context.name,
             version=version("swarm-learning"),
             chain=chain.kind,
             chain_id=chain.chain_id,
@@ -138,11 +138,11 @@ class NetworkApi(NetworkServicer):
 class TrainingApi(TrainingServicer):
     """Service Training. Every write is made in the caller's own name."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     async def Enrol(self, request: pb.EnrolRequest, _context: Any) -> pb.EnrolReply:
-        who, training = self._desk.participant(request.contract)
+        who, training = self._context.participant(request.contract)
         config = requests.config(request.config)
         if training.view.stands(who.name, who.fingerprint, request.may_lead, config):  # nothing for the chain to say
             return pb.EnrolReply(status=training.status())
@@ -150,51 +150,51 @@ class TrainingApi(TrainingServicer):
         return pb.EnrolReply(status=await training.status_at(receipt.block))
 
     async def CheckIn(self, request: pb.CheckInRequest, _context: Any) -> pb.CheckInReply:
-        who, training = self._desk.participant(request.contract)
+        who, training = self._context.participant(request.contract)
         if training.view.follows_reports:  # what this round decides, it decides by what was said before it
             await training.reports.flush()
         receipt = await training.gateway.check_in(requests.check_in(request, who.name))
         return pb.CheckInReply(block=receipt.block)
 
     async def ReportProgress(self, request: pb.ProgressRequest, _context: Any) -> pb.ProgressReply:
-        who, training = self._desk.participant(request.contract)
+        who, training = self._context.participant(request.contract)
         training.progress(who.name, request.round, request.term, request.bytes_done, request.bytes_total)
         return pb.ProgressReply()
 
     async def Publish(self, request: pb.PublishRequest, _context: Any) -> pb.PublishReply:
-        who, training = self._desk.participant(request.contract)
+        who, training = self._context.participant(request.contract)
         digest, left_out = requests.digest(request.digest, "digest"), requests.left_out(list(request.left_out))
         await training.gateway.publish(request.round, request.term, who.name, digest, request.size, left_out)
         return pb.PublishReply()
 
     async def Reopen(self, request: pb.ReopenRequest, _context: Any) -> pb.ReopenReply:
-        who, training = self._desk.participant(request.contract)
+        who, training = self._context.participant(request.contract)
         left_out = requests.left_out(list(request.left_out))
         await training.gateway.reopen(request.round, request.term, who.name, left_out)
         return pb.ReopenReply()
 
     async def VoteOut(self, request: pb.VoteOutRequest, _context: Any) -> pb.VoteOutReply:
-        who, training = self._desk.participant(request.contract)
+        who, training = self._context.participant(request.contract)
         await training.gateway.vote_out(request.round, request.term, who.name)
         return pb.VoteOutReply()
 
     async def Report(self, request: pb.ReportRequest, _context: Any) -> pb.ReportReply:
-        who, training = self._desk.participant(request.contract)
+        who, training = self._context.participant(request.contract)
         training.report(requests.report(request, who.name))
         return pb.ReportReply()
 
     async def Leave(self, request: pb.LeaveRequest, _context: Any) -> pb.LeaveReply:
-        who, training = self._desk.participant(request.contract)
+        who, training = self._context.participant(request.contract)
         await training.gateway.leave(who.name, requests.reason(request.reason))
         return pb.LeaveReply()
 
     async def GetStatus(self, request: pb.GetStatusRequest, _context: Any) -> pb.TrainingStatus:
-        self._desk.caller()
-        return self._desk.trainings.named(request.contract).status()
+        self._context.caller()
+        return self._context.trainings.named(request.contract).status()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[bytes]:
-        who, training = self._desk.caller(), self._desk.trainings.named(request.contract)
-        if self._desk.trainings.membership.knows(who) and who.role == "sl":
+        who, training = self._context.caller(), self._context.trainings.named(request.contract)
+        if self._context.trainings.membership.knows(who) and who.role == "sl":
             training.stream_opened(who.name)
             # Called at once when the stream ends or its node is cut off; a generator is closed some time later.
             context.add_done_callback(lambda _context: training.stream_closed(who.name))
@@ -202,8 +202,8 @@ class TrainingApi(TrainingServicer):
             yield message
 
     async def GetRecord(self, request: pb.GetRecordRequest, _context: Any) -> AsyncIterator[pb.RecordPage]:
-        self._desk.caller()
-        training = self._desk.trainings.named(request.contract)
+        self._context.caller()
+        training = self._context.trainings.named(request.contract)
         location, block = training.gateway.address, await training.gateway.chain.block_number()
         yield pb.RecordPage(location=location, block=block)
         async for events in training.gateway.history(to_block=block):
@@ -214,24 +214,24 @@ class TrainingApi(TrainingServicer):
 class AdminApi(AdminServicer):
     """Service Admin."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     async def CreateContract(self, request: pb.CreateContractRequest, _context: Any) -> pb.CreateContractReply:
-        who = self._desk.caller()
-        location = await self._desk.trainings.create(request.name)
+        who = self._context.caller()
+        location = await self._context.trainings.create(request.name)
         _log.info("contract created", contract=request.name, by=who.name)
         return pb.CreateContractReply(location=location)
 
     async def ResetContract(self, request: pb.ResetContractRequest, _context: Any) -> pb.ResetContractReply:
-        who = self._desk.caller()
-        await self._desk.trainings.named(request.name).gateway.reset()
+        who = self._context.caller()
+        await self._context.trainings.named(request.name).gateway.reset()
         _log.info("contract reset", contract=request.name, by=who.name)
         return pb.ResetContractReply()
 
     async def ReplaceKey(self, request: pb.ReplaceKeyRequest, _context: Any) -> pb.ReplaceKeyReply:
-        who, trainings = self._desk.caller(), self._desk.trainings
-        self._desk.trust().require_own(caller().organization, request.role, request.name)
+        who, trainings = self._context.caller(), self._context.trainings
+        self._context.trust().require_own(caller().organization, request.role, request.name)
         key = requests.digest(request.fingerprint, "fingerprint")
         names = await replace_key(request.role, request.name, key, f"{who.role}/{who.name}", trainings)
         return pb.ReplaceKeyReply(names=names)

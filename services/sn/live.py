@@ -11,7 +11,7 @@ from services.rpc import swarm_pb2 as pb
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sn.broadcast import Broadcast
-from services.sn.narration import narrate
+from services.sn.event_log import narrate
 from services.sn.reports import Report, ReportWriter
 from services.sn.statuses import MemberOf, status
 from services.sn.timers import LostTimers, QuorumTimer, WaitingLog

@@ -25,15 +25,15 @@ from services.runtime import logs
 from services.runtime.addresses import join_address
 from services.runtime.background import Background
 from services.runtime.metrics import Meter
-from services.sn.api import AdminApi, Desk, NetworkApi, TrainingApi
+from services.sn.api import AdminApi, ApiContext, NetworkApi, TrainingApi
+from services.sn.cluster_manager import ClusterManager, in_sync
 from services.sn.directory import establish
-from services.sn.federating import Federating, in_sync
+from services.sn.event_log import narrate
 from services.sn.handing_over import hand_over
 from services.sn.live import TrainingContext
 from services.sn.membership import Caller, Membership
 from services.sn.metrics import SNMetrics
 from services.sn.names import Holder, Names
-from services.sn.narration import narrate
 from services.sn.peering import IMPORT_FILE, Peering
 from services.sn.peering_api import PeeringApi
 from services.sn.roles import LIMITS, ROLES, SERVICES
@@ -143,7 +143,9 @@ async def serving(
         names = Names(_nowhere if peering is None else peering.holder_elsewhere)
         if peering is not None:
             peering.met = lambda: background.run(names.compare(), "comparing who holds names")
-        server = _server(identity, Desk(name, lambda: identity.credentials.trust, trainings, runners, names), peering)
+        server = _server(
+            identity, ApiContext(name, lambda: identity.credentials.trust, trainings, runners, names), peering
+        )
         port = await server.start(where.bind_host, where.port, PORT_OPTION)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         stack.callback(trainings.end_streams)
@@ -161,7 +163,7 @@ async def serving(
         else:
             stack.callback(peering.end_streams)
             await peering.opened(announced)
-            federating = Federating(
+            federating = ClusterManager(
                 name, trainings, chain.federation, peering, background,
                 data_dir=data_dir, grace_s=lost_after_s, register=register,
             )  # fmt: skip
@@ -190,17 +192,17 @@ async def _in_touch(
     return peering
 
 
-def _server(identity: Identity, desk: Desk, peering: Peering | None) -> RpcServer:
+def _server(identity: Identity, context: ApiContext, peering: Peering | None) -> RpcServer:
     return RpcServer(
         identity,
         ROLES,
         [
-            lambda server: add_NetworkServicer_to_server(NetworkApi(desk), server),  # type: ignore[no-untyped-call]
-            lambda server: add_TrainingServicer_to_server(TrainingApi(desk), server),  # type: ignore[no-untyped-call]
-            lambda server: add_TasksServicer_to_server(TasksApi(desk), server),  # type: ignore[no-untyped-call]
-            lambda server: add_RunnersServicer_to_server(RunnersApi(desk), server),  # type: ignore[no-untyped-call]
-            lambda server: add_AdminServicer_to_server(AdminApi(desk), server),  # type: ignore[no-untyped-call]
-            lambda server: add_PeeringServicer_to_server(PeeringApi(desk, peering), server),  # type: ignore[no-untyped-call]
+            lambda server: add_NetworkServicer_to_server(NetworkApi(context), server),  # type: ignore[no-untyped-call]
+            lambda server: add_TrainingServicer_to_server(TrainingApi(context), server),  # type: ignore[no-untyped-call]
+            lambda server: add_TasksServicer_to_server(TasksApi(context), server),  # type: ignore[no-untyped-call]
+            lambda server: add_RunnersServicer_to_server(RunnersApi(context), server),  # type: ignore[no-untyped-call]
+            lambda server: add_AdminServicer_to_server(AdminApi(context), server),  # type: ignore[no-untyped-call]
+            lambda server: add_PeeringServicer_to_server(PeeringApi(context, peering), server),  # type: ignore[no-untyped-call]
         ],
         SERVICES,
         LIMITS,

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from services.chain.attestations import Standing
 from services.chain.federation import Federation
-from services.chain.finality import Vouch
+from services.chain.finality import Attestation
 from services.chain.pool import Transaction
 from services.chain.relayed import gas_of
-from services.chain.vouching import Standing
 from services.errors import AnotherSwarm, ChainError, MalformedCall, SwarmError
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
@@ -242,11 +242,11 @@ class Peering:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _standings(self, outbox: Outbox) -> None:
-        async for standing in self._federation.vouching.own.follow():
+        async for standing in self._federation.attestations.own.follow():
             news = pb.PeerStanding(total_difficulty=standing.total)
-            if standing.vouch is not None:
-                said = standing.vouch
-                news.vouch.CopyFrom(pb.Vouch(number=said.number, hash=said.hash, floor=said.floor))
+            if standing.attestation is not None:
+                said = standing.attestation
+                news.attestation.CopyFrom(pb.Attestation(number=said.number, hash=said.hash, floor=said.floor))
             outbox.put_nowait(pb.PeerNews(standing=news))
 
     # --- what is said -------------------------------------------------------------------------------
@@ -285,9 +285,9 @@ class Peering:
         with contextlib.suppress(ChainError):
             before = self._enodes.get(other.name)
             if before and before != hello.enode:
-                await self._federation.reach.forget(before)
+                await self._federation.geth_peers.forget(before)
             self._enodes[other.name] = hello.enode
-            await self._federation.reach.trust(hello.enode)
+            await self._federation.geth_peers.trust(hello.enode)
             other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
         if first:
             self._met(other)
@@ -306,7 +306,7 @@ class Peering:
         if self._name > other.name:
             await self._pause(SECOND_DIAL_AFTER_S)
         with contextlib.suppress(ChainError):  # a geth that is back says so itself
-            await self._federation.reach.dial(other.enode)
+            await self._federation.geth_peers.dial(other.enode)
 
     def _met(self, other: _Other) -> None:
         before = self._accounts.get(other.name)
@@ -343,7 +343,7 @@ class Peering:
                 name=self._name,
                 chain_id=self._chain_id,
                 account=self._federation.account,
-                enode=await self._federation.reach.enode(*self._p2p),
+                enode=await self._federation.geth_peers.enode(*self._p2p),
                 host=self._host,
                 port=self._port,
             )
@@ -360,7 +360,7 @@ class Peering:
             with contextlib.suppress(ChainError):
                 for other in self._others:
                     if other.enode:
-                        await self._federation.reach.trust(other.enode)
+                        await self._federation.geth_peers.trust(other.enode)
                         other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
                 await self._greet_all()
 
@@ -403,7 +403,7 @@ class Peering:
         fetched = 0
         async with SNClient(self._addresses[name], self._identity, name) as client:
             async for piece in client.blocks(self._federation.final_number):
-                await self._federation.reach.import_blocks(into, [piece])
+                await self._federation.geth_peers.import_blocks(into, [piece])
                 fetched += len(piece)
                 _log.debug("blocks coming", of=name, bytes=fetched)
         _log.info("blocks fetched", of=name, bytes=fetched)
@@ -412,7 +412,7 @@ class Peering:
 async def block_pages(federation: Federation, since: int) -> AsyncIterator[pb.BlocksPage]:
     """The blocks after ``since``, in messages of a moderate size."""
     page = bytearray()
-    async for block in federation.reach.raw_blocks(since):
+    async for block in federation.geth_peers.raw_blocks(since):
         page += block
         if len(page) > PAGE_BYTES:
             yield pb.BlocksPage(blocks=bytes(page))
@@ -435,5 +435,9 @@ async def _transactions(reader: asyncio.Queue[Transaction], outbox: Outbox) -> N
 
 
 def _standing(said: pb.PeerStanding) -> Standing:
-    vouch = Vouch(said.vouch.number, said.vouch.hash, said.vouch.floor) if said.HasField("vouch") else None
-    return Standing(said.total_difficulty, vouch)
+    attestation = (
+        Attestation(said.attestation.number, said.attestation.hash, said.attestation.floor)
+        if said.HasField("attestation")
+        else None
+    )
+    return Standing(said.total_difficulty, attestation)

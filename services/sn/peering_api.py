@@ -9,7 +9,7 @@ from services.rpc.server import caller
 from services.rpc.swarm_pb2_grpc import PeeringServicer
 from services.sn import requests
 from services.sn.admission import admit
-from services.sn.api import Desk
+from services.sn.api import ApiContext
 from services.sn.membership import Member
 from services.sn.peering import Peering, block_pages
 
@@ -17,18 +17,18 @@ from services.sn.peering import Peering, block_pages
 class PeeringApi(PeeringServicer):
     """``peering``: None where the chain serves one SN only."""
 
-    def __init__(self, desk: Desk, peering: Peering | None) -> None:
-        self._desk = desk
+    def __init__(self, context: ApiContext, peering: Peering | None) -> None:
+        self._context = context
         self._peering = peering
 
     async def Join(self, request: pb.JoinRequest, _context: Any) -> pb.JoinReply:
-        who, trainings = self._desk.caller(), self._desk.trainings
+        who, trainings = self._context.caller(), self._context.trainings
         federation, peering = trainings.chain.federation, self._peering
         if federation is None or peering is None:
             raise self._alone()
         block = await admit(who, request.account, trainings, federation)
         return pb.JoinReply(
-            name=self._desk.name,
+            name=self._context.name,
             genesis=federation.genesis,
             chain_id=trainings.chain.chain_id,
             network_contract=trainings.network.address,
@@ -39,26 +39,26 @@ class PeeringApi(PeeringServicer):
     async def Meet(self, request_iterator: AsyncIterator[pb.PeerNews], context: Any) -> AsyncIterator[pb.PeerNews]:
         if self._peering is None:
             raise self._alone()
-        self._desk.trainings.membership.check_key(self._desk.caller())
+        self._context.trainings.membership.check_key(self._context.caller())
         async for news in self._peering.serve(request_iterator, caller().name, context):
             yield news
 
     async def FindHolder(self, request: pb.FindHolderRequest, _context: Any) -> pb.FindHolderReply:
-        self._desk.caller()
-        address = await self._desk.names.found(
+        self._context.caller()
+        address = await self._context.names.found(
             request.role, request.name, requests.process(request.process), requests.reason(request.address)
         )
         return pb.FindHolderReply(held=bool(address), address=address)
 
     async def GetBlocks(self, request: pb.GetBlocksRequest, _context: Any) -> AsyncIterator[pb.BlocksPage]:
-        federation = self._desk.trainings.chain.federation
+        federation = self._context.trainings.chain.federation
         if federation is None:
             raise self._alone()
         async for page in block_pages(federation, request.since):
             yield page
 
     def _alone(self) -> ServesOneSN:
-        return ServesOneSN(name=self._desk.name, kind=self._desk.trainings.chain.kind)
+        return ServesOneSN(name=self._context.name, kind=self._context.trainings.chain.kind)
 
 
 def _address(member: Member, peering: Peering) -> pb.SnAddress:

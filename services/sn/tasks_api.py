@@ -10,7 +10,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.swarm_pb2_grpc import RunnersServicer, TasksServicer
 from services.runtime import logs
 from services.sn import requests, task_requests
-from services.sn.api import Desk
+from services.sn.api import ApiContext
 from services.sn.membership import Caller
 from services.sn.runner_status import peer_entry, task_entry
 from services.sn.runner_view import RunnerView
@@ -25,15 +25,15 @@ _log = logs.get("sn")
 class TasksApi(TasksServicer):
     """Service Tasks."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     @property
     def _runners(self) -> TaskRunners:
-        return self._desk.runners
+        return self._context.runners
 
     async def CreateTask(self, request: pb.CreateTaskRequest, _context: Any) -> pb.CreateTaskReply:
-        who = self._desk.caller()
+        who = self._context.caller()
         header, body = task_requests.header(request.header), task_requests.body(request.body)
         receipt = await self._runners.registry.create(
             header, _title(who), who.fingerprint, body, request.finalize, now_ms()
@@ -42,26 +42,26 @@ class TasksApi(TasksServicer):
         return pb.CreateTaskReply(task=task_entry(await self._seen(header.name, receipt.block)))
 
     async def SetTaskBody(self, request: pb.SetTaskBodyRequest, _context: Any) -> pb.SetTaskBodyReply:
-        self._desk.caller()
+        self._context.caller()
         body, expected = task_requests.body(request.body), requests.digest(request.expected_hash, "expected_hash")
         receipt = await self._runners.registry.set_body(request.name, expected, body)
         return pb.SetTaskBodyReply(task=task_entry(await self._seen(request.name, receipt.block)))
 
     async def FinalizeTask(self, request: pb.FinalizeTaskRequest, _context: Any) -> pb.FinalizeTaskReply:
-        self._desk.caller()
+        self._context.caller()
         expected = requests.digest(request.expected_hash or bytes(32), "expected_hash")
         receipt = await self._runners.registry.finalize(request.name, expected)
         return pb.FinalizeTaskReply(task=task_entry(await self._seen(request.name, receipt.block)))
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, _context: Any) -> pb.DeleteTaskReply:
-        who = self._desk.caller()
+        who = self._context.caller()
         receipt = await self._runners.registry.remove(request.name)
         await self._runners.until(receipt.block)
         _log.info("task deleted", task=request.name, by=_title(who))
         return pb.DeleteTaskReply()
 
     async def ListTasks(self, request: pb.ListTasksRequest, _context: Any) -> pb.ListTasksReply:
-        self._desk.caller()
+        self._context.caller()
         found = self._runners.book.page(task_requests.page(request.page_token), task_requests.PAGE_TASKS + 1)
         tasks, more = found[: task_requests.PAGE_TASKS], len(found) > task_requests.PAGE_TASKS
         return pb.ListTasksReply(
@@ -69,7 +69,7 @@ class TasksApi(TasksServicer):
         )
 
     async def GetTask(self, request: pb.GetTaskRequest, _context: Any) -> pb.GetTaskReply:
-        self._desk.caller()
+        self._context.caller()
         task = self._runners.book.named(request.name)
         return pb.GetTaskReply(task=task_entry(task), body=task.body.decode(errors="replace"))
 
@@ -81,18 +81,18 @@ class TasksApi(TasksServicer):
 class RunnersApi(RunnersServicer):
     """Service Runners. A SWOP writes in its own name."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: ApiContext) -> None:
+        self._context = context
 
     async def CreateRunner(self, request: pb.CreateRunnerRequest, _context: Any) -> pb.CreateRunnerReply:
-        who = self._desk.caller()
-        location = await self._desk.trainings.create_runner(task_requests.name(request.name, "taskrunner name"))
+        who = self._context.caller()
+        location = await self._context.trainings.create_runner(task_requests.name(request.name, "taskrunner name"))
         _log.info("taskrunner created", runner=request.name, by=_title(who))
         return pb.CreateRunnerReply(location=location)
 
     async def AssignTask(self, request: pb.AssignTaskRequest, _context: Any) -> pb.AssignTaskReply:
-        who, runner = self._desk.caller(), self._desk.runners.named(request.runner)
-        task = self._desk.runners.book.named(request.task)
+        who, runner = self._context.caller(), self._context.runners.named(request.runner)
+        task = self._context.runners.book.named(request.task)
         if not task.finalized or not task.body:
             raise TaskNotFinalized(name=request.task)
         if request.WhichOneof("who") is None:
@@ -118,7 +118,7 @@ class RunnersApi(RunnersServicer):
         return (await runner.gateway.assign(assigned, now_ms())).block
 
     async def ResetRunner(self, request: pb.ResetRunnerRequest, _context: Any) -> pb.ResetRunnerReply:
-        who, runner = self._desk.caller(), self._desk.runners.named(request.runner)
+        who, runner = self._context.caller(), self._context.runners.named(request.runner)
         if runner.view.assigned is None:
             return pb.ResetRunnerReply()
         assignment = runner.view.assignment
@@ -128,22 +128,22 @@ class RunnersApi(RunnersServicer):
         return pb.ResetRunnerReply(assignment=assignment)
 
     async def ListRunners(self, _request: pb.ListRunnersRequest, _context: Any) -> pb.ListRunnersReply:
-        self._desk.caller()
-        entries = {entry.name: entry for entry in self._desk.trainings.entries}
+        self._context.caller()
+        entries = {entry.name: entry for entry in self._context.trainings.entries}
         return pb.ListRunnersReply(
             runners=[
                 pb.ContractEntry(name=name, kind=entries[name].kind, location=entries[name].location)
-                for name in self._desk.runners.names
+                for name in self._context.runners.names
             ]
         )
 
     async def GetRunner(self, request: pb.GetRunnerRequest, _context: Any) -> pb.RunnerStatus:
-        self._desk.caller()
-        return self._desk.runners.named(request.runner).status()
+        self._context.caller()
+        return self._context.runners.named(request.runner).status()
 
     async def GetPeer(self, request: pb.GetPeerRequest, _context: Any) -> pb.TaskPeer:
-        self._desk.caller()
-        view = self._desk.runners.named(request.runner).view
+        self._context.caller()
+        view = self._context.runners.named(request.runner).view
         peer = view.peers.get((request.agent, request.index))
         if peer is None:
             known = ", ".join(f"{agent} {index}" for agent, index in islice(view.peers, PEERS_NAMED)) or "none"
@@ -151,9 +151,9 @@ class RunnersApi(RunnersServicer):
         return peer_entry(peer)
 
     async def WatchRunner(self, request: pb.WatchRunnerRequest, context: Any) -> AsyncIterator[bytes]:
-        who, runner = self._desk.caller(), self._desk.runners.named(request.runner)
+        who, runner = self._context.caller(), self._context.runners.named(request.runner)
         if who.role == ROLE:
-            self._desk.trainings.membership.admit(who)
+            self._context.trainings.membership.admit(who)
             runner.stream_opened(who.name)
             context.add_done_callback(lambda _context: runner.stream_closed(who.name))
         async for message in runner.watch(request.seen):
@@ -196,9 +196,9 @@ class RunnersApi(RunnersServicer):
 
     def _agent(self, runner: str) -> tuple[Caller, LiveRunner]:
         """A registered SWOP and the taskrunner it means. Raises NotAMember, NameTaken, NameInUse, UnknownRunner."""
-        who = self._desk.node()
-        self._desk.trainings.membership.admit(who)
-        return who, self._desk.runners.named(runner)
+        who = self._context.node()
+        self._context.trainings.membership.admit(who)
+        return who, self._context.runners.named(runner)
 
 
 def _title(who: Caller) -> str:

@@ -73,9 +73,9 @@ class Together:
         for pair in ((one, other), (other, one)):
             self._streams[pair].cancel()
         with contextlib.suppress(ChainError):
-            enodes = [await self.chains[index].federation.reach.enode(HOST) for index in (one, other)]
-            await self.chains[one].federation.reach.forget(enodes[1])
-            await self.chains[other].federation.reach.forget(enodes[0])
+            enodes = [await self.chains[index].federation.geth_peers.enode(HOST) for index in (one, other)]
+            await self.chains[one].federation.geth_peers.forget(enodes[1])
+            await self.chains[other].federation.geth_peers.forget(enodes[0])
 
     async def heal(self, one: int, other: int) -> None:
         self.join(one, other)
@@ -86,7 +86,7 @@ class Together:
         reader = here.federation.pool.open_reader()
 
         async def standings() -> None:
-            async for standing in here.federation.vouching.own.follow():
+            async for standing in here.federation.attestations.own.follow():
                 there.federation.heard(here.account, standing)
 
         async def transactions() -> None:
@@ -108,7 +108,7 @@ class Together:
                         await self._connect(index, other)
 
     async def _connect(self, one: int, other: int) -> None:
-        low, high = (self.chains[index].federation.reach for index in sorted((one, other)))
+        low, high = (self.chains[index].federation.geth_peers for index in sorted((one, other)))
         await high.trust(await low.enode(HOST))
         await low.trust(await high.enode(HOST))
         await low.dial(await high.enode(HOST))
@@ -118,8 +118,10 @@ class Together:
         async for account in chain.federation.lagging.follow():
             other = next(other for other in self.chains if other.account == account)
             with contextlib.suppress(ChainError):
-                pieces = [piece async for piece in other.federation.reach.raw_blocks(chain.federation.final_number)]
-                await chain.federation.reach.import_blocks(self.directory / f"{index}.rlp", pieces)
+                pieces = [
+                    piece async for piece in other.federation.geth_peers.raw_blocks(chain.federation.final_number)
+                ]
+                await chain.federation.geth_peers.import_blocks(self.directory / f"{index}.rlp", pieces)
 
     @staticmethod
     async def _all_seal(chain: GethChain) -> None:

@@ -27,7 +27,7 @@ WAITED_FOR = {
     "services/sl/ml.py": {"_send"},
     "services/sl/transfer/parking.py": {"_over"},
     "services/sn/api.py": {"HoldName"},
-    "services/sn/federating.py": {"open"},
+    "services/sn/cluster_manager.py": {"open"},
     "services/sn/main.py": {"_unless", "_until"},
     "services/sn/peering.py": {"serve"},
 }

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.chain.clique import Header, Link, difficulty, in_turn, majority
-from services.chain.electorate import Vote, next_vote
-from services.chain.finality import Era, Exposure, Vouch, final_number
+from services.chain.finality import Attestation, Era, Exposure, final_number
 from services.chain.sealing import NEXT_AFTER_S, TAKE_OVER_AFTER_S, Seat, seat
+from services.chain.signer_election import Vote, next_vote
 
 STEPS = 220
 
@@ -37,7 +37,7 @@ def sealed(parent: Link, by: str, signers: list[str], serial: int) -> Link:
 
 @dataclass
 class Node:
-    """geth and its SN: follows the heaviest chain it knows, seals, vouches, and says what is final."""
+    """geth and its SN: follows the heaviest chain it knows, seals, attestations, and says what is final."""
 
     name: str
     signers: list[str]
@@ -45,7 +45,7 @@ class Node:
     known: dict[str, Link]
     head: Link
     exposure: Exposure = field(default_factory=Exposure)
-    heard: dict[str, list[Vouch]] = field(default_factory=dict)
+    heard: dict[str, list[Attestation]] = field(default_factory=dict)
     final: Link | None = None
 
     def chain(self) -> list[Link]:
@@ -81,29 +81,29 @@ class Node:
                 if there.hash not in before:
                     self.exposure.moved(there.number, there.header.signer == self.name)
 
-    def vouch(self) -> Vouch | None:
+    def attestation(self) -> Attestation | None:
         floor = self.exposure.floor(self.signers)
-        return Vouch(self.head.number, self.head.hash, floor) if self.head.total >= floor else None
+        return Attestation(self.head.number, self.head.hash, floor) if self.head.total >= floor else None
 
     def look(self) -> None:
         chain = self.chain()
         since = self.final.number if self.final else 0
         assert self.final is None or chain[since].hash == self.final.hash, "a final block was replaced"
         there = {link.hash for link in chain}
-        vouches = {
-            name: next((vouch for vouch in reversed(said) if vouch.hash in there), None)
+        attestations = {
+            name: next((attestation for attestation in reversed(said) if attestation.hash in there), None)
             for name, said in self.heard.items()
         }
         found = final_number(
             chain[since:], [Era(0, tuple(self.signers))],
-            {name: vouch for name, vouch in vouches.items() if vouch is not None}, voting=False,
+            {name: attestation for name, attestation in attestations.items() if attestation is not None}, voting=False,
         )  # fmt: skip
         if found >= 0 and found > since:
             self.final = chain[found]
 
 
 class World:
-    """Signers whose blocks and vouches reach the others late, in any order, or never."""
+    """Signers whose blocks and attestations reach the others late, in any order, or never."""
 
     def __init__(self, count: int, seed: int) -> None:
         self.dice = random.Random(seed)
@@ -139,22 +139,22 @@ class World:
         self.tell(node, link)
 
     def tell(self, node: Node, link: Link | None) -> None:
-        vouch = node.vouch()
+        attestation = node.attestation()
         for other in self.signers:
             if other == node.name:
                 continue
             if link is not None:
                 self.mail.append((other, link, node.name))
-            if vouch is not None:
-                self.mail.append((other, vouch, node.name))
-        if vouch is not None:
-            node.heard.setdefault(node.name, []).append(vouch)
+            if attestation is not None:
+                self.mail.append((other, attestation, node.name))
+        if attestation is not None:
+            node.heard.setdefault(node.name, []).append(attestation)
         self.look(node)
 
     def deliver(self) -> None:
         to, what, sender = self.mail.pop(self.dice.randrange(len(self.mail)))
         node = self.nodes[to]
-        if isinstance(what, Vouch):
+        if isinstance(what, Attestation):
             node.heard.setdefault(sender, []).append(what)
             self.look(node)
             return
@@ -226,36 +226,36 @@ def chain_of(signers: list[str], by: str) -> list[Link]:
     return links
 
 
-def vouched(chain: list[Link], *names: str) -> dict[str, Vouch]:
-    return {name: Vouch(chain[-1].number, chain[-1].hash, 0) for name in names}
+def attested(chain: list[Link], *names: str) -> dict[str, Attestation]:
+    return {name: Attestation(chain[-1].number, chain[-1].hash, 0) for name in names}
 
 
 def test_a_block_in_turn_is_final_once_two_of_three_hold_it() -> None:
     signers = ["a", "b", "c"]
     chain = chain_of(signers, "bca")
-    assert final_number(chain, [Era(0, tuple(signers))], vouched(chain, "a", "b"), voting=False) == 3
-    assert final_number(chain, [Era(0, tuple(signers))], vouched(chain, "a"), voting=False) == -1
+    assert final_number(chain, [Era(0, tuple(signers))], attested(chain, "a", "b"), voting=False) == 3
+    assert final_number(chain, [Era(0, tuple(signers))], attested(chain, "a"), voting=False) == -1
 
 
 def test_a_block_out_of_turn_waits_for_the_one_whose_turn_it_was() -> None:
     signers = ["a", "b", "c"]
     chain = chain_of(signers, "ba")  # c would have had block 2
     era = [Era(0, tuple(signers))]
-    assert final_number(chain, era, vouched(chain, "a", "b"), voting=False) == 1
-    assert final_number(chain, era, vouched(chain, "a", "b", "c"), voting=False) == 2
+    assert final_number(chain, era, attested(chain, "a", "b"), voting=False) == 1
+    assert final_number(chain, era, attested(chain, "a", "b", "c"), voting=False) == 2
 
 
 def test_while_signers_change_no_turn_is_counted_on() -> None:
     signers = ["a", "b", "c"]
     chain = chain_of(signers, "bca")
-    assert final_number(chain, [Era(0, tuple(signers))], vouched(chain, "a", "b"), voting=True) == 2
+    assert final_number(chain, [Era(0, tuple(signers))], attested(chain, "a", "b"), voting=True) == 2
     eras = [Era(0, ("a",)), Era(3, ("a", "b", "c"))]
-    assert final_number(chain, eras, vouched(chain, "b", "c"), voting=False) < 2  # a alone could replace block 2
+    assert final_number(chain, eras, attested(chain, "b", "c"), voting=False) < 2  # a alone could replace block 2
 
 
 def test_one_signer_is_enough_for_itself() -> None:
     chain = chain_of(["a"], "aaa")
-    assert final_number(chain, [Era(0, ("a",))], vouched(chain, "a"), voting=False) == 3
+    assert final_number(chain, [Era(0, ("a",))], attested(chain, "a"), voting=False) == 3
 
 
 # --- who seals, who votes ------------------------------------------------------------------------------------

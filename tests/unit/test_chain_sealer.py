@@ -1,4 +1,4 @@
-"""geth seals one block of each height, and what it may have begun of its own accord is not vouched against."""
+"""geth seals one block of each height, and what it may have begun of its own accord is not attested against."""
 
 import asyncio
 from types import SimpleNamespace
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from services.chain.attestations import Standing
 from services.chain.clique import Header, Link
 from services.chain.federation import Federation
 from services.chain.finality import Era
@@ -13,7 +14,6 @@ from services.chain.pool import Pool, Transaction
 from services.chain.rpc import RpcError
 from services.chain.sealer import Sealer
 from services.chain.sealing import Seat
-from services.chain.vouching import Standing
 
 SIGNERS = ["a", "b", "c"]
 NOW, LATER, NEVER = Seat(now=True), Seat(now=False, after_s=3600.0), Seat(now=False)
@@ -243,7 +243,7 @@ class Shared:
 
     def floor(self) -> int:
         """Once its block has come."""
-        exposure = self.federation.vouching._exposure
+        exposure = self.federation.attestations._exposure
         exposure.moved(1, mine=True)
         return exposure.floor(SIGNERS)
 
@@ -259,7 +259,7 @@ async def test_geth_knows_what_to_vote_before_it_seals(geth: Geth) -> None:
     shared.federation.close()
 
 
-async def test_who_votes_otherwise_while_it_seals_does_not_vouch_for_its_block(geth: Geth) -> None:
+async def test_who_votes_otherwise_while_it_seals_does_not_attest_to_its_block(geth: Geth) -> None:
     shared = Shared(geth)
     geth.mining = False
     shared.federation.take(Transaction("t1", b"t1"))

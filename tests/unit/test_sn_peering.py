@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.chain.newest import Newest
+from services.chain.latest_value import LatestValue
 from services.chain.pool import Pool
 from services.errors import MalformedCall, SNUnreachable
 from services.rpc import swarm_pb2 as pb
@@ -16,7 +16,7 @@ from services.runtime.signals import ChangeSignal
 from services.sn.peering import Peering
 
 
-class Reach:
+class GethPeers:
     """A geth that takes its time where ``slow`` is cleared."""
 
     def __init__(self) -> None:
@@ -76,14 +76,14 @@ class Stream:
 
 
 @pytest.fixture
-async def reach() -> Reach:
-    return Reach()
+async def geth_peers() -> GethPeers:
+    return GethPeers()
 
 
 @pytest.fixture
-async def peering(reach: Reach) -> Peering:
+async def peering(geth_peers: GethPeers) -> Peering:
     federation: Any = SimpleNamespace(
-        pool=Pool(), reach=reach, vouching=SimpleNamespace(own=Newest()), account="0x1",
+        pool=Pool(), geth_peers=geth_peers, attestations=SimpleNamespace(own=LatestValue()), account="0x1",
         connected=lambda _: None, disconnected=lambda _: None, take=lambda _: None,
     )  # fmt: skip
     identity: Any = SimpleNamespace(name="sn-1")
@@ -97,17 +97,17 @@ async def changed(peering: Peering) -> None:
 
 
 async def test_a_second_stream_that_ends_while_it_is_greeted_does_not_end_the_first(
-    peering: Peering, reach: Reach
+    peering: Peering, geth_peers: GethPeers
 ) -> None:
     first, second = Stream(peering), Stream(peering)
     first.hello()
     await changed(peering)
     assert peering.alive["sn-2"] == 1
 
-    reach.asked.clear()
-    reach.quick.clear()
+    geth_peers.asked.clear()
+    geth_peers.quick.clear()
     second.hello()
-    await reach.asked.wait()
+    await geth_peers.asked.wait()
     await second.end()
     assert peering.alive["sn-2"] == 1
 
@@ -115,13 +115,13 @@ async def test_a_second_stream_that_ends_while_it_is_greeted_does_not_end_the_fi
     assert not peering.alive["sn-2"]
 
 
-async def test_two_streams_keep_in_touch_until_the_last_one_ends(peering: Peering, reach: Reach) -> None:
+async def test_two_streams_keep_in_touch_until_the_last_one_ends(peering: Peering, geth_peers: GethPeers) -> None:
     first, second = Stream(peering), Stream(peering)
     first.hello()
     await changed(peering)
-    reach.asked.clear()
+    geth_peers.asked.clear()
     second.hello()
-    await reach.asked.wait()
+    await geth_peers.asked.wait()
     await first.end()
     assert peering.alive["sn-2"] == 1
     await second.end()
@@ -129,7 +129,7 @@ async def test_two_streams_keep_in_touch_until_the_last_one_ends(peering: Peerin
 
 
 async def test_a_transaction_that_no_sn_would_make_ends_the_stream_that_brings_it(
-    peering: Peering, reach: Reach
+    peering: Peering, geth_peers: GethPeers
 ) -> None:
     stream = Stream(peering)
     stream.hello()

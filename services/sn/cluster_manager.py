@@ -38,7 +38,7 @@ async def in_sync(federation: Federation, block: int) -> None:
         _log.info("chain in sync", block=federation.final_number)
 
 
-class Federating:
+class ClusterManager:
     """Acts when the directory on the chain or the set of SNs in touch has changed."""
 
     def __init__(

@@ -8,7 +8,7 @@ from services.runtime.signals import ChangeSignal
 T = TypeVar("T")
 
 
-class Newest(Generic[T]):
+class LatestValue(Generic[T]):
     """Used from the event loop only."""
 
     def __init__(self) -> None:

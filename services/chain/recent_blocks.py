@@ -14,7 +14,7 @@ TRIES = 5
 Request = Callable[..., Awaitable[Any]]
 
 
-class Tail:
+class RecentBlocks:
     """Up to WINDOW blocks in a row, the last one being geth's head. ``request`` asks geth."""
 
     def __init__(self, request: Request) -> None:

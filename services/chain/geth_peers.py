@@ -16,7 +16,7 @@ BLOCKS_AT_ONCE = 128
 Request = Callable[..., Awaitable[Any]]
 
 
-class Reach:
+class GethPeers:
     """``request`` asks geth. All of it raises ChainError where geth is away for long."""
 
     def __init__(self, request: Request) -> None:

@@ -1,0 +1,66 @@
+"""What the SNs attest to: this one's own word, and what the others have said."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.chain.finality import Attestation, Exposure
+from services.chain.latest_value import LatestValue
+from services.chain.recent_blocks import RecentBlocks
+
+ATTESTATIONS_KEPT = 64
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What an SN tells the others of its chain: the total difficulty of its head, and what it attests to."""
+
+    total: int
+    attestation: Attestation | None
+
+
+class Attestations:
+    """``totals``: what the SNs in touch have, by account. ``own``: what this SN tells. ``attested``: the greatest total
+    difficulty that it has attested to.
+    """
+
+    def __init__(self, account: str, exposure: Exposure) -> None:
+        self._me = account
+        self._exposure = exposure
+        self._said: dict[str, deque[Attestation]] = {}
+        self.totals: dict[str, int] = {}
+        self.own: LatestValue[Standing] = LatestValue()
+        self.attested = -1
+
+    def heard(self, account: str, standing: Standing) -> None:
+        """What another SN tells."""
+        self.totals[account] = standing.total
+        if standing.attestation is not None:
+            self._keep(account, standing.attestation)
+
+    def tell(self, tail: RecentBlocks, signers: Sequence[str]) -> None:
+        """Tells of a new head, and attests to it where nothing sealed elsewhere is in the way."""
+        head, floor = tail.head, self._exposure.floor(signers)
+        attestation = None
+        if head.total >= floor:
+            attestation = Attestation(head.number, head.hash, floor)
+            self._keep(self._me, attestation)
+            self.attested = max(self.attested, head.total)
+        self.own.put(Standing(head.total, attestation))
+
+    def on(self, tail: RecentBlocks) -> dict[str, Attestation]:
+        """The newest word of each SN on blocks of this chain."""
+        found: dict[str, Attestation] = {}
+        for account, said in self._said.items():
+            there = (attestation for attestation in reversed(said) if tail.holds(attestation.number, attestation.hash))
+            if (newest := next(there, None)) is not None:
+                found[account] = newest
+        return found
+
+    def all_spoke(self, tail: RecentBlocks, accounts: Sequence[str]) -> bool:
+        """Whether all these attest to the head."""
+        words = self.on(tail)
+        return all(account in words and words[account].hash == tail.head.hash for account in accounts)
+
+    def _keep(self, account: str, attestation: Attestation) -> None:
+        self._said.setdefault(account, deque(maxlen=ATTESTATIONS_KEPT)).append(attestation)
