@@ -145,7 +145,7 @@ class Database:
         for statement in schema.lifted(dialect):
             transaction.connection.exec_driver_sql(statement)
         yield
-        for statement in schema.guards(dialect):
+        for statement in schema.request_limits(dialect):
             transaction.connection.exec_driver_sql(statement)
 
     def _make_engine(self) -> Any:

@@ -12,7 +12,7 @@ from services.errors import NoSuchThing
 from services.identity.identity import Identity
 from services.license_server.actor import SYSTEM
 from services.license_server.database import Database
-from services.license_server.office import Office
+from services.license_server.services import Services
 from services.license_server.settings import COMMUNITY_SEATS, LicenseServerSettings, PartnerAddress
 from services.license_server.tls import stored
 from services.license_server.web import Web
@@ -45,13 +45,13 @@ async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: Read
     )
     logs.configure(settings.log_format, identity.name, settings.log_level)
     with _open(settings) as database, _listen(settings) as listening:
-        office = Office(database)
-        partner = await _paired(office, identity, settings)
+        services = Services(database)
+        partner = await _paired(services, identity, settings)
         port = listening.getsockname()[1]
-        if office.active:
-            office.licenses.install_community(COMMUNITY_SEATS, settings.seats)
-            _log.info("license", **{pool.feature: pool.capacity for pool in office.pools.all(SYSTEM)})
-            _offer_setup(office, settings, port)
+        if services.active:
+            services.licenses.install_community(COMMUNITY_SEATS, settings.seats)
+            _log.info("license", **{pool.feature: pool.capacity for pool in services.pools.all(SYSTEM)})
+            _offer_setup(services, settings, port)
 
         def started() -> None:
             _log.info(f"License server ready on port: {port}")
@@ -59,14 +59,14 @@ async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: Read
 
         def shown(context: ssl.SSLContext) -> None:
             trust = {"cacert": settings.cacert, "capath": settings.capath, "trust": settings.trust}
-            office.tls.serve(settings.data_dir, cert or Path(), context, **trust)
+            services.tls.serve(settings.data_dir, cert or Path(), context, **trust)
 
-        await serve(office, identity, listening, stop, started, partner=partner, shown=shown)
+        await serve(services, identity, listening, stop, started, partner=partner, shown=shown)
     _log.info("License server stopped")
 
 
 async def serve(  # as few as it can be
-    office: Office,
+    services: Services,
     identity: Identity,
     listening: socket.socket,
     stop: asyncio.Event,
@@ -81,9 +81,9 @@ async def serve(  # as few as it can be
     """
     context = identity.server_context(client_certificate="optional")
     shown(context)
-    server = NodeServer(Web(office, partner), context, stop, started, keep_alive_s=KEEP_ALIVE_S)
-    with deciding(office):
-        keeping = [asyncio.create_task(Housekeeping(office).run())]
+    server = NodeServer(Web(services, partner), context, stop, started, keep_alive_s=KEEP_ALIVE_S)
+    with deciding(services):
+        keeping = [asyncio.create_task(Housekeeping(services).run())]
         if partner is not None:
             keeping.append(asyncio.create_task(partner.run()))
         try:
@@ -102,23 +102,23 @@ def _open(settings: LicenseServerSettings) -> Database:
     return Database(settings.database) if settings.database else Database.in_directory(settings.data_dir)
 
 
-async def _paired(office: Office, identity: Identity, settings: LicenseServerSettings) -> "Partner | None":
+async def _paired(services: Services, identity: Identity, settings: LicenseServerSettings) -> "Partner | None":
     """This server's part in a pair, and whether it begins as the active one; None where it is alone."""
     if not settings.partner:
         return None
     from services.license_server.partner import Partner  # noqa: PLC0415  # aiohttp, where there is one to be asked
 
     address = PartnerAddress.parse(settings.partner)
-    partner = Partner(office, identity, address, standby=settings.standby, copies=settings.data_dir)
+    partner = Partner(services, identity, address, standby=settings.standby, copies=settings.data_dir)
     await partner.begin()
     return partner
 
 
-def _offer_setup(office: Office, settings: LicenseServerSettings, port: int) -> None:
+def _offer_setup(services: Services, settings: LicenseServerSettings, port: int) -> None:
     """The link is a secret of the first start: it goes to the terminal or file of whoever started the server."""
-    if not office.accounts.needs_setup():
+    if not services.accounts.needs_setup():
         return
-    secret = office.accounts.setup_secret()
+    secret = services.accounts.setup_secret()
     if secret is not None:
         host = "localhost" if settings.host in {"0.0.0.0", "::"} else settings.host  # noqa: S104
         _log.info(

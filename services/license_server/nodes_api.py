@@ -12,11 +12,11 @@ from pydantic import BaseModel, ValidationError
 
 from services.errors import LicenseError, NoSuchThing, NotActive, SwarmError
 from services.identity.identity import KNOWN_BY_KEY, SLOT_KEY, PeerIdentity
-from services.license_server.desk import Granted, LicenseDesk
+from services.license_server.lease_allocator import Granted, LeaseAllocator
 from services.license_server.leases import LeaseHolder
 from services.license_server.nodes_messages import AcquireRequest, RenewRequest, SwarmRequest
 from services.license_server.nodes_openapi import document
-from services.license_server.office import Office
+from services.license_server.services import Services
 from services.license_server.swarms import SwarmRegistry
 from services.licensing.swarms import LeasingSwarms
 from services.runtime import logs
@@ -85,9 +85,9 @@ class PairedServer(Protocol):
 class NodesApi:
     """``partner``: None where this server is alone."""
 
-    def __init__(self, office: Office, partner: PairedServer | None = None) -> None:
-        self._office = office
-        self._desk: LicenseDesk = office.desk
+    def __init__(self, services: Services, partner: PairedServer | None = None) -> None:
+        self._services = services
+        self._desk: LeaseAllocator = services.desk
         self._partner = partner
         self._swarms = SwarmRegistry()
         self._routes: dict[tuple[str, str], Handler] = {
@@ -144,7 +144,7 @@ class NodesApi:
 
     def _guard(self) -> None:
         """Raises NotActive where this server stands by."""
-        if not self._office.active:
+        if not self._services.active:
             raise NotActive(active=self._partner.name if self._partner else "the other one")
 
     async def _tell_partner(self, holder: LeaseHolder, call: "NodeRequest") -> tuple[int, Any]:

@@ -26,8 +26,8 @@ from services.license_server.actor import SYSTEM
 from services.license_server.audit_log import record
 from services.license_server.backup import HISTORY, STATE, Backup, replace_state, rows_of
 from services.license_server.database import Transaction
-from services.license_server.office import Office
 from services.license_server.server_settings import read_values
+from services.license_server.services import Services
 from services.license_server.settings import PartnerAddress
 from services.runtime import logs
 
@@ -46,10 +46,10 @@ class Partner:
     """This server's part in a pair. ``run`` keeps it; ``changes`` answers the other one."""
 
     def __init__(
-        self, office: Office, identity: Identity, partner: PartnerAddress, *, standby: bool, copies: Path
+        self, services: Services, identity: Identity, partner: PartnerAddress, *, standby: bool, copies: Path
     ) -> None:
         self.name = f"{partner.name} at {partner.address}"
-        self._office = office
+        self._services = services
         self._identity = identity
         self._partner = partner
         self._prefers_standby = standby
@@ -75,29 +75,31 @@ class Partner:
         ``audit``: the entry of the log to begin with.
         """
         if term and seen >= 0:  # it follows; one that is active itself only asks how this one stands
-            self._heard_at, self._confirmed = time.monotonic(), seen if term == self._office.term else -1
+            self._heard_at, self._confirmed = time.monotonic(), seen if term == self._services.term else -1
         async with self._stirred:
             self._stirred.notify_all()
-            if self._office.active and term == self._office.term and seen >= 0 and not history:
+            if self._services.active and term == self._services.term and seen >= 0 and not history:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
-                        await self._stirred.wait_for(lambda: self._office.database.last_version > seen)
-        return await asyncio.to_thread(self._snapshot, seen if term == self._office.term else -1, term, history, audit)
+                        await self._stirred.wait_for(lambda: self._services.database.last_version > seen)
+        return await asyncio.to_thread(
+            self._snapshot, seen if term == self._services.term else -1, term, history, audit
+        )
 
     async def confirm(self) -> None:
         """Returns when the follower, if there is one, knows what is written now; after half a second anyway."""
         if time.monotonic() - self._heard_at > 2 * POLL_S:
             return
-        version = self._office.database.last_version
+        version = self._services.database.last_version
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CONFIRM_S), self._stirred:
                 await self._stirred.wait_for(lambda: self._confirmed >= version)
 
     def _snapshot(self, seen: int, term: int, history: bool, audit: int) -> dict[str, Any]:
-        told: dict[str, Any] = {"active": self._office.active, "term": self._office.term}
-        if not self._office.active:
+        told: dict[str, Any] = {"active": self._services.active, "term": self._services.term}
+        if not self._services.active:
             return told
-        with self._office.database.read() as transaction:
+        with self._services.database.read() as transaction:
             version = transaction.connection.scalar(
                 select(schema.counters.c.value).where(schema.counters.c.name == "changes")
             )
@@ -114,10 +116,10 @@ class Partner:
     async def run(self) -> None:
         """Until it is cancelled."""
         loop = asyncio.get_running_loop()
-        self._office.database.on_change = partial(_later, loop, self._stir)
+        self._services.database.on_change = partial(_later, loop, self._stir)
         try:
             while True:
-                if self._office.active:
+                if self._services.active:
                     await self._watch()
                 else:
                     await self._follow()
@@ -128,7 +130,7 @@ class Partner:
     async def begin(self) -> None:
         """Decides what this one is, by what it was and what the other one says it is."""
         was_active, term = await asyncio.to_thread(self._standing)
-        self._office.term, self._office.active = term, False
+        self._services.term, self._services.active = term, False
         other = None
         with contextlib.suppress(aiohttp.ClientError, OSError, SwarmError):
             other = await self._ask(history=False)
@@ -142,19 +144,19 @@ class Partner:
     async def _follow(self) -> None:
         """As long as the other one is active and can be heard."""
         heard_at = time.monotonic()
-        while not self._office.active:
+        while not self._services.active:
             history = time.monotonic() - self._history_at > HISTORY_EVERY_S
             try:
                 told = await self._ask(history=history)
                 if told["active"]:
                     await asyncio.to_thread(self._take, told, history)
                     heard_at = time.monotonic()
-                elif self._seen < 0 and told["term"] <= self._office.term and not self._prefers_standby:
+                elif self._seen < 0 and told["term"] <= self._services.term and not self._prefers_standby:
                     await asyncio.to_thread(self._become_active, "neither was active")
                     return
             except (aiohttp.ClientError, OSError) as error:
                 why = str(error) or type(error).__name__
-                if self._office.term and time.monotonic() - heard_at > TAKEOVER_S:
+                if self._services.term and time.monotonic() - heard_at > TAKEOVER_S:
                     await asyncio.to_thread(self._become_active, why)
                     return
             except SwarmError as error:
@@ -169,7 +171,7 @@ class Partner:
         await asyncio.sleep(POLL_S)
         with contextlib.suppress(aiohttp.ClientError, OSError, SwarmError):
             other = await self._ask(history=False)
-            mine = self._office.term
+            mine = self._services.term
             if other["active"] and (other["term"] > mine or (other["term"] == mine and self._prefers_standby)):
                 await asyncio.to_thread(self._yield, other["term"])
 
@@ -179,7 +181,7 @@ class Partner:
             connector = aiohttp.TCPConnector(ssl=self._identity.client_context(expected), keepalive_timeout=POLL_S * 10)
             timeout = aiohttp.ClientTimeout(total=POLL_S * 2, sock_connect=1.0)
             self._session = aiohttp.ClientSession(connector=connector, timeout=timeout)
-        seen, term = (self._seen, self._office.term) if not self._office.active else (-1, 0)
+        seen, term = (self._seen, self._services.term) if not self._services.active else (-1, 0)
         query = {"seen": str(seen), "term": str(term), "history": str(int(history))}
         query["audit"] = str(self._audit_from)
         url = f"https://{self._partner.address}/v1/partner"
@@ -190,7 +192,7 @@ class Partner:
             return told
 
     def _standing(self) -> tuple[bool, int]:
-        with self._office.database.read() as transaction:
+        with self._services.database.read() as transaction:
             term = transaction.connection.scalar(
                 select(schema.counters.c.value).where(schema.counters.c.name == "term")
             )
@@ -199,7 +201,7 @@ class Partner:
 
     def _become_active(self, why: str) -> None:
         """With a term of its own. Every lease gets a whole lease time: its node could not renew meanwhile."""
-        with self._office.database.write() as transaction:
+        with self._services.database.write() as transaction:
             term = transaction.next("term")
             counters = schema.counters
             if term > 1:
@@ -209,7 +211,7 @@ class Partner:
             until = transaction.now + read_values(transaction).lease_s
             transaction.write(update(schema.leases).values(expires=until))
             record(transaction, SYSTEM, "became active", self._identity.name, {"term": term, "why": why})
-        self._office.term, self._office.active = term, True
+        self._services.term, self._services.active = term, True
         _log.warning("this license server is active now", term=term, why=why)
 
     def _yield(self, term: int) -> None:
@@ -217,19 +219,19 @@ class Partner:
         copy = self._copies / f"before-term-{term}.backup.gz"
         with contextlib.suppress(OSError):
             copy.touch(mode=0o600)
-            copy.write_bytes(Backup(self._office.database).make(SYSTEM))
-        with self._office.database.write() as transaction:
+            copy.write_bytes(Backup(self._services.database).make(SYSTEM))
+        with self._services.database.write() as transaction:
             _mark(transaction, active=False)
-        self._office.active, self._seen, self._audit_from = False, -1, 0
+        self._services.active, self._seen, self._audit_from = False, -1, 0
         self._history_at = float("-inf")
         _log.warning("the other license server has the higher term, this one stands by", term=term, copy=str(copy))
 
     def _take(self, told: Mapping[str, Any], history: bool) -> None:
         rows = told.get("rows")
         if rows is not None:
-            with self._office.database.write() as transaction:
+            with self._services.database.write() as transaction:
                 replace_state(transaction, rows, keep_history=not history)
-                with self._office.database.unguarded_audit(transaction):
+                with self._services.database.unguarded_audit(transaction):
                     self._audit_from = _replace_audit(transaction, rows["audit"])
                 for row in rows["counters"]:
                     if row["name"] != "changes":
@@ -240,7 +242,7 @@ class Partner:
                 self._history_at = time.monotonic()
         if self._seen < 0 and rows is not None:
             _log.info("follows", active=self._partner.name, term=told["term"], leases=len(rows["leases"]))
-        self._seen, self._office.term = told["version"], told["term"]
+        self._seen, self._services.term = told["version"], told["term"]
 
     def _stir(self) -> None:
         async def notify() -> None:

@@ -277,7 +277,7 @@ _REFUSE_POSTGRESQL = """CREATE TRIGGER audit_no_{lower} BEFORE {upper} ON audit
 FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()"""
 
 
-def guards(dialect: str) -> list[str]:
+def request_limits(dialect: str) -> list[str]:
     """Statements that make the audit log append-only; run again where they were dropped."""
     verbs = ("update", "delete")
     if dialect == "sqlite":
@@ -294,5 +294,5 @@ def lifted(dialect: str) -> list[str]:
 
 
 for _dialect in ("sqlite", "postgresql"):
-    for _statement in guards(_dialect):
+    for _statement in request_limits(_dialect):
         event.listen(audit, "after_create", DDL(_statement.replace("%", "%%")).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]

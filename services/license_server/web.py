@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from services.errors import NotActive, SwarmError
-from services.license_server.guards import Guards, with_headers
 from services.license_server.nodes_api import NodesApi, PairedServer, address_of
-from services.license_server.office import Office
+from services.license_server.request_limits import RequestLimits, with_headers
+from services.license_server.services import Services
 from services.runtime import logs
 from services.web.answers import error_content, send_json, status_of
 
@@ -18,13 +18,13 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Web:
-    """The ASGI application over one office."""
+    """The ASGI application over one set of services."""
 
-    def __init__(self, office: Office, partner: PairedServer | None = None) -> None:
-        self._office = office
+    def __init__(self, services: Services, partner: PairedServer | None = None) -> None:
+        self._services = services
         self._partner = partner
-        self._nodes = NodesApi(office, partner)
-        self._guards = Guards()
+        self._nodes = NodesApi(services, partner)
+        self._guards = RequestLimits()
         self._loading = asyncio.Lock()
         self._admin: App | None = None
         self._ui: App | None = None
@@ -49,26 +49,26 @@ class Web:
     def _public(self, path: str) -> App:
         if path == "/healthz":
             return self._health
-        if not self._office.active and path != "/health" and not path.startswith("/static/"):
+        if not self._services.active and path != "/health" and not path.startswith("/static/"):
             raise NotActive(active=self._partner.name if self._partner else "the other one")
         if path == "/api" or path.startswith("/api/"):
             return self._ask_admin
         return self._ask_ui
 
     async def _health(self, _scope: Scope, _receive: Any, send: Any) -> None:
-        health = await asyncio.to_thread(self._office.health)
+        health = await asyncio.to_thread(self._services.health)
         await send_json(send, 200, {"state": health.state})
 
     async def _ask_admin(self, scope: Scope, receive: Any, send: Any) -> None:
         async with self._loading:
             if self._admin is None:
-                self._admin = await asyncio.to_thread(_load_admin, self._office)
+                self._admin = await asyncio.to_thread(_load_admin, self._services)
         await self._admin(scope, receive, send)
 
     async def _ask_ui(self, scope: Scope, receive: Any, send: Any) -> None:
         async with self._loading:
             if self._ui is None:
-                self._ui = await asyncio.to_thread(_load_ui, self._office)
+                self._ui = await asyncio.to_thread(_load_ui, self._services)
         await self._ui(scope, receive, send)
 
 
@@ -79,15 +79,15 @@ def _is_for_people(scope: Scope) -> bool:
     return is_browser and scope["path"] != "/healthz" and not scope["path"].startswith("/api")
 
 
-def _load_admin(office: Office) -> App:
+def _load_admin(services: Services) -> App:
     from services.license_server.admin.app import build_admin  # noqa: PLC0415  # FastAPI, when a program first asks
 
-    app: App = build_admin(office)
+    app: App = build_admin(services)
     return app
 
 
-def _load_ui(office: Office) -> App:
+def _load_ui(services: Services) -> App:
     from services.license_server.ui.app import build_ui  # noqa: PLC0415  # templates, when a browser first asks
 
-    app: App = build_ui(office)
+    app: App = build_ui(services)
     return app

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from services.errors import SwarmError
-from services.license_server.office import Office
+from services.license_server.services import Services
 from services.license_server.usage import SAMPLE_EVERY_S
 from services.license_server.webhooks import post_over_https, queue_expiries
 from services.runtime import logs
@@ -20,14 +20,14 @@ _log = logs.get("license-server")
 
 
 @contextlib.contextmanager
-def deciding(office: Office) -> Iterator[None]:
+def deciding(services: Services) -> Iterator[None]:
     """Within it, what is asked of the desk is decided as it comes."""
     over = threading.Event()
 
     def decide() -> None:
         while not over.is_set():
-            office.desk.wait()
-            while office.desk.work():
+            services.desk.wait()
+            while services.desk.work():
                 pass
 
     thread = threading.Thread(target=decide, name="license desk", daemon=True)
@@ -36,15 +36,15 @@ def deciding(office: Office) -> Iterator[None]:
         yield
     finally:
         over.set()
-        office.desk.wake()
+        services.desk.wake()
         thread.join()
 
 
 class Housekeeping:
     """Frees stale seats every two seconds, samples use once a minute, forgets what has expired."""
 
-    def __init__(self, office: Office) -> None:
-        self._office = office
+    def __init__(self, services: Services) -> None:
+        self._services = services
         self._sampled = self._forgot = float("-inf")
 
     async def run(self) -> None:
@@ -53,22 +53,22 @@ class Housekeeping:
 
     def _deliver(self) -> None:
         """Apart from the rest: an address that does not answer must not keep seats from being freed."""
-        if self._office.active:
-            self._office.webhooks.deliver_due(post_over_https)
+        if self._services.active:
+            self._services.webhooks.deliver_due(post_over_https)
 
     def _once(self) -> None:
-        if not self._office.active:
+        if not self._services.active:
             return
-        self._office.desk.sweep()
+        self._services.desk.sweep()
         now = time.monotonic()
         if now - self._sampled >= SAMPLE_EVERY_S:
             self._sampled = now
-            self._office.usage.sample()
-            with self._office.database.write() as transaction:
+            self._services.usage.sample()
+            with self._services.database.write() as transaction:
                 queue_expiries(transaction)
         if now - self._forgot >= FORGET_EVERY_S:
             self._forgot = now
-            self._office.accounts.forget_sessions()
+            self._services.accounts.forget_sessions()
 
 
 async def _again(work: Callable[[], None], every_s: float) -> None:

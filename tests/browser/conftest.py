@@ -77,7 +77,7 @@ def site(pki, license_files, tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
+def page_request(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
     """A page of a browser of its own; ``name``: signed in as this user. What it says in its console fails the test."""
     opened: list[BrowserContext] = []
     said: list[str] = []
@@ -88,7 +88,7 @@ def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
         context.set_default_timeout(DEADLINE_MS)
         opened.append(context)
         if name:
-            secret = site.office.accounts.sign_in(name, PASSWORD, "", "127.0.0.1").secret
+            secret = site.services.accounts.sign_in(name, PASSWORD, "", "127.0.0.1").secret
             context.add_cookies([{"name": "__Host-swarm-session", "value": secret, "url": site.address,
                                   "secure": True, "httpOnly": True, "sameSite": "Strict"}])  # fmt: skip
         page = context.new_page()

@@ -21,10 +21,10 @@ from services.license_server import schema
 from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import Database
-from services.license_server.desk import LicenseDesk
+from services.license_server.lease_allocator import LeaseAllocator
 from services.license_server.leases import LeaseHolder
 from services.license_server.main import serve
-from services.license_server.office import Office
+from services.license_server.services import Services
 from services.licensing import license_file
 from services.licensing.features import FEATURE_OF_ROLE
 
@@ -41,9 +41,9 @@ class Site:
     def __init__(self, pki: Any, data_dir: Path, files: Any) -> None:
         self._pki, self._data_dir, self._files, self._ahead_s = pki, data_dir, files, 0.0
         clock = LeaseClock(lambda: time.monotonic() + self._ahead_s, max_step_s=0.0)  # leases stand still
-        self.office = Office(Database.in_directory(data_dir, clock))
-        self.office.desk = LicenseDesk(self.office.database, LONG_S)
-        self.office.licenses.install_community(SEATS, None)
+        self.services = Services(Database.in_directory(data_dir, clock))
+        self.services.desk = LeaseAllocator(self.services.database, LONG_S)
+        self.services.licenses.install_community(SEATS, None)
         self.issuer = Ed25519PrivateKey.generate()
         self.port = 0
 
@@ -65,7 +65,7 @@ class Site:
         assert not self._thread.is_alive(), "the license server did not stop"
 
     def close(self) -> None:
-        self.office.database.close()
+        self.services.database.close()
 
     def skip(self, seconds: float) -> None:
         self._ahead_s += seconds
@@ -75,20 +75,20 @@ class Site:
         files = self._files
 
         def shown(context: Any) -> None:
-            self.office.tls.serve(self._data_dir, files.cert, context, cacert=files.cacert, capath=None)
+            self.services.tls.serve(self._data_dir, files.cert, context, cacert=files.cacert, capath=None)
 
         identity = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
         with listening:
-            await serve(self.office, identity, listening, self._stop, started.set, shown=shown)
+            await serve(self.services, identity, listening, self._stop, started.set, shown=shown)
 
     # --- what stands in it ---
 
     def with_admin(self, name: str = "ada") -> None:
-        accounts = self.office.accounts
+        accounts = self.services.accounts
         accounts.set_up(accounts.setup_secret(), name, PASSWORD, "127.0.0.1")
 
     def with_user(self, name: str, role: str) -> None:
-        self.office.accounts.create(SYSTEM, name, PASSWORD, role)
+        self.services.accounts.create(SYSTEM, name, PASSWORD, role)
 
     def holder(self, name: str, role: str = "sl", address: str = "10.20.0.7") -> LeaseHolder:
         certificate = x509.load_pem_x509_certificate(self._pki.issue(role, name).cert.read_bytes())
@@ -97,7 +97,7 @@ class Site:
 
     def with_node(self, name: str, role: str = "sl", address: str = "10.20.0.7") -> LeaseHolder:
         holder = self.holder(name, role, address)
-        self.office.desk.acquire(holder, FEATURE_OF_ROLE[role])
+        self.services.desk.acquire(holder, FEATURE_OF_ROLE[role])
         return holder
 
     def license(self, name: str = "consortium-2026", days: int = 365, *, key: Any = None, **seats: int) -> bytes:
@@ -114,17 +114,17 @@ class Site:
         return license_file.public_pem(self.issuer.public_key()).encode()
 
     def with_issuer(self) -> None:
-        self.office.licenses.trust(SYSTEM, "Cardio consortium", self.issuer_pem)
+        self.services.licenses.trust(SYSTEM, "Cardio consortium", self.issuer_pem)
 
     def with_life(self) -> None:
         """Nodes of several hospitals, a month of use, refusals, and everything that can be set."""
-        office = self.office
+        services = self.services
         self.with_issuer()
-        office.licenses.install(SYSTEM, self.license(SN=8, SL=64))
-        office.licenses.install(SYSTEM, self.license("trial-imaging", 12, SL=8, SWOP=2))
-        office.pools.restrict(SYSTEM, "SN", ["hospital-*", "university-*"])
-        office.pools.reserve(SYSTEM, "SL", "university-*", 6)
-        office.settings.change(SYSTEM, webhook_url="https://alerts.hospital.example/swarm", webhook_secret="a" * 24)
+        services.licenses.install(SYSTEM, self.license(SN=8, SL=64))
+        services.licenses.install(SYSTEM, self.license("trial-imaging", 12, SL=8, SWOP=2))
+        services.pools.restrict(SYSTEM, "SN", ["hospital-*", "university-*"])
+        services.pools.reserve(SYSTEM, "SL", "university-*", 6)
+        services.settings.change(SYSTEM, webhook_url="https://alerts.hospital.example/swarm", webhook_secret="a" * 24)
         self.with_user("grace", "operator")
         self.with_user("linus", "viewer")
         self._with_history()
@@ -137,18 +137,18 @@ class Site:
             self.with_node(name, "swop", "10.25.0.9")
         for name, role in (("clinic-south-sn", "sn"), ("laptop-7", "sn")):
             try:
-                office.desk.acquire(self.holder(name, role, "10.99.3.1"), "SN")
+                services.desk.acquire(self.holder(name, role, "10.99.3.1"), "SN")
             except LicenseError:
                 continue
-        by_name = {lease.node: lease.id for lease in office.leases.all(SYSTEM)}
-        office.leases.revoke(SYSTEM, by_name["clinic-north-sl-2"], "Left the study on Monday")
-        office.usage.sample()
+        by_name = {lease.node: lease.id for lease in services.leases.all(SYSTEM)}
+        services.leases.revoke(SYSTEM, by_name["clinic-north-sl-2"], "Left the study on Monday")
+        services.usage.sample()
         self._set_back(chance=random.Random(3))
-        office.tokens.create(SYSTEM, "Monitoring", ["licenses:read", "pools:read", "leases:read", "usage:read"], 90)
+        services.tokens.create(SYSTEM, "Monitoring", ["licenses:read", "pools:read", "leases:read", "usage:read"], 90)
 
     def _set_back(self, chance: random.Random) -> None:
         """As if the nodes had come at different times of the day."""
-        with self.office.database.write() as transaction:
+        with self.services.database.write() as transaction:
             for lease_id in transaction.connection.scalars(select(schema.leases.c.id)).all():
                 taken_at = time.time() - chance.uniform(0.3, 9) * 3600
                 lease = update(schema.leases).where(schema.leases.c.id == lease_id)
@@ -186,7 +186,7 @@ class Site:
             }
             for ago_s, count in ((3.2 * DAY_S, 3), (3.1 * DAY_S, 1), (9 * DAY_S, 2), (0.4 * DAY_S, 2))
         ]
-        with self.office.database.write() as transaction:
+        with self.services.database.write() as transaction:
             transaction.write(insert(schema.checkouts), rows)
             transaction.write(insert(schema.denials), denied)
             samples = [

@@ -54,7 +54,7 @@ def lived(site: Site) -> Site:
 
 
 def address(site: Site, path: str) -> str:
-    return path.format(lease=next(one.id for one in site.office.leases.all(SYSTEM) if one.node == "hospital-a-sl-1"))
+    return path.format(lease=next(one.id for one in site.services.leases.all(SYSTEM) if one.node == "hospital-a-sl-1"))
 
 
 def defects(page: Page) -> list[str]:
@@ -81,22 +81,22 @@ def settled(page: Page, name: str) -> None:
 @pytest.mark.parametrize(
     ("scheme", "size"), [("light", {}), ("dark", {}), ("light", PHONE)], ids=["light", "dark", "phone"]
 )
-def test_axe_finds_nothing_serious_on_any_page(visit, lived, scheme, size):
-    page, found = visit("ada", color_scheme=scheme, **size), []
+def test_axe_finds_nothing_serious_on_any_page(page_request, lived, scheme, size):
+    page, found = page_request("ada", color_scheme=scheme, **size), []
     for name, path in PAGES.items():
         page.goto(address(lived, path))
         settled(page, name)
         found += defects(page)
     for path in ("/sign-in", "/setup/over"):
-        outside = visit(color_scheme=scheme, **size)
+        outside = page_request(color_scheme=scheme, **size)
         outside.goto(path)
         found += defects(outside)
     assert found == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_in_any_dialog(visit, lived, scheme):
-    page, found = visit("ada", color_scheme=scheme), []
+def test_axe_finds_nothing_serious_in_any_dialog(page_request, lived, scheme):
+    page, found = page_request("ada", color_scheme=scheme), []
     for path, link in DIALOGS.values():
         page.goto(path)
         page.get_by_role("link", name=link).first.click()
@@ -110,24 +110,24 @@ def test_axe_finds_nothing_serious_in_any_dialog(visit, lived, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_where_there_is_nothing_yet(visit, site, scheme):
-    fresh = visit(color_scheme=scheme)
+def test_axe_finds_nothing_serious_where_there_is_nothing_yet(page_request, site, scheme):
+    fresh = page_request(color_scheme=scheme)
     fresh.goto("/")
     found = defects(fresh)
-    fresh.goto(f"/setup/{site.office.accounts.setup_secret()}")
+    fresh.goto(f"/setup/{site.services.accounts.setup_secret()}")
     found += defects(fresh)
     site.with_admin()
-    site.office.licenses.remove(SYSTEM, "community")
-    page = visit("ada", color_scheme=scheme)
+    site.services.licenses.remove(SYSTEM, "community")
+    page = page_request("ada", color_scheme=scheme)
     for path in ("/", "/licenses", "/pools", "/leases", "/usage", "/tokens"):
         page.goto(path)
         found += defects(page)
     assert found == []
 
 
-def test_colours_follow_the_system_until_somebody_chooses(visit, site):
+def test_colours_follow_the_system_until_somebody_chooses(page_request, site):
     site.with_admin()
-    page = visit("ada", color_scheme="dark")
+    page = page_request("ada", color_scheme="dark")
     page.goto("/")
     ground = "() => getComputedStyle(document.documentElement).backgroundColor"
     assert page.evaluate(ground) == DARK
@@ -142,8 +142,8 @@ def test_colours_follow_the_system_until_somebody_chooses(visit, site):
     assert page.evaluate(ground) == LIGHT
 
 
-def test_phone_shows_everything_without_scrolling_sideways(visit, lived):
-    page = visit("ada", **PHONE)
+def test_phone_shows_everything_without_scrolling_sideways(page_request, lived):
+    page = page_request("ada", **PHONE)
     for name, path in PAGES.items():
         page.goto(address(lived, path))
         settled(page, name)
@@ -162,10 +162,10 @@ def test_phone_shows_everything_without_scrolling_sideways(visit, lived):
     expect(page.get_by_role("heading", name="Usage")).to_be_visible()
 
 
-def test_everything_is_done_with_the_keyboard_alone(visit, site):
+def test_everything_is_done_with_the_keyboard_alone(page_request, site):
     site.with_admin()
     site.with_node("hospital-a-sl-1")
-    page = visit()
+    page = page_request()
     page.goto("/leases")
     keys = page.keyboard
     expect(page.get_by_label("Name")).to_be_focused()
@@ -196,13 +196,13 @@ def test_everything_is_done_with_the_keyboard_alone(visit, site):
     keys.type("Left the study")
     keys.press("Enter")
     expect(page.get_by_role("status").first).to_contain_text("The lease of hospital-a-sl-1 is revoked")
-    assert site.office.leases.revocations(SYSTEM)[0].reason == "Left the study"
+    assert site.services.leases.revocations(SYSTEM)[0].reason == "Left the study"
 
 
-def test_focus_stays_where_it_is_while_the_page_refreshes_itself(visit, site):
+def test_focus_stays_where_it_is_while_the_page_refreshes_itself(page_request, site):
     site.with_admin()
     site.with_node("hospital-a-sl-1")
-    page = visit("ada")
+    page = page_request("ada")
     page.goto("/leases")
     link = page.get_by_role("link", name="Revoke the lease of hospital-a-sl-1")
     link.focus()
@@ -212,7 +212,7 @@ def test_focus_stays_where_it_is_while_the_page_refreshes_itself(visit, site):
 
 
 @pytest.mark.skipif(not IMAGES, reason="LICENSE_SCREENSHOTS names no directory: `make screenshots` does")
-def test_pictures_for_the_docs(visit, lived):
+def test_pictures_for_the_docs(page_request, lived):
     directory = Path(IMAGES)
     directory.mkdir(parents=True, exist_ok=True)
     shots = [
@@ -221,12 +221,12 @@ def test_pictures_for_the_docs(visit, lived):
         ("licenses", "light", {}), ("settings", "light", {}), ("dashboard", "light", PHONE), ("leases", "light", PHONE),
     ]  # fmt: skip
     for name, scheme, size in shots:
-        page = visit("ada", color_scheme=scheme, **size)
+        page = page_request("ada", color_scheme=scheme, **size)
         page.goto(address(lived, PAGES[name]))
         settled(page, name)
         kind = "-phone" if size else "-dark" if scheme == "dark" else ""
         page.screenshot(path=directory / f"license-{name}{kind}.png")
-    page = visit("ada")
+    page = page_request("ada")
     page.goto("/licenses/install")
     file = {
         "name": "multi-centre.license",
@@ -240,6 +240,6 @@ def test_pictures_for_the_docs(visit, lived):
     page.get_by_role("link", name="Revoke the lease of hospital-a-sl-1").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     page.screenshot(path=directory / "license-revoke.png")
-    outside = visit()
+    outside = page_request()
     outside.goto("/sign-in")
     outside.screenshot(path=directory / "license-sign-in.png")

@@ -34,9 +34,9 @@ def notice(page: Page):
 # --- licenses ---
 
 
-def test_file_that_is_dragged_in_is_shown_and_installed_only_when_accepted(visit, site):
+def test_file_that_is_dragged_in_is_shown_and_installed_only_when_accepted(page_request, site):
     site.with_issuer()
-    page = visit("ada")
+    page = page_request("ada")
     page.goto("/licenses/install")
     transfer = page.evaluate_handle(
         """text => { const data = new DataTransfer();
@@ -47,7 +47,7 @@ def test_file_that_is_dragged_in_is_shown_and_installed_only_when_accepted(visit
     preview = page.get_by_role("region", name="dragged")
     expect(preview).to_contain_text("Cardio consortium")
     expect(preview.get_by_role("row", name="SWCI")).to_contain_text("Valid")
-    assert [license.id for license in site.office.licenses.all(SYSTEM)] == ["community"]
+    assert [license.id for license in site.services.licenses.all(SYSTEM)] == ["community"]
     page.get_by_role("button", name="Install this license").click()
     expect(notice(page)).to_contain_text("License dragged is installed: 5 SL, 1 SWCI")
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Dashboard").click()
@@ -63,7 +63,7 @@ def test_file_that_is_dragged_in_is_shown_and_installed_only_when_accepted(visit
         ("huge", "This is not a license file: it is larger than 65536 bytes"),
     ],
 )
-def test_file_that_cannot_be_installed_says_why_and_offers_no_button(visit, site, case, words):
+def test_file_that_cannot_be_installed_says_why_and_offers_no_button(page_request, site, case, words):
     site.with_issuer()
     file = {
         "stranger": site.license(key=Ed25519PrivateKey.generate()),
@@ -71,17 +71,17 @@ def test_file_that_cannot_be_installed_says_why_and_offers_no_button(visit, site
         "text": b"hello",
         "huge": b"{" + b" " * 70_000 + b"}",
     }[case]
-    page = visit("ada")
+    page = page_request("ada")
     page.goto("/licenses/install")
     choose_license(page, file)
     expect(page.get_by_role("main")).to_contain_text(words)
     expect(page.get_by_role("button", name="Install this license")).to_have_count(0)
 
 
-def test_license_that_ends_soon_is_told_on_the_dashboard_and_removed(visit, site):
+def test_license_that_ends_soon_is_told_on_the_dashboard_and_removed(page_request, site):
     site.with_issuer()
-    site.office.licenses.install(SYSTEM, site.license("trial", 5, SL=8))
-    page = visit("ada")
+    site.services.licenses.install(SYSTEM, site.license("trial", 5, SL=8))
+    page = page_request("ada")
     page.goto("/")
     expect(page.get_by_role("region", name="Needs attention")).to_contain_text("License trial ends on")
     page.get_by_role("link", name="Look at it").click()
@@ -98,21 +98,21 @@ def test_license_that_ends_soon_is_told_on_the_dashboard_and_removed(visit, site
 # --- leases and pools ---
 
 
-def test_lease_shows_without_a_reload_and_is_gone_without_one(visit, site):
-    page = visit("ada")
+def test_lease_shows_without_a_reload_and_is_gone_without_one(page_request, site):
+    page = page_request("ada")
     page.goto("/")
     expect(page.get_by_text("No node holds a seat")).to_be_visible()
     holder = site.with_node("hospital-a-sl-1")
     expect(page.get_by_role("row", name="hospital-a-sl-1")).to_contain_text("Renewed")
     expect(page.get_by_role("article").filter(has_text="Swarm learning nodes")).to_contain_text("1 of 16 in use")
-    lease = site.office.leases.all(SYSTEM)[0]
-    site.office.desk.release(holder, lease.id, lease.token)
+    lease = site.services.leases.all(SYSTEM)[0]
+    site.services.desk.release(holder, lease.id, lease.token)
     expect(page.get_by_text("No node holds a seat")).to_be_visible()
 
 
-def test_revoked_lease_keeps_its_reason_and_the_node_is_readmitted(visit, site):
+def test_revoked_lease_keeps_its_reason_and_the_node_is_readmitted(page_request, site):
     site.with_node("hospital-a-sl-1")
-    page = visit("ada")
+    page = page_request("ada")
     page.goto("/leases")
     page.get_by_role("link", name="Revoke the lease of hospital-a-sl-1").click()
     dialog = page.get_by_role("dialog", name="Revoke the lease of hospital-a-sl-1?")
@@ -123,17 +123,17 @@ def test_revoked_lease_keeps_its_reason_and_the_node_is_readmitted(visit, site):
     expect(notice(page)).to_contain_text("The lease of hospital-a-sl-1 is revoked")
     expect(page.get_by_role("row").filter(has_text="Left the study")).to_be_visible()
     expect(page.get_by_role("row").filter(has_text="Revoked").first).to_be_visible()
-    entry = site.office.audit.all(SYSTEM, action="lease revoked")[0]
+    entry = site.services.audit.all(SYSTEM, action="lease revoked")[0]
     assert (entry.actor, entry.target, entry.details["reason"]) == ("ada", "hospital-a-sl-1", "Left the study")
     page.get_by_role("button", name="Readmit hospital-a-sl-1").click()
     expect(notice(page)).to_contain_text("may take a seat again")
-    assert not site.office.leases.revocations(SYSTEM)
+    assert not site.services.leases.revocations(SYSTEM)
 
 
-def test_leases_are_filtered_and_sorted_and_the_address_says_how(visit, site):
+def test_leases_are_filtered_and_sorted_and_the_address_says_how(page_request, site):
     for name, role in (("clinic-sl-1", "sl"), ("hospital-sl-2", "sl"), ("hospital-sn", "sn")):
         site.with_node(name, role)
-    page = visit("ada")
+    page = page_request("ada")
     page.goto("/leases")
     nodes = page.locator("#live tbody td[data-label=Node] a")
     expect(nodes).to_have_text(["hospital-sn", "hospital-sl-2", "clinic-sl-1"])
@@ -153,9 +153,9 @@ def test_leases_are_filtered_and_sorted_and_the_address_says_how(visit, site):
     expect(page.get_by_text("Nothing fits")).to_be_visible()
 
 
-def test_lease_shows_the_certificate_of_its_node(visit, site):
+def test_lease_shows_the_certificate_of_its_node(page_request, site):
     holder = site.with_node("hospital-a-sl-1")
-    page = visit("ada")
+    page = page_request("ada")
     page.goto("/leases")
     page.get_by_role("link", name="hospital-a-sl-1", exact=True).click()
     certificate = page.get_by_role("region", name="Certificate of the node")
@@ -165,8 +165,8 @@ def test_lease_shows_the_certificate_of_its_node(visit, site):
     expect(certificate).to_contain_text("BEGIN CERTIFICATE")
 
 
-def test_pool_is_restricted_reserved_and_opened_again(visit, site):
-    page = visit("ada")
+def test_pool_is_restricted_reserved_and_opened_again(page_request, site):
+    page = page_request("ada")
     page.goto("/pools")
     page.get_by_role("link", name="Change whom the pool for SL serves").click()
     page.get_by_label("Nodes, one pattern a line").fill("hospital-*\n\nuniversity-?")
@@ -184,15 +184,15 @@ def test_pool_is_restricted_reserved_and_opened_again(visit, site):
     expect(pool).to_contain_text("6 of them kept for reservations")
     page.get_by_role("button", name="Remove the reservation for hospital-*").click()
     expect(pool).to_contain_text("who comes first is served first")
-    assert site.office.pools.all(SYSTEM)[1].allowed == ("hospital-*", "university-?")
+    assert site.services.pools.all(SYSTEM)[1].allowed == ("hospital-*", "university-?")
 
 
 # --- history ---
 
 
-def test_history_is_read_from_the_chart_by_keyboard_and_exported(visit, site):
+def test_history_is_read_from_the_chart_by_keyboard_and_exported(page_request, site):
     site.with_life()
-    page = visit("ada")
+    page = page_request("ada")
     page.goto("/usage")
     chart = page.get_by_role("figure", name="SL Swarm learning nodes")
     expect(chart).to_contain_text(re.compile(r"at most \d+"))
@@ -218,10 +218,10 @@ def test_history_is_read_from_the_chart_by_keyboard_and_exported(visit, site):
     assert len(lines) > 100 and all(line.startswith("SL,") for line in lines[1:])
 
 
-def test_audit_log_is_searched_paged_and_its_chain_checked(visit, site):
+def test_audit_log_is_searched_paged_and_its_chain_checked(page_request, site):
     for number in range(60):
-        site.office.pools.restrict(SYSTEM, "SL", [f"site-{number}-*"])
-    page = visit("ada")
+        site.services.pools.restrict(SYSTEM, "SL", [f"site-{number}-*"])
+    page = page_request("ada")
     page.goto("/audit")
     expect(page.get_by_text("The chain holds.")).to_be_visible()
     expect(page.locator("tbody tr")).to_have_count(50)
@@ -233,7 +233,7 @@ def test_audit_log_is_searched_paged_and_its_chain_checked(visit, site):
     page.get_by_label("Search").fill("")
     page.get_by_label("What was done").select_option("signed in")
     expect(page.locator("tbody tr").first).to_contain_text("ada")
-    database = site.office.database
+    database = site.services.database
     with database.write() as transaction, database.unguarded_audit(transaction):
         transaction.connection.execute(text("UPDATE audit SET details = '{}' WHERE seq = 7"))
     page.reload()
@@ -243,8 +243,8 @@ def test_audit_log_is_searched_paged_and_its_chain_checked(visit, site):
 # --- people, tokens, settings ---
 
 
-def test_user_is_made_changed_disabled_and_removed(visit, site):
-    page = visit("ada")
+def test_user_is_made_changed_disabled_and_removed(page_request, site):
+    page = page_request("ada")
     page.goto("/users")
     page.get_by_role("link", name="New user").click()
     page.get_by_label("Name").fill("grace")
@@ -256,7 +256,7 @@ def test_user_is_made_changed_disabled_and_removed(visit, site):
         page.get_by_label(label, exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Make the user").click()
     expect(notice(page)).to_contain_text("grace can sign in as viewer now")
-    hers = visit("grace")
+    hers = page_request("grace")
     hers.goto("/")
     expect(hers.get_by_role("heading", name="Dashboard")).to_be_visible()
 
@@ -277,8 +277,8 @@ def test_user_is_made_changed_disabled_and_removed(visit, site):
     expect(page.get_by_role("row", name="grace")).to_have_count(0)
 
 
-def test_last_administrator_stays_one(visit):
-    page = visit("ada")
+def test_last_administrator_stays_one(page_request):
+    page = page_request("ada")
     page.goto("/users")
     page.get_by_role("link", name="Change ada").click()
     page.get_by_role("radio", name="viewer").check()
@@ -286,8 +286,8 @@ def test_last_administrator_stays_one(visit):
     expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("ada is the last administrator")
 
 
-def test_own_password_is_changed_and_signs_out_everywhere(visit):
-    page, other = visit("ada"), visit("ada")
+def test_own_password_is_changed_and_signs_out_everywhere(page_request):
+    page, other = page_request("ada"), page_request("ada")
     page.goto("/account")
     page.get_by_label("Current password", exact=True).fill(PASSWORD)
     page.get_by_label("New password", exact=True).fill("another horse battery")
@@ -298,8 +298,8 @@ def test_own_password_is_changed_and_signs_out_everywhere(visit):
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_token_is_shown_once_works_and_is_revoked(visit, site, license_files):
-    page = visit("ada")
+def test_token_is_shown_once_works_and_is_revoked(page_request, site, license_files):
+    page = page_request("ada")
     page.goto("/tokens")
     expect(page.get_by_text("There is no API token")).to_be_visible()
     page.get_by_role("link", name="New token").click()
@@ -318,14 +318,14 @@ def test_token_is_shown_once_works_and_is_revoked(visit, site, license_files):
     expect(page.get_by_text("There is no API token")).to_be_visible()
 
 
-def test_settings_are_checked_and_saved(visit, site):
-    page = visit("ada")
+def test_settings_are_checked_and_saved(page_request, site):
+    page = page_request("ada")
     page.goto("/settings")
     page.get_by_label("Lease time").fill("20")
     page.get_by_label("Grace period").fill("0.5")
     page.get_by_role("region", name="Leases and history").get_by_role("button", name="Save").click()
     expect(notice(page)).to_contain_text("Saved")
-    assert (site.office.settings.values().lease_s, site.office.settings.values().grace_h) == (20, 0.5)
+    assert (site.services.settings.values().lease_s, site.services.settings.values().grace_h) == (20, 0.5)
     page.get_by_role("button", name="Dismiss").click()
     expect(page.get_by_text("Saved.")).to_have_count(0)
     hook = page.get_by_role("region", name="Webhook")
@@ -334,7 +334,7 @@ def test_settings_are_checked_and_saved(visit, site):
     hook.get_by_label("When a seat is refused").uncheck()
     hook.get_by_role("button", name="Save").click()
     expect(notice(page)).to_contain_text("Saved")
-    values = site.office.settings.values()
+    values = site.services.settings.values()
     assert (values.webhook_url, values.webhook_denials, values.webhook_expiries) == (
         "https://alerts.example/swarm", False, True,
     )  # fmt: skip
@@ -346,8 +346,8 @@ def test_settings_are_checked_and_saved(visit, site):
     expect(hook.get_by_role("alert")).to_contain_text("webhook_url must be an https:// address")
 
 
-def test_backup_brings_everything_back(visit, site):
-    page = visit("ada")
+def test_backup_brings_everything_back(page_request, site):
+    page = page_request("ada")
     page.goto("/settings")
     with page.expect_download() as started:
         page.get_by_role("button", name="Download a backup").click()
@@ -362,11 +362,11 @@ def test_backup_brings_everything_back(visit, site):
     dialog.get_by_label("Backup").set_input_files({**file, "buffer": backup})
     dialog.get_by_role("button", name="Restore this backup").click()
     expect(notice(page)).to_contain_text("The backup is restored")
-    assert [user.name for user in site.office.accounts.all(SYSTEM)] == ["ada"]
+    assert [user.name for user in site.services.accounts.all(SYSTEM)] == ["ada"]
 
 
-def test_certificate_of_the_server_is_replaced_by_one_that_fits_only(visit, site, pki, foreign_pki):
-    page = visit("ada")
+def test_certificate_of_the_server_is_replaced_by_one_that_fits_only(page_request, site, pki, foreign_pki):
+    page = page_request("ada")
     page.goto("/settings")
     page.get_by_role("link", name="Replace the TLS certificate").click()
     dialog, foreign = page.get_by_role("dialog"), foreign_pki.issue("license", "license-1")
@@ -374,30 +374,30 @@ def test_certificate_of_the_server_is_replaced_by_one_that_fits_only(visit, site
     dialog.get_by_label("Private key").set_input_files(foreign.key)
     dialog.get_by_role("button", name="Replace it").click()
     expect(dialog.get_by_role("alert")).not_to_be_empty()
-    before = site.office.tls.current().fingerprint
+    before = site.services.tls.current().fingerprint
     fresh = pki.issue("license", "license-1")
     dialog.get_by_label("Certificate").set_input_files(fresh.cert)
     dialog.get_by_label("Private key").set_input_files(fresh.key)
     with page.expect_response("**/settings/certificate") as answered:  # this browser trusts the one before alone
         dialog.get_by_role("button", name="Replace it").click()
     assert answered.value.ok
-    assert site.office.tls.current().fingerprint != before
-    assert site.office.audit.all(SYSTEM, action="certificate replaced")[0].actor == "ada"
+    assert site.services.tls.current().fingerprint != before
+    assert site.services.audit.all(SYSTEM, action="certificate replaced")[0].actor == "ada"
 
 
 # --- the page itself ---
 
 
-def test_health_is_public_and_tells_no_more_than_it_must(visit, site):
+def test_health_is_public_and_tells_no_more_than_it_must(page_request, site):
     site.with_node("hospital-a-sl-1")
-    page = visit()
+    page = page_request()
     page.goto("/health")
     expect(page.get_by_role("heading", name="The server is well")).to_be_visible()
     assert "hospital" not in page.content() and "ada" not in page.get_by_role("main").inner_text()
 
 
-def test_server_that_goes_away_is_told_and_so_is_its_return(visit, site):
-    page = visit("ada")
+def test_server_that_goes_away_is_told_and_so_is_its_return(page_request, site):
+    page = page_request("ada")
     page.goto("/")
     site.stop()
     expect(page.get_by_text("The license server does not answer")).to_be_visible()
@@ -405,21 +405,21 @@ def test_server_that_goes_away_is_told_and_so_is_its_return(visit, site):
     expect(page.get_by_text("The license server does not answer")).to_be_hidden()
 
 
-def test_page_that_does_not_exist_says_so_with_the_menu_around_it(visit):
-    page = visit("ada")
+def test_page_that_does_not_exist_says_so_with_the_menu_around_it(page_request):
+    page = page_request("ada")
     assert page.goto("/nothing").status == 404
     expect(page.get_by_role("alert").filter(has_text="There is no page /nothing")).to_be_visible()
     expect(page.get_by_role("navigation", name="Main")).to_be_visible()
 
 
-def test_what_a_node_calls_itself_is_text_and_nothing_else(visit, site):
+def test_what_a_node_calls_itself_is_text_and_nothing_else(page_request, site):
     holder = LeaseHolder("sl", "<script>document.title='owned'</script>", "ab" * 32, "10.0.0.1", "no certificate")
-    site.office.desk.acquire(holder, "SL")
-    page = visit("ada")
+    site.services.desk.acquire(holder, "SL")
+    page = page_request("ada")
     page.goto("/leases")
     page.get_by_role("link", name="<script>document.title='owned'</script>", exact=True).click()
     expect(page.get_by_role("heading", name="<script>document.title='owned'</script>", exact=True)).to_be_visible()
-    site.office.pools.restrict(SYSTEM, "SL", ["<img src=x onerror=document.title='owned'>"])
+    site.services.pools.restrict(SYSTEM, "SL", ["<img src=x onerror=document.title='owned'>"])
     page.goto("/pools")
     expect(page.get_by_text("<img src=x onerror=")).to_be_visible()
     page.goto("/audit?search=%22%3E%3Cscript%3Edocument.title%3D1%3C/script%3E")

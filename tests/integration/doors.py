@@ -17,7 +17,7 @@ from services.errors import LicenseServerUnreachable, NotOfOrganization, PeerNot
 from services.identity.identity import Identity
 from services.license_server.database import Database
 from services.license_server.main import serve as serve_licenses
-from services.license_server.office import Office
+from services.license_server.services import Services
 from services.licensing.servers import Servers
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -143,10 +143,10 @@ async def license_server(
     identity: Identity, directory: Path, request: Callable[[Servers], Awaitable[None]] = ask_for_a_lease
 ) -> AsyncIterator[Ask]:
     with Database.in_directory(directory / "licenses") as database, socket.create_server(("127.0.0.1", 0)) as listening:
-        office = Office(database)
-        office.licenses.install_community({"SL": 9}, None)
+        services = Services(database)
+        services.licenses.install_community({"SL": 9}, None)
         port, started, stop = listening.getsockname()[1], asyncio.Event(), asyncio.Event()
-        serving = asyncio.create_task(serve_licenses(office, identity, listening, stop, started.set))
+        serving = asyncio.create_task(serve_licenses(services, identity, listening, stop, started.set))
         await asyncio.wait_for(started.wait(), WITHIN_S)
 
         async def ask(caller: Identity) -> str:
@@ -170,7 +170,7 @@ async def license_server(
 async def license_administration(identity: Identity, directory: Path) -> AsyncIterator[Ask]:
     with Database.in_directory(directory / "licenses") as database, socket.create_server(("127.0.0.1", 0)) as listening:
         port, started, stop = listening.getsockname()[1], asyncio.Event(), asyncio.Event()
-        serving = asyncio.create_task(serve_licenses(Office(database), identity, listening, stop, started.set))
+        serving = asyncio.create_task(serve_licenses(Services(database), identity, listening, stop, started.set))
         await asyncio.wait_for(started.wait(), WITHIN_S)
         try:
             yield lambda caller: _get(caller, port, "/api/v1/licenses")

@@ -23,7 +23,7 @@ from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
 from services.license_server.leases import LeaseHolder
-from services.license_server.office import Office
+from services.license_server.services import Services
 
 SEATS = {"SN": 1, "SL": 5}
 KINDS = ("sqlite", "postgresql")
@@ -66,13 +66,13 @@ def time() -> Ticking:
 
 
 @pytest.fixture
-def open_office(url, time) -> Iterator[Callable[[], Office]]:
+def open_office(url, time) -> Iterator[Callable[[], Services]]:
     with contextlib.ExitStack() as stack:
 
-        def opened() -> Office:
-            office = Office(stack.enter_context(Database(url, time.clock())))
-            office.licenses.install_community(SEATS, None)
-            return office
+        def opened() -> Services:
+            services = Services(stack.enter_context(Database(url, time.clock())))
+            services.licenses.install_community(SEATS, None)
+            return services
 
         yield opened
 
@@ -123,49 +123,49 @@ def test_stale_seat_is_freed_and_a_renewed_one_is_not(open_office, time):
 
 @pytest.mark.parametrize("statement", ["DELETE FROM audit", "UPDATE audit SET actor = 'nobody'"])
 def test_audit_log_takes_no_change(open_office, statement):
-    office = open_office()
-    with pytest.raises(StorageError, match="append-only"), office.database.write() as transaction:
+    services = open_office()
+    with pytest.raises(StorageError, match="append-only"), services.database.write() as transaction:
         transaction.connection.execute(text(statement))
-    assert office.audit.verify(SYSTEM).entries == 1
+    assert services.audit.verify(SYSTEM).entries == 1
 
 
 def test_changed_audit_entry_is_found_where_the_guard_was_taken_away(open_office):
-    office = open_office()
+    services = open_office()
     for hours in (1, 2, 3):
-        office.settings.change(SYSTEM, session_max_h=hours)
-    assert office.audit.verify(SYSTEM).good
-    with office.database.write() as transaction, office.database.unguarded_audit(transaction):
+        services.settings.change(SYSTEM, session_max_h=hours)
+    assert services.audit.verify(SYSTEM).good
+    with services.database.write() as transaction, services.database.unguarded_audit(transaction):
         transaction.connection.execute(text("UPDATE audit SET actor = 'somebody else' WHERE seq = 3"))
-    assert office.audit.verify(SYSTEM).broken_at == 3
+    assert services.audit.verify(SYSTEM).broken_at == 3
 
 
 @pytest.mark.needs("postgresql")
 def test_backup_goes_from_one_kind_of_database_to_the_other_while_nodes_go_on(open_office, request, tmp_path, time):
-    office = open_office()
-    lease = office.desk.acquire(sl(1), "SL")
-    office.accounts.set_up(office.accounts.setup_secret(), "ada", "correct horse battery", "127.0.0.1")
-    office.pools.reserve(SYSTEM, "SL", "sl-*", 2)
+    services = open_office()
+    lease = services.desk.acquire(sl(1), "SL")
+    services.accounts.set_up(services.accounts.setup_secret(), "ada", "correct horse battery", "127.0.0.1")
+    services.pools.reserve(SYSTEM, "SL", "sl-*", 2)
     stop = threading.Event()
 
     def go_on() -> None:
         while not stop.is_set():
-            office.desk.renew(sl(1), lease.lease, lease.token)
+            services.desk.renew(sl(1), lease.lease, lease.token)
             with contextlib.suppress(NoSeatLeft):
-                other = office.desk.acquire(sl(2), "SL")
-                office.desk.release(sl(2), other.lease, other.token)
+                other = services.desk.acquire(sl(2), "SL")
+                services.desk.release(sl(2), other.lease, other.token)
 
     with ThreadPoolExecutor(1) as pool:
         going = pool.submit(go_on)
-        file = office.backup.make(SYSTEM)
+        file = services.backup.make(SYSTEM)
         stop.set()
         going.result()
     other_url = (
         new_database(request.getfixturevalue("postgresql"))
-        if office.database.is_sqlite
+        if services.database.is_sqlite
         else f"sqlite:///{tmp_path / 'other'}"
     )
     with Database(other_url, time.clock()) as database:
-        fresh = Office(database)
+        fresh = Services(database)
         fresh.licenses.install_community(SEATS, None)
         fresh.backup.restore(SYSTEM, file)
         assert fresh.desk.renew(sl(1), lease.lease, lease.token).lease == lease.lease
@@ -179,41 +179,41 @@ def test_backup_goes_from_one_kind_of_database_to_the_other_while_nodes_go_on(op
 
 @pytest.mark.parametrize("damage", [b"", b"no gzip", None, "flip"])
 def test_backup_that_is_damaged_changes_nothing(open_office, damage):
-    office = open_office()
-    office.desk.acquire(sl(1), "SL")
-    whole = office.backup.make(SYSTEM)
+    services = open_office()
+    services.desk.acquire(sl(1), "SL")
+    whole = services.backup.make(SYSTEM)
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
     with pytest.raises(BackupUnusable):
-        office.backup.restore(SYSTEM, {None: whole[:-20], "flip": flipped}.get(damage, damage))
-    assert office.desk.status()["SL"][1] == ["sl-1"]
+        services.backup.restore(SYSTEM, {None: whole[:-20], "flip": flipped}.get(damage, damage))
+    assert services.desk.status()["SL"][1] == ["sl-1"]
 
 
 def test_history_counts_seats_and_denials(open_office):
-    office = open_office()
+    services = open_office()
     for number in range(1, 6):
-        office.desk.acquire(sl(number), "SL")
+        services.desk.acquire(sl(number), "SL")
     for _ in range(3):
         with pytest.raises(NoSeatLeft):
-            office.desk.acquire(sl(9), "SL")
-    office.usage.sample()
+            services.desk.acquire(sl(9), "SL")
+    services.usage.sample()
     end = datetime.now(UTC) + timedelta(seconds=5)
-    points = office.usage.history(SYSTEM, "SL", end - timedelta(hours=1), end, points=6)
+    points = services.usage.history(SYSTEM, "SL", end - timedelta(hours=1), end, points=6)
     assert [point.used for point in points] == [0, 0, 0, 0, 0, 5]
     assert points[-1].denied == 3
     assert points[-1].capacity == 5
-    (denial,) = office.usage.denials(SYSTEM, end - timedelta(hours=1), end)
+    (denial,) = services.usage.denials(SYSTEM, end - timedelta(hours=1), end)
     assert (denial.node, denial.count, denial.code) == ("sl-9", 3, "no-seat-left")
-    lines = list(office.usage.csv(SYSTEM, end - timedelta(hours=1), end))
+    lines = list(services.usage.csv(SYSTEM, end - timedelta(hours=1), end))
     assert len(lines) == 6
     assert lines[1].startswith("SL,sl-1,")
 
 
 def test_formula_in_a_name_does_not_reach_a_spreadsheet(open_office):
-    office = open_office()
-    office.desk.acquire(LeaseHolder("sl", "=HYPERLINK(1)", "ab" * 32), "SL")
+    services = open_office()
+    services.desk.acquire(LeaseHolder("sl", "=HYPERLINK(1)", "ab" * 32), "SL")
     end = datetime.now(UTC) + timedelta(seconds=5)
-    assert "SL,'=HYPERLINK(1)," in "".join(office.usage.csv(SYSTEM, end - timedelta(hours=1), end))
+    assert "SL,'=HYPERLINK(1)," in "".join(services.usage.csv(SYSTEM, end - timedelta(hours=1), end))
 
 
 async def test_two_server_processes_on_one_postgresql_lend_the_same_seats_and_outlive_a_kill(pki, tmp_path, postgresql):
@@ -267,11 +267,11 @@ def test_migrated_database_has_the_schema_of_a_new_one_and_keeps_its_leases(tmp_
     (tmp_path / "old").mkdir()
     first_database(tmp_path / "old" / DATABASE)
     with Database.in_directory(tmp_path / "old") as database:
-        office = Office(database)
-        granted = office.desk.renew(sl(1), "abc", 7)
+        services = Services(database)
+        granted = services.desk.renew(sl(1), "abc", 7)
         assert (granted.lease, granted.capacity) == ("abc", 4)
-        assert office.desk.acquire(sl(2), "SL").token == 8
-        assert len(office.settings.lock_code()) == 19
+        assert services.desk.acquire(sl(2), "SL").token == 8
+        assert len(services.settings.lock_code()) == 19
     Database.in_directory(tmp_path / "new").close()
     assert schema_of(tmp_path / "old" / DATABASE) == schema_of(tmp_path / "new" / DATABASE)
 

@@ -15,9 +15,9 @@ from services.errors import LeaseUnknown, LicenseRevoked, NoSeatLeft, StorageErr
 from services.identity.certificates import key_fingerprint, read_chain
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
-from services.license_server.desk import LicenseDesk
+from services.license_server.lease_allocator import LeaseAllocator
 from services.license_server.leases import LeaseHolder
-from services.license_server.office import Office
+from services.license_server.services import Services
 
 DEFAULT = {"SN": 1, "SL": 2}
 
@@ -28,7 +28,7 @@ class Clock:
 
     now: float = 1000.0
     date: float = 1_700_000_000.0
-    desks: list[LicenseDesk] = field(default_factory=list)
+    desks: list[LeaseAllocator] = field(default_factory=list)
 
     def pass_(self, seconds: float) -> None:
         for _ in range(round(seconds)):
@@ -47,17 +47,17 @@ def clock() -> Clock:
 
 
 @contextmanager
-def opened(directory: Path, clock: Clock, seats: dict[str, int] | None = None) -> Iterator[LicenseDesk]:
+def opened(directory: Path, clock: Clock, seats: dict[str, int] | None = None) -> Iterator[LeaseAllocator]:
     with Database.in_directory(directory, clock.lease_clock()) as database:
-        office = Office(database)
-        office.licenses.install_community(DEFAULT, seats)
-        clock.desks.append(office.desk)
-        yield office.desk
-        clock.desks.remove(office.desk)
+        services = Services(database)
+        services.licenses.install_community(DEFAULT, seats)
+        clock.desks.append(services.desk)
+        yield services.desk
+        clock.desks.remove(services.desk)
 
 
 @pytest.fixture
-def desk(tmp_path, clock) -> Iterator[LicenseDesk]:
+def desk(tmp_path, clock) -> Iterator[LeaseAllocator]:
     with opened(tmp_path, clock) as found:
         yield found
 
@@ -66,7 +66,7 @@ def sl(number: int) -> LeaseHolder:
     return LeaseHolder(role="sl", name=f"sl-{number}", fingerprint=f"{number:064x}")
 
 
-def holders(desk: LicenseDesk) -> list[str]:
+def holders(desk: LeaseAllocator) -> list[str]:
     return desk.status()["SL"][1]
 
 
@@ -244,9 +244,9 @@ def test_failed_transaction_leaves_nothing(tmp_path, clock):
 def test_community_license_stays_as_installed_unless_seats_are_said(tmp_path, clock):
     def seats(default: dict[str, int], wanted: dict[str, int] | None) -> dict[str, int]:
         with Database.in_directory(tmp_path, clock.lease_clock()) as database:
-            office = Office(database)
-            office.licenses.install_community(default, wanted)
-            return {feature: capacity for feature, (capacity, _) in office.desk.status().items() if capacity}
+            services = Services(database)
+            services.licenses.install_community(default, wanted)
+            return {feature: capacity for feature, (capacity, _) in services.desk.status().items() if capacity}
 
     assert seats({"SL": 2}, None) == {"SL": 2}
     assert seats({"SL": 7}, None) == {"SL": 2}

@@ -13,10 +13,10 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from license_servers import free_port
 
-from services.license_server import guards
+from services.license_server import request_limits
 from services.license_server.database import Database
 from services.license_server.main import serve
-from services.license_server.office import Office
+from services.license_server.services import Services
 
 EXAMPLES = 15
 SETTINGS = settings(
@@ -33,10 +33,10 @@ async def serving(pki, directory: Path) -> AsyncIterator[str]:
     """A license server in this process; gives its address."""
     stop, started = asyncio.Event(), asyncio.Event()
     with Database.in_directory(directory) as database:
-        office = Office(database)
-        office.licenses.install_community({"SL": 3, "SN": 1}, None)
+        services = Services(database)
+        services.licenses.install_community({"SL": 3, "SN": 1}, None)
         listening = socket.create_server(("127.0.0.1", free_port()))
-        running = asyncio.create_task(serve(office, pki.identity("license", "ls-1"), listening, stop, started.set))
+        running = asyncio.create_task(serve(services, pki.identity("license", "ls-1"), listening, stop, started.set))
         await started.wait()
         try:
             yield f"https://localhost:{listening.getsockname()[1]}"
@@ -47,7 +47,7 @@ async def serving(pki, directory: Path) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def address(pki, tmp_path, monkeypatch) -> AsyncIterator[str]:
-    monkeypatch.setattr(guards, "PER_MINUTE", 1_000_000)
+    monkeypatch.setattr(request_limits, "PER_MINUTE", 1_000_000)
     async with serving(pki, tmp_path) as found:
         yield found
 

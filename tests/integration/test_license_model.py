@@ -12,9 +12,9 @@ from services.errors import LeaseUnknown, LicenseRevoked, NoSeatLeft, NoSuchThin
 from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import Database
-from services.license_server.desk import Granted
+from services.license_server.lease_allocator import Granted
 from services.license_server.leases import LeaseHolder
-from services.license_server.office import Office
+from services.license_server.services import Services
 
 LEASE_S = 30
 NODES = st.integers(1, 6)
@@ -33,7 +33,7 @@ class LeaseModel(RuleBasedStateMachine):
         self._directory = tempfile.TemporaryDirectory()
         self.now, self.date = 0.0, 1_700_000_000.0
         self._databases = [self._open(), self._open()]
-        self.servers = [Office(database) for database in self._databases]
+        self.servers = [Services(database) for database in self._databases]
         self.capacity = 3
         self.servers[0].licenses.install_community({"SL": self.capacity}, None)
         self.held: dict[int, Granted] = {}
@@ -153,7 +153,7 @@ class LeaseModel(RuleBasedStateMachine):
         self.servers[server].desk.sweep()  # what has passed is counted before it ends, as a server does
         self._databases[server].close()
         self._databases[server] = self._open()
-        self.servers[server] = Office(self._databases[server])
+        self.servers[server] = Services(self._databases[server])
         self.servers[server].desk.sweep()
 
     @invariant()

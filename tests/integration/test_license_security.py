@@ -27,10 +27,10 @@ from services.license_server import credentials
 from services.license_server.actor import SCOPES, SYSTEM, Actor
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
-from services.license_server.guards import SIGN_INS_PER_MINUTE, Rate, is_sign_in
 from services.license_server.leases import LeaseHolder
 from services.license_server.main import serve
-from services.license_server.office import Office
+from services.license_server.request_limits import SIGN_INS_PER_MINUTE, Rate, is_sign_in
+from services.license_server.services import Services
 from services.license_server.sign_in_locks import lock_s, network_of
 from services.license_server.webhooks import MAX_ATTEMPTS
 from services.runtime import logs
@@ -56,25 +56,25 @@ def day() -> Day:
 
 
 @pytest.fixture
-def office(tmp_path, day):
+def services(tmp_path, day):
     with Database.in_directory(tmp_path, day.clock()) as database:
-        found = Office(database)
+        found = Services(database)
         found.licenses.install_community({"SL": 2}, None)
         yield found
 
 
 @pytest.fixture
-def ada(office) -> Actor:
+def ada(services) -> Actor:
     """The first administrator, signed in."""
-    office.accounts.set_up(office.accounts.setup_secret(), "ada", PASSWORD, HERE)
-    return office.accounts.sign_in("ada", PASSWORD, "", HERE).actor(HERE)
+    services.accounts.set_up(services.accounts.setup_secret(), "ada", PASSWORD, HERE)
+    return services.accounts.sign_in("ada", PASSWORD, "", HERE).actor(HERE)
 
 
 @contextlib.asynccontextmanager
-async def served(office: Office, pki) -> AsyncIterator[str]:
+async def served(services: Services, pki) -> AsyncIterator[str]:
     stop, started = asyncio.Event(), asyncio.Event()
     listening = socket.create_server(("127.0.0.1", 0))
-    running = asyncio.create_task(serve(office, pki.identity("license", "ls-1"), listening, stop, started.set))
+    running = asyncio.create_task(serve(services, pki.identity("license", "ls-1"), listening, stop, started.set))
     await started.wait()
     try:
         yield f"https://localhost:{listening.getsockname()[1]}"
@@ -95,9 +95,9 @@ async def ask(address: str, pki, method: str, path: str, **more: Any) -> httpx.R
 # --- broken access control ---
 
 
-async def test_every_operation_refuses_a_stranger_and_a_token_without_its_scope(office, ada, pki):
-    _, token = office.tokens.create(ada, "little", ["leases:read"], 1)
-    async with served(office, pki) as address:
+async def test_every_operation_refuses_a_stranger_and_a_token_without_its_scope(services, ada, pki):
+    _, token = services.tokens.create(ada, "little", ["leases:read"], 1)
+    async with served(services, pki) as address:
         description = (await ask(address, pki, "GET", "/api/v1/openapi.json")).json()
         operations = [
             (method.upper(), path.replace("{feature}", "SL").replace("{", "").replace("}", ""), operation)
@@ -118,38 +118,38 @@ async def test_every_operation_refuses_a_stranger_and_a_token_without_its_scope(
 
 
 @pytest.mark.parametrize(("role", "may"), [("viewer", 4), ("operator", 9), ("admin", len(SCOPES))])
-def test_role_may_what_is_listed_and_nothing_else(office, ada, role, may):
-    user = office.accounts.create(ada, f"a-{role}", PASSWORD, role)
-    actor = office.accounts.sign_in(user.name, PASSWORD, "", HERE).actor(HERE)
+def test_role_may_what_is_listed_and_nothing_else(services, ada, role, may):
+    user = services.accounts.create(ada, f"a-{role}", PASSWORD, role)
+    actor = services.accounts.sign_in(user.name, PASSWORD, "", HERE).actor(HERE)
     assert sum(actor.may([scope]) for scope in SCOPES) == may
     if role != "admin":
         for forbidden in (
-            lambda: office.accounts.create(actor, "x", PASSWORD, "admin"),
-            lambda: office.settings.change(actor, lease_s=10),
-            lambda: office.backup.make(actor),
-            lambda: office.tokens.create(actor, "x", ["users:write"], 1),
+            lambda: services.accounts.create(actor, "x", PASSWORD, "admin"),
+            lambda: services.settings.change(actor, lease_s=10),
+            lambda: services.backup.make(actor),
+            lambda: services.tokens.create(actor, "x", ["users:write"], 1),
         ):
             with pytest.raises(NotPermitted):
                 forbidden()
 
 
-def test_token_can_do_no_more_than_its_maker_still_may(office, ada):
-    bob = office.accounts.create(ada, "bob", PASSWORD, "admin")
-    as_bob = office.accounts.sign_in("bob", PASSWORD, "", HERE).actor(HERE)
-    _, shown = office.tokens.create(as_bob, "ci", ["users:write", "leases:read"], 1)
-    assert office.tokens.actor_of(shown, HERE).may(["users:write"])
-    office.accounts.change(ada, bob.id, role="viewer")
-    assert office.tokens.actor_of(shown, HERE).scopes == {"leases:read"}
-    office.accounts.change(ada, bob.id, disabled=True)
+def test_token_can_do_no_more_than_its_maker_still_may(services, ada):
+    bob = services.accounts.create(ada, "bob", PASSWORD, "admin")
+    as_bob = services.accounts.sign_in("bob", PASSWORD, "", HERE).actor(HERE)
+    _, shown = services.tokens.create(as_bob, "ci", ["users:write", "leases:read"], 1)
+    assert services.tokens.actor_of(shown, HERE).may(["users:write"])
+    services.accounts.change(ada, bob.id, role="viewer")
+    assert services.tokens.actor_of(shown, HERE).scopes == {"leases:read"}
+    services.accounts.change(ada, bob.id, disabled=True)
     with pytest.raises(SignInRequired):
-        office.tokens.actor_of(shown, HERE)
+        services.tokens.actor_of(shown, HERE)
 
 
-def test_last_administrator_can_neither_be_removed_nor_lowered(office, ada):
+def test_last_administrator_can_neither_be_removed_nor_lowered(services, ada):
     for attempt in (
-        lambda: office.accounts.remove(ada, ada.user_id),
-        lambda: office.accounts.change(ada, ada.user_id, role="viewer"),
-        lambda: office.accounts.change(ada, ada.user_id, disabled=True),
+        lambda: services.accounts.remove(ada, ada.user_id),
+        lambda: services.accounts.change(ada, ada.user_id, role="viewer"),
+        lambda: services.accounts.change(ada, ada.user_id, disabled=True),
     ):
         with pytest.raises(LastAdmin):
             attempt()
@@ -158,18 +158,18 @@ def test_last_administrator_can_neither_be_removed_nor_lowered(office, ada):
 # --- cryptographic failures, secrets in logs ---
 
 
-def test_no_secret_is_stored_or_logged_in_the_clear(office, tmp_path):
+def test_no_secret_is_stored_or_logged_in_the_clear(services, tmp_path):
     out = io.StringIO()
     logs.configure("json", "ls-1", stream=out)
-    setup = office.accounts.setup_secret()
-    office.accounts.set_up(setup, "ada", PASSWORD, HERE)
+    setup = services.accounts.setup_secret()
+    services.accounts.set_up(setup, "ada", PASSWORD, HERE)
     with pytest.raises(SignInFailed):
-        office.accounts.sign_in("ada", "a wrong password", "", HERE)
-    session = office.accounts.sign_in("ada", PASSWORD, "", HERE)
-    _, token = office.tokens.create(session.actor(HERE), "ci", ["leases:read"], 1)
-    office.settings.change(session.actor(HERE), webhook_secret="hook-secret-value")  # noqa: S106
+        services.accounts.sign_in("ada", "a wrong password", "", HERE)
+    session = services.accounts.sign_in("ada", PASSWORD, "", HERE)
+    _, token = services.tokens.create(session.actor(HERE), "ci", ["leases:read"], 1)
+    services.settings.change(session.actor(HERE), webhook_secret="hook-secret-value")  # noqa: S106
     stored = b"".join(path.read_bytes() for path in tmp_path.glob(f"{DATABASE}*"))
-    entries = str(office.audit.all(SYSTEM)) + out.getvalue()
+    entries = str(services.audit.all(SYSTEM)) + out.getvalue()
     for secret in (setup, PASSWORD, "a wrong password", session.secret, token, token.split("_", 2)[2]):
         assert secret.encode() not in stored
         assert secret not in entries
@@ -181,56 +181,56 @@ def test_no_secret_is_stored_or_logged_in_the_clear(office, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["' OR 1=1 --", "%", "_", "\\", '"; DROP TABLE leases; --'])
-def test_search_is_text_and_nothing_more(office, text):
-    office.desk.acquire(LeaseHolder("sl", "sl-1", "01" * 32, "10.0.0.1"), "SL")
-    assert office.leases.all(SYSTEM, search=text) == []
-    assert office.audit.all(SYSTEM, search=text) == []
-    assert len(office.leases.all(SYSTEM, search="SL-1")) == 1
+def test_search_is_text_and_nothing_more(services, text):
+    services.desk.acquire(LeaseHolder("sl", "sl-1", "01" * 32, "10.0.0.1"), "SL")
+    assert services.leases.all(SYSTEM, search=text) == []
+    assert services.audit.all(SYSTEM, search=text) == []
+    assert len(services.leases.all(SYSTEM, search="SL-1")) == 1
 
 
 # --- insecure design: attempts cost time ---
 
 
-def test_failed_sign_ins_lock_for_twice_as_long_each_time_and_a_right_one_resets_it(office, ada, day):
+def test_failed_sign_ins_lock_for_twice_as_long_each_time_and_a_right_one_resets_it(services, ada, day):
     assert [lock_s(failures) for failures in range(1, 8)] == [0, 0, 1, 2, 4, 8, 16]
     assert lock_s(100) == 900
     for _ in range(3):
         with pytest.raises(SignInFailed):
-            office.accounts.sign_in("ada", "a wrong password", "", HERE)
+            services.accounts.sign_in("ada", "a wrong password", "", HERE)
     with pytest.raises(SignInLocked):
-        office.accounts.sign_in("ada", PASSWORD, "", HERE)
+        services.accounts.sign_in("ada", PASSWORD, "", HERE)
     day.now += 2
-    office.accounts.sign_in("ada", PASSWORD, "", HERE)
+    services.accounts.sign_in("ada", PASSWORD, "", HERE)
     with pytest.raises(SignInFailed):
-        office.accounts.sign_in("ada", "a wrong password", "", HERE)
-    office.accounts.sign_in("ada", PASSWORD, "", HERE)
+        services.accounts.sign_in("ada", "a wrong password", "", HERE)
+    services.accounts.sign_in("ada", PASSWORD, "", HERE)
 
 
-def test_whoever_keeps_failing_under_a_name_locks_its_owner_out_nowhere_else(office, ada):
+def test_whoever_keeps_failing_under_a_name_locks_its_owner_out_nowhere_else(services, ada):
     for _ in range(3):
         with pytest.raises(SignInFailed):
-            office.accounts.sign_in("ada", "a wrong password", "", ELSEWHERE)
+            services.accounts.sign_in("ada", "a wrong password", "", ELSEWHERE)
     with pytest.raises(SignInLocked):
-        office.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
-    (shown,) = office.accounts.all(ada)
+        services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+    (shown,) = services.accounts.all(ada)
     assert shown.locked_until is not None  # an administrator sees that somebody tries
-    signed_in = office.accounts.sign_in("ada", PASSWORD, "", HERE)
+    signed_in = services.accounts.sign_in("ada", PASSWORD, "", HERE)
     with pytest.raises(SignInLocked):  # which does not open it for the other one
-        office.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
-    office.accounts.set_password(signed_in.actor(HERE), signed_in.user.id, PASSWORD)
-    office.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+        services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+    services.accounts.set_password(signed_in.actor(HERE), signed_in.user.id, PASSWORD)
+    services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
 
 
-def test_failures_of_an_address_are_forgotten_after_a_day(office, ada, day):
+def test_failures_of_an_address_are_forgotten_after_a_day(services, ada, day):
     for _ in range(2):
         with pytest.raises(SignInFailed):
-            office.accounts.sign_in("ada", "a wrong password", "", ELSEWHERE)
+            services.accounts.sign_in("ada", "a wrong password", "", ELSEWHERE)
     day.now += 25 * 3600
-    office.accounts.forget_sessions()
+    services.accounts.forget_sessions()
     for _ in range(2):
         with pytest.raises(SignInFailed):
-            office.accounts.sign_in("ada", "a wrong password", "", ELSEWHERE)
-    office.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+            services.accounts.sign_in("ada", "a wrong password", "", ELSEWHERE)
+    services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
 
 
 def test_all_addresses_that_somebody_with_one_of_ipv6_has_count_as_one():
@@ -240,11 +240,11 @@ def test_all_addresses_that_somebody_with_one_of_ipv6_has_count_as_one():
     assert network_of("?") == "?"
 
 
-def test_answer_does_not_tell_whether_there_is_such_a_user(office, ada):
+def test_answer_does_not_tell_whether_there_is_such_a_user(services, ada):
     told = []
     for name in ("ada", "nobody-of-that-name"):
         with pytest.raises(SignInFailed) as failed:
-            office.accounts.sign_in(name, "a wrong password", "", HERE)
+            services.accounts.sign_in(name, "a wrong password", "", HERE)
         told.append(str(failed.value))
     assert told[0] == told[1]
 
@@ -263,8 +263,8 @@ def test_address_that_asks_too_often_is_told_when_to_come_back():
 # --- misconfiguration ---
 
 
-async def test_answers_carry_the_headers_that_browsers_heed_and_tell_nothing_of_the_software(office, pki):
-    async with served(office, pki) as address:
+async def test_answers_carry_the_headers_that_browsers_heed_and_tell_nothing_of_the_software(services, pki):
+    async with served(services, pki) as address:
         for path in ("/healthz", "/api/v1/openapi.json", "/api/v1/leases", "/api/none"):
             headers = (await ask(address, pki, "GET", path)).headers
             policy = headers["content-security-policy"]
@@ -278,11 +278,11 @@ async def test_answers_carry_the_headers_that_browsers_heed_and_tell_nothing_of_
         assert (await ask(address, pki, "GET", "/api/docs")).status_code == 404
 
 
-async def test_body_that_is_too_large_or_of_unknown_length_is_refused_before_it_is_read(office, pki):
+async def test_body_that_is_too_large_or_of_unknown_length_is_refused_before_it_is_read(services, pki):
     async def endless():
         yield b"x"
 
-    async with served(office, pki) as address:
+    async with served(services, pki) as address:
         large = await ask(address, pki, "POST", "/api/v1/licenses", content=b"x" * (1 << 20) + b"x")
         assert large.status_code == 413
         assert (await ask(address, pki, "POST", "/api/v1/licenses", content=endless())).status_code == 413
@@ -291,74 +291,74 @@ async def test_body_that_is_too_large_or_of_unknown_length_is_refused_before_it_
 # --- identification ---
 
 
-def test_setup_link_works_once_for_a_day_and_the_newest_one_only(office, day):
-    first, second = office.accounts.setup_secret(), office.accounts.setup_secret()
+def test_setup_link_works_once_for_a_day_and_the_newest_one_only(services, day):
+    first, second = services.accounts.setup_secret(), services.accounts.setup_secret()
     with pytest.raises(SetupOver):
-        office.accounts.set_up(first, "ada", PASSWORD, HERE)
+        services.accounts.set_up(first, "ada", PASSWORD, HERE)
     for _ in range(3):
         day.now += 24 * 3600 / 3
     with pytest.raises(SetupOver, match="older than a day"):
-        office.accounts.set_up(second, "ada", PASSWORD, HERE)
-    third = office.accounts.setup_secret()
-    office.accounts.set_up(third, "ada", PASSWORD, HERE)
+        services.accounts.set_up(second, "ada", PASSWORD, HERE)
+    third = services.accounts.setup_secret()
+    services.accounts.set_up(third, "ada", PASSWORD, HERE)
     with pytest.raises(SetupOver, match="has users already"):
-        office.accounts.set_up(third, "eve", PASSWORD, HERE)
-    assert office.accounts.setup_secret() is None
+        services.accounts.set_up(third, "eve", PASSWORD, HERE)
+    assert services.accounts.setup_secret() is None
 
 
 @pytest.mark.parametrize("password", ["", "short", "aaaaaaaaaaaaaaaa", "x" * 257])
-def test_weak_password_is_refused(office, password):
+def test_weak_password_is_refused(services, password):
     with pytest.raises(AdminError):
-        office.accounts.set_up(office.accounts.setup_secret(), "ada", password, HERE)
+        services.accounts.set_up(services.accounts.setup_secret(), "ada", password, HERE)
 
 
-def test_session_ends_when_idle_when_old_when_signed_out_and_when_its_user_is_disabled(office, ada, day):
+def test_session_ends_when_idle_when_old_when_signed_out_and_when_its_user_is_disabled(services, ada, day):
     def signed_in() -> str:
-        return office.accounts.sign_in("bob", PASSWORD, "", HERE).secret
+        return services.accounts.sign_in("bob", PASSWORD, "", HERE).secret
 
-    bob = office.accounts.create(ada, "bob", PASSWORD, "viewer")
+    bob = services.accounts.create(ada, "bob", PASSWORD, "viewer")
     first, second = signed_in(), signed_in()
     assert first != second
     day.now += 20 * 60
-    assert office.accounts.session(second).user.name == "bob"
+    assert services.accounts.session(second).user.name == "bob"
     day.now += 20 * 60
     with pytest.raises(SignInRequired, match="expired"):
-        office.accounts.session(first)
+        services.accounts.session(first)
     for _ in range(12 * 6):
         day.now += 10 * 60
         with contextlib.suppress(SignInRequired):
-            office.accounts.session(second)
+            services.accounts.session(second)
     with pytest.raises(SignInRequired, match="expired"):
-        office.accounts.session(second)
+        services.accounts.session(second)
     third = signed_in()
-    office.accounts.sign_out(third, HERE)
+    services.accounts.sign_out(third, HERE)
     fourth = signed_in()
-    office.accounts.change(ada, bob.id, disabled=True)
+    services.accounts.change(ada, bob.id, disabled=True)
     for secret in (third, fourth, "made-up"):
         with pytest.raises(SignInRequired):
-            office.accounts.session(secret)
+            services.accounts.session(secret)
     with pytest.raises(SignInFailed):
-        office.accounts.sign_in("bob", PASSWORD, "", HERE)
+        services.accounts.sign_in("bob", PASSWORD, "", HERE)
 
 
-def test_code_of_the_second_factor_is_needed_and_taken_once(office, ada, day):
-    secret, address = office.accounts.new_totp(ada)
+def test_code_of_the_second_factor_is_needed_and_taken_once(services, ada, day):
+    secret, address = services.accounts.new_totp(ada)
     assert secret in address
 
     def code(steps: int = 0) -> str:
         return credentials.totp_code(secret, int((1_700_000_000 + day.now) // 30) + steps)
 
     with pytest.raises(SignInFailed):
-        office.accounts.enable_totp(ada, secret, "000000", PASSWORD)
-    office.accounts.enable_totp(ada, secret, code(), PASSWORD)
+        services.accounts.enable_totp(ada, secret, "000000", PASSWORD)
+    services.accounts.enable_totp(ada, secret, code(), PASSWORD)
     with pytest.raises(CodeNeeded):
-        office.accounts.sign_in("ada", PASSWORD, "", HERE)
+        services.accounts.sign_in("ada", PASSWORD, "", HERE)
     with pytest.raises(SignInFailed):
-        office.accounts.sign_in("ada", PASSWORD, code(), HERE)  # it was taken when it was switched on
+        services.accounts.sign_in("ada", PASSWORD, code(), HERE)  # it was taken when it was switched on
     day.now += 30
-    office.accounts.sign_in("ada", PASSWORD, code(), HERE)
+    services.accounts.sign_in("ada", PASSWORD, code(), HERE)
     with pytest.raises(SignInFailed):
-        office.accounts.sign_in("ada", PASSWORD, code(), HERE)
+        services.accounts.sign_in("ada", PASSWORD, code(), HERE)
 
 
 def test_codes_are_those_of_rfc_6238():
@@ -376,50 +376,50 @@ def test_codes_are_those_of_rfc_6238():
 @pytest.mark.parametrize(
     "url", ["http://example.org/", "file:///etc/passwd", "https://u:p@example.org/", "ftp://x/", "x"]
 )
-def test_webhook_goes_to_https_alone(office, url):
+def test_webhook_goes_to_https_alone(services, url):
     with pytest.raises(AdminError, match="https"):
-        office.settings.change(SYSTEM, webhook_url=url)
+        services.settings.change(SYSTEM, webhook_url=url)
 
 
-def test_webhook_is_signed_tried_again_and_given_up(office, day):
-    office.settings.change(SYSTEM, webhook_url="https://example.org/hook", webhook_secret="k" * 20)
+def test_webhook_is_signed_tried_again_and_given_up(services, day):
+    services.settings.change(SYSTEM, webhook_url="https://example.org/hook", webhook_secret="k" * 20)
     for number in range(3):
         with contextlib.suppress(Exception):
-            office.desk.acquire(LeaseHolder("sl", f"sl-{number}", f"{number:064x}"), "SL")
+            services.desk.acquire(LeaseHolder("sl", f"sl-{number}", f"{number:064x}"), "SL")
     posted: list[tuple[bytes, dict[str, str]]] = []
 
     def post(_address: str, body: bytes, headers: Any) -> str:
         posted.append((body, dict(headers)))
         return "" if len(posted) > 1 else "HTTP 500"
 
-    assert office.webhooks.deliver_due(post) == 1
-    assert office.webhooks.all(SYSTEM)[0].problem == "HTTP 500"
-    assert office.webhooks.deliver_due(post) == 0
+    assert services.webhooks.deliver_due(post) == 1
+    assert services.webhooks.all(SYSTEM)[0].problem == "HTTP 500"
+    assert services.webhooks.deliver_due(post) == 0
     day.now += 60
-    assert office.webhooks.deliver_due(post) == 1
-    assert office.webhooks.all(SYSTEM)[0].delivered_at is not None
+    assert services.webhooks.deliver_due(post) == 1
+    assert services.webhooks.all(SYSTEM)[0].delivered_at is not None
     assert posted[0] == posted[1]
     assert b'"code": "no-seat-left"' in posted[0][0]
     assert posted[0][1]["X-Swarm-Signature"].startswith("sha256=")
-    office.webhooks.test(SYSTEM)
+    services.webhooks.test(SYSTEM)
     for _ in range(MAX_ATTEMPTS + 2):
-        office.webhooks.deliver_due(lambda *_: "HTTP 500")
+        services.webhooks.deliver_due(lambda *_: "HTTP 500")
         day.now += 3_000
-    assert office.webhooks.all(SYSTEM)[0].attempts == MAX_ATTEMPTS
+    assert services.webhooks.all(SYSTEM)[0].attempts == MAX_ATTEMPTS
 
 
-def test_certificate_is_replaced_by_one_that_fits_only(office, pki, tmp_path: Path):
+def test_certificate_is_replaced_by_one_that_fits_only(services, pki, tmp_path: Path):
     files, other = pki.issue("license", "ls-1"), pki.issue("license", "ls-1")
     context = pki.identity("license", "ls-1").server_context(client_certificate="optional")
-    office.tls.serve(tmp_path, files.cert, context, cacert=pki.cacert, capath=None)
-    before = office.tls.current().fingerprint
+    services.tls.serve(tmp_path, files.cert, context, cacert=pki.cacert, capath=None)
+    before = services.tls.current().fingerprint
     wrong = pki.issue("sl", "sl-1")
     for cert, key in ((other.cert, files.key), (wrong.cert, wrong.key), (files.key, files.key)):
         with pytest.raises(AdminError):
-            office.tls.replace(SYSTEM, cert.read_bytes(), key.read_bytes())
-    assert office.tls.current().fingerprint == before
-    assert office.tls.replace(SYSTEM, other.cert.read_bytes(), other.key.read_bytes()).fingerprint != before
-    assert office.tls.current().names
+            services.tls.replace(SYSTEM, cert.read_bytes(), key.read_bytes())
+    assert services.tls.current().fingerprint == before
+    assert services.tls.replace(SYSTEM, other.cert.read_bytes(), other.key.read_bytes()).fingerprint != before
+    assert services.tls.current().names
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "tls").iterdir())
 
 
@@ -427,7 +427,7 @@ def test_certificate_is_replaced_by_one_that_fits_only(office, pki, tmp_path: Pa
 
 
 @pytest.mark.parametrize("headers", [{}, {"Sec-Fetch-Site": "cross-site"}])
-async def test_form_of_nobody_or_of_another_site_is_not_taken_in(office, ada, pki, headers, monkeypatch):
+async def test_form_of_nobody_or_of_another_site_is_not_taken_in(services, ada, pki, headers, monkeypatch):
     """Refused before its body is read."""
     read: list[str] = []
 
@@ -435,7 +435,7 @@ async def test_form_of_nobody_or_of_another_site_is_not_taken_in(office, ada, pk
         read.append(self.url.path)
 
     monkeypatch.setattr(Request, "_get_form", form)
-    async with served(office, pki) as address:
+    async with served(services, pki) as address:
         path = "/users/new" if not headers else "/sign-in"
         answer = await ask(address, pki, "POST", path, data={"name": "x" * 9}, headers=headers)
     assert answer.status_code in {303, 400, 403}

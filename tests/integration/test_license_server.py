@@ -31,10 +31,10 @@ from services.license_server import schema
 from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import Database
-from services.license_server.desk import LicenseDesk
+from services.license_server.lease_allocator import LeaseAllocator
 from services.license_server.leases import LeaseHolder
 from services.license_server.main import serve
-from services.license_server.office import Office
+from services.license_server.services import Services
 from services.licensing.lease import Lease
 from services.licensing.servers import Servers
 from services.licensing.swarms import told
@@ -44,7 +44,7 @@ SEATS = {"SN": 1, "SL": 2, "SWOP": 1, "SWCI": 1}
 SHORT_TTL_S = 0.3  # a renewal every 0.1 s; whether a lease is stale depends on the test's clock alone
 
 
-class WatchedDesk(LicenseDesk):
+class WatchedDesk(LeaseAllocator):
     """Tells the test of every lease granted and renewed; its clock stands still unless the test moves it."""
 
     def __init__(self, directory: Path, ttl_s: float) -> None:
@@ -106,12 +106,12 @@ class Server:
         started = asyncio.Event()
         self._stop = asyncio.Event()
         self.desk = WatchedDesk(self._data_dir, self._ttl_s)
-        self.office = Office(self.desk._database)
-        self.office.desk = self.desk
-        self.office.licenses.install_community(self._seats, None)
+        self.services = Services(self.desk._database)
+        self.services.desk = self.desk
+        self.services.licenses.install_community(self._seats, None)
         listening = socket.create_server(("127.0.0.1", self.port))
         self.port = listening.getsockname()[1]
-        self._running = asyncio.create_task(serve(self.office, self._identity, listening, self._stop, started.set))
+        self._running = asyncio.create_task(serve(self.services, self._identity, listening, self._stop, started.set))
         async with asyncio.timeout(DEADLINE_S):
             await started.wait()
 
@@ -443,8 +443,8 @@ async def test_node_whose_seat_stays_with_another_is_lost_after_the_grace_period
 async def test_revoked_node_ends_after_its_round_and_keeps_its_seat_until_then(pki, tmp_path):
     async with running(pki, tmp_path, ttl_s=SHORT_TTL_S) as server:
         lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
-        held = server.office.leases.all(SYSTEM)[0]
-        server.office.leases.revoke(SYSTEM, held.id, "needed elsewhere")
+        held = server.services.leases.all(SYSTEM)[0]
+        server.services.leases.revoke(SYSTEM, held.id, "needed elsewhere")
         over, asked = asyncio.Event(), asyncio.Event()
 
         async def round_over() -> None:
@@ -468,7 +468,7 @@ async def test_revoked_node_ends_after_its_round_and_keeps_its_seat_until_then(p
         assert server.holders() == []
         with pytest.raises(LicenseRevoked, match="needed elsewhere"):
             await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL")
-        server.office.leases.readmit(SYSTEM, server.office.leases.revocations(SYSTEM)[0].id)
+        server.services.leases.readmit(SYSTEM, server.services.leases.revocations(SYSTEM)[0].id)
         async with await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL"):
             assert server.holders() == ["sl-1"]
 

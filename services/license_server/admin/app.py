@@ -6,9 +6,9 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from services.errors import AdminError, SwarmError
-from services.license_server.admin import keeping, people, use
+from services.license_server.admin import seats, settings, users
 from services.license_server.admin.caller import ErrorAnswer
-from services.license_server.office import Office
+from services.license_server.services import Services
 from services.runtime import logs
 from services.web.answers import error_content, status_of
 
@@ -26,8 +26,8 @@ _ERRORS = {
 }
 
 
-def build_admin(office: Office) -> FastAPI:
-    """The application over one office. Handlers are plain functions: the database is waited for in threads."""
+def build_admin(services: Services) -> FastAPI:
+    """The application over one set of services. Handlers are plain functions: the database is waited for in threads."""
     app = FastAPI(
         title="Swarm license server",
         version="1",
@@ -38,11 +38,11 @@ def build_admin(office: Office) -> FastAPI:
         redirect_slashes=False,
         responses={status: {"model": ErrorAnswer, "description": why} for status, why in _ERRORS.items()},
     )
-    app.state.office = office
+    app.state.services = services
     app.exception_handler(SwarmError)(_answer_swarm_error)
     app.exception_handler(RequestValidationError)(_answer_malformed)
     app.exception_handler(HTTPException)(_answer_http_error)
-    for router in (use.router, keeping.router, people.router):
+    for router in (seats.router, settings.router, users.router):
         app.include_router(router, prefix="/api/v1")
     return app
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, StringConstraints
 
 from services.errors import SignInRequired
 from services.license_server.actor import SCOPES, Actor
-from services.license_server.office import Office
+from services.license_server.services import Services
 from services.web.peer_certificate import certificate_of, peer_in
 
 ADMIN_ROLE = "admin"
@@ -24,19 +24,19 @@ class ErrorAnswer(BaseModel):
     facts: dict[str, str | int | float | bool | None]
 
 
-def _office(request: Request) -> Office:
-    office: Office = request.app.state.office
-    return office
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
 
 
 def _caller(
     request: Request,
-    office: Annotated[Office, Depends(_office)],
+    services: Annotated[Services, Depends(_services)],
     shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
 ) -> Actor:
     address = request.client.host if request.client else ""
     if shown is not None:
-        return office.tokens.actor_of(shown.credentials, address)
+        return services.tokens.actor_of(shown.credentials, address)
     if certificate_of(request.scope) is None:
         raise SignInRequired(problem="neither a token nor a certificate was shown")
     peer = peer_in(request.scope)
@@ -45,7 +45,7 @@ def _caller(
     return Actor("certificate", peer.name, frozenset(SCOPES), address)
 
 
-TheOffice = Annotated[Office, Depends(_office)]
+TheOffice = Annotated[Services, Depends(_services)]
 Caller = Annotated[Actor, Depends(_caller)]
 
 # What PostgreSQL cannot store, and no one means.

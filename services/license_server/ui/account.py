@@ -5,41 +5,41 @@ import io
 from markupsafe import Markup
 from starlette.responses import Response
 
-from services.license_server.ui.gate import action, page
+from services.license_server.ui.page_request import PageRequest
+from services.license_server.ui.routing import action, page
 from services.license_server.ui.sign_in import require_same
-from services.license_server.ui.visit import Visit
 
 
-def show(visit: Visit) -> Response:
-    return visit.render("account.html")
+def show(request: PageRequest) -> Response:
+    return request.render("account.html")
 
 
-def change_password(visit: Visit) -> Response:
-    password = visit.secret("password")
-    require_same(password, visit.secret("again"))
-    visit.office.accounts.change_password(visit.actor, visit.secret("current"), password)
-    return visit.to_sign_in("Your password is changed. Sign in with the new one.")
+def change_password(request: PageRequest) -> Response:
+    password = request.secret("password")
+    require_same(password, request.secret("again"))
+    request.services.accounts.change_password(request.actor, request.secret("current"), password)
+    return request.to_sign_in("Your password is changed. Sign in with the new one.")
 
 
-def ask_for_code(visit: Visit) -> Response:
+def ask_for_code(request: PageRequest) -> Response:
     """The secret goes on in the form; it is stored when a code shows that the app has it."""
-    secret, address = visit.office.accounts.new_totp(visit.actor)
-    return visit.render("totp_on.html", secret=secret, picture=_qr(address))
+    secret, address = request.services.accounts.new_totp(request.actor)
+    return request.render("totp_on.html", secret=secret, picture=_qr(address))
 
 
-def turn_on(visit: Visit) -> Response:
-    code = visit.text("code").replace(" ", "")
-    visit.office.accounts.enable_totp(visit.actor, visit.text("secret"), code, visit.secret("current"))
-    return visit.go("/account", "From now on signing in needs a code of your app as well.")
+def turn_on(request: PageRequest) -> Response:
+    code = request.text("code").replace(" ", "")
+    request.services.accounts.enable_totp(request.actor, request.text("secret"), code, request.secret("current"))
+    return request.go("/account", "From now on signing in needs a code of your app as well.")
 
 
-def ask_to_turn_off(visit: Visit) -> Response:
-    return visit.render("totp_off.html")
+def ask_to_turn_off(request: PageRequest) -> Response:
+    return request.render("totp_off.html")
 
 
-def turn_off(visit: Visit) -> Response:
-    visit.office.accounts.disable_totp(visit.actor, visit.secret("current"))
-    return visit.go("/account", "Signing in needs the password alone now.")
+def turn_off(request: PageRequest) -> Response:
+    request.services.accounts.disable_totp(request.actor, request.secret("current"))
+    return request.go("/account", "Signing in needs the password alone now.")
 
 
 def _qr(address: str) -> Markup:

@@ -13,7 +13,7 @@ from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
 
 from services.errors import AdminError, NoSuchPage, SignInRequired, SwarmError
-from services.license_server.office import Office
+from services.license_server.services import Services
 from services.license_server.ui import (
     account,
     audit,
@@ -21,26 +21,26 @@ from services.license_server.ui import (
     leases,
     licenses,
     pools,
+    settings,
     sign_in,
     tokens,
-    upkeep,
     usage,
     users,
 )
-from services.license_server.ui.gate import refuse, visit_of
+from services.license_server.ui.page_request import PageRequest
 from services.license_server.ui.rendering import Templates
-from services.license_server.ui.visit import Visit
+from services.license_server.ui.routing import page_request_of, refuse
 
 STATIC = Path(__file__).parent / "static"
 A_YEAR = "public, max-age=31536000, immutable"
 
-_PARTS = (sign_in, dashboard, licenses, pools, leases, usage, audit, users, tokens, upkeep, account)
+_PARTS = (sign_in, dashboard, licenses, pools, leases, usage, audit, users, tokens, settings, account)
 
 
 class UI:
     """What the outer application refused before (``swarm.refusal``) is told on a page, too."""
 
-    def __init__(self, office: Office) -> None:
+    def __init__(self, services: Services) -> None:
         self._app = Starlette(
             routes=[
                 *(route for part in _PARTS for route in part.ROUTES),
@@ -48,7 +48,7 @@ class UI:
             ],
             exception_handlers={HTTPException: _answer_http_error},
         )
-        self._app.state.office = office
+        self._app.state.services = services
         self._app.state.templates = Templates(STATIC)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -57,13 +57,13 @@ class UI:
             await self._app(scope, receive, send)
             return
         scope["app"] = self._app
-        visit = visit_of(Request(scope, receive))
-        await refuse(visit, refusal)(scope, receive, send)
+        page_request = page_request_of(Request(scope, receive))
+        await refuse(page_request, refusal)(scope, receive, send)
 
 
-def build_ui(office: Office) -> UI:
-    """The application over one office. Pages are made in threads: the database is waited for there."""
-    return UI(office)
+def build_ui(services: Services) -> UI:
+    """The application over one set of services. Pages are made in threads: the database is waited for there."""
+    return UI(services)
 
 
 class _Static(StaticFiles):
@@ -77,14 +77,14 @@ class _Static(StaticFiles):
 
 
 async def _answer_http_error(request: Request, error: Exception) -> Response:
-    return await run_in_threadpool(_tell_http_error, visit_of(request), _as_ours(request, error))
+    return await run_in_threadpool(_tell_http_error, page_request_of(request), _as_ours(request, error))
 
 
-def _tell_http_error(visit: Visit, error: SwarmError) -> Response:
+def _tell_http_error(page_request: PageRequest, error: SwarmError) -> Response:
     """With the menu around it where somebody is signed in."""
     with contextlib.suppress(SignInRequired):
-        visit.sign_in_by_cookie(active=True)
-    return refuse(visit, error)
+        page_request.sign_in_by_cookie(active=True)
+    return refuse(page_request, error)
 
 
 def _as_ours(request: Request, error: Exception) -> SwarmError:

@@ -4,23 +4,27 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from services.license_server.ui.gate import page
-from services.license_server.ui.visit import Visit
+from services.license_server.ui.page_request import PageRequest
+from services.license_server.ui.routing import page
 
 SHOWN = 50
 
 
-def show(visit: Visit) -> Response:
-    office, actor = visit.office, visit.actor
-    search, chosen, before = visit.query("search")[:200], visit.query("action"), visit.query("before")
+def show(request: PageRequest) -> Response:
+    services, actor = request.services, request.actor
+    search, chosen, before = (
+        request.query("search")[:200],
+        request.query("action"),
+        request.query("before"),
+    )
     older_than = int(before) if before.isascii() and before.isdecimal() and len(before) < 10 else None
-    actions = office.audit.actions(actor)
+    actions = services.audit.actions(actor)
     chosen = chosen if chosen in actions else ""
-    entries = office.audit.all(actor, search=search, action=chosen, before=older_than, limit=SHOWN + 1)
+    entries = services.audit.all(actor, search=search, action=chosen, before=older_than, limit=SHOWN + 1)
     more = len(entries) > SHOWN
     entries = entries[:SHOWN]
     asked = {"search": search, "action": chosen}
-    return visit.render(
+    return request.render(
         "audit.html",
         entries=entries,
         older=urlencode({**asked, "before": entries[-1].seq}) if more else "",
@@ -32,9 +36,9 @@ def show(visit: Visit) -> Response:
     )
 
 
-def show_chain(visit: Visit) -> Response:
+def show_chain(request: PageRequest) -> Response:
     """Apart from the list: it reads every entry."""
-    return visit.render("audit_chain.html", verdict=visit.office.audit.verify(visit.actor))
+    return request.render("audit_chain.html", verdict=request.services.audit.verify(request.actor))
 
 
 ROUTES = [page("/audit", show), page("/audit/chain", show_chain)]

@@ -9,10 +9,10 @@ from starlette.responses import Response
 from services.license_server.licenses import InstalledLicense
 from services.license_server.pools import PoolView
 from services.license_server.ui.charts import Chart
-from services.license_server.ui.gate import page
 from services.license_server.ui.live import live, refreshed
+from services.license_server.ui.page_request import PageRequest
 from services.license_server.ui.pools import kept_seats
-from services.license_server.ui.visit import Visit
+from services.license_server.ui.routing import page
 
 SHOWN_LEASES = 10
 SPARK_POINTS = 96
@@ -30,48 +30,48 @@ class Matter:
     doing: str
 
 
-def show(visit: Visit) -> Response:
-    return visit.render("dashboard.html", live=live(visit, "dashboard_live.html", ADDRESS, _state(visit)))
+def show(request: PageRequest) -> Response:
+    return request.render("dashboard.html", live=live(request, "dashboard_live.html", ADDRESS, _state(request)))
 
 
-def refresh(visit: Visit) -> Response:
-    return refreshed(visit, "dashboard_live.html", ADDRESS, _state(visit))
+def refresh(request: PageRequest) -> Response:
+    return refreshed(request, "dashboard_live.html", ADDRESS, _state(request))
 
 
-def _state(visit: Visit) -> dict[str, Any]:
-    office, actor = visit.office, visit.actor
+def _state(request: PageRequest) -> dict[str, Any]:
+    services, actor = request.services, request.actor
     until = datetime.now(UTC).replace(second=0, microsecond=0) + timedelta(minutes=1)
-    pools, licenses = office.pools.all(actor), office.licenses.all(actor)
+    pools, licenses = services.pools.all(actor), services.licenses.all(actor)
     charts = {
         pool.feature: Chart.of(
-            office.usage.history(actor, pool.feature, until - A_DAY, until, SPARK_POINTS), to_peak=True
+            services.usage.history(actor, pool.feature, until - A_DAY, until, SPARK_POINTS), to_peak=True
         )
         for pool in pools
     }
-    leases = office.leases.all(actor, order="taken")
+    leases = services.leases.all(actor, order="taken")
     return {
         "pools": pools,
         "charts": charts,
         "leases": leases[:SHOWN_LEASES],
         "held": len(leases),
         "kept": kept_seats(pools, leases),
-        "late_s": office.settings.values().lease_s / 3,
-        "matters": _matters(visit, pools, licenses),
+        "late_s": services.settings.values().lease_s / 3,
+        "matters": _matters(request, pools, licenses),
     }
 
 
-def _matters(visit: Visit, pools: list[PoolView], licenses: list[InstalledLicense]) -> list[Matter]:
+def _matters(request: PageRequest, pools: list[PoolView], licenses: list[InstalledLicense]) -> list[Matter]:
     found = [*_about_licenses(licenses), *_about_pools(pools)]
     until = datetime.now(UTC) + timedelta(minutes=1)
-    denied = sum(denial.count for denial in visit.office.usage.denials(visit.actor, until - A_DAY, until))
+    denied = sum(denial.count for denial in request.services.usage.denials(request.actor, until - A_DAY, until))
     if denied:
         words = "1 request for a seat was" if denied == 1 else f"{denied:,} requests for a seat were"
         found.append(Matter("warn", f"{words} refused in the last 24 hours.", "/usage?days=1#denials", "See why"))
-    turned_back = visit.office.health().clock_turned_back_s
+    turned_back = request.services.health().clock_turned_back_s
     if turned_back > 1:
         text = f"The clock of this host was turned back by {turned_back:.0f} s; dates count from the latest time seen."
         found.append(Matter("warn", text, "/settings#clock", "Look at it"))
-    certificate = visit.office.tls.current()
+    certificate = request.services.tls.current()
     if certificate.state != "valid":
         kind: Literal["bad", "warn"] = "bad" if certificate.state == "expired" else "warn"
         word = "has expired" if certificate.state == "expired" else f"ends on {certificate.valid_until:%Y-%m-%d}"

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, Response
 
-from services.license_server.ui.visit import Visit
+from services.license_server.ui.page_request import PageRequest
 
 EVERY_S = 2
 
@@ -17,16 +17,16 @@ _FRAME = Markup(
 )
 
 
-def live(visit: Visit, template: str, address: str, state: Mapping[str, Any]) -> Markup:
+def live(request: PageRequest, template: str, address: str, state: Mapping[str, Any]) -> Markup:
     """``address`` of the refreshed part, ending in '?' or '&'."""
-    inner = Markup(visit.templates.render(template, visit=visit, **state))  # noqa: S704  # the template has escaped it
+    inner = Markup(request.templates.render(template, request=request, **state))  # noqa: S704  # the template has escaped it
     return _FRAME.format(address=address, seen=_digest(inner), every=EVERY_S, inner=inner)
 
 
-def refreshed(visit: Visit, template: str, address: str, state: Mapping[str, Any]) -> Response:
+def refreshed(request: PageRequest, template: str, address: str, state: Mapping[str, Any]) -> Response:
     """Nothing (204) where it looks as the page says it does."""
-    part = live(visit, template, address, state)
-    seen = visit.query("seen")
+    part = live(request, template, address, state)
+    seen = request.query("seen")
     if seen and f'seen={seen}"' in part[:400]:
         return Response(status_code=204)
     return HTMLResponse(part)

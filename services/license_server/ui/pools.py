@@ -6,44 +6,44 @@ from collections.abc import Iterable
 from starlette.responses import Response
 
 from services.errors import AdminError, NoSuchThing
-from services.license_server.lease_book import LeaseView
+from services.license_server.lease_admin import LeaseView
 from services.license_server.pools import PoolView
-from services.license_server.ui.gate import action, page
-from services.license_server.ui.visit import Visit
+from services.license_server.ui.page_request import PageRequest
+from services.license_server.ui.routing import action, page
 
 
-def show(visit: Visit) -> Response:
-    pools = visit.office.pools.all(visit.actor)
-    return visit.render("pools.html", pools=pools, kept=kept_seats(pools, visit.office.leases.all(visit.actor)))
+def show(request: PageRequest) -> Response:
+    pools = request.services.pools.all(request.actor)
+    return request.render("pools.html", pools=pools, kept=kept_seats(pools, request.services.leases.all(request.actor)))
 
 
-def ask_whom(visit: Visit) -> Response:
-    visit.actor.require("pools:write")
-    return visit.render("pool_restrict.html", pool=_pool(visit))
+def ask_whom(request: PageRequest) -> Response:
+    request.actor.require("pools:write")
+    return request.render("pool_restrict.html", pool=_pool(request))
 
 
-def restrict(visit: Visit) -> Response:
-    feature = visit.path("feature")
-    patterns = [line.strip() for line in visit.text("patterns").splitlines() if line.strip()]
-    visit.office.pools.restrict(visit.actor, feature, patterns)
+def restrict(request: PageRequest) -> Response:
+    feature = request.path("feature")
+    patterns = [line.strip() for line in request.text("patterns").splitlines() if line.strip()]
+    request.services.pools.restrict(request.actor, feature, patterns)
     whom = f"serves {len(patterns)} patterns of nodes now" if patterns else "serves every node now"
-    return visit.go("/pools", f"The pool for {feature} {whom}.")
+    return request.go("/pools", f"The pool for {feature} {whom}.")
 
 
-def ask_what(visit: Visit) -> Response:
-    visit.actor.require("pools:write")
-    return visit.render("pool_reserve.html", pool=_pool(visit))
+def ask_what(request: PageRequest) -> Response:
+    request.actor.require("pools:write")
+    return request.render("pool_reserve.html", pool=_pool(request))
 
 
-def reserve(visit: Visit) -> Response:
-    feature, clients = visit.path("feature"), visit.text("clients")
-    visit.office.pools.reserve(visit.actor, feature, clients, whole_number(visit.text("seats"), "Seats"))
-    return visit.go("/pools", f"Seats for {feature} are reserved for {clients}.")
+def reserve(request: PageRequest) -> Response:
+    feature, clients = request.path("feature"), request.text("clients")
+    request.services.pools.reserve(request.actor, feature, clients, whole_number(request.text("seats"), "Seats"))
+    return request.go("/pools", f"Seats for {feature} are reserved for {clients}.")
 
 
-def unreserve(visit: Visit) -> Response:
-    pool = visit.office.pools.unreserve(visit.actor, whole_number(visit.path("id"), "The reservation"))
-    return visit.go("/pools", f"The seats for {pool.feature} are open to all nodes again.")
+def unreserve(request: PageRequest) -> Response:
+    pool = request.services.pools.unreserve(request.actor, whole_number(request.path("id"), "The reservation"))
+    return request.go("/pools", f"The seats for {pool.feature} are open to all nodes again.")
 
 
 def kept_seats(pools: Iterable[PoolView], leases: Iterable[LeaseView]) -> dict[str, int]:
@@ -59,9 +59,9 @@ def whole_number(text: str, what: str) -> int:
     return int(text)
 
 
-def _pool(visit: Visit) -> PoolView:
-    feature = visit.path("feature")
-    for pool in visit.office.pools.all(visit.actor):
+def _pool(request: PageRequest) -> PoolView:
+    feature = request.path("feature")
+    for pool in request.services.pools.all(request.actor):
         if pool.feature == feature:
             return pool
     raise NoSuchThing(what="pool", name=feature[:40])

@@ -3,57 +3,61 @@
 from starlette.responses import Response
 
 from services.errors import AdminError, CodeNeeded, SignInRequired
-from services.license_server.ui.gate import action, page
-from services.license_server.ui.visit import Visit, own_path
+from services.license_server.ui.page_request import PageRequest, own_path
+from services.license_server.ui.routing import action, page
 
 
-def show_setup(visit: Visit) -> Response:
-    visit.office.accounts.check_setup(visit.path("secret"))
-    return visit.render("setup.html", secret=visit.path("secret"))
+def show_setup(request: PageRequest) -> Response:
+    request.services.accounts.check_setup(request.path("secret"))
+    return request.render("setup.html", secret=request.path("secret"))
 
 
-def set_up(visit: Visit) -> Response:
-    name, password = visit.text("name"), visit.secret("password")
-    require_same(password, visit.secret("again"))
-    accounts = visit.office.accounts
-    accounts.set_up(visit.path("secret"), name, password, visit.address)
-    session = accounts.sign_in(name, password, "", visit.address, visit.request.headers.get("User-Agent", ""))
-    return visit.keep_session(visit.go("/", f"Welcome, {name}. This server is yours now."), session)
+def set_up(request: PageRequest) -> Response:
+    name, password = request.text("name"), request.secret("password")
+    require_same(password, request.secret("again"))
+    accounts = request.services.accounts
+    accounts.set_up(request.path("secret"), name, password, request.address)
+    session = accounts.sign_in(name, password, "", request.address, request.request.headers.get("User-Agent", ""))
+    return request.keep_session(request.go("/", f"Welcome, {name}. This server is yours now."), session)
 
 
-def show_sign_in(visit: Visit) -> Response:
-    if visit.office.accounts.needs_setup():
-        return visit.render("not_set_up.html")
+def show_sign_in(request: PageRequest) -> Response:
+    if request.services.accounts.needs_setup():
+        return request.render("not_set_up.html")
     try:
-        visit.sign_in_by_cookie(active=True)
+        request.sign_in_by_cookie(active=True)
     except SignInRequired:
-        return visit.render("sign_in.html", next=own_path(visit.query("next")), name="", code_needed=False)
-    return visit.go(own_path(visit.query("next")))
+        return request.render("sign_in.html", next=own_path(request.query("next")), name="", code_needed=False)
+    return request.go(own_path(request.query("next")))
 
 
-def sign_in(visit: Visit) -> Response:
+def sign_in(request: PageRequest) -> Response:
     """A password that was right is never sent back: where a code is needed too, its field joins the form as it is."""
-    name, code, where = visit.text("name"), visit.text("code").replace(" ", ""), own_path(visit.text("next"))
-    agent = visit.request.headers.get("User-Agent", "")
+    name, code, where = (
+        request.text("name"),
+        request.text("code").replace(" ", ""),
+        own_path(request.text("next")),
+    )
+    agent = request.request.headers.get("User-Agent", "")
     try:
-        session = visit.office.accounts.sign_in(name, visit.secret("password"), code, visit.address, agent)
+        session = request.services.accounts.sign_in(name, request.secret("password"), code, request.address, agent)
     except CodeNeeded:
-        if visit.htmx:
-            response = visit.render("sign_in_code.html")
+        if request.htmx:
+            response = request.render("sign_in_code.html")
             response.headers["HX-Retarget"] = "#code"
             return response
-        return visit.render("sign_in.html", 401, next=where, name=name, code_needed=True)
-    return visit.keep_session(visit.go(where), session)
+        return request.render("sign_in.html", 401, next=where, name=name, code_needed=True)
+    return request.keep_session(request.go(where), session)
 
 
-def sign_out(visit: Visit) -> Response:
-    visit.office.accounts.sign_out(visit.session_secret, visit.address)
-    return visit.to_sign_in("You are signed out.")
+def sign_out(request: PageRequest) -> Response:
+    request.services.accounts.sign_out(request.session_secret, request.address)
+    return request.to_sign_in("You are signed out.")
 
 
-def show_health(visit: Visit) -> Response:
-    health, certificate = visit.office.health(), visit.office.tls.current()
-    return visit.render("health.html", health=health, certificate=certificate)
+def show_health(request: PageRequest) -> Response:
+    health, certificate = request.services.health(), request.services.tls.current()
+    return request.render("health.html", health=health, certificate=certificate)
 
 
 def require_same(password: str, again: str) -> None:

@@ -5,44 +5,44 @@ from starlette.responses import Response
 from services.errors import NoSuchThing
 from services.license_server.actor import SCOPES
 from services.license_server.api_tokens import ApiToken
-from services.license_server.ui.gate import action, page
+from services.license_server.ui.page_request import PageRequest
 from services.license_server.ui.pools import whole_number
-from services.license_server.ui.visit import Visit
+from services.license_server.ui.routing import action, page
 
 DAYS = (7, 30, 90, 180, 366)
 
 
-def show(visit: Visit) -> Response:
-    return visit.render("tokens.html", tokens=visit.office.tokens.all(visit.actor))
+def show(request: PageRequest) -> Response:
+    return request.render("tokens.html", tokens=request.services.tokens.all(request.actor))
 
 
-def ask_for_new(visit: Visit) -> Response:
-    visit.actor.require("tokens:write")
-    return visit.render("token_new.html", scopes=SCOPES, days=DAYS)
+def ask_for_new(request: PageRequest) -> Response:
+    request.actor.require("tokens:write")
+    return request.render("token_new.html", scopes=SCOPES, days=DAYS)
 
 
-def create(visit: Visit) -> Response:
-    days = whole_number(visit.text("days"), "Days")
-    token, shown = visit.office.tokens.create(visit.actor, visit.text("name"), visit.texts("scope"), days)
-    response = visit.render("token_made.html", token=token, shown=shown)
-    if visit.htmx:
+def create(request: PageRequest) -> Response:
+    days = whole_number(request.text("days"), "Days")
+    token, shown = request.services.tokens.create(request.actor, request.text("name"), request.texts("scope"), days)
+    response = request.render("token_made.html", token=token, shown=shown)
+    if request.htmx:
         response.headers["HX-Retarget"] = "#dialog"
     return response
 
 
-def ask_to_revoke(visit: Visit) -> Response:
-    return visit.render("token_revoke.html", token=_token(visit))
+def ask_to_revoke(request: PageRequest) -> Response:
+    return request.render("token_revoke.html", token=_token(request))
 
 
-def revoke(visit: Visit) -> Response:
-    token = _token(visit)
-    visit.office.tokens.revoke(visit.actor, token.id)
-    return visit.go("/tokens", f"The API token {token.name} is of no use any more.")
+def revoke(request: PageRequest) -> Response:
+    token = _token(request)
+    request.services.tokens.revoke(request.actor, token.id)
+    return request.go("/tokens", f"The API token {token.name} is of no use any more.")
 
 
-def _token(visit: Visit) -> ApiToken:
-    token_id = visit.path("id")
-    for token in visit.office.tokens.all(visit.actor):
+def _token(request: PageRequest) -> ApiToken:
+    token_id = request.path("id")
+    for token in request.services.tokens.all(request.actor):
         if token.id == token_id:
             return token
     raise NoSuchThing(what="API token", name=token_id[:40])

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from starlette.responses import Response
 
 from services.license_server.ui.charts import Chart
-from services.license_server.ui.gate import page
-from services.license_server.ui.visit import Visit
+from services.license_server.ui.page_request import PageRequest
+from services.license_server.ui.routing import page
 from services.licensing.features import FEATURES
 
 # days -> how the choice is called, and how many points a chart has
@@ -15,19 +15,19 @@ DEFAULT_DAYS = 7
 SHOWN = 50
 
 
-def show(visit: Visit) -> Response:
-    office, actor = visit.office, visit.actor
-    days, feature, node = _asked(visit)
+def show(request: PageRequest) -> Response:
+    services, actor = request.services, request.actor
+    days, feature, node = _asked(request)
     since, until = _span(days)
     shown = (feature,) if feature else FEATURES
-    charts = {name: Chart.of(office.usage.history(actor, name, since, until, PERIODS[days][1])) for name in shown}
-    checkouts = office.usage.checkouts(actor, since, until, feature=feature, node=node, limit=SHOWN + 1)
-    return visit.render(
+    charts = {name: Chart.of(services.usage.history(actor, name, since, until, PERIODS[days][1])) for name in shown}
+    checkouts = services.usage.checkouts(actor, since, until, feature=feature, node=node, limit=SHOWN + 1)
+    return request.render(
         "usage.html",
         charts=charts,
         checkouts=checkouts[:SHOWN],
         more=len(checkouts) > SHOWN,
-        denials=office.usage.denials(actor, since, until, feature=feature, limit=SHOWN),
+        denials=services.usage.denials(actor, since, until, feature=feature, limit=SHOWN),
         days=days,
         periods={number: name for number, (name, _) in PERIODS.items()},
         feature=feature,
@@ -36,23 +36,23 @@ def show(visit: Visit) -> Response:
     )
 
 
-def export(visit: Visit) -> Response:
-    days, feature, _ = _asked(visit)
+def export(request: PageRequest) -> Response:
+    days, feature, _ = _asked(request)
     since, until = _span(days)
-    lines = "".join(visit.office.usage.csv(visit.actor, since, until, feature))
+    lines = "".join(request.services.usage.csv(request.actor, since, until, feature))
     name = f"swarm-usage-{feature.lower() or 'all'}-{since:%Y%m%d}-{until:%Y%m%d}.csv"
     headers = {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(lines, media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def _asked(visit: Visit) -> tuple[int, str, str]:
+def _asked(request: PageRequest) -> tuple[int, str, str]:
     """Days, feature and part of a node's name; what is not one of them is as if it was not said."""
-    days = visit.query("days")
-    feature = visit.query("feature")
+    days = request.query("days")
+    feature = request.query("feature")
     return (
         int(days) if days.isdecimal() and int(days) in PERIODS else DEFAULT_DAYS,
         feature if feature in FEATURES else "",
-        visit.query("node")[:200],
+        request.query("node")[:200],
     )
 
 

@@ -6,10 +6,10 @@ from starlette.responses import Response
 
 from services.license_server.accounts import User
 from services.license_server.actor import ROLES, Role
-from services.license_server.ui.gate import action, page
+from services.license_server.ui.page_request import PageRequest
 from services.license_server.ui.pools import whole_number
+from services.license_server.ui.routing import action, page
 from services.license_server.ui.sign_in import require_same
-from services.license_server.ui.visit import Visit
 
 ROLE_WORDS = {
     "admin": "Everything: also users, API tokens, settings and backups",
@@ -18,76 +18,76 @@ ROLE_WORDS = {
 }
 
 
-def show(visit: Visit) -> Response:
-    return visit.render("users.html", users=visit.office.accounts.all(visit.actor), role_words=ROLE_WORDS)
+def show(request: PageRequest) -> Response:
+    return request.render("users.html", users=request.services.accounts.all(request.actor), role_words=ROLE_WORDS)
 
 
-def ask_for_new(visit: Visit) -> Response:
-    visit.actor.require("users:write")
-    return visit.render("user_new.html", roles=ROLES, role_words=ROLE_WORDS)
+def ask_for_new(request: PageRequest) -> Response:
+    request.actor.require("users:write")
+    return request.render("user_new.html", roles=ROLES, role_words=ROLE_WORDS)
 
 
-def create(visit: Visit) -> Response:
-    password = visit.secret("password")
-    require_same(password, visit.secret("again"))
-    user = visit.office.accounts.create(visit.actor, visit.text("name"), password, _role(visit))
-    return visit.go("/users", f"{user.name} can sign in as {user.role} now.")
+def create(request: PageRequest) -> Response:
+    password = request.secret("password")
+    require_same(password, request.secret("again"))
+    user = request.services.accounts.create(request.actor, request.text("name"), password, _role(request))
+    return request.go("/users", f"{user.name} can sign in as {user.role} now.")
 
 
-def show_one(visit: Visit) -> Response:
-    visit.actor.require("users:write")
-    return visit.render("user.html", user=_user(visit), roles=ROLES, role_words=ROLE_WORDS)
+def show_one(request: PageRequest) -> Response:
+    request.actor.require("users:write")
+    return request.render("user.html", user=_user(request), roles=ROLES, role_words=ROLE_WORDS)
 
 
-def change_role(visit: Visit) -> Response:
-    user = visit.office.accounts.change(visit.actor, _id(visit), role=_role(visit))
-    return visit.go("/users", f"{user.name} is {user.role} now.")
+def change_role(request: PageRequest) -> Response:
+    user = request.services.accounts.change(request.actor, _id(request), role=_role(request))
+    return request.go("/users", f"{user.name} is {user.role} now.")
 
 
-def disable(visit: Visit) -> Response:
-    user = visit.office.accounts.change(visit.actor, _id(visit), disabled=True)
-    return visit.go("/users", f"{user.name} is signed out and cannot sign in any more.")
+def disable(request: PageRequest) -> Response:
+    user = request.services.accounts.change(request.actor, _id(request), disabled=True)
+    return request.go("/users", f"{user.name} is signed out and cannot sign in any more.")
 
 
-def enable(visit: Visit) -> Response:
-    user = visit.office.accounts.change(visit.actor, _id(visit), disabled=False)
-    return visit.go("/users", f"{user.name} can sign in again.")
+def enable(request: PageRequest) -> Response:
+    user = request.services.accounts.change(request.actor, _id(request), disabled=False)
+    return request.go("/users", f"{user.name} can sign in again.")
 
 
-def set_password(visit: Visit) -> Response:
-    user, password = _user(visit), visit.secret("password")
-    require_same(password, visit.secret("again"))
-    visit.office.accounts.set_password(visit.actor, user.id, password)
-    return visit.go("/users", f"{user.name} has a new password, and is signed out everywhere.")
+def set_password(request: PageRequest) -> Response:
+    user, password = _user(request), request.secret("password")
+    require_same(password, request.secret("again"))
+    request.services.accounts.set_password(request.actor, user.id, password)
+    return request.go("/users", f"{user.name} has a new password, and is signed out everywhere.")
 
 
-def reset_code(visit: Visit) -> Response:
-    user = _user(visit)
-    visit.office.accounts.reset_totp(visit.actor, user.id)
-    return visit.go("/users", f"{user.name} signs in without a code until the next one is set up.")
+def reset_code(request: PageRequest) -> Response:
+    user = _user(request)
+    request.services.accounts.reset_totp(request.actor, user.id)
+    return request.go("/users", f"{user.name} signs in without a code until the next one is set up.")
 
 
-def ask_to_remove(visit: Visit) -> Response:
-    visit.actor.require("users:write")
-    return visit.render("user_remove.html", user=_user(visit))
+def ask_to_remove(request: PageRequest) -> Response:
+    request.actor.require("users:write")
+    return request.render("user_remove.html", user=_user(request))
 
 
-def remove(visit: Visit) -> Response:
-    user = _user(visit)
-    visit.office.accounts.remove(visit.actor, user.id)
-    return visit.go("/users", f"{user.name} is removed.")
+def remove(request: PageRequest) -> Response:
+    user = _user(request)
+    request.services.accounts.remove(request.actor, user.id)
+    return request.go("/users", f"{user.name} is removed.")
 
 
-def _id(visit: Visit) -> int:
-    return whole_number(visit.path("id"), "The user")
+def _id(request: PageRequest) -> int:
+    return whole_number(request.path("id"), "The user")
 
 
-def _user(visit: Visit) -> User:
-    return visit.office.accounts.get(visit.actor, _id(visit))
+def _user(request: PageRequest) -> User:
+    return request.services.accounts.get(request.actor, _id(request))
 
 
-def _role(visit: Visit) -> Role:
-    return cast(Role, visit.text("role"))  # checked where it is stored
+def _role(request: PageRequest) -> Role:
+    return cast(Role, request.text("role"))  # checked where it is stored
 
 
 ROUTES = [

@@ -30,7 +30,7 @@ HEADERS = {
 }
 
 
-class Guards:
+class RequestLimits:
     """One for all requests but those of nodes."""
 
     def __init__(self) -> None:

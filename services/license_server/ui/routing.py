@@ -9,11 +9,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from services.errors import FormRefused, SignInRequired, SwarmError
-from services.license_server.ui.visit import Visit
+from services.license_server.ui.page_request import PageRequest
 from services.runtime import logs
 from services.web.answers import status_of
 
-Handler = Callable[[Visit], Response]
+Handler = Callable[[PageRequest], Response]
 Answered = TypeVar("Answered")
 
 MAX_FIELDS = 200
@@ -34,63 +34,67 @@ def action(path: str, handler: Handler, *, public: bool = False) -> Route:
 
 def _route(path: str, handler: Handler, method: str, *, public: bool, refreshes: bool) -> Route:
     async def answer(request: Request) -> Response:
-        visit = visit_of(request)
+        page_request = page_request_of(request)
         if method == "GET":
-            return await run_in_threadpool(_answered, visit, lambda: _ask(visit, handler, public, not refreshes))
-        refused = await run_in_threadpool(_answered, visit, lambda: _admit(visit, public))
+            return await run_in_threadpool(
+                _answered, page_request, lambda: _ask(page_request, handler, public, not refreshes)
+            )
+        refused = await run_in_threadpool(_answered, page_request, lambda: _admit(page_request, public))
         if refused is not None:  # nobody's form is taken in before it is known whose it is
             return refused
         async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS) as form:
-            visit.form = form
-            return await run_in_threadpool(_answered, visit, lambda: _take(visit, handler))
+            page_request.form = form
+            return await run_in_threadpool(_answered, page_request, lambda: _take(page_request, handler))
 
     return Route(path, answer, methods=[method])
 
 
-def visit_of(request: Request) -> Visit:
-    return Visit(request.app.state.office, request, request.app.state.templates)
+def page_request_of(request: Request) -> PageRequest:
+    return PageRequest(request.app.state.services, request, request.app.state.templates)
 
 
-def _ask(visit: Visit, handler: Handler, public: bool, active: bool) -> Response:
+def _ask(page_request: PageRequest, handler: Handler, public: bool, active: bool) -> Response:
     if not public:
-        visit.sign_in_by_cookie(active=active)
-    return handler(visit)
+        page_request.sign_in_by_cookie(active=active)
+    return handler(page_request)
 
 
-def _admit(visit: Visit, public: bool) -> None:
+def _admit(page_request: PageRequest, public: bool) -> None:
     """Before the form is read. Raises SignInRequired, FormRefused."""
     if not public:
-        visit.sign_in_by_cookie(active=True)
-    _require_own_page(visit.request)
+        page_request.sign_in_by_cookie(active=True)
+    _require_own_page(page_request.request)
 
 
-def _take(visit: Visit, handler: Handler) -> Response:
+def _take(page_request: PageRequest, handler: Handler) -> Response:
     """Raises FormRefused."""
-    visit.require_own_form()
-    return handler(visit)
+    page_request.require_own_form()
+    return handler(page_request)
 
 
-def _answered(visit: Visit, work: Callable[[], Answered]) -> Answered | Response:
+def _answered(page_request: PageRequest, work: Callable[[], Answered]) -> Answered | Response:
     """What ``work`` gives, or a page that says why it was refused."""
     try:
         return work()
     except SignInRequired:
-        return visit.to_sign_in("Your session has ended. Sign in again to go on." if visit.session_secret else "")
+        return page_request.to_sign_in(
+            "Your session has ended. Sign in again to go on." if page_request.session_secret else ""
+        )
     except SwarmError as error:
-        _log.warning("refused", path=visit.request.url.path, code=error.code, why=str(error))
-        return refuse(visit, error)
+        _log.warning("refused", path=page_request.request.url.path, code=error.code, why=str(error))
+        return refuse(page_request, error)
     except Exception:
-        _log.exception("a page failed", path=visit.request.url.path)
-        return refuse(visit, SwarmError(detail="this page"))
+        _log.exception("a page failed", path=page_request.request.url.path)
+        return refuse(page_request, SwarmError(detail="this page"))
 
 
-def refuse(visit: Visit, error: SwarmError) -> Response:
+def refuse(page_request: PageRequest, error: SwarmError) -> Response:
     """A sentence in the form that was sent, or a page of its own."""
     told = type(error)(**{"address": "this server", **error.facts})
     status = status_of(error)
-    if visit.htmx:
-        return visit.render("problem.html", status, error=told)
-    return visit.render("error.html", status, error=told, http_status=status)
+    if page_request.htmx:
+        return page_request.render("problem.html", status, error=told)
+    return page_request.render("error.html", status, error=told, http_status=status)
 
 
 def _require_own_page(request: Request) -> None:

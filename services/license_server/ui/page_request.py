@@ -15,7 +15,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from services.errors import FormRefused, SignInRequired
 from services.license_server.accounts import UserSession
 from services.license_server.actor import Actor
-from services.license_server.office import Office
+from services.license_server.services import Services
 from services.license_server.ui.rendering import Templates
 
 SESSION_COOKIE = "__Host-swarm-session"
@@ -27,10 +27,10 @@ _NOBODY = Actor("user", "", frozenset())
 
 
 @dataclass
-class Visit:
-    """``session`` is None on public pages. Handlers take a visit and give a response."""
+class PageRequest:
+    """``session`` is None on public pages. Handlers take a request and give a response."""
 
-    office: Office
+    services: Services
     request: Request
     templates: Templates
     session: UserSession | None = None
@@ -91,7 +91,7 @@ class Visit:
         """Raises SignInRequired."""
         if not self.session_secret:
             raise SignInRequired(problem="there is no session")
-        self.session = self.office.accounts.session(self.session_secret, active=active)
+        self.session = self.services.accounts.session(self.session_secret, active=active)
 
     @property
     def form_token(self) -> str:
@@ -112,7 +112,7 @@ class Visit:
 
     def render(self, template: str, status: int = 200, /, **context: Any) -> Response:
         notice = self._notice()
-        text = self.templates.render(template, visit=self, notice=notice, **context)
+        text = self.templates.render(template, page_request=self, notice=notice, **context)
         response = HTMLResponse(text, status)
         if notice:
             response.delete_cookie(NOTICE_COOKIE, path="/", secure=True, httponly=True, samesite="strict")

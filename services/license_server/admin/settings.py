@@ -61,9 +61,9 @@ class Server(BaseModel):
 
 
 @router.get("/server")
-def server(office: TheOffice, caller: Caller) -> Server:
+def server(services: TheOffice, caller: Caller) -> Server:
     caller.require("licenses:read")
-    health = office.health()
+    health = services.health()
     return Server(
         state=health.state,
         version=health.version,
@@ -74,7 +74,7 @@ def server(office: TheOffice, caller: Caller) -> Server:
 
 @router.get("/audit")
 def audit(
-    office: TheOffice,
+    services: TheOffice,
     caller: Caller,
     *,
     search: Text = "",
@@ -83,40 +83,40 @@ def audit(
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
 ) -> list[AuditEntry]:
     """Newest first."""
-    return office.audit.all(caller, search=search, action=action, before=before, limit=limit)
+    return services.audit.all(caller, search=search, action=action, before=before, limit=limit)
 
 
 @router.get("/audit/verify")
-def verify(office: TheOffice, caller: Caller) -> Verdict:
+def verify(services: TheOffice, caller: Caller) -> Verdict:
     """Whether every entry follows from the one before."""
-    return office.audit.verify(caller)
+    return services.audit.verify(caller)
 
 
 @router.get("/settings")
-def settings(office: TheOffice, caller: Caller) -> SettingsView:
+def settings(services: TheOffice, caller: Caller) -> SettingsView:
     caller.require("settings:read")
-    return SettingsView.of(office.settings.values(), office.settings.lock_code())
+    return SettingsView.of(services.settings.values(), services.settings.lock_code())
 
 
 @router.patch("/settings")
-def change_settings(office: TheOffice, caller: Caller, change: SettingsChange) -> SettingsView:
+def change_settings(services: TheOffice, caller: Caller, change: SettingsChange) -> SettingsView:
     """Only what is given changes."""
     given = {name: value for name, value in change.model_dump(exclude_unset=True).items() if value is not None}
-    return SettingsView.of(office.settings.change(caller, **given), office.settings.lock_code())
+    return SettingsView.of(services.settings.change(caller, **given), services.settings.lock_code())
 
 
 @router.post("/clock/trust", status_code=204, responses=ANSWERED)
-def trust_clock(office: TheOffice, caller: Caller) -> Response:
+def trust_clock(services: TheOffice, caller: Caller) -> Response:
     """After a clock that was wrong once: dates of licenses count by the system clock again."""
-    office.settings.trust_wall_clock(caller)
+    services.settings.trust_wall_clock(caller)
     return Response(status_code=204)
 
 
 @router.get("/backup", response_class=Response, responses={200: BINARY})
-def make_backup(office: TheOffice, caller: Caller) -> Response:
+def make_backup(services: TheOffice, caller: Caller) -> Response:
     """Of one moment, while nodes go on. Holds password hashes and second factors: keep it safe."""
-    content = office.backup.make(caller)
-    headers = {"Content-Disposition": f'attachment; filename="{office.backup.name()}"'}
+    content = services.backup.make(caller)
+    headers = {"Content-Disposition": f'attachment; filename="{services.backup.name()}"'}
     return Response(content, media_type="application/gzip", headers=headers)
 
 
@@ -126,20 +126,20 @@ def make_backup(office: TheOffice, caller: Caller) -> Response:
     responses=ANSWERED,
     openapi_extra={"requestBody": {"required": True, **BYTES}},
 )
-async def restore(request: Request, office: TheOffice, caller: Caller) -> Response:
+async def restore(request: Request, services: TheOffice, caller: Caller) -> Response:
     """The body is a backup. Everything is as it was; everybody is signed out."""
     content = await request.body()
-    await asyncio.to_thread(office.backup.restore, caller, content)
+    await asyncio.to_thread(services.backup.restore, caller, content)
     return Response(status_code=204)
 
 
 @router.get("/webhooks")
-def webhooks(office: TheOffice, caller: Caller) -> list[Delivery]:
+def webhooks(services: TheOffice, caller: Caller) -> list[Delivery]:
     """The last deliveries, newest first."""
-    return office.webhooks.all(caller)
+    return services.webhooks.all(caller)
 
 
 @router.post("/webhooks/test", status_code=204, responses=ANSWERED)
-def test_webhook(office: TheOffice, caller: Caller) -> Response:
-    office.webhooks.test(caller)
+def test_webhook(services: TheOffice, caller: Caller) -> Response:
+    services.webhooks.test(caller)
     return Response(status_code=204)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.errors import LicenseUnreadable
 from services.license_server.admin.caller import ANSWERED, Caller, Text, TheOffice
-from services.license_server.lease_book import LeaseView, Order, Revocation
+from services.license_server.lease_admin import LeaseView, Order, Revocation
 from services.license_server.licenses import InstalledLicense, Issuer, Preview
 from services.license_server.pools import PoolView
 from services.license_server.usage import Checkout, Denial, UsagePoint
@@ -70,40 +70,40 @@ class Reason(BaseModel):
 
 
 @router.get("/licenses")
-def licenses(office: TheOffice, caller: Caller) -> list[InstalledLicense]:
-    return office.licenses.all(caller)
+def licenses(services: TheOffice, caller: Caller) -> list[InstalledLicense]:
+    return services.licenses.all(caller)
 
 
 @router.post("/licenses/preview")
-def preview(office: TheOffice, caller: Caller, upload: LicenseUpload) -> Preview:
+def preview(services: TheOffice, caller: Caller, upload: LicenseUpload) -> Preview:
     """What a file holds and whether it could be installed; nothing is."""
-    return office.licenses.preview(caller, upload.content())
+    return services.licenses.preview(caller, upload.content())
 
 
 @router.post("/licenses", status_code=201)
-def install(office: TheOffice, caller: Caller, upload: LicenseUpload) -> InstalledLicense:
-    return office.licenses.install(caller, upload.content())
+def install(services: TheOffice, caller: Caller, upload: LicenseUpload) -> InstalledLicense:
+    return services.licenses.install(caller, upload.content())
 
 
 @router.delete("/licenses/{license_id}", status_code=204, responses=ANSWERED)
-def remove(office: TheOffice, caller: Caller, license_id: Name) -> Response:
-    office.licenses.remove(caller, license_id)
+def remove(services: TheOffice, caller: Caller, license_id: Name) -> Response:
+    services.licenses.remove(caller, license_id)
     return Response(status_code=204)
 
 
 @router.get("/issuers")
-def issuers(office: TheOffice, caller: Caller) -> list[Issuer]:
-    return office.licenses.issuers(caller)
+def issuers(services: TheOffice, caller: Caller) -> list[Issuer]:
+    return services.licenses.issuers(caller)
 
 
 @router.post("/issuers", status_code=201)
-def trust(office: TheOffice, caller: Caller, issuer: IssuerToTrust) -> Issuer:
-    return office.licenses.trust(caller, issuer.name, issuer.public_key.encode())
+def trust(services: TheOffice, caller: Caller, issuer: IssuerToTrust) -> Issuer:
+    return services.licenses.trust(caller, issuer.name, issuer.public_key.encode())
 
 
 @router.delete("/issuers/{key_id}", status_code=204, responses=ANSWERED)
-def distrust(office: TheOffice, caller: Caller, key_id: Name) -> Response:
-    office.licenses.distrust(caller, key_id)
+def distrust(services: TheOffice, caller: Caller, key_id: Name) -> Response:
+    services.licenses.distrust(caller, key_id)
     return Response(status_code=204)
 
 
@@ -111,23 +111,23 @@ def distrust(office: TheOffice, caller: Caller, key_id: Name) -> Response:
 
 
 @router.get("/pools")
-def pools(office: TheOffice, caller: Caller) -> list[PoolView]:
-    return office.pools.all(caller)
+def pools(services: TheOffice, caller: Caller) -> list[PoolView]:
+    return services.pools.all(caller)
 
 
 @router.put("/pools/{feature}/allowed")
-def restrict(office: TheOffice, caller: Caller, feature: Name, restriction: Restriction) -> PoolView:
-    return office.pools.restrict(caller, feature, restriction.allowed)
+def restrict(services: TheOffice, caller: Caller, feature: Name, restriction: Restriction) -> PoolView:
+    return services.pools.restrict(caller, feature, restriction.allowed)
 
 
 @router.post("/pools/{feature}/reservations", status_code=201)
-def reserve(office: TheOffice, caller: Caller, feature: Name, reservation: ReservationToMake) -> PoolView:
-    return office.pools.reserve(caller, feature, reservation.clients, reservation.seats)
+def reserve(services: TheOffice, caller: Caller, feature: Name, reservation: ReservationToMake) -> PoolView:
+    return services.pools.reserve(caller, feature, reservation.clients, reservation.seats)
 
 
 @router.delete("/reservations/{reservation_id}")
-def unreserve(office: TheOffice, caller: Caller, reservation_id: Number) -> PoolView:
-    return office.pools.unreserve(caller, reservation_id)
+def unreserve(services: TheOffice, caller: Caller, reservation_id: Number) -> PoolView:
+    return services.pools.unreserve(caller, reservation_id)
 
 
 # --- leases ---
@@ -135,7 +135,7 @@ def unreserve(office: TheOffice, caller: Caller, reservation_id: Number) -> Pool
 
 @router.get("/leases")
 def leases(
-    office: TheOffice,
+    services: TheOffice,
     caller: Caller,
     *,
     feature: Text = "",
@@ -143,28 +143,28 @@ def leases(
     order: Order = "taken",
     descending: bool = True,
 ) -> list[LeaseView]:
-    return office.leases.all(caller, feature=feature, search=search, order=order, descending=descending)
+    return services.leases.all(caller, feature=feature, search=search, order=order, descending=descending)
 
 
 @router.get("/leases/{lease_id}")
-def lease(office: TheOffice, caller: Caller, lease_id: Name) -> LeaseView:
-    return office.leases.get(caller, lease_id)
+def lease(services: TheOffice, caller: Caller, lease_id: Name) -> LeaseView:
+    return services.leases.get(caller, lease_id)
 
 
 @router.post("/leases/{lease_id}/revoke")
-def revoke(office: TheOffice, caller: Caller, lease_id: Name, reason: Reason) -> LeaseView:
+def revoke(services: TheOffice, caller: Caller, lease_id: Name, reason: Reason) -> LeaseView:
     """The node ends after its round, and gets no seat until it is readmitted."""
-    return office.leases.revoke(caller, lease_id, reason.reason)
+    return services.leases.revoke(caller, lease_id, reason.reason)
 
 
 @router.get("/revocations")
-def revocations(office: TheOffice, caller: Caller) -> list[Revocation]:
-    return office.leases.revocations(caller)
+def revocations(services: TheOffice, caller: Caller) -> list[Revocation]:
+    return services.leases.revocations(caller)
 
 
 @router.delete("/revocations/{revocation_id}", status_code=204, responses=ANSWERED)
-def readmit(office: TheOffice, caller: Caller, revocation_id: Number) -> Response:
-    office.leases.readmit(caller, revocation_id)
+def readmit(services: TheOffice, caller: Caller, revocation_id: Number) -> Response:
+    services.leases.readmit(caller, revocation_id)
     return Response(status_code=204)
 
 
@@ -173,18 +173,18 @@ def readmit(office: TheOffice, caller: Caller, revocation_id: Number) -> Respons
 
 @router.get("/usage/checkouts.csv", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}})
 def checkouts_csv(
-    office: TheOffice, caller: Caller, since: Since = None, until: Until = None, feature: Text = ""
+    services: TheOffice, caller: Caller, since: Since = None, until: Until = None, feature: Text = ""
 ) -> StreamingResponse:
     begin, end = _span(since, until)
     caller.require("usage:read")  # before the answer has begun
-    lines: Iterator[str] = office.usage.csv(caller, begin, end, feature)
+    lines: Iterator[str] = services.usage.csv(caller, begin, end, feature)
     headers = {"Content-Disposition": "attachment; filename=checkouts.csv"}
     return StreamingResponse(lines, media_type="text/csv", headers=headers)
 
 
 @router.get("/usage/checkouts")
 def checkouts(
-    office: TheOffice,
+    services: TheOffice,
     caller: Caller,
     *,
     since: Since = None,
@@ -193,12 +193,12 @@ def checkouts(
     node: Text = "",
     limit: Limit = 500,
 ) -> list[Checkout]:
-    return office.usage.checkouts(caller, *_span(since, until), feature=feature, node=node, limit=limit)
+    return services.usage.checkouts(caller, *_span(since, until), feature=feature, node=node, limit=limit)
 
 
 @router.get("/usage/denials")
 def denials(
-    office: TheOffice,
+    services: TheOffice,
     caller: Caller,
     *,
     since: Since = None,
@@ -206,12 +206,12 @@ def denials(
     feature: Text = "",
     limit: Limit = 500,
 ) -> list[Denial]:
-    return office.usage.denials(caller, *_span(since, until), feature=feature, limit=limit)
+    return services.usage.denials(caller, *_span(since, until), feature=feature, limit=limit)
 
 
 @router.get("/usage/{feature}")
 def history(
-    office: TheOffice,
+    services: TheOffice,
     caller: Caller,
     *,
     feature: Name,
@@ -219,7 +219,7 @@ def history(
     until: Until = None,
     points: Annotated[int, Query(ge=1, le=2_000)] = 240,
 ) -> list[UsagePoint]:
-    return office.usage.history(caller, feature, *_span(since, until), points)
+    return services.usage.history(caller, feature, *_span(since, until), points)
 
 
 def _span(since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:

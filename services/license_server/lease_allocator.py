@@ -87,7 +87,7 @@ class Turn:
         return self.transaction.now + self.lease_s
 
 
-class LicenseDesk:
+class LeaseAllocator:
     """Thread-safe. ``ask_*`` give a Future at once, which ``work`` fulfils; the others wait for it.
 
     ``lease_s``: instead of what is set in the database.

@@ -11,8 +11,8 @@ from services.license_server.api_tokens import ApiTokens
 from services.license_server.audit_log import AuditLog
 from services.license_server.backup import Backup
 from services.license_server.database import Database
-from services.license_server.desk import LicenseDesk
-from services.license_server.lease_book import Leases
+from services.license_server.lease_admin import Leases
+from services.license_server.lease_allocator import LeaseAllocator
 from services.license_server.licenses import Licenses
 from services.license_server.pools import Pools
 from services.license_server.server_settings import ServerSettings
@@ -34,7 +34,7 @@ class ServerHealth:
     clock_turned_back_s: float
 
 
-class Office:
+class Services:
     """Every method of every part opens a transaction of its own; all are thread-safe.
 
     ``active``: whether this server is the one that nodes are to ask.
@@ -58,8 +58,8 @@ class Office:
         )
 
     @cached_property
-    def desk(self) -> LicenseDesk:
-        return LicenseDesk(self.database)
+    def desk(self) -> LeaseAllocator:
+        return LeaseAllocator(self.database)
 
     @cached_property
     def licenses(self) -> Licenses:
