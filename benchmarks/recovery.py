@@ -3,8 +3,8 @@
 ``python -m benchmarks.recovery [--nodes 4] [--runs 2] [--timeout 2]``
 
 Real processes on real geth. In each phase of a round the leader ends itself with SIGKILL at the line of its log that
-says where it is (benchmarks.doomed); the SN's stream of states tells when the next round is accepted. Then the node is
-started again, and the next kill comes only after a round in which all took part. ``--timeout`` is given to
+says where it is (benchmarks.kill_at_log); the SN's stream of states tells when the next round is accepted. Then the
+node is started again, and the next kill comes only after a round in which all took part. ``--timeout`` is given to
 SL_LEADER_FAILURE_BASE_TIMEOUT and SN_LOST_AFTER_SECONDS; the goal is that time plus the slowest round without a kill.
 """
 
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.base import Accepted, Base, Results, say
-from benchmarks.doomed import KILLED, arm
+from benchmarks.kill_at_log import KILLED, arm
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import SwarmError
 from services.local.plan import CODE_ROOT, SwarmPlan
@@ -44,7 +44,7 @@ PHASES: dict[str, tuple[dict[str, Any], int]] = {
 
 @dataclass
 class Swarm:
-    """SLs and their programs. ``traps``: where benchmarks.doomed looks."""
+    """SLs and their programs. ``traps``: where benchmarks.kill_at_log looks."""
 
     base: Base
     traps: Path
@@ -52,8 +52,8 @@ class Swarm:
     async def start_pair(self, index: int) -> None:
         plan, name = self.base.plan, self.base.plan.sls[index]
         launch = plan.sl(index, self.base.files[name], self.base.license_port, self.base.sn_port)
-        doomed = (sys.executable, "-m", "benchmarks.doomed", str(self.traps), name, *launch.argv[3:])
-        await self.base.start_node(Child.start(replace(launch, argv=doomed)))
+        argv = (sys.executable, "-m", "benchmarks.kill_at_log", str(self.traps), name, *launch.argv[3:])
+        await self.base.start_node(Child.start(replace(launch, argv=argv)))
         program = Child.start(replace(plan.program(index), cwd=CODE_ROOT))
         self.base.children[program.name] = program
 

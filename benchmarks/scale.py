@@ -3,8 +3,8 @@
 ``python -m benchmarks.scale [--sl 64] [--rounds 20]``
 
 License server, SN on real geth and SLs run as they always do; to start so many on two cores, SLs are forked from one
-process that has loaded their code (benchmarks.nursery), a few at a time. Their ML programs do nothing, and are threads
-of one process (benchmarks.scale_ml). A round is over when its last program has the merged model.
+process that has loaded their code (benchmarks.forkserver), a few at a time. Their ML programs do nothing, and are
+threads of one process (benchmarks.scale_ml). A round is over when its last program has the merged model.
 
 Each node is connected to all others once it has led: so the rounds that are measured come after one for each node.
 Those have a figure of their own, ``first_p50_s``: there the leader is new to everybody.
@@ -35,12 +35,14 @@ ROUND_WITHIN_S = 120.0
 
 
 class SLs:
-    """The SLs of a plan, forked from one nursery. ``pids``: of those that are ready, by name."""
+    """The SLs of a plan, forked from one fork server. ``pids``: of those that are ready, by name."""
 
-    def __init__(self, base: Base, nursery: Child, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, base: Base, forkserver: Child, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.pids: dict[str, int] = {}
         self._base = base
-        self._nursery = nursery
+        self._forkserver = forkserver
         self._reader = reader
         self._writer = writer
         self._ready = {name: asyncio.get_running_loop().create_future() for name in base.plan.sls}
@@ -48,14 +50,14 @@ class SLs:
 
     @classmethod
     async def begin(cls, base: Base, directory: Path) -> "SLs":
-        """Starts the nursery, and no SL yet."""
-        path = directory / "nursery"
-        argv = (sys.executable, "-m", "benchmarks.nursery", str(path))
+        """Starts the fork server, and no SL yet."""
+        path = directory / "forkserver"
+        argv = (sys.executable, "-m", "benchmarks.forkserver", str(path))
         environment = node_environment(OPENBLAS_NUM_THREADS="1")
-        nursery = Child.start(Launch("nursery", argv, base.plan.log("nursery"), environment, cwd=CODE_ROOT))
-        base.children[nursery.name] = nursery
-        await nursery.ready()
-        return cls(base, nursery, *await asyncio.open_unix_connection(path))
+        forkserver = Child.start(Launch("forkserver", argv, base.plan.log("forkserver"), environment, cwd=CODE_ROOT))
+        base.children[forkserver.name] = forkserver
+        await forkserver.ready()
+        return cls(base, forkserver, *await asyncio.open_unix_connection(path))
 
     async def start_all(self) -> None:
         """A few at a time. Raises ChildFailed, TimeoutError."""
@@ -65,9 +67,9 @@ class SLs:
                 group.create_task(self._start(index, room))
 
     async def stop(self) -> None:
-        """The nursery stops what still runs once nobody is connected to it."""
+        """The fork server stops what still runs once nobody is connected to it."""
         self._writer.close()
-        await self._nursery.wait()
+        await self._forkserver.wait()
         await self._listening
 
     async def _start(self, index: int, room: asyncio.Semaphore) -> None:

@@ -31,8 +31,8 @@ class Method:
     ``shares(gram, weights)`` gives what part each set has in the result, (n,) float64 that add up to one; the result
     is the sum of share times set. It is called once, after a pass over all floats.
 
-    ``shows``: whether ``combine`` itself makes something that is not finite of a block that holds NaN or infinity; then
-    sets are looked at only where that happens.
+    ``propagates_non_finite``: whether ``combine`` itself makes something that is not finite of a block that holds NaN
+    or infinity; then sets are looked at only where that happens.
 
     ``block_elements``: float32 values in a block, as many as are fastest for ``combine``.
     """
@@ -40,7 +40,7 @@ class Method:
     combine: Combine | None = None
     shares: SharesOf | None = None
     block_elements: int = BLOCK_ELEMENTS
-    shows: bool = False
+    propagates_non_finite: bool = False
 
     def __post_init__(self) -> None:
         if (self.combine is None) == (self.shares is None):
@@ -53,8 +53,8 @@ class Method:
 
 
 _BUILT_IN: Mapping[str, Method] = {
-    "mean": Method(combine=weighted_mean, block_elements=STREAM_ELEMENTS, shows=True),
-    "coordmedian": Method(combine=coordmedian, shows=True),
+    "mean": Method(combine=weighted_mean, block_elements=STREAM_ELEMENTS, propagates_non_finite=True),
+    "coordmedian": Method(combine=coordmedian, propagates_non_finite=True),
     "geomedian": Method(shares=geomedian, block_elements=STREAM_ELEMENTS),
     "trimmed_mean": Method(combine=trimmed_mean(Fraction(1, 3))),
     "krum": Method(shares=krum(), block_elements=STREAM_ELEMENTS),

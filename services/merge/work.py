@@ -170,7 +170,7 @@ class MergeJob:
         out: Any = into if direct else np.empty(len(into), computed_in(dtype))
         self._apply(voting, plan, out)
         sound = all_finite(out)
-        suspects = self.names if not sound or not (self.method.shows or self.measures) else self._silent
+        suspects = self.names if not sound or not (self.method.propagates_non_finite or self.measures) else self._silent
         bad = [name for name in suspects if not all_finite(values[name])]
         if not sound and not bad:
             self._apply_at_small_scale(voting, plan, out)

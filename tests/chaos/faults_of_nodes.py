@@ -112,7 +112,7 @@ async def node_leaves(ground: Ground) -> None:
     """Stopped in order by its operator. A program that has not come to it yet would wait for the next one."""
     await ground.traffic.all_take_part()
     pair = ground.somebody()
-    pair.doomed = True
+    pair.expected_exit = True
     await pair.sl.stop()
     ground.hits(f"{pair.name} was stopped")
     await ground.come_back(pair)
@@ -132,7 +132,7 @@ async def all_nodes_killed(ground: Ground) -> None:
     await ground.traffic.rounds(1)
     pairs = ground.traffic.well
     for pair in pairs:
-        pair.doomed = True
+        pair.expected_exit = True
         pair.sl.kill()
         pair.ml.kill()
     for pair in pairs:

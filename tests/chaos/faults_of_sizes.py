@@ -31,7 +31,7 @@ async def announced_first(ground: Ground) -> None:
 async def announced(ground: Ground) -> None:
     """Later it is refused, and the node ends; the others go on."""
     liar, how = ground.somebody(), ground.dice.choice(SIZES)
-    liar.doomed = True
+    liar.expected_exit = True
     _tell(liar, "announced", how)
     ground.hits(f"{how} by {liar.name}")
     await ground.ends_badly(liar, REFUSED)
@@ -42,7 +42,7 @@ async def announced(ground: Ground) -> None:
 async def published(ground: Ground) -> None:
     """A leader publishes a result of another size: it is refused and ends, and another one leads."""
     liar = await ground.caught(BEFORE_COLLECTING)
-    liar.doomed = True
+    liar.expected_exit = True
     _tell(liar, "published", TOO_BIG)
     liar.sl.thaw()
     await ground.traffic.told(liar.node.lie)

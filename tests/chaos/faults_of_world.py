@@ -96,7 +96,7 @@ async def everything_killed(ground: Ground) -> None:
         os.kill(world.geth_pid(sn), signal.SIGKILL)
     pairs = traffic.well
     for pair in pairs:
-        pair.doomed = True
+        pair.expected_exit = True
         processes += [pair.sl, pair.ml]
     for process in processes:
         process.kill()

@@ -66,12 +66,12 @@ class Ground:
 
     async def kill(self, pair: Pair) -> None:
         """The SL, as by the kernel; its program finds the channel closed and ends."""
-        pair.doomed = True
+        pair.expected_exit = True
         pair.sl.kill()
         await pair.sl.wait(KILLED_WITHIN_S)
 
     async def kill_program(self, pair: Pair) -> None:
-        pair.doomed = True
+        pair.expected_exit = True
         pair.ml.kill()
         await pair.ml.wait(KILLED_WITHIN_S)
 
@@ -95,7 +95,7 @@ class Ground:
 
     async def ends_badly(self, pair: Pair, words: str) -> None:
         """A node must end by itself, with an error that says these words."""
-        pair.doomed = True
+        pair.expected_exit = True
         for process in (pair.sl, pair.ml):
             code = await process.wait(ONE_ROUND_S * 2)
             if not code:

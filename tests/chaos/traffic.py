@@ -40,13 +40,13 @@ class Stuck(Exception):
 
 @dataclass
 class Pair:
-    """An SL and its program. ``doomed``: its end is not held against it."""
+    """An SL and its program. ``expected_exit``: its end is not held against it."""
 
     node: Node
     forks: tuple[Fork, Fork]
     sl: Process
     ml: Process
-    doomed: bool = False
+    expected_exit: bool = False
 
     @property
     def name(self) -> str:
@@ -133,7 +133,7 @@ class Traffic:
         (self.directory / "finish").touch()
         for pair in self.pairs.values():
             for process in (pair.ml, pair.sl):
-                if await process.wait(END_WITHIN_S) is None and not pair.doomed:
+                if await process.wait(END_WITHIN_S) is None and not pair.expected_exit:
                     raise Stuck(f"{process.name} did not end when the training was over:\n{process.tail()}")
 
     async def close(self) -> None:
@@ -141,7 +141,7 @@ class Traffic:
         for pair in list(self.pairs.values()):
             for process in (pair.ml, pair.sl):
                 if process.alive:
-                    pair.doomed = True
+                    pair.expected_exit = True
                     process.kill()
                     await process.wait(10.0)
             self._note_exits(pair)
@@ -161,7 +161,7 @@ class Traffic:
     @property
     def well(self) -> list[Pair]:
         """Nodes that run, and that no fault has ended."""
-        return [pair for pair in self.pairs.values() if pair.alive and not pair.doomed]
+        return [pair for pair in self.pairs.values() if pair.alive and not pair.expected_exit]
 
     @property
     def now(self) -> Seen:
@@ -274,8 +274,8 @@ class Traffic:
     def _note_exits(self, pair: Pair) -> None:
         for part, process in (("sl", pair.sl), ("ml", pair.ml)):
             code = process.exited.result() if process.exited.done() else -9
-            tail = process.last_words() if code and not pair.doomed else ""
-            self.history.exits.append(Exit(time.monotonic(), pair.name, part, code, pair.doomed, tail))
+            tail = process.last_words() if code and not pair.expected_exit else ""
+            self.history.exits.append(Exit(time.monotonic(), pair.name, part, code, pair.expected_exit, tail))
 
     async def _watch(self, sn: str) -> None:
         version = 0

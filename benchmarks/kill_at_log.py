@@ -1,8 +1,8 @@
 """A node that kills itself at a given line of its own log: between two steps of a round, not after some time.
 
-``python -m benchmarks.doomed DIRECTORY NODE <command line of swarm>``. While DIRECTORY holds the file ``armed`` (JSON:
-fields that the line must have), the first node to write such a line renames it to ``struck``, writes the time of the
-system's monotonic clock, its name and the round to ``killed``, and ends with SIGKILL.
+``python -m benchmarks.kill_at_log DIRECTORY NODE <command line of swarm>``. While DIRECTORY holds the file ``armed``
+(JSON: fields that the line must have), the first node to write such a line renames it to ``struck``, writes the time of
+the system's monotonic clock, its name and the round to ``killed``, and ends with SIGKILL.
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """A warm process that forks SLs on request: 64 of them cost a second of imports once, and its memory once.
 
-``python -m benchmarks.nursery SOCKET`` serves one client, which writes a line of JSON per node (``name``, ``argv``,
+``python -m benchmarks.forkserver SOCKET`` serves one client, which writes a line of JSON per node (``name``, ``argv``,
 ``log``, ``environment``) and reads one for each that is ready (``name``, ``pid``, ``ready``) or has ended (``exit``).
-What runs in a fork is ``swarm`` with its own command line. All end with the nursery.
+What runs in a fork is ``swarm`` with its own command line. All end with the fork server.
 """
 
 import gc
