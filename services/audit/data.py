@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from services.audit.record import Contribution, Exclusion, Place, Record, Report, Result, Round, Term
+from services.audit.record import Contribution, Exclusion, Record, RecordPosition, Report, Result, Round, Term
 from services.errors import StorageError
 from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import in_json, measure_in_json
@@ -146,7 +146,7 @@ def _value(value: Any) -> Any:
     return in_json(value) if isinstance(value, float) else value
 
 
-def _place(at: Place) -> dict[str, int]:
+def _place(at: RecordPosition) -> dict[str, int]:
     return {"block": at.block, "log_index": at.log_index}
 
 

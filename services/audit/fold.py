@@ -12,8 +12,8 @@ from services.audit.record import (
     Contribution,
     Enrolment,
     Exclusion,
-    Place,
     Record,
+    RecordPosition,
     Report,
     Result,
     Round,
@@ -40,7 +40,7 @@ class Folding:
 
     def __init__(self, contract: str) -> None:
         self.record = Record(contract)
-        self._at = Place(-1, -1)
+        self._at = RecordPosition(-1, -1)
         self._merged_once = False  # since the training began
         self._best_round = self._stopped_in = 0
         self._rules: dict[str, Callable[[Any], None]] = {
@@ -65,7 +65,7 @@ class Folding:
 
     def take(self, event: pb.RecordEvent) -> None:
         """The next event, as the SN tells it."""
-        before, self._at = self._at, Place(event.block, event.log_index)
+        before, self._at = self._at, RecordPosition(event.block, event.log_index)
         self._require(self._at > before, f"it comes after block {before.block}, log {before.log_index}")
         kind = event.WhichOneof("event")
         self.record.count += 1

@@ -11,7 +11,7 @@ Ending = Literal["", "accepted", "deposed", "reopened"]
 State = Literal["UNCONFIGURED", "CHECKIN", "MERGE", "COMPLETE"]
 
 
-class Place(NamedTuple):
+class RecordPosition(NamedTuple):
     """Where on the chain an event stands; later ones compare greater."""
 
     block: int
@@ -28,7 +28,7 @@ class Contribution:
     weight: int
     finished: bool
     address: str
-    at: Place
+    at: RecordPosition
     fate: Fate = "in"
     staleness: int = 0
 
@@ -36,7 +36,7 @@ class Contribution:
 @dataclass(frozen=True, slots=True)
 class Vote:
     voter: str
-    at: Place
+    at: RecordPosition
 
 
 @dataclass(slots=True)
@@ -46,10 +46,10 @@ class Term:
     term: int
     leader: str
     participants: int
-    at: Place
+    at: RecordPosition
     votes: list[Vote] = field(default_factory=list)
     ended: Ending = ""
-    ended_at: Place | None = None
+    ended_at: RecordPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Exclusion:
     name: str
     reason: str
     term: int
-    at: Place
+    at: RecordPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Report:
     metric: float | None
     epochs_done: int
     epochs_total: int
-    at: Place
+    at: RecordPosition
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class Result:
     digest: str
     size: int
     participants: int
-    at: Place
+    at: RecordPosition
 
 
 @dataclass(slots=True)
@@ -114,7 +114,7 @@ class Enrolment:
     name: str
     fingerprint: str
     may_lead: bool
-    at: Place
+    at: RecordPosition
     active: bool = True
     left: str = ""
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from services.audit.data import event_data
 from services.audit.models import ModelFile
-from services.audit.record import Place, Record, Round
+from services.audit.record import Record, RecordPosition, Round
 from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import shown
 
@@ -93,11 +93,11 @@ def _cell(lines: Iterable[str], between: str = "\n") -> Text:
     return Text(between.join("".join(it if it.isprintable() else "?" for it in line) for line in lines) or "-")
 
 
-def _newest(entry: Round) -> Place:
+def _newest(entry: Round) -> RecordPosition:
     if entry.result is not None:
         return entry.result.at
     places = [it.at for it in entry.check_ins] + [it.at for it in entry.terms] + [it.at for it in entry.left_out]
-    return max(places, default=Place(0, 0))
+    return max(places, default=RecordPosition(0, 0))
 
 
 def _terms(entry: Round) -> Iterator[str]:

@@ -22,7 +22,7 @@ _NUMBERS = ("difficulty", "number", "gasLimit", "gasUsed", "timestamp")
 
 
 @dataclass(frozen=True)
-class Header:
+class BlockHeader:
     """A block without its transactions; ``raw`` is it as geth's JSON-RPC shows it."""
 
     number: int
@@ -33,7 +33,7 @@ class Header:
     raw: Mapping[str, Any]
 
     @classmethod
-    def of(cls, raw: Mapping[str, Any]) -> "Header":
+    def of(cls, raw: Mapping[str, Any]) -> "BlockHeader":
         number, difficulty, gas = (int(raw[name], 16) for name in ("number", "difficulty", "gasUsed"))
         return cls(number, str(raw["hash"]), str(raw["parentHash"]), difficulty, gas, raw)
 
@@ -60,10 +60,10 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Link:
+class ChainBlock:
     """A block on a chain; ``total``: the difficulty of the chain up to and including it."""
 
-    header: Header
+    header: BlockHeader
     total: int
 
     @cached_property
@@ -99,7 +99,7 @@ def difficulty(signers: Sequence[str], number: int, signer: str) -> int:
     return IN_TURN if in_turn(signers, number) == signer else OUT_OF_TURN
 
 
-def waiting(signers: Sequence[str], recent: Sequence[Header]) -> frozenset[str]:
+def waiting(signers: Sequence[str], recent: Sequence[BlockHeader]) -> frozenset[str]:
     """Who may not seal the block after ``recent``: the signers of the newest blocks."""
     count = majority(signers) - 1
     return frozenset(header.signer for header in recent[-count:] if header.number > 0) if count else frozenset()

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.chain.account import Account
 from services.chain.attestations import Attestations, Standing
-from services.chain.clique import Header, Link, majority, waiting
+from services.chain.clique import BlockHeader, ChainBlock, majority, waiting
 from services.chain.finality import final_number
 from services.chain.geth_peers import GethPeers
 from services.chain.geth_process import GethProcess
@@ -155,10 +155,10 @@ class Federation:
         self.reopened.put(True)
         self.attestations.tell(self.tail, self.signers)
 
-    async def moved(self, header: Header) -> list[Link]:
+    async def moved(self, header: BlockHeader) -> list[ChainBlock]:
         """Takes a new head; gives the blocks that were given up for it."""
         if header.parent != self.tail.head.hash:  # another branch, or told before the newest blocks were asked for
-            header = Header.of(await self._request("eth_getHeaderByNumber", "latest"))
+            header = BlockHeader.of(await self._request("eth_getHeaderByNumber", "latest"))
         fresh, given_up = await self.tail.take(header)
         if not fresh:
             return given_up
@@ -199,7 +199,7 @@ class Federation:
         for block_hash in [known for known in self._receipts if known not in unsettled]:
             self.pool.remove(_hashes(self._receipts.pop(block_hash)))
 
-    async def _include(self, fresh: Sequence[Link], given_up: Sequence[Link]) -> None:
+    async def _include(self, fresh: Sequence[ChainBlock], given_up: Sequence[ChainBlock]) -> None:
         for link in given_up:
             self.pool.given_up(_hashes(self._receipts.pop(link.hash, ())))
         for link in fresh:

@@ -11,7 +11,7 @@ that is too light, the block is final. docs/architecture.md has the picture and 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-from services.chain.clique import IN_TURN, OUT_OF_TURN, Link, in_turn, majority, minority
+from services.chain.clique import IN_TURN, OUT_OF_TURN, ChainBlock, in_turn, majority, minority
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Era:
 
 
 def final_number(
-    chain: Sequence[Link], eras: Sequence[Era], attestations: Mapping[str, Attestation], *, voting: bool
+    chain: Sequence[ChainBlock], eras: Sequence[Era], attestations: Mapping[str, Attestation], *, voting: bool
 ) -> int:
     """The newest final block of ``chain``; -1 where that is not known of any.
 
@@ -63,7 +63,7 @@ def era_of(eras: Sequence[Era], number: int) -> Era:
     return next((era for era in reversed(eras) if era.start <= number), eras[0])
 
 
-def _holds(attestation: Attestation, link: Link) -> bool:
+def _holds(attestation: Attestation, link: ChainBlock) -> bool:
     return attestation.number >= link.number and attestation.floor <= link.total
 
 
@@ -71,7 +71,9 @@ def _most(signers: Sequence[str], holders: Set[str]) -> bool:
     return sum(signer in holders for signer in signers) >= majority(signers)
 
 
-def _can_replace(fork: Link, link: Link, signers: Sequence[str], holders: Set[str], unsettled: bool) -> bool:
+def _can_replace(
+    fork: ChainBlock, link: ChainBlock, signers: Sequence[str], holders: Set[str], unsettled: bool
+) -> bool:
     """Whether those who do not attest, sealing on ``fork``, can come to a chain that geth may prefer to ``link``'s."""
     if not _most(signers, holders):
         return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from services.chain.abi import checksummed
 from services.chain.account import GAS_LIMIT, Account
 from services.chain.backend import ChainBackend
-from services.chain.clique import Header
+from services.chain.clique import BlockHeader
 from services.chain.federation import Federation
 from services.chain.final_block import FinalBlock
 from services.chain.geth_process import GethProcess
@@ -57,7 +57,7 @@ class GethChain(ChainBackend):
         self._process = GethProcess(data_dir, account, p2p_port=p2p_port, genesis=genesis)
         self._pages = pages or PageSize()
         self._hub: Hub[Log] = Hub()
-        self._heads: asyncio.Queue[tuple[IpcConnection, Header] | None] = asyncio.Queue()  # None: think again
+        self._heads: asyncio.Queue[tuple[IpcConnection, BlockHeader] | None] = asyncio.Queue()  # None: think again
         self._woken = False
         self._thinking = asyncio.Lock()
         self._final = FinalBlock(data_dir / GETH_FINAL)
@@ -189,7 +189,7 @@ class GethChain(ChainBackend):
             await self._writer.resume(connection, self.chain_id, self._final.number)
 
     def _notified(self, connection: "IpcConnection", result: Mapping[str, Any]) -> None:
-        self._heads.put_nowait((connection, Header.of(result)))
+        self._heads.put_nowait((connection, BlockHeader.of(result)))
 
     def _wake(self) -> None:
         """Has things thought over again, once, however often it is asked for."""
@@ -232,7 +232,7 @@ class GethChain(ChainBackend):
             except (ConnectionLost, RpcError, ChainError) as error:  # _connect(), or the next head, makes up for it
                 self._log.debug("a block was not looked at yet", problem=repr(error))
 
-    async def _next_news(self) -> tuple["IpcConnection", Header] | None:
+    async def _next_news(self) -> tuple["IpcConnection", BlockHeader] | None:
         """What to look at next: of many heads that have come together, as while a chain is fetched, the newest."""
         news = await self._heads.get()
         while news is not None and self._heads.qsize() >= MANY_HEADS:

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from services.chain.clique import Header, Link
+from services.chain.clique import BlockHeader, ChainBlock
 from services.errors import ChainError
 
 WINDOW = 128  # far more than signers that are missing could replace
@@ -19,18 +19,18 @@ class RecentBlocks:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self.links: list[Link] = []
+        self.links: list[ChainBlock] = []
 
     @property
-    def head(self) -> Link:
+    def head(self) -> ChainBlock:
         return self.links[-1]
 
-    def at(self, number: int) -> Link | None:
+    def at(self, number: int) -> ChainBlock | None:
         """The block of this number, where it is not too old."""
         index = number - self.links[0].number if self.links else -1
         return self.links[index] if 0 <= index < len(self.links) else None
 
-    def since(self, number: int) -> list[Link]:
+    def since(self, number: int) -> list[ChainBlock]:
         """The blocks of this number and greater ones."""
         return self.links[max(0, number - self.links[0].number) :]
 
@@ -51,7 +51,7 @@ class RecentBlocks:
                 return
         raise ChainError(problem="its newest blocks did not come to rest", log="geth.log")
 
-    async def take(self, header: Header) -> tuple[list[Link], list[Link]]:
+    async def take(self, header: BlockHeader) -> tuple[list[ChainBlock], list[ChainBlock]]:
         """A new head: the blocks that came, and those that were given up, oldest first."""
         if self.holds(header.number, header.hash):  # told late: it was loaded already
             return [], []
@@ -64,18 +64,18 @@ class RecentBlocks:
             raw = await self._request("eth_getHeaderByHash", branch[-1].parent)
             if raw is None:
                 return await self._start_over()
-            branch.append(Header.of(raw))
+            branch.append(BlockHeader.of(raw))
         branch.reverse()
         keep = branch[0].number - self.links[0].number
         given_up = self.links[keep:]
         del self.links[keep:]
         for came in branch:
-            self.links.append(Link(came, self.head.total + came.difficulty))
+            self.links.append(ChainBlock(came, self.head.total + came.difficulty))
         fresh = self.links[-len(branch) :]
         del self.links[: max(0, len(self.links) - WINDOW)]
         return fresh, given_up
 
-    async def _start_over(self) -> tuple[list[Link], list[Link]]:
+    async def _start_over(self) -> tuple[list[ChainBlock], list[ChainBlock]]:
         """Too much has come at once to tell one by one."""
         before = self.links
         await self.load()
@@ -84,9 +84,9 @@ class RecentBlocks:
         ]
 
 
-def _link(raw: Any) -> Link:
-    return Link(Header.of(raw), int(raw["totalDifficulty"], 16))
+def _link(raw: Any) -> ChainBlock:
+    return ChainBlock(BlockHeader.of(raw), int(raw["totalDifficulty"], 16))
 
 
-def _in_a_row(links: list[Link]) -> bool:
+def _in_a_row(links: list[ChainBlock]) -> bool:
     return all(child.header.parent == parent.hash for parent, child in itertools.pairwise(links))

@@ -5,7 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from services.chain.clique import Link, difficulty
+from services.chain.clique import ChainBlock, difficulty
 from services.chain.finality import Exposure
 from services.chain.pool import Pool, Transaction
 from services.chain.rpc import RpcError
@@ -60,7 +60,7 @@ class Sealer:
         await self._stop()
 
     async def act(
-        self, seat: Seat, head: Link, signers: Sequence[str], waited_from: float, *, able: bool
+        self, seat: Seat, head: ChainBlock, signers: Sequence[str], waited_from: float, *, able: bool
     ) -> float | None:
         """Seals on ``head`` or not; gives the time at which to think again.
 
@@ -93,12 +93,12 @@ class Sealer:
         await self._request("miner_start")
         return now + GIVE_UP_AFTER_S
 
-    def vote_changed(self, head: Link, signers: Sequence[str]) -> None:
+    def vote_changed(self, head: ChainBlock, signers: Sequence[str]) -> None:
         """geth puts its vote into the block that it makes: made anew meanwhile, it is another one."""
         if self._started_at is not None:
             self._note(head, signers)
 
-    def _note(self, head: Link, signers: Sequence[str]) -> None:
+    def _note(self, head: ChainBlock, signers: Sequence[str]) -> None:
         number = head.number + 1
         self.exposure.may_seal(number, head.total + difficulty(signers, number, self._me))
 

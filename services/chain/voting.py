@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from services.chain.abi import checksummed
-from services.chain.clique import Link, ordered
+from services.chain.clique import ChainBlock, ordered
 from services.chain.finality import Era
 from services.chain.latest_value import LatestValue
 from services.chain.recent_blocks import RecentBlocks
@@ -71,6 +71,6 @@ class Voting:
             await self._request("clique_propose", wanted.account, wanted.authorize)
         return True
 
-    async def _signers_after(self, link: Link) -> tuple[str, ...]:
+    async def _signers_after(self, link: ChainBlock) -> tuple[str, ...]:
         found = await self._request("clique_getSignersAtHash", link.hash)
         return tuple(ordered([checksummed(account) for account in found]))

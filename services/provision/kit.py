@@ -16,32 +16,32 @@ bindsources: []
 
 
 @dataclass(frozen=True)
-class File:
+class KitFile:
     """``mode``: of the file system."""
 
     text: str
     mode: int = TEXT_MODE
 
 
-def files(project: Project, organization: Organization) -> dict[str, File]:
+def files(project: Project, organization: Organization) -> dict[str, KitFile]:
     """By path within the kit."""
     found = {
-        "README.md": File(readme.as_text(project, organization)),
-        "compose.yaml": File(compose_file.as_text(project, organization)),
-        "start": File(scripts_files.start(organization), SCRIPT_MODE),
-        "check": File(scripts_files.check(project, organization), SCRIPT_MODE),
+        "README.md": KitFile(readme.as_text(project, organization)),
+        "compose.yaml": KitFile(compose_file.as_text(project, organization)),
+        "start": KitFile(scripts_files.start(organization), SCRIPT_MODE),
+        "check": KitFile(scripts_files.check(project, organization), SCRIPT_MODE),
     }
     for node in organization.nodes:
-        found[f"nodes/{node.name}.env"] = File(settings_files.as_text(project, organization, node))
+        found[f"nodes/{node.name}.env"] = KitFile(settings_files.as_text(project, organization, node))
         if node.role != "admin":
-            found[f"data/{node.name}/.keep"] = File("")
+            found[f"data/{node.name}/.keep"] = KitFile("")
     for node in organization.of_role("sl"):
-        found["train"] = File(scripts_files.train(organization), SCRIPT_MODE)
-        found |= {path: File("") for path in (f"pipes/{node.name}/.keep", "programs/.keep", "out/.keep")}
+        found["train"] = KitFile(scripts_files.train(organization), SCRIPT_MODE)
+        found |= {path: KitFile("") for path in (f"pipes/{node.name}/.keep", "programs/.keep", "out/.keep")}
     if organization.of_role("swop"):
-        found["usr/policy.yaml"] = File(_POLICY)
+        found["usr/policy.yaml"] = KitFile(_POLICY)
     elif organization.of_role("swci"):
-        found["usr/.keep"] = File("")
+        found["usr/.keep"] = KitFile("")
     if organization.ca is not None:
-        found["certs/requests.yaml"] = File(asking.as_text(project, organization))
+        found["certs/requests.yaml"] = KitFile(asking.as_text(project, organization))
     return found

@@ -26,7 +26,7 @@ PRIVATE = 0o700
 
 
 @dataclass
-class Outcome:
+class Provisioned:
     """Of one kit. ``written``: the files that are new or not as they were. ``archive``: where one was made."""
 
     organization: str
@@ -36,7 +36,7 @@ class Outcome:
     archive: Path | None = None
 
 
-def make_kits(project: Project, beside: Path, out: Path, *, archives: bool, encrypted: bool) -> list[Outcome]:
+def make_kits(project: Project, beside: Path, out: Path, *, archives: bool, encrypted: bool) -> list[Provisioned]:
     """``beside``: the directory of the project file, from which its CA files are named.
 
     Raises IdentityError for a CA or a certificate that cannot be read, StorageError.
@@ -79,9 +79,9 @@ class _Kit:
         self._project, self._organization, self._directory = project, organization, directory
         self._authority, self._trusted = authority, trusted
         self._files: list[str] = []
-        self._done = Outcome(organization.name, directory, is_new=not directory.exists())
+        self._done = Provisioned(organization.name, directory, is_new=not directory.exists())
 
-    def make(self, archives: bool, encrypted: bool) -> Outcome:
+    def make(self, archives: bool, encrypted: bool) -> Provisioned:
         _make_private(self._directory)
         for path, file in kit.files(self._project, self._organization).items():
             self._write(path, file.text.encode(), file.mode)

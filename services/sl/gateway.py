@@ -11,7 +11,7 @@ from services.rpc.client import SNClient
 from services.rpc.errors import NO_ANSWER
 from services.runtime import logs
 from services.runtime.signals import ChangeSignal
-from services.sl.link import Link
+from services.sl.link import SNLink
 from services.sl.round.actions import CheckIn, Publish, Reopen, VoteOut
 from services.sl.round.events import LeftOut, Opened, Reported
 from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
@@ -40,7 +40,7 @@ class Training:
     round and term, so that it does no harm when it arrives twice. Raises what the SN answers, and SNUnreachable.
     """
 
-    def __init__(self, link: Link, contract: str, patience_s: float) -> None:
+    def __init__(self, link: SNLink, contract: str, patience_s: float) -> None:
         self.contract = contract
         self._link = link
         self._patience_s = patience_s

@@ -32,7 +32,7 @@ Got = TypeVar("Got")
 _log = logs.get("sn")
 
 
-class Link:
+class SNLink:
     """Registers this node, reached by its peers at ``address``, with one SN at a time: first with the one at
     ``first``, later with any that the swarm has.
 

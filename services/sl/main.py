@@ -14,7 +14,7 @@ from services.runtime import logs, traces
 from services.runtime.addresses import join_address
 from services.runtime.metrics import Meter, served
 from services.runtime.ready import ReadySocket
-from services.sl.link import Link
+from services.sl.link import SNLink
 from services.sl.memory import Memory
 from services.sl.metrics import SLMetrics
 from services.sl.ml import MLSide
@@ -44,7 +44,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         port = int(bound.getsockname()[1])
         address = settings.announced(port)
         # First of all: a second process of this name would take the first one's seat, and its place in a training.
-        link = await stack.enter_async_context(Link(identity, settings.sn_address, address, memory))
+        link = await stack.enter_async_context(SNLink(identity, settings.sn_address, address, memory))
         lease = await stack.enter_async_context(
             await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=settings.data_dir)
         )
@@ -94,7 +94,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
     _log.info("stopped")
 
 
-async def _deregister(link: Link) -> None:
+async def _deregister(link: SNLink) -> None:
     """Where the SN does not answer, it finds out by itself."""
     if link.name.is_lost:
         return

@@ -28,7 +28,7 @@ class ResumePoint:
 
 
 @dataclass(frozen=True)
-class Content:
+class RememberedState:
     """``sns``: API addresses, ``host:port``."""
 
     sns: tuple[str, ...] = ()
@@ -64,7 +64,7 @@ class Memory:
         """Blocks for as long as the disk takes."""
         self._replace(lambda content: replace(content, resume_point=resume_point))
 
-    def _replace(self, change: Callable[[Content], Content]) -> None:
+    def _replace(self, change: Callable[[RememberedState], RememberedState]) -> None:
         with self._lock:
             self._content = change(self._content)
             draft = self._path.with_suffix(".draft")
@@ -78,14 +78,14 @@ class Memory:
                 _log.warning("not remembered", path=str(self._path), why=error.strerror)
 
 
-def _read(path: Path) -> Content:
+def _read(path: Path) -> RememberedState:
     try:
         found: dict[str, Any] = json.loads(path.read_text())
         told = found["resume_point"]
         resume_point = None if told is None else ResumePoint(**told)
-        return Content(tuple(str(address) for address in found["sns"]), resume_point)
+        return RememberedState(tuple(str(address) for address in found["sns"]), resume_point)
     except FileNotFoundError:
-        return Content()
+        return RememberedState()
     except (OSError, ValueError, KeyError, TypeError) as error:
         _log.warning("what was remembered is not readable", path=str(path), why=str(error))
-        return Content()
+        return RememberedState()

@@ -21,7 +21,7 @@ Got = TypeVar("Got")
 _log = logs.get("sn")
 
 
-class Link:
+class SwopLink:
     """One SN at a time: first the one at ``first``, then any that the swarm has.
 
     ``pause(seconds)`` waits. Entering it takes this node's name for this process: no other one may hold it. Raises

@@ -22,7 +22,7 @@ from services.swop.executors.base import Executor
 from services.swop.executors.environments import LocalEnvironment
 from services.swop.executors.process import ProcessExecutor
 from services.swop.executors.spec import Owner
-from services.swop.link import Link
+from services.swop.link import SwopLink
 from services.swop.operator import Operator
 from services.swop.pairs import CAS_ALONE, PairPlacement, own_trust
 from services.swop.policy_file import policy_path, read_policy
@@ -62,7 +62,7 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
         for note in runtime.notes:
             _log.warning(note)
         # First of all: a second process of this name would take the first one's seat, and its tasks.
-        link = await stack.enter_async_context(Link(identity, _sn(settings, profile), lambda s: pause(stop, s)))
+        link = await stack.enter_async_context(SwopLink(identity, _sn(settings, profile), lambda s: pause(stop, s)))
         lease = await stack.enter_async_context(
             await Lease.acquire(_license_servers(settings, profile), identity, FEATURE, data_dir=settings.data_dir)
         )

@@ -20,7 +20,7 @@ from services.runtime import logs
 from services.swop import decisions
 from services.swop.approvals import Approvals
 from services.swop.decisions import AgentState, next_action
-from services.swop.link import Link
+from services.swop.link import SwopLink
 from services.swop.preparing import Prepared, Workshop
 from services.swop.work import Cleaning, PeerNews
 
@@ -45,7 +45,7 @@ class Operator:
         self,
         me: AgentState,
         runner: str,
-        link: Link,
+        link: SwopLink,
         *,
         workshop: Workshop,
         cleaning: Cleaning,

@@ -21,7 +21,7 @@ from services.rpc.client import SNClient
 from services.swop.content import ContentWork
 from services.swop.executors.base import Executor
 from services.swop.executors.spec import Image, NodeSpec
-from services.swop.link import Link
+from services.swop.link import SwopLink
 from services.swop.pairs import PairPlacement, PairSpec, labels_of, pair
 from services.swop.policy import Host, TaskRequest, decide
 from services.swop.policy_file import Policy
@@ -54,7 +54,7 @@ class Prepared:
 class Workshop:
     """``place``: without the assignment. ``protected``: what no task may mount."""
 
-    link: Link
+    link: SwopLink
     executor: Executor
     profile: Profile
     policy: Policy

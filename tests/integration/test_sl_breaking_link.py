@@ -17,7 +17,7 @@ from services.sl.transfer import waiting
 from services.sl.transfer.file_server import bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
-from services.sl.transfer.waiting import Waiting
+from services.sl.transfer.waiting import ResultWait
 from services.sl.view import CheckedIn, Config, Member, Phase, View
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.params import encode
@@ -115,7 +115,7 @@ async def test_the_patience_for_a_result_counts_from_its_last_part(monkeypatch: 
     now = [0.0]
     monkeypatch.setattr(waiting, "monotonic", lambda: now[0])
     attempts: list[int] = []
-    patience = Waiting(10.0, failed=attempts.append, _since=0.0)
+    patience = ResultWait(10.0, failed=attempts.append, _since=0.0)
     waits_s = patience.waits_s()
     for _ in range(5):
         assert next(waits_s) == waiting.WAITS_S[0]

@@ -19,8 +19,8 @@ from services import errors
 from services.runtime.ready import READY_FD_VARIABLE
 from services.sl.main import main as sl_main
 from services.sl.round import tasks
-from services.sl.round.states import Held
-from services.sl.sharding.leader_merge import LeaderMerge, Outcome
+from services.sl.round.states import HeldModel
+from services.sl.sharding.leader_merge import LeaderMerge, MergeOutcome
 from swarm_callback.errors import ChannelClosed, Refused
 from swarm_callback.params import decode
 
@@ -221,7 +221,7 @@ def _first_leader_hangs(monkeypatch: pytest.MonkeyPatch, release: asyncio.Event)
     hung: list[LeaderMerge] = []
 
     class Hanging(LeaderMerge):
-        async def run(self, held: Held | None) -> Outcome:
+        async def run(self, held: HeldModel | None) -> MergeOutcome:
             outcome = await super().run(held)
             if not hung:
                 hung.append(self)

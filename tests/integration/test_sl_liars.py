@@ -14,7 +14,7 @@ from sl_swarm import ML, Arrays, Swarm, swarm_of
 
 from services.sl.sharding import messages as say
 from services.sl.sharding.follower import ShardFollower
-from services.sl.sharding.leader import Line
+from services.sl.sharding.leader import MergerLine
 from services.sl.view import View
 
 NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
@@ -272,9 +272,9 @@ async def test_a_flood_of_answers_waits_until_the_leader_has_looked_at_those_bef
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     most = 0
-    heard = Line.looked_at
+    heard = MergerLine.looked_at
 
-    def counted(line: Line) -> None:
+    def counted(line: MergerLine) -> None:
         nonlocal most
         most = max(most, line.unheard)
         heard(line)
@@ -282,7 +282,7 @@ async def test_a_flood_of_answers_waits_until_the_leader_has_looked_at_those_bef
     def floods(_view: View, message: say.Message) -> Sequence[str]:
         return [*([liar.instead(say.Moves(1, False))] * (5000 if len(liar.told) < 2 else 0)), say.encode(message)]
 
-    monkeypatch.setattr(Line, "looked_at", counted)
+    monkeypatch.setattr(MergerLine, "looked_at", counted)
     liar = Liar(monkeypatch, floods)
     async with swarm_of(pki, tmp_path, *NAMES, leader_timeout_s=9.0) as swarm:
         await train(swarm)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.sl.round.states import Held
-from services.sl.sharding.leader_merge import INLINE_BYTES, LeaderMerge, Outcome
+from services.sl.round.states import HeldModel
+from services.sl.sharding.leader_merge import INLINE_BYTES, LeaderMerge, MergeOutcome
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
 from services.sl.view import CheckedIn, Config, Member, Phase, View
@@ -43,7 +43,7 @@ class Leader:
         self.entries.append(CheckedIn(name, stored.model.digest, stored.model.size, weight, False))
         return stored
 
-    async def merge(self, min_peers: int = 1, held: Held | None = None, first: str = "average") -> Outcome:
+    async def merge(self, min_peers: int = 1, held: HeldModel | None = None, first: str = "average") -> MergeOutcome:
         view = View(
             phase=Phase.MERGE,
             round=1,
@@ -61,7 +61,7 @@ class Leader:
         async with Peers(self.identity, self.store) as peers:
             return await LeaderMerge(self.store, peers, view, lambda _done, _total: None).run(held)
 
-    def result(self, outcome: Outcome) -> Any:
+    def result(self, outcome: MergeOutcome) -> Any:
         assert outcome.model is not None
         stored = self.store.get(outcome.model.digest)
         assert stored is not None
@@ -130,7 +130,7 @@ async def test_the_first_result_is_the_leaders_own_set(leader: Leader) -> None:
     leader.check_in("sl-2", model(1), weight=3)
     own = leader.check_in("sl-1", model(5), weight=0)
     leader.check_in("sl-3", model(3))
-    assert await leader.merge(min_peers=3, first="leader") == Outcome(own.model, ())
+    assert await leader.merge(min_peers=3, first="leader") == MergeOutcome(own.model, ())
 
 
 async def test_the_first_result_is_the_next_ones_where_the_leaders_own_cannot_be_used(leader: Leader) -> None:
@@ -138,15 +138,15 @@ async def test_the_first_result_is_the_next_ones_where_the_leaders_own_cannot_be
     leader.check_in("sl-3", model(3))
     second = leader.check_in("sl-2", model(2))
     reason = (("sl-1", "non-finite values in tensor w"),)
-    assert await leader.merge(min_peers=2, first="leader") == Outcome(second.model, reason)
-    assert await leader.merge(min_peers=3, first="leader") == Outcome(None, reason)
+    assert await leader.merge(min_peers=2, first="leader") == MergeOutcome(second.model, reason)
+    assert await leader.merge(min_peers=3, first="leader") == MergeOutcome(None, reason)
 
 
 async def test_below_min_peers_there_is_no_result(leader: Leader) -> None:
     before = leader.check_in("sl-1", model(1))
     spoiled = leader.check_in("sl-2", {"n": np.array(1), "w": np.full((2, 3), np.inf, np.float32)})
     outcome = await leader.merge(min_peers=2)
-    assert outcome == Outcome(None, (("sl-2", "non-finite values in tensor w"),))
+    assert outcome == MergeOutcome(None, (("sl-2", "non-finite values in tensor w"),))
     assert {path.stem for path in leader.store.root.iterdir()} == {before.model.digest, spoiled.model.digest}
 
 
@@ -193,7 +193,7 @@ async def test_a_round_without_weight_keeps_the_last_merged_model_or_takes_the_p
     leader.check_in("sl-2", model(3), weight=0)
     np.testing.assert_array_equal(leader.result(await leader.merge())["w"], model(2)["w"])
     last = leader.put(model(7))
-    assert (await leader.merge(held=Held(4, last.model))).model == last.model
+    assert (await leader.merge(held=HeldModel(4, last.model))).model == last.model
 
 
 async def test_the_result_does_not_depend_on_who_leads_nor_on_the_order(

@@ -27,7 +27,7 @@ from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.replication import ResultReplicator
 from services.sl.transfer.store import Store, Stored
-from services.sl.transfer.waiting import Waiting
+from services.sl.transfer.waiting import ResultWait
 from services.sl.view import CheckedIn, Config, Member, Phase, View
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.params import encode
@@ -296,7 +296,7 @@ async def test_nobody_who_holds_it_is_said_with_who_was_tried(pki: Any, mine: St
         with pytest.raises(PeerUnreachable, match=f"sl-1 at localhost:{port} cannot be reached"):
             await peers.fetch("0" * 64, 100, lambda: [member("sl-1", port)])
         with pytest.raises(ResultUnavailable, match=r"the result of round 3 could serve it \(sl-1; the last error"):
-            await peers.fetch_result(3, "0" * 64, 100, lambda: [member("sl-1", port)], Waiting(1.0))
+            await peers.fetch_result(3, "0" * 64, 100, lambda: [member("sl-1", port)], ResultWait(1.0))
 
 
 async def test_a_result_that_appears_after_a_while_is_fetched(pki: Any, store: Store, mine: Store) -> None:
@@ -304,7 +304,7 @@ async def test_a_result_that_appears_after_a_while_is_fetched(pki: Any, store: S
     model = put(expected, 5).model
     async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as peers:
         fetching = asyncio.create_task(
-            peers.fetch_result(1, model.digest, model.size, lambda: [member("sl-1", port)], Waiting(1.0))
+            peers.fetch_result(1, model.digest, model.size, lambda: [member("sl-1", port)], ResultWait(1.0))
         )
         put(store, 5)
         assert (await fetching).model == model

@@ -11,7 +11,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import RpcServer, caller
 from services.rpc.swarm_pb2_grpc import NetworkServicer, add_NetworkServicer_to_server
-from services.swop.link import Link
+from services.swop.link import SwopLink
 
 CALLS = ("Register", "ListNodes", "HoldName", "GetInfo")
 
@@ -65,7 +65,7 @@ async def test_where_an_impostor_answers_it_goes_on_with_another_sn_or_ends(pki:
         port = await sn.enter_async_context(answering(pki.identity("sn", "sn-1"), ports))
         if others:
             await stack.enter_async_context(answering(pki.identity("sn", "sn-2"), ports))
-        link = await stack.enter_async_context(Link(pki.identity("swop", "swop-1"), f"localhost:{port}", pause))
+        link = await stack.enter_async_context(SwopLink(pki.identity("swop", "swop-1"), f"localhost:{port}", pause))
         await link.register()
         await sn.aclose()
         await stack.enter_async_context(answering(pki.identity("sl", "sl-1"), [], port))

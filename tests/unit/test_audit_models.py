@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from services.audit.models import ModelFile, require_same, verify
-from services.audit.record import Contribution, Place, Record, Result, Round
+from services.audit.record import Contribution, Record, RecordPosition, Result, Round
 from services.errors import ModelsDiffer, NothingToVerify
 from swarm_callback.digest import digest_of_file
 from swarm_callback.params import encode
 
-AT = Place(1, 0)
+AT = RecordPosition(1, 0)
 
 
 def save(path: Path, value: float) -> str:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.chain.clique import Header, Link, difficulty, in_turn, majority
+from services.chain.clique import BlockHeader, ChainBlock, difficulty, in_turn, majority
 from services.chain.finality import Attestation, Era, Exposure, final_number
 from services.chain.sealing import NEXT_AFTER_S, TAKE_OVER_AFTER_S, Seat, seat
 from services.chain.signer_election import Vote, next_vote
@@ -18,7 +18,7 @@ STEPS = 220
 
 
 @dataclass(frozen=True)
-class Sealed(Header):
+class Sealed(BlockHeader):
     """A header whose signer is known without a signature."""
 
     by: str = ""
@@ -28,11 +28,11 @@ class Sealed(Header):
         return self.by
 
 
-def sealed(parent: Link, by: str, signers: list[str], serial: int) -> Link:
+def sealed(parent: ChainBlock, by: str, signers: list[str], serial: int) -> ChainBlock:
     number = parent.number + 1
     weight = difficulty(signers, number, by)
     raw: Mapping[str, Any] = {"miner": "0x" + "00" * 20}
-    return Link(Sealed(number, f"{by}{serial}", parent.hash, weight, 50_000, raw, by), parent.total + weight)
+    return ChainBlock(Sealed(number, f"{by}{serial}", parent.hash, weight, 50_000, raw, by), parent.total + weight)
 
 
 @dataclass
@@ -42,13 +42,13 @@ class Node:
     name: str
     signers: list[str]
     dice: random.Random
-    known: dict[str, Link]
-    head: Link
+    known: dict[str, ChainBlock]
+    head: ChainBlock
     exposure: Exposure = field(default_factory=Exposure)
     heard: dict[str, list[Attestation]] = field(default_factory=dict)
-    final: Link | None = None
+    final: ChainBlock | None = None
 
-    def chain(self) -> list[Link]:
+    def chain(self) -> list[ChainBlock]:
         links = [self.head]
         while links[-1].number:
             links.append(self.known[links[-1].header.parent])
@@ -58,13 +58,13 @@ class Node:
         recent = self.chain()[1:][-(majority(self.signers) - 1) :] if majority(self.signers) > 1 else []
         return all(link.header.signer != self.name for link in recent)
 
-    def begin(self) -> Link:
+    def begin(self) -> ChainBlock:
         """The SN lets geth seal; the block may come any time later."""
         number = self.head.number + 1
         self.exposure.may_seal(number, self.head.total + difficulty(self.signers, number, self.name))
         return self.head
 
-    def take(self, link: Link) -> None:
+    def take(self, link: ChainBlock) -> None:
         """As geth's fork choice: heavier, of equals the shorter, of those any."""
         self.known[link.hash] = link
         mine = (self.head.total, -self.head.number)
@@ -108,12 +108,12 @@ class World:
     def __init__(self, count: int, seed: int) -> None:
         self.dice = random.Random(seed)
         self.signers = [f"{chr(97 + index)}" for index in range(count)]
-        genesis = Link(Sealed(0, "genesis", "", 1, 0, {"miner": "0x" + "00" * 20}), 1)
+        genesis = ChainBlock(Sealed(0, "genesis", "", 1, 0, {"miner": "0x" + "00" * 20}), 1)
         self.nodes = {
             name: Node(name, self.signers, self.dice, {genesis.hash: genesis}, genesis) for name in self.signers
         }
         self.mail: list[tuple[str, Any, str]] = []
-        self.under_way: list[tuple[Node, Link]] = []
+        self.under_way: list[tuple[Node, ChainBlock]] = []
         self.serial = 0
         self.finals = 0
 
@@ -138,7 +138,7 @@ class World:
             node.exposure.lost(link.total)  # as `moved` has said it already, or it never will
         self.tell(node, link)
 
-    def tell(self, node: Node, link: Link | None) -> None:
+    def tell(self, node: Node, link: ChainBlock | None) -> None:
         attestation = node.attestation()
         for other in self.signers:
             if other == node.name:
@@ -218,15 +218,15 @@ def test_the_simulation_would_notice_a_rule_that_is_too_weak(monkeypatch: pytest
 # --- by hand -----------------------------------------------------------------------------------------------
 
 
-def chain_of(signers: list[str], by: str) -> list[Link]:
+def chain_of(signers: list[str], by: str) -> list[ChainBlock]:
     """A chain whose blocks are sealed by these, one letter each."""
-    links = [Link(Sealed(0, "genesis", "", 1, 0, {"miner": ""}), 1)]
+    links = [ChainBlock(Sealed(0, "genesis", "", 1, 0, {"miner": ""}), 1)]
     for serial, name in enumerate(by):
         links.append(sealed(links[-1], name, signers, serial))
     return links
 
 
-def attested(chain: list[Link], *names: str) -> dict[str, Attestation]:
+def attested(chain: list[ChainBlock], *names: str) -> dict[str, Attestation]:
     return {name: Attestation(chain[-1].number, chain[-1].hash, 0) for name in names}
 
 

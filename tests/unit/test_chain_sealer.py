@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from services.chain.attestations import Standing
-from services.chain.clique import Header, Link
+from services.chain.clique import BlockHeader, ChainBlock
 from services.chain.federation import Federation
 from services.chain.finality import Era
 from services.chain.pool import Pool, Transaction
@@ -99,9 +99,9 @@ async def sealer(geth: Geth, pool: Pool, clock: Clock) -> Sealer:
     return made
 
 
-def head(number: int, name: str = "") -> Link:
+def head(number: int, name: str = "") -> ChainBlock:
     raw = {"miner": "0x" + "00" * 20}
-    return Link(Header(number, name or f"h{number}", f"h{number - 1}", 2, 0, raw), 2 * number + 1)
+    return ChainBlock(BlockHeader(number, name or f"h{number}", f"h{number - 1}", 2, 0, raw), 2 * number + 1)
 
 
 def waiting(pool: Pool, *names: str) -> None:

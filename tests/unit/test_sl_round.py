@@ -19,7 +19,7 @@ from services.sl.round.states import (
     Enrolling,
     Fetching,
     Finishing,
-    Held,
+    HeldModel,
     Merging,
     Node,
     Part,
@@ -108,7 +108,7 @@ EVENTS: tuple[on.Event, ...] = (
     on.LeaderSilent(1, 1),
     on.ServingOver(),
     on.Failed(errors.DiskFull(path="/data", needed=2, free=1)),
-    on.Stopped(ME),
+    on.StopRequested(ME),
 )
 
 
@@ -176,8 +176,8 @@ def test_a_follower_checks_in_waits_fetches_and_hands_over() -> None:
         do.NotifyML("round 1 is being merged by sl-2"),
         do.ArmLeaderTimer(1, 1),
         do.Fetch(result(1)),
-        do.Deliver(1, Held(1, MERGED), contributed=True, note="", over=False, next_sync_interval=16),
-        do.SaveProgress(Held(1, MERGED), epochs_done=3),
+        do.Deliver(1, HeldModel(1, MERGED), contributed=True, note="", over=False, next_sync_interval=16),
+        do.SaveProgress(HeldModel(1, MERGED), epochs_done=3),
     ]
     assert isinstance(state, Training)
     assert state.node.base == 1
@@ -340,7 +340,7 @@ def test_left_out_of_the_very_first_round_ends_the_node(reason: str, kind: type[
 
 
 def test_left_out_of_a_later_round_that_reopened_it_goes_on_from_what_it_holds() -> None:
-    held = replace(NODE, held=Held(1, MERGED))
+    held = replace(NODE, held=HeldModel(1, MERGED))
     reopened = view(round_=2, last=result(1), check_ins=(entry(OTHER),), left_out=((ME, "gone"),), block=6)
     state, actions = walk(Awaiting(held, 2, 5), on.StatusChanged(reopened), on.Fetched(MERGED))
     (deliver,) = of(tuple(actions), do.Deliver)
@@ -360,7 +360,7 @@ def test_a_node_that_was_in_the_last_round_before_it_was_started_again_is_not_to
 def test_an_old_reason_is_not_taken_for_a_new_one() -> None:
     """After it was left out and checked in again, a view from before its second check-in may still come."""
     stale = view(round_=2, last=result(1), left_out=((ME, "gone"),), block=4)
-    node = replace(NODE, held=Held(1, MERGED), view=stale, offer=None)
+    node = replace(NODE, held=HeldModel(1, MERGED), view=stale, offer=None)
     state, _ = walk(Training(node), on.Offered(OFFER), on.CheckInAccepted(5), on.StatusChanged(stale))
     assert isinstance(state, Awaiting)
 
@@ -373,7 +373,7 @@ def test_left_out_before_the_reply_to_its_check_in_came() -> None:
 
 
 def test_a_finished_node_that_was_left_out_only_counts_as_finished_from_then_on() -> None:
-    node = replace(NODE, held=Held(1, MERGED), offer=on.Offer(1, MINE, "snapshot"))
+    node = replace(NODE, held=HeldModel(1, MERGED), offer=on.Offer(1, MINE, "snapshot"))
     accepted = view(round_=3, last=result(2, NEWER, (OTHER, THIRD), left_out=((ME, "non-finite values in tensor w"),)))
     _, actions = walk(Awaiting(node, 2, 5), on.StatusChanged(accepted), on.Fetched(NEWER))
     assert do.CheckIn(3, 2, NEWER, 0, True) in actions
@@ -597,7 +597,7 @@ def test_ml_that_dies_in_the_middle_of_a_write_is_said_to_have() -> None:
 
 @pytest.mark.parametrize("kind", [Training, CheckingIn, Awaiting, Merging, Fetching])
 def test_stopping_tells_ml_leaves_and_is_no_error(kind: type[State]) -> None:
-    state, actions = walk(STATES[kind], on.Stopped(ME))
+    state, actions = walk(STATES[kind], on.StopRequested(ME))
     assert state == Ended(None)
     assert [type(action) for action in actions] == [do.AbortML, do.Leave]
 
@@ -611,7 +611,7 @@ def test_a_refused_enrolment_refuses_the_session() -> None:
 
 def test_needed_keeps_what_is_offered_held_merged_and_checked_in() -> None:
     other = replace(entry(ME), digest="9" * 64)
-    node = replace(NODE, held=Held(1, MERGED), view=view(round_=3, last=result(2, NEWER), check_ins=(other,)))
+    node = replace(NODE, held=HeldModel(1, MERGED), view=view(round_=3, last=result(2, NEWER), check_ins=(other,)))
     assert needed(Training(node)) == {MINE.digest, MERGED.digest, NEWER.digest, "9" * 64}
     assert needed(Unopened()) == frozenset()
 
@@ -627,7 +627,7 @@ def test_what_decides_knows_no_network_clock_thread_or_file() -> None:
 
 
 def test_what_missed_its_round_is_merged_with_the_next_one() -> None:
-    node = replace(NODE, held=Held(1, MERGED))
+    node = replace(NODE, held=HeldModel(1, MERGED))
     missed = view(round_=5, last=result(4, merged=(OTHER, THIRD)))
     state, actions = walk(Training(replace(node, view=missed)), on.Offered(OFFER))
     assert actions == [do.CheckIn(5, 1, MINE, 7, False)]
@@ -640,7 +640,7 @@ def test_what_missed_its_round_is_merged_with_the_next_one() -> None:
 
 
 def test_what_may_have_been_merged_already_does_not_come_a_second_time() -> None:
-    held = replace(NODE, held=Held(1, MERGED), view=view(round_=2, last=result(1)))
+    held = replace(NODE, held=HeldModel(1, MERGED), view=view(round_=2, last=result(1)))
     refused = errors.StaleRound(given=2, current=3)
     checking = CheckingIn(replace(held, offer=OFFER), 2, 0)
     in_it = view(round_=3, last=result(2, merged=(ME, OTHER)))
@@ -654,6 +654,6 @@ def test_what_may_have_been_merged_already_does_not_come_a_second_time() -> None
 
 def test_a_training_that_is_over_takes_nothing_that_comes_late() -> None:
     over = view(Phase.COMPLETE, round_=4, last=result(4, merged=(OTHER, THIRD)))
-    state, _ = walk(Training(replace(NODE, held=Held(1, MERGED), view=over)), on.Offered(OFFER))
+    state, _ = walk(Training(replace(NODE, held=HeldModel(1, MERGED), view=over)), on.Offered(OFFER))
     assert isinstance(state, Fetching)
     assert not state.part.contributed

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from services.merge.layout import TensorSpec
 from services.merge.work import MergeJob
-from services.sl.round.states import Held
+from services.sl.round.states import HeldModel
 from services.sl.sharding import messages as say
 from services.sl.sharding.scheduler import ShardScheduler
 from services.sl.sharding.table import ShardTable, dealt, runs_of
@@ -259,7 +259,7 @@ def test_only_the_leader_itself_says_what_the_leader_has_found() -> None:
 
 
 def test_a_round_without_weight_keeps_the_last_result() -> None:
-    held = Held(4, Model("cd" * 32, 9, "ab" * 32))
+    held = HeldModel(4, Model("cd" * 32, 9, "ab" * 32))
     sharing = ShardScheduler("sl-1", view(weight=0), held, LAYOUT)
     sharing.begin()
     outcome = sharing.outcome(there=NAMES)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from services.errors import ModelDiffers, SwarmError
 from services.sl.round.events import LeftOut, Opened, Reported
-from services.sl.round.states import Held
+from services.sl.round.states import HeldModel
 from services.sl.view import Model, Result, View
 
 
@@ -27,7 +27,7 @@ class Deliver(Action):
     """The answer to ML's parameters ``seq``."""
 
     seq: int
-    held: Held
+    held: HeldModel
     contributed: bool
     note: str
     over: bool
@@ -41,7 +41,7 @@ class Deliver(Action):
 class SaveProgress(Action):
     """For the next start: this merged model is what ML goes on from, and how far it was."""
 
-    held: Held
+    held: HeldModel
     epochs_done: int
 
 
@@ -125,7 +125,7 @@ class Merge(Action):
     """Merges the check-ins of ``view``: gives Merged, TooFew or Failed. ``held``: for a round without weight."""
 
     view: View
-    held: Held | None
+    held: HeldModel | None
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class Failed(Event):
 
 
 @dataclass(frozen=True)
-class Stopped(Event):
+class StopRequested(Event):
     """The node was told to stop."""
 
     node: str

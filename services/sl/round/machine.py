@@ -23,7 +23,7 @@ from services.sl.round.states import (
     Enrolling,
     Fetching,
     Finishing,
-    Held,
+    HeldModel,
     Merging,
     Node,
     Part,
@@ -58,7 +58,7 @@ TRANSITIONS: Mapping[type[State], tuple[type[Event], ...]] = {
 }
 
 # A timer may ring after what it was armed for is over: then it means nothing.
-ANYTIME: tuple[type[Event], ...] = (on.Failed, on.Stopped, on.MLEnded, on.LeaderSilent)
+ANYTIME: tuple[type[Event], ...] = (on.Failed, on.StopRequested, on.MLEnded, on.LeaderSilent)
 
 _OVERTAKEN = (errors.StaleRound, errors.RoundClosed, errors.Behind, errors.TrainingComplete)
 _DEPOSED = (errors.StaleRound, errors.StaleTerm, errors.NotTheLeader, errors.RoundNotClosed, errors.TrainingComplete)
@@ -84,7 +84,7 @@ def step(state: State, event: Event) -> Step:
     match event:
         case on.Failed(error):
             return _fail(state, error)
-        case on.Stopped(node):
+        case on.StopRequested(node):
             _, actions = _fail(state, SLStopped(node=node))
             return Ended(None), actions
         case on.MLEnded():
@@ -224,7 +224,7 @@ def _fetching(state: Fetching, event: on.Fetched | on.FetchFailed) -> Step:
     if mine.layout != event.model.layout:  # of a newcomer, whose parameters nobody has compared yet
         agreed = errors.ModelDiffers(given=mine.layout, agreed=event.model.layout, agreedBy=node.view.layout_by)
         return DiagnosingMismatch(node), (do.DiagnoseMismatch(agreed, mine, event.model),)
-    node = replace(node, held=Held(state.result.round, event.model))
+    node = replace(node, held=HeldModel(state.result.round, event.model))
     if newer is not None and node.view.complete:  # the one result that everybody must end with
         return _take(node, newer)
     return _hand_over(replace(state, node=node))

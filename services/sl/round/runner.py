@@ -14,7 +14,7 @@ from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
 from services.sl.gateway import Training
-from services.sl.link import Link
+from services.sl.link import SNLink
 from services.sl.memory import Memory, ResumePoint
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
@@ -59,7 +59,7 @@ class Runner:
         name: str,
         address: tuple[str, int],
         conduct: RoundSettings,
-        link: Link,
+        link: SNLink,
         store: Store,
         memory: Memory,
         observer: Observer | None = None,
@@ -385,4 +385,4 @@ class Runner:
 
     async def _stop_when_set(self, stop: asyncio.Event) -> None:
         await stop.wait()
-        self.post(on.Stopped(self._name))
+        self.post(on.StopRequested(self._name))

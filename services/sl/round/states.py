@@ -10,7 +10,7 @@ from services.sl.view import Model, Phase, Result, View
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldModel:
     """The merged model that ML got last, and the round it is the result of."""
 
     round: int
@@ -26,7 +26,7 @@ class Node:
 
     opened: Opened
     view: View
-    held: Held | None = None
+    held: HeldModel | None = None
     offer: Offer | None = None
     rejoining: bool = False
 

@@ -20,12 +20,12 @@ from services.sl.sharding.follower import ShardFollower
 from services.sl.sharding.inputs import MergeContext
 from services.sl.sharding.layouts import layout_of
 from services.sl.sharding.leader import ShardLeader
-from services.sl.sharding.leader_merge import LeaderMerge, Outcome, hands_out_one
+from services.sl.sharding.leader_merge import LeaderMerge, MergeOutcome, hands_out_one
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.readers import SHARED_FROM_BYTES
 from services.sl.transfer.replication import ResultReplicator
 from services.sl.transfer.store import Store, Stored
-from services.sl.transfer.waiting import Waiting
+from services.sl.transfer.waiting import ResultWait
 from services.sl.view import Member, Phase, Result, View
 
 _EXPLAIN_ATTEMPTS = 3
@@ -138,7 +138,7 @@ class RoundTasks:
         await self._background.close()
         await self._following.close()
 
-    async def _merge_shared(self, call: Merge, merging: LeaderMerge) -> Outcome | None:
+    async def _merge_shared(self, call: Merge, merging: LeaderMerge) -> MergeOutcome | None:
         """None where it is not worth it, or nobody else may merge."""
         view = call.view
         if hands_out_one(view):
@@ -237,7 +237,7 @@ class RoundTasks:
         like = self._store.like(self._around.view().layout)
         if like is not None and like.model.size != result.size:  # nothing is asked for, and no room is made
             raise SizeDiffers(given=result.size, agreed=like.model.size)
-        waiting = Waiting(self._around.patience_s, lambda: self._around.view().accepted > result.round, failed)
+        waiting = ResultWait(self._around.patience_s, lambda: self._around.view().accepted > result.round, failed)
         return await self._peers.fetch_result(result.round, result.digest, result.size, holders, waiting)
 
     def _member(self, name: str) -> Member | None:

@@ -12,9 +12,9 @@ from services.errors import PeerUnreachable
 from services.merge.layout import Layout
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl.round.states import Held
+from services.sl.round.states import HeldModel
 from services.sl.sharding.inputs import MergeContext
-from services.sl.sharding.leader_merge import Outcome
+from services.sl.sharding.leader_merge import MergeOutcome
 from services.sl.sharding.messages import Answer, Begin, Message, Moves, Unreadable, decode, encode
 from services.sl.sharding.scheduler import ShardScheduler
 from services.sl.sharding.worker import ShardWorker
@@ -40,7 +40,7 @@ class Broken:
     for_good: bool = False
 
 
-class Line:
+class MergerLine:
     """To one participant, opened again where it breaks; not where it says what means nothing.
 
     ``heard(name, what)`` gets each answer, and Broken; ``looked_at`` is called when that is done with.
@@ -158,13 +158,14 @@ class ShardLeader:
         self._moved = moved
         self._newest = newest
         self._events: asyncio.Queue[tuple[str, Message | Broken]] = asyncio.Queue()
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, MergerLine] = {}
 
-    async def run(self, held: Held | None, layout: Layout) -> Outcome:
+    async def run(self, held: HeldModel | None, layout: Layout) -> MergeOutcome:
         """As ``LeaderMerge.run``. Lines and ``merger`` stay open: others may still be getting the rest."""
         others = [entry.name for entry in self._view.check_ins if entry.name != self._place.name]
         self._lines = {
-            name: Line(self._place, name, lambda name, what: self._events.put_nowait((name, what))) for name in others
+            name: MergerLine(self._place, name, lambda name, what: self._events.put_nowait((name, what)))
+            for name in others
         }
         sharing = ShardScheduler(self._place.name, self._view, held, layout)
         background = Background("round")

@@ -15,7 +15,7 @@ from services.merge.engine import ParameterSet, merge, passes_of
 from services.merge.layout import STORAGE, difference
 from services.runtime import logs
 from services.sl.round.machine import NON_FINITE
-from services.sl.round.states import Held
+from services.sl.round.states import HeldModel
 from services.sl.sharding.inputs import FETCH_WAITS_S, why_unusable, wrong_sizes
 from services.sl.sharding.layouts import layout_of, rounding_of, weights_of
 from services.sl.transfer.peers import Peers
@@ -41,7 +41,7 @@ class Cancelled(Exception):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MergeOutcome:
     """``model`` is None where fewer than minPeers are left."""
 
     model: Model | None
@@ -54,7 +54,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Piece:
+class ReadContribution:
     """One participant's contribution, complete in the store."""
 
     entry: CheckedIn
@@ -96,7 +96,7 @@ class LeaderMerge:
         """Ends ``run`` soon, also where it computes."""
         self._cancelled.set()
 
-    async def run(self, held: Held | None) -> Outcome:
+    async def run(self, held: HeldModel | None) -> MergeOutcome:
         """``held``: the last merged model, the result of a round in which nobody has any weight.
 
         Raises DiskFull or StorageError where this node cannot merge, Cancelled.
@@ -111,16 +111,16 @@ class LeaderMerge:
         _log.debug("collected", stage="merge", round=self._view.round, term=self._view.term, pieces=len(pieces))
         while len(pieces) >= need:
             if held is not None and not any(piece.entry.weight for piece in pieces):
-                return Outcome(held.model, _sorted(left_out))
+                return MergeOutcome(held.model, _sorted(left_out))
             small = sum(piece.entry.size for piece in pieces) <= INLINE_BYTES
             result = self._merge(pieces) if small else await asyncio.to_thread(self._merge, pieces)
             if isinstance(result, Stored):
-                return Outcome(result.model, _sorted(left_out))
+                return MergeOutcome(result.model, _sorted(left_out))
             left_out.update(result)
             pieces = [piece for piece in pieces if piece.entry.name not in result]
-        return Outcome(None, _sorted(left_out))
+        return MergeOutcome(None, _sorted(left_out))
 
-    async def _hand_out_one(self) -> Outcome:
+    async def _hand_out_one(self) -> MergeOutcome:
         """The leader's own set; where that cannot be used, the next one's."""
         left_out = wrong_sizes(self._view, self._view.leader)
         need = self._view.config.min_peers
@@ -134,11 +134,11 @@ class LeaderMerge:
                 continue
             result = await asyncio.to_thread(self._merge, [piece])
             if isinstance(result, Stored):
-                return Outcome(result.model, _sorted(left_out))
+                return MergeOutcome(result.model, _sorted(left_out))
             left_out.update(result)
-        return Outcome(None, _sorted(left_out))
+        return MergeOutcome(None, _sorted(left_out))
 
-    async def _piece(self, entry: CheckedIn, left_out: dict[str, str]) -> Piece | None:
+    async def _piece(self, entry: CheckedIn, left_out: dict[str, str]) -> ReadContribution | None:
         def holders() -> list[Member]:
             holder = self._find(entry.name)
             return [holder] if holder is not None else []
@@ -180,9 +180,9 @@ class LeaderMerge:
             _log.exception("parameters cannot be read", of=entry.name)
             left_out[entry.name] = f"its parameters cannot be read ({type(error).__name__})"
             return None
-        return Piece(entry, stored)
+        return ReadContribution(entry, stored)
 
-    def _alike(self, pieces: Sequence[Piece], left_out: dict[str, str]) -> list[Piece]:
+    def _alike(self, pieces: Sequence[ReadContribution], left_out: dict[str, str]) -> list[ReadContribution]:
         """Those whose stream has the layout that all agreed on when they checked in."""
         agreed = [piece for piece in pieces if piece.stored.model.layout == self._view.layout]
         for piece in pieces:
@@ -192,7 +192,7 @@ class LeaderMerge:
                 left_out[name] = differs or "its parameters are not those of the model that it checked in with"
         return agreed
 
-    def _merge(self, pieces: Sequence[Piece]) -> Stored | dict[str, str]:
+    def _merge(self, pieces: Sequence[ReadContribution]) -> Stored | dict[str, str]:
         """The merged stream; or, for those that hold NaN or infinity, the reason."""
         weights = weights_of([piece.entry for piece in pieces])
         sets = [_parameter_set(piece, weights[piece.entry.name]) for piece in pieces]
@@ -240,12 +240,12 @@ class _Progress:
             self._report(min(self._done, self._total), self._total)
 
 
-def _difference(name: str, piece: Piece, other: Piece) -> str | None:
+def _difference(name: str, piece: ReadContribution, other: ReadContribution) -> str | None:
     mine, theirs = layout_of(piece.stored.specs()), layout_of(other.stored.specs())
     return difference(mine, name, theirs, other.entry.name)
 
 
-def _parameter_set(piece: Piece, weight: int) -> ParameterSet:
+def _parameter_set(piece: ReadContribution, weight: int) -> ParameterSet:
     """Its tensors are read from the file as they are needed, and not kept."""
     specs = piece.stored.specs()
     with piece.stored.path.open("rb") as file:

@@ -11,10 +11,10 @@ from services.merge.layout import Layout
 from services.merge.work import FIRST_FRAME, Frame, MergeJob, Plan
 from services.runtime import logs
 from services.sl.round.machine import NON_FINITE
-from services.sl.round.states import Held
+from services.sl.round.states import HeldModel
 from services.sl.sharding.inputs import wrong_sizes
 from services.sl.sharding.layouts import work_of
-from services.sl.sharding.leader_merge import LeftOut, Outcome
+from services.sl.sharding.leader_merge import LeftOut, MergeOutcome
 from services.sl.sharding.messages import (
     Begin,
     Deal,
@@ -64,7 +64,7 @@ class ShardScheduler:
     what others say is looked at first, and costs them their share where it is not so.
     """
 
-    def __init__(self, name: str, view: View, held: Held | None, layout: Layout) -> None:
+    def __init__(self, name: str, view: View, held: HeldModel | None, layout: Layout) -> None:
         self._name = name
         self._view = view
         self._held = held
@@ -152,7 +152,7 @@ class ShardScheduler:
         """Whether the merge cannot go on without this merger; not while what it says of another is looked at."""
         return self._shards.owes(name) and not any(by == name for by, _ in self._accusations)
 
-    def outcome(self, there: Collection[str]) -> Outcome | None:
+    def outcome(self, there: Collection[str]) -> MergeOutcome | None:
         """None while there is none. ``there``: who else is left that could hold the result; whoever is distrusted is
         not waited for.
         """
@@ -165,7 +165,7 @@ class ShardScheduler:
         if not self._shards.known or len(whole) < (COPIES if others else 1):
             return None
         digest = combine(bytes.fromhex(self._view.layout), [entry for entry in self._shards.hashes if entry]).hex()
-        return Outcome(Model(digest, self._included[0].size, self._view.layout), self._sorted)
+        return MergeOutcome(Model(digest, self._included[0].size, self._view.layout), self._sorted)
 
     # --- what is decided ------------------------------------------------------------------------------------
 
@@ -181,11 +181,11 @@ class ShardScheduler:
         member = self._view.member(name)
         return name == self._name or (member is not None and member.active and member.may_lead)
 
-    def _settled_without_work(self, entries: Sequence[CheckedIn]) -> Outcome | None:
+    def _settled_without_work(self, entries: Sequence[CheckedIn]) -> MergeOutcome | None:
         if len(entries) < self._view.config.min_peers or not entries:
-            return Outcome(None, self._sorted)
+            return MergeOutcome(None, self._sorted)
         if self._held is not None and not any(entry.weight for entry in entries):
-            return Outcome(self._held.model, self._sorted)
+            return MergeOutcome(self._held.model, self._sorted)
         return None
 
     def _leave_out(self, name: str, reason: str) -> None:

@@ -27,7 +27,7 @@ from services.sl.transfer.connections import BULK, LEAST_BYTES_PER_S, Transfers,
 from services.sl.transfer.partials import Manifest, Partial, header_of
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Incoming, Store, Stored
-from services.sl.transfer.waiting import Arriving, Moved, Waiting
+from services.sl.transfer.waiting import Arriving, Moved, ResultWait
 from services.sl.view import Member
 from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES
 from swarm_callback.errors import StreamError
@@ -231,7 +231,7 @@ class Peers:
         return await asyncio.to_thread(self._store.begin, manifest, header)
 
     async def fetch_result(
-        self, round_number: int, digest: str, size: int, holders: Holders, waiting: Waiting
+        self, round_number: int, digest: str, size: int, holders: Holders, waiting: ResultWait
     ) -> Stored:
         """The same for a merged model, patiently: a holder may be about to get it. Raises ResultUnavailable."""
         try:

@@ -19,7 +19,7 @@ class Arriving:
 
 
 @dataclass
-class Waiting:
+class ResultWait:
     """For a result: ``patience_s`` since a part of it last came, or until it is ``overtaken``. ``failed(attempt)``,
     from 0 since then, before each wait.
     """

@@ -27,7 +27,7 @@ class OwnMount:
 
 
 @dataclass(frozen=True)
-class Place:
+class HostPath:
     """``path``: of the host. ``volume`` and ``part``: the same as a volume and what is below it, where it is in one."""
 
     path: str
@@ -54,15 +54,17 @@ class OwnMounts:
             return cls()
         return cls([_mount(one) for one in said.get("Mounts") or ()])
 
-    def place(self, path: str) -> Place:
+    def place(self, path: str) -> HostPath:
         """Where the engine finds what this SWOP sees at ``path``."""
         seen = PurePosixPath(path)
         for mount in self._mounts:
             if seen.is_relative_to(mount.target):
                 part = seen.relative_to(mount.target)
                 here = str(mount.source / part)
-                return Place(here, mount.volume, str(part) if part.parts else None) if mount.volume else Place(here)
-        return Place(path)
+                return (
+                    HostPath(here, mount.volume, str(part) if part.parts else None) if mount.volume else HostPath(here)
+                )
+        return HostPath(path)
 
 
 async def own_container() -> str | None:
