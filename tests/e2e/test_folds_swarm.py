@@ -32,6 +32,6 @@ async def test_no_fold_learns_from_the_one_before(plans: SwarmPlans) -> None:
         assert [node["first_merge_moved"] for node in nodes] == [0.0] * NODES
         assert all(node["losses"][-1] < node["losses"][0] for node in nodes)
         shown = {node.report_round for status in recorder.statuses for node in status.participants}
-        assert min(shown - {0}) == recorder.last.first_round
+        assert min(shown - {0}) >= recorder.last.first_round  # states that were overtaken are not shown
         kept.append(nodes[0]["kept"])
     assert not set(kept[0]) & set(kept[1])
