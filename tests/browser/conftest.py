@@ -77,7 +77,7 @@ def site(pki, license_files, tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture
-def page_request(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
+def visit(browser: Browser, site: Site) -> Iterator[Callable[..., Page]]:
     """A page of a browser of its own; ``name``: signed in as this user. What it says in its console fails the test."""
     opened: list[BrowserContext] = []
     said: list[str] = []

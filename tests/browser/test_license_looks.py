@@ -81,22 +81,22 @@ def settled(page: Page, name: str) -> None:
 @pytest.mark.parametrize(
     ("scheme", "size"), [("light", {}), ("dark", {}), ("light", PHONE)], ids=["light", "dark", "phone"]
 )
-def test_axe_finds_nothing_serious_on_any_page(page_request, lived, scheme, size):
-    page, found = page_request("ada", color_scheme=scheme, **size), []
+def test_axe_finds_nothing_serious_on_any_page(visit, lived, scheme, size):
+    page, found = visit("ada", color_scheme=scheme, **size), []
     for name, path in PAGES.items():
         page.goto(address(lived, path))
         settled(page, name)
         found += defects(page)
     for path in ("/sign-in", "/setup/over"):
-        outside = page_request(color_scheme=scheme, **size)
+        outside = visit(color_scheme=scheme, **size)
         outside.goto(path)
         found += defects(outside)
     assert found == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_in_any_dialog(page_request, lived, scheme):
-    page, found = page_request("ada", color_scheme=scheme), []
+def test_axe_finds_nothing_serious_in_any_dialog(visit, lived, scheme):
+    page, found = visit("ada", color_scheme=scheme), []
     for path, link in DIALOGS.values():
         page.goto(path)
         page.get_by_role("link", name=link).first.click()
@@ -110,24 +110,24 @@ def test_axe_finds_nothing_serious_in_any_dialog(page_request, lived, scheme):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_where_there_is_nothing_yet(page_request, site, scheme):
-    fresh = page_request(color_scheme=scheme)
+def test_axe_finds_nothing_serious_where_there_is_nothing_yet(visit, site, scheme):
+    fresh = visit(color_scheme=scheme)
     fresh.goto("/")
     found = defects(fresh)
     fresh.goto(f"/setup/{site.services.accounts.setup_secret()}")
     found += defects(fresh)
     site.with_admin()
     site.services.licenses.remove(SYSTEM, "community")
-    page = page_request("ada", color_scheme=scheme)
+    page = visit("ada", color_scheme=scheme)
     for path in ("/", "/licenses", "/pools", "/leases", "/usage", "/tokens"):
         page.goto(path)
         found += defects(page)
     assert found == []
 
 
-def test_colours_follow_the_system_until_somebody_chooses(page_request, site):
+def test_colours_follow_the_system_until_somebody_chooses(visit, site):
     site.with_admin()
-    page = page_request("ada", color_scheme="dark")
+    page = visit("ada", color_scheme="dark")
     page.goto("/")
     ground = "() => getComputedStyle(document.documentElement).backgroundColor"
     assert page.evaluate(ground) == DARK
@@ -142,8 +142,8 @@ def test_colours_follow_the_system_until_somebody_chooses(page_request, site):
     assert page.evaluate(ground) == LIGHT
 
 
-def test_phone_shows_everything_without_scrolling_sideways(page_request, lived):
-    page = page_request("ada", **PHONE)
+def test_phone_shows_everything_without_scrolling_sideways(visit, lived):
+    page = visit("ada", **PHONE)
     for name, path in PAGES.items():
         page.goto(address(lived, path))
         settled(page, name)
@@ -162,10 +162,10 @@ def test_phone_shows_everything_without_scrolling_sideways(page_request, lived):
     expect(page.get_by_role("heading", name="Usage")).to_be_visible()
 
 
-def test_everything_is_done_with_the_keyboard_alone(page_request, site):
+def test_everything_is_done_with_the_keyboard_alone(visit, site):
     site.with_admin()
     site.with_node("hospital-a-sl-1")
-    page = page_request()
+    page = visit()
     page.goto("/leases")
     keys = page.keyboard
     expect(page.get_by_label("Name")).to_be_focused()
@@ -199,10 +199,10 @@ def test_everything_is_done_with_the_keyboard_alone(page_request, site):
     assert site.services.leases.revocations(SYSTEM)[0].reason == "Left the study"
 
 
-def test_focus_stays_where_it_is_while_the_page_refreshes_itself(page_request, site):
+def test_focus_stays_where_it_is_while_the_page_refreshes_itself(visit, site):
     site.with_admin()
     site.with_node("hospital-a-sl-1")
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/leases")
     link = page.get_by_role("link", name="Revoke the lease of hospital-a-sl-1")
     link.focus()
@@ -212,7 +212,7 @@ def test_focus_stays_where_it_is_while_the_page_refreshes_itself(page_request, s
 
 
 @pytest.mark.skipif(not IMAGES, reason="LICENSE_SCREENSHOTS names no directory: `make screenshots` does")
-def test_pictures_for_the_docs(page_request, lived):
+def test_pictures_for_the_docs(visit, lived):
     directory = Path(IMAGES)
     directory.mkdir(parents=True, exist_ok=True)
     shots = [
@@ -221,12 +221,12 @@ def test_pictures_for_the_docs(page_request, lived):
         ("licenses", "light", {}), ("settings", "light", {}), ("dashboard", "light", PHONE), ("leases", "light", PHONE),
     ]  # fmt: skip
     for name, scheme, size in shots:
-        page = page_request("ada", color_scheme=scheme, **size)
+        page = visit("ada", color_scheme=scheme, **size)
         page.goto(address(lived, PAGES[name]))
         settled(page, name)
         kind = "-phone" if size else "-dark" if scheme == "dark" else ""
         page.screenshot(path=directory / f"license-{name}{kind}.png")
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/licenses/install")
     file = {
         "name": "multi-centre.license",
@@ -240,6 +240,6 @@ def test_pictures_for_the_docs(page_request, lived):
     page.get_by_role("link", name="Revoke the lease of hospital-a-sl-1").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     page.screenshot(path=directory / "license-revoke.png")
-    outside = page_request()
+    outside = visit()
     outside.goto("/sign-in")
     outside.screenshot(path=directory / "license-sign-in.png")

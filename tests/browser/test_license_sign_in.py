@@ -33,8 +33,8 @@ def form_token(page: Page) -> str:
     return page.locator("input[name=form_token]").first.get_attribute("value")
 
 
-def test_page_that_was_asked_for_opens_after_signing_in(page_request):
-    page = page_request()
+def test_page_that_was_asked_for_opens_after_signing_in(visit):
+    page = visit()
     page.goto("/leases?feature=SL")
     sign_in(page)
     expect(page).to_have_url(re.compile(r"/leases\?feature=SL$"))
@@ -45,8 +45,8 @@ def test_page_that_was_asked_for_opens_after_signing_in(page_request):
 
 
 @pytest.mark.parametrize("elsewhere", ["https://evil.example/", "//evil.example", "/\\evil.example", "/\tx"])
-def test_sign_in_leads_nobody_to_another_site(page_request, site, elsewhere):
-    page = page_request()
+def test_sign_in_leads_nobody_to_another_site(visit, site, elsewhere):
+    page = visit()
     page.goto("/sign-in")
     page.locator("input[name=next]").evaluate("(field, value) => { field.value = value; }", elsewhere)
     sign_in(page)
@@ -54,8 +54,8 @@ def test_sign_in_leads_nobody_to_another_site(page_request, site, elsewhere):
     assert page.url.startswith(site.address)
 
 
-def test_wrong_passwords_are_refused_then_locked_out_for_longer_each_time(page_request, site):
-    page = page_request()
+def test_wrong_passwords_are_refused_then_locked_out_for_longer_each_time(visit, site):
+    page = visit()
     page.goto("/sign-in")
     for _ in range(3):
         sign_in(page, password=WRONG)
@@ -73,8 +73,8 @@ def test_wrong_passwords_are_refused_then_locked_out_for_longer_each_time(page_r
     expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
 
 
-def test_somebody_who_tries_on_and_on_gets_a_sentence_not_a_data_structure(page_request):
-    page = page_request()
+def test_somebody_who_tries_on_and_on_gets_a_sentence_not_a_data_structure(visit):
+    page = visit()
     page.goto("/sign-in")
     for _ in range(11):
         sign_in(page, name="nobody", password=WRONG)
@@ -84,8 +84,8 @@ def test_somebody_who_tries_on_and_on_gets_a_sentence_not_a_data_structure(page_
     assert re.search(r"Too many requests from 127\.0\.0\.1\. Try again in \d+ s\.", told)
 
 
-def test_idle_session_ends_and_a_page_that_refreshes_itself_does_not_keep_it(page_request, site):
-    page = page_request("ada")
+def test_idle_session_ends_and_a_page_that_refreshes_itself_does_not_keep_it(visit, site):
+    page = visit("ada")
     page.goto("/leases")
     site.skip(IDLE_S / 2)
     assert page.request.get("/leases/live").status == 200
@@ -96,8 +96,8 @@ def test_idle_session_ends_and_a_page_that_refreshes_itself_does_not_keep_it(pag
     expect(page.get_by_role("heading", name="Leases", exact=True)).to_be_visible()
 
 
-def test_session_that_is_used_goes_on_but_not_for_ever(page_request, site):
-    page = page_request("ada")
+def test_session_that_is_used_goes_on_but_not_for_ever(visit, site):
+    page = visit("ada")
     for _ in range(30):
         site.skip(IDLE_S - 120)
         page.goto("/pools")
@@ -106,9 +106,9 @@ def test_session_that_is_used_goes_on_but_not_for_ever(page_request, site):
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_form_of_an_ended_session_leads_to_the_sign_in_and_changes_nothing(page_request, site):
+def test_form_of_an_ended_session_leads_to_the_sign_in_and_changes_nothing(visit, site):
     site.with_node("sl-1")
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/leases")
     page.get_by_role("link", name="Revoke the lease of sl-1").click()
     page.get_by_label("Reason").fill("It is late")
@@ -119,8 +119,8 @@ def test_form_of_an_ended_session_leads_to_the_sign_in_and_changes_nothing(page_
     assert not site.services.leases.revocations(SYSTEM)
 
 
-def test_form_from_another_site_or_with_another_token_is_refused(page_request, site):
-    page = page_request("ada")
+def test_form_from_another_site_or_with_another_token_is_refused(visit, site):
+    page = visit("ada")
     page.goto("/account")
     good = form_token(page)
     form = {"name": "eve", "role": "admin", "password": PASSWORD, "again": PASSWORD}
@@ -140,16 +140,16 @@ def test_form_from_another_site_or_with_another_token_is_refused(page_request, s
     assert answer.ok, answer.text()
 
 
-def test_sign_in_form_needs_its_own_token_too(page_request):
-    page = page_request()
+def test_sign_in_form_needs_its_own_token_too(visit):
+    page = visit()
     page.goto("/sign-in")
     answer = page.request.post("/sign-in", form={"name": "ada", "password": PASSWORD, "form_token": "guessed"})
     assert answer.status == 403
     assert SESSION not in {cookie["name"] for cookie in page.context.cookies()}
 
 
-def test_cookies_are_kept_from_scripts_other_sites_and_plain_connections(page_request):
-    page = page_request()
+def test_cookies_are_kept_from_scripts_other_sites_and_plain_connections(visit):
+    page = visit()
     page.goto("/sign-in")
     before = {cookie["name"]: cookie for cookie in page.context.cookies()}
     sign_in(page)
@@ -161,8 +161,8 @@ def test_cookies_are_kept_from_scripts_other_sites_and_plain_connections(page_re
     assert page.evaluate("document.cookie") == ""
 
 
-def test_every_page_has_the_strict_policies(page_request):
-    page = page_request("ada")
+def test_every_page_has_the_strict_policies(visit):
+    page = visit("ada")
     for path in ("/", "/sign-in", "/usage", "/nothing", "/static/app.js"):
         headers = page.request.get(path).headers
         for name, value in HEADERS.items():
@@ -171,17 +171,17 @@ def test_every_page_has_the_strict_policies(page_request):
     assert "unsafe" not in page.request.get("/").headers["content-security-policy"]
 
 
-def test_no_page_has_a_script_or_style_in_it(page_request):
-    page = page_request("ada")
+def test_no_page_has_a_script_or_style_in_it(visit):
+    page = visit("ada")
     for path in ("/", "/licenses", "/pools", "/leases", "/usage", "/audit", "/users", "/tokens", "/settings"):
         text = page.request.get(path).text()
         assert not re.search(r"<script(?! src=)|<style|\sstyle=|\son[a-z]+=|javascript:|hx-on", text), path
 
 
-def test_viewer_sees_but_changes_nothing(page_request, site):
+def test_viewer_sees_but_changes_nothing(visit, site):
     site.with_node("sl-1")
     lease = site.services.leases.all(SYSTEM)[0].id
-    page = page_request("linus")
+    page = visit("linus")
     page.goto("/leases")
     expect(page.get_by_role("link", name="sl-1")).to_be_visible()
     expect(page.get_by_text("Revoke")).to_have_count(0)
@@ -212,8 +212,8 @@ def test_viewer_sees_but_changes_nothing(page_request, site):
     assert [user.name for user in site.services.accounts.all(SYSTEM)] == ["ada", "grace", "linus"]
 
 
-def test_operator_runs_the_pools_but_not_the_people(page_request, site):
-    page = page_request("grace")
+def test_operator_runs_the_pools_but_not_the_people(visit, site):
+    page = visit("grace")
     page.goto("/pools")
     page.get_by_role("link", name="Reserve seats for SL").click()
     page.get_by_label("For the nodes").fill("university-*")
@@ -227,8 +227,8 @@ def test_operator_runs_the_pools_but_not_the_people(page_request, site):
         assert page.request.get(path).status == 403, path
 
 
-def test_second_factor_is_set_up_asked_for_and_never_sends_the_password_back(page_request, site):
-    page = page_request("ada")
+def test_second_factor_is_set_up_asked_for_and_never_sends_the_password_back(visit, site):
+    page = visit("ada")
     page.goto("/account")
     page.get_by_role("link", name="Set up an authenticator app").click()
     expect(page.get_by_role("img", name="QR code with the secret")).to_be_visible()
@@ -252,9 +252,9 @@ def test_second_factor_is_set_up_asked_for_and_never_sends_the_password_back(pag
     expect(page.get_by_role("heading", name="Dashboard")).to_be_visible()
 
 
-def test_everything_goes_without_scripts(page_request, site):
+def test_everything_goes_without_scripts(visit, site):
     site.with_node("sl-1")
-    page = page_request(java_script_enabled=False)
+    page = visit(java_script_enabled=False)
     page.goto("/leases")
     sign_in(page, password=WRONG)
     expect(page.get_by_role("alert")).to_contain_text("is not right")

@@ -34,9 +34,9 @@ def notice(page: Page):
 # --- licenses ---
 
 
-def test_file_that_is_dragged_in_is_shown_and_installed_only_when_accepted(page_request, site):
+def test_file_that_is_dragged_in_is_shown_and_installed_only_when_accepted(visit, site):
     site.with_issuer()
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/licenses/install")
     transfer = page.evaluate_handle(
         """text => { const data = new DataTransfer();
@@ -63,7 +63,7 @@ def test_file_that_is_dragged_in_is_shown_and_installed_only_when_accepted(page_
         ("huge", "This is not a license file: it is larger than 65536 bytes"),
     ],
 )
-def test_file_that_cannot_be_installed_says_why_and_offers_no_button(page_request, site, case, words):
+def test_file_that_cannot_be_installed_says_why_and_offers_no_button(visit, site, case, words):
     site.with_issuer()
     file = {
         "stranger": site.license(key=Ed25519PrivateKey.generate()),
@@ -71,17 +71,17 @@ def test_file_that_cannot_be_installed_says_why_and_offers_no_button(page_reques
         "text": b"hello",
         "huge": b"{" + b" " * 70_000 + b"}",
     }[case]
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/licenses/install")
     choose_license(page, file)
     expect(page.get_by_role("main")).to_contain_text(words)
     expect(page.get_by_role("button", name="Install this license")).to_have_count(0)
 
 
-def test_license_that_ends_soon_is_told_on_the_dashboard_and_removed(page_request, site):
+def test_license_that_ends_soon_is_told_on_the_dashboard_and_removed(visit, site):
     site.with_issuer()
     site.services.licenses.install(SYSTEM, site.license("trial", 5, SL=8))
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/")
     expect(page.get_by_role("region", name="Needs attention")).to_contain_text("License trial ends on")
     page.get_by_role("link", name="Look at it").click()
@@ -98,8 +98,8 @@ def test_license_that_ends_soon_is_told_on_the_dashboard_and_removed(page_reques
 # --- leases and pools ---
 
 
-def test_lease_shows_without_a_reload_and_is_gone_without_one(page_request, site):
-    page = page_request("ada")
+def test_lease_shows_without_a_reload_and_is_gone_without_one(visit, site):
+    page = visit("ada")
     page.goto("/")
     expect(page.get_by_text("No node holds a seat")).to_be_visible()
     holder = site.with_node("hospital-a-sl-1")
@@ -110,9 +110,9 @@ def test_lease_shows_without_a_reload_and_is_gone_without_one(page_request, site
     expect(page.get_by_text("No node holds a seat")).to_be_visible()
 
 
-def test_revoked_lease_keeps_its_reason_and_the_node_is_readmitted(page_request, site):
+def test_revoked_lease_keeps_its_reason_and_the_node_is_readmitted(visit, site):
     site.with_node("hospital-a-sl-1")
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/leases")
     page.get_by_role("link", name="Revoke the lease of hospital-a-sl-1").click()
     dialog = page.get_by_role("dialog", name="Revoke the lease of hospital-a-sl-1?")
@@ -130,10 +130,10 @@ def test_revoked_lease_keeps_its_reason_and_the_node_is_readmitted(page_request,
     assert not site.services.leases.revocations(SYSTEM)
 
 
-def test_leases_are_filtered_and_sorted_and_the_address_says_how(page_request, site):
+def test_leases_are_filtered_and_sorted_and_the_address_says_how(visit, site):
     for name, role in (("clinic-sl-1", "sl"), ("hospital-sl-2", "sl"), ("hospital-sn", "sn")):
         site.with_node(name, role)
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/leases")
     nodes = page.locator("#live tbody td[data-label=Node] a")
     expect(nodes).to_have_text(["hospital-sn", "hospital-sl-2", "clinic-sl-1"])
@@ -153,9 +153,9 @@ def test_leases_are_filtered_and_sorted_and_the_address_says_how(page_request, s
     expect(page.get_by_text("Nothing fits")).to_be_visible()
 
 
-def test_lease_shows_the_certificate_of_its_node(page_request, site):
+def test_lease_shows_the_certificate_of_its_node(visit, site):
     holder = site.with_node("hospital-a-sl-1")
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/leases")
     page.get_by_role("link", name="hospital-a-sl-1", exact=True).click()
     certificate = page.get_by_role("region", name="Certificate of the node")
@@ -165,8 +165,8 @@ def test_lease_shows_the_certificate_of_its_node(page_request, site):
     expect(certificate).to_contain_text("BEGIN CERTIFICATE")
 
 
-def test_pool_is_restricted_reserved_and_opened_again(page_request, site):
-    page = page_request("ada")
+def test_pool_is_restricted_reserved_and_opened_again(visit, site):
+    page = visit("ada")
     page.goto("/pools")
     page.get_by_role("link", name="Change whom the pool for SL serves").click()
     page.get_by_label("Nodes, one pattern a line").fill("hospital-*\n\nuniversity-?")
@@ -190,9 +190,9 @@ def test_pool_is_restricted_reserved_and_opened_again(page_request, site):
 # --- history ---
 
 
-def test_history_is_read_from_the_chart_by_keyboard_and_exported(page_request, site):
+def test_history_is_read_from_the_chart_by_keyboard_and_exported(visit, site):
     site.with_life()
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/usage")
     chart = page.get_by_role("figure", name="SL Swarm learning nodes")
     expect(chart).to_contain_text(re.compile(r"at most \d+"))
@@ -218,10 +218,10 @@ def test_history_is_read_from_the_chart_by_keyboard_and_exported(page_request, s
     assert len(lines) > 100 and all(line.startswith("SL,") for line in lines[1:])
 
 
-def test_audit_log_is_searched_paged_and_its_chain_checked(page_request, site):
+def test_audit_log_is_searched_paged_and_its_chain_checked(visit, site):
     for number in range(60):
         site.services.pools.restrict(SYSTEM, "SL", [f"site-{number}-*"])
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/audit")
     expect(page.get_by_text("The chain holds.")).to_be_visible()
     expect(page.locator("tbody tr")).to_have_count(50)
@@ -243,8 +243,8 @@ def test_audit_log_is_searched_paged_and_its_chain_checked(page_request, site):
 # --- people, tokens, settings ---
 
 
-def test_user_is_made_changed_disabled_and_removed(page_request, site):
-    page = page_request("ada")
+def test_user_is_made_changed_disabled_and_removed(visit, site):
+    page = visit("ada")
     page.goto("/users")
     page.get_by_role("link", name="New user").click()
     page.get_by_label("Name").fill("grace")
@@ -256,7 +256,7 @@ def test_user_is_made_changed_disabled_and_removed(page_request, site):
         page.get_by_label(label, exact=True).fill(PASSWORD)
     page.get_by_role("button", name="Make the user").click()
     expect(notice(page)).to_contain_text("grace can sign in as viewer now")
-    hers = page_request("grace")
+    hers = visit("grace")
     hers.goto("/")
     expect(hers.get_by_role("heading", name="Dashboard")).to_be_visible()
 
@@ -277,8 +277,8 @@ def test_user_is_made_changed_disabled_and_removed(page_request, site):
     expect(page.get_by_role("row", name="grace")).to_have_count(0)
 
 
-def test_last_administrator_stays_one(page_request):
-    page = page_request("ada")
+def test_last_administrator_stays_one(visit):
+    page = visit("ada")
     page.goto("/users")
     page.get_by_role("link", name="Change ada").click()
     page.get_by_role("radio", name="viewer").check()
@@ -286,8 +286,8 @@ def test_last_administrator_stays_one(page_request):
     expect(page.get_by_role("dialog").get_by_role("alert")).to_contain_text("ada is the last administrator")
 
 
-def test_own_password_is_changed_and_signs_out_everywhere(page_request):
-    page, other = page_request("ada"), page_request("ada")
+def test_own_password_is_changed_and_signs_out_everywhere(visit):
+    page, other = visit("ada"), visit("ada")
     page.goto("/account")
     page.get_by_label("Current password", exact=True).fill(PASSWORD)
     page.get_by_label("New password", exact=True).fill("another horse battery")
@@ -298,8 +298,8 @@ def test_own_password_is_changed_and_signs_out_everywhere(page_request):
     expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
 
 
-def test_token_is_shown_once_works_and_is_revoked(page_request, site, license_files):
-    page = page_request("ada")
+def test_token_is_shown_once_works_and_is_revoked(visit, site, license_files):
+    page = visit("ada")
     page.goto("/tokens")
     expect(page.get_by_text("There is no API token")).to_be_visible()
     page.get_by_role("link", name="New token").click()
@@ -318,8 +318,8 @@ def test_token_is_shown_once_works_and_is_revoked(page_request, site, license_fi
     expect(page.get_by_text("There is no API token")).to_be_visible()
 
 
-def test_settings_are_checked_and_saved(page_request, site):
-    page = page_request("ada")
+def test_settings_are_checked_and_saved(visit, site):
+    page = visit("ada")
     page.goto("/settings")
     page.get_by_label("Lease time").fill("20")
     page.get_by_label("Grace period").fill("0.5")
@@ -346,8 +346,8 @@ def test_settings_are_checked_and_saved(page_request, site):
     expect(hook.get_by_role("alert")).to_contain_text("webhook_url must be an https:// address")
 
 
-def test_backup_brings_everything_back(page_request, site):
-    page = page_request("ada")
+def test_backup_brings_everything_back(visit, site):
+    page = visit("ada")
     page.goto("/settings")
     with page.expect_download() as started:
         page.get_by_role("button", name="Download a backup").click()
@@ -365,8 +365,8 @@ def test_backup_brings_everything_back(page_request, site):
     assert [user.name for user in site.services.accounts.all(SYSTEM)] == ["ada"]
 
 
-def test_certificate_of_the_server_is_replaced_by_one_that_fits_only(page_request, site, pki, foreign_pki):
-    page = page_request("ada")
+def test_certificate_of_the_server_is_replaced_by_one_that_fits_only(visit, site, pki, foreign_pki):
+    page = visit("ada")
     page.goto("/settings")
     page.get_by_role("link", name="Replace the TLS certificate").click()
     dialog, foreign = page.get_by_role("dialog"), foreign_pki.issue("license", "license-1")
@@ -388,16 +388,16 @@ def test_certificate_of_the_server_is_replaced_by_one_that_fits_only(page_reques
 # --- the page itself ---
 
 
-def test_health_is_public_and_tells_no_more_than_it_must(page_request, site):
+def test_health_is_public_and_tells_no_more_than_it_must(visit, site):
     site.with_node("hospital-a-sl-1")
-    page = page_request()
+    page = visit()
     page.goto("/health")
     expect(page.get_by_role("heading", name="The server is well")).to_be_visible()
     assert "hospital" not in page.content() and "ada" not in page.get_by_role("main").inner_text()
 
 
-def test_server_that_goes_away_is_told_and_so_is_its_return(page_request, site):
-    page = page_request("ada")
+def test_server_that_goes_away_is_told_and_so_is_its_return(visit, site):
+    page = visit("ada")
     page.goto("/")
     site.stop()
     expect(page.get_by_text("The license server does not answer")).to_be_visible()
@@ -405,17 +405,17 @@ def test_server_that_goes_away_is_told_and_so_is_its_return(page_request, site):
     expect(page.get_by_text("The license server does not answer")).to_be_hidden()
 
 
-def test_page_that_does_not_exist_says_so_with_the_menu_around_it(page_request):
-    page = page_request("ada")
+def test_page_that_does_not_exist_says_so_with_the_menu_around_it(visit):
+    page = visit("ada")
     assert page.goto("/nothing").status == 404
     expect(page.get_by_role("alert").filter(has_text="There is no page /nothing")).to_be_visible()
     expect(page.get_by_role("navigation", name="Main")).to_be_visible()
 
 
-def test_what_a_node_calls_itself_is_text_and_nothing_else(page_request, site):
+def test_what_a_node_calls_itself_is_text_and_nothing_else(visit, site):
     holder = LeaseHolder("sl", "<script>document.title='owned'</script>", "ab" * 32, "10.0.0.1", "no certificate")
     site.services.desk.acquire(holder, "SL")
-    page = page_request("ada")
+    page = visit("ada")
     page.goto("/leases")
     page.get_by_role("link", name="<script>document.title='owned'</script>", exact=True).click()
     expect(page.get_by_role("heading", name="<script>document.title='owned'</script>", exact=True)).to_be_visible()

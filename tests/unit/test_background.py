@@ -126,7 +126,7 @@ def starts(path: Path) -> Iterator[tuple[str, int]]:
     visitor = Visitor()
     gc.disable()  # Python 3.11 may fail where garbage is collected while it builds a tree (CPython 106905)
     try:
-        visitor.page_request(ast.parse(path.read_text()))
+        visitor.visit(ast.parse(path.read_text()))
     finally:
         gc.enable()
     yield from visitor.found

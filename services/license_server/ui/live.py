@@ -19,7 +19,7 @@ _FRAME = Markup(
 
 def live(request: PageRequest, template: str, address: str, state: Mapping[str, Any]) -> Markup:
     """``address`` of the refreshed part, ending in '?' or '&'."""
-    inner = Markup(request.templates.render(template, request=request, **state))  # noqa: S704  # the template has escaped it
+    inner = Markup(request.templates.render(template, page_request=request, **state))  # noqa: S704  # the template has escaped it
     return _FRAME.format(address=address, seen=_digest(inner), every=EVERY_S, inner=inner)
 
 
