@@ -33,8 +33,6 @@ IMPORT_FILE = Path("eth", "fetched.rlp")
 
 Outbox = asyncio.Queue[pb.PeerNews | None]
 
-LONGEST_HOST = 253  # of a name in the DNS (RFC 1035)
-
 _log = logs.get("sn")
 
 
@@ -113,12 +111,14 @@ class Peering:
             self._reached_at(name, listed)
 
     def _seen(self, seen: pb.PeerSeen) -> None:
-        """Another SN's word, of one in the directory alone: it may be older than what this one knows, or a lie.
+        """Another SN's word, of one in the directory alone: it may be older than what this one knows, or a lie. Raises
+        MalformedCall.
 
         After all have come back elsewhere, none may read in the directory where the others are before they have heard
         each other: final blocks may take the word of SNs that know only one in common.
         """
-        if seen.name in self._addresses and seen.port and len(seen.host) <= LONGEST_HOST:
+        requests.address(seen.host, seen.port)
+        if seen.name in self._addresses and seen.port:
             self._seen_at[seen.name] = (seen.host, seen.port)
 
     def _reached_at(self, name: str, address: str) -> None:
@@ -278,7 +278,8 @@ class Peering:
             raise AnotherSwarm(name=self._name, theirs=self._chain_id, ours=hello.chain_id)  # it reads this
         first = not other.account
         other.account, other.enode = hello.account, hello.enode
-        if hello.port and hello.name != self._name:  # its API is open
+        if hello.port:  # its API is open
+            requests.address(hello.host, hello.port)
             self._reached_at(hello.name, join_address(hello.host, hello.port))
             other.seen = pb.PeerSeen(name=hello.name, host=hello.host, port=hello.port)
         self._introduce(other)

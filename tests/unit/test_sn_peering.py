@@ -211,3 +211,23 @@ async def test_sns_that_are_both_in_touch_with_this_one_are_told_where_the_other
     assert await second.told("seen") == pb.PeerSeen(name="sn-2", host="h", port=2)
     await first.end()
     await second.end()
+
+
+@pytest.mark.parametrize(("host", "port"), [("h", 70_000), ("", 3), ("h" * 300, 3), ("h\n", 3)])
+async def test_an_address_that_nobody_could_reach_ends_the_stream_that_tells_it(
+    peering: Peering, host: str, port: int
+) -> None:
+    peering.know("sn-3", "h", 1)
+    stream = Stream(peering)
+    stream.hello()
+    await changed(peering)
+    stream.says(pb.PeerNews(seen=pb.PeerSeen(name="sn-3", host=host, port=port)))
+    with pytest.raises(MalformedCall):
+        await stream.end()
+
+
+async def test_a_greeting_from_where_nobody_could_be_reached_ends_its_stream(peering: Peering) -> None:
+    stream = Stream(peering)
+    stream.hello(port=70_000)
+    with pytest.raises(MalformedCall, match="port"):
+        await stream.end()
