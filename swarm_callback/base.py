@@ -76,7 +76,9 @@ class SwarmCallbackBase(Platform):
         if self._options.validation_data is not None:
             self.set_validation_data(self._options.validation_data, self._options.validation_batch_size)
         self._tried = bool(self._try(self.try_evaluation))
-        self._session = None if loopback(os.environ) else self._open_session()
+        self._session: Session | None = None
+        if self.OPENS_AT_ONCE:
+            self.open_session()
 
     # --- what the training calls ---------------------------------------------------------------------
 
@@ -116,6 +118,7 @@ class SwarmCallbackBase(Platform):
         A script that goes on there, as with ``fit(initial_epoch=...)`` or ``range(...)``, reads it before its first
         epoch; then progress is counted from there too. One that does not trains all its epochs, from the merged model.
         """
+        self.open_session()
         if not self._epochs_done:
             self._epochs_done = self._resumed_epochs
         return self._resumed_epochs
@@ -201,7 +204,12 @@ class SwarmCallbackBase(Platform):
         """A platform whose programs have several ranks may give one that is not alone with the SL."""
         return Session.connect(os.environ, self.logger)
 
-    def _open_session(self) -> Session:
+    def open_session(self) -> None:
+        """Waits until the node is enrolled, where it is not yet; nothing with SWARM_LOOPBACK=true."""
+        if self._session is None and not loopback(os.environ):
+            self._session = self._enrolled()
+
+    def _enrolled(self) -> Session:
         options = self._options
         self._warn_about(options)
         session = self.connect()
@@ -315,9 +323,17 @@ class SwarmCallbackBase(Platform):
         self._history.append(info)
         if self._options.optimizer_state == "reset" and not merged.training_over:
             self.reset_optimizer()
-        if self._track is not None:
-            self._track(info)
+        self._track_merge(info)
         self.on_merged(merged.round, info)
+
+    def _track_merge(self, info: Merge) -> None:
+        """A folder that is full or a server that is away costs what is tracked, and never the training."""
+        if self._track is None:
+            return
+        try:
+            self._track(info)
+        except Exception as error:  # whatever TensorBoard or MLflow raises
+            self.logger.warning("Round %d is not tracked by %s (%s)", info.round, self._options.track, said(error))
 
     def _measure(self) -> tuple[float | None, float | None]:
         """Loss and metric of what was loaded; an error in it costs this report, and never the training."""

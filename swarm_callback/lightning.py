@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import lightning.pytorch as pl
 import torch
 
-from swarm_callback.errors import UsageError
+from swarm_callback.errors import Unsupported, UsageError
 from swarm_callback.options import Options
 from swarm_callback.replaced import tell_if_replaced
 from swarm_callback.torch import SwarmCallback as TorchCallback
@@ -19,10 +19,11 @@ class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
 
     ``syncFrequency`` counts batches after which an optimizer stepped, whatever is accumulated for each. ``adsValData``:
     a DataLoader whose inputs the module's ``forward`` takes; or ``evaluate=``. Training stops when the swarm's training
-    is over.
+    is over. The node is enrolled when ``fit`` begins, or where ``initial_epoch`` is read; several ranks are one node.
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("LIGHTNING", "PYTORCH")
+    OPENS_AT_ONCE: ClassVar[bool] = False  # its ranks have joined each other when the training begins
 
     def verify_platform(self, options: Options) -> None:
         super().verify_platform(options)
@@ -36,6 +37,10 @@ class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
         """First merge."""
         if pl_module is not self._model:
             raise UsageError(problem="SwarmCallback was given another model than fit trains")
+        if trainer.world_size > 1 and self._session is not None:
+            problem = "initial_epoch was read before fit, which starts several ranks"
+            raise Unsupported(problem=problem, instead="Read it when fit has begun.")
+        self.open_session()
         self._optimizers = list(trainer.optimizers)
         self._steps_seen = trainer.global_step
         self.on_train_begin()

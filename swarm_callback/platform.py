@@ -13,6 +13,7 @@ class Platform(ABC):
 
     PLATFORMS: ClassVar[tuple[str, ...]]  # values of mlPlatform that fit, the default first
     RESETS_OPTIMIZERS: ClassVar[bool] = False  # whether there is a ``reset_optimizer``
+    OPENS_AT_ONCE: ClassVar[bool] = True  # else a method of the platform calls ``open_session``
     COUNTS_EXAMPLES: ClassVar[bool] = False  # whether there is an ``examples_seen``
 
     @abstractmethod

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from swarm_callback.errors import ParameterError
 from swarm_callback.history import Merge
+from swarm_callback.sentences import said
 
 TENSORBOARD: Final = "tensorboard"
 MLFLOW: Final = "mlflow"
@@ -58,6 +59,10 @@ def _tensorboard(where: str, folder: str) -> Track:
 def _mlflow(where: str) -> Track:
     """Into the run that is active; MLflow begins one where there is none."""
     mlflow = _imported(where, MLFLOW)
+    try:
+        mlflow.MlflowClient()  # opens what MLFLOW_TRACKING_URI names, as long as it is no server
+    except Exception as error:  # of MLflow, or of the database that it uses
+        raise ParameterError(name="track", value=where, problem=f"MLflow cannot be used: {said(error)}") from None
 
     def track(merge: Merge) -> None:
         mlflow.log_metrics(_values(merge), step=merge.round)

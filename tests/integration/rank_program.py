@@ -1,4 +1,4 @@
-"""One rank of a training by torchrun; test_callback_ranks.py starts it. Leaves what it ended with."""
+"""One rank of a training by torchrun or Slurm; test_callback_ranks.py starts it. Leaves what it ended with."""
 
 import json
 import logging
@@ -16,12 +16,15 @@ BATCHES = 4
 
 def main() -> None:
     out, how = Path(sys.argv[1]), sys.argv[2]
-    if how != "ungrouped":
+    if how == "slurm":
+        rank, ranks = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
+        dist.init_process_group("gloo", init_method=(out / "ranks").as_uri(), rank=rank, world_size=ranks)
+    elif how != "ungrouped":
         dist.init_process_group("gloo")
-    rank = int(os.environ["RANK"])
+        rank = dist.get_rank()
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
-    if how == "ddp":
+    if how in {"ddp", "slurm"}:
         model = torch.nn.parallel.DistributedDataParallel(model)
     elif how == "fsdp":
         from torch.distributed.fsdp import fully_shard

