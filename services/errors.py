@@ -22,7 +22,9 @@ An instance takes the facts of its message by keyword: ``QuorumNotReached(have=2
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
+
+T = TypeVar("T", int, float, str)
 
 
 class SwarmError(Exception):
@@ -46,6 +48,19 @@ class SwarmError(Exception):
         said = self.message.format_map(facts).removesuffix(".")  # the last fact may be a sentence of its own
         joint = "\n" if "\n" in said else ". "  # it ends with lines of a program's log
         return f"{said}{joint}{self.remedy.format_map(facts)}"
+
+
+class Fact(Generic[T]):
+    """A fact that code reads, as an attribute. 0 or empty where it is missing or of another type, for peers send it."""
+
+    def __init__(self, kind: type[T], name: str) -> None:
+        self._kind, self._name = kind, name
+
+    def __get__(self, error: SwarmError, owner: type[SwarmError]) -> T:
+        value = error.facts.get(self._name)
+        if self._kind is float and isinstance(value, int):
+            value = float(value)
+        return value if isinstance(value, self._kind) else self._kind()
 
 
 class _Facts(dict[str, Any]):
@@ -102,6 +117,7 @@ class IdentityError(SwarmError):
     code = "identity"
     grpc_status = "UNAUTHENTICATED"
     exit_code = 10
+    problem = Fact(str, "problem")
     message = "The identity {path} is not usable: {problem}"
     remedy = "Give --cert, --key and --cacert (or --capath, or --trust); `swarm certs` makes them for a trial."
 
@@ -193,6 +209,7 @@ class LicenseError(SwarmError):
     code = "license"
     grpc_status = "FAILED_PRECONDITION"
     exit_code = 11
+    problem = Fact(str, "problem")
     message = "No license for {feature}: {problem}"
     remedy = "Look at the license server {address}."
 
@@ -287,6 +304,7 @@ class NetworkError(SwarmError):
     code = "network"
     grpc_status = "UNAVAILABLE"
     exit_code = 12
+    problem = Fact(str, "problem")
     message = "{peer} at {address} cannot be reached: {problem}"
     remedy = "Check that it runs and that its port is open from here."
 
@@ -295,6 +313,16 @@ class SNUnreachable(NetworkError):
     code = "sn-unreachable"
     message = "The SN at {address} cannot be reached: {problem}"
     remedy = "Check that it runs (its log says 'Starting SWARM-API-SERVER'), and --sn-ip and --sn-api-port."
+
+
+class SNSilent(SNUnreachable):
+    """It may be cut off from the others."""
+
+    code = "sn-silent"
+    message = "The SN at {address} cannot be reached: it did not answer in time"
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(**{"problem": "it did not answer in time", **facts})
 
 
 class PortInUse(NetworkError):
@@ -308,6 +336,7 @@ class TooManyCalls(SNUnreachable):
 
     code = "too-many-calls"
     grpc_status = "RESOURCE_EXHAUSTED"
+    seconds = Fact(float, "seconds")
     message = "Too many {action} of {name}: {problem}"
     remedy = "Nodes try again by themselves; a program has to wait {seconds} s, or ask less often."
 
@@ -451,6 +480,7 @@ class ConfigurationDiffers(TrainingError):
 
 class NameTaken(TrainingError):
     code = "name-taken"
+    enrolled_fingerprint = Fact(str, "enrolledFingerprint")
     grpc_status = "ALREADY_EXISTS"
     message = "The name {name} is enrolled with another key"
     remedy = (
@@ -524,6 +554,7 @@ class TrainingNotComplete(TrainingError):
 class StaleRound(TrainingError):
     code = "stale-round"
     grpc_status = "ABORTED"
+    current = Fact(int, "current")
     message = "This was meant for round {given}, but the training is in round {current}"
     remedy = "The node takes the last merged model and goes on from there."
 
@@ -538,6 +569,7 @@ class StaleTerm(TrainingError):
 class RoundClosed(TrainingError):
     code = "round-closed"
     grpc_status = "ABORTED"
+    round = Fact(int, "round")
     message = "Round {round} no longer takes check-ins"
     remedy = "The node takes the merged model and contributes to the next round."
 
@@ -552,6 +584,7 @@ class RoundNotClosed(TrainingError):
 class Behind(TrainingError):
     code = "behind"
     grpc_status = "ABORTED"
+    last_accepted = Fact(int, "lastAccepted")
     message = "These parameters come from round {base}, but round {lastAccepted} was merged since"
     remedy = "The node takes the last merged model first."
 
@@ -571,6 +604,7 @@ class NotAParticipant(TrainingError):
 
 class ModelDiffers(TrainingError):
     code = "model-differs"
+    agreed_by = Fact(str, "agreedBy")
     message = "{difference}"
     remedy = "Every node must build the same model; correct the one that differs and start it again."
 
@@ -629,6 +663,7 @@ class ModelError(SwarmError):
     code = "model"
     grpc_status = "DATA_LOSS"
     exit_code = 15
+    problem = Fact(str, "problem")
     message = "The parameters of {node} are not usable: {problem}"
     remedy = "See the log of {node}."
 
@@ -641,6 +676,8 @@ class StreamDamaged(ModelError):
 
 class DigestMismatch(ModelError):
     code = "digest-mismatch"
+    found = Fact(str, "found")
+    expected = Fact(str, "expected")
     message = "What {node} served is not what the chain records: {found} instead of {expected}"
     remedy = "Nothing of it was used; another holder is asked."
 

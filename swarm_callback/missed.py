@@ -7,7 +7,6 @@ from swarm_callback.errors import NotFinite
 
 WARN_AFTER_ROUNDS = 3
 MAX_SPOILED_ROUNDS = 3
-_NON_FINITE = ": non-finite"  # how the SL says why a node was left out
 
 
 class MissedRounds:
@@ -26,7 +25,7 @@ class MissedRounds:
                 merged.late, merged.late + 1,
             )  # fmt: skip
         self._missed = 0 if merged.contributed else self._missed + 1
-        self._spoiled = self._spoiled + 1 if _NON_FINITE in merged.note else 0
+        self._spoiled = self._spoiled + 1 if merged.not_finite else 0
         if self._spoiled >= MAX_SPOILED_ROUNDS:
             raise NotFinite(times=self._spoiled, note=merged.note)
         if self._missed and self._missed % WARN_AFTER_ROUNDS == 0:

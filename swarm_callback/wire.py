@@ -14,7 +14,7 @@ from swarm_callback.errors import VersionMismatch, WireError
 from swarm_callback.nesting import deeper_than
 
 MAGIC: Final = b"SWML"
-VERSION: Final = 3  # another one with each change of the messages below
+VERSION: Final = 4  # another one with each change of the messages below
 MAX_HEADER_BYTES: Final = 1024 * 1024
 MAX_BODY_BYTES: Final = 2**63 - 1
 _PREFIX: Final = struct.Struct("<4sHHIQ")
@@ -107,6 +107,7 @@ class Merged(Message):
 
     ``pace``: why the interval is what it is. ``best_round``: with the best mean metric so far, 0 where nobody asks.
     ``late``: rounds that were merged without this node before this one, which has in it what it trained meanwhile.
+    ``not_finite``: what this node had trained was left out, as it holds NaN or infinity.
     """
 
     TYPE = 6
@@ -120,6 +121,7 @@ class Merged(Message):
     pace: str = ""
     best_round: int = 0
     late: int = 0
+    not_finite: bool = False
 
 
 @dataclass(frozen=True)

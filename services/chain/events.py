@@ -3,7 +3,7 @@
 import math
 import struct
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
@@ -162,10 +162,13 @@ class LeaderDeposed(TrainingEvent):
 
 @dataclass(frozen=True)
 class LeftOut(TrainingEvent):
+    """``not_finite``: its parameters hold NaN or infinity."""
+
     round: int
     term: int
     name: str
     reason: str
+    not_finite: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,6 +245,7 @@ class Reset(TrainingEvent):
 
 
 NO_VALUE = 2**64 - 1  # as in the contract, which takes it for one of the many NaNs
+NOT_FINITE = "[not-finite] "  # before the reason for which somebody is left out
 
 
 def measure_of(bits: int) -> float | None:
@@ -255,6 +259,11 @@ def bits_of(measure: float | None) -> int:
         return NO_VALUE
     value = math.nan if math.isnan(measure) else measure
     return int(struct.unpack("<Q", struct.pack("<d", value))[0])
+
+
+def marked(reason: str, not_finite: bool) -> str:
+    """A reason as the chain has it, which has one text for it."""
+    return f"{NOT_FINITE}{reason}" if not_finite else reason
 
 
 def value_of(steps: int) -> float:
@@ -285,7 +294,10 @@ def network_event(log: Log) -> NetworkEvent:
 
 def training_event(log: Log) -> TrainingEvent:
     """The training's event in a log."""
-    return decoded("TrainingContract", log, TrainingEvent)
+    event = decoded("TrainingContract", log, TrainingEvent)
+    if isinstance(event, LeftOut) and event.reason.startswith(NOT_FINITE):
+        return replace(event, reason=event.reason.removeprefix(NOT_FINITE), not_finite=True)
+    return event
 
 
 def decoded(

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import Any, Self
 
 from services.chain.backend import ChainBackend
-from services.chain.events import TrainingConfig, TrainingEvent, bits_of, measure_of, training_event
+from services.chain.events import TrainingConfig, TrainingEvent, bits_of, marked, measure_of, training_event
 from services.chain.gateway import Gateway
 from services.chain.receipts import Receipt
 
@@ -40,6 +40,10 @@ class CheckInCall:
     finished: bool
     host: str
     port: int
+
+
+# Who is left out, why, and whether that is for NaN or infinity.
+LeftOutRow = tuple[str, str, bool]
 
 
 @dataclass(frozen=True)
@@ -137,13 +141,19 @@ class TrainingGateway(Gateway):
         return await self._send("closeRound", round_number)
 
     async def publish(  # noqa: PLR0917 - in the order of the contract
-        self, round_number: int, term: int, leader: str, digest: bytes, size: int, left_out: Sequence[tuple[str, str]]
+        self,
+        round_number: int,
+        term: int,
+        leader: str,
+        digest: bytes,
+        size: int,
+        left_out: Sequence[LeftOutRow],
     ) -> Receipt:
-        """``left_out``: (name, reason). Raises StaleRound, StaleTerm, NotTheLeader, BelowMinPeers, ..."""
+        """Raises StaleRound, StaleTerm, NotTheLeader, BelowMinPeers, ..."""
         names, reasons = _columns(left_out)
         return await self._send("publish", round_number, term, leader, digest, size, names, reasons)
 
-    async def reopen(self, round_number: int, term: int, leader: str, left_out: Sequence[tuple[str, str]]) -> Receipt:
+    async def reopen(self, round_number: int, term: int, leader: str, left_out: Sequence[LeftOutRow]) -> Receipt:
         """Raises EnoughPeers where those who are left could be merged, else as ``publish``."""
         names, reasons = _columns(left_out)
         return await self._send("reopen", round_number, term, leader, names, reasons)
@@ -230,5 +240,5 @@ def _participant(index: int, row: Sequence[Any]) -> Participant:
     )  # fmt: skip
 
 
-def _columns(left_out: Sequence[tuple[str, str]]) -> tuple[list[str], list[str]]:
-    return [name for name, _ in left_out], [reason for _, reason in left_out]
+def _columns(left_out: Sequence[LeftOutRow]) -> tuple[list[str], list[str]]:
+    return [name for name, *_ in left_out], [marked(reason, not_finite) for _, reason, not_finite in left_out]

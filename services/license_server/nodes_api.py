@@ -36,6 +36,10 @@ Receive = Callable[[], Awaitable[Any]]
 Handler = Callable[[LeaseHolder, "NodeRequest"], Awaitable[tuple[int, Any]]]
 
 
+class MalformedRequest(Exception):
+    """``str()`` is the field, and what is wrong with it."""
+
+
 class NodeRequest:
     """One request, read."""
 
@@ -45,7 +49,7 @@ class NodeRequest:
         self._body = body
 
     def read(self, model: type[BaseModel]) -> Any:
-        """Raises LicenseError naming the field."""
+        """Raises MalformedRequest naming the field."""
         try:
             return model.model_validate_json(self._body)
         except ValidationError as malformed:
@@ -55,7 +59,7 @@ class NodeRequest:
         """Of the query."""
         given = parse_qs(self._query.decode("latin-1")).get(name, ["0"])[0]
         if not given.lstrip("-").isdecimal() or len(given) > 18:
-            raise LicenseError(feature="this request", problem=f"query.{name}: it is not a whole number")
+            raise MalformedRequest(f"query.{name}: it is not a whole number")
         return int(given)
 
     @property
@@ -67,7 +71,7 @@ class NodeRequest:
         except ValidationError as malformed:
             raise _malformed("query", malformed) from None
         except ValueError:
-            raise LicenseError(feature="this request", problem="query.token: it is not a whole number") from None
+            raise MalformedRequest("query.token: it is not a whole number") from None
 
 
 class PairedServer(Protocol):
@@ -104,10 +108,11 @@ class NodesApi:
         try:
             peer, certificate = peer_of(scope)
             status, content = await self._answer(scope, receive, peer, certificate)
+        except MalformedRequest as error:
+            refusal = LicenseError(feature="this request", problem=str(error))
+            status, content = 422, _refused(refusal, scope)
         except SwarmError as error:
-            _log.warning("refused", path=scope["path"], code=error.code, why=str(error))
-            await send_json(send, _status_of(error), error_content(error, address_of(scope)))
-            return
+            status, content = status_of(error), _refused(error, scope)
         await send_json(send, status, content)
 
     async def _answer(self, scope: Scope, receive: Receive, peer: PeerIdentity, certificate: bytes) -> tuple[int, Any]:
@@ -187,6 +192,11 @@ def address_of(scope: Scope) -> str:
     return _header(scope, b"host")[:255] or "this server"
 
 
+def _refused(error: SwarmError, scope: Scope) -> dict[str, Any]:
+    _log.warning("refused", path=scope["path"], code=error.code, why=str(error))
+    return error_content(error, address_of(scope))
+
+
 def _header(scope: Scope, wanted: bytes) -> str:
     return next((str(value.decode("latin-1")) for name, value in scope["headers"] if name == wanted), "")
 
@@ -201,7 +211,7 @@ async def _body(receive: Receive) -> bytes:
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > MAX_BODY:
-            raise LicenseError(feature="this request", problem=f"body: it is longer than {MAX_BODY} bytes")
+            raise MalformedRequest(f"body: it is longer than {MAX_BODY} bytes")
     return body
 
 
@@ -223,14 +233,10 @@ def _reply(granted: Granted) -> dict[str, Any]:
     }
 
 
-def _malformed(place: str, malformed: ValidationError) -> LicenseError:
+def _malformed(place: str, malformed: ValidationError) -> MalformedRequest:
     first = malformed.errors()[0]
     where = ".".join([place, *(str(part) for part in first["loc"])])
-    return LicenseError(feature="this request", problem=f"{where}: {first['msg']}")
-
-
-def _status_of(error: SwarmError) -> int:
-    return 422 if error.facts.get("feature") == "this request" else status_of(error)
+    return MalformedRequest(f"{where}: {first['msg']}")
 
 
 @lru_cache(maxsize=4096)

@@ -162,7 +162,7 @@ class Lease:
             try:
                 await self._renew()
             except (LicenseRevoked, WrongRole) as error:
-                self._lose(str(error.facts.get("problem") or error))
+                self._lose(error.problem or str(error))
             except LicenseExpired as error:
                 self._lose(f"it expired at {error.facts.get('when')}")
             except SwarmError as error:  # no answer, or trouble of the server's own: not a verdict
@@ -191,7 +191,7 @@ class Lease:
             try:
                 grant = await self._servers.request("POST", "/v1/leases", self.feature, {"feature": self.feature})
             except _NO_SEAT as error:
-                raise LicenseError(feature=self.feature, problem=str(error)) from None
+                raise LicenseError(feature=self.feature, problem=str(error), address=self._servers.address) from None
             self._take(grant)
 
     def _go_on_without(self, error: SwarmError) -> None:

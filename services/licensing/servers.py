@@ -136,5 +136,5 @@ def _worst(failures: list[SwarmError]) -> SwarmError:
     if len(unreachable) < 2 or len(unreachable) < len(failures):
         return next((error for error in failures if error not in unreachable), failures[0])
     addresses = " and ".join(str(error.facts["address"]) for error in unreachable)
-    problems = "; ".join(str(error.facts["problem"]) for error in unreachable)
+    problems = "; ".join(error.problem for error in unreachable)
     return LicenseServerUnreachable(address=addresses, problem=problems)

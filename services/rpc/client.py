@@ -11,13 +11,13 @@ from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
-from services.errors import PeerNotAccepted, SNUnreachable, SwarmError, TooManyCalls
+from services.errors import PeerNotAccepted, SNSilent, SNUnreachable, SwarmError, TooManyCalls
 from services.identity.certificates import Expected
 from services.identity.diagnosis import DIAGNOSIS_TIMEOUT_S, Diagnosis, diagnose
 from services.identity.identity import PROCESS_KEY, Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.channels import Channels
-from services.rpc.errors import NO_ANSWER, from_rpc_error
+from services.rpc.errors import from_rpc_error
 from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, PeeringStub, RunnersStub, TasksStub, TrainingStub
 from services.rpc.tunnel import CONNECT_WITHIN_S, VANISHED_AFTER_MS
 from services.runtime import traces
@@ -359,7 +359,7 @@ class SNClient:
         except grpc.aio.AioRpcError as error:
             raise (await self._failed(error)) from None
         except TimeoutError:
-            raise SNUnreachable(address=self.address, problem=NO_ANSWER) from None
+            raise SNSilent(address=self.address) from None
         finally:
             call.cancel()
 
@@ -386,8 +386,7 @@ class SNClient:
 
 def _wait_s(failure: TooManyCalls) -> float:
     """How long the SN asks to wait."""
-    said = failure.facts.get("seconds")
-    return max(float(said), SHORTEST_WAIT_S) if isinstance(said, int | float) else USUAL_WAIT_S
+    return max(failure.seconds, SHORTEST_WAIT_S) if failure.seconds else USUAL_WAIT_S
 
 
 async def _write(call: Any, message: pb.HoldNameRequest) -> None:

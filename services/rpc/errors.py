@@ -5,7 +5,7 @@ from typing import Any
 
 import grpc
 
-from services.errors import PeerNotAccepted, SNOfAnotherVersion, SNUnreachable, SwarmError, by_code
+from services.errors import PeerNotAccepted, SNOfAnotherVersion, SNSilent, SNUnreachable, SwarmError, by_code
 
 CODE_KEY = "swarm-error-code"
 FACTS_KEY = "swarm-error-facts-bin"
@@ -13,9 +13,6 @@ FACTS_KEY = "swarm-error-facts-bin"
 # gRPC refuses trailing metadata above 8 KiB; a fact is a name, a number or a sentence.
 FACT_LIMIT_CHARACTERS = 400
 FACTS_LIMIT_BYTES = 4096
-
-# What an SN is said to have done whose deadline ran out: it may be cut off from the others.
-NO_ANSWER = "it did not answer in time"
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -40,7 +37,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> SwarmError:
         case grpc.StatusCode.UNAVAILABLE:
             return SNUnreachable(address=address, problem=_plain(details))
         case grpc.StatusCode.DEADLINE_EXCEEDED:
-            return SNUnreachable(address=address, problem=NO_ANSWER)
+            return SNSilent(address=address)
         case grpc.StatusCode.CANCELLED:
             return SNUnreachable(address=address, problem="the connection was closed")
         case grpc.StatusCode.UNIMPLEMENTED:

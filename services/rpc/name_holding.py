@@ -5,9 +5,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NoReturn
 
-from services.errors import NameInUse, SNUnreachable, SwarmError
+from services.errors import NameInUse, SNSilent, SwarmError
 from services.rpc.client import SNClient
-from services.rpc.errors import NO_ANSWER
 from services.runtime import logs
 
 FIRST_WAIT_S = 0.2
@@ -40,14 +39,14 @@ class NameHolding:
         self._keeping: asyncio.Task[NoReturn] | None = None
 
     async def take(self, client: SNClient) -> None:
-        """Returns once the name is held with this SN. Raises NameInUse, SNUnreachable."""
+        """Returns once the name is held with this SN. Raises NameInUse, SNSilent."""
         stream = client.hold_name(*self._place)
         try:
             async with asyncio.timeout(TAKE_DEADLINE_S):
                 await anext(stream)
         except (TimeoutError, StopAsyncIteration):
             await stream.aclose()
-            raise SNUnreachable(address=client.address, problem=NO_ANSWER) from None
+            raise SNSilent(address=client.address) from None
         self._held = client, stream
 
     def keep(self) -> None:

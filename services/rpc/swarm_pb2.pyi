@@ -285,12 +285,14 @@ class ProgressReply(_message.Message):
     def __init__(self) -> None: ...
 
 class LeftOut(_message.Message):
-    __slots__ = ("name", "reason")
+    __slots__ = ("name", "reason", "not_finite")
     NAME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    NOT_FINITE_FIELD_NUMBER: _ClassVar[int]
     name: str
     reason: str
-    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    not_finite: bool
+    def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., not_finite: _Optional[bool] = ...) -> None: ...
 
 class PublishRequest(_message.Message):
     __slots__ = ("contract", "round", "term", "digest", "size", "left_out")
@@ -389,7 +391,7 @@ class WatchRequest(_message.Message):
     def __init__(self, contract: _Optional[str] = ..., seen: _Optional[int] = ...) -> None: ...
 
 class Participant(_message.Message):
-    __slots__ = ("name", "host", "port", "fingerprint", "active", "may_lead", "report_round", "loss", "metric", "epochs_done", "epochs_total", "left_reason", "previous_fingerprint", "previous_until", "organization")
+    __slots__ = ("name", "host", "port", "fingerprint", "active", "may_lead", "report_round", "loss", "metric", "epochs_done", "epochs_total", "left_reason", "lost", "previous_fingerprint", "previous_until", "organization")
     NAME_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
@@ -402,6 +404,7 @@ class Participant(_message.Message):
     EPOCHS_DONE_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_TOTAL_FIELD_NUMBER: _ClassVar[int]
     LEFT_REASON_FIELD_NUMBER: _ClassVar[int]
+    LOST_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_UNTIL_FIELD_NUMBER: _ClassVar[int]
     ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
@@ -417,10 +420,11 @@ class Participant(_message.Message):
     epochs_done: int
     epochs_total: int
     left_reason: str
+    lost: bool
     previous_fingerprint: bytes
     previous_until: float
     organization: str
-    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., active: _Optional[bool] = ..., may_lead: _Optional[bool] = ..., report_round: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ..., left_reason: _Optional[str] = ..., previous_fingerprint: _Optional[bytes] = ..., previous_until: _Optional[float] = ..., organization: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., active: _Optional[bool] = ..., may_lead: _Optional[bool] = ..., report_round: _Optional[int] = ..., loss: _Optional[float] = ..., metric: _Optional[float] = ..., epochs_done: _Optional[int] = ..., epochs_total: _Optional[int] = ..., left_reason: _Optional[str] = ..., lost: _Optional[bool] = ..., previous_fingerprint: _Optional[bytes] = ..., previous_until: _Optional[float] = ..., organization: _Optional[str] = ...) -> None: ...
 
 class CheckIn(_message.Message):
     __slots__ = ("name", "digest", "size", "weight", "finished", "staleness")
@@ -602,16 +606,18 @@ class RecordEvent(_message.Message):
         leader: str
         def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ...) -> None: ...
     class LeftOut(_message.Message):
-        __slots__ = ("round", "term", "name", "reason")
+        __slots__ = ("round", "term", "name", "reason", "not_finite")
         ROUND_FIELD_NUMBER: _ClassVar[int]
         TERM_FIELD_NUMBER: _ClassVar[int]
         NAME_FIELD_NUMBER: _ClassVar[int]
         REASON_FIELD_NUMBER: _ClassVar[int]
+        NOT_FINITE_FIELD_NUMBER: _ClassVar[int]
         round: int
         term: int
         name: str
         reason: str
-        def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+        not_finite: bool
+        def __init__(self, round: _Optional[int] = ..., term: _Optional[int] = ..., name: _Optional[str] = ..., reason: _Optional[str] = ..., not_finite: _Optional[bool] = ...) -> None: ...
     class RoundReopened(_message.Message):
         __slots__ = ("round", "term", "have", "need")
         ROUND_FIELD_NUMBER: _ClassVar[int]

@@ -5,19 +5,15 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TypeVar
 
-from services.errors import SNUnreachable, SwarmError, UnknownContract
+from services.errors import SNSilent, SNUnreachable, SwarmError, UnknownContract
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
-from services.rpc.errors import NO_ANSWER
 from services.runtime import logs
 from services.runtime.signals import ChangeSignal
 from services.sl.link import SNLink
 from services.sl.round.actions import CheckIn, Publish, Reopen, VoteOut
-from services.sl.round.events import LeftOut, Opened, Reported
-from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
-
-# What SNs give as the reason where they have not heard of a node.
-LOST = "lost"
+from services.sl.round.events import Opened, Reported
+from services.sl.view import CheckedIn, Config, Exclusion, Member, Phase, Result, View
 
 # At the end a node does not wait for an SN that does not answer.
 LEAVE_DEADLINE_S = 5.0
@@ -185,7 +181,7 @@ class Training:
                 continue
             await asyncio.sleep(CATCH_UP_S)
             if self._newest.older_than(theirs) and self._link.client is here:
-                problem = SNUnreachable(address=here.address, problem=NO_ANSWER)
+                problem = SNSilent(address=here.address)
                 _log.warning("the SN lags behind another one", address=here.address, seconds=CATCH_UP_S)
                 with contextlib.suppress(SwarmError):
                     await self._link.elsewhere(here, problem, 0, asyncio.get_running_loop().time())
@@ -249,7 +245,7 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
                 port=who.port,
                 fingerprint=who.fingerprint.hex(),
                 active=who.active,
-                lost=who.left_reason == LOST,
+                lost=who.lost,
                 may_lead=who.may_lead,
                 previous=who.previous_fingerprint.hex(),
                 previous_until=who.previous_until,
@@ -262,7 +258,7 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
         ),
         last=_result(last) if last is not None else None,
         awaited=tuple(status.awaited),
-        left_out=_reasons(status.left_out),
+        left_out=_excluded(status.left_out),
         version=status.version,
         block=status.block,
         location=status.location,
@@ -279,7 +275,7 @@ def _result(result: pb.RoundResult) -> Result:
         size=result.size,
         leader=result.leader,
         merged=tuple(result.merged),
-        left_out=_reasons(result.left_out),
+        left_out=_excluded(result.left_out),
         term=result.term,
         interval=result.interval,
         pace=result.pace,
@@ -288,9 +284,9 @@ def _result(result: pb.RoundResult) -> Result:
     )
 
 
-def _reasons(entries: Iterable[pb.LeftOut]) -> LeftOut:
+def _excluded(entries: Iterable[pb.LeftOut]) -> tuple[Exclusion, ...]:
     return tuple((entry.name, entry.reason) for entry in entries)
 
 
-def _left_out(entries: LeftOut) -> list[pb.LeftOut]:
-    return [pb.LeftOut(name=name, reason=reason) for name, reason in entries]
+def _left_out(entries: Iterable[Exclusion]) -> list[pb.LeftOut]:
+    return [pb.LeftOut(name=entry.name, reason=entry.reason, not_finite=entry.not_finite) for entry in entries]

@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from services.errors import ChainError, ContractRevert, PeerNotAccepted, SNUnreachable, SwarmError
+from services.errors import ChainError, ContractRevert, PeerNotAccepted, SNSilent, SNUnreachable, SwarmError
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import DEADLINE_S, SNClient
-from services.rpc.errors import NO_ANSWER
 from services.rpc.name_holding import NameHolding
 from services.runtime import logs
 from services.runtime.addresses import join_address
@@ -129,7 +128,7 @@ class SNLink:
             if self.client is not failed:
                 return
             wait = 0.0 if not attempt else min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S)
-            stays_first = not attempt and error.facts.get("problem") != NO_ANSWER
+            stays_first = not attempt and not isinstance(error, SNSilent)
             told = False
             while True:
                 if wait:

@@ -95,6 +95,7 @@ class MLSide:
             pace=answer.pace,
             best_round=answer.best_round,
             late=answer.late,
+            not_finite=answer.not_finite,
         )
         await self._send(message, stored)
 

@@ -62,9 +62,18 @@ class CheckedIn:
     staleness: int = 0
 
 
+@dataclass(frozen=True, order=True)
+class Exclusion:
+    """A participant that the leader left out, and why. ``not_finite``: its parameters hold NaN or infinity."""
+
+    name: str
+    reason: str
+    not_finite: bool = False
+
+
 @dataclass(frozen=True)
 class Result:
-    """An accepted round. ``left_out`` maps names to reasons.
+    """An accepted round.
 
     ``interval``: batches until the next one, 0 where an SN does not say; ``pace``: why, empty where it is not adaptive.
     ``best_round``: with the best mean metric so far, 0 where nobody asks. ``stopped_early``: the patience that is over.
@@ -75,7 +84,7 @@ class Result:
     size: int
     leader: str
     merged: tuple[str, ...]
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[Exclusion, ...] = ()
     term: int = 0
     interval: int = 0
     pace: str = ""
@@ -114,7 +123,7 @@ class View:
     check_ins: tuple[CheckedIn, ...]
     last: Result | None
     awaited: tuple[str, ...] = ()
-    left_out: tuple[tuple[str, str], ...] = ()
+    left_out: tuple[Exclusion, ...] = ()
     version: int = 0
     block: int = 0
     location: str = ""  # of the training's contract on the chain
@@ -141,9 +150,9 @@ class View:
     def checked_in(self, name: str) -> CheckedIn | None:
         return next((entry for entry in self.check_ins if entry.name == name), None)
 
-    def reason(self, name: str) -> str | None:
-        """Why ``name`` was left out of the running round; None where it was not."""
-        return dict(self.left_out).get(name)
+    def excluded(self, name: str) -> Exclusion | None:
+        """That of ``name`` from the running round, if there is one."""
+        return next((entry for entry in self.left_out if entry.name == name), None)
 
     @property
     def waiting(self) -> str:

@@ -9,12 +9,12 @@ from services.chain.federation import Federation
 from services.errors import ChainError, NotAMember, NotInSync, SwarmError
 from services.runtime import logs
 from services.runtime.background import Background
+from services.sn.liveness import LOST
 from services.sn.peering import Peering
 from services.sn.state import Peer, remember_peers
 from services.sn.succession import stands_in_after_s
 from services.sn.trainings import Trainings
 
-LOST = "lost"
 ENTER_WITHIN_S = 5.0
 SYNC_WITHIN_S = 60.0  # without a new block
 

@@ -62,6 +62,5 @@ async def _asked(identity: Identity, address: str, account: str, left_s: float) 
     except SNUnreachable as error:
         if left_s <= 0:
             raise
-        why = error.facts["problem"]
-        _log.warning(f"the SN at {address} cannot be reached yet ({why}); giving up in {left_s:.0f} s")
+        _log.warning(f"the SN at {address} cannot be reached yet ({error.problem}); giving up in {left_s:.0f} s")
         return None

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from services.sn.training import State, TrainingView
 
+LOST = "lost"  # the reason why such a node left, on the chain
+
 
 @dataclass
 class Streams:

@@ -109,9 +109,9 @@ def digest(value: bytes, field: str) -> bytes:
     return value
 
 
-def left_out(message: list[pb.LeftOut]) -> list[tuple[str, str]]:
-    """Names and reasons; a reason is cut to what a person reads."""
-    return [(entry.name, reason(entry.reason)) for entry in message]
+def left_out(message: list[pb.LeftOut]) -> list[tuple[str, str, bool]]:
+    """As the chain's gateway takes them; a reason is cut to what a person reads."""
+    return [(entry.name, reason(entry.reason), entry.not_finite) for entry in message]
 
 
 def reason(text: str) -> str:

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 from services.rpc import swarm_pb2 as pb
+from services.sn.liveness import LOST
 from services.sn.membership import Member
-from services.sn.training import LeftOut, Participant, Result, TrainingView
+from services.sn.training import ExcludedNode, Participant, Result, TrainingView
 
 MemberOf = Callable[[str], Member | None]
 
@@ -84,6 +85,7 @@ def _participant(who: Participant, member: Member | None, first_round: int) -> p
         epochs_done=reported.epochs_done,
         epochs_total=reported.epochs_total,
         left_reason=who.left_reason,
+        lost=who.left_reason == LOST,
         previous_fingerprint=member.previous if member else b"",
         previous_until=member.previous_until if member else 0.0,
     )
@@ -107,8 +109,8 @@ def _result(result: Result | None) -> pb.RoundResult | None:
     )
 
 
-def _left_out(entries: list[LeftOut] | tuple[LeftOut, ...]) -> list[pb.LeftOut]:
-    return [pb.LeftOut(name=entry.name, reason=entry.reason) for entry in entries]
+def _left_out(entries: list[ExcludedNode] | tuple[ExcludedNode, ...]) -> list[pb.LeftOut]:
+    return [pb.LeftOut(name=entry.name, reason=entry.reason, not_finite=entry.not_finite) for entry in entries]
 
 
 def _progress(view: TrainingView, now: float) -> pb.Progress | None:

@@ -15,12 +15,12 @@ from services.runtime import logs
 from services.runtime.background import Background
 from services.sn.broadcast import Broadcast
 from services.sn.directory import RUNNER_KIND, TASKS_KIND
+from services.sn.liveness import LOST
 from services.sn.membership import Membership
 from services.sn.runner_status import runner_status
 from services.sn.runner_view import RunnerView
 from services.sn.task_book import TaskBook
 
-LOST = "lost"
 ROLE = "swop"
 
 _log = logs.get("sn")

@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable
 from services.errors import TrainingError
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sn.liveness import Streams, absent
+from services.sn.liveness import LOST, Streams, absent
 from services.sn.quorum import Clock, Waiting, clock, waiting
 from services.sn.training import State, TrainingView
 
 # A healthy round waits far less; only what takes longer is worth a line.
 QUIET_S = 2.0
 REPEAT_S = 30.0
-LOST = "lost"
 
 # Everybody waits for a leader. A connection that only broke is made again in a fraction of this; one that is deposed
 # for nothing costs a merge.

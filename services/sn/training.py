@@ -51,9 +51,10 @@ class CheckIn:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class ExcludedNode:
     name: str
     reason: str
+    not_finite: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Result:
     digest: bytes
     size: int
     merged: tuple[str, ...]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[ExcludedNode, ...]
     interval: int = 0
     pace: str = ""
     best_round: int = 0
@@ -98,7 +99,7 @@ class TrainingView:
     layout_by: str = ""
     participants: dict[str, Participant] = field(default_factory=dict)
     check_ins: dict[str, CheckIn] = field(default_factory=dict)
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[ExcludedNode] = field(default_factory=list)
     last_result: Result | None = None
     progress: Progress | None = None
     interval: int = 0
@@ -168,7 +169,7 @@ class TrainingView:
                 self.state, self.term, self.leader, self.progress = State.MERGE, event.term, event.leader, None
             case on_chain.LeftOut():
                 self.check_ins.pop(event.name, None)
-                self.left_out.append(LeftOut(event.name, event.reason))
+                self.left_out.append(ExcludedNode(event.name, event.reason, event.not_finite))
             case on_chain.RoundReopened():
                 self._reopened()
             case on_chain.RoundAccepted():

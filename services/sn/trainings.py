@@ -122,7 +122,7 @@ class Trainings:
         try:
             await self.network.replace_key(role, name, before, key, by, round(now * 1000), overlap_s)
         except NameTaken as error:
-            if error.facts["enrolledFingerprint"] != key.hex():
+            if error.enrolled_fingerprint != key.hex():
                 raise
             # Another SN was shown the same and was first; its event is on its way here.
         self._rekey(role, name, key, before, now + overlap_s)

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,12 +71,12 @@ class Sl:
         }  # fmt: skip
         await self.client.training.CheckIn(pb.CheckInRequest(**{**said, **changes}))
 
-    async def publish(self, status: Status, left_out: dict[str, str] | None = None) -> bytes:
+    async def publish(self, status: Status, left_out: Sequence[pb.LeftOut] = ()) -> bytes:
         digest = digest_of("merged", status.round)
         await self.client.training.Publish(
             pb.PublishRequest(
                 contract=self.contract, round=status.round, term=status.term, digest=digest, size=1024,
-                left_out=[pb.LeftOut(name=name, reason=reason) for name, reason in (left_out or {}).items()],
+                left_out=left_out,
             )
         )  # fmt: skip
         return digest

@@ -61,7 +61,7 @@ async def eventful(sls: list[Sl]) -> None:
     second = await sls[0].until(lambda status: status.state == pb.MERGE and status.term == 2)
     leader = next(sl for sl in sls if sl.name == second.leader)
     out = next(sl for sl in sls if sl.name not in (first.leader, second.leader))
-    await leader.publish(second, {out.name: "non-finite values in tensor w"})
+    await leader.publish(second, [pb.LeftOut(name=out.name, reason="non-finite values in tensor w", not_finite=True)])
 
 
 async def audit(pki: Any, port: int, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:

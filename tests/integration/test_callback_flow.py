@@ -170,10 +170,11 @@ class Without(Swarm):
     """A swarm that merges without this node."""
 
     note = "round 1 was merged without this node, which goes on from its result"
+    not_finite = False
 
     def _answer(self, channel, message, body):
         if isinstance(message, wire.Sync):
-            merged = wire.Merged(message.seq, message.seq, False, self.note, 0, False)
+            merged = wire.Merged(message.seq, message.seq, False, self.note, 0, False, not_finite=self.not_finite)
             channel.send(merged, [memoryview(body)], doing="it waited")
         else:
             super()._answer(channel, message, body)
@@ -193,7 +194,7 @@ def test_a_node_that_is_left_behind_again_and_again_is_told(serve, caplog):
 
 def test_a_node_whose_values_are_not_finite_again_and_again_ends(serve):
     swarm = Without()
-    swarm.note = "left out of round 1: non-finite values in tensor x"
+    swarm.note, swarm.not_finite = "left out of round 1: non-finite values in tensor x", True
     served = serve(swarm)
     callback = numbers()
     callback.on_train_begin()

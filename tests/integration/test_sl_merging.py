@@ -11,7 +11,7 @@ from services.sl.round.states import HeldModel
 from services.sl.sharding.leader_merge import INLINE_BYTES, LeaderMerge, MergeOutcome
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import CheckedIn, Config, Member, Phase, View
+from services.sl.view import CheckedIn, Config, Exclusion, Member, Phase, View
 from swarm_callback.params import RawTensor, Tensor, decode, encode
 
 Model = dict[str, Tensor]
@@ -122,7 +122,7 @@ async def test_a_node_with_nan_is_left_out_with_the_tensor_as_reason(leader: Lea
     leader.check_in("sl-2", spoiled)
     leader.check_in("sl-3", model(3))
     outcome = await leader.merge(min_peers=2)
-    assert outcome.left_out == (("sl-2", "non-finite values in tensor w"),)
+    assert outcome.left_out == (Exclusion("sl-2", "non-finite values in tensor w", not_finite=True),)
     np.testing.assert_array_equal(leader.result(outcome)["w"], model(2)["w"])
 
 
@@ -137,7 +137,7 @@ async def test_the_first_result_is_the_next_ones_where_the_leaders_own_cannot_be
     leader.check_in("sl-1", {"n": np.array(1), "w": np.full((2, 3), np.nan, np.float32)})
     leader.check_in("sl-3", model(3))
     second = leader.check_in("sl-2", model(2))
-    reason = (("sl-1", "non-finite values in tensor w"),)
+    reason = (Exclusion("sl-1", "non-finite values in tensor w", not_finite=True),)
     assert await leader.merge(min_peers=2, first="leader") == MergeOutcome(second.model, reason)
     assert await leader.merge(min_peers=3, first="leader") == MergeOutcome(None, reason)
 
@@ -146,7 +146,7 @@ async def test_below_min_peers_there_is_no_result(leader: Leader) -> None:
     before = leader.check_in("sl-1", model(1))
     spoiled = leader.check_in("sl-2", {"n": np.array(1), "w": np.full((2, 3), np.inf, np.float32)})
     outcome = await leader.merge(min_peers=2)
-    assert outcome == MergeOutcome(None, (("sl-2", "non-finite values in tensor w"),))
+    assert outcome == MergeOutcome(None, (Exclusion("sl-2", "non-finite values in tensor w", not_finite=True),))
     assert {path.stem for path in leader.store.root.iterdir()} == {before.model.digest, spoiled.model.digest}
 
 
@@ -154,7 +154,7 @@ async def test_a_stream_of_another_layout_is_left_out_with_both_shapes(leader: L
     leader.check_in("sl-1", model(1))
     leader.check_in("sl-2", model(1, (3, 2)))
     outcome = await leader.merge()
-    assert outcome.left_out == (("sl-2", "Tensor w has the shape [3, 2] on sl-2, but [2, 3] on sl-1"),)
+    assert outcome.left_out == (Exclusion("sl-2", "Tensor w has the shape [3, 2] on sl-2, but [2, 3] on sl-1"),)
 
 
 @pytest.mark.parametrize("size", [2**40, 2**62, 148, 156, 1])
@@ -165,7 +165,7 @@ async def test_who_announces_another_size_than_the_header_gives_is_left_out_unas
     leader.entries.append(CheckedIn("sl-2", "0" * 64, size, 1, False))
     outcome = await leader.merge()
     words = f"it announced {size} bytes for parameters that have {mine.model.size}"
-    assert outcome.left_out == (("sl-2", words),)
+    assert outcome.left_out == (Exclusion("sl-2", words),)
     assert not waits_s
 
 
@@ -173,9 +173,9 @@ async def test_parameters_that_cannot_be_fetched_are_left_out(leader: Leader, wa
     mine = leader.check_in("sl-1", model(1))
     leader.entries.append(CheckedIn("sl-2", "0" * 64, mine.model.size, 1, False))
     outcome = await leader.merge()
-    ((name, reason),) = outcome.left_out
-    assert name == "sl-2"
-    assert reason.startswith("its parameters could not be fetched (")
+    (excluded,) = outcome.left_out
+    assert excluded.name == "sl-2"
+    assert excluded.reason.startswith("its parameters could not be fetched (")
     assert waits_s
 
 
@@ -184,7 +184,7 @@ async def test_one_that_has_left_is_asked_but_not_waited_for(leader: Leader, wai
     leader.entries.append(CheckedIn("sl-2", "ab" * 32, mine.model.size, 1, False))
     leader.gone = {"sl-2"}
     outcome = await leader.merge()
-    assert [name for name, _ in outcome.left_out] == ["sl-2"]
+    assert [entry.name for entry in outcome.left_out] == ["sl-2"]
     assert not waits_s
 
 

@@ -151,8 +151,8 @@ async def test_a_node_with_nan_is_left_out_with_the_reason_on_the_chain_and_goes
         assert [answer.contributed for answer in spoiled.answers] == [True, False, True, True]
         assert spoiled.answers[1].note == "left out of round 2: non-finite values in tensor w"
         left_out = [event for event in await swarm.events() if type(event).__name__ == "LeftOut"]
-        assert [(event.round, event.name, event.reason) for event in left_out] == [
-            (2, "sl-3", "non-finite values in tensor w")
+        assert [(event.round, event.name, event.reason, event.not_finite) for event in left_out] == [
+            (2, "sl-3", "non-finite values in tensor w", True)
         ]
 
 

@@ -58,7 +58,7 @@ class History:
         gateway, now = self.gateway, await self.gateway.status()
         people = await gateway.participants()
         leader = people[now.leader].name if people else who
-        left_out = [(who, "not finite")] if flag and who != leader else []
+        left_out = [(who, "non-finite values", True)] if flag and who != leader else []
         match kind:
             case "enrol":
                 agreed = TrainingConfig(2, 8, "mean", False, 1000, first_merge="average")
@@ -74,7 +74,7 @@ class History:
             case "publish":
                 await gateway.publish(now.round, now.term, leader, b"\2" * 32, 64, left_out)
             case "reopen":
-                await gateway.reopen(now.round, now.term, leader, [(who, "not finite")])
+                await gateway.reopen(now.round, now.term, leader, [(who, "non-finite values", True)])
             case "vote_out":
                 await gateway.vote_out(now.round, now.term, who)
             case "report":

@@ -1,13 +1,17 @@
 """Every error says what to do, is told apart by its code, and is explained in the docs."""
 
+import ast
 import re
 from pathlib import Path
+from string import Formatter
 
 import pytest
 
-from services.errors import PeerFailed, SNUnreachable, SwarmError, by_code
+from services import errors
+from services.errors import Behind, LicenseError, PeerFailed, SNUnreachable, SwarmError, TooManyCalls, by_code
 
-DOCS = Path(__file__).parents[2] / "docs" / "errors.md"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs" / "errors.md"
 
 
 def all_errors() -> list[type[SwarmError]]:
@@ -51,5 +55,41 @@ def test_what_to_do_does_not_run_on_from_a_programs_log() -> None:
     assert str(error).splitlines()[-2:] == ["    bye now", error.remedy]
 
 
+@pytest.mark.parametrize("module", sorted(ROOT.joinpath("services").rglob("*.py")), ids=lambda it: it.stem)
+def test_an_error_is_made_with_all_facts_of_its_sentence(module: Path) -> None:
+    """Of those that are written down: facts may also be passed on (``**facts``), of a peer or of another error."""
+    assert {(call.lineno, cls.__name__, name) for call, cls in made_in(module) for name in lacks(call, cls)} == set()
+
+
+def made_in(module: Path) -> list[tuple[ast.Call, type[SwarmError]]]:
+    calls = [node for node in ast.walk(ast.parse(module.read_text())) if isinstance(node, ast.Call)]
+    named = [(call, getattr(errors, getattr(call.func, "attr", getattr(call.func, "id", "")), None)) for call in calls]
+    return [(call, cls) for call, cls in named if isinstance(cls, type) and issubclass(cls, SwarmError)]
+
+
+def lacks(call: ast.Call, cls: type[SwarmError]) -> set[str]:
+    given = {keyword.arg for keyword in call.keywords}
+    in_sentence = {name for text in (cls.message, cls.remedy) for _, name, _, _ in Formatter().parse(text) if name}
+    # Whoever answers for a license server knows the address it was asked by.
+    added = {"address"} if issubclass(cls, LicenseError) else set()
+    return set() if None in given else in_sentence - given - added
+
+
 def test_a_missing_fact_does_not_hide_the_error() -> None:
     assert "?" in str(SNUnreachable(address="sn-1:30304"))
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (Behind(base=1, lastAccepted=7), 7),
+        (Behind(base=1), 0),
+        (Behind(base=1, lastAccepted="seven"), 0),
+        (TooManyCalls(seconds=2), 2.0),
+        (SNUnreachable(problem=["no", "text"]), ""),
+    ],
+)
+def test_a_fact_that_code_reads_has_its_type_whatever_a_peer_sends(error: SwarmError, found: object) -> None:
+    read = {Behind: "last_accepted", TooManyCalls: "seconds", SNUnreachable: "problem"}[type(error)]
+    value = getattr(error, read)
+    assert (type(value), value) == (type(found), found)

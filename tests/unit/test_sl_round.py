@@ -29,7 +29,7 @@ from services.sl.round.states import (
     Unopened,
     WaitingForRound,
 )
-from services.sl.view import CheckedIn, Config, Member, Model, Phase, Result, View
+from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, Phase, Result, View
 
 ME, OTHER, THIRD = "sl-1", "sl-2", "sl-3"
 NAMES = (ME, OTHER, THIRD)
@@ -40,6 +40,7 @@ def model(mark: str) -> Model:
 
 
 MINE, MERGED, NEWER = model("1"), model("e"), model("f")
+NAN = Exclusion(ME, "non-finite values in tensor w", not_finite=True)
 
 
 def member(name: str, active: bool = True) -> Member:
@@ -185,7 +186,7 @@ def test_a_follower_checks_in_waits_fetches_and_hands_over() -> None:
 
 def test_the_leader_merges_and_publishes_and_takes_its_own_result() -> None:
     merging = view(Phase.MERGE, leader=ME, check_ins=ALL_IN)
-    left_out = ((THIRD, "non-finite values in tensor w"),)
+    left_out = (Exclusion(THIRD, "non-finite values in tensor w", not_finite=True),)
     accepted = view(round_=2, last=result(1, merged=(ME, OTHER)))
     state, actions = walk(
         awaiting(),
@@ -224,7 +225,7 @@ def test_a_late_joiner_with_another_model_is_told_what_differs() -> None:
     diagnose_mismatch = actions[-1]
     assert isinstance(diagnose_mismatch, do.DiagnoseMismatch)
     assert (diagnose_mismatch.model, diagnose_mismatch.merged) == (mine, MERGED)
-    assert diagnose_mismatch.refusal.facts["agreedBy"] == OTHER
+    assert diagnose_mismatch.agreed_by == OTHER
 
 
 def test_a_late_joiner_gets_the_last_result_without_checking_in() -> None:
@@ -316,32 +317,35 @@ def test_locked_out_of_a_merge_it_waits_for_its_result() -> None:
 
 
 def test_a_node_left_out_of_an_accepted_round_goes_on_from_its_result_with_the_reason() -> None:
-    accepted = view(round_=2, last=result(1, merged=(OTHER, THIRD), left_out=((ME, "non-finite values in tensor w"),)))
+    accepted = view(
+        round_=2,
+        last=result(1, merged=(OTHER, THIRD), left_out=(NAN,)),
+    )
     _, actions = walk(awaiting(), on.StatusChanged(accepted), on.Fetched(MERGED))
     (deliver,) = of(tuple(actions), do.Deliver)
     assert not deliver.contributed
-    assert deliver.note == "left out of round 1: non-finite values in tensor w"
+    assert (deliver.note, deliver.not_finite) == ("left out of round 1: non-finite values in tensor w", True)
 
 
 @pytest.mark.parametrize(
-    ("reason", "kind"),
+    ("excluded", "kind"),
     [
-        ("non-finite values in tensor w", errors.NotFinite),
-        ("its parameters could not be fetched (no route)", errors.LeftOutOfRound),
+        (NAN, errors.NotFinite),
+        (Exclusion(ME, "non-finite? its parameters could not be fetched"), errors.LeftOutOfRound),
     ],
 )
-def test_left_out_of_the_very_first_round_ends_the_node(reason: str, kind: type[errors.SwarmError]) -> None:
-    reopened = view(check_ins=(entry(OTHER),), left_out=((ME, reason),), block=6)
+def test_left_out_of_the_very_first_round_ends_the_node(excluded: Exclusion, kind: type[errors.SwarmError]) -> None:
+    reopened = view(check_ins=(entry(OTHER),), left_out=(excluded,), block=6)
     state, actions = walk(awaiting(), on.StatusChanged(reopened))
     assert isinstance(state, Ended)
     assert type(state.error) is kind
     assert [type(action) for action in actions] == [do.AbortML, do.Leave]
-    assert reason in actions[1].reason  # type: ignore[attr-defined]
+    assert excluded.reason in actions[1].reason  # type: ignore[attr-defined]
 
 
 def test_left_out_of_a_later_round_that_reopened_it_goes_on_from_what_it_holds() -> None:
     held = replace(NODE, held=HeldModel(1, MERGED))
-    reopened = view(round_=2, last=result(1), check_ins=(entry(OTHER),), left_out=((ME, "gone"),), block=6)
+    reopened = view(round_=2, last=result(1), check_ins=(entry(OTHER),), left_out=(Exclusion(ME, "gone"),), block=6)
     state, actions = walk(Awaiting(held, 2, 5), on.StatusChanged(reopened), on.Fetched(MERGED))
     (deliver,) = of(tuple(actions), do.Deliver)
     assert (deliver.contributed, deliver.note) == (False, "left out of round 2: gone")
@@ -359,7 +363,7 @@ def test_a_node_that_was_in_the_last_round_before_it_was_started_again_is_not_to
 
 def test_an_old_reason_is_not_taken_for_a_new_one() -> None:
     """After it was left out and checked in again, a view from before its second check-in may still come."""
-    stale = view(round_=2, last=result(1), left_out=((ME, "gone"),), block=4)
+    stale = view(round_=2, last=result(1), left_out=(Exclusion(ME, "gone"),), block=4)
     node = replace(NODE, held=HeldModel(1, MERGED), view=stale, offer=None)
     state, _ = walk(Training(node), on.Offered(OFFER), on.CheckInAccepted(5), on.StatusChanged(stale))
     assert isinstance(state, Awaiting)
@@ -367,14 +371,17 @@ def test_an_old_reason_is_not_taken_for_a_new_one() -> None:
 
 def test_left_out_before_the_reply_to_its_check_in_came() -> None:
     merging = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
-    reopened = view(term=1, check_ins=(entry(OTHER),), left_out=((ME, "gone"),), block=6)
+    reopened = view(term=1, check_ins=(entry(OTHER),), left_out=(Exclusion(ME, "gone"),), block=6)
     state, _ = walk(STATES[CheckingIn], on.StatusChanged(merging), on.StatusChanged(reopened), on.CheckInAccepted(5))
     assert isinstance(state, Ended)
 
 
 def test_a_finished_node_that_was_left_out_only_counts_as_finished_from_then_on() -> None:
     node = replace(NODE, held=HeldModel(1, MERGED), offer=on.Offer(1, MINE, "snapshot"))
-    accepted = view(round_=3, last=result(2, NEWER, (OTHER, THIRD), left_out=((ME, "non-finite values in tensor w"),)))
+    accepted = view(
+        round_=3,
+        last=result(2, NEWER, (OTHER, THIRD), left_out=(NAN,)),
+    )
     _, actions = walk(Awaiting(node, 2, 5), on.StatusChanged(accepted), on.Fetched(NEWER))
     assert do.CheckIn(3, 2, NEWER, 0, True) in actions
 
@@ -382,7 +389,7 @@ def test_a_finished_node_that_was_left_out_only_counts_as_finished_from_then_on(
 def test_a_model_that_differs_is_explained_and_ends_the_node() -> None:
     refusal = errors.ModelDiffers(given="aa", agreed="bb", agreedBy=OTHER)
     state, actions = walk(STATES[CheckingIn], on.CheckInRefused(refusal))
-    assert (type(state), actions) == (DiagnosingMismatch, [do.DiagnoseMismatch(refusal, MINE)])
+    assert (type(state), actions) == (DiagnosingMismatch, [do.DiagnoseMismatch(OTHER, MINE)])
     state, actions = walk(state, on.Failed(errors.ModelDiffers(difference="Tensor w differs")))
     assert isinstance(state, Ended)
     assert [type(action) for action in actions] == [do.AbortML, do.Leave]
@@ -412,7 +419,7 @@ def test_a_check_in_from_before_a_restart_stands_and_its_result_is_waited_for(ev
 
 
 def test_a_check_in_from_before_a_restart_that_is_left_out_is_replaced() -> None:
-    reopened = view(term=1, check_ins=(entry(OTHER),), left_out=((ME, "gone"),), block=6)
+    reopened = view(term=1, check_ins=(entry(OTHER),), left_out=(Exclusion(ME, "gone"),), block=6)
     _, actions = walk(awaiting(earlier=True), on.StatusChanged(reopened))
     assert of(tuple(actions), do.CheckIn) == [do.CheckIn(1, 0, MINE, 7, False)]
 
@@ -491,7 +498,7 @@ def test_a_leader_does_not_merge_the_same_term_twice() -> None:
 
 
 def test_too_few_reopen_the_round() -> None:
-    left_out = ((OTHER, "gone"), (THIRD, "gone"))
+    left_out = (Exclusion(OTHER, "gone"), Exclusion(THIRD, "gone"))
     state, actions = walk(STATES[Merging], on.TooFew(left_out))
     assert (type(state), actions) == (Publishing, [do.Reopen(1, 1, left_out)])
 

@@ -16,7 +16,7 @@ from services.sl.round.states import HeldModel
 from services.sl.sharding import messages as say
 from services.sl.sharding.scheduler import ShardScheduler
 from services.sl.sharding.table import ShardTable, dealt, runs_of
-from services.sl.view import CheckedIn, Config, Member, Model, Phase, View
+from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, Phase, View
 from swarm_callback.digest import SEGMENT_BYTES, combine
 
 NAMES = ("sl-1", "sl-2", "sl-3")
@@ -204,7 +204,7 @@ def test_values_that_are_not_finite_begin_a_new_attempt_without_their_node() -> 
         hold(sharing, name, attempt=2)
     outcome = sharing.outcome(there=NAMES)
     assert outcome is not None
-    assert outcome.left_out == (("sl-2", "non-finite values in tensor w"),)
+    assert outcome.left_out == (Exclusion("sl-2", "non-finite values in tensor w", not_finite=True),)
 
 
 def test_below_min_peers_there_is_no_result() -> None:

@@ -19,7 +19,8 @@ from services.sl.round import actions as do
 from services.sl.round import events as on
 from services.sl.round.machine import step
 from services.sl.round.states import Ended, Enrolling, State, Unopened
-from services.sl.view import CheckedIn, Config, Member, Model, Phase, Result, View
+from services.sl.sharding.leader_merge import non_finite
+from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, Phase, Result, View
 
 MAX_MOVES = 3_000
 
@@ -42,7 +43,7 @@ class Chain:
     active: set[str] = field(default_factory=set)
     known: list[str] = field(default_factory=list)
     check_ins: dict[str, CheckedIn] = field(default_factory=dict)
-    left_out: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, Exclusion] = field(default_factory=dict)
     last: Result | None = None
     accepted: dict[int, str] = field(default_factory=dict)
     votes: set[str] = field(default_factory=set)
@@ -64,7 +65,7 @@ class Chain:
             check_ins=tuple(self.check_ins.values()),
             last=self.last,
             awaited=awaited if self.phase is Phase.CHECKIN else (),
-            left_out=tuple(self.left_out.items()),
+            left_out=tuple(self.left_out.values()),
             version=version_of(self.version, 0),
             block=self.version,
         )
@@ -120,10 +121,10 @@ class Chain:
         if term != self.term:
             raise errors.StaleTerm(round=self.round, given=term, current=self.term)
 
-    def drop(self, left_out: on.LeftOut) -> None:
-        for name, reason in left_out:
-            del self.check_ins[name]
-            self.left_out[name] = reason
+    def drop(self, left_out: tuple[Exclusion, ...]) -> None:
+        for entry in left_out:
+            del self.check_ins[entry.name]
+            self.left_out[entry.name] = entry
 
     def publish(self, name: str, call: do.Publish) -> None:
         self.fence(call.round, call.term)
@@ -134,7 +135,7 @@ class Chain:
         assert self.round not in self.accepted, "a round is accepted twice"
         self.accepted[self.round] = call.model.digest
         merged = tuple(self.check_ins)
-        self.last = Result(self.round, call.model.digest, 1024, name, merged, tuple(self.left_out.items()))
+        self.last = Result(self.round, call.model.digest, 1024, name, merged, tuple(self.left_out.values()))
         self.phase = Phase.COMPLETE if self.ends(unfinished) else Phase.CHECKIN
         self.round, self.term, self.leader, self.check_ins, self.left_out = self.round + 1, 0, "", {}, {}
         if self.phase is Phase.COMPLETE:
@@ -292,7 +293,7 @@ class Simulation:
 
     def merged(self, action: do.Merge) -> on.Event:
         entries = action.view.check_ins
-        left_out = tuple((e.name, "non-finite values in tensor w") for e in entries if e.digest.startswith("0bad"))
+        left_out = tuple(non_finite(e.name, "w") for e in entries if e.digest.startswith("0bad"))
         good = sorted((e.name, e.digest) for e in entries if not e.digest.startswith("0bad"))
         if len(good) < action.view.config.min_peers:
             return on.TooFew(left_out)

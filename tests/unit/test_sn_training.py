@@ -21,8 +21,7 @@ from services.chain.events import (
 )
 from services.chain.receipts import Position
 from services.sn.statuses import status
-from services.sn.training import LeftOut as LeftOutFact
-from services.sn.training import Progress, State, TrainingView
+from services.sn.training import ExcludedNode, Progress, State, TrainingView
 
 CONFIG = TrainingConfig(2, 8, "mean", False, 1000)
 
@@ -96,13 +95,13 @@ def test_a_reopened_round_names_who_was_left_out_until_it_is_in_again(told: Told
     told.tell(LeftOut(told.at(), 1, 1, "c", "unreachable"))
     view = told.tell(RoundReopened(told.at(), 1, 1, 1, 2))
     assert (view.state, view.leader, list(view.check_ins)) == (State.CHECKIN, "", ["a"])
-    assert view.left_out == [LeftOutFact("b", "NaN in w"), LeftOutFact("c", "unreachable")]
+    assert view.left_out == [ExcludedNode("b", "NaN in w"), ExcludedNode("c", "unreachable")]
     told.check_in("b")
-    assert view.left_out == [LeftOutFact("c", "unreachable")]
+    assert view.left_out == [ExcludedNode("c", "unreachable")]
     told.merge("b")
     told.accept()
     assert view.last_result is not None
-    assert view.last_result.left_out == (LeftOutFact("c", "unreachable"),)
+    assert view.last_result.left_out == (ExcludedNode("c", "unreachable"),)
     assert (view.last_result.merged, view.left_out) == (("a", "b"), [])
 
 

@@ -15,15 +15,15 @@ from swarm_callback.errors import VersionMismatch, WireError
 
 GOLDEN_SYNC = (
     b"SWML"  # magic
-    b"\x03\x00"  # version 3
+    b"\x04\x00"  # version 4
     b"\x04\x00"  # Sync
     b"\x27\x00\x00\x00"  # 39 bytes of header
     b"\x05\x00\x00\x00\x00\x00\x00\x00"  # 5 bytes of body
     b'{"seq":3,"epochsDone":200,"examples":0}'
 )
 GOLDEN_MERGED = (
-    b"SWML\x03\x00\x06\x00\x82\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00"
-    b'{"seq":1,"round":2,"contributed":false,"note":"sp\xc3\xa4t","nextSyncInterval":128,"trainingOver":true,"pace":"","bestRound":0,"late":0}'
+    b"SWML\x04\x00\x06\x00\x94\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00"
+    b'{"seq":1,"round":2,"contributed":false,"note":"sp\xc3\xa4t","nextSyncInterval":128,"trainingOver":true,"pace":"","bestRound":0,"late":0,"notFinite":false}'
 )
 OPEN = wire.Open("defaultbb.cqdb.sml.hpe", 128, 2, "mean", 1, "snapshot", False, 10, "KERAS", 4711)
 EVERY = [
@@ -63,7 +63,7 @@ def test_other_messages_are_another_version():
     """Else two ends of different releases would take each other for broken."""
     told = [(type(it).TYPE, type(it).HAS_BODY, [(field.name, field.type) for field in fields(it)]) for it in EVERY]
     digest = hashlib.sha256(json.dumps(told, default=str).encode()).hexdigest()[:16]
-    assert (wire.VERSION, digest) == (3, "c52b4689c9b1b952")
+    assert (wire.VERSION, digest) == (4, "32907b94a8dc8349")
 
 
 def test_every_message_has_a_number_of_its_own():
@@ -91,10 +91,10 @@ def test_a_loss_that_is_not_a_number_survives_and_so_does_none():
     ("prefix", "words"),
     [
         ((b"GET ", 2, 4, 2, 0), "begins with"),
-        ((b"SWML", 3, 99, 2, 0), "type 99"),
-        ((b"SWML", 3, 4, 2**20 + 1, 0), "1048577 bytes"),
-        ((b"SWML", 3, 4, 2, 2**63), "body"),
-        ((b"SWML", 3, 10, 2, 1), "Bye message cannot have a body"),
+        ((b"SWML", wire.VERSION, 99, 2, 0), "type 99"),
+        ((b"SWML", wire.VERSION, 4, 2**20 + 1, 0), "1048577 bytes"),
+        ((b"SWML", wire.VERSION, 4, 2, 2**63), "body"),
+        ((b"SWML", wire.VERSION, 10, 2, 1), "Bye message cannot have a body"),
     ],
 )
 def test_a_damaged_prefix_is_refused_before_anything_is_read(prefix, words):
@@ -103,7 +103,7 @@ def test_a_damaged_prefix_is_refused_before_anything_is_read(prefix, words):
 
 
 def test_another_version_is_named():
-    with pytest.raises(VersionMismatch, match=r"version 7 .* version 3.*same release"):
+    with pytest.raises(VersionMismatch, match=r"version 7 .* version 4.*same release"):
         wire.Prefix.unpack(struct.pack("<4sHHIQ", b"SWML", 7, 4, 2, 0))
 
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from services.errors import ModelDiffers, SwarmError
-from services.sl.round.events import LeftOut, Opened, Reported
+from services.errors import SwarmError
+from services.sl.round.events import Opened, Reported
 from services.sl.round.states import HeldModel
-from services.sl.view import Model, Result, View
+from services.sl.view import Exclusion, Model, Result, View
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Deliver(Action):
     pace: str = ""
     best_round: int = 0
     late: int = 0
+    not_finite: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Publish(Action):
     round: int
     term: int
     model: Model
-    left_out: LeftOut
+    left_out: tuple[Exclusion, ...]
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Reopen(Action):
 
     round: int
     term: int
-    left_out: LeftOut
+    left_out: tuple[Exclusion, ...]
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,11 @@ class Fetch(Action):
 
 @dataclass(frozen=True)
 class DiagnoseMismatch(Action):
-    """Gives Failed with the tensor that differs. ``merged``: a result that this node holds and that does not fit."""
+    """Gives Failed with the tensor in which ``model`` differs from what the node ``agreed_by`` checked in with.
+    ``merged``: a result that this node holds and that does not fit.
+    """
 
-    refusal: ModelDiffers
+    agreed_by: str
     model: Model
     merged: Model | None = None
 

@@ -1,7 +1,7 @@
 """What a node has in the result of a round, and when what it trained is merged."""
 
 from services.sl.round.states import Node, Part
-from services.sl.view import Result
+from services.sl.view import Exclusion, Result
 
 
 def may_come_late(node: Node, tried: int) -> bool:
@@ -17,18 +17,24 @@ def may_come_late(node: Node, tried: int) -> bool:
 def part_in(node: Node, result: Result, checked_in_to: int, earlier: bool) -> Part:
     """``earlier``: what it checked in is from before it was started again."""
     mine = checked_in_to == result.round and not earlier
-    reason = dict(result.left_out).get(node.name) if mine else None
+    excluded = next((entry for entry in result.left_out if mine and entry.name == node.name), None)
     if mine and node.name in result.merged:
         late = max(0, result.round - 1 - node.base) if node.base else 0
         what = f"what this node trained from round {node.base} on, with 1/{1 + late} of its weight"
         return Part(True, f"round {result.round} holds {what}" if late else "", late=late)
-    if reason is not None:
-        return Part(False, f"left out of round {result.round}: {reason}", left_out=True)
+    if excluded is not None:
+        return left_out(result.round, excluded)
     if node.name in result.merged:
         return Part(
             False, f"round {result.round} was merged with what this node had checked in before it was started again"
         )
     return Part(False, f"round {result.round} was merged without this node, which goes on from its result")
+
+
+def left_out(round_number: int, excluded: Exclusion) -> Part:
+    """The part of a node whose parameters the leader could not use."""
+    note = f"left out of round {round_number}: {excluded.reason}"
+    return Part(False, note, left_out=True, not_finite=excluded.not_finite)
 
 
 def cut_off(result: Result) -> str:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.errors import SwarmError
-from services.sl.view import Model, View
+from services.sl.view import Exclusion, Model, View
 
 CheckInMode = Literal["snapshot", "active", "inactive"]
 
@@ -123,22 +123,17 @@ class PublishRefused(Event):
 # --- from this node's own work --------------------------------------------------------------------------
 
 
-LeftOut = tuple[tuple[str, str], ...]
-
-
 @dataclass(frozen=True)
 class Merged(Event):
-    """``left_out``: names and reasons."""
-
     model: Model
-    left_out: LeftOut
+    left_out: tuple[Exclusion, ...]
 
 
 @dataclass(frozen=True)
 class TooFew(Event):
     """Those left out bring the round below minPeers."""
 
-    left_out: LeftOut
+    left_out: tuple[Exclusion, ...]
 
 
 @dataclass(frozen=True)

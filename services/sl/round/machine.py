@@ -13,7 +13,7 @@ from services.errors import LeftOutOfRound, MLGone, NotFinite, SLStopped, SwarmE
 from services.sl.round import actions as do
 from services.sl.round import events as on
 from services.sl.round.actions import Action
-from services.sl.round.contribution import cut_off, may_come_late, part_in
+from services.sl.round.contribution import cut_off, left_out, may_come_late, part_in
 from services.sl.round.events import Event
 from services.sl.round.states import (
     Awaiting,
@@ -26,7 +26,6 @@ from services.sl.round.states import (
     HeldModel,
     Merging,
     Node,
-    Part,
     Publishing,
     State,
     Training,
@@ -34,12 +33,9 @@ from services.sl.round.states import (
     WaitingForRound,
     WithNode,
 )
-from services.sl.view import Phase, Result
+from services.sl.view import Exclusion, Phase, Result
 
 Step = tuple[State, tuple[Action, ...]]
-
-# A reason that begins so was found in the values of a node's parameters.
-NON_FINITE = "non-finite"
 
 # What may happen in which state, in the order of a round. In every state but Ended: ANYTIME.
 TRANSITIONS: Mapping[type[State], tuple[type[Event], ...]] = {
@@ -145,7 +141,8 @@ def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefuse
         return _follow(Awaiting(node, state.round, event.block))
     match event.error:
         case errors.ModelDiffers() as refusal if node.offer:
-            return DiagnosingMismatch(node), (do.DiagnoseMismatch(refusal, node.offer.model),)
+            agreed_by = refusal.agreed_by or node.view.layout_by
+            return DiagnosingMismatch(node), (do.DiagnoseMismatch(agreed_by, node.offer.model),)
         case errors.AlreadyCheckedIn():  # by this node, before it was started again: that check-in stands
             return _follow(Awaiting(node, state.round, node.view.block + 1, earlier=True))
         case (errors.NotEnrolled() | errors.NotAMember()) as refusal if not node.view.complete:
@@ -173,9 +170,9 @@ def _follow(state: Awaiting) -> Step:
     if view.round != state.round or node.rejoining:
         return state, ()
     if view.checked_in(node.name) is None and view.block >= state.block:
-        reason = view.reason(node.name)
-        # Without a reason it was dropped while this node was taken for dead.
-        return _turn(node) if reason is None or state.earlier else _left_out(state, reason)
+        excluded = view.excluded(node.name)
+        # Where nobody left it out, it was dropped while this node was taken for dead.
+        return _turn(node) if excluded is None or state.earlier else _left_out(state, excluded)
     if view.phase is Phase.MERGE:
         return _merge_phase(state)
     return state, (do.NotifyML(view.waiting),)
@@ -222,8 +219,7 @@ def _fetching(state: Fetching, event: on.Fetched | on.FetchFailed) -> Step:
         return _fail(state, event.error) if newer is None else _take(node, newer)
     mine = node.offer.model if node.offer else event.model
     if mine.layout != event.model.layout:  # of a newcomer, whose parameters nobody has compared yet
-        agreed = errors.ModelDiffers(given=mine.layout, agreed=event.model.layout, agreedBy=node.view.layout_by)
-        return DiagnosingMismatch(node), (do.DiagnoseMismatch(agreed, mine, event.model),)
+        return DiagnosingMismatch(node), (do.DiagnoseMismatch(node.view.layout_by, mine, event.model),)
     node = replace(node, held=HeldModel(state.result.round, event.model))
     if newer is not None and node.view.complete:  # the one result that everybody must end with
         return _take(node, newer)
@@ -315,14 +311,13 @@ def _take(node: Node, result: Result, checked_in_to: int = 0, earlier: bool = Fa
     return Fetching(node, result, part_in(node, result, checked_in_to, earlier)), (do.Fetch(result),)
 
 
-def _left_out(state: Awaiting, reason: str) -> Step:
+def _left_out(state: Awaiting, excluded: Exclusion) -> Step:
     """The round was opened again without this node."""
     node, last = state.node, state.node.view.last
     if last is None:
-        kind = NotFinite if reason.startswith(NON_FINITE) else LeftOutOfRound
-        return _fail(state, kind(node=node.name, round=state.round, reason=reason))
-    note = f"left out of round {state.round}: {reason}"
-    return Fetching(node, last, Part(False, note, left_out=True)), (do.Fetch(last),)
+        kind = NotFinite if excluded.not_finite else LeftOutOfRound
+        return _fail(state, kind(node=node.name, round=state.round, reason=excluded.reason))
+    return Fetching(node, last, left_out(state.round, excluded)), (do.Fetch(last),)
 
 
 def _hand_over(state: Fetching) -> Step:
@@ -340,7 +335,7 @@ def _hand_over(state: Fetching) -> Step:
     # One that comes late exchanges sooner the next time.
     interval = max(1, (result.interval or node.view.config.sync_frequency) // (1 + state.part.late))
     note = cut_off(state.result) if over and not offer.finished else state.part.note
-    judged = (result.pace, result.best_round, state.part.late)
+    judged = (result.pace, result.best_round, state.part.late, state.part.not_finite)
     deliver = do.Deliver(offer.seq, node.held, state.part.contributed, note, over, interval, *judged)
     node = replace(node, offer=None)
     if not over:

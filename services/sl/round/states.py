@@ -64,13 +64,15 @@ class Node:
 @dataclass(frozen=True)
 class Part:
     """What a node has in a result. ``note``: in words, where that is not all. ``left_out``: the leader could not use
-    what it had checked in. ``late``: rounds that were merged without it before, whose work of it is in this one.
+    what it had checked in; ``not_finite``: for NaN or infinity in it. ``late``: rounds that were merged without it
+    before, whose work of it is in this one.
     """
 
     contributed: bool
     note: str
     left_out: bool = False
     late: int = 0
+    not_finite: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,18 +137,18 @@ class WaitingForRound(WithNode):
     @property
     def explained(self) -> bool:
         """Whether the view already shows what the check-in was refused for."""
-        view, facts = self.node.view, self.refusal.facts
+        view = self.node.view
         match self.refusal:
-            case errors.StaleRound():
-                return bool(view.round >= int(facts.get("current", 0)))
-            case errors.Behind():
-                return bool(view.accepted >= int(facts.get("lastAccepted", 0)))
+            case errors.StaleRound() as refusal:
+                return view.round >= refusal.current
+            case errors.Behind() as refusal:
+                return view.accepted >= refusal.last_accepted
             case errors.TrainingComplete():
                 return view.complete
-            case errors.RoundClosed():
+            case errors.RoundClosed() as refusal:
                 # Merged, or open again; the view may still show it open for the first time.
                 reopened = view.phase is Phase.CHECKIN and view.term > self.term
-                return view.accepted >= int(facts.get("round", 0)) or reopened
+                return view.accepted >= refusal.round or reopened
         return view.complete or view.phase is Phase.CHECKIN
 
 

@@ -124,8 +124,8 @@ class RoundTasks:
             return on.Failed(error)
         finally:
             merging.cancel()
-        for name, reason in outcome.left_out:
-            _log.warning("left out of the round", round=view.round, left_out=name, reason=reason)
+        for out in outcome.left_out:
+            _log.warning("left out of the round", round=view.round, left_out=out.name, reason=out.reason)
         if outcome.model is None:
             return on.TooFew(outcome.left_out)
         return on.Merged(outcome.model, outcome.left_out)
@@ -181,18 +181,18 @@ class RoundTasks:
 
     async def diagnose_mismatch(self, call: DiagnoseMismatch) -> on.Event:
         """Names the tensor in which this node's model differs from the one agreed, as far as it can be found out."""
-        agreed_by = str(call.refusal.facts.get("agreedBy", self._around.view().layout_by))
         problem = "its layout is another one"
         for attempt in range(_EXPLAIN_ATTEMPTS):
             if attempt:  # the holder may not have heard yet that this node is enrolled
                 await asyncio.sleep(_EXPLAIN_WAIT_S)
             try:
-                differs = await self._difference(call, agreed_by)
+                differs = await self._difference(call)
             except SwarmError as error:
                 problem = str(error)
                 continue
             return on.Failed(ModelDiffers(difference=differs))
-        text = f"The model of {self._around.name} differs from the one that {agreed_by} checked in with ({problem})"
+        theirs = f"the one that {call.agreed_by} checked in with"
+        text = f"The model of {self._around.name} differs from {theirs} ({problem})"
         return on.Failed(ModelDiffers(difference=text))
 
     async def watch_leader(self, call: ArmLeaderTimer, timeout_s: float) -> on.Event | None:
@@ -243,10 +243,10 @@ class RoundTasks:
     def _member(self, name: str) -> Member | None:
         return self._around.view().member(name)
 
-    async def _difference(self, call: DiagnoseMismatch, agreed_by: str) -> str:
+    async def _difference(self, call: DiagnoseMismatch) -> str:
         stored = self._store.get(call.model.digest)
         held = self._store.get(call.merged.digest) if call.merged else None
-        digest, size, holder = _example(self._around.view(), agreed_by)
+        digest, size, holder = _example(self._around.view(), call.agreed_by)
         if stored is not None and held is not None:
             specs = held.specs()
         elif stored is not None and holder is not None:
@@ -254,7 +254,8 @@ class RoundTasks:
         else:
             raise ModelDiffers(difference="nobody is there to compare with")
         theirs, mine = layout_of(specs), layout_of(stored.specs())
-        return difference(mine, self._around.name, theirs, agreed_by) or "The headers of the two models differ in form"
+        differs = difference(mine, self._around.name, theirs, call.agreed_by)
+        return differs or "The headers of the two models differ in form"
 
     def _say_progress(self, view: View, done: int, total: int) -> None:
         self._background.run(self._report_progress(view, done, total), "reporting progress")

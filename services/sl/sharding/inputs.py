@@ -14,7 +14,7 @@ from services.sl.transfer.partials import Partial, let_go, mapped
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Store
-from services.sl.view import CheckedIn, Member, View
+from services.sl.view import CheckedIn, Exclusion, Member, View
 from swarm_callback.params import parse_header
 
 # Between attempts to get a participant's parameters; after the last in a row that brought nothing they are left out.
@@ -190,14 +190,14 @@ class Input:
         self._told.on_segment(index)
 
 
-def wrong_sizes(view: View, name: str) -> dict[str, str]:
+def wrong_sizes(view: View, name: str) -> dict[str, Exclusion]:
     """Whose announced size is not that of the parameters of ``name``, and why they are left out.
 
     All have checked in with the header that ``name`` has, which fixes the size of what it stands before.
     """
     mine = view.checked_in(name)
     return {
-        entry.name: f"it announced {entry.size} bytes for parameters that have {mine.size}"
+        entry.name: Exclusion(entry.name, f"it announced {entry.size} bytes for parameters that have {mine.size}")
         for entry in view.check_ins
         if mine is not None and entry.size != mine.size
     }
@@ -211,7 +211,8 @@ def why_unusable(error: SwarmError) -> str:
     """The reason for which a participant is left out."""
     match error:
         case DigestMismatch():
-            return f"it served {error.facts['found']} instead of {error.facts['expected']}"
+            return f"it served {error.found} instead of {error.expected}"
         case ModelError():
-            return f"its parameters are damaged ({error.facts.get('problem')})"
-    return f"its parameters could not be fetched ({error.facts.get('problem')})"
+            return f"its parameters are damaged ({error.problem})"
+    problem = error.problem if isinstance(error, NetworkError) else str(error)
+    return f"its parameters could not be fetched ({problem})"

@@ -4,7 +4,7 @@ import asyncio
 import mmap
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,13 +14,12 @@ from services.errors import DigestMismatch, ModelError, NetworkError, SwarmError
 from services.merge.engine import ParameterSet, merge, passes_of
 from services.merge.layout import STORAGE, difference
 from services.runtime import logs
-from services.sl.round.machine import NON_FINITE
 from services.sl.round.states import HeldModel
 from services.sl.sharding.inputs import FETCH_WAITS_S, why_unusable, wrong_sizes
 from services.sl.sharding.layouts import layout_of, rounding_of, weights_of
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import CheckedIn, Member, Model, View
+from services.sl.view import CheckedIn, Exclusion, Member, Model, View
 from swarm_callback import params
 
 # Below this a merge takes less time than handing it to a thread.
@@ -32,7 +31,7 @@ PROGRESS_EVERY_S = 1.0
 # Of firstMerge: as the contract has it, and the callback.
 LEADERS_OWN = "leader"
 
-LeftOut = tuple[tuple[str, str], ...]
+Excluded = dict[str, Exclusion]  # by name
 _log = logs.get("round")
 
 
@@ -45,11 +44,11 @@ class MergeOutcome:
     """``model`` is None where fewer than minPeers are left."""
 
     model: Model | None
-    left_out: LeftOut
+    left_out: tuple[Exclusion, ...]
 
     def without_left_out(self, view: View) -> View:
         """The view that was merged, with only those who are in the result."""
-        out = {name for name, _ in self.left_out}
+        out = {entry.name for entry in self.left_out}
         return replace(view, check_ins=tuple(entry for entry in view.check_ins if entry.name not in out))
 
 
@@ -138,7 +137,7 @@ class LeaderMerge:
             left_out.update(result)
         return MergeOutcome(None, _sorted(left_out))
 
-    async def _piece(self, entry: CheckedIn, left_out: dict[str, str]) -> ReadContribution | None:
+    async def _piece(self, entry: CheckedIn, left_out: Excluded) -> ReadContribution | None:
         def holders() -> list[Member]:
             holder = self._find(entry.name)
             return [holder] if holder is not None else []
@@ -172,27 +171,29 @@ class LeaderMerge:
         try:
             stored = await fetching
         except (NetworkError, DigestMismatch, ModelError) as error:
-            left_out[entry.name] = why_unusable(error)
+            left_out[entry.name] = Exclusion(entry.name, why_unusable(error))
             return None
         except SwarmError:  # of this node: it cannot store it
             raise
         except Exception as error:
             _log.exception("parameters cannot be read", of=entry.name)
-            left_out[entry.name] = f"its parameters cannot be read ({type(error).__name__})"
+            left_out[entry.name] = Exclusion(entry.name, f"its parameters cannot be read ({type(error).__name__})")
             return None
         return ReadContribution(entry, stored)
 
-    def _alike(self, pieces: Sequence[ReadContribution], left_out: dict[str, str]) -> list[ReadContribution]:
+    def _alike(self, pieces: Sequence[ReadContribution], left_out: Excluded) -> list[ReadContribution]:
         """Those whose stream has the layout that all agreed on when they checked in."""
         agreed = [piece for piece in pieces if piece.stored.model.layout == self._view.layout]
         for piece in pieces:
             if piece not in agreed:
                 name = piece.entry.name
                 differs = _difference(name, piece, agreed[0]) if agreed else None
-                left_out[name] = differs or "its parameters are not those of the model that it checked in with"
+                left_out[name] = Exclusion(
+                    name, differs or "its parameters are not those of the model that it checked in with"
+                )
         return agreed
 
-    def _merge(self, pieces: Sequence[ReadContribution]) -> Stored | dict[str, str]:
+    def _merge(self, pieces: Sequence[ReadContribution]) -> Stored | Excluded:
         """The merged stream; or, for those that hold NaN or infinity, the reason."""
         weights = weights_of([piece.entry for piece in pieces])
         sets = [_parameter_set(piece, weights[piece.entry.name]) for piece in pieces]
@@ -212,8 +213,13 @@ class LeaderMerge:
                 self._view.config.merge_method, sets, write, read=read, rounding=rounding_of(self._view.config)
             )
             if not_finite:
-                return {entry.name: f"{NON_FINITE} values in tensor {entry.tensor}" for entry in not_finite}
+                return {entry.name: non_finite(entry.name, entry.tensor) for entry in not_finite}
             return incoming.commit()
+
+
+def non_finite(name: str, tensor: str) -> Exclusion:
+    """That of a participant whose ``tensor`` holds NaN or infinity."""
+    return Exclusion(name, f"non-finite values in tensor {tensor}", not_finite=True)
 
 
 def hands_out_one(view: View) -> bool:
@@ -262,5 +268,5 @@ def _tensor(spec: params.TensorSpec, content: mmap.mmap, body: int) -> NDArray[n
     return np.frombuffer(content, dtype, count, body + spec.start)
 
 
-def _sorted(left_out: Mapping[str, str]) -> LeftOut:
-    return tuple(sorted(left_out.items()))
+def _sorted(left_out: Excluded) -> tuple[Exclusion, ...]:
+    return tuple(sorted(left_out.values()))

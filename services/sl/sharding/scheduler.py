@@ -10,11 +10,10 @@ from services.merge.gram import Matrix
 from services.merge.layout import Layout
 from services.merge.work import FIRST_FRAME, Frame, MergeJob, Plan
 from services.runtime import logs
-from services.sl.round.machine import NON_FINITE
 from services.sl.round.states import HeldModel
 from services.sl.sharding.inputs import wrong_sizes
 from services.sl.sharding.layouts import work_of
-from services.sl.sharding.leader_merge import LeftOut, MergeOutcome
+from services.sl.sharding.leader_merge import MergeOutcome, non_finite
 from services.sl.sharding.messages import (
     Begin,
     Deal,
@@ -38,7 +37,7 @@ from services.sl.sharding.messages import (
     unpacked,
 )
 from services.sl.sharding.table import COPIES, ShardTable, runs_of
-from services.sl.view import CheckedIn, Model, View
+from services.sl.view import CheckedIn, Exclusion, Model, View
 from swarm_callback.digest import combine
 
 _log = logs.get("round")
@@ -174,8 +173,8 @@ class ShardScheduler:
         return [entry for entry in self._view.check_ins if entry.name not in self._left_out]
 
     @property
-    def _sorted(self) -> LeftOut:
-        return tuple(sorted(self._left_out.items()))
+    def _sorted(self) -> tuple[Exclusion, ...]:
+        return tuple(sorted(self._left_out.values()))
 
     def _may_merge(self, name: str) -> bool:
         member = self._view.member(name)
@@ -188,10 +187,11 @@ class ShardScheduler:
             return MergeOutcome(self._held.model, self._sorted)
         return None
 
-    def _leave_out(self, name: str, reason: str) -> None:
+    def _leave_out(self, excluded: Exclusion) -> None:
+        name = excluded.name
         if self._view.checked_in(name) is None or name in self._left_out:
             return
-        self._left_out[name] = reason
+        self._left_out[name] = excluded
         self._accusations = {about: said for about, said in self._accusations.items() if said.name != name}
         self.begin()
 
@@ -221,9 +221,9 @@ class ShardScheduler:
         """What the leader's own merger says is what the leader knows."""
         match message:
             case Unusable(accused, reason, _):
-                self._leave_out(accused, reason)
+                self._leave_out(Exclusion(accused, reason))
             case Examined(accused, _, tensor) if tensor:
-                self._leave_out(accused, f"{NON_FINITE} values in tensor {tensor}")
+                self._leave_out(non_finite(accused, tensor))
             case Examined(accused, segment, _):
                 self._sound(accused, segment)
             case NonFinite(_, accused, segment):
