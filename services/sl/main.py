@@ -66,7 +66,12 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         await link.enter()
         stack.push_async_callback(_deregister, link)
 
-        runner = Runner(identity.name, address, settings.conduct, link, store, memory, observer)
+        stall_s = settings.conduct.stall_s
+        peers = await stack.enter_async_context(Peers(identity, store, observer.received, stall_s))
+        request, response = settings.channels
+        ml = MLSide(identity.name, request, response, store, observer.stored)
+        stack.push_async_callback(ml.close)
+        runner = Runner(identity.name, address, settings.conduct, link, store, memory, ml, peers, observer)
         observer.metrics.read_view(identity.name, lambda: runner.view)
         server = FileServer(
             identity,
@@ -82,15 +87,10 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         stack.push_async_callback(server.stop)
         _log.info("file server", port=port, announced=join_address(*address))
 
-        stall_s = settings.conduct.stall_s
-        peers = await stack.enter_async_context(Peers(identity, store, observer.received, stall_s))
-        request, response = settings.channels
-        ml = MLSide(identity.name, request, response, store, runner.post, observer.stored)
-        stack.push_async_callback(ml.close)
-        ml.start()
+        ml.start(runner.post)
         _log.info("waiting for the ML program", request_channel=str(request), response_channel=str(response))
         ready.report(port=port, request_channel=str(request), response_channel=str(response), **scraped)
-        await runner.run(ml, peers, stop, [lease.raise_when_lost(runner.round_over), link.name.lost()])
+        await runner.run(stop, [lease.raise_when_lost(runner.round_over), link.name.lost()])
     _log.info("stopped")
 
 

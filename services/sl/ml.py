@@ -37,25 +37,22 @@ _log = logs.get("ml")
 
 
 class MLSide:
-    """One session. ``post`` gets its events, in the event loop; after MLEnded, Bye or Failed there are no more.
+    """One session. The pipes are there once this is constructed. Raises ChannelError where they cannot be made.
 
     ``stored`` is told, in the thread, of each stream that ML handed over: its bytes, and the seconds they took.
-    The pipes are there once this is constructed. Raises ChannelError where they cannot be made.
     """
 
-    def __init__(  # noqa: PLR0917  # both pipes belong together
+    def __init__(
         self,
         node: str,
         request: Path,
         response: Path,
         store: Store,
-        post: Callable[[Event], object],
         stored: Callable[[int, float], object] = lambda _size, _seconds: None,
     ) -> None:
         self._stored = stored
         self._node = node
         self._store = store
-        self._post = post
         self._loop = asyncio.get_running_loop()
         self._channel: Channel | None = None
         self._sending = asyncio.Lock()
@@ -63,8 +60,11 @@ class MLSide:
         with _as_ours(node):
             self._listener = SLListener(request, response)
         self._thread = threading.Thread(target=self._read, name="ml-reader", daemon=True)
+        self._post: Callable[[Event], object] = lambda _event: None
 
-    def start(self) -> None:
+    def start(self, post: Callable[[Event], object]) -> None:
+        """``post`` gets its events, in the event loop; after MLEnded, Bye or Failed there are no more."""
+        self._post = post
         self._thread.start()
 
     async def close(self) -> None:

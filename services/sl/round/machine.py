@@ -1,7 +1,8 @@
 """The round of one node, as a state machine: what it decides, without network, clock, thread or file.
 
 ``step(state, event)`` gives the next state and the actions to perform; the runner performs them and feeds what came
-of them back as events. Time is an event. A pair that TRANSITIONS does not list raises UnlistedPair.
+of them back as events. Time is an event. TRANSITIONS is the map: a pair that it does not list raises UnlistedPair, and
+a step may only lead where it says.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,25 +37,57 @@ from services.sl.round.states import (
 from services.sl.view import Exclusion, Phase, Result
 
 Step = tuple[State, tuple[Action, ...]]
+Targets = tuple[type[State], ...]
 
-# What may happen in which state, in the order of a round. In every state but Ended: ANYTIME.
-TRANSITIONS: Mapping[type[State], tuple[type[Event], ...]] = {
-    Unopened: (on.Opened,),
-    Enrolling: (on.Enrolled,),
-    Training: (on.Offered, on.Reported, on.Bye, on.StatusChanged, on.Enrolled, on.LeaderSilent),
-    CheckingIn: (on.CheckInAccepted, on.CheckInRefused, on.StatusChanged, on.Enrolled),
-    WaitingForRound: (on.StatusChanged, on.Enrolled),
-    DiagnosingMismatch: (on.StatusChanged, on.Enrolled),
-    Awaiting: (on.StatusChanged, on.Enrolled, on.LeaderSilent),
-    Merging: (on.Merged, on.TooFew, on.StatusChanged, on.Enrolled),
-    Publishing: (on.Published, on.PublishRefused, on.StatusChanged, on.Enrolled),
-    Fetching: (on.Fetched, on.FetchFailed, on.StatusChanged, on.Enrolled),
-    Finishing: (on.Reported, on.Bye, on.StatusChanged, on.Enrolled, on.ServingOver),
-    Ended: (),
+# What the view may ask of a node now.
+_DECIDED: Targets = (Training, CheckingIn, WaitingForRound, Awaiting, Merging, Fetching, Ended)
+
+
+def _row(state: type[State], listed: Mapping[type[Event], Targets]) -> Mapping[type[Event], Targets]:
+    """With what may happen at any time. A timer may ring after what it was armed for is over: then it means nothing."""
+    at_any_time = {on.Failed: (Ended,), on.StopRequested: (Ended,), on.MLEnded: (Ended,), on.LeaderSilent: (state,)}
+    return {**at_any_time, **listed}
+
+
+def _with_views(
+    state: type[State], targets: Targets, listed: Mapping[type[Event], Targets]
+) -> Mapping[type[Event], Targets]:
+    """``targets``: where a newer view may lead, of the training or in the answer to an enrolment."""
+    return _row(state, {on.StatusChanged: targets, on.Enrolled: targets, **listed})
+
+
+# What may happen in which state, and where it may lead, in the order of a round.
+TRANSITIONS: Mapping[type[State], Mapping[type[Event], Targets]] = {
+    Unopened: _row(Unopened, {on.Opened: (Enrolling,)}),
+    Enrolling: _row(Enrolling, {on.Enrolled: (Training,)}),
+    Training: _with_views(Training, (Training,), {on.Offered: _DECIDED, on.Reported: (Training,), on.Bye: (Ended,)}),
+    CheckingIn: _with_views(
+        CheckingIn,
+        (CheckingIn,),
+        {on.CheckInAccepted: _DECIDED, on.CheckInRefused: (DiagnosingMismatch, *_DECIDED)},
+    ),
+    WaitingForRound: _with_views(WaitingForRound, _DECIDED, {}),
+    DiagnosingMismatch: _with_views(DiagnosingMismatch, (DiagnosingMismatch,), {}),
+    Awaiting: _with_views(Awaiting, _DECIDED, {}),
+    Merging: _with_views(Merging, _DECIDED, {on.Merged: (Publishing,), on.TooFew: (Publishing,)}),
+    Publishing: _with_views(Publishing, (Publishing,), {on.Published: _DECIDED, on.PublishRefused: _DECIDED}),
+    Fetching: _with_views(
+        Fetching,
+        (Fetching,),
+        {on.Fetched: (DiagnosingMismatch, Finishing, *_DECIDED), on.FetchFailed: (Fetching, Ended)},
+    ),
+    Finishing: _with_views(
+        Finishing,
+        (Finishing, Ended),
+        {
+            on.Reported: (Finishing,),
+            on.Bye: (Finishing, Ended),
+            on.ServingOver: (Finishing, Ended),
+            on.MLEnded: (Finishing, Ended),
+        },
+    ),
+    Ended: {},
 }
-
-# A timer may ring after what it was armed for is over: then it means nothing.
-ANYTIME: tuple[type[Event], ...] = (on.Failed, on.StopRequested, on.MLEnded, on.LeaderSilent)
 
 _OVERTAKEN = (errors.StaleRound, errors.RoundClosed, errors.Behind, errors.TrainingComplete)
 _DEPOSED = (errors.StaleRound, errors.StaleTerm, errors.NotTheLeader, errors.RoundNotClosed, errors.TrainingComplete)
@@ -69,14 +102,26 @@ class UnlistedPair(Exception):
         self.event = event
 
 
+class UnlistedTarget(Exception):
+    """A step that leads where the map does not; names all three."""
+
+    def __init__(self, state: State, event: Event, following: State) -> None:
+        names = (type(it).__name__ for it in (event, state, following))
+        super().__init__("{} in the state {} leads to {}".format(*names))
+
+
 def step(state: State, event: Event) -> Step:
     """The next state, and what to do now. Raises UnlistedPair."""
-    if type(event) in TRANSITIONS[type(state)]:
-        if isinstance(event, on.StatusChanged | on.Enrolled) and isinstance(state, WithNode):
-            return _look(state, event)
-        return _BY_STATE[type(state)](state, event)
-    if isinstance(state, Ended):
+    targets = TRANSITIONS[type(state)].get(type(event))
+    if targets is None:
         raise UnlistedPair(state, event)
+    following, actions = _decided(state, event)
+    if type(following) not in targets:
+        raise UnlistedTarget(state, event, following)
+    return following, actions
+
+
+def _decided(state: State, event: Event) -> Step:
     match event:
         case on.Failed(error):
             return _fail(state, error)
@@ -86,8 +131,10 @@ def step(state: State, event: Event) -> Step:
         case on.MLEnded():
             return _without_ml(state, event)
         case on.LeaderSilent():
-            return state, ()
-    raise UnlistedPair(state, event)
+            return _vote(state, event) if type(state) in {Training, Awaiting} else (state, ())
+        case on.StatusChanged() | on.Enrolled() if isinstance(state, WithNode):
+            return _look(state, event)
+    return _BY_STATE[type(state)](state, event)
 
 
 def needed(state: State) -> frozenset[str]:
@@ -122,11 +169,9 @@ def _enrolling(state: Enrolling, event: on.Enrolled) -> Step:
     return following, (answer, *actions)
 
 
-def _training(state: Training, event: on.Offered | on.Reported | on.Bye | on.LeaderSilent) -> Step:
+def _training(state: Training, event: on.Offered | on.Reported | on.Bye) -> Step:
     """ML works; nothing is owed to it."""
     match event:
-        case on.LeaderSilent():
-            return _vote(state, event)
         case on.Offered(offer):
             return _turn(replace(state.node, offer=offer))
         case on.Reported():
@@ -385,7 +430,6 @@ _BY_STATE: Mapping[type[State], Callable[[Any, Any], Step]] = {
     Enrolling: _enrolling,
     Training: _training,
     CheckingIn: _checking_in,
-    Awaiting: _vote,
     Merging: _merging,
     Publishing: _publishing,
     Fetching: _fetching,

@@ -1,9 +1,9 @@
 """Performs what the state machine of the round decides, and feeds back what comes of it."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 
 from aiohttp.web import WebSocketResponse
 
@@ -48,6 +48,14 @@ _FROM_ML = (on.Opened, on.Offered, on.Reported, on.Bye)
 _log = logs.get("round")
 
 
+@dataclass(frozen=True)
+class Enrolment:
+    """What a node works with once it is enrolled."""
+
+    training: Training
+    work: RoundTasks
+
+
 class Runner:
     """One training of one node, from the opening of ML's session to the end.
 
@@ -62,9 +70,11 @@ class Runner:
         link: SNLink,
         store: Store,
         memory: Memory,
-        observer: Observer | None = None,
+        ml: MLSide,
+        peers: Peers,
+        observer: Observer,
     ) -> None:
-        self._observer = observer or Observer(name)
+        self._observer = observer
         self._steps: deque[str] = deque(maxlen=STEPS_REMEMBERED)  # names alone: a state holds a whole view
         self.state: State = Unopened()
         self.view: View | None = None  # the training, as this node knows it, to the last; None before it is enrolled
@@ -74,35 +84,36 @@ class Runner:
         self._link = link
         self._store = store
         self._memory = memory
+        self._ml = ml
+        self._peers = peers
+        self._enrolment: Enrolment | None = None
         self._events: asyncio.Queue[tuple[on.Event, asyncio.Task[None] | None]] = asyncio.Queue()
         self._background = Background("round")
         self._calls = Background("round")  # that shall still reach the SN at the end
         self._merging: asyncio.Task[None] | None = None
         self._watching_leader: asyncio.Task[None] | None = None
-        self._watching: asyncio.Task[None] | None = None
         self._synced_at = 0.0
         self._stepped = ChangeSignal()
         self.readers = Readers(lambda: self.view, self._results, self._stepped)
-        self._at_end = contextlib.AsyncExitStack()
         self._telling: asyncio.TimerHandle | None = None
         self._told = ""
         self._delivered = asyncio.Event()
 
     def _results(self) -> frozenset[str]:
-        return results(self.state) | self._work.results if self.view is not None else frozenset()
+        return frozenset() if self._enrolment is None else results(self.state) | self._enrolment.work.results
 
     def progress(self) -> Progress | None:
         """Of the merge that this node leads."""
-        return None if self.view is None else self._work.progress
+        return None if self._enrolment is None else self._enrolment.work.progress
 
     async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
         """Fetches what the leader of the running merge is about to publish. Raises NotTheLeader, or as a fetch does."""
-        await self._work.take_copy(peer, digest, moved)  # nobody may ask before this node is enrolled
+        await self._enrolled.work.take_copy(peer, digest, moved)  # nobody may ask before this node is enrolled
 
     async def follow(self, leader: PeerIdentity, line: WebSocketResponse) -> None:
         """Merges what the leader of the running merge deals to this node."""
-        if self.view is not None:
-            await self._work.follow(leader, line)
+        if self._enrolment is not None:
+            await self._enrolment.work.follow(leader, line)
 
     def post(self, event: on.Event) -> None:
         """Takes an event from outside."""
@@ -114,15 +125,11 @@ class Runner:
             self._delivered.clear()
             await self._delivered.wait()
 
-    async def run(
-        self, ml: MLSide, peers: Peers, stop: asyncio.Event, guards: Sequence[Coroutine[None, None, None]] = ()
-    ) -> None:
+    async def run(self, stop: asyncio.Event, guards: Sequence[Coroutine[None, None, None]] = ()) -> None:
         """Until the node has ended. Raises the error that ended it.
 
         ``guards`` raise when something fails that the node cannot go on without.
         """
-        self._ml = ml
-        self._peers = peers
         self._link.lost = self._sn_lost
         for guard in guards:
             self._spawn(guard, "what the node cannot do without")
@@ -136,7 +143,8 @@ class Runner:
             self._cancel_notice()
             await self._background.close()
             await self._calls.close()
-            await self._at_end.aclose()
+            if self._enrolment is not None:
+                await self._enrolment.work.close()
         if self.state.error is not None:
             raise self.state.error
 
@@ -178,17 +186,17 @@ class Runner:
             case do.CheckIn():
                 self._spawn(self._check_in(action), "checking in")
             case do.Publish():
-                self._spawn(self._publish(self._training.publish(action)), "publishing")
+                self._spawn(self._publish(self._enrolled.training.publish(action)), "publishing")
             case do.Reopen():
-                self._spawn(self._publish(self._training.reopen(action)), "opening the round again")
+                self._spawn(self._publish(self._enrolled.training.reopen(action)), "opening the round again")
             case do.VoteOut():
-                self._call("vote", self._training.vote_out(action))
+                self._call("vote", self._enrolled.training.vote_out(action))
             case do.Report():
-                self._call("report", self._training.report(action.report))
+                self._call("report", self._enrolled.training.report(action.report))
             case do.Leave():
-                self._call("leave", self._training.leave(action.reason))
+                self._call("leave", self._enrolled.training.leave(action.reason))
             case do.Merge():
-                self._merging = self._spawn(self._give(self._work.merge(action)), "merging")
+                self._merging = self._spawn(self._give(self._enrolled.work.merge(action)), "merging")
             case do.CancelMerge():
                 if self._merging is not None:
                     self._merging.cancel()
@@ -196,7 +204,7 @@ class Runner:
             case do.Fetch():
                 self._spawn(self._fetch(action), "fetching the result")
             case do.DiagnoseMismatch():
-                self._spawn(self._give(self._work.diagnose_mismatch(action)), "comparing models")
+                self._spawn(self._give(self._enrolled.work.diagnose_mismatch(action)), "comparing models")
             case do.ArmLeaderTimer():
                 self._watch_leader(action)
             case do.ArmServingTimer():
@@ -212,7 +220,7 @@ class Runner:
             if isinstance(action, do.AbortML):
                 await self._ml.abort(action.error, action.opened)
             elif isinstance(action, do.Leave):
-                self._call("leave", self._training.leave(action.reason))
+                self._call("leave", self._enrolled.training.leave(action.reason))
         await self._calls.settle(LAST_CALLS_S)
 
     @property
@@ -221,34 +229,45 @@ class Runner:
             raise RuntimeError("not enrolled")
         return self.view
 
+    @property
+    def _enrolled(self) -> Enrolment:
+        if self._enrolment is None:
+            raise RuntimeError("not enrolled")
+        return self._enrolment
+
     async def _enrol(self, opened: on.Opened, again: bool) -> None:
+        """Enrolled is posted, or Failed; nothing where the training is over for one that enrols again."""
         try:
-            if opened.merge_method not in METHODS:
-                raise UnknownMergeMethod(method=opened.merge_method, known=", ".join(METHODS))
-            if not again:
-                self._training = Training(self._link, opened.contract, self._conduct.sn_patience_s)
-                patience_s = self._conduct.sn_patience_s
-                around = TaskContext(self._name, lambda: self._known, self._stepped.wait, self._tell, patience_s)
-                self._work = RoundTasks(around, self._store, self._peers, self._training)
-                self._at_end.push_async_callback(self._work.close)
-            view = await self._enrolled(opened, again)
+            training = self._enrolled.training if again else self._training_of(opened)
+            view = await self._taken_into(training, opened, again)
         except SwarmError as error:
             if not (again and isinstance(error, TrainingComplete)):
                 self.post(on.Failed(error))
             return
         _log.info("enrolled", contract=opened.contract, round=view.round, active=sum(m.active for m in view.members))
         self._peers.transfers.packed = view.config.transfer_compression != "none"
+        if self._enrolment is None:
+            self._enrolment, self.view = Enrolment(training, self._tasks_in(training)), view
+            self._spawn(self._watch(training), "watching the training")
+            self._spawn(training.compare(), "comparing SNs")
         self.post(on.Enrolled(view))
-        if self._watching is None:
-            self._watching = self._spawn(self._watch(), "watching the training")
-            self._spawn(self._training.compare(), "comparing SNs")
 
-    async def _enrolled(self, opened: on.Opened, again: bool) -> View:
+    def _training_of(self, opened: on.Opened) -> Training:
+        if opened.merge_method not in METHODS:
+            raise UnknownMergeMethod(method=opened.merge_method, known=", ".join(METHODS))
+        return Training(self._link, opened.contract, self._conduct.sn_patience_s)
+
+    def _tasks_in(self, training: Training) -> RoundTasks:
+        patience_s = self._conduct.sn_patience_s
+        around = TaskContext(self._name, lambda: self._known, self._stepped.wait, self._tell, patience_s)
+        return RoundTasks(around, self._store, self._peers, training)
+
+    async def _taken_into(self, training: Training, opened: on.Opened, again: bool) -> View:
         """A participant that comes back after the end still gets the final model."""
         try:
-            return await self._training.enrol(opened, self._conduct.may_lead, self._conduct.quorum_wait_s, again)
+            return await training.enrol(opened, self._conduct.may_lead, self._conduct.quorum_wait_s, again)
         except TrainingComplete:
-            view = await self._training.status()
+            view = await training.status()
             if again or not view.complete or view.member(self._name) is None:
                 raise
             return view
@@ -257,7 +276,7 @@ class Runner:
         try:
             if self._known.config.follows_reports:  # which are on their way: they come before it
                 await self._calls.settle(REPORTS_WITHIN_S)
-            block = await self._training.check_in(action, *self._address)
+            block = await self._enrolled.training.check_in(action, *self._address)
         except SwarmError as error:
             _log.info("check-in refused", round=action.round, why=str(error))
             self.post(on.CheckInRefused(error))
@@ -275,22 +294,22 @@ class Runner:
             self.post(on.Published())
 
     async def _fetch(self, action: do.Fetch) -> None:
-        event = await self._work.fetch(action)
+        event = await self._enrolled.work.fetch(action)
         if not action.ahead:
             self.post(event)
 
     def _watch_leader(self, action: do.ArmLeaderTimer) -> None:
         if self._watching_leader is not None:
             self._watching_leader.cancel()
-        watch = self._work.watch_leader(action, self._conduct.leader_timeout_s)
+        watch = self._enrolled.work.watch_leader(action, self._conduct.leader_timeout_s)
         self._watching_leader = self._spawn(self._give(watch), "watching the leader")
 
     async def _serve_for(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
         self.post(on.ServingOver())
 
-    async def _watch(self) -> None:
-        async for view in self._training.views():
+    async def _watch(self, training: Training) -> None:
+        async for view in training.views():
             self.post(on.StatusChanged(view))
 
     def _sn_lost(self, error: SwarmError) -> None:
@@ -319,7 +338,7 @@ class Runner:
         if action.over or now - self._synced_at > SYNC_EVERY_S:
             self._synced_at = now
             self._spawn(sync(stored), "forcing it to the disk")
-        trash = self._store.keep_only(needed(self.state) | self._work.counted_on)
+        trash = self._store.keep_only(needed(self.state) | self._enrolled.work.counted_on)
         if trash:
             self._spawn(delete(trash), "deleting old parameters")
 
