@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, func, insert, select, update
@@ -20,6 +20,7 @@ from services.license_server import credentials
 from services.license_server.actor import SYSTEM, Actor, Role
 from services.license_server.audit_log import record
 from services.license_server.database import Database, Transaction
+from services.license_server.rows import utc
 from services.license_server.schema import sessions, setup_tokens, users
 from services.license_server.server_settings import read_values
 from services.license_server.sign_in_locks import (
@@ -142,7 +143,7 @@ class Accounts:
         if active and now - row["seen_at"] > min(60.0, idle_s / 4):
             with self._database.write() as transaction:
                 transaction.connection.execute(update(sessions).where(sessions.c.id == key).values(seen_at=now))
-        return UserSession("", row["csrf"], user, datetime.fromtimestamp(row["expires_at"], UTC), row["address"])
+        return UserSession("", row["csrf"], user, utc(row["expires_at"]), row["address"])
 
     def sign_out(self, secret: str, address: str) -> None:
         key = credentials.digest(secret)
@@ -316,7 +317,7 @@ def _signed_in(
     )
     user = user_view({**row, **changes}, transaction.wall)
     record(transaction, Actor.user(user.id, user.name, user.role, address), "signed in")
-    return UserSession(secret, csrf, user, datetime.fromtimestamp(expires_at, UTC), address)
+    return UserSession(secret, csrf, user, utc(expires_at), address)
 
 
 def _note_failure(transaction: Transaction, row: Mapping[str, Any] | None, name: str, address: str) -> None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, insert, or_, select, update
@@ -13,6 +13,7 @@ from services.license_server import credentials
 from services.license_server.actor import SCOPES, SCOPES_OF_ROLE, Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database
+from services.license_server.rows import read_as
 from services.license_server.schema import api_tokens, users
 
 PREFIX = "swl_"  # so that a leaked one is recognised for what it is
@@ -109,14 +110,4 @@ class ApiTokens:
 
 
 def _token(row: Mapping[str, Any], now: float) -> ApiToken:
-    used = row["used_at"]
-    return ApiToken(
-        row["id"],
-        row["name"],
-        tuple(json.loads(row["scopes"])),
-        datetime.fromtimestamp(row["created_at"], UTC),
-        row["created_by"],
-        datetime.fromtimestamp(row["expires_at"], UTC),
-        None if used is None else datetime.fromtimestamp(used, UTC),
-        now >= row["expires_at"],
-    )
+    return read_as(ApiToken, row, scopes=tuple(json.loads(row["scopes"])), expired=now >= row["expires_at"])

@@ -4,13 +4,14 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, insert, or_, select
 
 from services.license_server.actor import Actor
 from services.license_server.database import Database, Transaction
+from services.license_server.rows import read_as
 from services.license_server.schema import audit
 
 FIRST = "0" * 64
@@ -123,5 +124,4 @@ def _short(value: Any) -> Any:
 
 
 def _entry(row: Mapping[str, Any]) -> AuditEntry:
-    told = {name: row[name] for name in ("seq", "kind", "actor", "address", "action", "target", "hash")}
-    return AuditEntry(at=datetime.fromtimestamp(row["at"], UTC), details=json.loads(row["details"]), **told)
+    return read_as(AuditEntry, row, details=json.loads(row["details"]))

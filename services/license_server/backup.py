@@ -12,18 +12,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Table, delete, func, insert, select, text
+from sqlalchemy import Table, delete, func, insert, select, text, update
 
 from services.errors import BackupUnusable
 from services.license_server import schema
 from services.license_server.actor import Actor
 from services.license_server.audit_log import FIRST, hash_of, record
 from services.license_server.database import Database, Transaction
+from services.license_server.server_settings import read_values
 
 FORMAT = "swarm-license-backup/1"
 MAX_BYTES = 2 << 30  # unpacked
 BATCH = 500
-REVISIONS = ("0002", "0003", schema.REVISION)  # with the same columns
 
 # In an order in which each row finds what it refers to. Sessions, locks of sign-in and setup links are not kept.
 STATE = (
@@ -98,12 +98,9 @@ def replace_state(
     transaction.write(delete(schema.setup_tokens))
     for table in reversed(tables):
         transaction.write(delete(table))
-    lease_s = 30.0
     for table in tables:
-        given = rows.get(table.name, [])
-        if table is schema.leases:
-            given = [{**row, "expires": transaction.now + lease_s} for row in given]
-        _insert(transaction, table, given)
+        _insert(transaction, table, rows.get(table.name, []))
+    transaction.write(update(schema.leases).values(expires=transaction.now + read_values(transaction).lease_s))
     _continue_sequences(transaction)
 
 
@@ -131,7 +128,7 @@ def _read(file: bytes) -> dict[str, list[dict[str, Any]]]:
         raise BackupUnusable(problem="it is not a backup, or its end is missing") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise BackupUnusable(problem=f"its format is not {FORMAT}")
-    if header.get("revision") not in REVISIONS:
+    if header.get("revision") != schema.REVISION:
         problem = f"it is of another release (format {header.get('revision')}, not {schema.REVISION})"
         raise BackupUnusable(problem=problem)
     if hashlib.sha256(b"".join(lines[:-1])).hexdigest() != said:

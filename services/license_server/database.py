@@ -177,9 +177,8 @@ class Database:
         tables = set(inspect(connection).get_table_names())
         if "alembic_version" in tables:
             found = connection.scalars(select(schema.version.c.version_num)).one()
-        elif "leases" in tables:  # made before there were migrations
-            self._refuse_unknown_format(connection)
-            found = "0001"
+        elif "leases" in tables:
+            raise StorageError(path=self.place, problem="it was made before the first release")
         else:
             create(connection)
             return
@@ -188,11 +187,6 @@ class Database:
         from services.license_server.migrations.run import upgrade  # noqa: PLC0415  # Alembic, where it is needed
 
         upgrade(connection, found, self.place)
-
-    def _refuse_unknown_format(self, connection: Connection) -> None:
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one() if self.is_sqlite else 0
-        if version > 1:
-            raise StorageError(path=self.place, problem=f"it is of a newer release (format {version})")
 
 
 def create(connection: Connection) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import insert, or_, select, update
@@ -11,6 +11,7 @@ from services.errors import AdminError, NoSuchThing
 from services.license_server.actor import Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database
+from services.license_server.rows import read_as
 from services.license_server.schema import leases, revocations
 from services.license_server.webhooks import queue
 
@@ -116,7 +117,7 @@ class Leases:
         actor.require("leases:read")
         statement = select(revocations).where(revocations.c.lifted_at.is_(None)).order_by(revocations.c.id.desc())
         with self._database.read() as transaction:
-            return [_revocation(row) for row in transaction.rows(statement)]
+            return [read_as(Revocation, row) for row in transaction.rows(statement)]
 
     def readmit(self, actor: Actor, revocation_id: int) -> None:
         """The node may take a seat again. Raises NoSuchThing."""
@@ -135,18 +136,5 @@ class Leases:
 
 
 def _view(row: Mapping[str, Any], now: float) -> LeaseView:
-    same = ("id", "token", "feature", "node", "role", "fingerprint", "address", "certificate", "revoke_reason")
-    revoked = row["revoked_at"]
-    return LeaseView(
-        **{name: row[name] for name in same},
-        taken_at=datetime.fromtimestamp(row["taken_at"], UTC),
-        renewed_at=datetime.fromtimestamp(row["renewed_at"], UTC),
-        expires_in_s=round(max(row["expires"] - now, 0.0), 1),
-        reserved=row["reservation"] is not None,
-        revoked_at=None if revoked is None else datetime.fromtimestamp(revoked, UTC),
-    )
-
-
-def _revocation(row: Mapping[str, Any]) -> Revocation:
-    same = ("id", "feature", "node", "fingerprint", "reason", "by")
-    return Revocation(**{name: row[name] for name in same}, at=datetime.fromtimestamp(row["at"], UTC))
+    left_s = round(max(row["expires"] - now, 0.0), 1)
+    return read_as(LeaseView, row, expires_in_s=left_s, reserved=row["reservation"] is not None)

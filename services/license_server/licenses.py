@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import delete, insert, select
@@ -11,6 +11,7 @@ from services.errors import LicenseForged, LicenseUnreadable, LockCodeDiffers, N
 from services.license_server.actor import SYSTEM, Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database, Transaction
+from services.license_server.rows import read_as, utc
 from services.license_server.schema import grants, issuers, licenses
 from services.license_server.server_settings import read_lock_code, read_values
 from services.licensing import license_file
@@ -132,7 +133,7 @@ class Licenses:
             if present and wanted is None:
                 return
             seats = {**default, **(wanted or {})}
-            begin = datetime.fromtimestamp(0, UTC)
+            begin = utc(0)
             given = tuple(license_file.Grant(name, count, begin, None) for name, count in seats.items())
             if present and _seats_of(transaction, COMMUNITY) == seats:
                 return
@@ -145,7 +146,7 @@ class Licenses:
     def issuers(self, actor: Actor) -> list[Issuer]:
         actor.require("licenses:read")
         with self._database.read() as transaction:
-            return [_issuer(row) for row in transaction.rows(select(issuers).order_by(issuers.c.name))]
+            return [read_as(Issuer, row) for row in transaction.rows(select(issuers).order_by(issuers.c.name))]
 
     def trust(self, actor: Actor, name: str, public_key: bytes) -> Issuer:
         """From now on licenses that this key (PEM, Ed25519) signed can be installed. Raises LicenseUnreadable."""
@@ -166,7 +167,7 @@ class Licenses:
             }
             transaction.write(insert(issuers).values(row))
             record(transaction, actor, "issuer trusted", name.strip(), {"key": key_id})
-            return _issuer(row)
+            return read_as(Issuer, row)
 
     def distrust(self, actor: Actor, key_id: str) -> None:
         """Its licenses that are installed give no seats any more. Raises NoSuchThing."""
@@ -282,17 +283,12 @@ def _all(transaction: Transaction) -> list[InstalledLicense]:
         )
         given.setdefault(row["license"], []).append(view)
     return [
-        InstalledLicense(
-            id=row["id"],
-            issuer=row["issuer"],
-            key_id=row["key_id"],
-            licensee=row["licensee"],
-            issued=datetime.fromtimestamp(row["issued_at"], UTC),
-            lock_code=row["lock_code"],
+        read_as(
+            InstalledLicense,
+            row,
+            issued=utc(row["issued_at"]),
             signature=_signature(row["key_id"], trusted),
             grants=tuple(given.get(row["id"], [])),
-            installed_at=datetime.fromtimestamp(row["installed_at"], UTC),
-            installed_by=row["installed_by"],
         )
         for row in transaction.rows(select(licenses).order_by(licenses.c.installed_at))
     ]
@@ -314,8 +310,7 @@ def _grant_view(  # noqa: PLR0917  # a row of the table, and now
         state = "expired"
     elif end is not None and end - now < soon_s:
         state = "expiring"
-    until = None if end is None else datetime.fromtimestamp(end, UTC)
-    return GrantView(feature, capacity, datetime.fromtimestamp(begin, UTC), until, state)
+    return GrantView(feature, capacity, utc(begin), None if end is None else utc(end), state)
 
 
 def _seats_of(transaction: Transaction, license_id: str) -> dict[str, int]:
@@ -327,8 +322,3 @@ def _seats_of(transaction: Transaction, license_id: str) -> dict[str, int]:
 
 def _in_words(license: license_file.License) -> str:
     return ", ".join(f"{grant.feature}={grant.capacity}" for grant in license.grants)
-
-
-def _issuer(row: Mapping[str, Any]) -> Issuer:
-    same = ("key_id", "name", "public_key", "added_by")
-    return Issuer(**{name: row[name] for name in same}, added_at=datetime.fromtimestamp(row["added_at"], UTC))

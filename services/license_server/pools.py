@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import delete, func, insert, select
 
@@ -13,6 +13,7 @@ from services.license_server.audit_log import record
 from services.license_server.database import Database, Transaction
 from services.license_server.leases import Reservation, SeatPool
 from services.license_server.licenses import usable_grants
+from services.license_server.rows import utc
 from services.license_server.schema import leases, pools, reservations
 from services.licensing.features import FEATURES
 
@@ -137,7 +138,7 @@ def views(transaction: Transaction) -> list[PoolView]:
             reserved=sum(place.seats for place in pool.reservations),
             allowed=pool.allowed,
             reservations=pool.reservations,
-            valid_until=datetime.fromtimestamp(ends[feature], UTC) if feature in ends else None,
+            valid_until=utc(ends[feature]) if feature in ends else None,
             expired=pool.expired,
             begins=pool.begins,
         )
@@ -154,7 +155,7 @@ def _over(end: float | None, now: float) -> bool:
 
 
 def _words(at: float) -> str:
-    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{utc(at):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _require_feature(feature: str) -> None:

@@ -4,8 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 from sqlalchemy import delete, insert, or_, select, update
 
@@ -14,6 +13,7 @@ from services.license_server.actor import Actor
 from services.license_server.database import Database, Transaction
 from services.license_server.leases import LeaseHolder
 from services.license_server.pools import views
+from services.license_server.rows import read_as, utc
 from services.license_server.schema import checkouts, denials, usage_samples
 from services.license_server.server_settings import read_values
 from services.license_server.webhooks import queue
@@ -91,7 +91,7 @@ class Usage:
         if node:
             statement = statement.where(checkouts.c.node.icontains(node, autoescape=True))
         with self._database.read() as transaction:
-            return [_checkout(row) for row in transaction.rows(statement)]
+            return [read_as(Checkout, row) for row in transaction.rows(statement)]
 
     def denials(
         self, actor: Actor, since: datetime, until: datetime, *, feature: str = "", limit: int = 500
@@ -107,7 +107,7 @@ class Usage:
         if feature:
             statement = statement.where(denials.c.feature == feature)
         with self._database.read() as transaction:
-            return [_denial(row) for row in transaction.rows(statement)]
+            return [read_as(Denial, row) for row in transaction.rows(statement)]
 
     def csv(self, actor: Actor, since: datetime, until: datetime, feature: str = "") -> Iterator[str]:
         """Lines of a CSV file of the checkouts, oldest first; read to the end or not at all."""
@@ -243,7 +243,7 @@ def _points(  # noqa: PLR0917  # where the points are, and what happened
         while sample[0] < at + step:
             capacity = sample[1]
             sample = next(later)
-        found.append(UsagePoint(datetime.fromtimestamp(at, UTC), most, capacity, refused.get(number, 0)))
+        found.append(UsagePoint(utc(at), most, capacity, refused.get(number, 0)))
     return found
 
 
@@ -253,24 +253,3 @@ def _csv_line(fields: list[str]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(safe)
     return line.getvalue()
-
-
-def _checkout(row: Mapping[str, Any]) -> Checkout:
-    return Checkout(
-        row["lease"],
-        row["feature"],
-        row["node"],
-        row["fingerprint"],
-        _time(row["taken_at"]),
-        None if row["ended_at"] is None else _time(row["ended_at"]),
-        row["how"],
-    )
-
-
-def _denial(row: Mapping[str, Any]) -> Denial:
-    told = {name: row[name] for name in ("feature", "node", "fingerprint", "address", "code", "message", "count")}
-    return Denial(at=_time(row["at"]), last_at=_time(row["last_at"]), **told)
-
-
-def _time(at: float) -> datetime:
-    return datetime.fromtimestamp(at, UTC)

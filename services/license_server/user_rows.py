@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, insert, select
@@ -11,6 +11,7 @@ from sqlalchemy import func, insert, select
 from services.errors import AdminError, NoSuchThing, ThingExists
 from services.license_server.actor import ROLES, Role
 from services.license_server.database import Transaction
+from services.license_server.rows import read_as, utc
 from services.license_server.schema import users
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
@@ -67,15 +68,6 @@ def count_users(transaction: Transaction) -> int:
 
 
 def user_view(row: Mapping[str, Any], now: float) -> User:
-    signed_in = row["signed_in_at"]
     locked = row["locked_until"]
-    return User(
-        id=row["id"],
-        name=row["name"],
-        role=row["role"],
-        totp=row["totp"] is not None,
-        disabled=bool(row["disabled"]),
-        locked_until=datetime.fromtimestamp(locked, UTC) if locked > now else None,
-        created_at=datetime.fromtimestamp(row["created_at"], UTC),
-        signed_in_at=None if signed_in is None else datetime.fromtimestamp(signed_in, UTC),
-    )
+    locked_until = utc(locked) if locked > now else None
+    return read_as(User, row, totp=row["totp"] is not None, disabled=bool(row["disabled"]), locked_until=locked_until)

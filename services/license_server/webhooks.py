@@ -8,7 +8,7 @@ import hmac
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -16,6 +16,7 @@ from sqlalchemy import delete, insert, select, update
 from services.license_server.actor import Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database, Transaction
+from services.license_server.rows import read_as, utc
 from services.license_server.schema import grants, settings, webhook_deliveries
 from services.license_server.server_settings import Values, read_values
 
@@ -47,7 +48,7 @@ class Webhooks:
         actor.require("settings:read")
         statement = select(webhook_deliveries).order_by(webhook_deliveries.c.id.desc()).limit(limit)
         with self._database.read() as transaction:
-            return [_delivery(row) for row in transaction.rows(statement)]
+            return [read_as(Delivery, row) for row in transaction.rows(statement)]
 
     def test(self, actor: Actor) -> None:
         """Queues a delivery that says nothing but that it is one."""
@@ -92,7 +93,7 @@ def queue_expiries(transaction: Transaction) -> None:
         key = f"{grant['license']}/{grant['position']}/{grant['valid_until']:.0f}/{state}"
         fresh.add(key)
         if key not in known:
-            until = datetime.fromtimestamp(grant["valid_until"], UTC).isoformat()
+            until = utc(grant["valid_until"]).isoformat()
             facts = {"license": grant["license"], "feature": grant["feature"], "capacity": grant["capacity"]}
             queue(transaction, "expiry", {**facts, "state": state, "until": until})
     if fresh != known:
@@ -125,7 +126,7 @@ def queue(transaction: Transaction, event: str, facts: Mapping[str, Any]) -> Non
     wanted = {"denial": values.webhook_denials, "expiry": values.webhook_expiries}.get(event, True)
     if not values.webhook_url or not wanted:
         return
-    at = datetime.fromtimestamp(transaction.wall, UTC).isoformat()
+    at = utc(transaction.wall).isoformat()
     transaction.connection.execute(
         insert(webhook_deliveries).values(
             event=event,
@@ -143,15 +144,3 @@ def _headers(values: Values, body: bytes) -> dict[str, str]:
         mac = hmac.new(values.webhook_secret.encode(), body, hashlib.sha256).hexdigest()
         headers["X-Swarm-Signature"] = f"sha256={mac}"
     return headers
-
-
-def _delivery(row: Mapping[str, Any]) -> Delivery:
-    delivered = row["delivered_at"]
-    return Delivery(
-        row["id"],
-        row["event"],
-        datetime.fromtimestamp(row["created_at"], UTC),
-        row["attempts"],
-        None if delivered is None else datetime.fromtimestamp(delivered, UTC),
-        row["problem"],
-    )

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -177,6 +178,17 @@ def test_backup_goes_from_one_kind_of_database_to_the_other_while_nodes_go_on(op
         assert "first administrator made" in fresh.audit.actions(SYSTEM)
 
 
+def test_restored_leases_last_as_long_as_the_restored_settings_say(open_office, time):
+    services = open_office()
+    services.settings.change(SYSTEM, lease_s=5)
+    services.desk.acquire(sl(1), "SL")
+    services.backup.restore(SYSTEM, services.backup.make(SYSTEM))
+    time.now += 4
+    assert services.desk.sweep() == 0
+    time.now += 2
+    assert services.desk.sweep() == 1
+
+
 @pytest.mark.parametrize("damage", [b"", b"no gzip", None, "flip"])
 def test_backup_that_is_damaged_changes_nothing(open_office, damage):
     services = open_office()
@@ -235,45 +247,37 @@ async def test_two_server_processes_on_one_postgresql_lend_the_same_seats_and_ou
 # --- the schema ---
 
 
-def schema_of(path: Path) -> dict[str, str]:
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
-    return {name: " ".join((sql or "").replace('"', "").split()) for name, sql in rows}
+def test_database_from_before_the_first_release_is_left_alone(tmp_path):
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        connection.execute("CREATE TABLE leases (id VARCHAR NOT NULL, since VARCHAR NOT NULL, PRIMARY KEY (id))")
+    with pytest.raises(StorageError, match="before the first release"):
+        Database.in_directory(tmp_path)
+    with contextlib.closing(sqlite3.connect(tmp_path / DATABASE)) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("leases",)]
 
 
-def first_database(path: Path) -> None:
-    """As the first release made it, before there were migrations."""
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.executescript(
-            """
-            CREATE TABLE licenses (id VARCHAR NOT NULL, issuer VARCHAR NOT NULL, PRIMARY KEY (id));
-            CREATE TABLE counters (name VARCHAR NOT NULL, value INTEGER NOT NULL, PRIMARY KEY (name));
-            CREATE TABLE leases (id VARCHAR NOT NULL, token INTEGER NOT NULL, feature VARCHAR NOT NULL,
-              node VARCHAR NOT NULL, fingerprint VARCHAR NOT NULL, since VARCHAR NOT NULL, PRIMARY KEY (id));
-            CREATE TABLE seats (license VARCHAR NOT NULL, feature VARCHAR NOT NULL, capacity INTEGER NOT NULL,
-              PRIMARY KEY (license, feature), FOREIGN KEY(license) REFERENCES licenses (id));
-            INSERT INTO licenses VALUES ('community', 'swarm-learning');
-            INSERT INTO seats VALUES ('community', 'SL', 4);
-            INSERT INTO counters VALUES ('token', 7);
-            PRAGMA user_version = 1;
-            """
-        )
-        lease = ("abc", 7, "SL", "sl-1", f"{1:064x}", "2026-01-01T00:00:00+00:00")
-        connection.execute("INSERT INTO leases VALUES (?, ?, ?, ?, ?, ?)", lease)
-        connection.commit()
-
-
-def test_migrated_database_has_the_schema_of_a_new_one_and_keeps_its_leases(tmp_path):
-    (tmp_path / "old").mkdir()
-    first_database(tmp_path / "old" / DATABASE)
-    with Database.in_directory(tmp_path / "old") as database:
+def test_database_of_an_older_revision_is_migrated_and_keeps_its_leases(url, time, tmp_path, monkeypatch):
+    with Database(url, time.clock()) as database:
         services = Services(database)
-        granted = services.desk.renew(sl(1), "abc", 7)
-        assert (granted.lease, granted.capacity) == ("abc", 4)
-        assert services.desk.acquire(sl(2), "SL").token == 8
-        assert len(services.settings.lock_code()) == 19
-    Database.in_directory(tmp_path / "new").close()
-    assert schema_of(tmp_path / "old" / DATABASE) == schema_of(tmp_path / "new" / DATABASE)
+        services.licenses.install_community(SEATS, None)
+        lease = services.desk.acquire(sl(1), "SL")
+    scripts = tmp_path / "migrations"
+    shutil.copytree(Path(migrations.__file__).parent, scripts)
+    following = f"""
+import sqlalchemy as sa
+from alembic import op
+revision, down_revision = "9999", "{schema.REVISION}"
+def upgrade():
+    op.create_table("notes", sa.Column("text", sa.Text))
+"""
+    (scripts / "versions" / "r9999_notes.py").write_text(following)
+    monkeypatch.setattr("services.license_server.migrations.run.SCRIPTS", scripts)
+    monkeypatch.setattr(schema, "REVISION", "9999")
+    for _ in range(2):  # once
+        with Database(url, time.clock()) as database, database.read() as transaction:
+            assert transaction.rows(text("SELECT version_num FROM alembic_version")) == [{"version_num": "9999"}]
+            assert transaction.rows(text("SELECT * FROM notes")) == []
+            assert [row["id"] for row in transaction.rows(text("SELECT id FROM leases"))] == [lease.lease]
 
 
 def test_newest_migration_is_the_revision_that_new_databases_are_stamped_with():

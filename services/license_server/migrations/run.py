@@ -10,16 +10,16 @@ from sqlalchemy import Connection
 
 from services.errors import StorageError
 
+SCRIPTS = Path(__file__).parent
+
 
 def upgrade(connection: Connection, found: str, place: str) -> None:
-    """From the revision ``found`` to today's. Raises StorageError for one of a newer release."""
+    """From the revision ``found`` to today's. Raises StorageError for one that this release does not know."""
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("script_location", str(SCRIPTS))
     config.attributes["connection"] = connection
     try:
-        if found:
-            ScriptDirectory.from_config(config).get_revision(found)
-            command.stamp(config, found)
+        ScriptDirectory.from_config(config).get_revision(found)
         command.upgrade(config, "head")
     except CommandError:
         raise StorageError(path=place, problem=f"it is of a newer release (format {found})") from None

@@ -1,0 +1,30 @@
+"""Rows of the database as plain data: a column is the field of its name, a time is a datetime in UTC."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, TypeVar, cast, get_type_hints
+
+T = TypeVar("T")
+
+
+def utc(at: float) -> datetime:
+    """``at``: seconds since 1970, as the database has times."""
+    return datetime.fromtimestamp(at, UTC)
+
+
+def read_as(cls: type[T], row: Mapping[str, Any], **given: Any) -> T:
+    """A dataclass from the columns that are named as its fields are, and from what is ``given``."""
+    read = {name: _value(row[name], is_time) for name, is_time in _fields(cls) if name not in given}
+    return cls(**read, **given)
+
+
+def _value(value: Any, is_time: bool) -> Any:
+    return utc(value) if is_time and value is not None else value
+
+
+@cache
+def _fields(cls: Any) -> list[tuple[str, bool]]:
+    hints = get_type_hints(cls)
+    return [(it.name, hints[it.name] in (datetime, cast(Any, datetime | None))) for it in fields(cls)]
