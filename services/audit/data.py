@@ -84,7 +84,7 @@ def record_data(record: Record) -> dict[str, Any]:
         "contract": record.contract,
         "location": record.location,
         "block": record.block,
-        "state": record.state,
+        "state": pb.RoundState.Name(record.state),
         "sound": not record.problems,
         "problems": record.problems,
         "config": _plain(record.config) if record.config is not None else None,

@@ -78,9 +78,9 @@ class Folding:
     # --- in the order of a training's life --------------------------------------------------------------
 
     def _configured(self, event: pb.RecordEvent.Configured) -> None:
-        fresh = self.record.state == "UNCONFIGURED" or not self.record.active
+        fresh = self.record.state == pb.UNCONFIGURED or not self.record.active
         self._require(fresh, "it configures a training that is in use")
-        self.record.config, self.record.state = event.config, "CHECKIN"
+        self.record.config, self.record.state = event.config, pb.CHECKIN
 
     def _enrolled(self, event: pb.RecordEvent.Enrolled) -> None:
         """With another key than before where it has a new one: the directory knows which, not the training."""
@@ -88,7 +88,7 @@ class Folding:
 
     def _checked_in(self, event: pb.RecordEvent.CheckedIn) -> None:
         now = self._running(event.round)
-        self._require(self.record.state == "CHECKIN", f"{event.name} checks in to a round that is not open")
+        self._require(self.record.state == pb.CHECKIN, f"{event.name} checks in to a round that is not open")
         self._require(event.name in self.record.active, f"{event.name} checks in without being enrolled")
         self._require(event.name not in now.standing, f"{event.name} checks in twice to round {event.round}")
         now.check_ins.append(
@@ -112,7 +112,7 @@ class Folding:
         self._require(may, f"{event.leader} leads round {event.round} and may not")
         self._counted(event.participants, now)
         now.terms.append(Term(event.term, event.leader, event.participants, self._at))
-        self.record.state = "MERGE"
+        self.record.state = pb.MERGE
 
     def _voted_out(self, event: pb.RecordEvent.LeaderVotedOut) -> None:
         term = self._term(event.round, event.term)
@@ -142,7 +142,7 @@ class Folding:
         self._counted(event.have, now, enough=False)
         if not term.ended:
             term.ended, term.ended_at = "reopened", self._at
-        self.record.state = "CHECKIN"
+        self.record.state = pb.CHECKIN
 
     def _accepted(self, event: pb.RecordEvent.RoundAccepted) -> None:
         now = self._running(event.round)
@@ -165,14 +165,14 @@ class Folding:
         self._merged_once = True
         now.result = Result(event.term, event.leader, digest, event.size, event.participants, self._at)
         term.ended, term.ended_at = "accepted", self._at
-        self.record.state, self.record.round = "CHECKIN", event.round + 1
+        self.record.state, self.record.round = pb.CHECKIN, event.round + 1
 
     def _completed(self, event: pb.RecordEvent.Completed) -> None:
         now = self._round(event.round)
         result = now.result.digest if now.result else None
         self._require(result == event.digest.hex(), f"the training ends with another model than round {event.round}")
         now.completed = True
-        self.record.state, self.record.round = "COMPLETE", event.round
+        self.record.state, self.record.round = pb.COMPLETE, event.round
         if self._stopped_in == event.round:
             return
         finished = sum(entry.finished for entry in now.merged)
@@ -231,15 +231,15 @@ class Folding:
             who.active, who.left = False, event.reason or "left"
         self._require(who is not None, f"{event.name} leaves without being enrolled")
         entry = self._round(event.round).standing.get(event.name)
-        if self.record.state == "CHECKIN" and entry is not None:
+        if self.record.state == pb.CHECKIN and entry is not None:
             entry.fate = "withdrawn"
 
     def _reset(self, event: pb.RecordEvent.Reset) -> None:
-        self._require(self.record.state == "COMPLETE", "it resets a training that is not complete")
+        self._require(self.record.state == pb.COMPLETE, "it resets a training that is not complete")
         for who in self.record.participants.values():
             who.active = False
         self._require(event.next_round == self.record.round + 1, f"round {event.next_round} follows the reset")
-        self.record.state, self.record.round, self.record.config = "UNCONFIGURED", event.next_round, None
+        self.record.state, self.record.round, self.record.config = pb.UNCONFIGURED, event.next_round, None
         self._merged_once = False
         self._best_round = self._stopped_in = 0
 

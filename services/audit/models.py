@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from services.audit.record import Record
 from services.errors import ModelsDiffer, NothingToVerify, StorageError
+from services.rpc.swarm_pb2 import RoundState
 from swarm_callback.digest import digest_of_file
 from swarm_callback.errors import StreamError
 
@@ -75,7 +76,7 @@ class Known:
         self._finals: dict[str, str] = {}
         self._results: dict[str, str] = {}
         self._check_ins: dict[str, list[str]] = {}
-        self._complete = record.state == "COMPLETE"
+        self._complete = record.state == RoundState.COMPLETE
         for entry in record.rounds.values():
             for check_in in entry.check_ins:
                 what = f"{check_in.name} in round {entry.number}, {check_in.fate}"

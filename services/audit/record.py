@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from services.rpc import swarm_pb2 as pb
+from services.rpc.swarm_pb2 import RoundState
 
 # What became of a check-in: it stands, was merged, was left out by a leader, or went with its node.
 Fate = Literal["in", "merged", "left out", "withdrawn"]
 Ending = Literal["", "accepted", "deposed", "reopened"]
-State = Literal["UNCONFIGURED", "CHECKIN", "MERGE", "COMPLETE"]
 
 
 class RecordPosition(NamedTuple):
@@ -130,7 +130,7 @@ class Record:
     contract: str
     location: str = ""
     block: int = 0
-    state: State = "UNCONFIGURED"
+    state: RoundState = RoundState.UNCONFIGURED
     round: int = 1
     config: pb.Config | None = None
     participants: dict[str, Enrolment] = field(default_factory=dict)

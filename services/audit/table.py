@@ -11,6 +11,7 @@ from services.audit.models import ModelFile
 from services.audit.record import Record, RecordPosition, Round
 from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import shown
+from services.rpc.swarm_pb2 import RoundState
 
 DIGEST_CHARACTERS = 16
 
@@ -33,7 +34,7 @@ def record_view(record: Record, files: Sequence[ModelFile] = ()) -> RenderableTy
 def headline(record: Record) -> str:
     """``Record of demo (0x12...) up to block 31: COMPLETE, 4 rounds accepted``"""
     accepted = sum(entry.result is not None for entry in record.rounds.values())
-    state = f"{record.state}, {accepted} round{'s' * (accepted != 1)} accepted"
+    state = f"{RoundState.Name(record.state)}, {accepted} round{'s' * (accepted != 1)} accepted"
     return f"Record of {record.contract} ({record.location}) up to block {record.block}: {state}"
 
 

@@ -13,7 +13,7 @@ from services.runtime.signals import ChangeSignal
 from services.sl.link import SNLink
 from services.sl.round.actions import CheckIn, Publish, Reopen, VoteOut
 from services.sl.round.events import Opened, Reported
-from services.sl.view import CheckedIn, Config, Exclusion, Member, Phase, Result, View
+from services.sl.view import CheckedIn, Config, Exclusion, Member, Result, View
 
 # At the end a node does not wait for an SN that does not answer.
 LEAVE_DEADLINE_S = 5.0
@@ -224,7 +224,7 @@ class Training:
 def _view(status: pb.TrainingStatus, source: str) -> View:
     last = status.last_result if status.HasField("last_result") else None
     return View(
-        phase=Phase(status.state),
+        phase=status.state,
         round=status.round,
         term=status.term,
         leader=status.leader,

@@ -2,18 +2,9 @@
 
 import time
 from dataclasses import dataclass
-from enum import Enum
 
+from services.rpc.swarm_pb2 import RoundState
 from services.rpc.version import events_in
-
-
-class Phase(Enum):
-    """The states of the training contract."""
-
-    UNCONFIGURED = 0
-    CHECKIN = 1
-    MERGE = 2
-    COMPLETE = 3
 
 
 @dataclass(frozen=True)
@@ -112,7 +103,7 @@ class View:
     SNs (``source``: which one). ``block``: of the newest change in it.
     """
 
-    phase: Phase
+    phase: RoundState
     round: int
     term: int
     leader: str
@@ -142,7 +133,7 @@ class View:
     @property
     def _standing(self) -> tuple[int, bool, int, bool]:
         """In the order of a training. After its first merge a round may be open for check-ins again."""
-        return self.round, self.complete, self.term, self.phase is Phase.CHECKIN
+        return self.round, self.complete, self.term, self.phase == RoundState.CHECKIN
 
     def member(self, name: str) -> Member | None:
         return next((member for member in self.members if member.name == name), None)
@@ -168,4 +159,4 @@ class View:
 
     @property
     def complete(self) -> bool:
-        return self.phase is Phase.COMPLETE
+        return self.phase == RoundState.COMPLETE

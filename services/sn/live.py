@@ -8,6 +8,7 @@ from services.chain.events import CheckedIn, Reported, TrainingEvent
 from services.chain.training import TrainingGateway
 from services.errors import ChainError, NotEnrolled, NotTheLeader, RoundNotClosed, StaleRound, StaleTerm
 from services.rpc import swarm_pb2 as pb
+from services.rpc.swarm_pb2 import RoundState
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sn.broadcast import Broadcast
@@ -15,7 +16,7 @@ from services.sn.event_log import narrate
 from services.sn.reports import Report, ReportWriter
 from services.sn.statuses import MemberOf, status
 from services.sn.timers import LostTimers, QuorumTimer, WaitingLog
-from services.sn.training import Progress, State, TrainingView
+from services.sn.training import Progress, TrainingView
 
 # A leader may speak as often as it likes; watchers are told at most this often.
 PROGRESS_EVERY_S = 0.5
@@ -131,7 +132,7 @@ class LiveTraining:
         view = self.view
         if round_number != view.round:
             raise StaleRound(given=round_number, current=view.round)
-        if view.state is not State.MERGE:
+        if view.state != RoundState.MERGE:
             raise RoundNotClosed(round=round_number)
         if term != view.term:
             raise StaleTerm(round=round_number, given=term, current=view.term)
@@ -148,7 +149,7 @@ class LiveTraining:
         if self._progress_timer is not None:
             self._progress_timer.cancel()
             self._progress_timer = None
-        if self._pending_progress is not None and self.view.state is State.MERGE:
+        if self._pending_progress is not None and self.view.state == RoundState.MERGE:
             self._progress_shown = self._around.clock()
             self.view.move(self._pending_progress)
             self._broadcast.wake()

@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from services.sn.training import State, TrainingView
+from services.rpc.swarm_pb2 import RoundState
+from services.sn.training import TrainingView
 
 LOST = "lost"  # the reason why such a node left, on the chain
 
@@ -25,6 +26,6 @@ class Streams:
 
 def absent(view: TrainingView, streams: Streams) -> frozenset[str]:
     """Active participants without a stream, while there is a round that others would wait in for them."""
-    if view.state not in (State.CHECKIN, State.MERGE):
+    if view.state not in (RoundState.CHECKIN, RoundState.MERGE):
         return frozenset()
     return frozenset(name for name in view.active if name not in streams.count)

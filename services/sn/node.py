@@ -13,6 +13,7 @@ from services.chain.runner import TaskRunnerGateway
 from services.chain.tasks import TaskRegistryGateway
 from services.identity.identity import Identity
 from services.rpc.server import RpcServer
+from services.rpc.swarm_pb2 import RoundState
 from services.rpc.swarm_pb2_grpc import (
     add_AdminServicer_to_server,
     add_NetworkServicer_to_server,
@@ -41,7 +42,7 @@ from services.sn.state import SNState
 from services.sn.succession import looks_after
 from services.sn.taskrunners import LiveRunner, TaskRunners
 from services.sn.tasks_api import RunnersApi, TasksApi
-from services.sn.training import State, TrainingView
+from services.sn.training import TrainingView
 from services.sn.trainings import Trainings
 
 ROLE = "sn"
@@ -80,7 +81,7 @@ class RunningSN:
 
     async def round_over(self) -> None:
         """Returns when no training is in the middle of a round: nobody has checked in, nothing is being merged."""
-        while any(view.check_ins and view.state is not State.COMPLETE for view in self.trainings.views):
+        while any(view.check_ins and view.state != RoundState.COMPLETE for view in self.trainings.views):
             self.changed.clear()
             await self.changed.wait()
 

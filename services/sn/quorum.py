@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from services.sn.training import State, TrainingView
+from services.rpc.swarm_pb2 import RoundState
+from services.sn.training import TrainingView
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Waiting:
 
 def clock(view: TrainingView) -> Clock | None:
     """The clock that should run now: minPeers are in, somebody of them may lead, others are still awaited."""
-    if view.state is not State.CHECKIN or view.config is None or not view.awaited:
+    if view.state != RoundState.CHECKIN or view.config is None or not view.awaited:
         return None
     if len(view.check_ins) < view.config.min_peers:
         return None
@@ -39,7 +40,7 @@ def clock(view: TrainingView) -> Clock | None:
 
 def waiting(view: TrainingView) -> Waiting | None:
     """What to say about a round that somebody waits in; None where nobody does."""
-    if view.state is not State.CHECKIN or view.config is None or not view.check_ins:
+    if view.state != RoundState.CHECKIN or view.config is None or not view.check_ins:
         return None
     need = view.config.min_peers
     missing = max(0, need - len(view.active))

@@ -1,11 +1,12 @@
 """A training's view as the message that the API sends."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+from services.chain.events import LeftOut
 from services.rpc import swarm_pb2 as pb
 from services.sn.liveness import LOST
 from services.sn.membership import Member
-from services.sn.training import ExcludedNode, Participant, Result, TrainingView
+from services.sn.training import Participant, Result, TrainingView
 
 MemberOf = Callable[[str], Member | None]
 
@@ -20,7 +21,7 @@ def status(view: TrainingView, now: float, member_of: MemberOf) -> pb.TrainingSt
         contract=view.contract,
         location=view.location,
         version=view.version,
-        state=pb.RoundState.Name(view.state),
+        state=view.state,
         round=view.round,
         term=view.term,
         leader=view.leader,
@@ -109,7 +110,7 @@ def _result(result: Result | None) -> pb.RoundResult | None:
     )
 
 
-def _left_out(entries: list[ExcludedNode] | tuple[ExcludedNode, ...]) -> list[pb.LeftOut]:
+def _left_out(entries: Iterable[LeftOut]) -> list[pb.LeftOut]:
     return [pb.LeftOut(name=entry.name, reason=entry.reason, not_finite=entry.not_finite) for entry in entries]
 
 

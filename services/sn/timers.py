@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from services.errors import TrainingError
+from services.rpc.swarm_pb2 import RoundState
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sn.liveness import LOST, Streams, absent
 from services.sn.quorum import Clock, Waiting, clock, waiting
-from services.sn.training import State, TrainingView
+from services.sn.training import TrainingView
 
 # A healthy round waits far less; only what takes longer is worth a line.
 QUIET_S = 2.0
@@ -157,7 +158,7 @@ class LostTimers:
             self._forget(name)
 
     def _grace_of(self, name: str, view: TrainingView) -> float:
-        leads = view.state is State.MERGE and view.leader == name and name in self._seen
+        leads = view.state == RoundState.MERGE and view.leader == name and name in self._seen
         return min(self._grace_s, LEADER_GRACE_S) if leads else self._grace_s
 
     def _lost(self, name: str, view: TrainingView) -> None:

@@ -1,23 +1,14 @@
 """What a training's events add up to: who takes part, the running round, the last result."""
 
 from dataclasses import dataclass, field, replace
-from enum import IntEnum
 
 from services.chain import events as on_chain
 from services.chain.receipts import Position
+from services.rpc.swarm_pb2 import RoundState
 from services.rpc.version import version_of
 from services.sn.pace import pace_in_words
 
 NOWHERE = Position(-1, -1)  # before the first event
-
-
-class State(IntEnum):
-    """As in the contract and in the API."""
-
-    UNCONFIGURED = 0
-    CHECKIN = 1
-    MERGE = 2
-    COMPLETE = 3
 
 
 @dataclass(frozen=True)
@@ -41,23 +32,6 @@ class Participant:
 
 
 @dataclass(frozen=True)
-class CheckIn:
-    name: str
-    digest: bytes
-    size: int
-    weight: int
-    finished: bool
-    staleness: int = 0
-
-
-@dataclass(frozen=True)
-class ExcludedNode:
-    name: str
-    reason: str
-    not_finite: bool = False
-
-
-@dataclass(frozen=True)
 class Result:
     """An accepted round. ``merged``: names of those whose parameters are in it."""
 
@@ -67,7 +41,7 @@ class Result:
     digest: bytes
     size: int
     merged: tuple[str, ...]
-    left_out: tuple[ExcludedNode, ...]
+    left_out: tuple[on_chain.LeftOut, ...]
     interval: int = 0
     pace: str = ""
     best_round: int = 0
@@ -89,7 +63,7 @@ class TrainingView:
 
     contract: str
     location: str
-    state: State = State.UNCONFIGURED
+    state: RoundState = RoundState.UNCONFIGURED
     round: int = 1
     first_round: int = 1
     term: int = 0
@@ -98,8 +72,8 @@ class TrainingView:
     layout: bytes = b""
     layout_by: str = ""
     participants: dict[str, Participant] = field(default_factory=dict)
-    check_ins: dict[str, CheckIn] = field(default_factory=dict)
-    left_out: list[ExcludedNode] = field(default_factory=list)
+    check_ins: dict[str, on_chain.CheckedIn] = field(default_factory=dict)
+    left_out: list[on_chain.LeftOut] = field(default_factory=list)
     last_result: Result | None = None
     progress: Progress | None = None
     interval: int = 0
@@ -116,7 +90,7 @@ class TrainingView:
     @property
     def awaited(self) -> list[str]:
         """Active participants whose check-in the running round has not got, in the order of enrolment."""
-        if self.state is not State.CHECKIN:
+        if self.state != RoundState.CHECKIN:
             return []
         return [name for name, who in self.participants.items() if who.active and name not in self.check_ins]
 
@@ -132,7 +106,7 @@ class TrainingView:
     def stands(self, name: str, fingerprint: bytes, may_lead: bool, config: on_chain.TrainingConfig) -> bool:
         """Whether this node takes part just so already."""
         who = self.participants.get(name)
-        if who is None or not who.active or self.state not in (State.CHECKIN, State.MERGE):
+        if who is None or not who.active or self.state not in (RoundState.CHECKIN, RoundState.MERGE):
             return False
         return (who.fingerprint, who.may_lead, self.config) == (fingerprint, may_lead, config)
 
@@ -166,16 +140,16 @@ class TrainingView:
             case on_chain.CheckedIn():
                 self._checked_in(event)
             case on_chain.MergeStarted():
-                self.state, self.term, self.leader, self.progress = State.MERGE, event.term, event.leader, None
+                self.state, self.term, self.leader, self.progress = RoundState.MERGE, event.term, event.leader, None
             case on_chain.LeftOut():
                 self.check_ins.pop(event.name, None)
-                self.left_out.append(ExcludedNode(event.name, event.reason, event.not_finite))
+                self.left_out.append(event)
             case on_chain.RoundReopened():
                 self._reopened()
             case on_chain.RoundAccepted():
                 self._accepted(event)
             case on_chain.Completed():
-                self.state, self.round = State.COMPLETE, event.round
+                self.state, self.round = RoundState.COMPLETE, event.round
             case on_chain.IntervalChosen():
                 self.interval, self.pace = event.interval, pace_in_words(event)
             case on_chain.BestMerged():
@@ -195,7 +169,7 @@ class TrainingView:
 
     def _configured(self, event: on_chain.Configured) -> None:
         """The layout of an earlier configuration, whose participants all left before a merge, is void."""
-        self.state, self.config, self.layout, self.layout_by = State.CHECKIN, event.config, b"", ""
+        self.state, self.config, self.layout, self.layout_by = RoundState.CHECKIN, event.config, b"", ""
         self.left_out = []
         self.interval, self.pace, self.best_round = event.config.sync_frequency, "", 0
 
@@ -205,14 +179,12 @@ class TrainingView:
         self.participants[event.name] = replace(known, active=True, left_reason="")
 
     def _checked_in(self, event: on_chain.CheckedIn) -> None:
-        self.check_ins[event.name] = CheckIn(
-            event.name, event.digest, event.size, event.weight, event.finished, event.staleness
-        )
+        self.check_ins[event.name] = event
         self._change(event.name, host=event.host, port=event.port)
         self.left_out = [entry for entry in self.left_out if entry.name != event.name]  # it is in again
 
     def _reopened(self) -> None:
-        self.state, self.leader, self.progress = State.CHECKIN, "", None
+        self.state, self.leader, self.progress = RoundState.CHECKIN, "", None
         self.check_ins = {name: entry for name, entry in self.check_ins.items() if self.participants[name].active}
 
     def _accepted(self, event: on_chain.RoundAccepted) -> None:
@@ -228,7 +200,7 @@ class TrainingView:
             pace=self.pace,
             best_round=self.best_round,
         )
-        self.state, self.round, self.term, self.leader = State.CHECKIN, event.round + 1, 0, ""
+        self.state, self.round, self.term, self.leader = RoundState.CHECKIN, event.round + 1, 0, ""
         self.check_ins, self.left_out, self.progress = {}, [], None
 
     def _stopped_early(self, event: on_chain.StoppedEarly) -> None:
@@ -247,13 +219,14 @@ class TrainingView:
 
     def _left(self, event: on_chain.Left) -> None:
         self._change(event.name, active=False, left_reason=event.reason)
-        if self.state is State.CHECKIN:
+        if self.state == RoundState.CHECKIN:
             self.check_ins.pop(event.name, None)
 
     def _reset(self, event: on_chain.Reset) -> None:
         for name in self.active:
             self._change(name, active=False)
-        self.state, self.round, self.first_round, self.term = State.UNCONFIGURED, event.next_round, event.next_round, 0
+        self.state, self.term = RoundState.UNCONFIGURED, 0
+        self.round = self.first_round = event.next_round
         self.config, self.layout, self.layout_by, self.last_result = None, b"", "", None
         self.check_ins, self.left_out = {}, []
 

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from services.errors import SwarmError
+from services.rpc.swarm_pb2 import RoundState
 from services.sl.sharding.inputs import Input, InputCallbacks, MergeContext
 from services.sl.sharding.leader_merge import LeaderMerge
 from services.sl.transfer import waiting
@@ -18,7 +19,7 @@ from services.sl.transfer.file_server import bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
 from services.sl.transfer.waiting import ResultWait
-from services.sl.view import CheckedIn, Config, Member, Phase, View
+from services.sl.view import CheckedIn, Config, Member, View
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.params import encode
 
@@ -71,7 +72,7 @@ def view(other: Member, stored: Stored) -> View:
     model = stored.model
     config = Config(min_peers=1, sync_frequency=1, merge_method="mean")
     entry = CheckedIn("sl-1", model.digest, model.size, 1, finished=False)
-    return View(Phase.MERGE, 1, 1, "sl-2", config, model.layout, "sl-1", (other,), (entry,), None)
+    return View(RoundState.MERGE, 1, 1, "sl-2", config, model.layout, "sl-1", (other,), (entry,), None)
 
 
 async def test_an_input_of_a_shared_merge_comes_over_a_link_with_ten_breaks(pki: Any, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from services.rpc.swarm_pb2 import RoundState
 from services.sl.round.states import HeldModel
 from services.sl.sharding.leader_merge import INLINE_BYTES, LeaderMerge, MergeOutcome
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import CheckedIn, Config, Exclusion, Member, Phase, View
+from services.sl.view import CheckedIn, Config, Exclusion, Member, View
 from swarm_callback.params import RawTensor, Tensor, decode, encode
 
 Model = dict[str, Tensor]
@@ -45,7 +46,7 @@ class Leader:
 
     async def merge(self, min_peers: int = 1, held: HeldModel | None = None, first: str = "average") -> MergeOutcome:
         view = View(
-            phase=Phase.MERGE,
+            phase=RoundState.MERGE,
             round=1,
             term=1,
             leader="sl-1",

@@ -15,13 +15,14 @@ from sl_swarm import swarm_of
 
 from services.errors import PeerUnreachable
 from services.identity.identity import Identity
+from services.rpc.swarm_pb2 import RoundState
 from services.runtime.signals import ChangeSignal
 from services.sl.transfer import bulk, file_server
 from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import SMALL_BYTES, Peers
 from services.sl.transfer.readers import Readers
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import CheckedIn, Config, Member, Phase, View
+from services.sl.view import CheckedIn, Config, Member, View
 from swarm_callback.params import encode
 
 WITHIN_S = 30.0
@@ -46,7 +47,7 @@ class Holder:
         self.results: set[str] = set()
         members = [self._member(pki, name) for name in ("sl-1", "sl-2", "sl-3")]
         self.view = View(
-            phase=Phase.CHECKIN,
+            phase=RoundState.CHECKIN,
             round=1,
             term=0,
             leader="",
@@ -71,7 +72,7 @@ class Holder:
         return self.results
 
     def sees(self, leader: str, term: int = 1) -> None:
-        self.view = replace(self.view, phase=Phase.MERGE, term=term, leader=leader)
+        self.view = replace(self.view, phase=RoundState.MERGE, term=term, leader=leader)
         self._changed.notify()
 
     async def fetch(self, peers: Peers) -> Stored:

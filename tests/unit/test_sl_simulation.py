@@ -14,13 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services import errors
+from services.rpc.swarm_pb2 import RoundState
 from services.rpc.version import version_of
 from services.sl.round import actions as do
 from services.sl.round import events as on
 from services.sl.round.machine import step
 from services.sl.round.states import Ended, Enrolling, State, Unopened
 from services.sl.sharding.leader_merge import non_finite
-from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, Phase, Result, View
+from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, Result, View
 
 MAX_MOVES = 3_000
 
@@ -36,7 +37,7 @@ class Chain:
 
     config: Config
     names: tuple[str, ...]
-    phase: Phase = Phase.CHECKIN
+    phase: RoundState = RoundState.CHECKIN
     round: int = 1
     term: int = 0
     leader: str = ""
@@ -64,14 +65,14 @@ class Chain:
             members=tuple(Member(name, "host", 1, "", name in self.active) for name in self.known),
             check_ins=tuple(self.check_ins.values()),
             last=self.last,
-            awaited=awaited if self.phase is Phase.CHECKIN else (),
+            awaited=awaited if self.phase == RoundState.CHECKIN else (),
             left_out=tuple(self.left_out.values()),
             version=version_of(self.version, 0),
             block=self.version,
         )
 
     def enrol(self, name: str) -> View:
-        if self.phase is Phase.COMPLETE:
+        if self.phase == RoundState.COMPLETE:
             raise errors.TrainingComplete(round=self.round)
         if name not in self.known:
             self.known.append(name)
@@ -80,7 +81,7 @@ class Chain:
 
     def check_in(self, name: str, call: do.CheckIn) -> None:
         last = self.last.round if self.last else 0
-        if self.phase is Phase.COMPLETE:
+        if self.phase == RoundState.COMPLETE:
             raise errors.TrainingComplete(round=last)
         if call.round != self.round:
             raise errors.StaleRound(given=call.round, current=self.round)
@@ -92,7 +93,7 @@ class Chain:
                 assert name in self.restarted, "a node contributes twice to a round"
                 raise errors.AlreadyCheckedIn(name=name, round=self.round, digest=known)
             return
-        if self.phase is not Phase.CHECKIN:
+        if self.phase != RoundState.CHECKIN:
             raise errors.RoundClosed(round=self.round)
         if call.base > last or (call.base == 0 and last != 0):
             raise errors.Behind(base=call.base, lastAccepted=last)
@@ -109,14 +110,14 @@ class Chain:
         eligible = [name for name in self.known if name in self.check_ins and name in self.active]
         self.term += 1
         self.leader = eligible[(self.round + self.term) % len(eligible)]
-        self.phase, self.votes = Phase.MERGE, set()
+        self.phase, self.votes = RoundState.MERGE, set()
 
     def fence(self, round_: int, term: int) -> None:
-        if self.phase is Phase.COMPLETE:
+        if self.phase == RoundState.COMPLETE:
             raise errors.TrainingComplete(round=self.round)
         if round_ != self.round:
             raise errors.StaleRound(given=round_, current=self.round)
-        if self.phase is not Phase.MERGE:
+        if self.phase != RoundState.MERGE:
             raise errors.RoundNotClosed(round=self.round)
         if term != self.term:
             raise errors.StaleTerm(round=self.round, given=term, current=self.term)
@@ -136,9 +137,9 @@ class Chain:
         self.accepted[self.round] = call.model.digest
         merged = tuple(self.check_ins)
         self.last = Result(self.round, call.model.digest, 1024, name, merged, tuple(self.left_out.values()))
-        self.phase = Phase.COMPLETE if self.ends(unfinished) else Phase.CHECKIN
+        self.phase = RoundState.COMPLETE if self.ends(unfinished) else RoundState.CHECKIN
         self.round, self.term, self.leader, self.check_ins, self.left_out = self.round + 1, 0, "", {}, {}
-        if self.phase is Phase.COMPLETE:
+        if self.phase == RoundState.COMPLETE:
             self.round -= 1
 
     def ends(self, unfinished: bool) -> bool:
@@ -158,7 +159,7 @@ class Chain:
 
     def back_to_check_in(self) -> None:
         self.check_ins = {name: entry for name, entry in self.check_ins.items() if name in self.active}
-        self.phase, self.leader = Phase.CHECKIN, ""
+        self.phase, self.leader = RoundState.CHECKIN, ""
 
     def vote_out(self, name: str, call: do.VoteOut) -> None:
         self.fence(call.round, call.term)
@@ -171,11 +172,11 @@ class Chain:
         if name not in self.active:
             return
         self.active.discard(name)
-        if self.phase is Phase.CHECKIN:
+        if self.phase == RoundState.CHECKIN:
             self.check_ins.pop(name, None)
             if self.check_ins:
                 self.close_if_all_in()
-        elif self.phase is Phase.MERGE and name == self.leader:
+        elif self.phase == RoundState.MERGE and name == self.leader:
             if any(entry in self.active for entry in self.check_ins):
                 self.start_merge()
             else:
@@ -332,9 +333,9 @@ class Simulation:
             moves.append(self.kill)
         if self.shown and self.lags and self.random.random() < 0.2:
             moves.append(self.lag)
-        if moves and self.suspicions and self.chain.phase is Phase.MERGE and self.random.random() < 0.3:
+        if moves and self.suspicions and self.chain.phase == RoundState.MERGE and self.random.random() < 0.3:
             moves.append(self.suspect)
-        if not moves and self.chain.phase is Phase.CHECKIN:
+        if not moves and self.chain.phase == RoundState.CHECKIN:
             have = sum(name in self.chain.active for name in self.chain.check_ins)
             if have >= self.chain.config.min_peers:
                 moves.append(self.close)
@@ -419,7 +420,7 @@ def test_healthy_nodes_all_end_with_the_final_model(
     min_peers = data.draw(st.integers(1, len(nodes)))
     simulation = Simulation({f"sl-{i}": plan for i, plan in enumerate(nodes)}, min_peers, trouble, seed)
     simulation.run()
-    assert simulation.chain.phase is Phase.COMPLETE
+    assert simulation.chain.phase == RoundState.COMPLETE
     assert simulation.chain.last is not None
     # One that enrols after the training is complete is refused; every other one ends with the same model.
     for name, state in simulation.states.items():
@@ -441,5 +442,5 @@ def test_with_failing_nodes_no_rule_is_broken_and_nobody_waits_for_nothing(
     simulation.run()
     still_there = [name for name, state in simulation.states.items() if not isinstance(state, Ended)]
     if still_there:  # only because too few are left to make a round
-        assert simulation.chain.phase is Phase.CHECKIN
+        assert simulation.chain.phase == RoundState.CHECKIN
         assert len(simulation.chain.active) < min_peers

@@ -10,14 +10,15 @@ from structlog.testing import capture_logs
 
 from services.errors import NotTheLeader
 from services.identity.identity import PeerIdentity
+from services.rpc.swarm_pb2 import RoundState
 from services.sl.round.actions import Fetch
 from services.sl.round.tasks import RoundTasks, TaskContext
-from services.sl.view import CheckedIn, Config, Member, Phase, Result, View
+from services.sl.view import CheckedIn, Config, Member, Result, View
 
 ME, LEADER = "sl-1", "sl-2"
 COPY = "c" * 64
 MERGE = View(
-    phase=Phase.MERGE,
+    phase=RoundState.MERGE,
     round=4,
     term=1,
     leader=LEADER,
@@ -64,7 +65,7 @@ async def test_a_copy_stays_until_its_round_is_decided() -> None:
     assert COPY in node.work.counted_on  # also where the result was accepted and this node has not heard of it yet
     node.view = replace(MERGE, term=2, leader=ME)
     assert COPY in node.work.counted_on
-    node.view = replace(MERGE, round=5, phase=Phase.CHECKIN, last=Result(4, "4" * 64, 8, LEADER, (ME, LEADER)))
+    node.view = replace(MERGE, round=5, phase=RoundState.CHECKIN, last=Result(4, "4" * 64, 8, LEADER, (ME, LEADER)))
     assert node.work.counted_on == frozenset()
 
 
@@ -72,7 +73,7 @@ async def test_only_the_leader_of_the_running_merge_has_a_copy_taken() -> None:
     node = Standing()
     with pytest.raises(NotTheLeader):
         await node.take_copy(ME)
-    node.view = replace(MERGE, phase=Phase.CHECKIN)
+    node.view = replace(MERGE, phase=RoundState.CHECKIN)
     with pytest.raises(NotTheLeader):
         await node.take_copy()
     assert node.peers.fetched == []

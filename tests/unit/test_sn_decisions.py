@@ -7,24 +7,25 @@ from typing import Any
 
 import pytest
 
-from services.chain.events import TrainingConfig
+from services.chain.events import CheckedIn, TrainingConfig
 from services.errors import NameTaken, NotAMember, SettingsError, StorageError, UnknownSetting
+from services.rpc.swarm_pb2 import RoundState
 from services.sn.liveness import Streams, absent
 from services.sn.membership import Caller, Member, Membership
 from services.sn.quorum import Clock, Waiting, clock, waiting
 from services.sn.settings import SNSettings
 from services.sn.state import FILE, SNState, chain_choice
-from services.sn.training import CheckIn, Participant, State, TrainingView
+from services.sn.training import NOWHERE, Participant, TrainingView
 
 FINGERPRINT = b"\1" * 32
 
 
 def view(in_: str, awaited: str = "", *, min_peers: int = 2, may_lead: str = "abc", **changes: Any) -> TrainingView:
     """A round that the names (one letter each) of ``in_`` have checked in to."""
-    made = TrainingView(contract="t", location="0x1", state=State.CHECKIN, round=3, term=1)
+    made = TrainingView(contract="t", location="0x1", state=RoundState.CHECKIN, round=3, term=1)
     made.config = TrainingConfig(min_peers, 8, "mean", False, 500)
     made.participants = {name: Participant(name, FINGERPRINT, name in may_lead) for name in sorted(in_ + awaited)}
-    made.check_ins = {name: CheckIn(name, b"d", 1, 100, False) for name in in_}
+    made.check_ins = {name: CheckedIn(NOWHERE, 1, name, b"d", 1, 100, False, "", 0) for name in in_}
     for name, value in changes.items():
         setattr(made, name, value)
     return made
@@ -37,8 +38,8 @@ def view(in_: str, awaited: str = "", *, min_peers: int = 2, may_lead: str = "ab
         (view("a", "bc"), None),  # below minPeers
         (view("abc"), None),  # everyone is in: the contract closes it
         (view("ab", "c", may_lead="c"), None),  # nobody could lead
-        (view("ab", "c", state=State.MERGE), None),
-        (view("ab", "c", state=State.COMPLETE), None),
+        (view("ab", "c", state=RoundState.MERGE), None),
+        (view("ab", "c", state=RoundState.COMPLETE), None),
         (view("", "abc", config=None), None),
     ],
 )
@@ -56,7 +57,7 @@ def test_a_reopened_round_starts_another_clock() -> None:
         (view("ab", "c"), Waiting(3, 1, 2, 2, ("c",), 0)),
         (view("a", "", min_peers=3), Waiting(3, 1, 1, 3, (), 2)),  # others have not even enrolled
         (view("", "abc"), None),  # nobody waits
-        (view("ab", "c", state=State.MERGE), None),
+        (view("ab", "c", state=RoundState.MERGE), None),
     ],
 )
 def test_a_wait_names_who_is_awaited(training: TrainingView, expected: Waiting | None) -> None:
@@ -72,7 +73,7 @@ def test_absent_are_those_who_take_part_and_do_not_watch() -> None:
     assert absent(view("ab", "c"), streams) == {"c"}
     streams.closed("a")
     assert absent(view("ab", "c"), streams) == {"a", "c"}
-    assert absent(view("ab", "c", state=State.COMPLETE), streams) == frozenset()
+    assert absent(view("ab", "c", state=RoundState.COMPLETE), streams) == frozenset()
     left = view("ab", "c")
     left.participants["c"] = replace(left.participants["c"], active=False)
     assert absent(left, streams) == {"a"}

@@ -11,6 +11,7 @@ from typing import Any
 
 from services import errors
 from services.errors import LeftOutOfRound, MLGone, NotFinite, SLStopped, SwarmError
+from services.rpc.swarm_pb2 import RoundState
 from services.sl.round import actions as do
 from services.sl.round import events as on
 from services.sl.round.actions import Action
@@ -34,7 +35,7 @@ from services.sl.round.states import (
     WaitingForRound,
     WithNode,
 )
-from services.sl.view import Exclusion, Phase, Result
+from services.sl.view import Exclusion, Result
 
 Step = tuple[State, tuple[Action, ...]]
 Targets = tuple[type[State], ...]
@@ -201,7 +202,7 @@ def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefuse
 def _locked_out(state: WaitingForRound) -> Step:
     """As soon as the view shows why the check-in was refused, the node knows what to do."""
     node = state.node
-    inside = node.view.phase is Phase.MERGE and node.view.checked_in(node.name) is not None
+    inside = node.view.phase == RoundState.MERGE and node.view.checked_in(node.name) is not None
     if not node.rejoining and (inside or state.explained):
         return _turn(node, state.tried)
     return state, ()
@@ -218,7 +219,7 @@ def _follow(state: Awaiting) -> Step:
         excluded = view.excluded(node.name)
         # Where nobody left it out, it was dropped while this node was taken for dead.
         return _turn(node) if excluded is None or state.earlier else _left_out(state, excluded)
-    if view.phase is Phase.MERGE:
+    if view.phase == RoundState.MERGE:
         return _merge_phase(state)
     return state, (do.NotifyML(view.waiting),)
 
@@ -237,7 +238,7 @@ def _merge_phase(state: Awaiting) -> Step:
 
 def _vote(state: Awaiting | Training, event: on.LeaderSilent) -> Step:
     view = state.node.view
-    if (event.round, event.term, Phase.MERGE) != (view.round, view.term, view.phase):
+    if (event.round, event.term, RoundState.MERGE) != (view.round, view.term, view.phase):
         return state, ()
     return state, (do.VoteOut(event.round, event.term),)
 
@@ -305,7 +306,7 @@ def _act_on_view(state: WithNode) -> Step:
         case Publishing():
             return state, ()
         case Merging():
-            if (view.phase, view.round, view.term) == (Phase.MERGE, state.round, state.term):
+            if (view.phase, view.round, view.term) == (RoundState.MERGE, state.round, state.term):
                 return state, ()
             following, actions = _follow(_follower(state))
             return following, (do.CancelMerge(), *actions)
@@ -322,7 +323,7 @@ def _while_training(state: Training) -> Step:
     if view.complete and view.last is not None and not state.prefetched:
         return replace(state, prefetched=True), (do.Fetch(view.last, ahead=True),)
     merge = (view.round, view.term)
-    if view.phase is not Phase.MERGE or view.checked_in(node.name) is None or merge == state.watched:
+    if view.phase != RoundState.MERGE or view.checked_in(node.name) is None or merge == state.watched:
         return state, ()
     leads = view.leader == node.name
     action = do.Leave("it was started again while it led") if leads else do.ArmLeaderTimer(*merge)
@@ -341,7 +342,7 @@ def _turn(node: Node, tried: int = 0) -> Step:
     if view.last is not None and behind and not may_come_late(node, tried):
         return _take(node, view.last, checked_in_to=tried)
     mine = view.checked_in(node.name)
-    if view.phase is Phase.CHECKIN and mine is None:
+    if view.phase == RoundState.CHECKIN and mine is None:
         call = do.CheckIn(view.round, node.base, *entry, node.offer.finished)
         return CheckingIn(node, view.round, view.term), (call,)
     if mine is not None:

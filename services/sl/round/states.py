@@ -5,8 +5,9 @@ from typing import Self
 
 from services import errors
 from services.errors import SwarmError
+from services.rpc.swarm_pb2 import RoundState
 from services.sl.round.events import Offer, Opened
-from services.sl.view import Model, Phase, Result, View
+from services.sl.view import Model, Result, View
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,9 @@ class WaitingForRound(WithNode):
                 return view.complete
             case errors.RoundClosed() as refusal:
                 # Merged, or open again; the view may still show it open for the first time.
-                reopened = view.phase is Phase.CHECKIN and view.term > self.term
+                reopened = view.phase == RoundState.CHECKIN and view.term > self.term
                 return view.accepted >= refusal.round or reopened
-        return view.complete or view.phase is Phase.CHECKIN
+        return view.complete or view.phase == RoundState.CHECKIN
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from aiohttp.web import WebSocketResponse
 from services.errors import ModelDiffers, NetworkError, NotTheLeader, SizeDiffers, SwarmError
 from services.identity.identity import PeerIdentity
 from services.merge.layout import difference
+from services.rpc.swarm_pb2 import RoundState
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sl.gateway import Training
@@ -26,7 +27,7 @@ from services.sl.transfer.readers import SHARED_FROM_BYTES
 from services.sl.transfer.replication import ResultReplicator
 from services.sl.transfer.store import Store, Stored
 from services.sl.transfer.waiting import ResultWait
-from services.sl.view import Member, Phase, Result, View
+from services.sl.view import Member, Result, View
 
 _EXPLAIN_ATTEMPTS = 3
 _EXPLAIN_WAIT_S = 0.3
@@ -80,7 +81,7 @@ class RoundTasks:
         view = self._around.view()
         leader, mine = view.member(view.leader), view.checked_in(self._around.name)
         leads = leader is not None and peer.may_act_as(leader.name, *leader.keys)
-        if view.phase is not Phase.MERGE or not leads or leader is None or mine is None:
+        if view.phase != RoundState.MERGE or not leads or leader is None or mine is None:
             raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
         # Not changed in place: threads look at it.
         self._copies = {held: of for held, of in self._copies.items() if of[0] >= view.round} | {
@@ -202,7 +203,7 @@ class RoundTasks:
         while left > 0:
             await asyncio.sleep(left)
             view = await self._training.status()
-            if (view.phase, view.round, view.term) != (Phase.MERGE, call.round, call.term):
+            if (view.phase, view.round, view.term) != (RoundState.MERGE, call.round, call.term):
                 return None
             silent_s = min(loop.time() - began, view.progress_age_s or math.inf)
             if silent_s >= timeout_s:

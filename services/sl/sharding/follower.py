@@ -8,6 +8,7 @@ from aiohttp import WSMsgType, web
 
 from services.errors import NotTheLeader, StaleTerm, SwarmError
 from services.identity.identity import PeerIdentity
+from services.rpc.swarm_pb2 import RoundState
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sl.sharding.attempts import Attempt
@@ -16,7 +17,7 @@ from services.sl.sharding.messages import Begin, Message, Order, Refused, Unread
 from services.sl.sharding.worker import ShardWorker
 from services.sl.transfer.readers import CATCH_UP_S
 from services.sl.transfer.store import Stored
-from services.sl.view import Phase, Result, View
+from services.sl.view import Result, View
 
 _log = logs.get("round")
 
@@ -134,7 +135,7 @@ class ShardFollower:
             leader = view.member(view.leader)
             if (view.round, view.term) > (order.round, order.term):
                 raise StaleTerm(round=order.round, given=order.term, current=view.term)
-            if (view.round, view.term, view.phase) == (order.round, order.term, Phase.MERGE):
+            if (view.round, view.term, view.phase) == (order.round, order.term, RoundState.MERGE):
                 if leader is None or not peer.may_act_as(leader.name, *leader.keys):
                     raise NotTheLeader(name=peer.name, term=order.term, round=order.round, leader=view.leader)
                 return view
@@ -165,7 +166,8 @@ class ShardFollower:
         """Returns when another leads. What this node has of an accepted result, it goes on to complete."""
         while True:
             view = self._view()
-            if (view.round, view.term, view.phase) != (led.round, led.term, Phase.MERGE) and view.accepted < led.round:
+            is_led = (view.round, view.term, view.phase) == (led.round, led.term, RoundState.MERGE)
+            if not is_led and view.accepted < led.round:
                 return
             await self._changed()
 

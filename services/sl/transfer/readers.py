@@ -4,8 +4,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from services.identity.identity import PeerIdentity
+from services.rpc.swarm_pb2 import RoundState
 from services.runtime.signals import ChangeSignal
-from services.sl.view import CheckedIn, Phase, View
+from services.sl.view import CheckedIn, View
 
 # A model up to here is merged by its leader alone: sharing it costs more than it saves.
 SHARED_FROM_BYTES = 4 * 1024 * 1024
@@ -51,7 +52,7 @@ class Readers:
 
 def mergers_of(view: View, entry: CheckedIn) -> frozenset[str]:
     """Names of those who need this contribution for the running merge."""
-    if view.phase is not Phase.MERGE:
+    if view.phase != RoundState.MERGE:
         return frozenset()
     if entry.size <= SHARED_FROM_BYTES:
         return frozenset({view.leader})
