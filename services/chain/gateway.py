@@ -54,10 +54,10 @@ class Gateway:
             raise ChainError(problem=f"there is no contract at {self.address}", log="the node's log")
         return signature.decode(answer)
 
-    async def _read_pages(self, function: str, page: int, block: int | None = None) -> list[Any]:
+    async def _read_pages(self, function: str, page: int) -> list[Any]:
         rows: list[Any] = []
         while True:
-            found = await self._read(function, len(rows), page, block=block)
+            found = await self._read(function, len(rows), page)
             rows.extend(found)
             if len(found) < page:
                 return rows

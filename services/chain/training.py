@@ -1,26 +1,13 @@
 """TrainingContract as Python: one training, its participants and its rounds."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import astuple, dataclass
-from enum import IntEnum
-from typing import Any, Self
+from typing import Self
 
 from services.chain.backend import ChainBackend
-from services.chain.events import TrainingConfig, TrainingEvent, bits_of, marked, measure_of, training_event
+from services.chain.events import TrainingConfig, TrainingEvent, bits_of, marked, training_event
 from services.chain.gateway import Gateway
 from services.chain.receipts import Receipt
-
-PAGE = 100
-
-
-class RoundState(IntEnum):
-    """As in the contract and in the API."""
-
-    UNCONFIGURED = 0
-    CHECKIN = 1
-    MERGE = 2
-    COMPLETE = 3
 
 
 @dataclass(frozen=True)
@@ -44,76 +31,6 @@ class CheckInCall:
 
 # Who is left out, why, and whether that is for NaN or infinity.
 LeftOutRow = tuple[str, str, bool]
-
-
-@dataclass(frozen=True)
-class Participant:
-    """An enrolled node; ``index`` is its place in the contract. ``loss``, ``metric``: None where there is no value."""
-
-    index: int
-    name: str
-    fingerprint: bytes
-    host: str
-    port: int
-    may_lead: bool
-    active: bool
-    epochs_done: int
-    epochs_total: int
-    report_round: int
-    loss: float | None
-    metric: float | None
-
-
-@dataclass(frozen=True)
-class CheckIn:
-    """One contribution to a round. ``participant`` is an index."""
-
-    participant: int
-    digest: bytes
-    size: int
-    weight: int
-    finished: bool
-    staleness: int = 0
-
-
-@dataclass(frozen=True)
-class RoundResult:
-    """What an accepted round came to. ``leader`` is an index."""
-
-    round: int
-    digest: bytes
-    size: int
-    term: int
-    leader: int
-    participants: int
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """Where a training stands. ``leader`` is an index and means something in MERGE only."""
-
-    state: RoundState
-    round: int
-    term: int
-    leader: int
-    last_accepted: int
-    first_round: int
-    config: TrainingConfig
-    layout: bytes
-    layout_by: str
-    active_count: int
-
-
-@dataclass(frozen=True)
-class TrainingSnapshot:
-    """All of a training after one block. ``check_ins`` are of the running round, ``merged`` of the last accepted."""
-
-    block: int
-    state: TrainingState
-    participants: list[Participant]
-    check_ins: list[CheckIn]
-    last_result: RoundResult | None
-    merged: list[CheckIn]
 
 
 class TrainingGateway(Gateway):
@@ -185,39 +102,6 @@ class TrainingGateway(Gateway):
 
     # --- reading ------------------------------------------------------------------------------------
 
-    async def status(self, block: int | None = None) -> TrainingState:
-        state, round_, term, leader, accepted, first, config, layout, by, active = await self._read(
-            "status", block=block
-        )
-        return TrainingState(
-            RoundState(state), round_, term, leader, accepted, first, TrainingConfig(*config), layout, by, active
-        )
-
-    async def participants(self, block: int | None = None) -> list[Participant]:
-        """Everyone who ever enrolled, in the order of the first enrolment."""
-        rows = await self._read_pages("participants", PAGE, block)
-        return [_participant(index, row) for index, row in enumerate(rows)]
-
-    async def check_ins(self, round_number: int, block: int | None = None) -> list[CheckIn]:
-        """Who checked in to a round; of an accepted round, who was merged."""
-        return [CheckIn(*row) for row in await self._read("checkIns", round_number, block=block)]
-
-    async def result(self, round_number: int, block: int | None = None) -> RoundResult | None:
-        """What a round came to; None where nothing was accepted for it."""
-        row = await self._read("result", round_number, block=block)
-        return RoundResult(round_number, *row) if any(row[0]) else None
-
-    async def snapshot(self) -> TrainingSnapshot:
-        """Everything at once, as it was after one block; go on with ``follow(snapshot.block + 1)``."""
-        block = await self.chain.block_number()
-        state, participants = await asyncio.gather(self.status(block), self.participants(block))
-        check_ins, result, merged = await asyncio.gather(
-            self.check_ins(state.round, block),
-            self.result(state.last_accepted, block),
-            self.check_ins(state.last_accepted, block),
-        )
-        return TrainingSnapshot(block, state, participants, check_ins, result, merged)
-
     def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[TrainingEvent]]:
         """What happened from one block to another (default: the newest), both included, in order, page by page."""
         return self._pages(training_event, from_block, to_block)
@@ -230,14 +114,6 @@ class TrainingGateway(Gateway):
         """What happened since a block, then everything new, without a gap; ends with the chain."""
         async for log in self._follow(from_block):
             yield training_event(log)
-
-
-def _participant(index: int, row: Sequence[Any]) -> Participant:
-    name, fingerprint, host, port, may_lead, active, done, total, report_round, loss, metric = row
-    measures = (measure_of(loss), measure_of(metric)) if report_round else (None, None)
-    return Participant(
-        index, name, fingerprint, host, port, may_lead, active, done, total, report_round, *measures
-    )  # fmt: skip
 
 
 def _columns(left_out: Sequence[LeftOutRow]) -> tuple[list[str], list[str]]:

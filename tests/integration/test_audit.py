@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sn_swarm import Sl, config, digest_of, play_round, running_sn, scripted_sl
 from test_sn_history import History, Step, chain, step  # noqa: F401  # chain is a fixture
+from training_reader import TrainingReader
 
 from services.audit.fold import fold
 from services.chain.factory import Choice
-from services.chain.training import TrainingGateway
 from services.cli.main import main
 from services.errors import NotRunning, UnknownContract
 from services.identity.identity import Identity
@@ -176,7 +176,7 @@ def test_what_the_contract_lets_happen_is_a_sound_record(chain: Any, steps: list
     runner, backend, network = chain
 
     async def play() -> None:
-        gateway = await TrainingGateway.deploy(backend, network.address)
+        gateway = await TrainingReader.deploy(backend, network.address)
         await History(gateway).play(steps)
         record = fold("test", [entry(event) for event in await gateway.events()])
         assert record.problems == []

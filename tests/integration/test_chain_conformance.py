@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from training_reader import TrainingReader
 
 from services.chain import binary
 from services.chain.abi import contract_abi
@@ -29,7 +30,7 @@ from services.chain.factory import Choice, open_chain
 from services.chain.geth_process import GethProcess
 from services.chain.network import Member, NetworkGateway
 from services.chain.receipts import Receipt
-from services.chain.training import CheckInCall, RoundState, TrainingGateway
+from services.chain.training import CheckInCall
 from services.errors import (
     ChainError,
     ConfigurationDiffers,
@@ -42,6 +43,7 @@ from services.errors import (
     StaleRound,
     StorageError,
 )
+from services.rpc.swarm_pb2 import RoundState
 
 DEADLINE_S = 30.0
 CONFIG = TrainingConfig(
@@ -87,8 +89,8 @@ class ChainConformance:
         return await NetworkGateway.deploy(backend)
 
     @pytest.fixture
-    async def training(self, backend: ChainBackend, network: NetworkGateway) -> TrainingGateway:
-        return await TrainingGateway.deploy(backend, network.address)
+    async def training(self, backend: ChainBackend, network: NetworkGateway) -> TrainingReader:
+        return await TrainingReader.deploy(backend, network.address)
 
     # --- writing ------------------------------------------------------------------------------------
 
@@ -116,7 +118,7 @@ class ChainConformance:
         assert refused.value.facts["account"].lower() == network.chain.account.lower()
 
     async def test_a_refused_transaction_raises_the_class_of_the_contracts_error(
-        self, training: TrainingGateway
+        self, training: TrainingReader
     ) -> None:
         await training.enrol("sl-a", fingerprint(1), True, CONFIG)
         differing = TrainingConfig(2, 32, "mean", False, 1000)
@@ -196,31 +198,30 @@ class ChainConformance:
 
         assert len(await network.members()) == 101
 
-    async def test_a_round_runs_to_its_result(self, training: TrainingGateway) -> None:
+    async def test_a_round_runs_to_its_result(self, training: TrainingReader) -> None:
         for number, name in enumerate(("sl-a", "sl-b")):
             await training.enrol(name, fingerprint(number), True, CONFIG)
         await asyncio.gather(training.check_in(check_in("sl-a")), training.check_in(check_in("sl-b")))
-        merging = await training.snapshot()
-        leader = merging.participants[merging.state.leader].name
+        merging, checked_in = await training.status(), await training.check_ins(1)
+        leader = (await training.participants())[merging.leader].name
 
-        await training.publish(1, merging.state.term, leader, b"r" * 32, 1000, [])
+        await training.publish(1, merging.term, leader, b"r" * 32, 1000, [])
         await training.report(1, "sl-a", 0.125, float("nan"), 1, 3)
         await training.report(1, "sl-b", float("-inf"), None, 1, 3)
 
-        now = await training.snapshot()
-        assert merging.state.state is RoundState.MERGE
-        assert [entry.digest for entry in merging.check_ins] == [b"d" * 32] * 2
-        assert (now.state.state, now.state.round, now.state.last_accepted) == (RoundState.CHECKIN, 2, 1)
-        assert now.last_result is not None
-        assert (now.last_result.digest, now.last_result.size) == (b"r" * 32, 1000)
-        assert {now.participants[entry.participant].name for entry in now.merged} == {"sl-a", "sl-b"}
-        assert now.check_ins == []
-        assert (now.participants[0].loss, now.participants[0].report_round) == (0.125, 1)
-        assert now.participants[0].metric != now.participants[0].metric
-        assert (now.participants[1].loss, now.participants[1].metric) == (float("-inf"), None)
+        now, participants, result = await training.status(), await training.participants(), await training.result(1)
+        assert merging.state == RoundState.MERGE
+        assert [entry.digest for entry in checked_in] == [b"d" * 32] * 2
+        assert (now.state, now.round, now.last_accepted) == (RoundState.CHECKIN, 2, 1)
+        assert result is not None and (result.digest, result.size) == (b"r" * 32, 1000)
+        assert {participants[entry.participant].name for entry in await training.check_ins(1)} == {"sl-a", "sl-b"}
+        assert await training.check_ins(2) == []
+        assert (participants[0].loss, participants[0].report_round) == (0.125, 1)
+        assert participants[0].metric != participants[0].metric
+        assert (participants[1].loss, participants[1].metric) == (float("-inf"), None)
         assert await training.result(2) is None
 
-    async def test_an_earlier_block_can_still_be_read(self, training: TrainingGateway) -> None:
+    async def test_an_earlier_block_can_still_be_read(self, training: TrainingReader) -> None:
         await training.enrol("sl-a", fingerprint(0), True, CONFIG)
         block = await training.chain.block_number()
         await training.enrol("sl-b", fingerprint(1), True, CONFIG)
@@ -231,7 +232,7 @@ class ChainConformance:
     # --- events -------------------------------------------------------------------------------------
 
     async def test_events_come_back_as_plain_data_in_order(
-        self, network: NetworkGateway, training: TrainingGateway
+        self, network: NetworkGateway, training: TrainingReader
     ) -> None:
         await register(network, 0)
         await network.register_contract("defaultbb", "training", training.address)
@@ -271,7 +272,7 @@ class ChainConformance:
         assert seen == [f"sl-{number}" for number in range(15)]
 
     async def test_events_reach_subscribers_of_their_contract_only(
-        self, network: NetworkGateway, training: TrainingGateway
+        self, network: NetworkGateway, training: TrainingReader
     ) -> None:
         with training.chain.subscribe(training.address) as subscription:
             await register(network, 0)
@@ -281,7 +282,7 @@ class ChainConformance:
 
         assert first.address == training.address
 
-    async def test_losses_keep_every_bit(self, training: TrainingGateway) -> None:
+    async def test_losses_keep_every_bit(self, training: TrainingReader) -> None:
         await self.test_a_round_runs_to_its_result(training)
 
         await training.report(1, "sl-b", 0.1, -1e-300, 2, 3)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sn_swarm import running_sn
+from training_reader import TrainingReader
 
 from benchmarks.histories import enrol, names_of, write_rounds
 from services.chain import factory
@@ -91,7 +92,7 @@ async def test_others_go_on_while_a_history_is_read(chain: ChainBackend, tmp_pat
 async def test_one_block_of_more_than_geth_may_answer_is_named(tmp_path: Path) -> None:
     async with GethChain(tmp_path, pages=PageSize(wanted_bytes=100, most_bytes=1_000, most_blocks=4)) as chain:
         await chain.start()
-        training = await TrainingGateway.deploy(chain, (await NetworkGateway.deploy(chain)).address)
+        training = await TrainingReader.deploy(chain, (await NetworkGateway.deploy(chain)).address)
         await enrol(training, NAMES)
         with pytest.raises(ChainError, match=r"the events of block \d+ are more than 1000 bytes"):
             await training.events()

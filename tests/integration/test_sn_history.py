@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from training_reader import TrainingReader
 
 from services.chain.backend import ChainBackend
 from services.chain.events import TrainingConfig
 from services.chain.factory import open_chain
 from services.chain.network import NetworkGateway
-from services.chain.training import CheckInCall, TrainingGateway
+from services.chain.training import CheckInCall
 from services.errors import SwarmError
 from services.rpc.swarm_pb2 import RoundState
 from services.sn.training import TrainingView
@@ -41,7 +42,7 @@ class History:
     Steps that the contract refuses are part of a history.
     """
 
-    def __init__(self, gateway: TrainingGateway) -> None:
+    def __init__(self, gateway: TrainingReader) -> None:
         self.gateway = gateway
         self.view = TrainingView(contract="test", location=gateway.address)
 
@@ -86,11 +87,11 @@ class History:
                 await gateway.reset()
 
 
-async def assert_view_is_contract(gateway: TrainingGateway, view: TrainingView) -> None:
+async def assert_view_is_contract(gateway: TrainingReader, view: TrainingView) -> None:
     status = await gateway.status()
     people = await gateway.participants()
     by_index = [who.name for who in people]
-    assert (int(view.state), view.round, view.first_round) == (int(status.state), status.round, status.first_round)
+    assert (view.state, view.round, view.first_round) == (status.state, status.round, status.first_round)
     assert view.term == status.term
     assert view.leader == (by_index[status.leader] if view.state == RoundState.MERGE else "")
     if view.config is not None:
@@ -109,7 +110,7 @@ async def assert_view_is_contract(gateway: TrainingGateway, view: TrainingView) 
 
 
 async def assert_result_is_contract(
-    gateway: TrainingGateway, view: TrainingView, accepted: int, by_index: list[str]
+    gateway: TrainingReader, view: TrainingView, accepted: int, by_index: list[str]
 ) -> None:
     if accepted == 0:
         assert view.last_result is None
@@ -177,7 +178,7 @@ def play_and_compare(chain: Any, steps: list[Step]) -> TrainingView:
     runner, backend, network = chain
 
     async def run() -> TrainingView:
-        played = History(await TrainingGateway.deploy(backend, network.address))
+        played = History(await TrainingReader.deploy(backend, network.address))
         await played.play(steps)
         return played.view
 

@@ -1,0 +1,82 @@
+"""Reads what a TrainingContract itself holds: SNs go by its events, and tests compare the two."""
+
+from typing import Any, NamedTuple
+
+from services.chain.events import TrainingConfig, measure_of
+from services.chain.training import TrainingGateway
+from services.rpc.swarm_pb2 import RoundState
+
+PAGE = 100
+
+
+class StoredTraining(NamedTuple):
+    """``leader`` is an index, as in the two below, and means something in MERGE only."""
+
+    state: RoundState
+    round: int
+    term: int
+    leader: int
+    last_accepted: int
+    first_round: int
+    config: TrainingConfig
+    layout: bytes
+    layout_by: str
+    active_count: int
+
+
+class StoredParticipant(NamedTuple):
+    name: str
+    fingerprint: bytes
+    host: str
+    port: int
+    may_lead: bool
+    active: bool
+    epochs_done: int
+    epochs_total: int
+    report_round: int
+    loss: float | None
+    metric: float | None
+
+
+class StoredCheckIn(NamedTuple):
+    participant: int
+    digest: bytes
+    size: int
+    weight: int
+    finished: bool
+    staleness: int
+
+
+class StoredResult(NamedTuple):
+    digest: bytes
+    size: int
+    term: int
+    leader: int
+    participants: int
+
+
+class TrainingReader(TrainingGateway):
+    async def status(self, block: int | None = None) -> StoredTraining:
+        row = StoredTraining(*await self._read("status", block=block))
+        return row._replace(config=TrainingConfig(*row.config))
+
+    async def participants(self) -> list[StoredParticipant]:
+        """Everyone who ever enrolled, in the order of the first enrolment."""
+        return [_participant(row) for row in await self._read_pages("participants", PAGE)]
+
+    async def check_ins(self, round_number: int) -> list[StoredCheckIn]:
+        """Who checked in to a round; of an accepted round, who was merged."""
+        return [StoredCheckIn(*row) for row in await self._read("checkIns", round_number)]
+
+    async def result(self, round_number: int) -> StoredResult | None:
+        """None where nothing was accepted for it."""
+        row = await self._read("result", round_number)
+        return StoredResult(*row) if any(row[0]) else None
+
+
+def _participant(row: Any) -> StoredParticipant:
+    found = StoredParticipant(*row)
+    reported = found.report_round > 0
+    return found._replace(
+        loss=measure_of(row[-2]) if reported else None, metric=measure_of(row[-1]) if reported else None
+    )
