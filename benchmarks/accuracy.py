@@ -23,7 +23,7 @@ import torch
 from benchmarks.report import at_least, goal, print_figures
 from examples.digits.data import by_label
 from services.merge.engine import ParameterSet, merge
-from services.merge.layout import TensorSpec
+from services.merge.layout import TensorLayout
 
 NODES = 5
 POISONED = NODES - 1
@@ -150,7 +150,7 @@ def swarm(method: str, scene: str, data: Data, shards: Sequence[np.ndarray], see
 
 def merged_by(method: str, states: Sequence[State], weights: Sequence[int]) -> State:
     names = sorted(states[0])
-    layout = {name: TensorSpec("F32", tuple(states[0][name].shape)) for name in names}
+    layout = {name: TensorLayout("F32", tuple(states[0][name].shape)) for name in names}
     sets = [
         ParameterSet(f"sl-{index}", weight, layout, {name: state[name].numpy() for name in names})
         for index, (state, weight) in enumerate(zip(states, weights, strict=True))

@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 
 from benchmarks.report import at_least, goal, print_figures
 from services.merge.engine import ParameterSet, merge
-from services.merge.layout import TensorSpec
+from services.merge.layout import TensorLayout
 
 Array = NDArray[np.float32]
 
@@ -96,7 +96,7 @@ def learned(model: Array, pictures: Array, labels: NDArray[Any]) -> Array:
 
 
 def merged(method: str, models: Array) -> Array:
-    layout = {"w": TensorSpec("F32", models[0].shape)}
+    layout = {"w": TensorLayout("F32", models[0].shape)}
     sets = [ParameterSet(f"sl-{index}", 1, layout, {"w": model}) for index, model in enumerate(models)]
     out = bytearray()
     assert merge(method, sets, out.extend) == ()

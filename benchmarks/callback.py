@@ -68,7 +68,7 @@ def serve(listener: SLListener) -> None:
         channel.close()
 
 
-def answer(channel: Channel, message: wire.Message, body: bytearray) -> None:
+def answer(channel: Channel, message: wire.ChannelMessage, body: bytearray) -> None:
     if isinstance(message, wire.Open):
         channel.send(wire.Opened("sl-1", 1, False, 0), doing="it was measured")
     elif isinstance(message, (wire.Sync, wire.Close)):

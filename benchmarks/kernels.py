@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmarks.report import at_least, goal, print_figures
 from services.merge.engine import ParameterSet, merge_into
-from services.merge.layout import TensorSpec
+from services.merge.layout import TensorLayout
 
 Array = NDArray[np.float32]
 
@@ -88,7 +88,7 @@ def read_all(stack: Array, threads: int, block: int) -> None:
 
 
 def merged(method: str, stack: Array, weights: Sequence[int], out: bytearray) -> None:
-    layout = {"t": TensorSpec("F32", (stack.shape[1],))}
+    layout = {"t": TensorLayout("F32", (stack.shape[1],))}
     sets = [
         ParameterSet(f"sl-{index:02}", weight, layout, {"t": row})
         for index, (row, weight) in enumerate(zip(stack, weights, strict=True))

@@ -44,7 +44,7 @@ def phases_of(logs: Sequence[Path], merged_at: Sequence[Sequence[float]]) -> dic
         steps = [entry for entry in timed if entry["event"] == "step"]
         _add_states(steps, found)
         _add_between(timed, said, found)
-        offered = [entry["at"] for entry in steps if entry["on"] == "Offered"]
+        offered = [entry["at"] for entry in steps if entry["on"] == "ParametersOffered"]
         handed = [entry["at"] for entry in timed if entry["event"] == "merged model"]
         found["write"] += [came - since for came, since in zip(offered, times, strict=False)]
         found["deliver"] += [taken - given for taken, given in zip(times[1:], handed, strict=False)]

@@ -682,7 +682,7 @@ class DigestMismatch(ModelError):
     remedy = "Nothing of it was used; another holder is asked."
 
 
-class NotFinite(ModelError):
+class ModelNotFinite(ModelError):
     code = "not-finite"
     message = "{node} was left out of round {round}: {reason}"
     remedy = "Lower the learning rate or look at its data; the node may go on from the last merged model."
@@ -704,7 +704,7 @@ class ResultUnavailable(ModelError):
 # --- channel: exit code 16 ---------------------------------------------------------------------------
 
 
-class ChannelError(SwarmError):
+class MLChannelError(SwarmError):
     code = "channel"
     grpc_status = "ABORTED"
     exit_code = 16
@@ -712,19 +712,19 @@ class ChannelError(SwarmError):
     remedy = "See the output of the ML program."
 
 
-class MLGone(ChannelError):
+class MLGone(MLChannelError):
     code = "ml-gone"
     message = "The ML program of {node} ended {when}"
     remedy = "See its output for the cause, then start it and its SL again."
 
 
-class SLStopped(ChannelError):
+class SLStopped(MLChannelError):
     code = "sl-stopped"
     message = "The SL {node} was stopped"
     remedy = "Start it and its ML program again; they go on from the last merged model."
 
 
-class ProtocolMismatch(ChannelError):
+class ProtocolMismatch(MLChannelError):
     code = "protocol-mismatch"
     message = "The ML program speaks version {theirs} of the channel, this SL version {ours}"
     remedy = "Install the same release of swarm-learning on both sides."

@@ -21,7 +21,7 @@ from typing import Final, Protocol, Self
 
 from swarm_callback.errors import ChannelClosed, ChannelError, Interrupted, PipesInUse, StreamError, WireError
 from swarm_callback.pages import PipeWriter
-from swarm_callback.wire import PREFIX_BYTES, Message, Prefix, pack, unpack_header
+from swarm_callback.wire import PREFIX_BYTES, ChannelMessage, Prefix, pack, unpack_header
 
 PIECE_BYTES: Final = 1024 * 1024
 _FIRST_RETRY_S: Final = 0.02
@@ -65,7 +65,7 @@ class Channel:
         self._unread = 0  # bytes of the last message's body that are still in the pipe
         self._buffer: memoryview | None = None
 
-    def receive(self, doing: str) -> tuple[Message, int]:
+    def receive(self, doing: str) -> tuple[ChannelMessage, int]:
         """Waits for the next message; gives it and the size of its body, which ``read_body*`` must take next.
 
         ``doing`` completes "The SL sidecar ended while ..." should it end.
@@ -93,7 +93,7 @@ class Channel:
         self._read_fully(buffer, doing)
         self._unread = 0
 
-    def send(self, message: Message, body: Iterable[Data] = (), *, doing: str) -> None:
+    def send(self, message: ChannelMessage, body: Iterable[Data] = (), *, doing: str) -> None:
         """Writes a message and its body. What is there already is not copied: it stays as it is until the other end
         has read it, which its answer shows.
         """
@@ -106,7 +106,7 @@ class Channel:
                 for part in piece:
                     self._write(part, doing, copied=True)
 
-    def send_file(self, message: Message, path: Path, *, doing: str) -> None:
+    def send_file(self, message: ChannelMessage, path: Path, *, doing: str) -> None:
         """Writes a message with the whole file as its body; the kernel moves the bytes."""
         with path.open("rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size

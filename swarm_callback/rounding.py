@@ -19,7 +19,7 @@ _PIECE_ELEMENTS = 4 * _BLOCK_ELEMENTS
 
 
 @dataclass(frozen=True)
-class _Form:
+class _RoundedForm:
     """``drop``: bits that become 0; ``too_large``: the magnitude from which rounding would give infinity."""
 
     bits: str
@@ -30,8 +30,8 @@ class _Form:
 
 
 _FORMS = {
-    "F32": _Form("<u4", 16, 0x7FFF_FFFF, 0x7F7F_8000, 0x7F80_0000),
-    "F64": _Form("<u8", 45, 0x7FFF_FFFF_FFFF_FFFF, 0x7FEF_F000_0000_0000, 0x7FF0_0000_0000_0000),
+    "F32": _RoundedForm("<u4", 16, 0x7FFF_FFFF, 0x7F7F_8000, 0x7F80_0000),
+    "F64": _RoundedForm("<u8", 45, 0x7FFF_FFFF_FFFF_FFFF, 0x7FEF_F000_0000_0000, 0x7FF0_0000_0000_0000),
 }
 
 

@@ -23,7 +23,7 @@ from swarm_callback.params import stream_size
 REQUEST_VARIABLE = "SL_REQUEST_CHANNEL"
 RESPONSE_VARIABLE = "SL_RESPONSE_CHANNEL"
 
-Answer = TypeVar("Answer", bound=wire.Message)
+Answer = TypeVar("Answer", bound=wire.ChannelMessage)
 
 
 class Session:
@@ -143,7 +143,7 @@ class Session:
         if memoryview(self._buffer)[: len(header)] != header:
             raise StreamError(problem="the merged model has other parameters than the model of this program")
 
-    def _send(self, message: wire.Message, body: list[Data], doing: str) -> None:
+    def _send(self, message: wire.ChannelMessage, body: list[Data], doing: str) -> None:
         if self._left:
             raise SessionEnded
         self._sending = True  # whatever ends this in between, the SL gets no other message in the middle of it
@@ -166,7 +166,7 @@ class Session:
             message, size = self._channel.receive(doing)
             if isinstance(message, wire.Notice):
                 self._logger.info(message.text)
-            elif isinstance(message, (wire.Refused, wire.Abort)):
+            elif isinstance(message, (wire.OpenRefused, wire.Abort)):
                 raise Refused(code=message.code, text=message.message)
             elif isinstance(message, expected):
                 return message, size

@@ -22,7 +22,7 @@ PREFIX_BYTES: Final = _PREFIX.size
 
 
 @dataclass(frozen=True)
-class Message:
+class ChannelMessage:
     """Base of all; ``TYPE`` is the number on the wire."""
 
     TYPE: ClassVar[int] = 0
@@ -30,7 +30,7 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Open(Message):
+class Open(ChannelMessage):
     """ML → SL, first of all: what the callback was constructed with."""
 
     TYPE = 1
@@ -53,7 +53,7 @@ class Open(Message):
 
 
 @dataclass(frozen=True)
-class Opened(Message):
+class Opened(ChannelMessage):
     """SL → ML: enrolled. ``late``: the training already has a merged model, which the first sync brings.
 
     ``epochs_done``: by this node's ML program before it and its SL were started again; 0 where it begins.
@@ -67,7 +67,7 @@ class Opened(Message):
 
 
 @dataclass(frozen=True)
-class Refused(Message):
+class OpenRefused(ChannelMessage):
     """SL → ML: the session ends; ``message`` is for the user."""
 
     TYPE = 3
@@ -76,7 +76,7 @@ class Refused(Message):
 
 
 @dataclass(frozen=True)
-class Sync(Message):
+class Sync(ChannelMessage):
     """ML → SL, body: the parameters as they are now. ``seq`` counts from 1 within the session.
 
     ``examples``: that they were trained on since the last merge, where those are the weight.
@@ -90,7 +90,7 @@ class Sync(Message):
 
 
 @dataclass(frozen=True)
-class Close(Message):
+class Close(ChannelMessage):
     """ML → SL, body: the parameters at the end of local training. ``checkin``: snapshot, active or inactive."""
 
     TYPE = 5
@@ -102,7 +102,7 @@ class Close(Message):
 
 
 @dataclass(frozen=True)
-class Merged(Message):
+class Merged(ChannelMessage):
     """SL → ML, answer to Sync and Close; body: the merged parameters, empty where nothing was ever merged.
 
     ``pace``: why the interval is what it is. ``best_round``: with the best mean metric so far, 0 where nobody asks.
@@ -125,7 +125,7 @@ class Merged(Message):
 
 
 @dataclass(frozen=True)
-class Report(Message):
+class Report(ChannelMessage):
     """ML → SL, no answer: how the merged model of ``round`` does on this node's validation data.
 
     ``loss``, ``metric``: None where there is no value, which is not the same as NaN.
@@ -140,7 +140,7 @@ class Report(Message):
 
 
 @dataclass(frozen=True)
-class Notice(Message):
+class Notice(ChannelMessage):
     """SL → ML while ML waits: something to log."""
 
     TYPE = 8
@@ -148,7 +148,7 @@ class Notice(Message):
 
 
 @dataclass(frozen=True)
-class Abort(Message):
+class Abort(ChannelMessage):
     """Either way: the sender failed and ends the session; ``message`` is for the user."""
 
     TYPE = 9
@@ -157,14 +157,14 @@ class Abort(Message):
 
 
 @dataclass(frozen=True)
-class Bye(Message):
+class Bye(ChannelMessage):
     """ML → SL: the session ends in order."""
 
     TYPE = 10
 
 
-_BY_TYPE: Final[dict[int, type[Message]]] = {
-    cls.TYPE: cls for cls in (Open, Opened, Refused, Sync, Close, Merged, Report, Notice, Abort, Bye)
+_BY_TYPE: Final[dict[int, type[ChannelMessage]]] = {
+    cls.TYPE: cls for cls in (Open, Opened, OpenRefused, Sync, Close, Merged, Report, Notice, Abort, Bye)
 }
 
 
@@ -172,7 +172,7 @@ _BY_TYPE: Final[dict[int, type[Message]]] = {
 class Prefix:
     """The first 20 bytes of a frame, checked."""
 
-    kind: type[Message]
+    kind: type[ChannelMessage]
     header_size: int
     body_size: int
 
@@ -194,7 +194,7 @@ class Prefix:
         return cls(kind, header_size, body_size)
 
 
-def pack(message: Message, body_size: int = 0) -> bytes:
+def pack(message: ChannelMessage, body_size: int = 0) -> bytes:
     """Prefix and header of a frame; ``body_size`` raw bytes follow."""
     values = {_camel(field.name): getattr(message, field.name) for field in fields(message)}
     header = json.dumps(values, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
@@ -203,7 +203,7 @@ def pack(message: Message, body_size: int = 0) -> bytes:
     return _PREFIX.pack(MAGIC, VERSION, message.TYPE, len(header), body_size) + header
 
 
-def unpack_header(kind: type[Message], header: bytes | bytearray) -> Message:
+def unpack_header(kind: type[ChannelMessage], header: bytes | bytearray) -> ChannelMessage:
     """The message whose type the prefix named. Raises WireError for other fields or types than the class has."""
     if deeper_than(1, header):
         raise WireError(problem=f"the header of {kind.__name__} is nested")
@@ -217,7 +217,7 @@ def unpack_header(kind: type[Message], header: bytes | bytearray) -> Message:
     return kind(**{field.name: _checked(kind, name, field.type, values[name]) for name, field in expected.items()})
 
 
-def _checked(kind: type[Message], name: str, wanted: Any, value: Any) -> Any:
+def _checked(kind: type[ChannelMessage], name: str, wanted: Any, value: Any) -> Any:
     if wanted == float | None:
         if value is None:
             return None

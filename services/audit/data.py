@@ -8,7 +8,16 @@ from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from services.audit.record import Contribution, Exclusion, Record, RecordPosition, Report, Result, Round, Term
+from services.audit.record import (
+    Contribution,
+    ExclusionRecord,
+    Record,
+    RecordPosition,
+    ReportRecord,
+    ResultRecord,
+    RoundRecord,
+    Term,
+)
 from services.errors import StorageError
 from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import in_json, measure_in_json
@@ -105,7 +114,7 @@ def record_data(record: Record) -> dict[str, Any]:
     }
 
 
-def round_data(entry: Round) -> dict[str, Any]:
+def round_data(entry: RoundRecord) -> dict[str, Any]:
     """One round: participants, weights, digests, sizes, leaders, result, who was left out and why, votes, reports."""
     return {
         "round": entry.number,
@@ -150,7 +159,7 @@ def _place(at: RecordPosition) -> dict[str, int]:
     return {"block": at.block, "log_index": at.log_index}
 
 
-def _result(it: Result) -> dict[str, Any]:
+def _result(it: ResultRecord) -> dict[str, Any]:
     return {
         "digest": it.digest,
         "size": it.size,
@@ -187,11 +196,11 @@ def _term(it: Term) -> dict[str, Any]:
     }
 
 
-def _exclusion(it: Exclusion) -> dict[str, Any]:
+def _exclusion(it: ExclusionRecord) -> dict[str, Any]:
     return {"name": it.name, "reason": it.reason, "term": it.term, **_place(it.at)}
 
 
-def _report(it: Report) -> dict[str, Any]:
+def _report(it: ReportRecord) -> dict[str, Any]:
     return {
         "name": it.name,
         "loss": measure_in_json(it.loss),

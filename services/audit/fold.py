@@ -11,14 +11,14 @@ from typing import Any
 from services.audit.record import (
     Contribution,
     Enrolment,
-    Exclusion,
+    ExclusionRecord,
     Record,
     RecordPosition,
-    Report,
-    Result,
-    Round,
+    ReportRecord,
+    ResultRecord,
+    RoundRecord,
     Term,
-    Vote,
+    VoteRecord,
 )
 from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import measure
@@ -119,7 +119,7 @@ class Folding:
         entitled = event.voter in self._running(event.round).standing and event.voter != term.leader
         again = any(vote.voter == event.voter for vote in term.votes)
         self._require(entitled and not again, f"{event.voter} votes against {term.leader} and may not")
-        term.votes.append(Vote(event.voter, self._at))
+        term.votes.append(VoteRecord(event.voter, self._at))
 
     def _deposed(self, event: pb.RecordEvent.LeaderDeposed) -> None:
         term = self._term(event.round, event.term)
@@ -132,7 +132,7 @@ class Folding:
         if entry is not None:
             entry.fate = "left out"
         self._require(entry is not None, f"{event.name} is left out of round {event.round} and was not in it")
-        now.left_out.append(Exclusion(event.name, event.reason, event.term, self._at))
+        now.left_out.append(ExclusionRecord(event.name, event.reason, event.term, self._at))
 
     def _reopened(self, event: pb.RecordEvent.RoundReopened) -> None:
         now, term = self._running(event.round), self._term(event.round, event.term)
@@ -163,7 +163,7 @@ class Folding:
                 given, f"the first result, of round {event.round}, is the own set of none of its participants"
             )
         self._merged_once = True
-        now.result = Result(event.term, event.leader, digest, event.size, event.participants, self._at)
+        now.result = ResultRecord(event.term, event.leader, digest, event.size, event.participants, self._at)
         term.ended, term.ended_at = "accepted", self._at
         self.record.state, self.record.round = pb.CHECKIN, event.round + 1
 
@@ -198,7 +198,7 @@ class Folding:
         self._require(asked and event.best_round == self._best_round, "it stops early, and nothing says that it should")
         self._stopped_in = event.round
 
-    def _reports(self, number: int) -> list[Report]:
+    def _reports(self, number: int) -> list[ReportRecord]:
         """The newest of each node; what comes later than the decision is not known yet."""
         entry = self.record.rounds.get(number)
         return list({it.name: it for it in entry.reports}.values()) if entry is not None else []
@@ -215,7 +215,7 @@ class Folding:
         known = now.result is not None and event.name in self.record.participants
         self._require(known, f"{event.name} reports on round {event.round} without a part in it")
         now.reports.append(
-            Report(
+            ReportRecord(
                 event.name,
                 measure(event, "loss"),
                 measure(event, "metric"),
@@ -255,10 +255,10 @@ class Folding:
     def _min_peers(self) -> int:
         return self.record.config.min_peers if self.record.config is not None else 0
 
-    def _round(self, number: int) -> Round:
-        return self.record.rounds.setdefault(number, Round(number))
+    def _round(self, number: int) -> RoundRecord:
+        return self.record.rounds.setdefault(number, RoundRecord(number))
 
-    def _running(self, number: int) -> Round:
+    def _running(self, number: int) -> RoundRecord:
         self._require(number == self.record.round, f"it is of round {number}, and round {self.record.round} runs")
         return self._round(number)
 
@@ -270,7 +270,7 @@ class Folding:
         self._require(fits, f"it is of term {term} of round {round_number}, which does not run")
         return terms[-1] if terms else Term(term, "", 0, self._at)
 
-    def _counted(self, said: int, now: Round, *, enough: bool = True) -> None:
+    def _counted(self, said: int, now: RoundRecord, *, enough: bool = True) -> None:
         have = len(now.standing)
         self._require(said == have, f"it counts {said} check-ins of round {now.number}, and {have} are on the record")
         if enough:

@@ -34,7 +34,7 @@ class Contribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Vote:
+class VoteRecord:
     voter: str
     at: RecordPosition
 
@@ -47,13 +47,13 @@ class Term:
     leader: str
     participants: int
     at: RecordPosition
-    votes: list[Vote] = field(default_factory=list)
+    votes: list[VoteRecord] = field(default_factory=list)
     ended: Ending = ""
     ended_at: RecordPosition | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Exclusion:
+class ExclusionRecord:
     """A check-in that the leader of ``term`` left out."""
 
     name: str
@@ -63,7 +63,7 @@ class Exclusion:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ReportRecord:
     """Loss and metric of the round's model on a node's own validation data; None: there is no value."""
 
     name: str
@@ -75,7 +75,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class ResultRecord:
     term: int
     leader: str
     digest: str
@@ -85,16 +85,16 @@ class Result:
 
 
 @dataclass(slots=True)
-class Round:
+class RoundRecord:
     """``absent``: participants that were active when the round was accepted, and not in it."""
 
     number: int
     check_ins: list[Contribution] = field(default_factory=list)
     terms: list[Term] = field(default_factory=list)
-    left_out: list[Exclusion] = field(default_factory=list)
+    left_out: list[ExclusionRecord] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
-    result: Result | None = None
-    reports: list[Report] = field(default_factory=list)
+    result: ResultRecord | None = None
+    reports: list[ReportRecord] = field(default_factory=list)
     completed: bool = False
 
     @property
@@ -134,7 +134,7 @@ class Record:
     round: int = 1
     config: pb.Config | None = None
     participants: dict[str, Enrolment] = field(default_factory=dict)
-    rounds: dict[int, Round] = field(default_factory=dict)
+    rounds: dict[int, RoundRecord] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     count: int = 0
     others: list[pb.RecordEvent] = field(default_factory=list)
@@ -145,7 +145,7 @@ class Record:
         return [name for name, who in self.participants.items() if who.active]
 
     @property
-    def final(self) -> Round | None:
+    def final(self) -> RoundRecord | None:
         """The newest accepted round; its model is the final one where the training is complete."""
         accepted = [entry for entry in self.rounds.values() if entry.result is not None]
         return accepted[-1] if accepted else None

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from services.audit.data import event_data
 from services.audit.models import ModelFile
-from services.audit.record import Record, RecordPosition, Round
+from services.audit.record import Record, RecordPosition, RoundRecord
 from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import shown
 from services.rpc.swarm_pb2 import RoundState
@@ -94,33 +94,33 @@ def _cell(lines: Iterable[str], between: str = "\n") -> Text:
     return Text(between.join("".join(it if it.isprintable() else "?" for it in line) for line in lines) or "-")
 
 
-def _newest(entry: Round) -> RecordPosition:
+def _newest(entry: RoundRecord) -> RecordPosition:
     if entry.result is not None:
         return entry.result.at
     places = [it.at for it in entry.check_ins] + [it.at for it in entry.terms] + [it.at for it in entry.left_out]
     return max(places, default=RecordPosition(0, 0))
 
 
-def _terms(entry: Round) -> Iterator[str]:
+def _terms(entry: RoundRecord) -> Iterator[str]:
     for term in entry.terms:
         votes = f", {len(term.votes)} votes against" if term.votes else ""
         yield f"{term.term}: {term.leader} {term.ended or 'merges'}{votes}"
 
 
-def _check_ins(entry: Round) -> Iterator[str]:
+def _check_ins(entry: RoundRecord) -> Iterator[str]:
     for it in entry.check_ins:
         ended = ", finished" if it.finished else ""
         stale = f" ({it.staleness} rounds stale)" if it.staleness else ""
         yield f"{it.name} weight {it.weight}{stale}, {it.size} B, {it.digest[:DIGEST_CHARACTERS]}, {it.fate}{ended}"
 
 
-def _result(entry: Round) -> Iterator[str]:
+def _result(entry: RoundRecord) -> Iterator[str]:
     if entry.result is not None:
         yield entry.result.digest[:DIGEST_CHARACTERS] + (" (final)" if entry.completed else "")
         yield f"{entry.result.size} B of {entry.result.participants}"
 
 
-def _left_out(entry: Round) -> Iterator[str]:
+def _left_out(entry: RoundRecord) -> Iterator[str]:
     for it in entry.left_out:
         yield f"{it.name}: {it.reason}"
     for name in entry.absent:

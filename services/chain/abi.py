@@ -45,7 +45,7 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Event:
+class AbiEvent:
     """One event. ``names``, ``types`` and ``indexed`` are in the order of the declaration."""
 
     name: str
@@ -85,7 +85,7 @@ class ContractAbi:
     bytecode: bytes
     constructor: Function
     functions: dict[str, Function]
-    events: dict[bytes, Event]
+    events: dict[bytes, AbiEvent]
     errors: dict[bytes, Error]
 
 
@@ -105,7 +105,7 @@ def contract_abi(name: str) -> ContractAbi:
         for entry in filter_abi_by_type("function", abi)
     }
     events = {
-        event_abi_to_log_topic(entry): Event(
+        event_abi_to_log_topic(entry): AbiEvent(
             entry["name"], _names(entry), tuple(get_abi_input_types(entry)),
             tuple(item["indexed"] for item in entry["inputs"]),
         )

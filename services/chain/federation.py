@@ -11,7 +11,7 @@ from services.chain.finality import final_number
 from services.chain.geth_peers import GethPeers
 from services.chain.geth_process import GethProcess
 from services.chain.latest_value import LatestValue
-from services.chain.pool import Pool, Transaction
+from services.chain.pool import PendingTransaction, Pool
 from services.chain.receipts import Receipt
 from services.chain.recent_blocks import RecentBlocks
 from services.chain.sealer import Sealer
@@ -107,7 +107,7 @@ class Federation:
         self.attestations.heard(account, standing)
         self._wake()
 
-    def take(self, transaction: Transaction) -> None:
+    def take(self, transaction: PendingTransaction) -> None:
         """What another SN sends."""
         self._add(transaction, own=False)
 
@@ -284,10 +284,10 @@ class Federation:
             return self._alone_at
         return due
 
-    def _submit(self, transaction: Transaction) -> None:
+    def _submit(self, transaction: PendingTransaction) -> None:
         self._add(transaction, own=True)
 
-    def _add(self, transaction: Transaction, *, own: bool) -> None:
+    def _add(self, transaction: PendingTransaction, *, own: bool) -> None:
         idle = not self.pool.waiting
         if self.pool.add(transaction, own=own):
             if idle:

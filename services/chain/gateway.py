@@ -1,9 +1,10 @@
 """What the gateways of all contracts share: a contract at an address, called by name."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
 from time import monotonic
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from services.chain.abi import ContractAbi, checksummed, contract_abi
 from services.chain.backend import ChainBackend
@@ -16,10 +17,14 @@ E = TypeVar("E")
 _log = logs.get("chain")
 
 
-class Gateway:
-    """One deployed contract. Subclasses name it and give its functions Python signatures."""
+class Gateway(ABC, Generic[E]):
+    """One deployed contract, whose events are ``E``. Subclasses name it and give its functions Python signatures."""
 
     contract: str
+
+    @abstractmethod
+    def _event(self, log: Log) -> E:
+        """What a log says."""
 
     def __init__(self, chain: ChainBackend, address: str) -> None:
         self.chain = chain
@@ -62,10 +67,19 @@ class Gateway:
             if len(found) < page:
                 return rows
 
-    async def _pages(self, decode: Callable[[Log], E], from_block: int, to_block: int | None) -> AsyncIterator[list[E]]:
-        """What happened, decoded by a thread, as many events take a while and others wait for this one."""
-        async for page in self.chain.logs(self.address, from_block, to_block):
-            yield await asyncio.to_thread(lambda logs: [decode(log) for log in logs], page)
+    async def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[E]]:
+        """What happened from one block to another (default: the newest), both included, in order, page by page.
 
-    def _follow(self, from_block: int) -> AsyncIterator[Log]:
-        return self.chain.follow(self.address, from_block)
+        Decoded by a thread, as many events take a while and others wait for this one.
+        """
+        async for page in self.chain.logs(self.address, from_block, to_block):
+            yield await asyncio.to_thread(lambda logs: [self._event(log) for log in logs], page)
+
+    async def events(self, from_block: int = 0) -> list[E]:
+        """All of it at once, for a history that is known to be short."""
+        return [event async for page in self.history(from_block) for event in page]
+
+    async def follow(self, from_block: int = 0) -> AsyncIterator[E]:
+        """What happened since a block, then everything new, without a gap; ends with the chain."""
+        async for log in self.chain.follow(self.address, from_block):
+            yield self._event(log)

@@ -1,6 +1,5 @@
 """SwarmNetwork as Python: the members of the swarm, the accounts that may write, the contracts in use."""
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Self
 
@@ -8,7 +7,7 @@ from services.chain.abi import checksummed
 from services.chain.backend import ChainBackend
 from services.chain.events import ROLES, NetworkEvent, network_event
 from services.chain.gateway import Gateway
-from services.chain.receipts import Receipt
+from services.chain.receipts import Log, Receipt
 
 PAGE = 100
 NOWHERE = "0x" + "00" * 20
@@ -40,7 +39,7 @@ class ContractEntry:
     location: str
 
 
-class NetworkGateway(Gateway):
+class NetworkGateway(Gateway[NetworkEvent]):
     """Writes return after their receipt. Raises NotARegisteredSN where this node's account may not write."""
 
     contract = "SwarmNetwork"
@@ -102,18 +101,8 @@ class NetworkGateway(Gateway):
         location = await self._read("contractNamed", name)
         return None if location == NOWHERE else checksummed(location)
 
-    def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[NetworkEvent]]:
-        """What happened from one block to another (default: the newest), both included, in order, page by page."""
-        return self._pages(network_event, from_block, to_block)
-
-    async def events(self, from_block: int = 0) -> list[NetworkEvent]:
-        """All of it at once, for a history that is known to be short."""
-        return [event async for page in self.history(from_block) for event in page]
-
-    async def follow(self, from_block: int = 0) -> AsyncIterator[NetworkEvent]:
-        """What happened since a block, then everything new, without a gap; ends with the chain."""
-        async for log in self._follow(from_block):
-            yield network_event(log)
+    def _event(self, log: Log) -> NetworkEvent:
+        return network_event(log)
 
 
 def _member(row: tuple[str, int, str, int, bytes, str, bool, str]) -> Member:

@@ -26,7 +26,7 @@ OTHERS_KEPT_S = 120.0  # twice as long as a writer waits
 
 
 @dataclass(frozen=True)
-class Transaction:
+class PendingTransaction:
     """``hash`` is 0x-prefixed hex, ``raw`` the signed transaction. ``by``: the SN that relays it, '' for one's own;
     ``gas``: the most that it may use, where somebody else may have chosen it.
     """
@@ -45,15 +45,15 @@ class Pool:
     """In the order of arrival. Used from the event loop only."""
 
     def __init__(self) -> None:
-        self._all: dict[str, Transaction] = {}
+        self._all: dict[str, PendingTransaction] = {}
         self._came_at: dict[str, float] = {}
         self._own: set[str] = set()
         self._in_blocks: set[str] = set()
         self._waiting: Counter[str] = Counter()  # by the SN that relays them
         self._waiting_bytes: Counter[str] = Counter()
-        self._readers: list[asyncio.Queue[Transaction]] = []
+        self._readers: list[asyncio.Queue[PendingTransaction]] = []
 
-    def add(self, transaction: Transaction, *, own: bool) -> bool:
+    def add(self, transaction: PendingTransaction, *, own: bool) -> bool:
         """``own``: the other SNs have to hear of it. False where it is here already, or its SN has too many here."""
         known = transaction.hash in self._all
         if not known:
@@ -89,14 +89,14 @@ class Pool:
         self._in_blocks.difference_update(hashes)
 
     @property
-    def waiting(self) -> list[Transaction]:
+    def waiting(self) -> list[PendingTransaction]:
         """Those that no block has. One of another SN is dropped once that SN has given it up."""
         oldest = time.monotonic() - OTHERS_KEPT_S
         self.remove([name for name, came in self._came_at.items() if came < oldest and name not in self._own])
         return [transaction for name, transaction in self._all.items() if name not in self._in_blocks]
 
     @property
-    def next_block(self) -> list[Transaction]:
+    def next_block(self) -> list[PendingTransaction]:
         """Of those, what goes into one block: each SN's in the order in which they came, up to its share."""
         count: Counter[str] = Counter()
         size: Counter[str] = Counter()
@@ -113,19 +113,19 @@ class Pool:
                 taken.append(transaction)
         return taken
 
-    def _full(self, transaction: Transaction) -> bool:
+    def _full(self, transaction: PendingTransaction) -> bool:
         """Whether the SN that relays it has as much here as it may."""
         by, total = transaction.by, self._waiting_bytes[transaction.by] + len(transaction.raw)
         return bool(by) and (self._waiting[by] >= WAITING_LIMIT or total > WAITING_LIMIT_BYTES)
 
-    def open_reader(self) -> "asyncio.Queue[Transaction]":
+    def open_reader(self) -> "asyncio.Queue[PendingTransaction]":
         """Gets this SN's transactions: those that are not final yet, then each new one. Close it."""
-        queue: asyncio.Queue[Transaction] = asyncio.Queue()
+        queue: asyncio.Queue[PendingTransaction] = asyncio.Queue()
         for name, transaction in self._all.items():
             if name in self._own:
                 queue.put_nowait(transaction)
         self._readers.append(queue)
         return queue
 
-    def close_reader(self, queue: "asyncio.Queue[Transaction]") -> None:
+    def close_reader(self, queue: "asyncio.Queue[PendingTransaction]") -> None:
         self._readers.remove(queue)

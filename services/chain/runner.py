@@ -1,50 +1,18 @@
 """TaskRunner as Python: one taskrunner, the SWOPs that attend to it, and what it is assigned."""
 
-from collections.abc import AsyncIterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Self
 
 from services.chain.backend import ChainBackend
 from services.chain.gateway import Gateway
-from services.chain.receipts import Receipt
-from services.chain.task_events import Assigned, PeerReport, PeerState, RunnerEvent, RunnerState, runner_event
+from services.chain.receipts import Log, Receipt
+from services.chain.task_events import Assigned, PeerReport, RunnerEvent, runner_event
 
 DESCRIPTION_LIMIT_BYTES = 8192
 PEERS_LIMIT = 1000
 
 
-@dataclass(frozen=True)
-class RunnerStatus:
-    """``open``: peers that may still enrol; ``completed`` and ``failed`` of the enrolled ones have ended."""
-
-    state: RunnerState
-    assignment: int
-    runs_pairs: bool
-    targeted: bool
-    needed: int
-    open: int
-    enrolled: int
-    completed: int
-    failed: int
-    task: str
-    content_hash: bytes
-
-
-@dataclass(frozen=True)
-class Agent:
-    """A SWOP, as the contract has it: assignments that it enrolled in, is admitted to, and has released last."""
-
-    group: str
-    fingerprint: bytes
-    peers: int
-    attends: bool
-    enrolled_in: int
-    brought: int
-    admitted_to: int
-    released: int
-
-
-class TaskRunnerGateway(Gateway):
+class TaskRunnerGateway(Gateway[RunnerEvent]):
     """Writes return after their receipt and raise the error class named like the contract's error.
 
     Times (``at``) are milliseconds since 1970.
@@ -89,26 +57,5 @@ class TaskRunnerGateway(Gateway):
         """Raises StaleAssignment for one that is not there yet; nothing changes for one that is released."""
         return await self._send("release", assignment, name)
 
-    async def status(self) -> RunnerStatus:
-        state, *others = await self._read("status")
-        return RunnerStatus(RunnerState(state), *others)
-
-    async def agent_named(self, name: str) -> Agent:
-        """Raises UnknownAgent."""
-        return Agent(*await self._read("agentNamed", name))
-
-    async def peer_state(self, assignment: int, name: str, index: int) -> PeerState:
-        return PeerState(await self._read("peerState", assignment, name, index))
-
-    def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[RunnerEvent]]:
-        """What happened from one block to another (default: the newest), both included, in order, page by page."""
-        return self._pages(runner_event, from_block, to_block)
-
-    async def events(self, from_block: int = 0) -> list[RunnerEvent]:
-        """All of it at once, for a history that is known to be short."""
-        return [event async for page in self.history(from_block) for event in page]
-
-    async def follow(self, from_block: int = 0) -> AsyncIterator[RunnerEvent]:
-        """What happened since a block, then everything new, without a gap; ends with the chain."""
-        async for log in self._follow(from_block):
-            yield runner_event(log)
+    def _event(self, log: Log) -> RunnerEvent:
+        return runner_event(log)

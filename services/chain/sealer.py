@@ -7,7 +7,7 @@ from typing import Any
 
 from services.chain.clique import ChainBlock, difficulty
 from services.chain.finality import Exposure
-from services.chain.pool import Pool, Transaction
+from services.chain.pool import PendingTransaction, Pool
 from services.chain.rpc import RpcError
 from services.chain.sealing import Seat
 from services.chain.writer import KNOWN, Writer
@@ -114,7 +114,7 @@ class Sealer:
         self._ran_until = newest if int(pool["pending"], 16) else newest - 1
         self._started_at = None
 
-    async def _feed(self, waiting: Sequence[Transaction]) -> tuple[bool, bool]:
+    async def _feed(self, waiting: Sequence[PendingTransaction]) -> tuple[bool, bool]:
         """Whether geth has any of these that it can execute now; and whether more may become so while it seals."""
         taken = sum(await asyncio.gather(*(self._give(transaction) for transaction in waiting)))
         if len(waiting) == taken == 1 and self._writer.awaits(waiting[0].hash):
@@ -127,7 +127,7 @@ class Sealer:
                 break
         return executable > 0, executable < taken or queued > 0
 
-    async def _give(self, transaction: Transaction) -> bool:
+    async def _give(self, transaction: PendingTransaction) -> bool:
         try:
             await self._request("eth_sendRawTransaction", "0x" + transaction.raw.hex())
         except RpcError as error:

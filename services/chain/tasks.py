@@ -1,30 +1,18 @@
 """TaskRegistry as Python: the tasks of the swarm, and what names the content of one."""
 
 import hashlib
-from collections.abc import AsyncIterator
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from typing import Self
 
 from eth_abi.abi import encode
 
 from services.chain.backend import ChainBackend
 from services.chain.gateway import Gateway
-from services.chain.receipts import Receipt
+from services.chain.receipts import Log, Receipt
 from services.chain.task_events import RegistryEvent, TaskHeader, registry_event
 
 FIELD_LIMIT_BYTES = 1024
 BODY_LIMIT_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Task:
-    """As the contract has it; hashes and fingerprint are 32 bytes."""
-
-    header: TaskHeader
-    registrant: str
-    fingerprint: bytes
-    body_hash: bytes
-    finalized: bool
 
 
 def body_hash(body: bytes) -> bytes:
@@ -38,7 +26,7 @@ def content_hash(header: TaskHeader, body: bytes) -> bytes:
     return hashlib.sha256(encode(["string"] * 5 + ["bytes32"], fields)).digest()
 
 
-class TaskRegistryGateway(Gateway):
+class TaskRegistryGateway(Gateway[RegistryEvent]):
     """Writes return after their receipt and raise the error class named like the contract's error.
 
     Times are milliseconds since 1970.
@@ -69,24 +57,5 @@ class TaskRegistryGateway(Gateway):
         """Raises UnknownTask, TaskIsFinalized."""
         return await self._send("removeTask", name)
 
-    async def task_named(self, name: str) -> Task:
-        """Raises UnknownTask."""
-        header, registrant, fingerprint, hashed, finalized, _ = await self._read("taskNamed", name)
-        return Task(TaskHeader(*header), registrant, fingerprint, hashed, finalized)
-
-    async def content_hash(self, name: str) -> bytes:
-        """As the contract computes it. Raises UnknownTask."""
-        return bytes(await self._read("contentHash", name))
-
-    def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[RegistryEvent]]:
-        """What happened from one block to another (default: the newest), both included, in order, page by page."""
-        return self._pages(registry_event, from_block, to_block)
-
-    async def events(self, from_block: int = 0) -> list[RegistryEvent]:
-        """All of it at once, for a history that is known to be short."""
-        return [event async for page in self.history(from_block) for event in page]
-
-    async def follow(self, from_block: int = 0) -> AsyncIterator[RegistryEvent]:
-        """What happened since a block, then everything new, without a gap; ends with the chain."""
-        async for log in self._follow(from_block):
-            yield registry_event(log)
+    def _event(self, log: Log) -> RegistryEvent:
+        return registry_event(log)

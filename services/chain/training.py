@@ -1,13 +1,13 @@
 """TrainingContract as Python: one training, its participants and its rounds."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Self
 
 from services.chain.backend import ChainBackend
 from services.chain.events import TrainingConfig, TrainingEvent, bits_of, marked, training_event
 from services.chain.gateway import Gateway
-from services.chain.receipts import Receipt
+from services.chain.receipts import Log, Receipt
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class CheckInCall:
 LeftOutRow = tuple[str, str, bool]
 
 
-class TrainingGateway(Gateway):
+class TrainingGateway(Gateway[TrainingEvent]):
     """Writes return after their receipt and raise the error class named like the contract's error."""
 
     contract = "TrainingContract"
@@ -102,18 +102,8 @@ class TrainingGateway(Gateway):
 
     # --- reading ------------------------------------------------------------------------------------
 
-    def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[TrainingEvent]]:
-        """What happened from one block to another (default: the newest), both included, in order, page by page."""
-        return self._pages(training_event, from_block, to_block)
-
-    async def events(self, from_block: int = 0) -> list[TrainingEvent]:
-        """All of it at once, for a history that is known to be short."""
-        return [event async for page in self.history(from_block) for event in page]
-
-    async def follow(self, from_block: int = 0) -> AsyncIterator[TrainingEvent]:
-        """What happened since a block, then everything new, without a gap; ends with the chain."""
-        async for log in self._follow(from_block):
-            yield training_event(log)
+    def _event(self, log: Log) -> TrainingEvent:
+        return training_event(log)
 
 
 def _columns(left_out: Sequence[LeftOutRow]) -> tuple[list[str], list[str]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from services.chain.account import GAS_LIMIT, Account, SignedTransaction, require_fits
-from services.chain.pool import Transaction
+from services.chain.pool import PendingTransaction
 from services.chain.receipts import Receipt
 from services.errors import ChainError, SwarmError
 from services.runtime import logs as log_setup
@@ -39,7 +39,7 @@ class Writer:
     """
 
     def __init__(
-        self, account: Account, submit: Callable[[Transaction], None], withdraw: Callable[[str], None]
+        self, account: Account, submit: Callable[[PendingTransaction], None], withdraw: Callable[[str], None]
     ) -> None:
         self._account = account
         self._submit = submit
@@ -152,7 +152,7 @@ class Writer:
 
     def _send(self, pending: _Pending) -> None:
         self._pending[pending.signed.hash] = pending
-        self._submit(Transaction(pending.signed.hash, pending.signed.raw))
+        self._submit(PendingTransaction(pending.signed.hash, pending.signed.raw))
 
     def _renumber(self, waiting: list[_Pending], used: int, known: int) -> int:
         """Keeps nonces wherever possible, so that nothing is done twice; gives the next free one.

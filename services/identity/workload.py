@@ -36,7 +36,7 @@ async def workload_identity(
     Identity.load raises for an SVID.
     """
     client = _client(socket_path)
-    source = _Source(socket_path, expected_role, slot, read_trust(cacert, capath) if cacert or capath else None)
+    source = _WorkloadSource(socket_path, expected_role, slot, read_trust(cacert, capath) if cacert or capath else None)
     try:
         first, credentials = source.judge(await asyncio.to_thread(source.fetch, client))
         source.renewal = Renewal(credentials)
@@ -50,7 +50,7 @@ def present_identity(
     socket_path: Path, *, cacert: Path | None, capath: Path | None, expected_role: str | None
 ) -> Identity:
     """The one that it gives now, for a command that is soon over. Blocks; raises as ``workload_identity`` does."""
-    source = _Source(socket_path, expected_role, "", read_trust(cacert, capath) if cacert or capath else None)
+    source = _WorkloadSource(socket_path, expected_role, "", read_trust(cacert, capath) if cacert or capath else None)
     client = _client(socket_path)
     try:
         identity, credentials = source.judge(source.fetch(client))
@@ -60,7 +60,7 @@ def present_identity(
 
 
 @contextlib.asynccontextmanager
-async def _streamed(client: Any, source: "_Source") -> AsyncIterator[None]:
+async def _streamed(client: Any, source: "_WorkloadSource") -> AsyncIterator[None]:
     """Within it, ``source`` takes what comes. The library gives up at an answer it cannot read; we ask anew."""
     loop = asyncio.get_running_loop()
     streams: list[Any] = []
@@ -86,7 +86,7 @@ async def _streamed(client: Any, source: "_Source") -> AsyncIterator[None]:
         streams.pop().cancel()
 
 
-class _Source:
+class _WorkloadSource:
     """What comes from the Workload API, judged as certificate files are."""
 
     renewal: Renewal

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from services.errors import ChannelError, NetworkError, NeverTrained, SwarmError, TooFewSLs
+from services.errors import MLChannelError, NetworkError, NeverTrained, SwarmError, TooFewSLs
 from services.identity.authority import IssuedFiles
 from services.local.certificates import admin_identity, certificates
 from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, SWCI, SwarmPlan
@@ -280,7 +280,7 @@ class LocalSwarm:
         if not partner.exited.done() or partner.exited.result() == 0:
             return first.failure()
         sl, program = (first, partner) if kind == "sl" else (partner, first)
-        return (program if sl.exited.result() == ChannelError.exit_code else sl).failure()
+        return (program if sl.exited.result() == MLChannelError.exit_code else sl).failure()
 
     async def _make_room(self, client: SNClient) -> None:
         """What an earlier run in this directory left: a complete training makes room, an interrupted one goes on."""

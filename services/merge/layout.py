@@ -20,7 +20,7 @@ ITEM_BYTES: Mapping[str, int] = {dtype: np.dtype(storage).itemsize for dtype, st
 
 
 @dataclass(frozen=True)
-class TensorSpec:
+class TensorLayout:
     """``dtype`` is a key of STORAGE; ``()`` is the shape of a scalar."""
 
     dtype: str
@@ -35,7 +35,7 @@ class TensorSpec:
         return total
 
 
-Layout = Mapping[str, TensorSpec]
+Layout = Mapping[str, TensorLayout]
 
 
 def difference(mine: Layout, my_name: str, theirs: Layout, their_name: str) -> str | None:
@@ -53,5 +53,5 @@ def difference(mine: Layout, my_name: str, theirs: Layout, their_name: str) -> s
     return None
 
 
-def _shape(spec: TensorSpec) -> str:
+def _shape(spec: TensorLayout) -> str:
     return "[" + ", ".join(str(extent) for extent in spec.shape) + "]"

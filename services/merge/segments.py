@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from services.merge.layout import ITEM_BYTES, STORAGE, Block, Layout, TensorSpec
+from services.merge.layout import ITEM_BYTES, STORAGE, Block, Layout, TensorLayout
 
 # The unit of threads, of sums over distances and of sharing a merge out; the digest's segment too.
 SEGMENT_BYTES = 256 * 1024
@@ -67,7 +67,7 @@ def segments(layout: Layout, segment_bytes: int = SEGMENT_BYTES) -> list[Segment
 
 
 @lru_cache(maxsize=4)  # a round cuts the layout of the one before
-def _cut(tensors: Sequence[tuple[str, TensorSpec]], segment_bytes: int) -> Sequence[Segment]:
+def _cut(tensors: Sequence[tuple[str, TensorLayout]], segment_bytes: int) -> Sequence[Segment]:
     pieces: list[list[Piece]] = []
     before: list[int] = []
     offset = 0

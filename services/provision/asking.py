@@ -10,7 +10,7 @@ from pydantic import Field
 from services.errors import FileUnreadable
 from services.identity.requests import make_request
 from services.identity.spiffe import SpiffeId
-from services.provision.project import Host, NodeName, Organization, Project, Role
+from services.provision.project import Host, NodeName, Project, ProjectOrganization, Role
 from services.tasks.document import SIZE_LIMIT_BYTES, parse
 from services.tasks.validation import Schema, validate
 
@@ -47,7 +47,7 @@ class Made:
     waiting: list[Path]
 
 
-def as_text(project: Project, organization: Organization) -> str:
+def as_text(project: Project, organization: ProjectOrganization) -> str:
     """The file for an organization."""
     nodes = [{"name": it.name, "role": it.role, "hosts": it.certificate_hosts} for it in organization.nodes]
     return _HEAD + yaml.safe_dump(

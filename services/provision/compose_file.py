@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from services.provision.asking import CERT, KEY
-from services.provision.project import Node, Organization, Project
+from services.provision.project import Project, ProjectNode, ProjectOrganization
 from services.provision.settings_files import channel
 from services.provision.trust import DIRECTORY as TRUST_DIRECTORY
 from services.scripts.images import PREFIX
@@ -21,7 +21,7 @@ _HEAD = """# The nodes of {organization} in {project}. README.md beside this fil
 """
 
 
-def as_text(project: Project, organization: Organization) -> str:
+def as_text(project: Project, organization: ProjectOrganization) -> str:
     """Made anew whenever the project changes: whoever wants more puts it into compose.override.yaml."""
     services: dict[str, Any] = {}
     for node in organization.nodes:
@@ -47,7 +47,7 @@ def _hardened() -> dict[str, Any]:
     }
 
 
-def _node(node: Node) -> dict[str, Any]:
+def _node(node: ProjectNode) -> dict[str, Any]:
     # The directory of the trust file, so that nodes see a revocation list that is moved into it.
     files = (f"certs/{CERT.format(name=node.name)}", f"certs/{KEY.format(name=node.name)}", TRUST_DIRECTORY)
     found: dict[str, Any] = {
@@ -73,7 +73,7 @@ def _node(node: Node) -> dict[str, Any]:
     return found
 
 
-def _program(node: Node) -> dict[str, Any]:
+def _program(node: ProjectNode) -> dict[str, Any]:
     pipes = {name: f"{INSIDE}/{path}" for name, path in channel(node).items()}
     return {
         "image": "${ML_IMAGE:-" + _image("ml-keras") + "}",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from services.provision import asking, compose_file, readme, scripts_files, settings_files
-from services.provision.project import Organization, Project
+from services.provision.project import Project, ProjectOrganization
 
 TEXT_MODE = 0o644
 SCRIPT_MODE = 0o755
@@ -23,7 +23,7 @@ class KitFile:
     mode: int = TEXT_MODE
 
 
-def files(project: Project, organization: Organization) -> dict[str, KitFile]:
+def files(project: Project, organization: ProjectOrganization) -> dict[str, KitFile]:
     """By path within the kit."""
     found = {
         "README.md": KitFile(readme.as_text(project, organization)),

@@ -18,7 +18,7 @@ from services.identity.spiffe import SpiffeId
 from services.provision import kit, trust
 from services.provision.archive import pack
 from services.provision.asking import CERT, KEY, REQUEST
-from services.provision.project import Node, Organization, Project
+from services.provision.project import Project, ProjectNode, ProjectOrganization
 
 CA_DIRECTORY = "ca"
 RENEW_BEFORE = timedelta(days=30)
@@ -71,7 +71,7 @@ class _Kit:
     def __init__(
         self,
         project: Project,
-        organization: Organization,
+        organization: ProjectOrganization,
         directory: Path,
         authority: Authority | None,
         trusted: Mapping[str, bytes],
@@ -106,7 +106,7 @@ class _Kit:
         write_whole(target, content, mode, force=True)
         self._done.written.append(path)
 
-    def _certify(self, node: Node, authority: Authority) -> None:
+    def _certify(self, node: ProjectNode, authority: Authority) -> None:
         """Unless it has a certificate that fits: with all names, of this CA, for more than a month."""
         certs = self._directory / "certs"
         key, cert, request = (certs / name.format(name=node.name) for name in (KEY, CERT, REQUEST))
@@ -120,7 +120,7 @@ class _Kit:
         write_whole(cert, certificate.public_bytes(Encoding.PEM), CERT_MODE, force=True)
         self._done.written += [f"certs/{file.name}" for file in (key, cert)]
 
-    def _fits(self, node: Node, cert: Path, key: Path, authority: Authority) -> bool:
+    def _fits(self, node: ProjectNode, cert: Path, key: Path, authority: Authority) -> bool:
         if not (cert.exists() and key.exists()):
             return False
         try:

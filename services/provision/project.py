@@ -56,7 +56,7 @@ FileName = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 Role = Literal["license", "sn", "sl", "swop", "swci", "admin"]
 
 
-class Node(Schema):
+class ProjectNode(Schema):
     """``address``: by which nodes of others reach it. ``hosts``: more names for its certificate."""
 
     name: NodeName
@@ -83,7 +83,7 @@ class Node(Schema):
         return list(dict.fromkeys([*([self.address] if self.address else []), *self.hosts, "localhost", "127.0.0.1"]))
 
 
-class Organization(Schema):
+class ProjectOrganization(Schema):
     """``ca``: file with the certificate of a CA of its own. Without it the CA of the project issues for it.
 
     ``trust_domain``: of that CA, where it is not the project's. ``crls``: files with its revocation lists.
@@ -93,9 +93,9 @@ class Organization(Schema):
     ca: FileName | None = None
     trust_domain: TrustDomain | None = None
     crls: list[FileName] = Field([], max_length=MOST_FILES)
-    nodes: Annotated[list[Node], Field(min_length=1, max_length=1000)]
+    nodes: Annotated[list[ProjectNode], Field(min_length=1, max_length=1000)]
 
-    def of_role(self, role: str) -> list[Node]:
+    def of_role(self, role: str) -> list[ProjectNode]:
         """Its nodes of a role."""
         return [node for node in self.nodes if node.role == role]
 
@@ -105,28 +105,28 @@ class Project(Schema):
 
     project: Word
     trust_domain: TrustDomain = "swarm.local"
-    organizations: Annotated[list[Organization], Field(min_length=1, max_length=1000)]
+    organizations: Annotated[list[ProjectOrganization], Field(min_length=1, max_length=1000)]
 
     @property
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> list[ProjectNode]:
         """All, in the order of the file."""
         return [node for organization in self.organizations for node in organization.nodes]
 
     @property
-    def license_server(self) -> Node:
+    def license_server(self) -> ProjectNode:
         """The one of the project."""
         return next(node for node in self.nodes if node.role == "license")
 
     @property
-    def sentinel(self) -> Node:
+    def sentinel(self) -> ProjectNode:
         """The SN that the others join."""
         return next(node for node in self.nodes if node.role == "sn")
 
-    def trust_domain_of(self, organization: Organization) -> str:
+    def trust_domain_of(self, organization: ProjectOrganization) -> str:
         """Of its certificates."""
         return organization.trust_domain or self.trust_domain
 
-    def sn_of(self, node: Node, organization: Organization) -> Node:
+    def sn_of(self, node: ProjectNode, organization: ProjectOrganization) -> ProjectNode:
         """The SN that a node talks to: the one it names, the first of its organization, or the first of all."""
         if node.sn is not None:
             return next(other for other in self.nodes if other.name == node.sn)
@@ -157,7 +157,7 @@ def read_project(path: Path) -> Project:
     return project
 
 
-def _nodes(project: Project) -> Iterator[tuple[KeyPath, Node]]:
+def _nodes(project: Project) -> Iterator[tuple[KeyPath, ProjectNode]]:
     for index, organization in enumerate(project.organizations):
         for position, node in enumerate(organization.nodes):
             yield ("organizations", index, "nodes", position), node
@@ -165,7 +165,7 @@ def _nodes(project: Project) -> Iterator[tuple[KeyPath, Node]]:
 
 def _check_names(document: Document, project: Project) -> None:
     seen: dict[str, KeyPath] = {}
-    organizations: Iterator[tuple[KeyPath, Organization]] = (
+    organizations: Iterator[tuple[KeyPath, ProjectOrganization]] = (
         (("organizations", index), it) for index, it in enumerate(project.organizations)
     )
     for path, organization in organizations:
@@ -218,7 +218,7 @@ def _check_addresses(document: Document, project: Project) -> None:
             taken[node.address, port] = (*path, key)
 
 
-def _check_has_no_ca(document: Document, where: KeyPath, organization: Organization) -> None:
+def _check_has_no_ca(document: Document, where: KeyPath, organization: ProjectOrganization) -> None:
     """What goes with a CA of its own alone."""
     for key in ("trust_domain", "crls"):
         if getattr(organization, key):

@@ -2,7 +2,7 @@
 
 from services.provision.asking import CERT, KEY
 from services.provision.compose_file import IMAGES
-from services.provision.project import Node, Organization, Project
+from services.provision.project import Project, ProjectNode, ProjectOrganization
 from services.provision.trust import TRUST, cas_of
 from services.runtime.addresses import join_address
 
@@ -106,7 +106,7 @@ a newer kit restart it too.
 """
 
 
-def as_text(project: Project, organization: Organization) -> str:
+def as_text(project: Project, organization: ProjectOrganization) -> str:
     """One page."""
     sls = organization.of_role("sl")
     nodes = "\n".join(f"| {node.name} | {node.role} | {_address(node)} |" for node in organization.nodes)
@@ -134,12 +134,12 @@ def as_text(project: Project, organization: Organization) -> str:
     )
 
 
-def _swci(organization: Organization, node: Node) -> str:
+def _swci(organization: ProjectOrganization, node: ProjectNode) -> str:
     cert, key = (f"certs/{file.format(name=node.name)}" for file in (CERT, KEY))
     return _SWCI.format(cas=cas_of(organization), cert=cert, key=key, port=node.listens_on)
 
 
-def _inbound(project: Project, organization: Organization) -> str:
+def _inbound(project: Project, organization: ProjectOrganization) -> str:
     others = [it for it in project.organizations if it.name != organization.name]
     sls = ", ".join(dict.fromkeys(str(node.address) for it in others for node in it.of_role("sl")))
     sns = ", ".join(dict.fromkeys(str(node.address) for it in others for node in it.of_role("sn")))
@@ -158,7 +158,7 @@ def _inbound(project: Project, organization: Organization) -> str:
     return head + "\n".join(f"| {port} | {name} | {who} |" for port, name, who in rows) + "\n"
 
 
-def _outbound(project: Project, organization: Organization) -> str:
+def _outbound(project: Project, organization: ProjectOrganization) -> str:
     mine = {node.name for node in organization.nodes}
     rows = [
         f"| {join_address(str(node.address), port)} | {node.name} |"
@@ -170,5 +170,5 @@ def _outbound(project: Project, organization: Organization) -> str:
     return "| let out, TCP | to |\n|---|---|\n" + "\n".join(rows) if rows else "Nothing need be let out."
 
 
-def _address(node: Node) -> str:
+def _address(node: ProjectNode) -> str:
     return join_address(node.address, node.listens_on) if node.address and node.listens_on else node.address or "-"

@@ -1,6 +1,6 @@
 """The scripts of a kit, for hosts without containers: check a node, start it, start a training program beside an SL."""
 
-from services.provision.project import Node, Organization, Project
+from services.provision.project import Project, ProjectNode, ProjectOrganization
 from services.provision.settings_files import channel
 
 COMMANDS = {"license": "license-server", "sn": "sn", "sl": "sl", "swop": "swop", "swci": "swci"}
@@ -60,21 +60,21 @@ exec "$@"
 """
 
 
-def start(organization: Organization) -> str:
+def start(organization: ProjectOrganization) -> str:
     """``start``."""
     nodes = [node for node in organization.nodes if node.role != "admin"]
     cases = "\n".join(f"  {node.name}) command={COMMANDS[node.role]} ;;" for node in nodes)
     return _START.format(cases=cases, names=_names(nodes))
 
 
-def check(project: Project, organization: Organization) -> str:
+def check(project: Project, organization: ProjectOrganization) -> str:
     """``check``."""
     nodes = [node for node in organization.nodes if node.role != "admin"]
     looks = "\n".join(f"look {' '.join(_options(project, node))}" for node in nodes)
     return _CHECK.format(looks=looks, names=_names(nodes))
 
 
-def train(organization: Organization) -> str:
+def train(organization: ProjectOrganization) -> str:
     """``train``."""
     nodes = organization.of_role("sl")
     exports = "\n".join(
@@ -84,7 +84,7 @@ def train(organization: Organization) -> str:
     return _TRAIN.format(names=_names(nodes), names_or=names_or, exports=exports)
 
 
-def _options(project: Project, node: Node) -> list[str]:
+def _options(project: Project, node: ProjectNode) -> list[str]:
     found = [node.name, "--role", node.role, "--data-dir", f"data/{node.name}"]
     if node.role in ("license", "sn", "sl"):
         found += ["--host-ip", str(node.address), "--port", str(node.listens_on)]
@@ -93,5 +93,5 @@ def _options(project: Project, node: Node) -> list[str]:
     return found
 
 
-def _names(nodes: list[Node]) -> str:
+def _names(nodes: list[ProjectNode]) -> str:
     return ", ".join(node.name for node in nodes)

@@ -1,11 +1,11 @@
 """The settings of each node of a kit, as variables in a file that Docker, a shell and systemd read alike."""
 
 from services.provision.asking import CERT, KEY
-from services.provision.project import Node, Organization, Project
+from services.provision.project import Project, ProjectNode, ProjectOrganization
 from services.provision.trust import TRUST
 
 
-def variables(project: Project, organization: Organization, node: Node) -> dict[str, str]:
+def variables(project: Project, organization: ProjectOrganization, node: ProjectNode) -> dict[str, str]:
     """Paths are relative to the kit."""
     return {
         "SWARM_ID_CERT": f"certs/{CERT.format(name=node.name)}",
@@ -16,13 +16,13 @@ def variables(project: Project, organization: Organization, node: Node) -> dict[
     }
 
 
-def as_text(project: Project, organization: Organization, node: Node) -> str:
+def as_text(project: Project, organization: ProjectOrganization, node: ProjectNode) -> str:
     """One variable a line."""
     lines = [f"{name}={value}" for name, value in variables(project, organization, node).items()]
     return "\n".join([f"# {node.role} {node.name} of {organization.name}", *lines, ""])
 
 
-def channel(node: Node) -> dict[str, str]:
+def channel(node: ProjectNode) -> dict[str, str]:
     """The two pipes between an SL and its training program."""
     return {
         "SL_REQUEST_CHANNEL": f"pipes/{node.name}/request.channel",
@@ -30,7 +30,7 @@ def channel(node: Node) -> dict[str, str]:
     }
 
 
-def _license(project: Project, node: Node) -> dict[str, str]:
+def _license(project: Project, node: ProjectNode) -> dict[str, str]:
     if node.role in ("license", "admin"):
         return {}
     server = project.license_server
@@ -40,11 +40,11 @@ def _license(project: Project, node: Node) -> dict[str, str]:
     }
 
 
-def _license_server(_project: Project, _organization: Organization, node: Node) -> dict[str, str]:
+def _license_server(_project: Project, _organization: ProjectOrganization, node: ProjectNode) -> dict[str, str]:
     return {"SWARM_LICENSE_PORT": str(node.listens_on), "SWARM_LICENSE_DATA_DIR": f"data/{node.name}"}
 
 
-def _sn(project: Project, _organization: Organization, node: Node) -> dict[str, str]:
+def _sn(project: Project, _organization: ProjectOrganization, node: ProjectNode) -> dict[str, str]:
     own = {
         "THIS_NODE_IP": str(node.address),
         "SN_API_SERVER_PORT": str(node.listens_on),
@@ -57,24 +57,24 @@ def _sn(project: Project, _organization: Organization, node: Node) -> dict[str, 
     return {**own, "SENTINEL_NODE_IP": str(first.address), "SENTINEL_API_SERVER_PORT": str(first.listens_on)}
 
 
-def _sl(project: Project, organization: Organization, node: Node) -> dict[str, str]:
+def _sl(project: Project, organization: ProjectOrganization, node: ProjectNode) -> dict[str, str]:
     own = {"THIS_NODE_IP": str(node.address), "SL_FS_PORT": str(node.listens_on), **channel(node)}
     return {**own, **_of_sn(project, organization, node)}
 
 
-def _swop(project: Project, organization: Organization, node: Node) -> dict[str, str]:
+def _swop(project: Project, organization: ProjectOrganization, node: ProjectNode) -> dict[str, str]:
     return {"SWOP_PROFILE": f"{node.name}-profile.yaml", "USR_DIR": "usr", **_of_sn(project, organization, node)}
 
 
-def _swci(project: Project, organization: Organization, node: Node) -> dict[str, str]:
+def _swci(project: Project, organization: ProjectOrganization, node: ProjectNode) -> dict[str, str]:
     return {"SWCI_WEB_PORT": str(node.listens_on), "USR_DIR": "usr", **_of_sn(project, organization, node)}
 
 
-def _admin(_project: Project, _organization: Organization, _node: Node) -> dict[str, str]:
+def _admin(_project: Project, _organization: ProjectOrganization, _node: ProjectNode) -> dict[str, str]:
     return {}
 
 
-def _of_sn(project: Project, organization: Organization, node: Node) -> dict[str, str]:
+def _of_sn(project: Project, organization: ProjectOrganization, node: ProjectNode) -> dict[str, str]:
     sn = project.sn_of(node, organization)
     return {
         "SN_NODE_IP": str(sn.address),

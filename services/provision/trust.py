@@ -5,7 +5,7 @@ from pathlib import Path
 import yaml
 
 from services.errors import FileUnreadable
-from services.provision.project import Organization, Project
+from services.provision.project import Project, ProjectOrganization
 
 DIRECTORY = "trust"
 TRUST = f"{DIRECTORY}/trust.yaml"
@@ -15,17 +15,17 @@ _HEAD = """# Whom the nodes of {project} trust: the CAs of each organization, an
 """
 
 
-def cas_of(organization: Organization) -> str:
+def cas_of(organization: ProjectOrganization) -> str:
     """Where its CAs lie in a kit."""
     return f"{DIRECTORY}/{organization.name}-cas.pem"
 
 
-def crls_of(organization: Organization) -> dict[str, str]:
+def crls_of(organization: ProjectOrganization) -> dict[str, str]:
     """Where its revocation lists lie in a kit, each with the file that the project names."""
     return {f"{DIRECTORY}/{organization.name}-{n}.crl": name for n, name in enumerate(organization.crls, start=1)}
 
 
-def lists(organization: Organization, beside: Path) -> dict[str, bytes]:
+def lists(organization: ProjectOrganization, beside: Path) -> dict[str, bytes]:
     """Its revocation lists by path within the kit. Raises FileUnreadable."""
     found = {}
     for path, name in crls_of(organization).items():

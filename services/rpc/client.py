@@ -79,7 +79,7 @@ Failed = Callable[[grpc.aio.AioRpcError], Awaitable[SwarmError]]
 
 
 @dataclass(frozen=True)
-class Line:
+class CallContext:
     """What the calls of one client share: ``failed`` tells what an error means, ``caller`` which process calls."""
 
     failed: Failed
@@ -97,7 +97,7 @@ class Unary(Generic[Request, Reply]):
     Where it has called too often it waits as long as it is told to, within ``timeout``, and calls again.
     """
 
-    def __init__(self, stub: Any, line: Line) -> None:
+    def __init__(self, stub: Any, line: CallContext) -> None:
         self._stub = stub
         self._line = line
 
@@ -118,7 +118,7 @@ class Unary(Generic[Request, Reply]):
 class NetworkCalls:
     """Service Network."""
 
-    def __init__(self, stub: Any, line: Line) -> None:
+    def __init__(self, stub: Any, line: CallContext) -> None:
         self.Register = Unary[pb.RegisterRequest, pb.RegisterReply](stub.Register, line)
         self.HandOver = Unary[pb.HandOverRequest, pb.HandOverReply](stub.HandOver, line)
         self.Deregister = Unary[pb.DeregisterRequest, pb.DeregisterReply](stub.Deregister, line)
@@ -130,7 +130,7 @@ class NetworkCalls:
 class TrainingCalls:
     """Service Training, without its streams (SNClient.watch, SNClient.record)."""
 
-    def __init__(self, stub: Any, line: Line) -> None:
+    def __init__(self, stub: Any, line: CallContext) -> None:
         self.Enrol = Unary[pb.EnrolRequest, pb.EnrolReply](stub.Enrol, line)
         self.CheckIn = Unary[pb.CheckInRequest, pb.CheckInReply](stub.CheckIn, line)
         self.ReportProgress = Unary[pb.ProgressRequest, pb.ProgressReply](stub.ReportProgress, line)
@@ -145,7 +145,7 @@ class TrainingCalls:
 class AdminCalls:
     """Service Admin."""
 
-    def __init__(self, stub: Any, line: Line) -> None:
+    def __init__(self, stub: Any, line: CallContext) -> None:
         self.CreateContract = Unary[pb.CreateContractRequest, pb.CreateContractReply](stub.CreateContract, line)
         self.ReplaceKey = Unary[pb.ReplaceKeyRequest, pb.ReplaceKeyReply](stub.ReplaceKey, line)
         self.ResetContract = Unary[pb.ResetContractRequest, pb.ResetContractReply](stub.ResetContract, line)
@@ -154,7 +154,7 @@ class AdminCalls:
 class TasksCalls:
     """Service Tasks."""
 
-    def __init__(self, stub: Any, line: Line) -> None:
+    def __init__(self, stub: Any, line: CallContext) -> None:
         self.CreateTask = Unary[pb.CreateTaskRequest, pb.CreateTaskReply](stub.CreateTask, line)
         self.SetTaskBody = Unary[pb.SetTaskBodyRequest, pb.SetTaskBodyReply](stub.SetTaskBody, line)
         self.FinalizeTask = Unary[pb.FinalizeTaskRequest, pb.FinalizeTaskReply](stub.FinalizeTask, line)
@@ -166,7 +166,7 @@ class TasksCalls:
 class RunnersCalls:
     """Service Runners, without its stream (SNClient.watch_runner)."""
 
-    def __init__(self, stub: Any, line: Line) -> None:
+    def __init__(self, stub: Any, line: CallContext) -> None:
         self.CreateRunner = Unary[pb.CreateRunnerRequest, pb.CreateRunnerReply](stub.CreateRunner, line)
         self.AssignTask = Unary[pb.AssignTaskRequest, pb.AssignTaskReply](stub.AssignTask, line)
         self.ResetRunner = Unary[pb.ResetRunnerRequest, pb.ResetRunnerReply](stub.ResetRunner, line)
@@ -183,7 +183,7 @@ class RunnersCalls:
 class PeeringCalls:
     """Service Peering, without its streams (SNClient.meet, SNClient.blocks)."""
 
-    def __init__(self, stub: Any, line: Line) -> None:
+    def __init__(self, stub: Any, line: CallContext) -> None:
         self.Join = Unary[pb.JoinRequest, pb.JoinReply](stub.Join, line)
         self.FindHolder = Unary[pb.FindHolderRequest, pb.FindHolderReply](stub.FindHolder, line)
 
@@ -208,7 +208,7 @@ class SNClient:
         self.address = address
         self._identity = identity
         self._expected = Expected("sn", name)
-        self._line = Line(self._failed, ((PROCESS_KEY, identity.process.hex()), *identity.said_of_itself))
+        self._line = CallContext(self._failed, ((PROCESS_KEY, identity.process.hex()), *identity.said_of_itself))
         self._channels = Channels(address, identity, self._expected, OPTIONS)
 
     async def __aenter__(self) -> Self:

@@ -11,9 +11,9 @@ from services.rpc.client import SNClient
 from services.runtime import logs
 from services.runtime.signals import ChangeSignal
 from services.sl.link import SNLink
-from services.sl.round.actions import CheckIn, Publish, Reopen, VoteOut
-from services.sl.round.events import Opened, Reported
-from services.sl.view import CheckedIn, Config, Exclusion, Member, Result, View
+from services.sl.round.actions import Publish, Reopen, SendCheckIn, VoteOut
+from services.sl.round.events import ModelReported, SessionOpened
+from services.sl.view import AcceptedResult, CheckInEntry, Config, Exclusion, TrainingMember, View
 
 # At the end a node does not wait for an SN that does not answer.
 LEAVE_DEADLINE_S = 5.0
@@ -29,7 +29,7 @@ Reply = TypeVar("Reply")
 _log = logs.get("sn")
 
 
-class Training:
+class TrainingClient:
     """One training, as this node.
 
     A call that no SN answers is made again for ``patience_s``, also through another SN: each of them is fenced by its
@@ -44,7 +44,7 @@ class Training:
         self._shown_by: SNClient | None = None  # which knows at least as much
         self._shown = ChangeSignal()
 
-    async def enrol(self, opened: Opened, may_lead: bool, quorum_wait_s: float, again: bool) -> View:
+    async def enrol(self, opened: SessionOpened, may_lead: bool, quorum_wait_s: float, again: bool) -> View:
         """``again``: where this node was taken for dead, and may not even be registered any more."""
         config = pb.Config(
             min_peers=opened.min_peers,
@@ -69,7 +69,7 @@ class Training:
         client, reply = await self._retried(call)
         return _view(reply.status, client.address)
 
-    async def check_in(self, call: CheckIn, host: str, port: int) -> int:
+    async def check_in(self, call: SendCheckIn, host: str, port: int) -> int:
         """Gives the block that has it."""
         request = pb.CheckInRequest(
             contract=self.contract,
@@ -113,7 +113,7 @@ class Training:
         )
         await self._link.client.training.ReportProgress(request)
 
-    async def report(self, reported: Reported) -> None:
+    async def report(self, reported: ModelReported) -> None:
         request = pb.ReportRequest(
             contract=self.contract,
             round=reported.round,
@@ -239,7 +239,7 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
         layout=status.layout.hex(),
         layout_by=status.layout_by,
         members=tuple(
-            Member(
+            TrainingMember(
                 name=who.name,
                 host=who.host,
                 port=who.port,
@@ -253,7 +253,7 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
             for who in status.participants
         ),
         check_ins=tuple(
-            CheckedIn(entry.name, entry.digest.hex(), entry.size, entry.weight, entry.finished, entry.staleness)
+            CheckInEntry(entry.name, entry.digest.hex(), entry.size, entry.weight, entry.finished, entry.staleness)
             for entry in status.check_ins
         ),
         last=_result(last) if last is not None else None,
@@ -268,8 +268,8 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
     )
 
 
-def _result(result: pb.RoundResult) -> Result:
-    return Result(
+def _result(result: pb.RoundResult) -> AcceptedResult:
+    return AcceptedResult(
         round=result.round,
         digest=result.digest.hex(),
         size=result.size,

@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 
-from services.errors import ChannelError, MLGone, ProtocolMismatch, StreamDamaged, SwarmError
+from services.errors import MLChannelError, MLGone, ProtocolMismatch, StreamDamaged, SwarmError
 from services.runtime import logs
 from services.sl.round.actions import Deliver
 from services.sl.round.events import (
-    Bye,
     CheckInMode,
-    Event,
     Failed,
     MLEnded,
+    ModelReported,
     Offer,
-    Offered,
-    Opened,
-    Reported,
+    ParametersOffered,
+    RoundEvent,
+    SessionClosed,
+    SessionOpened,
 )
 from services.sl.transfer.store import Store, Stored
 from swarm_callback import errors as channel_errors
@@ -37,7 +37,7 @@ _log = logs.get("ml")
 
 
 class MLSide:
-    """One session. The pipes are there once this is constructed. Raises ChannelError where they cannot be made.
+    """One session. The pipes are there once this is constructed. Raises MLChannelError where they cannot be made.
 
     ``stored`` is told, in the thread, of each stream that ML handed over: its bytes, and the seconds they took.
     """
@@ -60,10 +60,10 @@ class MLSide:
         with _as_ours(node):
             self._listener = SLListener(request, response)
         self._thread = threading.Thread(target=self._read, name="ml-reader", daemon=True)
-        self._post: Callable[[Event], object] = lambda _event: None
+        self._post: Callable[[RoundEvent], object] = lambda _event: None
 
-    def start(self, post: Callable[[Event], object]) -> None:
-        """``post`` gets its events, in the event loop; after MLEnded, Bye or Failed there are no more."""
+    def start(self, post: Callable[[RoundEvent], object]) -> None:
+        """``post`` gets its events, in the event loop; after MLEnded, SessionClosed or Failed there are no more."""
         self._post = post
         self._thread.start()
 
@@ -104,12 +104,12 @@ class MLSide:
 
     async def abort(self, error: SwarmError, opened: bool) -> None:
         """The last words of this side."""
-        kind = wire.Abort if opened else wire.Refused
+        kind = wire.Abort if opened else wire.OpenRefused
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._send(kind(error.code, str(error)))
 
-    async def _send(self, message: wire.Message, stored: Stored | None = None) -> None:
+    async def _send(self, message: wire.ChannelMessage, stored: Stored | None = None) -> None:
         """An ML program that is gone is noticed by the thread that reads."""
         async with self._sending:
             if self._channel is None or self._writing is not None:
@@ -121,7 +121,7 @@ class MLSide:
             await asyncio.shield(self._writing)
             self._writing = None  # not after a cancellation: what was cut off cannot be followed by anything
 
-    def _write(self, channel: Channel, message: wire.Message, stored: Stored | None) -> None:
+    def _write(self, channel: Channel, message: wire.ChannelMessage, stored: Stored | None) -> None:
         with contextlib.suppress(channel_errors.ChannelError):
             if stored is None:
                 channel.send(message, doing="it was answered")
@@ -160,21 +160,23 @@ class MLSide:
                 self._tell(_opened(self._node, message))
             case wire.Sync(seq, epochs_done, examples):
                 model = self._store_body(channel, size).model
-                self._tell(Offered(Offer(seq, model, epochs_done=epochs_done, examples=examples)))
+                self._tell(ParametersOffered(Offer(seq, model, epochs_done=epochs_done, examples=examples)))
             case wire.Close(seq, epochs_done, checkin, examples):
                 if checkin not in _MODES:
                     raise channel_errors.WireError(problem=f"checkin cannot be {checkin!r}")
                 stored = self._store_body(channel, size)
                 self._tell(
-                    Offered(Offer(seq, stored.model, _MODES[checkin], epochs_done=epochs_done, examples=examples))
+                    ParametersOffered(
+                        Offer(seq, stored.model, _MODES[checkin], epochs_done=epochs_done, examples=examples)
+                    )
                 )
             case wire.Report(round_number, loss, metric, done, total):
-                self._tell(Reported(round_number, loss, metric, done, total))
+                self._tell(ModelReported(round_number, loss, metric, done, total))
             case wire.Abort(_, text):
                 _log.warning("the ML program failed", says=text)
                 raise MLGone(node=self._node, when=f"because it failed: {text}")
             case wire.Bye():
-                self._tell(Bye())
+                self._tell(SessionClosed())
                 return False
             case _:
                 raise channel_errors.WireError(problem=f"{type(message).__name__} is not for an SL")
@@ -188,13 +190,13 @@ class MLSide:
         self._stored(size, monotonic() - began)
         return stored
 
-    def _tell(self, event: Event) -> None:
+    def _tell(self, event: RoundEvent) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._post, event)
 
 
-def _opened(node: str, message: wire.Open) -> Opened:
-    return Opened(
+def _opened(node: str, message: wire.Open) -> SessionOpened:
+    return SessionOpened(
         node=node,
         contract=message.contract,
         sync_frequency=message.sync_frequency,
@@ -225,6 +227,6 @@ def _as_ours(node: str) -> Iterator[None]:
     except channel_errors.StreamError as error:
         raise StreamDamaged(node=node, problem=error.facts["problem"]) from None
     except channel_errors.ChannelError as error:
-        raise ChannelError(problem=f"{error.facts['path']}: {error.facts['problem']}") from None
+        raise MLChannelError(problem=f"{error.facts['path']}: {error.facts['problem']}") from None
     except channel_errors.WireError as error:
-        raise ChannelError(problem=error.facts["problem"]) from None
+        raise MLChannelError(problem=error.facts["problem"]) from None

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
 
-from services.errors import LeftOutOfRound, NotFinite
+from services.errors import LeftOutOfRound, ModelNotFinite
 from services.runtime import logs, traces
 from services.runtime.metrics import Meter
 from services.runtime.traces import OFF, Facts, RoundOf, Span
@@ -17,13 +17,13 @@ from services.sl.round.states import (
     Fetching,
     Merging,
     Publishing,
-    State,
+    SLState,
     WaitingForRound,
     WithNode,
 )
 
 # What a node is doing while it is in a state; in the others it waits for its ML program.
-PHASES: dict[type[State], str] = {
+PHASES: dict[type[SLState], str] = {
     CheckingIn: "check-in",
     WaitingForRound: "wait",
     DiagnosingMismatch: "wait",
@@ -50,7 +50,7 @@ class Observer:
 
     # --- the round ------------------------------------------------------------------------------------------
 
-    def stepped(self, before: State, event: on.Event, after: State) -> None:
+    def stepped(self, before: SLState, event: on.RoundEvent, after: SLState) -> None:
         """The node took ``event``. Its actions are still to be performed: they happen in the new phase."""
         self._count(before, event, after)
         phase = PHASES.get(type(after))
@@ -98,17 +98,17 @@ class Observer:
 
     # --- phases ---------------------------------------------------------------------------------------------
 
-    def _count(self, before: State, event: on.Event, after: State) -> None:
+    def _count(self, before: SLState, event: on.RoundEvent, after: SLState) -> None:
         match event:
             case on.Fetched() if isinstance(before, Fetching):
                 self.metrics.accepted(before.part.contributed)
                 if before.part.left_out:
                     self.metrics.left_out()
-            case on.Merged():
+            case on.MergeDone():
                 self.metrics.led()
             case on.LeaderSilent():
                 self.metrics.leader_silent()
-        if isinstance(after, Ended) and isinstance(after.error, NotFinite | LeftOutOfRound):
+        if isinstance(after, Ended) and isinstance(after.error, ModelNotFinite | LeftOutOfRound):
             self.metrics.left_out()
 
     def _enter(self, phase: tuple[str, int], after: WithNode) -> None:

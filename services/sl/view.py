@@ -17,7 +17,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Member:
+class TrainingMember:
     """A participant of the training; ``host:port`` is its file server, ``fingerprint`` that of its public key, in hex.
 
     ``lost``: it is not active because nothing was heard of it, and may come back. ``may_lead``: and merge a share.
@@ -42,7 +42,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class CheckedIn:
+class CheckInEntry:
     """A check-in to the running round. ``staleness``: results since the one that its parameters were trained from."""
 
     name: str
@@ -63,7 +63,7 @@ class Exclusion:
 
 
 @dataclass(frozen=True)
-class Result:
+class AcceptedResult:
     """An accepted round.
 
     ``interval``: batches until the next one, 0 where an SN does not say; ``pace``: why, empty where it is not adaptive.
@@ -110,9 +110,9 @@ class View:
     config: Config
     layout: str
     layout_by: str
-    members: tuple[Member, ...]
-    check_ins: tuple[CheckedIn, ...]
-    last: Result | None
+    members: tuple[TrainingMember, ...]
+    check_ins: tuple[CheckInEntry, ...]
+    last: AcceptedResult | None
     awaited: tuple[str, ...] = ()
     left_out: tuple[Exclusion, ...] = ()
     version: int = 0
@@ -135,10 +135,10 @@ class View:
         """In the order of a training. After its first merge a round may be open for check-ins again."""
         return self.round, self.complete, self.term, self.phase == RoundState.CHECKIN
 
-    def member(self, name: str) -> Member | None:
+    def member(self, name: str) -> TrainingMember | None:
         return next((member for member in self.members if member.name == name), None)
 
-    def checked_in(self, name: str) -> CheckedIn | None:
+    def checked_in(self, name: str) -> CheckInEntry | None:
         return next((entry for entry in self.check_ins if entry.name == name), None)
 
     def excluded(self, name: str) -> Exclusion | None:

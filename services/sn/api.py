@@ -16,7 +16,7 @@ from services.runtime import logs
 from services.sn import record, requests
 from services.sn.handing_over import hand_over, replace_key
 from services.sn.live import LiveTraining
-from services.sn.membership import Caller, Member
+from services.sn.membership import Caller, DirectoryMember
 from services.sn.names import Holder, Names
 from services.sn.taskrunners import TaskRunners
 from services.sn.trainings import Trainings
@@ -255,7 +255,7 @@ async def _take_answers(holder: Holder, messages: AsyncIterator[pb.HoldNameReque
         holder.end()
 
 
-def _node(member: Member, last_heard: float) -> pb.Node:
+def _node(member: DirectoryMember, last_heard: float) -> pb.Node:
     return pb.Node(
         name=member.name,
         role=member.role,

@@ -12,7 +12,7 @@ from services.runtime.signals import ChangeSignal
 SOON_S = 0.2
 
 
-class View(Protocol):
+class Watchable(Protocol):
     """What can be watched: ``version`` grows with every change, ``position`` is that of the newest event in it."""
 
     @property
@@ -25,7 +25,7 @@ class View(Protocol):
 class Broadcast:
     """Serialises each state once, however many watch: ``serialise`` gives the view as it is now."""
 
-    def __init__(self, view: View, serialise: Callable[[], bytes]) -> None:
+    def __init__(self, view: Watchable, serialise: Callable[[], bytes]) -> None:
         self._view = view
         self._serialise = serialise
         self._changed = ChangeSignal()

@@ -11,7 +11,7 @@ from services.runtime import logs
 from services.runtime.background import Background
 from services.sn.liveness import LOST
 from services.sn.peering import Peering
-from services.sn.state import Peer, remember_peers
+from services.sn.state import KnownSN, remember_peers
 from services.sn.succession import stands_in_after_s
 from services.sn.trainings import Trainings
 
@@ -101,7 +101,7 @@ class ClusterManager:
         membership, present = self._trainings.membership, self._trainings.present_sns
         for member in membership.sns():
             self._peering.know(member.name, member.host, member.port)
-        others = [Peer(member.name, member.host, member.port) for member in membership.sns()]
+        others = [KnownSN(member.name, member.host, member.port) for member in membership.sns()]
         remember_peers(self._data_dir, [peer for peer in others if peer.name != self._name])
         self._say_peers(present)
         self._federation.elect_from(self._trainings.live_accounts)

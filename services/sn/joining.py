@@ -13,7 +13,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.runtime import logs
-from services.sn.state import Peer
+from services.sn.state import KnownSN
 
 # The SN that is asked writes to the chain before it answers.
 JOIN_DEADLINE_S = 90.0
@@ -32,7 +32,7 @@ class Joined:
     chain_id: int
     network: str
     block: int
-    peers: tuple[Peer, ...]
+    peers: tuple[KnownSN, ...]
 
 
 async def join(identity: Identity, address: str, data_dir: Path, patience_s: float = 0.0) -> Joined:
@@ -47,7 +47,7 @@ async def join(identity: Identity, address: str, data_dir: Path, patience_s: flo
         if (reply := await _asked(identity, address, account, gives_up_at - clock())) is not None:
             break
         await asyncio.sleep(ASK_AGAIN_AFTER_S)
-    peers = tuple(Peer(sn.name, sn.host, sn.port) for sn in reply.sns if sn.name != identity.name)
+    peers = tuple(KnownSN(sn.name, sn.host, sn.port) for sn in reply.sns if sn.name != identity.name)
     _log.info("joined", through=reply.name, chain_id=reply.chain_id, sns=", ".join(peer.name for peer in peers))
     genesis = json.loads(reply.genesis)
     return Joined(reply.name, genesis, reply.chain_id, reply.network_contract, reply.block, peers)

@@ -13,7 +13,7 @@ from services.runtime import logs
 from services.runtime.background import Background
 from services.sn.broadcast import Broadcast
 from services.sn.event_log import narrate
-from services.sn.reports import Report, ReportWriter
+from services.sn.reports import NodeReport, ReportWriter
 from services.sn.statuses import MemberOf, status
 from services.sn.timers import LostTimers, QuorumTimer, WaitingLog
 from services.sn.training import Progress, TrainingView
@@ -180,7 +180,7 @@ class LiveTraining:
         self._waiting.follow(self.view)
         self._lost.follow(self.view)
 
-    def report(self, report: Report) -> None:
+    def report(self, report: NodeReport) -> None:
         """Takes a report that is written later. Raises NotEnrolled, and StaleRound for a round without a result."""
         if report.name not in self.view.participants:
             raise NotEnrolled(name=report.name)
@@ -189,7 +189,7 @@ class LiveTraining:
             raise StaleRound(given=report.round, current=accepted)
         self.reports.put(report)
 
-    async def _write_report(self, report: Report) -> None:
+    async def _write_report(self, report: NodeReport) -> None:
         await self.gateway.report(
             report.round, report.name, report.loss, report.metric, report.epochs_done, report.epochs_total
         )

@@ -32,7 +32,7 @@ class Caller:
 
 
 @dataclass(frozen=True)
-class Member:
+class DirectoryMember:
     """``parent`` is the SN it registered through; ``present`` is False once it left or was lost.
 
     ``organization``: whose CA has named it, as its parent found; empty without a trust file.
@@ -61,10 +61,10 @@ class Member:
 class Membership:
     """The members by role and name, and when this SN last heard of each (seconds since 1970, UTC)."""
 
-    members: dict[tuple[str, str], Member] = field(default_factory=dict)
+    members: dict[tuple[str, str], DirectoryMember] = field(default_factory=dict)
     last_heard: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def put(self, member: Member) -> None:
+    def put(self, member: DirectoryMember) -> None:
         self.members[member.role, member.name] = member
 
     def left(self, role: str, name: str) -> None:
@@ -81,7 +81,7 @@ class Membership:
         known = self.members.get((caller.role, caller.name))
         return known is not None and known.has_key(caller.fingerprint)
 
-    def admit(self, caller: Caller) -> Member:
+    def admit(self, caller: Caller) -> DirectoryMember:
         """The member that calls. Raises NotAMember where it is not registered, NameTaken for another's name."""
         known = self.members.get((caller.role, caller.name))
         if known is None:
@@ -97,7 +97,7 @@ class Membership:
         if known is not None:
             self._same_key(known, caller)
 
-    def sns(self) -> list[Member]:
+    def sns(self) -> list[DirectoryMember]:
         """Every SN that ever registered."""
         return [member for (role, _), member in self.members.items() if role == "sn"]
 
@@ -105,13 +105,15 @@ class Membership:
         known = self.members.get((role, name))
         return known is not None and known.present
 
-    def registration(self, caller: Caller, host: str, port: int, parent: str) -> Member | None:
+    def registration(self, caller: Caller, host: str, port: int, parent: str) -> DirectoryMember | None:
         """What to write so that the caller is registered at this address; None where nothing would change.
 
         Raises NameTaken where the name belongs to another key, TooManySlots.
         """
         organization = caller.organization
-        wanted = Member(caller.role, caller.name, host, port, caller.fingerprint, parent, organization=organization)
+        wanted = DirectoryMember(
+            caller.role, caller.name, host, port, caller.fingerprint, parent, organization=organization
+        )
         known = self.members.get((caller.role, caller.name))
         if known is not None:
             self._same_key(known, caller)
@@ -120,7 +122,7 @@ class Membership:
             raise TooManySlots(name=caller.name, limit=SLOTS_LIMIT)
         return None if known == wanted else wanted
 
-    def replace_key(self, role: str, name: str, key: bytes, previous: bytes, until: float) -> Member | None:
+    def replace_key(self, role: str, name: str, key: bytes, previous: bytes, until: float) -> DirectoryMember | None:
         """The member, with a new key; None where there is none that has the ``previous`` one."""
         known = self.members.get((role, name))
         if known is None or known.fingerprint != previous:
@@ -130,6 +132,6 @@ class Membership:
     def heard(self, caller: Caller, now: float) -> None:
         self.last_heard[caller.role, caller.name] = now
 
-    def _same_key(self, known: Member, caller: Caller) -> None:
+    def _same_key(self, known: DirectoryMember, caller: Caller) -> None:
         if not known.has_key(caller.fingerprint):
             raise NameTaken(name=caller.name, enrolledFingerprint=known.fingerprint.hex())

@@ -11,7 +11,7 @@ from typing import Any
 from services.chain.attestations import Standing
 from services.chain.federation import Federation
 from services.chain.finality import Attestation
-from services.chain.pool import Transaction
+from services.chain.pool import PendingTransaction
 from services.chain.relayed import gas_of
 from services.errors import AnotherSwarm, ChainError, MalformedCall, SwarmError
 from services.identity.identity import Identity
@@ -22,7 +22,7 @@ from services.runtime.addresses import join_address
 from services.runtime.background import Background
 from services.sn import requests
 from services.sn.names import Holder
-from services.sn.state import Peer
+from services.sn.state import KnownSN
 
 FIRST_WAIT_S = 0.1
 LONGEST_WAIT_S = 2.0
@@ -88,7 +88,7 @@ class Peering:
         self._gone: dict[str, asyncio.Event] = {}
         self._stopped = asyncio.Event()
 
-    def start(self, peers: Iterable[Peer], fetch_into: Path, through: str) -> None:
+    def start(self, peers: Iterable[KnownSN], fetch_into: Path, through: str) -> None:
         """Looks for SNs that are known from before, and for the one at the address ``through``, if there is one."""
         self._background.keep(self._greet_again, "telling other SNs of this node's geth")
         self._background.keep(lambda: self._fetch_blocks(fetch_into), "fetching blocks")
@@ -422,15 +422,15 @@ async def block_pages(federation: Federation, since: int) -> AsyncIterator[pb.Bl
         yield pb.BlocksPage(blocks=bytes(page))
 
 
-def _relayed(raw: bytes, by: str) -> Transaction:
+def _relayed(raw: bytes, by: str) -> PendingTransaction:
     """Raises MalformedCall."""
     try:
-        return Transaction.of(raw, by, gas_of(raw))
+        return PendingTransaction.of(raw, by, gas_of(raw))
     except ValueError as error:
         raise MalformedCall(field=f"transaction ({error})") from None
 
 
-async def _transactions(reader: asyncio.Queue[Transaction], outbox: Outbox) -> None:
+async def _transactions(reader: asyncio.Queue[PendingTransaction], outbox: Outbox) -> None:
     while True:
         outbox.put_nowait(pb.PeerNews(transaction=(await reader.get()).raw))
 

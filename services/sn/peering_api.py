@@ -10,7 +10,7 @@ from services.rpc.swarm_pb2_grpc import PeeringServicer
 from services.sn import requests
 from services.sn.admission import admit
 from services.sn.api import ApiContext
-from services.sn.membership import Member
+from services.sn.membership import DirectoryMember
 from services.sn.peering import Peering, block_pages
 
 
@@ -61,5 +61,5 @@ class PeeringApi(PeeringServicer):
         return ServesOneSN(name=self._context.name, kind=self._context.trainings.chain.kind)
 
 
-def _address(member: Member, peering: Peering) -> pb.SnAddress:
+def _address(member: DirectoryMember, peering: Peering) -> pb.SnAddress:
     return pb.SnAddress(name=member.name, host=member.host, port=member.port, enode=peering.enode_of(member.name))

@@ -19,7 +19,7 @@ _log = logs.get("sn")
 
 
 @dataclass(frozen=True)
-class Report:
+class NodeReport:
     """``round``: the accepted round whose model was evaluated. ``loss``, ``metric``: None where there is no value."""
 
     round: int
@@ -33,15 +33,15 @@ class Report:
 class ReportWriter:
     """Holds the newest report of each participant and writes them together, one batch at a time."""
 
-    def __init__(self, contract: str, write: Callable[[Report], Awaitable[object]]) -> None:
+    def __init__(self, contract: str, write: Callable[[NodeReport], Awaitable[object]]) -> None:
         self._contract = contract
         self._write = write
-        self._held: dict[str, Report] = {}
+        self._held: dict[str, NodeReport] = {}
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._writing = asyncio.Lock()
 
-    def put(self, report: Report) -> None:
+    def put(self, report: NodeReport) -> None:
         """Takes a report; one of the same node that is still held is replaced."""
         self._held[report.name] = report
         if self._timer is None:

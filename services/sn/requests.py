@@ -9,7 +9,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import measure
 from services.runtime import escaping
 from services.runtime.addresses import join_address
-from services.sn.reports import Report
+from services.sn.reports import NodeReport
 
 DIGEST_BYTES = 32
 PROCESS_BYTES = 16
@@ -68,8 +68,8 @@ def check_in(request: pb.CheckInRequest, name: str) -> CheckInCall:
     )
 
 
-def report(request: pb.ReportRequest, name: str) -> Report:
-    return Report(
+def report(request: pb.ReportRequest, name: str) -> NodeReport:
+    return NodeReport(
         round=request.round,
         name=name,
         loss=measure(request, "loss"),

@@ -18,7 +18,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class Peer:
+class KnownSN:
     """Another SN and where its API was reached last."""
 
     name: str
@@ -37,7 +37,7 @@ class SNState:
     chain: Kind
     network: str
     trainings: dict[str, str] = field(default_factory=dict)
-    peers: list[Peer] = field(default_factory=list)
+    peers: list[KnownSN] = field(default_factory=list)
     joined_at: int = 0
 
     @classmethod
@@ -48,7 +48,7 @@ class SNState:
             found = json.loads(path.read_text())
             if found["chain"] not in get_args(Kind):
                 raise ValueError(f"chain {found['chain']}")
-            peers = [Peer(**peer) for peer in found.get("peers", ())]
+            peers = [KnownSN(**peer) for peer in found.get("peers", ())]
             return cls(
                 chain=found["chain"],
                 network=found["network"],
@@ -75,7 +75,7 @@ class SNState:
             raise StorageError(path=path, problem=error.strerror or str(error)) from None
 
 
-def remember_peers(data_dir: Path, peers: list[Peer]) -> None:
+def remember_peers(data_dir: Path, peers: list[KnownSN]) -> None:
     """Keeps where the other SNs are, if that has changed."""
     state = SNState.load(data_dir)
     if state is not None and state.peers != peers:

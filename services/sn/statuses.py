@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable
 from services.chain.events import LeftOut
 from services.rpc import swarm_pb2 as pb
 from services.sn.liveness import LOST
-from services.sn.membership import Member
+from services.sn.membership import DirectoryMember
 from services.sn.training import Participant, Result, TrainingView
 
-MemberOf = Callable[[str], Member | None]
+MemberOf = Callable[[str], DirectoryMember | None]
 
 
 def status(view: TrainingView, now: float, member_of: MemberOf) -> pb.TrainingStatus:
@@ -68,7 +68,7 @@ def _config(view: TrainingView) -> pb.Config | None:
     )
 
 
-def _participant(who: Participant, member: Member | None, first_round: int) -> pb.Participant:
+def _participant(who: Participant, member: DirectoryMember | None, first_round: int) -> pb.Participant:
     """What it reported on an earlier training of the contract is not of this one, which begins with ``first_round``."""
     host, port = (member.host, member.port) if member else (who.host, who.port)
     reported = who if who.report_round >= first_round else Participant(who.name, who.fingerprint, who.may_lead)

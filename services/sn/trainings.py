@@ -22,7 +22,7 @@ from services.runtime import logs
 from services.sn.accounts import AccountNames
 from services.sn.directory import RUNNER_KIND, TRAINING_KIND, create_runner, create_training
 from services.sn.live import LiveTraining, TrainingContext
-from services.sn.membership import Caller, Member, Membership
+from services.sn.membership import Caller, DirectoryMember, Membership
 from services.sn.training import TrainingView
 
 NAME_LIMIT_CHARACTERS = 128
@@ -115,7 +115,7 @@ class Trainings:
         self._put(wanted)
         _log.info("registered", role=who.role, name=who.name, **who.named_by, address=f"{host}:{port}")
 
-    async def replace_key(self, member: Member, key: bytes, by: str, overlap_s: int) -> None:
+    async def replace_key(self, member: DirectoryMember, key: bytes, by: str, overlap_s: int) -> None:
         """Raises KeyWasReplaced, NameTaken where another key was replaced meanwhile."""
         now = time.time()
         role, name, before = member.role, member.name, member.fingerprint
@@ -162,7 +162,7 @@ class Trainings:
     def _registered(self, event: MemberRegistered) -> None:
         known = self.membership.members.get((event.role, event.name))
         place = (event.host, event.port, event.fingerprint, event.parent)
-        member = Member(event.role, event.name, *place, organization=event.organization)
+        member = DirectoryMember(event.role, event.name, *place, organization=event.organization)
         if known is not None and known.fingerprint == member.fingerprint:
             member = replace(member, previous=known.previous, previous_until=known.previous_until)
         self._put(member)
@@ -195,7 +195,7 @@ class Trainings:
         """Accounts of the SNs that are present, in the order of joining."""
         return [account for account, name in self.accounts.in_order if self.membership.present("sn", name)]
 
-    def _put(self, member: Member) -> None:
+    def _put(self, member: DirectoryMember) -> None:
         known = self.membership.members.get((member.role, member.name))
         self.membership.put(member)
         if member.role == "sl" and known != member:

@@ -44,7 +44,7 @@ class LicenseLocator(Schema):
     port: Port | None
 
 
-class License(Schema):
+class ProfileLicense(Schema):
     locator: LicenseLocator
 
 
@@ -99,7 +99,7 @@ class NodeDefinition(Schema):
     ml_options: list[Option] | None = Field(None, alias="usrcontaineropts")
 
 
-class Node(Schema):
+class ProfileNode(Schema):
     definition: NodeDefinition = Field(alias="slnodedef")
 
 
@@ -118,12 +118,12 @@ class Profile(Schema):
     policy: Line | None = Field(None, alias="policyuri")
     resource_manager: ResourceManager = Field(alias="resourcemgr")
     network: Line
-    license: License = Field(alias="apls")
+    license: ProfileLicense = Field(alias="apls")
     api_server: ApiServer = Field(alias="apisrv")
     env: list[Variable] | None = Field(None, alias="envvars")
     dns: list[Host] | None = None
     images: list[LocalImage] | None = None
-    nodes: Annotated[list[Node], Field(min_length=1, max_length=1000)]
+    nodes: Annotated[list[ProfileNode], Field(min_length=1, max_length=1000)]
 
     @property
     def definitions(self) -> list[NodeDefinition]:

@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from services.errors import SwarmError
 
 HTTP_STATUS = {
@@ -22,6 +24,14 @@ HTTP_STATUS = {
     "DEADLINE_EXCEEDED": 504,
 }
 STATUS_OF_CODE = {"sign-in-locked": 429, "too-many-requests": 429, "body-too-large": 413}
+
+
+class ErrorAnswer(BaseModel):
+    """The error's stable code, its sentence, and the facts of the sentence."""
+
+    code: str
+    message: str
+    facts: dict[str, str | int | float | bool | None]
 
 
 def status_of(error: SwarmError) -> int:

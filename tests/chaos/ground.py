@@ -28,12 +28,12 @@ class Moment:
 BEFORE_COLLECTING = Moment("before collecting", {"event": "leads the round"})
 MID_MERGE = Moment("in the middle of the merge", {"stage": "merge"})  # alone, or shared out
 WRITTEN = Moment("after writing, before anybody else holds it", {"event": "written"})
-BEFORE_PUBLISHING = Moment("after writing, before publishing", {"event": "step", "state": "Merging", "on": "Merged"})
+BEFORE_PUBLISHING = Moment("after writing, before publishing", {"event": "step", "state": "Merging", "on": "MergeDone"})
 AFTER_PUBLISHING = Moment("after publishing", {"event": "step", "state": "Publishing", "on": "Published"})
 SHARING = Moment("in the middle of its share", {"event": "merges a share"})
 CHECKED_IN = Moment("after its check-in", {"event": "checked in"})
 FETCHING = Moment("before fetching the result", {"event": "step", "state": "Awaiting", "to": "Fetching"})
-TRAINING = Moment("while its program trains", {"event": "step", "state": "Training", "on": "Reported"})
+TRAINING = Moment("while its program trains", {"event": "step", "state": "Training", "on": "ModelReported"})
 
 SHARED = {"ballast_floats": 1_500_000, "followers_only": 0}  # a model that is large enough to be shared out
 PACKED = {**SHARED, "compression": "lossless"}

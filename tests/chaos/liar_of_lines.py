@@ -22,16 +22,16 @@ HASH = "ab" * 32
 
 # What stands in a field instead, by the kind of message. The first ones of a merger, the others of a leader.
 ODD_ANSWERS: Mapping[str, list[dict[str, Any]]] = {
-    "Merged": [
+    "MergedSegments": [
         {"hashes": [5]}, {"hashes": ["00"]}, {"hashes": None}, {"start": 2**70}, {"start": 10**6}, {"start": -1},
-        {"attempt": "1"}, {"attempt": 7}, {"more": {}}, {"kind": "Merged or not"}, {"kind": "Offered"},
+        {"attempt": "1"}, {"attempt": 7}, {"more": {}}, {"kind": "Merged or not"}, {"kind": "Serves"},
     ],
 }  # fmt: skip
 ODD_ORDERS: Mapping[str, list[dict[str, Any]]] = {
-    "Offered": [{"hashes": [5]}, {"start": 10**6}, {"by": 7}, {"by": "nobody"}],
+    "Serves": [{"hashes": [5]}, {"start": 10**6}, {"by": 7}, {"by": "nobody"}],
     "Deal": [{"runs": [[0, 10**12]]}, {"runs": [[5, 2]]}, {"runs": "all"}],
     "Settled": [{"shares": ["no number"]}, {"shares": ["0x1p+0"] * 9}],
-    "Begin": [{"names": ["nobody"]}, {"names": 5}, {"attempt": -1}],
+    "BeginAttempt": [{"names": ["nobody"]}, {"names": 5}, {"attempt": -1}],
 }
 
 
@@ -72,7 +72,7 @@ def become(file: Path, told: Path) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
                 message = await answers.get()
-                lie, merged = how(), isinstance(message, messages.Merged)
+                lie, merged = how(), isinstance(message, messages.MergedSegments)
                 if lie == BREAKS and merged:
                     tell(once=True)
                     await pause(SERVED_S)
@@ -94,7 +94,7 @@ def _instead(lie: str, merged: Any, others: list[str]) -> list[Any]:
     if lie == SILENT:
         return [messages.Moves(1, True)]
     if lie == ACCUSES:
-        return [messages.NonFinite(merged.attempt, name, merged.start) for name in others]
+        return [messages.FoundNonFinite(merged.attempt, name, merged.start) for name in others]
     if lie == UNUSABLE:
         return [messages.Unusable(others[0], "they are cut short", merged.start)]
-    return [messages.Merged(merged.attempt, merged.start, (HASH,) * len(merged.hashes))]
+    return [messages.MergedSegments(merged.attempt, merged.start, (HASH,) * len(merged.hashes))]

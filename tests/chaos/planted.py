@@ -100,7 +100,7 @@ def believe_accusers() -> None:
     careful = ShardScheduler.heard
 
     def hasty(self: ShardScheduler, name: str, message: Any) -> None:
-        if isinstance(message, messages.NonFinite | messages.Unusable):
+        if isinstance(message, messages.FoundNonFinite | messages.Unusable):
             self._leave_out(message.name, "so it is said")
         else:
             careful(self, name, message)

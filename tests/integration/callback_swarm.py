@@ -29,7 +29,7 @@ class Swarm:
     interval: int = 0
     over_at: int | None = None
     epochs_done: int = 0  # before the program was started again
-    heard: list[wire.Message] = field(default_factory=list)
+    heard: list[wire.ChannelMessage] = field(default_factory=list)
     final: bytes = b""
 
     def serve(self, listener: SLListener) -> None:
@@ -46,7 +46,7 @@ class Swarm:
         finally:
             channel.close()
 
-    def _answer(self, channel: Channel, message: wire.Message, body: bytes) -> None:
+    def _answer(self, channel: Channel, message: wire.ChannelMessage, body: bytes) -> None:
         if isinstance(message, wire.Open):
             channel.send(wire.Opened("sl-1", 1, self.epochs_done > 0, self.epochs_done), doing="it waited")
         elif isinstance(message, (wire.Sync, wire.Close)):

@@ -30,7 +30,7 @@ from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import Member
+from services.sl.view import TrainingMember
 from services.swci.contexts import SnContexts
 from services.swci.session import CommandSession, WaitLimits
 from services.swci.settings import SWCISettings
@@ -82,7 +82,7 @@ def put(store: Store, elements: int) -> Stored:
 
 @contextlib.asynccontextmanager
 async def file_server(
-    identity: Identity, directory: Path, read: Callable[[Peers, Member, Stored], Awaitable[object]]
+    identity: Identity, directory: Path, read: Callable[[Peers, TrainingMember, Stored], Awaitable[object]]
 ) -> AsyncIterator[Ask]:
     async def follow(peer: Any, line: Any) -> None:
         await line.send_str("hello")
@@ -92,7 +92,7 @@ async def file_server(
     server = FileServer(identity, store, everything(), follow=follow)
     with bind("127.0.0.1", 0) as bound:
         await server.start(bound)
-        holder = Member(identity.name, "localhost", bound.getsockname()[1], "", active=True)
+        holder = TrainingMember(identity.name, "localhost", bound.getsockname()[1], "", active=True)
 
         async def ask(caller: Identity) -> str:
             async with Peers(caller, Store(directory / f"mine-{next(numbers)}")) as peers:
@@ -108,11 +108,11 @@ async def file_server(
             await server.stop()
 
 
-async def read_manifest(peers: Peers, holder: Member, stored: Stored) -> None:
+async def read_manifest(peers: Peers, holder: TrainingMember, stored: Stored) -> None:
     await peers.manifest(holder, stored.model.digest, stored.model.size)
 
 
-async def read_bulk(peers: Peers, holder: Member, stored: Stored) -> None:
+async def read_bulk(peers: Peers, holder: TrainingMember, stored: Stored) -> None:
     partial = peers._store.begin(stored.manifest, stored.header())
     pull = Pull(partial, peers._store, peers.transfers, lambda _: None)
     try:
@@ -123,13 +123,13 @@ async def read_bulk(peers: Peers, holder: Member, stored: Stored) -> None:
         partial.end()
 
 
-async def read_range(peers: Peers, holder: Member, stored: Stored) -> None:
+async def read_range(peers: Peers, holder: TrainingMember, stored: Stored) -> None:
     """In bulk, over a connection that is kept."""
     path = f"/v1/models/{stored.model.digest}"
     await peers.transfers.read(holder, path, (0, [9]), lambda *_: None, lambda _: None)
 
 
-async def read_line(peers: Peers, holder: Member, stored: Stored) -> None:
+async def read_line(peers: Peers, holder: TrainingMember, stored: Stored) -> None:
     async with peers.line_to(holder) as line:
         assert await line.receive_str() == "hello"
 

@@ -28,7 +28,7 @@ from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import Member
+from services.sl.view import TrainingMember
 from swarm_callback.params import encode
 
 WITHIN_S = 30.0
@@ -201,9 +201,9 @@ async def test_parameters_are_fetched_from_the_member_that_holds_them(
     store, mine = Store(tmp_path / "theirs"), Store(tmp_path / "mine")
     stored, impostor = put(store, elements), pki.identity("sl", "sl-3")
     async with serving(impostor, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as peers:
-        true = Member("sl-3", "localhost", port, impostor.fingerprint, active=True)
+        true = TrainingMember("sl-3", "localhost", port, impostor.fingerprint, active=True)
         name, fingerprint = ("sl-1", "") if known_by == "name" else ("sl-3", "0" * 64)
-        meant = Member(name, "localhost", port, fingerprint, active=True)
+        meant = TrainingMember(name, "localhost", port, fingerprint, active=True)
         with pytest.raises(PeerUnreachable, match="its certificate is that of sl sl-3"):
             await peers.fetch(stored.model.digest, stored.model.size, lambda: [meant])
         assert (await peers.fetch(stored.model.digest, stored.model.size, lambda: [true])).model == stored.model
@@ -218,12 +218,12 @@ async def test_segments_come_from_the_member_that_offers_them(pki: Any, tmp_path
         serving(pki.identity("sl", "sl-3"), store) as port,
         Peers(pki.identity("sl", "sl-2"), mine) as peers,
     ):
-        true = Member("sl-3", "localhost", port, "", active=True)
+        true = TrainingMember("sl-3", "localhost", port, "", active=True)
         partial = await peers.begin(true, stored.model.digest, stored.model.size)
         pull = Pull(partial, mine, peers.transfers, lambda _: None)
         pull.offer(Source(true, path), [0])
         await pull.until([0])
-        pull.offer(Source(Member("sl-1", "localhost", port, "", active=True), path), [1])
+        pull.offer(Source(TrainingMember("sl-1", "localhost", port, "", active=True), path), [1])
         with pytest.raises(PeerUnreachable, match="its certificate is that of sl sl-3, not of sl sl-1"):
             await pull.until([1])
         await pull.close()
@@ -233,7 +233,7 @@ async def test_a_line_is_opened_to_the_merger_it_is_for(pki: Any, tmp_path: Path
     store = Store(tmp_path / "mine")
     with answering(pki.identity("sl", "sl-3")) as port:
         async with Peers(pki.identity("sl", "sl-2"), store) as peers:
-            merger = Member("sl-1", "localhost", port, "", active=True)
+            merger = TrainingMember("sl-1", "localhost", port, "", active=True)
             with pytest.raises(PeerUnreachable, match="its certificate is that of sl sl-3, not of sl sl-1"):
                 async with peers.line_to(merger):
                     pass

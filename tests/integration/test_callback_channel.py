@@ -334,7 +334,7 @@ def test_a_refusal_is_the_last_line_of_the_program(listener, pipes):
     sl = listener.accept()
     sl.receive("it opened its session")
     sl.send(wire.Notice("2 of 3 peers are in"), doing="it waited")
-    sl.send(wire.Refused("name-taken", "The name sl-1 is taken. Use another."), doing="it waited")
+    sl.send(wire.OpenRefused("name-taken", "The name sl-1 is taken. Use another."), doing="it waited")
     output, errors = ml.communicate(timeout=DEADLINE_S)
     sl.close()
     assert "2 of 3 peers are in" in output

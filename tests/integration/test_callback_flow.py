@@ -310,7 +310,7 @@ def test_methods_in_a_senseless_order_are_refused(monkeypatch):
 def test_a_refused_session_raises_the_sentence_of_the_sl(serve):
     class Refusing(Swarm):
         def _answer(self, channel, message, body):
-            channel.send(wire.Refused("unknown-contract", "There is no training contract x."), doing="it waited")
+            channel.send(wire.OpenRefused("unknown-contract", "There is no training contract x."), doing="it waited")
 
     served = serve(Refusing())
     with pytest.raises(Refused, match="There is no training contract x") as refused:

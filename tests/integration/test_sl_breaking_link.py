@@ -19,7 +19,7 @@ from services.sl.transfer.file_server import bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
 from services.sl.transfer.waiting import ResultWait
-from services.sl.view import CheckedIn, Config, Member, View
+from services.sl.view import CheckInEntry, Config, TrainingMember, View
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.params import encode
 
@@ -38,7 +38,7 @@ def put(store: Store) -> Stored:
 
 
 @contextlib.asynccontextmanager
-async def over_a_bad_link(pki: Any, stored: Stored) -> AsyncIterator[Member]:
+async def over_a_bad_link(pki: Any, stored: Stored) -> AsyncIterator[TrainingMember]:
     """sl-1 serves what it has, but no connection lives for longer than a few segments."""
     content = stored.path.read_bytes()
 
@@ -63,15 +63,15 @@ async def over_a_bad_link(pki: Any, stored: Stored) -> AsyncIterator[Member]:
     with bind("127.0.0.1", 0) as bound:
         await web.SockSite(runner, bound, ssl_context=pki.identity("sl", "sl-1").server_context()).start()
         try:
-            yield Member("sl-1", "localhost", bound.getsockname()[1], "", active=True)
+            yield TrainingMember("sl-1", "localhost", bound.getsockname()[1], "", active=True)
         finally:
             await runner.cleanup()
 
 
-def view(other: Member, stored: Stored) -> View:
+def view(other: TrainingMember, stored: Stored) -> View:
     model = stored.model
     config = Config(min_peers=1, sync_frequency=1, merge_method="mean")
-    entry = CheckedIn("sl-1", model.digest, model.size, 1, finished=False)
+    entry = CheckInEntry("sl-1", model.digest, model.size, 1, finished=False)
     return View(RoundState.MERGE, 1, 1, "sl-2", config, model.layout, "sl-1", (other,), (entry,), None)
 
 

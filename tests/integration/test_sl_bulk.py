@@ -22,7 +22,7 @@ from services.sl.transfer.partials import Partial
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import Member
+from services.sl.view import TrainingMember
 from swarm_callback.params import encode
 from tests.pacing import pause
 
@@ -38,8 +38,8 @@ def put(store: Store, elements: int) -> Stored:
         return incoming.commit()
 
 
-def member(name: str, port: int) -> Member:
-    return Member(name, "localhost", port, "", active=True)
+def member(name: str, port: int) -> TrainingMember:
+    return TrainingMember(name, "localhost", port, "", active=True)
 
 
 @contextlib.asynccontextmanager

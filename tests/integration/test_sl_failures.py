@@ -74,7 +74,7 @@ async def test_nan_in_the_very_first_round_ends_the_node_where_all_are_needed(pk
         spoiled = {**model(1), "w": np.full((3, 4), np.inf, np.float32)}
         with pytest.raises(Refused, match="sl-3 was left out of round 1: non-finite values in tensor w"):
             await swarm.ml("sl-3", spoiled, same, min_peers=2).run()
-        assert isinstance(await swarm.nodes["sl-3"].ended(), errors.NotFinite)
+        assert isinstance(await swarm.nodes["sl-3"].ended(), errors.ModelNotFinite)
         assert len(set(await asyncio.gather(swarm.ml("sl-2", model(1), same, min_peers=2).run(), *good))) == 1
 
 

@@ -22,7 +22,7 @@ NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
 SAID: dict[str, Any] = {"leader_timeout_s": 9.0, "log_level": "WARNING", "log_format": "json"}
 
 # What a liar sends instead of one of its messages: texts, and None to hang up.
-Lies = Callable[[View, say.Message], Sequence[str | None]]
+Lies = Callable[[View, say.ShardMessage], Sequence[str | None]]
 
 
 def model(seed: int) -> Arrays:
@@ -75,7 +75,7 @@ class Liar:
         honest = ShardFollower._answer
 
         async def answer(
-            following: ShardFollower, answers: "asyncio.Queue[say.Message]", line: web.WebSocketResponse
+            following: ShardFollower, answers: "asyncio.Queue[say.ShardMessage]", line: web.WebSocketResponse
         ) -> None:
             view = following._view()
             liar = self.name or self.merges.setdefault((view.round, view.term), following._place.name)
@@ -92,7 +92,7 @@ class Liar:
 
         monkeypatch.setattr(ShardFollower, "_answer", answer)
 
-    def instead(self, message: say.Message) -> str:
+    def instead(self, message: say.ShardMessage) -> str:
         self.told.append(say.encode(message))
         return self.told[-1]
 
@@ -120,8 +120,8 @@ async def test_a_line_that_breaks_before_the_word_of_what_was_served_costs_nobod
 ) -> None:
     """The leader holds the segments, and does not make them again."""
 
-    def hangs_up(_view: View, message: say.Message) -> Sequence[str | None]:
-        if isinstance(message, say.Merged) and not liar.told:
+    def hangs_up(_view: View, message: say.ShardMessage) -> Sequence[str | None]:
+        if isinstance(message, say.MergedSegments) and not liar.told:
             liar.told.append("hung up")
             return [None]
         return [say.encode(message)]
@@ -135,8 +135,8 @@ async def test_a_line_that_breaks_before_the_word_of_what_was_served_costs_nobod
 async def test_a_merger_that_serves_and_never_says_so_does_not_hold_up_the_merge(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def silent(_view: View, message: say.Message) -> Sequence[str]:
-        return [liar.instead(say.Moves(1, True)) if isinstance(message, say.Merged) else say.encode(message)]
+    def silent(_view: View, message: say.ShardMessage) -> Sequence[str]:
+        return [liar.instead(say.Moves(1, True)) if isinstance(message, say.MergedSegments) else say.encode(message)]
 
     liar = Liar(monkeypatch, silent, "sl-2")
     async with swarm_of(pki, tmp_path, *NAMES, leader_timeout_s=9.0) as swarm:
@@ -151,11 +151,11 @@ async def test_a_merger_that_serves_and_never_says_so_does_not_hold_up_the_merge
 async def test_who_accuses_all_others_loses_its_share_and_nobody_is_left_out(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log, method: str
 ) -> None:
-    def accuses(_view: View, message: say.Message) -> Sequence[str]:
-        if not isinstance(message, say.Merged | say.Measured):
+    def accuses(_view: View, message: say.ShardMessage) -> Sequence[str]:
+        if not isinstance(message, say.MergedSegments | say.Measured):
             return [say.encode(message)]
         victims = [name for name in NAMES if name != liar.name]
-        return [liar.instead(say.NonFinite(message.attempt, victim, message.start)) for victim in victims]
+        return [liar.instead(say.FoundNonFinite(message.attempt, victim, message.start)) for victim in victims]
 
     liar = Liar(monkeypatch, accuses, "sl-2")
     async with swarm_of(pki, tmp_path, *NAMES, **SAID) as swarm:
@@ -168,8 +168,8 @@ async def test_who_accuses_all_others_loses_its_share_and_nobody_is_left_out(
 async def test_who_alone_cannot_use_what_the_leader_can_loses_its_share(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    def accuses(_view: View, message: say.Message) -> Sequence[str]:
-        if isinstance(message, say.Merged) and len(liar.told) < 2:
+    def accuses(_view: View, message: say.ShardMessage) -> Sequence[str]:
+        if isinstance(message, say.MergedSegments) and len(liar.told) < 2:
             return [liar.instead(say.Unusable("sl-1", "it is cut short", message.start))]
         return [say.encode(message)]
 
@@ -183,9 +183,11 @@ async def test_who_alone_cannot_use_what_the_leader_can_loses_its_share(
 async def test_a_hash_of_other_bytes_than_are_served_is_forgotten_with_whoever_told_it(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    def lies(_view: View, message: say.Message) -> Sequence[str]:
-        if isinstance(message, say.Merged):
-            return [liar.instead(say.Merged(message.attempt, message.start, ("ab" * 32,) * len(message.hashes)))]
+    def lies(_view: View, message: say.ShardMessage) -> Sequence[str]:
+        if isinstance(message, say.MergedSegments):
+            return [
+                liar.instead(say.MergedSegments(message.attempt, message.start, ("ab" * 32,) * len(message.hashes)))
+            ]
         return [say.encode(message)]
 
     liar = Liar(monkeypatch, lies, "sl-2")
@@ -198,10 +200,10 @@ async def test_a_hash_of_other_bytes_than_are_served_is_forgotten_with_whoever_t
 # --- odd messages ----------------------------------------------------------------------------------------------
 
 # Said in every merge, between others.
-EXAMPLES: dict[str, say.Message] = {"Holds": say.Holds(1, (0,)), "Moves": say.Moves(1, False)}
+EXAMPLES: dict[str, say.ShardMessage] = {"Holds": say.Holds(1, (0,)), "Moves": say.Moves(1, False)}
 
 ODD = {
-    "Merged": [{"hashes": [5]}, {"hashes": ["00"]}, {"start": 2**70}, {"start": 22}, {"attempt": 9}],
+    "MergedSegments": [{"hashes": [5]}, {"hashes": ["00"]}, {"start": 2**70}, {"start": 22}, {"attempt": 9}],
     "Holds": [{"segments": ["x"]}, {"segments": [10**6]}, {"segments": []}],
     "Moves": [{"count": 10**400}, {"count": -1}, {"waits": 1}],
     "Measured": [{"parts": [7]}, {"parts": ["!!!"]}, {"parts": ["AAAA"]}, {"frame": 7}, {"start": 23}],
@@ -214,11 +216,11 @@ async def test_what_means_nothing_costs_whoever_says_it_its_line(  # noqa: PLR09
 ) -> None:
     left, spoilt = list(changes), set()
 
-    def odd(view: View, message: say.Message) -> Sequence[str]:
+    def odd(view: View, message: say.ShardMessage) -> Sequence[str]:
         text = say.encode(message)
         model = EXAMPLES.get(kind, message)
         if (
-            type(message).__name__ not in (kind, "Merged")
+            type(message).__name__ not in (kind, "MergedSegments")
             or type(model).__name__ != kind
             or not left
             or view.round in spoilt
@@ -239,11 +241,11 @@ async def test_what_means_nothing_costs_whoever_says_it_its_line(  # noqa: PLR09
 
 
 ORDERS = {
-    "Offered": [{"hashes": [5]}, {"start": 23}, {"by": "nobody"}],
+    "Serves": [{"hashes": [5]}, {"start": 23}, {"by": "nobody"}],
     "Deal": [{"runs": [[0, 10**12]]}, {"runs": [[0, 40]]}],
-    "Shared": [{"runs": [[0, 40]]}, {"by": "nobody"}],
+    "AssignedRuns": [{"runs": [[0, 40]]}, {"by": "nobody"}],
     "Settled": [{"shares": ["no number"]}, {"shares": None}, {"shares": ["0x1.0p+0"] * 9}],
-    "Begin": [{"names": ["nobody"]}, {"names": []}],
+    "BeginAttempt": [{"names": ["nobody"]}, {"names": []}],
 }
 
 
@@ -255,7 +257,7 @@ async def test_an_order_that_makes_no_sense_ends_the_line_of_the_leader_and_no_n
     left, spoilt = list(changes), set()
     async with swarm_of(pki, tmp_path, *NAMES, **SAID) as swarm:
 
-        def odd(message: say.Message) -> str:
+        def odd(message: say.ShardMessage) -> str:
             text = say.encode(message)
             if type(message).__name__ != kind or not left or swarm.view.round in spoilt:
                 return text
@@ -279,7 +281,7 @@ async def test_a_flood_of_answers_waits_until_the_leader_has_looked_at_those_bef
         most = max(most, line.unheard)
         heard(line)
 
-    def floods(_view: View, message: say.Message) -> Sequence[str]:
+    def floods(_view: View, message: say.ShardMessage) -> Sequence[str]:
         return [*([liar.instead(say.Moves(1, False))] * (5000 if len(liar.told) < 2 else 0)), say.encode(message)]
 
     monkeypatch.setattr(MergerLine, "looked_at", counted)

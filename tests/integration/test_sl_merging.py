@@ -12,7 +12,7 @@ from services.sl.round.states import HeldModel
 from services.sl.sharding.leader_merge import INLINE_BYTES, LeaderMerge, MergeOutcome
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import CheckedIn, Config, Exclusion, Member, View
+from services.sl.view import CheckInEntry, Config, Exclusion, TrainingMember, View
 from swarm_callback.params import RawTensor, Tensor, decode, encode
 
 Model = dict[str, Tensor]
@@ -27,7 +27,7 @@ class Leader:
         self.store = Store(directory)
         self.identity = pki.identity("sl", "sl-1")
         self.layout = ""
-        self.entries: list[CheckedIn] = []
+        self.entries: list[CheckInEntry] = []
         self.gone: set[str] = set()
 
     def put(self, tensors: Model) -> Stored:
@@ -41,7 +41,7 @@ class Leader:
     def check_in(self, name: str, tensors: Model, weight: int = 1) -> Stored:
         stored = self.put(tensors)
         self.layout = self.layout or stored.model.layout
-        self.entries.append(CheckedIn(name, stored.model.digest, stored.model.size, weight, False))
+        self.entries.append(CheckInEntry(name, stored.model.digest, stored.model.size, weight, False))
         return stored
 
     async def merge(self, min_peers: int = 1, held: HeldModel | None = None, first: str = "average") -> MergeOutcome:
@@ -54,7 +54,7 @@ class Leader:
             layout=self.layout,
             layout_by="sl-1",
             members=tuple(
-                Member(entry.name, "localhost", 1, "", entry.name not in self.gone) for entry in self.entries
+                TrainingMember(entry.name, "localhost", 1, "", entry.name not in self.gone) for entry in self.entries
             ),
             check_ins=tuple(self.entries),
             last=None,
@@ -163,7 +163,7 @@ async def test_who_announces_another_size_than_the_header_gives_is_left_out_unas
     leader: Leader, waits_s: list[float], size: int
 ) -> None:
     mine = leader.check_in("sl-1", model(1))
-    leader.entries.append(CheckedIn("sl-2", "0" * 64, size, 1, False))
+    leader.entries.append(CheckInEntry("sl-2", "0" * 64, size, 1, False))
     outcome = await leader.merge()
     words = f"it announced {size} bytes for parameters that have {mine.model.size}"
     assert outcome.left_out == (Exclusion("sl-2", words),)
@@ -172,7 +172,7 @@ async def test_who_announces_another_size_than_the_header_gives_is_left_out_unas
 
 async def test_parameters_that_cannot_be_fetched_are_left_out(leader: Leader, waits_s: list[float]) -> None:
     mine = leader.check_in("sl-1", model(1))
-    leader.entries.append(CheckedIn("sl-2", "0" * 64, mine.model.size, 1, False))
+    leader.entries.append(CheckInEntry("sl-2", "0" * 64, mine.model.size, 1, False))
     outcome = await leader.merge()
     (excluded,) = outcome.left_out
     assert excluded.name == "sl-2"
@@ -182,7 +182,7 @@ async def test_parameters_that_cannot_be_fetched_are_left_out(leader: Leader, wa
 
 async def test_one_that_has_left_is_asked_but_not_waited_for(leader: Leader, waits_s: list[float]) -> None:
     mine = leader.check_in("sl-1", model(1))
-    leader.entries.append(CheckedIn("sl-2", "ab" * 32, mine.model.size, 1, False))
+    leader.entries.append(CheckInEntry("sl-2", "ab" * 32, mine.model.size, 1, False))
     leader.gone = {"sl-2"}
     outcome = await leader.merge()
     assert [entry.name for entry in outcome.left_out] == ["sl-2"]

@@ -12,13 +12,13 @@ import sl_swarm
 from open_readers import everything
 from sl_swarm import Arrays, swarm_of
 
-from services.sl.sharding.messages import Begin, encode
+from services.sl.sharding.messages import BeginAttempt, encode
 from services.sl.transfer import bulk, connections
 from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import Member
+from services.sl.view import TrainingMember
 from swarm_callback import params
 
 WITHIN_S = 20.0
@@ -48,7 +48,7 @@ async def listen(_peer: object, line: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(pki: Any, store: Store, count: int) -> AsyncIterator[list[Member]]:
+async def serving(pki: Any, store: Store, count: int) -> AsyncIterator[list[TrainingMember]]:
     """Several servers, as each lets one peer have a few connections only."""
     async with contextlib.AsyncExitStack() as stack:
         members = []
@@ -57,7 +57,7 @@ async def serving(pki: Any, store: Store, count: int) -> AsyncIterator[list[Memb
             bound = stack.enter_context(bind("127.0.0.1", 0))
             await server.start(bound)
             stack.push_async_callback(server.stop)
-            members.append(Member(f"sl-1/node-{number}", "localhost", bound.getsockname()[1], "", active=True))
+            members.append(TrainingMember(f"sl-1/node-{number}", "localhost", bound.getsockname()[1], "", active=True))
         yield members
 
 
@@ -72,7 +72,7 @@ async def test_lines_to_a_hundred_participants_leave_room_for_all_else(pki: Any,
     ):
         for number in range(100):
             line = await lines.enter_async_context(leader.line_to(members[number % 7]))
-            await line.send_str(encode(Begin(1, 1, 1, ())))
+            await line.send_str(encode(BeginAttempt(1, 1, 1, ())))
         got = await leader.fetch(small.model.digest, small.model.size, lambda: [members[7]])
         assert got.model == small.model
         assert await leader.manifest(members[7], large.model.digest, large.model.size) == large.manifest
@@ -96,7 +96,7 @@ async def test_reads_of_what_is_not_made_yet_hold_no_thread(
     ):
         pull = Pull(mine, client, peers.transfers, lambda _: None, apart=True)
         for index in range(count):  # of each segment another merger says that it is going to make it
-            merger = Member(f"sl-1/merger-{index}", "localhost", members[0].port, "", active=True)
+            merger = TrainingMember(f"sl-1/merger-{index}", "localhost", members[0].port, "", active=True)
             pull.offer(Source(merger, f"/v1/merges/{DRAFT}", made=False), [index])
         sizes = [made.size_of(index) for index in range(count)]
         pieces: list[int] = []

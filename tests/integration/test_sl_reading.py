@@ -22,7 +22,7 @@ from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import SMALL_BYTES, Peers
 from services.sl.transfer.readers import Readers
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import CheckedIn, Config, Member, View
+from services.sl.view import CheckInEntry, Config, TrainingMember, View
 from swarm_callback.params import encode
 
 WITHIN_S = 30.0
@@ -55,7 +55,7 @@ class Holder:
             layout="",
             layout_by="",
             members=tuple(members),
-            check_ins=(CheckedIn("sl-1", self.stored.model.digest, self.stored.model.size, 1, False),),
+            check_ins=(CheckInEntry("sl-1", self.stored.model.digest, self.stored.model.size, 1, False),),
             last=None,
         )
         self._changed = ChangeSignal()
@@ -63,8 +63,8 @@ class Holder:
         self.refused_for_now = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def _member(self, pki: Any, name: str) -> Member:
-        return Member(name, "localhost", 1, pki.identity("sl", name).fingerprint, active=True)
+    def _member(self, pki: Any, name: str) -> TrainingMember:
+        return TrainingMember(name, "localhost", 1, pki.identity("sl", name).fingerprint, active=True)
 
     def _asked_for_results(self) -> set[str]:
         """Where the reader does not merge, as far as is known."""
@@ -76,7 +76,7 @@ class Holder:
         self._changed.notify()
 
     async def fetch(self, peers: Peers) -> Stored:
-        at = Member("sl-1", "localhost", self.port, "", active=True)
+        at = TrainingMember("sl-1", "localhost", self.port, "", active=True)
         return await peers.fetch(self.stored.model.digest, self.stored.model.size, lambda: [at])
 
 
@@ -131,7 +131,7 @@ async def test_nobody_gets_it_in_ranges_either(pki: Any, tmp_path: Path) -> None
     """By the way for segments alone, where no manifest is asked for; the header is for all: it says what differs."""
     async with holding(pki, tmp_path, MANY) as holder, reader(pki, tmp_path, "sl-3") as other:
         holder.sees(leader="sl-2")
-        at = Member("sl-1", "localhost", holder.port, "", active=True)
+        at = TrainingMember("sl-1", "localhost", holder.port, "", active=True)
         path, header = f"/v1/models/{holder.stored.model.digest}", holder.stored.header_size
         taken: list[bytes] = []
         for cut in ((header, [100]), (0, [header + 1])):
@@ -187,7 +187,7 @@ async def test_a_participant_that_waits_for_its_turn_reads_no_contribution_of_an
         running = [asyncio.create_task(program.run()) for program in (first, second)]
         await swarm.until(lambda view: "sl-1" in view.check_ins and "sl-2" in view.participants)
         entry, files = swarm.view.check_ins["sl-1"], swarm.issued["sl-2"]
-        at = Member("sl-1", "localhost", swarm.nodes["sl-1"].facts["port"], "", active=True)
+        at = TrainingMember("sl-1", "localhost", swarm.nodes["sl-1"].facts["port"], "", active=True)
         curious = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
         async with Peers(curious, Store(tmp_path / "curious")) as peers:
             with pytest.raises(PeerUnreachable, match="403"):

@@ -282,8 +282,8 @@ async def test_orders_of_somebody_who_does_not_lead_are_refused(pki: Any, tmp_pa
         async with aiohttp.ClientSession(connector=connector) as session:
             url = f"https://localhost:{swarm.nodes['sl-1'].facts['port']}/v1/merge"
             async with await connected(session, url) as line:
-                await line.send_str(messages.encode(messages.Begin(0, 1, 1, ("sl-1", "sl-2"))))
+                await line.send_str(messages.encode(messages.BeginAttempt(0, 1, 1, ("sl-1", "sl-2"))))
                 answer = messages.decode(await line.receive_str(), messages.Answer)
-                assert isinstance(answer, messages.Refused)
+                assert isinstance(answer, messages.Declined)
         release.set()
         await asyncio.gather(*runs)

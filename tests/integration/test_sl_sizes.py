@@ -19,7 +19,7 @@ from services.sl.round.runner import Runner
 from services.sl.transfer.file_server import bind
 from services.sl.transfer.peers import Peers, manifest_limit
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import Member, Model
+from services.sl.view import Model, TrainingMember
 from swarm_callback import params
 from swarm_callback.digest import SEGMENT_BYTES, combine
 from swarm_callback.errors import ChannelError, Refused
@@ -62,7 +62,7 @@ def cut(store: Store, digest: str, more: int) -> Model:
 
 
 @contextlib.asynccontextmanager
-async def answering(pki: Any, answer: Answer) -> AsyncIterator[Member]:
+async def answering(pki: Any, answer: Answer) -> AsyncIterator[TrainingMember]:
     """A file server that says what ``answer`` says."""
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
@@ -71,7 +71,7 @@ async def answering(pki: Any, answer: Answer) -> AsyncIterator[Member]:
     with bind("127.0.0.1", 0) as bound:
         await web.SockSite(runner, bound, ssl_context=pki.identity("sl", "sl-1").server_context()).start()
         try:
-            yield Member("sl-1", "localhost", bound.getsockname()[1], "", active=True)
+            yield TrainingMember("sl-1", "localhost", bound.getsockname()[1], "", active=True)
         finally:
             await runner.cleanup()
 
@@ -157,7 +157,7 @@ def announce(monkeypatch: pytest.MonkeyPatch, in_round: int, lie: Lie) -> None:
     """The liar checks in what ``lie`` makes of its parameters."""
     honest = Runner._check_in
 
-    async def check_in(runner: Runner, action: do.CheckIn) -> None:
+    async def check_in(runner: Runner, action: do.SendCheckIn) -> None:
         if runner._name == LIAR and action.round == in_round:
             action = replace(action, model=lie(runner, action.model))
         await honest(runner, action)

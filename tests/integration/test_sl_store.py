@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from services.errors import DiskFull, StorageError, StreamDamaged
-from services.sl.transfer.partials import Ended, Manifest, Partial
+from services.sl.transfer.partials import Manifest, Partial, PartialEnded
 from services.sl.transfer.store import Store, Stored
 from swarm_callback.digest import digest_of_file
 from swarm_callback.params import encode
@@ -195,7 +195,7 @@ def test_a_draft_becomes_the_stream_that_it_holds(tmp_path: Path) -> None:
     assert stored.path.read_bytes() == stream(1, 2)
     assert store.partial("1-1-1") is None
     assert files(store) == [f"{stored.model.digest}.json", f"{stored.model.digest}.safetensors"]
-    with pytest.raises(Ended):
+    with pytest.raises(PartialEnded):
         draft.make(0, body)
 
 
@@ -231,7 +231,7 @@ def test_a_draft_that_is_given_up_while_it_is_stored_becomes_nothing(
         assert reached.wait(10)
         store.forget(draft)
         go_on.set()
-        with pytest.raises(Ended):
+        with pytest.raises(PartialEnded):
             storing.result(10)
     assert files(store) == []
     assert store.result("1-1-1") is None

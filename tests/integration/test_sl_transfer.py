@@ -29,7 +29,7 @@ from services.sl.transfer.peers import Peers
 from services.sl.transfer.replication import ResultReplicator
 from services.sl.transfer.store import Store, Stored
 from services.sl.transfer.waiting import ResultWait
-from services.sl.view import CheckedIn, Config, Member, View
+from services.sl.view import CheckInEntry, Config, TrainingMember, View
 from swarm_callback.digest import SEGMENT_BYTES
 from swarm_callback.params import encode
 
@@ -43,8 +43,8 @@ def put(store: Store, elements: int, value: float = 1) -> Stored:
         return incoming.commit()
 
 
-def member(name: str, port: int) -> Member:
-    return Member(name, "localhost", port, "", active=True)
+def member(name: str, port: int) -> TrainingMember:
+    return TrainingMember(name, "localhost", port, "", active=True)
 
 
 @contextlib.asynccontextmanager
@@ -325,7 +325,7 @@ async def test_a_header_is_read_without_its_body(pki: Any, store: Store, mine: S
 
 
 @contextlib.asynccontextmanager
-async def two_holders(pki: Any, store: Store, mine: Store) -> AsyncIterator[tuple[Peers, Member]]:
+async def two_holders(pki: Any, store: Store, mine: Store) -> AsyncIterator[tuple[Peers, TrainingMember]]:
     """sl-1 has a result and its file server; sl-2 takes copies from it, and has a file server too."""
     async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as fetching:
 
@@ -377,14 +377,14 @@ async def test_a_silent_node_is_not_the_only_one_asked_for_a_copy(pki: Any, stor
 
 async def test_nobody_is_asked_for_a_copy_where_nobody_is_left(pki: Any, store: Store) -> None:
     stored = put(store, 4)
-    gone = Member("sl-2", "localhost", 1, "", active=False)
+    gone = TrainingMember("sl-2", "localhost", 1, "", active=False)
     async with Peers(pki.identity("sl", "sl-1"), store) as offering:
         view = merging_view(gone)
         await ResultReplicator(offering, lambda _: None).replicate(stored.model, "sl-1", view, lambda: view)
 
 
-def merging_view(*others: Member) -> View:
-    entries = tuple(CheckedIn(other.name, "", 1, 1, False) for other in others)
+def merging_view(*others: TrainingMember) -> View:
+    entries = tuple(CheckInEntry(other.name, "", 1, 1, False) for other in others)
     return View(
         phase=RoundState.MERGE, round=0, term=1, leader="sl-1", config=Config(2, 1, "mean"), layout="", layout_by="",
         members=others, check_ins=entries, last=None, awaited=(), left_out=(), version=1, block=1,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.audit.models import ModelFile, require_same, verify
-from services.audit.record import Contribution, Record, RecordPosition, Result, Round
+from services.audit.record import Contribution, Record, RecordPosition, ResultRecord, RoundRecord
 from services.errors import ModelsDiffer, NothingToVerify
 from swarm_callback.digest import digest_of_file
 from swarm_callback.params import encode
@@ -24,7 +24,7 @@ def save(path: Path, value: float) -> str:
 def record_of(results: dict[int, str], check_ins: dict[str, str], state: str = "COMPLETE") -> Record:
     found = Record("demo", state=state)  # type: ignore[arg-type]
     for number, digest in results.items():
-        found.rounds[number] = Round(number, result=Result(1, "a", digest, 1, 1, AT))
+        found.rounds[number] = RoundRecord(number, result=ResultRecord(1, "a", digest, 1, 1, AT))
     last = found.rounds[max(results)]
     last.completed = state == "COMPLETE"
     last.check_ins = [Contribution(name, it, 1, 1, True, "h:1", AT, "merged") for name, it in check_ins.items()]

@@ -10,7 +10,7 @@ from services.chain.attestations import Standing
 from services.chain.clique import BlockHeader, ChainBlock
 from services.chain.federation import Federation
 from services.chain.finality import Era
-from services.chain.pool import Pool, Transaction
+from services.chain.pool import PendingTransaction, Pool
 from services.chain.rpc import RpcError
 from services.chain.sealer import Sealer
 from services.chain.sealing import Seat
@@ -106,7 +106,7 @@ def head(number: int, name: str = "") -> ChainBlock:
 
 def waiting(pool: Pool, *names: str) -> None:
     for name in names:
-        pool.add(Transaction(name, name.encode()), own=False)
+        pool.add(PendingTransaction(name, name.encode()), own=False)
 
 
 async def test_geth_gets_all_that_waits_then_seals_until_the_block_is_there(
@@ -252,7 +252,7 @@ async def test_geth_knows_what_to_vote_before_it_seals(geth: Geth) -> None:
     shared = Shared(geth)
     geth.mining = False
     shared.federation.elect_from(["a", "b"])
-    shared.federation.take(Transaction("t1", b"t1"))
+    shared.federation.take(PendingTransaction("t1", b"t1"))
     await shared.federation.act(0)
     assert geth.asked.index("clique_propose") < geth.asked.index("miner_start")
     assert shared.floor() == 0
@@ -262,7 +262,7 @@ async def test_geth_knows_what_to_vote_before_it_seals(geth: Geth) -> None:
 async def test_who_votes_otherwise_while_it_seals_does_not_attest_to_its_block(geth: Geth) -> None:
     shared = Shared(geth)
     geth.mining = False
-    shared.federation.take(Transaction("t1", b"t1"))
+    shared.federation.take(PendingTransaction("t1", b"t1"))
     await shared.federation.act(0)
     assert "miner_start" in geth.asked
     shared.federation.elect_from(["a", "b"])

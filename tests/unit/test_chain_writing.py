@@ -8,7 +8,7 @@ import pytest
 
 from services.chain import pool as pool_module
 from services.chain.account import DATA_LIMIT_BYTES, GAS_LIMIT, Account
-from services.chain.pool import Pool, Transaction
+from services.chain.pool import PendingTransaction, Pool
 from services.chain.receipts import Receipt
 from services.chain.relayed import gas_of
 from services.chain.writer import Writer
@@ -36,7 +36,7 @@ class Desk:
         self.writer = Writer(account, self._submit, lambda transaction: self.pool.remove([transaction]))
         self._sent = asyncio.Event()
 
-    def _submit(self, transaction: Transaction) -> None:
+    def _submit(self, transaction: PendingTransaction) -> None:
         self.pool.add(transaction, own=True)
         self._sent.set()
 
@@ -136,7 +136,7 @@ async def test_what_only_moves_the_chain_on_is_owed_to_nobody(desk: Desk) -> Non
 
 
 def test_a_transaction_waits_until_a_block_has_it_and_again_when_that_is_given_up() -> None:
-    pool, transaction = Pool(), Transaction("0x1", b"1")
+    pool, transaction = Pool(), PendingTransaction("0x1", b"1")
     assert pool.add(transaction, own=False)
     assert not pool.add(transaction, own=False)
     pool.included(["0x1"])
@@ -149,34 +149,34 @@ def test_a_transaction_waits_until_a_block_has_it_and_again_when_that_is_given_u
 
 async def test_a_reader_gets_what_this_sn_sent_and_is_not_final_then_what_is_new() -> None:
     pool = Pool()
-    pool.add(Transaction("0x1", b"1"), own=True)
-    pool.add(Transaction("0x2", b"2"), own=False)
+    pool.add(PendingTransaction("0x1", b"1"), own=True)
+    pool.add(PendingTransaction("0x2", b"2"), own=False)
     reader = pool.open_reader()
-    pool.add(Transaction("0x3", b"3"), own=True)
+    pool.add(PendingTransaction("0x3", b"3"), own=True)
     assert [reader.get_nowait().hash for _ in range(reader.qsize())] == ["0x1", "0x3"]
     pool.close_reader(reader)
-    pool.add(Transaction("0x4", b"4"), own=True)
+    pool.add(PendingTransaction("0x4", b"4"), own=True)
     assert reader.empty()
 
 
 def test_what_another_sn_has_given_up_does_not_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool()
-    pool.add(Transaction("0x1", b"1"), own=False)
-    pool.add(Transaction("0x2", b"2"), own=True)
+    pool.add(PendingTransaction("0x1", b"1"), own=False)
+    pool.add(PendingTransaction("0x2", b"2"), own=True)
     monkeypatch.setattr(pool_module, "OTHERS_KEPT_S", -1.0)
     assert [entry.hash for entry in pool.waiting] == ["0x2"]
 
 
 def test_the_hash_of_what_comes_from_another_sn_is_computed_here(tmp_path: Path) -> None:
     signed = Account.load_or_create(tmp_path / "key").sign(0, 7, SOMEBODY, b"data")
-    assert Transaction.of(signed.raw) == Transaction(signed.hash, signed.raw)
+    assert PendingTransaction.of(signed.raw) == PendingTransaction(signed.hash, signed.raw)
 
 
 # --- what another SN relays --------------------------------------------------------------------------------------
 
 
-def relayed(number: int, by: str = "sn-2", size: int = 1, gas: int = 0) -> Transaction:
-    return Transaction(f"0x{number}", bytes(size), by, gas)
+def relayed(number: int, by: str = "sn-2", size: int = 1, gas: int = 0) -> PendingTransaction:
+    return PendingTransaction(f"0x{number}", bytes(size), by, gas)
 
 
 def test_one_sn_has_so_many_waiting_here_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,9 @@ def test_one_sn_has_so_many_waiting_here_and_no_more(monkeypatch: pytest.MonkeyP
     assert [pool.add(relayed(number), own=False) for number in range(3)] == [True, True, False]
     assert pool.add(relayed(10, by="sn-3", size=100), own=False)
     assert not pool.add(relayed(11, by="sn-3"), own=False)
-    assert all(pool.add(Transaction(f"0xa{number}", b"1"), own=True) for number in range(9))  # for itself it has room
+    assert all(
+        pool.add(PendingTransaction(f"0xa{number}", b"1"), own=True) for number in range(9)
+    )  # for itself it has room
     pool.remove(["0x0"])
     assert pool.add(relayed(2), own=False)
 
@@ -204,7 +206,7 @@ def test_one_sn_has_a_share_of_each_block_and_the_rest_goes_into_the_next(
         pool.add(relayed(number, **given), own=False)
     pool.add(relayed(9, by="sn-3"), own=False)
     for number in range(3):
-        pool.add(Transaction(f"0xa{number}", bytes(10)), own=True)
+        pool.add(PendingTransaction(f"0xa{number}", bytes(10)), own=True)
     block = [entry.hash for entry in pool.next_block]
     assert block == ["0x0", "0x1", "0x9", "0xa0", "0xa1", "0xa2"]
     assert len(pool.waiting) == 7

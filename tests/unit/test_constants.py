@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from services.merge.engine import METHODS, ParameterSet, merge
-from services.merge.layout import TensorSpec
+from services.merge.layout import TensorLayout
 from swarm_callback.constants import Constants
 from swarm_callback.errors import NotTheSameConstants
 from swarm_callback.params import RawTensor
@@ -49,7 +49,7 @@ def test_they_outlive_being_rounded(dtype, tag):
 def test_equal_on_all_nodes_they_outlive_every_merge(method, dtype, tag):
     mask = np.array([0, -INF, INF, NAN, 1], dtype)
     nodes = [Constants() for _ in range(5)]
-    layout = {"mask": TensorSpec(tag, mask.shape)}
+    layout = {"mask": TensorLayout(tag, mask.shape)}
     sets = [
         ParameterSet(f"sl-{index}", 1 + index, layout, dict(node.hidden({"mask": mask}, ["mask"])))
         for index, node in enumerate(nodes)

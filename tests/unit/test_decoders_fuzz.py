@@ -31,7 +31,7 @@ from services.identity.revocations import revoked_by
 from services.licensing import license_file
 from services.licensing.license_file import Grant, License
 from services.rpc import swarm_pb2 as pb
-from services.sl.round.progress import Progress
+from services.sl.round.progress import MergeProgress
 from services.sl.sharding import messages
 from services.sl.sharding.messages import Unreadable
 from services.sl.transfer.packing import FRAME, Packer, Unpackable, Unpacker, limit_of
@@ -77,17 +77,17 @@ SIZE = len(HEADER) + 24 + 6
 HASH = "0f" * 32
 MANIFEST = {"size": SIZE, "header_size": len(HEADER), "layout": HASH, "segments": [HASH]}
 ORDERS = [
-    messages.Begin(1, 2, 3, ("a", "b")),
+    messages.BeginAttempt(1, 2, 3, ("a", "b")),
     messages.Deal(((0, 3), (5, 6))),
     messages.Settled(((1 / 3).hex(),)),
     messages.Measure(1, 0, (1.5).hex()),
-    messages.Offered("a", 3, (HASH, HASH)),
+    messages.Serves("a", 3, (HASH, HASH)),
     messages.Moves(4, True),
 ]
 FRAMES = [
     wire.Sync(1, 0),
     wire.Opened("sl-1", 1, True, 3),
-    wire.Refused("name-taken", "The name is taken"),
+    wire.OpenRefused("name-taken", "The name is taken"),
     wire.Report(1, 0.5, 0.25, 1, 10),
 ]
 DAY = datetime(2030, 1, 1, tzinfo=UTC)
@@ -123,7 +123,7 @@ def test_manifests(data: bytes) -> None:
 @given(inputs([b'{"round": 1, "term": 2, "idle_s": 0.5}']))
 def test_progress(data: bytes) -> None:
     with contextlib.suppress(ValueError):
-        assert Progress.read(data).idle_s >= 0
+        assert MergeProgress.read(data).idle_s >= 0
 
 
 @fuzzed

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from services.merge.engine import NonFinite, ParameterSet, merge
 from services.merge.errors import LayoutDiffers, NothingToMerge, UnknownMethod
-from services.merge.layout import STORAGE, TensorSpec, difference
+from services.merge.layout import STORAGE, TensorLayout, difference
 
 Array = NDArray[np.generic]
 
@@ -20,7 +20,7 @@ finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 def one(name: str, weight: int, dtype: str, values: Array) -> ParameterSet:
-    return ParameterSet(name, weight, {"t": TensorSpec(dtype, values.shape)}, {"t": values})
+    return ParameterSet(name, weight, {"t": TensorLayout(dtype, values.shape)}, {"t": values})
 
 
 def merged(dtype: str, arrays: Sequence[Array], weights: Sequence[int], block_elements: int | None = None) -> Array:
@@ -177,7 +177,7 @@ def test_the_order_of_the_sets_does_not_matter(order: list[int]) -> None:
 
 
 def test_tensors_come_out_in_the_order_of_their_names() -> None:
-    layout = {"b": TensorSpec("U8", (1,)), "a": TensorSpec("U8", (2,)), "a.b": TensorSpec("U8", ())}
+    layout = {"b": TensorLayout("U8", (1,)), "a": TensorLayout("U8", (2,)), "a.b": TensorLayout("U8", ())}
     tensors: dict[str, Array] = {
         "b": np.array([9], np.uint8),
         "a": np.array([1, 2], np.uint8),
@@ -192,7 +192,7 @@ def test_tensors_come_out_in_the_order_of_their_names() -> None:
 @pytest.mark.parametrize("dtype", ["F16", "F32", "F64"])
 @pytest.mark.parametrize("weight", [0, 1])
 def test_non_finite_sets_are_named_with_their_tensor(bad: float, dtype: str, weight: int) -> None:
-    layout = {name: TensorSpec(dtype, (4,)) for name in ("a", "b")}
+    layout = {name: TensorLayout(dtype, (4,)) for name in ("a", "b")}
 
     def with_value(name: str, weight: int, value: float) -> ParameterSet:
         good = np.ones(4, STORAGE[dtype])
@@ -239,15 +239,15 @@ def test_a_layout_that_differs_is_refused_with_tensor_and_names() -> None:
 
 
 def test_arrays_that_are_not_what_their_layout_says_are_refused() -> None:
-    liar = ParameterSet("sl-1", 1, {"t": TensorSpec("F32", (4,))}, {"t": np.ones(3, np.float32)})
+    liar = ParameterSet("sl-1", 1, {"t": TensorLayout("F32", (4,))}, {"t": np.ones(3, np.float32)})
     with pytest.raises(LayoutDiffers, match="not what its layout says"):
         merge("mean", [liar], bytearray().extend)
 
 
 def test_difference_names_the_first_tensor_by_name() -> None:
-    mine = {"a": TensorSpec("F32", (1,)), "b": TensorSpec("F32", ())}
+    mine = {"a": TensorLayout("F32", (1,)), "b": TensorLayout("F32", ())}
     assert difference(mine, "me", mine, "you") is None
     assert difference(mine, "me", {"a": mine["a"]}, "you") == "me has a tensor b, which you has not"
     assert difference({"b": mine["b"]}, "me", mine, "you") == "me has no tensor a, which you has"
-    other = mine | {"a": TensorSpec("F16", (1,))}
+    other = mine | {"a": TensorLayout("F16", (1,))}
     assert difference(mine, "me", other, "you") == "Tensor a has the dtype F32 on me, but F16 on you"

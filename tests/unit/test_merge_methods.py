@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from services.merge.distances import krum
 from services.merge.engine import CHUNK_BYTES, METHODS, NonFinite, ParameterSet, merge, passes_of
-from services.merge.layout import STORAGE, TensorSpec
+from services.merge.layout import STORAGE, TensorLayout
 from services.merge.methods import Method
 from services.merge.ranks import coordmedian, trimmed_mean
 
@@ -25,7 +25,7 @@ finite = st.floats(-1e6, 1e6, width=32)
 
 def sets_of(arrays: Sequence[Array], weights: Sequence[int], dtype: str = "F32") -> list[ParameterSet]:
     return [
-        ParameterSet(f"sl-{index:02}", weight, {"t": TensorSpec(dtype, array.shape)}, {"t": array})
+        ParameterSet(f"sl-{index:02}", weight, {"t": TensorLayout(dtype, array.shape)}, {"t": array})
         for index, (array, weight) in enumerate(zip(arrays, weights, strict=True))
     ]
 
@@ -238,7 +238,7 @@ def test_bfloat16_is_merged_as_its_values(method: str) -> None:
 
 @pytest.mark.parametrize("method", BUILT_IN)
 def test_integers_and_bools_follow_the_weighted_mean(method: str) -> None:
-    layout = {"f": TensorSpec("F32", (1,)), "n": TensorSpec("I64", ()), "y": TensorSpec("BOOL", (1,))}
+    layout = {"f": TensorLayout("F32", (1,)), "n": TensorLayout("I64", ()), "y": TensorLayout("BOOL", (1,))}
     sets = [
         ParameterSet(
             f"sl-{i}", weight, layout, {"f": np.ones(1, np.float32), "n": np.array(count), "y": np.array([yes])}
@@ -264,7 +264,7 @@ def test_translation_and_scale_pass_through(method: str, weights: list[int]) -> 
 def test_bits_depend_neither_on_blocks_nor_threads_nor_order(method: str, weights: list[int]) -> None:
     count = 2 * CHUNK_BYTES // 4 + 1001
     rng = np.random.default_rng(3)
-    layout = {"a": TensorSpec("U8", (3,)), "b": TensorSpec("F32", (count,)), "c": TensorSpec("F16", (70_001,))}
+    layout = {"a": TensorLayout("U8", (3,)), "b": TensorLayout("F32", (count,)), "c": TensorLayout("F16", (70_001,))}
 
     def one(index: int) -> ParameterSet:
         tensors = {
@@ -304,7 +304,7 @@ def test_small_blocks_change_nothing(method: str, block_elements: int) -> None:
 def test_non_finite_sets_are_named_with_their_tensor(
     method: str, bad: float, weight: int, liar: int, dtype: str
 ) -> None:
-    layout = {name: TensorSpec(dtype, (4,)) for name in ("a", "b")}
+    layout = {name: TensorLayout(dtype, (4,)) for name in ("a", "b")}
     sets = [
         ParameterSet(
             f"sl-{i}",

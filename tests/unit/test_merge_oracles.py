@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from services.merge.distances import krum
 from services.merge.engine import ParameterSet, merge
 from services.merge.gram import Gram
-from services.merge.layout import TensorSpec
+from services.merge.layout import TensorLayout
 
 Array = NDArray[np.float64]
 
 
 def run(method: str, arrays: Sequence[Array], weights: Sequence[int]) -> Array:
-    layout = {"t": TensorSpec("F64", arrays[0].shape)}
+    layout = {"t": TensorLayout("F64", arrays[0].shape)}
     sets = [
         ParameterSet(f"sl-{index:02}", weight, layout, {"t": array})
         for index, (array, weight) in enumerate(zip(arrays, weights, strict=True))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from services.merge.engine import ParameterSet, merge
-from services.merge.layout import TensorSpec
+from services.merge.layout import TensorLayout
 
 LARGEST = {"F32": float(np.finfo(np.float32).max), "F64": float(np.finfo(np.float64).max)}
 DTYPE = {"F32": np.float32, "F64": np.float64}
@@ -64,7 +64,7 @@ def cases(draw: st.DrawFn, most: float, largest: float = LARGEST["F64"]) -> Case
 def merged(method: str, case: Case, *, block_elements: int | None = None, threads: int = 1) -> NDArray[np.float64]:
     sets = [
         ParameterSet(
-            f"sl-{index}", weight, {"t": TensorSpec(case.dtype, row.shape)}, {"t": row.astype(DTYPE[case.dtype])}
+            f"sl-{index}", weight, {"t": TensorLayout(case.dtype, row.shape)}, {"t": row.astype(DTYPE[case.dtype])}
         )
         for index, (row, weight) in enumerate(zip(case.rows, case.weights, strict=True))
     ]

@@ -11,7 +11,7 @@ from services.merge import segments as segments_module
 from services.merge import work as work_module
 from services.merge.engine import ParameterSet, merge, merge_into
 from services.merge.errors import LayoutDiffers, NothingToMerge
-from services.merge.layout import STORAGE, Layout, TensorSpec
+from services.merge.layout import STORAGE, Layout, TensorLayout
 from services.merge.segments import SEGMENT_BYTES, Segment, segments
 from services.merge.work import Frame, MergeJob, NonFinite, Plan
 from swarm_callback import digest
@@ -20,7 +20,7 @@ METHODS = ("mean", "coordmedian", "geomedian", "trimmed_mean", "krum")
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 layouts = st.lists(st.tuples(st.sampled_from(list(STORAGE)), st.integers(0, 60)), max_size=8).map(
-    lambda tensors: {f"t{index}": TensorSpec(dtype, (count,)) for index, (dtype, count) in enumerate(tensors)}
+    lambda tensors: {f"t{index}": TensorLayout(dtype, (count,)) for index, (dtype, count) in enumerate(tensors)}
 )
 segment_sizes = st.integers(8, 64)
 
@@ -127,7 +127,7 @@ def test_a_segment_holds_the_whole_elements_that_its_bytes_belong_to(layout: Lay
 
 
 def test_bytes_that_are_not_those_of_the_segment_are_refused() -> None:
-    segment = segments({"t": TensorSpec("F32", (9,))}, 16)[1]
+    segment = segments({"t": TensorLayout("F32", (9,))}, 16)[1]
     with pytest.raises(ValueError, match="15 bytes are not what is needed of bytes 16 to 32"):
         segment.cut(bytes(15))
 
@@ -151,7 +151,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("weights", [[1] * 5, [4, 1, 0, 2, 3]])
 def test_no_bit_depends_on_how_segments_are_dealt(method: str, dtype: str, weights: list[int]) -> None:
     # Three bytes in front put every wider element across a boundary of segments.
-    layout = {"a": TensorSpec("U8", (3,)), "b": TensorSpec(dtype, (1501,)), "c": TensorSpec("F32", (40, 8))}
+    layout = {"a": TensorLayout("U8", (3,)), "b": TensorLayout(dtype, (1501,)), "c": TensorLayout("F32", (40, 8))}
     bodies = {f"sl-{index}": body_of(layout, index) for index in range(5)}
     weight_of = dict(zip(bodies, weights, strict=True))
     count = len(segments(layout, 1024))
@@ -180,7 +180,7 @@ def test_no_bit_depends_on_the_layout_or_the_deal(method: str, layout: Layout, d
 @pytest.mark.usefixtures("small_segments")
 @pytest.mark.parametrize("method", ["geomedian", "krum"])
 def test_a_shared_merge_measures_again_where_the_first_frame_does_not_do(method: str) -> None:
-    layout = {"a": TensorSpec("U8", (3,)), "b": TensorSpec("F64", (700,))}
+    layout = {"a": TensorLayout("U8", (3,)), "b": TensorLayout("F64", (700,))}
     for scale in (1e30, 1e300):
         bodies = {f"sl-{index}": body_of(layout, index) for index in range(5)}
         liar = tensors_of(layout, bodies["sl-0"])
@@ -194,7 +194,7 @@ def test_a_shared_merge_measures_again_where_the_first_frame_does_not_do(method:
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("weight", [0, 1])
 def test_the_merger_of_the_segment_finds_what_is_not_finite(method: str, weight: int) -> None:
-    layout = {"a": TensorSpec("U8", (3,)), "b": TensorSpec("F32", (700,))}
+    layout = {"a": TensorLayout("U8", (3,)), "b": TensorLayout("F32", (700,))}
     bodies = {f"sl-{index}": bytearray(body_of(layout, index)) for index in range(4)}
     bodies["sl-2"][3 + 300 * 4 : 3 + 301 * 4] = np.float32(np.nan).tobytes()
     work = MergeJob(method, layout, {name: weight if name == "sl-2" else 1 for name in bodies})
@@ -218,7 +218,7 @@ def test_the_merger_of_the_segment_finds_what_is_not_finite(method: str, weight:
 
 
 def test_parts_that_no_merger_gives_are_refused() -> None:
-    work = MergeJob("geomedian", {"t": TensorSpec("F32", (4,))}, {"sl-1": 1, "sl-2": 1})
+    work = MergeJob("geomedian", {"t": TensorLayout("F32", (4,))}, {"sl-1": 1, "sl-2": 1})
     with pytest.raises(ValueError, match="shape"):
         work.settle([np.zeros((1, 1))])
     frame = work.settle([np.full((2, 2), np.nan)])
@@ -228,9 +228,9 @@ def test_parts_that_no_merger_gives_are_refused() -> None:
 
 
 def test_work_that_cannot_be_done_is_refused() -> None:
-    layout = {"t": TensorSpec("F32", (4,))}
+    layout = {"t": TensorLayout("F32", (4,))}
     for weights in ({}, {"sl-1": 0}, {"sl-1": 2, "sl-2": -1}):
         with pytest.raises(NothingToMerge):
             MergeJob("mean", layout, weights)
     with pytest.raises(LayoutDiffers, match="Tensor t has the dtype F8"):
-        MergeJob("mean", {"t": TensorSpec("F8", (4,))}, {"sl-1": 1})
+        MergeJob("mean", {"t": TensorLayout("F8", (4,))}, {"sl-1": 1})

@@ -9,7 +9,7 @@ from services.chain import events as on_chain
 from services.chain.receipts import Position
 from services.runtime.metrics import Meter, is_loopback
 from services.sl.metrics import SLMetrics
-from services.sn.membership import Member, Membership
+from services.sn.membership import DirectoryMember, Membership
 from services.sn.metrics import SNMetrics
 from services.sn.training import TrainingView
 
@@ -24,8 +24,8 @@ def measured(history: list[tuple[Any, ...]]) -> dict[str, float]:
     """Samples by name and labels, after an SN has followed ``history``, one event a second."""
     meter, now = Meter(on=True), 0.0
     metrics, view, membership = SNMetrics(meter, lambda: now), TrainingView("demo", "0x1"), Membership()
-    membership.put(Member("sl", "a", "h", 1, b"a", "sn-1"))
-    membership.put(Member("sl", "b", "h", 1, b"b", "sn-1", present=False))
+    membership.put(DirectoryMember("sl", "a", "h", 1, b"a", "sn-1"))
+    membership.put(DirectoryMember("sl", "b", "h", 1, b"b", "sn-1", present=False))
     metrics.read_trainings(lambda: [view], membership)
     for number, (kind, *facts) in enumerate(history):
         event = kind(Position(number, 0), *facts)

@@ -5,7 +5,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import (
     IDEMPOTENT,
     AdminCalls,
-    Line,
+    CallContext,
     NetworkCalls,
     PeeringCalls,
     RunnersCalls,
@@ -45,7 +45,7 @@ def test_the_client_offers_every_call() -> None:
     async def failed(_error: object) -> SwarmError:
         return SwarmError()
 
-    line = Line(failed, ())
+    line = CallContext(failed, ())
     offered = {
         f"/swarm.v1.{service}/{name}"
         for service, made in (

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.sl.sharding.follower import ShardFollower
-from services.sl.view import Result
+from services.sl.view import AcceptedResult
 
 MADE, ACCEPTED = "a" * 64, "b" * 64
 
@@ -22,7 +22,9 @@ async def said_of(attempt: Any, accepted: str = ACCEPTED) -> list[Any]:
     view = SimpleNamespace(round=4, term=2)
     following._merger = SimpleNamespace(attempt=attempt, view=view, idle_s=0.0, stall_s=1.0, close=_nothing)
     with capture_logs() as logs:
-        assert await following.result(Result(4, accepted, 100, "sl-1", ("sl-1", "sl-2", "sl-3"), term=2)) is None
+        assert (
+            await following.result(AcceptedResult(4, accepted, 100, "sl-1", ("sl-1", "sl-2", "sl-3"), term=2)) is None
+        )
     return [entry for entry in logs if entry["log_level"] == "error"]
 
 

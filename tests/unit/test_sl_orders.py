@@ -12,31 +12,31 @@ from services.sl.sharding import messages as say
 HASH = "0f" * 32
 
 MESSAGES = [
-    say.Begin(1, 2, 3, ("a", "b")),
+    say.BeginAttempt(1, 2, 3, ("a", "b")),
     say.Deal(((0, 3), (5, 6))),
-    say.Shared("a", ((0, 1),)),
+    say.AssignedRuns("a", ((0, 1),)),
     say.Measure(1, 0, (1.5).hex()),
     say.Settled(None),
     say.Settled(((1 / 3).hex(), (0.0).hex(), (5e-324).hex(), (-1e300).hex())),
-    say.Offered("a", 3, (HASH, HASH)),
+    say.Serves("a", 3, (HASH, HASH)),
     say.Moves(4, True),
     say.Unusable("a", "b", 3),
-    say.NonFinite(1, "a", 7),
+    say.FoundNonFinite(1, "a", 7),
     say.Measured(1, 0, 2, ("AA==",)),
-    say.Merged(1, 2, (HASH,)),
+    say.MergedSegments(1, 2, (HASH,)),
     say.Holds(1, (2, 3)),
-    say.Refused("why"),
+    say.Declined("why"),
     say.ServedWrong(1, "a"),
 ]
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_messages_arrive_as_they_were_sent(message: say.Message) -> None:
+def test_messages_arrive_as_they_were_sent(message: say.ShardMessage) -> None:
     assert say.decode(say.encode(message)) == message
 
 
 @pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
-def test_only_a_leader_gives_orders_and_only_a_merger_answers(message: say.Message) -> None:
+def test_only_a_leader_gives_orders_and_only_a_merger_answers(message: say.ShardMessage) -> None:
     mine, other = (say.Order, say.Answer) if isinstance(message, say.Order) else (say.Answer, say.Order)
     assert say.decode(say.encode(message), mine) == message
     with pytest.raises(say.Unreadable):
@@ -44,7 +44,7 @@ def test_only_a_leader_gives_orders_and_only_a_merger_answers(message: say.Messa
 
 
 @pytest.mark.parametrize("message", [say.Examine("a", 1), say.Examined("a", 1, ""), say.Seen(1, 0, (HASH,))])
-def test_what_a_leader_says_to_itself_comes_on_no_line(message: say.Message) -> None:
+def test_what_a_leader_says_to_itself_comes_on_no_line(message: say.ShardMessage) -> None:
     with pytest.raises(say.Unreadable):
         say.decode(say.encode(message))
 
@@ -52,14 +52,14 @@ def test_what_a_leader_says_to_itself_comes_on_no_line(message: say.Message) -> 
 @pytest.mark.parametrize(
     "text",
     [
-        "", "[]", "{}", "null", '{"kind":"Message"}',
+        "", "[]", "{}", "null", '{"kind":"ShardMessage"}',
         '{"kind":"Order"}', '{"kind":"Deal"}', '{"kind":"Deal","runs":[[1]]}',
         '{"kind":"Moves","count":"1","waits":true}', '{"kind":"Moves","count":1,"waits":true,"more":1}',
         '{"kind":"Moves","count":1,"waits":1}', '{"kind":"Moves","count":true,"waits":true}',
         '{"kind":["Deal"],"runs":[]}', "[" * 100_000, '{"kind":"Deal","runs":' + "[" * 100_000,
         '{"kind":"Moves","count":' + "9" * 5000 + ',"waits":true}', '{"kind":"Moves","count":NaN,"waits":true}',
         '{"kind":"Moves","count":-1,"waits":true}', '{"kind":"Moves","count":1.5,"waits":true}',
-        '{"kind":"Moves","count":1,"waits":true} ' + "x", '{"kind":"Refused","reason":"\\ud800"}',
+        '{"kind":"Moves","count":1,"waits":true} ' + "x", '{"kind":"Declined","reason":"\\ud800"}',
     ],
 )  # fmt: skip
 def test_what_is_no_message_is_refused(text: str) -> None:
@@ -72,24 +72,28 @@ def test_what_is_no_message_is_refused(text: str) -> None:
     [
         (say.Deal, {"runs": [[0, 10**12]]}), (say.Deal, {"runs": [[3, 3]]}), (say.Deal, {"runs": [[4, 2]]}),
         (say.Deal, {"runs": [[0, 5], [4, 6]]}), (say.Deal, {"runs": [[5, 6], [0, 1]]}), (say.Deal, {"runs": []}),
-        (say.Begin, {"names": []}), (say.Begin, {"names": ["a", "a"]}), (say.Begin, {"names": "ab"}),
-        (say.Begin, {"names": [["a"]]}), (say.Begin, {"names": ["a" * 201]}), (say.Begin, {"names": ["a\n"]}),
-        (say.Shared, {"by": 7}), (say.Shared, {"by": None}), (say.Shared, {"by": ""}),
+        (say.BeginAttempt, {"names": []}), (say.BeginAttempt, {"names": ["a", "a"]}),
+        (say.BeginAttempt, {"names": "ab"}),
+        (say.BeginAttempt, {"names": [["a"]]}), (say.BeginAttempt, {"names": ["a" * 201]}),
+        (say.BeginAttempt, {"names": ["a\n"]}),
+        (say.AssignedRuns, {"by": 7}), (say.AssignedRuns, {"by": None}), (say.AssignedRuns, {"by": ""}),
         (say.Measure, {"scale": "no number"}), (say.Measure, {"scale": "0x1p+99999"}), (say.Measure, {"scale": "nan"}),
         (say.Measure, {"scale": "inf"}), (say.Measure, {"scale": 1.5}), (say.Measure, {"centre": -1}),
         (say.Settled, {"shares": ["no number"]}), (say.Settled, {"shares": []}), (say.Settled, {"shares": [0.5]}),
-        (say.Offered, {"hashes": [5]}), (say.Offered, {"hashes": ["00"]}), (say.Offered, {"hashes": []}),
-        (say.Offered, {"hashes": [HASH.upper()]}), (say.Offered, {"hashes": [HASH + "\n"]}),
-        (say.Merged, {"hashes": [5]}), (say.Merged, {"hashes": ["00"]}), (say.Merged, {"start": 2**70}),
-        (say.Merged, {"hashes": HASH}), (say.Merged, {"attempt": None}),
+        (say.Serves, {"hashes": [5]}), (say.Serves, {"hashes": ["00"]}), (say.Serves, {"hashes": []}),
+        (say.Serves, {"hashes": [HASH.upper()]}), (say.Serves, {"hashes": [HASH + "\n"]}),
+        (say.MergedSegments, {"hashes": [5]}), (say.MergedSegments, {"hashes": ["00"]}),
+        (say.MergedSegments, {"start": 2**70}),
+        (say.MergedSegments, {"hashes": HASH}), (say.MergedSegments, {"attempt": None}),
         (say.Holds, {"segments": ["x"]}), (say.Holds, {"segments": [2, 2]}), (say.Holds, {"segments": [3, 2]}),
         (say.Holds, {"segments": [-1]}), (say.Holds, {"segments": [2**40]}), (say.Holds, {"segments": 3}),
         (say.Measured, {"parts": [7]}), (say.Measured, {"parts": ["!!!!"]}), (say.Measured, {"parts": [""]}),
-        (say.NonFinite, {"segment": "w"}), (say.NonFinite, {"name": {}}), (say.Unusable, {"reason": "x" * 1001}),
-        (say.Unusable, {"reason": "two\nlines"}), (say.Refused, {"reason": ["why"]}),
+        (say.FoundNonFinite, {"segment": "w"}), (say.FoundNonFinite, {"name": {}}),
+        (say.Unusable, {"reason": "x" * 1001}),
+        (say.Unusable, {"reason": "two\nlines"}), (say.Declined, {"reason": ["why"]}),
     ],
 )  # fmt: skip
-def test_what_is_not_of_its_type_or_size_is_refused(kind: type[say.Message], change: dict[str, Any]) -> None:
+def test_what_is_not_of_its_type_or_size_is_refused(kind: type[say.ShardMessage], change: dict[str, Any]) -> None:
     message = next(entry for entry in MESSAGES if type(entry) is kind)
     with pytest.raises(say.Unreadable, match=kind.__name__):
         say.decode(json.dumps({**json.loads(say.encode(message)), **change}))
@@ -104,12 +108,12 @@ JSON = st.recursive(
 
 @settings(max_examples=200)
 @given(st.sampled_from(MESSAGES), st.data())
-def test_whatever_stands_in_a_field_is_of_its_type_or_refused(message: say.Message, data: st.DataObject) -> None:
+def test_whatever_stands_in_a_field_is_of_its_type_or_refused(message: say.ShardMessage, data: st.DataObject) -> None:
     said = json.loads(say.encode(message))
     field = data.draw(st.sampled_from(sorted(said)))
     said[field] = data.draw(JSON)
     try:
-        read: say.Message = say.decode(json.dumps(said))
+        read: say.ShardMessage = say.decode(json.dumps(said))
     except say.Unreadable as error:
         assert len(str(error)) <= 200
     else:
@@ -118,7 +122,7 @@ def test_whatever_stands_in_a_field_is_of_its_type_or_refused(message: say.Messa
 
 @pytest.mark.parametrize("text", ["two\nlines\tand \x1b[31m more", "x" * 5000, "", "\ud800"])
 def test_words_of_any_kind_become_a_line_that_arrives(text: str) -> None:
-    assert say.decode(say.encode(say.Refused(say.words(text)))) == say.Refused(say.words(text))
+    assert say.decode(say.encode(say.Declined(say.words(text)))) == say.Declined(say.words(text))
 
 
 def test_a_long_list_is_said_in_several_messages() -> None:
@@ -126,4 +130,4 @@ def test_a_long_list_is_said_in_several_messages() -> None:
     assert [index for part in parts for index in part] == list(range(70_000))
     for part in parts:
         assert len(say.encode(say.Holds(1, tuple(part)))) < say.MESSAGE_BYTES
-        assert len(say.encode(say.Merged(1, 0, (HASH,) * len(part)))) < say.MESSAGE_BYTES
+        assert len(say.encode(say.MergedSegments(1, 0, (HASH,) * len(part)))) < say.MESSAGE_BYTES

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.sl.transfer.partials import Ended, Manifest, Partial, WrongSegment
+from services.sl.transfer.partials import Manifest, Partial, PartialEnded, WrongSegment
 from swarm_callback.digest import SEGMENT_BYTES
 from tests.held_files import deleted_but_held_below
 
@@ -87,12 +87,12 @@ def test_what_has_ended_takes_nothing_and_gives_nothing_that_was_not_asked_for_b
         lambda: made.view(4, 8),
         made.duplicate,
     ):
-        with pytest.raises(Ended):
+        with pytest.raises(PartialEnded):
             step()
     (tmp_path / "other").mkdir()
     never_read = partial(tmp_path / "other", list(HASHES))
     never_read.end()
-    with pytest.raises(Ended):  # and not zeros
+    with pytest.raises(PartialEnded):  # and not zeros
         never_read.view(0, 4)
 
 
@@ -112,10 +112,10 @@ def test_its_file_stays_open_for_those_who_work_with_it(tmp_path: Path) -> None:
     made.end()
     os.close(made.duplicate())
     assert bytes(made.view(0, 4)) == BODY[:4]
-    with pytest.raises(Ended):
+    with pytest.raises(PartialEnded):
         made.put(1, memoryview(CUT[1]))
     made.release()
-    with pytest.raises(Ended):
+    with pytest.raises(PartialEnded):
         made.duplicate()
 
 

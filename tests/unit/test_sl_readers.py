@@ -8,7 +8,7 @@ from services.identity.identity import PeerIdentity
 from services.rpc.swarm_pb2 import RoundState
 from services.runtime.signals import ChangeSignal
 from services.sl.transfer.readers import SHARED_FROM_BYTES, Readers
-from services.sl.view import CheckedIn, Config, Member, Result, View
+from services.sl.view import AcceptedResult, CheckInEntry, Config, TrainingMember, View
 
 MINE, RESULT, NEXT = "1" * 64, "2" * 64, "3" * 64
 LARGE = SHARED_FROM_BYTES + 1
@@ -25,11 +25,11 @@ def merging(size: int = 8, leader: str = "sl-2", term: int = 1) -> View:
         config=Config(min_peers=2, sync_frequency=1, merge_method="mean"),
         layout="",
         layout_by="",
-        members=tuple(Member(name, "here", 1, f"key-{name}", True, may_lead=name != "sl-4") for name in NAMES),
+        members=tuple(TrainingMember(name, "here", 1, f"key-{name}", True, may_lead=name != "sl-4") for name in NAMES),
         check_ins=tuple(
-            CheckedIn(name, MINE if name == "sl-1" else f"{name:*<64}", size, 1, False) for name in NAMES[:4]
+            CheckInEntry(name, MINE if name == "sl-1" else f"{name:*<64}", size, 1, False) for name in NAMES[:4]
         ),
-        last=Result(3, RESULT, size, "sl-1", ("sl-1", "sl-2")),
+        last=AcceptedResult(3, RESULT, size, "sl-1", ("sl-1", "sl-2")),
     )
 
 

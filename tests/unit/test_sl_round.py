@@ -17,20 +17,20 @@ from services.sl.round.states import (
     CheckingIn,
     DiagnosingMismatch,
     Ended,
+    EnrolledNode,
     Enrolling,
     Fetching,
     Finishing,
     HeldModel,
     Merging,
-    Node,
     Part,
     Publishing,
-    State,
+    SLState,
     Training,
     Unopened,
     WaitingForRound,
 )
-from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, Result, View
+from services.sl.view import AcceptedResult, CheckInEntry, Config, Exclusion, Model, TrainingMember, View
 
 ME, OTHER, THIRD = "sl-1", "sl-2", "sl-3"
 NAMES = (ME, OTHER, THIRD)
@@ -44,12 +44,12 @@ MINE, MERGED, NEWER = model("1"), model("e"), model("f")
 NAN = Exclusion(ME, "non-finite values in tensor w", not_finite=True)
 
 
-def member(name: str, active: bool = True) -> Member:
-    return Member(name, "localhost", 30305, name * 4, active)
+def member(name: str, active: bool = True) -> TrainingMember:
+    return TrainingMember(name, "localhost", 30305, name * 4, active)
 
 
-def entry(name: str, finished: bool = False) -> CheckedIn:
-    return CheckedIn(name, MINE.digest, MINE.size, 1, finished)
+def entry(name: str, finished: bool = False) -> CheckInEntry:
+    return CheckInEntry(name, MINE.digest, MINE.size, 1, finished)
 
 
 def view(phase: RoundState = RoundState.CHECKIN, round_: int = 1, **changes: Any) -> View:
@@ -68,16 +68,16 @@ def view(phase: RoundState = RoundState.CHECKIN, round_: int = 1, **changes: Any
     return replace(base, **changes)
 
 
-def result(round_: int, by: Model = MERGED, merged: tuple[str, ...] = NAMES, **changes: Any) -> Result:
-    return Result(round_, by.digest, by.size, OTHER, merged, **changes)
+def result(round_: int, by: Model = MERGED, merged: tuple[str, ...] = NAMES, **changes: Any) -> AcceptedResult:
+    return AcceptedResult(round_, by.digest, by.size, OTHER, merged, **changes)
 
 
-OPENED = on.Opened(ME, "training", 16, 2, "mean", False, weight=7)
+OPENED = on.SessionOpened(ME, "training", 16, 2, "mean", False, weight=7)
 OFFER = on.Offer(seq=1, model=MINE, epochs_done=3)
-NODE = Node(OPENED, view(), offer=OFFER)
+NODE = EnrolledNode(OPENED, view(), offer=OFFER)
 ALL_IN = tuple(entry(name) for name in NAMES)
 
-STATES: dict[type[State], State] = {
+STATES: dict[type[SLState], SLState] = {
     Unopened: Unopened(),
     Enrolling: Enrolling(OPENED),
     Training: Training(replace(NODE, offer=None)),
@@ -91,19 +91,19 @@ STATES: dict[type[State], State] = {
     Finishing: Finishing(replace(NODE, offer=None)),
     Ended: Ended(None),
 }
-EVENTS: tuple[on.Event, ...] = (
+EVENTS: tuple[on.RoundEvent, ...] = (
     OPENED,
-    on.Offered(OFFER),
-    on.Reported(1, 0.5, 0.5, 1, 2),
-    on.Bye(),
+    on.ParametersOffered(OFFER),
+    on.ModelReported(1, 0.5, 0.5, 1, 2),
+    on.SessionClosed(),
     on.MLEnded(ME),
-    on.Enrolled(view()),
+    on.EnrolmentAccepted(view()),
     on.StatusChanged(view()),
     on.CheckInAccepted(5),
     on.CheckInRefused(errors.RoundClosed(round=1)),
     on.Published(),
     on.PublishRefused(errors.StaleTerm(round=1, given=1, current=2)),
-    on.Merged(MERGED, ()),
+    on.MergeDone(MERGED, ()),
     on.TooFew((Exclusion(THIRD, "gone"),)),
     on.Fetched(MERGED),
     on.FetchFailed(errors.ResultUnavailable(round=1, tried=OTHER)),
@@ -118,7 +118,7 @@ def of(actions: tuple[do.Action, ...], kind: type[do.Action]) -> list[Any]:
     return [action for action in actions if isinstance(action, kind)]
 
 
-def walk(state: State, *events: on.Event) -> tuple[State, list[do.Action]]:
+def walk(state: SLState, *events: on.RoundEvent) -> tuple[SLState, list[do.Action]]:
     done: list[do.Action] = []
     for event in events:
         state, actions = step(state, event)
@@ -142,7 +142,7 @@ def test_every_state_and_every_event_is_tried_here() -> None:
 
 @pytest.mark.parametrize("state", STATES.values(), ids=lambda state: type(state).__name__)
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
-def test_a_listed_pair_is_handled_and_another_one_names_both(state: State, event: on.Event) -> None:
+def test_a_listed_pair_is_handled_and_another_one_names_both(state: SLState, event: on.RoundEvent) -> None:
     if type(event) in TRANSITIONS[type(state)]:
         following, _ = step(state, event)
         assert type(following) in TRANSITIONS[type(state)][type(event)]
@@ -155,7 +155,7 @@ def test_a_listed_pair_is_handled_and_another_one_names_both(state: State, event
 
 
 def test_opening_enrols_and_answers() -> None:
-    state, actions = walk(Unopened(), OPENED, on.Enrolled(view()))
+    state, actions = walk(Unopened(), OPENED, on.EnrolmentAccepted(view()))
     assert actions == [do.Enrol(OPENED), do.AnswerOpen(1, late=False)]
     assert isinstance(state, Training)
 
@@ -165,14 +165,14 @@ def test_a_follower_checks_in_waits_fetches_and_hands_over() -> None:
     accepted = view(round_=2, last=result(1))
     state, actions = walk(
         STATES[Training],
-        on.Offered(OFFER),
+        on.ParametersOffered(OFFER),
         on.CheckInAccepted(5),
         on.StatusChanged(merging),
         on.StatusChanged(accepted),
         on.Fetched(MERGED),
     )
     assert actions == [
-        do.CheckIn(1, 0, MINE, 7, False),
+        do.SendCheckIn(1, 0, MINE, 7, False),
         do.NotifyML("waiting for more nodes: 0 of 2 in"),
         do.NotifyML("round 1 is being merged by sl-2"),
         do.ArmLeaderTimer(1, 1),
@@ -191,12 +191,12 @@ def test_the_leader_merges_and_publishes_and_takes_its_own_result() -> None:
     state, actions = walk(
         awaiting(),
         on.StatusChanged(merging),
-        on.Merged(MERGED, left_out),
+        on.MergeDone(MERGED, left_out),
         on.Published(),
         on.StatusChanged(accepted),
         on.Fetched(MERGED),
     )
-    assert actions[:3] == [do.Merge(merging, None), do.Publish(1, 1, MERGED, left_out), do.Fetch(accepted.last)]
+    assert actions[:3] == [do.StartMerge(merging, None), do.Publish(1, 1, MERGED, left_out), do.Fetch(accepted.last)]
     assert isinstance(state, Training)
 
 
@@ -220,7 +220,9 @@ def test_waiting_names_who_is_awaited() -> None:
 def test_a_late_joiner_with_another_model_is_told_what_differs() -> None:
     late = view(round_=5, last=result(4), layout_by=OTHER)
     mine = replace(MINE, layout="b" * 64)
-    state, actions = walk(Training(Node(OPENED, late)), on.Offered(replace(OFFER, model=mine)), on.Fetched(MERGED))
+    state, actions = walk(
+        Training(EnrolledNode(OPENED, late)), on.ParametersOffered(replace(OFFER, model=mine)), on.Fetched(MERGED)
+    )
     assert isinstance(state, DiagnosingMismatch)
     diagnose_mismatch = actions[-1]
     assert isinstance(diagnose_mismatch, do.DiagnoseMismatch)
@@ -230,15 +232,15 @@ def test_a_late_joiner_with_another_model_is_told_what_differs() -> None:
 
 def test_a_late_joiner_gets_the_last_result_without_checking_in() -> None:
     late = view(round_=5, last=result(4, merged=(OTHER, THIRD)))
-    _, opening = walk(Enrolling(OPENED), on.Enrolled(late))
+    _, opening = walk(Enrolling(OPENED), on.EnrolmentAccepted(late))
     assert opening == [do.AnswerOpen(5, late=True)]
-    state, actions = walk(Training(Node(OPENED, late)), on.Offered(OFFER), on.Fetched(MERGED))
-    assert not of(tuple(actions), do.CheckIn)
+    state, actions = walk(Training(EnrolledNode(OPENED, late)), on.ParametersOffered(OFFER), on.Fetched(MERGED))
+    assert not of(tuple(actions), do.SendCheckIn)
     (deliver,) = of(tuple(actions), do.Deliver)
     assert (deliver.contributed, deliver.held.round) == (False, 4)
     assert "without this node" in deliver.note
-    _, actions = walk(state, on.Offered(on.Offer(2, MINE)))
-    assert actions == [do.CheckIn(5, 4, MINE, 7, False)]
+    _, actions = walk(state, on.ParametersOffered(on.Offer(2, MINE)))
+    assert actions == [do.SendCheckIn(5, 4, MINE, 7, False)]
 
 
 WITHOUT_ME = result(1, merged=(OTHER, THIRD))
@@ -258,7 +260,7 @@ WITHOUT_ME = result(1, merged=(OTHER, THIRD))
 def test_an_overtaken_check_in_takes_the_result_once_it_shows(
     refusal: errors.SwarmError, shown: View, view_first: bool
 ) -> None:
-    events: list[on.Event] = [on.StatusChanged(shown), on.CheckInRefused(refusal)]
+    events: list[on.RoundEvent] = [on.StatusChanged(shown), on.CheckInRefused(refusal)]
     state, actions = walk(STATES[CheckingIn], *(events if view_first else reversed(events)))
     assert actions == [do.Fetch(shown.last)]
     assert isinstance(state, Fetching)
@@ -309,11 +311,11 @@ def test_locked_out_of_a_merge_it_waits_for_its_result() -> None:
     merging = view(RoundState.MERGE, leader=OTHER, check_ins=(entry(OTHER), entry(THIRD)))
     state, actions = walk(STATES[CheckingIn], on.CheckInRefused(errors.RoundClosed(round=1)), on.StatusChanged(merging))
     assert isinstance(state, WaitingForRound)
-    assert not of(tuple(actions), do.CheckIn)
+    assert not of(tuple(actions), do.SendCheckIn)
     still_open = view(check_ins=(entry(OTHER),))
     assert walk(state, on.StatusChanged(still_open))[1] == []
     reopened = replace(still_open, term=1)
-    assert of(tuple(walk(state, on.StatusChanged(reopened))[1]), do.CheckIn)
+    assert of(tuple(walk(state, on.StatusChanged(reopened))[1]), do.SendCheckIn)
 
 
 def test_a_node_left_out_of_an_accepted_round_goes_on_from_its_result_with_the_reason() -> None:
@@ -330,7 +332,7 @@ def test_a_node_left_out_of_an_accepted_round_goes_on_from_its_result_with_the_r
 @pytest.mark.parametrize(
     ("excluded", "kind"),
     [
-        (NAN, errors.NotFinite),
+        (NAN, errors.ModelNotFinite),
         (Exclusion(ME, "non-finite? its parameters could not be fetched"), errors.LeftOutOfRound),
     ],
 )
@@ -349,13 +351,13 @@ def test_left_out_of_a_later_round_that_reopened_it_goes_on_from_what_it_holds()
     state, actions = walk(Awaiting(held, 2, 5), on.StatusChanged(reopened), on.Fetched(MERGED))
     (deliver,) = of(tuple(actions), do.Deliver)
     assert (deliver.contributed, deliver.note) == (False, "left out of round 2: gone")
-    _, actions = walk(state, on.Offered(on.Offer(2, NEWER)))
-    assert actions == [do.CheckIn(2, 1, NEWER, 7, False)]
+    _, actions = walk(state, on.ParametersOffered(on.Offer(2, NEWER)))
+    assert actions == [do.SendCheckIn(2, 1, NEWER, 7, False)]
 
 
 def test_a_node_that_was_in_the_last_round_before_it_was_started_again_is_not_told_otherwise() -> None:
-    again = Training(Node(OPENED, view(round_=2, last=result(1))))
-    _, actions = walk(again, on.Offered(OFFER), on.Fetched(MERGED))
+    again = Training(EnrolledNode(OPENED, view(round_=2, last=result(1))))
+    _, actions = walk(again, on.ParametersOffered(OFFER), on.Fetched(MERGED))
     (deliver,) = of(tuple(actions), do.Deliver)
     assert not deliver.contributed
     assert deliver.note == "round 1 was merged with what this node had checked in before it was started again"
@@ -365,7 +367,7 @@ def test_an_old_reason_is_not_taken_for_a_new_one() -> None:
     """After it was left out and checked in again, a view from before its second check-in may still come."""
     stale = view(round_=2, last=result(1), left_out=(Exclusion(ME, "gone"),), block=4)
     node = replace(NODE, held=HeldModel(1, MERGED), view=stale, offer=None)
-    state, _ = walk(Training(node), on.Offered(OFFER), on.CheckInAccepted(5), on.StatusChanged(stale))
+    state, _ = walk(Training(node), on.ParametersOffered(OFFER), on.CheckInAccepted(5), on.StatusChanged(stale))
     assert isinstance(state, Awaiting)
 
 
@@ -383,7 +385,7 @@ def test_a_finished_node_that_was_left_out_only_counts_as_finished_from_then_on(
         last=result(2, NEWER, (OTHER, THIRD), left_out=(NAN,)),
     )
     _, actions = walk(Awaiting(node, 2, 5), on.StatusChanged(accepted), on.Fetched(NEWER))
-    assert do.CheckIn(3, 2, NEWER, 0, True) in actions
+    assert do.SendCheckIn(3, 2, NEWER, 0, True) in actions
 
 
 def test_a_model_that_differs_is_explained_and_ends_the_node() -> None:
@@ -395,19 +397,24 @@ def test_a_model_that_differs_is_explained_and_ends_the_node() -> None:
     assert [type(action) for action in actions] == [do.AbortML, do.Leave]
 
 
-BEFORE = CheckedIn(ME, NEWER.digest, NEWER.size, 1, False)
+BEFORE = CheckInEntry(ME, NEWER.digest, NEWER.size, 1, False)
 
 
 @pytest.mark.parametrize(
     "events",
     [
-        (on.Offered(OFFER), on.CheckInRefused(errors.AlreadyCheckedIn(name=ME, round=1, digest="cc"))),
-        (on.StatusChanged(view(check_ins=(BEFORE,))), on.Offered(OFFER)),
-        (on.StatusChanged(view(RoundState.MERGE, leader=OTHER, check_ins=(BEFORE, entry(OTHER)))), on.Offered(OFFER)),
+        (on.ParametersOffered(OFFER), on.CheckInRefused(errors.AlreadyCheckedIn(name=ME, round=1, digest="cc"))),
+        (on.StatusChanged(view(check_ins=(BEFORE,))), on.ParametersOffered(OFFER)),
+        (
+            on.StatusChanged(view(RoundState.MERGE, leader=OTHER, check_ins=(BEFORE, entry(OTHER)))),
+            on.ParametersOffered(OFFER),
+        ),
     ],
     ids=["refused", "shown while open", "shown while merged"],
 )
-def test_a_check_in_from_before_a_restart_stands_and_its_result_is_waited_for(events: tuple[on.Event, ...]) -> None:
+def test_a_check_in_from_before_a_restart_stands_and_its_result_is_waited_for(
+    events: tuple[on.RoundEvent, ...],
+) -> None:
     state, _ = walk(STATES[Training], *events)
     assert isinstance(state, Awaiting)
     assert state.earlier
@@ -421,12 +428,12 @@ def test_a_check_in_from_before_a_restart_stands_and_its_result_is_waited_for(ev
 def test_a_check_in_from_before_a_restart_that_is_left_out_is_replaced() -> None:
     reopened = view(term=1, check_ins=(entry(OTHER),), left_out=(Exclusion(ME, "gone"),), block=6)
     _, actions = walk(awaiting(earlier=True), on.StatusChanged(reopened))
-    assert of(tuple(actions), do.CheckIn) == [do.CheckIn(1, 0, MINE, 7, False)]
+    assert of(tuple(actions), do.SendCheckIn) == [do.SendCheckIn(1, 0, MINE, 7, False)]
 
 
 def test_a_leader_that_was_started_again_hands_over_at_once() -> None:
     led = view(RoundState.MERGE, leader=ME, check_ins=ALL_IN, last=None)
-    state, actions = walk(Enrolling(OPENED), on.Enrolled(led), on.StatusChanged(led))
+    state, actions = walk(Enrolling(OPENED), on.EnrolmentAccepted(led), on.StatusChanged(led))
     assert [type(action) for action in actions] == [do.AnswerOpen, do.Leave]
     gone = replace(led, term=2, leader=OTHER, members=(member(ME, active=False), member(OTHER)))
     _, actions = walk(state, on.StatusChanged(gone))
@@ -435,7 +442,9 @@ def test_a_leader_that_was_started_again_hands_over_at_once() -> None:
 
 def test_a_node_that_was_started_again_watches_the_leader_of_the_merge_it_is_in() -> None:
     merging = view(RoundState.MERGE, leader=OTHER, check_ins=ALL_IN)
-    state, actions = walk(Enrolling(OPENED), on.Enrolled(merging), on.StatusChanged(merging), on.LeaderSilent(1, 1))
+    state, actions = walk(
+        Enrolling(OPENED), on.EnrolmentAccepted(merging), on.StatusChanged(merging), on.LeaderSilent(1, 1)
+    )
     assert isinstance(state, Training)
     assert actions[1:] == [do.ArmLeaderTimer(1, 1), do.VoteOut(1, 1)]
 
@@ -444,8 +453,8 @@ def test_a_node_taken_for_dead_enrols_again_and_checks_in_again() -> None:
     dead = view(members=(member(ME, active=False), member(OTHER)), awaited=(OTHER,), block=6)
     state, actions = walk(awaiting(), on.StatusChanged(dead), on.StatusChanged(dead))
     assert actions == [do.Enrol(OPENED, again=True)]
-    _, actions = walk(state, on.Enrolled(view(block=7)))
-    assert actions == [do.CheckIn(1, 0, MINE, 7, False)]
+    _, actions = walk(state, on.EnrolmentAccepted(view(block=7)))
+    assert actions == [do.SendCheckIn(1, 0, MINE, 7, False)]
 
 
 # --- leaders that fail -----------------------------------------------------------------------------------------
@@ -465,7 +474,7 @@ def test_a_deposed_leader_stops_merging_and_follows() -> None:
     merging = view(RoundState.MERGE, leader=ME, check_ins=ALL_IN)
     deposed = replace(merging, term=2, leader=OTHER)
     state, actions = walk(awaiting(), on.StatusChanged(merging), on.StatusChanged(deposed))
-    assert [type(action) for action in actions] == [do.Merge, do.CancelMerge, do.NotifyML, do.ArmLeaderTimer]
+    assert [type(action) for action in actions] == [do.StartMerge, do.CancelMerge, do.NotifyML, do.ArmLeaderTimer]
     assert type(state) is Awaiting
 
 
@@ -489,12 +498,12 @@ def test_a_leader_does_not_merge_the_same_term_twice() -> None:
     _, actions = walk(
         awaiting(),
         on.StatusChanged(merging),
-        on.Merged(MERGED, ()),
+        on.MergeDone(MERGED, ()),
         on.PublishRefused(errors.StaleTerm(round=1, given=1, current=2)),
         on.StatusChanged(merging),
         on.StatusChanged(replace(merging, term=2)),
     )
-    assert [action.view.term for action in of(tuple(actions), do.Merge)] == [1, 2]
+    assert [action.view.term for action in of(tuple(actions), do.StartMerge)] == [1, 2]
 
 
 def test_too_few_reopen_the_round() -> None:
@@ -530,13 +539,13 @@ def test_a_finished_node_takes_part_without_ml_until_the_training_is_complete(
     accepted = view(round_=2, last=result(1))
     state, actions = walk(
         STATES[Training],
-        on.Offered(on.Offer(1, MINE, mode)),
+        on.ParametersOffered(on.Offer(1, MINE, mode)),
         on.CheckInAccepted(5),
         on.StatusChanged(accepted),
         on.Fetched(MERGED),
     )
-    check_ins = of(tuple(actions), do.CheckIn)
-    assert check_ins == [do.CheckIn(1, 0, *first, True), do.CheckIn(2, 1, *later, True)]
+    check_ins = of(tuple(actions), do.SendCheckIn)
+    assert check_ins == [do.SendCheckIn(1, 0, *first, True), do.SendCheckIn(2, 1, *later, True)]
     assert not of(tuple(actions), do.Deliver)
     complete = view(RoundState.COMPLETE, round_=2, last=result(2, NEWER))
     state, actions = walk(state, on.CheckInAccepted(5), on.StatusChanged(complete), on.Fetched(NEWER))
@@ -550,7 +559,7 @@ def test_a_node_still_training_fetches_the_final_model_ahead_and_gets_it_at_its_
     complete = view(RoundState.COMPLETE, last=result(1, merged=(OTHER, THIRD)))
     state, actions = walk(STATES[Training], on.StatusChanged(complete), on.StatusChanged(complete))
     assert actions == [do.Fetch(complete.last, ahead=True)]
-    _, actions = walk(state, on.Offered(OFFER), on.Fetched(MERGED))
+    _, actions = walk(state, on.ParametersOffered(OFFER), on.Fetched(MERGED))
     (deliver,) = of(tuple(actions), do.Deliver)
     assert deliver.over
     assert deliver.note.startswith(f"all others had finished ({OTHER}, {THIRD})")
@@ -565,18 +574,18 @@ def test_a_training_that_completes_during_a_fetch_ends_with_its_final_model() ->
 
 def test_a_holder_stays_until_the_others_have_left_and_ml_is_done() -> None:
     gone = view(RoundState.COMPLETE, members=(member(ME), member(OTHER, False), member(THIRD, False)))
-    assert type(walk(STATES[Finishing], on.Bye())[0]) is Finishing
-    assert walk(STATES[Finishing], on.StatusChanged(gone), on.Bye())[0] == Ended(None)
-    assert walk(STATES[Finishing], on.Bye(), on.StatusChanged(gone))[0] == Ended(None)
-    assert walk(STATES[Finishing], on.ServingOver(), on.Bye())[0] == Ended(None)
+    assert type(walk(STATES[Finishing], on.SessionClosed())[0]) is Finishing
+    assert walk(STATES[Finishing], on.StatusChanged(gone), on.SessionClosed())[0] == Ended(None)
+    assert walk(STATES[Finishing], on.SessionClosed(), on.StatusChanged(gone))[0] == Ended(None)
+    assert walk(STATES[Finishing], on.ServingOver(), on.SessionClosed())[0] == Ended(None)
     assert walk(STATES[Finishing], on.MLEnded(ME), on.ServingOver())[0] == Ended(None)
 
 
 def test_the_final_model_is_kept_for_nodes_that_were_taken_for_dead() -> None:
     lost = replace(member(OTHER, active=False), lost=True)
     away = view(RoundState.COMPLETE, members=(member(ME), lost, member(THIRD, active=False)))
-    assert type(walk(STATES[Finishing], on.StatusChanged(away), on.Bye())[0]) is Finishing
-    assert walk(STATES[Finishing], on.StatusChanged(away), on.Bye(), on.ServingOver())[0] == Ended(None)
+    assert type(walk(STATES[Finishing], on.StatusChanged(away), on.SessionClosed())[0]) is Finishing
+    assert walk(STATES[Finishing], on.StatusChanged(away), on.SessionClosed(), on.ServingOver())[0] == Ended(None)
 
 
 @pytest.mark.parametrize(
@@ -588,7 +597,7 @@ def test_the_final_model_is_kept_for_nodes_that_were_taken_for_dead() -> None:
         (Merging, "while it waited for the merge"),
     ],
 )
-def test_an_ml_program_that_ends_early_ends_the_node_and_says_when(kind: type[State], when: str) -> None:
+def test_an_ml_program_that_ends_early_ends_the_node_and_says_when(kind: type[SLState], when: str) -> None:
     state, actions = walk(STATES[kind], on.MLEnded(ME))
     assert isinstance(state, Ended)
     assert isinstance(state.error, errors.MLGone)
@@ -603,7 +612,7 @@ def test_ml_that_dies_in_the_middle_of_a_write_is_said_to_have() -> None:
 
 
 @pytest.mark.parametrize("kind", [Training, CheckingIn, Awaiting, Merging, Fetching])
-def test_stopping_tells_ml_leaves_and_is_no_error(kind: type[State]) -> None:
+def test_stopping_tells_ml_leaves_and_is_no_error(kind: type[SLState]) -> None:
     state, actions = walk(STATES[kind], on.StopRequested(ME))
     assert state == Ended(None)
     assert [type(action) for action in actions] == [do.AbortML, do.Leave]
@@ -638,8 +647,8 @@ def test_what_decides_knows_no_network_clock_thread_or_file() -> None:
 def test_what_missed_its_round_is_merged_with_the_next_one() -> None:
     node = replace(NODE, held=HeldModel(1, MERGED))
     missed = view(round_=5, last=result(4, merged=(OTHER, THIRD)))
-    state, actions = walk(Training(replace(node, view=missed)), on.Offered(OFFER))
-    assert actions == [do.CheckIn(5, 1, MINE, 7, False)]
+    state, actions = walk(Training(replace(node, view=missed)), on.ParametersOffered(OFFER))
+    assert actions == [do.SendCheckIn(5, 1, MINE, 7, False)]
     assert isinstance(state, CheckingIn)
     done = view(round_=6, last=result(5, merged=(ME, OTHER, THIRD)))
     state, actions = walk(state, on.CheckInAccepted(1), on.StatusChanged(done), on.Fetched(MERGED))
@@ -658,11 +667,11 @@ def test_what_may_have_been_merged_already_does_not_come_a_second_time() -> None
     assert state.part.contributed
     not_in_it = view(round_=3, last=result(2, merged=(OTHER, THIRD)))
     _, actions = walk(checking, on.StatusChanged(not_in_it), on.CheckInRefused(refused))
-    assert actions == [do.CheckIn(3, 1, MINE, 7, False)]
+    assert actions == [do.SendCheckIn(3, 1, MINE, 7, False)]
 
 
 def test_a_training_that_is_over_takes_nothing_that_comes_late() -> None:
     over = view(RoundState.COMPLETE, round_=4, last=result(4, merged=(OTHER, THIRD)))
-    state, _ = walk(Training(replace(NODE, held=HeldModel(1, MERGED), view=over)), on.Offered(OFFER))
+    state, _ = walk(Training(replace(NODE, held=HeldModel(1, MERGED), view=over)), on.ParametersOffered(OFFER))
     assert isinstance(state, Fetching)
     assert not state.part.contributed

@@ -10,19 +10,19 @@ import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.merge.layout import TensorSpec
+from services.merge.layout import TensorLayout
 from services.merge.work import MergeJob
 from services.rpc.swarm_pb2 import RoundState
 from services.sl.round.states import HeldModel
 from services.sl.sharding import messages as say
 from services.sl.sharding.scheduler import ShardScheduler
 from services.sl.sharding.table import ShardTable, dealt, runs_of
-from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, View
+from services.sl.view import CheckInEntry, Config, Exclusion, Model, TrainingMember, View
 from swarm_callback.digest import SEGMENT_BYTES, combine
 
 NAMES = ("sl-1", "sl-2", "sl-3")
 SEGMENTS = 7
-LAYOUT = {"w": TensorSpec("F32", (SEGMENTS * SEGMENT_BYTES // 4,))}
+LAYOUT = {"w": TensorLayout("F32", (SEGMENTS * SEGMENT_BYTES // 4,))}
 
 
 @pytest.fixture(autouse=True)
@@ -35,8 +35,8 @@ def view(method: str = "mean", min_peers: int = 2, weight: int = 1, followers: S
     return View(
         phase=RoundState.MERGE, round=5, term=2, leader="sl-1", config=Config(min_peers, 1, method), layout="ab" * 32,
         layout_by="sl-1",
-        members=tuple(Member(name, "h", 1, "f", True, may_lead=name not in followers) for name in NAMES),
-        check_ins=tuple(CheckedIn(name, name, 99, weight, False) for name in NAMES), last=None,
+        members=tuple(TrainingMember(name, "h", 1, "f", True, may_lead=name not in followers) for name in NAMES),
+        check_ins=tuple(CheckInEntry(name, name, 99, weight, False) for name in NAMES), last=None,
     )  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def begun(**changes: object) -> ShardScheduler:
     return sharing
 
 
-def deals(orders: Sequence[tuple[str, say.Message]]) -> dict[str, list[int]]:
+def deals(orders: Sequence[tuple[str, say.ShardMessage]]) -> dict[str, list[int]]:
     """Which segments each merger was given."""
     found: dict[str, list[int]] = {}
     for name, order in orders:
@@ -61,7 +61,7 @@ def hash_of(index: int) -> str:
 
 def make(sharing: ShardScheduler, name: str, indices: Sequence[int], attempt: int = 1) -> None:
     for start, stop in runs_of(indices):
-        sharing.heard(name, say.Merged(attempt, start, tuple(hash_of(index) for index in range(start, stop))))
+        sharing.heard(name, say.MergedSegments(attempt, start, tuple(hash_of(index) for index in range(start, stop))))
 
 
 def hold(sharing: ShardScheduler, name: str, attempt: int = 1) -> None:
@@ -167,7 +167,9 @@ def test_all_others_are_told_who_makes_what_and_who_may_not_lead_makes_nothing()
     sharing = begun(followers=["sl-3"])
     orders = sharing.orders()
     assert deals(orders).keys() == {"sl-1", "sl-2"}
-    told = {name: [order.by for to, order in orders if to == name and isinstance(order, say.Shared)] for name in NAMES}
+    told = {
+        name: [order.by for to, order in orders if to == name and isinstance(order, say.AssignedRuns)] for name in NAMES
+    }
     assert {name: sorted(by) for name, by in told.items()} == {
         "sl-1": ["sl-2"], "sl-2": ["sl-1"], "sl-3": ["sl-1", "sl-2"],
     }  # fmt: skip
@@ -193,11 +195,11 @@ def test_values_that_are_not_finite_begin_a_new_attempt_without_their_node() -> 
     sharing = begun()
     given = deals(sharing.orders())
     segment = owned(given, "sl-3")
-    sharing.heard("sl-3", say.NonFinite(1, "sl-2", segment))
+    sharing.heard("sl-3", say.FoundNonFinite(1, "sl-2", segment))
     assert sharing.orders() == [("sl-1", say.Examine("sl-2", segment))]
     sharing.heard("sl-1", say.Examined("sl-2", segment, "w"))
     orders = sharing.orders()
-    begin = next(order for _, order in orders if isinstance(order, say.Begin))
+    begin = next(order for _, order in orders if isinstance(order, say.BeginAttempt))
     assert (begin.attempt, begin.names) == (2, ("sl-1", "sl-3"))
     make(sharing, "sl-1", given["sl-1"], attempt=1)  # of the attempt that is void
     for name, indices in deals(orders).items():
@@ -211,7 +213,7 @@ def test_values_that_are_not_finite_begin_a_new_attempt_without_their_node() -> 
 def test_below_min_peers_there_is_no_result() -> None:
     sharing = begun(min_peers=3)
     segment = owned(deals(sharing.orders()), "sl-1")
-    sharing.heard("sl-1", say.NonFinite(1, "sl-2", segment))
+    sharing.heard("sl-1", say.FoundNonFinite(1, "sl-2", segment))
     assert sharing.orders() == [("sl-1", say.Examine("sl-2", segment))]  # for the name of the tensor
     sharing.heard("sl-1", say.Examined("sl-2", segment, "w"))
     outcome = sharing.outcome(there=NAMES)
@@ -226,12 +228,12 @@ def test_who_says_untruly_that_values_are_not_finite_merges_nothing_and_nobody_i
     make(sharing, "sl-3", given["sl-3"][1:])
     segment = owned(given, "sl-3")
     for victim in victims:
-        sharing.heard("sl-3", say.NonFinite(1, victim, segment))
+        sharing.heard("sl-3", say.FoundNonFinite(1, victim, segment))
     assert not sharing.waits_for("sl-3")  # it is not its turn while the leader looks
     for victim in victims:
         sharing.heard("sl-1", say.Examined(victim, segment, ""))
     orders = sharing.orders()
-    assert [order.names for to, order in orders if to == "sl-3" and isinstance(order, say.Begin)] == [NAMES]
+    assert [order.names for to, order in orders if to == "sl-3" and isinstance(order, say.BeginAttempt)] == [NAMES]
     again = deals(orders)
     assert sorted(again) == ["sl-1", "sl-2"]
     for name, indices in again.items():
@@ -247,7 +249,7 @@ def test_each_is_examined_once_for_each_that_accuses() -> None:
     sharing = begun()
     first, second = deals(sharing.orders())["sl-3"][:2]
     for segment in (first, second, second):
-        sharing.heard("sl-3", say.NonFinite(1, "sl-2", segment))
+        sharing.heard("sl-3", say.FoundNonFinite(1, "sl-2", segment))
     assert sharing.orders() == [("sl-1", say.Examine("sl-2", first))]
 
 
@@ -280,7 +282,7 @@ def test_what_a_merger_cannot_use_is_its_own_fault_where_the_leader_can(leader_h
         sharing.heard("sl-1", say.Unusable("sl-3", "gone", 2))
     orders = sharing.orders()
     assert ("sl-2" in deals(orders)) != leader_has_it
-    begin = next(order for _, order in orders if isinstance(order, say.Begin))
+    begin = next(order for _, order in orders if isinstance(order, say.BeginAttempt))
     assert ("sl-3" in begin.names) == leader_has_it
 
 
@@ -332,7 +334,7 @@ def test_a_hash_told_by_one_who_is_distrusted_is_forgotten_though_others_hold_th
     sharing = begun()
     given = deals(sharing.orders())
     lie = owned(given, "sl-2")
-    sharing.heard("sl-2", say.Merged(1, lie, ("ee" * 32,)))
+    sharing.heard("sl-2", say.MergedSegments(1, lie, ("ee" * 32,)))
     for name in ("sl-1", "sl-3"):
         make(sharing, name, given[name])
         hold(sharing, name)
@@ -351,19 +353,19 @@ def test_a_hash_told_by_one_who_is_distrusted_is_forgotten_though_others_hold_th
 def test_who_tells_two_hashes_of_one_segment_merges_nothing() -> None:
     sharing = begun()
     segment = owned(deals(sharing.orders()), "sl-2")
-    sharing.heard("sl-2", say.Merged(1, segment, (hash_of(1),)))
+    sharing.heard("sl-2", say.MergedSegments(1, segment, (hash_of(1),)))
     sharing.orders()
-    sharing.heard("sl-2", say.Merged(1, segment, (hash_of(2),)))
+    sharing.heard("sl-2", say.MergedSegments(1, segment, (hash_of(2),)))
     assert sorted(deals(sharing.orders())) == ["sl-1", "sl-3"]
 
 
 def test_another_hash_than_one_who_is_gone_has_told_voids_the_attempt_and_nobody_is_blamed() -> None:
     sharing = begun()
     segment = owned(deals(sharing.orders()), "sl-2")
-    sharing.heard("sl-2", say.Merged(1, segment, (hash_of(1),)))
+    sharing.heard("sl-2", say.MergedSegments(1, segment, (hash_of(1),)))
     sharing.lost("sl-2", "it died")
     (heir,) = (name for name, share in deals(sharing.orders()).items() if segment in share)
-    sharing.heard(heir, say.Merged(1, segment, (hash_of(2),)))
+    sharing.heard(heir, say.MergedSegments(1, segment, (hash_of(2),)))
     assert sorted(deals(sharing.orders())) == ["sl-1", "sl-3"]
 
 
@@ -372,7 +374,7 @@ def test_what_the_leader_was_served_is_not_made_again_when_its_merger_is_lost() 
     given = deals(sharing.orders())
     served, *rest = given["sl-2"]
     sharing.heard("sl-1", say.Seen(1, served, (hash_of(served),)))
-    offered = [to for to, order in sharing.orders() if order == say.Offered("sl-1", served, (hash_of(served),))]
+    offered = [to for to, order in sharing.orders() if order == say.Serves("sl-1", served, (hash_of(served),))]
     assert sorted(offered) == list(NAMES)  # the leader too: it stands by this hash
     sharing.lost("sl-2", "its line broke")
     assert sorted(index for share in deals(sharing.orders()).values() for index in share) == rest
@@ -395,7 +397,7 @@ def test_who_alone_cannot_use_what_a_merger_serves_gets_it_from_the_leader() -> 
     sharing = begun()
     sharing.orders()
     sharing.heard("sl-3", say.ServedWrong(1, "sl-2"))
-    assert sharing.orders() == [("sl-3", say.Shared("sl-1", ((0, SEGMENTS),)))]
+    assert sharing.orders() == [("sl-3", say.AssignedRuns("sl-1", ((0, SEGMENTS),)))]
 
 
 def test_the_parts_of_a_measure_are_added_in_the_order_of_segments_whoever_sends_them() -> None:
@@ -421,12 +423,12 @@ def test_the_parts_of_a_measure_are_added_in_the_order_of_segments_whoever_sends
 @pytest.mark.parametrize(
     "answer",
     [
-        say.Merged(1, SEGMENTS, (hash_of(1),)),
-        say.Merged(2, 0, (hash_of(1),)),
-        say.Merged(1, 2**31 - 1, (hash_of(1),)),
+        say.MergedSegments(1, SEGMENTS, (hash_of(1),)),
+        say.MergedSegments(2, 0, (hash_of(1),)),
+        say.MergedSegments(1, 2**31 - 1, (hash_of(1),)),
         say.Holds(1, (0, SEGMENTS)),
-        say.NonFinite(1, "sl-2", SEGMENTS),
-        say.NonFinite(1, "nobody", 0),
+        say.FoundNonFinite(1, "sl-2", SEGMENTS),
+        say.FoundNonFinite(1, "nobody", 0),
         say.Unusable("nobody", "gone", 0),
         say.Unusable("sl-2", "gone", SEGMENTS),
         say.ServedWrong(1, "nobody"),
@@ -444,12 +446,12 @@ def test_an_answer_that_makes_no_sense_is_refused_and_changes_nothing(answer: sa
 def test_a_merger_says_nothing_of_the_segments_of_others() -> None:
     sharing = begun()
     foreign = owned(deals(sharing.orders()), "sl-2")
-    for answer in (say.Merged(1, foreign, (hash_of(1),)), say.NonFinite(1, "sl-1", foreign)):
+    for answer in (say.MergedSegments(1, foreign, (hash_of(1),)), say.FoundNonFinite(1, "sl-1", foreign)):
         with pytest.raises(say.Unreadable):
             sharing.heard("sl-3", answer)
     sharing.lost("sl-3", "its line broke")
     sharing.orders()
-    sharing.heard("sl-3", say.Merged(1, foreign, (hash_of(1),)))  # said before it heard that it was given up
+    sharing.heard("sl-3", say.MergedSegments(1, foreign, (hash_of(1),)))  # said before it heard that it was given up
     assert sharing.orders() == []
 
 
@@ -477,18 +479,18 @@ UNIT = say.packed(np.eye(3).tobytes())
 ANSWERS = st.one_of(
     st.builds(say.Moves, st.integers(0, 2**40), st.booleans()),
     st.builds(say.Unusable, st.sampled_from([*NAMES, "nobody"]), st.just("gone"), st.integers(0, SEGMENTS)),
-    st.builds(say.NonFinite, st.integers(0, 3), st.sampled_from([*NAMES, "nobody"]), st.integers(0, SEGMENTS)),
+    st.builds(say.FoundNonFinite, st.integers(0, 3), st.sampled_from([*NAMES, "nobody"]), st.integers(0, SEGMENTS)),
     st.builds(
         say.Measured, st.integers(0, 3), st.integers(0, 2), st.integers(0, SEGMENTS),
         st.lists(st.sampled_from([say.packed(bytes(72)), UNIT, "AAAA"]), min_size=1).map(tuple),
     ),
     st.builds(
-        say.Merged, st.integers(0, 3), st.integers(0, SEGMENTS),
+        say.MergedSegments, st.integers(0, 3), st.integers(0, SEGMENTS),
         st.lists(st.sampled_from([hash_of(1), hash_of(2)]), min_size=1, max_size=SEGMENTS).map(tuple),
     ),
     st.builds(say.Holds, st.integers(0, 3), st.sets(st.integers(0, SEGMENTS), min_size=1).map(sorted).map(tuple)),
     st.builds(say.ServedWrong, st.integers(0, 3), st.sampled_from([*NAMES, "nobody"])),
-    st.builds(say.Refused, st.just("no")),
+    st.builds(say.Declined, st.just("no")),
 )  # fmt: skip
 
 
@@ -508,16 +510,16 @@ class Leader:
                 self.takes(order)
             if self.settled:
                 for index in sorted(self.to_merge):
-                    self.sharing.heard("sl-1", say.Merged(self.attempt, index, (hash_of(index),)))
+                    self.sharing.heard("sl-1", say.MergedSegments(self.attempt, index, (hash_of(index),)))
                 self.to_merge.clear()
             else:
                 for index in sorted(self.to_measure):
                     self.sharing.heard("sl-1", say.Measured(self.attempt, self.frame, index, (UNIT,)))
                 self.to_measure.clear()
 
-    def takes(self, order: say.Message) -> None:
+    def takes(self, order: say.ShardMessage) -> None:
         match order:
-            case say.Begin():
+            case say.BeginAttempt():
                 self.__init__(self.sharing)  # type: ignore[misc]
                 self.attempt = order.attempt
             case say.Deal(runs):
@@ -531,7 +533,7 @@ class Leader:
                 self.settled = True
             case say.Examine(name, segment):
                 self.sharing.heard("sl-1", say.Examined(name, segment, ""))
-            case say.Offered(_, start, hashes):
+            case say.Serves(_, start, hashes):
                 self.sharing.heard("sl-1", say.Holds(self.attempt, tuple(range(start, start + len(hashes)))))
 
 

@@ -19,9 +19,9 @@ from services.rpc.version import version_of
 from services.sl.round import actions as do
 from services.sl.round import events as on
 from services.sl.round.machine import step
-from services.sl.round.states import Ended, Enrolling, State, Unopened
+from services.sl.round.states import Ended, Enrolling, SLState, Unopened
 from services.sl.sharding.leader_merge import non_finite
-from services.sl.view import CheckedIn, Config, Exclusion, Member, Model, Result, View
+from services.sl.view import AcceptedResult, CheckInEntry, Config, Exclusion, Model, TrainingMember, View
 
 MAX_MOVES = 3_000
 
@@ -43,9 +43,9 @@ class Chain:
     leader: str = ""
     active: set[str] = field(default_factory=set)
     known: list[str] = field(default_factory=list)
-    check_ins: dict[str, CheckedIn] = field(default_factory=dict)
+    check_ins: dict[str, CheckInEntry] = field(default_factory=dict)
     left_out: dict[str, Exclusion] = field(default_factory=dict)
-    last: Result | None = None
+    last: AcceptedResult | None = None
     accepted: dict[int, str] = field(default_factory=dict)
     votes: set[str] = field(default_factory=set)
     version: int = 0
@@ -62,7 +62,7 @@ class Chain:
             config=self.config,
             layout="",
             layout_by="",
-            members=tuple(Member(name, "host", 1, "", name in self.active) for name in self.known),
+            members=tuple(TrainingMember(name, "host", 1, "", name in self.active) for name in self.known),
             check_ins=tuple(self.check_ins.values()),
             last=self.last,
             awaited=awaited if self.phase == RoundState.CHECKIN else (),
@@ -79,7 +79,7 @@ class Chain:
         self.active.add(name)
         return self.view()
 
-    def check_in(self, name: str, call: do.CheckIn) -> None:
+    def check_in(self, name: str, call: do.SendCheckIn) -> None:
         last = self.last.round if self.last else 0
         if self.phase == RoundState.COMPLETE:
             raise errors.TrainingComplete(round=last)
@@ -97,7 +97,7 @@ class Chain:
             raise errors.RoundClosed(round=self.round)
         if call.base > last or (call.base == 0 and last != 0):
             raise errors.Behind(base=call.base, lastAccepted=last)
-        entry = CheckedIn(name, call.model.digest, call.model.size, call.weight, call.finished, last - call.base)
+        entry = CheckInEntry(name, call.model.digest, call.model.size, call.weight, call.finished, last - call.base)
         self.check_ins[name] = entry
         self.left_out.pop(name, None)
         self.close_if_all_in()
@@ -136,7 +136,7 @@ class Chain:
         assert self.round not in self.accepted, "a round is accepted twice"
         self.accepted[self.round] = call.model.digest
         merged = tuple(self.check_ins)
-        self.last = Result(self.round, call.model.digest, 1024, name, merged, tuple(self.left_out.values()))
+        self.last = AcceptedResult(self.round, call.model.digest, 1024, name, merged, tuple(self.left_out.values()))
         self.phase = RoundState.COMPLETE if self.ends(unfinished) else RoundState.CHECKIN
         self.round, self.term, self.leader, self.check_ins, self.left_out = self.round + 1, 0, "", {}, {}
         if self.phase == RoundState.COMPLETE:
@@ -201,7 +201,7 @@ class Simulation:
         self.suspicions = self.mistakes = self.kills = self.lags = trouble
         self.lives = dict.fromkeys(plans, 0)
         self.shown: list[View] = []
-        self.states: dict[str, State] = {name: Unopened() for name in plans}
+        self.states: dict[str, SLState] = {name: Unopened() for name in plans}
         self.seen = dict.fromkeys(plans, -1)
         self.sent = dict.fromkeys(plans, 0)
         self.got: dict[str, dict[int, str]] = {name: {} for name in plans}
@@ -213,21 +213,21 @@ class Simulation:
             self.begin(name)
 
     def begin(self, name: str) -> None:
-        self.later(name, on.Opened(name, "c", 16, self.chain.config.min_peers, "mean", False, 1))
+        self.later(name, on.SessionOpened(name, "c", 16, self.chain.config.min_peers, "mean", False, 1))
 
-    def later(self, name: str, event: on.Event) -> None:
+    def later(self, name: str, event: on.RoundEvent) -> None:
         """Nothing reaches a node that was killed meanwhile."""
         life = self.lives[name]
         self.pending.append((name, lambda: self.feed(name, event) if life == self.lives[name] else None))
 
-    def feed(self, name: str, event: on.Event) -> None:
+    def feed(self, name: str, event: on.RoundEvent) -> None:
         if isinstance(self.states[name], Ended):
             return
         self.states[name], actions = step(self.states[name], event)
         for action in actions:
             self.perform(name, action)
 
-    def call(self, name: str, act: Callable[[], object], accepted: on.Event | None, refused: type | None) -> None:
+    def call(self, name: str, act: Callable[[], object], accepted: on.RoundEvent | None, refused: type | None) -> None:
         """Takes effect at some moment; its reply arrives at a later one."""
 
         life = self.lives[name]
@@ -239,7 +239,7 @@ class Simulation:
                 if life != self.lives[name]:
                     return
                 if accepted is None and isinstance(error, errors.TrainingComplete) and name in self.chain.known:
-                    self.later(name, on.Enrolled(self.chain.view()))  # as the runner answers it
+                    self.later(name, on.EnrolmentAccepted(self.chain.view()))  # as the runner answers it
                 elif refused is not None:
                     self.later(name, refused(error))
                 return
@@ -247,7 +247,7 @@ class Simulation:
             if life != self.lives[name]:
                 return
             if isinstance(answer, View):
-                self.later(name, on.Enrolled(self.chain.view()))
+                self.later(name, on.EnrolmentAccepted(self.chain.view()))
             elif isinstance(accepted, on.CheckInAccepted):
                 self.later(name, on.CheckInAccepted(self.chain.version))
             elif accepted is not None:
@@ -260,9 +260,9 @@ class Simulation:
         match action:
             case do.Enrol():
                 self.call(name, lambda: chain.enrol(name), None, None if action.again else on.Failed)
-            case do.CheckIn():
+            case do.SendCheckIn():
                 self.call(name, lambda: chain.check_in(name, action), on.CheckInAccepted(0), on.CheckInRefused)
-            case do.Merge():
+            case do.StartMerge():
                 self.later(name, self.merged(action))
             case do.CancelMerge():
                 self.pending = [entry for entry in self.pending if not self.is_merge_of(name, entry)]
@@ -285,20 +285,20 @@ class Simulation:
 
     def is_merge_of(self, name: str, entry: tuple[str, Callable[[], None]]) -> bool:
         closure = entry[1].__closure__ or ()
-        return entry[0] == name and any(isinstance(cell.cell_contents, on.Merged | on.TooFew) for cell in closure)
+        return entry[0] == name and any(isinstance(cell.cell_contents, on.MergeDone | on.TooFew) for cell in closure)
 
     def once(self, name: str, round_: int, term: int) -> None:
         key = (name, self.lives[name], round_, term)
         assert key not in self.published, "a leader publishes twice in one term"
         self.published.add(key)
 
-    def merged(self, action: do.Merge) -> on.Event:
+    def merged(self, action: do.StartMerge) -> on.RoundEvent:
         entries = action.view.check_ins
         left_out = tuple(non_finite(e.name, "w") for e in entries if e.digest.startswith("0bad"))
         good = sorted((e.name, e.digest) for e in entries if not e.digest.startswith("0bad"))
         if len(good) < action.view.config.min_peers:
             return on.TooFew(left_out)
-        return on.Merged(model_of(action.view.round, *good), left_out)
+        return on.MergeDone(model_of(action.view.round, *good), left_out)
 
     def train(self, name: str) -> None:
         plan, number = self.plans[name], self.sent[name]
@@ -309,7 +309,7 @@ class Simulation:
         mine = model_of(name, number, bad=number in plan.bad)
         begins = isinstance(self.states[name], Enrolling) or self.states[name].node_or_none.held is None  # type: ignore[union-attr]
         mode = plan.mode if number >= plan.syncs and not begins else None
-        self.later(name, on.Offered(on.Offer(number, mine, mode)))
+        self.later(name, on.ParametersOffered(on.Offer(number, mine, mode)))
 
     def delivered(self, name: str, action: do.Deliver) -> None:
         held = action.held
@@ -318,7 +318,7 @@ class Simulation:
         self.got[name][held.round] = held.model.digest
         if action.over:
             self.final[name] = held.model.digest
-            self.later(name, on.Bye())
+            self.later(name, on.SessionClosed())
         else:
             self.train(name)
 

@@ -3,12 +3,12 @@
 import pytest
 
 from services.sl.sharding.layouts import MOST_WEIGHT, weights_of
-from services.sl.view import CheckedIn
+from services.sl.view import CheckInEntry
 
 
-def entries(*weights_and_staleness: tuple[int, int]) -> list[CheckedIn]:
+def entries(*weights_and_staleness: tuple[int, int]) -> list[CheckInEntry]:
     return [
-        CheckedIn(f"sl-{number}", "d", 1, weight, False, staleness)
+        CheckInEntry(f"sl-{number}", "d", 1, weight, False, staleness)
         for number, (weight, staleness) in enumerate(weights_and_staleness)
     ]
 

@@ -13,7 +13,7 @@ from services.identity.identity import PeerIdentity
 from services.rpc.swarm_pb2 import RoundState
 from services.sl.round.actions import Fetch
 from services.sl.round.tasks import RoundTasks, TaskContext
-from services.sl.view import CheckedIn, Config, Member, Result, View
+from services.sl.view import AcceptedResult, CheckInEntry, Config, TrainingMember, View
 
 ME, LEADER = "sl-1", "sl-2"
 COPY = "c" * 64
@@ -25,9 +25,9 @@ MERGE = View(
     config=Config(min_peers=2, sync_frequency=1, merge_method="mean"),
     layout="",
     layout_by="",
-    members=(Member(ME, "here", 1, "f1", True), Member(LEADER, "there", 1, "f2", True)),
-    check_ins=(CheckedIn(ME, "1" * 64, 8, 1, False), CheckedIn(LEADER, "2" * 64, 8, 1, False)),
-    last=Result(3, "3" * 64, 8, LEADER, (ME, LEADER)),
+    members=(TrainingMember(ME, "here", 1, "f1", True), TrainingMember(LEADER, "there", 1, "f2", True)),
+    check_ins=(CheckInEntry(ME, "1" * 64, 8, 1, False), CheckInEntry(LEADER, "2" * 64, 8, 1, False)),
+    last=AcceptedResult(3, "3" * 64, 8, LEADER, (ME, LEADER)),
 )
 
 
@@ -65,7 +65,9 @@ async def test_a_copy_stays_until_its_round_is_decided() -> None:
     assert COPY in node.work.counted_on  # also where the result was accepted and this node has not heard of it yet
     node.view = replace(MERGE, term=2, leader=ME)
     assert COPY in node.work.counted_on
-    node.view = replace(MERGE, round=5, phase=RoundState.CHECKIN, last=Result(4, "4" * 64, 8, LEADER, (ME, LEADER)))
+    node.view = replace(
+        MERGE, round=5, phase=RoundState.CHECKIN, last=AcceptedResult(4, "4" * 64, 8, LEADER, (ME, LEADER))
+    )
     assert node.work.counted_on == frozenset()
 
 
@@ -87,7 +89,7 @@ async def test_only_the_leader_of_the_running_merge_has_a_copy_taken() -> None:
 async def test_who_holds_another_result_than_the_leader_published_says_so(digest: str, term: int, said: int) -> None:
     node = Standing()
     await node.take_copy()
-    result = Result(MERGE.round, digest, 8, LEADER, (ME, LEADER), term=term)
+    result = AcceptedResult(MERGE.round, digest, 8, LEADER, (ME, LEADER), term=term)
     with capture_logs() as logs:
         await node.work.fetch(Fetch(result))
     warnings = [(entry["copy"], entry["leader"]) for entry in logs if entry["log_level"] == "warning"]

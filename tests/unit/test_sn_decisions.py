@@ -11,7 +11,7 @@ from services.chain.events import CheckedIn, TrainingConfig
 from services.errors import NameTaken, NotAMember, SettingsError, StorageError, UnknownSetting
 from services.rpc.swarm_pb2 import RoundState
 from services.sn.liveness import Streams, absent
-from services.sn.membership import Caller, Member, Membership
+from services.sn.membership import Caller, DirectoryMember, Membership
 from services.sn.quorum import Clock, Waiting, clock, waiting
 from services.sn.settings import SNSettings
 from services.sn.state import FILE, SNState, chain_choice
@@ -84,7 +84,7 @@ def test_a_member_is_admitted_by_role_name_and_certificate() -> None:
     caller = Caller("sl", "a", FINGERPRINT)
     with pytest.raises(NotAMember):
         membership.admit(caller)
-    membership.put(Member("sl", "a", "host", 1, FINGERPRINT, "sn-1"))
+    membership.put(DirectoryMember("sl", "a", "host", 1, FINGERPRINT, "sn-1"))
     assert membership.admit(caller).parent == "sn-1"
     with pytest.raises(NotAMember):
         membership.admit(replace(caller, role="swop"))
@@ -99,7 +99,7 @@ def test_a_registration_is_written_only_where_something_changes() -> None:
     membership = Membership()
     caller = Caller("sl", "a", FINGERPRINT)
     wanted = membership.registration(caller, "host", 1, "sn-1")
-    assert wanted == Member("sl", "a", "host", 1, FINGERPRINT, "sn-1")
+    assert wanted == DirectoryMember("sl", "a", "host", 1, FINGERPRINT, "sn-1")
     membership.put(wanted)
     assert membership.registration(caller, "host", 1, "sn-1") is None
     assert membership.registration(caller, "host", 2, "sn-1") is not None

@@ -2,17 +2,17 @@
 
 import asyncio
 
-from services.sn.reports import Report, ReportWriter
+from services.sn.reports import NodeReport, ReportWriter
 
 
-def report(name: str, loss: float = 1.0) -> Report:
-    return Report(1, name, loss, 0.5, 1, 3)
+def report(name: str, loss: float = 1.0) -> NodeReport:
+    return NodeReport(1, name, loss, 0.5, 1, 3)
 
 
 async def test_what_is_held_is_written_at_the_end_the_newest_of_each_node() -> None:
-    written: list[Report] = []
+    written: list[NodeReport] = []
 
-    async def write(one: Report) -> None:
+    async def write(one: NodeReport) -> None:
         written.append(one)
 
     writer = ReportWriter("training", write)
@@ -23,7 +23,7 @@ async def test_what_is_held_is_written_at_the_end_the_newest_of_each_node() -> N
 
 
 async def test_a_chain_that_stands_still_does_not_hold_up_the_end() -> None:
-    async def write(_: Report) -> None:
+    async def write(_: NodeReport) -> None:
         await asyncio.Event().wait()
 
     writer = ReportWriter("training", write)

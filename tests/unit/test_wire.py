@@ -29,7 +29,7 @@ OPEN = wire.Open("defaultbb.cqdb.sml.hpe", 128, 2, "mean", 1, "snapshot", False,
 EVERY = [
     OPEN,
     wire.Opened("sl-1", 1, True, 3),
-    wire.Refused("name-taken", "The name is taken"),
+    wire.OpenRefused("name-taken", "The name is taken"),
     wire.Sync(1, 0),
     wire.Close(9, 3, "active"),
     wire.Merged(1, 1, True, "", 16, False),
@@ -40,7 +40,7 @@ EVERY = [
 ]
 
 
-def unpacked(frame: bytes) -> tuple[wire.Message, int]:
+def unpacked(frame: bytes) -> tuple[wire.ChannelMessage, int]:
     prefix = wire.Prefix.unpack(frame[: wire.PREFIX_BYTES])
     assert len(frame) == wire.PREFIX_BYTES + prefix.header_size
     return wire.unpack_header(prefix.kind, frame[wire.PREFIX_BYTES :]), prefix.body_size
@@ -69,7 +69,7 @@ def test_other_messages_are_another_version():
 def test_every_message_has_a_number_of_its_own():
     numbers = [message.TYPE for message in EVERY]
     assert numbers == list(range(1, len(EVERY) + 1))
-    assert {type(message) for message in EVERY} == set(wire.Message.__subclasses__())
+    assert {type(message) for message in EVERY} == set(wire.ChannelMessage.__subclasses__())
 
 
 @given(st.text(), st.integers(0, 2**63 - 1), st.booleans())

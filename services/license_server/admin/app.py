@@ -7,10 +7,9 @@ from starlette.exceptions import HTTPException
 
 from services.errors import AdminError, SwarmError
 from services.license_server.admin import seats, settings, users
-from services.license_server.admin.caller import ErrorAnswer
 from services.license_server.services import Services
 from services.runtime import logs
-from services.web.answers import error_content, status_of
+from services.web.answers import ErrorAnswer, error_content, status_of
 
 _log = logs.get("license-server")
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from pydantic import BaseModel, StringConstraints
+from pydantic import StringConstraints
 
 from services.errors import SignInRequired
 from services.license_server.actor import SCOPES, Actor
@@ -14,14 +14,6 @@ from services.web.peer_certificate import certificate_of, peer_in
 ADMIN_ROLE = "admin"
 
 _bearer = HTTPBearer(auto_error=False, description="An API token: swl_...")
-
-
-class ErrorAnswer(BaseModel):
-    """The error's stable code, its sentence, and the facts of the sentence."""
-
-    code: str
-    message: str
-    facts: dict[str, str | int | float | bool | None]
 
 
 def _services(request: Request) -> Services:

@@ -53,7 +53,7 @@ class SettingsChange(BaseModel):
     webhook_expiries: bool | None = None
 
 
-class Server(BaseModel):
+class ServerState(BaseModel):
     state: str
     version: str
     database: str
@@ -61,10 +61,10 @@ class Server(BaseModel):
 
 
 @router.get("/server")
-def server(services: TheOffice, caller: Caller) -> Server:
+def server(services: TheOffice, caller: Caller) -> ServerState:
     caller.require("licenses:read")
     health = services.health()
-    return Server(
+    return ServerState(
         state=health.state,
         version=health.version,
         database=health.database,

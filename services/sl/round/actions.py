@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from services.errors import SwarmError
-from services.sl.round.events import Opened, Reported
+from services.sl.round.events import ModelReported, SessionOpened
 from services.sl.round.states import HeldModel
-from services.sl.view import Exclusion, Model, Result, View
+from services.sl.view import AcceptedResult, Exclusion, Model, View
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ class AbortML(Action):
 
 @dataclass(frozen=True)
 class Enrol(Action):
-    """Gives Enrolled, or Failed; ``again``: nothing where the training is complete, for then it needs no more."""
+    """Gives EnrolmentAccepted, or Failed; ``again``: nothing where the training is complete: it needs no more."""
 
-    opened: Opened
+    opened: SessionOpened
     again: bool = False
 
 
 @dataclass(frozen=True)
-class CheckIn(Action):
+class SendCheckIn(Action):
     """Gives CheckInAccepted or CheckInRefused."""
 
     round: int
@@ -109,8 +109,8 @@ class VoteOut(Action):
 
 
 @dataclass(frozen=True)
-class Report(Action):
-    report: Reported
+class SendReport(Action):
+    report: ModelReported
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ class Leave(Action):
 
 
 @dataclass(frozen=True)
-class Merge(Action):
-    """Merges the check-ins of ``view``: gives Merged, TooFew or Failed. ``held``: for a round without weight."""
+class StartMerge(Action):
+    """Merges the check-ins of ``view``: gives MergeDone, TooFew or Failed. ``held``: for a round without weight."""
 
     view: View
     held: HeldModel | None
@@ -138,7 +138,7 @@ class CancelMerge(Action):
 class Fetch(Action):
     """Gives Fetched or FetchFailed; ``ahead``: nothing, it only makes sure that the result is here."""
 
-    result: Result
+    result: AcceptedResult
     ahead: bool = False
 
 

@@ -1,10 +1,10 @@
 """What a node has in the result of a round, and when what it trained is merged."""
 
-from services.sl.round.states import Node, Part
-from services.sl.view import Exclusion, Result
+from services.sl.round.states import EnrolledNode, Part
+from services.sl.view import AcceptedResult, Exclusion
 
 
-def may_come_late(node: Node, tried: int) -> bool:
+def may_come_late(node: EnrolledNode, tried: int) -> bool:
     """Whether what was trained from an older result is merged with the next round. It is not where it may have been
     merged already (``tried``: the round of a check-in that was refused), and where nothing new was trained.
     """
@@ -14,7 +14,7 @@ def may_come_late(node: Node, tried: int) -> bool:
     return not tried or (last.round == tried and node.name not in last.merged)
 
 
-def part_in(node: Node, result: Result, checked_in_to: int, earlier: bool) -> Part:
+def part_in(node: EnrolledNode, result: AcceptedResult, checked_in_to: int, earlier: bool) -> Part:
     """``earlier``: what it checked in is from before it was started again."""
     mine = checked_in_to == result.round and not earlier
     excluded = next((entry for entry in result.left_out if mine and entry.name == node.name), None)
@@ -37,7 +37,7 @@ def left_out(round_number: int, excluded: Exclusion) -> Part:
     return Part(False, note, left_out=True, not_finite=excluded.not_finite)
 
 
-def cut_off(result: Result) -> str:
+def cut_off(result: AcceptedResult) -> str:
     """Why the training of a node that has not finished is over."""
     if result.stopped_early:
         best, patience = result.best_round, result.stopped_early

@@ -10,7 +10,7 @@ CheckInMode = Literal["snapshot", "active", "inactive"]
 
 
 @dataclass(frozen=True)
-class Event:
+class RoundEvent:
     """Base of all."""
 
 
@@ -18,7 +18,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Opened(Event):
+class SessionOpened(RoundEvent):
     """ML opened its session. ``weight``: 1 to 100; of no meaning where ``weighting`` is samples."""
 
     node: str
@@ -57,12 +57,12 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Offered(Event):
+class ParametersOffered(RoundEvent):
     offer: Offer
 
 
 @dataclass(frozen=True)
-class Reported(Event):
+class ModelReported(RoundEvent):
     """Loss and metric of a merged model on this node's validation data; None: there is no value."""
 
     round: int
@@ -73,12 +73,12 @@ class Reported(Event):
 
 
 @dataclass(frozen=True)
-class Bye(Event):
+class SessionClosed(RoundEvent):
     """ML ended its session in order."""
 
 
 @dataclass(frozen=True)
-class MLEnded(Event):
+class MLEnded(RoundEvent):
     """ML died, or gave up. ``doing``: what it was at, as far as the channel knows, else empty."""
 
     node: str
@@ -89,34 +89,34 @@ class MLEnded(Event):
 
 
 @dataclass(frozen=True)
-class Enrolled(Event):
+class EnrolmentAccepted(RoundEvent):
     view: View
 
 
 @dataclass(frozen=True)
-class StatusChanged(Event):
+class StatusChanged(RoundEvent):
     view: View
 
 
 @dataclass(frozen=True)
-class CheckInAccepted(Event):
+class CheckInAccepted(RoundEvent):
     """A view of this block or a later one shows it, unless it was lost since."""
 
     block: int
 
 
 @dataclass(frozen=True)
-class CheckInRefused(Event):
+class CheckInRefused(RoundEvent):
     error: SwarmError
 
 
 @dataclass(frozen=True)
-class Published(Event):
+class Published(RoundEvent):
     """Accepted; or the round was opened again, as asked."""
 
 
 @dataclass(frozen=True)
-class PublishRefused(Event):
+class PublishRefused(RoundEvent):
     error: SwarmError
 
 
@@ -124,25 +124,25 @@ class PublishRefused(Event):
 
 
 @dataclass(frozen=True)
-class Merged(Event):
+class MergeDone(RoundEvent):
     model: Model
     left_out: tuple[Exclusion, ...]
 
 
 @dataclass(frozen=True)
-class TooFew(Event):
+class TooFew(RoundEvent):
     """Those left out bring the round below minPeers."""
 
     left_out: tuple[Exclusion, ...]
 
 
 @dataclass(frozen=True)
-class Fetched(Event):
+class Fetched(RoundEvent):
     model: Model
 
 
 @dataclass(frozen=True)
-class FetchFailed(Event):
+class FetchFailed(RoundEvent):
     error: SwarmError
 
 
@@ -150,7 +150,7 @@ class FetchFailed(Event):
 
 
 @dataclass(frozen=True)
-class LeaderSilent(Event):
+class LeaderSilent(RoundEvent):
     """The leader of this term has shown no progress for the failure timeout."""
 
     round: int
@@ -158,7 +158,7 @@ class LeaderSilent(Event):
 
 
 @dataclass(frozen=True)
-class ServingOver(Event):
+class ServingOver(RoundEvent):
     """The final model has been served for long enough."""
 
 
@@ -166,14 +166,14 @@ class ServingOver(Event):
 
 
 @dataclass(frozen=True)
-class Failed(Event):
+class Failed(RoundEvent):
     """Something this node cannot do without failed."""
 
     error: SwarmError
 
 
 @dataclass(frozen=True)
-class StopRequested(Event):
+class StopRequested(RoundEvent):
     """The node was told to stop."""
 
     node: str

@@ -10,58 +10,62 @@ from dataclasses import replace
 from typing import Any
 
 from services import errors
-from services.errors import LeftOutOfRound, MLGone, NotFinite, SLStopped, SwarmError
+from services.errors import LeftOutOfRound, MLGone, ModelNotFinite, SLStopped, SwarmError
 from services.rpc.swarm_pb2 import RoundState
 from services.sl.round import actions as do
 from services.sl.round import events as on
 from services.sl.round.actions import Action
 from services.sl.round.contribution import cut_off, left_out, may_come_late, part_in
-from services.sl.round.events import Event
+from services.sl.round.events import RoundEvent
 from services.sl.round.states import (
     Awaiting,
     CheckingIn,
     DiagnosingMismatch,
     Ended,
+    EnrolledNode,
     Enrolling,
     Fetching,
     Finishing,
     HeldModel,
     Merging,
-    Node,
     Publishing,
-    State,
+    SLState,
     Training,
     Unopened,
     WaitingForRound,
     WithNode,
 )
-from services.sl.view import Exclusion, Result
+from services.sl.view import AcceptedResult, Exclusion
 
-Step = tuple[State, tuple[Action, ...]]
-Targets = tuple[type[State], ...]
+Step = tuple[SLState, tuple[Action, ...]]
+Targets = tuple[type[SLState], ...]
 
 # What the view may ask of a node now.
 _DECIDED: Targets = (Training, CheckingIn, WaitingForRound, Awaiting, Merging, Fetching, Ended)
 
 
-def _row(state: type[State], listed: Mapping[type[Event], Targets]) -> Mapping[type[Event], Targets]:
+def _row(state: type[SLState], listed: Mapping[type[RoundEvent], Targets]) -> Mapping[type[RoundEvent], Targets]:
     """With what may happen at any time. A timer may ring after what it was armed for is over: then it means nothing."""
     at_any_time = {on.Failed: (Ended,), on.StopRequested: (Ended,), on.MLEnded: (Ended,), on.LeaderSilent: (state,)}
     return {**at_any_time, **listed}
 
 
 def _with_views(
-    state: type[State], targets: Targets, listed: Mapping[type[Event], Targets]
-) -> Mapping[type[Event], Targets]:
+    state: type[SLState], targets: Targets, listed: Mapping[type[RoundEvent], Targets]
+) -> Mapping[type[RoundEvent], Targets]:
     """``targets``: where a newer view may lead, of the training or in the answer to an enrolment."""
-    return _row(state, {on.StatusChanged: targets, on.Enrolled: targets, **listed})
+    return _row(state, {on.StatusChanged: targets, on.EnrolmentAccepted: targets, **listed})
 
 
 # What may happen in which state, and where it may lead, in the order of a round.
-TRANSITIONS: Mapping[type[State], Mapping[type[Event], Targets]] = {
-    Unopened: _row(Unopened, {on.Opened: (Enrolling,)}),
-    Enrolling: _row(Enrolling, {on.Enrolled: (Training,)}),
-    Training: _with_views(Training, (Training,), {on.Offered: _DECIDED, on.Reported: (Training,), on.Bye: (Ended,)}),
+TRANSITIONS: Mapping[type[SLState], Mapping[type[RoundEvent], Targets]] = {
+    Unopened: _row(Unopened, {on.SessionOpened: (Enrolling,)}),
+    Enrolling: _row(Enrolling, {on.EnrolmentAccepted: (Training,)}),
+    Training: _with_views(
+        Training,
+        (Training,),
+        {on.ParametersOffered: _DECIDED, on.ModelReported: (Training,), on.SessionClosed: (Ended,)},
+    ),
     CheckingIn: _with_views(
         CheckingIn,
         (CheckingIn,),
@@ -70,7 +74,7 @@ TRANSITIONS: Mapping[type[State], Mapping[type[Event], Targets]] = {
     WaitingForRound: _with_views(WaitingForRound, _DECIDED, {}),
     DiagnosingMismatch: _with_views(DiagnosingMismatch, (DiagnosingMismatch,), {}),
     Awaiting: _with_views(Awaiting, _DECIDED, {}),
-    Merging: _with_views(Merging, _DECIDED, {on.Merged: (Publishing,), on.TooFew: (Publishing,)}),
+    Merging: _with_views(Merging, _DECIDED, {on.MergeDone: (Publishing,), on.TooFew: (Publishing,)}),
     Publishing: _with_views(Publishing, (Publishing,), {on.Published: _DECIDED, on.PublishRefused: _DECIDED}),
     Fetching: _with_views(
         Fetching,
@@ -81,8 +85,8 @@ TRANSITIONS: Mapping[type[State], Mapping[type[Event], Targets]] = {
         Finishing,
         (Finishing, Ended),
         {
-            on.Reported: (Finishing,),
-            on.Bye: (Finishing, Ended),
+            on.ModelReported: (Finishing,),
+            on.SessionClosed: (Finishing, Ended),
             on.ServingOver: (Finishing, Ended),
             on.MLEnded: (Finishing, Ended),
         },
@@ -97,7 +101,7 @@ _DEPOSED = (errors.StaleRound, errors.StaleTerm, errors.NotTheLeader, errors.Rou
 class UnlistedPair(Exception):
     """An event that has no meaning in the state it arrived in; names both."""
 
-    def __init__(self, state: State, event: Event) -> None:
+    def __init__(self, state: SLState, event: RoundEvent) -> None:
         super().__init__(f"{type(event).__name__} in the state {type(state).__name__}")
         self.state = state
         self.event = event
@@ -106,12 +110,12 @@ class UnlistedPair(Exception):
 class UnlistedTarget(Exception):
     """A step that leads where the map does not; names all three."""
 
-    def __init__(self, state: State, event: Event, following: State) -> None:
+    def __init__(self, state: SLState, event: RoundEvent, following: SLState) -> None:
         names = (type(it).__name__ for it in (event, state, following))
         super().__init__("{} in the state {} leads to {}".format(*names))
 
 
-def step(state: State, event: Event) -> Step:
+def step(state: SLState, event: RoundEvent) -> Step:
     """The next state, and what to do now. Raises UnlistedPair."""
     targets = TRANSITIONS[type(state)].get(type(event))
     if targets is None:
@@ -122,7 +126,7 @@ def step(state: State, event: Event) -> Step:
     return following, actions
 
 
-def _decided(state: State, event: Event) -> Step:
+def _decided(state: SLState, event: RoundEvent) -> Step:
     match event:
         case on.Failed(error):
             return _fail(state, error)
@@ -133,12 +137,12 @@ def _decided(state: State, event: Event) -> Step:
             return _without_ml(state, event)
         case on.LeaderSilent():
             return _vote(state, event) if type(state) in {Training, Awaiting} else (state, ())
-        case on.StatusChanged() | on.Enrolled() if isinstance(state, WithNode):
+        case on.StatusChanged() | on.EnrolmentAccepted() if isinstance(state, WithNode):
             return _look(state, event)
     return _BY_STATE[type(state)](state, event)
 
 
-def needed(state: State) -> frozenset[str]:
+def needed(state: SLState) -> frozenset[str]:
     """Digests of the parameters that this node must keep to serve."""
     node = state.node_or_none
     if node is None:
@@ -148,7 +152,7 @@ def needed(state: State) -> frozenset[str]:
     return results(state) | offered | ({mine.digest} if mine else set())
 
 
-def results(state: State) -> frozenset[str]:
+def results(state: SLState) -> frozenset[str]:
     """Digests of the accepted results among them."""
     node = state.node_or_none
     if node is None:
@@ -160,24 +164,24 @@ def results(state: State) -> frozenset[str]:
 # --- one function per state, in the order of a round -------------------------------------------------------
 
 
-def _unopened(_state: Unopened, event: on.Opened) -> Step:
+def _unopened(_state: Unopened, event: on.SessionOpened) -> Step:
     return Enrolling(event), (do.Enrol(event),)
 
 
-def _enrolling(state: Enrolling, event: on.Enrolled) -> Step:
+def _enrolling(state: Enrolling, event: on.EnrolmentAccepted) -> Step:
     answer = do.AnswerOpen(event.view.round, late=event.view.last is not None)
-    following, actions = _while_training(Training(Node(state.opened, event.view)))
+    following, actions = _while_training(Training(EnrolledNode(state.opened, event.view)))
     return following, (answer, *actions)
 
 
-def _training(state: Training, event: on.Offered | on.Reported | on.Bye) -> Step:
+def _training(state: Training, event: on.ParametersOffered | on.ModelReported | on.SessionClosed) -> Step:
     """ML works; nothing is owed to it."""
     match event:
-        case on.Offered(offer):
+        case on.ParametersOffered(offer):
             return _turn(replace(state.node, offer=offer))
-        case on.Reported():
-            return state, (do.Report(event),)
-        case on.Bye():
+        case on.ModelReported():
+            return state, (do.SendReport(event),)
+        case on.SessionClosed():
             return Ended(None), (do.Leave("its ML program ended the session"),)
 
 
@@ -229,7 +233,7 @@ def _merge_phase(state: Awaiting) -> Step:
     if view.leader == node.name:
         if view.term == state.refused_term:
             return state, ()
-        return Merging(**vars(state), term=view.term), (do.Merge(view, node.held),)
+        return Merging(**vars(state), term=view.term), (do.StartMerge(view, node.held),)
     if view.term == state.watched_term:
         return state, ()
     text = f"round {view.round} is being merged by {view.leader}"
@@ -243,7 +247,7 @@ def _vote(state: Awaiting | Training, event: on.LeaderSilent) -> Step:
     return state, (do.VoteOut(event.round, event.term),)
 
 
-def _merging(state: Merging, event: on.Merged | on.TooFew) -> Step:
+def _merging(state: Merging, event: on.MergeDone | on.TooFew) -> Step:
     """This node leads. What comes of it is only accepted while its term lasts."""
     publishing = Publishing(**vars(state))
     if isinstance(event, on.TooFew):
@@ -272,12 +276,12 @@ def _fetching(state: Fetching, event: on.Fetched | on.FetchFailed) -> Step:
     return _hand_over(replace(state, node=node))
 
 
-def _finishing(state: Finishing, event: on.Reported | on.Bye | on.ServingOver) -> Step:
+def _finishing(state: Finishing, event: on.ModelReported | on.SessionClosed | on.ServingOver) -> Step:
     """The final model was handed over; others may still need it from here."""
     match event:
-        case on.Reported():
-            return state, (do.Report(event),)
-        case on.Bye():
+        case on.ModelReported():
+            return state, (do.SendReport(event),)
+        case on.SessionClosed():
             return _end_when_done(replace(state, ml_done=True))
         case on.ServingOver():
             return _end_when_done(replace(state, serving_over=True))
@@ -286,9 +290,9 @@ def _finishing(state: Finishing, event: on.Reported | on.Bye | on.ServingOver) -
 # --- a newer view -------------------------------------------------------------------------------------------
 
 
-def _look(state: WithNode, event: on.StatusChanged | on.Enrolled) -> Step:
+def _look(state: WithNode, event: on.StatusChanged | on.EnrolmentAccepted) -> Step:
     """Most states keep the view for later, some act on it. A node that was taken for dead enrols again."""
-    enrolled = isinstance(event, on.Enrolled)
+    enrolled = isinstance(event, on.EnrolmentAccepted)
     node = state.node.seeing(event.view, enrolled)
     following, actions = _act_on_view(replace(state, node=node))
     if node.rejoining and (enrolled or not state.node.rejoining) and not isinstance(state, Finishing):
@@ -333,7 +337,7 @@ def _while_training(state: Training) -> Step:
 # --- decisions that several states share ----------------------------------------------------------------------
 
 
-def _turn(node: Node, tried: int = 0) -> Step:
+def _turn(node: EnrolledNode, tried: int = 0) -> Step:
     """What becomes of the parameters that ML handed over, as the training stands. ``tried``: see WaitingForRound."""
     view, entry = node.view, node.enters()
     if node.offer is None or entry is None:
@@ -343,7 +347,7 @@ def _turn(node: Node, tried: int = 0) -> Step:
         return _take(node, view.last, checked_in_to=tried)
     mine = view.checked_in(node.name)
     if view.phase == RoundState.CHECKIN and mine is None:
-        call = do.CheckIn(view.round, node.base, *entry, node.offer.finished)
+        call = do.SendCheckIn(view.round, node.base, *entry, node.offer.finished)
         return CheckingIn(node, view.round, view.term), (call,)
     if mine is not None:
         return _follow(Awaiting(node, view.round, block=0, earlier=mine.digest != entry[0].digest))
@@ -352,7 +356,7 @@ def _turn(node: Node, tried: int = 0) -> Step:
     return WaitingForRound(node, errors.RoundClosed(round=view.round), view.term - 1), (do.NotifyML(text),)
 
 
-def _take(node: Node, result: Result, checked_in_to: int = 0, earlier: bool = False) -> Step:
+def _take(node: EnrolledNode, result: AcceptedResult, checked_in_to: int = 0, earlier: bool = False) -> Step:
     """Fetches a result; ``checked_in_to``: the round this node was in, 0 where it was in none."""
     return Fetching(node, result, part_in(node, result, checked_in_to, earlier)), (do.Fetch(result),)
 
@@ -361,7 +365,7 @@ def _left_out(state: Awaiting, excluded: Exclusion) -> Step:
     """The round was opened again without this node."""
     node, last = state.node, state.node.view.last
     if last is None:
-        kind = NotFinite if excluded.not_finite else LeftOutOfRound
+        kind = ModelNotFinite if excluded.not_finite else LeftOutOfRound
         return _fail(state, kind(node=node.name, round=state.round, reason=excluded.reason))
     return Fetching(node, last, left_out(state.round, excluded)), (do.Fetch(last),)
 
@@ -404,7 +408,7 @@ def _end_when_done(state: Finishing) -> Step:
     return state, ()
 
 
-def _without_ml(state: State, event: on.MLEnded) -> Step:
+def _without_ml(state: SLState, event: on.MLEnded) -> Step:
     if isinstance(state, Finishing):  # it has all it can get
         return _end_when_done(replace(state, ml_done=True))
     doing = "while it trained" if isinstance(state, Training) else "while it waited for the merge"
@@ -414,7 +418,7 @@ def _without_ml(state: State, event: on.MLEnded) -> Step:
     return Ended(error), (() if state.node_or_none is None else (do.Leave(_sentence(error)),))
 
 
-def _fail(state: State, error: SwarmError) -> Step:
+def _fail(state: SLState, error: SwarmError) -> Step:
     if isinstance(state, Unopened | Finishing):
         return Ended(error), ()
     if isinstance(state, Enrolling):
@@ -426,7 +430,7 @@ def _sentence(error: SwarmError) -> str:
     return str(error).split(". ", 1)[0]
 
 
-_BY_STATE: Mapping[type[State], Callable[[Any, Any], Step]] = {
+_BY_STATE: Mapping[type[SLState], Callable[[Any, Any], Step]] = {
     Unopened: _unopened,
     Enrolling: _enrolling,
     Training: _training,

@@ -9,7 +9,7 @@ _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 @dataclass(frozen=True)
-class Progress:
+class MergeProgress:
     """``idle_s`` since anything moved."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
@@ -24,4 +24,4 @@ class Progress:
         return cast(Self, _READER.validate_json(text))
 
 
-_READER = TypeAdapter(Progress)
+_READER = TypeAdapter(MergeProgress)

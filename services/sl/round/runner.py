@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from aiohttp.web import WebSocketResponse
 
-from services.errors import ChannelError, SwarmError, TrainingComplete, UnknownMergeMethod
+from services.errors import MLChannelError, SwarmError, TrainingComplete, UnknownMergeMethod
 from services.identity.identity import PeerIdentity
 from services.merge.engine import METHODS
 from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
-from services.sl.gateway import Training
+from services.sl.gateway import TrainingClient
 from services.sl.link import SNLink
 from services.sl.memory import Memory, ResumePoint
 from services.sl.ml import MLSide
@@ -21,9 +21,9 @@ from services.sl.observer import Observer
 from services.sl.round import actions as do
 from services.sl.round import events as on
 from services.sl.round.machine import UnlistedPair, needed, results, step
-from services.sl.round.progress import Progress
+from services.sl.round.progress import MergeProgress
 from services.sl.round.settings import RoundSettings
-from services.sl.round.states import Ended, Finishing, State, Unopened
+from services.sl.round.states import Ended, Finishing, SLState, Unopened
 from services.sl.round.tasks import RoundTasks, TaskContext
 from services.sl.transfer.file_tasks import delete, sync
 from services.sl.transfer.peers import Peers
@@ -44,15 +44,15 @@ SYNC_EVERY_S = 5.0
 # Of what led to an error that nobody expected, so much goes into the log.
 STEPS_REMEMBERED = 32
 
-_FROM_ML = (on.Opened, on.Offered, on.Reported, on.Bye)
+_FROM_ML = (on.SessionOpened, on.ParametersOffered, on.ModelReported, on.SessionClosed)
 _log = logs.get("round")
 
 
 @dataclass(frozen=True)
-class Enrolment:
+class WorkOfTraining:
     """What a node works with once it is enrolled."""
 
-    training: Training
+    training: TrainingClient
     work: RoundTasks
 
 
@@ -76,7 +76,7 @@ class Runner:
     ) -> None:
         self._observer = observer
         self._steps: deque[str] = deque(maxlen=STEPS_REMEMBERED)  # names alone: a state holds a whole view
-        self.state: State = Unopened()
+        self.state: SLState = Unopened()
         self.view: View | None = None  # the training, as this node knows it, to the last; None before it is enrolled
         self._name = name
         self._address = address
@@ -86,8 +86,8 @@ class Runner:
         self._memory = memory
         self._ml = ml
         self._peers = peers
-        self._enrolment: Enrolment | None = None
-        self._events: asyncio.Queue[tuple[on.Event, asyncio.Task[None] | None]] = asyncio.Queue()
+        self._enrolment: WorkOfTraining | None = None
+        self._events: asyncio.Queue[tuple[on.RoundEvent, asyncio.Task[None] | None]] = asyncio.Queue()
         self._background = Background("round")
         self._calls = Background("round")  # that shall still reach the SN at the end
         self._merging: asyncio.Task[None] | None = None
@@ -102,7 +102,7 @@ class Runner:
     def _results(self) -> frozenset[str]:
         return frozenset() if self._enrolment is None else results(self.state) | self._enrolment.work.results
 
-    def progress(self) -> Progress | None:
+    def progress(self) -> MergeProgress | None:
         """Of the merge that this node leads."""
         return None if self._enrolment is None else self._enrolment.work.progress
 
@@ -115,7 +115,7 @@ class Runner:
         if self._enrolment is not None:
             await self._enrolment.work.follow(leader, line)
 
-    def post(self, event: on.Event) -> None:
+    def post(self, event: on.RoundEvent) -> None:
         """Takes an event from outside."""
         self._events.put_nowait((event, None))
 
@@ -137,7 +137,7 @@ class Runner:
         try:
             while not isinstance(self.state, Ended):
                 event, source = await self._events.get()
-                if not isinstance(event, on.Merged | on.TooFew) or source is self._merging:
+                if not isinstance(event, on.MergeDone | on.TooFew) or source is self._merging:
                     await self._take(event)
         finally:
             self._cancel_notice()
@@ -148,7 +148,7 @@ class Runner:
         if self.state.error is not None:
             raise self.state.error
 
-    async def _take(self, event: on.Event) -> None:
+    async def _take(self, event: on.RoundEvent) -> None:
         before = self.state
         self._steps.append(f"{type(before).__name__} on {type(event).__name__}")
         try:
@@ -157,7 +157,7 @@ class Runner:
             if not isinstance(event, _FROM_ML):
                 raise
             what = f"it sent {type(event).__name__} while the SL was {type(before).__name__}"
-            self.state, actions = step(before, on.Failed(ChannelError(problem=what)))
+            self.state, actions = step(before, on.Failed(MLChannelError(problem=what)))
         if (node := self.state.node_or_none) is not None:
             self.view = node.view
         self._stepped.notify()
@@ -183,7 +183,7 @@ class Runner:
                 self._tell(action.text)
             case do.Enrol():
                 self._spawn(self._enrol(action.opened, action.again), "enrolling")
-            case do.CheckIn():
+            case do.SendCheckIn():
                 self._spawn(self._check_in(action), "checking in")
             case do.Publish():
                 self._spawn(self._publish(self._enrolled.training.publish(action)), "publishing")
@@ -191,11 +191,11 @@ class Runner:
                 self._spawn(self._publish(self._enrolled.training.reopen(action)), "opening the round again")
             case do.VoteOut():
                 self._call("vote", self._enrolled.training.vote_out(action))
-            case do.Report():
+            case do.SendReport():
                 self._call("report", self._enrolled.training.report(action.report))
             case do.Leave():
                 self._call("leave", self._enrolled.training.leave(action.reason))
-            case do.Merge():
+            case do.StartMerge():
                 self._merging = self._spawn(self._give(self._enrolled.work.merge(action)), "merging")
             case do.CancelMerge():
                 if self._merging is not None:
@@ -230,13 +230,13 @@ class Runner:
         return self.view
 
     @property
-    def _enrolled(self) -> Enrolment:
+    def _enrolled(self) -> WorkOfTraining:
         if self._enrolment is None:
             raise RuntimeError("not enrolled")
         return self._enrolment
 
-    async def _enrol(self, opened: on.Opened, again: bool) -> None:
-        """Enrolled is posted, or Failed; nothing where the training is over for one that enrols again."""
+    async def _enrol(self, opened: on.SessionOpened, again: bool) -> None:
+        """EnrolmentAccepted is posted, or Failed; nothing where the training is over for one that enrols again."""
         try:
             training = self._enrolled.training if again else self._training_of(opened)
             view = await self._taken_into(training, opened, again)
@@ -247,22 +247,22 @@ class Runner:
         _log.info("enrolled", contract=opened.contract, round=view.round, active=sum(m.active for m in view.members))
         self._peers.transfers.packed = view.config.transfer_compression != "none"
         if self._enrolment is None:
-            self._enrolment, self.view = Enrolment(training, self._tasks_in(training)), view
+            self._enrolment, self.view = WorkOfTraining(training, self._tasks_in(training)), view
             self._spawn(self._watch(training), "watching the training")
             self._spawn(training.compare(), "comparing SNs")
-        self.post(on.Enrolled(view))
+        self.post(on.EnrolmentAccepted(view))
 
-    def _training_of(self, opened: on.Opened) -> Training:
+    def _training_of(self, opened: on.SessionOpened) -> TrainingClient:
         if opened.merge_method not in METHODS:
             raise UnknownMergeMethod(method=opened.merge_method, known=", ".join(METHODS))
-        return Training(self._link, opened.contract, self._conduct.sn_patience_s)
+        return TrainingClient(self._link, opened.contract, self._conduct.sn_patience_s)
 
-    def _tasks_in(self, training: Training) -> RoundTasks:
+    def _tasks_in(self, training: TrainingClient) -> RoundTasks:
         patience_s = self._conduct.sn_patience_s
         around = TaskContext(self._name, lambda: self._known, self._stepped.wait, self._tell, patience_s)
         return RoundTasks(around, self._store, self._peers, training)
 
-    async def _taken_into(self, training: Training, opened: on.Opened, again: bool) -> View:
+    async def _taken_into(self, training: TrainingClient, opened: on.SessionOpened, again: bool) -> View:
         """A participant that comes back after the end still gets the final model."""
         try:
             return await training.enrol(opened, self._conduct.may_lead, self._conduct.quorum_wait_s, again)
@@ -272,7 +272,7 @@ class Runner:
                 raise
             return view
 
-    async def _check_in(self, action: do.CheckIn) -> None:
+    async def _check_in(self, action: do.SendCheckIn) -> None:
         try:
             if self._known.config.follows_reports:  # which are on their way: they come before it
                 await self._calls.settle(REPORTS_WITHIN_S)
@@ -308,7 +308,7 @@ class Runner:
         await asyncio.sleep(seconds)
         self.post(on.ServingOver())
 
-    async def _watch(self, training: Training) -> None:
+    async def _watch(self, training: TrainingClient) -> None:
         async for view in training.views():
             self.post(on.StatusChanged(view))
 
@@ -387,7 +387,7 @@ class Runner:
             error = SwarmError(detail=repr(error))
         self.post(on.Failed(error))
 
-    async def _give(self, work: Awaitable[on.Event | None]) -> None:
+    async def _give(self, work: Awaitable[on.RoundEvent | None]) -> None:
         event = await work
         if event is not None:
             self._events.put_nowait((event, asyncio.current_task()))

@@ -6,8 +6,8 @@ from typing import Self
 from services import errors
 from services.errors import SwarmError
 from services.rpc.swarm_pb2 import RoundState
-from services.sl.round.events import Offer, Opened
-from services.sl.view import Model, Result, View
+from services.sl.round.events import Offer, SessionOpened
+from services.sl.view import AcceptedResult, Model, View
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,13 @@ class HeldModel:
 
 
 @dataclass(frozen=True)
-class Node:
+class EnrolledNode:
     """What a node carries through all states once it is enrolled. ``offer``: what ML waits for an answer to.
 
     ``rejoining``: the swarm took this node for dead, and it is enrolling again.
     """
 
-    opened: Opened
+    opened: SessionOpened
     view: View
     held: HeldModel | None = None
     offer: Offer | None = None
@@ -77,30 +77,30 @@ class Part:
 
 
 @dataclass(frozen=True)
-class State:
+class SLState:
     """Base of all. ``node`` is None before it is enrolled and after the end."""
 
     @property
-    def node_or_none(self) -> Node | None:
+    def node_or_none(self) -> EnrolledNode | None:
         return None
 
 
 @dataclass(frozen=True)
-class Unopened(State):
+class Unopened(SLState):
     """ML has not opened its session."""
 
 
 @dataclass(frozen=True)
-class Enrolling(State):
-    opened: Opened
+class Enrolling(SLState):
+    opened: SessionOpened
 
 
 @dataclass(frozen=True)
-class WithNode(State):
-    node: Node
+class WithNode(SLState):
+    node: EnrolledNode
 
     @property
-    def node_or_none(self) -> Node | None:
+    def node_or_none(self) -> EnrolledNode | None:
         return self.node
 
 
@@ -189,7 +189,7 @@ class Publishing(Merging):
 class Fetching(WithNode):
     """``part``: what this node has in ``result``."""
 
-    result: Result
+    result: AcceptedResult
     part: Part
 
 
@@ -202,5 +202,5 @@ class Finishing(WithNode):
 
 
 @dataclass(frozen=True)
-class Ended(State):
+class Ended(SLState):
     error: SwarmError | None

@@ -13,10 +13,10 @@ from services.merge.layout import difference
 from services.rpc.swarm_pb2 import RoundState
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl.gateway import Training
+from services.sl.gateway import TrainingClient
 from services.sl.round import events as on
-from services.sl.round.actions import ArmLeaderTimer, DiagnoseMismatch, Fetch, Merge
-from services.sl.round.progress import Progress
+from services.sl.round.actions import ArmLeaderTimer, DiagnoseMismatch, Fetch, StartMerge
+from services.sl.round.progress import MergeProgress
 from services.sl.sharding.follower import ShardFollower
 from services.sl.sharding.inputs import MergeContext
 from services.sl.sharding.layouts import layout_of
@@ -27,7 +27,7 @@ from services.sl.transfer.readers import SHARED_FROM_BYTES
 from services.sl.transfer.replication import ResultReplicator
 from services.sl.transfer.store import Store, Stored
 from services.sl.transfer.waiting import ResultWait
-from services.sl.view import Member, Result, View
+from services.sl.view import AcceptedResult, TrainingMember, View
 
 _EXPLAIN_ATTEMPTS = 3
 _EXPLAIN_WAIT_S = 0.3
@@ -56,7 +56,7 @@ class TaskContext:
 class RoundTasks:
     """Each method gives the event that came of it."""
 
-    def __init__(self, around: TaskContext, store: Store, peers: Peers, training: Training) -> None:
+    def __init__(self, around: TaskContext, store: Store, peers: Peers, training: TrainingClient) -> None:
         self._around = around
         self._store = store
         self._peers = peers
@@ -69,12 +69,12 @@ class RoundTasks:
         self._made: str | None = None  # digest of what this node has merged last
 
     @property
-    def progress(self) -> Progress | None:
+    def progress(self) -> MergeProgress | None:
         """Of the merge that this node leads, or led last."""
         if self._leading is None:
             return None
         view, merging = self._leading
-        return Progress(view.round, view.term, merging.idle_s)
+        return MergeProgress(view.round, view.term, merging.idle_s)
 
     async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
         """Fetches what the leader of the running merge is about to publish. Raises NotTheLeader, or as a fetch does."""
@@ -102,7 +102,7 @@ class RoundTasks:
         """Digests of results that a participant may have heard of before this node does."""
         return self.counted_on if self._made is None else self.counted_on | {self._made}
 
-    async def merge(self, call: Merge) -> on.Event:
+    async def merge(self, call: StartMerge) -> on.RoundEvent:
         view = call.view
         loop = asyncio.get_running_loop()
 
@@ -129,7 +129,7 @@ class RoundTasks:
             _log.warning("left out of the round", round=view.round, left_out=out.name, reason=out.reason)
         if outcome.model is None:
             return on.TooFew(outcome.left_out)
-        return on.Merged(outcome.model, outcome.left_out)
+        return on.MergeDone(outcome.model, outcome.left_out)
 
     async def follow(self, peer: PeerIdentity, line: WebSocketResponse) -> None:
         """Merges what the leader deals to this node."""
@@ -139,7 +139,7 @@ class RoundTasks:
         await self._background.close()
         await self._following.close()
 
-    async def _merge_shared(self, call: Merge, merging: LeaderMerge) -> MergeOutcome | None:
+    async def _merge_shared(self, call: StartMerge, merging: LeaderMerge) -> MergeOutcome | None:
         """None where it is not worth it, or nobody else may merge."""
         view = call.view
         if hands_out_one(view):
@@ -158,7 +158,7 @@ class RoundTasks:
         finally:
             self._background.run(leading.close(self._peers.stall_s), "hanging up")
 
-    def _compare(self, result: Result) -> None:
+    def _compare(self, result: AcceptedResult) -> None:
         """The accepted result stands. A leader that was started again may have merged other parameters."""
         for digest, of in self._copies.items():
             if of == (result.round, result.term) and digest != result.digest and self._store.get(digest) is not None:
@@ -171,7 +171,7 @@ class RoundTasks:
                     accepted=result.digest,
                 )
 
-    async def fetch(self, call: Fetch) -> on.Event:
+    async def fetch(self, call: Fetch) -> on.RoundEvent:
         self._compare(call.result)
         try:
             stored = await self._following.result(call.result) or await self._fetch(call.result)
@@ -180,7 +180,7 @@ class RoundTasks:
             return on.FetchFailed(error)
         return on.Fetched(stored.model)
 
-    async def diagnose_mismatch(self, call: DiagnoseMismatch) -> on.Event:
+    async def diagnose_mismatch(self, call: DiagnoseMismatch) -> on.RoundEvent:
         """Names the tensor in which this node's model differs from the one agreed, as far as it can be found out."""
         problem = "its layout is another one"
         for attempt in range(_EXPLAIN_ATTEMPTS):
@@ -196,7 +196,7 @@ class RoundTasks:
         text = f"The model of {self._around.name} differs from {theirs} ({problem})"
         return on.Failed(ModelDiffers(difference=text))
 
-    async def watch_leader(self, call: ArmLeaderTimer, timeout_s: float) -> on.Event | None:
+    async def watch_leader(self, call: ArmLeaderTimer, timeout_s: float) -> on.RoundEvent | None:
         """Returns when this term's leader has shown no progress for ``timeout_s``, or when its term is over."""
         loop = asyncio.get_running_loop()
         began, left = loop.time(), timeout_s
@@ -224,8 +224,8 @@ class RoundTasks:
             return math.inf
         return progress.idle_s if (progress.round, progress.term) == (view.round, view.term) else math.inf
 
-    async def _fetch(self, result: Result) -> Stored:
-        def holders() -> list[Member]:
+    async def _fetch(self, result: AcceptedResult) -> Stored:
+        def holders() -> list[TrainingMember]:
             names = [result.leader, *(name for name in result.merged if name != result.leader)]
             found = [self._member(name) for name in names if name != self._around.name]
             return [member for member in found if member is not None and member.host]
@@ -241,7 +241,7 @@ class RoundTasks:
         waiting = ResultWait(self._around.patience_s, lambda: self._around.view().accepted > result.round, failed)
         return await self._peers.fetch_result(result.round, result.digest, result.size, holders, waiting)
 
-    def _member(self, name: str) -> Member | None:
+    def _member(self, name: str) -> TrainingMember | None:
         return self._around.view().member(name)
 
     async def _difference(self, call: DiagnoseMismatch) -> str:
@@ -268,7 +268,7 @@ class RoundTasks:
             _log.debug("progress not reported", why=str(error))
 
 
-def _example(view: View, agreed_by: str) -> tuple[str, int, Member | None]:
+def _example(view: View, agreed_by: str) -> tuple[str, int, TrainingMember | None]:
     """Digest and size of a stream with the agreed layout, and who holds it."""
     entry = view.checked_in(agreed_by) or next(iter(view.check_ins), None)
     if entry is not None:

@@ -9,13 +9,13 @@ from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
 from services.sl.sharding.inputs import MergeContext
 from services.sl.sharding.layouts import layout_of
-from services.sl.sharding.messages import Begin, Holds, Seen, ServedWrong, Unreadable, in_messages
+from services.sl.sharding.messages import BeginAttempt, Holds, Seen, ServedWrong, Unreadable, in_messages
 from services.sl.sharding.share import Share, ShareHost
 from services.sl.sharding.table import runs_of
 from services.sl.transfer.partials import Partial, count_of
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Stored
-from services.sl.view import CheckedIn
+from services.sl.view import CheckInEntry
 from swarm_callback.params import parse_header
 
 OFFER_AGAIN_S = 0.5
@@ -23,7 +23,7 @@ OFFER_AGAIN_S = 0.5
 _log = logs.get("round")
 
 
-def draft_name(begin: Begin) -> str:
+def draft_name(begin: BeginAttempt) -> str:
     """Under which a result is served before its digest is known."""
     return f"{begin.round}-{begin.term}-{begin.attempt}"
 
@@ -35,8 +35,8 @@ class Attempt:
         self,
         place: MergeContext,
         merger: ShareHost,
-        order: Begin,
-        entries: Sequence[CheckedIn],
+        order: BeginAttempt,
+        entries: Sequence[CheckInEntry],
     ) -> None:
         self.order = order
         self.closed = False

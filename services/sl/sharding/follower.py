@@ -13,11 +13,11 @@ from services.runtime import logs
 from services.runtime.background import Background
 from services.sl.sharding.attempts import Attempt
 from services.sl.sharding.inputs import MergeContext
-from services.sl.sharding.messages import Begin, Message, Order, Refused, Unreadable, decode, encode, words
+from services.sl.sharding.messages import BeginAttempt, Declined, Order, ShardMessage, Unreadable, decode, encode, words
 from services.sl.sharding.worker import ShardWorker
 from services.sl.transfer.readers import CATCH_UP_S
 from services.sl.transfer.store import Stored
-from services.sl.view import Result, View
+from services.sl.view import AcceptedResult, View
 
 _log = logs.get("round")
 
@@ -53,10 +53,10 @@ class ShardFollower:
             return
         except (Unreadable, SwarmError, TimeoutError) as error:
             _log.warning("refused an order", by=peer.name, why=str(error) or "it was not heard of in time")
-            await line.send_str(encode(Refused(words(str(error) or "not known here to lead"))))
+            await line.send_str(encode(Declined(words(str(error) or "not known here to lead"))))
             return
         merger = await self._merger_for(view)
-        answers: asyncio.Queue[Message] = asyncio.Queue()
+        answers: asyncio.Queue[ShardMessage] = asyncio.Queue()
         merger.say_to(answers.put_nowait)
         self._lines += 1
         background = Background("round")
@@ -71,7 +71,7 @@ class ShardFollower:
             self._lines -= 1
             await background.close()
 
-    async def result(self, result: Result) -> Stored | None:
+    async def result(self, result: AcceptedResult) -> Stored | None:
         """The result of the merge that this node has a part in; None where it does not come this way."""
         merger = self._merger
         if (
@@ -128,7 +128,7 @@ class ShardFollower:
 
     async def _led_by(self, peer: PeerIdentity, order: Order) -> View:
         """The view in which ``peer`` leads what it gives orders for. Raises NotTheLeader, StaleTerm, Unreadable."""
-        if not isinstance(order, Begin):
+        if not isinstance(order, BeginAttempt):
             raise Unreadable("its first order is not the beginning")
         while True:
             view = self._view()
@@ -146,7 +146,10 @@ class ShardFollower:
         order = first
         try:
             while True:
-                if isinstance(order, Begin) and (order.round, order.term) != (merger.view.round, merger.view.term):
+                if isinstance(order, BeginAttempt) and (order.round, order.term) != (
+                    merger.view.round,
+                    merger.view.term,
+                ):
                     raise Unreadable("it begins another merge")
                 await merger.take(order)
                 order = await self._heard(line)
@@ -155,9 +158,9 @@ class ShardFollower:
         except (SwarmError, Unreadable) as error:
             _log.warning("an order is not carried out", leader=leader, order=type(order).__name__, why=str(error))
             with suppress(ConnectionError):
-                await line.send_str(encode(Refused(words(str(error)))))
+                await line.send_str(encode(Declined(words(str(error)))))
 
-    async def _answer(self, answers: asyncio.Queue[Message], line: web.WebSocketResponse) -> None:
+    async def _answer(self, answers: asyncio.Queue[ShardMessage], line: web.WebSocketResponse) -> None:
         with suppress(ConnectionError):
             while True:
                 await line.send_str(encode(await answers.get()))
@@ -172,7 +175,7 @@ class ShardFollower:
             await self._changed()
 
 
-def _compare(attempt: Attempt, result: Result) -> None:
+def _compare(attempt: Attempt, result: AcceptedResult) -> None:
     """The accepted result stands, whatever this node holds. That it is another one is not for this node alone."""
     if attempt.told is None or set(attempt.order.names) != set(result.merged):
         return  # of another attempt at the merge, or of one that this node has not seen the end of

@@ -14,7 +14,7 @@ from services.sl.transfer.partials import Partial, let_go, mapped
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Store
-from services.sl.view import CheckedIn, Exclusion, Member, View
+from services.sl.view import CheckInEntry, Exclusion, TrainingMember, View
 from swarm_callback.params import parse_header
 
 # Between attempts to get a participant's parameters; after the last in a row that brought nothing they are left out.
@@ -28,7 +28,7 @@ class MergeContext:
     name: str
     store: Store
     peers: Peers
-    find: Callable[[str], Member | None]
+    find: Callable[[str], TrainingMember | None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class InputCallbacks:
 class Input:
     """Gets what is wanted of one participant's parameters."""
 
-    def __init__(self, place: MergeContext, view: View, entry: CheckedIn, told: InputCallbacks) -> None:
+    def __init__(self, place: MergeContext, view: View, entry: CheckInEntry, told: InputCallbacks) -> None:
         self._place = place
         self._view = view
         self._entry = entry

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from services.merge.layout import Layout, TensorSpec
+from services.merge.layout import Layout, TensorLayout
 from services.merge.work import MergeJob, Rounding
-from services.sl.view import CheckedIn, Config
+from services.sl.view import CheckInEntry, Config
 from swarm_callback import params
 from swarm_callback.rounding import round_in_place
 
@@ -13,9 +13,9 @@ STEPS = 2520  # the least common multiple of 1 to 10
 MOST_WEIGHT = 2**30 - 1
 
 
-def layout_of(specs: Sequence[params.TensorSpec]) -> dict[str, TensorSpec]:
+def layout_of(specs: Sequence[params.TensorSpec]) -> dict[str, TensorLayout]:
     """The tensors of a stream."""
-    return {spec.name: TensorSpec(spec.dtype, spec.shape) for spec in specs}
+    return {spec.name: TensorLayout(spec.dtype, spec.shape) for spec in specs}
 
 
 def rounding_of(config: Config) -> Rounding | None:
@@ -23,7 +23,7 @@ def rounding_of(config: Config) -> Rounding | None:
     return round_in_place if config.transfer_compression == "bf16" else None
 
 
-def weights_of(entries: Sequence[CheckedIn]) -> dict[str, int]:
+def weights_of(entries: Sequence[CheckInEntry]) -> dict[str, int]:
     """By name; where nobody has any weight, all have the same. What is s rounds stale weighs 1 / (1 + s) of its weight,
     down to a tenth.
     """
@@ -37,6 +37,6 @@ def weights_of(entries: Sequence[CheckedIn]) -> dict[str, int]:
     return {name: max(1, weight * factor // parts[name]) if weight else 0 for name, weight in weights.items()}
 
 
-def work_of(config: Config, layout: Layout, entries: Sequence[CheckedIn]) -> MergeJob:
+def work_of(config: Config, layout: Layout, entries: Sequence[CheckInEntry]) -> MergeJob:
     """The merge of these."""
     return MergeJob(config.merge_method, layout, weights_of(entries), rounding=rounding_of(config))

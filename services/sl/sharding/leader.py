@@ -15,7 +15,7 @@ from services.runtime.background import Background
 from services.sl.round.states import HeldModel
 from services.sl.sharding.inputs import MergeContext
 from services.sl.sharding.leader_merge import MergeOutcome
-from services.sl.sharding.messages import Answer, Begin, Message, Moves, Unreadable, decode, encode
+from services.sl.sharding.messages import Answer, BeginAttempt, Moves, ShardMessage, Unreadable, decode, encode
 from services.sl.sharding.scheduler import ShardScheduler
 from services.sl.sharding.worker import ShardWorker
 from services.sl.view import View
@@ -53,14 +53,14 @@ class MergerLine:
         self._heard = heard
         self._room = asyncio.Semaphore(UNHEARD)
         self._unheard = 0
-        self._orders: asyncio.Queue[Message] = asyncio.Queue()
+        self._orders: asyncio.Queue[ShardMessage] = asyncio.Queue()
         self._begun = self._over = False
         self._background = Background("round")
         self._task = self._background.run(self._keep(), f"the line to {name}", self._failed)
 
-    def say(self, message: Message) -> None:
+    def say(self, message: ShardMessage) -> None:
         """After a break nothing is said before all begins for that one again: it knows no more of what was."""
-        self._begun |= isinstance(message, Begin)
+        self._begun |= isinstance(message, BeginAttempt)
         if self._begun and not self._over:
             self._orders.put_nowait(message)
 
@@ -157,7 +157,7 @@ class ShardLeader:
         self._view = view
         self._moved = moved
         self._newest = newest
-        self._events: asyncio.Queue[tuple[str, Message | Broken]] = asyncio.Queue()
+        self._events: asyncio.Queue[tuple[str, ShardMessage | Broken]] = asyncio.Queue()
         self._lines: dict[str, MergerLine] = {}
 
     async def run(self, held: HeldModel | None, layout: Layout) -> MergeOutcome:
@@ -186,7 +186,7 @@ class ShardLeader:
         """The lines, once all has been said on them, or ``within_s`` later."""
         await asyncio.gather(*(line.close(within_s) for line in self._lines.values()), return_exceptions=True)
 
-    def _hear(self, sharing: ShardScheduler, name: str, what: Message | Broken) -> None:
+    def _hear(self, sharing: ShardScheduler, name: str, what: ShardMessage | Broken) -> None:
         """Whatever is wrong with what a peer says costs that peer its line and its share, and nobody else anything."""
         if self.merger.error is not None:
             raise self.merger.error

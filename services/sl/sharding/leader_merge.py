@@ -19,7 +19,7 @@ from services.sl.sharding.inputs import FETCH_WAITS_S, why_unusable, wrong_sizes
 from services.sl.sharding.layouts import layout_of, rounding_of, weights_of
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import CheckedIn, Exclusion, Member, Model, View
+from services.sl.view import CheckInEntry, Exclusion, Model, TrainingMember, View
 from swarm_callback import params
 
 # Below this a merge takes less time than handing it to a thread.
@@ -56,7 +56,7 @@ class MergeOutcome:
 class ReadContribution:
     """One participant's contribution, complete in the store."""
 
-    entry: CheckedIn
+    entry: CheckInEntry
     stored: Stored
 
 
@@ -72,7 +72,7 @@ class LeaderMerge:
         peers: Peers,
         view: View,
         report: Callable[[int, int], object],
-        find: Callable[[str], Member | None] | None = None,
+        find: Callable[[str], TrainingMember | None] | None = None,
     ) -> None:
         self._find = find or view.member
         self._store = store
@@ -137,8 +137,8 @@ class LeaderMerge:
             left_out.update(result)
         return MergeOutcome(None, _sorted(left_out))
 
-    async def _piece(self, entry: CheckedIn, left_out: Excluded) -> ReadContribution | None:
-        def holders() -> list[Member]:
+    async def _piece(self, entry: CheckInEntry, left_out: Excluded) -> ReadContribution | None:
+        def holders() -> list[TrainingMember]:
             holder = self._find(entry.name)
             return [holder] if holder is not None else []
 

@@ -85,7 +85,7 @@ _Runs = Annotated[tuple[Run, ...], Field(min_length=1, max_length=MOST_AT_ONCE),
 
 
 @dataclass(frozen=True)
-class Message:
+class ShardMessage:
     """Base of all."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
@@ -95,12 +95,12 @@ class Message:
 
 
 @dataclass(frozen=True)
-class Order(Message):
+class Order(ShardMessage):
     """Base of what only a leader says."""
 
 
 @dataclass(frozen=True)
-class Begin(Order):
+class BeginAttempt(Order):
     """``names``: whose parameters are merged. Whatever was ordered before is void."""
 
     round: _Count
@@ -117,7 +117,7 @@ class Deal(Order):
 
 
 @dataclass(frozen=True)
-class Shared(Order):
+class AssignedRuns(Order):
     """``by`` is to make these segments of the result."""
 
     by: _Name
@@ -141,7 +141,7 @@ class Settled(Order):
 
 
 @dataclass(frozen=True)
-class Offered(Order):
+class Serves(Order):
     """``by`` serves these segments of the result; their hashes, from ``start`` on. They stand for this attempt."""
 
     by: _Name
@@ -153,7 +153,7 @@ class Offered(Order):
 
 
 @dataclass(frozen=True)
-class Answer(Message):
+class Answer(ShardMessage):
     """Base of what only a merger says."""
 
 
@@ -175,7 +175,7 @@ class Unusable(Answer):
 
 
 @dataclass(frozen=True)
-class NonFinite(Answer):
+class FoundNonFinite(Answer):
     """A participant's parameters hold NaN or infinity in this segment."""
 
     attempt: _Count
@@ -194,7 +194,7 @@ class Measured(Answer):
 
 
 @dataclass(frozen=True)
-class Merged(Answer):
+class MergedSegments(Answer):
     """Segments of the result that are served from now on: their hashes, from ``start`` on."""
 
     attempt: _Count
@@ -219,7 +219,7 @@ class ServedWrong(Answer):
 
 
 @dataclass(frozen=True)
-class Refused(Answer):
+class Declined(Answer):
     """It does not follow this leader, or cannot go on."""
 
     reason: _Words
@@ -229,7 +229,7 @@ class Refused(Answer):
 
 
 @dataclass(frozen=True)
-class Examine(Message):
+class Examine(ShardMessage):
     """Somebody is accused: the leader looks at this segment of its parameters itself."""
 
     name: str
@@ -237,7 +237,7 @@ class Examine(Message):
 
 
 @dataclass(frozen=True)
-class Examined(Message):
+class Examined(ShardMessage):
     """``tensor``: the first one with NaN or infinity in the segment; empty where there is none."""
 
     name: str
@@ -246,7 +246,7 @@ class Examined(Message):
 
 
 @dataclass(frozen=True)
-class Seen(Message):
+class Seen(ShardMessage):
     """What the leader was served before whoever made it has said so: hashes of the result, from ``start`` on."""
 
     attempt: int
@@ -254,18 +254,18 @@ class Seen(Message):
     hashes: tuple[str, ...]
 
 
-Said = TypeVar("Said", bound=Message)
+Said = TypeVar("Said", bound=ShardMessage)
 Entry = TypeVar("Entry")
-_READERS: dict[str, tuple[type[Message], TypeAdapter[Any]]] = {
+_READERS: dict[str, tuple[type[ShardMessage], TypeAdapter[Any]]] = {
     kind.__name__: (kind, TypeAdapter(kind)) for kind in (*Order.__subclasses__(), *Answer.__subclasses__())
 }
 
 
-def encode(message: Message) -> str:
+def encode(message: ShardMessage) -> str:
     return json.dumps({"kind": type(message).__name__, **vars(message)}, default=asdict, separators=(",", ":"))
 
 
-def decode(text: str, said_by: type[Said] = Message) -> Said:  # type: ignore[assignment]
+def decode(text: str, said_by: type[Said] = ShardMessage) -> Said:  # type: ignore[assignment]
     """``said_by``: Order or Answer. Raises Unreadable."""
     begin = _KIND.match(text)
     kind, reader = _READERS.get(begin[1], (None, None)) if begin else (None, None)

@@ -15,29 +15,29 @@ from services.sl.sharding.inputs import wrong_sizes
 from services.sl.sharding.layouts import work_of
 from services.sl.sharding.leader_merge import MergeOutcome, non_finite
 from services.sl.sharding.messages import (
-    Begin,
+    AssignedRuns,
+    BeginAttempt,
     Deal,
+    Declined,
     Examine,
     Examined,
+    FoundNonFinite,
     Holds,
     Measure,
     Measured,
-    Merged,
-    Message,
-    NonFinite,
-    Offered,
-    Refused,
+    MergedSegments,
     Seen,
     ServedWrong,
+    Serves,
     Settled,
-    Shared,
+    ShardMessage,
     Unreadable,
     Unusable,
     in_messages,
     unpacked,
 )
 from services.sl.sharding.table import COPIES, ShardTable, runs_of
-from services.sl.view import CheckedIn, Exclusion, Model, View
+from services.sl.view import CheckInEntry, Exclusion, Model, View
 from swarm_callback.digest import combine
 
 _log = logs.get("round")
@@ -71,7 +71,7 @@ class ShardScheduler:
         self._left_out = wrong_sizes(view, name)
         self._accusations: dict[tuple[str, str], Accusation] = {}  # by whom, of whom
         self._mergers = [entry.name for entry in view.check_ins if self._may_merge(entry.name)]
-        self._orders: list[tuple[str, Message]] = []
+        self._orders: list[tuple[str, ShardMessage]] = []
         self._attempt = 0
         self._work: MergeJob | None = None
         self._shards = ShardTable(0, [])
@@ -82,7 +82,7 @@ class ShardScheduler:
         self._distrusted: set[str] = set()  # what they say they hold does not count
         self._helped: set[tuple[str, str]] = set()  # who gets from the leader what they do not get from whom
 
-    def orders(self) -> list[tuple[str, Message]]:
+    def orders(self) -> list[tuple[str, ShardMessage]]:
         """Since it was asked last."""
         orders, self._orders = self._orders, []
         return orders
@@ -107,7 +107,7 @@ class ShardScheduler:
             self._say(entry.name, self._begin_order(entries))
         self._deal(self._shards.deal())
 
-    def heard(self, name: str, message: Message) -> None:
+    def heard(self, name: str, message: ShardMessage) -> None:
         """Raises Unreadable for what ``name`` cannot have to say; nothing of it counts."""
         attempt = getattr(message, "attempt", self._attempt)
         if attempt > self._attempt:
@@ -120,14 +120,14 @@ class ShardScheduler:
         match message:
             case Unusable(accused, reason, segment):
                 self._accused(name, Accusation(accused, segment, f"it alone cannot use those of {accused}: {reason}"))
-            case NonFinite(_, accused, segment):
+            case FoundNonFinite(_, accused, segment):
                 if name in self._shards.mergers and not self._shards.owns(name, segment, segment + 1):
                     raise Unreadable(f"it has not looked at segment {segment}, which was not dealt to it")
                 words = f"it says that values of {accused} in segment {segment} are not finite, and they are"
                 self._accused(name, Accusation(accused, segment, words, lie=True))
             case ServedWrong(_, accused):
                 self._served_wrong(accused, name)
-            case Refused(reason):
+            case Declined(reason):
                 self.lost(name, reason)
             case _:
                 self._has_worked(name, message)
@@ -169,7 +169,7 @@ class ShardScheduler:
     # --- what is decided ------------------------------------------------------------------------------------
 
     @property
-    def _included(self) -> list[CheckedIn]:
+    def _included(self) -> list[CheckInEntry]:
         return [entry for entry in self._view.check_ins if entry.name not in self._left_out]
 
     @property
@@ -180,7 +180,7 @@ class ShardScheduler:
         member = self._view.member(name)
         return name == self._name or (member is not None and member.active and member.may_lead)
 
-    def _settled_without_work(self, entries: Sequence[CheckedIn]) -> MergeOutcome | None:
+    def _settled_without_work(self, entries: Sequence[CheckInEntry]) -> MergeOutcome | None:
         if len(entries) < self._view.config.min_peers or not entries:
             return MergeOutcome(None, self._sorted)
         if self._held is not None and not any(entry.weight for entry in entries):
@@ -217,7 +217,7 @@ class ShardScheduler:
                 del self._accusations[by, accused]
                 (self._distrust if said.lie else self.lost)(by, said.words)
 
-    def _found(self, message: Message) -> None:
+    def _found(self, message: ShardMessage) -> None:
         """What the leader's own merger says is what the leader knows."""
         match message:
             case Unusable(accused, reason, _):
@@ -226,7 +226,7 @@ class ShardScheduler:
                 self._leave_out(non_finite(accused, tensor))
             case Examined(accused, segment, _):
                 self._sound(accused, segment)
-            case NonFinite(_, accused, segment):
+            case FoundNonFinite(_, accused, segment):
                 self._say(self._name, Examine(accused, segment))  # for the name of the tensor
             case Seen(_, start, hashes):
                 self._seen(start, hashes)
@@ -235,11 +235,11 @@ class ShardScheduler:
             case _:
                 self._has_worked(self._name, message)
 
-    def _has_worked(self, name: str, message: Message) -> None:
+    def _has_worked(self, name: str, message: ShardMessage) -> None:
         match message:
             case Measured(_, frame, start, parts):
                 self._measured(name, frame, start, parts)
-            case Merged(_, start, hashes):
+            case MergedSegments(_, start, hashes):
                 self._merged(name, start, hashes)
             case Holds(_, segments):
                 if segments[-1] >= self._shards.count:
@@ -304,7 +304,7 @@ class ShardScheduler:
         for index, found in enumerate(hashes, start):
             told = self._shards.hashes[index] is not None
             if self._shards.seen(self._name, index, bytes.fromhex(found)) and not told:
-                self._say(self._name, Offered(self._name, index, (found,)))
+                self._say(self._name, Serves(self._name, index, (found,)))
                 self._offer_to_all(self._name, index, (found,))
 
     def _distrust(self, name: str, why: str) -> None:
@@ -320,7 +320,7 @@ class ShardScheduler:
         self._expect_participant(accused)
         if (by, accused) not in self._helped:
             self._helped.add((by, accused))
-            self._say(by, Shared(self._name, ((0, self._shards.count),)))
+            self._say(by, AssignedRuns(self._name, ((0, self._shards.count),)))
 
     def _expect_participant(self, name: str) -> None:
         if self._view.checked_in(name) is None:
@@ -328,8 +328,8 @@ class ShardScheduler:
 
     # --- what is said ---------------------------------------------------------------------------------------
 
-    def _begin_order(self, entries: Sequence[CheckedIn]) -> Begin:
-        return Begin(self._view.round, self._view.term, self._attempt, tuple(entry.name for entry in entries))
+    def _begin_order(self, entries: Sequence[CheckInEntry]) -> BeginAttempt:
+        return BeginAttempt(self._view.round, self._view.term, self._attempt, tuple(entry.name for entry in entries))
 
     def _deal(self, shares: Mapping[str, Sequence[int]]) -> None:
         for name, indices in shares.items():
@@ -346,7 +346,7 @@ class ShardScheduler:
         for some in in_messages(runs_of(indices)):
             for entry in self._view.check_ins:
                 if entry.name != merger:
-                    self._say(entry.name, Shared(merger, tuple(some)))
+                    self._say(entry.name, AssignedRuns(merger, tuple(some)))
 
     def _plan_order(self, plan: Plan) -> Settled:
         return Settled(None if plan.shares is None else tuple(share.hex() for share in plan.shares))
@@ -359,18 +359,18 @@ class ShardScheduler:
             if isinstance(holder, str) and holder != name:
                 for some in in_messages(list(indices)):
                     found = tuple((hashes[index] or b"").hex() for index in some)
-                    self._say(name, Offered(holder, some[0], found))
+                    self._say(name, Serves(holder, some[0], found))
 
     def _offer_to_all(self, by: str, start: int, hashes: Sequence[str]) -> None:
         for entry in self._view.check_ins:
             if entry.name != by:
-                self._say(entry.name, Offered(by, start, tuple(hashes)))
+                self._say(entry.name, Serves(by, start, tuple(hashes)))
 
-    def _say_to_mergers(self, message: Message) -> None:
+    def _say_to_mergers(self, message: ShardMessage) -> None:
         for name in self._shards.mergers:
             self._say(name, message)
 
-    def _say(self, name: str, message: Message) -> None:
+    def _say(self, name: str, message: ShardMessage) -> None:
         self._orders.append((name, message))
 
 

@@ -13,19 +13,19 @@ from services.sl.sharding.inputs import Input
 from services.sl.sharding.layouts import weights_of, work_of
 from services.sl.sharding.messages import (
     MEASURED_CHARACTERS,
-    Begin,
+    BeginAttempt,
+    FoundNonFinite,
     Measured,
-    Merged,
-    Message,
-    NonFinite,
+    MergedSegments,
+    ShardMessage,
     Unreadable,
     in_messages,
     packed,
 )
 from services.sl.sharding.table import runs_of
-from services.sl.transfer.partials import Ended, Partial, count_of
+from services.sl.transfer.partials import Partial, PartialEnded, count_of
 from services.sl.transfer.store import Store
-from services.sl.view import CheckedIn, View
+from services.sl.view import CheckInEntry, View
 from swarm_callback.digest import SEGMENT_BYTES
 
 # Merged at once by one thread, before the leader hears of it.
@@ -41,7 +41,7 @@ class ShareHost(Protocol):
     view: View
     threads: int
 
-    def say(self, message: Message) -> None: ...
+    def say(self, message: ShardMessage) -> None: ...
 
     def moved(self, count: int) -> None: ...
 
@@ -49,7 +49,7 @@ class ShareHost(Protocol):
 
     def unusable(self, name: str, reason: str, segment: int) -> None: ...
 
-    def input(self, entry: CheckedIn) -> Input: ...
+    def input(self, entry: CheckInEntry) -> Input: ...
 
     async def spread(self, work: Callable[[Sequence[int]], Got], indices: Sequence[int]) -> list[Got]: ...
 
@@ -77,8 +77,8 @@ class Share:
     def __init__(  # noqa: PLR0917  # what is merged, and where to
         self,
         shop: ShareHost,
-        order: Begin,
-        entries: Sequence[CheckedIn],
+        order: BeginAttempt,
+        entries: Sequence[CheckInEntry],
         layout: Layout,
         store: Store,
         draft: Partial,
@@ -160,9 +160,9 @@ class Share:
         start, stop = self.work.segments[index].needs
         return range(start // SEGMENT_BYTES, count_of(stop))
 
-    def non_finite(self, entry: CheckedIn, segment: int) -> str:
+    def non_finite(self, entry: CheckInEntry, segment: int) -> str:
         """The first tensor with NaN or infinity in a segment of this participant's parameters, which is here; empty
-        where there is none. Raises Damaged, Ended, OSError.
+        where there is none. Raises Damaged, PartialEnded, OSError.
         """
         return self.work.non_finite(segment, self._cut(entry, segment))
 
@@ -199,7 +199,9 @@ class Share:
         hashes = {index: found.hex() for index, (found, _) in zip(batch, made, strict=True)}
         self._store.draft_grew.notify()
         for start, stop in runs_of(batch):
-            self._shop.say(Merged(self._order.attempt, start, tuple(hashes[index] for index in range(start, stop))))
+            self._shop.say(
+                MergedSegments(self._order.attempt, start, tuple(hashes[index] for index in range(start, stop)))
+            )
         self._to_merge = [index for index in self._to_merge if index not in hashes]
         if not self._to_merge:
             _log.debug("merged its share", round=self._order.round, term=self._order.term, segments=len(self._mine))
@@ -223,15 +225,15 @@ class Share:
         return made
 
     def _go_on(self) -> None:
-        """Raises Ended, in a thread whose work is not wanted any more."""
+        """Raises PartialEnded, in a thread whose work is not wanted any more."""
         if self._stopped:
-            raise Ended
+            raise PartialEnded
 
     def _report(self, found: Mapping[int, Found]) -> bool:
         """Whether somebody's values are not finite; then nothing more is made of them."""
         bad = {entry.name: index for index, some in found.items() for entry in some}
         for name, index in bad.items():
-            self._shop.say(NonFinite(self._order.attempt, name, index))
+            self._shop.say(FoundNonFinite(self._order.attempt, name, index))
         if bad:
             self._drop()
         return bool(bad)
@@ -242,7 +244,7 @@ class Share:
     def _blocks(self, index: int) -> Blocks:
         return {entry.name: self._cut(entry, index) for entry in self._entries}
 
-    def _cut(self, entry: CheckedIn, index: int) -> Sequence[Block]:
+    def _cut(self, entry: CheckInEntry, index: int) -> Sequence[Block]:
         segment = self.work.segments[index]
         data = self._shop.input(entry).view(*segment.needs)
         try:

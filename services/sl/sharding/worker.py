@@ -13,24 +13,24 @@ from services.runtime.background import Background
 from services.sl.sharding.attempts import Attempt
 from services.sl.sharding.inputs import Input, InputCallbacks, MergeContext
 from services.sl.sharding.messages import (
-    Begin,
+    AssignedRuns,
+    BeginAttempt,
     Deal,
+    Declined,
     Examine,
     Examined,
     Measure,
-    Message,
     Moves,
-    Offered,
-    Refused,
+    Serves,
     Settled,
-    Shared,
+    ShardMessage,
     Unreadable,
     Unusable,
     words,
 )
 from services.sl.sharding.share import Damaged
-from services.sl.transfer.partials import Ended
-from services.sl.view import CheckedIn, View
+from services.sl.transfer.partials import PartialEnded
+from services.sl.view import CheckInEntry, View
 
 SIGN_EVERY_S = 0.25
 
@@ -40,7 +40,7 @@ Got = TypeVar("Got")
 class ShardWorker:
     """``view``: the merge. ``say`` takes what the leader is to hear. To be closed."""
 
-    def __init__(self, place: MergeContext, view: View, say: Callable[[Message], object]) -> None:
+    def __init__(self, place: MergeContext, view: View, say: Callable[[ShardMessage], object]) -> None:
         self.view = view
         self.attempt: Attempt | None = None
         self._place = place
@@ -55,9 +55,9 @@ class ShardWorker:
         self._background = Background("round")
         self._background.run(self._give_signs(), "giving signs of life of a share", self.failed)
 
-    async def take(self, message: Message) -> None:
+    async def take(self, message: ShardMessage) -> None:
         """An order of the leader. Raises Unreadable for one that makes no sense; DiskFull, StorageError."""
-        if isinstance(message, Begin):
+        if isinstance(message, BeginAttempt):
             await self._begin(message)
             return
         attempt = self.attempt
@@ -70,20 +70,20 @@ class ShardWorker:
                 attempt.share.measure(number, Frame(centre, float.fromhex(scale)))
             case Settled(shares):
                 attempt.share.settled(Plan(None if shares is None else tuple(map(float.fromhex, shares))))
-            case Shared(by, runs):
+            case AssignedRuns(by, runs):
                 attempt.shared(by, runs)
-            case Offered(by, start, hashes):
+            case Serves(by, start, hashes):
                 attempt.offered(by, start, [bytes.fromhex(entry) for entry in hashes])
             case Examine(name, segment):
                 self._examine(attempt, name, segment)
             case _:
                 raise Unreadable(f"{type(message).__name__} is no order")
 
-    def say_to(self, say: Callable[[Message], object]) -> None:
+    def say_to(self, say: Callable[[ShardMessage], object]) -> None:
         """The leader is reached by another line."""
         self._tell = say
 
-    def say(self, message: Message) -> None:
+    def say(self, message: ShardMessage) -> None:
         self._tell(message)
 
     async def close(self) -> None:
@@ -97,7 +97,7 @@ class ShardWorker:
 
     # --- for its attempts -----------------------------------------------------------------------------------
 
-    def input(self, entry: CheckedIn) -> Input:
+    def input(self, entry: CheckInEntry) -> Input:
         if entry.name not in self._inputs:
             told = InputCallbacks(self.moved, self._on_segment, self.unusable, self.failed)
             self._inputs[entry.name] = Input(self._place, self.view, entry, told)
@@ -111,7 +111,7 @@ class ShardWorker:
     def failed(self, error: Exception) -> None:
         """This node cannot go on with the merge: the leader is told, or is it."""
         self.error = error if isinstance(error, SwarmError) else SwarmError(detail=repr(error))
-        self.say(Refused(words(str(self.error))))
+        self.say(Declined(words(str(self.error))))
 
     @property
     def idle_s(self) -> float:
@@ -166,12 +166,12 @@ class ShardWorker:
             self._to_examine.discard((name, segment))
             try:
                 tensor = attempt.share.non_finite(entry, segment)
-            except (Damaged, OSError, Ended) as error:
+            except (Damaged, OSError, PartialEnded) as error:
                 self.unusable(name, f"its parameters cannot be read ({error})", segment)
             else:
                 self.say(Examined(name, segment, tensor))
 
-    async def _begin(self, order: Begin) -> None:
+    async def _begin(self, order: BeginAttempt) -> None:
         entries = [entry for entry in self.view.check_ins if entry.name in order.names]
         if len(entries) < len(order.names):
             raise Unreadable("it begins with somebody who has not checked in")

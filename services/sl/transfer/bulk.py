@@ -30,7 +30,7 @@ from services.sl.transfer.congestion import share_link
 from services.sl.transfer.connections import LEAST_BYTES_PER_S, PACKED
 from services.sl.transfer.packing import Packer, width_of
 from services.sl.transfer.parking import HOLD_S, News, SocketWork, Wait, carry_out, handshake
-from services.sl.transfer.partials import Ended, Partial
+from services.sl.transfer.partials import Partial, PartialEnded
 from services.sl.transfer.readers import CATCH_UP_S, REFUSAL, Readers
 from services.sl.transfer.store import Store
 from swarm_callback.params import parse_header
@@ -73,7 +73,7 @@ class Found:
     draft: Partial | None = None
 
 
-class Refused(Exception):
+class RangeRefused(Exception):
     """``status`` and what is said about it."""
 
     def __init__(self, status: HTTPStatus, words: str) -> None:
@@ -171,7 +171,7 @@ class Bulk:
             while (head := (yield from self._request(tls, plain))) is not None:
                 try:
                     yield from self._answer(tls, peer, head)
-                except Refused as refused:
+                except RangeRefused as refused:
                     yield from _refuse(tls, refused.status, str(refused))
         finally:
             with self._lock:
@@ -202,15 +202,15 @@ class Bulk:
     def _answer(self, tls: ssl.SSLSocket, peer: PeerIdentity, head: str) -> SocketWork[None]:
         if peer.role != "sl" or not self._readers.seats(peer):
             _log.warning("refused a reader", peer=peer.name)
-            raise Refused(HTTPStatus.FORBIDDEN, "only participants of the training may read here")
+            raise RangeRefused(HTTPStatus.FORBIDDEN, "only participants of the training may read here")
         asked, span = _REQUEST.match(head), _RANGE.search(head)
         if asked is None or span is None:
-            raise Refused(HTTPStatus.NOT_FOUND, "nothing but a range of a stream is served here")
+            raise RangeRefused(HTTPStatus.NOT_FOUND, "nothing but a range of a stream is served here")
         start, stop = int(span[1]), int(span[2]) + 1
         found = yield from self._found(tls, asked[2], asked[3])
         try:
             if not start < stop <= found.size:
-                raise Refused(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"it has {found.size} bytes")
+                raise RangeRefused(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, f"it has {found.size} bytes")
             if asked[2] is not None and stop > found.header_size:
                 yield from self._permit(tls, peer, asked[2])
             packed = _PACKED.search(head) is not None
@@ -222,11 +222,11 @@ class Bulk:
             os.close(found.file)
 
     def _permit(self, tls: ssl.SSLSocket, peer: PeerIdentity, digest: str) -> SocketWork[None]:
-        """Raises Refused where it has no part in merging a contribution, as far as this node hears."""
+        """Raises RangeRefused where it has no part in merging a contribution, as far as this node hears."""
         news = News(self._readers.changed, lambda: self._readers.may_read(peer, digest))
         if not (yield from self._until(news, tls, CATCH_UP_S)):
             _log.warning("refused a reader of a contribution", peer=peer.name)
-            raise Refused(HTTPStatus.FORBIDDEN, REFUSAL)
+            raise RangeRefused(HTTPStatus.FORBIDDEN, REFUSAL)
 
     def _width_of(self, found: Found) -> int:
         """Bytes of its elements."""
@@ -236,7 +236,7 @@ class Bulk:
         return self._widths[found.layout]
 
     def _found(self, tls: ssl.SSLSocket, digest: str | None, name: str | None) -> SocketWork[Found]:
-        """Raises Refused."""
+        """Raises RangeRefused."""
         if name is not None:  # the leader of a merge may not have spoken to this node yet
 
             def there() -> bool:
@@ -251,9 +251,9 @@ class Bulk:
                 return Found(file, stored.model.size, stored.header_size, bytes.fromhex(stored.model.layout))
             if draft is not None:
                 return Found(draft.duplicate(), draft.size, draft.header_size, draft.layout, draft)
-        except (OSError, Ended):
-            raise Refused(HTTPStatus.NOT_FOUND, "these parameters are no longer here") from None
-        raise Refused(HTTPStatus.NOT_FOUND, "these parameters are not here")
+        except (OSError, PartialEnded):
+            raise RangeRefused(HTTPStatus.NOT_FOUND, "these parameters are no longer here") from None
+        raise RangeRefused(HTTPStatus.NOT_FOUND, "these parameters are not here")
 
     def _send(self, tls: ssl.SSLSocket, found: Found, span: tuple[int, int], packer: Packer | None) -> SocketWork[None]:
         position, stop = span

@@ -20,7 +20,7 @@ from services.errors import PeerUnreachable
 from services.identity.certificates import Expected
 from services.sl.transfer.packing import FRAME, Unpacker, limit_of
 from services.sl.transfer.parking import HOLD_S, SocketWork, Wait, carry_out, handshake
-from services.sl.view import Member
+from services.sl.view import TrainingMember
 
 CONNECT_S = 10.0
 
@@ -48,7 +48,7 @@ Take = Callable[[int, memoryview], object]
 Got = TypeVar("Got")
 
 
-def expected_at(holder: Member) -> Expected:
+def expected_at(holder: TrainingMember) -> Expected:
     """Who must answer at its address."""
     return Expected("sl", holder.name, holder.keys)
 
@@ -68,7 +68,7 @@ class Transfers:
 
     async def read(  # what is read, and where it goes
         self,
-        holder: Member,
+        holder: TrainingMember,
         path: str,
         cut: tuple[int, Sequence[int]],
         take: Take,
@@ -95,16 +95,16 @@ class Transfers:
         for pool in self._pools.values():
             pool.shutdown(wait=False)
 
-    def take_idle(self, holder: Member) -> "_Connection | None":
+    def take_idle(self, holder: TrainingMember) -> "_Connection | None":
         with self._lock:
             idle = self._idle.get((holder.host, holder.port, expected_at(holder)))
             return idle.pop() if idle else None
 
-    def open(self, holder: Member) -> "_Connection":
+    def open(self, holder: TrainingMember) -> "_Connection":
         """Raises OSError."""
         return _Connection(self._context, holder, self._stall_s)
 
-    def keep(self, holder: Member, connection: "_Connection") -> None:
+    def keep(self, holder: TrainingMember, connection: "_Connection") -> None:
         with self._lock:
             idle = self._idle.setdefault((holder.host, holder.port, expected_at(holder)), [])
             idle.append(connection)
@@ -120,7 +120,7 @@ class Transfers:
 class _Reading:
     """One range from one holder."""
 
-    def __init__(self, transfers: Transfers, holder: Member, path: str, span: tuple[int, int]) -> None:
+    def __init__(self, transfers: Transfers, holder: TrainingMember, path: str, span: tuple[int, int]) -> None:
         self._transfers = transfers
         self._holder = holder
         self._path = path
@@ -190,7 +190,7 @@ class _Reading:
 class _Connection:
     """HTTP/1.1, as far as a file server's answers need it. Raises OSError, ValueError for what is none."""
 
-    def __init__(self, context: ssl.SSLContext, holder: Member, stall_s: float) -> None:
+    def __init__(self, context: ssl.SSLContext, holder: TrainingMember, stall_s: float) -> None:
         host, port = holder.host, holder.port
         self._stall_s = stall_s
         self._expected = expected_at(holder)

@@ -19,12 +19,12 @@ from services.identity.live import LiveConnections
 from services.identity.peer_context import peer_of
 from services.runtime import logs
 from services.runtime.background import Background
-from services.sl.round.progress import Progress
+from services.sl.round.progress import MergeProgress
 from services.sl.sharding.messages import MESSAGE_BYTES
 from services.sl.transfer.bulk import Bulk
 from services.sl.transfer.connections import BULK
 from services.sl.transfer.listener import AlpnListener
-from services.sl.transfer.partials import Ended, Partial
+from services.sl.transfer.partials import Partial, PartialEnded
 from services.sl.transfer.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, REFUSAL_HEADER
 from services.sl.transfer.readers import CATCH_UP_S, REFUSAL, Readers
 from services.sl.transfer.store import Store, Stored
@@ -86,7 +86,7 @@ class FileServer:
         take_copy: TakeCopy | None = None,
         *,
         follow: Follow | None = None,
-        progress: Callable[[], Progress | None] = lambda: None,
+        progress: Callable[[], MergeProgress | None] = lambda: None,
         keep_congestion_control: bool = False,
     ) -> None:
         self._progress = progress
@@ -321,7 +321,7 @@ def _opened(opened: Callable[[], BinaryIO]) -> BinaryIO:
     """Once open it can be read to its end, also when the store lets go of it meanwhile."""
     try:
         return opened()
-    except (OSError, Ended):
+    except (OSError, PartialEnded):
         raise web.HTTPNotFound(text="these parameters are no longer here") from None
 
 

@@ -20,7 +20,7 @@ class WrongSegment(Exception):
     """Not the bytes that the digest names."""
 
 
-class Ended(Exception):
+class PartialEnded(Exception):
     """It has become a stream, or was given up: nothing is put into it any more."""
 
 
@@ -180,7 +180,7 @@ class Partial:
 
     def put(self, index: int, data: memoryview) -> bytes:
         """Takes a segment, and gives its hash. Where none is known yet it is believed for now: a result is checked in
-        whole against its digest. Raises WrongSegment, Ended, OSError.
+        whole against its digest. Raises WrongSegment, PartialEnded, OSError.
         """
         found = hashlib.sha256(data).digest()
         self._write(index, data, found, made=False)
@@ -193,7 +193,7 @@ class Partial:
         return found
 
     def view(self, start: int, stop: int) -> memoryview:
-        """Bytes of the body, not copied; what is not there yet reads as zeros. Raises Ended, OSError."""
+        """Bytes of the body, not copied; what is not there yet reads as zeros. Raises PartialEnded, OSError."""
         if self._map is None:
             with self._step() as file:
                 mapped = mmap.mmap(file, self.size, access=mmap.ACCESS_READ)
@@ -207,7 +207,7 @@ class Partial:
             let_go(self._map, self.header_size + start, self.header_size + stop)
 
     def recheck(self) -> None:
-        """Takes over the segments that an earlier start of this node left in the file. Raises Ended, OSError."""
+        """Takes over the segments that an earlier start of this node left in the file. Raises PartialEnded, OSError."""
         buffer = memoryview(bytearray(SEGMENT_BYTES))
         with self._step() as file:
             for index, expected in enumerate(self.expected):
@@ -232,20 +232,20 @@ class Partial:
         self.path = self.path.rename(path)
 
     def open(self) -> BinaryIO:
-        """To be read by somebody, also while and after it becomes a stream. Raises Ended, OSError."""
+        """To be read by somebody, also while and after it becomes a stream. Raises PartialEnded, OSError."""
         return open(self.duplicate(), "rb", buffering=0)  # noqa: PTH123  # not a path
 
     def duplicate(self) -> int:
-        """A descriptor of the caller's own. Raises Ended, OSError."""
+        """A descriptor of the caller's own. Raises PartialEnded, OSError."""
         with self._step() as file:
             return os.dup(file)
 
     @contextmanager
     def _step(self) -> Iterator[int]:
-        """The file stays open meanwhile. Raises Ended."""
+        """The file stays open meanwhile. Raises PartialEnded."""
         with self._lock:
             if self._file < 0:
-                raise Ended
+                raise PartialEnded
             self._steps += 1
         try:
             yield self._file
@@ -269,12 +269,12 @@ class Partial:
             raise WrongSegment
 
     def _begin(self, index: int, found: bytes, *, made: bool) -> None:
-        """Nobody else writes this segment until ``_finish``, and the file stays open. Raises WrongSegment, Ended."""
+        """Nobody else writes it until ``_finish``, and the file stays open. Raises WrongSegment, PartialEnded."""
         with self._lock:
             while index in self._being_written:
                 self._written.wait()
             if self._ended:
-                raise Ended
+                raise PartialEnded
             if not made and self.expected[index] not in (None, found):
                 raise WrongSegment
             self._expect(index, found)

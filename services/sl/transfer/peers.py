@@ -21,14 +21,14 @@ from services.errors import DigestMismatch, NetworkError, PeerUnreachable, Resul
 from services.identity.certificates import Expected
 from services.identity.identity import Identity
 from services.runtime import logs
-from services.sl.round.progress import Progress
+from services.sl.round.progress import MergeProgress
 from services.sl.sharding.messages import MESSAGE_BYTES
 from services.sl.transfer.connections import BULK, LEAST_BYTES_PER_S, Transfers, expected_at
 from services.sl.transfer.partials import Manifest, Partial, header_of
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Incoming, Store, Stored
 from services.sl.transfer.waiting import Arriving, Moved, ResultWait
-from services.sl.view import Member
+from services.sl.view import TrainingMember
 from swarm_callback.digest import LENGTH_BYTES, SEGMENT_BYTES
 from swarm_callback.errors import StreamError
 from swarm_callback.params import TensorSpec, header_size_of, parse_header
@@ -62,7 +62,7 @@ REFUSAL_HEADER = "Swarm-Refusal"
 _log = logs.get("peers")
 
 # Asked anew at each attempt: a node may have come back at another address.
-Holders = Callable[[], Sequence[Member]]
+Holders = Callable[[], Sequence[TrainingMember]]
 
 
 class Peers:
@@ -156,7 +156,9 @@ class Peers:
                 raise failure
             await asyncio.sleep(wait_s)
 
-    async def _fetch_small(self, holders: Sequence[Member], digest: str, size: int, arriving: Arriving) -> Stored:
+    async def _fetch_small(
+        self, holders: Sequence[TrainingMember], digest: str, size: int, arriving: Arriving
+    ) -> Stored:
         """In one request, from the first that has it."""
         for number, holder in enumerate(holders, 1):
             try:
@@ -167,7 +169,9 @@ class Peers:
                     raise
         raise AssertionError
 
-    async def _fetch_segments(self, holders: Sequence[Member], digest: str, size: int, arriving: Arriving) -> Stored:
+    async def _fetch_segments(
+        self, holders: Sequence[TrainingMember], digest: str, size: int, arriving: Arriving
+    ) -> Stored:
         """From several at once, each segment checked as it arrives. What came stays for the next attempt."""
         self._store.make_room(size)
         partial, failure = None, None
@@ -209,7 +213,7 @@ class Peers:
         self._received(count)
         moved(count)
 
-    async def begin(self, holder: Member, digest: str, size: int) -> Partial:
+    async def begin(self, holder: TrainingMember, digest: str, size: int) -> Partial:
         """A place for the segments of this stream, which ``holder`` has. Raises PeerUnreachable, DigestMismatch,
         StreamDamaged, DiskFull, StorageError.
         """
@@ -240,7 +244,7 @@ class Peers:
             tried = ", ".join(holder.name for holder in holders()) or "nobody is known to hold it"
             raise ResultUnavailable(round=round_number, tried=f"{tried}; the last error: {error}") from None
 
-    async def fetch_specs(self, digest: str, size: int, holder: Member) -> list[TensorSpec]:
+    async def fetch_specs(self, digest: str, size: int, holder: TrainingMember) -> list[TensorSpec]:
         """The tensors of a stream that is not fetched itself. Raises PeerUnreachable, StreamDamaged."""
         start = await self._read_range(holder, digest, 0, LENGTH_BYTES)
         try:
@@ -250,13 +254,13 @@ class Peers:
         except StreamError as error:
             raise StreamDamaged(node=holder.name, problem=error.facts["problem"]) from None
 
-    async def ask_progress(self, leader: Member) -> Progress:
+    async def ask_progress(self, leader: TrainingMember) -> MergeProgress:
         """Raises PeerUnreachable, also where it does not answer soon or leads nothing."""
         problem = f"it did not say within {ANSWER_S:g} s how far it is"
         try:
             async with asyncio.timeout(ANSWER_S), self._get(leader, "/v1/progress") as response:
                 said = await self._read_at_most(response, _FRAME_CHARACTERS)
-            return Progress.read(said)
+            return MergeProgress.read(said)
         except TimeoutError:
             pass
         except ValueError:
@@ -264,7 +268,7 @@ class Peers:
         raise PeerUnreachable(peer=leader.name, address=_address(leader), problem=problem)
 
     @asynccontextmanager
-    async def line_to(self, merger: Member) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    async def line_to(self, merger: TrainingMember) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
         """On which a leader gives its orders. Raises PeerUnreachable."""
         url = f"https://{_bracketed(merger.host)}:{merger.port}/v1/merge"
         try:
@@ -276,7 +280,7 @@ class Peers:
             problem = headers.get(REFUSAL_HEADER, "")[:WORDS_BYTES] or str(error) or type(error).__name__
             raise PeerUnreachable(peer=merger.name, address=_address(merger), problem=problem) from None
 
-    async def give_copy(self, holder: Member, digest: str, alive: Callable[[], object]) -> None:
+    async def give_copy(self, holder: TrainingMember, digest: str, alive: Callable[[], object]) -> None:
         """Has ``holder`` fetch a stream from here; returns when it has stored it. ``alive`` at each sign that it moves.
 
         Raises PeerUnreachable with the reason.
@@ -291,7 +295,9 @@ class Peers:
             problem = said.strip(COPY_MOVES + b"\n").decode("utf-8", "replace") or "it broke off"
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem)
 
-    async def _fetch_from(self, holder: Member, digest: str, size: int, incoming: Incoming, moved: Moved) -> Stored:
+    async def _fetch_from(
+        self, holder: TrainingMember, digest: str, size: int, incoming: Incoming, moved: Moved
+    ) -> Stored:
         async with self._get(holder, f"/v1/models/{digest}") as response:
             if response.content_length != size:
                 raise DigestMismatch(node=holder.name, found=f"{response.content_length} bytes", expected=size)
@@ -305,7 +311,7 @@ class Peers:
             raise DigestMismatch(node=holder.name, found=found, expected=digest)
         return incoming.commit()
 
-    async def manifest(self, holder: Member, digest: str, size: int) -> Manifest:
+    async def manifest(self, holder: TrainingMember, digest: str, size: int) -> Manifest:
         """The hashes that the digest is made of. Raises PeerUnreachable, DigestMismatch."""
         stored = self._store.get(digest)
         if stored is not None:
@@ -322,7 +328,7 @@ class Peers:
             raise DigestMismatch(node=holder.name, found=found, expected=digest)
         return manifest
 
-    async def _read_range(self, holder: Member, digest: str, start: int, stop: int) -> bytes:
+    async def _read_range(self, holder: TrainingMember, digest: str, start: int, stop: int) -> bytes:
         headers = {"Range": f"bytes={start}-{stop - 1}"}
         async with self._get(holder, f"/v1/models/{digest}", headers) as response:
             data = await self._read_at_most(response, stop - start)
@@ -351,11 +357,11 @@ class Peers:
                 began, since = now, 0
 
     def _get(
-        self, holder: Member, path: str, headers: dict[str, str] | None = None
+        self, holder: TrainingMember, path: str, headers: dict[str, str] | None = None
     ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
         return self._request("GET", holder, path, headers)
 
-    def _context_for(self, holder: Member) -> ssl.SSLContext:
+    def _context_for(self, holder: TrainingMember) -> ssl.SSLContext:
         expected = expected_at(holder)
         if expected not in self._contexts:
             self._contexts[expected] = self._identity.client_context(expected)
@@ -363,7 +369,7 @@ class Peers:
 
     @asynccontextmanager
     async def _request(
-        self, method: str, holder: Member, path: str, headers: dict[str, str] | None = None
+        self, method: str, holder: TrainingMember, path: str, headers: dict[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         host = _bracketed(holder.host)
         try:
@@ -393,5 +399,5 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _address(holder: Member) -> str:
+def _address(holder: TrainingMember) -> str:
     return f"{holder.host}:{holder.port}"

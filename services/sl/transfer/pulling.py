@@ -8,9 +8,9 @@ from services.errors import DigestMismatch, PeerUnreachable, SwarmError
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
 from services.sl.transfer.connections import Transfers
-from services.sl.transfer.partials import Ended, Partial, WrongSegment
+from services.sl.transfer.partials import Partial, PartialEnded, WrongSegment
 from services.sl.transfer.store import Store
-from services.sl.view import Member
+from services.sl.view import TrainingMember
 
 # Asked for in one request: enough that the time between two of them does not count, few enough to share them out.
 RUN_SEGMENTS = 64
@@ -21,7 +21,7 @@ SHARED_RUN_SEGMENTS = 16
 class Source:
     """``path``: of the stream on this member's file server. ``made``: false where it may still have to make it."""
 
-    member: Member
+    member: TrainingMember
     path: str
     made: bool = True
 
@@ -121,7 +121,7 @@ class Pull:
                 finally:
                     self._claimed.difference_update(run)
                     self._woken.notify()
-        except Ended:
+        except PartialEnded:
             self._offers[source].clear()
             self._woken.notify()
         except SwarmError as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from services.identity.identity import PeerIdentity
 from services.rpc.swarm_pb2 import RoundState
 from services.runtime.signals import ChangeSignal
-from services.sl.view import CheckedIn, View
+from services.sl.view import CheckInEntry, View
 
 # A model up to here is merged by its leader alone: sharing it costs more than it saves.
 SHARED_FROM_BYTES = 4 * 1024 * 1024
@@ -50,7 +50,7 @@ class Readers:
         return merges or digest in self.results()
 
 
-def mergers_of(view: View, entry: CheckedIn) -> frozenset[str]:
+def mergers_of(view: View, entry: CheckInEntry) -> frozenset[str]:
     """Names of those who need this contribution for the running merge."""
     if view.phase != RoundState.MERGE:
         return frozenset()

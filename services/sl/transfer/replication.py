@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from services.errors import NetworkError
 from services.runtime import logs
 from services.sl.transfer.peers import Peers
-from services.sl.view import Member, Model, View
+from services.sl.view import Model, TrainingMember, View
 
 # A node that shows no sign for this long is not waited for alone: the next one is asked too.
 PATIENCE_S = 1.0
@@ -39,7 +39,7 @@ class ResultReplicator:
                 return
             await asyncio.sleep(next(waits_s))
 
-    async def _one_of(self, others: Sequence[Member], model: Model) -> bool:
+    async def _one_of(self, others: Sequence[TrainingMember], model: Model) -> bool:
         """Whether one of them has taken it. Asks the next one where the last one fails or is silent."""
         asked: set[asyncio.Task[bool]] = set()
         try:
@@ -59,7 +59,7 @@ class ResultReplicator:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
 
-    async def _ask(self, other: Member, model: Model) -> bool:
+    async def _ask(self, other: TrainingMember, model: Model) -> bool:
         try:
             await self._peers.give_copy(other, model.digest, self._alive)
         except NetworkError as error:
@@ -76,7 +76,7 @@ class ResultReplicator:
         self._moved(0)
 
 
-def _others(name: str, merging: View, newest: View) -> list[Member]:
+def _others(name: str, merging: View, newest: View) -> list[TrainingMember]:
     """Who is in the merge and still there, in the order of check-in."""
     found = [newest.member(entry.name) for entry in merging.check_ins if entry.name != name]
     return [member for member in found if member is not None and member.active and member.host]

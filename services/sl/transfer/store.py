@@ -17,7 +17,7 @@ from typing import Self
 
 from services.errors import DiskFull, StorageError, StreamDamaged
 from services.runtime.signals import ChangeSignal
-from services.sl.transfer.partials import Ended, Manifest, Partial
+from services.sl.transfer.partials import Manifest, Partial, PartialEnded
 from services.sl.view import Model
 from swarm_callback.digest import StreamDigest
 from swarm_callback.errors import StreamError
@@ -160,7 +160,7 @@ class Store:
             return partial
 
     def complete(self, partial: Partial) -> Stored:
-        """Makes a stream of it. Raises StorageError, StreamDamaged; Ended where it was given up meanwhile."""
+        """Makes a stream of it. Raises StorageError, StreamDamaged; PartialEnded where it was given up meanwhile."""
         manifest = partial.manifest()
         if manifest is None or not partial.complete:
             raise RuntimeError(f"{partial.path.name} is not complete")
@@ -172,7 +172,7 @@ class Store:
             with self._lock:
                 if self._index.get(model.digest) is None:
                     if partial.ended:
-                        raise Ended
+                        raise PartialEnded
                     stored.path.with_suffix(SEGMENTS).write_text(described)
                     partial.rename(stored.path)
                     self._index[model.digest] = stored
@@ -181,7 +181,7 @@ class Store:
                 return self._index[model.digest]
 
     def forget(self, partial: Partial) -> None:
-        """Deletes its file, if it has not become a stream. Whoever works with it meets Ended."""
+        """Deletes its file, if it has not become a stream. Whoever works with it meets PartialEnded."""
         with self._lock:
             for name in [name for name, known in self._partials.items() if known is partial]:
                 del self._partials[name]

@@ -7,7 +7,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 from services.errors import BodyTooLarge, CommandError, SwarmError
@@ -16,7 +15,7 @@ from services.swci.web import commands, contexts, contracts, taskrunners, tasks
 from services.swci.web.ending import App, Ending
 from services.swci.web.sessions import Sessions
 from services.swci.web.status import status
-from services.web.answers import error_content, send_json, status_of
+from services.web.answers import ErrorAnswer, error_content, send_json, status_of
 
 API = "/api/v1"
 MAX_BODY = 2 << 20
@@ -37,14 +36,6 @@ _ERRORS = {
 Scope = MutableMapping[str, Any]
 
 _log = logs.get("swci")
-
-
-class ErrorAnswer(BaseModel):
-    """The error's stable code, its sentence, and the facts of the sentence."""
-
-    code: str
-    message: str
-    facts: dict[str, str | int | float | bool | None]
 
 
 def build(sessions: Sessions, stopping: asyncio.Event) -> App:

@@ -40,7 +40,7 @@ class TaskText(Body):
     text: Annotated[str, Field(min_length=1, max_length=FILE_LIMIT_BYTES)]
 
 
-class Line(Body):
+class BodyLine(Body):
     text: Text
 
 
@@ -79,7 +79,7 @@ async def body(session: TheSession, name: Name) -> models.TaskBody:
 
 @router.put("/tasks/{name:path}/body/{line}")
 async def append(
-    session: TheSession, name: Name, line: Annotated[int, Path(ge=1, le=100_000)], wanted: Line
+    session: TheSession, name: Name, line: Annotated[int, Path(ge=1, le=100_000)], wanted: BodyLine
 ) -> models.TaskBody:
     """Puts a line in its place, or after the last one."""
     return await run(commands.AppendTaskBody(name=name, idx=line, line=wanted.text), session)

@@ -44,7 +44,7 @@ class Blocking(Protocol):
     def follow(self, call: Call[Result]) -> Generator[Result]: ...
 
 
-class Awaiting(Protocol):
+class AwaitedClient(Protocol):
     """A client that is awaited."""
 
     async def ask_async(self, call: Call[Result]) -> Result: ...
@@ -63,7 +63,7 @@ class Asks(Generic[Arguments, Result]):
     @overload
     def __get__(self, client: Blocking, owner: type) -> Callable[Arguments, Result]: ...
     @overload
-    def __get__(self, client: Awaiting, owner: type) -> Callable[Arguments, Awaitable[Result]]: ...
+    def __get__(self, client: AwaitedClient, owner: type) -> Callable[Arguments, Awaitable[Result]]: ...
     def __get__(self, client: Any, owner: type) -> Any:
         if client is None:
             return self
@@ -82,7 +82,7 @@ class Watches(Generic[Arguments, Result]):
     @overload
     def __get__(self, client: Blocking, owner: type) -> Callable[Arguments, Generator[Result]]: ...
     @overload
-    def __get__(self, client: Awaiting, owner: type) -> Callable[Arguments, AsyncGenerator[Result]]: ...
+    def __get__(self, client: AwaitedClient, owner: type) -> Callable[Arguments, AsyncGenerator[Result]]: ...
     def __get__(self, client: Any, owner: type) -> Any:
         if client is None:
             return self
