@@ -45,9 +45,7 @@ def started(license_files, tmp_path) -> Iterator[Child]:
     assert not killed, "the license server did not stop by itself"
 
 
-def test_first_start_prints_a_link_that_makes_one_administrator_who_installs_a_license(
-    browser: Browser, started: Child, site
-) -> None:
+def test_first_start_prints_a_link_that_makes_one_administrator(browser: Browser, started: Child, site) -> None:
     link = re.search(r"https://\S+/setup/\S+", started.log.read_text())
     assert link, started.log.read_text()
     address = link[0].replace("127.0.0.1", "localhost")

@@ -52,7 +52,7 @@ def replace_key(bench: Bench, before: bytes, key: bytes) -> list[Any]:
     return bench.send_network("replaceKey", SL, "sl-a", before, key, "sl/sl-a", 1_700_000_000_000, 600)
 
 
-def test_a_new_key_takes_the_place_of_the_one_that_is_known_and_no_old_one_comes_back(bench: Bench) -> None:
+def test_a_new_key_replaces_the_known_one_and_no_old_one_comes_back(bench: Bench) -> None:
     second, third = b"\x02" * 32, b"\x03" * 32
     with pytest.raises(NotAMember):
         replace_key(bench, FINGERPRINT, second)

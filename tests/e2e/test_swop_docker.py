@@ -61,9 +61,7 @@ async def left_over(pki: Any, *swops: str) -> list[str]:
         return nodes + [volume.name for wanted in labels for volume in await docker.find_volumes(wanted)]
 
 
-async def test_a_script_has_two_swops_build_an_image_and_train_to_one_model_and_leaves_nothing(
-    swarm: SwopSwarm, pki: Any
-) -> None:
+async def test_a_script_has_two_swops_build_and_train_and_leaves_nothing(swarm: SwopSwarm, pki: Any) -> None:
     def second(profile: dict[str, Any]) -> None:
         with_docker(profile)
         profile["nodes"][0]["slnodedef"]["idx"] = 2

@@ -660,7 +660,7 @@ def test_a_proximal_term_on_another_backend_is_refused_in_words(loopback, monkey
         keras_callback(keras_model()).proximal_term(keras_model())
 
 
-def test_two_phases_of_fit_are_one_training_first_with_a_layer_frozen_and_then_without(serve):
+def test_two_phases_of_fit_are_one_training_with_and_without_a_frozen_layer(serve):
     from swarmlearning.tf import SwarmCallback
 
     swarm = Swarm()
@@ -688,7 +688,7 @@ def test_examples_are_counted_by_the_batches_of_fit(serve):
     assert [m.examples for m in swarm.heard if isinstance(m, (wire.Sync, wire.Close))] == [0, 28, 12]
 
 
-def test_data_that_does_not_say_how_large_its_batches_are_is_refused_for_weights_by_examples(loopback):
+def test_data_without_a_batch_size_is_refused_for_weights_by_examples(loopback):
     import tensorflow as tf
 
     from swarmlearning.tf import SwarmCallback

@@ -128,7 +128,7 @@ def test_the_swarm_sets_the_interval(serve):
     assert swarm.kinds().count("Sync") == 2
 
 
-def test_a_training_that_is_over_ends_with_the_final_model_whatever_was_trained_since(serve):
+def test_a_training_that_is_over_ends_with_the_final_model(serve):
     swarm = Swarm(over_at=2)
     served = serve(swarm)
     callback = numbers()

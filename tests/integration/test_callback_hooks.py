@@ -102,7 +102,7 @@ def test_an_optimizer_that_is_to_be_reset_must_be_known(monkeypatch):
         numbers(optimizerState="reset")
 
 
-def test_the_proximal_term_is_half_the_squared_distance_of_what_is_trained_from_the_merged_model(serve):
+def test_the_proximal_term_is_half_the_squared_distance_from_the_merged_model(serve):
     served = serve(Swarm())
     model = net()
     model.bias.requires_grad_(False)

@@ -111,7 +111,7 @@ def test_what_is_shared_in_one_phase_only_is_named(serve):
     assert isinstance(swarm.heard[-1], wire.Abort)
 
 
-def test_a_training_that_was_broken_off_goes_on_from_the_last_merged_model_and_says_so(serve, caplog):
+def test_a_training_that_was_broken_off_goes_on_from_the_last_merged_model(serve, caplog):
     swarm = Swarm()
     served = serve(swarm)
     callback = made()

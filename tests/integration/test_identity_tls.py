@@ -252,7 +252,7 @@ async def test_clients_refuse_servers_that_offer_tls_1_2(pki):
 
 
 @pytest.mark.parametrize("last_words", [b"", CLOSE_NOTIFY])
-async def test_one_that_hangs_up_before_it_shows_a_certificate_is_not_there_rather_than_hostile(pki, last_words):
+async def test_one_that_hangs_up_before_its_certificate_is_absent_not_hostile(pki, last_words):
     """As Docker does at a published port while the node behind it is started, or a node that is just ending."""
     sl = pki.identity("sl", "sl-1")
 

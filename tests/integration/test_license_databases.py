@@ -228,7 +228,7 @@ def test_formula_in_a_name_does_not_reach_a_spreadsheet(open_office):
     assert "SL,'=HYPERLINK(1)," in "".join(services.usage.csv(SYSTEM, end - timedelta(hours=1), end))
 
 
-async def test_two_server_processes_on_one_postgresql_lend_the_same_seats_and_outlive_a_kill(pki, tmp_path, postgresql):
+async def test_two_servers_on_one_postgresql_lend_the_same_seats_and_outlive_a_kill(pki, tmp_path, postgresql):
     shared = ("--database", new_database(postgresql))
     async with license_servers(pki, tmp_path) as servers, callers(pki, range(1, 5)) as nodes:
         await servers.start("ls-1", "--seats", "SL=3", *shared)

@@ -96,7 +96,7 @@ async def test_node_of_a_pair_turns_to_the_one_that_took_over_by_itself(pki, tmp
             assert (await other.status(both[1]))["holders"] == []
 
 
-async def test_while_two_are_cut_off_each_lends_its_capacity_at_most_and_one_gives_way_in_the_end(pki, tmp_path):
+async def test_two_that_are_cut_off_each_lend_their_capacity_until_one_gives_way(pki, tmp_path):
     """Cut off: the first stands still, so that the second takes over, and both are active when it goes on."""
     async with license_servers(pki, tmp_path) as servers, callers(pki, range(1, 10)) as nodes:
         await pair(servers)

@@ -263,7 +263,7 @@ def test_address_that_asks_too_often_is_told_when_to_come_back():
 # --- misconfiguration ---
 
 
-async def test_answers_carry_the_headers_that_browsers_heed_and_tell_nothing_of_the_software(services, pki):
+async def test_answers_carry_security_headers_and_tell_nothing_of_the_software(services, pki):
     async with served(services, pki) as address:
         for path in ("/healthz", "/api/v1/openapi.json", "/api/v1/leases", "/api/none"):
             headers = (await ask(address, pki, "GET", path)).headers
@@ -312,7 +312,7 @@ def test_weak_password_is_refused(services, password):
         services.accounts.set_up(services.accounts.setup_secret(), "ada", password, HERE)
 
 
-def test_session_ends_when_idle_when_old_when_signed_out_and_when_its_user_is_disabled(services, ada, day):
+def test_session_ends_when_idle_old_signed_out_or_its_user_is_disabled(services, ada, day):
     def signed_in() -> str:
         return services.accounts.sign_in("bob", PASSWORD, "", HERE).secret
 

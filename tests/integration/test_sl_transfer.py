@@ -212,7 +212,7 @@ async def test_what_is_here_is_not_fetched(pki: Any, mine: Store) -> None:
 
 
 @pytest.mark.parametrize("elements", [1000, 8 * SEGMENT_BYTES // 4])
-async def test_bytes_that_are_not_those_of_the_digest_are_refused_and_another_holder_serves(
+async def test_bytes_that_differ_from_the_digest_are_refused_and_another_holder_serves(
     pki: Any, tmp_path: Path, store: Store, mine: Store, elements: int
 ) -> None:
     good, liar = put(store, elements), Store(tmp_path / "liar")

@@ -152,7 +152,7 @@ def as_json(history: list[tuple[Any, ...]]) -> dict[str, Any]:
     return found
 
 
-def test_data_lists_the_events_in_the_order_of_the_chain_and_numbers_that_json_can_say() -> None:
+def test_data_lists_events_in_the_order_of_the_chain_in_numbers_of_json() -> None:
     history = [*ROUND, (on_chain.Reported, 1, "a", float("nan"), None, 3, 10)]
     data = as_json(history)
     assert [(it["block"], it["event"]) for it in data["events"]][-2:] == [(9, "round_accepted"), (10, "reported")]
@@ -166,7 +166,7 @@ def test_data_lists_the_events_in_the_order_of_the_chain_and_numbers_that_json_c
     assert as_json([])["events"] == []
 
 
-def test_a_page_of_the_record_is_far_below_the_limit_of_a_message_whatever_the_reasons_say() -> None:
+def test_a_page_of_the_record_is_far_below_the_limit_of_a_message() -> None:
     events = [on_chain.Left(Position(number, 0), "a", "x" * 20_000, 1) for number in range(1, 100)]
     sent = pages("0x1", 1200, events)
     assert [event.block for page in sent for event in page.events] == list(range(1, 100))

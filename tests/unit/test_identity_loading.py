@@ -68,7 +68,7 @@ def test_unreadable_file_is_named(pki, tmp_path, which, content):
         Identity.load(**{"cert": files.cert, "key": files.key, "cacert": files.cacert} | {which: broken})
 
 
-def test_encrypted_key_is_used_with_the_file_of_its_passphrase_and_no_disk_sees_it_plain(pki, tmp_path):
+def test_encrypted_key_is_used_with_its_passphrase_file_and_never_stored_plain(pki, tmp_path):
     files = pki.issue("sl", "sl-1", out_dir=tmp_path / "node")
     plain = files.key.read_bytes()
     encryption = BestAvailableEncryption("Über Nacht".encode())

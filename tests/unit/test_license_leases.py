@@ -84,7 +84,7 @@ def test_reserved_seats_are_kept_for_whom_they_are_reserved():
         place_for(holder(13), pool, [lease(2), lease(1, reservation=9), lease(12, reservation=9)])
 
 
-def test_reservation_beyond_what_a_smaller_license_holds_gives_no_seat_that_is_not_there():
+def test_reservation_beyond_a_smaller_license_gives_no_seat_that_is_not_there():
     pool = SeatPool("SL", 1, reservations=(Reservation(1, "sl-1", 3),))
     with pytest.raises(NoSeatLeft):
         place_for(holder(1), pool, [lease(5)])

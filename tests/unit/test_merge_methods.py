@@ -330,7 +330,7 @@ def test_the_largest_values_do_not_overflow(method: str, dtype: str) -> None:
 
 
 @pytest.mark.parametrize("method", ROBUST)
-def test_one_liar_of_three_moves_a_robust_result_no_further_than_the_honest_are_apart(method: str) -> None:
+def test_one_liar_of_three_moves_a_robust_result_within_the_honest_spread(method: str) -> None:
     honest = random_sets(2)
     liar = np.full(40, 1e20, np.float32)
     point = run(method, [liar, *honest]).astype(np.float64)

@@ -75,7 +75,7 @@ def test_only_sound_segments_of_an_earlier_start_are_taken_over(tmp_path: Path) 
     assert [again.has(index) for index in range(3)] == [False, True, False]
 
 
-def test_what_has_ended_takes_nothing_and_gives_nothing_that_was_not_asked_for_before(tmp_path: Path) -> None:
+def test_what_has_ended_takes_nothing_and_gives_only_what_was_asked_before(tmp_path: Path) -> None:
     made = partial(tmp_path, list(HASHES))
     made.put(0, memoryview(CUT[0]))
     before = made.view(0, 4)
@@ -150,7 +150,7 @@ def in_a_thread(step: Callable[[], object]) -> "Future[object]":
     return done
 
 
-def test_a_segment_does_not_count_whose_hash_became_known_to_be_another_while_it_was_written(
+def test_a_segment_does_not_count_whose_hash_changes_while_it_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = partial(tmp_path, [None] * 3)

@@ -318,7 +318,7 @@ def test_locked_out_of_a_merge_it_waits_for_its_result() -> None:
     assert of(tuple(walk(state, on.StatusChanged(reopened))[1]), do.SendCheckIn)
 
 
-def test_a_node_left_out_of_an_accepted_round_goes_on_from_its_result_with_the_reason() -> None:
+def test_a_node_left_out_of_a_round_goes_on_from_its_result_with_the_reason() -> None:
     accepted = view(
         round_=2,
         last=result(1, merged=(OTHER, THIRD), left_out=(NAN,)),
@@ -355,7 +355,7 @@ def test_left_out_of_a_later_round_that_reopened_it_goes_on_from_what_it_holds()
     assert actions == [do.SendCheckIn(2, 1, NEWER, 7, False)]
 
 
-def test_a_node_that_was_in_the_last_round_before_it_was_started_again_is_not_told_otherwise() -> None:
+def test_a_node_in_the_last_round_before_its_restart_is_not_told_otherwise() -> None:
     again = Training(EnrolledNode(OPENED, view(round_=2, last=result(1))))
     _, actions = walk(again, on.ParametersOffered(OFFER), on.Fetched(MERGED))
     (deliver,) = of(tuple(actions), do.Deliver)
@@ -555,7 +555,7 @@ def test_a_finished_node_takes_part_without_ml_until_the_training_is_complete(
     assert isinstance(state, Finishing)
 
 
-def test_a_node_still_training_fetches_the_final_model_ahead_and_gets_it_at_its_next_sync() -> None:
+def test_a_node_still_training_fetches_the_final_model_ahead() -> None:
     complete = view(RoundState.COMPLETE, last=result(1, merged=(OTHER, THIRD)))
     state, actions = walk(STATES[Training], on.StatusChanged(complete), on.StatusChanged(complete))
     assert actions == [do.Fetch(complete.last, ahead=True)]

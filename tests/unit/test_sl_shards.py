@@ -175,7 +175,7 @@ def test_all_others_are_told_who_makes_what_and_who_may_not_lead_makes_nothing()
     }  # fmt: skip
 
 
-def test_the_segments_of_a_lost_merger_go_to_the_others_but_for_those_that_somebody_holds() -> None:
+def test_segments_of_a_lost_merger_that_nobody_holds_go_to_the_others() -> None:
     sharing = begun()
     given = deals(sharing.orders())
     make(sharing, "sl-2", given["sl-2"][:2])
@@ -222,7 +222,7 @@ def test_below_min_peers_there_is_no_result() -> None:
 
 
 @pytest.mark.parametrize("victims", [["sl-1"], ["sl-2"], ["sl-1", "sl-2"]])
-def test_who_says_untruly_that_values_are_not_finite_merges_nothing_and_nobody_is_left_out(victims: list[str]) -> None:
+def test_who_calls_finite_values_not_finite_merges_nothing_more(victims: list[str]) -> None:
     sharing = begun()
     given = deals(sharing.orders())
     make(sharing, "sl-3", given["sl-3"][1:])
@@ -330,7 +330,7 @@ def test_the_result_waits_for_no_copy_of_one_who_is_cut_off() -> None:
     assert sharing.outcome(there=["sl-2", "sl-3"]) is not None
 
 
-def test_a_hash_told_by_one_who_is_distrusted_is_forgotten_though_others_hold_the_segment() -> None:
+def test_a_hash_told_by_one_who_is_distrusted_is_forgotten() -> None:
     sharing = begun()
     given = deals(sharing.orders())
     lie = owned(given, "sl-2")
@@ -359,7 +359,7 @@ def test_who_tells_two_hashes_of_one_segment_merges_nothing() -> None:
     assert sorted(deals(sharing.orders())) == ["sl-1", "sl-3"]
 
 
-def test_another_hash_than_one_who_is_gone_has_told_voids_the_attempt_and_nobody_is_blamed() -> None:
+def test_another_hash_than_a_lost_merger_told_voids_the_attempt_without_blame() -> None:
     sharing = begun()
     segment = owned(deals(sharing.orders()), "sl-2")
     sharing.heard("sl-2", say.MergedSegments(1, segment, (hash_of(1),)))
@@ -400,7 +400,7 @@ def test_who_alone_cannot_use_what_a_merger_serves_gets_it_from_the_leader() -> 
     assert sharing.orders() == [("sl-3", say.AssignedRuns("sl-1", ((0, SEGMENTS),)))]
 
 
-def test_the_parts_of_a_measure_are_added_in_the_order_of_segments_whoever_sends_them() -> None:
+def test_parts_of_a_measure_are_added_in_the_order_of_segments() -> None:
     random = np.random.default_rng(1)
     work = MergeJob("geomedian", LAYOUT, dict.fromkeys(NAMES, 1))
     rows = [random.standard_normal((3, 5)) * 10.0**index for index in range(SEGMENTS)]

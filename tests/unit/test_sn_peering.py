@@ -163,7 +163,7 @@ class Calls:
         pass
 
 
-async def test_an_sn_that_says_where_it_is_now_is_called_there_whatever_the_directory_still_says(
+async def test_an_sn_is_called_where_it_says_it_is_whatever_the_directory_says(
     peering: Peering, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = Calls()

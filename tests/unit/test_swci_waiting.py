@@ -22,7 +22,7 @@ class OneState:
         yield self._status
 
 
-async def test_reasons_stand_in_the_sentence_with_one_full_stop_and_a_name_that_is_told_once() -> None:
+async def test_reasons_stand_in_the_sentence_with_one_full_stop_and_one_name() -> None:
     refused = str(TaskRefused(task="The task t", problem="it mounts /etc"))
     status = pb.RunnerStatus(
         runner="r",
