@@ -3,7 +3,7 @@
 ``python -m benchmarks.recovery [--nodes 4] [--runs 2] [--timeout 2]``
 
 Real processes on real geth. In each phase of a round the leader ends itself with SIGKILL at the line of its log that
-says where it is (benchmarks.kill_at_log); the SN's stream of states tells when the next round is accepted. Then the
+says where it is (benchmarks.log_traps); the SN's stream of states tells when the next round is accepted. Then the
 node is started again, and the next kill comes only after a round in which all took part. ``--timeout`` is given to
 SL_LEADER_FAILURE_BASE_TIMEOUT and SN_LOST_AFTER_SECONDS; the goal is that time plus the slowest round without a kill.
 """
@@ -11,7 +11,6 @@ SL_LEADER_FAILURE_BASE_TIMEOUT and SN_LOST_AFTER_SECONDS; the goal is that time 
 import argparse
 import asyncio
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.base import Accepted, Base, Results, say
-from benchmarks.kill_at_log import KILLED, arm
+from benchmarks.log_traps import Trap
 from benchmarks.report import goal, percentile, print_figures
 from services.errors import SwarmError
 from services.local.plan import CODE_ROOT, SwarmPlan
@@ -44,7 +43,7 @@ PHASES: dict[str, tuple[dict[str, Any], int]] = {
 
 @dataclass
 class Swarm:
-    """SLs and their programs. ``traps``: where benchmarks.kill_at_log looks."""
+    """SLs and their programs. ``traps``: where benchmarks.log_traps looks."""
 
     base: Base
     traps: Path
@@ -52,7 +51,7 @@ class Swarm:
     async def start_pair(self, index: int) -> None:
         plan, name = self.base.plan, self.base.plan.sls[index]
         launch = plan.sl(index, self.base.files[name], self.base.license_port, self.base.sn_port)
-        argv = (sys.executable, "-m", "benchmarks.kill_at_log", str(self.traps), name, *launch.argv[3:])
+        argv = (sys.executable, "-m", "benchmarks.log_traps", str(self.traps), name, *launch.argv[3:])
         await self.base.start_node(Child.start(replace(launch, argv=argv)))
         program = Child.start(replace(plan.program(index), cwd=CODE_ROOT))
         self.base.children[program.name] = program
@@ -60,11 +59,11 @@ class Swarm:
     async def kill_leader(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Who was killed, in which round, and when."""
         sls = [self.base.children[name] for name in self.base.plan.sls]
-        arm(self.traps, fields)
+        trap = Trap("leader", fields, kills=True)
+        trap.arm(self.traps)
         async with asyncio.timeout(LONGEST_S):
             await asyncio.wait([child.exited for child in sls], return_when=asyncio.FIRST_COMPLETED)
-        killed: dict[str, Any] = json.loads((self.traps / KILLED).read_text())
-        return killed
+        return trap.killed(self.traps)
 
     async def start_again(self, name: str) -> None:
         index = self.base.plan.sls.index(name)

@@ -48,9 +48,6 @@ class Grant:
     valid_from: datetime
     valid_until: datetime | None
 
-    def valid_at(self, moment: datetime) -> bool:
-        return self.valid_from <= moment and (self.valid_until is None or moment < self.valid_until)
-
 
 @dataclass(frozen=True)
 class License:

@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 
+from benchmarks.log_traps import Trap
 from tests.chaos.ground import Fault, Ground, Inject
-from tests.chaos.traps import Trap
 from tests.chaos.world import LOST_AFTER_S
 from tests.pacing import pause
 

@@ -1,7 +1,7 @@
 """A warm process that forks nodes and programs on request: a start costs milliseconds, not a second of imports.
 
 What runs in a fork is what runs elsewhere: `swarm` with its own command line, or the training program. Two things are
-added around it: a fork may move into a network namespace first, and its log may spring traps (tests.chaos.traps).
+added around it: a fork may move into a network namespace first, and its log may spring traps (benchmarks.log_traps).
 """
 
 import contextlib
@@ -179,7 +179,7 @@ def _become(wanted: Fork, ready: socket.socket, others: list[socket.socket]) -> 
         if wanted.namespace:
             _enter_namespace(wanted.namespace)
         if wanted.traps:
-            from tests.chaos.traps import TrapStream
+            from benchmarks.log_traps import TrapStream
 
             sys.stdout = TrapStream(wanted.name, Path(wanted.traps), sys.stdout)  # type: ignore[assignment]
         if wanted.before:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from benchmarks.log_traps import Trap
 from tests.chaos.history import Injected
 from tests.chaos.traffic import Pair, Stuck, Traffic
-from tests.chaos.traps import Trap
 from tests.chaos.world import LEADER_TIMEOUT_S, LOST_AFTER_S, World
 
 # A busy machine gets this long for what a timeout does not cover: one round, and a start where one is needed.

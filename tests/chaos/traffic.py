@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.log_traps import Trap
 from services.chain.rpc import ConnectionLost
 from services.errors import NetworkError, SwarmError, UnknownContract
 from services.rpc import swarm_pb2 as pb
@@ -22,7 +23,6 @@ from tests.chaos.history import Diary, Event, Exit, History, Seen
 from tests.chaos.ledger import events_on_chain
 from tests.chaos.nodes import Node, Shape
 from tests.chaos.processes import Process
-from tests.chaos.traps import Trap
 from tests.chaos.world import World
 from tests.pacing import pause
 

@@ -1,9 +1,15 @@
-"""Stops a node exactly where its log says that it is: between two steps of the protocol, not after some time."""
+"""Stops or kills a node exactly where its log says that it is: between two steps of the protocol, not after some time.
+
+``python -m benchmarks.log_traps DIRECTORY NODE <command line of swarm>`` runs a node whose log springs the traps that
+are armed in DIRECTORY.
+"""
 
 import contextlib
 import json
 import os
 import signal
+import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,13 +17,15 @@ from typing import Any, TextIO
 
 ARMED = ".armed"
 SPRUNG = ".sprung"
+KILLED = ".killed"
 
 
 @dataclass(frozen=True)
 class Trap:
     """Springs at the first log line of any node with these fields, from a round on; once, for one node.
 
-    ``nodes``: who may be caught; empty for any.
+    ``nodes``: who may be caught; empty for any. ``kills``: with SIGKILL, and it says whom; else it
+    stops.
     """
 
     name: str
@@ -25,6 +33,7 @@ class Trap:
     from_round: int = 0
     nodes: tuple[str, ...] = ()
     contract: str = ""
+    kills: bool = False
 
     def arm(self, directory: Path) -> None:
         draft = directory / f"{self.name}.draft"
@@ -34,10 +43,15 @@ class Trap:
     def disarm(self, directory: Path) -> None:
         (directory / (self.name + ARMED)).unlink(missing_ok=True)
 
+    def killed(self, directory: Path) -> dict[str, Any]:
+        """The last one: ``node``, ``round``, and ``at`` by the system's monotonic clock."""
+        found: dict[str, Any] = json.loads((directory / (self.name + KILLED)).read_text())
+        return found
+
 
 @dataclass(eq=False)
 class TrapStream:
-    """Where a node writes its log. A line that springs a trap is written, then the whole process stops itself."""
+    """Where a node writes its log. A line that springs a trap is written, then the whole process stops or dies."""
 
     node: str
     directory: Path
@@ -75,7 +89,10 @@ class TrapStream:
                     path.rename(path.with_suffix(SPRUNG))  # of several nodes one succeeds
                     self.out.write("\n" + json.dumps({"event": "TRAP", "node": self.node, "trap": trap.name}))
                     self.out.flush()
-                    os.kill(os.getpid(), signal.SIGSTOP)
+                    if trap.kills:
+                        killed = {"node": self.node, "round": known.get("round", 0), "at": time.monotonic()}
+                        path.with_suffix(KILLED).write_text(json.dumps(killed))
+                    os.kill(os.getpid(), signal.SIGKILL if trap.kills else signal.SIGSTOP)
 
     def _fits(self, trap: Trap, known: Mapping[str, Any]) -> bool:
         return (
@@ -84,3 +101,15 @@ class TrapStream:
             and (not trap.contract or known.get("contract") == trap.contract)
             and all(known.get(key) == value for key, value in trap.fields.items())
         )
+
+
+def main() -> int:
+    from services.cli.main import main as swarm  # noqa: PLC0415  # a fork server has loaded what it needs of it
+
+    directory, node, *arguments = sys.argv[1:]
+    sys.stdout = TrapStream(node, Path(directory), sys.stdout)  # type: ignore[assignment]
+    return swarm(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
