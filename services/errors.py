@@ -54,13 +54,15 @@ class Fact(Generic[T]):
     """A fact that code reads, as an attribute. 0 or empty where it is missing or of another type, for peers send it."""
 
     def __init__(self, kind: type[T], name: str) -> None:
-        self._kind, self._name = kind, name
+        self._kind: type[T] = kind
+        self._name = name
 
     def __get__(self, error: SwarmError, owner: type[SwarmError]) -> T:
         value = error.facts.get(self._name)
         if self._kind is float and isinstance(value, int):
             value = float(value)
-        return value if isinstance(value, self._kind) else self._kind()
+        found: T = value if isinstance(value, self._kind) else self._kind()
+        return found
 
 
 class _Facts(dict[str, Any]):

@@ -1,6 +1,6 @@
 """Rows of the database as plain data: a column is the field of its name, a time is a datetime in UTC."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from functools import cache
@@ -16,7 +16,7 @@ def utc(at: float) -> datetime:
 
 def read_as(cls: type[T], row: Mapping[str, Any], **given: Any) -> T:
     """A dataclass from the columns that are named as its fields are, and from what is ``given``."""
-    read = {name: _value(row[name], is_time) for name, is_time in _fields(cls) if name not in given}
+    read = {name: _value(row[name], is_time) for name, is_time in _fields(cast(Hashable, cls)) if name not in given}
     return cls(**read, **given)
 
 

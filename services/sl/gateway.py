@@ -285,7 +285,7 @@ def _result(result: pb.RoundResult) -> AcceptedResult:
 
 
 def _excluded(entries: Iterable[pb.LeftOut]) -> tuple[Exclusion, ...]:
-    return tuple((entry.name, entry.reason) for entry in entries)
+    return tuple(Exclusion(entry.name, entry.reason, entry.not_finite) for entry in entries)
 
 
 def _left_out(entries: Iterable[Exclusion]) -> list[pb.LeftOut]:

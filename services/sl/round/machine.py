@@ -136,7 +136,7 @@ def _decided(state: SLState, event: RoundEvent) -> Step:
         case on.MLEnded():
             return _without_ml(state, event)
         case on.LeaderSilent():
-            return _vote(state, event) if type(state) in {Training, Awaiting} else (state, ())
+            return _vote(state, event)
         case on.StatusChanged() | on.EnrolmentAccepted() if isinstance(state, WithNode):
             return _look(state, event)
     return _BY_STATE[type(state)](state, event)
@@ -240,7 +240,9 @@ def _merge_phase(state: Awaiting) -> Step:
     return replace(state, watched_term=view.term), (do.NotifyML(text), do.ArmLeaderTimer(view.round, view.term))
 
 
-def _vote(state: Awaiting | Training, event: on.LeaderSilent) -> Step:
+def _vote(state: SLState, event: on.LeaderSilent) -> Step:
+    if type(state) is not Training and type(state) is not Awaiting:
+        return state, ()
     view = state.node.view
     if (event.round, event.term, RoundState.MERGE) != (view.round, view.term, view.phase):
         return state, ()

@@ -112,7 +112,7 @@ class Input:
         """All that is wanted, again and again where it breaks off."""
         attempt = 0
         if self._wrong_size is not None:
-            self._give_up(self._wrong_size)
+            self._give_up(self._wrong_size.reason)
             return
         while self._wanted:
             self._moved_at = time.monotonic() if not attempt else self._moved_at
