@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 from open_readers import everything
 from sl_swarm import Ready
+from stored_streams import put
 
 from services.errors import LicenseServerUnreachable, NotOfOrganization, PeerNotAccepted, PeerUnreachable, SNUnreachable
 from services.identity.identity import Identity
@@ -36,7 +36,6 @@ from services.swci.session import CommandSession, WaitLimits
 from services.swci.settings import SWCISettings
 from services.swci.usr_dir import UsrDir
 from services.swci.web.serving import serve as serve_swci
-from swarm_callback.params import encode
 
 WITHIN_S = 30.0
 LARGE = 600_000  # elements: more than comes in one request
@@ -69,15 +68,6 @@ async def sn(identity: Identity, directory: Path) -> AsyncIterator[Ask]:
         yield ask
     finally:
         await server.stop(0)
-
-
-def put(store: Store, elements: int) -> Stored:
-    header, data = encode({"w": np.ones(elements, np.float32)})
-    with store.incoming("b-1", len(header) + 4 * elements) as incoming:
-        incoming.write(header)
-        for piece in data:
-            incoming.write(piece)
-        return incoming.commit()
 
 
 @contextlib.asynccontextmanager

@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
-from open_readers import everything
+from stored_streams import put, serving
 
 from services.errors import PeerNotAccepted, PeerUnreachable
 from services.identity.certificates import AnotherPeer, Expected
@@ -24,12 +23,10 @@ from services.rpc.client import SNClient
 from services.rpc.server import RpcServer
 from services.rpc.swarm_pb2_grpc import NetworkServicer, add_NetworkServicer_to_server
 from services.rpc.tunnel import Tunnel
-from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
-from services.sl.transfer.store import Store, Stored
+from services.sl.transfer.store import Store
 from services.sl.view import TrainingMember
-from swarm_callback.params import encode
 
 WITHIN_S = 30.0
 LARGE = 600_000  # elements: more than comes in one request
@@ -174,24 +171,6 @@ async def test_no_other_process_gets_through_to_an_sn_with_the_certificate_of_a_
 # --- parameters --------------------------------------------------------------------------------------------------
 
 
-def put(store: Store, elements: int) -> Stored:
-    header, data = encode({"w": np.ones(elements, np.float32)})
-    with store.incoming("sl-1", len(header) + 4 * elements) as incoming:
-        incoming.write(header)
-        for piece in data:
-            incoming.write(piece)
-        return incoming.commit()
-
-
-@contextlib.asynccontextmanager
-async def serving(identity: Identity, store: Store) -> AsyncIterator[int]:
-    server = FileServer(identity, store, everything())
-    with bind("127.0.0.1", 0) as bound:
-        await server.start(bound)
-        yield bound.getsockname()[1]
-        await server.stop()
-
-
 @pytest.mark.parametrize("elements", [5, LARGE])
 @pytest.mark.parametrize("known_by", ["name", "certificate"])
 async def test_parameters_are_fetched_from_the_member_that_holds_them(
@@ -199,9 +178,9 @@ async def test_parameters_are_fetched_from_the_member_that_holds_them(
 ) -> None:
     """Not from another one that has taken its address, be it with the same bytes."""
     store, mine = Store(tmp_path / "theirs"), Store(tmp_path / "mine")
-    stored, impostor = put(store, elements), pki.identity("sl", "sl-3")
-    async with serving(impostor, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as peers:
-        true = TrainingMember("sl-3", "localhost", port, impostor.fingerprint, active=True)
+    stored = put(store, elements)
+    async with serving(pki, store, name="sl-3") as port, Peers(pki.identity("sl", "sl-2"), mine) as peers:
+        true = TrainingMember("sl-3", "localhost", port, pki.identity("sl", "sl-3").fingerprint, active=True)
         name, fingerprint = ("sl-1", "") if known_by == "name" else ("sl-3", "0" * 64)
         meant = TrainingMember(name, "localhost", port, fingerprint, active=True)
         with pytest.raises(PeerUnreachable, match="its certificate is that of sl sl-3"):
@@ -215,7 +194,7 @@ async def test_segments_come_from_the_member_that_offers_them(pki: Any, tmp_path
     stored = put(store, LARGE)
     path = f"/v1/models/{stored.model.digest}"
     async with (
-        serving(pki.identity("sl", "sl-3"), store) as port,
+        serving(pki, store, name="sl-3") as port,
         Peers(pki.identity("sl", "sl-2"), mine) as peers,
     ):
         true = TrainingMember("sl-3", "localhost", port, "", active=True)

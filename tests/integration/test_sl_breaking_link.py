@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from aiohttp import web
+from stored_streams import put
 
 from services.errors import SwarmError
 from services.rpc.swarm_pb2 import RoundState
@@ -21,20 +21,10 @@ from services.sl.transfer.store import Store, Stored
 from services.sl.transfer.waiting import ResultWait
 from services.sl.view import CheckInEntry, Config, TrainingMember, View
 from swarm_callback.digest import SEGMENT_BYTES
-from swarm_callback.params import encode
 
 SEGMENTS = 48
 AT_A_TIME = 4  # so that it breaks a dozen times
 WITHIN_S = 60.0
-
-
-def put(store: Store) -> Stored:
-    header, data = encode({"w": np.random.default_rng(1).random(SEGMENTS * SEGMENT_BYTES // 4, dtype=np.float32)})
-    with store.incoming("sl-1", len(header) + SEGMENTS * SEGMENT_BYTES) as incoming:
-        incoming.write(header)
-        for piece in data:
-            incoming.write(piece)
-        return incoming.commit()
 
 
 @contextlib.asynccontextmanager
@@ -76,7 +66,7 @@ def view(other: TrainingMember, stored: Stored) -> View:
 
 
 async def test_an_input_of_a_shared_merge_comes_over_a_link_with_ten_breaks(pki: Any, tmp_path: Path) -> None:
-    stored, mine = put(Store(tmp_path / "theirs")), Store(tmp_path / "mine")
+    stored, mine = put(Store(tmp_path / "theirs"), SEGMENTS * SEGMENT_BYTES // 4), Store(tmp_path / "mine")
     over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     def unusable(_name: str, reason: str, _segment: int) -> None:
@@ -103,7 +93,7 @@ async def test_an_input_of_a_shared_merge_comes_over_a_link_with_ten_breaks(pki:
 
 
 async def test_an_input_of_an_unshared_merge_comes_over_a_link_with_ten_breaks(pki: Any, tmp_path: Path) -> None:
-    stored, mine = put(Store(tmp_path / "theirs")), Store(tmp_path / "mine")
+    stored, mine = put(Store(tmp_path / "theirs"), SEGMENTS * SEGMENT_BYTES // 4), Store(tmp_path / "mine")
     async with over_a_bad_link(pki, stored) as other, Peers(pki.identity("sl", "sl-2"), mine) as peers:
         merging = LeaderMerge(mine, peers, view(other, stored), lambda _done, _total: None, lambda _: other)
         async with asyncio.timeout(WITHIN_S):

@@ -4,53 +4,24 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from open_readers import everything
+from stored_streams import member, put, serving
 
 from services.errors import DigestMismatch, PeerUnreachable
 from services.sl.transfer import bulk as bulk_module
 from services.sl.transfer.bulk import CONNECTIONS_PER_PEER
 from services.sl.transfer.connections import BULK
-from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.packing import FRAME, Packer
 from services.sl.transfer.partials import Partial
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import TrainingMember
-from swarm_callback.params import encode
 from tests.pacing import pause
 
 WITHIN_S = 30.0
-
-
-def put(store: Store, elements: int) -> Stored:
-    header, data = encode({"w": np.random.default_rng(1).random(elements, dtype=np.float32)})
-    with store.incoming("sl-1", len(header) + 4 * elements) as incoming:
-        incoming.write(header)
-        for piece in data:
-            incoming.write(piece)
-        return incoming.commit()
-
-
-def member(name: str, port: int) -> TrainingMember:
-    return TrainingMember(name, "localhost", port, "", active=True)
-
-
-@contextlib.asynccontextmanager
-async def serving(pki: Any, store: Store) -> AsyncIterator[int]:
-    server = FileServer(pki.identity("sl", "sl-1"), store, everything())
-    with bind("127.0.0.1", 0) as bound:
-        await server.start(bound)
-        try:
-            yield bound.getsockname()[1]
-        finally:
-            await server.stop()
 
 
 def connect(pki: Any, port: int) -> ssl.SSLSocket:

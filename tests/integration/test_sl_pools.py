@@ -11,27 +11,18 @@ import pytest
 import sl_swarm
 from open_readers import everything
 from sl_swarm import Arrays, swarm_of
+from stored_streams import put
 
 from services.sl.sharding.messages import BeginAttempt, encode
 from services.sl.transfer import bulk, connections
 from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
-from services.sl.transfer.store import Store, Stored
+from services.sl.transfer.store import Store
 from services.sl.view import TrainingMember
-from swarm_callback import params
 
 WITHIN_S = 20.0
 DRAFT = "1-1-1"
-
-
-def put(store: Store, elements: int) -> Stored:
-    header, data = params.encode({"w": np.random.default_rng(1).random(elements, dtype=np.float32)})
-    with store.incoming("sl-1", len(header) + 4 * elements) as incoming:
-        incoming.write(header)
-        for piece in data:
-            incoming.write(piece)
-        return incoming.commit()
 
 
 def model(seed: int, elements: int) -> Arrays:

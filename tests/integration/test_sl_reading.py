@@ -12,6 +12,7 @@ import aiohttp
 import numpy as np
 import pytest
 from sl_swarm import swarm_of
+from stored_streams import put
 
 from services.errors import PeerUnreachable
 from services.identity.identity import Identity
@@ -23,19 +24,9 @@ from services.sl.transfer.peers import SMALL_BYTES, Peers
 from services.sl.transfer.readers import Readers
 from services.sl.transfer.store import Store, Stored
 from services.sl.view import CheckInEntry, Config, TrainingMember, View
-from swarm_callback.params import encode
 
 WITHIN_S = 30.0
 FEW, MANY = 4, SMALL_BYTES  # elements: in one request of HTTP, and in segments
-
-
-def put(store: Store, elements: int) -> Stored:
-    header, data = encode({"w": np.full(elements, 1, np.float32)})
-    with store.incoming("sl-1", len(header) + 4 * elements) as incoming:
-        incoming.write(header)
-        for piece in data:
-            incoming.write(piece)
-        return incoming.commit()
 
 
 class Holder:

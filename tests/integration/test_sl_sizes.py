@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 from sl_swarm import ML, Arrays, Swarm, swarm_of
+from stored_streams import put
 
 from services.errors import DigestMismatch, MalformedCall, PeerUnreachable, SizeDiffers, StreamDamaged, SwarmError
 from services.sl.round import actions as do
@@ -31,15 +32,6 @@ LIAR = "sl-1"
 SMALL, SHARED = 1000, 1_500_000
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def put(store: Store, elements: int) -> Stored:
-    header, data = params.encode({"w": np.ones(elements, np.float32)})
-    with store.incoming("sl-1", len(header) + 4 * elements) as incoming:
-        incoming.write(header)
-        for piece in data:
-            incoming.write(piece)
-        return incoming.commit()
 
 
 def cut(store: Store, digest: str, more: int) -> Model:

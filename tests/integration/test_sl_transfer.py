@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import numpy as np
 import pytest
 from aiohttp import web
 from open_readers import everything
+from stored_streams import member, put, serving
 
 from services.errors import (
     DigestMismatch,
@@ -27,37 +27,10 @@ from services.sl.transfer import waiting as waiting_module
 from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.replication import ResultReplicator
-from services.sl.transfer.store import Store, Stored
+from services.sl.transfer.store import Store
 from services.sl.transfer.waiting import ResultWait
 from services.sl.view import CheckInEntry, Config, TrainingMember, View
 from swarm_callback.digest import SEGMENT_BYTES
-from swarm_callback.params import encode
-
-
-def put(store: Store, elements: int, value: float = 1) -> Stored:
-    header, data = encode({"w": np.full(elements, value, np.float32)})
-    with store.incoming("sl-1", len(header) + 4 * elements) as incoming:
-        incoming.write(header)
-        for piece in data:
-            incoming.write(piece)
-        return incoming.commit()
-
-
-def member(name: str, port: int) -> TrainingMember:
-    return TrainingMember(name, "localhost", port, "", active=True)
-
-
-@contextlib.asynccontextmanager
-async def serving(
-    pki: Any, store: Store, may_read: Callable[[PeerIdentity], bool] = lambda _: True, name: str = "sl-1"
-) -> AsyncIterator[int]:
-    server = FileServer(pki.identity("sl", name), store, everything(may_read))
-    with bind("127.0.0.1", 0) as bound:
-        await server.start(bound)
-        try:
-            yield bound.getsockname()[1]
-        finally:
-            await server.stop()
 
 
 @contextlib.asynccontextmanager
