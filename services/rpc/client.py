@@ -18,7 +18,7 @@ from services.identity.identity import PROCESS_KEY, Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.channels import Channels
 from services.rpc.errors import from_rpc_error
-from services.rpc.swarm_pb2_grpc import AdminStub, NetworkStub, PeeringStub, RunnersStub, TasksStub, TrainingStub
+from services.rpc.methods import Stub
 from services.rpc.tunnel import CONNECT_WITHIN_S, VANISHED_AFTER_MS
 from services.runtime import traces
 from services.runtime.background import Background
@@ -223,15 +223,15 @@ class SNClient:
             self._use(self._channels.renew())
 
     def _use(self, channel: Any) -> None:
-        self._network_stub: Any = NetworkStub(channel)  # type: ignore[no-untyped-call]
+        self._network_stub: Any = Stub(channel, "Network")
         self.network = NetworkCalls(self._network_stub, self._line)
-        self._training_stub: Any = TrainingStub(channel)  # type: ignore[no-untyped-call]
+        self._training_stub: Any = Stub(channel, "Training")
         self.training = TrainingCalls(self._training_stub, self._line)
-        self.admin = AdminCalls(AdminStub(channel), self._line)  # type: ignore[no-untyped-call]
-        self.tasks = TasksCalls(TasksStub(channel), self._line)  # type: ignore[no-untyped-call]
-        self._runners_stub: Any = RunnersStub(channel)  # type: ignore[no-untyped-call]
+        self.admin = AdminCalls(Stub(channel, "Admin"), self._line)
+        self.tasks = TasksCalls(Stub(channel, "Tasks"), self._line)
+        self._runners_stub: Any = Stub(channel, "Runners")
         self.runners = RunnersCalls(self._runners_stub, self._line)
-        self._peering_stub: Any = PeeringStub(channel)  # type: ignore[no-untyped-call]
+        self._peering_stub: Any = Stub(channel, "Peering")
         self.peering = PeeringCalls(self._peering_stub, self._line)
 
     async def __aexit__(

@@ -1,4 +1,4 @@
-"""Makes swarm_pb2.py, swarm_pb2.pyi and swarm_pb2_grpc.py from swarm.proto: ``python -m services.rpc.generate``."""
+"""Makes swarm_pb2.py and swarm_pb2.pyi from swarm.proto: ``python -m services.rpc.generate``."""
 
 import sys
 import tempfile
@@ -6,24 +6,18 @@ from importlib import resources
 from pathlib import Path
 
 HERE = Path(__file__).parent
-GENERATED = ("swarm_pb2.py", "swarm_pb2.pyi", "swarm_pb2_grpc.py")
+GENERATED = ("swarm_pb2.py", "swarm_pb2.pyi")
 
 
 def generate(target: Path) -> None:
-    """Writes the three files into ``target``, with imports that name this package.
-
-    Raises RuntimeError if protoc refuses the definition.
-    """
+    """Writes both files into ``target``. Raises RuntimeError if protoc refuses the definition."""
     from grpc_tools import protoc  # noqa: PLC0415  only developers have it
 
     includes = resources.files("grpc_tools").joinpath("_proto")
     arguments = ["protoc", f"-I{HERE}", f"-I{includes}"]
-    arguments += [f"--{kind}_out={target}" for kind in ("python", "pyi", "grpc_python")]
+    arguments += [f"--{kind}_out={target}" for kind in ("python", "pyi")]
     if protoc.main([*arguments, "swarm.proto"]) != 0:
         raise RuntimeError(f"protoc refused {HERE / 'swarm.proto'}")
-    stubs = target / "swarm_pb2_grpc.py"
-    text = stubs.read_text()
-    stubs.write_text(text.replace("import swarm_pb2 as swarm__pb2", "from services.rpc import swarm_pb2 as swarm__pb2"))
 
 
 def outdated() -> list[str]:

@@ -6,7 +6,7 @@ import errno
 import inspect
 import re
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from services.identity.live import LiveConnections
 from services.rpc.client import MESSAGE_LIMIT_BYTES
 from services.rpc.errors import to_status
 from services.rpc.limits import CallLimit, CallLimits
+from services.rpc.methods import add_service
 from services.runtime import logs, traces
 from services.runtime.addresses import join_address
 from services.runtime.background import Background
@@ -43,7 +44,6 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 Roles = Mapping[str, frozenset[str]]
-Register = Callable[[grpc.aio.Server], None]
 
 _caller: ContextVar[PeerIdentity] = ContextVar("caller")
 _process: ContextVar[bytes] = ContextVar("process")
@@ -62,17 +62,16 @@ def calling_process() -> bytes:
 
 
 class RpcServer:
-    """Serves what ``register`` functions add. ``roles`` maps ``/package.Service/Method`` to the roles that may
-    call it; a method that is not listed is denied to all, health and reflection are open to every certificate.
-    ``limits``: how often each may.
+    """Serves the calls of ``services``, as swarm.proto names them. ``roles`` maps ``/package.Service/Method`` to the
+    roles that may call it; a method that is not listed is denied to all, health and reflection are open to every
+    certificate. ``limits``: how often each may.
     """
 
     def __init__(  # what it serves, and to whom
         self,
         identity: Identity,
         roles: Roles,
-        register: Sequence[Register],
-        services: Sequence[str],
+        services: Mapping[str, object],
         limits: Mapping[str, CallLimit] | None = None,
     ) -> None:
         self._identity = identity
@@ -81,10 +80,9 @@ class RpcServer:
         gate = _Gate(identity, roles, CallLimits(limits or {}), self._live)
         self._server = grpc.aio.server(interceptors=[gate], options=OPTIONS)
         self._health = health_aio.HealthServicer()
-        for add in register:
-            add(self._server)
+        names = [add_service(self._server, name, servicer) for name, servicer in services.items()]
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection([*services, HEALTH, reflection.SERVICE_NAME], self._server)
+        reflection.enable_server_reflection([*names, HEALTH, reflection.SERVICE_NAME], self._server)
 
     async def start(self, host: str, port: int, option: str) -> int:
         """Opens ``host:port`` (0: any free port) and serves; gives the port.

@@ -11,7 +11,6 @@ from services.errors import MalformedCall, NameInUse
 from services.identity.certificates import TrustBundle
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import caller, calling_process
-from services.rpc.swarm_pb2_grpc import AdminServicer, NetworkServicer, TrainingServicer
 from services.runtime import logs
 from services.sn import record, requests
 from services.sn.handing_over import hand_over, replace_key
@@ -59,7 +58,7 @@ class ApiContext:
         return replace(who, fingerprint=member.fingerprint), self.trainings.named(contract)
 
 
-class NetworkApi(NetworkServicer):
+class NetworkApi:
     """Service Network."""
 
     def __init__(self, context: ApiContext) -> None:
@@ -135,7 +134,7 @@ class NetworkApi(NetworkServicer):
         )
 
 
-class TrainingApi(TrainingServicer):
+class TrainingApi:
     """Service Training. Every write is made in the caller's own name."""
 
     def __init__(self, context: ApiContext) -> None:
@@ -211,7 +210,7 @@ class TrainingApi(TrainingServicer):
                 yield page
 
 
-class AdminApi(AdminServicer):
+class AdminApi:
     """Service Admin."""
 
     def __init__(self, context: ApiContext) -> None:

@@ -14,14 +14,6 @@ from services.chain.tasks import TaskRegistryGateway
 from services.identity.identity import Identity
 from services.rpc.server import RpcServer
 from services.rpc.swarm_pb2 import RoundState
-from services.rpc.swarm_pb2_grpc import (
-    add_AdminServicer_to_server,
-    add_NetworkServicer_to_server,
-    add_PeeringServicer_to_server,
-    add_RunnersServicer_to_server,
-    add_TasksServicer_to_server,
-    add_TrainingServicer_to_server,
-)
 from services.runtime import logs
 from services.runtime.addresses import join_address
 from services.runtime.background import Background
@@ -37,7 +29,7 @@ from services.sn.metrics import SNMetrics
 from services.sn.names import Holder, Names
 from services.sn.peering import IMPORT_FILE, Peering
 from services.sn.peering_api import PeeringApi
-from services.sn.roles import LIMITS, ROLES, SERVICES
+from services.sn.roles import LIMITS, ROLES
 from services.sn.state import SNState
 from services.sn.succession import looks_after
 from services.sn.taskrunners import LiveRunner, TaskRunners
@@ -194,17 +186,12 @@ async def _in_touch(
 
 
 def _server(identity: Identity, context: ApiContext, peering: Peering | None) -> RpcServer:
-    return RpcServer(
-        identity,
-        ROLES,
-        [
-            lambda server: add_NetworkServicer_to_server(NetworkApi(context), server),  # type: ignore[no-untyped-call]
-            lambda server: add_TrainingServicer_to_server(TrainingApi(context), server),  # type: ignore[no-untyped-call]
-            lambda server: add_TasksServicer_to_server(TasksApi(context), server),  # type: ignore[no-untyped-call]
-            lambda server: add_RunnersServicer_to_server(RunnersApi(context), server),  # type: ignore[no-untyped-call]
-            lambda server: add_AdminServicer_to_server(AdminApi(context), server),  # type: ignore[no-untyped-call]
-            lambda server: add_PeeringServicer_to_server(PeeringApi(context, peering), server),  # type: ignore[no-untyped-call]
-        ],
-        SERVICES,
-        LIMITS,
-    )
+    services = {
+        "Network": NetworkApi(context),
+        "Training": TrainingApi(context),
+        "Tasks": TasksApi(context),
+        "Runners": RunnersApi(context),
+        "Admin": AdminApi(context),
+        "Peering": PeeringApi(context, peering),
+    }
+    return RpcServer(identity, ROLES, services, LIMITS)

@@ -6,7 +6,6 @@ from typing import Any
 from services.errors import ServesOneSN
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import caller
-from services.rpc.swarm_pb2_grpc import PeeringServicer
 from services.sn import requests
 from services.sn.admission import admit
 from services.sn.api import ApiContext
@@ -14,7 +13,7 @@ from services.sn.membership import DirectoryMember
 from services.sn.peering import Peering, block_pages
 
 
-class PeeringApi(PeeringServicer):
+class PeeringApi:
     """``peering``: None where the chain serves one SN only."""
 
     def __init__(self, context: ApiContext, peering: Peering | None) -> None:

@@ -8,7 +8,6 @@ ADMIN = "swarm.v1.Admin"
 TASKS = "swarm.v1.Tasks"
 RUNNERS = "swarm.v1.Runners"
 PEERING = "swarm.v1.Peering"
-SERVICES = (NETWORK, TRAINING, ADMIN, TASKS, RUNNERS, PEERING)
 
 EVERYONE = frozenset({"sn", "sl", "swop", "swci", "admin"})
 NODES = frozenset({"sl", "swop", "swci"})  # an SN joins through another SN, not by registering

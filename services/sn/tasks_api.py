@@ -7,7 +7,6 @@ from typing import Any
 from services.chain.task_events import Assigned
 from services.errors import AgentAbsent, MalformedCall, TaskNotFinalized, UnknownAgent, UnknownPeer
 from services.rpc import swarm_pb2 as pb
-from services.rpc.swarm_pb2_grpc import RunnersServicer, TasksServicer
 from services.runtime import logs
 from services.sn import requests, task_requests
 from services.sn.api import ApiContext
@@ -22,7 +21,7 @@ PEERS_NAMED = 20  # in an error
 _log = logs.get("sn")
 
 
-class TasksApi(TasksServicer):
+class TasksApi:
     """Service Tasks."""
 
     def __init__(self, context: ApiContext) -> None:
@@ -78,7 +77,7 @@ class TasksApi(TasksServicer):
         return self._runners.book.named(name)
 
 
-class RunnersApi(RunnersServicer):
+class RunnersApi:
     """Service Runners. A SWOP writes in its own name."""
 
     def __init__(self, context: ApiContext) -> None:

@@ -22,10 +22,6 @@ from services.licensing.servers import Servers
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.server import RpcServer
-from services.rpc.swarm_pb2_grpc import (
-    NetworkServicer,
-    add_NetworkServicer_to_server,
-)
 from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
@@ -44,7 +40,7 @@ LARGE = 600_000  # elements: more than comes in one request
 Ask = Callable[[Identity], Awaitable[str]]
 
 
-class Greeter(NetworkServicer):
+class Greeter:
     async def GetInfo(self, request: pb.GetInfoRequest, context: Any) -> pb.GetInfoReply:
         return pb.GetInfoReply()
 
@@ -52,8 +48,7 @@ class Greeter(NetworkServicer):
 @contextlib.asynccontextmanager
 async def sn(identity: Identity, directory: Path) -> AsyncIterator[Ask]:
     roles = {"/swarm.v1.Network/GetInfo": frozenset({"sl", "admin"})}
-    add: Any = add_NetworkServicer_to_server
-    server = RpcServer(identity, roles, [lambda made: add(Greeter(), made)], [])
+    server = RpcServer(identity, roles, {"Network": Greeter()})
     port = await server.start("127.0.0.1", 0, "--sn-api-port")
 
     async def ask(caller: Identity) -> str:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from stored_streams import put, serving
@@ -21,7 +21,6 @@ from services.licensing.servers import Servers
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.server import RpcServer
-from services.rpc.swarm_pb2_grpc import NetworkServicer, add_NetworkServicer_to_server
 from services.rpc.tunnel import Tunnel
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
@@ -94,7 +93,7 @@ async def test_a_license_is_asked_of_a_license_server_alone(pki: Any) -> None:
 # --- SNs ----------------------------------------------------------------------------------------------------------
 
 
-class Asked(NetworkServicer):
+class Asked:
     """How often."""
 
     def __init__(self) -> None:
@@ -108,9 +107,9 @@ class Asked(NetworkServicer):
 @contextlib.asynccontextmanager
 async def answering_calls(identity: Identity, port: int = 0) -> AsyncIterator[tuple[int, Asked]]:
     """As an SN does, whoever it is."""
-    asked, add = Asked(), cast(Any, add_NetworkServicer_to_server)
+    asked = Asked()
     roles = {"/swarm.v1.Network/GetInfo": frozenset({"sl"})}
-    server = RpcServer(identity, roles, [lambda made: add(asked, made)], [])
+    server = RpcServer(identity, roles, {"Network": asked})
     port = await server.start("127.0.0.1", port, "--sn-api-port")
     try:
         yield port, asked

@@ -32,10 +32,6 @@ from services.identity.peer_context import judge
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.server import RpcServer
-from services.rpc.swarm_pb2_grpc import (
-    TrainingServicer,
-    add_TrainingServicer_to_server,
-)
 from services.runtime.metrics import Meter, served
 from services.sl.transfer.connections import BULK
 from services.sl.transfer.file_server import FileServer, bind
@@ -75,7 +71,7 @@ async def test_a_revoked_certificate_is_refused_once_the_list_has_changed(
         assert await ask(other) == ""
 
 
-class Streams(TrainingServicer):
+class Streams:
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.TrainingStatus]:
         yield pb.TrainingStatus(contract="t", version=1)
         await asyncio.Event().wait()
@@ -84,9 +80,8 @@ class Streams(TrainingServicer):
 @contextlib.asynccontextmanager
 async def watched(identity: Identity) -> AsyncIterator[int]:
     """An SN whose training never changes."""
-    add: Any = add_TrainingServicer_to_server
     roles = {"/swarm.v1.Training/Watch": frozenset({"sl"})}
-    server = RpcServer(identity, roles, [lambda made: add(Streams(), made)], [])
+    server = RpcServer(identity, roles, {"Training": Streams()})
     try:
         yield await server.start("127.0.0.1", 0, "--sn-api-port")
     finally:

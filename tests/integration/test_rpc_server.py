@@ -35,12 +35,6 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.limits import CallLimit
 from services.rpc.server import RpcServer, caller
-from services.rpc.swarm_pb2_grpc import (
-    NetworkServicer,
-    TrainingServicer,
-    add_NetworkServicer_to_server,
-    add_TrainingServicer_to_server,
-)
 from services.rpc.tunnel import Tunnel
 
 ALLOWED = {
@@ -52,7 +46,7 @@ ALLOWED = {
 }
 
 
-class Network(NetworkServicer):
+class Network:
     """Each call shows one thing."""
 
     def __init__(self) -> None:
@@ -75,7 +69,7 @@ class Network(NetworkServicer):
         return pb.DeregisterReply()  # not in the table
 
 
-class Training(TrainingServicer):
+class Training:
     """Bytes and messages alike, then an error."""
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[Any]:
@@ -93,11 +87,7 @@ async def serving(
     server = RpcServer(
         identity,
         ALLOWED,
-        [
-            lambda made: add_NetworkServicer_to_server(Network(), made),
-            lambda made: add_TrainingServicer_to_server(Training(), made),
-        ],
-        ["swarm.v1.Network"],
+        {"Network": Network(), "Training": Training()},
         limits or {},
     )
     got = await server.start(host, port, "--sn-api-port")

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -10,13 +10,12 @@ from services.errors import PeerNotAccepted
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import RpcServer, caller
-from services.rpc.swarm_pb2_grpc import NetworkServicer, add_NetworkServicer_to_server
 from services.swop.link import SwopLink
 
 CALLS = ("Register", "ListNodes", "HoldName", "GetInfo")
 
 
-class Sn(NetworkServicer):
+class Sn:
     """``ports``: of all SNs, as the directory has them."""
 
     def __init__(self, name: str, ports: list[int]) -> None:
@@ -43,9 +42,8 @@ class Sn(NetworkServicer):
 
 @contextlib.asynccontextmanager
 async def answering(identity: Identity, ports: list[int], port: int = 0) -> AsyncIterator[int]:
-    add = cast(Any, add_NetworkServicer_to_server)
     roles = {f"/swarm.v1.Network/{call}": frozenset({"swop"}) for call in CALLS}
-    server = RpcServer(identity, roles, [lambda made: add(Sn(identity.name, ports), made)], [])
+    server = RpcServer(identity, roles, {"Network": Sn(identity.name, ports)})
     ports.append(await server.start("127.0.0.1", port, "--sn-api-port"))
     try:
         yield ports[-1]

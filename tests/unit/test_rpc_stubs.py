@@ -13,7 +13,10 @@ from services.rpc.client import (
     TrainingCalls,
 )
 from services.rpc.generate import outdated
+from services.sn.api import AdminApi, NetworkApi, TrainingApi
+from services.sn.peering_api import PeeringApi
 from services.sn.roles import ROLES
+from services.sn.tasks_api import RunnersApi, TasksApi
 
 
 def calls() -> set[str]:
@@ -64,6 +67,14 @@ def test_the_client_offers_every_call() -> None:
     )  # fmt: skip
     streams = {f"/swarm.v1.{name}" for name in names}
     assert offered | streams == calls()
+
+
+def test_an_sn_answers_every_call() -> None:
+    apis = {
+        "Network": NetworkApi, "Training": TrainingApi, "Tasks": TasksApi, "Runners": RunnersApi, "Admin": AdminApi,
+        "Peering": PeeringApi,
+    }  # fmt: skip
+    assert {f"/swarm.v1.{service}/{name}" for service, api in apis.items() for name in vars(api)} >= calls()
 
 
 def test_roles_are_those_of_the_design() -> None:
