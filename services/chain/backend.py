@@ -65,6 +65,10 @@ class ChainBackend(ABC):
         """The newest block."""
 
     @abstractmethod
+    async def block_hash(self, number: int) -> str:
+        """By which this block is told from every other one, also of another chain; empty where there is none."""
+
+    @abstractmethod
     async def call(self, to: str, data: bytes, block: int | None = None) -> bytes:
         """The answer of a view, in the state after ``block`` (default: the newest)."""
 

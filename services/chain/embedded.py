@@ -68,6 +68,9 @@ class EmbeddedChain(ChainBackend):
     async def block_number(self) -> int:
         return self._open().block_number
 
+    async def block_hash(self, number: int) -> str:
+        return await self._in_thread(self._open().block_hash, number)
+
     async def call(self, to: str, data: bytes, block: int | None = None) -> bytes:
         return await self._in_thread(self._open().call, to, data, block)
 

@@ -76,6 +76,11 @@ class EmbeddedEvm:
         self.head = header
         return outcomes
 
+    def block_hash(self, number: int) -> str:
+        if number > self.block_number:
+            return ""
+        return self._chain.get_canonical_block_header_by_number(BlockNumber(number)).hash.hex()
+
     def call(self, to: str, data: bytes, block: int | None = None) -> bytes:
         """The answer of a view in the state after ``block``. Raises the contract's error."""
         header = self.head if block is None else self._chain.get_canonical_block_header_by_number(BlockNumber(block))

@@ -67,6 +67,7 @@ class Federation:
         self._connected: set[str] = {self._me}
         self._live: tuple[str, ...] = ()
         self._caught_up = False
+        self.remembered = 0  # the newest final block that this node knew: no block below it is sealed
         self._expects_others = False
         self._alone_at = 0.0
         self._behind_since: float | None = None
@@ -141,8 +142,11 @@ class Federation:
 
     # --- what the chain says ------------------------------------------------------------------------
 
-    async def opened(self) -> None:
-        """geth is there, perhaps again, with the blocks it has."""
+    async def opened(self, remembered: int) -> None:
+        """geth is there, perhaps again, with the blocks it has. ``remembered``: the newest block that this node knew
+        for final among several signers; a geth that has lost it must not seal another one in its place.
+        """
+        self.remembered = remembered
         await self._sealer.opened()
         await self.tail.load()
         await self.voting.read(self.tail)
@@ -154,6 +158,10 @@ class Federation:
         self._alone_at = self._now() + (ALONE_AFTER_S if self._expects_others else 0.0)
         self.reopened.put(True)
         self.attestations.tell(self.tail, self.signers)
+        if self.tail.head.number < remembered:
+            self._log.error(
+                "geth lost final blocks; waiting for an SN that has them", has=self.tail.head.number, had=remembered
+            )
 
     async def moved(self, header: BlockHeader) -> list[ChainBlock]:
         """Takes a new head; gives the blocks that were given up for it."""
@@ -213,7 +221,9 @@ class Federation:
         if not chain:
             return self.tail.head.number
         words = self.attestations.on(self.tail)
-        number = final_number(chain, self.voting.eras, words, voting=self.voting.under_way)
+        number = final_number(
+            chain, self.voting.eras, words, voting=self.voting.under_way, candidates=self.voting.candidates
+        )
         found = self.tail.at(number)
         if found is not None:
             self._exposure.forget_below(found.total, self.signers)
@@ -224,7 +234,7 @@ class Federation:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        due = [self._catch_up()]
+        due = [self._catch_up(), self.pool.tell_again()]
         # Before it seals: geth puts the vote into the block, and one that it makes anew would be another one.
         if await self.voting.vote(self._live if self._me in self.signers and self._caught_up else ()):
             self._pushes = 0
@@ -255,7 +265,8 @@ class Federation:
         totals = self.attestations.totals
         ahead = max(totals, key=totals.__getitem__, default=None)
         behind = ahead is not None and totals[ahead] > mine
-        if not self._caught_up and not behind and mine >= self.attestations.attested:
+        lost = self.tail.head.number < self.remembered
+        if not self._caught_up and not behind and not lost and mine >= self.attestations.attested:
             asked = sum(signer == self._me or signer in totals for signer in self.signers)
             alone = len(self.signers) == 1 and self._now() >= self._alone_at
             self._caught_up = alone or (bool(totals) and asked >= majority(self.signers))

@@ -32,15 +32,21 @@ class Era:
 
 
 def final_number(
-    chain: Sequence[ChainBlock], eras: Sequence[Era], attestations: Mapping[str, Attestation], *, voting: bool
+    chain: Sequence[ChainBlock],
+    eras: Sequence[Era],
+    attestations: Mapping[str, Attestation],
+    *,
+    voting: bool,
+    candidates: Set[str] = frozenset(),
 ) -> int:
     """The newest final block of ``chain``; -1 where that is not known of any.
 
     ``chain``: blocks in a row, from one that is final up to the head. ``eras``: of these blocks and the next one,
     oldest first. ``attestations``: of blocks on this chain, by account. ``voting``: the signers may be others on
-    another chain, so that turns are not known.
+    another chain, so that turns are not known. ``candidates``: accounts that have votes for being let in; on another
+    chain they may be signers already, by a vote of those who do not attest.
     """
-    unsettled = voting or any(era.start > chain[0].number + 1 for era in eras)
+    unsettled = voting or bool(candidates) or any(era.start > chain[0].number + 1 for era in eras)
     best = -1
     for link in reversed(chain):
         if link.number <= best:
@@ -52,7 +58,7 @@ def final_number(
             fork.number
             for fork in chain
             if fork.number < link.number
-            and _can_replace(fork, link, era_of(eras, fork.number + 1).signers, holders, unsettled)
+            and _can_replace(fork, link, era_of(eras, fork.number + 1).signers, holders, candidates, unsettled)
         ]
         best = max(best, min(threatened, default=link.number))
     return best
@@ -71,13 +77,20 @@ def _most(signers: Sequence[str], holders: Set[str]) -> bool:
     return sum(signer in holders for signer in signers) >= majority(signers)
 
 
-def _can_replace(
-    fork: ChainBlock, link: ChainBlock, signers: Sequence[str], holders: Set[str], unsettled: bool
+def _can_replace(  # noqa: PLR0917 - a block, the one that it may replace, and who may do so
+    fork: ChainBlock,
+    link: ChainBlock,
+    signers: Sequence[str],
+    holders: Set[str],
+    candidates: Set[str],
+    unsettled: bool,
 ) -> bool:
     """Whether those who do not attest, sealing on ``fork``, can come to a chain that geth may prefer to ``link``'s."""
     if not _most(signers, holders):
         return True
     others = set(signers) - holders
+    if others:  # one of them may complete a vote
+        others |= candidates - holders
     total = fork.total
     for number in range(fork.number + 1, fork.number + 1 + len(others)):
         total += IN_TURN if unsettled or in_turn(signers, number) in others else OUT_OF_TURN

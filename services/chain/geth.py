@@ -67,6 +67,7 @@ class GethChain(ChainBackend):
             self.federation.expect_others()
         self._connection: IpcConnection | None = None
         self._known: IpcConnection | None = None  # the one whose geth was asked for its blocks
+        self._has_lost = False  # geth has not the newest final block that this node knew
         self._up = asyncio.Event()
         self._closing = False
         self._background = Background("chain")
@@ -99,16 +100,28 @@ class GethChain(ChainBackend):
     # --- writing ------------------------------------------------------------------------------------
 
     async def transact(self, to: str, data: bytes) -> Receipt:
-        return await self._writer.transact(to, data)
+        return await self._written(to, data)
 
     async def deploy(self, code: bytes) -> Receipt:
-        return await self._writer.transact(None, code)
+        return await self._written(None, code)
+
+    async def _written(self, to: str | None, data: bytes) -> Receipt:
+        try:
+            return await self._writer.transact(to, data)
+        except ChainError as error:
+            if type(error) is ChainError and (why := self._process.trouble):
+                raise ChainError(problem=why, log=self._process.log_path) from error
+            raise
 
     # --- reading ------------------------------------------------------------------------------------
 
     async def block_number(self) -> int:
         await self._when_up()
         return self._final.number
+
+    async def block_hash(self, number: int) -> str:
+        header = await self._request("eth_getHeaderByNumber", hex(number))
+        return str(header["hash"]) if header else ""
 
     async def call(self, to: str, data: bytes, block: int | None = None) -> bytes:
         message = {"from": self.account, "to": to, "input": "0x" + data.hex(), "gas": hex(GAS_LIMIT * 50)}
@@ -153,7 +166,10 @@ class GethChain(ChainBackend):
                     if connection is self._connection:
                         self._up.clear()
         except TimeoutError:
-            raise ChainError(problem=f"geth was away for {UP_TIMEOUT_S:.0f} s", log=self._process.log_path) from None
+            problem = f"geth was away for {UP_TIMEOUT_S:.0f} s" + (
+                f", as {why}" if (why := self._process.trouble) else ""
+            )
+            raise ChainError(problem=problem, log=self._process.log_path) from None
 
     async def _when_up(self) -> None:
         await self._up.wait()
@@ -182,11 +198,17 @@ class GethChain(ChainBackend):
         await connection.request("eth_subscribe", "newHeads")
         self._up.set()
         async with self._thinking:
-            await self.federation.opened()
+            await self.federation.opened(self._final.remembered)
             self._known = connection
+            self._has_lost = self._seen_and_there < self._final.number
             self._check_final()
             await self._see_final()
-            await self._writer.resume(connection, self.chain_id, self._final.number)
+            await self._writer.resume(connection, self.chain_id, self._seen_and_there)
+
+    @property
+    def _seen_and_there(self) -> int:
+        """The newest final block, or geth's newest where it has lost that."""
+        return min(self._final.number, self.federation.tail.head.number)
 
     def _notified(self, connection: "IpcConnection", result: Mapping[str, Any]) -> None:
         self._heads.put_nowait((connection, BlockHeader.of(result)))
@@ -226,8 +248,9 @@ class GethChain(ChainBackend):
                 async with self._thinking:
                     if self._known is not self._connection or (news is not None and news[0] is not self._connection):
                         continue  # of a geth that is gone; _connect() asks the one that has come
-                    if news is not None and (given_up := await self.federation.moved(news[1])):
-                        self._check_final(given_up[0].number)
+                    if news is not None:
+                        given_up = await self.federation.moved(news[1])
+                        self._check_final(given_up[0].number if given_up else None)
                     await self._see_final()
             except (ConnectionLost, RpcError, ChainError) as error:  # _connect(), or the next head, makes up for it
                 self._log.debug("a block was not looked at yet", problem=repr(error))
@@ -248,22 +271,26 @@ class GethChain(ChainBackend):
     async def _see_final(self) -> None:
         """Looks at the blocks that have become final, in order, and seals or not as things stand now."""
         newest = self.federation.final(self._final.number)
-        if newest > self._final.number and not self._hub.busy and not self._writer.busy:  # nobody to be told of each
-            self._final.move(newest - 1, "", remember=False)
-        foreign = False
+        # In blocks that were lost and have come back, and in those that are passed over, there may be transactions that
+        # an earlier run of this account sent, under nonces that would be given again.
+        foreign = self._has_lost and self._seen_and_there == self._final.number
+        self._has_lost &= not foreign
+        if newest > self._final.number + 1 and not self._hub.busy and not self._writer.busy:
+            self._final.move(newest - 1, "", remember=False)  # nobody is to be told of each
+            foreign = True
         while self._final.number < newest:
             number = self._final.number + 1
             block_hash, receipts = await self.federation.receipts(number)
             self._final.move(number, block_hash, remember=not self.federation.seals_alone)
             for receipt in receipts:
                 foreign |= self._see(receipt)
-        self.federation.settled(self._final.number)
+        self.federation.settled(self._seen_and_there)
         await self.federation.act(newest)
         if newest < self._final.number and self.federation.seals_alone:
             self._log.error("geth lost blocks", had=self._final.number, has=newest)
             self._final.move(newest, self.federation.tail.head.hash, remember=False)
         if foreign and self._connection is not None:  # what an earlier run sent, under nonces that may be given again
-            await self._writer.resume(self._connection, self.chain_id, self._final.number)
+            await self._writer.resume(self._connection, self.chain_id, self._seen_and_there)
 
     def _check_final(self, from_number: int | None = None) -> None:
         """Ends the chain where a final block was replaced after all: what this node has told is not true any more."""

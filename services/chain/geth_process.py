@@ -31,6 +31,12 @@ STEADY_AFTER_S = 30.0  # a geth that ran this long has recovered: the next back-
 
 PRICE_FOR_STRANGERS = str(10**18)  # wei per gas
 MAX_PEERS = 64
+
+# With less than this free geth is stopped in order, so that its database stays whole, until there is room again. geth
+# does so itself, but looks every 30 s only; on a disk that fills in between it ends in the middle of a write.
+LEAST_FREE_BYTES = 64 * 2**20
+LOOK_FOR_ROOM_EVERY_S = 2.0
+TELL_AGAIN_S = 60.0
 CONFIG = "[Node.P2P]\nDialRatio = 1\n"  # there is no flag for it
 
 SOCKET_PATH_LIMIT_BYTES = 100  # the kernel takes 107, geth warns above 104
@@ -95,9 +101,10 @@ class GethProcess:
         """Starts geth again whenever it ends, until ``stop``; calls ``on_up`` each time it answers again."""
         back_off = FIRST_BACK_OFF_S
         while True:
-            code = await self.exited()
+            code = await self._exited_or_out_of_room()
             if self._stopping.is_set():
                 return
+            await self._have_room()
             if time.monotonic() - self._started_at > STEADY_AFTER_S:
                 back_off = FIRST_BACK_OFF_S
             self._log.error("geth ended; starting it again", exit=code, in_s=back_off, tail=self._output.tail())
@@ -114,6 +121,41 @@ class GethProcess:
                 await self._end()
             else:
                 self._log.info("geth is back")
+
+    @property
+    def trouble(self) -> str:
+        """Why geth is kept from running; empty where it is not."""
+        free = self._free_bytes()
+        if free >= LEAST_FREE_BYTES:
+            return ""
+        return f"the disk of {self._dir} is full: {LEAST_FREE_BYTES >> 20} MiB are needed, {free >> 20} MiB are free"
+
+    async def _exited_or_out_of_room(self) -> int | None:
+        """Stops geth where its disk is full."""
+        exited = asyncio.create_task(self.exited())
+        while not exited.done():
+            await asyncio.wait({exited}, timeout=LOOK_FOR_ROOM_EVERY_S)
+            if not exited.done() and self.trouble:
+                self._log.error("geth stops, and is started again when there is room", reason=self.trouble)
+                await self._end()
+        return exited.result()
+
+    async def _have_room(self) -> None:
+        """Returns when there is room, or geth is to stop for good."""
+        told_at = time.monotonic()
+        while self.trouble and not self._stopping.is_set():
+            if time.monotonic() - told_at > TELL_AGAIN_S:
+                told_at = time.monotonic()
+                self._log.error("geth is not started again yet", reason=self.trouble)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_FOR_ROOM_EVERY_S):
+                    await self._stopping.wait()
+
+    def _free_bytes(self) -> int:
+        try:
+            return shutil.disk_usage(self._dir).free
+        except OSError:
+            return LEAST_FREE_BYTES  # whoever writes there says more
 
     async def exited(self) -> int | None:
         """Waits for the end of the running geth; its exit code."""

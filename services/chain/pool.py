@@ -8,7 +8,7 @@ blocks of one height, of which it keeps either.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,6 +23,10 @@ from services.chain.relayed import (
 )
 
 OTHERS_KEPT_S = 120.0  # twice as long as a writer waits
+
+# What no block has for so long is told again: an SN whose geth was away has dropped it, or it had no room. Later
+# transactions of the same account wait for it everywhere.
+TELL_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,13 @@ class PendingTransaction:
 
 
 class Pool:
-    """In the order of arrival. Used from the event loop only."""
+    """In the order of arrival. Used from the event loop only. ``clock``: seconds, monotonic."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._all: dict[str, PendingTransaction] = {}
-        self._came_at: dict[str, float] = {}
-        self._own: set[str] = set()
+        self._came_at: dict[str, float] = {}  # when they were heard of last
+        self._own: dict[str, float] = {}  # when the other SNs were told, those told last at the end
         self._in_blocks: set[str] = set()
         self._waiting: Counter[str] = Counter()  # by the SN that relays them
         self._waiting_bytes: Counter[str] = Counter()
@@ -62,12 +67,29 @@ class Pool:
             self._all[transaction.hash] = transaction
             self._waiting[transaction.by] += 1
             self._waiting_bytes[transaction.by] += len(transaction.raw)
-        self._came_at.setdefault(transaction.hash, time.monotonic())
+        self._came_at[transaction.hash] = self._clock()
         if own:
-            self._own.add(transaction.hash)
-            for reader in self._readers:
-                reader.put_nowait(transaction)
+            self._tell(transaction)
         return not known
+
+    def tell_again(self) -> float | None:
+        """Tells the other SNs once more of what no block has yet; gives the time at which to look again."""
+        while self._own:
+            name, told_at = next(iter(self._own.items()))
+            if told_at + TELL_AGAIN_S > self._clock():
+                return told_at + TELL_AGAIN_S
+            if name in self._in_blocks:
+                self._own.pop(name)
+                self._own[name] = self._clock()
+            else:
+                self._tell(self._all[name])
+        return None
+
+    def _tell(self, transaction: PendingTransaction) -> None:
+        self._own.pop(transaction.hash, None)
+        self._own[transaction.hash] = self._clock()
+        for reader in self._readers:
+            reader.put_nowait(transaction)
 
     def remove(self, hashes: Iterable[str]) -> None:
         """They are in final blocks, or never will be."""
@@ -77,7 +99,7 @@ class Pool:
                 self._waiting[gone.by] -= 1
                 self._waiting_bytes[gone.by] -= len(gone.raw)
             self._came_at.pop(transaction, None)
-            self._own.discard(transaction)
+            self._own.pop(transaction, None)
             self._in_blocks.discard(transaction)
 
     def included(self, hashes: Iterable[str]) -> None:
@@ -91,7 +113,7 @@ class Pool:
     @property
     def waiting(self) -> list[PendingTransaction]:
         """Those that no block has. One of another SN is dropped once that SN has given it up."""
-        oldest = time.monotonic() - OTHERS_KEPT_S
+        oldest = self._clock() - OTHERS_KEPT_S
         self.remove([name for name, came in self._came_at.items() if came < oldest and name not in self._own])
         return [transaction for name, transaction in self._all.items() if name not in self._in_blocks]
 

@@ -24,6 +24,7 @@ class Voting:
         self.changed: LatestValue[tuple[str, ...]] = LatestValue()  # the signers
         self.proposed: Vote | None = None
         self._newest_vote = -1  # number of the block that has it
+        self._voted_for: frozenset[str] = frozenset()
 
     @property
     def signers(self) -> tuple[str, ...]:
@@ -40,15 +41,26 @@ class Voting:
         """Whether a branch of this chain may come to other signers than it."""
         return self.proposed is not None or self._newest_vote >= self.eras[-1].start
 
+    @property
+    def candidates(self) -> frozenset[str]:
+        """Accounts that are no signers and have votes, or this node's intention to vote, for being let in."""
+        proposed = {self.proposed.account} if self.proposed is not None and self.proposed.authorize else set()
+        return (self._voted_for | proposed) - set(self.signers)
+
     async def read(self, tail: RecentBlocks) -> bool:
         """Asks geth who seals each block of the tail, and the next one; True where the latter has changed."""
         before = self.signers if self.eras else ()
         first, *rest = tail.links
-        eras = [Era(first.number + 1, await self._signers_after(first))]
+        signers, voted_for = await self._standing_after(first)
+        eras = [Era(first.number + 1, signers)]
         for link in rest:
-            if link.header.votes and (signers := await self._signers_after(link)) != eras[-1].signers:
+            if not link.header.votes:
+                continue
+            signers, also_voted_for = await self._standing_after(link)
+            voted_for |= also_voted_for
+            if signers != eras[-1].signers:
                 eras.append(Era(link.number + 1, signers))
-        self.eras = eras
+        self.eras, self._voted_for = eras, frozenset(voted_for)
         self._newest_vote = max((link.number for link in rest if link.header.votes), default=-1)
         if self.signers != before:
             self._log.debug("signers", block=tail.head.number, accounts=", ".join(self.signers))
@@ -71,6 +83,9 @@ class Voting:
             await self._request("clique_propose", wanted.account, wanted.authorize)
         return True
 
-    async def _signers_after(self, link: ChainBlock) -> tuple[str, ...]:
-        found = await self._request("clique_getSignersAtHash", link.hash)
-        return tuple(ordered([checksummed(account) for account in found]))
+    async def _standing_after(self, link: ChainBlock) -> tuple[tuple[str, ...], set[str]]:
+        """Who may seal the next block, and the accounts that have votes for being let in, however old these are."""
+        found = await self._request("clique_getSnapshotAtHash", link.hash)
+        signers = ordered([checksummed(account) for account in found["signers"]])
+        tally = (found["tally"] or {}).items()
+        return tuple(signers), {checksummed(account) for account, votes in tally if votes["authorize"]}

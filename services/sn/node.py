@@ -181,7 +181,7 @@ async def _in_touch(
     peering = Peering(identity, federation, chain.chain_id, where.host, background, p2p=where.p2p)
     state = SNState.load(data_dir)
     peering.start(state.peers if state else (), data_dir / IMPORT_FILE, where.through)
-    await in_sync(federation, state.joined_at if state else 0)
+    await in_sync(federation, max(state.joined_at if state else 0, federation.remembered))
     return peering
 
 

@@ -253,6 +253,16 @@ def test_while_signers_change_no_turn_is_counted_on() -> None:
     assert final_number(chain, eras, attested(chain, "b", "c"), voting=False) < 2  # a alone could replace block 2
 
 
+def test_one_who_is_being_voted_in_may_seal_on_another_chain() -> None:
+    """c completes the vote on a block of its own, and d goes on from there: two blocks, where c alone makes one."""
+    chain, eras = chain_of(["a", "b", "c"], "bca"), [Era(0, ("a", "b", "c"))]
+    held = attested(chain, "a", "b")
+    assert final_number(chain, eras, held, voting=True, candidates={"d"}) == 1
+    assert final_number(chain, eras, held | attested(chain, "d"), voting=True, candidates={"d"}) == 2
+    all_hold = attested(chain, "a", "b", "c")  # nobody is left who could complete the vote
+    assert final_number(chain, eras, all_hold, voting=True, candidates={"d"}) == 3
+
+
 def test_one_signer_is_enough_for_itself() -> None:
     chain = chain_of(["a"], "aaa")
     assert final_number(chain, [Era(0, ("a",))], attested(chain, "a"), voting=False) == 3

@@ -167,6 +167,62 @@ def test_what_another_sn_has_given_up_does_not_stay(monkeypatch: pytest.MonkeyPa
     assert [entry.hash for entry in pool.waiting] == ["0x2"]
 
 
+class Clock:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_what_another_sn_has_dropped_is_told_to_it_again() -> None:
+    """Its geth was away for two minutes; later transactions of the account would wait for this one for ever."""
+    clock = Clock()
+    here, there = Pool(clock), Pool(clock)
+    reader = here.open_reader()
+    here.add(PendingTransaction("0x1", b"1"), own=True)
+    there.add(reader.get_nowait(), own=False)
+    clock.now += pool_module.OTHERS_KEPT_S + 1
+    assert not there.waiting
+    again = here.tell_again()
+    there.add(reader.get_nowait(), own=False)
+    assert [entry.hash for entry in there.waiting] == ["0x1"]
+    assert again == clock.now + pool_module.TELL_AGAIN_S and reader.empty()
+
+
+def test_what_is_told_again_is_kept_by_the_others_as_long_as_that() -> None:
+    clock = Clock()
+    here, there = Pool(clock), Pool(clock)
+    reader = here.open_reader()
+    here.add(PendingTransaction("0x1", b"1"), own=True)
+    for _ in range(10):
+        there.add(reader.get_nowait(), own=False)
+        clock.now += pool_module.TELL_AGAIN_S
+        here.tell_again()
+        assert [entry.hash for entry in there.waiting] == ["0x1"]
+    here.remove(["0x1"])
+    clock.now += pool_module.OTHERS_KEPT_S
+    assert here.tell_again() is None and not there.waiting
+
+
+def test_what_a_block_has_is_not_told_again_until_the_block_is_given_up() -> None:
+    clock = Clock()
+    pool = Pool(clock)
+    reader = pool.open_reader()
+    pool.add(PendingTransaction("0x1", b"1"), own=True)
+    reader.get_nowait()
+    pool.included(["0x1"])
+    clock.now += pool_module.TELL_AGAIN_S
+    pool.tell_again()
+    assert reader.empty()
+    pool.given_up(["0x1"])
+    clock.now += pool_module.TELL_AGAIN_S
+    pool.tell_again()
+    assert reader.get_nowait().hash == "0x1"
+
+
 def test_the_hash_of_what_comes_from_another_sn_is_computed_here(tmp_path: Path) -> None:
     signed = Account.load_or_create(tmp_path / "key").sign(0, 7, SOMEBODY, b"data")
     assert PendingTransaction.of(signed.raw) == PendingTransaction(signed.hash, signed.raw)
