@@ -431,8 +431,11 @@ class ServesOneSN(ChainError):
 class AnotherSwarm(ChainError):
     code = "another-swarm"
     grpc_status = "FAILED_PRECONDITION"
-    message = "{name} belongs to another swarm: its chain has the id {theirs}, ours {ours}"
-    remedy = "Correct --sentinel-ip, or start this node with an empty --data-dir."
+    message = "{name} belongs to another swarm: its chain is {theirs}, ours {ours}"
+    remedy = (
+        "Correct --sentinel-ip, or start this node with an empty --data-dir; after `swarm chain recover`, with nothing "
+        "but account.key in it."
+    )
 
 
 class NotInSync(ChainError):

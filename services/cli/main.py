@@ -5,7 +5,7 @@ from importlib.metadata import version as distribution_version
 
 import typer
 
-from services.cli import audit, local, nodes, preflight, provision, service, swci
+from services.cli import audit, chain, local, nodes, preflight, provision, service, swci
 from services.errors import SwarmError
 
 DISTRIBUTION = "swarm-learning"
@@ -20,6 +20,7 @@ app = typer.Typer(
 nodes.add_to(app)
 local.add_to(app)
 audit.add_to(app)
+chain.add_to(app)
 swci.add_to(app)
 preflight.add_to(app)
 provision.add_to(app)

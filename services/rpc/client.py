@@ -278,12 +278,13 @@ class SNClient:
             if not token or len(found) == known:
                 return list(found.values())
 
-    async def watch(self, contract: str, seen: int = 0) -> AsyncGenerator[pb.TrainingStatus]:
+    async def watch(self, contract: str, seen: int = 0, *, changes: bool = False) -> AsyncGenerator[pb.TrainingStatus]:
         """The state of a training now, unless its version is ``seen``, then the newest after each change.
 
+        ``changes``: where the SN can, as what has changed since the one before (``TrainingStatus.since``).
         Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.
         """
-        request = pb.WatchRequest(contract=contract, seen=seen)
+        request = pb.WatchRequest(contract=contract, seen=seen, changes=changes)
         call = self._channels.held_by(self._training_stub.Watch(request, metadata=self._line.metadata))
         try:
             async for status in call:

@@ -383,12 +383,14 @@ class GetStatusRequest(_message.Message):
     def __init__(self, contract: _Optional[str] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
-    __slots__ = ("contract", "seen")
+    __slots__ = ("contract", "seen", "changes")
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     SEEN_FIELD_NUMBER: _ClassVar[int]
+    CHANGES_FIELD_NUMBER: _ClassVar[int]
     contract: str
     seen: int
-    def __init__(self, contract: _Optional[str] = ..., seen: _Optional[int] = ...) -> None: ...
+    changes: bool
+    def __init__(self, contract: _Optional[str] = ..., seen: _Optional[int] = ..., changes: _Optional[bool] = ...) -> None: ...
 
 class Participant(_message.Message):
     __slots__ = ("name", "host", "port", "fingerprint", "active", "may_lead", "report_round", "loss", "metric", "epochs_done", "epochs_total", "left_reason", "lost", "previous_fingerprint", "previous_until", "organization")
@@ -479,7 +481,7 @@ class Progress(_message.Message):
     def __init__(self, bytes_done: _Optional[int] = ..., bytes_total: _Optional[int] = ..., age_s: _Optional[float] = ...) -> None: ...
 
 class TrainingStatus(_message.Message):
-    __slots__ = ("contract", "location", "version", "state", "round", "term", "leader", "config", "layout", "layout_by", "participants", "check_ins", "last_result", "awaited", "progress", "left_out", "first_round", "block")
+    __slots__ = ("contract", "location", "version", "state", "round", "term", "leader", "config", "layout", "layout_by", "participants", "check_ins", "last_result", "awaited", "progress", "left_out", "first_round", "block", "since", "check_ins_gone")
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     LOCATION_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -498,6 +500,8 @@ class TrainingStatus(_message.Message):
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
     FIRST_ROUND_FIELD_NUMBER: _ClassVar[int]
     BLOCK_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    CHECK_INS_GONE_FIELD_NUMBER: _ClassVar[int]
     contract: str
     location: str
     version: int
@@ -516,7 +520,9 @@ class TrainingStatus(_message.Message):
     left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
     first_round: int
     block: int
-    def __init__(self, contract: _Optional[str] = ..., location: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., layout: _Optional[bytes] = ..., layout_by: _Optional[str] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., check_ins: _Optional[_Iterable[_Union[CheckIn, _Mapping]]] = ..., last_result: _Optional[_Union[RoundResult, _Mapping]] = ..., awaited: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., first_round: _Optional[int] = ..., block: _Optional[int] = ...) -> None: ...
+    since: int
+    check_ins_gone: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, contract: _Optional[str] = ..., location: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[RoundState, str]] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., leader: _Optional[str] = ..., config: _Optional[_Union[Config, _Mapping]] = ..., layout: _Optional[bytes] = ..., layout_by: _Optional[str] = ..., participants: _Optional[_Iterable[_Union[Participant, _Mapping]]] = ..., check_ins: _Optional[_Iterable[_Union[CheckIn, _Mapping]]] = ..., last_result: _Optional[_Union[RoundResult, _Mapping]] = ..., awaited: _Optional[_Iterable[str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., first_round: _Optional[int] = ..., block: _Optional[int] = ..., since: _Optional[int] = ..., check_ins_gone: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetRecordRequest(_message.Message):
     __slots__ = ("contract",)
@@ -1212,20 +1218,22 @@ class PeerSeen(_message.Message):
     def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class PeerHello(_message.Message):
-    __slots__ = ("name", "chain_id", "account", "enode", "host", "port")
+    __slots__ = ("name", "chain_id", "account", "enode", "host", "port", "genesis")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CHAIN_ID_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     ENODE_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
+    GENESIS_FIELD_NUMBER: _ClassVar[int]
     name: str
     chain_id: int
     account: str
     enode: str
     host: str
     port: int
-    def __init__(self, name: _Optional[str] = ..., chain_id: _Optional[int] = ..., account: _Optional[str] = ..., enode: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
+    genesis: bytes
+    def __init__(self, name: _Optional[str] = ..., chain_id: _Optional[int] = ..., account: _Optional[str] = ..., enode: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., genesis: _Optional[bytes] = ...) -> None: ...
 
 class PeerWelcome(_message.Message):
     __slots__ = ()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import Coroutine
 from functools import partial
 from pathlib import Path
@@ -97,9 +98,10 @@ async def _chain(
     chain = await open_chain(
         "geth", data_dir, p2p_port=settings.p2p_listens_on, genesis=joined.genesis, has_others=True
     )
-    if chain.chain_id != joined.chain_id:  # from a start that was cut short, with another swarm
-        await chain.close()
-        raise AnotherSwarm(name=joined.through, theirs=joined.chain_id, ours=chain.chain_id)
+    if chain.federation is not None and json.loads(chain.federation.genesis) != joined.genesis:
+        await chain.close()  # from a start that was cut short, with another swarm or before it was founded anew
+        same = "that of the same id with another first block" if chain.chain_id == joined.chain_id else chain.chain_id
+        raise AnotherSwarm(name=joined.through, theirs=joined.chain_id, ours=same)
     state = SNState("geth", joined.network, peers=list(joined.peers), joined_at=joined.block)
     state.save(data_dir)
     return chain

@@ -36,6 +36,17 @@ Outbox = asyncio.Queue[pb.PeerNews | None]
 _log = logs.get("sn")
 
 
+@dataclass(frozen=True)
+class ChainName:
+    """A chain's id, which one that was founded anew shares, and the hash of its first block."""
+
+    id: int
+    genesis: bytes
+
+    def __str__(self) -> str:
+        return f"{self.id}/{self.genesis.hex()[:8]}"
+
+
 @dataclass
 class _Other:
     """An SN at the other end of a stream; ``account`` is empty until it has said hello, and so may be ``name``.
@@ -61,7 +72,7 @@ class Peering:
         self,
         identity: Identity,
         federation: Federation,
-        chain_id: int,
+        chain: ChainName,
         host: str,
         background: Background,
         *,
@@ -74,7 +85,7 @@ class Peering:
         self._name = identity.name
         self._identity = identity
         self._federation = federation
-        self._chain_id = chain_id
+        self._chain = chain
         self._host = host
         self._p2p = p2p or (host, 0)
         self._port = 0
@@ -272,10 +283,10 @@ class Peering:
             raise MalformedCall(field="name")
         if self.owner_of(hello.account) not in (None, other.name):
             raise MalformedCall(field="account")
-        if hello.chain_id != self._chain_id:
+        if (theirs := ChainName(hello.chain_id, hello.genesis)) != self._chain:
             if other.called:
-                raise AnotherSwarm(name=hello.name, theirs=hello.chain_id, ours=self._chain_id)
-            raise AnotherSwarm(name=self._name, theirs=self._chain_id, ours=hello.chain_id)  # it reads this
+                raise AnotherSwarm(name=hello.name, theirs=str(theirs), ours=str(self._chain))
+            raise AnotherSwarm(name=self._name, theirs=str(self._chain), ours=str(theirs))  # it reads this
         first = not other.account
         other.account, other.enode = hello.account, hello.enode
         if hello.port:  # its API is open
@@ -342,11 +353,12 @@ class Peering:
         return pb.PeerNews(
             hello=pb.PeerHello(
                 name=self._name,
-                chain_id=self._chain_id,
+                chain_id=self._chain.id,
                 account=self._federation.account,
                 enode=await self._federation.geth_peers.enode(*self._p2p),
                 host=self._host,
                 port=self._port,
+                genesis=self._chain.genesis,
             )
         )
 

@@ -9,11 +9,13 @@ import pytest
 
 from services.chain.latest_value import LatestValue
 from services.chain.pool import Pool
-from services.errors import MalformedCall, SNUnreachable
+from services.errors import AnotherSwarm, MalformedCall, SNUnreachable
 from services.rpc import swarm_pb2 as pb
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
-from services.sn.peering import Peering
+from services.sn.peering import ChainName, Peering
+
+GENESIS = "aa" * 32
 
 
 class GethPeers:
@@ -54,10 +56,11 @@ class Stream:
         async for news in peering.serve(self._news(), self._name, context):
             self._heard.put_nowait(news)
 
-    def hello(self, port: int = 0) -> None:
+    def hello(self, port: int = 0, genesis: str = GENESIS) -> None:
         said = pb.PeerHello(
-            name=self._name, chain_id=1, account=f"0x{self._name}", enode="enode://two", host="h", port=port
-        )
+            name=self._name, chain_id=1, account=f"0x{self._name}", enode="enode://two", host="h", port=port,
+            genesis=bytes.fromhex(genesis),
+        )  # fmt: skip
         self._said.put_nowait(pb.PeerNews(hello=said))
 
     def says(self, news: pb.PeerNews) -> None:
@@ -87,7 +90,7 @@ async def peering(geth_peers: GethPeers) -> Peering:
         connected=lambda _: None, disconnected=lambda _: None, take=lambda _: None,
     )  # fmt: skip
     identity: Any = SimpleNamespace(name="sn-1")
-    return Peering(identity, federation, 1, "here", Background("sn"))
+    return Peering(identity, federation, ChainName(1, bytes.fromhex(GENESIS)), "here", Background("sn"))
 
 
 async def changed(peering: Peering) -> None:
@@ -112,6 +115,15 @@ async def test_a_second_stream_that_ends_while_it_is_greeted_does_not_end_the_fi
     assert peering.alive["sn-2"] == 1
 
     await first.end()
+    assert not peering.alive["sn-2"]
+
+
+async def test_an_sn_of_a_chain_that_was_founded_anew_is_of_another_swarm(peering: Peering) -> None:
+    """It has the id that the chain before had."""
+    stream = Stream(peering)
+    stream.hello(genesis="bb" * 32)
+    with pytest.raises(AnotherSwarm, match="its chain is 1/aaaaaaaa, ours 1/bbbbbbbb"):
+        await stream.end()
     assert not peering.alive["sn-2"]
 
 
