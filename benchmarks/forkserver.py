@@ -1,10 +1,12 @@
 """A warm process that forks SLs on request: 64 of them cost a second of imports once, and its memory once.
 
-``python -m benchmarks.forkserver SOCKET`` serves one client, which writes a line of JSON per node (``name``, ``argv``,
-``log``, ``environment``) and reads one for each that is ready (``name``, ``pid``, ``ready``) or has ended (``exit``).
-What runs in a fork is ``swarm`` with its own command line. All end with the fork server.
+``python -m benchmarks.forkserver SOCKET`` serves one client, which writes a line of JSON per process (``name``,
+``argvs``, ``log``, ``environment``) and reads one for each that is ready (``name``, ``pid``, ``ready``) or has ended
+(``exit``). What runs in a fork is ``swarm`` with its own command line; where there are several, they are SLs, side by
+side in one event loop. All end with the fork server.
 """
 
+import asyncio
 import gc
 import importlib
 import json
@@ -14,11 +16,16 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from services.cli.main import main as swarm
 from services.runtime.ready import READY_FD_VARIABLE, ReadySocket
+
+if TYPE_CHECKING:
+    from services.sl.settings import SLSettings
 
 WARM = ("services.cli.nodes", "services.runtime.process", "services.sl.main", "services.sl.settings")
 SET_BY_IMPORT = "GRPC_SSL_CIPHER_SUITES"  # by `import services`, which a fork does not repeat
@@ -90,13 +97,47 @@ def _become(wanted: dict[str, Any], ready: socket.socket) -> None:
         kept = os.environ[SET_BY_IMPORT]
         os.environ.clear()
         os.environ.update({**wanted["environment"], SET_BY_IMPORT: kept, READY_FD_VARIABLE: str(ready.detach())})
-        code = swarm(wanted["argv"])
+        argvs = wanted["argvs"]
+        code = swarm(argvs[0]) if len(argvs) == 1 else _side_by_side(argvs)
     except BaseException:
         traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+class _AllReady(ReadySocket):
+    """Of several SLs of one process: the last that is ready says so for all."""
+
+    def __init__(self, count: int, line: ReadySocket) -> None:
+        self.health = line.health
+        self._left = count
+        self._line = line
+
+    def report(self, **facts: Any) -> None:
+        self._left -= 1
+        if not self._left:
+            self._line.report(**facts)
+
+
+def _side_by_side(argvs: Sequence[Sequence[str]]) -> int:
+    """SLs, each with the arguments that ``swarm`` would get: ``sl``, then options that have a value."""
+    from services.runtime.process import run_node  # noqa: PLC0415 - loaded by now
+    from services.sl.settings import SLSettings  # noqa: PLC0415
+
+    options = [zip(argv[1::2], argv[2::2], strict=True) for argv in argvs]
+    flags = [{name.removeprefix("--").replace("-", "_"): value for name, value in given} for given in options]
+    return run_node(partial(_run, [SLSettings.load("sl", given) for given in flags]))
+
+
+async def _run(all_of_them: Sequence["SLSettings"], stop: asyncio.Event, ready: ReadySocket) -> None:
+    from services.sl.main import main as sl  # noqa: PLC0415
+
+    together = _AllReady(len(all_of_them), ready)
+    async with asyncio.TaskGroup() as group:
+        for settings in all_of_them:
+            group.create_task(sl(settings, stop, together))
 
 
 def _redirect(log: Path) -> None:

@@ -146,11 +146,11 @@ class TrainingClient:
         while True:
             client = self._link.client
             problem: SwarmError = SNUnreachable(address=client.address, problem="it closed the connection")
-            stream = client.watch(self.contract)
+            stream, shown = client.watch(self.contract, changes=True), Shown(client.address)
             try:
                 while (status := await self._link.while_here(client, anext(stream, None))) is not None:
                     attempt = 0
-                    view = _view(status, client.address)
+                    view = shown.take(status)
                     if self._newest is None or not view.older_than(self._newest):
                         self._show(view, client)
                         yield view
@@ -221,7 +221,55 @@ class TrainingClient:
             raise SNUnreachable(address=client.address, problem="it lags behind the other SNs") from None
 
 
+class Shown:
+    """The state of a training as one stream of an SN shows it: whole at first, then by what has changed."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+        self._version = 0
+        self._members: dict[str, TrainingMember] = {}
+        self._check_ins: dict[str, CheckInEntry] = {}
+
+    def take(self, status: pb.TrainingStatus) -> View:
+        """Raises SNUnreachable where it tells of changes to what it has not shown."""
+        if not status.since:
+            self._members, self._check_ins = {}, {}
+        elif status.since != self._version:
+            raise SNUnreachable(address=self._source, problem="it tells of changes to a state that it has not shown")
+        self._version = status.version
+        for who in status.participants:
+            self._members[who.name] = _member(who)
+        for name in status.check_ins_gone:
+            self._check_ins.pop(name, None)
+        for entry in status.check_ins:
+            self._check_ins[entry.name] = CheckInEntry(
+                entry.name, entry.digest.hex(), entry.size, entry.weight, entry.finished, entry.staleness
+            )
+        return _view_of(status, self._source, tuple(self._members.values()), tuple(self._check_ins.values()))
+
+
 def _view(status: pb.TrainingStatus, source: str) -> View:
+    """Of a whole state."""
+    return Shown(source).take(status)
+
+
+def _member(who: pb.Participant) -> TrainingMember:
+    return TrainingMember(
+        name=who.name,
+        host=who.host,
+        port=who.port,
+        fingerprint=who.fingerprint.hex(),
+        active=who.active,
+        lost=who.lost,
+        may_lead=who.may_lead,
+        previous=who.previous_fingerprint.hex(),
+        previous_until=who.previous_until,
+    )
+
+
+def _view_of(
+    status: pb.TrainingStatus, source: str, members: tuple[TrainingMember, ...], check_ins: tuple[CheckInEntry, ...]
+) -> View:
     last = status.last_result if status.HasField("last_result") else None
     return View(
         phase=status.state,
@@ -238,24 +286,8 @@ def _view(status: pb.TrainingStatus, source: str) -> View:
         ),
         layout=status.layout.hex(),
         layout_by=status.layout_by,
-        members=tuple(
-            TrainingMember(
-                name=who.name,
-                host=who.host,
-                port=who.port,
-                fingerprint=who.fingerprint.hex(),
-                active=who.active,
-                lost=who.lost,
-                may_lead=who.may_lead,
-                previous=who.previous_fingerprint.hex(),
-                previous_until=who.previous_until,
-            )
-            for who in status.participants
-        ),
-        check_ins=tuple(
-            CheckInEntry(entry.name, entry.digest.hex(), entry.size, entry.weight, entry.finished, entry.staleness)
-            for entry in status.check_ins
-        ),
+        members=members,
+        check_ins=check_ins,
         last=_result(last) if last is not None else None,
         awaited=tuple(status.awaited),
         left_out=_excluded(status.left_out),

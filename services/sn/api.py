@@ -197,7 +197,7 @@ class TrainingApi:
             training.stream_opened(who.name)
             # Called at once when the stream ends or its node is cut off; a generator is closed some time later.
             context.add_done_callback(lambda _context: training.stream_closed(who.name))
-        async for message in training.watch(request.seen):
+        async for message in training.watch(request.seen, changes=request.changes):
             yield message
 
     async def GetRecord(self, request: pb.GetRecordRequest, _context: Any) -> AsyncIterator[pb.RecordPage]:

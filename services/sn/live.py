@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Self
 
 from services.chain.events import CheckedIn, Reported, TrainingEvent
 from services.chain.training import TrainingGateway
@@ -14,7 +15,8 @@ from services.runtime.background import Background
 from services.sn.broadcast import Broadcast
 from services.sn.event_log import narrate
 from services.sn.reports import NodeReport, ReportWriter
-from services.sn.statuses import MemberOf, status
+from services.sn.snapshots import EVERY_EVENTS, Snapshots
+from services.sn.statuses import MemberOf, StatusChanges, status
 from services.sn.timers import LostTimers, QuorumTimer, WaitingLog
 from services.sn.training import Progress, TrainingView
 
@@ -39,18 +41,21 @@ class TrainingContext:
     grace_s: float
     is_ours: Callable[[str], bool]
     member_of: MemberOf
+    snapshots: Snapshots
     observe: Callable[[TrainingView, TrainingEvent], object] = narrate
 
 
 class LiveTraining:
-    """Built by ``open``. Handlers write through ``gateway``; what comes of it arrives by the chain's events."""
+    """Built by ``opened``. Handlers write through ``gateway``; what comes of it arrives by the chain's events."""
 
-    def __init__(self, name: str, gateway: TrainingGateway, around: TrainingContext) -> None:
+    def __init__(self, view: TrainingView, gateway: TrainingGateway, around: TrainingContext) -> None:
+        name = view.contract
         self.gateway = gateway
-        self.view = TrainingView(contract=name, location=gateway.address)
+        self.view = view
         self.reports = ReportWriter(name, self._write_report)
         self._around = around
-        self._broadcast = Broadcast(self.view, lambda: self.status().SerializeToString())
+        changes = StatusChanges(view, around.clock, around.member_of)
+        self._broadcast = Broadcast(view, lambda: self.status().SerializeToString(), changes.since_last)
         self._quorum = QuorumTimer(name, gateway.close_round, around.background)
         self._waiting = WaitingLog(name)
         self._lost = LostTimers(name, gateway.leave, around.background, around.grace_s, around.is_ours)
@@ -60,16 +65,26 @@ class LiveTraining:
         self._progress_timer: asyncio.TimerHandle | None = None
         self._pending_progress: Progress | None = None
         self._stopped = False
+        self._saved_events = view.events
+        self._saving = False
 
-    async def open(self) -> None:
-        """Replays what happened so far; from then on the view follows the chain."""
+    @classmethod
+    async def opened(cls, name: str, gateway: TrainingGateway, around: TrainingContext) -> Self:
+        """Replays what has happened since the last snapshot; from then on the view follows the chain."""
+        view = await around.snapshots.load(name, gateway.address)
+        training = cls(view or TrainingView(contract=name, location=gateway.address), gateway, around)
+        await training._open()
+        return training
+
+    async def _open(self) -> None:
         told_at = self._around.clock()
-        async for page in self.gateway.history():
+        async for page in self.gateway.history(max(0, self.view.position.block)):
             for event in page:
                 self.view.apply(event)
             if self._around.clock() - told_at > TELL_EVERY_S:
                 told_at = self._around.clock()
                 _log.info("reading the history", contract=self.view.contract, block=self.view.position.block)
+        await self._keep()
         self._settle()
         contract = self.view.contract
         self._around.background.keep(self.reports.run, f"recording reports of {contract}")
@@ -85,9 +100,10 @@ class LiveTraining:
         self._broadcast.close()
 
     async def close(self) -> None:
-        """Writes the reports that are still held."""
+        """Writes the reports that are still held, and where the training stands."""
         self.end_streams()
         await self.reports.finish()
+        await self._keep()
 
     @property
     def giving_up(self) -> frozenset[str]:
@@ -102,9 +118,9 @@ class LiveTraining:
         await self._broadcast.until(block)
         return self.status()
 
-    def watch(self, seen: int) -> AsyncIterator[bytes]:
+    def watch(self, seen: int, *, changes: bool = False) -> AsyncIterator[bytes]:
         """Serialised states; see Broadcast.states."""
-        return self._broadcast.states(seen)
+        return self._broadcast.states(seen, changes=changes)
 
     def stream_opened(self, node: str) -> None:
         """A Watch stream is a participant's sign of life."""
@@ -179,6 +195,18 @@ class LiveTraining:
         self._quorum.follow(self.view)
         self._waiting.follow(self.view)
         self._lost.follow(self.view)
+        if self.view.events - self._saved_events >= EVERY_EVENTS and not self._saving:
+            self._around.background.run(self._keep(), f"keeping where {self.view.contract} stands")
+
+    async def _keep(self) -> None:
+        """Once, for as many events as there are now."""
+        if self._saving or self.view.events == self._saved_events:
+            return
+        self._saving, self._saved_events = True, self.view.events
+        try:
+            await self._around.snapshots.save(self.view)
+        finally:
+            self._saving = False
 
     def report(self, report: NodeReport) -> None:
         """Takes a report that is written later. Raises NotEnrolled, and StaleRound for a round without a result."""

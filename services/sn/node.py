@@ -27,9 +27,10 @@ from services.sn.live import TrainingContext
 from services.sn.membership import Caller, Membership
 from services.sn.metrics import SNMetrics
 from services.sn.names import Holder, Names
-from services.sn.peering import IMPORT_FILE, Peering
+from services.sn.peering import IMPORT_FILE, ChainName, Peering
 from services.sn.peering_api import PeeringApi
 from services.sn.roles import LIMITS, ROLES
+from services.sn.snapshots import Snapshots
 from services.sn.state import SNState
 from services.sn.succession import looks_after
 from services.sn.taskrunners import LiveRunner, TaskRunners
@@ -114,6 +115,7 @@ async def serving(
             lost_after_s,
             is_ours=lambda sl: looks_after(name, membership.parent("sl", sl), trainings.present_sns),
             member_of=lambda sl: membership.members.get(("sl", sl)),
+            snapshots=Snapshots(data_dir, chain),
             observe=observe,
         )
         trainings = Trainings(network, membership, around)
@@ -178,7 +180,8 @@ async def _in_touch(
     federation = chain.federation
     if federation is None:
         return None
-    peering = Peering(identity, federation, chain.chain_id, where.host, background, p2p=where.p2p)
+    shared = ChainName(chain.chain_id, bytes.fromhex((await chain.block_hash(0)).removeprefix("0x")))
+    peering = Peering(identity, federation, shared, where.host, background, p2p=where.p2p)
     state = SNState.load(data_dir)
     peering.start(state.peers if state else (), data_dir / IMPORT_FILE, where.through)
     await in_sync(federation, max(state.joined_at if state else 0, federation.remembered))

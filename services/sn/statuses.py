@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from services.chain.events import LeftOut
+from services.chain.events import CheckedIn, LeftOut
 from services.rpc import swarm_pb2 as pb
 from services.sn.liveness import LOST
 from services.sn.membership import DirectoryMember
@@ -17,6 +17,51 @@ def status(view: TrainingView, now: float, member_of: MemberOf) -> pb.TrainingSt
     ``member_of``: an SL as the directory has it. A node that comes back elsewhere, or with a new key, is known so at
     once, not only after its next check-in.
     """
+    people = [_participant(who, member_of(who.name), view.first_round) for who in view.participants.values()]
+    return _message(view, now, people, [_check_in(entry) for entry in view.check_ins.values()])
+
+
+class StatusChanges:
+    """What has changed in a view from one time it is asked to the next, as messages."""
+
+    def __init__(self, view: TrainingView, clock: Callable[[], float], member_of: MemberOf) -> None:
+        self._view = view
+        self._clock = clock
+        self._member_of = member_of
+        self._version = 0
+        self._first_round = 0
+        self._people: dict[str, tuple[Participant, DirectoryMember | None]] = {}
+        self._check_ins: dict[str, CheckedIn] = {}
+
+    def since_last(self) -> bytes:
+        """Serialised. What was asked first of all has everybody in it, as all are new."""
+        view, before, entered = self._view, self._people, self._check_ins
+        all_differ = view.first_round != self._first_round  # what they reported is of an earlier training
+        self._people = {name: (who, self._member_of(name)) for name, who in view.participants.items()}
+        self._check_ins, self._first_round = dict(view.check_ins), view.first_round
+        people = [
+            _participant(who, member, view.first_round)
+            for name, (who, member) in self._people.items()
+            if all_differ or not _same(before.get(name), (who, member))
+        ]
+        check_ins = [entry for name, entry in view.check_ins.items() if entered.get(name) is not entry]
+        gone = [name for name, entry in entered.items() if view.check_ins.get(name) is not entry]
+        message = _message(view, self._clock(), people, [_check_in(entry) for entry in check_ins])
+        message.since, self._version = self._version, view.version
+        message.check_ins_gone.extend(gone)
+        return message.SerializeToString()
+
+
+def _same(
+    before: tuple[Participant, DirectoryMember | None] | None, now: tuple[Participant, DirectoryMember | None]
+) -> bool:
+    """Both are replaced when anything of them changes."""
+    return before is not None and before[0] is now[0] and before[1] is now[1]
+
+
+def _message(
+    view: TrainingView, now: float, people: list[pb.Participant], check_ins: list[pb.CheckIn]
+) -> pb.TrainingStatus:
     return pb.TrainingStatus(
         contract=view.contract,
         location=view.location,
@@ -28,24 +73,25 @@ def status(view: TrainingView, now: float, member_of: MemberOf) -> pb.TrainingSt
         config=_config(view),
         layout=view.layout,
         layout_by=view.layout_by,
-        participants=[_participant(who, member_of(who.name), view.first_round) for who in view.participants.values()],
-        check_ins=[
-            pb.CheckIn(
-                name=entry.name,
-                digest=entry.digest,
-                size=entry.size,
-                weight=entry.weight,
-                finished=entry.finished,
-                staleness=entry.staleness,
-            )
-            for entry in view.check_ins.values()
-        ],
+        participants=people,
+        check_ins=check_ins,
         last_result=_result(view.last_result),
         awaited=view.awaited,
         progress=_progress(view, now),
         left_out=_left_out(view.left_out),
         first_round=view.first_round,
         block=max(0, view.position.block),
+    )
+
+
+def _check_in(entry: CheckedIn) -> pb.CheckIn:
+    return pb.CheckIn(
+        name=entry.name,
+        digest=entry.digest,
+        size=entry.size,
+        weight=entry.weight,
+        finished=entry.finished,
+        staleness=entry.staleness,
     )
 
 

@@ -209,9 +209,8 @@ class Trainings:
             if entry.name in self._entries:
                 return
             if entry.kind == TRAINING_KIND:
-                training = LiveTraining(entry.name, TrainingGateway.at(self.chain, entry.location), self._around)
-                await training.open()
-                self._running[entry.name] = training
+                gateway = TrainingGateway.at(self.chain, entry.location)
+                self._running[entry.name] = await LiveTraining.opened(entry.name, gateway, self._around)
             await self.entered(entry)
             self._entries[entry.name] = entry
 
