@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -180,6 +181,17 @@ class Child:
             text = log.read().decode(errors="replace")
         last = [line.rstrip() for line in text.splitlines()][-lines:]
         return "\n".join(f"  {line}" for line in last) or "  (it wrote nothing)"
+
+    def rotate_log(self, most_bytes: int) -> None:
+        """A log that is longer becomes ``<log>.1``, in the place of an earlier one, and begins anew.
+
+        The child goes on writing into the same file: a line of just this moment may be in neither.
+        """
+        if self.log.stat().st_size <= most_bytes:
+            return
+        shutil.copyfile(self.log, self.log.with_name(f"{self.log.name}.1"))
+        os.truncate(self.log, 0)
+        self._log_from = 0
 
     def _hear(self) -> None:
         """Something came from the node: the ready line, a part of it, or the end."""

@@ -20,6 +20,10 @@ from services.rpc.client import SNClient
 from services.runtime.ready import ReadySocket
 
 CONTRACT = "defaultbb.cqdb.sml.hpe"
+
+# Of each node and program, twice: what it says now, and what it said before.
+LOG_LIMIT_BYTES = 64 * 2**20
+ROTATE_EVERY_S = 60.0
 SETTLE_S = 10.0  # an SL whose program has ended well ends within this, or the program never used it
 PARTNER_S = 3.0  # when one of a pair fails, the other one may know why
 RECONNECT_S = 0.5
@@ -78,6 +82,7 @@ class LocalSwarm:
         """True: the training is over. False: ``stop`` came first."""
         work = asyncio.create_task(self._work())
         stopped = asyncio.create_task(stop.wait())
+        rotating = asyncio.create_task(self._rotate_logs())
         waiting: set[asyncio.Future[Any]] = {work, stopped, self._broken}
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -88,9 +93,9 @@ class LocalSwarm:
                 return True
             return False
         finally:
-            for task in (work, stopped):
+            for task in (work, stopped, rotating):
                 task.cancel()
-            await asyncio.gather(work, stopped, return_exceptions=True)
+            await asyncio.gather(work, stopped, rotating, return_exceptions=True)
 
     async def stop(self) -> None:
         """Programs, then SLs, then the SNs, then the license server; says who had to be killed."""
@@ -103,6 +108,15 @@ class LocalSwarm:
             for child, killed in zip(stage, await asyncio.gather(*(child.stop() for child in stage)), strict=True):
                 self._view.say(f"{child.name} {'did not stop and was killed' if killed else 'has stopped'}")
         SwarmState.forget(self._plan.directory)
+
+    async def _rotate_logs(self) -> None:
+        while True:
+            await asyncio.sleep(ROTATE_EVERY_S)
+            for child in list(self._children.values()):
+                try:
+                    child.rotate_log(LOG_LIMIT_BYTES)
+                except OSError as error:
+                    self._view.say(f"{child.log} grows on: {error.strerror}")
 
     async def _end_tasks(self) -> None:
         """Of SWOPs: what they have started goes on when they stop."""

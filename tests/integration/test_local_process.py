@@ -218,3 +218,16 @@ async def _gone(pid: int) -> None:
     finally:
         loop.remove_reader(descriptor)
         os.close(descriptor)
+
+
+async def test_a_log_that_is_long_begins_anew_while_the_node_goes_on(tmp_path: Path) -> None:
+    child = Child.start(launch(tmp_path, NODE))
+    await child.ready(30)
+    size = child.log.stat().st_size
+    child.rotate_log(size)
+    assert child.log.stat().st_size == size
+    child.rotate_log(size - 1)
+    assert child.log.with_name("child.log.1").read_text() == "listening\n"
+    await child.stop()
+    assert child.log.read_text() == "stopped in order\n"
+    assert child.tail() == "  stopped in order"
