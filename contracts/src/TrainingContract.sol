@@ -336,8 +336,10 @@ contract TrainingContract {
         _closeIfAllIn();
     }
 
-    /// @notice Closes a round whose quorum clock ran out: minPeers are in, the rest is not waited for.
-    function closeRound(uint64 givenRound) external onlySN fenced(State.CHECKIN, givenRound, 0) {
+    /// @notice Closes a round whose quorum clock ran out: minPeers are in, the rest is not waited for. A round that
+    ///         was opened again meanwhile, in another term, has a clock of its own.
+    function closeRound(uint64 givenRound, uint32 givenTerm) external onlySN fenced(State.CHECKIN, givenRound, 0) {
+        if (givenTerm != term) revert StaleTerm(round, givenTerm, term);
         uint32 have = uint32(_checkIns[round].length);
         if (have < _config.minPeers) revert BelowMinPeers(have, _config.minPeers);
         if (_eligibleCount() == 0) revert NobodyMayLead(round);

@@ -53,9 +53,9 @@ class TrainingGateway(Gateway[TrainingEvent]):
         """Raises StaleRound, RoundClosed, Behind, AlreadyCheckedIn, ModelDiffers, NotEnrolled, ..."""
         return await self._send("checkIn", astuple(call))
 
-    async def close_round(self, round_number: int) -> Receipt:
-        """Raises BelowMinPeers, NobodyMayLead, RoundClosed, StaleRound."""
-        return await self._send("closeRound", round_number)
+    async def close_round(self, round_number: int, term: int) -> Receipt:
+        """Raises BelowMinPeers, NobodyMayLead, RoundClosed, StaleRound, StaleTerm where it was opened again meanwhile."""
+        return await self._send("closeRound", round_number, term)
 
     async def publish(  # noqa: PLR0917 - in the order of the contract
         self,

@@ -149,6 +149,9 @@ class View:
     def waiting(self) -> str:
         """``waiting for sl-2, sl-3: 1 of 3 in``"""
         have = len(self.check_ins)
+        leaders = {member.name for member in self.members if member.may_lead}
+        if have >= max(1, self.config.min_peers) and not any(entry.name in leaders for entry in self.check_ins):
+            return f"waiting for a node that may lead (SL_MAKE_ME_ADMIN=true): {have} of {have + len(self.awaited)} in"
         of = max(self.config.min_peers, have + len(self.awaited))
         return f"waiting for {', '.join(self.awaited) or 'more nodes'}: {have} of {of} in"
 

@@ -17,7 +17,9 @@ class Clock:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Whom a round waits for; ``missing`` peers have not even enrolled."""
+    """Whom a round waits for; ``missing`` peers have not even enrolled. ``leaderless``: minPeers are in, and none of
+    them may lead.
+    """
 
     round: int
     term: int
@@ -25,6 +27,7 @@ class Waiting:
     need: int
     awaited: tuple[str, ...]
     missing: int
+    leaderless: bool = False
 
 
 def clock(view: TrainingView) -> Clock | None:
@@ -33,7 +36,7 @@ def clock(view: TrainingView) -> Clock | None:
         return None
     if len(view.check_ins) < view.config.min_peers:
         return None
-    if not any(view.participants[name].may_lead for name in view.check_ins):
+    if not _somebody_may_lead(view):
         return None
     return Clock(view.round, view.term, view.config.quorum_wait_ms)
 
@@ -44,4 +47,10 @@ def waiting(view: TrainingView) -> Waiting | None:
         return None
     need = view.config.min_peers
     missing = max(0, need - len(view.active))
-    return Waiting(view.round, view.term, len(view.check_ins), need, tuple(view.awaited), missing)
+    have = len(view.check_ins)
+    leaderless = have >= need and not _somebody_may_lead(view)
+    return Waiting(view.round, view.term, have, need, tuple(view.awaited), missing, leaderless)
+
+
+def _somebody_may_lead(view: TrainingView) -> bool:
+    return any(view.participants[name].may_lead for name in view.check_ins)

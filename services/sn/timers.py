@@ -25,7 +25,9 @@ _log = logs.get("sn")
 class QuorumTimer:
     """Closes a round once minPeers have waited for the rest as long as the training's configuration says."""
 
-    def __init__(self, contract: str, close_round: Callable[[int], Awaitable[object]], background: Background) -> None:
+    def __init__(
+        self, contract: str, close_round: Callable[[int, int], Awaitable[object]], background: Background
+    ) -> None:
         self._contract = contract
         self._close_round = close_round
         self._background = background
@@ -54,7 +56,7 @@ class QuorumTimer:
 
     async def _close(self, rung: Clock) -> None:
         try:
-            await self._close_round(rung.round)
+            await self._close_round(rung.round, rung.term)
         except TrainingError as error:  # closed, reopened or left meanwhile: the next change decides anew
             _log.debug(
                 "the round was not closed by its clock",
@@ -100,6 +102,8 @@ class WaitingLog:
         facts: dict[str, object] = {"in": f"{now.have} of at least {now.need}", "awaited": ", ".join(now.awaited)}
         if now.missing:
             facts["not_enrolled_yet"] = now.missing
+        if now.leaderless:
+            facts["but"] = "none of those that are in may lead: start one with SL_MAKE_ME_ADMIN=true"
         _log.info("round waits", contract=self._contract, round=now.round, term=now.term, **facts)
 
 

@@ -98,8 +98,9 @@ class RoundModel:
 
     # --- what the leader, the clock and an administrator do -----------------------------------------
 
-    def close_round(self, round_number: int) -> None:
+    def close_round(self, round_number: int, term: int) -> None:
         self._fence("CHECKIN", round_number)
+        self._refuse(term != self.term, "StaleTerm")
         self._refuse(len(self.check_ins) < self._min_peers(), "BelowMinPeers")
         self._refuse(not self._eligible(), "NobodyMayLead")
         self._start_merge()

@@ -243,7 +243,7 @@ def test_below_min_peers_nothing_merges(training: Training) -> None:
 
     assert training.status["state"] == CHECKIN
     with pytest.raises(BelowMinPeers) as refused:
-        training.bench.send("closeRound", 1)
+        training.bench.send("closeRound", 1, 0)
     assert refused.value.facts == {"have": 1, "need": 2}
 
 
@@ -251,7 +251,9 @@ def test_the_clock_closes_a_round_without_those_who_are_late(training: Training)
     training.enrol("a", "b", "c")
     training.check_in("a", "b")
 
-    assert kinds(training.bench.send("closeRound", 1)) == [MergeStarted]
+    with pytest.raises(StaleTerm):  # of the clock that it had before it was opened again
+        training.bench.send("closeRound", 1, 1)
+    assert kinds(training.bench.send("closeRound", 1, 0)) == [MergeStarted]
     with pytest.raises(RoundClosed):
         training.check_in("c")
 
@@ -342,7 +344,7 @@ def test_where_nobody_may_lead_the_round_waits_for_one_who_may(training: Trainin
     training.check_in("a", "b")
     assert training.status["state"] == CHECKIN
     with pytest.raises(NobodyMayLead):
-        training.bench.send("closeRound", 1)
+        training.bench.send("closeRound", 1, 0)
 
     assert kinds(training.enrol("b", may_lead=True)) == [Enrolled, MergeStarted]
     assert training.leader == "b"
@@ -548,7 +550,7 @@ def test_the_training_is_complete_when_everybody_has_finished_and_not_before(tra
     for refused in (
         lambda: training.enrol("d"),
         lambda: training.check_in("a"),
-        lambda: training.bench.send("closeRound", 2),
+        lambda: training.bench.send("closeRound", 2, 0),
     ):
         with pytest.raises(TrainingComplete):
             refused()
@@ -574,14 +576,14 @@ def test_one_that_stays_away_is_waited_for_three_rounds(training: Training) -> N
     training.enrol("a", "b", "c")
     for _ in range(2):
         training.check_in("a", "b", finished=True)
-        training.bench.send("closeRound", training.status["round"])
+        training.bench.send("closeRound", training.status["round"], training.status["term"])
         assert kinds(training.publish()) == [RoundAccepted]
     training.check_in("a", "b", finished=True)
     training.check_in("c")
     assert kinds(training.publish()) == [RoundAccepted]  # it was here: all begins anew
     for ends in (False, False, True):
         training.check_in("a", "b", finished=True)
-        training.bench.send("closeRound", training.status["round"])
+        training.bench.send("closeRound", training.status["round"], training.status["term"])
         assert (Completed in kinds(training.publish())) == ends
 
 
@@ -629,7 +631,7 @@ def test_nothing_is_merged_while_the_round_is_open(training: Training) -> None:
     [
         ("enrol", ("x", b"\x01" * 32, True, (1, 1, "mean", False, 0, "none", "leader", "", "fixed", 0, False))),
         ("checkIn", ((1, 0, "a", DIGEST, 1, LAYOUT, 1, False, "h", 1),)),
-        ("closeRound", (1,)),
+        ("closeRound", (1, 0)),
         ("publish", (1, 1, "a", RESULT, 1, [], [])),
         ("reopen", (1, 1, "a", [], [])),
         ("voteOut", (1, 1, "a")),

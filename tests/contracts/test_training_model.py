@@ -123,10 +123,10 @@ class TrainingMachine(RuleBasedStateMachine):
             self.check_in(awaited[0], 0, 0, "d", model.layout or "l", finished, model.size or 10)
 
     @precondition(lambda self: self.model.state == "CHECKIN")
-    @rule(late=drift)
-    def close_round(self, late: int) -> None:
-        round_number = max(self.model.round + late, 0)
-        self.both(lambda model: model.close_round(round_number), "closeRound", round_number)
+    @rule(late=drift, stale=drift)
+    def close_round(self, late: int, stale: int) -> None:
+        round_number, term = max(self.model.round + late, 0), max(self.model.term + stale, 0)
+        self.both(lambda model: model.close_round(round_number, term), "closeRound", round_number, term)
 
     # --- merging ------------------------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ class TrainingMachine(RuleBasedStateMachine):
             case "vote_out":
                 self.vote_out(0, 0, name)
             case "close_round":
-                self.close_round(0)
+                self.close_round(0, 0)
             case "reset":
                 self.reset()
 
@@ -200,7 +200,9 @@ class TrainingMachine(RuleBasedStateMachine):
     def reset(self) -> None:
         self.both(RoundModel.reset, "reset")
 
-    @rule(call=st.sampled_from([("leave", "a", "bye"), ("reset",), ("closeRound", 1), ("report", 1, "a", 0, 0, 0, 0)]))
+    @rule(
+        call=st.sampled_from([("leave", "a", "bye"), ("reset",), ("closeRound", 1, 0), ("report", 1, "a", 0, 0, 0, 0)])
+    )
     def stranger(self, call: tuple[Any, ...]) -> None:
         with pytest.raises(NotARegisteredSN):
             BENCH.send(*call, by=STRANGER)

@@ -175,7 +175,7 @@ def test_what_was_trained_from_an_older_result_comes_late_and_says_how_late(trai
     training.enrol("a", "b", "c")
     for _ in range(3):
         training.check_in("a", "b")
-        training.bench.send("closeRound", training.status["round"])
+        training.bench.send("closeRound", training.status["round"], training.status["term"])
         training.publish()
     late = training.check_in("c", base=1)[0]
     assert (late.name, late.round, late.staleness) == ("c", 4, 2)

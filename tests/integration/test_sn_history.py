@@ -72,7 +72,7 @@ class History:
                 )
                 await gateway.check_in(call)
             case "close_round":
-                await gateway.close_round(now.round)
+                await gateway.close_round(now.round, now.term)
             case "publish":
                 await gateway.publish(now.round, now.term, leader, b"\2" * 32, 64, left_out)
             case "reopen":

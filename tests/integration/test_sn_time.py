@@ -40,7 +40,7 @@ async def test_below_min_peers_nothing_is_closed_however_long_it_takes(pki: Any,
         await sl.enrol(config(min_peers=2, quorum_wait_ms=0))
         await sl.check_in(1)
         with pytest.raises(BelowMinPeers, match="Only 1 of the 2 peers"):
-            await sn.trainings.named(sl.contract).gateway.close_round(1)
+            await sn.trainings.named(sl.contract).gateway.close_round(1, 0)
         assert (await sl.status()).state == pb.CHECKIN
 
 

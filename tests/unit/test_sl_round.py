@@ -446,7 +446,7 @@ def test_a_node_that_was_started_again_watches_the_leader_of_the_merge_it_is_in(
         Enrolling(OPENED), on.EnrolmentAccepted(merging), on.StatusChanged(merging), on.LeaderSilent(1, 1)
     )
     assert isinstance(state, Training)
-    assert actions[1:] == [do.ArmLeaderTimer(1, 1), do.VoteOut(1, 1)]
+    assert actions[1:] == [do.ArmLeaderTimer(1, 1), do.VoteOut(1, 1), do.ArmLeaderTimer(1, 1)]
 
 
 def test_a_node_taken_for_dead_enrols_again_and_checks_in_again() -> None:
@@ -465,9 +465,23 @@ def test_a_silent_leader_is_voted_out_and_the_next_one_watched() -> None:
     second = replace(first, term=2, leader=THIRD)
     state, actions = walk(awaiting(), on.StatusChanged(first), on.LeaderSilent(1, 1), on.StatusChanged(second))
     assert of(tuple(actions), do.VoteOut) == [do.VoteOut(1, 1)]
-    assert of(tuple(actions), do.ArmLeaderTimer) == [do.ArmLeaderTimer(1, 1), do.ArmLeaderTimer(1, 2)]
+    assert of(tuple(actions), do.ArmLeaderTimer)[-1] == do.ArmLeaderTimer(1, 2)
     _, actions = walk(state, on.LeaderSilent(1, 1))
     assert actions == []
+
+
+def test_a_vote_that_is_lost_is_repeated_while_the_leader_stays_silent() -> None:
+    merging = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
+    state, actions = walk(awaiting(), on.StatusChanged(merging), on.LeaderSilent(1, 1))
+    assert actions[-2:] == [do.VoteOut(1, 1), do.ArmLeaderTimer(1, 1)]
+    _, actions = walk(state, on.LeaderSilent(1, 1))
+    assert actions == [do.VoteOut(1, 1), do.ArmLeaderTimer(1, 1)]
+
+
+def test_who_waits_for_somebody_that_may_lead_is_told_so() -> None:
+    members = tuple(replace(member(name), may_lead=False) for name in NAMES)
+    round_of_followers = view(members=members, check_ins=ALL_IN)
+    assert round_of_followers.waiting == "waiting for a node that may lead (SL_MAKE_ME_ADMIN=true): 3 of 3 in"
 
 
 def test_a_deposed_leader_stops_merging_and_follows() -> None:

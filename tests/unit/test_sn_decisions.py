@@ -56,6 +56,8 @@ def test_a_reopened_round_starts_another_clock() -> None:
     [
         (view("ab", "c"), Waiting(3, 1, 2, 2, ("c",), 0)),
         (view("a", "", min_peers=3), Waiting(3, 1, 1, 3, (), 2)),  # others have not even enrolled
+        (view("ab", "c", may_lead="c"), Waiting(3, 1, 2, 2, ("c",), 0, leaderless=True)),
+        (view("ab", may_lead=""), Waiting(3, 1, 2, 2, (), 0, leaderless=True)),  # and it would wait for ever
         (view("", "abc"), None),  # nobody waits
         (view("ab", "c", state=RoundState.MERGE), None),
     ],

@@ -246,7 +246,8 @@ def _vote(state: SLState, event: on.LeaderSilent) -> Step:
     view = state.node.view
     if (event.round, event.term, RoundState.MERGE) != (view.round, view.term, view.phase):
         return state, ()
-    return state, (do.VoteOut(event.round, event.term),)
+    # Watched on: a vote that is lost, or one of too few, is repeated after as long a silence again.
+    return state, (do.VoteOut(event.round, event.term), do.ArmLeaderTimer(event.round, event.term))
 
 
 def _merging(state: Merging, event: on.MergeDone | on.TooFew) -> Step:
