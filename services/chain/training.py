@@ -54,7 +54,7 @@ class TrainingGateway(Gateway[TrainingEvent]):
         return await self._send("checkIn", astuple(call))
 
     async def close_round(self, round_number: int, term: int) -> Receipt:
-        """Raises BelowMinPeers, NobodyMayLead, RoundClosed, StaleRound, StaleTerm where it was opened again meanwhile."""
+        """Raises BelowMinPeers, NobodyMayLead, RoundClosed, StaleRound; StaleTerm where it was opened again."""
         return await self._send("closeRound", round_number, term)
 
     async def publish(  # noqa: PLR0917 - in the order of the contract
