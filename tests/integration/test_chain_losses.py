@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.timeout(120), pytest.mark.needs("geth")]
 WITHIN_S = 30.0
 
 
-async def test_a_signer_seals_nothing_in_the_place_of_a_final_block_that_its_geth_lost(tmp_path: Path) -> None:
+async def test_a_signer_seals_nothing_in_the_place_of_a_final_block_that_is_lost(tmp_path: Path) -> None:
     async with GethChain(tmp_path / "sn") as chain:
         await chain.start()
         network = await NetworkGateway.deploy(chain)
@@ -76,9 +76,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(mounted)], check=True)
 
 
-async def test_geth_waits_for_room_on_a_full_disk_and_goes_on_when_there_is_some(
-    small_disk: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_geth_waits_on_a_full_disk_until_there_is_room(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(geth_process, "LOOK_FOR_ROOM_EVERY_S", 0.1)
     monkeypatch.setattr(writer, "RECEIPT_TIMEOUT_S", 3.0)
     async with GethChain(small_disk / "sn") as chain, asyncio.timeout(WITHIN_S):

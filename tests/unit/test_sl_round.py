@@ -471,7 +471,7 @@ def test_a_silent_leader_is_voted_out_and_the_next_one_watched() -> None:
 
 
 def test_a_vote_that_is_lost_is_repeated_while_the_leader_stays_silent() -> None:
-    merging = view(Phase.MERGE, leader=OTHER, check_ins=ALL_IN)
+    merging = view(RoundState.MERGE, leader=OTHER, check_ins=ALL_IN)
     state, actions = walk(awaiting(), on.StatusChanged(merging), on.LeaderSilent(1, 1))
     assert actions[-2:] == [do.VoteOut(1, 1), do.ArmLeaderTimer(1, 1)]
     _, actions = walk(state, on.LeaderSilent(1, 1))

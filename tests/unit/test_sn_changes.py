@@ -112,7 +112,7 @@ async def test_changes_add_up_to_the_whole_state(steps: list[Any]) -> None:
     world.broadcast.close()
 
 
-async def test_whoever_keeps_up_gets_the_whole_state_once_and_whoever_does_not_gets_it_again() -> None:
+async def test_whoever_keeps_up_gets_the_whole_state_once() -> None:
     world = WatchedTraining()
     quick, slow = AssemblingWatcher(world), AssemblingWatcher(world)
     await quick.look()
