@@ -26,7 +26,8 @@ SocketPath = Annotated[
     Path | None, typer.Option("--socket-path", help="Socket of a SPIFFE Workload API, instead of --cert and --key.")
 ]
 RenewedFiles = Annotated[
-    bool | None, typer.Option("--renewed-files", help="The certificate files are replaced while this node runs.")
+    bool | None,
+    typer.Option("--renewed-files", help="New keys come without a handover: others know this node by its SPIFFE ID."),
 ]
 DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where this node keeps everything.")]
 Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0 is every one.")]

@@ -60,12 +60,13 @@ async def warn_until(
 ) -> None:
     """Once for each of ``WARN_DAYS`` before the end, and once at it; then it returns.
 
-    ``lasts``: in all. What is renewed while the node runs has been by the last quarter of it, or something is wrong.
+    ``lasts``: in all. What something else renews while the node runs has been by the last quarter of it, or something
+    is wrong.
     """
     warned: int | None = None
     days_before, file = WARN_DAYS, str(identity.cert)
-    soon = "the certificate ends soon: give this node a new one in time, and start it again"
-    if identity.renewal is not None:
+    soon = "the certificate ends soon: put a new one in its place in time"
+    if identity.known_by_id:
         days_before = tuple(days for days in WARN_DAYS if timedelta(days=days) < lasts / 4)
         file, soon = identity.trust.source, "the certificate ends soon, and no new one has come"
     while (left := ends - now()) > timedelta():

@@ -53,9 +53,10 @@ class Identity:
 
     ``slot``: of the certificate, where several nodes share it; it is the last part of ``name`` then. ``process``: 16
     random bytes, by which two processes that have the same name are told apart. ``handovers``: of the keys before this
-    one, oldest first. ``renewal``: where the certificate changes while the node runs; ``cert``, ``key`` and ``trust``
-    are the first ones, and ``fingerprint`` is of its ID. ``organization``: whose CA has named it; empty without a trust
-    file. ``plain_key``: where the one in the file is encrypted.
+    one, oldest first. ``renewal``: where the certificate may change while the node runs; ``cert``, ``key``, ``trust``,
+    ``fingerprint`` and ``handovers`` are the first ones then. ``known_by_id``: others know it by its SPIFFE ID, and
+    ``fingerprint`` is of that. ``organization``: whose CA has named it; empty without a trust file.
+    ``plain_key``: where the one in the file is encrypted.
     """
 
     role: str
@@ -67,6 +68,7 @@ class Identity:
     slot: str = ""
     process: bytes = field(default_factory=lambda: secrets.token_bytes(16))
     renewal: Renewal | None = None
+    known_by_id: bool = False
     organization: str = ""
     plain_key: InMemory | None = field(default=None, compare=False, repr=False)
     handovers: tuple[bytes, ...] = ()
@@ -115,7 +117,13 @@ class Identity:
     @property
     def spiffe_id(self) -> str:
         """Of its certificate."""
-        return _identity_in(self.cert, read_chain(self.cert)[0]).spiffe_id
+        cert = self.credentials.cert
+        return _identity_in(cert, read_chain(cert)[0]).spiffe_id
+
+    @property
+    def known_as(self) -> str:
+        """Hex SHA-256 by which others know it now: of its public key, or of its SPIFFE ID."""
+        return self.fingerprint if self.known_by_id else self.credentials.key_fingerprint
 
     @property
     def credentials(self) -> Credentials:
@@ -123,18 +131,27 @@ class Identity:
         if self.renewal is not None:
             return self.renewal.current
         key = self.plain_key.path if self.plain_key is not None else self.key
-        return Credentials(self.cert, key, self.trust)
+        return Credentials(self.cert, key, self.trust, self.fingerprint, self.handovers)
 
-    def renewed_by(self, renewal: Renewal) -> Self:
-        """The same, whose certificate changes while it runs: others know it by its SPIFFE ID."""
+    @property
+    def copied(self) -> Credentials:
+        """The same in memory: files may be replaced at any moment, one after the other."""
+        now = self.credentials
+        cert, key = InMemory(now.cert.read_bytes()), InMemory(now.key.read_bytes())
+        return replace(now, cert=cert.path, key=key.path, kept=(cert, key))
+
+    def renewed_by(self, renewal: Renewal, *, known_by_id: bool) -> Self:
+        """The same, whose certificate may change while it runs."""
+        if not known_by_id:
+            return replace(self, renewal=renewal)
         peer = _identity_in(self.cert, read_chain(self.cert)[0])
-        return replace(self, fingerprint=peer.id_fingerprint, renewal=renewal)
+        return replace(self, fingerprint=peer.id_fingerprint, renewal=renewal, known_by_id=True)
 
     @property
     def said_of_itself(self) -> tuple[tuple[str, str], ...]:
         """What it tells beside its certificate, as gRPC metadata or HTTP headers."""
         slot = ((SLOT_KEY, self.slot),) if self.slot else ()
-        return (*slot, (KNOWN_BY_KEY, SPIFFE_ID)) if self.renewal else slot
+        return (*slot, (KNOWN_BY_KEY, SPIFFE_ID)) if self.known_by_id else slot
 
     def server_context(
         self, *, client_certificate: Literal["required", "optional"] = "required", strict: bool = False

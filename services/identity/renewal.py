@@ -4,19 +4,27 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
 from services.identity.certificates import TrustBundle
 
+if TYPE_CHECKING:
+    from services.identity.identity import Identity
+
 
 @dataclass(frozen=True)
 class Credentials:
-    """What TLS shows and trusts at one moment. ``kept``: what the files live by, where they are in memory."""
+    """What TLS shows and trusts at one moment. ``kept``: what the files live by, where they are in memory.
+
+    ``key_fingerprint``: hex SHA-256 of the public key. ``handovers``: of the keys before this one, oldest first.
+    """
 
     cert: Path
     key: Path
     trust: TrustBundle
+    key_fingerprint: str
+    handovers: tuple[bytes, ...] = ()
     kept: object = None
 
 
@@ -26,13 +34,26 @@ class Follower(Protocol):
     def renewed(self) -> None: ...
 
 
+class Directory(Protocol):
+    """An SN, which knows this node by its key."""
+
+    async def take_key(self, newest: "Identity") -> None:
+        """Has it know the key of ``newest``. Raises NameTaken where it knows another one, NetworkError, and whatever
+        else it answers.
+        """
+
+
 class Renewal:
-    """The newest of a node's credentials; ``number`` counts them. Whoever follows is held weakly."""
+    """The newest of a node's credentials; ``number`` counts them. Whoever follows is held weakly.
+
+    ``directories``: have to know a new key before anybody is shown it; held weakly too.
+    """
 
     def __init__(self, first: Credentials) -> None:
         self.first = self.current = first
         self.number = 0
         self.followers: WeakSet[Follower] = WeakSet()
+        self.directories: WeakSet[Directory] = WeakSet()
 
     def take(self, newest: Credentials) -> None:
         """For every connection that is made from now on; those that there are stay."""

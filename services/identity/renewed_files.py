@@ -1,4 +1,4 @@
-"""Certificate files that something else replaces while the node runs: read again when they have changed."""
+"""Certificate files that are replaced while the node runs: read again when they have changed."""
 
 import asyncio
 import contextlib
@@ -6,16 +6,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.errors import SwarmError
+from services.errors import NetworkError, SwarmError
 from services.identity.certificates import read_chain
 from services.identity.identity import Identity
-from services.identity.memory_files import InMemory
-from services.identity.renewal import Credentials, Renewal
+from services.identity.renewal import Renewal
 from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.settings import IdentitySettings
 
-LOOK_EVERY_S = 5.0
+LOOK_EVERY_S = 2.0
 
 _log = logs.get("identity")
 
@@ -66,48 +65,89 @@ class IdentityFiles:
 
 @contextlib.asynccontextmanager
 async def renewed_files(
-    files: IdentityFiles, role: str, slot: str = "", pause: Callable[[float], Awaitable[object]] | None = None
+    files: Callable[[], IdentityFiles],
+    role: str,
+    slot: str = "",
+    pause: Callable[[float], Awaitable[object]] | None = None,
+    *,
+    known_by_id: bool = False,
 ) -> AsyncIterator[Identity]:
-    """The identity in the files, and what takes their place once it is whole. Raises what Identity.load raises."""
-    stamp = files.stamp()
-    first = files.load(role, slot)
-    renewal = Renewal(_credentials(first))
+    """The identity in the files, and what takes their place once it is whole. Raises what Identity.load raises.
+
+    ``known_by_id``: others know this node by its SPIFFE ID, so that a new key is news to nobody.
+    """
+    stamp = files().stamp()
+    first = files().load(role, slot)
+    renewal = Renewal(first.copied)
+    watch = _Watch(files, first, renewal, stamp, known_by_id=known_by_id)
     background = Background("identity")
-    background.keep(lambda: _watch(files, first, renewal, stamp, pause or _pause), "reading certificate files again")
+    background.keep(lambda: watch.run(pause or _pause), "reading certificate files again")
     try:
-        yield first.renewed_by(renewal)
+        yield first.renewed_by(renewal, known_by_id=known_by_id)
     finally:
         await background.close()
 
 
-async def _watch(
-    files: IdentityFiles, first: Identity, renewal: Renewal, stamp: object, pause: Callable[[float], Awaitable[object]]
-) -> None:
-    """Certificate and key are two files: they are read when nothing has changed between two looks."""
-    taken = seen = stamp
-    while True:
-        await pause(LOOK_EVERY_S)
-        before, seen = seen, files.stamp()
-        if seen is None or seen != before or seen == taken:
-            continue
-        taken = seen
-        try:
-            newest = files.load(first.role, first.slot)
-            if newest.name != first.name:
-                _log.error("other certificate files are of another node, and are not used", name=newest.name)
+class _Watch:
+    """Of files: certificate and key are two, so they are read when nothing has changed between two looks."""
+
+    def __init__(
+        self, files: Callable[[], IdentityFiles], first: Identity, renewal: Renewal, stamp: object, *, known_by_id: bool
+    ) -> None:
+        self._files = files
+        self._first = first
+        self._renewal = renewal
+        self._known_by_id = known_by_id
+        self._taken = self._seen = stamp
+        self._announced = renewal.current.key_fingerprint
+        self._told: object = None
+
+    async def run(self, pause: Callable[[float], Awaitable[object]]) -> None:
+        """Until it is cancelled."""
+        while True:
+            await pause(LOOK_EVERY_S)
+            before, self._seen = self._seen, self._files().stamp()
+            if self._seen is None or self._seen != before or self._seen == self._taken:
                 continue
-            renewal.take(_credentials(newest))
-        except SwarmError as error:
-            _log.error("the certificate files have changed and cannot be used", why=str(error))
-            continue
-        ends = min(one.not_valid_after_utc for one in read_chain(newest.cert))
+            try:
+                await self._take()
+            except SwarmError as error:
+                self._say(str(error))
+
+    async def _take(self) -> None:
+        """What is in the files. A new key is shown one look after it was announced: the news travels meanwhile."""
+        newest = self._files().load(self._first.role, self._first.slot)
+        if newest.name != self._first.name:
+            self._say(f"they are of another node, {newest.name}")
+            return
+        credentials = newest.copied
+        if self._files().stamp() != self._seen:
+            return
+        if not self._known_by_id and self._renewal.directories and credentials.key_fingerprint != self._announced:
+            await self._announce(newest.renewed_by(Renewal(credentials), known_by_id=False))
+            self._announced = credentials.key_fingerprint
+            return
+        self._taken = self._seen
+        self._renewal.take(credentials)
+        ends = min(one.not_valid_after_utc for one in read_chain(credentials.cert))
         _log.info("took new certificate files", ends=f"{ends:%Y-%m-%d %H:%M} UTC")
 
+    async def _announce(self, newest: Identity) -> None:
+        """Returns when an SN knows this node by the newest key. Raises why none does.
 
-def _credentials(identity: Identity) -> Credentials:
-    """A copy: the files may be replaced at any moment, one after the other."""
-    cert, key = InMemory(identity.cert.read_bytes()), InMemory(identity.credentials.key.read_bytes())
-    return Credentials(cert.path, key.path, identity.trust, kept=(cert, key))
+        All of them are told, as an SWCI may work with several swarms.
+        """
+        telling = [directory.take_key(newest) for directory in self._renewal.directories]
+        answers = await asyncio.gather(*telling, return_exceptions=True)
+        failures = [answer for answer in answers if answer is not None]
+        if len(failures) == len(answers):
+            raise min(failures, key=lambda failure: isinstance(failure, NetworkError))
+
+    def _say(self, why: str) -> None:
+        """Once for each state of the files; they are tried again, as what is wrong may be elsewhere."""
+        if self._told != (self._seen, why):
+            self._told = (self._seen, why)
+            _log.error("the certificate files have changed and cannot be used, the ones before stay", why=why)
 
 
 async def _pause(seconds: float) -> None:

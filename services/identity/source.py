@@ -13,10 +13,7 @@ async def own_identity(settings: LicensedSettings, role: str, slot: str = "") ->
     """Within it, the identity is kept current. Raises what Identity.load raises, WorkloadApiFailed."""
     if settings.socket_path is None:
         files = IdentityFiles.of(settings)
-        if not settings.renewed_files:
-            yield files.load(role, slot)
-            return
-        async with renewed_files(files, role, slot) as identity:
+        async with renewed_files(lambda: files, role, slot, known_by_id=settings.renewed_files) as identity:
             yield identity
         return
     from services.identity.workload import workload_identity  # noqa: PLC0415  # gRPC, for those who use it

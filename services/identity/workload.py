@@ -41,7 +41,7 @@ async def workload_identity(
         first, credentials = source.judge(await asyncio.to_thread(source.fetch, client))
         source.renewal = Renewal(credentials)
         async with _streamed(client, source):
-            yield first.renewed_by(source.renewal)
+            yield first.renewed_by(source.renewal, known_by_id=True)
     finally:
         client.close()
 
@@ -56,7 +56,7 @@ def present_identity(
         identity, credentials = source.judge(source.fetch(client))
     finally:
         client.close()
-    return identity.renewed_by(Renewal(credentials))
+    return identity.renewed_by(Renewal(credentials), known_by_id=True)
 
 
 @contextlib.asynccontextmanager
@@ -126,7 +126,8 @@ class _WorkloadSource:
         except SwarmError as error:
             raise type(error)(**{name: _renamed(value, names) for name, value in error.facts.items()}) from None
         trust = replace(loaded.trust, source=names[cas.path])
-        return replace(loaded, trust=trust), Credentials(cert.path, key.path, trust, kept=(cert, key))
+        credentials = Credentials(cert.path, key.path, trust, loaded.fingerprint, kept=(cert, key))
+        return replace(loaded, trust=trust), credentials
 
     def take(self, found: Any) -> None:
         """A newer answer. One that cannot be used is said, and what there is goes on."""

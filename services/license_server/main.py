@@ -3,13 +3,16 @@
 import asyncio
 import contextlib
 import socket
-import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from services.errors import NoSuchThing
+from services.identity.expiry import watched_expiry
 from services.identity.identity import Identity
+from services.identity.renewal import Credentials
+from services.identity.renewed_files import IdentityFiles, renewed_files
 from services.license_server.actor import SYSTEM
 from services.license_server.database import Database
 from services.license_server.services import Services
@@ -18,6 +21,7 @@ from services.license_server.tls import stored
 from services.license_server.web import Web
 from services.license_server.worker import Housekeeping, deciding
 from services.runtime import logs
+from services.runtime.metrics import Meter
 from services.runtime.ready import ReadySocket
 from services.web.server import NodeServer, listen
 
@@ -31,19 +35,29 @@ _log = logs.get("license-server")
 
 async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
     """Identity → database and license → port → serves until ``stop``."""
-    cert, key = settings.cert, settings.key
+    given = IdentityFiles.of(settings)
+    async with renewed_files(lambda: _shown(settings.data_dir, given), "license") as identity:
+        logs.configure(settings.log_format, identity.name, settings.log_level)
+        async with watched_expiry(identity, Meter(on=False)):
+            await _serve(settings, identity, stop, ready)
+    _log.info("License server stopped")
+
+
+def _shown(data_dir: Path, given: IdentityFiles) -> IdentityFiles:
+    """What it shows: certificate and key that an administrator put in place, or those that it was started with."""
     with contextlib.suppress(NoSuchThing):
-        cert, key = stored(settings.data_dir)
-    identity = Identity.load(
-        cert=cert,
-        key=key,
-        key_passphrase_file=settings.key_passphrase_file,
-        cacert=settings.cacert,
-        capath=settings.capath,
-        trust=settings.trust,
-        expected_role="license",
-    )
-    logs.configure(settings.log_format, identity.name, settings.log_level)
+        cert, key = stored(data_dir)
+        return replace(given, cert=cert, key=key)
+    return given
+
+
+async def _serve(settings: LicenseServerSettings, identity: Identity, stop: asyncio.Event, ready: ReadySocket) -> None:
+    loop, renewal = asyncio.get_running_loop(), identity.renewal
+
+    def take(credentials: Credentials) -> None:
+        if renewal is not None:
+            loop.call_soon_threadsafe(renewal.take, credentials)
+
     with _open(settings) as database, _listen(settings) as listening:
         services = Services(database)
         partner = await _paired(services, identity, settings)
@@ -52,17 +66,14 @@ async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: Read
             services.licenses.install_community(COMMUNITY_SEATS, settings.seats)
             _log.info("license", **{pool.feature: pool.capacity for pool in services.pools.all(SYSTEM)})
             _offer_setup(services, settings, port)
+        trust = {"cacert": settings.cacert, "capath": settings.capath, "trust": settings.trust}
+        services.tls.serve(settings.data_dir, identity.cert, take, **trust)
 
         def started() -> None:
             _log.info(f"License server ready on port: {port}")
             ready.report(port=port)
 
-        def shown(context: ssl.SSLContext) -> None:
-            trust = {"cacert": settings.cacert, "capath": settings.capath, "trust": settings.trust}
-            services.tls.serve(settings.data_dir, cert or Path(), context, **trust)
-
-        await serve(services, identity, listening, stop, started, partner=partner, shown=shown)
-    _log.info("License server stopped")
+        await serve(services, identity, listening, stop, started, partner=partner)
 
 
 async def serve(  # as few as it can be
@@ -73,14 +84,12 @@ async def serve(  # as few as it can be
     started: Callable[[], None],
     *,
     partner: "Partner | None" = None,
-    shown: Callable[[ssl.SSLContext], None] = lambda _: None,
 ) -> None:
-    """Serves HTTPS until ``stop``; ``started`` is called when it does, ``shown`` with what holds its certificate.
+    """Serves HTTPS until ``stop``; ``started`` is called when it does.
 
     A client certificate is optional in the handshake, since browsers have none, and demanded by the node API.
     """
     context = identity.server_context(client_certificate="optional")
-    shown(context)
     server = NodeServer(Web(services, partner), context, stop, started, keep_alive_s=KEEP_ALIVE_S)
     with deciding(services):
         keeping = [asyncio.create_task(Housekeeping(services).run())]

@@ -2,16 +2,19 @@
 
 import contextlib
 import os
-import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from services.errors import AdminError, IdentityError, NoSuchThing, StorageError
 from services.license_server.actor import Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database
+
+if TYPE_CHECKING:
+    from services.identity.renewal import Credentials
 
 DIRECTORY = "tls"
 EXPIRING_D = 30
@@ -36,20 +39,20 @@ class Tls:
         self._directory: Path | None = None
         self._cert: Path | None = None
         self._trust: dict[str, Path | None] = {}
-        self._context: ssl.SSLContext | None = None
+        self._take: Callable[[Credentials], object] | None = None
 
     def serve(
         self,
         data_dir: Path,
         cert: Path,
-        context: ssl.SSLContext,
+        take: "Callable[[Credentials], object]",
         *,
         cacert: Path | None,
         capath: Path | None,
         trust: Path | None = None,
     ) -> None:
-        """What the server shows, and what a new certificate is checked against."""
-        self._directory, self._cert, self._context = data_dir / DIRECTORY, cert, context
+        """What the server shows, what a new certificate is checked against, and who has it shown (in any thread)."""
+        self._directory, self._cert, self._take = data_dir / DIRECTORY, cert, take
         self._trust = {"cacert": cacert, "capath": capath, "trust": trust}
 
     def current(self) -> CertificateView:
@@ -63,7 +66,7 @@ class Tls:
         actor.require("settings:write")
         from services.identity.identity import Identity  # noqa: PLC0415
 
-        if self._directory is None or self._context is None:
+        if self._directory is None or self._take is None:
             raise NoSuchThing(what="certificate of", name="this server")
         fresh = _written(self._directory / "new", certificate_pem, key_pem)
         try:
@@ -73,12 +76,13 @@ class Tls:
             for path in fresh:
                 path.unlink(missing_ok=True)
             raise AdminError(problem=str(error)) from None
+        credentials = identity.copied
         kept = stored(self._directory.parent, must_exist=False)
         with self._database.write() as transaction:
             record(transaction, actor, "certificate replaced", identity.name, {"fingerprint": identity.fingerprint})
             for new, old in zip(fresh, kept, strict=True):
                 new.replace(old)
-            self._context.load_cert_chain(*kept)
+        self._take(credentials)
         self._cert = kept[0]
         return _view(self._cert)
 

@@ -54,7 +54,8 @@ Without containers: `./start NAME` for each node{without}.
 ## A newer kit
 
 It is unpacked over this one; your data, keys that were made here, `.env` and `compose.override.yaml`, where changes of
-your own belong, stay. Nodes read certificates and the trust file when they start. So, between two trainings:
+your own belong, stay. Nodes take over certificates and the trust file; connections of before go by the older one until
+they end. So, between two trainings:
 
 ```{request}
 docker compose up -d                                 # what is new of your nodes

@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
-from services.errors import PeerNotAccepted, SNSilent, SNUnreachable, SwarmError, TooManyCalls
+from services.errors import NameTaken, PeerNotAccepted, SNSilent, SNUnreachable, SwarmError, TooManyCalls
 from services.identity.certificates import Expected
 from services.identity.diagnosis import DIAGNOSIS_TIMEOUT_S, Diagnosis, diagnose
 from services.identity.identity import PROCESS_KEY, Identity
@@ -212,15 +212,15 @@ class SNClient:
         self._channels = Channels(address, identity, self._expected, OPTIONS)
 
     async def __aenter__(self) -> Self:
+        self._use(await self._channels.open())
         if self._identity.renewal is not None:
             self._identity.renewal.followers.add(self)
-        self._use(await self._channels.open())
+            self._identity.renewal.directories.add(self)
         return self
 
     def renewed(self) -> None:
         """New calls show the new certificate; nothing that runs is disturbed."""
-        if self._channels.newest is not None:
-            self._use(self._channels.renew())
+        self._use(self._channels.renew())
 
     def _use(self, channel: Any) -> None:
         self._network_stub: Any = Stub(channel, "Network")
@@ -237,12 +237,26 @@ class SNClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._identity.renewal is not None:
+            self._identity.renewal.followers.discard(self)
+            self._identity.renewal.directories.discard(self)
         await self._channels.close()
 
     async def hand_over(self) -> None:
         """Where this node has a new key, the SN takes it for the old one's. Raises as a call does."""
-        if self._identity.handovers:
-            await self.network.HandOver(pb.HandOverRequest(handovers=self._identity.handovers))
+        if self._identity.credentials.handovers:
+            await self._hand_over()
+
+    async def take_key(self, newest: Identity) -> None:
+        """Has the SN know this node by another key. Raises NameTaken where it knows a third one, or as a call does."""
+        async with SNClient(self.address, newest, self._expected.name) as client:
+            known = (await client._hand_over()).hex()
+        if known not in ("", newest.known_as):
+            raise NameTaken(name=newest.name, enrolledFingerprint=known)
+
+    async def _hand_over(self) -> bytes:
+        request = pb.HandOverRequest(handovers=self._identity.credentials.handovers)
+        return (await self.network.HandOver(request)).fingerprint
 
     async def hold_name(self, host: str = "", port: int = 0) -> AsyncGenerator[None]:
         """Holds this node's name for this process for as long as it is iterated: one item, once it is held.

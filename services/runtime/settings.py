@@ -175,7 +175,7 @@ class LicensedSettings(IdentitySettings):
     renewed_files: bool = Field(
         False,
         validation_alias="SWARM_ID_RENEWED_FILES",
-        description="Whether something replaces the certificate files while the node runs: it takes the new ones, and "
+        description="Whether something puts new keys in the place of this node's without a handover from the old ones: "
         "others know it by its SPIFFE ID instead of by its key. Off by default: a name is bound to its key then.",
     )
     apls_ip: str = Field(

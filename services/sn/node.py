@@ -11,6 +11,7 @@ from services.chain.backend import ChainBackend
 from services.chain.events import TrainingEvent
 from services.chain.runner import TaskRunnerGateway
 from services.chain.tasks import TaskRegistryGateway
+from services.errors import NameTaken
 from services.identity.identity import Identity
 from services.rpc.server import RpcServer
 from services.rpc.swarm_pb2 import RoundState
@@ -146,12 +147,15 @@ async def serving(
         stack.callback(trainings.end_streams)
         stack.callback(runners.end_streams)
         stack.callback(names.end_streams)
-        me = Caller(ROLE, name, bytes.fromhex(identity.fingerprint), identity.organization)
+        own_key = _OwnKey(trainings)
+        if identity.renewal is not None:
+            identity.renewal.directories.add(own_key)
+            stack.callback(identity.renewal.directories.discard, own_key)
         announced = where.api_port or port
 
         async def register() -> None:
-            await hand_over(me, identity.spiffe_id, identity.handovers, trainings)
-            await trainings.register(me, where.host, announced, name)
+            await own_key.take_key(identity)
+            await trainings.register(_caller(identity), where.host, announced, name)
 
         if peering is None or chain.federation is None:
             await register()
@@ -166,6 +170,23 @@ async def serving(
             await federating.open()
         yield RunningSN(port, join_address(where.host, announced), trainings, background, changed)
         _log.info("stopping")
+
+
+class _OwnKey:
+    """This SN's own key, which it writes into the directory itself."""
+
+    def __init__(self, trainings: Trainings) -> None:
+        self._trainings = trainings
+
+    async def take_key(self, newest: Identity) -> None:
+        """Raises NameTaken where another key is known that does not lead to it, and what ``hand_over`` raises."""
+        known = await hand_over(_caller(newest), newest.spiffe_id, newest.credentials.handovers, self._trainings)
+        if known.hex() not in ("", newest.known_as):
+            raise NameTaken(name=newest.name, enrolledFingerprint=known.hex())
+
+
+def _caller(identity: Identity) -> Caller:
+    return Caller(ROLE, identity.name, bytes.fromhex(identity.known_as), identity.organization)
 
 
 async def _nowhere(_claim: Holder) -> str:

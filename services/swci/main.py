@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from services.errors import FileUnusable, SettingsError
+from services.identity.expiry import watched_expiry
 from services.identity.identity import Identity
 from services.identity.source import own_identity
 from services.licensing.lease import Lease
 from services.runtime import logs
+from services.runtime.metrics import Meter
 from services.runtime.ready import ReadySocket
 from services.swci.console import Console, Over
 from services.swci.contexts import SnContexts
@@ -33,6 +35,7 @@ async def main(settings: SWCISettings, stop: asyncio.Event, ready: ReadySocket, 
         is_web = settings.mode == "WEB"
         level = settings.log_level or ("INFO" if is_web else "WARNING")
         logs.configure(settings.log_format, identity.name, level, None if is_web else sys.stderr)
+        await stack.enter_async_context(watched_expiry(identity, Meter(on=False)))
         files = UsrDir(settings.files)
         session = CommandSession(identity, files, settings.limits, _contexts(settings))
         stack.push_async_callback(session.close)

@@ -10,10 +10,12 @@ from typing import Any
 
 from services.errors import SettingsError
 from services.identity.certificates import authority_of, read_chain
+from services.identity.expiry import watched_expiry
 from services.identity.source import own_identity
 from services.licensing.lease import Lease
 from services.runtime import logs, traces
 from services.runtime.addresses import HTTPS_PORT, join_address, split_address
+from services.runtime.metrics import Meter
 from services.runtime.ready import ReadySocket
 from services.runtime.trust_directory import reason_not_to_mount
 from services.swop.approvals import Approvals
@@ -46,6 +48,7 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
     async with AsyncExitStack() as stack:
         identity = await stack.enter_async_context(own_identity(settings, ROLE))
         logs.configure(settings.log_format, identity.name, settings.log_level)
+        await stack.enter_async_context(watched_expiry(identity, Meter(on=False)))
         traces.configure("swarm-swop", identity.name)
         _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
         profile = read_profile(settings.usr_dir / settings.profile_file_name)

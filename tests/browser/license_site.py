@@ -73,13 +73,10 @@ class Site:
     async def _serve(self, listening: socket.socket, started: threading.Event) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         files = self._files
-
-        def shown(context: Any) -> None:
-            self.services.tls.serve(self._data_dir, files.cert, context, cacert=files.cacert, capath=None)
-
+        self.services.tls.serve(self._data_dir, files.cert, lambda _: None, cacert=files.cacert, capath=None)
         identity = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
         with listening:
-            await serve(self.services, identity, listening, self._stop, started.set, shown=shown)
+            await serve(self.services, identity, listening, self._stop, started.set)
 
     # --- what stands in it ---
 

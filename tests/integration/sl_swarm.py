@@ -163,6 +163,7 @@ async def swarm_of(
             )
         )
         swarm = Swarm(pki, directory, sn.port, apls.facts["port"], sn.trainings, stack, sn_stack)
+        swarm.issued["license"] = files
         for name in sls:
             await swarm.sl(name, **changes)
         yield swarm

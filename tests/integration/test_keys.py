@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
 from sl_swarm import WITHIN_S, Arrays, swarm_of
 from sn_swarm import running_sn
+from structlog.testing import capture_logs
 from two_organizations import TwoOrganizations
 
+from services.chain.events import LeaderDeposed, LeftOut, RoundAccepted, RoundReopened
 from services.cli.main import main
 from services.errors import HandoverRefused, KeyWasReplaced, NameTaken, NotAMember, NotOfOrganization
+from services.identity import renewed_files
 from services.identity.authority import IssuedFiles
 from services.identity.certificates import read_chain, read_key
 from services.identity.handover import Handover
@@ -25,6 +29,7 @@ from services.local.certificates import certificates
 from services.local.plan import SwarmPlan
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.sn import handing_over
 from services.sn.node import RunningSN
 from swarm_callback.errors import ChannelClosed, Refused
 
@@ -100,6 +105,64 @@ async def test_an_sn_with_a_renewed_certificate_or_key_starts_again_and_knows_it
             nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
             assert [(node.name, node.present) for node in nodes] == [("sn-1", True)]
         change(pki, files)
+
+
+async def certificate_at(port: int, caller: Identity) -> x509.Certificate:
+    """Of whoever answers there."""
+    context = caller.client_context()
+    context.set_alpn_protocols(["h2", "http/1.1"])
+    _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    writer.close()
+    return x509.load_der_x509_certificate(der)
+
+
+@pytest.mark.parametrize("of", [(renew, "all"), (rotate, "all"), (rotate, "one")], ids=["certificates", "keys", "key"])
+async def test_nodes_take_over_new_files_while_they_train_and_no_round_misses_anybody(
+    pki: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    of: tuple[Any, str],
+) -> None:
+    """The old key is good for no time at all after the handover: what is done with it afterwards fails."""
+    monkeypatch.setattr(renewed_files, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(handing_over, "OVERLAP_S", 0)
+    (change, whose), sn = of, pki.issue("sn", "sn-1")
+    files = renewed_files.IdentityFiles(sn.cert, sn.key, sn.cacert, None)
+    names = [f"sl-{number}" for number in range(1, 4)]
+    before, after = threading.Event(), threading.Event()
+    large = {"w": np.random.default_rng(1).standard_normal(1_500_000).astype(np.float32)}  # they share the merge
+    async with (
+        renewed_files.renewed_files(lambda: files, "sn") as identity,
+        swarm_of(pki, tmp_path, *names, sn_identity=identity) as swarm,
+    ):
+
+        def between(number: int) -> None:
+            if number == 1:
+                before.set()
+                after.wait(WITHIN_S)
+
+        programs = [swarm.ml(name, large, same, rounds=4, between=between) for name in names]
+        training = [asyncio.create_task(program.run()) for program in programs]
+        async with asyncio.timeout(WITHIN_S):
+            await asyncio.to_thread(before.wait, WITHIN_S)
+            changed = {swarm.sn_port: sn, swarm.licenses_port: swarm.issued["license"]}
+            changed |= {swarm.nodes[name].facts["port"]: swarm.issued[name] for name in names}
+            if whose == "one":
+                changed = dict([changed.popitem()])
+            change(pki, *changed.values())
+            caller = pki.identity("sl", "sl-9")
+            for port, one in changed.items():
+                while await certificate_at(port, caller) != read_chain(one.cert)[0]:
+                    pass
+        after.set()
+        assert len(set(await asyncio.gather(*training))) == 1
+        events = await swarm.events()
+        assert {len(program.answers) for program in programs} == {6}
+        assert [event.participants for event in events if isinstance(event, RoundAccepted)] == [3] * 6
+        assert not [event for event in events if isinstance(event, LeftOut | LeaderDeposed | RoundReopened)]
+        assert "refused a reader" not in capsys.readouterr().out
 
 
 @dataclass
@@ -193,6 +256,32 @@ async def test_an_administrator_replaces_a_key_that_is_lost_and_the_old_one_is_r
         await door.replace_key("sl-1", lost.fingerprint)
     with pytest.raises(NotAMember):
         await door.replace_key("sl-9", found.fingerprint)
+
+
+async def test_a_running_node_shows_a_key_that_nobody_hands_over_to_once_an_administrator_has_replaced_its_own(
+    door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renewed_files, "LOOK_EVERY_S", 0.05)
+    own = door.copy(tmp_path / "own")
+    files = renewed_files.IdentityFiles(own.cert, own.key, own.cacert, None)
+    other = door.pki.issue("sl", "sl-1")
+    async with (
+        asyncio.timeout(WITHIN_S),
+        renewed_files.renewed_files(lambda: files, "sl") as identity,
+        SNClient(f"localhost:{door.sn.port}", identity) as client,
+    ):
+        await client.network.Register(door.request)
+        known = identity.known_as
+        with capture_logs() as logs:
+            for path in ("cert", "key"):
+                shutil.copy(getattr(other, path), getattr(own, path))
+            while not any("is enrolled with another key" in entry.get("why", "") for entry in logs):
+                await client.network.GetInfo(pb.GetInfoRequest())
+        assert identity.known_as == known
+        await door.replace_key("sl-1", loaded(other).fingerprint)
+        while identity.known_as == known:
+            await client.network.GetInfo(pb.GetInfoRequest())
+        await client.network.Register(door.request)
 
 
 async def test_an_administrator_replaces_keys_of_the_own_organization_alone(tmp_path: Path) -> None:

@@ -410,16 +410,17 @@ def test_webhook_is_signed_tried_again_and_given_up(services, day):
 
 def test_certificate_is_replaced_by_one_that_fits_only(services, pki, tmp_path: Path):
     files, other = pki.issue("license", "ls-1"), pki.issue("license", "ls-1")
-    context = pki.identity("license", "ls-1").server_context(client_certificate="optional")
-    services.tls.serve(tmp_path, files.cert, context, cacert=pki.cacert, capath=None)
+    taken = []
+    services.tls.serve(tmp_path, files.cert, taken.append, cacert=pki.cacert, capath=None)
     before = services.tls.current().fingerprint
     wrong = pki.issue("sl", "sl-1")
     for cert, key in ((other.cert, files.key), (wrong.cert, wrong.key), (files.key, files.key)):
         with pytest.raises(AdminError):
             services.tls.replace(SYSTEM, cert.read_bytes(), key.read_bytes())
-    assert services.tls.current().fingerprint == before
+    assert services.tls.current().fingerprint == before and not taken
     assert services.tls.replace(SYSTEM, other.cert.read_bytes(), other.key.read_bytes()).fingerprint != before
     assert services.tls.current().names
+    assert [one.cert.read_bytes() for one in taken] == [other.cert.read_bytes()]
     assert all(path.stat().st_mode & 0o077 == 0 for path in (tmp_path / "tls").iterdir())
 
 

@@ -51,7 +51,7 @@ def shown(identity: Identity) -> bytes:
 async def test_new_files_are_taken_once_both_are_there(pki: Any, tmp_path: Path) -> None:
     first, second = pki.issue("sl", "sl-1"), pki.issue("sl", "sl-1")
     files, looks = put(first, tmp_path), Looks()
-    async with renewed_files(files, "sl", pause=looks.pause) as identity:
+    async with renewed_files(lambda: files, "sl", pause=looks.pause, known_by_id=True) as identity:
         await looks.begin()
         put(second, tmp_path, "cert")
         await looks.once()
@@ -69,7 +69,7 @@ async def test_new_files_are_taken_once_both_are_there(pki: Any, tmp_path: Path)
 async def test_files_that_cannot_be_used_are_said_once_and_left(pki: Any, tmp_path: Path) -> None:
     first = pki.issue("sl", "sl-1")
     files, looks = put(first, tmp_path), Looks()
-    async with renewed_files(files, "sl", pause=looks.pause) as identity:
+    async with renewed_files(lambda: files, "sl", pause=looks.pause) as identity:
         await looks.begin()
         with capture_logs() as logs:
             put(pki.issue("sl", "sl-1"), tmp_path, "key")
@@ -78,7 +78,7 @@ async def test_files_that_cannot_be_used_are_said_once_and_left(pki: Any, tmp_pa
             put(pki.issue("sl", "sl-2"), tmp_path)
             for _ in range(4):
                 await looks.once()
-        events = [entry["event"] for entry in logs if entry["log_level"] == "error"]
-        assert len(events) == 2
-        assert "cannot be used" in events[0] and "of another node" in events[1]
+        reasons = [entry["why"] for entry in logs if entry["log_level"] == "error"]
+        assert len(reasons) == 2
+        assert "does not belong to the certificate" in reasons[0] and "of another node" in reasons[1]
         assert shown(identity) == first.cert.read_bytes()

@@ -12,11 +12,11 @@ from services.identity.expiry import warn_until
 START = datetime(2031, 5, 1, tzinfo=UTC)
 
 
-async def said(valid_for: timedelta, renewal: object = None, **more: Any) -> list[Any]:
+async def said(valid_for: timedelta, *, known_by_id: bool = False, **more: Any) -> list[Any]:
     """All that is logged from the start to the end of a certificate."""
     now = START
     identity: Any = SimpleNamespace(
-        cert=Path("sl-1-cert.pem"), renewal=renewal, trust=SimpleNamespace(source="cas.pem")
+        cert=Path("sl-1-cert.pem"), known_by_id=known_by_id, trust=SimpleNamespace(source="cas.pem")
     )
 
     async def pause(seconds: float) -> None:
@@ -42,5 +42,5 @@ async def test_a_node_that_starts_late_says_it_once() -> None:
 
 async def test_one_that_is_renewed_is_worth_a_word_only_where_it_should_have_been() -> None:
     hours, days = timedelta(hours=1), timedelta(days=90)
-    assert [entry["log_level"] for entry in await said(hours, renewal=object(), lasts=hours)] == ["error"]
-    assert [entry.get("days_left") for entry in await said(days, renewal=object(), lasts=days)] == [7, 1, None]
+    assert [entry["log_level"] for entry in await said(hours, known_by_id=True, lasts=hours)] == ["error"]
+    assert [entry.get("days_left") for entry in await said(days, known_by_id=True, lasts=days)] == [7, 1, None]

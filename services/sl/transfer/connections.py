@@ -65,6 +65,7 @@ class Transfers:
         self._pools = {made: ThreadPoolExecutor(MOST_AT_ONCE, "transfer") for made in (True, False)}
         self._idle: dict[tuple[str, int, Expected], list[_Connection]] = {}
         self._lock = threading.Lock()
+        self._renewals = 0
 
     async def read(  # what is read, and where it goes
         self,
@@ -85,13 +86,18 @@ class Transfers:
         reading = _Reading(self, holder, path, (start, start + sum(sizes)))
         await carry_out(reading.run(sizes, take, moved), self._pools[made], reading.stop)
 
-    def close(self) -> None:
-        """Nothing may be on its way."""
+    def renewed(self) -> None:
+        """What is asked from now on is asked with this node's new certificate; what is on its way goes on."""
         with self._lock:
+            self._renewals += 1
             connections = [connection for idle in self._idle.values() for connection in idle]
             self._idle.clear()
         for connection in connections:
             connection.close()
+
+    def close(self) -> None:
+        """Nothing may be on its way."""
+        self.renewed()
         for pool in self._pools.values():
             pool.shutdown(wait=False)
 
@@ -102,10 +108,13 @@ class Transfers:
 
     def open(self, holder: TrainingMember) -> "_Connection":
         """Raises OSError."""
-        return _Connection(self._context, holder, self._stall_s)
+        return _Connection(self._context, holder, self._stall_s, self._renewals)
 
     def keep(self, holder: TrainingMember, connection: "_Connection") -> None:
         with self._lock:
+            if connection.renewals != self._renewals:
+                connection.close()
+                return
             idle = self._idle.setdefault((holder.host, holder.port, expected_at(holder)), [])
             idle.append(connection)
             full = next(kept for kept in self._idle.values() if kept)
@@ -188,10 +197,14 @@ class _Reading:
 
 
 class _Connection:
-    """HTTP/1.1, as far as a file server's answers need it. Raises OSError, ValueError for what is none."""
+    """HTTP/1.1, as far as a file server's answers need it. Raises OSError, ValueError for what is none.
 
-    def __init__(self, context: ssl.SSLContext, holder: TrainingMember, stall_s: float) -> None:
+    ``renewals``: of this node's certificate, before it was made.
+    """
+
+    def __init__(self, context: ssl.SSLContext, holder: TrainingMember, stall_s: float, renewals: int) -> None:
         host, port = holder.host, holder.port
+        self.renewals = renewals
         self._stall_s = stall_s
         self._expected = expected_at(holder)
         plain = socket.create_connection((host, port), min(CONNECT_S, stall_s))

@@ -102,11 +102,20 @@ class Peers:
             sock_read=self.stall_s,
         )
         self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        if self._identity.renewal is not None:
+            self._identity.renewal.followers.add(self)
         return self
+
+    def renewed(self) -> None:
+        """This node has another certificate, perhaps another key: connections by the old one are not used again."""
+        self._contexts.clear()
+        self.transfers.renewed()
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._identity.renewal is not None:
+            self._identity.renewal.followers.discard(self)
         await self._session.close()
         self.transfers.close()
 
