@@ -30,7 +30,7 @@ class PeerIdentity:
 
     ``name``: that of the certificate, or ``<name>/<slot>`` where the holder acts in one of its slots.
     ``id_fingerprint``: hex SHA-256 of the certificate's SPIFFE ID, the same in every certificate of this holder.
-    ``organization``: whose CA has named it; '' without a trust file.
+    ``organization``: whose CA has named it; '' without a trust file. ``certificate_ends``: seconds since 1970, UTC.
     """
 
     role: str
@@ -39,10 +39,16 @@ class PeerIdentity:
     id_fingerprint: str = field(default="", compare=False, repr=False)
     trust_domain: str = field(default="", compare=False, repr=False)
     organization: str = field(default="", compare=False, repr=False)
+    certificate_ends: float = field(default=0.0, compare=False, repr=False)
 
     def known_by(self, what: str) -> Self:
         """The same, known by its SPIFFE ID where ``what`` says so, else by its key."""
         return replace(self, fingerprint=self.id_fingerprint) if what == SPIFFE_ID else self
+
+    @property
+    def is_known_by_id(self) -> bool:
+        """And not by its key, which something replaces now and then, and the certificate with it."""
+        return self.fingerprint == self.id_fingerprint
 
     def in_slot(self, slot: str) -> Self:
         """The same, acting in a slot; an empty one is none. Raises IdentityError."""
@@ -148,10 +154,13 @@ def identity_of_certificate(der: bytes) -> PeerIdentity:
             raise ValueError(f"it holds {len(names)} URIs of the form {SCHEME}<trust-domain>/<role>/<name>, not one")
         spiffe_id = SpiffeId.parse(names[0])
         fingerprint = key_fingerprint(certificate)
+        ends = certificate.not_valid_after_utc.timestamp()
     except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
         raise IdentityError(path="certificate of the peer", problem=str(error)) from None
     by_id = hashlib.sha256(names[0].encode()).hexdigest()
-    return PeerIdentity(spiffe_id.role, spiffe_id.name, fingerprint, by_id, spiffe_id.trust_domain)
+    return PeerIdentity(
+        spiffe_id.role, spiffe_id.name, fingerprint, by_id, spiffe_id.trust_domain, certificate_ends=ends
+    )
 
 
 def key_fingerprint(certificate: x509.Certificate) -> str:

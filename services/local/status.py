@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from services.local.view import rows
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.measures import measure, measure_in_json, shown
-from services.rpc.wording import describe_result, headline
+from services.rpc.wording import describe_result, ends_soon, headline
 
 
 async def local_status(directory: Path) -> dict[str, Any]:
@@ -43,11 +44,12 @@ async def local_status(directory: Path) -> dict[str, Any]:
             for process in state.processes
         ],
         "sns": [],
+        "certificates_end": {},
         "training": None,
     }
     addresses = [f"{HOST}:{process.port}" for process in state.processes if _is_sn(process)]
     if addresses:
-        found["sns"], found["training"] = await _first_answer(addresses, admin_identity(directory, ADMIN))
+        found |= await _first_answer(addresses, admin_identity(directory, ADMIN))
     return found
 
 
@@ -64,15 +66,15 @@ def _is_sn(process: Running) -> bool:
     return process.name.startswith("sn-") and process.port > 0
 
 
-async def _first_answer(addresses: list[str], admin: Identity) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """SNs and training as the first SN tells that answers. Raises SNUnreachable where none does."""
+async def _first_answer(addresses: list[str], admin: Identity) -> dict[str, Any]:
+    """SNs, ends of certificates and training as the first SN tells that answers. Raises SNUnreachable for none."""
     for address in addresses[:-1]:
         with contextlib.suppress(SNUnreachable):
             return await _asked(address, admin)
     return await _asked(addresses[-1], admin)
 
 
-async def _asked(address: str, admin: Identity) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+async def _asked(address: str, admin: Identity) -> dict[str, Any]:
     async with SNClient(address, admin) as client:
         status = await client.training.GetStatus(pb.GetStatusRequest(contract=CONTRACT))
         nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
@@ -81,7 +83,8 @@ async def _asked(address: str, admin: Identity) -> tuple[list[dict[str, Any]], d
         for node in nodes
         if node.role == "sn"
     ]
-    return sns, as_data(status)
+    ends = {node.name: node.certificate_ends for node in nodes if node.certificate_ends}
+    return {"sns": sns, "certificates_end": ends, "training": as_data(status)}
 
 
 def as_data(status: pb.TrainingStatus) -> dict[str, Any]:
@@ -133,6 +136,8 @@ def as_text(found: dict[str, Any]) -> str:
         lines.append("")
         for sn in found["sns"]:
             lines.append(f"  {sn['name']:<10} {'present' if sn['present'] else 'lost'}, API at {sn['address']}")
+    soon = [ends_soon(name, ends, time.time()) for name, ends in found["certificates_end"].items()]
+    lines += ["", *warnings] if (warnings := [sentence for sentence in soon if sentence]) else []
     training = found["training"]
     if training is not None:
         lines += ["", f"Training {training['contract']}: {training['summary']}"]

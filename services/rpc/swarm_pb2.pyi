@@ -123,7 +123,7 @@ class ListNodesRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class Node(_message.Message):
-    __slots__ = ("name", "role", "host", "port", "fingerprint", "parent", "present", "last_seen", "organization")
+    __slots__ = ("name", "role", "host", "port", "fingerprint", "parent", "present", "last_seen", "organization", "certificate_ends")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
@@ -133,6 +133,7 @@ class Node(_message.Message):
     PRESENT_FIELD_NUMBER: _ClassVar[int]
     LAST_SEEN_FIELD_NUMBER: _ClassVar[int]
     ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_ENDS_FIELD_NUMBER: _ClassVar[int]
     name: str
     role: str
     host: str
@@ -142,7 +143,8 @@ class Node(_message.Message):
     present: bool
     last_seen: float
     organization: str
-    def __init__(self, name: _Optional[str] = ..., role: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., parent: _Optional[str] = ..., present: _Optional[bool] = ..., last_seen: _Optional[float] = ..., organization: _Optional[str] = ...) -> None: ...
+    certificate_ends: float
+    def __init__(self, name: _Optional[str] = ..., role: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., fingerprint: _Optional[bytes] = ..., parent: _Optional[str] = ..., present: _Optional[bool] = ..., last_seen: _Optional[float] = ..., organization: _Optional[str] = ..., certificate_ends: _Optional[float] = ...) -> None: ...
 
 class ListNodesReply(_message.Message):
     __slots__ = ("nodes",)

@@ -1,7 +1,9 @@
-"""How a training stands, in words: for whoever watches a swarm, in whatever program."""
+"""How a swarm stands, in words: for whoever watches it, in whatever program."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
+from services.identity.expiry import WARN_DAYS
 from services.rpc import swarm_pb2 as pb
 
 
@@ -21,6 +23,21 @@ def describe_result(result: pb.RoundResult) -> str:
     left_out = ", ".join(f"{entry.name} ({entry.reason})" for entry in result.left_out)
     text = f"round {result.round} accepted: led by {result.leader}, merged {' '.join(sorted(result.merged))}"
     return f"{text}; left out {left_out}" if left_out else text
+
+
+def ends_soon(name: str, ends: float, now: float) -> str:
+    """``The certificate of sl-1 ends in 6 days, at 2026-07-03 14:05 UTC.``; empty where that is no warning yet.
+
+    ``ends``, ``now``: seconds since 1970, UTC; ``ends`` is 0 where it is not known.
+    """
+    left = timedelta(seconds=ends - now)
+    if not ends or left > timedelta(days=max(WARN_DAYS)):
+        return ""
+    at = f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC"
+    if left <= timedelta():
+        return f"The certificate of {name} has ended, at {at}."
+    within = f"in {left.days} days" if left.days > 1 else f"in {left.total_seconds() / 3600:.0f} hours"
+    return f"The certificate of {name} ends {within}, at {at}."
 
 
 def doing(node: pb.Participant, status: pb.TrainingStatus) -> str:

@@ -42,7 +42,9 @@ class ApiContext:
         """Who calls; that it was heard of is noted."""
         peer = caller()
         who = Caller(peer.role, peer.name, bytes.fromhex(peer.fingerprint), peer.organization)
-        self.trainings.membership.heard(who, time.time())
+        membership = self.trainings.membership
+        membership.heard(who, time.time())
+        membership.certificate_ends[who.role, who.name] = 0.0 if peer.is_known_by_id else peer.certificate_ends
         return who
 
     def node(self) -> Caller:
@@ -105,7 +107,11 @@ class NetworkApi:
         membership, names, now = self._context.trainings.membership, self._context.names, time.time()
         return pb.ListNodesReply(
             nodes=[
-                _node(member, now if names.is_held(*key) else membership.last_heard.get(key, 0.0))
+                _node(
+                    member,
+                    last_heard=now if names.is_held(*key) else membership.last_heard.get(key, 0.0),
+                    certificate_ends=membership.certificate_ends.get(key, 0.0),
+                )
                 for key, member in membership.members.items()
             ]
         )
@@ -254,7 +260,7 @@ async def _take_answers(holder: Holder, messages: AsyncIterator[pb.HoldNameReque
         holder.end()
 
 
-def _node(member: DirectoryMember, last_heard: float) -> pb.Node:
+def _node(member: DirectoryMember, last_heard: float, certificate_ends: float) -> pb.Node:
     return pb.Node(
         name=member.name,
         role=member.role,
@@ -265,4 +271,5 @@ def _node(member: DirectoryMember, last_heard: float) -> pb.Node:
         present=member.present,
         last_seen=last_heard,
         organization=member.organization,
+        certificate_ends=certificate_ends,
     )

@@ -59,10 +59,15 @@ class DirectoryMember:
 
 @dataclass
 class Membership:
-    """The members by role and name, and when this SN last heard of each (seconds since 1970, UTC)."""
+    """The members by role and name; when this SN last heard of each, and when the certificate ends that was shown then
+    (seconds since 1970, UTC).
+
+    Those whose certificate something renews have no end here.
+    """
 
     members: dict[tuple[str, str], DirectoryMember] = field(default_factory=dict)
     last_heard: dict[tuple[str, str], float] = field(default_factory=dict)
+    certificate_ends: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def put(self, member: DirectoryMember) -> None:
         self.members[member.role, member.name] = member

@@ -2,16 +2,18 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
+from typing import Self
 
 from services.chain.backend import ChainBackend
 from services.chain.events import TrainingEvent
 from services.chain.runner import TaskRunnerGateway
 from services.chain.tasks import TaskRegistryGateway
 from services.errors import NameTaken
+from services.identity.certificates import read_chain
 from services.identity.identity import Identity
 from services.rpc.server import RpcServer
 from services.rpc.swarm_pb2 import RoundState
@@ -147,14 +149,11 @@ async def serving(
         stack.callback(trainings.end_streams)
         stack.callback(runners.end_streams)
         stack.callback(names.end_streams)
-        own_key = _OwnKey(trainings)
-        if identity.renewal is not None:
-            identity.renewal.directories.add(own_key)
-            stack.callback(identity.renewal.directories.discard, own_key)
+        own_entry = stack.enter_context(_OwnEntry.kept(identity, trainings))
         announced = where.api_port or port
 
         async def register() -> None:
-            await own_key.take_key(identity)
+            await own_entry.take_key(identity)
             await trainings.register(_caller(identity), where.host, announced, name)
 
         if peering is None or chain.federation is None:
@@ -172,11 +171,33 @@ async def serving(
         _log.info("stopping")
 
 
-class _OwnKey:
-    """This SN's own key, which it writes into the directory itself."""
+class _OwnEntry:
+    """What this SN says of itself: its key, which it writes into the directory, and when its certificate ends."""
 
-    def __init__(self, trainings: Trainings) -> None:
+    def __init__(self, identity: Identity, trainings: Trainings) -> None:
+        self._identity = identity
         self._trainings = trainings
+        self.renewed()
+
+    @classmethod
+    @contextlib.contextmanager
+    def kept(cls, identity: Identity, trainings: Trainings) -> Iterator[Self]:
+        """Within it, the entry follows the identity."""
+        entry = cls(identity, trainings)
+        if identity.renewal is not None:
+            identity.renewal.directories.add(entry)
+            identity.renewal.followers.add(entry)
+        try:
+            yield entry
+        finally:
+            if identity.renewal is not None:
+                identity.renewal.directories.discard(entry)
+                identity.renewal.followers.discard(entry)
+
+    def renewed(self) -> None:
+        if not self._identity.known_by_id:
+            ends = read_chain(self._identity.credentials.cert)[0].not_valid_after_utc
+            self._trainings.membership.certificate_ends[ROLE, self._identity.name] = ends.timestamp()
 
     async def take_key(self, newest: Identity) -> None:
         """Raises NameTaken where another key is known that does not lead to it, and what ``hand_over`` raises."""

@@ -45,6 +45,7 @@ def _node(node: pb.Node, *, sentinel: bool) -> models.Node:
         last_seen=node.last_seen,
         fingerprint=node.fingerprint.hex(),
         organization=node.organization,
+        certificate_ends=node.certificate_ends,
     )
 
 

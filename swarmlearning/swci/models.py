@@ -95,6 +95,8 @@ class Node:
     """``type``: SENTINEL, SN, SL, SWOP or SWCI. ``parent``: the SN it is registered with.
 
     ``organization``: whose CA has named it, as its parent found by its trust file; empty where that has none.
+    ``certificate_ends``: seconds since 1970, UTC; 0 where the SN that was asked has not heard of the node, or something
+    renews its certificate.
     """
 
     name: str
@@ -106,6 +108,7 @@ class Node:
     last_seen: float
     fingerprint: str
     organization: str = ""
+    certificate_ends: float = 0.0
 
 
 @dataclass(frozen=True)

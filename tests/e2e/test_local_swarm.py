@@ -14,6 +14,7 @@ import pytest
 from local_swarms import DEADLINE_S, PROGRAMS, Recorder, SwarmPlans, gone, processes_of, swarm_command
 from swci_script import BUILD, RUN
 
+from services.cli.main import main
 from services.errors import AlreadyRunning, ChildFailed, NeverTrained, TooFewSLs
 from services.local.certificates import admin_identity
 from services.local.plan import ADMIN, Ports, SwarmPlan
@@ -27,6 +28,11 @@ from services.rpc.client import SNClient
 from services.tasks.definition import read_task
 
 CHAINS = ("geth", "embedded")
+
+
+def certs(arguments: list[str]) -> int:
+    """`swarm certs`"""
+    return main(["certs", *arguments])
 
 
 async def train(plan: SwarmPlan, recorder: Recorder) -> bool:
@@ -54,12 +60,17 @@ async def test_nothing_is_left_running_after_a_training(plans: SwarmPlans, recor
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-async def test_another_training_in_the_same_directory_goes_on_with_chain_and_certificates(
+async def test_another_training_in_the_same_directory_goes_on_with_chain_and_keys_and_takes_new_certificates(
     chain: str, plans: SwarmPlans, recorder: Recorder
 ) -> None:
     plan = plans.plan(chain=chain)
     await train(plan, recorder)
     first, identity = recorder.last, admin_identity(plan.directory, "admin").fingerprint
+    ca = ["--dir", str(plan.directory / "ca")]
+    assert certs(["renew", *ca, *map(str, sorted((plan.directory / "certs").glob("*-cert.pem")))]) == 0
+    for name in ("sn-sn-1", "sl-sl-2"):
+        cert, key = (plan.directory / "certs" / f"{name}-{part}.pem" for part in ("cert", "key"))
+        assert certs(["rotate", *ca, "--cert", str(cert), "--key", str(key)]) == 0
     again = Recorder()
     assert await train(plan, again)
     assert again.last.first_round > first.last_result.round
@@ -214,6 +225,7 @@ async def test_status_tells_processes_and_training(plans: SwarmPlans, recorder: 
     assert found["chain"] == "embedded"
     assert found["training"]["last_result"]["round"] >= 2
     assert {node["name"] for node in found["training"]["participants"]} == {"sl-1", "sl-2", "sl-3"}
+    assert {"sn-1", "sl-1", "sl-2", "sl-3"} <= found["certificates_end"].keys()
 
 
 async def test_the_command_line_shows_and_stops_a_swarm(plans: SwarmPlans, recorder: Recorder) -> None:

@@ -1,6 +1,7 @@
 """Who may do what at an SN, and what is said to those who may not."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_RUNNER, DEFAULT_TRAINING, TASK_REGISTRY
 from services.sn.node import RunningSN
+from services.swci import translation
+from services.swci.commands.general import ListNodes
 
 
 @pytest.fixture
@@ -249,6 +252,19 @@ async def test_a_node_registers_moves_leaves_and_comes_back(pki: Any, sn: Runnin
             await sl.training.Enrol(pb.EnrolRequest(contract=DEFAULT_TRAINING, config=config()))
         await sl.network.Register(pb.RegisterRequest(host="host-b", port=2))
         assert (await me()).present
+
+
+async def test_an_sn_tells_whose_certificate_ends(pki: Any, sn: RunningSN) -> None:
+    ends = datetime.now(UTC) + timedelta(days=5, hours=1)
+    files = pki.issue("sl", "sl-1", not_after=ends)
+    identity = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
+    async with SNClient(f"localhost:{sn.port}", identity) as sl:
+        await sl.network.Register(pb.RegisterRequest(host="host-a", port=1))
+        reply = await sl.network.ListNodes(pb.ListNodesRequest())
+    told = {node.name: node.certificate_ends for node in reply.nodes}
+    assert told["sl-1"] == int(ends.timestamp()) and told["sn-1"] > ends.timestamp()
+    said = [line for line in ListNodes().show(translation.nodes(reply)) if line.startswith("The certificate")]
+    assert said == [f"The certificate of SL sl-1 ends in 5 days, at {ends:%Y-%m-%d %H:%M} UTC."]
 
 
 async def test_a_complete_training_is_reset_by_an_administrator_only_when_complete(pki: Any, sn: RunningSN) -> None:

@@ -2,14 +2,16 @@
 
 import io
 import json
+from datetime import UTC, datetime
 
+import pytest
 from rich.console import Console
 
 from services.local.status import as_data, as_text
 from services.local.table import LiveTable, training_table
 from services.local.view import Lines, rows
 from services.rpc import swarm_pb2 as pb
-from services.rpc.wording import describe_result, headline
+from services.rpc.wording import describe_result, ends_soon, headline
 
 
 def training(**changes: object) -> pb.TrainingStatus:
@@ -85,6 +87,21 @@ def test_a_result_names_who_was_left_out_and_why() -> None:
     assert describe_result(result) == "round 4 accepted: led by sl-1, merged sl-1; left out sl-2 (not finite)"
 
 
+@pytest.mark.parametrize(
+    ("left_s", "said"),
+    [
+        (31 * 86_400, ""),
+        (5 * 86_400, "The certificate of sl-1 ends in 5 days, at 2026-07-08 14:05 UTC."),
+        (7_200, "The certificate of sl-1 ends in 2 hours, at 2026-07-03 16:05 UTC."),
+        (0, "The certificate of sl-1 has ended, at 2026-07-03 14:05 UTC."),
+    ],
+)
+def test_an_end_of_a_certificate_is_said_when_it_is_near(left_s: int, said: str) -> None:
+    now = datetime(2026, 7, 3, 14, 5, tzinfo=UTC).timestamp()
+    assert ends_soon("sl-1", now + left_s, now) == said
+    assert not ends_soon("sl-1", 0, now)  # not known
+
+
 def test_lines_say_each_result_and_each_report_once() -> None:
     out = io.StringIO()
     lines = Lines(out)
@@ -120,8 +137,10 @@ def test_status_is_the_same_as_data_and_as_text() -> None:
     assert data["participants"][0]["loss"] == 0.5
     process = {"name": "sn-1", "pid": 7, "port": 30304, "alive": True, "log": "/d/logs/sn-1.log"}
     sns = [{"name": f"sn-{number}", "address": f"h:{number}", "present": number == 1} for number in (1, 2)]
-    text = as_text({"dir": "/d", "chain": "geth", "sn": "h:1", "processes": [process], "sns": sns, "training": data})
+    of_swarm = {"dir": "/d", "chain": "geth", "sn": "h:1", "certificates_end": {"sl-1": 1.0, "sl-2": 4e9}}
+    text = as_text({**of_swarm, "processes": [process], "sns": sns, "training": data})
     assert "sn-1       present, API at h:1\n  sn-2       lost, API at h:2" in text
     assert "sn-1       runs, pid 7, port 30304" in text
     assert "round 3 · 1 checked in" in text
+    assert "The certificate of sl-1 has ended" in text and "certificate of sl-2" not in text
     assert as_data(pb.TrainingStatus())["last_result"] is None

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from services.errors import NetworkError, NotUpInTime, SNOfAnotherVersion
 from services.rpc import swarm_pb2 as pb
+from services.rpc.wording import ends_soon
 from services.runtime.addresses import HTTPS_PORT, join_address, split_address
 from services.swci import translation
 from services.swci.commands.context import SN_PORT, server
@@ -38,7 +39,7 @@ class GeneralCommand(Command):
 
 
 class ListNodes(GeneralCommand):
-    """List the nodes of the swarm, and when each one was heard of last. The UID of a node is its name."""
+    """List the nodes of the swarm, when each was heard of last, and whose certificate ends. Their UID is their name."""
 
     syntax: ClassVar[str] = "LIST NODES"
 
@@ -56,7 +57,8 @@ class ListNodes(GeneralCommand):
         if any(it.organization for it in result.nodes):
             columns.append("ORGANIZATION")
             rows = [[*row, it.organization or "-"] for row, it in zip(rows, result.nodes, strict=True)]
-        return table(columns, rows, SEPARATOR)
+        soon = [ends_soon(f"{it.type} {it.name}", it.certificate_ends, time.time()) for it in result.nodes]
+        return [*table(columns, rows, SEPARATOR), *filter(None, soon)]
 
 
 class ReplaceKey(GeneralCommand):
