@@ -17,10 +17,12 @@ IDENTITY_OPTIONS = {
     "trust": Option(VALUE, "File of the organizations to trust, instead; its directory holds all that it names."),
     "cert": Option(VALUE, "Certificate of this node."),
     "key": Option(VALUE, "Its private key."),
+    "key-passphrase-file": Option(VALUE, "Where that is encrypted: file with its passphrase, on one line."),
     "socket-path": Option(VALUE, "Socket of a SPIFFE Workload API: a path, or VOLUME:PATH inside of a volume."),
 }
 _VARIABLES = {
     "cacert": "SWARM_ID_CACERT", "capath": "SWARM_ID_CAPATH", "cert": "SWARM_ID_CERT", "key": "SWARM_ID_KEY",
+    "key-passphrase-file": "SWARM_ID_KEY_PASSPHRASE_FILE",
 }  # fmt: skip
 _SPIFFE = "/tmp/spire-agent"  # noqa: S108 - a path inside of containers, which users know
 

@@ -39,6 +39,7 @@ APPROVALS = "approvals"
 LICENSE_PORT = 5814
 RUNTIME_SOCKETS = (Path("/var/run/docker.sock"), Path("/run/podman/podman.sock"))
 SN_PORT = 30304
+_SECRET_KINDS = ("KEY", "KEYPASSPHRASE", "SPIFFE_SOCKETPATH")
 
 _log = logs.get(ROLE)
 
@@ -139,6 +140,7 @@ def _protected(settings: SwopSettings, profile: Profile) -> tuple[str, ...]:
     identity = (
         settings.cert,
         settings.key,
+        settings.key_passphrase_file,
         settings.cacert,
         settings.capath,
         settings.trust,
@@ -157,7 +159,8 @@ def _protected(settings: SwopSettings, profile: Profile) -> tuple[str, ...]:
 def _secrets(settings: SwopSettings, profile: Profile) -> list[Path]:
     """What no program of this host may read: keys above all, that of a trial's authority beside its certificate too."""
     paths = [settings.data_dir, settings.usr_dir / settings.profile_file_name]
-    paths += [found for path in (settings.key, settings.cert) if path is not None for found in (path.parent, path)]
+    own = (settings.key, settings.key_passphrase_file, settings.cert)
+    paths += [found for path in own if path is not None for found in (path.parent, path)]
     paths += [path.parent for path in (settings.cacert, settings.trust) if path is not None]
     if settings.socket_path is not None:  # it gives keys away
         paths.append(settings.socket_path)
@@ -165,7 +168,7 @@ def _secrets(settings: SwopSettings, profile: Profile) -> list[Path]:
         paths.append(policy_path(profile.policy, settings.usr_dir))
     for node in profile.definitions:
         for entry in node.identity:
-            if entry.attribute.mount == "BIND" and entry.attribute.kind in ("KEY", "SPIFFE_SOCKETPATH"):
+            if entry.attribute.mount == "BIND" and entry.attribute.kind in _SECRET_KINDS:
                 paths.append(Path(entry.attribute.source))
     return paths
 

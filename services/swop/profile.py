@@ -61,7 +61,7 @@ class ApiServer(Schema):
 class Attribute(Schema):
     """A file of an SL's identity: where it is on the host, and where the SL finds it."""
 
-    kind: Literal["KEY", "CERT", "CACERT", "CAPATH", "SPIFFE_SOCKETPATH"] = Field(alias="aType")
+    kind: Literal["KEY", "CERT", "CACERT", "CAPATH", "SPIFFE_SOCKETPATH", "KEYPASSPHRASE"] = Field(alias="aType")
     mount: Literal["BIND", "VOLUME"] = Field(alias="mType")
     source: Annotated[str, StringConstraints(min_length=2, max_length=240)] = Field(alias="src")
     target: Annotated[str, StringConstraints(min_length=2, max_length=240)] = Field(alias="tgt")

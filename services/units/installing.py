@@ -27,7 +27,10 @@ MAX_SETTINGS_BYTES = 64 * 1024
 _LINE = re.compile(r"(?:export\s+)?([A-Z][A-Z0-9_]*)=(.*)")
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/._+@-]*")
 _PLAIN_VALUE = re.compile(r"[A-Za-z0-9/._+@:,=-]*")
-_IDENTITY = ("SWARM_ID_CERT", "SWARM_ID_KEY", "SWARM_ID_CACERT", "SWARM_ID_CAPATH", "SWARM_ID_TRUST")
+_IDENTITY = (
+    "SWARM_ID_CERT", "SWARM_ID_KEY", "SWARM_ID_KEY_PASSPHRASE_FILE", "SWARM_ID_CACERT", "SWARM_ID_CAPATH",
+    "SWARM_ID_TRUST",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def install(kind: UnitKind, settings_file: Path, *, user: str, docker: bool, roo
         command=(str(_program(user)), kind.command),
         cert=_absolute(identity.cert),
         key=_absolute(identity.key),
+        passphrase=None if settings.key_passphrase_file is None else _absolute(settings.key_passphrase_file),
         cacert=None if settings.cacert is None else _absolute(settings.cacert),
         trust=None if settings.trust is None else _absolute(settings.trust),
         data_variable=kind.data_variable,

@@ -53,7 +53,7 @@ KillMode=process
 class Unit:
     """``command``: program and word. ``user``: "" is one that systemd makes. ``path``: where programs are found.
 
-    ``cacert`` or ``trust``: whom it trusts.
+    ``cacert`` or ``trust``: whom it trusts. ``passphrase``: the file of the key's, where that is encrypted.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Unit:
     command: tuple[str, ...]
     cert: Path
     key: Path
+    passphrase: Path | None
     cacert: Path | None
     trust: Path | None
     data_variable: str
@@ -87,6 +88,10 @@ def as_text(unit: Unit) -> str:
     # A credential is read once, and revocation lists change: the node reads a trust file where it lies.
     trusts = f"SWARM_ID_TRUST={unit.trust}" if unit.trust else "SWARM_ID_CACERT=%d/cas.pem"
     cas = f"LoadCredential=cas.pem:{unit.cacert}\n" if unit.cacert else ""
+    opens, passphrase = "", ""
+    if unit.passphrase:
+        opens = " SWARM_ID_KEY_PASSPHRASE_FILE=%d/passphrase"
+        passphrase = f"LoadCredential=passphrase:{unit.passphrase}\n"
     groups = f"SupplementaryGroups={unit.group}\n" if unit.group else ""
     return f"""{MARK.format(service=unit.service)}
 [Unit]
@@ -100,10 +105,10 @@ Type=exec
 ExecStart={" ".join(unit.command)}
 EnvironmentFile={unit.settings}
 Environment=PATH={unit.path} PYTHONUNBUFFERED=1 HOME=%S/{unit.state} {unit.data_variable}=%S/{unit.state}
-Environment=SWARM_ID_CERT=%d/cert.pem SWARM_ID_KEY=%d/key.pem {trusts}
+Environment=SWARM_ID_CERT=%d/cert.pem SWARM_ID_KEY=%d/key.pem{opens} {trusts}
 LoadCredential=cert.pem:{unit.cert}
 LoadCredential=key.pem:{unit.key}
-{cas}{runs_as}
+{passphrase}{cas}{runs_as}
 {groups}StateDirectory={unit.state}
 StateDirectoryMode=0700
 WorkingDirectory=%S/{unit.state}

@@ -115,6 +115,14 @@ def test_every_pod_has_the_trust_file_with_what_it_names(example: Rendered, monk
         assert str(settings(node, monkeypatch).trust) == "/trust/trust.yaml"
 
 
+def test_a_passphrase_of_keys_comes_from_the_same_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered = Rendered.by("--set", "identity.keyPassphrase=passphrase")
+    nodes = [container for container in rendered.containers() if container["name"] in NODES]
+    assert nodes
+    for container in nodes:
+        assert str(settings(container, monkeypatch).key_passphrase_file) == "/identity/passphrase"
+
+
 def test_nodes_of_the_default_find_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     rendered = Rendered.by("--namespace", "hospital")
     services = {f"{found['metadata']['name']}.hospital.svc": found["spec"]["ports"] for found in rendered.of("Service")}

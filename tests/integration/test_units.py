@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from services.cli.main import main
+from services.identity.certificates import read_key
 from services.local.process import Child, Launch, node_environment
 from services.units.installing import read_settings
 
@@ -57,9 +59,21 @@ def with_trust(settings: str) -> str:
     return settings
 
 
-def installed(pki: Any, node: str, *options: str, trust: bool = False) -> tuple[Path, Path]:
+def encrypt(settings: str) -> None:
+    """The same file, with a key that is encrypted."""
+    key = Path(re.findall("SWARM_ID_KEY=(.*)", Path(settings).read_text())[0])
+    Path("passphrase").write_text("of this node\n")
+    with_it = BestAvailableEncryption(b"of this node")
+    key.write_bytes(read_key(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, with_it))
+    with Path(settings).open("a") as file:
+        file.write("\nSWARM_ID_KEY_PASSPHRASE_FILE=passphrase\n")
+
+
+def installed(pki: Any, node: str, *options: str, trust: bool = False, encrypted: bool = False) -> tuple[Path, Path]:
     """Unit and settings."""
     settings = settings_of(pki, node)
+    if encrypted:
+        encrypt(settings)
     if trust:
         with_trust(settings)
         options = (*options, "--user", "root")  # others may not read where the tests run
@@ -100,8 +114,9 @@ def test_a_unit_restarts_what_fails_and_its_key_is_read_by_systemd_alone(pki: An
 
 @pytest.mark.parametrize("trust", [False, True])
 async def test_a_node_starts_with_what_its_unit_hands_it(pki: Any, kit: Path, trust: bool) -> None:
-    unit, settings = installed(pki, "license-server", trust=trust)
+    unit, settings = installed(pki, "license-server", trust=trust, encrypted=trust)
     text = unit.read_text()
+    assert ("SWARM_ID_KEY_PASSPHRASE_FILE=%d/passphrase" in text) == trust
     assert (f"SWARM_ID_TRUST={kit}/trust/trust.yaml" in text, "cas.pem" in text) == (trust, not trust)
     credentials = kit / "credentials"
     credentials.mkdir()

@@ -246,6 +246,17 @@ def test_every_node_finds_its_trust_file_with_what_it_names(script: Script, host
     assert "SWARM_ID_CA" not in done.stdout
 
 
+def test_a_node_finds_the_passphrase_of_its_key(script: Script, host: Path) -> None:
+    (host / "passphrase").write_text("of this node\n")
+    done = script(
+        "run-sn", "--dry-run", *shlex.split(f"--host-ip h1 --sentinel {WHO} --key-passphrase-file passphrase")
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    mounted = f"--volume {host}/passphrase:{host}/passphrase:ro"
+    assert f"{mounted} --env SWARM_ID_KEY_PASSPHRASE_FILE={host}/passphrase " in done.stdout
+    assert "of this node" not in done.stdout
+
+
 def test_the_directory_of_a_swop_is_found_where_the_host_has_it(script: Script, host: Path) -> None:
     words = f"--name swop1 --usr-dir cert/../usr --profile-file-name profile.yaml --sn-ip sn1 {WHO}"
     done = script("run-swop", "--dry-run", *shlex.split(words))

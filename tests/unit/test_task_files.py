@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from services.errors import CredentialsInTask, DocumentUnusable, FileUnreadable
+from services.swop.executors.spec import Owner
+from services.swop.pairs import PairPlacement, pair
 from services.swop.profile import Profile, read_profile
 from services.tasks.definition import BODIES, MakeUserContainer, RunSwarm, TaskDefinition, check_body, read_task
 from services.tasks.document import parse
@@ -160,6 +162,18 @@ def test_the_documented_profile_is_accepted(tmp_path: Path) -> None:
     (node,) = profile.definitions
     assert (profile.group, node.sl_port, node.sl_hostname) == ("mnist-swop", 16000, "sl1")
     assert profile.env == [{"SL_WAIT_FOR_FULL_QUORUM_SECONDS": 120}, {"http_proxy": None}]
+
+
+def test_an_sl_of_a_profile_finds_the_passphrase_of_its_key() -> None:
+    file = {"aType": "KEYPASSPHRASE", "mType": "BIND", "src": "/opt/cert/passphrase", "tgt": "/swarm-cert/passphrase"}
+    given = yaml.safe_load(PROFILE)
+    given["nodes"][0]["slnodedef"]["identity"].append({"attribute": file})
+    profile = read(yaml.safe_dump(given, sort_keys=False))
+    place = PairPlacement("swop-1", profile.runner, 1, Owner(1000, 1000), "swarm-learning/sl", sn="sn:1", license="l:1")
+    sl = pair(profile, profile.definitions[0], read(RUN), "user-ml", place).sl
+    assert sl.environment["SWARM_ID_KEY_PASSPHRASE_FILE"] == file["tgt"]
+    mounted = {mount.target: (mount.source, mount.read_only) for mount in sl.mounts}
+    assert mounted[file["tgt"]] == (file["src"], True)
 
 
 def test_a_profile_that_is_not_there_is_said(tmp_path: Path) -> None:

@@ -64,6 +64,9 @@ livenessProbe:
 {{- define "swarm.identityEnv" -}}
 - {name: SWARM_ID_CERT, value: /identity/{{ .Values.identity.cert }}}
 - {name: SWARM_ID_KEY, value: /identity/{{ .Values.identity.key }}}
+{{- with .Values.identity.keyPassphrase }}
+- {name: SWARM_ID_KEY_PASSPHRASE_FILE, value: /identity/{{ . }}}
+{{- end }}
 {{- if .Values.identity.trustConfigMap }}
 - {name: SWARM_ID_TRUST, value: /trust/{{ .Values.identity.trustFile }}}
 {{- else }}
