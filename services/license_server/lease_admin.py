@@ -11,6 +11,7 @@ from services.errors import AdminError, NoSuchThing
 from services.license_server.actor import Actor
 from services.license_server.audit_log import record
 from services.license_server.database import Database
+from services.license_server.leases import same_member
 from services.license_server.rows import read_as
 from services.license_server.schema import leases, revocations
 from services.license_server.webhooks import queue
@@ -42,7 +43,7 @@ class LeaseView:
 
 @dataclass(frozen=True)
 class Revocation:
-    """A node that gets no seat for the feature until it is readmitted."""
+    """A node that gets no seat for the feature until it is readmitted, with another key of its name neither."""
 
     id: int
     feature: str
@@ -105,7 +106,8 @@ class Leases:
                 raise NoSuchThing(what="lease", name=lease_id[:64])
             who = {"feature": row["feature"], "node": row["node"], "fingerprint": row["fingerprint"]}
             if row["revoked_at"] is None:
-                transaction.write(insert(revocations).values(**who, reason=reason, at=transaction.wall, by=actor.name))
+                told = {"reason": reason, "at": transaction.wall, "by": actor.name, "certificate": row["certificate"]}
+                transaction.write(insert(revocations).values(**who, **told))
             told = {"revoked_at": row["revoked_at"] or transaction.wall, "revoke_reason": reason}
             transaction.write(update(leases).where(leases.c.id == lease_id).values(told))
             queue(transaction, "revocation", {**who, "reason": reason, "by": actor.name})
@@ -127,10 +129,15 @@ class Leases:
             row = transaction.row(select(revocations).where(standing))
             if row is None:
                 raise NoSuchThing(what="revocation", name=revocation_id)
-            lifted = {"lifted_at": transaction.wall}
-            transaction.write(update(revocations).where(standing).values(lifted))
-            same = (leases.c.feature == row["feature"]) & (leases.c.fingerprint == row["fingerprint"])
-            transaction.write(update(leases).where(same).values(revoked_at=None, revoke_reason=None))
+            transaction.write(update(revocations).where(standing).values(lifted_at=transaction.wall))
+            held = transaction.rows(select(leases).where(leases.c.feature == row["feature"]))
+            theirs = [
+                lease["id"]
+                for lease in held
+                if lease["fingerprint"] == row["fingerprint"] or same_member(lease["certificate"], row["certificate"])
+            ]
+            lifted = {"revoked_at": None, "revoke_reason": None}
+            transaction.write(update(leases).where(leases.c.id.in_(theirs)).values(lifted))
             told = {"feature": row["feature"], "fingerprint": row["fingerprint"], "was": row["reason"]}
             record(transaction, actor, "node readmitted", row["node"], told)
 

@@ -282,16 +282,14 @@ def _end(transaction: Transaction, ids: Sequence[str], how: How) -> None:
 
 
 def _require_not_revoked(transaction: Transaction, holder: LeaseHolder, feature: str) -> None:
-    banned = (
-        select(revocations.c.reason)
-        .where(revocations.c.fingerprint == holder.fingerprint, revocations.c.feature == feature)
-        .where(revocations.c.lifted_at.is_(None))
+    standing = (
+        select(revocations.c.fingerprint, revocations.c.certificate, revocations.c.reason)
+        .where(revocations.c.feature == feature, revocations.c.lifted_at.is_(None))
         .order_by(revocations.c.id.desc())
-        .limit(1)
     )
-    reason = transaction.connection.scalar(banned)
-    if reason is not None:
-        raise LicenseRevoked(feature=feature, problem=reason)
+    for row in transaction.rows(standing):
+        if row["fingerprint"] == holder.fingerprint or same_member(row["certificate"], holder.certificate):
+            raise LicenseRevoked(feature=feature, problem=row["reason"])
 
 
 def _revoked_for(transaction: Transaction, lease_id: str) -> float:

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 # The newest migration in `migrations/versions`; a test holds the two together.
-REVISION = "0004"
+REVISION = "0005"
 
 metadata = MetaData()
 
@@ -115,6 +115,7 @@ revocations = Table(
     Column("at", Double, nullable=False),
     Column("by", Text, nullable=False),
     Column("lifted_at", Double),
+    Column("certificate", Text, nullable=False, server_default=""),  # PEM, '' where it is not known
 )
 
 checkouts = Table(

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import LeaseUnknown, LicenseRevoked, NoSeatLeft, StorageError
 from services.identity.certificates import key_fingerprint, read_chain
+from services.license_server.actor import SYSTEM
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
 from services.license_server.lease_allocator import LeaseAllocator
@@ -107,12 +108,50 @@ def test_another_node_can_neither_renew_nor_give_back_a_seat(desk):
     assert holders(desk) == ["sl-1"]
 
 
-def test_a_seat_follows_its_node_to_a_new_key_and_to_nobody_else(desk, pki, foreign_pki):
-    def holder(files):
-        (certificate,) = read_chain(files.cert)
-        pem = certificate.public_bytes(Encoding.PEM).decode("ascii")
-        return LeaseHolder("sl", "sl-1", key_fingerprint(certificate), certificate=pem)
+def holder(files, name="sl-1"):
+    """Whoever shows these."""
+    (certificate,) = read_chain(files.cert)
+    pem = certificate.public_bytes(Encoding.PEM).decode("ascii")
+    return LeaseHolder("sl", name, key_fingerprint(certificate), certificate=pem)
 
+
+def test_a_node_whose_seat_is_revoked_gets_none_with_a_new_key_nor_in_a_slot(tmp_path, clock, pki, foreign_pki):
+    with Database.in_directory(tmp_path, clock.lease_clock()) as database:
+        services = Services(database)
+        services.licenses.install_community({"SL": 5}, None)
+        desk = services.desk
+        old, new = (holder(pki.issue("sl", "sl-1")) for _ in range(2))
+        lease = desk.acquire(old, "SL")
+        services.leases.revoke(SYSTEM, lease.lease, "left the study")
+        with pytest.raises(LicenseRevoked, match="left the study"):
+            desk.renew(new, lease.lease, lease.token)
+        desk.release(new, lease.lease, lease.token)
+        in_slot = holder(pki.issue("sl", "sl-1"), "sl-1/0")
+        for banned in (old, new, in_slot):
+            with pytest.raises(LicenseRevoked, match="left the study"):
+                desk.acquire(banned, "SL")
+        desk.acquire(holder(foreign_pki.issue("sl", "sl-1")), "SL")  # of another CA: somebody else
+        desk.acquire(holder(pki.issue("sl", "sl-2"), "sl-2"), "SL")
+        (standing,) = services.leases.revocations(SYSTEM)
+        services.leases.readmit(SYSTEM, standing.id)
+        for readmitted in (new, in_slot):
+            desk.acquire(readmitted, "SL")
+
+
+def test_a_node_that_is_readmitted_goes_on_with_the_key_that_it_has_now(tmp_path, clock, pki):
+    with Database.in_directory(tmp_path, clock.lease_clock()) as database:
+        services = Services(database)
+        services.licenses.install_community({"SL": 5}, None)
+        old, new = (holder(pki.issue("sl", "sl-1")) for _ in range(2))
+        lease = services.desk.acquire(old, "SL")
+        services.leases.revoke(SYSTEM, lease.lease, "left the study")
+        with pytest.raises(LicenseRevoked):
+            services.desk.renew(new, lease.lease, lease.token)
+        services.leases.readmit(SYSTEM, services.leases.revocations(SYSTEM)[0].id)
+        assert services.desk.renew(new, lease.lease, lease.token).lease == lease.lease
+
+
+def test_a_seat_follows_its_node_to_a_new_key_and_to_nobody_else(desk, pki, foreign_pki):
     old, new = (holder(pki.issue("sl", "sl-1")) for _ in range(2))
     lease = desk.acquire(old, "SL")
     desk.renew(new, lease.lease, lease.token)
