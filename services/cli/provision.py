@@ -35,8 +35,8 @@ def provision(
         not outcome.is_new and any(path.startswith(f"{DIRECTORY}/") for path in outcome.written) for outcome in outcomes
     ):
         print(
-            f"Where {DIRECTORY}/ has changed, each organization puts its new files in place and restarts its nodes, "
-            "which refuse what is new until then."
+            f"Where {DIRECTORY}/ has changed, each organization puts its new files in place. Its nodes take them over "
+            "for connections that are made afterwards, and refuse what is new until then."
         )
     if encrypted:
         print("Give each organization its .zip, and by another way its .password.")

@@ -11,6 +11,7 @@ from typing import Self, cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
@@ -214,6 +215,15 @@ def read_key(path: Path, passphrase_file: Path | None = None) -> PrivateKeyTypes
         if b"ENCRYPTED" in content and passphrase_file is not None:
             problem = f"the passphrase in {passphrase_file} does not open it"
         raise CertificateUnreadable(path=path, kind="private key", problem=problem) from None
+
+
+def curve_key_in(path: Path) -> ec.EllipticCurvePrivateKey | None:
+    """The private key in a file, by which others know its node; None where there is none on a curve that is whole."""
+    try:
+        key = read_key(path)
+    except CertificateUnreadable:
+        return None
+    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
 
 
 def read_passphrase(path: Path) -> bytes:

@@ -9,7 +9,13 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
 from cryptography.x509.oid import NameOID
 
 from services.errors import RequestRefused, SettingsError
@@ -30,8 +36,13 @@ class CertificateRequest:
     public_key: ec.EllipticCurvePublicKey
 
 
-def make_request(spiffe_id: SpiffeId, hosts: Sequence[str], key_path: Path, request_path: Path) -> None:
-    """A new key, and the request for a certificate for it. Raises FileExists, SettingsError, StorageError."""
+def make_request(
+    spiffe_id: SpiffeId, hosts: Sequence[str], key_path: Path, request_path: Path, passphrase: bytes | None = None
+) -> None:
+    """A new key, and the request for a certificate for it. With a passphrase the key is encrypted.
+
+    Raises FileExists, SettingsError, StorageError.
+    """
     names = names_of(spiffe_id.trust_domain, spiffe_id.role, spiffe_id.name, list(hosts))
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, spiffe_id.name)])
@@ -39,7 +50,10 @@ def make_request(spiffe_id: SpiffeId, hosts: Sequence[str], key_path: Path, requ
     request = builder.sign(key, hashes.SHA256())
     for path in (key_path, request_path):
         make_directory(path.parent)
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    encryption: KeySerializationEncryption = (
+        NoEncryption() if passphrase is None else BestAvailableEncryption(passphrase)
+    )
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
     write_whole(key_path, pem, KEY_MODE, force=False)
     write_whole(request_path, request.public_bytes(Encoding.PEM), CERT_MODE, force=True)
 

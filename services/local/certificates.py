@@ -2,11 +2,9 @@
 
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
-from services.errors import CertificateUnreadable, IdentityError
+from services.errors import IdentityError
 from services.identity.authority import CA_CERT, Authority, IssuedFiles
-from services.identity.certificates import read_key
+from services.identity.certificates import curve_key_in
 from services.identity.identity import Identity
 from services.local.plan import HOSTS, SwarmPlan
 
@@ -35,16 +33,7 @@ def _certificate(authority: Authority, role: str, name: str, directory: Path) ->
             return files
         except IdentityError:
             pass  # expired or damaged: a new one takes its place
-    return authority.issue(role, name, HOSTS, directory, force=True, key=_key_in(files.key))
-
-
-def _key_in(path: Path) -> ec.EllipticCurvePrivateKey | None:
-    """The node's own, which others know it by; None where there is none that is whole."""
-    try:
-        key = read_key(path)
-    except CertificateUnreadable:
-        return None
-    return key if isinstance(key, ec.EllipticCurvePrivateKey) else None
+    return authority.issue(role, name, HOSTS, directory, force=True, key=curve_key_in(files.key))
 
 
 def _paths(directory: Path, cacert: Path, role: str, name: str) -> IssuedFiles:

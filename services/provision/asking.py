@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field
 
 from services.errors import FileUnreadable
+from services.identity.certificates import read_passphrase
 from services.identity.requests import make_request
 from services.identity.spiffe import SpiffeId
 from services.provision.project import Host, NodeName, Project, ProjectOrganization, Role
@@ -17,6 +18,7 @@ from services.tasks.validation import Schema, validate
 KEY = "{name}-key.pem"
 CERT = "{name}-cert.pem"
 REQUEST = "{name}.csr"
+PASSPHRASE = "passphrase"  # noqa: S105  # the name of a file
 
 _HEAD = """# Certificates that the nodes of this kit need. Where they run:
 #   swarm certs request certs/requests.yaml      makes a key and a request for each; the keys stay here
@@ -33,9 +35,10 @@ class Wanted(Schema):
 
 
 class Requests(Schema):
-    """All of a kit."""
+    """All of a kit. ``encrypted_keys``: by the passphrase in the file PASSPHRASE beside it."""
 
     trust_domain: str
+    encrypted_keys: bool = False
     nodes: Annotated[list[Wanted], Field(min_length=1, max_length=1000)]
 
 
@@ -50,15 +53,16 @@ class Made:
 def as_text(project: Project, organization: ProjectOrganization) -> str:
     """The file for an organization."""
     nodes = [{"name": it.name, "role": it.role, "hosts": it.certificate_hosts} for it in organization.nodes]
-    return _HEAD + yaml.safe_dump(
-        {"trust_domain": project.trust_domain_of(organization), "nodes": nodes}, sort_keys=False
-    )
+    encrypted = {"encrypted_keys": True} if organization.encrypted_keys else {}
+    asked = {"trust_domain": project.trust_domain_of(organization), **encrypted, "nodes": nodes}
+    return _HEAD + yaml.safe_dump(asked, sort_keys=False)
 
 
 def make_requests(path: Path) -> Made:
     """Beside the file: ``NAME-key.pem`` and ``NAME.csr`` for each node that has no key yet; nothing is replaced.
 
-    Raises FileUnreadable, DocumentUnusable, SettingsError, FileExists, StorageError.
+    Raises FileUnreadable, DocumentUnusable, CertificateUnreadable where a passphrase is wanted and not there,
+    SettingsError, FileExists, StorageError.
     """
     try:
         with path.open("rb") as file:
@@ -67,6 +71,7 @@ def make_requests(path: Path) -> Made:
         raise FileUnreadable(path=path, problem=error.strerror or str(error)) from None
     document = parse(raw, str(path))
     wanted = validate(document, Requests)
+    passphrase = read_passphrase(path.parent / PASSPHRASE) if wanted.encrypted_keys else None
     made = Made([], [])
     for index, node in enumerate(wanted.nodes):
         key, request, cert = (path.parent / name.format(name=node.name) for name in (KEY, REQUEST, CERT))
@@ -78,6 +83,6 @@ def make_requests(path: Path) -> Made:
             spiffe_id = SpiffeId(wanted.trust_domain, node.role, node.name)
         except ValueError as error:
             raise document.problem(("nodes", index), str(error)) from None
-        make_request(spiffe_id, node.hosts, key, request)
+        make_request(spiffe_id, node.hosts, key, request, passphrase)
         made.new.append(request)
     return made

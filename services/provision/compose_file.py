@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from services.provision.asking import CERT, KEY
+from services.provision.asking import CERT, KEY, PASSPHRASE
 from services.provision.project import Project, ProjectNode, ProjectOrganization
 from services.provision.settings_files import channel
 from services.provision.trust import DIRECTORY as TRUST_DIRECTORY
@@ -27,7 +27,7 @@ def as_text(project: Project, organization: ProjectOrganization) -> str:
     for node in organization.nodes:
         if node.role == "admin":
             continue
-        services[node.name] = _node(node)
+        services[node.name] = _node(node, encrypted_key=organization.encrypted_keys)
         if node.role == "sl":
             services[f"ml-for-{node.name}"] = _program(node)
     content = {"name": f"{project.project}-{organization.name}", "services": services}
@@ -47,9 +47,11 @@ def _hardened() -> dict[str, Any]:
     }
 
 
-def _node(node: ProjectNode) -> dict[str, Any]:
+def _node(node: ProjectNode, *, encrypted_key: bool) -> dict[str, Any]:
     # The directory of the trust file, so that nodes see a revocation list that is moved into it.
-    files = (f"certs/{CERT.format(name=node.name)}", f"certs/{KEY.format(name=node.name)}", TRUST_DIRECTORY)
+    files = [f"certs/{CERT.format(name=node.name)}", f"certs/{KEY.format(name=node.name)}", TRUST_DIRECTORY]
+    if encrypted_key:
+        files.append(f"certs/{PASSPHRASE}")
     found: dict[str, Any] = {
         "image": _image(IMAGES[node.role]),
         **_hardened(),

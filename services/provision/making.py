@@ -10,10 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import IdentityError, StorageError
 from services.identity.authority import CA_CERT, Authority
-from services.identity.certificates import read_chain, read_key, read_trust
+from services.identity.certificates import curve_key_in, read_chain, read_key, read_trust
 from services.identity.files import CERT_MODE, make_directory, write_whole
 from services.identity.identity import Identity
-from services.identity.requests import make_request, read_request
+from services.identity.requests import CertificateRequest, make_request, read_request
 from services.identity.spiffe import SpiffeId
 from services.provision import kit, trust
 from services.provision.archive import pack
@@ -113,12 +113,17 @@ class _Kit:
         self._files += [f"certs/{file.name}" for file in (key, cert)]
         if self._fits(node, cert, key, authority):
             return
-        key.unlink(missing_ok=True)
-        make_request(SpiffeId(authority.trust_domain, node.role, node.name), node.certificate_hosts, key, request)
-        certificate = authority.sign(read_request(request))
-        request.unlink()
-        write_whole(cert, certificate.public_bytes(Encoding.PEM), CERT_MODE, force=True)
-        self._done.written += [f"certs/{file.name}" for file in (key, cert)]
+        spiffe_id = SpiffeId(authority.trust_domain, node.role, node.name)
+        if (known := curve_key_in(key)) is not None:  # by which others know the node
+            asked = CertificateRequest(cert, spiffe_id, tuple(node.certificate_hosts), known.public_key())
+            self._done.written.append(f"certs/{cert.name}")
+        else:
+            key.unlink(missing_ok=True)
+            make_request(spiffe_id, node.certificate_hosts, key, request)
+            asked = read_request(request)
+            request.unlink()
+            self._done.written += [f"certs/{file.name}" for file in (key, cert)]
+        write_whole(cert, authority.sign(asked).public_bytes(Encoding.PEM), CERT_MODE, force=True)
 
     def _fits(self, node: ProjectNode, cert: Path, key: Path, authority: Authority) -> bool:
         if not (cert.exists() and key.exists()):

@@ -87,12 +87,14 @@ class ProjectOrganization(Schema):
     """``ca``: file with the certificate of a CA of its own. Without it the CA of the project issues for it.
 
     ``trust_domain``: of that CA, where it is not the project's. ``crls``: files with its revocation lists.
+    ``encrypted_keys``: of its nodes, by a passphrase that never leaves its sites.
     """
 
     name: Word
     ca: FileName | None = None
     trust_domain: TrustDomain | None = None
     crls: list[FileName] = Field([], max_length=MOST_FILES)
+    encrypted_keys: bool = False
     nodes: Annotated[list[ProjectNode], Field(min_length=1, max_length=1000)]
 
     def of_role(self, role: str) -> list[ProjectNode]:
@@ -220,7 +222,7 @@ def _check_addresses(document: Document, project: Project) -> None:
 
 def _check_has_no_ca(document: Document, where: KeyPath, organization: ProjectOrganization) -> None:
     """What goes with a CA of its own alone."""
-    for key in ("trust_domain", "crls"):
+    for key in ("trust_domain", "crls", "encrypted_keys"):
         if getattr(organization, key):
             raise document.problem((*where, key), "this is of an organization's own CA: give ca too")
 

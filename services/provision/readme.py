@@ -1,6 +1,6 @@
 """The page that comes with a kit: what is in it, which ports its firewall must let through, and three commands."""
 
-from services.provision.asking import CERT, KEY
+from services.provision.asking import CERT, KEY, PASSPHRASE
 from services.provision.compose_file import IMAGES
 from services.provision.project import Project, ProjectNode, ProjectOrganization
 from services.provision.trust import TRUST, cas_of
@@ -72,6 +72,10 @@ swarm certs sign --dir YOUR-CA certs/*.csr           # where your CA is; other s
 
 The certificates belong beside the requests as `certs/NAME-cert.pem`."""
 
+_ENCRYPTED = f"""
+Keys are encrypted: write a passphrase of your own into `certs/{PASSPHRASE}` first, on one line (`chmod 600`).
+Nodes read it at each start."""
+
 _PROJECT_CA = """Certificates and keys are in `certs/`. Whoever has this kit can act as your nodes: keep it to yourself,
 and let only your user read it (`chmod -R go= .`)."""
 
@@ -121,7 +125,7 @@ def as_text(project: Project, organization: ProjectOrganization) -> str:
         nodes=nodes,
         inbound=_inbound(project, organization),
         outbound=_outbound(project, organization),
-        certificates=_OWN_CA if organization.ca else _PROJECT_CA,
+        certificates=_certificates(organization),
         trust=TRUST,
         images=" ".join(dict.fromkeys(IMAGES[node.role] for node in run)),
         train=f"{f'docker compose up -d ml-for-{sls[0].name}':<52} {_TRAIN}" if sls else "docker compose logs -f",
@@ -133,6 +137,12 @@ def as_text(project: Project, organization: ProjectOrganization) -> str:
         swci="".join(_swci(organization, node) for node in organization.of_role("swci")[:1]),
         swop=_SWOP if organization.of_role("swop") else "",
     )
+
+
+def _certificates(organization: ProjectOrganization) -> str:
+    if not organization.ca:
+        return _PROJECT_CA
+    return f"{_OWN_CA}\n{_ENCRYPTED}" if organization.encrypted_keys else _OWN_CA
 
 
 def _swci(organization: ProjectOrganization, node: ProjectNode) -> str:

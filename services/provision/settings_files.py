@@ -1,6 +1,6 @@
 """The settings of each node of a kit, as variables in a file that Docker, a shell and systemd read alike."""
 
-from services.provision.asking import CERT, KEY
+from services.provision.asking import CERT, KEY, PASSPHRASE
 from services.provision.project import Project, ProjectNode, ProjectOrganization
 from services.provision.trust import TRUST
 
@@ -10,6 +10,7 @@ def variables(project: Project, organization: ProjectOrganization, node: Project
     return {
         "SWARM_ID_CERT": f"certs/{CERT.format(name=node.name)}",
         "SWARM_ID_KEY": f"certs/{KEY.format(name=node.name)}",
+        **({"SWARM_ID_KEY_PASSPHRASE_FILE": f"certs/{PASSPHRASE}"} if organization.encrypted_keys else {}),
         "SWARM_ID_TRUST": TRUST,
         **_license(project, node),
         **_OF_ROLE[node.role](project, organization, node),

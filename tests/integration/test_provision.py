@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 import yaml
 from kits import Site, node, own_ca, swarm, write_project
+from revoking import revocation_list
 from sl_swarm import ML
-from two_organizations import revocation_list
 
 from services.cli.main import main
 from services.errors import NotOfOrganization, PeerNotAccepted
 from services.identity.authority import Authority
+from services.identity.certificates import read_chain
 from services.identity.identity import Identity
 from services.local.process import Child
 
 EXIT_WITHIN_S = 60
 REPLACE = (
-    "Where trust/ has changed, each organization puts its new files in place and restarts its nodes, "
-    "which refuse what is new until then."
+    "Where trust/ has changed, each organization puts its new files in place. Its nodes take them over for connections "
+    "that are made afterwards, and refuse what is new until then."
 )
 
 
@@ -122,8 +123,15 @@ def test_run_again_for_a_new_member_only_what_is_new_is_made(tmp_path: Path, cap
     assert REPLACE not in said
     later["nodes"][0]["address"] = "10.1.2.3"
     write_project(project, first, later)
+    certs = tmp_path / "flu" / "kits" / "later" / "certs"
+    known = (certs / "sl-2-key.pem").read_bytes()
     swarm("provision", project)
-    assert "certs/sl-2-cert.pem" in capsys.readouterr().out.splitlines()[1]
+    said = capsys.readouterr().out.splitlines()[1]
+    assert "certs/sl-2-cert.pem" in said and "certs/sl-2-key.pem" not in said
+    assert (certs / "sl-2-key.pem").read_bytes() == known  # by which the others know it
+    Identity.load(
+        cert=certs / "sl-2-cert.pem", key=certs / "sl-2-key.pem", cacert=tmp_path / "flu" / "ca" / "ca-cert.pem"
+    )
 
 
 def test_every_kit_trusts_each_organization_for_its_own_nodes_alone(tmp_path: Path) -> None:
@@ -131,7 +139,7 @@ def test_every_kit_trusts_each_organization_for_its_own_nodes_alone(tmp_path: Pa
     a, b = own_ca(tmp_path, "a"), own_ca(tmp_path, "b", "b.example")
     authority = Authority.open(Path(b).parent)
     files = {name: authority.issue("sl", name, ["localhost"], tmp_path / "issued") for name in ("sl-2", "sl-3", "sl-1")}
-    (tmp_path / "b.crl").write_bytes(revocation_list(authority, files["sl-3"]))
+    (tmp_path / "b.crl").write_bytes(revocation_list(authority, read_chain(files["sl-3"].cert)[0]))
     project = write_project(
         tmp_path / "flu.yaml",
         {"name": "a", "ca": a, "nodes": [node("license-1", "license"), node("sn-1", "sn"), node("sl-1", "sl")]},
@@ -157,6 +165,27 @@ def test_every_kit_trusts_each_organization_for_its_own_nodes_alone(tmp_path: Pa
         assert all("SWARM_ID_TRUST=trust/trust.yaml\n" in text and "CACERT" not in text for text in settings)
     requests = yaml.safe_load((tmp_path / "flu" / "kits" / "b" / "certs" / "requests.yaml").read_text())
     assert requests["trust_domain"] == "b.example"
+
+
+def test_keys_of_an_organization_are_encrypted_where_it_says_so(tmp_path: Path) -> None:
+    nodes = [node("license-1", "license"), node("sn-1", "sn")]
+    organization = {"name": "a", "ca": own_ca(tmp_path, "a"), "encrypted_keys": True, "nodes": nodes}
+    swarm("provision", write_project(tmp_path / "flu.yaml", organization))
+    kit = Site(tmp_path / "flu" / "kits" / "a", tmp_path / "a-ca")
+    certs = kit.kit / "certs"
+    assert main(["certs", "request", str(certs / "requests.yaml")]) != 0  # without a passphrase
+    assert not list(certs.glob("*-key.pem"))
+    (certs / "passphrase").write_text("of this site\n")
+    kit.certify()
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in (certs / "sn-1-key.pem").read_bytes()
+    settings = dict(line.split("=", 1) for line in (kit.kit / "nodes" / "sn-1.env").read_text().splitlines()[1:])
+    cert, key, passphrase, trust = (
+        kit.kit / settings[f"SWARM_ID_{name}"] for name in ("CERT", "KEY", "KEY_PASSPHRASE_FILE", "TRUST")
+    )
+    assert Identity.load(cert=cert, key=key, key_passphrase_file=passphrase, trust=trust).name == "sn-1"
+    compose = yaml.safe_load((kit.kit / "compose.yaml").read_text())
+    mounted = {volume["source"] for volume in compose["services"]["sn-1"]["volumes"] if isinstance(volume, dict)}
+    assert "./certs/passphrase" in mounted
 
 
 def test_for_a_new_node_only_its_request_is_to_be_signed(tmp_path: Path, capsys: Any) -> None:

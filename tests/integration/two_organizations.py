@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from revoking import revocation_list
 
 from services.identity.authority import Authority, IssuedFiles
 from services.identity.certificates import read_chain, read_trust
@@ -71,7 +72,7 @@ class TwoOrganizations:
     def revoke(self, *revoked: IssuedFiles) -> None:
         """Writes A's revocation list, whole at once, as a program that renews it does."""
         new = self.directory / "new.crl"
-        new.write_bytes(revocation_list(self.a, *revoked))
+        new.write_bytes(revocation_list(self.a, *(read_chain(files.cert)[0] for files in revoked)))
         new.replace(self.crl)
 
     @property
@@ -92,18 +93,6 @@ class TwoOrganizations:
         files = self.files(replace(self.a, trust_domain=domain), role, name)
         bundle = replace(read_trust(None, None, self.trust), organizations=None)
         return Identity(role=role, name=name, fingerprint="", cert=files.cert, key=files.key, trust=bundle)
-
-
-def revocation_list(authority: Authority, *revoked: IssuedFiles) -> bytes:
-    """In PEM form."""
-    now = datetime.now(UTC)
-    made = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
-    made = made.last_update(now).next_update(now + timedelta(days=1))
-    for files in revoked:
-        serial = read_chain(files.cert)[0].serial_number
-        entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
-        made = made.add_revoked_certificate(entry)
-    return made.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.PEM)
 
 
 def below_an_intermediate(two: TwoOrganizations, role: str, name: str) -> IssuedFiles:
