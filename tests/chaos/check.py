@@ -22,7 +22,7 @@ def violations(history: History) -> list[str]:
     if not history.chain:  # it could not be read, which is said already
         return found
     try:
-        told = states(history.chain)
+        told = states(history.chain, history.first_keys)
     except Illegal as error:
         return [str(error), *found]
     for check in (views_are_of_the_chain, one_digest_a_round, contributions, merges, nothing_is_lost):

@@ -101,7 +101,7 @@ async def _status(ground: Ground, victim: Pair) -> pb.TrainingStatus:
 
 async def _speak(ground: Ground, victim: Pair, status: pb.TrainingStatus) -> None:
     """Each of these must be refused, whatever has happened since ``status``."""
-    files = ground.world.files(victim.name)
+    files = ground.world.files("sl", victim.name)
     identity = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
     ground.went.rogue_digests.append(BOGUS.hex())
     async with SNClient(ground.world.address(victim.node.sn), identity) as client:

@@ -113,7 +113,7 @@ class Injected:
 class History:
     """``chain``: events as read from geth; ``records``: as each SN's audit record has them,
     which holds all up to its block in ``record_blocks``. ``run``: its directory.
-    ``restarts``: when which SN was started again.
+    ``restarts``: when which SN was started again. ``first_keys``: of a key that has replaced others, the first one.
     """
 
     seed: str
@@ -124,6 +124,7 @@ class History:
     chain: list[Event] = field(default_factory=list)
     records: dict[str, list[Event]] = field(default_factory=dict)
     restarts: list[tuple[float, str]] = field(default_factory=list)
+    first_keys: dict[str, str] = field(default_factory=dict)
     record_blocks: dict[str, int] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
     diaries: list[Diary] = field(default_factory=list)

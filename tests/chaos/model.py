@@ -49,7 +49,10 @@ class Accepted:
 
 @dataclass(frozen=True)
 class State:
-    """``members`` in the order of enrolment. ``phase`` is DEPOSED between a leader's fall and what follows from it."""
+    """``members`` in the order of enrolment. ``phase`` is DEPOSED between a leader's fall and what follows from it.
+
+    ``first_keys``: of a key that has replaced others, the first one.
+    """
 
     phase: str = "UNCONFIGURED"
     round: int = 1
@@ -62,6 +65,7 @@ class State:
     check_ins: Mapping[str, Entry] = field(default_factory=dict)
     votes: frozenset[str] = frozenset()
     accepted: Mapping[int, Accepted] = field(default_factory=dict)
+    first_keys: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def last(self) -> int:
@@ -84,9 +88,9 @@ class State:
         return 2 * len(self.votes.intersection(self.followers)) > len(self.followers)
 
 
-def states(events: Iterable[Event]) -> list[State]:
+def states(events: Iterable[Event], first_keys: Mapping[str, str]) -> list[State]:
     """The state before the first event and after each. Raises Illegal, naming the event."""
-    found = [State()]
+    found = [State(first_keys=first_keys)]
     for event in events:
         try:
             found.append(step(found[-1], event))
@@ -124,8 +128,9 @@ def _configured(state: State, facts: Mapping[str, Any]) -> State:
 def _enrolled(state: State, facts: Mapping[str, Any]) -> State:
     _require(state.phase in {"CHECKIN", "MERGE"}, "I3", f"{facts['name']} enrols in a training that is {state.phase}")
     known = state.members.get(facts["name"])
-    same = known is None or known.fingerprint == facts["fingerprint"]
-    _require(same, "I3", f"{facts['name']} enrols under another certificate")
+    first, key = state.first_keys, facts["fingerprint"]
+    same = known is None or first.get(known.fingerprint, known.fingerprint) == first.get(key, key)
+    _require(same, "I3", f"{facts['name']} enrols under another key")
     member = Member(facts["fingerprint"], facts["may_lead"])
     return replace(state, members={**state.members, facts["name"]: member})
 

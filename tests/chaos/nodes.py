@@ -8,7 +8,7 @@ from tests.chaos import disk, liar
 from tests.chaos.forker import Fork
 from tests.chaos.processes import base_environment
 from tests.chaos.trainer import Settings
-from tests.chaos.world import CLI, LEADER_TIMEOUT_S, QUORUM_WAIT_S, World, identity_flags
+from tests.chaos.world import CLI, LEADER_TIMEOUT_S, QUORUM_WAIT_S, World
 
 KEEP_SERVING_S = 3.0
 SN_PATIENCE_S = 60.0
@@ -87,7 +87,7 @@ class Node:
             "sl", "--host", "0.0.0.0", "--host-ip", host, "--sl-fs-port", "0",  # noqa: S104
             "--sn-ip", world.nodes[self.sn].host, "--sn-api-port", str(world.nodes[self.sn].port),
             "--apls-ip", world.host, "--apls-port", str(world.nodes["license"].port), "--data-dir", str(self.data),
-            *identity_flags(world.certificate("sl", self.name, host)), "--log-format", "json",
+            *world.identity_flags(world.certificate("sl", self.name, host)), "--log-format", "json",
         ]  # fmt: skip
         lying = {liar.VARIABLE: str(self.lie)} if self.shape.liars else {}
         environment = base_environment(

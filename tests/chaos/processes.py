@@ -86,6 +86,17 @@ class Process:
         await asyncio.wait({self.exited}, timeout=STOP_WITHIN_S)
         return True
 
+    @property
+    def written(self) -> int:
+        """Bytes of its log."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def says(self, words: str, since: int) -> bool:
+        """Whether these stand in its log behind so many bytes."""
+        with self.log.open("rb") as log:
+            log.seek(since)
+            return words.encode() in log.read()
+
     def tail(self) -> str:
         lines = self.log.read_text(errors="replace").splitlines()[-TAIL_LINES:] if self.log.exists() else []
         return "\n".join(f"  {line}" for line in lines) or "  (it wrote nothing)"

@@ -41,6 +41,8 @@ KINDS = {
     "false accusations": "one liar had all others left out",
     "distrusted hashes": "no leader but the liar itself could end a round",
     "replayed requests": "",
+    "every key replaced": "running nodes read their files at their start only",
+    "node expelled": "",
     "license server killed": "",
     "SN killed": "a node that was away when a training ended found nobody who had the final model",
     "everything killed": "",

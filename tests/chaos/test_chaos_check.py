@@ -63,7 +63,7 @@ class Writer:
     def end(self) -> History:
         history = self.history
         history.records, history.record_blocks = {"sn-1": list(history.chain)}, {"sn-1": len(history.chain)}
-        for count, state in enumerate(states(history.chain)):
+        for count, state in enumerate(states(history.chain, history.first_keys)):
             last = (state.last, state.accepted[state.last].digest) if state.accepted else None
             history.seen.append(
                 Seen(

@@ -8,8 +8,9 @@ import os
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from benchmarks.log_traps import Trap
@@ -236,6 +237,11 @@ class Traffic:
     async def told(self, lie: Path) -> None:
         """Returns when a lie has been told to somebody."""
         await _happens(lie.with_suffix(liar.TOLD).exists, "a lie")
+
+    async def said(self, words: str, since: Mapping[Process, int]) -> None:
+        """Returns when all these processes have written it into their logs, behind so many bytes of each."""
+        for process, place in since.items():
+            await _happens(partial(process.says, words, place), f"'{words}' in the log of {process.name}")
 
     async def spring_in(self, trap: Trap, traps: Path, process: Process) -> None:
         """The same for a process of the world."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import secrets
 import shutil
 import socket
@@ -10,8 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from cryptography import x509
+
 from services.identity.authority import Authority, IssuedFiles
 from services.identity.identity import Identity
+from services.identity.spiffe import ROLES
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from tests.chaos.forker import Fork
@@ -19,9 +23,11 @@ from tests.chaos.ledger import signers_of
 from tests.chaos.network import PLACES_OF_SLS, Network
 from tests.chaos.processes import Forks, Process, base_environment
 from tests.pacing import pause
+from tests.revoking import revocation_list
 
 HOST = "127.0.0.1"
 CLI = "services.cli.main:main"
+TRUST, REVOKED = "trust.yaml", "revoked.crl"
 PORTS = range(12_000, 32_000)
 
 # Short enough for a run of seconds, long enough for two busy cores.
@@ -64,6 +70,7 @@ class World:
     nodes: dict[str, Node] = field(default_factory=dict)
     several: bool = False
     network: Network | None = None
+    revoked: list[x509.Certificate] = field(default_factory=list)
     runs: int = 0
     restarts: list[tuple[float, str]] = field(default_factory=list)
 
@@ -76,6 +83,7 @@ class World:
         admin = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
         traps = directory / "traps"
         traps.mkdir()
+        _trust(directory, authority)
         network = await Network.open() if apart else None
         host = network.host if network else HOST
         forks = await Forks.open(directory)
@@ -106,10 +114,18 @@ class World:
         out = self.directory / "certs"
         return self.authority.issue(role, name, ["localhost", HOST, self.host, *hosts], out, force=True)
 
-    def files(self, name: str) -> IssuedFiles:
-        """The certificate that an SL was given."""
+    def files(self, role: str, name: str) -> IssuedFiles:
+        """What a node was given."""
         certs = self.directory / "certs"
-        return IssuedFiles(certs / f"sl-{name}-cert.pem", certs / f"sl-{name}-key.pem", self.authority.cacert)
+        return IssuedFiles(certs / f"{role}-{name}-cert.pem", certs / f"{role}-{name}-key.pem", self.authority.cacert)
+
+    def identity_flags(self, files: IssuedFiles) -> list[str]:
+        return ["--cert", str(files.cert), "--key", str(files.key), "--trust", str(self.directory / TRUST)]
+
+    def revoke(self, *certificates: x509.Certificate) -> None:
+        """Puts a new revocation list in the place of the one that nodes read, with these too."""
+        self.revoked += certificates
+        _put(self.directory, revocation_list(self.authority, *self.revoked))
 
     def address(self, sn: str) -> str:
         node = self.nodes[sn]
@@ -179,7 +195,7 @@ class World:
         self, role: str, name: str, argv: list[str], host: str, port: int, namespace: str = "", before: str = ""
     ) -> None:
         files = self.certificate(role, name, host)
-        more = ["--data-dir", str(self.directory / name), *identity_flags(files), "--log-format", "json"]
+        more = ["--data-dir", str(self.directory / name), *self.identity_flags(files), "--log-format", "json"]
         timing = {"SN_LOST_AFTER_SECONDS": str(LOST_AFTER_S)}
         environment = base_environment(SWARM_LOG_LEVEL="DEBUG", **timing, **self.build.environment)
         log = str(self.directory / "logs" / f"{name}.log")
@@ -194,8 +210,21 @@ def place_of_sn(number: int) -> int:
     return PLACES_OF_SLS + number
 
 
-def identity_flags(files: IssuedFiles) -> list[str]:
-    return ["--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert)]
+def _trust(directory: Path, authority: Authority) -> None:
+    """The trust file of all nodes."""
+    organization = {
+        "name": "chaos", "trust_domain": authority.trust_domain, "cas": [str(authority.cacert)],
+        "issues": {role: ["*"] for role in ROLES}, "crls": [REVOKED],
+    }  # fmt: skip
+    (directory / TRUST).write_text(json.dumps({"organizations": [organization]}))  # which is YAML too
+    _put(directory, revocation_list(authority))
+
+
+def _put(directory: Path, revoked: bytes) -> None:
+    """Whole, or not there."""
+    new = directory / f"{REVOKED}.new"
+    new.write_bytes(revoked)
+    new.replace(directory / REVOKED)
 
 
 def _free_port() -> int:
