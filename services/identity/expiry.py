@@ -22,7 +22,7 @@ _log = logs.get("identity")
 async def watched_expiry(identity: Identity, meter: Meter) -> AsyncIterator[None]:
     """Within it, whoever reads log or metrics knows when the certificate of this process ends."""
     name, meaning = "swarm_certificate_end_timestamp_seconds", "When this node's certificate ends, since 1970, UTC."
-    watch = _Watch(identity, meter.gauge(name, meaning))
+    watch = _ExpiryWatch(identity, meter.gauge(name, meaning))
     watch.renewed()
     if identity.renewal is not None:
         identity.renewal.followers.add(watch)
@@ -32,7 +32,7 @@ async def watched_expiry(identity: Identity, meter: Meter) -> AsyncIterator[None
         await watch.background.close()
 
 
-class _Watch:
+class _ExpiryWatch:
     """Of the certificate that is current, one after the other."""
 
     def __init__(self, identity: Identity, gauge: Any) -> None:

@@ -79,7 +79,7 @@ async def renewed_files(
     stamp = files().stamp()
     first = files().load(role, slot)
     renewal = Renewal(first.copied)
-    watch = _Watch(files, first, renewal, stamp, known_by_id=known_by_id)
+    watch = _FilesWatch(files, first, renewal, stamp, known_by_id=known_by_id)
     background = Background("identity")
     background.keep(lambda: watch.run(pause or _pause), "reading certificate files again")
     try:
@@ -88,7 +88,7 @@ async def renewed_files(
         await background.close()
 
 
-class _Watch:
+class _FilesWatch:
     """Of files: certificate and key are two, so they are read when nothing has changed between two looks."""
 
     def __init__(
