@@ -15,7 +15,7 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from services.errors import ChildFailed, NotReady
 from services.runtime.pidfd import open_pid
@@ -44,7 +44,7 @@ NOT_FOR_PROGRAMS = ("SWARM_LOOPBACK", READY_FD_VARIABLE, HELD_VARIABLE, "GRPC_SS
 class Launch:
     """What to start. A node reports when it is ready; any other program is running once it is started.
 
-    ``held``: the node loads its code, then waits for ``Child.go``.
+    ``held``: the node loads its code, then waits for ``Child.go``. ``passed``: more descriptors that it gets.
     """
 
     name: str
@@ -54,6 +54,37 @@ class Launch:
     cwd: Path | None = None
     is_node: bool = True
     held: bool = False
+    passed: tuple[int, ...] = ()
+
+
+class Started(Protocol):
+    """A child of this process."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def wait(self) -> int:
+        """Its exit code, negative for the signal that ended it."""
+
+
+class Starter(Protocol):
+    def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Started:
+        """Runs it in a session of its own. ``log``: where its output goes; ``ready``: the node's end of its socket.
+
+        Raises OSError.
+        """
+
+
+class _ByExec:
+    """Any program."""
+
+    def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Started:
+        if ready is not None:
+            environment[READY_FD_VARIABLE] = str(ready)
+        return subprocess.Popen(
+            launch.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment,
+            cwd=launch.cwd, pass_fds=(*launch.passed, *([] if ready is None else [ready])), start_new_session=True,
+        )  # fmt: skip
 
 
 def node_environment(settings: str | None = None, **more: str) -> dict[str, str]:
@@ -75,7 +106,7 @@ def program_environment(**more: str) -> dict[str, str]:
 class Child:
     """One running child; ``exited`` is its exit code as a future, negative for the signal that ended it."""
 
-    def __init__(self, launch: Launch, process: subprocess.Popen[bytes], line: socket.socket | None) -> None:
+    def __init__(self, launch: Launch, process: Started, line: socket.socket | None) -> None:
         self.name = launch.name
         self.log = launch.log
         self.pid = process.pid
@@ -95,28 +126,23 @@ class Child:
             self._loop.add_reader(line, self._hear)
 
     @classmethod
-    def start(cls, launch: Launch) -> "Child":
+    def start(cls, launch: Launch, starter: Starter | None = None) -> "Child":
         """Starts it in a session of its own, its output appended to its log. Needs a running event loop.
 
-        Raises ChildFailed where the program itself cannot be started, ProcessesNotWatched where none can be watched.
+        ``starter``: the default runs any program. Raises ChildFailed where the program itself cannot be started,
+        ProcessesNotWatched where none can be watched.
         """
         os.close(open_pid(os.getpid()))
         launch.log.parent.mkdir(parents=True, exist_ok=True)
         ours, theirs = socket.socketpair() if launch.is_node else (None, None)
         environment = dict(launch.environment)
-        passed: tuple[int, ...] = ()
-        if theirs is not None:
-            environment[READY_FD_VARIABLE] = str(theirs.fileno())
-            if launch.held:
-                environment[HELD_VARIABLE] = "1"
-            passed = (theirs.fileno(),)
+        if launch.held:
+            environment[HELD_VARIABLE] = "1"
         with launch.log.open("ab") as log, theirs or contextlib.nullcontext():
             log_from = log.tell()
+            ready = theirs.fileno() if theirs is not None else None
             try:
-                process = subprocess.Popen(
-                    launch.argv, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=environment,
-                    cwd=launch.cwd, pass_fds=passed, start_new_session=True,
-                )  # fmt: skip
+                process = (starter or _ByExec()).start(launch, environment, log.fileno(), ready)
             except OSError as error:
                 if ours is not None:
                     ours.close()

@@ -10,8 +10,9 @@ from typing import Any
 from services.errors import MLChannelError, NetworkError, NeverTrained, SwarmError, TooFewSLs
 from services.identity.authority import IssuedFiles
 from services.local.certificates import admin_identity, certificates
+from services.local.forking import fork_server
 from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, SWCI, SwarmPlan
-from services.local.process import Child, Launch
+from services.local.process import Child, Launch, Starter
 from services.local.state import Running, SwarmState, claimed, remember_ports, remembered_ports
 from services.local.swops import end_tasks, profile_of
 from services.local.view import SwarmView
@@ -133,16 +134,18 @@ class LocalSwarm:
         plan = self._plan
         files = certificates(plan)
         had = remembered_ports(plan.directory, HOST)
-        # All at once, for each takes most of a second to load its code; they begin in the order in which they need
+        # All at once, for it takes most of a second to load their code; they begin in the order in which they need
         # each other, each told the ports of those before it.
         license_server = self._start(plan.license_server(files[LICENSE_SERVER], had.get(LICENSE_SERVER, 0)))
-        sns = [
-            self._start(plan.sn(index, files[name], free_port=had.get(name, 0))) for index, name in enumerate(plan.sns)
-        ]
-        sls = [
-            self._start(plan.sl(index, files[name], free_port=had.get(name, 0)))
-            for index, name in enumerate(() if plan.swop_count else plan.sls)
-        ]
+        async with fork_server(plan.log("forks")) as forks:
+            sns = [
+                self._start(plan.sn(index, files[name], free_port=had.get(name, 0)), forks)
+                for index, name in enumerate(plan.sns)
+            ]
+            sls = [
+                self._start(plan.sl(index, files[name], free_port=had.get(name, 0)), forks)
+                for index, name in enumerate(() if plan.swop_count else plan.sls)
+            ]
         await self._ready_node(license_server)
         await self._begin_sns(sns)
         async with contextlib.AsyncExitStack() as stack:
@@ -241,8 +244,8 @@ class LocalSwarm:
         status = await self._status()
         return any(node.name == name and node.active for node in status.participants)
 
-    def _start(self, launch: Launch) -> Child:
-        child = Child.start(launch)
+    def _start(self, launch: Launch, starter: Starter | None = None) -> Child:
+        child = Child.start(launch, starter)
         self._children[launch.name] = child
         child.exited.add_done_callback(lambda _: self._ended(child))
         self._remember()

@@ -1,0 +1,193 @@
+"""Loads the code of nodes once and forks each node from there: a start costs milliseconds instead of most of a second.
+
+``python -m services.local.forking`` is the fork server: single-threaded, and it starts nothing that a fork could not
+stand. What runs in a fork is ``swarm`` with its own command line. A fork becomes a child of the process that asked
+for it, as any other child is: the fork server forks twice, and who asked adopts what the one in between leaves.
+"""
+
+import contextlib
+import ctypes
+import gc
+import importlib
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from setproctitle import setproctitle
+
+from services.errors import ProcessesNotWatched
+from services.local.plan import CODE_ROOT
+from services.local.process import Child, Launch, node_environment
+from services.runtime.ready import READY_FD_VARIABLE, ReadySocket
+
+CONTROL_VARIABLE: Final = "SWARM_FORKING_FD"
+SET_BY_IMPORT: Final = "GRPC_SSL_CIPHER_SUITES"  # by `import services`, which a fork does not repeat
+LOADED: Final = (
+    "services.cli.main", "services.cli.nodes", "services.chain.geth", "services.runtime.process",
+    "services.sl.main", "services.sl.settings", "services.sn.main", "services.sn.settings",
+)  # fmt: skip
+NODE: Final = ("-m", "services.cli")  # what a command line of a node says before what `swarm` is given
+MAX_REQUEST: Final = 1 << 20  # bytes; each is one packet
+_PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
+
+
+@dataclass(frozen=True)
+class Forked:
+    """A child of this process, as a fork server has made it."""
+
+    pid: int
+
+    def wait(self) -> int:
+        """Its exit code, negative for the signal that ended it."""
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+class ForkServer:
+    """The side of whoever asks."""
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+
+    def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Forked:
+        """Raises OSError where the fork server cannot fork, or is gone."""
+        asked = {"argv": launch.argv, "environment": environment, "cwd": str(launch.cwd or ""), "name": launch.name}
+        given = [log] if ready is None else [log, ready]
+        socket.send_fds(self._control, [json.dumps(asked).encode()], given)
+        answer: dict[str, Any] = json.loads(self._control.recv(MAX_REQUEST) or b"{}")
+        if "pid" not in answer:
+            raise OSError(answer.get("problem", "the fork server is gone"))
+        return Forked(answer["pid"])
+
+
+@asynccontextmanager
+async def fork_server(log: Path) -> AsyncIterator[ForkServer]:
+    """One that is ready to fork; what it has forked lives on. Raises ChildFailed, NotReady, ProcessesNotWatched."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, _adopting():
+        with theirs:
+            argv = (sys.executable, "-m", "services.local.forking")
+            environment = node_environment(**{CONTROL_VARIABLE: str(theirs.fileno())})
+            child = Child.start(Launch("forks", argv, log, environment, cwd=CODE_ROOT, passed=(theirs.fileno(),)))
+        try:
+            await child.ready()
+            yield ForkServer(ours)
+        finally:
+            await child.stop()
+
+
+@contextmanager
+def _adopting() -> Iterator[None]:
+    """Whoever is left by a descendant becomes a child of this process. Raises ProcessesNotWatched."""
+    _adopt(True)
+    try:
+        yield
+    finally:
+        _adopt(False)
+
+
+def _adopt(yes: bool) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, int(yes), 0, 0, 0):
+        raise ProcessesNotWatched(call="prctl", problem=os.strerror(ctypes.get_errno()))
+
+
+# --- the fork server itself ----------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Serves until whoever has the other end of its socket closes it."""
+    ready = ReadySocket()
+    control = socket.socket(fileno=int(os.environ.pop(CONTROL_VARIABLE)))
+    control.set_inheritable(False)
+    for module in LOADED:
+        importlib.import_module(module)
+    setproctitle("swarm: loads the code of nodes")  # the first time while the environment is as it was at the start
+    gc.collect()
+    gc.freeze()  # what is loaded stays in pages that all forks share
+    ready.report()
+    while True:
+        asked, given, _, _ = socket.recv_fds(control, MAX_REQUEST, 2)
+        if not asked:
+            os._exit(0)  # at once: all that it has loaded is of no use any more
+        answer = _fork_twice(json.loads(asked), given)
+        for descriptor in given:
+            os.close(descriptor)
+        control.send(json.dumps(answer).encode())
+
+
+def _fork_twice(asked: dict[str, Any], given: list[int]) -> dict[str, Any]:
+    """The number of the node, once it has been adopted and may be signalled; or why there is none."""
+    told, tell = os.pipe()
+    try:
+        between = os.fork()
+    except OSError as error:
+        os.close(tell)
+        os.close(told)
+        return {"problem": error.strerror}
+    if between == 0:
+        _fork_and_end(asked, given, tell)
+    os.close(tell)
+    os.waitpid(between, 0)
+    with open(told, "rb") as line:  # noqa: PTH123  # a descriptor
+        answer: dict[str, Any] = json.loads(line.read() or b"{}")
+    return answer
+
+
+def _fork_and_end(asked: dict[str, Any], given: list[int], tell: int) -> None:
+    """Never returns."""
+    try:
+        node = os.fork()
+    except OSError as error:
+        os.write(tell, json.dumps({"problem": error.strerror}).encode())
+        os._exit(1)
+    if node:
+        os._exit(0)
+    _become(asked, tell, *given)
+
+
+def _become(asked: dict[str, Any], tell: int, log: int, ready: int | None = None) -> None:
+    """Never returns."""
+    code = 70
+    try:
+        os.setsid()
+        for descriptor in (1, 2):
+            os.dup2(log, descriptor)
+        kept = {SET_BY_IMPORT: os.environ[SET_BY_IMPORT]}
+        os.environ.clear()
+        os.environ.update(asked["environment"] | kept)
+        if ready is not None:
+            os.environ[READY_FD_VARIABLE] = str(ready)
+        if asked["cwd"]:
+            os.chdir(asked["cwd"])
+        setproctitle(" ".join(asked["argv"]))
+        _close_all_but(0, 1, 2, tell, *([] if ready is None else [ready]))
+        os.write(tell, json.dumps({"pid": os.getpid()}).encode())
+        os.close(tell)
+        arguments = asked["argv"][1 + len(NODE) :]
+        sys.argv = ["swarm", *arguments]
+        code = importlib.import_module("services.cli.main").main(arguments)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+
+def _close_all_but(*kept: int) -> None:
+    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if descriptor not in kept:
+            with contextlib.suppress(OSError):  # the one by which the list was read
+                os.close(descriptor)
+
+
+if __name__ == "__main__":
+    main()
