@@ -21,9 +21,10 @@ from services.license_server.tls import stored
 from services.license_server.web import Web
 from services.license_server.worker import Housekeeping, deciding
 from services.runtime import logs
+from services.runtime.listening import listen
 from services.runtime.metrics import Meter
 from services.runtime.ready import ReadySocket
-from services.web.server import NodeServer, listen
+from services.web.server import NodeServer
 
 KEEP_ALIVE_S = 40  # longer than nodes are silent between two renewals: a handshake costs more than all else
 

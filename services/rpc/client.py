@@ -19,9 +19,10 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.channels import Channels
 from services.rpc.errors import from_rpc_error
 from services.rpc.methods import Stub
-from services.rpc.tunnel import CONNECT_WITHIN_S, VANISHED_AFTER_MS
+from services.rpc.tunnel import CONNECT_WITHIN_S
 from services.runtime import traces
 from services.runtime.background import Background
+from services.runtime.splice import VANISHED_AFTER_MS
 
 DEADLINE_S = 30.0
 PAGE_WITHIN_S = 60.0
@@ -57,6 +58,8 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
     # The default, a pool shared by the process, would hand a new client the failed connection of an old one.
     ("grpc.use_local_subchannel_pool", 1),
+    # gRPC takes a proxy that a variable of the site names for each target, also for a socket of this very process.
+    ("grpc.enable_http_proxy", 0),
     (
         "grpc.service_config",
         json.dumps(

@@ -89,6 +89,7 @@ class RpcServer:
 
         Raises PortInUse naming ``option``, the flag that sets the port; SettingsError for an address that is not ours.
         """
+        host = host.strip("[]")
         check_free(host, port, option)
         try:
             bound = self._server.add_secure_port(join_address(host, port), self._identity.grpc_server_credentials())

@@ -6,7 +6,6 @@ import os
 import secrets
 import socket
 import struct
-from collections.abc import Callable
 from types import TracebackType
 from typing import Self, cast
 
@@ -16,14 +15,11 @@ from services.identity.live import LiveConnections
 from services.identity.peer_context import judge_of
 from services.runtime import logs
 from services.runtime.background import Background
+from services.runtime.splice import End, connect
 
 # An attempt to connect is given up after it. TCP and TLS take several round trips, and an SN may be far away or on a
 # busy machine.
 CONNECT_WITHIN_S = 3.0
-NEXT_ADDRESS_AFTER_S = 0.25  # where a host has several, and one of them says nothing
-VANISHED_AFTER_MS = 5_000  # an SN that acknowledges nothing of what it is sent
-LEAVE_WITHIN_S = 1.0
-EARLY_BYTES = 1024 * 1024  # more than HTTP/2 lets anybody send without an answer
 
 _PEER = struct.Struct("3i")  # ucred: process, user, group
 _log = logs.get("rpc")
@@ -61,10 +57,10 @@ class Tunnel:
         self._server.close()
         await self._background.close()
 
-    def _begin(self, near: "_End") -> None:
+    def _begin(self, near: End) -> None:
         self._background.run(self._carry(near), f"the connection to {self._address}")
 
-    async def _carry(self, near: "_End") -> None:
+    async def _carry(self, near: End) -> None:
         """One connection, from its beginning to its end."""
         with contextlib.closing(near):
             try:
@@ -75,92 +71,21 @@ class Tunnel:
                 return
             judge = judge_of(far.transport.get_extra_info("ssl_object"))
             with contextlib.closing(far), self._live.held(judge, lambda _: far.close()):
-                near.join(far)
-                await asyncio.wait((near.ended, far.ended), return_when=asyncio.FIRST_COMPLETED)
-                for end in (near, far):
-                    if not end.transport.is_closing():  # what is closed twice cannot be aborted any more
-                        end.transport.close()  # once it has sent what came at the other
-                await asyncio.wait((near.ended, far.ended))
+                await near.carry(far)
 
-    async def _connect(self) -> "_End":
+    async def _connect(self) -> End:
         host, _, port = self._address.rpartition(":")
-        host = host.strip("[]")
-        _, far = await asyncio.get_running_loop().create_connection(
-            _End,
-            host,
-            int(port),
-            ssl=self._context,
-            server_hostname=host,
-            ssl_shutdown_timeout=LEAVE_WITHIN_S,
-            happy_eyeballs_delay=NEXT_ADDRESS_AFTER_S,
-        )
-        plain = far.transport.get_extra_info("socket")
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_AFTER_MS)
-        return far
+        return await connect(host.strip("[]"), int(port), self._context)
 
 
-class _End(asyncio.Protocol):
-    """One end of a connection: what comes in here goes out at the other, and no faster than that takes it."""
-
-    transport: asyncio.Transport
-    _other: asyncio.Transport
-
-    def __init__(self) -> None:
-        self._joined = False
-        self._early = bytearray()
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def join(self, other: "_End") -> None:
-        """Both begin to read."""
-        self._other, other._other = other.transport, self.transport
-        for end in (self, other):
-            end._joined = True
-            if end._early:
-                end._other.write(bytes(end._early))
-                end._early.clear()
-            end.transport.resume_reading()
-
-    def close(self) -> None:
-        """At once, whatever is on its way."""
-        if not self.ended.done():  # Python 3.11.2 raises an exception where a TLS connection has ended
-            self.transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self.transport.pause_reading()  # until it is joined
-
-    def data_received(self, data: bytes) -> None:
-        if not self._joined:  # Python before 3.11.5 forgets that reading was paused as early as this
-            self._early += data
-            if len(self._early) > EARLY_BYTES:
-                self.close()
-        elif not self._other.is_closing():
-            self._other.write(data)
-
-    def pause_writing(self) -> None:
-        self._other.pause_reading()
-
-    def resume_writing(self) -> None:
-        self._other.resume_reading()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if not self.ended.done():
-            self.ended.set_result(None)
-
-
-class _Near(_End):
+class _Near(End):
     """The end of gRPC. Whoever speaks through it speaks as this node."""
 
-    def __init__(self, begin: Callable[[_End], object]) -> None:
-        super().__init__()
-        self._begin = begin
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        super().connection_made(transport)
         peer = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
         process, user, _ = _PEER.unpack(peer)
         if process == os.getpid():
-            self._begin(self)
+            super().connection_made(transport)
         else:
             _log.warning("refused a local connection of another process", process=process, user=user)
-            self.transport.abort()
+            cast(asyncio.Transport, transport).abort()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -11,13 +10,11 @@ from typing import Any
 
 import uvicorn
 
-from services.errors import PortInUse, SettingsError
 from services.identity.live import LiveConnections
 from services.runtime.background import Background
 from services.web.peer_certificate import PeerCertificateProtocol
 
 GRACEFUL_STOP_S = 2
-VANISHED_AFTER_S = 30  # a caller that acknowledges nothing of what it is sent
 CONNECTIONS = 4096  # at once; who comes as one more is told to come back later
 HEAD_LIMIT_BYTES = 64 * 1024  # of a request: its address and its headers
 
@@ -79,22 +76,3 @@ class NodeServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def listen(host: str, port: int, *, command: str, port_option: str) -> socket.socket:
-    """A socket on ``host:port``; 0 is any free one. Raises PortInUse, or SettingsError for an address not ours."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listening = socket.create_server((host.strip("[]"), port), family=family)
-        # An answer in two pieces would wait 40 ms for the caller's acknowledgment of the first. asyncio says so itself
-        # to sockets that it makes, and connections have this from the socket that they came by.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Who listens to a stream may vanish without a word; the kernel would try to reach it for a quarter of an hour.
-        if hasattr(socket, "TCP_USER_TIMEOUT"):
-            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_AFTER_S * 1000)
-        return listening
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise PortInUse(port=port, host=host, option=port_option) from None
-        problem = f"port {port} cannot be opened on {host} ({error.strerror})"
-        raise SettingsError(name=f"--host or {port_option}", problem=problem, command=command) from None

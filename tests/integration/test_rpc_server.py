@@ -118,6 +118,28 @@ async def test_the_caller_is_known_by_its_certificate(pki: Any, port: int) -> No
     assert await register(f"localhost:{port}", sl) == f"sl sl-1 {sl.fingerprint}"
 
 
+@pytest.mark.parametrize("host", ["::", "[::]"])
+async def test_an_sn_that_listens_on_every_address_is_reached_by_both_kinds_however_they_are_written(
+    pki: Any, host: str
+) -> None:
+    files = pki.issue("sn", "sn-1", hosts=["127.0.0.1", "::1"])
+    identity = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
+    sl = pki.identity("sl", "sl-1")
+    async with serving(identity, host) as port:
+        for there in (f"127.0.0.1:{port}", f"[::1]:{port}"):
+            assert await register(there, sl) == f"sl sl-1 {sl.fingerprint}"
+
+
+async def test_an_sn_is_called_directly_whatever_proxy_the_site_names(
+    pki: Any, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("grpc_proxy", "https_proxy", "http_proxy", "all_proxy"):
+        for variable in (name, name.upper()):
+            monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    sl = pki.identity("sl", "sl-1")
+    assert await register(f"localhost:{port}", sl) == f"sl sl-1 {sl.fingerprint}"
+
+
 async def test_an_error_arrives_as_itself(pki: Any, port: int) -> None:
     async with SNClient(f"localhost:{port}", pki.identity("sl", "sl-1")) as client:
         with pytest.raises(UnknownContract, match="no training contract x; there are a, b"):

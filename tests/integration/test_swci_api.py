@@ -15,9 +15,9 @@ from swci_web import HOST, Web, swci_web
 
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.runtime.listening import VANISHED_AFTER_S, listen
 from services.sn.directory import DEFAULT_RUNNER, DEFAULT_TRAINING
 from services.swci.web import sessions
-from services.web.server import VANISHED_AFTER_S, listen
 from swarmlearning.swci.v1 import (
     AsyncClient,
     Client,

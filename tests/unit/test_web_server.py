@@ -8,11 +8,19 @@ from typing import Any
 
 import pytest
 
+from services.runtime.listening import listen
 from services.web import peer_certificate
-from services.web.server import NodeServer, listen
+from services.web.server import NodeServer
 
 WITHIN_S = 30.0
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest.mark.parametrize("host", ["::", "[::]"])
+def test_every_address_is_open_to_both_kinds(host: str) -> None:
+    with listen(host, 0, command="swci", port_option="--web-port") as listening:
+        for there in ("127.0.0.1", "::1"):
+            socket.create_connection((there, listening.getsockname()[1]), WITHIN_S).close()
 
 
 def test_answers_are_not_held_back_for_an_acknowledgment() -> None:

@@ -4,12 +4,13 @@ import asyncio
 
 from services.identity.identity import Identity
 from services.runtime import logs
+from services.runtime.listening import listen
 from services.runtime.ready import ReadySocket
 from services.swci.session import CommandSession
 from services.swci.settings import SWCISettings
 from services.swci.web.app import build
 from services.swci.web.sessions import Sessions
-from services.web.server import NodeServer, listen
+from services.web.server import NodeServer
 
 KEEP_ALIVE_S = 75
 # The longest command fits into an address, in which a character may take twelve bytes.
