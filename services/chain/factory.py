@@ -17,19 +17,15 @@ async def open_chain(
     choice: Choice,
     data_dir: Path,
     *,
-    p2p_port: int = 0,
     genesis: Mapping[str, Any] | None = None,
     has_others: bool = False,
 ) -> ChainBackend:
     """The chain in ``data_dir``, started; a new one where there is none. Close it when done.
 
-    ``p2p_port``: where other SNs' geth reach this one; 0 is any free port. ``genesis``: of a chain to join.
-    ``has_others``: other SNs share it. Raises GethNotFound, GethFailed, StorageError.
+    ``genesis``: of a chain to join. ``has_others``: other SNs share it. Raises GethNotFound, GethFailed, StorageError.
     """
-    if decide(choice, data_dir) == "geth":
-        chain = _geth(data_dir, p2p_port, genesis, has_others)
-    else:
-        chain = _embedded(data_dir)
+    is_geth = decide(choice, data_dir) == "geth"
+    chain = _geth(data_dir, genesis, has_others) if is_geth else _embedded(data_dir)
     try:
         await chain.start()
     except BaseException:
@@ -60,10 +56,10 @@ def decide(choice: Choice, data_dir: Path) -> Kind:
 # Imported there: each brings libraries that the other does not need, and start-up waits for them.
 
 
-def _geth(data_dir: Path, p2p_port: int, genesis: Mapping[str, Any] | None, has_others: bool) -> ChainBackend:
+def _geth(data_dir: Path, genesis: Mapping[str, Any] | None, has_others: bool) -> ChainBackend:
     from services.chain.geth import GethChain  # noqa: PLC0415
 
-    return GethChain(data_dir, p2p_port=p2p_port, genesis=genesis, has_others=has_others)
+    return GethChain(data_dir, genesis=genesis, has_others=has_others)
 
 
 def _embedded(data_dir: Path) -> ChainBackend:

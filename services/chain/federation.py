@@ -1,6 +1,7 @@
 """How several SNs share one chain on geth: who is in touch, when this one seals, what is final, who shall seal."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -132,6 +133,10 @@ class Federation:
     def genesis(self) -> str:
         """The first block, as geth makes its database from it (JSON)."""
         return self._process.genesis
+
+    def is_geth(self, connection: socket.socket) -> bool:
+        """Whether this SN's geth holds the other end of a connection on loopback."""
+        return self._process.is_at(connection)
 
     async def fund(self, account: str) -> Receipt:
         """Gives another SN's account more than it can ever spend, and keeps more than that."""

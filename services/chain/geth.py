@@ -46,7 +46,6 @@ class GethChain(ChainBackend):
         self,
         data_dir: Path,
         *,
-        p2p_port: int = 0,
         genesis: Mapping[str, Any] | None = None,
         has_others: bool = False,
         pages: PageSize | None = None,
@@ -54,7 +53,7 @@ class GethChain(ChainBackend):
         """``pages``: of a history that is read; None for the size that is right for geth."""
         account = self._account = Account.load_or_create(data_dir / ACCOUNT_KEY)
         self.account = account.address
-        self._process = GethProcess(data_dir, account, p2p_port=p2p_port, genesis=genesis)
+        self._process = GethProcess(data_dir, account, genesis=genesis)
         self._pages = pages or PageSize()
         self._hub: Hub[Log] = Hub()
         self._heads: asyncio.Queue[tuple[IpcConnection, BlockHeader] | None] = asyncio.Queue()  # None: think again

@@ -2,18 +2,42 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from services.chain.rpc import RpcError
 from services.errors import ChainError, StorageError
-from services.runtime.addresses import join_address
+from services.runtime.addresses import join_address, split_address
 
 # Asked for together: one by one most of the time goes into waiting.
 BLOCKS_AT_ONCE = 128
 
+_ENODE = re.compile(r"enode://(?P<key>[0-9a-f]{128})@(?P<address>[^?/@]{3,270})")
+
 Request = Callable[..., Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class Enode:
+    """A geth and where it is reached. ``key``: 128 hexadecimal digits, by which it is known to others."""
+
+    key: str
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Of its written form, an enode URL. Raises ValueError, in words."""
+        found = _ENODE.fullmatch(text)
+        if found is None:
+            raise ValueError("it is no enode URL of a host and a port")
+        return cls(found["key"], *split_address(found["address"], 0))
+
+    def __str__(self) -> str:
+        return f"enode://{self.key}@{join_address(self.host, self.port)}"
 
 
 class GethPeers:
@@ -22,22 +46,33 @@ class GethPeers:
     def __init__(self, request: Request) -> None:
         self._request = request
 
-    async def trust(self, enode: str) -> None:
-        """Lets the geth of another SN connect. Both do so before either dials: geth repeats no refused call soon."""
-        await self._request("admin_addTrustedPeer", enode)
+    async def trust(self, enode: Enode) -> None:
+        """Lets the geth of another SN connect. Both do so before either dials: geth repeats no refused call soon.
 
-    async def dial(self, enode: str) -> None:
-        await self._request("admin_addPeer", enode)
+        Raises ValueError for a key that is none.
+        """
+        try:
+            await self._request("admin_addTrustedPeer", str(enode))
+        except RpcError as error:
+            raise ValueError(str(error)) from None
 
-    async def forget(self, enode: str) -> None:
+    async def dial(self, enode: Enode) -> None:
+        await self._request("admin_addPeer", str(enode))
+
+    async def forget(self, enode: Enode) -> None:
         """It has another one now."""
-        await self._request("admin_removePeer", enode)
-        await self._request("admin_removeTrustedPeer", enode)
+        await self._request("admin_removePeer", str(enode))
+        await self._request("admin_removeTrustedPeer", str(enode))
 
-    async def enode(self, host: str, port: int = 0) -> str:
-        """Where the others' geth find this one: on ``host``, at ``port``, 0 for the one that it listens on."""
-        info = await self._request("admin_nodeInfo")
-        return f"{info['enode'].split('@')[0]}@{join_address(host, port or info['ports']['listener'])}"
+    async def listens_on(self) -> int:
+        """The port on loopback; another one each time that geth is started."""
+        return int((await self._request("admin_nodeInfo"))["ports"]["listener"])
+
+    async def enode(self, host: str, port: int) -> Enode:
+        """This one, for others that find it on ``host`` at ``port``."""
+        return Enode(
+            (await self._request("admin_nodeInfo"))["enode"].removeprefix("enode://").partition("@")[0], host, port
+        )
 
     async def raw_blocks(self, since: int) -> AsyncIterator[bytes]:
         """The blocks after number ``since``, as geth writes them to a file."""

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -21,6 +22,7 @@ from services.chain.orphan import end_orphan
 from services.chain.paths import GETH_DIR, GETH_GENESIS, GETH_LOG
 from services.errors import GethFailed, StorageError
 from services.runtime import logs as log_setup
+from services.runtime import loopback
 from services.runtime.background import Background
 
 START_TIMEOUT_S = 60.0
@@ -37,7 +39,9 @@ MAX_PEERS = 64
 LEAST_FREE_BYTES = 64 * 2**20
 LOOK_FOR_ROOM_EVERY_S = 2.0
 TELL_AGAIN_S = 60.0
-CONFIG = "[Node.P2P]\nDialRatio = 1\n"  # there is no flag for it
+
+# There is no flag for either. Other SNs reach it through this one, which knows them by their certificates.
+CONFIG = '[Node.P2P]\nDialRatio = 1\nListenAddr = "127.0.0.1:0"\n'
 
 SOCKET_PATH_LIMIT_BYTES = 100  # the kernel takes 107, geth warns above 104
 OUTPUT_LINE_LIMIT_BYTES = 2**20
@@ -47,18 +51,15 @@ READY_MARK = b"Commit new sealing work"  # the account is unlocked then, and the
 class GethProcess:
     """One geth with one account that seals, on a database in ``data_dir``/eth.
 
-    ``genesis``: the first block of a swarm to join; None makes a new swarm's. ``p2p_port`` 0 is any free port.
+    ``genesis``: the first block of a swarm to join; None makes a new swarm's.
     """
 
-    def __init__(
-        self, data_dir: Path, account: Account, *, p2p_port: int = 0, genesis: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, data_dir: Path, account: Account, *, genesis: Mapping[str, Any] | None = None) -> None:
         data_dir = data_dir.absolute()
         self._dir = data_dir / GETH_DIR
         self._genesis = data_dir / GETH_GENESIS
         self._given_genesis = genesis
         self._account = account
-        self._p2p_port = p2p_port
         self._log = log_setup.get("geth")
         self._output = GethLog(data_dir / GETH_LOG)
         self._stopping = asyncio.Event()
@@ -82,6 +83,10 @@ class GethProcess:
     @property
     def log_path(self) -> Path:
         return self._output.path
+
+    def is_at(self, connection: socket.socket) -> bool:
+        """Whether this geth, and no other process, holds the other end of a connection on loopback."""
+        return self._process is not None and loopback.is_from(self._process.pid, connection)
 
     async def start(self) -> None:
         """Makes the chain where there is none, starts geth, and returns when its IPC socket answers.
@@ -236,7 +241,7 @@ class GethProcess:
             # Nobody but members, whom each SN adds by name: all room for peers is for those that geth dials itself or
             # trusts (DialRatio), so that no stranger gets in. Less room, such as for one peer, leaves gaps in the mesh.
             "--config", str(self._config_file), "--nodiscover", "--maxpeers", str(MAX_PEERS),
-            "--nat", "none", "--port", str(self._p2p_port),
+            "--nat", "none",
             "--networkid", str(self.chain_id),
             # The engine API cannot be switched off; on a port of its own it disturbs nobody, and a secret guards it.
             "--authrpc.addr", "127.0.0.1", "--authrpc.port", "0",

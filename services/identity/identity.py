@@ -154,19 +154,23 @@ class Identity:
         return (*slot, (KNOWN_BY_KEY, SPIFFE_ID)) if self.known_by_id else slot
 
     def server_context(
-        self, *, client_certificate: Literal["required", "optional"] = "required", strict: bool = False
+        self,
+        *,
+        client_certificate: Literal["required", "optional"] = "required",
+        strict: bool = False,
+        expected: Expected | None = None,
     ) -> ssl.SSLContext:
         """TLS 1.3 for a listening socket. A client certificate that is given is always verified.
 
         Whoever serves asks ``peer_context.peer_of`` who calls, which goes by the trust file; ``strict``: the handshake
-        itself fails with those that it refuses.
+        itself fails with those that it refuses, and with whoever is not ``expected``.
         """
 
         def make(kind: type[ssl.SSLContext] = PeerContext) -> ssl.SSLContext:
             context = kind(ssl.PROTOCOL_TLS_SERVER)
             context.verify_mode = ssl.CERT_REQUIRED if client_certificate == "required" else ssl.CERT_OPTIONAL
             if isinstance(context, PeerContext):
-                context.strict = strict
+                context.strict, context.expected = strict, expected
             return self._equipped(context)
 
         return self._followed(make)

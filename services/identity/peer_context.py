@@ -18,8 +18,9 @@ Connection = ssl.SSLSocket | ssl.SSLObject
 class PeerContext(ssl.SSLContext):
     """For connections, whether blocking or in an event loop.
 
-    ``expected``: whom a client means to reach. ``trust``: what the other end is judged by; a client, and a server that
-    is ``strict``, ends a handshake with whoever is refused; any other server refuses him in words, by ``peer_of``.
+    ``expected``: whom a client means to reach, or a strict server to let in. ``trust``: what the other end is judged
+    by; a client, and a server that is ``strict``, ends a handshake with whoever is refused; any other server refuses
+    him in words, by ``peer_of``.
     """
 
     trust: TrustBundle

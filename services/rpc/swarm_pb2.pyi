@@ -1184,16 +1184,14 @@ class JoinReply(_message.Message):
     def __init__(self, name: _Optional[str] = ..., genesis: _Optional[str] = ..., chain_id: _Optional[int] = ..., network_contract: _Optional[str] = ..., block: _Optional[int] = ..., sns: _Optional[_Iterable[_Union[SnAddress, _Mapping]]] = ...) -> None: ...
 
 class SnAddress(_message.Message):
-    __slots__ = ("name", "host", "port", "enode")
+    __slots__ = ("name", "host", "port")
     NAME_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     PORT_FIELD_NUMBER: _ClassVar[int]
-    ENODE_FIELD_NUMBER: _ClassVar[int]
     name: str
     host: str
     port: int
-    enode: str
-    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ..., enode: _Optional[str] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., host: _Optional[str] = ..., port: _Optional[int] = ...) -> None: ...
 
 class PeerNews(_message.Message):
     __slots__ = ("hello", "welcome", "standing", "transaction", "seen")

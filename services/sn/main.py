@@ -70,7 +70,9 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         _log.info("chain", kind=chain.kind, chain_id=chain.chain_id, account=chain.account)
 
         host, api_port = settings.api
-        where = Announcement(settings.host, settings.listens_on, host, settings.through, api_port, settings.p2p)
+        where = Announcement(
+            settings.host, settings.listens_on, host, settings.through, api_port, settings.p2p_listens_on, settings.p2p
+        )
         served_by = serving(identity, chain, data_dir, where, settings.lost_after_s, metrics=metrics)
         sn = await _unless(stop, stack.enter_async_context(served_by))
         if sn is None:
@@ -91,13 +93,11 @@ async def _chain(
     state = SNState.load(data_dir)
     if state is not None or settings.sentinel:
         has_others = bool(settings.through) or (state is not None and bool(state.peers))
-        return await open_chain(choice, data_dir, p2p_port=settings.p2p_listens_on, has_others=has_others)
+        return await open_chain(choice, data_dir, has_others=has_others)
     joined = await _unless(stop, join(identity, settings.through, data_dir, settings.join_patience_s))
     if joined is None:
         return None
-    chain = await open_chain(
-        "geth", data_dir, p2p_port=settings.p2p_listens_on, genesis=joined.genesis, has_others=True
-    )
+    chain = await open_chain("geth", data_dir, genesis=joined.genesis, has_others=True)
     if chain.federation is not None and json.loads(chain.federation.genesis) != joined.genesis:
         await chain.close()  # from a start that was cut short, with another swarm or before it was founded anew
         same = "that of the same id with another first block" if chain.chain_id == joined.chain_id else chain.chain_id

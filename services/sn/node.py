@@ -22,6 +22,7 @@ from services.runtime.addresses import join_address
 from services.runtime.background import Background
 from services.runtime.metrics import Meter
 from services.sn.api import AdminApi, ApiContext, NetworkApi, TrainingApi
+from services.sn.chain_relay import ChainRelay
 from services.sn.cluster_manager import ClusterManager, in_sync
 from services.sn.directory import establish
 from services.sn.event_log import narrate
@@ -53,8 +54,8 @@ class Announcement:
     """Where the API listens, and by which host peers reach it. Port 0: any free one.
 
     ``through``: address of another SN; empty where only those are looked for that are known from before.
-    ``api_port``: the port by which peers reach the API; 0 is the one it listens on. ``p2p``: host and port by which
-    they reach the chain; None is the same host and the port that it listens on.
+    ``api_port``: the port by which peers reach the API; 0 is the one it listens on. ``p2p_port``: where the chain
+    listens. ``p2p``: host and port by which other SNs reach it; None is the same host, port 0 the one it listens on.
     """
 
     bind_host: str
@@ -62,6 +63,7 @@ class Announcement:
     host: str
     through: str = ""
     api_port: int = 0
+    p2p_port: int = 0
     p2p: tuple[str, int] | None = None
 
 
@@ -110,7 +112,7 @@ async def serving(
     async with contextlib.AsyncExitStack() as stack:
         background = Background("sn")
         stack.push_async_callback(background.close)
-        peering = await _in_touch(identity, chain, data_dir, where, background)
+        peering = await stack.enter_async_context(_in_touch(identity, chain, data_dir, where, background))
         network = await establish(chain, data_dir)
         around = TrainingContext(
             background,
@@ -215,19 +217,27 @@ async def _nowhere(_claim: Holder) -> str:
     return ""
 
 
+@contextlib.asynccontextmanager
 async def _in_touch(
     identity: Identity, chain: ChainBackend, data_dir: Path, where: Announcement, background: Background
-) -> Peering | None:
+) -> AsyncIterator[Peering | None]:
     """Meets the SNs that are known from before, and waits until this one may write; None on a chain for one SN."""
     federation = chain.federation
     if federation is None:
-        return None
+        yield None
+        return
     shared = ChainName(chain.chain_id, bytes.fromhex((await chain.block_hash(0)).removeprefix("0x")))
-    peering = Peering(identity, federation, shared, where.host, background, p2p=where.p2p)
-    state = SNState.load(data_dir)
-    peering.start(state.peers if state else (), data_dir / IMPORT_FILE, where.through)
-    await in_sync(federation, max(state.joined_at if state else 0, federation.remembered))
-    return peering
+    relay = ChainRelay(identity, federation.geth_peers.listens_on, federation.is_geth)
+    try:
+        port = await relay.open(where.bind_host, where.p2p_port, where.p2p or (where.host, 0))
+        _log.info("other SNs reach the chain", port=port)
+        peering = Peering(identity, federation, shared, where.host, background, relay=relay)
+        state = SNState.load(data_dir)
+        peering.start(state.peers if state else (), data_dir / IMPORT_FILE, where.through)
+        await in_sync(federation, max(state.joined_at if state else 0, federation.remembered))
+        yield peering
+    finally:
+        await relay.close()
 
 
 def _server(identity: Identity, context: ApiContext, peering: Peering | None) -> RpcServer:

@@ -11,6 +11,7 @@ from typing import Any
 from services.chain.attestations import Standing
 from services.chain.federation import Federation
 from services.chain.finality import Attestation
+from services.chain.geth_peers import Enode
 from services.chain.pool import PendingTransaction
 from services.chain.relayed import gas_of
 from services.errors import AnotherSwarm, ChainError, MalformedCall, SwarmError
@@ -21,6 +22,7 @@ from services.runtime import logs
 from services.runtime.addresses import join_address
 from services.runtime.background import Background
 from services.sn import requests
+from services.sn.chain_relay import LOOPBACK, ChainRelay
 from services.sn.names import Holder
 from services.sn.state import KnownSN
 
@@ -57,7 +59,7 @@ class _Other:
     name: str
     outbox: Outbox
     account: str = ""
-    enode: str = ""
+    enode: Enode | None = None  # by which this SN's geth reaches its geth
     met: bool = False
     called: bool = False  # this SN opened the stream
     seen: pb.PeerSeen | None = None  # where it says that its API is
@@ -76,7 +78,7 @@ class Peering:
         host: str,
         background: Background,
         *,
-        p2p: tuple[str, int] | None = None,
+        relay: ChainRelay,
     ) -> None:
         self.alive: Counter[str] = Counter()
         self.changed: Callable[[], None] = lambda: None
@@ -87,14 +89,14 @@ class Peering:
         self._federation = federation
         self._chain = chain
         self._host = host
-        self._p2p = p2p or (host, 0)
+        self._relay = relay
         self._port = 0
         self._background = background
         self._listed: dict[str, str] = {}  # as the directory has it
         self._addresses: dict[str, str] = {}
         self._seen_at: dict[str, tuple[str, int]] = {}  # by others, tried where nobody answers at the address
         self._others: list[_Other] = []
-        self._enodes: dict[str, str] = {}
+        self._enodes: dict[str, Enode] = {}
         self._accounts: dict[str, str] = {}
         self._gone: dict[str, asyncio.Event] = {}
         self._stopped = asyncio.Event()
@@ -152,10 +154,6 @@ class Peering:
         self._stopped.set()
         for other in self._others:
             other.outbox.put_nowait(None)
-
-    def enode_of(self, name: str) -> str:
-        """Where the geth of an SN in touch is reached; empty for others."""
-        return self._enodes.get(name, "") if self.alive[name] else ""
 
     # --- streams ------------------------------------------------------------------------------------
 
@@ -283,26 +281,36 @@ class Peering:
             raise MalformedCall(field="name")
         if self.owner_of(hello.account) not in (None, other.name):
             raise MalformedCall(field="account")
+        enode = requests.enode(hello.enode)
         if (theirs := ChainName(hello.chain_id, hello.genesis)) != self._chain:
             if other.called:
                 raise AnotherSwarm(name=hello.name, theirs=str(theirs), ours=str(self._chain))
             raise AnotherSwarm(name=self._name, theirs=str(self._chain), ours=str(theirs))  # it reads this
         first = not other.account
-        other.account, other.enode = hello.account, hello.enode
+        other.account = hello.account
         if hello.port:  # its API is open
             requests.address(hello.host, hello.port)
             self._reached_at(hello.name, join_address(hello.host, hello.port))
             other.seen = pb.PeerSeen(name=hello.name, host=hello.host, port=hello.port)
         self._introduce(other)
         with contextlib.suppress(ChainError):
-            before = self._enodes.get(other.name)
-            if before and before != hello.enode:
-                await self._federation.geth_peers.forget(before)
-            self._enodes[other.name] = hello.enode
-            await self._federation.geth_peers.trust(hello.enode)
+            await self._trust(other, enode)
             other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
         if first:
             self._met(other)
+
+    async def _trust(self, other: _Other, said: Enode) -> None:
+        """Lets the geth of an SN in. Raises MalformedCall."""
+        port = await self._relay.way_to(other.name, said.host, said.port)
+        other.enode = Enode(said.key, LOOPBACK, port)
+        before = self._enodes.get(other.name)
+        if before and before != other.enode:
+            await self._federation.geth_peers.forget(before)
+        self._enodes[other.name] = other.enode
+        try:
+            await self._federation.geth_peers.trust(other.enode)
+        except ValueError:
+            raise MalformedCall(field="enode") from None
 
     def _introduce(self, newcomer: _Other) -> None:
         """Tells it where the others are, and the others where it is."""
@@ -317,6 +325,8 @@ class Peering:
         """One of the two dials first: two calls that cross may both be given up, and geth repeats none for 35 s."""
         if self._name > other.name:
             await self._pause(SECOND_DIAL_AFTER_S)
+        if other.enode is None:  # it has not told where its geth is
+            return
         with contextlib.suppress(ChainError):  # a geth that is back says so itself
             await self._federation.geth_peers.dial(other.enode)
 
@@ -355,7 +365,7 @@ class Peering:
                 name=self._name,
                 chain_id=self._chain.id,
                 account=self._federation.account,
-                enode=await self._federation.geth_peers.enode(*self._p2p),
+                enode=str(await self._federation.geth_peers.enode(*self._relay.reached_at)),
                 host=self._host,
                 port=self._port,
                 genesis=self._chain.genesis,

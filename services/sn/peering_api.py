@@ -22,8 +22,8 @@ class PeeringApi:
 
     async def Join(self, request: pb.JoinRequest, _context: Any) -> pb.JoinReply:
         who, trainings = self._context.caller(), self._context.trainings
-        federation, peering = trainings.chain.federation, self._peering
-        if federation is None or peering is None:
+        federation = trainings.chain.federation
+        if federation is None or self._peering is None:
             raise self._alone()
         block = await admit(who, request.account, trainings, federation)
         return pb.JoinReply(
@@ -32,7 +32,7 @@ class PeeringApi:
             chain_id=trainings.chain.chain_id,
             network_contract=trainings.network.address,
             block=block,
-            sns=[_address(member, peering) for member in trainings.membership.sns() if member.present],
+            sns=[_address(member) for member in trainings.membership.sns() if member.present],
         )
 
     async def Meet(self, request_iterator: AsyncIterator[pb.PeerNews], context: Any) -> AsyncIterator[pb.PeerNews]:
@@ -60,5 +60,5 @@ class PeeringApi:
         return ServesOneSN(name=self._context.name, kind=self._context.trainings.chain.kind)
 
 
-def _address(member: DirectoryMember, peering: Peering) -> pb.SnAddress:
-    return pb.SnAddress(name=member.name, host=member.host, port=member.port, enode=peering.enode_of(member.name))
+def _address(member: DirectoryMember) -> pb.SnAddress:
+    return pb.SnAddress(name=member.name, host=member.host, port=member.port)

@@ -3,6 +3,7 @@
 from urllib.parse import unquote
 
 from services.chain.events import TrainingConfig
+from services.chain.geth_peers import Enode
 from services.chain.training import CheckInCall
 from services.errors import MalformedCall
 from services.rpc import swarm_pb2 as pb
@@ -49,6 +50,16 @@ def config(message: pb.Config) -> TrainingConfig:
         patience=message.patience,
         metric_down=message.metric_down,
     )
+
+
+def enode(text: str) -> Enode:
+    """Of a geth, where another SN relays to it. Raises MalformedCall."""
+    try:
+        found = Enode.parse(text)
+    except ValueError as error:
+        raise MalformedCall(field=f"enode ({error})") from None
+    address(found.host, found.port)
+    return found
 
 
 def check_in(request: pb.CheckInRequest, name: str) -> CheckInCall:

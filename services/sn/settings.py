@@ -68,7 +68,7 @@ class SNSettings(MemberSettings):
         ge=0,
         le=MAX_PORT,
         validation_alias="SN_ETH_PORT_EXT",
-        description="Port of the chain between SNs, as they reach it. The default is Ethereum's own.",
+        description="Port of the chain between SNs (mutual TLS), as they reach it. The default is Ethereum's own.",
     )
     p2p_bind_port: int | None = Field(
         None,
@@ -81,7 +81,7 @@ class SNSettings(MemberSettings):
         None,
         validation_alias="SN_ETH_P2P_SERVICE",
         description="FQDN[:PORT] by which other SNs reach the chain of this one, instead of the address of this node. "
-        "The port is 30303 unless one is given.",
+        "The port is 30303 unless one is given; it may be the one of a reverse proxy, which routes by name.",
     )
     chain: Literal["auto", "geth", "embedded"] = Field(
         "auto",

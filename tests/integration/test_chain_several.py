@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from services.chain.geth import GethChain
+from services.chain.geth_peers import Enode, GethPeers
 from services.chain.network import NetworkGateway
 from services.chain.receipts import Position
 from services.errors import ChainError
@@ -73,7 +74,7 @@ class Together:
         for pair in ((one, other), (other, one)):
             self._streams[pair].cancel()
         with contextlib.suppress(ChainError):
-            enodes = [await self.chains[index].federation.geth_peers.enode(HOST) for index in (one, other)]
+            enodes = [await _enode(self.chains[index].federation.geth_peers) for index in (one, other)]
             await self.chains[one].federation.geth_peers.forget(enodes[1])
             await self.chains[other].federation.geth_peers.forget(enodes[0])
 
@@ -109,9 +110,9 @@ class Together:
 
     async def _connect(self, one: int, other: int) -> None:
         low, high = (self.chains[index].federation.geth_peers for index in sorted((one, other)))
-        await high.trust(await low.enode(HOST))
-        await low.trust(await high.enode(HOST))
-        await low.dial(await high.enode(HOST))
+        await high.trust(await _enode(low))
+        await low.trust(await _enode(high))
+        await low.dial(await _enode(high))
 
     async def _fetch(self, index: int) -> None:
         chain = self.chains[index]
@@ -128,6 +129,10 @@ class Together:
         async for signers in chain.federation.voting.changed.follow():
             if len(signers) == SNS:
                 return
+
+
+async def _enode(of: GethPeers) -> Enode:
+    return await of.enode(HOST, await of.listens_on())
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from swarm_callback.digest import digest_of_file
 CONFIGURATION = CODE_ROOT / "docs" / "reverse-proxy" / "nginx.conf"
 PROGRAM = CODE_ROOT / "tests" / "e2e" / "programs" / "train.py"
 DOMAIN = "hospital.example"
-P2P = {"sn-1": 30303, "sn-2": 30313}
 LICENSES = ("--apls-ip", f"license.{DOMAIN}", "--apls-port", "443")
 
 # As a peer that may call: a handshake by a name, and what comes of it.
@@ -48,9 +47,9 @@ class Proxied:
     files: dict[str, Any] = field(default_factory=dict)
     children: list[Child] = field(default_factory=list)
 
-    async def node(self, role: str, host: str, name: str, *arguments: str) -> None:
-        """Returns once it is ready. ``name``: the one host name in its certificate."""
-        files = self.files[host] = self.pki.issue(role, host, hosts=[name])
+    async def node(self, role: str, host: str, names: list[str], *arguments: str) -> None:
+        """Returns once it is ready. ``names``: the host names in its certificate."""
+        files = self.files[host] = self.pki.issue(role, host, hosts=names)
         argv = (
             sys.executable, "-m", "services.cli", *arguments, "--data-dir", str(self.directory / host),
             "--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert),
@@ -61,12 +60,13 @@ class Proxied:
         await child.ready()
 
     async def sn(self, name: str, *through: str) -> None:
-        services = ["--sn-api-service", f"api.{name}.{DOMAIN}", "--sn-p2p-service", f"p2p.{name}.{DOMAIN}:{P2P[name]}"]
-        await self.node("sn", name, f"api.{name}.{DOMAIN}", "sn", *through, *services, "--chain", "geth", *LICENSES)
+        api, p2p = f"api.{name}.{DOMAIN}", f"p2p.{name}.{DOMAIN}"
+        services = ["--sn-api-service", api, "--sn-p2p-service", f"{p2p}:443"]
+        await self.node("sn", name, [api, p2p], "sn", *through, *services, "--chain", "geth", *LICENSES)
 
     async def sl(self, name: str, sn: str) -> None:
         services = ["--sl-fs-service", f"fs.{name}.{DOMAIN}", "--sn-api-service", f"api.{sn}.{DOMAIN}"]
-        await self.node("sl", name, f"fs.{name}.{DOMAIN}", "sl", *services, *LICENSES)
+        await self.node("sl", name, [f"fs.{name}.{DOMAIN}"], "sl", *services, *LICENSES)
 
     async def trains(self, *sls: str) -> list[bytes]:
         """Digests of the final models."""
@@ -115,8 +115,7 @@ def nginx(hosts: ProxiedHosts, directory: Path) -> Iterator[None]:
 async def proxied(pki: Any, directory: Path) -> AsyncIterator[Proxied]:
     routed = dict(re.findall(rf"(\S+\.{re.escape(DOMAIN)}) +([0-9.]+):", CONFIGURATION.read_text()))
     addresses = {name.removesuffix(f".{DOMAIN}").rpartition(".")[2]: address for name, address in routed.items()}
-    names = [*routed, *(f"p2p.{name}.{DOMAIN}" for name in P2P)]
-    with proxied_hosts(directory, addresses, names) as hosts, nginx(hosts, directory):
+    with proxied_hosts(directory, addresses, list(routed)) as hosts, nginx(hosts, directory):
         swarm = Proxied(pki, directory, hosts)
         try:
             yield swarm
@@ -128,11 +127,12 @@ async def proxied(pki: Any, directory: Path) -> AsyncIterator[Proxied]:
 @pytest.mark.needs("nginx", "geth")
 async def test_a_swarm_trains_through_one_port_of_a_proxy_that_has_no_key(pki: Any, tmp_path: Path) -> None:
     async with proxied(pki, tmp_path) as swarm:
-        await swarm.node("license", "license", f"license.{DOMAIN}", "license-server")
+        await swarm.node("license", "license", [f"license.{DOMAIN}"], "license-server")
         await swarm.sn("sn-1", "--sentinel")
         await swarm.sn("sn-2", "--sentinel-api-service", f"api.sn-1.{DOMAIN}")
         await asyncio.gather(swarm.sl("sl-1", "sn-1"), swarm.sl("sl-2", "sn-2"))
         assert len(set(await swarm.trains("sl-1", "sl-2"))) == 1
         assert swarm.answers("sl-1", f"license.{DOMAIN}").endswith("/license/license")
+        assert swarm.answers("sl-1", f"p2p.sn-2.{DOMAIN}").endswith("/sn/sn-2")
         assert swarm.answers("sl-1", f"fs.sl-3.{DOMAIN}") == "hung up"
         assert swarm.answers("sl-1", "") == "hung up"

@@ -218,6 +218,34 @@ async def _first(*waits: "asyncio.Future[Any]") -> None:
 # --- who is not let in ---------------------------------------------------------------------------------------
 
 
+def listening(process: int) -> set[str]:
+    """Addresses of all TCP sockets on which a process listens, as hexadecimal digits of the kernel's tables."""
+    held = {str(link.readlink()) for link in Path(f"/proc/{process}/fd").iterdir() if link.is_symlink()}
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]
+    ]
+    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held}
+
+
+async def test_geth_listens_on_loopback_alone_and_hears_the_other_one(network: SNNetwork) -> None:
+    await network.license_server()
+    await network.sentinel()
+    await network.join("sn-2", "sn-1")
+    for name in ("sn-1", "sn-2"):
+        assert listening(int((network.directory / name / "eth" / "geth.pid").read_text())) == {"0100007F"}
+        ipc = await IpcConnection.open(network.directory / name / "eth" / "geth.ipc", lambda _: None)
+        try:
+
+            async def meets(geth: IpcConnection = ipc) -> bool:
+                return await geth.request("net_peerCount") == "0x1"
+
+            await network.until(meets, f"the geth of {name} does not meet the other one")
+        finally:
+            await ipc.close()
+
+
 async def test_a_stranger_gets_no_block_and_no_transaction_in(network: SNNetwork, tmp_path: Path) -> None:
     await network.license_server()
     await network.sentinel()

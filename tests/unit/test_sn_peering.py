@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.chain.geth_peers import Enode
 from services.chain.latest_value import LatestValue
 from services.chain.pool import Pool
 from services.errors import AnotherSwarm, MalformedCall, SNUnreachable
@@ -17,6 +18,8 @@ from services.sn.peering import ChainName, Peering
 
 GENESIS = "aa" * 32
 
+KEY = "ab" * 64
+
 
 class GethPeers:
     """A geth that takes its time where ``slow`` is cleared."""
@@ -25,16 +28,31 @@ class GethPeers:
         self.quick = asyncio.Event()
         self.quick.set()
         self.asked = asyncio.Event()
+        self.trusted: list[Enode] = []
 
-    async def enode(self, host: str, _port: int = 0) -> str:
-        return f"enode://me@{host}:1"
+    async def enode(self, host: str, port: int) -> Enode:
+        return Enode(KEY, host, port)
 
-    async def trust(self, _enode: str) -> None:
+    async def trust(self, enode: Enode) -> None:
+        self.trusted.append(enode)
         self.asked.set()
         await self.quick.wait()
 
-    async def forget(self, _enode: str) -> None:
-        pass
+    async def forget(self, enode: Enode) -> None:
+        self.trusted.remove(enode)
+
+
+class Ways:
+    """One for each SN, whatever its address, as a relay has them."""
+
+    reached_at = ("here", 30303)
+
+    def __init__(self) -> None:
+        self.to: dict[str, tuple[str, int]] = {}
+
+    async def way_to(self, name: str, host: str, port: int) -> int:
+        self.to[name] = (host, port)
+        return 40_000 + list(self.to).index(name)
 
 
 class Stream:
@@ -56,9 +74,9 @@ class Stream:
         async for news in peering.serve(self._news(), self._name, context):
             self._heard.put_nowait(news)
 
-    def hello(self, port: int = 0, genesis: str = GENESIS) -> None:
+    def hello(self, port: int = 0, genesis: str = GENESIS, enode: str = f"enode://{KEY}@h:30303") -> None:
         said = pb.PeerHello(
-            name=self._name, chain_id=1, account=f"0x{self._name}", enode="enode://two", host="h", port=port,
+            name=self._name, chain_id=1, account=f"0x{self._name}", enode=enode, host="h", port=port,
             genesis=bytes.fromhex(genesis),
         )  # fmt: skip
         self._said.put_nowait(pb.PeerNews(hello=said))
@@ -84,13 +102,19 @@ async def geth_peers() -> GethPeers:
 
 
 @pytest.fixture
-async def peering(geth_peers: GethPeers) -> Peering:
+def ways() -> Ways:
+    return Ways()
+
+
+@pytest.fixture
+async def peering(geth_peers: GethPeers, ways: Any) -> Peering:
     federation: Any = SimpleNamespace(
         pool=Pool(), geth_peers=geth_peers, attestations=SimpleNamespace(own=LatestValue()), account="0x1",
         connected=lambda _: None, disconnected=lambda _: None, take=lambda _: None,
     )  # fmt: skip
     identity: Any = SimpleNamespace(name="sn-1")
-    return Peering(identity, federation, ChainName(1, bytes.fromhex(GENESIS)), "here", Background("sn"))
+    chain = ChainName(1, bytes.fromhex(GENESIS))
+    return Peering(identity, federation, chain, "here", Background("sn"), relay=ways)
 
 
 async def changed(peering: Peering) -> None:
@@ -243,3 +267,39 @@ async def test_a_greeting_from_where_nobody_could_be_reached_ends_its_stream(pee
     stream.hello(port=70_000)
     with pytest.raises(MalformedCall, match="port"):
         await stream.end()
+
+
+async def test_geth_is_told_of_another_one_by_a_port_of_this_host_alone(
+    peering: Peering, geth_peers: GethPeers, ways: Ways
+) -> None:
+    stream = Stream(peering)
+    stream.hello()
+    await changed(peering)
+    assert geth_peers.trusted == [Enode(KEY, "127.0.0.1", 40_000)]
+    assert ways.to == {"sn-2": ("h", 30303)}
+    assert (await stream.told("hello")).enode == f"enode://{KEY}@here:30303"
+
+    other = "cd" * 64
+    geth_peers.asked.clear()
+    stream.hello(enode=f"enode://{other}@[fd00::7]:443")
+    await geth_peers.asked.wait()
+    assert geth_peers.trusted == [Enode(other, "127.0.0.1", 40_000)]
+    assert ways.to == {"sn-2": ("fd00::7", 443)}
+    await stream.end()
+
+
+@pytest.mark.parametrize(
+    "enode",
+    [
+        "", "enode://two", f"enode://{KEY}@h", f"enode://{KEY}@h:70000", f"enode://{KEY}@h:0", f"enode://{KEY[1:]}@h:1",
+        f"enode://{KEY}@h:1?discport=0", f"enode://{KEY}@{'h' * 300}:1", f"enode://{KEY}@h\n:1",
+    ],
+)  # fmt: skip
+async def test_a_geth_that_nobody_could_reach_ends_the_stream_that_tells_of_it(
+    peering: Peering, geth_peers: GethPeers, enode: str
+) -> None:
+    stream = Stream(peering)
+    stream.hello(enode=enode)
+    with pytest.raises(MalformedCall, match="enode"):
+        await stream.end()
+    assert geth_peers.trusted == []

@@ -1,0 +1,203 @@
+"""geth's peer protocol between SNs: under mutual TLS on the way, and with geth on loopback at both ends."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+
+from services.errors import ChainError, IdentityError
+from services.identity.certificates import Expected
+from services.identity.identity import Identity
+from services.identity.live import LiveConnections
+from services.identity.peer_context import judge_of, peer_of
+from services.runtime import logs
+from services.runtime.addresses import join_address
+from services.runtime.background import Background
+from services.runtime.listening import listen
+from services.runtime.splice import LEAVE_WITHIN_S, End, connect
+
+LOOPBACK = "127.0.0.1"
+PORT_OPTION = "--sn-p2p-port"
+HANDSHAKE_WITHIN_S = 5.0
+CONNECT_WITHIN_S = 3.0  # geth gives up after 5 s on whoever does not answer
+GREETED_AT_ONCE = 64  # handshakes that go on; for one more the oldest is ended
+FROM_ONE_SN = 4  # connections; for one more the oldest is ended, whose other end may be gone
+ACCEPT_AGAIN_S = 0.1
+
+_log = logs.get("sn")
+
+
+@dataclass
+class _Way:
+    """To the geth of one SN: what comes in at ``port`` on loopback goes on to ``address``.
+
+    ``told``: why that failed last. ``incoming``: its connections to this SN.
+    """
+
+    address: tuple[str, int]
+    context: ssl.SSLContext
+    port: int
+    entrance: asyncio.Server | None = None
+    told: str = ""
+    incoming: list[End] = field(default_factory=list)
+
+
+class ChainRelay:
+    """Lets in the SNs to which there is a way, and nobody else: not a byte of others reaches geth.
+
+    ``port_of_geth``: on loopback, where geth listens now. ``is_geth``: whether the other end of a connection on
+    loopback is this SN's own geth; whoever comes in there speaks to others as this SN.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        port_of_geth: Callable[[], Awaitable[int]],
+        is_geth: Callable[[socket.socket], bool],
+    ) -> None:
+        self.reached_at = ("", 0)
+        self._identity = identity
+        self._port_of_geth = port_of_geth
+        self._is_geth = is_geth
+        self._ways: dict[str, _Way] = {}
+        self._greeted: dict[asyncio.Task[None], None] = {}
+        self._live = LiveConnections()
+        self._background = Background("sn")
+        self._listening: socket.socket | None = None
+
+    async def open(self, host: str, port: int, reached_at: tuple[str, int]) -> int:
+        """Takes connections of other SNs on ``host:port`` (0: any free port); gives the port.
+
+        ``reached_at``: host and port by which they come, port 0 for the one that is opened. Raises PortInUse;
+        SettingsError for an address that is not ours.
+        """
+        context = self._identity.server_context(strict=True, expected=Expected("sn"))
+        listening = self._listening = listen(host, port, command="sn", port_option=PORT_OPTION)
+        listening.setblocking(False)
+        self._background.keep(lambda: self._accept(listening, context), "taking connections of other SNs' geth")
+        if self._identity.credentials.trust.organizations is not None:
+            self._background.keep(self._live.run, "looking at connections of geth again")
+        port = int(listening.getsockname()[1])
+        self.reached_at = (reached_at[0], reached_at[1] or port)
+        return port
+
+    async def way_to(self, name: str, host: str, port: int) -> int:
+        """The port on loopback by which geth reaches that of the SN ``name``, whose relay is at ``host:port``.
+
+        It stays the same for a name, wherever that SN moves.
+        """
+        way = self._ways.get(name)
+        if way is not None:
+            way.address = (host, port)
+            return way.port
+        bound = socket.create_server((LOOPBACK, 0))
+        context = self._identity.client_context(Expected("sn", name))
+        way = self._ways[name] = _Way((host, port), context, int(bound.getsockname()[1]))
+        way.entrance = await asyncio.get_running_loop().create_server(
+            lambda: End(lambda near: self._background.run(self._out(name, near), f"geth's connection to {name}")),
+            sock=bound,
+        )
+        return way.port
+
+    async def close(self) -> None:
+        await self._background.close()
+        if self._listening is not None:
+            self._listening.close()
+        for way in self._ways.values():
+            if way.entrance is not None:
+                way.entrance.close()
+
+    # --- from other SNs -----------------------------------------------------------------------------
+
+    async def _accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:  # too many open files, or it was gone before it was taken
+                _log.warning("a connection of another SN's geth was not taken", why=str(error))
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+                continue
+            if len(self._greeted) >= GREETED_AT_ONCE:
+                next(iter(self._greeted)).cancel()
+            task = self._background.run(self._in(connection, context), "a connection of another SN's geth")
+            self._greeted[task] = None
+            task.add_done_callback(lambda done: self._greeted.pop(done, None))
+            await asyncio.sleep(0)  # it begins, and closes its connection from now on whatever happens
+
+    async def _in(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        try:
+            async with asyncio.timeout(HANDSHAKE_WITHIN_S):
+                _, far = await asyncio.get_running_loop().connect_accepted_socket(
+                    End, connection, ssl=context, ssl_shutdown_timeout=LEAVE_WITHIN_S
+                )
+        except OSError as error:  # no TLS, not an SN, or silent
+            _log.debug("nobody was let in to geth", why=str(error) or "it said nothing")
+            return
+        finally:
+            if (task := asyncio.current_task()) is not None:
+                self._greeted.pop(task, None)
+        with contextlib.closing(far):
+            tls = far.transport.get_extra_info("ssl_object")
+            name = _name_in(tls)
+            if name not in self._ways:
+                _log.warning("an SN that this one has not met was not let in to geth", name=name)
+                return
+            try:
+                async with asyncio.timeout(CONNECT_WITHIN_S):
+                    near = await connect(LOOPBACK, await self._port_of_geth())
+            except (OSError, ChainError) as error:  # it is being started again
+                _log.debug("geth is not there yet", for_sn=name, why=str(error))
+                return
+            with (
+                contextlib.closing(near),
+                self._live.held(judge_of(tls), lambda _: far.close()),
+                self._counted(self._ways[name].incoming, far),
+            ):
+                await far.carry(near)
+
+    @contextlib.contextmanager
+    def _counted(self, incoming: list[End], end: End) -> Iterator[None]:
+        """Among those of one SN."""
+        if len(incoming) >= FROM_ONE_SN:
+            incoming[0].close()
+        incoming.append(end)
+        try:
+            yield
+        finally:
+            incoming.remove(end)
+
+    # --- to other SNs -------------------------------------------------------------------------------
+
+    async def _out(self, name: str, near: End) -> None:
+        way = self._ways[name]
+        with contextlib.closing(near):
+            if not await asyncio.to_thread(self._is_geth, near.transport.get_extra_info("socket")):
+                _log.warning("refused a local connection of another process", port=way.port)
+                return
+            try:
+                async with asyncio.timeout(CONNECT_WITHIN_S):
+                    far = await connect(*way.address, way.context)
+            except OSError as error:
+                why = str(error) or f"no answer within {CONNECT_WITHIN_S:.0f} s"
+                if why != way.told:
+                    _log.warning(
+                        "geth does not reach that of an SN", name=name, address=join_address(*way.address), why=why
+                    )
+                    way.told = why
+                return
+            way.told = ""
+            judge = judge_of(far.transport.get_extra_info("ssl_object"))
+            with contextlib.closing(far), self._live.held(judge, lambda _: far.close()):
+                await near.carry(far)
+
+
+def _name_in(tls: ssl.SSLObject) -> str:
+    """Of the SN whose certificate it is; the handshake has checked it, for as long as the trust file stays the same."""
+    try:
+        peer = peer_of(tls)
+    except IdentityError:
+        return ""
+    return peer.name if peer is not None else ""
