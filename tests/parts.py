@@ -66,6 +66,9 @@ def postgresql_lacks() -> str:
     return on_the_path("psql")() or ("" if list(Path("/usr/lib/postgresql").glob("*/bin")) else "it has no server here")
 
 
+namespaces_lack = first_of(answers("ip", "netns", "list"), answers("unshare", "--net", "true"))
+
+
 def nginx_lacks() -> str:
     module = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
     return on_the_path("nginx")() or ("" if module.exists() else f"{module} is not there")
@@ -103,7 +106,8 @@ PARTS = {
     "chromium": Part("Chromium", on_the_path("chromium"), fixtures=("browser",)),
     "node": Part("Node", first_of(on_the_path("node"), on_the_path("npm"))),
     "systemd": Part("systemd", on_the_path("systemd-analyze")),
-    "nginx": Part("nginx", first_of(nginx_lacks, answers("ip", "netns", "list"), answers("unshare", "--net", "true"))),
+    "netns": Part("network namespaces", namespaces_lack),
+    "nginx": Part("nginx", first_of(nginx_lacks, namespaces_lack)),
     "slurm": Part("Slurm", slurm_lacks),
     "helm": Part("Helm", lambda: "" if find_helm() else "it is neither on the PATH nor in .tools/bin"),
     "curl": Part("curl", on_the_path("curl")),

@@ -11,6 +11,8 @@ from services.rpc.client import SNClient
 from services.runtime import logs
 from services.runtime.signals import ChangeSignal
 from services.sl.link import SNLink
+from services.sl.own_address import OwnAddress
+from services.sl.patience import Patience
 from services.sl.round.actions import Publish, Reopen, SendCheckIn, VoteOut
 from services.sl.round.events import ModelReported, SessionOpened
 from services.sl.view import AcceptedResult, CheckInEntry, Config, Exclusion, TrainingMember, View
@@ -34,10 +36,14 @@ class TrainingClient:
 
     A call that no SN answers is made again for ``patience_s``, also through another SN: each of them is fenced by its
     round and term, so that it does no harm when it arrives twice. Raises what the SN answers, and SNUnreachable.
+    ``needed()``: whether the node cannot go on without an SN; while it can, it gives up neither views nor enrolment.
     """
 
-    def __init__(self, link: SNLink, contract: str, patience_s: float) -> None:
+    def __init__(
+        self, link: SNLink, contract: str, patience_s: float, needed: Callable[[], bool] = lambda: True
+    ) -> None:
         self.contract = contract
+        self._needed = needed
         self._link = link
         self._patience_s = patience_s
         self._newest: View | None = None  # that an SN has shown
@@ -66,24 +72,27 @@ class TrainingClient:
                 await self._link.register(client)
             return await client.training.Enrol(request)
 
-        client, reply = await self._retried(call)
+        client, reply = await self._retried(call, self._needed)
         return _view(reply.status, client.address)
 
-    async def check_in(self, call: SendCheckIn, host: str, port: int) -> int:
+    async def check_in(self, call: SendCheckIn, address: OwnAddress) -> int:
         """Gives the block that has it."""
-        request = pb.CheckInRequest(
-            contract=self.contract,
-            round=call.round,
-            base=call.base,
-            digest=bytes.fromhex(call.model.digest),
-            size=call.model.size,
-            layout=bytes.fromhex(call.model.layout),
-            weight=call.weight,
-            finished=call.finished,
-            host=host,
-            port=port,
-        )
-        return (await self._retried(lambda client: client.training.CheckIn(request)))[1].block
+
+        def request() -> pb.CheckInRequest:
+            return pb.CheckInRequest(
+                contract=self.contract,
+                round=call.round,
+                base=call.base,
+                digest=bytes.fromhex(call.model.digest),
+                size=call.model.size,
+                layout=bytes.fromhex(call.model.layout),
+                weight=call.weight,
+                finished=call.finished,
+                host=address.host,
+                port=address.port,
+            )
+
+        return (await self._retried(lambda client: client.training.CheckIn(request())))[1].block
 
     async def publish(self, call: Publish) -> None:
         request = pb.PublishRequest(
@@ -137,12 +146,11 @@ class TrainingClient:
         return _view(reply, client.address)
 
     async def views(self) -> AsyncIterator[View]:
-        """The state after each change, for as long as no SN is away for longer than ``patience_s``.
+        """The state after each change. Ends where no SN is there for ``patience_s`` in which one is needed.
 
         What an SN shows that knows less than one before it is kept back until it knows as much.
         """
-        loop = asyncio.get_running_loop()
-        attempt, give_up = 0, 0.0
+        attempt, patience = 0, Patience(self._patience_s, self._needed)
         while True:
             client = self._link.client
             problem: SwarmError = SNUnreachable(address=client.address, problem="it closed the connection")
@@ -161,8 +169,8 @@ class TrainingClient:
             finally:
                 await stream.aclose()
             if not attempt:
-                give_up = loop.time() + self._patience_s
-            await self._link.elsewhere(client, problem, attempt, give_up)
+                patience = Patience(self._patience_s, self._needed)
+            await self._link.elsewhere(client, problem, attempt, patience)
             attempt += 1
 
     async def compare(self) -> None:
@@ -184,7 +192,7 @@ class TrainingClient:
                 problem = SNSilent(address=here.address)
                 _log.warning("the SN lags behind another one", address=here.address, seconds=CATCH_UP_S)
                 with contextlib.suppress(SwarmError):
-                    await self._link.elsewhere(here, problem, 0, asyncio.get_running_loop().time())
+                    await self._link.elsewhere(here, problem, 0, Patience(0))
 
     def _ends(self, error: SwarmError) -> bool:
         """Whether another SN may serve instead; one that has just joined does not know every training yet."""
@@ -194,10 +202,11 @@ class TrainingClient:
         self._newest, self._shown_by = view, client
         self._shown.notify()
 
-    async def _retried(self, call: Callable[[SNClient], Awaitable[Reply]]) -> tuple[SNClient, Reply]:
+    async def _retried(
+        self, call: Callable[[SNClient], Awaitable[Reply]], needed: Callable[[], bool] = lambda: True
+    ) -> tuple[SNClient, Reply]:
         """The reply, and who gave it."""
-        loop = asyncio.get_running_loop()
-        attempt, give_up = 0, loop.time() + self._patience_s
+        attempt, patience = 0, Patience(self._patience_s, needed)
         while True:
             client = self._link.client
             try:
@@ -208,7 +217,7 @@ class TrainingClient:
                     raise
                 problem = error
             _log.debug("the SN does not serve, trying again", address=client.address, why=str(problem))
-            await self._link.elsewhere(client, problem, attempt, give_up)
+            await self._link.elsewhere(client, problem, attempt, patience)
             attempt += 1
 
     async def _caught_up(self, client: SNClient) -> None:

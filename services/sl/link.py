@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -16,6 +18,8 @@ from services.runtime.addresses import join_address
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
 from services.sl.memory import Memory
+from services.sl.own_address import OwnAddress
+from services.sl.patience import Patience
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 2.0  # less than the others go on serving after the end
@@ -27,6 +31,9 @@ MOVE_DEADLINE_S = 10.0
 # How often the list of SNs is read again.
 LEARN_EVERY_S = 60.0
 
+# How often it is said that no SN can be reached.
+TELL_EVERY_S = 60.0
+
 Got = TypeVar("Got")
 _log = logs.get("sn")
 
@@ -35,24 +42,24 @@ class SNLink:
     """Registers this node, reached by its peers at ``address``, with one SN at a time: first with the one at
     ``first``, later with any that the swarm has.
 
-    ``lost`` is told when no SN can be reached for the moment. Entering it takes this node's
-    name for this process: no other one may hold it. Raises NameInUse, SNUnreachable where neither ``first`` nor one
-    that is remembered can be reached, or what the SN answers.
+    ``lost`` is told when no SN can be reached for the moment, and each minute while that lasts. Entering it takes this
+    node's name for this process: no other one may hold it. Raises NameInUse, SNUnreachable where neither ``first`` nor
+    one that is remembered can be reached, or what the SN answers.
     """
 
     def __init__(
         self,
         identity: Identity,
         first: str,
-        address: tuple[str, int],
+        address: OwnAddress,
         memory: Memory,
     ) -> None:
         self.client = SNClient(first, identity)
         self.lost: Callable[[SwarmError], object] = lambda _: None
         self._identity = identity
         self._first = first
-        self._announcement = pb.RegisterRequest(host=address[0], port=address[1])
-        self.name = NameHolding(lambda: self.client, self.while_here, *address)
+        self._address = address
+        self.name = NameHolding(lambda: self.client, self.while_here, address.host, address.port)
         self._registered_with: SNClient | None = None
         self._memory = memory
         self._moving = asyncio.Lock()
@@ -117,31 +124,30 @@ class SNLink:
         """Once more."""
         await self._register(client, DEADLINE_S)
 
-    async def elsewhere(self, failed: SNClient, error: SwarmError, attempt: int, give_up: float) -> None:
+    async def elsewhere(self, failed: SNClient, error: SwarmError, attempt: int, patience: Patience) -> None:
         """Returns when ``client`` can be tried again, with the same SN or another one.
 
-        ``attempt`` counts from 0 how often the same call or stream has failed. ``give_up``: the time of the loop
-        after which ``error`` is raised.
+        ``attempt`` counts from 0 how often the same call or stream has failed. ``error`` is raised at the end of the
+        ``patience``.
         """
-        loop = asyncio.get_running_loop()
         async with self._moving:
             if self.client is not failed:
                 return
             wait = 0.0 if not attempt else min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S)
             stays_first = not attempt and not isinstance(error, SNSilent)
-            told = False
+            told_at = -math.inf
             while True:
                 if wait:
-                    await asyncio.sleep(min(wait, max(0.0, give_up - loop.time())))
+                    await asyncio.sleep(min(wait, patience.left_s))
                 if stays_first and await self._stays():
                     return
                 if await self._found(self._others()) or (not stays_first and await self._stays()):
                     return
-                if loop.time() >= give_up:
+                if not patience.left_s:
                     raise error
-                if not told:
+                if monotonic() - told_at >= TELL_EVERY_S:
                     self.lost(error)
-                    told = True
+                    told_at = monotonic()
                 wait = min(max(FIRST_WAIT_S, 2 * wait), LONGEST_WAIT_S)
 
     async def _hold_name(self) -> None:
@@ -197,7 +203,9 @@ class SNLink:
         return False
 
     async def _register(self, client: SNClient, deadline_s: float) -> None:
-        registered = await client.network.Register(self._announcement, timeout=deadline_s)
+        await asyncio.to_thread(self._address.look, client.address)
+        announcement = pb.RegisterRequest(host=self._address.host, port=self._address.port)
+        registered = await client.network.Register(announcement, timeout=deadline_s)
         if client is not self._registered_with:
             judged = {"organization": registered.organization} if registered.organization else {}
             _log.info("registered", sn=registered.sn, address=client.address, **judged)

@@ -19,6 +19,7 @@ from services.sl.memory import Memory
 from services.sl.metrics import SLMetrics
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
+from services.sl.own_address import OwnAddress
 from services.sl.round.runner import Runner
 from services.sl.settings import SLSettings
 from services.sl.transfer.file_server import FileServer, bind
@@ -42,7 +43,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         store, memory = Store(settings.data_dir / "fs"), Memory(settings.data_dir)
         bound = stack.enter_context(bind(settings.host, settings.listens_on))
         port = int(bound.getsockname()[1])
-        address = settings.announced(port)
+        address = OwnAddress(*settings.announced(port))
         # First of all: a second process of this name would take the first one's seat, and its place in a training.
         link = await stack.enter_async_context(SNLink(identity, settings.sn_address, address, memory))
         lease = await stack.enter_async_context(
@@ -85,7 +86,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         )
         await server.start(bound)
         stack.push_async_callback(server.stop)
-        _log.info("file server", port=port, announced=join_address(*address))
+        _log.info("file server", port=port, announced=join_address(address.host, address.port))
 
         ml.start(runner.post)
         _log.info("waiting for the ML program", request_channel=str(request), response_channel=str(response))

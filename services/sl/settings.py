@@ -71,8 +71,8 @@ class SLSettings(MemberSettings):
         le=86_400,
         validation_alias="SL_SN_PATIENCE_SECONDS",
         description="Seconds for which a training waits for what it cannot go on without: any SN at all, any node that "
-        "holds the last merged model. Five minutes: a restart takes less, and one that waits longer should say so by "
-        "ending.",
+        "holds the last merged model. Time in which the program trains does not count: nothing is needed then. Five "
+        "minutes: a restart takes less, and one that waits longer should say so by ending.",
     )
     data_dir: Path = Field(
         Path("/platform/swarm/SMLNODE"),

@@ -19,9 +19,23 @@ class MappedPort:
         self.delay_s = delay_s
         self.connections = 0
         self.passing: set[asyncio.Task[Any]] = set()
+        self._forgotten = 0
+        self._open: set[asyncio.StreamWriter] = set()
+
+    async def end(self) -> None:
+        """All that is open, at once."""
+        for writer in self._open:
+            writer.transport.abort()
+        if self.passing:
+            await asyncio.wait(self.passing)
+
+    def forget(self) -> None:
+        """What is open now swallows all that comes, as a firewall does that has dropped an idle connection."""
+        self._forgotten = self.connections
 
     async def passes_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        number = self.connections
         if (task := asyncio.current_task()) is not None:
             self.passing.add(task)
             task.add_done_callback(self.passing.discard)
@@ -30,11 +44,17 @@ class MappedPort:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(self._pump(reader, inner_writer), self._pump(inner_reader, writer))
+        self._open |= {writer, inner_writer}
+        try:
+            await asyncio.gather(self._pump(number, reader, inner_writer), self._pump(number, inner_reader, writer))
+        finally:
+            self._open -= {writer, inner_writer}
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(self, number: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while piece := await reader.read(65536):
+                if number <= self._forgotten:
+                    continue
                 if self.delay_s:
                     asyncio.get_running_loop().call_later(self.delay_s, writer.write, piece)
                 else:
@@ -54,6 +74,7 @@ async def mapped_port(delay_s: float = 0.0) -> AsyncIterator[MappedPort]:
         yield mapping
     finally:
         server.close()
+        await mapping.end()
 
 
 def free_port() -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mapped_ports import mapped_port
 from stored_streams import member, put, serving
 
 from services.errors import DigestMismatch, PeerUnreachable
@@ -128,6 +129,21 @@ def test_only_what_is_needed_stays_also_after_a_restart(tmp_path: Path, store: S
     assert {path.suffix for path in again.root.iterdir()} == {".part", ".parts"}
     again.keep_only(frozenset({stored.model.digest}))
     assert {path.stem for path in again.root.iterdir()} == {stored.model.digest}
+
+
+@pytest.mark.parametrize("elements", [256, 2_000_000])
+async def test_a_connection_that_a_firewall_has_forgotten_costs_a_new_one_and_no_stall(
+    pki: Any, tmp_path: Path, store: Store, elements: int
+) -> None:
+    first, second = put(store, elements), put(store, elements + 1)
+    async with asyncio.timeout(WITHIN_S), serving(pki, store) as port, mapped_port() as firewall:
+        firewall.target = port
+        async with Peers(pki.identity("sl", "sl-2"), Store(tmp_path / "c"), stall_s=10 * WITHIN_S) as peers:
+            for stored in (first, second):
+                made = firewall.connections
+                await peers.fetch(stored.model.digest, stored.model.size, lambda: [member("sl-1", firewall.port)])
+                assert firewall.connections > made
+                firewall.forget()
 
 
 async def test_a_peer_that_trickles_single_bytes_is_given_up(pki: Any, tmp_path: Path, store: Store) -> None:

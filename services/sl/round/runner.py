@@ -18,12 +18,13 @@ from services.sl.link import SNLink
 from services.sl.memory import Memory, ResumePoint
 from services.sl.ml import MLSide
 from services.sl.observer import Observer
+from services.sl.own_address import OwnAddress
 from services.sl.round import actions as do
 from services.sl.round import events as on
 from services.sl.round.machine import UnlistedPair, needed, results, step
 from services.sl.round.progress import MergeProgress
 from services.sl.round.settings import RoundSettings
-from services.sl.round.states import Ended, Finishing, SLState, Unopened
+from services.sl.round.states import Ended, Finishing, SLState, Unopened, waits_for_the_swarm
 from services.sl.round.tasks import RoundTasks, TaskContext
 from services.sl.transfer.file_tasks import delete, sync
 from services.sl.transfer.peers import Peers
@@ -59,13 +60,13 @@ class WorkOfTraining:
 class Runner:
     """One training of one node, from the opening of ML's session to the end.
 
-    ``address``: host and port by which peers reach this node's file server.
+    ``address``: by which peers reach this node's file server.
     """
 
     def __init__(  # noqa: PLR0917  # who it is, and what it works with
         self,
         name: str,
-        address: tuple[str, int],
+        address: OwnAddress,
         conduct: RoundSettings,
         link: SNLink,
         store: Store,
@@ -255,7 +256,8 @@ class Runner:
     def _training_of(self, opened: on.SessionOpened) -> TrainingClient:
         if opened.merge_method not in METHODS:
             raise UnknownMergeMethod(method=opened.merge_method, known=", ".join(METHODS))
-        return TrainingClient(self._link, opened.contract, self._conduct.sn_patience_s)
+        patience_s = self._conduct.sn_patience_s
+        return TrainingClient(self._link, opened.contract, patience_s, lambda: waits_for_the_swarm(self.state))
 
     def _tasks_in(self, training: TrainingClient) -> RoundTasks:
         patience_s = self._conduct.sn_patience_s
@@ -276,7 +278,7 @@ class Runner:
         try:
             if self._known.config.follows_reports:  # which are on their way: they come before it
                 await self._calls.settle(REPORTS_WITHIN_S)
-            block = await self._enrolled.training.check_in(action, *self._address)
+            block = await self._enrolled.training.check_in(action, self._address)
         except SwarmError as error:
             _log.info("check-in refused", round=action.round, why=str(error))
             self.post(on.CheckInRefused(error))
@@ -313,6 +315,9 @@ class Runner:
             self.post(on.StatusChanged(view))
 
     def _sn_lost(self, error: SwarmError) -> None:
+        if not waits_for_the_swarm(self.state):
+            _log.warning("no SN can be reached, trying again; nothing is needed of it yet", why=str(error))
+            return
         _log.warning("no SN can be reached, trying again", why=str(error), for_at_most_s=self._conduct.sn_patience_s)
         self._tell(f"no SN can be reached, trying again for up to {self._conduct.sn_patience_s:g} s")
 

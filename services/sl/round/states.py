@@ -204,3 +204,8 @@ class Finishing(WithNode):
 @dataclass(frozen=True)
 class Ended(SLState):
     error: SwarmError | None
+
+
+def waits_for_the_swarm(state: SLState) -> bool:
+    """Whether the node cannot go on without it: neither while ML trains, nor once it has all that it gets."""
+    return not isinstance(state, Training | Finishing | Ended)

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from services.errors import PeerUnreachable
 from services.identity.certificates import Expected
+from services.runtime.probing import probe
 from services.sl.transfer.packing import FRAME, Unpacker, limit_of
 from services.sl.transfer.parking import HOLD_S, SocketWork, Wait, carry_out, handshake
 from services.sl.view import TrainingMember
@@ -33,6 +34,10 @@ PACKED = "swarm-planes"
 # Read at the same moment, of all peers together; the rest waits for the first on which nothing comes, or that is done.
 # Of what is merged, and of what is being made of it: no result comes before its inputs, so they have threads apart.
 MOST_AT_ONCE = 32
+
+# A firewall may have forgotten a connection that was idle: where nothing comes so soon on what is there to be read, a
+# new one is made. Made anew too is one to a peer that is only slow, which costs it a handshake.
+SUSPECT_AFTER_S = 2.0
 
 # Idle connections that are kept for each peer, and in all.
 KEPT_FOR_EACH = 4
@@ -61,7 +66,7 @@ class Transfers:
     def __init__(self, context: ssl.SSLContext, stall_s: float) -> None:
         self.packed = False
         self._context = context
-        self._stall_s = stall_s
+        self.stall_s = stall_s
         self._pools = {made: ThreadPoolExecutor(MOST_AT_ONCE, "transfer") for made in (True, False)}
         self._idle: dict[tuple[str, int, Expected], list[_Connection]] = {}
         self._lock = threading.Lock()
@@ -83,7 +88,8 @@ class Transfers:
         Raises PeerUnreachable, what ``take`` raises, and CancelledError once no thread is at it any more.
         """
         start, sizes = cut
-        reading = _Reading(self, holder, path, (start, start + sum(sizes)))
+        soon_s = min(SUSPECT_AFTER_S, self.stall_s) if made else self.stall_s
+        reading = _Reading(self, holder, path, (start, start + sum(sizes)), soon_s)
         await carry_out(reading.run(sizes, take, moved), self._pools[made], reading.stop)
 
     def renewed(self) -> None:
@@ -106,9 +112,15 @@ class Transfers:
             idle = self._idle.get((holder.host, holder.port, expected_at(holder)))
             return idle.pop() if idle else None
 
+    def drop_idle(self, holder: TrainingMember) -> None:
+        with self._lock:
+            idle = self._idle.pop((holder.host, holder.port, expected_at(holder)), [])
+        for connection in idle:
+            connection.close()
+
     def open(self, holder: TrainingMember) -> "_Connection":
         """Raises OSError."""
-        return _Connection(self._context, holder, self._stall_s, self._renewals)
+        return _Connection(self._context, holder, self.stall_s, self._renewals)
 
     def keep(self, holder: TrainingMember, connection: "_Connection") -> None:
         with self._lock:
@@ -127,9 +139,12 @@ class Transfers:
 
 
 class _Reading:
-    """One range from one holder."""
+    """One range from one holder. ``soon_s``: within which a connection that was idle brings the answer's beginning."""
 
-    def __init__(self, transfers: Transfers, holder: TrainingMember, path: str, span: tuple[int, int]) -> None:
+    def __init__(
+        self, transfers: Transfers, holder: TrainingMember, path: str, span: tuple[int, int], soon_s: float
+    ) -> None:
+        self._soon_s = soon_s
         self._transfers = transfers
         self._holder = holder
         self._path = path
@@ -163,7 +178,10 @@ class _Reading:
         """A connection on which the answer's body comes next. One that was idle may have been closed meanwhile."""
         while (idle := self._transfers.take_idle(self._holder)) is not None:
             try:
-                return (yield from self._ask(idle))
+                return (yield from self._ask(idle, self._soon_s))
+            except TimeoutError:
+                idle.close()
+                self._transfers.drop_idle(self._holder)  # they are no younger
             except OSError:
                 idle.close()
             except BaseException:
@@ -172,17 +190,18 @@ class _Reading:
         connection = self._transfers.open(self._holder)
         try:
             yield from connection.greet()
-            return (yield from self._ask(connection))
+            return (yield from self._ask(connection, self._transfers.stall_s))
         except BaseException:
             connection.close()
             raise
 
-    def _ask(self, connection: "_Connection") -> SocketWork["_Connection"]:
+    def _ask(self, connection: "_Connection", within_s: float) -> SocketWork["_Connection"]:
         self._connection = connection
         if self._stopped:
             raise ConnectionAbortedError("not wanted any more")
         start, stop = self._span
-        status, length = yield from connection.ask(self._path, start, stop, packed=self._transfers.packed)
+        packed = self._transfers.packed
+        status, length = yield from connection.ask(self._path, start, stop, within_s, packed=packed)
         if status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
             words = yield from connection.words(length)
             raise self._unreachable(f"it answered {status} ({words})")
@@ -210,6 +229,7 @@ class _Connection:
         plain = socket.create_connection((host, port), min(CONNECT_S, stall_s))
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            probe(plain)
             plain.getpeername()  # raises where it was reset already, and wrap_socket would lose the socket
             self._socket = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
         except BaseException:
@@ -225,8 +245,10 @@ class _Connection:
         yield from handshake(self._socket, min(CONNECT_S, self._stall_s))
         self._expected.check(self._socket.getpeercert(binary_form=True))
 
-    def ask(self, path: str, start: int, stop: int, *, packed: bool = False) -> SocketWork[tuple[int, int]]:
-        """Status and length of the answer; -1 for one that does not say."""
+    def ask(
+        self, path: str, start: int, stop: int, within_s: float, *, packed: bool = False
+    ) -> SocketWork[tuple[int, int]]:
+        """Status and length of the answer; -1 for one that does not say. Nothing may be missing for ``within_s``."""
         accepts = f"Accept-Encoding: {PACKED}\r\n" if packed else ""
         request = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nRange: bytes={start}-{stop - 1}\r\n{accepts}\r\n"
         self._socket.sendall(request.encode("ascii"))
@@ -234,7 +256,7 @@ class _Connection:
         while (end := head.find(b"\r\n\r\n")) < 0:
             if len(head) > _HEADERS_BYTES:
                 raise ValueError("its answer begins with too many headers")
-            head += yield from self._some(_HEADERS_BYTES)
+            head += yield from self._some(_HEADERS_BYTES, within_s)
         self._ahead = head[end + 4 :]
         first, *lines = head[:end].decode("latin-1").split("\r\n")
         headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
@@ -253,7 +275,7 @@ class _Connection:
             try:  # without what a wait needs: it is done for each 16 KiB
                 count = self._socket.recv_into(view)
             except TimeoutError:
-                count = yield from self._received(partial(self._socket.recv_into, view))
+                count = yield from self._received(partial(self._socket.recv_into, view), self._stall_s)
             if not count:
                 raise ConnectionResetError("it broke off")
             moved(count)
@@ -280,7 +302,7 @@ class _Connection:
     def words(self, length: int) -> SocketWork[str]:
         """The beginning of an answer's text."""
         while len(self._ahead) < min(length, _WORDS_BYTES):
-            self._ahead += yield from self._some(_WORDS_BYTES)
+            self._ahead += yield from self._some(_WORDS_BYTES, self._stall_s)
         return self._ahead[:_WORDS_BYTES].decode("utf-8", "replace")
 
     def shut(self) -> None:
@@ -291,19 +313,19 @@ class _Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def _some(self, most: int) -> SocketWork[bytes]:
-        data = yield from self._received(partial(self._socket.recv, most))
+    def _some(self, most: int, within_s: float) -> SocketWork[bytes]:
+        data = yield from self._received(partial(self._socket.recv, most), within_s)
         if not data:
             raise ConnectionResetError("it broke off")
         return data
 
-    def _received(self, read: Callable[[], Got]) -> SocketWork[Got]:
+    def _received(self, read: Callable[[], Got], within_s: float) -> SocketWork[Got]:
         """What ``read`` gives once there is something. Raises OSError, TimeoutError."""
         give_up = 0.0
         while True:
             with contextlib.suppress(TimeoutError):
                 return read()
-            give_up = give_up or monotonic() + self._stall_s - HOLD_S
+            give_up = give_up or monotonic() + within_s - HOLD_S
             left = give_up - monotonic()
             if left <= 0 or not (yield Wait(self._socket, left)):
                 raise TimeoutError("it is silent")

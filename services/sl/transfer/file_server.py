@@ -19,6 +19,7 @@ from services.identity.live import LiveConnections
 from services.identity.peer_context import peer_of
 from services.runtime import logs
 from services.runtime.background import Background
+from services.runtime.probing import probe
 from services.sl.round.progress import MergeProgress
 from services.sl.sharding.messages import MESSAGE_BYTES
 from services.sl.transfer.bulk import Bulk
@@ -56,11 +57,13 @@ _log = logs.get("file server")
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket that listens; port 0 is any free one. Raises PortInUse, NetworkError."""
+    host = host.strip("[]")
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind((host, port))
         bound.listen(WAITING)
+        probe(bound)
     except OSError as error:
         bound.close()
         if error.errno == errno.EADDRINUSE:

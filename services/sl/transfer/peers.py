@@ -6,6 +6,7 @@ segment are checked against the digest as they arrive.
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -21,9 +22,10 @@ from services.errors import DigestMismatch, NetworkError, PeerUnreachable, Resul
 from services.identity.certificates import Expected
 from services.identity.identity import Identity
 from services.runtime import logs
+from services.runtime.probing import probe
 from services.sl.round.progress import MergeProgress
 from services.sl.sharding.messages import MESSAGE_BYTES
-from services.sl.transfer.connections import BULK, LEAST_BYTES_PER_S, Transfers, expected_at
+from services.sl.transfer.connections import BULK, LEAST_BYTES_PER_S, SUSPECT_AFTER_S, Transfers, expected_at
 from services.sl.transfer.partials import Manifest, Partial, header_of
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Incoming, Store, Stored
@@ -83,6 +85,7 @@ class Peers:
         self._identity = identity
         self._store = store
         self._session: aiohttp.ClientSession
+        self._anew: aiohttp.ClientSession  # which keeps no connection
         self.transfers: Transfers
         self._contexts: dict[Expected, ssl.SSLContext] = {}  # a connection is kept for the member that it was made to
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -93,7 +96,10 @@ class Peers:
         self.transfers = Transfers(bulk, self.stall_s)
         # No limit: each participant is asked for one small stream or manifest at a time, and has one line of a leader,
         # which stays open for a whole merge. Where there was one, whoever comes last would wait for those.
-        connector = aiohttp.TCPConnector(keepalive_timeout=KEEP_ALIVE_S, limit=0, limit_per_host=0)
+        kept = aiohttp.TCPConnector(
+            keepalive_timeout=KEEP_ALIVE_S, limit=0, limit_per_host=0, socket_factory=_probed_socket
+        )
+        closed = aiohttp.TCPConnector(force_close=True, limit=0, limit_per_host=0, socket_factory=_probed_socket)
         connect_s = min(CONNECT_S, self.stall_s)
         timeout = aiohttp.ClientTimeout(
             total=None,
@@ -101,7 +107,10 @@ class Peers:
             sock_connect=connect_s,
             sock_read=self.stall_s,
         )
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        self._session, self._anew = (
+            aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+            for connector in (kept, closed)
+        )
         if self._identity.renewal is not None:
             self._identity.renewal.followers.add(self)
         return self
@@ -117,6 +126,7 @@ class Peers:
         if self._identity.renewal is not None:
             self._identity.renewal.followers.discard(self)
         await self._session.close()
+        await self._anew.close()
         self.transfers.close()
 
     async def fetch(
@@ -382,13 +392,7 @@ class Peers:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         host = _bracketed(holder.host)
         try:
-            async with self._session.request(
-                method,
-                f"https://{host}:{holder.port}{path}",
-                headers=headers,
-                allow_redirects=False,
-                ssl=self._context_for(holder),
-            ) as response:
+            async with await self._answered(method, f"https://{host}:{holder.port}{path}", holder, headers) as response:
                 if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
                     words = (await self._read_at_most(response, WORDS_BYTES)).decode("utf-8", "replace")
                     problem = f"it answered {response.status} ({words})"
@@ -398,10 +402,34 @@ class Peers:
             problem = str(error) or type(error).__name__
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem) from None
 
+    async def _answered(
+        self, method: str, url: str, holder: TrainingMember, headers: dict[str, str] | None
+    ) -> aiohttp.ClientResponse:
+        """The beginning of an answer. What changes nothing is asked again over a new connection where nothing comes."""
+
+        async def ask(session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
+            context = self._context_for(holder)
+            return await session.request(method, url, headers=headers, allow_redirects=False, ssl=context)
+
+        if method == "GET":
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(SUSPECT_AFTER_S, self.stall_s)):
+                    return await ask(self._session)
+            return await ask(self._anew)
+        return await ask(self._session)
+
 
 def manifest_limit(size: int) -> int:
     """Bytes of the longest manifest of a stream of this size."""
     return (size // SEGMENT_BYTES + 1) * _HASH_CHARACTERS + _FRAME_CHARACTERS
+
+
+def _probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """For a connection to that address."""
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    probe(made)
+    return made
 
 
 def _bracketed(host: str) -> str:
