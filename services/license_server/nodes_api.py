@@ -91,7 +91,7 @@ class NodesApi:
 
     def __init__(self, services: Services, partner: PairedServer | None = None) -> None:
         self._services = services
-        self._desk: LeaseAllocator = services.desk
+        self._allocator: LeaseAllocator = services.allocator
         self._partner = partner
         self._swarms = SwarmRegistry()
         self._routes: dict[tuple[str, str], Handler] = {
@@ -131,7 +131,7 @@ class NodesApi:
     async def _acquire(self, holder: LeaseHolder, call: NodeRequest) -> tuple[int, Any]:
         feature = call.read(AcquireRequest).feature
         self._guard()
-        granted = await asyncio.wrap_future(self._desk.ask_acquire(holder, feature))
+        granted = await asyncio.wrap_future(self._allocator.ask_acquire(holder, feature))
         if self._partner is not None:
             await self._partner.confirm()
         return 200, _reply(granted)
@@ -139,12 +139,12 @@ class NodesApi:
     async def _renew(self, holder: LeaseHolder, call: NodeRequest) -> tuple[int, Any]:
         token = call.read(RenewRequest).token
         self._guard()
-        return 200, _reply(await asyncio.wrap_future(self._desk.ask_renew(holder, call.lease_id, token)))
+        return 200, _reply(await asyncio.wrap_future(self._allocator.ask_renew(holder, call.lease_id, token)))
 
     async def _release(self, holder: LeaseHolder, call: NodeRequest) -> tuple[int, Any]:
         token = call.token
         self._guard()
-        await asyncio.wrap_future(self._desk.ask_release(holder, call.lease_id, token))
+        await asyncio.wrap_future(self._allocator.ask_release(holder, call.lease_id, token))
         return 204, None
 
     def _guard(self) -> None:
@@ -161,7 +161,7 @@ class NodesApi:
         return 200, await self._partner.changes(seen, term, history, call.number("audit"))
 
     async def _status(self, _holder: LeaseHolder, _call: NodeRequest) -> tuple[int, Any]:
-        found = await asyncio.to_thread(self._desk.status)
+        found = await asyncio.to_thread(self._allocator.status)
         features = {
             feature: {"capacity": capacity, "in_use": len(holders), "holders": holders}
             for feature, (capacity, holders) in found.items()

@@ -58,7 +58,7 @@ class Services:
         )
 
     @cached_property
-    def desk(self) -> LeaseAllocator:
+    def allocator(self) -> LeaseAllocator:
         return LeaseAllocator(self.database)
 
     @cached_property

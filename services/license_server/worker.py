@@ -21,22 +21,22 @@ _log = logs.get("license-server")
 
 @contextlib.contextmanager
 def deciding(services: Services) -> Iterator[None]:
-    """Within it, what is asked of the desk is decided as it comes."""
+    """Within it, what is asked of the allocator is decided as it comes."""
     over = threading.Event()
 
     def decide() -> None:
         while not over.is_set():
-            services.desk.wait()
-            while services.desk.work():
+            services.allocator.wait()
+            while services.allocator.work():
                 pass
 
-    thread = threading.Thread(target=decide, name="license desk", daemon=True)
+    thread = threading.Thread(target=decide, name="license allocator", daemon=True)
     thread.start()
     try:
         yield
     finally:
         over.set()
-        services.desk.wake()
+        services.allocator.wake()
         thread.join()
 
 
@@ -59,7 +59,7 @@ class Housekeeping:
     def _once(self) -> None:
         if not self._services.active:
             return
-        self._services.desk.sweep()
+        self._services.allocator.sweep()
         now = time.monotonic()
         if now - self._sampled >= SAMPLE_EVERY_S:
             self._sampled = now

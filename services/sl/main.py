@@ -67,12 +67,12 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         await link.enter()
         stack.push_async_callback(_deregister, link)
 
-        stall_s = settings.conduct.stall_s
+        stall_s = settings.round_settings.stall_s
         peers = await stack.enter_async_context(Peers(identity, store, observer.received, stall_s))
         request, response = settings.channels
         ml = MLSide(identity.name, request, response, store, observer.stored)
         stack.push_async_callback(ml.close)
-        runner = Runner(identity.name, address, settings.conduct, link, store, memory, ml, peers, observer)
+        runner = Runner(identity.name, address, settings.round_settings, link, store, memory, ml, peers, observer)
         observer.metrics.read_view(identity.name, lambda: runner.view)
         server = FileServer(
             identity,

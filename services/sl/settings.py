@@ -188,7 +188,7 @@ class SLSettings(MemberSettings):
         return request, self.response_channel or self.data_dir / "response.channel"
 
     @property
-    def conduct(self) -> RoundSettings:
+    def round_settings(self) -> RoundSettings:
         return RoundSettings(
             may_lead=self.may_lead,
             quorum_wait_s=self.quorum_wait_s,

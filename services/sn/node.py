@@ -163,12 +163,12 @@ async def serving(
         else:
             stack.callback(peering.end_streams)
             await peering.opened(announced)
-            federating = ClusterManager(
+            cluster = ClusterManager(
                 name, trainings, chain.federation, peering, background,
                 data_dir=data_dir, grace_s=lost_after_s, register=register,
             )  # fmt: skip
-            stack.callback(federating.stop)
-            await federating.open()
+            stack.callback(cluster.stop)
+            await cluster.open()
         yield RunningSN(port, join_address(where.host, announced), trainings, background, changed)
         _log.info("stopping")
 

@@ -42,7 +42,7 @@ class Site:
         self._pki, self._data_dir, self._files, self._ahead_s = pki, data_dir, files, 0.0
         clock = LeaseClock(lambda: time.monotonic() + self._ahead_s, max_step_s=0.0)  # leases stand still
         self.services = Services(Database.in_directory(data_dir, clock))
-        self.services.desk = LeaseAllocator(self.services.database, LONG_S)
+        self.services.allocator = LeaseAllocator(self.services.database, LONG_S)
         self.services.licenses.install_community(SEATS, None)
         self.issuer = Ed25519PrivateKey.generate()
         self.port = 0
@@ -94,7 +94,7 @@ class Site:
 
     def with_node(self, name: str, role: str = "sl", address: str = "10.20.0.7") -> LeaseHolder:
         holder = self.holder(name, role, address)
-        self.services.desk.acquire(holder, FEATURE_OF_ROLE[role])
+        self.services.allocator.acquire(holder, FEATURE_OF_ROLE[role])
         return holder
 
     def license(self, name: str = "consortium-2026", days: int = 365, *, key: Any = None, **seats: int) -> bytes:
@@ -134,7 +134,7 @@ class Site:
             self.with_node(name, "swop", "10.25.0.9")
         for name, role in (("clinic-south-sn", "sn"), ("laptop-7", "sn")):
             try:
-                services.desk.acquire(self.holder(name, role, "10.99.3.1"), "SN")
+                services.allocator.acquire(self.holder(name, role, "10.99.3.1"), "SN")
             except LicenseError:
                 continue
         by_name = {lease.node: lease.id for lease in services.leases.all(SYSTEM)}

@@ -106,7 +106,7 @@ def test_lease_shows_without_a_reload_and_is_gone_without_one(visit, site):
     expect(page.get_by_role("row", name="hospital-a-sl-1")).to_contain_text("Renewed")
     expect(page.get_by_role("article").filter(has_text="Swarm learning nodes")).to_contain_text("1 of 16 in use")
     lease = site.services.leases.all(SYSTEM)[0]
-    site.services.desk.release(holder, lease.id, lease.token)
+    site.services.allocator.release(holder, lease.id, lease.token)
     expect(page.get_by_text("No node holds a seat")).to_be_visible()
 
 
@@ -414,7 +414,7 @@ def test_page_that_does_not_exist_says_so_with_the_menu_around_it(visit):
 
 def test_what_a_node_calls_itself_is_text_and_nothing_else(visit, site):
     holder = LeaseHolder("sl", "<script>document.title='owned'</script>", "ab" * 32, "10.0.0.1", "no certificate")
-    site.services.desk.acquire(holder, "SL")
+    site.services.allocator.acquire(holder, "SL")
     page = visit("ada")
     page.goto("/leases")
     page.get_by_role("link", name="<script>document.title='owned'</script>", exact=True).click()

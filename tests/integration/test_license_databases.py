@@ -67,7 +67,7 @@ def time() -> Ticking:
 
 
 @pytest.fixture
-def open_office(url, time) -> Iterator[Callable[[], Services]]:
+def open_services(url, time) -> Iterator[Callable[[], Services]]:
     with contextlib.ExitStack() as stack:
 
         def opened() -> Services:
@@ -82,56 +82,56 @@ def sl(number: int) -> LeaseHolder:
     return LeaseHolder("sl", f"sl-{number}", f"{number:064x}")
 
 
-def test_capacity_holds_with_two_hundred_at_once_on_two_servers(open_office):
-    desks = [open_office().desk, open_office().desk]
+def test_capacity_holds_with_two_hundred_at_once_on_two_servers(open_services):
+    allocators = [open_services().allocator, open_services().allocator]
     together = threading.Barrier(200, timeout=60)
 
     def ask(number: int) -> bool:
         together.wait()
         try:
-            desks[number % 2].acquire(sl(number), "SL")
+            allocators[number % 2].acquire(sl(number), "SL")
         except NoSeatLeft:
             return False
         return True
 
     with ThreadPoolExecutor(200) as pool:
         assert sum(pool.map(ask, range(200))) == 5
-    assert len(desks[0].status()["SL"][1]) == 5
+    assert len(allocators[0].status()["SL"][1]) == 5
 
 
-def test_same_node_asking_at_once_everywhere_has_one_seat(open_office):
-    desks = [open_office().desk, open_office().desk]
+def test_same_node_asking_at_once_everywhere_has_one_seat(open_services):
+    allocators = [open_services().allocator, open_services().allocator]
     together = threading.Barrier(20, timeout=60)
 
     def ask(number: int) -> str:
         together.wait()
-        return desks[number % 2].acquire(sl(1), "SL").lease
+        return allocators[number % 2].acquire(sl(1), "SL").lease
 
     with ThreadPoolExecutor(20) as pool:
         assert len(set(pool.map(ask, range(20)))) == 1
 
 
-def test_stale_seat_is_freed_and_a_renewed_one_is_not(open_office, time):
-    desk = open_office().desk
-    desk.acquire(sl(1), "SL")
-    kept = desk.acquire(sl(2), "SL")
+def test_stale_seat_is_freed_and_a_renewed_one_is_not(open_services, time):
+    allocator = open_services().allocator
+    allocator.acquire(sl(1), "SL")
+    kept = allocator.acquire(sl(2), "SL")
     time.now += 20
-    desk.renew(sl(2), kept.lease, kept.token)
+    allocator.renew(sl(2), kept.lease, kept.token)
     time.now += 11
-    assert desk.sweep() == 1
-    assert desk.status()["SL"][1] == ["sl-2"]
+    assert allocator.sweep() == 1
+    assert allocator.status()["SL"][1] == ["sl-2"]
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM audit", "UPDATE audit SET actor = 'nobody'"])
-def test_audit_log_takes_no_change(open_office, statement):
-    services = open_office()
+def test_audit_log_takes_no_change(open_services, statement):
+    services = open_services()
     with pytest.raises(StorageError, match="append-only"), services.database.write() as transaction:
         transaction.connection.execute(text(statement))
     assert services.audit.verify(SYSTEM).entries == 1
 
 
-def test_changed_audit_entry_is_found_where_the_guard_was_taken_away(open_office):
-    services = open_office()
+def test_changed_audit_entry_is_found_where_the_guard_was_taken_away(open_services):
+    services = open_services()
     for hours in (1, 2, 3):
         services.settings.change(SYSTEM, session_max_h=hours)
     assert services.audit.verify(SYSTEM).good
@@ -141,19 +141,19 @@ def test_changed_audit_entry_is_found_where_the_guard_was_taken_away(open_office
 
 
 @pytest.mark.needs("postgresql")
-def test_backup_goes_from_one_kind_of_database_to_the_other_while_nodes_go_on(open_office, request, tmp_path, time):
-    services = open_office()
-    lease = services.desk.acquire(sl(1), "SL")
+def test_backup_goes_from_one_kind_of_database_to_the_other_while_nodes_go_on(open_services, request, tmp_path, time):
+    services = open_services()
+    lease = services.allocator.acquire(sl(1), "SL")
     services.accounts.set_up(services.accounts.setup_secret(), "ada", "correct horse battery", "127.0.0.1")
     services.pools.reserve(SYSTEM, "SL", "sl-*", 2)
     stop = threading.Event()
 
     def go_on() -> None:
         while not stop.is_set():
-            services.desk.renew(sl(1), lease.lease, lease.token)
+            services.allocator.renew(sl(1), lease.lease, lease.token)
             with contextlib.suppress(NoSeatLeft):
-                other = services.desk.acquire(sl(2), "SL")
-                services.desk.release(sl(2), other.lease, other.token)
+                other = services.allocator.acquire(sl(2), "SL")
+                services.allocator.release(sl(2), other.lease, other.token)
 
     with ThreadPoolExecutor(1) as pool:
         going = pool.submit(go_on)
@@ -169,45 +169,45 @@ def test_backup_goes_from_one_kind_of_database_to_the_other_while_nodes_go_on(op
         fresh = Services(database)
         fresh.licenses.install_community(SEATS, None)
         fresh.backup.restore(SYSTEM, file)
-        assert fresh.desk.renew(sl(1), lease.lease, lease.token).lease == lease.lease
+        assert fresh.allocator.renew(sl(1), lease.lease, lease.token).lease == lease.lease
         assert fresh.accounts.sign_in("ada", "correct horse battery", "", "127.0.0.1").user.role == "admin"
         assert fresh.pools.all(SYSTEM)[1].reserved == 2
         fresh.pools.reserve(SYSTEM, "SL", "x", 1)  # numbers go on behind those that came with the backup
-        assert fresh.desk.acquire(sl(3), "SL").token > lease.token
+        assert fresh.allocator.acquire(sl(3), "SL").token > lease.token
         assert fresh.audit.verify(SYSTEM).good
         assert "first administrator made" in fresh.audit.actions(SYSTEM)
 
 
-def test_restored_leases_last_as_long_as_the_restored_settings_say(open_office, time):
-    services = open_office()
+def test_restored_leases_last_as_long_as_the_restored_settings_say(open_services, time):
+    services = open_services()
     services.settings.change(SYSTEM, lease_s=5)
-    services.desk.acquire(sl(1), "SL")
+    services.allocator.acquire(sl(1), "SL")
     services.backup.restore(SYSTEM, services.backup.make(SYSTEM))
     time.now += 4
-    assert services.desk.sweep() == 0
+    assert services.allocator.sweep() == 0
     time.now += 2
-    assert services.desk.sweep() == 1
+    assert services.allocator.sweep() == 1
 
 
 @pytest.mark.parametrize("damage", [b"", b"no gzip", None, "flip"])
-def test_backup_that_is_damaged_changes_nothing(open_office, damage):
-    services = open_office()
-    services.desk.acquire(sl(1), "SL")
+def test_backup_that_is_damaged_changes_nothing(open_services, damage):
+    services = open_services()
+    services.allocator.acquire(sl(1), "SL")
     whole = services.backup.make(SYSTEM)
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
     with pytest.raises(BackupUnusable):
         services.backup.restore(SYSTEM, {None: whole[:-20], "flip": flipped}.get(damage, damage))
-    assert services.desk.status()["SL"][1] == ["sl-1"]
+    assert services.allocator.status()["SL"][1] == ["sl-1"]
 
 
-def test_history_counts_seats_and_denials(open_office):
-    services = open_office()
+def test_history_counts_seats_and_denials(open_services):
+    services = open_services()
     for number in range(1, 6):
-        services.desk.acquire(sl(number), "SL")
+        services.allocator.acquire(sl(number), "SL")
     for _ in range(3):
         with pytest.raises(NoSeatLeft):
-            services.desk.acquire(sl(9), "SL")
+            services.allocator.acquire(sl(9), "SL")
     services.usage.sample()
     end = datetime.now(UTC) + timedelta(seconds=5)
     points = services.usage.history(SYSTEM, "SL", end - timedelta(hours=1), end, points=6)
@@ -221,9 +221,9 @@ def test_history_counts_seats_and_denials(open_office):
     assert lines[1].startswith("SL,sl-1,")
 
 
-def test_formula_in_a_name_does_not_reach_a_spreadsheet(open_office):
-    services = open_office()
-    services.desk.acquire(LeaseHolder("sl", "=HYPERLINK(1)", "ab" * 32), "SL")
+def test_formula_in_a_name_does_not_reach_a_spreadsheet(open_services):
+    services = open_services()
+    services.allocator.acquire(LeaseHolder("sl", "=HYPERLINK(1)", "ab" * 32), "SL")
     end = datetime.now(UTC) + timedelta(seconds=5)
     assert "SL,'=HYPERLINK(1)," in "".join(services.usage.csv(SYSTEM, end - timedelta(hours=1), end))
 
@@ -260,7 +260,7 @@ def test_database_of_an_older_revision_is_migrated_and_keeps_its_leases(url, tim
     with Database(url, time.clock()) as database:
         services = Services(database)
         services.licenses.install_community(SEATS, None)
-        lease = services.desk.acquire(sl(1), "SL")
+        lease = services.allocator.acquire(sl(1), "SL")
     scripts = tmp_path / "migrations"
     shutil.copytree(Path(migrations.__file__).parent, scripts)
     following = f"""
@@ -286,6 +286,6 @@ def test_newest_migration_is_the_revision_that_new_databases_are_stamped_with():
     assert ScriptDirectory.from_config(config).get_heads() == [schema.REVISION]
 
 
-def test_tables_are_the_same_on_both_kinds(open_office):
-    engine = open_office().database._engine
+def test_tables_are_the_same_on_both_kinds(open_services):
+    engine = open_services().database._engine
     assert set(inspect(engine).get_table_names()) == set(schema.metadata.tables)

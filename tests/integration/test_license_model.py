@@ -54,15 +54,15 @@ class LeaseModel(RuleBasedStateMachine):
     @rule(number=NODES, server=SERVERS)
     def acquire(self, number: int, server: int) -> None:
         self._free()
-        desk = self.servers[server].desk
+        allocator = self.servers[server].allocator
         if number in self.revoked:
             with pytest.raises(LicenseRevoked):
-                desk.acquire(holder(number), "SL")
+                allocator.acquire(holder(number), "SL")
         elif number not in self.held and len(self.held) >= self.capacity:
             with pytest.raises(NoSeatLeft):
-                desk.acquire(holder(number), "SL")
+                allocator.acquire(holder(number), "SL")
         else:
-            granted = desk.acquire(holder(number), "SL")
+            granted = allocator.acquire(holder(number), "SL")
             assert granted.token > self.last_token
             self.last_token = granted.token
             if number in self.held:
@@ -76,16 +76,16 @@ class LeaseModel(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.held)))
         granted = self.held[number]
         self._free()
-        desk = self.servers[server].desk
+        allocator = self.servers[server].allocator
         if number not in self.held:
             with pytest.raises(LeaseUnknown):
-                desk.renew(holder(number), granted.lease, granted.token)
+                allocator.renew(holder(number), granted.lease, granted.token)
             return
         if number in self.revoked:
             with pytest.raises(LicenseRevoked):
-                desk.renew(holder(number), granted.lease, granted.token)
+                allocator.renew(holder(number), granted.lease, granted.token)
         else:
-            assert desk.renew(holder(number), granted.lease, granted.token).lease == granted.lease
+            assert allocator.renew(holder(number), granted.lease, granted.token).lease == granted.lease
         self.until[number] = self.now + LEASE_S
 
     @precondition(lambda self: self.old)
@@ -94,7 +94,7 @@ class LeaseModel(RuleBasedStateMachine):
         number, granted = data.draw(st.sampled_from(self.old))
         self._free()
         with pytest.raises((LicenseRevoked, LeaseUnknown)):
-            self.servers[server].desk.renew(holder(number), granted.lease, granted.token)
+            self.servers[server].allocator.renew(holder(number), granted.lease, granted.token)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), server=SERVERS)
@@ -102,7 +102,7 @@ class LeaseModel(RuleBasedStateMachine):
         number = data.draw(st.sampled_from(sorted(self.held)))
         granted = self.held.pop(number)
         self.until.pop(number)
-        self.servers[server].desk.release(holder(number), granted.lease, granted.token)
+        self.servers[server].allocator.release(holder(number), granted.lease, granted.token)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data(), server=SERVERS)
@@ -144,23 +144,23 @@ class LeaseModel(RuleBasedStateMachine):
 
     @rule(server=SERVERS)
     def sweep(self, server: int) -> None:
-        self.servers[server].desk.sweep()
+        self.servers[server].allocator.sweep()
         self._free()
 
     @rule(server=SERVERS)
     def restart(self, server: int) -> None:
         self._free()
-        self.servers[server].desk.sweep()  # what has passed is counted before it ends, as a server does
+        self.servers[server].allocator.sweep()  # what has passed is counted before it ends, as a server does
         self._databases[server].close()
         self._databases[server] = self._open()
         self.servers[server] = Services(self._databases[server])
-        self.servers[server].desk.sweep()
+        self.servers[server].allocator.sweep()
 
     @invariant()
     def the_same_nodes_hold_seats(self) -> None:
         living = sorted(f"sl-{number}" for number, until in self.until.items() if until > self.now)
         for server in self.servers:
-            assert server.desk.status().get("SL", (0, []))[1] == living
+            assert server.allocator.status().get("SL", (0, []))[1] == living
 
     @invariant()
     def the_audit_log_verifies(self) -> None:

@@ -182,7 +182,7 @@ def test_no_secret_is_stored_or_logged_in_the_clear(services, tmp_path):
 
 @pytest.mark.parametrize("text", ["' OR 1=1 --", "%", "_", "\\", '"; DROP TABLE leases; --'])
 def test_search_is_text_and_nothing_more(services, text):
-    services.desk.acquire(LeaseHolder("sl", "sl-1", "01" * 32, "10.0.0.1"), "SL")
+    services.allocator.acquire(LeaseHolder("sl", "sl-1", "01" * 32, "10.0.0.1"), "SL")
     assert services.leases.all(SYSTEM, search=text) == []
     assert services.audit.all(SYSTEM, search=text) == []
     assert len(services.leases.all(SYSTEM, search="SL-1")) == 1
@@ -385,7 +385,7 @@ def test_webhook_is_signed_tried_again_and_given_up(services, day):
     services.settings.change(SYSTEM, webhook_url="https://example.org/hook", webhook_secret="k" * 20)
     for number in range(3):
         with contextlib.suppress(Exception):
-            services.desk.acquire(LeaseHolder("sl", f"sl-{number}", f"{number:064x}"), "SL")
+            services.allocator.acquire(LeaseHolder("sl", f"sl-{number}", f"{number:064x}"), "SL")
     posted: list[tuple[bytes, dict[str, str]]] = []
 
     def post(_address: str, body: bytes, headers: Any) -> str:

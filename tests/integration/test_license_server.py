@@ -105,9 +105,9 @@ class Server:
     async def start(self) -> None:
         started = asyncio.Event()
         self._stop = asyncio.Event()
-        self.desk = WatchedDesk(self._data_dir, self._ttl_s)
-        self.services = Services(self.desk._database)
-        self.services.desk = self.desk
+        self.allocator = WatchedDesk(self._data_dir, self._ttl_s)
+        self.services = Services(self.allocator._database)
+        self.services.allocator = self.allocator
         self.services.licenses.install_community(self._seats, None)
         listening = socket.create_server(("127.0.0.1", self.port))
         self.port = listening.getsockname()[1]
@@ -121,10 +121,10 @@ class Server:
             async with asyncio.timeout(DEADLINE_S):
                 await self._running
             self._running = None
-            self.desk.close()
+            self.allocator.close()
 
     def holders(self, feature: str = "SL") -> list[str]:
-        return self.desk.status()[feature][1]
+        return self.allocator.status()[feature][1]
 
 
 @asynccontextmanager
@@ -365,9 +365,9 @@ async def test_lease_outlives_its_term_by_being_renewed(pki, tmp_path):
         await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL") as lease,
     ):
         for _ in range(3):
-            await server.desk.until("sl-1 renewed")
-            server.desk.now += 0.7 * SHORT_TTL_S
-            await server.desk.until("sl-1 renewed")
+            await server.allocator.until("sl-1 renewed")
+            server.allocator.now += 0.7 * SHORT_TTL_S
+            await server.allocator.until("sl-1 renewed")
         assert server.holders() == ["sl-1"]
         assert not lease.lost.is_set()
 
@@ -381,7 +381,7 @@ async def test_server_that_is_away_for_a_while_is_ridden_out(pki, tmp_path):
         await two_callers_turned_away(server.port)
         assert not lease.lost.is_set()
         await server.start()
-        await server.desk.until("sl-1 renewed")
+        await server.allocator.until("sl-1 renewed")
         assert server.holders() == ["sl-1"]
 
 
@@ -400,10 +400,10 @@ async def test_lease_that_the_server_freed_is_taken_anew(pki, tmp_path):
         running(pki, tmp_path, ttl_s=SHORT_TTL_S) as server,
         await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL") as lease,
     ):
-        await server.desk.until("sl-1 acquired")
-        server.desk.now += 2 * SHORT_TTL_S
-        await server.desk.until("sl-1 acquired")
-        await server.desk.until("sl-1 renewed")
+        await server.allocator.until("sl-1 acquired")
+        server.allocator.now += 2 * SHORT_TTL_S
+        await server.allocator.until("sl-1 acquired")
+        await server.allocator.until("sl-1 renewed")
         assert server.holders() == ["sl-1"]
         assert not lease.lost.is_set()
 
@@ -413,25 +413,25 @@ async def test_node_whose_seat_went_to_another_goes_on_and_gets_one_again_when_o
         running(pki, tmp_path, ttl_s=SHORT_TTL_S, seats={**SEATS, "SL": 1}) as server,
         await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL", data_dir=tmp_path) as lease,
     ):
-        server.desk.hand_over_to(other := LeaseHolder("sl", "sl-2", "02" * 32))
+        server.allocator.hand_over_to(other := LeaseHolder("sl", "sl-2", "02" * 32))
         await two_denials(server)
         assert lease.state == "grace"
         assert 0 < lease.grace_left_s < 24 * 3600
         note = json.loads((tmp_path / "license.json").read_text())
         assert note["state"] == "grace"
         assert "All 1 seats for SL are in use (by sl-2)" in note["why"]
-        with server.desk._database.read() as transaction:
+        with server.allocator._database.read() as transaction:
             held = transaction.rows(schema.leases.select())[0]
-        server.desk.release(other, held["id"], held["token"])
-        await server.desk.until("sl-1 acquired")
-        await server.desk.until("sl-1 renewed")
+        server.allocator.release(other, held["id"], held["token"])
+        await server.allocator.until("sl-1 acquired")
+        await server.allocator.until("sl-1 renewed")
         assert (lease.state, server.holders()) == ("held", ["sl-1"])
 
 
 async def test_node_whose_seat_stays_with_another_is_lost_after_the_grace_period(pki, tmp_path):
     async with running(pki, tmp_path, ttl_s=SHORT_TTL_S, seats={**SEATS, "SL": 1}) as server:
         lease = await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL", grace_s=0.1)
-        server.desk.hand_over_to(LeaseHolder("sl", "sl-2", "02" * 32))
+        server.allocator.hand_over_to(LeaseHolder("sl", "sl-2", "02" * 32))
         async with asyncio.timeout(DEADLINE_S):
             await lease.lost.wait()
         assert isinstance(lease.failure, LicenseRevoked)
@@ -456,7 +456,7 @@ async def test_revoked_node_ends_after_its_round_and_keeps_its_seat_until_then(p
             await asked.wait()
         for _ in range(3):
             await two_denials(server)
-            server.desk.now += 0.7 * SHORT_TTL_S
+            server.allocator.now += 0.7 * SHORT_TTL_S
         await two_denials(server)
         assert not ending.done()
         assert server.holders() == ["sl-1"]
@@ -505,8 +505,8 @@ async def test_end_of_a_node_does_not_hang_on_a_server_that_is_gone(pki, tmp_pat
 
 async def two_denials(server: Server) -> None:
     """The second one comes after what the first has brought about."""
-    await server.desk.until("sl-1 refused")
-    await server.desk.until("sl-1 refused")
+    await server.allocator.until("sl-1 refused")
+    await server.allocator.until("sl-1 refused")
 
 
 async def two_callers_turned_away(port: int) -> None:

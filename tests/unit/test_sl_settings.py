@@ -22,15 +22,15 @@ def test_the_environment_that_users_know_is_read(monkeypatch: pytest.MonkeyPatch
     assert settings.sl_fs_port == 40305
     assert settings.channels == (Path("/pipes/a"), Path("/pipes/b"))
     assert settings.log_level == "DEBUG"
-    conduct = settings.conduct
-    assert (conduct.may_lead, conduct.quorum_wait_s, conduct.leader_timeout_s) == (False, 5, 60)
+    rounds = settings.round_settings
+    assert (rounds.may_lead, rounds.quorum_wait_s, rounds.leader_timeout_s) == (False, 5, 60)
 
 
 def test_defaults_are_those_that_users_know() -> None:
     settings = SLSettings.load("sl", {"host_ip": "localhost"})
     assert (settings.sl_fs_port, settings.sn_api_port, settings.apls_port) == (30305, 30304, 5814)
-    assert (settings.conduct.may_lead, settings.conduct.quorum_wait_s) == (True, 30)
-    assert settings.conduct.leader_timeout_s == 60
+    assert (settings.round_settings.may_lead, settings.round_settings.quorum_wait_s) == (True, 30)
+    assert settings.round_settings.leader_timeout_s == 60
     assert settings.channels == (settings.data_dir / "request.channel", settings.data_dir / "response.channel")
 
 

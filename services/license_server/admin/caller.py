@@ -37,7 +37,7 @@ def _caller(
     return Actor("certificate", peer.name, frozenset(SCOPES), address)
 
 
-TheOffice = Annotated[Services, Depends(_services)]
+TheServices = Annotated[Services, Depends(_services)]
 Caller = Annotated[Actor, Depends(_caller)]
 
 # What PostgreSQL cannot store, and no one means.

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from services.errors import LicenseUnreadable
-from services.license_server.admin.caller import ANSWERED, Caller, Text, TheOffice
+from services.license_server.admin.caller import ANSWERED, Caller, Text, TheServices
 from services.license_server.lease_admin import LeaseView, Order, Revocation
 from services.license_server.licenses import InstalledLicense, Issuer, Preview
 from services.license_server.pools import PoolView
@@ -70,39 +70,39 @@ class Reason(BaseModel):
 
 
 @router.get("/licenses")
-def licenses(services: TheOffice, caller: Caller) -> list[InstalledLicense]:
+def licenses(services: TheServices, caller: Caller) -> list[InstalledLicense]:
     return services.licenses.all(caller)
 
 
 @router.post("/licenses/preview")
-def preview(services: TheOffice, caller: Caller, upload: LicenseUpload) -> Preview:
+def preview(services: TheServices, caller: Caller, upload: LicenseUpload) -> Preview:
     """What a file holds and whether it could be installed; nothing is."""
     return services.licenses.preview(caller, upload.content())
 
 
 @router.post("/licenses", status_code=201)
-def install(services: TheOffice, caller: Caller, upload: LicenseUpload) -> InstalledLicense:
+def install(services: TheServices, caller: Caller, upload: LicenseUpload) -> InstalledLicense:
     return services.licenses.install(caller, upload.content())
 
 
 @router.delete("/licenses/{license_id}", status_code=204, responses=ANSWERED)
-def remove(services: TheOffice, caller: Caller, license_id: Name) -> Response:
+def remove(services: TheServices, caller: Caller, license_id: Name) -> Response:
     services.licenses.remove(caller, license_id)
     return Response(status_code=204)
 
 
 @router.get("/issuers")
-def issuers(services: TheOffice, caller: Caller) -> list[Issuer]:
+def issuers(services: TheServices, caller: Caller) -> list[Issuer]:
     return services.licenses.issuers(caller)
 
 
 @router.post("/issuers", status_code=201)
-def trust(services: TheOffice, caller: Caller, issuer: IssuerToTrust) -> Issuer:
+def trust(services: TheServices, caller: Caller, issuer: IssuerToTrust) -> Issuer:
     return services.licenses.trust(caller, issuer.name, issuer.public_key.encode())
 
 
 @router.delete("/issuers/{key_id}", status_code=204, responses=ANSWERED)
-def distrust(services: TheOffice, caller: Caller, key_id: Name) -> Response:
+def distrust(services: TheServices, caller: Caller, key_id: Name) -> Response:
     services.licenses.distrust(caller, key_id)
     return Response(status_code=204)
 
@@ -111,22 +111,22 @@ def distrust(services: TheOffice, caller: Caller, key_id: Name) -> Response:
 
 
 @router.get("/pools")
-def pools(services: TheOffice, caller: Caller) -> list[PoolView]:
+def pools(services: TheServices, caller: Caller) -> list[PoolView]:
     return services.pools.all(caller)
 
 
 @router.put("/pools/{feature}/allowed")
-def restrict(services: TheOffice, caller: Caller, feature: Name, restriction: Restriction) -> PoolView:
+def restrict(services: TheServices, caller: Caller, feature: Name, restriction: Restriction) -> PoolView:
     return services.pools.restrict(caller, feature, restriction.allowed)
 
 
 @router.post("/pools/{feature}/reservations", status_code=201)
-def reserve(services: TheOffice, caller: Caller, feature: Name, reservation: ReservationToMake) -> PoolView:
+def reserve(services: TheServices, caller: Caller, feature: Name, reservation: ReservationToMake) -> PoolView:
     return services.pools.reserve(caller, feature, reservation.clients, reservation.seats)
 
 
 @router.delete("/reservations/{reservation_id}")
-def unreserve(services: TheOffice, caller: Caller, reservation_id: Number) -> PoolView:
+def unreserve(services: TheServices, caller: Caller, reservation_id: Number) -> PoolView:
     return services.pools.unreserve(caller, reservation_id)
 
 
@@ -135,7 +135,7 @@ def unreserve(services: TheOffice, caller: Caller, reservation_id: Number) -> Po
 
 @router.get("/leases")
 def leases(
-    services: TheOffice,
+    services: TheServices,
     caller: Caller,
     *,
     feature: Text = "",
@@ -147,23 +147,23 @@ def leases(
 
 
 @router.get("/leases/{lease_id}")
-def lease(services: TheOffice, caller: Caller, lease_id: Name) -> LeaseView:
+def lease(services: TheServices, caller: Caller, lease_id: Name) -> LeaseView:
     return services.leases.get(caller, lease_id)
 
 
 @router.post("/leases/{lease_id}/revoke")
-def revoke(services: TheOffice, caller: Caller, lease_id: Name, reason: Reason) -> LeaseView:
+def revoke(services: TheServices, caller: Caller, lease_id: Name, reason: Reason) -> LeaseView:
     """The node ends after its round, and gets no seat until it is readmitted."""
     return services.leases.revoke(caller, lease_id, reason.reason)
 
 
 @router.get("/revocations")
-def revocations(services: TheOffice, caller: Caller) -> list[Revocation]:
+def revocations(services: TheServices, caller: Caller) -> list[Revocation]:
     return services.leases.revocations(caller)
 
 
 @router.delete("/revocations/{revocation_id}", status_code=204, responses=ANSWERED)
-def readmit(services: TheOffice, caller: Caller, revocation_id: Number) -> Response:
+def readmit(services: TheServices, caller: Caller, revocation_id: Number) -> Response:
     services.leases.readmit(caller, revocation_id)
     return Response(status_code=204)
 
@@ -173,7 +173,7 @@ def readmit(services: TheOffice, caller: Caller, revocation_id: Number) -> Respo
 
 @router.get("/usage/checkouts.csv", response_class=StreamingResponse, responses={200: {"content": {"text/csv": {}}}})
 def checkouts_csv(
-    services: TheOffice, caller: Caller, since: Since = None, until: Until = None, feature: Text = ""
+    services: TheServices, caller: Caller, since: Since = None, until: Until = None, feature: Text = ""
 ) -> StreamingResponse:
     begin, end = _span(since, until)
     caller.require("usage:read")  # before the answer has begun
@@ -184,7 +184,7 @@ def checkouts_csv(
 
 @router.get("/usage/checkouts")
 def checkouts(
-    services: TheOffice,
+    services: TheServices,
     caller: Caller,
     *,
     since: Since = None,
@@ -198,7 +198,7 @@ def checkouts(
 
 @router.get("/usage/denials")
 def denials(
-    services: TheOffice,
+    services: TheServices,
     caller: Caller,
     *,
     since: Since = None,
@@ -211,7 +211,7 @@ def denials(
 
 @router.get("/usage/{feature}")
 def history(
-    services: TheOffice,
+    services: TheServices,
     caller: Caller,
     *,
     feature: Name,

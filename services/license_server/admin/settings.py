@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.license_server.admin.caller import ANSWERED, Caller, Text, TheOffice
+from services.license_server.admin.caller import ANSWERED, Caller, Text, TheServices
 from services.license_server.audit_log import AuditEntry, Verdict
 from services.license_server.server_settings import Values
 from services.license_server.webhooks import Delivery
@@ -61,7 +61,7 @@ class ServerState(BaseModel):
 
 
 @router.get("/server")
-def server(services: TheOffice, caller: Caller) -> ServerState:
+def server(services: TheServices, caller: Caller) -> ServerState:
     caller.require("licenses:read")
     health = services.health()
     return ServerState(
@@ -74,7 +74,7 @@ def server(services: TheOffice, caller: Caller) -> ServerState:
 
 @router.get("/audit")
 def audit(
-    services: TheOffice,
+    services: TheServices,
     caller: Caller,
     *,
     search: Text = "",
@@ -87,33 +87,33 @@ def audit(
 
 
 @router.get("/audit/verify")
-def verify(services: TheOffice, caller: Caller) -> Verdict:
+def verify(services: TheServices, caller: Caller) -> Verdict:
     """Whether every entry follows from the one before."""
     return services.audit.verify(caller)
 
 
 @router.get("/settings")
-def settings(services: TheOffice, caller: Caller) -> SettingsView:
+def settings(services: TheServices, caller: Caller) -> SettingsView:
     caller.require("settings:read")
     return SettingsView.of(services.settings.values(), services.settings.lock_code())
 
 
 @router.patch("/settings")
-def change_settings(services: TheOffice, caller: Caller, change: SettingsChange) -> SettingsView:
+def change_settings(services: TheServices, caller: Caller, change: SettingsChange) -> SettingsView:
     """Only what is given changes."""
     given = {name: value for name, value in change.model_dump(exclude_unset=True).items() if value is not None}
     return SettingsView.of(services.settings.change(caller, **given), services.settings.lock_code())
 
 
 @router.post("/clock/trust", status_code=204, responses=ANSWERED)
-def trust_clock(services: TheOffice, caller: Caller) -> Response:
+def trust_clock(services: TheServices, caller: Caller) -> Response:
     """After a clock that was wrong once: dates of licenses count by the system clock again."""
     services.settings.trust_wall_clock(caller)
     return Response(status_code=204)
 
 
 @router.get("/backup", response_class=Response, responses={200: BINARY})
-def make_backup(services: TheOffice, caller: Caller) -> Response:
+def make_backup(services: TheServices, caller: Caller) -> Response:
     """Of one moment, while nodes go on. Holds password hashes and second factors: keep it safe."""
     content = services.backup.make(caller)
     headers = {"Content-Disposition": f'attachment; filename="{services.backup.name()}"'}
@@ -126,7 +126,7 @@ def make_backup(services: TheOffice, caller: Caller) -> Response:
     responses=ANSWERED,
     openapi_extra={"requestBody": {"required": True, **BYTES}},
 )
-async def restore(request: Request, services: TheOffice, caller: Caller) -> Response:
+async def restore(request: Request, services: TheServices, caller: Caller) -> Response:
     """The body is a backup. Everything is as it was; everybody is signed out."""
     content = await request.body()
     await asyncio.to_thread(services.backup.restore, caller, content)
@@ -134,12 +134,12 @@ async def restore(request: Request, services: TheOffice, caller: Caller) -> Resp
 
 
 @router.get("/webhooks")
-def webhooks(services: TheOffice, caller: Caller) -> list[Delivery]:
+def webhooks(services: TheServices, caller: Caller) -> list[Delivery]:
     """The last deliveries, newest first."""
     return services.webhooks.all(caller)
 
 
 @router.post("/webhooks/test", status_code=204, responses=ANSWERED)
-def test_webhook(services: TheOffice, caller: Caller) -> Response:
+def test_webhook(services: TheServices, caller: Caller) -> Response:
     services.webhooks.test(caller)
     return Response(status_code=204)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from services.license_server.accounts import User
 from services.license_server.actor import Role
-from services.license_server.admin.caller import ANSWERED, Caller, Text, TheOffice
+from services.license_server.admin.caller import ANSWERED, Caller, Text, TheServices
 from services.license_server.admin.seats import Name, Number
 from services.license_server.api_tokens import ApiToken
 
@@ -53,52 +53,52 @@ class TokenMade(BaseModel):
 
 
 @router.get("/users")
-def users(services: TheOffice, caller: Caller) -> list[User]:
+def users(services: TheServices, caller: Caller) -> list[User]:
     return services.accounts.all(caller)
 
 
 @router.post("/users", status_code=201)
-def make(services: TheOffice, caller: Caller, user: UserToMake) -> User:
+def make(services: TheServices, caller: Caller, user: UserToMake) -> User:
     return services.accounts.create(caller, user.name, user.password, user.role)
 
 
 @router.patch("/users/{user_id}")
-def change(services: TheOffice, caller: Caller, user_id: Number, change: UserChange) -> User:
+def change(services: TheServices, caller: Caller, user_id: Number, change: UserChange) -> User:
     return services.accounts.change(caller, user_id, role=change.role, disabled=change.disabled)
 
 
 @router.put("/users/{user_id}/password", status_code=204, responses=ANSWERED)
-def set_password(services: TheOffice, caller: Caller, user_id: Number, new: NewPassword) -> Response:
+def set_password(services: TheServices, caller: Caller, user_id: Number, new: NewPassword) -> Response:
     """The user is signed out everywhere, and no longer locked."""
     services.accounts.set_password(caller, user_id, new.password)
     return Response(status_code=204)
 
 
 @router.delete("/users/{user_id}/totp", status_code=204, responses=ANSWERED)
-def reset_totp(services: TheOffice, caller: Caller, user_id: Number) -> Response:
+def reset_totp(services: TheServices, caller: Caller, user_id: Number) -> Response:
     """For a user that lost the device with his second factor."""
     services.accounts.reset_totp(caller, user_id)
     return Response(status_code=204)
 
 
 @router.delete("/users/{user_id}", status_code=204, responses=ANSWERED)
-def remove(services: TheOffice, caller: Caller, user_id: Number) -> Response:
+def remove(services: TheServices, caller: Caller, user_id: Number) -> Response:
     services.accounts.remove(caller, user_id)
     return Response(status_code=204)
 
 
 @router.get("/tokens")
-def tokens(services: TheOffice, caller: Caller) -> list[ApiToken]:
+def tokens(services: TheServices, caller: Caller) -> list[ApiToken]:
     return services.tokens.all(caller)
 
 
 @router.post("/tokens", status_code=201)
-def make_token(services: TheOffice, caller: Caller, token: TokenToMake) -> TokenMade:
+def make_token(services: TheServices, caller: Caller, token: TokenToMake) -> TokenMade:
     made, shown = services.tokens.create(caller, token.name, token.scopes, token.days)
     return TokenMade(token=made, shown_once=shown)
 
 
 @router.delete("/tokens/{token_id}", status_code=204, responses=ANSWERED)
-def revoke_token(services: TheOffice, caller: Caller, token_id: Name) -> Response:
+def revoke_token(services: TheServices, caller: Caller, token_id: Name) -> Response:
     services.tokens.revoke(caller, token_id)
     return Response(status_code=204)

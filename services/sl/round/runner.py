@@ -67,7 +67,7 @@ class Runner:
         self,
         name: str,
         address: OwnAddress,
-        conduct: RoundSettings,
+        settings: RoundSettings,
         link: SNLink,
         store: Store,
         memory: Memory,
@@ -81,7 +81,7 @@ class Runner:
         self.view: View | None = None  # the training, as this node knows it, to the last; None before it is enrolled
         self._name = name
         self._address = address
-        self._conduct = conduct
+        self._settings = settings
         self._link = link
         self._store = store
         self._memory = memory
@@ -209,7 +209,7 @@ class Runner:
             case do.ArmLeaderTimer():
                 self._watch_leader(action)
             case do.ArmServingTimer():
-                self._spawn(self._serve_for(self._conduct.keep_serving_s), "serving on")
+                self._spawn(self._serve_for(self._settings.keep_serving_s), "serving on")
             case _:
                 raise TypeError(action)
 
@@ -256,18 +256,18 @@ class Runner:
     def _training_of(self, opened: on.SessionOpened) -> TrainingClient:
         if opened.merge_method not in METHODS:
             raise UnknownMergeMethod(method=opened.merge_method, known=", ".join(METHODS))
-        patience_s = self._conduct.sn_patience_s
+        patience_s = self._settings.sn_patience_s
         return TrainingClient(self._link, opened.contract, patience_s, lambda: waits_for_the_swarm(self.state))
 
     def _tasks_in(self, training: TrainingClient) -> RoundTasks:
-        patience_s = self._conduct.sn_patience_s
+        patience_s = self._settings.sn_patience_s
         around = TaskContext(self._name, lambda: self._known, self._stepped.wait, self._tell, patience_s)
         return RoundTasks(around, self._store, self._peers, training)
 
     async def _taken_into(self, training: TrainingClient, opened: on.SessionOpened, again: bool) -> View:
         """A participant that comes back after the end still gets the final model."""
         try:
-            return await training.enrol(opened, self._conduct.may_lead, self._conduct.quorum_wait_s, again)
+            return await training.enrol(opened, self._settings.may_lead, self._settings.quorum_wait_s, again)
         except TrainingComplete:
             view = await training.status()
             if again or not view.complete or view.member(self._name) is None:
@@ -303,7 +303,7 @@ class Runner:
     def _watch_leader(self, action: do.ArmLeaderTimer) -> None:
         if self._watching_leader is not None:
             self._watching_leader.cancel()
-        watch = self._enrolled.work.watch_leader(action, self._conduct.leader_timeout_s)
+        watch = self._enrolled.work.watch_leader(action, self._settings.leader_timeout_s)
         self._watching_leader = self._spawn(self._give(watch), "watching the leader")
 
     async def _serve_for(self, seconds: float) -> None:
@@ -318,8 +318,8 @@ class Runner:
         if not waits_for_the_swarm(self.state):
             _log.warning("no SN can be reached, trying again; nothing is needed of it yet", why=str(error))
             return
-        _log.warning("no SN can be reached, trying again", why=str(error), for_at_most_s=self._conduct.sn_patience_s)
-        self._tell(f"no SN can be reached, trying again for up to {self._conduct.sn_patience_s:g} s")
+        _log.warning("no SN can be reached, trying again", why=str(error), for_at_most_s=self._settings.sn_patience_s)
+        self._tell(f"no SN can be reached, trying again for up to {self._settings.sn_patience_s:g} s")
 
     # --- words and models to ML ---------------------------------------------------------------------------------
 

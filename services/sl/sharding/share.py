@@ -76,7 +76,7 @@ class Share:
 
     def __init__(  # noqa: PLR0917  # what is merged, and where to
         self,
-        shop: ShareHost,
+        host: ShareHost,
         order: BeginAttempt,
         entries: Sequence[CheckInEntry],
         layout: Layout,
@@ -84,8 +84,8 @@ class Share:
         draft: Partial,
         made: Callable[[Iterable[int]], object],
     ) -> None:
-        self.work = work_of(shop.view.config, layout, entries)
-        self._shop = shop
+        self.work = work_of(host.view.config, layout, entries)
+        self._host = host
         self._order = order
         self._entries = entries
         self._store = store
@@ -107,7 +107,7 @@ class Share:
         lacking = fresh if self._plan is None else [index for index in fresh if not self._draft.has(index)]
         needed = sorted({index for segment in lacking for index in self.needs(segment)})
         for entry in self._entries:
-            self._shop.input(entry).want(needed)
+            self._host.input(entry).want(needed)
         self._to_merge = sorted({*self._to_merge, *fresh})
         if self._plan is None:
             self._to_measure = sorted({*self._to_measure, *fresh})
@@ -153,7 +153,7 @@ class Share:
                     await self._changed.wait()
             except Damaged as error:
                 self._drop()
-                self._shop.unusable(error.name, f"its parameters are damaged ({error})", error.segment)
+                self._host.unusable(error.name, f"its parameters are damaged ({error})", error.segment)
 
     def needs(self, index: int) -> range:
         """The segments that the bytes lie in which one segment of the result is made of."""
@@ -169,7 +169,7 @@ class Share:
     async def _measure(self, batch: Sequence[int]) -> None:
         number = self._frame_number
         work = bound(self._measure_some, frame=self._frame)
-        parts = [entry for some in await self._shop.spread(work, batch) for entry in some]
+        parts = [entry for some in await self._host.spread(work, batch) for entry in some]
         if number != self._frame_number or self._plan is not None:
             return
         if self._report({index: found for index, (_, found) in zip(batch, parts, strict=True)}):
@@ -179,7 +179,7 @@ class Share:
         for start, stop in runs_of(batch):
             for some in in_messages(range(start, stop), most):
                 these = tuple(matrices[index] for index in some)
-                self._shop.say(Measured(self._order.attempt, number, some[0], these))
+                self._host.say(Measured(self._order.attempt, number, some[0], these))
         self._to_measure = [index for index in self._to_measure if index not in matrices]
 
     def _measure_some(self, indices: Sequence[int], frame: Frame) -> list[tuple[bytes, Found]]:
@@ -189,17 +189,17 @@ class Share:
             matrix, bad = self.work.measure(index, self._blocks(index), frame)
             self._let_go(index)
             found.append((matrix.tobytes(), bad))
-            self._shop.moved(len(self._entries) * self._draft.size_of(index))
+            self._host.moved(len(self._entries) * self._draft.size_of(index))
         return found
 
     async def _merge(self, batch: Sequence[int], plan: Plan) -> None:
-        made = [entry for some in await self._shop.spread(bound(self._merge_some, plan=plan), batch) for entry in some]
+        made = [entry for some in await self._host.spread(bound(self._merge_some, plan=plan), batch) for entry in some]
         if self._report({index: found for index, (_, found) in zip(batch, made, strict=True)}):
             return
         hashes = {index: found.hex() for index, (found, _) in zip(batch, made, strict=True)}
         self._store.draft_grew.notify()
         for start, stop in runs_of(batch):
-            self._shop.say(
+            self._host.say(
                 MergedSegments(self._order.attempt, start, tuple(hashes[index] for index in range(start, stop)))
             )
         self._to_merge = [index for index in self._to_merge if index not in hashes]
@@ -221,7 +221,7 @@ class Share:
             self._let_go(index)
             with self._store.errors(self._draft.size):
                 made.append((b"" if bad else self._draft.make(index, out), bad))
-            self._shop.moved(len(self._entries) * len(out))
+            self._host.moved(len(self._entries) * len(out))
         return made
 
     def _go_on(self) -> None:
@@ -233,7 +233,7 @@ class Share:
         """Whether somebody's values are not finite; then nothing more is made of them."""
         bad = {entry.name: index for index, some in found.items() for entry in some}
         for name, index in bad.items():
-            self._shop.say(FoundNonFinite(self._order.attempt, name, index))
+            self._host.say(FoundNonFinite(self._order.attempt, name, index))
         if bad:
             self._drop()
         return bool(bad)
@@ -246,7 +246,7 @@ class Share:
 
     def _cut(self, entry: CheckInEntry, index: int) -> Sequence[Block]:
         segment = self.work.segments[index]
-        data = self._shop.input(entry).view(*segment.needs)
+        data = self._host.input(entry).view(*segment.needs)
         try:
             return segment.cut(data)
         except ValueError as error:
@@ -254,11 +254,11 @@ class Share:
 
     def _let_go(self, index: int) -> None:
         for entry in self._entries:
-            self._shop.input(entry).done_with(*self.work.segments[index].needs)
+            self._host.input(entry).done_with(*self.work.segments[index].needs)
 
     def _ready(self, indices: Sequence[int], *, to_merge: bool = False) -> Sequence[int]:
         """The first of them, as many as are there of everybody and can be worked on at once."""
-        most = BATCH_SEGMENTS * self._shop.threads
+        most = BATCH_SEGMENTS * self._host.threads
         count = 0
         while count < min(len(indices), most) and (
             (to_merge and self._draft.has(indices[count])) or self._there(indices[count])
@@ -268,4 +268,4 @@ class Share:
 
     def _there(self, index: int) -> bool:
         needed = self.needs(index)
-        return all(self._shop.input(entry).has(needed) for entry in self._entries)
+        return all(self._host.input(entry).has(needed) for entry in self._entries)

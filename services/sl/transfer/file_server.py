@@ -104,7 +104,7 @@ class FileServer:
         self._live = LiveConnections()
         self._background = Background("file server")
         self._bulk = Bulk(bulk, store, readers, sent, keep_congestion_control=keep_congestion_control, live=self._live)
-        self._door: AlpnListener
+        self._listener: AlpnListener
         self._reading: Counter[str] = Counter()
         app = web.Application(middlewares=[self._gate])
         app.router.add_get("/v1/models/{digest}", self._stream, allow_head=False)
@@ -123,14 +123,14 @@ class FileServer:
         await self._runner.setup()
         if self._runner.server is None:
             raise RuntimeError("not set up")
-        self._door = AlpnListener(bound, self._identity.server_context(), self._runner.server, self._bulk.serve)
-        self._door.open()
+        self._listener = AlpnListener(bound, self._identity.server_context(), self._runner.server, self._bulk.serve)
+        self._listener.open()
         if self._identity.credentials.trust.organizations is not None:
             self._background.keep(self._live.run, "looking at connections again")
 
     async def stop(self) -> None:
         await self._background.close()
-        await self._door.close()
+        await self._listener.close()
         await self._bulk.close()
         await self._runner.cleanup()
 

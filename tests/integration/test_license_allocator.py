@@ -29,14 +29,14 @@ class Clock:
 
     now: float = 1000.0
     date: float = 1_700_000_000.0
-    desks: list[LeaseAllocator] = field(default_factory=list)
+    allocators: list[LeaseAllocator] = field(default_factory=list)
 
     def pass_(self, seconds: float) -> None:
         for _ in range(round(seconds)):
             self.now += 1
             self.date += 1
-            for desk in self.desks:
-                desk.sweep()
+            for allocator in self.allocators:
+                allocator.sweep()
 
     def lease_clock(self) -> LeaseClock:
         return LeaseClock(lambda: self.now, lambda: self.date)
@@ -52,13 +52,13 @@ def opened(directory: Path, clock: Clock, seats: dict[str, int] | None = None) -
     with Database.in_directory(directory, clock.lease_clock()) as database:
         services = Services(database)
         services.licenses.install_community(DEFAULT, seats)
-        clock.desks.append(services.desk)
-        yield services.desk
-        clock.desks.remove(services.desk)
+        clock.allocators.append(services.allocator)
+        yield services.allocator
+        clock.allocators.remove(services.allocator)
 
 
 @pytest.fixture
-def desk(tmp_path, clock) -> Iterator[LeaseAllocator]:
+def allocator(tmp_path, clock) -> Iterator[LeaseAllocator]:
     with opened(tmp_path, clock) as found:
         yield found
 
@@ -67,45 +67,45 @@ def sl(number: int) -> LeaseHolder:
     return LeaseHolder(role="sl", name=f"sl-{number}", fingerprint=f"{number:064x}")
 
 
-def holders(desk: LeaseAllocator) -> list[str]:
-    return desk.status()["SL"][1]
+def holders(allocator: LeaseAllocator) -> list[str]:
+    return allocator.status()["SL"][1]
 
 
-def test_seats_are_given_until_there_are_none_and_again_when_one_is_given_back(desk):
-    first = desk.acquire(sl(1), "SL")
+def test_seats_are_given_until_there_are_none_and_again_when_one_is_given_back(allocator):
+    first = allocator.acquire(sl(1), "SL")
     assert first.capacity == 2
-    desk.acquire(sl(2), "SL")
+    allocator.acquire(sl(2), "SL")
     with pytest.raises(NoSeatLeft):
-        desk.acquire(sl(3), "SL")
-    desk.release(sl(1), first.lease, first.token)
-    desk.acquire(sl(3), "SL")
-    assert holders(desk) == ["sl-2", "sl-3"]
+        allocator.acquire(sl(3), "SL")
+    allocator.release(sl(1), first.lease, first.token)
+    allocator.acquire(sl(3), "SL")
+    assert holders(allocator) == ["sl-2", "sl-3"]
 
 
-def test_same_node_has_one_seat_however_often_it_asks(desk):
-    leases = [desk.acquire(sl(1), "SL") for _ in range(3)]
+def test_same_node_has_one_seat_however_often_it_asks(allocator):
+    leases = [allocator.acquire(sl(1), "SL") for _ in range(3)]
     assert len({lease.lease for lease in leases}) == 1
     assert [lease.token for lease in leases] == sorted({lease.token for lease in leases})
-    assert holders(desk) == ["sl-1"]
+    assert holders(allocator) == ["sl-1"]
 
 
-def test_earlier_process_of_a_node_can_neither_renew_nor_give_back_the_seat(desk):
-    old = desk.acquire(sl(1), "SL")
-    new = desk.acquire(sl(1), "SL")
+def test_earlier_process_of_a_node_can_neither_renew_nor_give_back_the_seat(allocator):
+    old = allocator.acquire(sl(1), "SL")
+    new = allocator.acquire(sl(1), "SL")
     with pytest.raises(LicenseRevoked):
-        desk.renew(sl(1), old.lease, old.token)
+        allocator.renew(sl(1), old.lease, old.token)
     with pytest.raises(LicenseRevoked):
-        desk.release(sl(1), old.lease, old.token)
-    desk.renew(sl(1), new.lease, new.token)
-    assert holders(desk) == ["sl-1"]
+        allocator.release(sl(1), old.lease, old.token)
+    allocator.renew(sl(1), new.lease, new.token)
+    assert holders(allocator) == ["sl-1"]
 
 
-def test_another_node_can_neither_renew_nor_give_back_a_seat(desk):
-    lease = desk.acquire(sl(1), "SL")
+def test_another_node_can_neither_renew_nor_give_back_a_seat(allocator):
+    lease = allocator.acquire(sl(1), "SL")
     with pytest.raises(LeaseUnknown):
-        desk.renew(sl(2), lease.lease, lease.token)
-    desk.release(sl(2), lease.lease, lease.token)
-    assert holders(desk) == ["sl-1"]
+        allocator.renew(sl(2), lease.lease, lease.token)
+    allocator.release(sl(2), lease.lease, lease.token)
+    assert holders(allocator) == ["sl-1"]
 
 
 def holder(files, name="sl-1"):
@@ -119,23 +119,23 @@ def test_a_node_whose_seat_is_revoked_gets_none_with_a_new_key_nor_in_a_slot(tmp
     with Database.in_directory(tmp_path, clock.lease_clock()) as database:
         services = Services(database)
         services.licenses.install_community({"SL": 5}, None)
-        desk = services.desk
+        allocator = services.allocator
         old, new = (holder(pki.issue("sl", "sl-1")) for _ in range(2))
-        lease = desk.acquire(old, "SL")
+        lease = allocator.acquire(old, "SL")
         services.leases.revoke(SYSTEM, lease.lease, "left the study")
         with pytest.raises(LicenseRevoked, match="left the study"):
-            desk.renew(new, lease.lease, lease.token)
-        desk.release(new, lease.lease, lease.token)
+            allocator.renew(new, lease.lease, lease.token)
+        allocator.release(new, lease.lease, lease.token)
         in_slot = holder(pki.issue("sl", "sl-1"), "sl-1/0")
         for banned in (old, new, in_slot):
             with pytest.raises(LicenseRevoked, match="left the study"):
-                desk.acquire(banned, "SL")
-        desk.acquire(holder(foreign_pki.issue("sl", "sl-1")), "SL")  # of another CA: somebody else
-        desk.acquire(holder(pki.issue("sl", "sl-2"), "sl-2"), "SL")
+                allocator.acquire(banned, "SL")
+        allocator.acquire(holder(foreign_pki.issue("sl", "sl-1")), "SL")  # of another CA: somebody else
+        allocator.acquire(holder(pki.issue("sl", "sl-2"), "sl-2"), "SL")
         (standing,) = services.leases.revocations(SYSTEM)
         services.leases.readmit(SYSTEM, standing.id)
         for readmitted in (new, in_slot):
-            desk.acquire(readmitted, "SL")
+            allocator.acquire(readmitted, "SL")
 
 
 def test_a_node_that_is_readmitted_goes_on_with_the_key_that_it_has_now(tmp_path, clock, pki):
@@ -143,78 +143,78 @@ def test_a_node_that_is_readmitted_goes_on_with_the_key_that_it_has_now(tmp_path
         services = Services(database)
         services.licenses.install_community({"SL": 5}, None)
         old, new = (holder(pki.issue("sl", "sl-1")) for _ in range(2))
-        lease = services.desk.acquire(old, "SL")
+        lease = services.allocator.acquire(old, "SL")
         services.leases.revoke(SYSTEM, lease.lease, "left the study")
         with pytest.raises(LicenseRevoked):
-            services.desk.renew(new, lease.lease, lease.token)
+            services.allocator.renew(new, lease.lease, lease.token)
         services.leases.readmit(SYSTEM, services.leases.revocations(SYSTEM)[0].id)
-        assert services.desk.renew(new, lease.lease, lease.token).lease == lease.lease
+        assert services.allocator.renew(new, lease.lease, lease.token).lease == lease.lease
 
 
-def test_a_seat_follows_its_node_to_a_new_key_and_to_nobody_else(desk, pki, foreign_pki):
+def test_a_seat_follows_its_node_to_a_new_key_and_to_nobody_else(allocator, pki, foreign_pki):
     old, new = (holder(pki.issue("sl", "sl-1")) for _ in range(2))
-    lease = desk.acquire(old, "SL")
-    desk.renew(new, lease.lease, lease.token)
-    again = desk.acquire(new, "SL")
+    lease = allocator.acquire(old, "SL")
+    allocator.renew(new, lease.lease, lease.token)
+    again = allocator.acquire(new, "SL")
     assert again.lease == lease.lease
     namesake = holder(foreign_pki.issue("sl", "sl-1"))
     with pytest.raises(LeaseUnknown):
-        desk.renew(namesake, again.lease, again.token)
-    assert desk.acquire(namesake, "SL").lease != again.lease
-    assert holders(desk) == ["sl-1", "sl-1"]
+        allocator.renew(namesake, again.lease, again.token)
+    assert allocator.acquire(namesake, "SL").lease != again.lease
+    assert holders(allocator) == ["sl-1", "sl-1"]
 
 
-def test_seat_of_a_silent_node_is_free_within_a_minute(desk, clock):
-    silent = desk.acquire(sl(1), "SL")
-    alive = desk.acquire(sl(2), "SL")
+def test_seat_of_a_silent_node_is_free_within_a_minute(allocator, clock):
+    silent = allocator.acquire(sl(1), "SL")
+    alive = allocator.acquire(sl(2), "SL")
     clock.pass_(20)
-    desk.renew(sl(2), alive.lease, alive.token)
+    allocator.renew(sl(2), alive.lease, alive.token)
     with pytest.raises(NoSeatLeft):
-        desk.acquire(sl(3), "SL")
+        allocator.acquire(sl(3), "SL")
     clock.pass_(10)
-    desk.acquire(sl(3), "SL")
-    assert holders(desk) == ["sl-2", "sl-3"]
+    allocator.acquire(sl(3), "SL")
+    assert holders(allocator) == ["sl-2", "sl-3"]
     with pytest.raises(LeaseUnknown):
-        desk.renew(sl(1), silent.lease, silent.token)
+        allocator.renew(sl(1), silent.lease, silent.token)
 
 
 def test_restarted_server_keeps_the_seats_and_frees_those_that_stay_silent(tmp_path, clock):
-    with opened(tmp_path, clock) as desk:
-        kept = desk.acquire(sl(1), "SL")
-        desk.acquire(sl(2), "SL")
+    with opened(tmp_path, clock) as allocator:
+        kept = allocator.acquire(sl(1), "SL")
+        allocator.acquire(sl(2), "SL")
         clock.pass_(5)
     clock.now = 3.0  # a clock that counts from the start of the machine begins anew
-    with opened(tmp_path, clock) as desk:
+    with opened(tmp_path, clock) as allocator:
         with pytest.raises(NoSeatLeft):
-            desk.acquire(sl(3), "SL")
+            allocator.acquire(sl(3), "SL")
         clock.pass_(20)
-        desk.renew(sl(1), kept.lease, kept.token)
+        allocator.renew(sl(1), kept.lease, kept.token)
         clock.pass_(6)
-        newcomer = desk.acquire(sl(3), "SL")
-        assert holders(desk) == ["sl-1", "sl-3"]
+        newcomer = allocator.acquire(sl(3), "SL")
+        assert holders(allocator) == ["sl-1", "sl-3"]
         assert newcomer.token > kept.token
 
 
 def test_time_in_which_no_server_ran_makes_no_lease_older(tmp_path, clock):
-    with opened(tmp_path, clock) as desk:
-        kept = desk.acquire(sl(1), "SL")
+    with opened(tmp_path, clock) as allocator:
+        kept = allocator.acquire(sl(1), "SL")
     clock.now += 86_400
     clock.date += 86_400
-    with opened(tmp_path, clock) as desk:
-        desk.sweep()
-        desk.renew(sl(1), kept.lease, kept.token)
-        assert holders(desk) == ["sl-1"]
+    with opened(tmp_path, clock) as allocator:
+        allocator.sweep()
+        allocator.renew(sl(1), kept.lease, kept.token)
+        assert holders(allocator) == ["sl-1"]
 
 
 @pytest.mark.parametrize("jump", [-10_000_000.0, 10_000_000.0])
-def test_changed_system_clock_neither_frees_nor_extends_a_lease(desk, clock, jump):
-    desk.acquire(sl(1), "SL")
+def test_changed_system_clock_neither_frees_nor_extends_a_lease(allocator, clock, jump):
+    allocator.acquire(sl(1), "SL")
     clock.date += jump
     clock.pass_(29)
-    assert holders(desk) == ["sl-1"]
+    assert holders(allocator) == ["sl-1"]
     clock.date -= 2 * jump
     clock.pass_(2)
-    assert holders(desk) == []
+    assert holders(allocator) == []
 
 
 def all_at_once(ask, nodes: int) -> list[bool]:
@@ -234,9 +234,9 @@ def all_at_once(ask, nodes: int) -> list[bool]:
 
 
 def test_capacity_holds_when_all_ask_at_once(tmp_path, clock):
-    with opened(tmp_path, clock, {"SL": 5}) as desk:
-        granted = all_at_once(lambda number: desk.acquire(sl(number), "SL"), 200)
-        assert sum(granted) == 5 == len(holders(desk))
+    with opened(tmp_path, clock, {"SL": 5}) as allocator:
+        granted = all_at_once(lambda number: allocator.acquire(sl(number), "SL"), 200)
+        assert sum(granted) == 5 == len(holders(allocator))
 
 
 def test_capacity_holds_when_two_servers_on_one_database_are_asked_at_once(tmp_path, clock):
@@ -263,8 +263,8 @@ def test_transactions_of_two_connections_do_not_interleave(tmp_path, clock):
 
         def tokens(number: int) -> list[int]:
             together.wait()
-            desk = (one, other)[number % 2]
-            return [desk.acquire(sl(1), "SL").token for _ in range(10)]
+            allocator = (one, other)[number % 2]
+            return [allocator.acquire(sl(1), "SL").token for _ in range(10)]
 
         with ThreadPoolExecutor(8) as pool:
             found = [token for part in pool.map(tokens, range(8)) for token in part]
@@ -285,7 +285,7 @@ def test_community_license_stays_as_installed_unless_seats_are_said(tmp_path, cl
         with Database.in_directory(tmp_path, clock.lease_clock()) as database:
             services = Services(database)
             services.licenses.install_community(default, wanted)
-            return {feature: capacity for feature, (capacity, _) in services.desk.status().items() if capacity}
+            return {feature: capacity for feature, (capacity, _) in services.allocator.status().items() if capacity}
 
     assert seats({"SL": 2}, None) == {"SL": 2}
     assert seats({"SL": 7}, None) == {"SL": 2}
@@ -293,15 +293,15 @@ def test_community_license_stays_as_installed_unless_seats_are_said(tmp_path, cl
 
 
 def test_smaller_license_takes_no_seat_from_those_who_hold_one(tmp_path, clock):
-    with opened(tmp_path, clock) as desk:
-        held = [desk.acquire(sl(number), "SL") for number in (1, 2)]
-    with opened(tmp_path, clock, {"SL": 1}) as desk:
+    with opened(tmp_path, clock) as allocator:
+        held = [allocator.acquire(sl(number), "SL") for number in (1, 2)]
+    with opened(tmp_path, clock, {"SL": 1}) as allocator:
         for number, lease in enumerate(held, start=1):
-            desk.renew(sl(number), lease.lease, lease.token)
-            desk.release(sl(number), lease.lease, lease.token)
-        desk.acquire(sl(3), "SL")
+            allocator.renew(sl(number), lease.lease, lease.token)
+            allocator.release(sl(number), lease.lease, lease.token)
+        allocator.acquire(sl(3), "SL")
         with pytest.raises(NoSeatLeft):
-            desk.acquire(sl(4), "SL")
+            allocator.acquire(sl(4), "SL")
 
 
 def test_directory_that_cannot_be_is_named(tmp_path):
