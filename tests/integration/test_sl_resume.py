@@ -14,6 +14,7 @@ import pytest
 from sl_swarm import WITHIN_S, Arrays, Swarm, swarm_of
 
 from services.local.process import Child, Launch, node_environment
+from services.rpc.swarm_pb2 import RoundState
 from swarm_callback.digest import digest_of_file
 from swarm_callback.errors import ChannelClosed, Refused
 
@@ -149,7 +150,7 @@ async def test_a_node_that_was_down_at_the_end_gets_the_final_model(pki: Any, tm
             await late_run
         await swarm.sl("sl-3")
         back.set()
-        await swarm.until(lambda view: view.state.name == "COMPLETE")
+        await swarm.until(lambda view: view.state == RoundState.COMPLETE)
         comes_back = swarm.ml("sl-3", model(3), same, min_peers=2)
         digests = await asyncio.gather(comes_back.run(), *going)
         assert set(digests) == {swarm.view.last_result.digest.hex()}
