@@ -83,7 +83,9 @@ async def written(plan: SwarmPlan, rounds: int, nodes: int) -> dict[str, Any]:
         for tenth in range(10):
             some = range(1 + rounds * tenth // 10, 1 + rounds * (tenth + 1) // 10)
             await write_rounds(training.gateway, names, some)
-            await training.status_at(await chain.block_number())  # all that follow it have come as far
+            while training.view.round < some.stop:  # whoever follows the chain has come as far
+                sn.changed.clear()
+                await sn.changed.wait()
             sn_bytes.append(sample(os.getpid()).resident)
             geth_bytes.append(sample(int((directory / GETH_DIR / "geth.pid").read_text())).resident)
             say(f"written: {some.stop - 1} rounds, {time.monotonic() - began:.0f} s, SN {sn_bytes[-1] >> 20} MiB")
