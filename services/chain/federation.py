@@ -138,6 +138,11 @@ class Federation:
         """Whether this SN's geth holds the other end of a connection on loopback."""
         return self._process.is_at(connection)
 
+    async def is_behind(self, account: str) -> bool:
+        """Whether an SN has more than geth, which may have more than was looked at yet."""
+        head = await self._request("eth_getHeaderByNumber", "latest")
+        return self.attestations.totals.get(account, 0) > int(head["totalDifficulty"], 16)
+
     async def fund(self, account: str) -> Receipt:
         """Gives another SN's account more than it can ever spend, and keeps more than that."""
         return await self.writer.transact(account, b"", value=await self.balance(self._me) >> SHARE_BITS)

@@ -136,18 +136,38 @@ class GethChain(ChainBackend):
         await self._when_up()
         newest = self._final.number if to_block is None else min(to_block, self._final.number)
         stride = Stride(self._pages)
-        while from_block <= newest:
-            until = min(newest, from_block + stride.blocks - 1)
-            query = {"address": address, "fromBlock": hex(from_block), "toBlock": hex(until)}
-            try:
-                rows = await self._request("eth_getLogs", query, most_bytes=self._pages.most_bytes)
-            except AnswerTooLong:
-                stride.too_long(from_block)
-                continue
-            if rows:
-                yield await asyncio.to_thread(_logs, rows)
-            stride.came(sum(len(row["data"]) + BYTES_BESIDE_DATA for row in rows))
-            from_block = until + 1
+
+        def last() -> int:
+            return min(newest, from_block + stride.blocks - 1)
+
+        def ask() -> "asyncio.Task[list[dict[str, Any]]] | None":
+            if from_block > newest:
+                return None
+            return asyncio.create_task(self._rows(address, from_block, last()))
+
+        asked = ask()
+        try:
+            while asked is not None:
+                try:
+                    rows = await asked
+                except AnswerTooLong:
+                    stride.too_long(from_block)
+                    asked = ask()
+                    continue
+                from_block = last() + 1
+                stride.came(sum(len(row["data"]) + BYTES_BESIDE_DATA for row in rows))
+                asked = ask()  # geth works on the next page while this one is decoded
+                if rows:
+                    yield await asyncio.to_thread(_logs, rows)
+        finally:
+            if asked is not None:
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
+
+    async def _rows(self, address: str, from_block: int, until: int) -> list[dict[str, Any]]:
+        query = {"address": address, "fromBlock": hex(from_block), "toBlock": hex(until)}
+        rows: list[dict[str, Any]] = await self._request("eth_getLogs", query, most_bytes=self._pages.most_bytes)
+        return rows
 
     def subscribe(self, address: str) -> Subscription[Log]:
         return self._hub.subscribe(address)

@@ -417,7 +417,8 @@ class Peering:
             if name not in self._addresses:
                 continue
             try:
-                await self._fetch_from(name, into)
+                if await self._federation.is_behind(account):  # it may have come from somewhere else meanwhile
+                    await self._fetch_from(name, into)
             except SwarmError as error:
                 _log.warning("blocks could not be fetched", of=name, reason=str(error))
 
