@@ -73,6 +73,8 @@ class SwarmCallbackBase(Platform):
         kept = self._options.keep_best
         self._keeper = None if kept is None else BestKeeper(kept, self.logger)
         self.verify_platform(self._options)
+        for reason, names in self._options.without_effect(self.WITHOUT_EFFECT).items():
+            self.logger.warning("No effect here: %s (%s)", ", ".join(names), reason)
         if self._options.validation_data is not None:
             self.set_validation_data(self._options.validation_data, self._options.validation_batch_size)
         self._tried = bool(self._try(self.try_evaluation))
@@ -133,6 +135,7 @@ class SwarmCallbackBase(Platform):
                 self._go_on()
             elif begin is Begin.PHASE:
                 self._compare_with_the_phase_before()
+        self._warn_of_few_batches()
         if not (self._history or self._over):  # also where an error came before the first merge
             self._sync()
 
@@ -152,7 +155,8 @@ class SwarmCallbackBase(Platform):
         if not self._phases.over:
             self._end_phase()
             return
-        if self._batches_done and not self._merges_between and not self._over:
+        told = self.batches_to_come is not None
+        if self._batches_done and not self._merges_between and not self._over and not told:
             self.logger.warning(
                 "There was no merge between begin and end: %d batches, syncFrequency %d",
                 self._batches_done, self._options.sync_frequency,
@@ -247,6 +251,14 @@ class SwarmCallbackBase(Platform):
             self.logger.warning("adsValData is not given: there is no loss and no metric to report")
         if not options.total_epochs:
             self.logger.warning("totalEpochs is not given: the progress of this node cannot be shown")
+
+    def _warn_of_few_batches(self) -> None:
+        batches = self.batches_to_come
+        if batches is not None and batches < self._options.sync_frequency:
+            self.logger.warning(
+                "There will be no merge between begin and end: %d batches, syncFrequency %d",
+                batches, self._options.sync_frequency,
+            )  # fmt: skip
 
     def _sync(self) -> None:
         if self._session is None:
@@ -352,7 +364,8 @@ class SwarmCallbackBase(Platform):
     def _evaluated(self) -> tuple[float | None, float | None]:
         if self._options.evaluate is None:
             return self.evaluate()
-        return read_measures(self._options.evaluate(self.trained_model))
+        with self.no_trace():
+            return read_measures(self._options.evaluate(self.trained_model))
 
     @property
     def trained_model(self) -> Any:

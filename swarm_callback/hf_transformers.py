@@ -1,12 +1,15 @@
 """SwarmCallback for the Trainer of Hugging Face: one more of its callbacks."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import transformers
+from torch.utils.data import DataLoader
 
 from swarm_callback.options import Options
 from swarm_callback.torch import SwarmCallback as TorchCallback
 
+_BATCH_SIZE = 8  # that of the Trainer
 _Hooks: Any = transformers.TrainerCallback
 
 
@@ -14,19 +17,28 @@ class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
     """``Trainer(..., callbacks=[SwarmCallback(syncFrequency, minPeers, model=model, ...)])``.
 
     ``syncFrequency`` counts steps of the optimizer, whatever is accumulated for each. ``hfMode``: "full" shares the
-    whole model, "peft" only what is trained: the adapters. ``adsValData``: a DataLoader; the loss is the model's own
-    unless ``lossFunction`` names another. Training stops when the swarm's training is over.
+    whole model, "peft" only what is trained: the adapters. ``adsValData``: a DataLoader, or a data set as the Trainer
+    takes it, read in batches of ``adsValBatchSize``; the loss is the model's own unless ``lossFunction`` names another.
+    Training stops when the swarm's training is over.
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("HF_TRANSFORMER",)
+    WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {"optimizer": "the Trainer has its own"}
 
     def optimizers_given(self, options: Options) -> list[Any]:
         """The Trainer's own, which it says when the training begins."""
         return []
 
+    def set_validation_data(self, data: Any, batch_size: int | None) -> None:
+        if not isinstance(data, DataLoader) and hasattr(data, "__len__") and hasattr(data, "__getitem__"):
+            collate = transformers.default_data_collator
+            data, batch_size = DataLoader(data, batch_size or _BATCH_SIZE, collate_fn=collate), None
+        super().set_validation_data(data, batch_size)
+
     def on_train_begin(self, args: Any = None, state: Any = None, control: Any = None, **of: Any) -> None:  # type: ignore[override]
         """First merge."""
         self._optimizers = [one for one in (of.get("optimizer"),) if one is not None]
+        self.batches_to_come = None if state is None else state.max_steps - state.global_step
         super().on_train_begin()
         self._stop_when_over(control)
 

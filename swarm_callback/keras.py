@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from swarm_callback import keras_batches, keras_evaluation, keras_hooks, keras_weights
@@ -45,6 +46,14 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
     PLATFORMS: ClassVar[tuple[str, ...]] = ("KERAS", "TF")
     RESETS_OPTIMIZERS: ClassVar[bool] = True
     COUNTS_EXAMPLES: ClassVar[bool] = True
+    WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {
+        "model": "fit says which it is",
+        **dict.fromkeys(
+            ("lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs", "optimizer"),
+            "the compiled model has its own",
+        ),
+        "hfMode": "share='trainable' gives the swarm only what is trained",
+    }
 
     def __init__(
         self, syncFrequency: Any = None, minPeers: Any = None, trainingContract: Any = DEFAULT_CONTRACT, **options: Any
@@ -60,10 +69,7 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
         SwarmCallbackBase.__init__(self, syncFrequency, minPeers, trainingContract, **options)
 
     def verify_platform(self, options: Options) -> None:
-        if options.loss_function is not None or options.metric_function is not None:
-            self.logger.info("lossFunction and metricFunction have no effect here: the compiled model has its own")
-        if options.hf_mode != "full":
-            self.logger.warning("hfMode has no effect here: share='trainable' gives the swarm only what is trained")
+        """The model comes with ``fit``."""
 
     def set_validation_data(self, data: Any, batch_size: int | None) -> None:
         self._data = keras_evaluation.arguments(data, batch_size)
@@ -71,9 +77,12 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
     def try_evaluation(self) -> bool:
         if self.model is None:
             return False
-        if self._data is not None:
+        if self._data is not None and self._options.evaluate is None:
             keras_evaluation.measured(self.model, self._data, batches=1)
         return True
+
+    def no_trace(self) -> AbstractContextManager[None]:
+        return keras_evaluation.no_trace(self._known_model)
 
     @property
     def trained_model(self) -> Any:
@@ -108,6 +117,7 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._look_at_those_that_come_later()
+        self.batches_to_come = _batches_of(self.params)
         if self._options.weighting == SAMPLES:
             self._batches = keras_batches.of_fit(self)
         self._begin_later = not _is_built(self._known_model)
@@ -184,6 +194,12 @@ class _LastOfAll(_Hooks):
 
     def on_train_end(self, logs: Any = None) -> None:
         tell_if_replaced(self._swarm, self._later)
+
+
+def _batches_of(params: Any) -> int | None:
+    """Of a whole ``fit``; without one, or of data that does not say how long it is, it is not known."""
+    epochs, steps = (params or {}).get("epochs"), (params or {}).get("steps")
+    return epochs * steps if epochs and steps else None
 
 
 def _is_built(model: Any) -> bool:

@@ -1,8 +1,10 @@
 """Loss and metric of a Keras model on validation data, whatever form the data has."""
 
+import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,13 @@ from swarm_callback.errors import ParameterError
 MAX_BATCHES_WITHOUT_LENGTH = 1000  # of data that does not say how long it is, and may have no end
 _INFINITE = -1  # as tf.data says it
 _UNKNOWN = -2
+_READ_BY_KERAS = ("keras", "tf_keras", "tensorflow", "torch")  # data sets of these libraries, and what derives of them
 
 
 def arguments(data: Any, batch_size: int | None) -> dict[str, Any]:
-    """What ``model.evaluate`` is called with. Raises ParameterError for what cannot be read again and again."""
+    """What ``model.evaluate`` is called with, where ``x`` may be a Generator. Raises ParameterError for what cannot be
+    read again and again.
+    """
     if isinstance(data, (tuple, list)):
         if len(data) not in (2, 3):
             problem = "a tuple must be (x, y) or (x, y, sample_weight)"
@@ -29,14 +34,31 @@ def arguments(data: Any, batch_size: int | None) -> dict[str, Any]:
         if not hasattr(data, "__len__"):
             problem = "it can be read only once, and each merge evaluates; give a dataset or (x, y)"
             raise ParameterError(name="adsValData", value=type(data).__name__, problem=problem)
-        return {"x": data, "steps": data.__len__()}
-    return {"x": data}
+        return {"x": Generator(data)}
+    return {"x": Generator(data) if _only_gives_batches(data) else data}
+
+
+class Generator:
+    """Whatever gives batches and says how many, of a class that Keras does not know: it is read anew each time."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+
+    def batches(self) -> Iterator[Any]:
+        """One round of them."""
+        return (batch for batch in islice(self._data, len(self._data)))
+
+    def __len__(self) -> int:
+        return len(self._data)
 
 
 def measured(model: Any, given: Mapping[str, Any], batches: int | None = None) -> tuple[float, float | None]:
     """Loss, and the first metric that the model was compiled with, or None; ``batches``: of the first few only."""
-    steps = {} if batches is None else {"steps": batches}
-    with _no_trace(model), warnings.catch_warnings():
+    steps: dict[str, Any] = {} if batches is None else {"steps": batches}
+    data = given["x"]
+    if isinstance(data, Generator):
+        steps = {"x": data.batches(), "steps": batches or len(data)}
+    with no_trace(model), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Your input ran out of data")  # which is how Keras learns where it ends
         results = dict(model.evaluate(**{**given, **steps}, verbose=0, return_dict=True))
         names = [name for name in model.get_metrics_result() if name in results]  # evaluate gives them sorted
@@ -69,9 +91,11 @@ def _mean(value: Any) -> float:
 
 
 @contextmanager
-def _no_trace(model: Any) -> Iterator[None]:
-    """``evaluate`` resets the metrics that the running epoch adds to; that of Keras 2 takes the history of ``fit``."""
-    variables = [variable for metric in model.metrics for variable in metric.variables]
+def no_trace(model: Any) -> Iterator[None]:
+    """``evaluate`` resets the metrics that the running epoch adds to, and goes on with the states of recurrent layers
+    and of random generators; that of Keras 2 takes the history of ``fit``.
+    """
+    variables = [*_of_metrics(model), *_of_recurrent_layers(model), *_of_generators(model)]
     values = [keras_weights.read(variable).copy() for variable in variables]
     history = getattr(model, "history", None)
     try:
@@ -81,3 +105,40 @@ def _no_trace(model: Any) -> Iterator[None]:
             variable.assign(value)
         if history is not None:
             model.history = history
+
+
+def _of_metrics(model: Any) -> list[Any]:
+    return [variable for metric in model.metrics for variable in metric.variables]
+
+
+def _of_recurrent_layers(model: Any) -> list[Any]:
+    """None before a layer has computed."""
+    stateful = [layer for layer in keras_weights.layers_of(model) if getattr(layer, "stateful", False)]
+    return [state for layer in stateful for state in _flat(getattr(layer, "states", None)) if state is not None]
+
+
+def _of_generators(model: Any) -> list[Any]:
+    """Those of the layers, which Keras 3 has among the variables; and the one for whatever has none of its own."""
+    weights = {id(weight) for weight in keras_weights.weights_of(model)}
+    own = [variable for variable in getattr(model, "variables", ()) if id(variable) not in weights]
+    module = sys.modules.get("keras.src.backend.common.global_state")  # it has no public name
+    common = None if module is None else module.get_global_attribute("global_seed_generator")
+    return own if common is None else [*own, common.state]
+
+
+def _flat(nested: Any) -> Iterator[Any]:
+    if isinstance(nested, (list, tuple)):
+        for part in nested:
+            yield from _flat(part)
+    else:
+        yield nested
+
+
+def _only_gives_batches(data: Any) -> bool:
+    """An iterable of batches with a length, of a class that Keras has no way to read."""
+    return (
+        isinstance(data, Iterable)
+        and hasattr(data, "__len__")
+        and not (isinstance(data, (str, bytes, Mapping)) or hasattr(data, "__array__"))
+        and not any(kind.__module__.partition(".")[0] in _READ_BY_KERAS for kind in type(data).__mro__)
+    )

@@ -67,7 +67,9 @@ def load(model: Any, tensors: Mapping[str, Tensor]) -> None:
     """Assigns each weight its value. Layers that keep something derived of their weights (Normalization) derive it
     anew, and what was compiled with the old is compiled again.
     """
-    deriving = [layer for layer in _layers(model) if layer.weights and callable(getattr(layer, "finalize_state", None))]
+    deriving = [
+        layer for layer in layers_of(model) if layer.weights and callable(getattr(layer, "finalize_state", None))
+    ]
     before = [[read(weight).copy() for weight in layer.weights] for layer in deriving]
     with warnings.catch_warnings():  # of PyTorch; what is given is only read
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
@@ -100,7 +102,7 @@ def _of_keras_3(variable: Any) -> bool:
     return hasattr(variable, "path")
 
 
-def _layers(model: Any) -> list[Any]:
+def layers_of(model: Any) -> list[Any]:
     """Also those inside of others."""
     flatten = getattr(model, "_flatten_layers", None)
     return list(flatten(include_self=False) if flatten else model.layers)

@@ -1,8 +1,11 @@
 """SwarmCallback for PyTorch Lightning: one more callback of its Trainer."""
 
+import importlib.util
+import math
+import sys
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import lightning.pytorch as pl
 import torch
 
 from swarm_callback.errors import Unsupported, UsageError
@@ -10,7 +13,16 @@ from swarm_callback.options import Options
 from swarm_callback.replaced import tell_if_replaced
 from swarm_callback.torch import SwarmCallback as TorchCallback
 
-_Hooks: Any = pl.Callback
+
+def _lightning() -> Any:
+    """Of its two packages the one that this script uses, or the one that there is."""
+    names = ("lightning.pytorch", "pytorch_lightning")
+    used = [name for name in names if sys.modules.get(name)]
+    there = [name for name in names if importlib.util.find_spec(name.partition(".")[0])]
+    return importlib.import_module([*used, *there, names[0]][0])
+
+
+_Hooks: Any = _lightning().Callback
 
 
 class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
@@ -23,6 +35,7 @@ class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("LIGHTNING", "PYTORCH")
+    WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {"optimizer": "the Trainer has its own"}
     OPENS_AT_ONCE: ClassVar[bool] = False  # its ranks have joined each other when the training begins
 
     def verify_platform(self, options: Options) -> None:
@@ -43,6 +56,8 @@ class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
         self.open_session()
         self._optimizers = list(trainer.optimizers)
         self._steps_seen = trainer.global_step
+        steps = trainer.estimated_stepping_batches - trainer.global_step
+        self.batches_to_come = int(steps) if math.isfinite(steps) else None
         self.on_train_begin()
         self._stop_when_over(trainer)
 

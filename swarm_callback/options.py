@@ -31,11 +31,17 @@ _NAMES: Final = (
     "evaluate", "firstMerge", "modelVersion", "share", "keep_local",
     "earlyStopping", "keepBest", "on_merged", "optimizerState", "optimizer", "track", "phases",
 )  # fmt: skip
+_OF_VALIDATION: Final = (
+    "adsValData", "adsValBatchSize", "lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs",
+)  # fmt: skip
+_WITHOUT_EFFECT: Final = dict.fromkeys(("tf", "sess"), "there are no sessions of TensorFlow 1")
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a SwarmCallback was given. ``total_epochs`` is 0 where it was not said."""
+    """What a SwarmCallback was given. ``total_epochs`` is 0 where it was not said; ``given``: the names of all that
+    was said and is not None.
+    """
 
     sync_frequency: int
     min_peers: int
@@ -70,6 +76,25 @@ class Options:
     optimizer: Any = None
     track: str | None = None
     phases: int = 1
+    given: frozenset[str] = frozenset()
+
+    def without_effect(self, here: Mapping[str, str]) -> dict[str, list[str]]:
+        """By reason, what was given for nothing. ``here``: parameters that mean nothing on this platform, and why."""
+        reasons = dict(_WITHOUT_EFFECT) | dict(here)
+        if self.evaluate is not None:
+            reasons |= dict.fromkeys(_OF_VALIDATION, "evaluate is given")
+        if self.optimizer_state != "reset":
+            reasons.setdefault("optimizer", "optimizerState is not reset")
+        for name, arguments in (("lossFunction", "lossFunctionArgs"), ("metricFunction", "metricFunctionArgs")):
+            if name not in self.given:
+                reasons.setdefault(arguments, f"{name} is not given")
+        if self.hf_mode == HF_MODES[0]:
+            reasons.pop("hfMode", None)
+        found: dict[str, list[str]] = {}
+        for name, reason in reasons.items():
+            if name in self.given:
+                found.setdefault(reason, []).append(name)
+        return found
 
     @property
     def evaluates(self) -> bool:
@@ -122,6 +147,7 @@ class Options:
             optimizer=given.get("optimizer"),
             track=read.optional_text("track"),
             phases=read.count("phases", 1, _MAX_COUNT, 1),
+            given=frozenset(name for name, value in given.items() if value is not None),
         )
         if options.use_adaptive_sync and not options.evaluates:
             raise MissingParameter(name="adsValData", problem="useAdaptiveSync follows the loss on validation data")

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 from swarm_callback.options import Options
@@ -15,6 +16,9 @@ class Platform(ABC):
     RESETS_OPTIMIZERS: ClassVar[bool] = False  # whether there is a ``reset_optimizer``
     OPENS_AT_ONCE: ClassVar[bool] = True  # else a method of the platform calls ``open_session``
     COUNTS_EXAMPLES: ClassVar[bool] = False  # whether there is an ``examples_seen``
+    WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {}  # parameters that mean nothing here, and why
+
+    batches_to_come: int | None = None  # of the training that begins, where the platform knows it
 
     @abstractmethod
     def verify_platform(self, options: Options) -> None:
@@ -44,6 +48,10 @@ class Platform(ABC):
         False: not yet.
         """
         return True
+
+    def no_trace(self) -> AbstractContextManager[None]:
+        """Around an evaluation by a function of the user's own: the state of the framework is as before."""
+        return nullcontext()
 
     def trainable(self) -> Collection[str]:
         """Names of parameters that are being trained, for ``share="trainable"``."""

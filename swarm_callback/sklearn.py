@@ -26,6 +26,15 @@ class SwarmCallback(SwarmCallbackBase):
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("SKLEARN",)
     COUNTS_EXAMPLES: ClassVar[bool] = True
+    WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(
+            ("lossFunction", "lossFunctionArgs", "metricFunction", "metricFunctionArgs"),
+            "loss and metric are those of scikit-learn",
+        ),
+        "adsValBatchSize": "all data is evaluated at once",
+        "hfMode": "the whole estimator is shared",
+        "optimizer": "an estimator has its own",
+    }
 
     def verify_platform(self, options: Options) -> None:
         if not callable(getattr(options.model, "partial_fit", None)):

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import torch
@@ -14,7 +15,7 @@ from swarm_callback.options import Options
 from swarm_callback.params import Tensor
 from swarm_callback.session import Session
 from swarm_callback.sharing import TRAINABLE, Shared
-from swarm_callback.torch_evaluation import MAX_BATCHES_WITHOUT_LENGTH, Evaluation
+from swarm_callback.torch_evaluation import MAX_BATCHES_WITHOUT_LENGTH, Evaluation, no_trace
 from swarm_callback.torch_hooks import ExampleCount, ProximalTerm, needed_optimizers, reset
 from swarm_callback.torch_ranks import session_of_ranks
 from swarm_callback.torch_state import TorchState
@@ -98,9 +99,17 @@ class SwarmCallback(SwarmCallbackBase):
         return self._proximal.of(model, self.merged_parameters)
 
     def try_evaluation(self) -> bool:
-        if self._loader is not None:
-            self._evaluation.run(self._state.device, batches=1)
+        if self._loader is not None and self._options.evaluate is None:
+            loss, _ = self._evaluation.run(self._state.device, batches=1)
+            if loss is None:
+                self.logger.warning(
+                    "Validation gives no loss: lossFunction is not given, and the model answers with none%s",
+                    ". This node has no say in useAdaptiveSync" if self._options.use_adaptive_sync else "",
+                )
         return True
+
+    def no_trace(self) -> AbstractContextManager[None]:
+        return no_trace(self._model)
 
     def evaluate(self) -> tuple[float | None, float | None]:
         return self._evaluation.run(self._state.device)

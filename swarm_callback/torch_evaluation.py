@@ -13,6 +13,8 @@ from swarm_callback.errors import ParameterError
 
 MAX_BATCHES_WITHOUT_LENGTH = 1000  # of data that does not say how long it is, and may have no end
 _TARGETS = ("labels", "label", "targets", "target", "y")
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_INSIDE = ("_orig_mod", "module", "_module", "model")  # of compile, DataParallel, Opacus, peft
 _OUTPUTS = ("logits", "out", "output", "outputs", "prediction", "predictions")
 
 
@@ -36,7 +38,7 @@ class Evaluation:
         has_loss = self._loss is not None
         loss_function = None if self._loss is None else self._loss.to(device)
         metric = None if self._metric is None else self._metric.to(device)
-        with _no_trace(self._model, self._loader):
+        with no_trace(self._model, self._loader):
             for batch in islice(self._loader, batches or _limit(self._loader)):
                 found += 1
                 outputs, wanted, size, own_loss = self._apply(_moved(batch, device))
@@ -71,20 +73,24 @@ class Evaluation:
         return _output(answer), wanted, len(wanted), _part(answer, "loss")
 
     def _call_with_names(self, batch: Mapping[str, Any], key: str) -> Any:
-        """All by name, as transformers wants it; or the one input, as others do."""
+        """By name what the model takes, as transformers wants it; or the one input, as others do."""
         others = {name: value for name, value in batch.items() if name != key}
-        takes = _names_taken_by(self._model)
-        if takes is not None and others.keys() <= takes:
-            return self._model(**(batch if key in takes else others))
+        takes = _taken_by(self._model)
+        named = {name: value for name, value in others.items() if name in takes}
+        needed = {one.name for one in takes.values() if one.default is one.empty}
+        label = next((name for name in _TARGETS if name in takes), None)
+        if named and needed <= {*named, label}:
+            return self._model(**named, **({} if label is None else {label: batch[key]}))
         tensors = [value for value in others.values() if isinstance(value, torch.Tensor)]
         return self._model(tensors[0])
 
 
-def _names_taken_by(model: torch.nn.Module) -> set[str] | None:
-    try:
-        return set(inspect.signature(model.forward).parameters)
-    except (TypeError, ValueError):
-        return None
+def _taken_by(model: torch.nn.Module) -> dict[str, inspect.Parameter]:
+    """By name; a wrapper that passes on whatever it gets takes what the module inside takes."""
+    given = inspect.signature(model.forward).parameters
+    takes = {name: one for name, one in given.items() if one.kind in _BY_NAME}
+    inside = next((found for name in _INSIDE if isinstance(found := getattr(model, name, None), torch.nn.Module)), None)
+    return takes if takes or inside is None else _taken_by(inside)
 
 
 def _call(model: torch.nn.Module, inputs: Any) -> Any:
@@ -152,7 +158,7 @@ def _value_of(metric: Any) -> float | None:
 
 
 @contextmanager
-def _no_trace(model: torch.nn.Module, loader: DataLoader[Any]) -> Iterator[None]:
+def no_trace(model: torch.nn.Module, loader: DataLoader[Any] | None = None) -> Iterator[None]:
     """Evaluation mode, then for each module the mode it had: some keep parts in evaluation mode on purpose. A hidden
     state that a module keeps from batch to batch, and the generators that the loader draws from, are as they were.
     """

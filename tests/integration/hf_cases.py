@@ -6,7 +6,7 @@ import pytest
 import torch
 from callback_swarm import Swarm, plus_one, serving
 from peft import LoraConfig, get_peft_model
-from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments, default_data_collator
 
 from swarm_callback import wire
 from swarm_callback.params import decode
@@ -57,6 +57,43 @@ def test_the_trainer_trains_in_a_swarm_and_steps_of_the_optimizer_count(serve, t
     assert (tmp_path / "model").read_bytes() == swarm.final
 
 
+ROWS = [{**row, "label": row["labels"], "idx": 100 + i} for i, row in enumerate(DATA)]  # as they are before the Trainer
+for row in ROWS:
+    del row["labels"]
+
+
+def loss_of(model):
+    batch = default_data_collator(DATA)
+    with torch.no_grad():
+        return float(model.eval()(**batch).loss)
+
+
+@pytest.mark.parametrize("size", [None, 5])
+def test_a_data_set_as_the_trainer_takes_it_is_evaluated(monkeypatch, size):
+    from swarmlearning.hf_transformers import SwarmCallback
+
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    model = tiny()
+    callback = SwarmCallback(2, 1, model=model, adsValData=ROWS, adsValBatchSize=size, logger=LOGGER)
+    assert callback.evaluate()[0] == pytest.approx(loss_of(model), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda model: model, torch.nn.DataParallel, lambda model: get_peft_model(model, LoraConfig(r=2))]
+)
+def test_columns_that_the_model_does_not_take_stay_out_of_its_evaluation(monkeypatch, wrap):
+    from swarmlearning.hf_transformers import SwarmCallback
+
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    model = tiny()
+    padded = [row | {"attention_mask": torch.tensor([1, 1, 1, 0, 0])} for row in ROWS]
+    with torch.no_grad():
+        given = default_data_collator([{name: row[name] for name in row if name != "idx"} for row in padded])
+        wanted = float(model.eval()(**given).loss)
+    callback = SwarmCallback(2, 1, model=wrap(model), adsValData=padded, logger=LOGGER)
+    assert callback.evaluate()[0] == pytest.approx(wanted, rel=1e-5)
+
+
 def test_of_a_peft_model_only_the_adapters_travel(serve, tmp_path):
     from swarmlearning.hf_transformers import SwarmCallback
 
@@ -69,6 +106,15 @@ def test_of_a_peft_model_only_the_adapters_travel(serve, tmp_path):
     names = set(decode(bodies[0]))
     assert names
     assert all("lora_" in name or "classifier" in name for name in names)
+
+
+def test_an_interval_that_is_longer_than_the_training_is_said_when_it_begins(monkeypatch, tmp_path, caplog):
+    from swarmlearning.hf_transformers import SwarmCallback
+
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    model = tiny()
+    train(tmp_path, model, SwarmCallback(5, 1, model=model, logger=LOGGER), gradient_accumulation_steps=2)
+    assert "There will be no merge between begin and end: 4 batches, syncFrequency 5" in caplog.messages
 
 
 def test_training_stops_when_that_of_the_swarm_is_over(serve, tmp_path):

@@ -1,6 +1,7 @@
 """SwarmCallback for Keras; test_callback_keras.py runs these in a process of their own."""
 
 import importlib
+import itertools
 import logging
 import os
 
@@ -137,6 +138,47 @@ def test_evaluation_for_the_swarm_leaves_the_metrics_of_the_epoch_alone(serve):
     callback = SwarmCallback(4, 1, adsValData=KERAS_DATA, logger=LOGGER)
     assert fit([callback])["accuracy"] == pytest.approx(alone["accuracy"])
     served.result(DEADLINE_S)
+
+
+def recurrent_model():
+    """Its state goes on from batch to batch, and its noise is drawn in evaluation too."""
+    keras = keras_of_the_script()
+
+    class Noise(keras.layers.GaussianNoise):
+        def call(self, inputs, training=None):
+            return super().call(inputs, training=True)
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.layers.Input(batch_size=4, shape=(2, 2))
+    states = keras.layers.Bidirectional(keras.layers.LSTM(3, stateful=True))(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(Noise(0.5)(states)))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("by", ["adsValData", "evaluate"])
+def test_evaluation_for_the_swarm_leaves_states_and_random_generators_alone(loopback, by):
+    model = recurrent_model()
+    data = (KERAS_DATA[0].reshape(20, 2, 2), KERAS_DATA[1])
+
+    def by_hand(given):
+        return given.evaluate(*data, batch_size=4, verbose=0)
+
+    of = {"adsValData": data, "adsValBatchSize": 4} if by == "adsValData" else {"evaluate": by_hand}
+    callback = keras_callback(model, logger=LOGGER, **of)
+    by_hand(model)
+    layers = [layer for layer in keras_weights.layers_of(model) if isinstance(layer, keras_of_the_script().layers.LSTM)]
+
+    def states():
+        return [keras_weights.read(state).copy() for layer in layers for state in layer.states]
+
+    before = states()
+    assert any(state.any() for state in before)
+    draws = [callback._measure()[0] for _ in range(2)]
+    assert len(before) == 4
+    assert all(np.array_equal(one, other) for one, other in zip(before, states(), strict=True))
+    if keras_of_the_script().__name__ == "keras":  # Keras 2 has generators that nobody can set back
+        assert draws[0] == draws[1]
 
 
 def test_loopback_changes_nothing_in_a_keras_training(monkeypatch):
@@ -354,6 +396,20 @@ def test_a_loop_of_ones_own_merges_as_often_as_fit(serve, loop):
     assert swarm.kinds().count("Sync") == 1 + 6
 
 
+@pytest.mark.parametrize(("frequency", "told"), [(10, False), (11, True)])
+def test_an_interval_that_is_longer_than_the_fit_is_said_when_it_begins(loopback, caplog, frequency, told):
+    keras = keras_of_the_script()
+    from swarm_callback.keras import SwarmCallback
+
+    swarm = SwarmCallback(frequency, 1, logger=LOGGER)
+    seen = []
+    look = keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: seen.extend(caplog.messages))
+    keras_model().fit(*KERAS_DATA, batch_size=4, epochs=2, verbose=0, callbacks=[look, swarm])  # 10 batches
+    words = "There will be no merge between begin and end: 10 batches, syncFrequency 11"
+    assert (words in seen) == told
+    assert sum("no merge between" in message for message in caplog.messages) == told
+
+
 @pytest.mark.parametrize(("last", "told"), [(False, True), (True, False)])
 def test_a_callback_that_replaces_the_final_model_is_named(loopback, caplog, last, told):
     keras = keras_of_the_script()
@@ -426,8 +482,32 @@ def forms_of_data():
         output_signature=(tf.TensorSpec((None, 4), tf.float32), tf.TensorSpec((None,), tf.int64)),
     )
     dataset = tf.data.Dataset.from_tensor_slices(KERAS_DATA).batch(4)
+
+    class Readable:
+        """Of no class that Keras knows."""
+
+        def __len__(self):
+            return 5
+
+        def __iter__(self):
+            return (Batches()[index] for index in range(5))
+
+    class Endless(Readable):
+        """A generator that begins again by itself."""
+
+        def __init__(self):
+            self.of = itertools.cycle(super().__iter__())
+
+        def __iter__(self):
+            return self
+
+        def __next__(self):
+            return next(self.of)
+
     return {
         "dataset": dataset,
+        "iterable with a length": Readable(),
+        "generator with a length": Endless(),
         "sequence": Sequence(),
         "flow": flow,
         "of unknown length": generator,
@@ -435,7 +515,10 @@ def forms_of_data():
     }
 
 
-@pytest.mark.parametrize("form", ["dataset", "sequence", "of unknown length", "lists"])
+@pytest.mark.parametrize(
+    "form",
+    ["dataset", "sequence", "of unknown length", "lists", "iterable with a length", "generator with a length"],
+)
 def test_keras_validates_on_whatever_can_be_read_again(loopback, form):
     model = keras_model()
     callback = keras_callback(model, adsValData=forms_of_data()[form])
@@ -542,10 +625,14 @@ def test_a_model_that_cannot_be_evaluated_is_refused_before_the_first_round(loop
 
 
 def test_parameters_of_other_platforms_are_told_to_have_no_effect(loopback, caplog):
-    caplog.set_level(logging.INFO)
-    keras_callback(keras_model(), lossFunction="MSELoss", metricFunction="Accuracy", hfMode="peft", logger=LOGGER)
-    assert "lossFunction and metricFunction have no effect here: the compiled model has its own" in caplog.messages
-    assert "hfMode has no effect here: share='trainable' gives the swarm only what is trained" in caplog.messages
+    keras_callback(
+        keras_model(), lossFunction="MSELoss", metricFunction="Accuracy", hfMode="peft", sess=object(), logger=LOGGER
+    )
+    assert [message for message in caplog.messages if message.startswith("No effect here")] == [
+        "No effect here: sess (there are no sessions of TensorFlow 1)",
+        "No effect here: lossFunction, metricFunction (the compiled model has its own)",
+        "No effect here: hfMode (share='trainable' gives the swarm only what is trained)",
+    ]
 
 
 def test_the_metric_is_the_first_compiled_one_and_never_a_part_of_the_loss(loopback):

@@ -1,6 +1,8 @@
 """SwarmCallback for PyTorch Lightning; test_callback_lightning.py runs these in a process of their own."""
 
 import logging
+import subprocess
+import sys
 
 import lightning.pytorch as pl
 import pytest
@@ -64,6 +66,25 @@ def test_a_trainer_trains_in_a_swarm_and_steps_of_the_optimizer_count(serve, tmp
     assert all(message.loss > 0 for message in swarm.heard if isinstance(message, wire.Report))
     callback.save_parameters(tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == swarm.final
+
+
+def test_an_interval_that_is_longer_than_the_training_is_said_when_it_begins(monkeypatch, caplog):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    model = Net()
+    fit(model, SwarmCallback(5, 1, model=model, logger=LOGGER), accumulate_grad_batches=2)
+    assert "There will be no merge between begin and end: 4 batches, syncFrequency 5" in caplog.messages
+
+
+def test_pytorch_lightning_is_enough():
+    """The other name of the package, which may be all that there is."""
+    program = """
+import sys
+sys.modules["lightning"] = None
+import pytorch_lightning as pl
+from swarm_callback.lightning import SwarmCallback
+assert issubclass(SwarmCallback, pl.Callback)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_fitting_stops_when_the_training_of_the_swarm_is_over(serve):

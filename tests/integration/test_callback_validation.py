@@ -60,6 +60,10 @@ def callback_of(model, data, **options):
     return SwarmCallback(5, 1, model=model, adsValData=data, totalEpochs=1, logger=LOGGER, **(given | options))
 
 
+def broken(_index):
+    raise OSError("the picture cannot be read")
+
+
 def expected(net):
     with torch.no_grad():
         outputs = net(X)
@@ -92,6 +96,38 @@ def test_a_model_that_gives_its_own_loss_needs_no_other(monkeypatch):
     model = Answers(lambda output: Output(logits=output))
     data = DataLoader(Made(lambda i: (X[i], Y[i])), 6)
     assert callback_of(model, data, lossFunction=None, metricFunction=None).evaluate() == pytest.approx((0.25, None))
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_validation_that_gives_no_loss_is_told(monkeypatch, caplog, adaptive):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    data = DataLoader(Made(lambda i: (X[i], Y[i])), 6)
+    callback_of(Answers(), data, lossFunction=None, useAdaptiveSync=adaptive)
+    told = [message for message in caplog.messages if "Validation gives no loss" in message]
+    assert [message.endswith("no say in useAdaptiveSync") for message in told] == [adaptive]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"tf": 1, "sess": 2}, ["No effect here: tf, sess (there are no sessions of TensorFlow 1)"]),
+        ({"optimizer": 1}, ["No effect here: optimizer (optimizerState is not reset)"]),
+        ({"lossFunction": None}, ["No effect here: lossFunctionArgs (lossFunction is not given)"]),
+        (
+            {"evaluate": lambda _: 0.5, "adsValData": DataLoader(Made(broken), 6)},
+            [
+                "No effect here: adsValData, lossFunction, lossFunctionArgs, metricFunction, metricFunctionArgs "
+                "(evaluate is given)"
+            ],
+        ),
+        ({"sess": None, "hfMode": "peft"}, []),
+    ],
+)
+def test_what_is_given_for_nothing_is_told(monkeypatch, caplog, options, told):
+    monkeypatch.setenv("SWARM_LOOPBACK", "true")
+    given = {"lossFunctionArgs": {"reduction": "sum"}} | options
+    callback_of(Answers(), given.pop("adsValData", None), **given)
+    assert [message for message in caplog.messages if message.startswith("No effect here")] == told
 
 
 @pytest.mark.parametrize(
@@ -130,10 +166,6 @@ def test_the_loss_is_where_the_model_is(monkeypatch, weight):
     options = {"lossFunction": "Weighted", "lossFunctionArgs": {"weight": weight}, "metricFunction": None}
     callback = callback_of(Answers().to("meta"), data, **options)
     assert callback.evaluate()[0] == pytest.approx(4 * 0.5 / 20)
-
-
-def broken(_index):
-    raise OSError("the picture cannot be read")
 
 
 @pytest.mark.parametrize(
@@ -215,6 +247,27 @@ def test_a_function_of_ones_own_evaluates_what_has_another_form(serve, answer):
     assert [report.loss for report in reports] == [0.5, 0.5]
     assert reports[0].metric == (None if isinstance(answer, torch.Tensor) else 0.25)
     assert all(given is model for given in seen)
+
+
+def test_a_function_of_ones_own_sees_a_model_in_evaluation_mode_and_leaves_no_trace(serve):
+    served = serve(Swarm())
+    model = nn.Sequential(nn.Linear(4, 3), KeepsState())
+    model[0].eval()
+    modes = []
+
+    def by_hand(given):
+        modes.append([part.training for part in given])
+        given[1].state = X
+        given.train()
+        return 0.5
+
+    callback = callback_of(model, None, evaluate=by_hand)
+    callback.on_train_begin()
+    assert modes == [[False, False]]
+    assert [part.training for part in model] == [False, True]
+    assert model[1].state is None
+    callback.on_train_end()
+    served.result(DEADLINE_S)
 
 
 def test_a_dry_run_fails_where_a_swarm_would(monkeypatch):
