@@ -8,6 +8,7 @@ from cryptography import x509
 
 from services.errors import CertificateUnreadable, SwarmError
 from services.identity.certificates import read_chain
+from services.identity.hosts import hosts_in, is_for
 from services.identity.identity import Identity
 from services.identity.renewed_files import IdentityFiles
 from services.preflight.report import Finding, failure
@@ -63,21 +64,7 @@ def _key_mode(path: Path) -> Finding:
 
 
 def _names(path: Path, certificate: x509.Certificate, host: str) -> Finding:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        known: list[str] = []
-    else:
-        known = [str(name) for name in names.get_values_for_type(x509.DNSName)]
-        known += [str(address) for address in names.get_values_for_type(x509.IPAddress)]
-    if any(_means(name.lower(), host.lower()) for name in known):
+    if is_for(certificate, host):
         return Finding("certificate names", str(path), "ok", f"it is for {host}")
-    found = f"it is for {', '.join(known) or 'no host'}, not for {host}"
+    found = f"it is for {', '.join(hosts_in(certificate)) or 'no host'}, not for {host}"
     return Finding("certificate names", str(path), "failed", found, f"Have one issued with the name {host}.")
-
-
-def _means(name: str, host: str) -> bool:
-    """``*.example.org`` means one more part."""
-    if name.startswith("*."):
-        return host.partition(".")[2] == name[2:]
-    return name == host

@@ -20,7 +20,8 @@ def split_address(text: str, default_port: int) -> tuple[str, int]:
 
 
 def join_address(host: str, port: int) -> str:
-    """``host:port``, with the brackets that IPv6 needs."""
+    """``host:port``, with the brackets that IPv6 needs, whether ``host`` has them or not."""
+    host = host.strip("[]")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

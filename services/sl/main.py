@@ -6,6 +6,7 @@ from functools import partial
 
 from services.errors import SwarmError
 from services.identity.expiry import watched_expiry
+from services.identity.hosts import warn_unless_for
 from services.identity.peer_context import judge
 from services.identity.source import own_identity
 from services.licensing.lease import Lease
@@ -44,6 +45,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         bound = stack.enter_context(bind(settings.host, settings.listens_on))
         port = int(bound.getsockname()[1])
         address = OwnAddress(*settings.announced(port))
+        warn_unless_for(identity, address.host)
         # First of all: a second process of this name would take the first one's seat, and its place in a training.
         link = await stack.enter_async_context(SNLink(identity, settings.sn_address, address, memory))
         lease = await stack.enter_async_context(

@@ -12,6 +12,7 @@ from services.chain.backend import ChainBackend
 from services.chain.factory import Choice, open_chain
 from services.errors import AnotherSwarm
 from services.identity.expiry import watched_expiry
+from services.identity.hosts import warn_unless_for
 from services.identity.identity import Identity
 from services.identity.peer_context import judge
 from services.identity.source import own_identity
@@ -41,6 +42,7 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         logs.configure(settings.log_format, identity.name, settings.log_level)
         traces.configure("swarm-sn", identity.name)
         _log.info("identity", name=identity.name, role=identity.role, fingerprint=identity.fingerprint[:16])
+        warn_unless_for(identity, settings.api[0], settings.p2p[0])
         data_dir = stack.enter_context(claimed(settings.data_dir))
         check_free(settings.host, settings.listens_on, PORT_OPTION)
         choice = chain_choice(settings.chain, data_dir)

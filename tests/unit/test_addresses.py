@@ -27,6 +27,11 @@ def test_an_address_has_a_host_and_perhaps_a_port(text: str, parts: tuple[str, i
     assert split_address(join_address(*parts), 1) == parts
 
 
+@pytest.mark.parametrize("host", ["fd00::7", "[fd00::7]"])
+def test_an_address_has_the_brackets_that_it_needs_once(host: str) -> None:
+    assert join_address(host, 1) == "[fd00::7]:1"
+
+
 @pytest.mark.parametrize(
     "text", ["", " ", ":1", "h:", "h:0", "h:65536", "h:http", "[::1", "[::1]x", "[::1]:", "a b", "https://h", "h/x:1"]
 )
