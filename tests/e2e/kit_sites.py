@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from services.local.swarm import CONTRACT
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from swarmlearning.swci import Swci, SwciError
+from tests.free_ports import free_port
 
 SWARM = str(Path(sys.executable).with_name("swarm"))
 PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
@@ -48,12 +48,6 @@ def node(site: int, name: str, role: str, **more: str) -> dict[str, Any]:
     """Of a project file. All sites publish on one machine here, so each port is one of its own."""
     found: dict[str, Any] = {"name": name, "role": role, "address": address(site), "port": free_port(), **more}
     return {**found, "p2p_port": free_port()} if role == "sn" else found
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -16,6 +16,7 @@ from images import ML, NODES, ROOT, TAG, build, named
 from parts import PODMAN_SOCKET
 
 from swarm_callback.digest import digest_of_file
+from tests.free_ports import free_port
 
 PROGRAMS = Path(__file__).parent / "programs"
 ENDS_WITHIN_S = 400
@@ -58,12 +59,6 @@ def settings(engine: str) -> Iterator[dict[str, str]]:
     }
     for words in (["volume", "rm", "--force", f"{swarm}-lib"], ["image", "rm", "--force", f"{swarm}-env"]):
         subprocess.run([engine, *words], capture_output=True, check=False)
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("", 0))
-        return int(trial.getsockname()[1])
 
 
 def train(example: str, settings: dict[str, str], directory: Path) -> subprocess.CompletedProcess[str]:

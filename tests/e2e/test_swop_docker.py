@@ -2,7 +2,6 @@
 
 import asyncio
 import secrets
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from services.local.swops import RUNNER
 from services.rpc import swarm_pb2 as pb
 from services.swop.executors.docker import DockerExecutor
 from services.swop.executors.spec import VolumeSpec
+from tests.free_ports import free_port
 
 SL_IMAGE, ML_IMAGE = named("sl"), named(ML)
 
@@ -41,15 +41,9 @@ def with_docker(profile: dict[str, Any]) -> None:
     profile["resourcemgr"]["mgrtype"] = "DOCKER"
     del profile["images"]
     for node in profile["nodes"]:
-        port = free_port()
+        port = free_port(HOST)
         node["slnodedef"]["slport"] = port
         node["slnodedef"]["slenvvars"] = [{"SL_BIND_HOST": HOST}, {"SL_BIND_PORT": port}]
-
-
-def free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind((HOST, 0))
-        return int(trial.getsockname()[1])
 
 
 async def left_over(pki: Any, *swops: str) -> list[str]:

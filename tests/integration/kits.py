@@ -8,11 +8,11 @@ from typing import Any
 
 import pyzipper
 import yaml
-from mapped_ports import free_port
 
 from services.cli.main import main
 from services.identity.authority import Authority
 from services.local.process import Child, Launch, node_environment
+from tests.free_ports import free_port
 
 
 def swarm(*arguments: object) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -12,14 +11,10 @@ import aiohttp
 
 from services.identity.identity import Identity
 from services.local.process import Child, Launch, node_environment
+from tests.free_ports import free_port
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 60
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 class Servers:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -75,8 +74,3 @@ async def mapped_port(delay_s: float = 0.0) -> AsyncIterator[MappedPort]:
     finally:
         server.close()
         await mapping.end()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from mapped_ports import free_port
+from tests.free_ports import free_port
 
 STARTS_WITHIN_S = 60
 CONFIGURATION = """\

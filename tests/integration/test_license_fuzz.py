@@ -11,12 +11,12 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from license_servers import free_port
 
 from services.license_server import request_limits
 from services.license_server.database import Database
 from services.license_server.main import serve
 from services.license_server.services import Services
+from tests.free_ports import free_port
 
 EXAMPLES = 15
 SETTINGS = settings(

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mapped_ports import free_port, mapped_port
+from mapped_ports import mapped_port
 from sl_swarm import swarm_of
 from sn_network import SNNetwork
+
+from tests.free_ports import free_port
 
 
 async def test_sls_behind_port_mappings_train_and_announce_the_outer_port(pki: Any, tmp_path: Path) -> None:

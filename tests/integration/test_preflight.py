@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mapped_ports import free_port, mapped_port
+from mapped_ports import mapped_port
 from sl_swarm import Swarm, swarm_of
 
 from services.errors import HostNotReady
@@ -20,6 +20,7 @@ from services.local.process import node_environment
 from services.preflight import host, identity, network
 from services.preflight.report import Finding
 from services.preflight.settings import PreflightSettings
+from tests.free_ports import free_port
 
 
 async def command(*arguments: str, **environment: str) -> tuple[int, str]:

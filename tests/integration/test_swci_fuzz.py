@@ -10,7 +10,6 @@ import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
-from license_servers import free_port
 from schemathesis import checks
 from schemathesis.core.failures import FailureGroup
 from schemathesis.generation import GenerationMode
@@ -22,6 +21,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_RUNNER, DEFAULT_TRAINING
 from services.swci.web.serving import HEAD_LIMIT_BYTES
+from tests.free_ports import free_port
 
 EXAMPLES = 8
 SETTINGS = settings(
