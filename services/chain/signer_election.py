@@ -1,6 +1,7 @@
 """Who should seal, and the next vote on the way there. No I/O."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 
@@ -12,23 +13,51 @@ class Vote:
     authorize: bool
 
 
-def next_vote(signers: Sequence[str], live: Sequence[str]) -> Vote | None:
+def next_vote(
+    signers: Sequence[str], live: Sequence[str], organizations: Mapping[str, str] | None = None
+) -> Vote | None:
     """What all signers should vote for now; None where the signers are as they should be.
 
     ``live``: accounts of the SNs that are present, in the order of their joining: one of one or two of them should
-    seal, else the largest odd number. Those who seal stay, as long as they live. Whoever is gone is voted out
-    before anybody is voted in, so that the share of the living among the signers never falls.
+    seal, else the largest odd number in which no organization has more than one signer more than another that has an SN
+    present. Those who seal stay, as long as they live. Whoever is gone is voted out before anybody is voted in, so that
+    the share of the living among the signers never falls.
+
+    ``organizations``: by account, of all SNs that may write; without, all are of one.
     """
     if not live:
         return None
-    for signer in signers:
-        if signer not in live:
-            return Vote(signer, authorize=False) if len(signers) > 1 else None
-    staying = [account for account in live if account in signers]
-    coming = [account for account in live if account not in signers]
-    size = len(live) - (len(live) + 1) % 2
-    wanted = [*staying, *coming][:size]
-    for account in reversed(staying):
-        if account not in wanted:
-            return Vote(account, authorize=False)
-    return next((Vote(account, authorize=True) for account in wanted if account not in signers), None)
+    gone = next((signer for signer in signers if signer not in live), None)
+    if gone is not None:
+        if len(signers) > 1:
+            return Vote(gone, authorize=False)
+        removed = organizations is not None and gone not in organizations
+        return Vote(live[0], authorize=True) if removed else None  # it hands over to another one before it goes
+    of = {account: (organizations or {}).get(account, "") for account in live}
+    wanted = _wanted(signers, live, of)
+    seats = Counter(of[signer] for signer in signers)
+    leaving = [account for account in live if account in signers and account not in wanted]
+    if leaving:
+        return Vote(max(reversed(leaving), key=lambda account: seats[of[account]]), authorize=False)
+    coming = [account for account in wanted if account not in signers]
+    return Vote(min(coming, key=lambda account: seats[of[account]]), authorize=True) if coming else None
+
+
+def _wanted(signers: Sequence[str], live: Sequence[str], of: Mapping[str, str]) -> list[str]:
+    """Accounts in the order of joining. The organization with the fewest SNs present sets how many others may have."""
+    present = Counter(of.values())
+    most = min(present.values()) + 1
+    seats = {organization: min(count, most) for organization, count in present.items()}
+    if sum(seats.values()) % 2 == 0:
+        full = [organization for organization in seats if seats[organization] == max(seats.values())]
+        sealing = Counter(of[signer] for signer in signers)
+        # One that has not got that seat yet, and of these the one that joined last.
+        gives_up = min(reversed(full), key=lambda organization: sealing[organization] >= seats[organization])
+        seats[gives_up] -= 1
+    by_seniority = [*(it for it in live if it in signers), *(it for it in live if it not in signers)]
+    wanted = []
+    for account in by_seniority:
+        if seats[of[account]] > 0:
+            seats[of[account]] -= 1
+            wanted.append(account)
+    return wanted

@@ -1,6 +1,6 @@
 """Who seals which block, as the chain has it, and this node's vote on who shall."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from services.chain.abi import checksummed
@@ -67,12 +67,13 @@ class Voting:
             self.changed.put(self.signers)
         return self.signers != before
 
-    async def vote(self, live: Sequence[str]) -> bool:
+    async def vote(self, live: Sequence[str], organizations: Mapping[str, str] | None = None) -> bool:
         """Votes as all signers do now that these SNs live; none does where nobody is to be voted on.
+        ``organizations``: as ``next_vote`` has them.
 
         True where that is another vote than before.
         """
-        wanted = next_vote(self.signers, live)
+        wanted = next_vote(self.signers, live, organizations)
         if wanted == self.proposed:
             return False
         if self.proposed is not None:
