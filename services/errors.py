@@ -189,6 +189,25 @@ class NotOfOrganization(IdentityError):
     remedy = "Have its own organization issue what it may, or have the trust file corrected where this was refused."
 
 
+class OrganizationNotHeld(NotOfOrganization):
+    code = "organization-not-held"
+    message = "The swarm has no organization {organization}"
+    remedy = (
+        "Have it voted in: swarm org propose and approve. A swarm that began without a trust file is one organization "
+        "without a name, and stays it."
+    )
+
+
+class CANotVotedIn(NotOfOrganization):
+    """Of an organization that the swarm has, by the trust file, but from a CA that it does not know."""
+
+    code = "ca-not-voted-in"
+    message = "The certificate of {role} {name} is from the CA {ca} of {organization}, which the swarm has not voted in"
+    remedy = (
+        "Have the organization's CAs voted in (swarm org propose and approve), or use a certificate of one that was."
+    )
+
+
 class TrustFileUnusable(IdentityError):
     code = "trust-file-unusable"
     message = "{source}, line {line}: {path}: {problem}"
@@ -421,6 +440,53 @@ class LastSN(ChainError):
     remedy = "Register another SN before this one is removed."
 
 
+class NoOrganizations(ChainError):
+    code = "no-organizations"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "This swarm began without a trust file, so it is one organization and no other can come in"
+    remedy = "Begin a new swarm whose sentinel has a trust file (--trust)."
+
+
+class SNNotVotedIn(ChainError):
+    code = "sn-not-voted-in"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "The SN {name} of {organization} needs the votes of the organizations in this swarm"
+    remedy = "Have administrators vote for it (swarm org list, swarm org approve), and start it again then."
+
+
+class SNAwaitsVotes(SNNotVotedIn):
+    code = "sn-awaits-votes"
+    remedy = "Have administrators approve proposal {number} (swarm org approve), and start it again then."
+
+
+class NoSNWouldBeLeft(ChainError):
+    code = "no-sn-would-be-left"
+    grpc_status = "FAILED_PRECONDITION"
+    message = "{organization} has all SNs of this swarm, so that it cannot be removed"
+    remedy = "Have an SN of another organization join first."
+
+
+class NoSuchProposal(ChainError):
+    code = "no-such-proposal"
+    grpc_status = "NOT_FOUND"
+    message = "There is no open proposal {number}"
+    remedy = "`swarm org list` shows those that are open."
+
+
+class AnotherOrganization(ChainError):
+    code = "another-organization"
+    grpc_status = "PERMISSION_DENIED"
+    message = "The account of an SN of {organization} can be taken from it by that organization alone"
+    remedy = "Have an SN of that organization do it, or propose to remove the organization."
+
+
+class VotesForAnother(ChainError):
+    code = "votes-for-another"
+    grpc_status = "PERMISSION_DENIED"
+    message = "{sn} votes for {organization}, and this is an administrator of {of}"
+    remedy = "Ask an SN of {of}."
+
+
 class ServesOneSN(ChainError):
     code = "serves-one-sn"
     grpc_status = "FAILED_PRECONDITION"
@@ -536,6 +602,13 @@ class NotEnrolled(TrainingError):
     code = "not-enrolled"
     message = "{name} is not enrolled in this training"
     remedy = "Enrol first; a node enrols when its ML program opens the channel."
+
+
+class TakesNoPart(TrainingError):
+    code = "takes-no-part"
+    grpc_status = "PERMISSION_DENIED"
+    message = "The training {contract} is for {organizations}, and {name} is of {organization}"
+    remedy = "Take part in another one, or create one for this organization too: CREATE CONTRACT ... FOR ..."
 
 
 class NotConfigured(TrainingError):

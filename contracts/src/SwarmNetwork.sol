@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.20;
 
-/// @title The directory of one swarm: its members, the accounts that may write, and the contracts it uses.
+/// @title The directory of one swarm: its organizations and members, the accounts that may write, its contracts.
 /// @notice Deployed once by the sentinel. Only accounts of registered SN nodes write, here and in every
-///         contract that asks this one.
+///         contract that asks this one. Without a trust file there is one organization, whose name is empty.
 contract SwarmNetwork {
     error NotARegisteredSN(address account);
     error NameTaken(string name, bytes32 enrolledFingerprint);
@@ -12,6 +12,12 @@ contract SwarmNetwork {
     error ContractNameTaken(string name, address existing);
     error LastSN(address account);
     error Malformed(string field);
+    error OrganizationNotHeld(string organization);
+    error AnotherOrganization(string organization);
+    error SNNotVotedIn(string name, string organization);
+    error NoOrganizations();
+    error NoSNWouldBeLeft(string organization);
+    error NoSuchProposal(uint256 number);
 
     event MemberRegistered(
         string name, Role role, string host, uint16 port, bytes32 fingerprint, string parent, string organization
@@ -23,9 +29,18 @@ contract SwarmNetwork {
         string name, Role role, bytes32 before, bytes32 key, string by, uint64 at, uint32 overlapSeconds
     );
     event MemberLeft(string name, Role role, string reason);
-    event SNAccountAdded(address indexed account, string name);
+    event SNAccountAdded(address indexed account, string name, string organization);
     event SNAccountRemoved(address indexed account);
-    event ContractRegistered(string name, string kind, address location);
+    event ContractRegistered(string name, string kind, address location, string[] organizations);
+    /// @param cas SHA-256 of the public keys of its CAs: all that it has from now on.
+    event OrganizationAdmitted(string name, bytes32[] cas);
+    event OrganizationRemoved(string name);
+    event Proposed(
+        uint256 number, Change change, string organization, bytes32[] cas, string sn, address account, string by
+    );
+    /// @param by Role and name of the organization's administrator, on whose word its SN votes.
+    event Voted(uint256 number, string organization, string by);
+    event CarriedOut(uint256 number);
 
     enum Role { NONE, SN, SL, SWOP, SWCI }
 
@@ -43,14 +58,54 @@ contract SwarmNetwork {
         string organization; // whose CA has named it, as its parent found; empty without a trust file
     }
 
+    /// @param cas SHA-256 of the public keys of its CAs.
+    /// @param sns How many of the accounts that may write are its own. Organizations without one have no vote.
+    struct Organization {
+        string name;
+        bytes32[] cas;
+        uint32 sns;
+        bool held;
+    }
+
+    enum Change { ADMIT, ADMIT_SN, REMOVE }
+
+    /// @param cas     Of ADMIT: all CAs that the organization is to have.
+    /// @param sn      Of ADMIT_SN: the name of the SN, and its account.
+    /// @param voters  The organizations that voted for it, and on whose word each did.
+    struct Proposal {
+        uint256 number;
+        Change change;
+        string organization;
+        bytes32[] cas;
+        string sn;
+        address account;
+        string[] voters;
+        string[] by;
+        bool open;
+    }
+
+    /// @param organizations Those that may take part in a training; none named: all.
     struct Entry {
         string name;
         string kind;
         address location;
+        string[] organizations;
     }
 
     mapping(address account => bool) public isSN;
     uint256 public snCount;
+
+    Organization[] private _organizations;
+    mapping(bytes32 key => uint256 indexPlusOne) private _organizationIndex;
+    mapping(address account => uint256 index) private _organizationOf;
+    mapping(address account => bytes32 key) private _nameOf;
+    mapping(uint256 index => address[]) private _accountsOf;
+    mapping(bytes32 key => uint256 indexPlusOne) private _expectedSN;
+    uint256 private _held;
+
+    Proposal[] private _proposals;
+    mapping(bytes32 key => uint256 number) private _proposalNumber;
+    mapping(bytes32 key => uint256 number) private _requestOf;
 
     Member[] private _members;
     mapping(bytes32 key => uint256 indexPlusOne) private _memberIndex;
@@ -65,28 +120,105 @@ contract SwarmNetwork {
     }
 
     /// @notice The account that deploys is the sentinel's and may write from the start.
-    constructor() {
-        isSN[msg.sender] = true;
-        snCount = 1;
-        emit SNAccountAdded(msg.sender, "");
+    /// @param sn    The sentinel's name.
+    /// @param names Organizations that the swarm begins with; the sentinel is of the first one.
+    /// @param cas   Of each.
+    /// @param sns   Names of the SNs of each that need no vote to come in, each with its first account.
+    constructor(string memory sn, string[] memory names, bytes32[][] memory cas, string[][] memory sns) {
+        if (names.length == 0) revert Malformed("organizations");
+        for (uint256 i = 0; i < names.length; i++) {
+            uint256 index = _admit(names[i], cas[i]);
+            for (uint256 j = 0; j < sns[i].length; j++) _expectedSN[keccak256(bytes(sns[i][j]))] = index + 1;
+        }
+        _addAccount(msg.sender, sn, 0);
     }
 
     // --- accounts -----------------------------------------------------------------------------------
 
-    function addSNAccount(address account, string calldata name) external onlySN {
+    /// @notice Lets an SN's account write. With several organizations an SN that was not expected from the start
+    ///         needs their votes.
+    function addSNAccount(address account, string calldata name, string calldata organization) external onlySN {
         if (account == address(0)) revert Malformed("account");
         if (isSN[account]) return;
-        isSN[account] = true;
-        snCount += 1;
-        emit SNAccountAdded(account, name);
+        if (needsVotes(name, organization)) revert SNNotVotedIn(name, organization);
+        _addAccount(account, name, _heldIndex(organization));
+    }
+
+    /// @notice Whether an SN of this name may write only after a vote.
+    function needsVotes(string calldata name, string calldata organization) public view returns (bool) {
+        return _held > 1 && _expectedSN[keccak256(bytes(name))] != _heldIndex(organization) + 1;
     }
 
     function removeSNAccount(address account) external onlySN {
         if (!isSN[account]) return;
+        uint256 index = _organizationOf[account];
+        if (index != _organizationOf[msg.sender]) revert AnotherOrganization(_organizations[index].name);
         if (snCount == 1) revert LastSN(account);
-        isSN[account] = false;
-        snCount -= 1;
-        emit SNAccountRemoved(account);
+        _removeAccount(account);
+    }
+
+    // --- organizations ------------------------------------------------------------------------------
+
+    /// @notice Proposes a change, and votes for it in the name of the sender's organization. The same change that was
+    ///         proposed before and is open gets the vote.
+    /// @param by Role and name of the administrator on whose word; empty where an SN asks to come in: no vote yet.
+    function propose(
+        Change change,
+        string calldata organization,
+        bytes32[] calldata cas,
+        string calldata sn,
+        address account,
+        string calldata by
+    ) external onlySN {
+        if (bytes(_organizations[0].name).length == 0) revert NoOrganizations();
+        _check(change, organization, cas, sn, account, by);
+        bytes32 key = _proposalKey(change, organization, cas, sn, account);
+        uint256 number = _proposalNumber[key];
+        if (number == 0) {
+            number = _proposals.length + 1;
+            Proposal storage made = _proposals.push();
+            (made.number, made.change, made.organization) = (number, change, organization);
+            (made.cas, made.sn, made.account, made.open) = (cas, sn, account, true);
+            _proposalNumber[key] = number;
+            if (change == Change.ADMIT_SN) _replaceRequest(sn, number);
+            emit Proposed(number, change, organization, cas, sn, account, by);
+        }
+        if (bytes(by).length != 0) _vote(number, by);
+    }
+
+    /// @notice Votes for a proposal in the name of the sender's organization.
+    function vote(uint256 number, string calldata by) external onlySN {
+        if (bytes(by).length == 0) revert Malformed("by");
+        if (number == 0 || number > _proposals.length || !_proposals[number - 1].open) revert NoSuchProposal(number);
+        _vote(number, by);
+    }
+
+    /// @notice The number of the open proposal of an SN with this account; zero where there is none.
+    function requestOf(string calldata organization, string calldata sn, address account)
+        external
+        view
+        returns (uint256)
+    {
+        return _proposalNumber[_proposalKey(Change.ADMIT_SN, organization, new bytes32[](0), sn, account)];
+    }
+
+    /// @notice More than half of the organizations that have an SN.
+    function votesNeeded() public view returns (uint256) {
+        uint256 voting = 0;
+        for (uint256 i = 0; i < _organizations.length; i++) if (_votes(i)) voting += 1;
+        return voting / 2 + 1;
+    }
+
+    function organizations(uint256 offset, uint256 limit) external view returns (Organization[] memory page) {
+        uint256 size = _pageSize(_organizations.length, offset, limit);
+        page = new Organization[](size);
+        for (uint256 i = 0; i < size; i++) page[i] = _organizations[offset + i];
+    }
+
+    function proposals(uint256 offset, uint256 limit) external view returns (Proposal[] memory page) {
+        uint256 size = _pageSize(_proposals.length, offset, limit);
+        page = new Proposal[](size);
+        for (uint256 i = 0; i < size; i++) page[i] = _proposals[offset + i];
     }
 
     // --- members ------------------------------------------------------------------------------------
@@ -104,6 +236,7 @@ contract SwarmNetwork {
         if (bytes(name).length == 0) revert Malformed("name");
         if (role == Role.NONE) revert Malformed("role");
         if (fingerprint == 0) revert Malformed("fingerprint");
+        _heldIndex(organization);
         bytes32 key = _memberKey(role, name);
         uint256 slot = _memberIndex[key];
         if (slot == 0) {
@@ -177,15 +310,18 @@ contract SwarmNetwork {
     // --- directory of contracts -----------------------------------------------------------------------
 
     /// @notice Records a contract under a name, for good: names are never given twice.
-    function registerContract(string calldata name, string calldata kind, address location) external onlySN {
+    function registerContract(
+        string calldata name, string calldata kind, address location, string[] calldata organizations_
+    ) external onlySN {
         if (bytes(name).length == 0) revert Malformed("name");
         if (location == address(0)) revert Malformed("location");
         bytes32 key = keccak256(bytes(name));
         uint256 slot = _entryIndex[key];
         if (slot != 0) revert ContractNameTaken(name, _entries[slot - 1].location);
-        _entries.push(Entry(name, kind, location));
+        for (uint256 i = 0; i < organizations_.length; i++) _heldIndex(organizations_[i]);
+        _entries.push(Entry(name, kind, location, organizations_));
         _entryIndex[key] = _entries.length;
-        emit ContractRegistered(name, kind, location);
+        emit ContractRegistered(name, kind, location, organizations_);
     }
 
     /// @notice The address recorded for a name; zero if there is none.
@@ -205,6 +341,150 @@ contract SwarmNetwork {
     }
 
     // --- helpers --------------------------------------------------------------------------------------
+
+    function _admit(string memory name, bytes32[] memory cas) private returns (uint256 index) {
+        bytes32 key = keccak256(bytes(name));
+        uint256 slot = _organizationIndex[key];
+        if (slot == 0) {
+            _organizations.push();
+            slot = _organizations.length;
+            _organizationIndex[key] = slot;
+            _organizations[slot - 1].name = name;
+        }
+        index = slot - 1;
+        Organization storage organization = _organizations[index];
+        if (!organization.held) _held += 1;
+        (organization.cas, organization.held) = (cas, true);
+        emit OrganizationAdmitted(name, cas);
+    }
+
+    function _remove(uint256 index) private {
+        Organization storage organization = _organizations[index];
+        organization.held = false;
+        delete organization.cas;
+        _held -= 1;
+        while (organization.sns > 0) _removeAccount(_accountsOf[index][0]);
+        emit OrganizationRemoved(organization.name);
+    }
+
+    function _addAccount(address account, string memory name, uint256 index) private {
+        bytes32 key = keccak256(bytes(name));
+        isSN[account] = true;
+        snCount += 1;
+        _organizations[index].sns += 1;
+        _accountsOf[index].push(account);
+        (_organizationOf[account], _nameOf[account]) = (index, key);
+        delete _expectedSN[key];
+        emit SNAccountAdded(account, name, _organizations[index].name);
+    }
+
+    function _removeAccount(address account) private {
+        uint256 index = _organizationOf[account];
+        isSN[account] = false;
+        snCount -= 1;
+        _organizations[index].sns -= 1;
+        address[] storage accounts = _accountsOf[index];
+        for (uint256 i = 0; i < accounts.length; i++) {
+            if (accounts[i] == account) {
+                accounts[i] = accounts[accounts.length - 1];
+                accounts.pop();
+                break;
+            }
+        }
+        emit SNAccountRemoved(account);
+    }
+
+    function _check(
+        Change change,
+        string calldata organization,
+        bytes32[] calldata cas,
+        string calldata sn,
+        address account,
+        string calldata by
+    ) private view {
+        if (bytes(organization).length == 0) revert Malformed("organization");
+        if (change == Change.ADMIT) {
+            if (cas.length == 0) revert Malformed("cas");
+        } else {
+            uint256 index = _heldIndex(organization);
+            if (cas.length != 0) revert Malformed("cas");
+            if (change == Change.REMOVE && _organizations[index].sns == snCount) revert NoSNWouldBeLeft(organization);
+        }
+        bool ofSN = change == Change.ADMIT_SN;
+        if (ofSN != (bytes(sn).length != 0)) revert Malformed("sn");
+        if (ofSN != (account != address(0)) || (ofSN && isSN[account])) revert Malformed("account");
+        if (!ofSN && bytes(by).length == 0) revert Malformed("by");
+    }
+
+    /// @dev An SN that lost its data asks with another account: the one before is not voted on any more.
+    function _replaceRequest(string calldata sn, uint256 number) private {
+        bytes32 key = keccak256(bytes(sn));
+        uint256 before = _requestOf[key];
+        if (before != 0) _close(_proposals[before - 1]);
+        _requestOf[key] = number;
+    }
+
+    function _vote(uint256 number, string calldata by) private {
+        Proposal storage proposal = _proposals[number - 1];
+        string memory organization = _organizations[_organizationOf[msg.sender]].name;
+        bytes32 voter = keccak256(bytes(organization));
+        uint256 counted = 0;
+        bool voted = false;
+        for (uint256 i = 0; i < proposal.voters.length; i++) {
+            bytes32 earlier = keccak256(bytes(proposal.voters[i]));
+            if (earlier == voter) voted = true;
+            if (_votes(_organizationIndex[earlier] - 1)) counted += 1;
+        }
+        if (!voted) {
+            proposal.voters.push(organization);
+            proposal.by.push(by);
+            counted += 1;
+            emit Voted(number, organization, by);
+        }
+        if (counted >= votesNeeded()) _carryOut(proposal);
+    }
+
+    function _carryOut(Proposal storage proposal) private {
+        _close(proposal);
+        emit CarriedOut(proposal.number);
+        if (proposal.change == Change.ADMIT) {
+            _admit(proposal.organization, proposal.cas);
+            return;
+        }
+        uint256 index = _heldIndex(proposal.organization);
+        if (proposal.change == Change.REMOVE) {
+            if (_organizations[index].sns == snCount) revert NoSNWouldBeLeft(proposal.organization);
+            _remove(index);
+            return;
+        }
+        bytes32 key = keccak256(bytes(proposal.sn));
+        address[] memory before = _accountsOf[index];
+        _addAccount(proposal.account, proposal.sn, index);
+        for (uint256 i = 0; i < before.length; i++) if (_nameOf[before[i]] == key) _removeAccount(before[i]);
+    }
+
+    function _close(Proposal storage proposal) private {
+        proposal.open = false;
+        delete _proposalNumber[
+            _proposalKey(proposal.change, proposal.organization, proposal.cas, proposal.sn, proposal.account)
+        ];
+    }
+
+    function _votes(uint256 index) private view returns (bool) {
+        return _organizations[index].held && _organizations[index].sns > 0;
+    }
+
+    function _heldIndex(string memory organization) private view returns (uint256) {
+        uint256 slot = _organizationIndex[keccak256(bytes(organization))];
+        if (slot == 0 || !_organizations[slot - 1].held) revert OrganizationNotHeld(organization);
+        return slot - 1;
+    }
+
+    function _proposalKey(
+        Change change, string memory organization, bytes32[] memory cas, string memory sn, address account
+    ) private pure returns (bytes32) {
+        return keccak256(abi.encode(change, organization, cas, sn, account));
+    }
 
     function _memberKey(Role role, string calldata name) private pure returns (bytes32) {
         return keccak256(abi.encode(role, name));

@@ -12,6 +12,7 @@ from services.chain.abi import checksummed, contract_abi
 from services.chain.receipts import Log, Position
 
 ROLES = ("none", "sn", "sl", "swop", "swci")
+CHANGES = ("admit", "admit-sn", "remove")
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class MemberLeft(NetworkEvent):
 class SNAccountAdded(NetworkEvent):
     account: str
     name: str
+    organization: str
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,50 @@ class SNAccountRemoved(NetworkEvent):
 
 @dataclass(frozen=True)
 class ContractRegistered(NetworkEvent):
+    """``organizations``: those that may take part in a training; none named: all."""
+
     name: str
     kind: str
     location: str
+    organizations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OrganizationAdmitted(NetworkEvent):
+    """``cas``: SHA-256 of the public keys of its CAs, all that it has from now on."""
+
+    name: str
+    cas: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class OrganizationRemoved(NetworkEvent):
+    name: str
+
+
+@dataclass(frozen=True)
+class Proposed(NetworkEvent):
+    """``by``: role/name of an administrator; empty where an SN asks to come in."""
+
+    number: int
+    change: str
+    organization: str
+    cas: tuple[bytes, ...]
+    sn: str
+    account: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Voted(NetworkEvent):
+    number: int
+    organization: str
+    by: str
+
+
+@dataclass(frozen=True)
+class CarriedOut(NetworkEvent):
+    number: int
 
 
 # --- TrainingContract --------------------------------------------------------------------------------
@@ -276,6 +319,7 @@ E = TypeVar("E", bound=ChainEvent)
 # By argument, where the chain's form is not ours.
 _CONVERT: dict[str, Callable[[Any], Any]] = {
     "role": lambda number: ROLES[number],
+    "change": lambda number: CHANGES[number],
     "lossBits": measure_of,
     "metricBits": measure_of,
     "meanLoss": value_of,

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from services.chain.account import Account
@@ -64,9 +64,11 @@ class Federation:
         self.finals: LatestValue[int] = LatestValue()  # the newest final block
         self.reopened: LatestValue[bool] = LatestValue()  # geth was started, perhaps again
         self.lagging: LatestValue[str] = LatestValue()  # accounts of SNs that have blocks which do not come
+        self._in_touch: LatestValue[bool] = LatestValue()  # who is in touch has changed
         self._receipts: dict[str, list[Any]] = {}
         self._connected: set[str] = {self._me}
         self._live: tuple[str, ...] = ()
+        self._organizations: dict[str, str] | None = None
         self._caught_up = False
         self.remembered = 0  # the newest final block that this node knew: no block below it is sealed
         self._expects_others = False
@@ -97,11 +99,13 @@ class Federation:
         """An SN is in touch."""
         self._expects_others = True
         self._connected.add(account)
+        self._in_touch.put(True)
         self._wake()
 
     def disconnected(self, account: str) -> None:
         self._connected.discard(account)
         self.attestations.totals.pop(account, None)
+        self._in_touch.put(True)
         self._wake()
 
     def heard(self, account: str, standing: Standing) -> None:
@@ -113,10 +117,25 @@ class Federation:
         """What another SN sends."""
         self._add(transaction, own=False)
 
-    def elect_from(self, live: Sequence[str]) -> None:
-        """Accounts of the SNs that are present, in the order of their joining: the signers shall come from them."""
-        if tuple(live) != self._live:
-            self._live = tuple(live)
+    async def handed_over(self) -> None:
+        """Returns once no signer is in touch: they part from an SN that was voted out when they do not need it."""
+        async for _ in self._in_touch.follow():
+            if not any(signer in self._connected for signer in self.signers):
+                return
+
+    def needs_others_than(self, accounts: Container[str]) -> bool:
+        """Whether an SN that is none of these seals, or may have to attest to the block that has ended that."""
+        newest = self.voting.eras[-1]
+        ended = self.final_number >= newest.start - 1
+        return not ended or any(signer not in accounts for signer in newest.signers)
+
+    def elect_from(self, live: Sequence[str], organizations: Mapping[str, str] | None = None) -> None:
+        """Accounts of the SNs that are present, in the order of their joining: the signers shall come from them.
+        ``organizations``: by account, of all SNs that may write; without, all are of one.
+        """
+        of = None if organizations is None else dict(organizations)
+        if (tuple(live), of) != (self._live, self._organizations):
+            self._live, self._organizations = tuple(live), of
             self._wake()
 
     @property
@@ -246,7 +265,8 @@ class Federation:
             self._timer = None
         due = [self._catch_up(), self.pool.tell_again()]
         # Before it seals: geth puts the vote into the block, and one that it makes anew would be another one.
-        if await self.voting.vote(self._live if self._me in self.signers and self._caught_up else ()):
+        live = self._live if self._me in self.signers and self._caught_up else ()
+        if await self.voting.vote(live, self._organizations):
             self._pushes = 0
             self._sealer.vote_changed(self.tail.head, self.signers)
         due += [await self._seal(), self._push(final)]
@@ -259,6 +279,7 @@ class Federation:
         if self._timer is not None:
             self._timer.cancel()
         self.attestations.own.close()
+        self._in_touch.close()
         self.lagging.close()
         self.finals.close()
         self.reopened.close()

@@ -1,11 +1,12 @@
-"""SwarmNetwork as Python: the members of the swarm, the accounts that may write, the contracts in use."""
+"""SwarmNetwork as Python: organizations and members of the swarm, the accounts that may write, the contracts in use."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from services.chain.abi import checksummed
 from services.chain.backend import ChainBackend
-from services.chain.events import ROLES, NetworkEvent, network_event
+from services.chain.events import CHANGES, ROLES, NetworkEvent, network_event
 from services.chain.gateway import Gateway
 from services.chain.receipts import Log, Receipt
 
@@ -32,11 +33,56 @@ class Member:
 
 @dataclass(frozen=True)
 class ContractEntry:
-    """A contract of the swarm and where it stands."""
+    """A contract of the swarm and where it stands. ``organizations``: those that may take part; none named: all."""
 
     name: str
     kind: str
     location: str
+    organizations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Founding:
+    """An organization that a swarm begins with. ``cas``: SHA-256 of the public keys of its CAs, 32 bytes each.
+
+    ``sns``: names of its SNs that need no vote to come in.
+    """
+
+    name: str
+    cas: tuple[bytes, ...]
+    sns: tuple[str, ...] = ()
+
+
+ONE_ORGANIZATION = (Founding("", ()),)  # where there is no trust file
+
+
+@dataclass(frozen=True)
+class OrganizationEntry:
+    """``sns``: how many accounts of its SNs may write. ``held``: False once it was removed."""
+
+    name: str
+    cas: tuple[bytes, ...]
+    sns: int
+    held: bool
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A change that organizations vote on. ``change``: admit, admit-sn or remove.
+
+    ``cas``: of admit, all that the organization is to have. ``sn``, ``account``: of admit-sn. ``voters``: who voted for
+    it; ``by``: on whose word each did, role/name.
+    """
+
+    number: int
+    change: str
+    organization: str
+    cas: tuple[bytes, ...]
+    sn: str
+    account: str
+    voters: tuple[str, ...]
+    by: tuple[str, ...]
+    open: bool
 
 
 class NetworkGateway(Gateway[NetworkEvent]):
@@ -45,17 +91,56 @@ class NetworkGateway(Gateway[NetworkEvent]):
     contract = "SwarmNetwork"
 
     @classmethod
-    async def deploy(cls, chain: ChainBackend) -> Self:
-        """A new swarm, with this node's account as the first that may write."""
-        return await cls._deploy(chain)
+    async def deploy(
+        cls, chain: ChainBackend, sn: str = "sn-1", organizations: Sequence[Founding] = ONE_ORGANIZATION
+    ) -> Self:
+        """A new swarm, with this node's account as the first that may write. ``sn``: its name, of the first one."""
+        columns = zip(*((one.name, one.cas, one.sns) for one in organizations), strict=True)
+        return await cls._deploy(chain, sn, *columns)
 
-    async def add_sn_account(self, account: str, name: str) -> Receipt:
-        """Lets another SN's account write; nothing changes where it may already."""
-        return await self._send("addSNAccount", account, name)
+    async def add_sn_account(self, account: str, name: str, organization: str = "") -> Receipt:
+        """Lets another SN's account write; nothing changes where it may already. Raises OrganizationNotHeld,
+        SNNotVotedIn.
+        """
+        return await self._send("addSNAccount", account, name, organization)
+
+    async def needs_votes(self, name: str, organization: str) -> bool:
+        """Whether an SN of this name may write only after a vote. Raises OrganizationNotHeld."""
+        return bool(await self._read("needsVotes", name, organization))
 
     async def remove_sn_account(self, account: str) -> Receipt:
-        """Raises LastSN where nobody else could write then."""
+        """Raises LastSN where nobody else could write then, AnotherOrganization for an account of another one."""
         return await self._send("removeSNAccount", account)
+
+    async def propose(  # noqa: PLR0917 - in the order of the contract
+        self, change: str, organization: str, by: str, cas: Sequence[bytes] = (), sn: str = "", account: str = NOWHERE
+    ) -> Receipt:
+        """Proposes a change and votes for it in the name of this SN's organization. ``by``: role/name of the
+        administrator on whose word; empty where an SN asks to come in, which is no vote yet.
+
+        Raises NoOrganizations, OrganizationNotHeld, NoSNWouldBeLeft, MalformedCall.
+        """
+        return await self._send("propose", CHANGES.index(change), organization, cas, sn, account, by)
+
+    async def vote(self, number: int, by: str) -> Receipt:
+        """Raises NoSuchProposal, and what carrying it out would."""
+        return await self._send("vote", number, by)
+
+    async def request_of(self, organization: str, sn: str, account: str) -> int:
+        """The number of the open proposal of an SN that asks to come in; 0 where there is none."""
+        return int(await self._read("requestOf", organization, sn, account))
+
+    async def votes_needed(self) -> int:
+        """More than half of the organizations that have an SN."""
+        return int(await self._read("votesNeeded"))
+
+    async def organizations(self) -> list[OrganizationEntry]:
+        """All that were ever admitted, in that order."""
+        return [OrganizationEntry(*row) for row in await self._read_pages("organizations", PAGE)]
+
+    async def proposals(self) -> list[Proposal]:
+        """All that were ever made, in that order."""
+        return [_proposal(row) for row in await self._read_pages("proposals", PAGE)]
 
     async def is_sn(self, account: str) -> bool:
         return bool(await self._read("isSN", account))
@@ -63,7 +148,9 @@ class NetworkGateway(Gateway[NetworkEvent]):
     async def register_member(  # noqa: PLR0917 - in the order of the contract
         self, name: str, role: str, host: str, port: int, fingerprint: bytes, parent: str, organization: str = ""
     ) -> Receipt:
-        """Registers a member or brings it back. Raises NameTaken where the name belongs to another key."""
+        """Registers a member or brings it back. Raises NameTaken where the name belongs to another key,
+        OrganizationNotHeld.
+        """
         written = (name, ROLES.index(role), host, port, fingerprint, parent, organization)
         return await self._send("registerMember", *written)
 
@@ -87,14 +174,16 @@ class NetworkGateway(Gateway[NetworkEvent]):
         """Raises NotAMember where there is none."""
         return _member(await self._read("memberNamed", ROLES.index(role), name))
 
-    async def register_contract(self, name: str, kind: str, location: str) -> Receipt:
-        """Raises ContractNameTaken; names are never given twice."""
-        return await self._send("registerContract", name, kind, location)
+    async def register_contract(
+        self, name: str, kind: str, location: str, organizations: Sequence[str] = ()
+    ) -> Receipt:
+        """Raises ContractNameTaken, as names are never given twice; OrganizationNotHeld."""
+        return await self._send("registerContract", name, kind, location, organizations)
 
     async def contracts(self) -> list[ContractEntry]:
         """All contracts, in the order of their registration."""
         rows = await self._read_pages("contracts", PAGE)
-        return [ContractEntry(name, kind, checksummed(location)) for name, kind, location in rows]
+        return [ContractEntry(name, kind, checksummed(location), only) for name, kind, location, only in rows]
 
     async def contract_named(self, name: str) -> str | None:
         """Its address; None where there is no contract of that name."""
@@ -108,3 +197,10 @@ class NetworkGateway(Gateway[NetworkEvent]):
 def _member(row: tuple[str, int, str, int, bytes, str, bool, str]) -> Member:
     name, role, host, port, fingerprint, parent, present, organization = row
     return Member(name, ROLES[role], host, port, fingerprint, parent, present, organization)
+
+
+def _proposal(
+    row: tuple[int, int, str, tuple[bytes, ...], str, str, tuple[str, ...], tuple[str, ...], bool],
+) -> Proposal:
+    number, change, organization, cas, sn, account, voters, by, is_open = row
+    return Proposal(number, CHANGES[change], organization, cas, sn, checksummed(account), voters, by, is_open)

@@ -2,17 +2,14 @@
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
+from services.cli.asking import whom_to_ask
 from services.cli.nodes import CACert, CAPath, Cert, Key, SNPort, Trust
 
-if TYPE_CHECKING:
-    from services.identity.identity import Identity
-
 DEFAULT_CONTRACT = "defaultbb.cqdb.sml.hpe"
-DEFAULT_DIR = Path(".swarm")
 PIPE_WIDTH = 200  # of a table that goes to a file or another program
 
 
@@ -55,7 +52,7 @@ def audit(
         "capath": capath,
         "trust": trust,
     }
-    address, identity = _whom_to_ask(directory, asked)
+    address, identity = whom_to_ask("audit", directory, asked)
     with EventFile() as events:
         keep = events.add if as_json else lambda _: None
         record = asyncio.run(read_record(address, identity, contract, keep))
@@ -74,15 +71,3 @@ def audit(
     require_sound(record)
     if verify is not None:
         require_same(files, record, verify)
-
-
-def _whom_to_ask(directory: Path | None, asked: dict[str, Any]) -> "tuple[str, Identity]":
-    from services.audit.settings import AuditSettings
-    from services.identity.renewed_files import IdentityFiles
-    from services.local.access import sn_of
-    from services.runtime.addresses import join_address
-
-    settings = AuditSettings.load("audit", asked)
-    if directory is not None or settings.sn_ip is None:
-        return sn_of((directory or DEFAULT_DIR).absolute())
-    return join_address(settings.sn_ip, settings.sn_api_port), IdentityFiles.of(settings).load()

@@ -49,6 +49,17 @@ def license(context: typer.Context) -> None:  # the word that is typed
     license_app(args=context.args, prog_name="swarm license")
 
 
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def org(context: typer.Context) -> None:
+    """Show the organizations that share a swarm, and vote on them (see `swarm org --help`)."""
+    from services.cli.org import app as org_app  # its commands load only here
+
+    org_app(args=context.args, prog_name="swarm org")
+
+
 @app.command()
 def version() -> None:
     """Print the version."""

@@ -93,6 +93,12 @@ def license_server(
 def sn(
     *,
     sentinel: Annotated[bool | None, typer.Option("--sentinel", help="Be the first SN: make the chain.")] = None,
+    found_with: Annotated[
+        str | None,
+        typer.Option(
+            "--found-with", help="Organizations that the sentinel begins with: own, or all of the trust-file."
+        ),
+    ] = None,
     sentinel_ip: Annotated[str | None, typer.Option("--sentinel-ip", help="HOST[:PORT] of an SN to join.")] = None,
     sentinel_api_port: Annotated[
         int | None, typer.Option("--sentinel-api-port", help="Its API port; 30304 is usual.")

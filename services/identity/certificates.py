@@ -31,7 +31,8 @@ class PeerIdentity:
 
     ``name``: that of the certificate, or ``<name>/<slot>`` where the holder acts in one of its slots.
     ``id_fingerprint``: hex SHA-256 of the certificate's SPIFFE ID, the same in every certificate of this holder.
-    ``organization``: whose CA has named it; '' without a trust file. ``certificate_ends``: seconds since 1970, UTC.
+    ``organization``: whose CA has named it; '' without a trust file. ``ca``: the fingerprint of that CA's public key.
+    ``certificate_ends``: seconds since 1970, UTC.
     """
 
     role: str
@@ -41,6 +42,7 @@ class PeerIdentity:
     trust_domain: str = field(default="", compare=False, repr=False)
     organization: str = field(default="", compare=False, repr=False)
     certificate_ends: float = field(default=0.0, compare=False, repr=False)
+    ca: str = field(default="", compare=False, repr=False)
 
     def known_by(self, what: str) -> Self:
         """The same, known by its SPIFFE ID where ``what`` says so, else by its key."""
@@ -138,8 +140,8 @@ class TrustBundle:
         peer = identity_of_certificate(der)
         if self.organizations is None:
             return peer
-        owner = self.organizations.owner((peer.trust_domain, peer.role, peer.name), der, others)
-        return replace(peer, organization=owner)
+        owner, ca = self.organizations.owner((peer.trust_domain, peer.role, peer.name), der, others)
+        return replace(peer, organization=owner, ca=_key_fingerprint_kept(ca))
 
 
 @lru_cache(maxsize=4096)
@@ -170,6 +172,9 @@ def key_fingerprint(certificate: x509.Certificate) -> str:
     Raises UnsupportedAlgorithm, ValueError for a key that is none.
     """
     return fingerprint_of_key(certificate.public_key())
+
+
+_key_fingerprint_kept = lru_cache(maxsize=1024)(key_fingerprint)  # of CAs: asked for with each call
 
 
 def fingerprint_of_key(key: PublicKeyTypes) -> str:

@@ -23,6 +23,9 @@ CHAIN_CERTIFICATES = 8
 _KNOWN = 1024  # certificates that were looked at; each is one of a peer, so there are not many
 _SHOWN_PATTERNS = 3
 
+ORGANIZATION_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
+MOST_CAS = 64  # of an organization
+
 # A revocation list that has changed counts after this time at most.
 LOOK_EVERY_S = 1.0
 
@@ -44,8 +47,8 @@ class Organization:
         """Whether a node of this role may have this name."""
         return any(fnmatchcase(name, pattern) for pattern in self.issues.get(role, ()))
 
-    def issued(self, certificate: x509.Certificate, others: Sequence[x509.Certificate]) -> bool:
-        """Whether the chain of trust ends in one of its own CAs. ``others``: what was shown with it."""
+    def issuer(self, certificate: x509.Certificate, others: Sequence[x509.Certificate]) -> x509.Certificate | None:
+        """Which of its own CAs the chain of trust ends in, if in one. ``others``: what was shown with it."""
         verifier = (
             PolicyBuilder()
             .store(Store(list(self.cas)))
@@ -53,10 +56,9 @@ class Organization:
             .build_client_verifier()
         )
         try:
-            verifier.verify(certificate, list(others))
+            return verifier.verify(certificate, list(others)).chain[-1]
         except VerificationError:
-            return False
-        return True
+            return None
 
 
 class Organizations:
@@ -66,11 +68,12 @@ class Organizations:
         self.members = tuple(members)
         self._lists = [one for member in members for one in member.revoked]
         self._looked_at = monotonic()
-        self._known: dict[tuple[bytes, tuple[bytes, ...]], str | NotOfOrganization] = {}
+        self._known: dict[tuple[bytes, tuple[bytes, ...]], tuple[str, x509.Certificate] | NotOfOrganization] = {}
 
-    def owner(self, who: tuple[str, str, str], der: bytes, others: tuple[bytes, ...]) -> str:
-        """Whose node the holder of a certificate is. ``who``: trust domain, role and name that it says. ``der``: the
-        certificate, which TLS has verified against all CAs; ``others``: what was shown with it.
+    def owner(self, who: tuple[str, str, str], der: bytes, others: tuple[bytes, ...]) -> tuple[str, x509.Certificate]:
+        """Whose node the holder of a certificate is, and which CA of it the chain of trust ends in. ``who``: trust
+        domain, role and name that it says. ``der``: the certificate, which TLS has verified against all CAs;
+        ``others``: what was shown with it.
 
         Raises NotOfOrganization, in words.
         """
@@ -103,17 +106,18 @@ class Organizations:
 
     def _find(
         self, domain: str, role: str, name: str, certificate: x509.Certificate, others: list[x509.Certificate]
-    ) -> str:
+    ) -> tuple[str, x509.Certificate]:
         def refused(organization: str, problem: str) -> NotOfOrganization:
             return NotOfOrganization(organization=organization, role=role, name=name, problem=problem)
 
         named = [one for one in self.members if one.trust_domain == domain]
         if not named:
             raise refused(domain, "no organization has this trust domain")
-        issuers = [one for one in named if one.issued(certificate, others)]
+        cas = [(one, ca) for one in named if (ca := one.issuer(certificate, others)) is not None]
+        issuers = [one for one, _ in cas]
         if not issuers:
             names = _listed([one.name for one in named])
-            true = [one.name for one in self.members if one not in named and one.issued(certificate, others)]
+            true = [one.name for one in self.members if one not in named and one.issuer(certificate, others)]
             by = f"; it comes from a CA of {_listed(true)}" if true else ""
             raise refused(names, f"none of its own CAs has issued it{by}")
         for one in issuers:
@@ -122,9 +126,9 @@ class Organizations:
         allowed = [one for one in issuers if one.issues.get(role)]
         if not allowed:
             raise refused(_listed([one.name for one in issuers]), f"it may not issue the role {role}")
-        for one in allowed:
+        for one, ca in cas:
             if one.may_name(role, name):
-                return one.name
+                return one.name, ca
         patterns = [pattern for one in allowed for pattern in one.issues[role]]
         problem = f"it may not give this name; of the role {role} it may give {_listed(patterns)}"
         raise refused(_listed([one.name for one in allowed]), problem)

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from services.errors import CertificateUnreadable, DocumentUnusable, TrustFileUnusable
 from services.identity.certificates import parse_certificates, spiffe_uris
-from services.identity.organizations import Organization
+from services.identity.organizations import MOST_CAS, ORGANIZATION_NAME, Organization
 from services.identity.revocations import RevocationList
 from services.identity.spiffe import SCHEME, SpiffeId
 from services.tasks.document import SIZE_LIMIT_BYTES, Document, parse
@@ -19,7 +19,6 @@ from services.tasks.validation import Schema, validate
 
 MOST_ORGANIZATIONS = 1000
 MOST_FILES = 16
-MOST_CAS = 64  # of an organization
 MOST_PATTERNS = 1000
 CA_FILE_BYTES = 1024 * 1024
 
@@ -50,7 +49,7 @@ class TrustedOrganization(Schema):
     ``crls``: files with revocation lists of these CAs.
     """
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+    name: Annotated[str, StringConstraints(pattern=ORGANIZATION_NAME)]
     trust_domain: Annotated[str, AfterValidator(_trust_domain)]
     cas: Annotated[list[File], Field(min_length=1, max_length=MOST_FILES)]
     issues: Annotated[dict[Role, Patterns], Field(min_length=1)]

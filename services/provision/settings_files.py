@@ -54,7 +54,8 @@ def _sn(project: Project, _organization: ProjectOrganization, node: ProjectNode)
     }
     first = project.sentinel
     if node.name == first.name:
-        return {**own, "SN_I_AM_SENTINEL": "true"}
+        # Whose kits these are has agreed on the project, with all of its organizations.
+        return {**own, "SN_I_AM_SENTINEL": "true", "SN_FOUND_WITH": "trust-file"}
     return {**own, "SENTINEL_NODE_IP": str(first.address), "SENTINEL_API_SERVER_PORT": str(first.listens_on)}
 
 

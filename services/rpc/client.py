@@ -128,6 +128,9 @@ class NetworkCalls:
         self.ListNodes = Unary[pb.ListNodesRequest, pb.ListNodesReply](stub.ListNodes, line)
         self.ListContracts = Unary[pb.ListContractsRequest, pb.ListContractsReply](stub.ListContracts, line)
         self.GetInfo = Unary[pb.GetInfoRequest, pb.GetInfoReply](stub.GetInfo, line)
+        self.ListOrganizations = Unary[pb.ListOrganizationsRequest, pb.ListOrganizationsReply](
+            stub.ListOrganizations, line
+        )
 
 
 class TrainingCalls:
@@ -152,6 +155,9 @@ class AdminCalls:
         self.CreateContract = Unary[pb.CreateContractRequest, pb.CreateContractReply](stub.CreateContract, line)
         self.ReplaceKey = Unary[pb.ReplaceKeyRequest, pb.ReplaceKeyReply](stub.ReplaceKey, line)
         self.ResetContract = Unary[pb.ResetContractRequest, pb.ResetContractReply](stub.ResetContract, line)
+        self.ProposeOrganization = Unary[pb.ProposeOrganizationRequest, pb.VoteReply](stub.ProposeOrganization, line)
+        self.ProposeRemoval = Unary[pb.ProposeRemovalRequest, pb.VoteReply](stub.ProposeRemoval, line)
+        self.Approve = Unary[pb.ApproveRequest, pb.VoteReply](stub.Approve, line)
 
 
 class TasksCalls:

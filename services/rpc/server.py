@@ -6,7 +6,7 @@ import errno
 import inspect
 import re
 import socket
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Protocol
@@ -44,6 +44,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 )
 
 Roles = Mapping[str, frozenset[str]]
+Admits = Callable[[str, PeerIdentity], None]
 
 _caller: ContextVar[PeerIdentity] = ContextVar("caller")
 _process: ContextVar[bytes] = ContextVar("process")
@@ -64,7 +65,8 @@ def calling_process() -> bytes:
 class RpcServer:
     """Serves the calls of ``services``, as swarm.proto names them. ``roles`` maps ``/package.Service/Method`` to the
     roles that may call it; a method that is not listed is denied to all, health and reflection are open to every
-    certificate. ``limits``: how often each may.
+    certificate. ``limits``: how often each may. ``admits`` is asked about every call, by its method, and about streams
+    again and again; it raises NotOfOrganization for a caller that may not.
     """
 
     def __init__(  # what it serves, and to whom
@@ -73,11 +75,13 @@ class RpcServer:
         roles: Roles,
         services: Mapping[str, object],
         limits: Mapping[str, CallLimit] | None = None,
+        *,
+        admits: Admits = lambda _method, _peer: None,
     ) -> None:
         self._identity = identity
         self._live = LiveConnections()
         self._background = Background("rpc")
-        gate = _Gate(identity, roles, CallLimits(limits or {}), self._live)
+        gate = _Gate(identity, roles, CallLimits(limits or {}), self._live, admits)
         self._server = grpc.aio.server(interceptors=[gate], options=OPTIONS)
         self._health = health_aio.HealthServicer()
         names = [add_service(self._server, name, servicer) for name, servicer in services.items()]
@@ -131,8 +135,11 @@ class _Context(Protocol):
 class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
     """In front of every method: identity, role, translation of errors."""
 
-    def __init__(self, identity: Identity, roles: Roles, limits: CallLimits, live: LiveConnections) -> None:
+    def __init__(
+        self, identity: Identity, roles: Roles, limits: CallLimits, live: LiveConnections, admits: Admits
+    ) -> None:
         self._identity = identity
+        self._admits = admits
         self._live = live
         self._roles = roles
         self._limits = limits
@@ -172,7 +179,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
                 peer = self._admit(method, context)
-                with self._counting(method, peer), self._ending(context):
+                with self._counting(method, peer), self._ending(method, context):
                     async for message in behaviour(request, context):
                         yield message
             except Exception as error:
@@ -181,7 +188,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         async def guarded_writer(request: Any, context: Any) -> None:
             try:
                 peer = self._admit(method, context)
-                with self._counting(method, peer), self._ending(context):
+                with self._counting(method, peer), self._ending(method, context):
                     await behaviour(request, context)
             except Exception as error:
                 await _abort(context, method, error)
@@ -193,7 +200,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         return self._limits.counting(method, peer.fingerprint, peer.name)
 
     @contextlib.contextmanager
-    def _ending(self, context: Any) -> Iterator[None]:
+    def _ending(self, method: str, context: Any) -> Iterator[None]:
         """Around a stream. Raises NotOfOrganization once its caller is not accepted any more."""
         task = asyncio.current_task()
         refusals: list[NotOfOrganization] = []
@@ -203,7 +210,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
             if task is not None:
                 task.cancel()
 
-        with self._live.held(lambda: self._identity.peer_of_grpc(context), end):
+        with self._live.held(lambda: self._admits(method, self._identity.peer_of_grpc(context)), end):
             try:
                 yield
             except asyncio.CancelledError:
@@ -214,7 +221,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
 
     def _admit(self, method: str, context: Any) -> PeerIdentity:
         """Sets and gives the caller. Raises IdentityError without a SPIFFE URI, NotOfOrganization where the trust file
-        has no such node, WrongRole for a role that may not.
+        has no such node or the swarm not its organization, WrongRole for a role that may not.
         """
         peer = self._identity.peer_of_grpc(context)
         service = method.split("/")[1]
@@ -227,6 +234,8 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
                 action=action,
                 needed=" or ".join(sorted(allowed)) or "a role that nobody has",
             )
+        if service not in (HEALTH, REFLECTION):
+            self._admits(method, peer)
         _caller.set(peer)
         _process.set(_process_in(context.invocation_metadata() or ()))
         return peer

@@ -157,14 +157,16 @@ class ListContractsRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class ContractEntry(_message.Message):
-    __slots__ = ("name", "kind", "location")
+    __slots__ = ("name", "kind", "location", "organizations")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     LOCATION_FIELD_NUMBER: _ClassVar[int]
+    ORGANIZATIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: str
     location: str
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., location: _Optional[str] = ...) -> None: ...
+    organizations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., location: _Optional[str] = ..., organizations: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListContractsReply(_message.Message):
     __slots__ = ("contracts",)
@@ -195,6 +197,58 @@ class GetInfoReply(_message.Message):
     network_contract: str
     now: float
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., chain: _Optional[str] = ..., chain_id: _Optional[int] = ..., block: _Optional[int] = ..., account: _Optional[str] = ..., network_contract: _Optional[str] = ..., now: _Optional[float] = ...) -> None: ...
+
+class ListOrganizationsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class Organization(_message.Message):
+    __slots__ = ("name", "cas", "sns")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CAS_FIELD_NUMBER: _ClassVar[int]
+    SNS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    cas: _containers.RepeatedScalarFieldContainer[bytes]
+    sns: int
+    def __init__(self, name: _Optional[str] = ..., cas: _Optional[_Iterable[bytes]] = ..., sns: _Optional[int] = ...) -> None: ...
+
+class Vote(_message.Message):
+    __slots__ = ("organization", "by")
+    ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    organization: str
+    by: str
+    def __init__(self, organization: _Optional[str] = ..., by: _Optional[str] = ...) -> None: ...
+
+class Proposal(_message.Message):
+    __slots__ = ("number", "change", "organization", "cas", "sn", "account", "votes", "open")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
+    CAS_FIELD_NUMBER: _ClassVar[int]
+    SN_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNT_FIELD_NUMBER: _ClassVar[int]
+    VOTES_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    change: str
+    organization: str
+    cas: _containers.RepeatedScalarFieldContainer[bytes]
+    sn: str
+    account: str
+    votes: _containers.RepeatedCompositeFieldContainer[Vote]
+    open: bool
+    def __init__(self, number: _Optional[int] = ..., change: _Optional[str] = ..., organization: _Optional[str] = ..., cas: _Optional[_Iterable[bytes]] = ..., sn: _Optional[str] = ..., account: _Optional[str] = ..., votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ..., open: _Optional[bool] = ...) -> None: ...
+
+class ListOrganizationsReply(_message.Message):
+    __slots__ = ("organizations", "proposals", "votes_needed")
+    ORGANIZATIONS_FIELD_NUMBER: _ClassVar[int]
+    PROPOSALS_FIELD_NUMBER: _ClassVar[int]
+    VOTES_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    organizations: _containers.RepeatedCompositeFieldContainer[Organization]
+    proposals: _containers.RepeatedCompositeFieldContainer[Proposal]
+    votes_needed: int
+    def __init__(self, organizations: _Optional[_Iterable[_Union[Organization, _Mapping]]] = ..., proposals: _Optional[_Iterable[_Union[Proposal, _Mapping]]] = ..., votes_needed: _Optional[int] = ...) -> None: ...
 
 class Config(_message.Message):
     __slots__ = ("min_peers", "sync_frequency", "merge_method", "adaptive_sync", "quorum_wait_ms", "transfer_compression", "first_merge", "model_version", "weighting", "patience", "metric_down")
@@ -767,6 +821,34 @@ class RecordPage(_message.Message):
     events: _containers.RepeatedCompositeFieldContainer[RecordEvent]
     def __init__(self, location: _Optional[str] = ..., block: _Optional[int] = ..., events: _Optional[_Iterable[_Union[RecordEvent, _Mapping]]] = ...) -> None: ...
 
+class ProposeOrganizationRequest(_message.Message):
+    __slots__ = ("name", "cas")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CAS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    cas: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, name: _Optional[str] = ..., cas: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ProposeRemovalRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class ApproveRequest(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class VoteReply(_message.Message):
+    __slots__ = ("proposal", "votes_needed")
+    PROPOSAL_FIELD_NUMBER: _ClassVar[int]
+    VOTES_NEEDED_FIELD_NUMBER: _ClassVar[int]
+    proposal: Proposal
+    votes_needed: int
+    def __init__(self, proposal: _Optional[_Union[Proposal, _Mapping]] = ..., votes_needed: _Optional[int] = ...) -> None: ...
+
 class ReplaceKeyRequest(_message.Message):
     __slots__ = ("role", "name", "fingerprint")
     ROLE_FIELD_NUMBER: _ClassVar[int]
@@ -784,10 +866,12 @@ class ReplaceKeyReply(_message.Message):
     def __init__(self, names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateContractRequest(_message.Message):
-    __slots__ = ("name",)
+    __slots__ = ("name", "organizations")
     NAME_FIELD_NUMBER: _ClassVar[int]
+    ORGANIZATIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
-    def __init__(self, name: _Optional[str] = ...) -> None: ...
+    organizations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, name: _Optional[str] = ..., organizations: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CreateContractReply(_message.Message):
     __slots__ = ("location",)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from services.errors import MalformedCall, NameInUse
+from services.errors import MalformedCall, NameInUse, VotesForAnother
 from services.identity.certificates import TrustBundle
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import caller, calling_process
 from services.runtime import logs
-from services.sn import record, requests
+from services.sn import ballot, record, requests
 from services.sn.handing_over import hand_over, replace_key
 from services.sn.live import LiveTraining
 from services.sn.membership import Caller, DirectoryMember
@@ -30,9 +30,10 @@ _log = logs.get("sn")
 
 @dataclass(frozen=True)
 class ApiContext:
-    """What handlers ask. ``name``: of this SN; ``trust``: what it judges others by now."""
+    """What handlers ask. ``name``: of this SN, as its ``organization``; ``trust``: what it judges others by now."""
 
     name: str
+    organization: str
     trust: Callable[[], TrustBundle]
     trainings: Trainings
     runners: TaskRunners
@@ -120,7 +121,9 @@ class NetworkApi:
         self._context.caller()
         return pb.ListContractsReply(
             contracts=[
-                pb.ContractEntry(name=entry.name, kind=entry.kind, location=entry.location)
+                pb.ContractEntry(
+                    name=entry.name, kind=entry.kind, location=entry.location, organizations=entry.organizations
+                )
                 for entry in self._context.trainings.entries
             ]
         )
@@ -139,6 +142,12 @@ class NetworkApi:
             now=time.time(),
         )
 
+    async def ListOrganizations(
+        self, _request: pb.ListOrganizationsRequest, _context: Any
+    ) -> pb.ListOrganizationsReply:
+        self._context.caller()
+        return await ballot.listed(self._context.trainings.network)
+
 
 class TrainingApi:
     """Service Training. Every write is made in the caller's own name."""
@@ -149,6 +158,7 @@ class TrainingApi:
     async def Enrol(self, request: pb.EnrolRequest, _context: Any) -> pb.EnrolReply:
         who, training = self._context.participant(request.contract)
         config = requests.config(request.config)
+        training.require_part(who)
         if training.view.stands(who.name, who.fingerprint, request.may_lead, config):  # nothing for the chain to say
             return pb.EnrolReply(status=training.status())
         receipt = await training.gateway.enrol(who.name, who.fingerprint, request.may_lead, config)
@@ -224,7 +234,8 @@ class AdminApi:
 
     async def CreateContract(self, request: pb.CreateContractRequest, _context: Any) -> pb.CreateContractReply:
         who = self._context.caller()
-        location = await self._context.trainings.create(request.name)
+        organizations = list(dict.fromkeys(requests.organization(name) for name in request.organizations))
+        location = await self._context.trainings.create(request.name, organizations)
         _log.info("contract created", contract=request.name, by=who.name)
         return pb.CreateContractReply(location=location)
 
@@ -240,6 +251,28 @@ class AdminApi:
         key = requests.digest(request.fingerprint, "fingerprint")
         names = await replace_key(request.role, request.name, key, f"{who.role}/{who.name}", trainings)
         return pb.ReplaceKeyReply(names=names)
+
+    async def ProposeOrganization(self, request: pb.ProposeOrganizationRequest, _context: Any) -> pb.VoteReply:
+        name = requests.organization(request.name)
+        cas = requests.cas(request.cas)
+        return await self._ballot().propose("admit", name, self._author(), cas)
+
+    async def ProposeRemoval(self, request: pb.ProposeRemovalRequest, _context: Any) -> pb.VoteReply:
+        return await self._ballot().propose("remove", requests.organization(request.name), self._author())
+
+    async def Approve(self, request: pb.ApproveRequest, _context: Any) -> pb.VoteReply:
+        return await self._ballot().approve(request.number, self._author())
+
+    def _author(self) -> str:
+        who = self._context.caller()
+        return f"{who.role}/{who.name}"
+
+    def _ballot(self) -> ballot.Ballot:
+        """Raises VotesForAnother."""
+        who, context = self._context.caller(), self._context
+        if who.organization != context.organization:
+            raise VotesForAnother(sn=context.name, organization=context.organization, of=who.organization)
+        return ballot.Ballot(context.trainings.network)
 
 
 async def _first(messages: AsyncIterator[pb.HoldNameRequest]) -> pb.HoldNameRequest:

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from services.chain.federation import Federation
-from services.errors import ChainError, NotAMember, NotInSync, SwarmError
+from services.errors import ChainError, NotAMember, NotInSync, OrganizationNotHeld, SwarmError
+from services.identity.identity import Identity
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sn.liveness import LOST
+from services.sn.membership import DirectoryMember
 from services.sn.peering import Peering
 from services.sn.state import KnownSN, remember_peers
 from services.sn.succession import stands_in_after_s
@@ -43,7 +45,7 @@ class ClusterManager:
 
     def __init__(
         self,
-        name: str,
+        identity: Identity,
         trainings: Trainings,
         federation: Federation,
         peering: Peering,
@@ -53,7 +55,8 @@ class ClusterManager:
         grace_s: float,
         register: Callable[[], Awaitable[None]],
     ) -> None:
-        self._name = name
+        self._name = identity.name
+        self._organization = identity.organization
         self._trainings = trainings
         self._federation = federation
         self._peering = peering
@@ -65,11 +68,14 @@ class ClusterManager:
         self._registered = False
         self._registering = False
         self._stopped = False
+        self._leaving = False
+        self._waits_to_part = False
         self._said = ""
         trainings.sns_changed = self.follow
         peering.changed = self.follow
         peering.owner_of = trainings.accounts.owner
         background.keep(self._name_signers, "naming the signers")
+        background.keep(self._part, "parting from SNs that were removed")
 
     async def open(self) -> None:
         """Enters this SN in the directory; from then on it does so again should another one take it for lost.
@@ -100,18 +106,43 @@ class ClusterManager:
             return
         membership, present = self._trainings.membership, self._trainings.present_sns
         for member in membership.sns():
-            self._peering.know(member.name, member.host, member.port)
+            if self._is_out(member):
+                self._peering.part_from(member.name)
+            else:
+                self._peering.know(member.name, member.host, member.port)
         others = [KnownSN(member.name, member.host, member.port) for member in membership.sns()]
         remember_peers(self._data_dir, [peer for peer in others if peer.name != self._name])
         self._say_peers(present)
-        self._federation.elect_from(self._trainings.live_accounts)
+        self._federation.elect_from(self._trainings.live_accounts, self._trainings.accounts.organizations)
         missing = {name for name in present if name != self._name and not self._peering.alive[name]}
         for name in self._timers.keys() - missing:
             self._timers.pop(name).cancel()
         for name in missing - self._timers.keys():
             self._timers[name] = asyncio.get_running_loop().call_later(self._grace_s, self._lost, name)
-        if self._registered and self._name not in present and not self._registering:
+        if not self._trainings.organizations.holds(self._organization):
+            self._leave()
+        elif self._registered and self._name not in present and not self._registering:
             self._background.run(self._enter(), "entering this SN in the directory")
+
+    def _is_out(self, member: DirectoryMember) -> bool:
+        """Of an organization that was removed, and not needed any more to hand over sealing."""
+        if self._trainings.organizations.holds(member.organization):
+            return False
+        self._waits_to_part = self._federation.needs_others_than(self._trainings.accounts.names)
+        return not self._waits_to_part
+
+    def _leave(self) -> None:
+        if not self._leaving:
+            self._leaving = True
+            self._background.run(self._end_when_handed_over(), "leaving the swarm", vital=True)
+
+    async def _end_when_handed_over(self) -> None:
+        _log.warning("this SN's organization was removed from the swarm", organization=self._organization)
+        async for signers in self._federation.voting.changed.follow():
+            if self._federation.account not in signers:
+                break
+        await self._federation.handed_over()
+        raise OrganizationNotHeld(organization=self._organization)
 
     def _say_peers(self, present: list[str]) -> None:
         others = [name for name in present if name != self._name]
@@ -154,6 +185,11 @@ class ClusterManager:
             self._timers.pop(name, None)
             self.follow()  # once more, after another grace period
             raise
+
+    async def _part(self) -> None:
+        async for _ in self._federation.finals.follow():
+            if self._waits_to_part:
+                self.follow()
 
     async def _name_signers(self) -> None:
         async for accounts in self._federation.voting.changed.follow():

@@ -1,10 +1,11 @@
 """The swarm's contracts: deployed at the first start, found again at every other."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from services.chain.backend import ChainBackend
-from services.chain.network import NetworkGateway
+from services.chain.network import ONE_ORGANIZATION, Founding, NetworkGateway
 from services.chain.runner import TaskRunnerGateway
 from services.chain.tasks import TaskRegistryGateway
 from services.chain.training import TrainingGateway
@@ -22,14 +23,18 @@ TASKS_KIND = "tasks"
 _log = logs.get("sn")
 
 
-async def establish(chain: ChainBackend, data_dir: Path) -> NetworkGateway:
+async def establish(
+    chain: ChainBackend, data_dir: Path, sn: str, founding: Sequence[Founding] = ONE_ORGANIZATION
+) -> NetworkGateway:
     """The directory contract, with the default training in it. A start that was cut short is completed.
+
+    ``founding``: the organizations that a new swarm begins with; ``sn``, this node, is of the first one.
 
     Raises ChainError where the chain does not hold what the state file says.
     """
     state = SNState.load(data_dir)
     if state is None:
-        network = await NetworkGateway.deploy(chain)
+        network = await NetworkGateway.deploy(chain, sn, founding)
         state = SNState(chain="geth" if chain.kind == "geth" else "embedded", network=network.address)
         state.save(data_dir)
         _log.info("SwarmNetwork deployed", address=network.address)
@@ -44,10 +49,14 @@ async def establish(chain: ChainBackend, data_dir: Path) -> NetworkGateway:
     return network
 
 
-async def create_training(chain: ChainBackend, network: NetworkGateway, name: str) -> str:
-    """Deploys a training and enters it in the directory; gives its address. Raises ContractNameTaken."""
+async def create_training(
+    chain: ChainBackend, network: NetworkGateway, name: str, organizations: Sequence[str] = ()
+) -> str:
+    """Deploys a training and enters it in the directory; gives its address. ``organizations``: those that may take
+    part; none named: all. Raises ContractNameTaken, OrganizationNotHeld.
+    """
     training = await TrainingGateway.deploy(chain, network.address)
-    await network.register_contract(name, TRAINING_KIND, training.address)
+    await network.register_contract(name, TRAINING_KIND, training.address, organizations)
     _log.info("training contract created", contract=name, address=training.address)
     return training.address
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.chain.account import Account
 from services.chain.paths import ACCOUNT_KEY
-from services.errors import SNUnreachable
+from services.errors import SNAwaitsVotes, SNUnreachable
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -38,7 +38,9 @@ class Joined:
 async def join(identity: Identity, address: str, data_dir: Path, patience_s: float = 0.0) -> Joined:
     """An SN that cannot be reached is asked again for ``patience_s``: it may be starting.
 
-    Raises SNUnreachable, PeerNotAccepted, and what the SN answers: ServesOneSN, NameTaken, WrongRole, ChainError."""
+    So is one that says that organizations have to vote first. Raises SNUnreachable, PeerNotAccepted, and what the SN
+    answers: SNAwaitsVotes, ServesOneSN, NameTaken, WrongRole, ChainError.
+    """
     account = Account.load_or_create(data_dir / ACCOUNT_KEY).address
     _log.info("joining", through=address, account=account)
     clock = asyncio.get_running_loop().time
@@ -54,7 +56,7 @@ async def join(identity: Identity, address: str, data_dir: Path, patience_s: flo
 
 
 async def _asked(identity: Identity, address: str, account: str, left_s: float) -> pb.JoinReply | None:
-    """None where it cannot be reached, and is to be asked again."""
+    """None where it is to be asked again: it cannot be reached, or this SN has not been voted in yet."""
     try:
         async with SNClient(address, identity) as client:
             await client.hand_over()
@@ -63,4 +65,10 @@ async def _asked(identity: Identity, address: str, account: str, left_s: float) 
         if left_s <= 0:
             raise
         _log.warning(f"the SN at {address} cannot be reached yet ({error.problem}); giving up in {left_s:.0f} s")
+        return None
+    except SNAwaitsVotes as error:
+        if left_s <= 0:
+            raise
+        number = error.facts["number"]
+        _log.warning(f"proposal {number} is to be approved first (swarm org approve {number}); waiting {left_s:.0f} s")
         return None

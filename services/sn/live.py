@@ -7,13 +7,22 @@ from typing import Self
 
 from services.chain.events import CheckedIn, Reported, TrainingEvent
 from services.chain.training import TrainingGateway
-from services.errors import ChainError, NotEnrolled, NotTheLeader, RoundNotClosed, StaleRound, StaleTerm
+from services.errors import (
+    ChainError,
+    NotEnrolled,
+    NotTheLeader,
+    RoundNotClosed,
+    StaleRound,
+    StaleTerm,
+    TakesNoPart,
+)
 from services.rpc import swarm_pb2 as pb
 from services.rpc.swarm_pb2 import RoundState
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sn.broadcast import Broadcast
 from services.sn.event_log import narrate
+from services.sn.membership import Caller
 from services.sn.reports import NodeReport, ReportWriter
 from services.sn.snapshots import EVERY_EVENTS, Snapshots
 from services.sn.statuses import MemberOf, StatusChanges, status
@@ -46,11 +55,21 @@ class TrainingContext:
 
 
 class LiveTraining:
-    """Built by ``opened``. Handlers write through ``gateway``; what comes of it arrives by the chain's events."""
+    """Built by ``opened``. Handlers write through ``gateway``; what comes of it arrives by the chain's events.
 
-    def __init__(self, view: TrainingView, gateway: TrainingGateway, around: TrainingContext) -> None:
+    ``organizations``: those whose SLs may take part; none named: all.
+    """
+
+    def __init__(
+        self,
+        view: TrainingView,
+        gateway: TrainingGateway,
+        around: TrainingContext,
+        organizations: tuple[str, ...] = (),
+    ) -> None:
         name = view.contract
         self.gateway = gateway
+        self.organizations = organizations
         self.view = view
         self.reports = ReportWriter(name, self._write_report)
         self._around = around
@@ -69,10 +88,13 @@ class LiveTraining:
         self._saving = False
 
     @classmethod
-    async def opened(cls, name: str, gateway: TrainingGateway, around: TrainingContext) -> Self:
+    async def opened(
+        cls, name: str, gateway: TrainingGateway, around: TrainingContext, organizations: tuple[str, ...] = ()
+    ) -> Self:
         """Replays what has happened since the last snapshot; from then on the view follows the chain."""
         view = await around.snapshots.load(name, gateway.address)
-        training = cls(view or TrainingView(contract=name, location=gateway.address), gateway, around)
+        view = view or TrainingView(contract=name, location=gateway.address)
+        training = cls(view, gateway, around, organizations)
         await training._open()
         return training
 
@@ -89,6 +111,17 @@ class LiveTraining:
         contract = self.view.contract
         self._around.background.keep(self.reports.run, f"recording reports of {contract}")
         self._around.background.run(self._follow(), f"following {contract}", vital=True)
+
+    def require_part(self, who: Caller) -> None:
+        """Raises TakesNoPart where the training is for other organizations than the caller's."""
+        only = self.organizations
+        if only and who.organization not in only:
+            raise TakesNoPart(
+                contract=self.view.contract,
+                organizations=", ".join(only),
+                name=who.name,
+                organization=who.organization,
+            )
 
     def end_streams(self) -> None:
         """Ends streams and timers; nothing is decided from now on."""

@@ -75,7 +75,9 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         where = Announcement(
             settings.host, settings.listens_on, host, settings.through, api_port, settings.p2p_listens_on, settings.p2p
         )
-        served_by = serving(identity, chain, data_dir, where, settings.lost_after_s, metrics=metrics)
+        served_by = serving(
+            identity, chain, data_dir, where, settings.lost_after_s, metrics=metrics, found_with=settings.found_with
+        )
         sn = await _unless(stop, stack.enter_async_context(served_by))
         if sn is None:
             return

@@ -13,9 +13,9 @@ from services.chain.events import TrainingEvent
 from services.chain.runner import TaskRunnerGateway
 from services.chain.tasks import TaskRegistryGateway
 from services.errors import NameTaken
-from services.identity.certificates import read_chain
+from services.identity.certificates import PeerIdentity, read_chain
 from services.identity.identity import Identity
-from services.rpc.server import RpcServer
+from services.rpc.server import Admits, RpcServer
 from services.rpc.swarm_pb2 import RoundState
 from services.runtime import logs
 from services.runtime.addresses import join_address
@@ -26,6 +26,7 @@ from services.sn.chain_relay import ChainRelay
 from services.sn.cluster_manager import ClusterManager, in_sync
 from services.sn.directory import establish
 from services.sn.event_log import narrate
+from services.sn.founding import FoundWith, founding
 from services.sn.handing_over import hand_over
 from services.sn.live import TrainingContext
 from services.sn.membership import Caller, Membership
@@ -33,7 +34,7 @@ from services.sn.metrics import SNMetrics
 from services.sn.names import Holder, Names
 from services.sn.peering import IMPORT_FILE, ChainName, Peering
 from services.sn.peering_api import PeeringApi
-from services.sn.roles import LIMITS, ROLES
+from services.sn.roles import HANDING_OVER, LIMITS, ROLES
 from services.sn.snapshots import Snapshots
 from services.sn.state import SNState
 from services.sn.succession import looks_after
@@ -93,10 +94,12 @@ async def serving(
     lost_after_s: float,
     *,
     metrics: SNMetrics | None = None,
+    found_with: FoundWith = "own",
 ) -> AsyncIterator[RunningSN]:
     """Finds or makes the contracts, replays the trainings, opens the API; stops in the reverse order.
 
-    ``metrics``: None where nothing is measured. Raises PortInUse, ChainError, NotARegisteredSN, NameTaken.
+    ``metrics``: None where nothing is measured. ``found_with``: which organizations a new swarm begins with. Raises
+    PortInUse, ChainError, NotARegisteredSN, NameTaken, OrganizationNotHeld.
     """
     name = identity.name
     changed = asyncio.Event()
@@ -113,7 +116,7 @@ async def serving(
         background = Background("sn")
         stack.push_async_callback(background.close)
         peering = await stack.enter_async_context(_in_touch(identity, chain, data_dir, where, background))
-        network = await establish(chain, data_dir)
+        network = await establish(chain, data_dir, name, founding(identity, found_with))
         around = TrainingContext(
             background,
             monotonic,
@@ -143,9 +146,8 @@ async def serving(
         names = Names(_nowhere if peering is None else peering.holder_elsewhere)
         if peering is not None:
             peering.met = lambda: background.run(names.compare(), "comparing who holds names")
-        server = _server(
-            identity, ApiContext(name, lambda: identity.credentials.trust, trainings, runners, names), peering
-        )
+        context = ApiContext(name, identity.organization, lambda: identity.credentials.trust, trainings, runners, names)
+        server = _server(identity, context, peering)
         port = await server.start(where.bind_host, where.port, PORT_OPTION)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         stack.callback(trainings.end_streams)
@@ -164,7 +166,7 @@ async def serving(
             stack.callback(peering.end_streams)
             await peering.opened(announced)
             cluster = ClusterManager(
-                name, trainings, chain.federation, peering, background,
+                identity, trainings, chain.federation, peering, background,
                 data_dir=data_dir, grace_s=lost_after_s, register=register,
             )  # fmt: skip
             stack.callback(cluster.stop)
@@ -212,6 +214,27 @@ def _caller(identity: Identity) -> Caller:
     return Caller(ROLE, identity.name, bytes.fromhex(identity.known_as), identity.organization)
 
 
+def _admission(trainings: Trainings) -> Admits:
+    """Callers of organizations that the chain holds; and while an SN of one that was removed hands over sealing, the
+    calls by which it does.
+    """
+    federation = trainings.chain.federation
+
+    def admits(method: str, peer: PeerIdentity) -> None:
+        known = trainings.membership.members.get((peer.role, peer.name))
+        if (
+            method in HANDING_OVER
+            and federation is not None
+            and known is not None
+            and known.organization == peer.organization
+            and federation.needs_others_than(trainings.accounts.names)
+        ):
+            return
+        trainings.organizations.check(peer)
+
+    return admits
+
+
 async def _nowhere(_claim: Holder) -> str:
     """There is no other SN where a name could be held."""
     return ""
@@ -249,4 +272,4 @@ def _server(identity: Identity, context: ApiContext, peering: Peering | None) ->
         "Admin": AdminApi(context),
         "Peering": PeeringApi(context, peering),
     }
-    return RpcServer(identity, ROLES, services, LIMITS)
+    return RpcServer(identity, ROLES, services, LIMITS, admits=_admission(context.trainings))

@@ -123,6 +123,19 @@ class Peering:
         if not (self.alive[name] and name in self._addresses):
             self._reached_at(name, listed)
 
+    def part_from(self, name: str) -> None:
+        """It is no SN of this swarm any more."""
+        if self._addresses.pop(name, None) is None:
+            return
+        self._listed.pop(name, None)
+        self._seen_at.pop(name, None)
+        self._gone.pop(name).set()
+        for other in self._others:
+            if other.name == name:
+                other.outbox.put_nowait(None)
+        if enode := self._enodes.pop(name, None):
+            self._background.run(self._federation.geth_peers.forget(enode), f"parting from the geth of {name}")
+
     def _seen(self, seen: pb.PeerSeen) -> None:
         """Another SN's word, of one in the directory alone: it may be older than what this one knows, or a lie. Raises
         MalformedCall.
@@ -175,8 +188,11 @@ class Peering:
 
     async def _stay_in_touch(self, name: str) -> None:
         wait, told, tries = FIRST_WAIT_S, False, 0
+        gone = self._gone[name]
         while not self._stopped.is_set():
-            await self._gone[name].wait()
+            await gone.wait()
+            if self._gone.get(name) is not gone:  # it has parted from it
+                return
             address = self._addresses[name]
             if tries % 2 and name in self._seen_at:
                 address = join_address(*self._seen_at[name])

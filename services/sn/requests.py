@@ -1,11 +1,14 @@
 """What requests say, as the chain's gateways take it; refused before a transaction is sent where it cannot be."""
 
+import re
+from collections.abc import Sequence
 from urllib.parse import unquote
 
 from services.chain.events import TrainingConfig
 from services.chain.geth_peers import Enode
 from services.chain.training import CheckInCall
 from services.errors import MalformedCall
+from services.identity.organizations import MOST_CAS, ORGANIZATION_NAME
 from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import measure
 from services.runtime import escaping
@@ -118,6 +121,20 @@ def digest(value: bytes, field: str) -> bytes:
     if len(value) != DIGEST_BYTES:
         raise MalformedCall(field=field)
     return value
+
+
+def organization(name: str) -> str:
+    """Raises MalformedCall."""
+    if name.endswith("\n") or not re.match(ORGANIZATION_NAME, name):
+        raise MalformedCall(field="organization")
+    return name
+
+
+def cas(fingerprints: Sequence[bytes]) -> list[bytes]:
+    """Of an organization's CAs, each once and sorted: in any order they are the same proposal. Raises MalformedCall."""
+    if not 0 < len(fingerprints) <= MOST_CAS:
+        raise MalformedCall(field=f"cas (1 to {MOST_CAS})")
+    return sorted({digest(one, "cas") for one in fingerprints})
 
 
 def left_out(message: list[pb.LeftOut]) -> list[tuple[str, str, bool]]:

@@ -25,6 +25,7 @@ _BY_SERVICE = {
         "ListNodes": EVERYONE,
         "ListContracts": EVERYONE,
         "GetInfo": EVERYONE,
+        "ListOrganizations": EVERYONE,
     },
     TRAINING: {
         "Enrol": TRAINERS,
@@ -62,10 +63,20 @@ _BY_SERVICE = {
         "ReportPeer": OPERATORS,
         "Release": OPERATORS,
     },
-    ADMIN: {"CreateContract": ADMINISTRATORS, "ResetContract": ADMINISTRATORS, "ReplaceKey": ADMINISTRATORS},
+    ADMIN: {
+        "CreateContract": ADMINISTRATORS,
+        "ResetContract": ADMINISTRATORS,
+        "ReplaceKey": ADMINISTRATORS,
+        "ProposeOrganization": ADMINISTRATORS,
+        "ProposeRemoval": ADMINISTRATORS,
+        "Approve": ADMINISTRATORS,
+    },
 }
 
 ROLES = {f"/{service}/{call}": roles for service, calls in _BY_SERVICE.items() for call, roles in calls.items()}
+
+# What an SN whose organization was removed may still call, while it seals.
+HANDING_OVER = frozenset({f"/{PEERING}/Meet", f"/{PEERING}/GetBlocks"})
 
 # Of one certificate, which may be that of 256 SLs: several times what any swarm that was measured asks for.
 _WRITES = CallLimit("calls that write", at_once=3000, per_s=300)
@@ -74,6 +85,7 @@ _RECORDS = CallLimit("calls for a record", at_once=20, per_s=1, open=4)
 
 _READS = frozenset({
     "ListNodes", "ListContracts", "GetInfo", "GetStatus", "ListTasks", "GetTask", "ListRunners", "GetRunner", "GetPeer",
+    "ListOrganizations",
 })  # fmt: skip
 _STREAMS = {"Watch": _WATCHES, "WatchRunner": _WATCHES, "HoldName": _WATCHES, "GetRecord": _RECORDS}
 

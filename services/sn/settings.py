@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
 from services.runtime.settings import MemberSettings, refused
+from services.sn.founding import FoundWith
 
 P2P_PORT = 30303
 
@@ -19,6 +20,12 @@ class SNSettings(MemberSettings):
         validation_alias="SN_I_AM_SENTINEL",
         description="This is the first SN: it makes the chain and the contracts. After a loss of all its data it joins "
         "another SN instead, as its swarm goes on without it.",
+    )
+    found_with: FoundWith = Field(
+        "own",
+        validation_alias="SN_FOUND_WITH",
+        description="Which organizations of its trust file the sentinel begins the swarm with. own: its own, so that "
+        "each further one is voted in; trust-file: all of them, where they have agreed on it before.",
     )
     sentinel_ip: str | None = Field(
         None,

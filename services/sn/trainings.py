@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from services.chain.backend import ChainBackend
@@ -12,20 +12,30 @@ from services.chain.events import (
     MemberLeft,
     MemberRegistered,
     NetworkEvent,
+    OrganizationAdmitted,
+    OrganizationRemoved,
     SNAccountAdded,
     SNAccountRemoved,
 )
 from services.chain.network import ContractEntry, NetworkGateway
 from services.chain.training import TrainingGateway
-from services.errors import ChainError, ContractNameTaken, MalformedCall, NameTaken, UnknownContract
+from services.errors import (
+    ChainError,
+    ContractNameTaken,
+    MalformedCall,
+    NameTaken,
+    UnknownContract,
+)
 from services.runtime import logs
 from services.sn.accounts import AccountNames
 from services.sn.directory import RUNNER_KIND, TRAINING_KIND, create_runner, create_training
 from services.sn.live import LiveTraining, TrainingContext
 from services.sn.membership import Caller, DirectoryMember, Membership
+from services.sn.organizations import HeldOrganizations
 from services.sn.training import TrainingView
 
 NAME_LIMIT_CHARACTERS = 128
+_OF_SNS = (SNAccountAdded, SNAccountRemoved, OrganizationRemoved)
 
 _log = logs.get("sn")
 
@@ -37,6 +47,7 @@ class Trainings:
         self.network = network
         self.membership = membership
         self.accounts = AccountNames()
+        self.organizations = HeldOrganizations()
         self.sns_changed: Callable[[], None] = lambda: None
         self.members_changed: Callable[[], None] = lambda: None  # who looks after SWOPs may have
         self.entered: Callable[[ContractEntry], Awaitable[None]] = _nothing
@@ -86,11 +97,16 @@ class Trainings:
             raise UnknownContract(contract=contract or "''", known=", ".join(self._running))
         return self._running[contract]
 
-    async def create(self, name: str) -> str:
-        """A new training; gives its address. Raises ContractNameTaken, MalformedCall."""
+    async def create(self, name: str, organizations: Sequence[str] = ()) -> str:
+        """A new training, for SLs of these organizations, or of all where none is named; gives its address.
+
+        Raises ContractNameTaken, MalformedCall, OrganizationNotHeld.
+        """
         self._check_name(name)
-        location = await create_training(self.chain, self.network, name)
-        await self._add(ContractEntry(name, TRAINING_KIND, location))
+        for organization in organizations:
+            self.organizations.require(organization)
+        location = await create_training(self.chain, self.network, name, organizations)
+        await self._add(ContractEntry(name, TRAINING_KIND, location, tuple(organizations)))
         return location
 
     async def create_runner(self, name: str) -> str:
@@ -107,7 +123,8 @@ class Trainings:
             raise ContractNameTaken(name=name, existing=self._entries[name].location)
 
     async def register(self, who: Caller, host: str, port: int, parent: str) -> None:
-        """Enters a member in the directory unless it stands there just so. Raises NameTaken."""
+        """Enters a member in the directory unless it stands there just so. Raises NameTaken, OrganizationNotHeld."""
+        self.organizations.require(who.organization)
         wanted = self.membership.registration(who, host, port, parent)
         if wanted is None:
             return
@@ -145,7 +162,7 @@ class Trainings:
         """Folds an event of the directory; one that comes twice changes nothing."""
         match event:
             case ContractRegistered():
-                await self._add(ContractEntry(event.name, event.kind, event.location))
+                await self._add(ContractEntry(event.name, event.kind, event.location, event.organizations))
             case MemberRegistered():
                 self._registered(event)
             case KeyReplaced():
@@ -153,11 +170,15 @@ class Trainings:
             case MemberLeft():
                 self.membership.left(event.role, event.name)
             case SNAccountAdded():
-                self.accounts.added(event.account, event.name)
+                self.accounts.added(event.account, event.name, event.organization)
             case SNAccountRemoved():
                 self.accounts.removed(event.account)
-        if isinstance(event, SNAccountAdded | SNAccountRemoved) or getattr(event, "role", "") == "sn":
-            self._sns_changed(event)
+            case OrganizationAdmitted():
+                self.organizations.admitted(event.name, event.cas)
+            case OrganizationRemoved():
+                self.organizations.removed(event.name)
+        if isinstance(event, _OF_SNS) or getattr(event, "role", "") == "sn":
+            self._sns_changed()
 
     def _registered(self, event: MemberRegistered) -> None:
         known = self.membership.members.get((event.role, event.name))
@@ -175,10 +196,8 @@ class Trainings:
         if member is not None:
             self._put(member)
 
-    def _sns_changed(self, event: NetworkEvent) -> None:
+    def _sns_changed(self) -> None:
         """Other SNs may have to look after nodes now, or no longer."""
-        if isinstance(event, MemberRegistered):
-            self.accounts.registered(event.name)
         for training in self._running.values():
             training.sns_changed()
         self.sns_changed()
@@ -187,13 +206,13 @@ class Trainings:
     @property
     def present_sns(self) -> list[str]:
         """Names of the SNs that are present, in the order of joining."""
-        names = dict.fromkeys(name for _, name in self.accounts.in_order)
+        names = dict.fromkeys(self.accounts.names.values())
         return [name for name in names if self.membership.present("sn", name)]
 
     @property
     def live_accounts(self) -> list[str]:
         """Accounts of the SNs that are present, in the order of joining."""
-        return [account for account, name in self.accounts.in_order if self.membership.present("sn", name)]
+        return [account for account, name in self.accounts.names.items() if self.membership.present("sn", name)]
 
     def _put(self, member: DirectoryMember) -> None:
         known = self.membership.members.get((member.role, member.name))
@@ -210,7 +229,8 @@ class Trainings:
                 return
             if entry.kind == TRAINING_KIND:
                 gateway = TrainingGateway.at(self.chain, entry.location)
-                self._running[entry.name] = await LiveTraining.opened(entry.name, gateway, self._around)
+                only = entry.organizations
+                self._running[entry.name] = await LiveTraining.opened(entry.name, gateway, self._around, only)
             await self.entered(entry)
             self._entries[entry.name] = entry
 

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from services.swci.commands import context, contract, files, general, task, taskrunner
+from services.swci.commands import context, contract, files, general, organization, task, taskrunner
 from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.grammar import Grammar
 from services.swci.grammar.kinds import LINE, argument
@@ -44,11 +44,16 @@ COMMANDS: tuple[type[Command], ...] = (
     context.GetContextEnv,
     context.SetContextEnv,
     contract.CreateContract,
+    contract.CreateContractFor,
     contract.ListContracts,
     contract.GetContractInfo,
     contract.GetContractStatus,
     contract.ResetContract,
     contract.PerfData,
+    organization.ListOrganizations,
+    organization.ProposeOrganization,
+    organization.ApproveProposal,
+    organization.RemoveOrganization,
     task.CreateTaskFrom,
     task.CreateTask,
     task.AppendTaskBody,

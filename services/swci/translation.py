@@ -49,8 +49,34 @@ def _node(node: pb.Node, *, sentinel: bool) -> models.Node:
     )
 
 
+def organizations(reply: pb.ListOrganizationsReply) -> models.Organizations:
+    voting = [one.name for one in reply.organizations if one.sns]
+    return models.Organizations(
+        [models.Organization(one.name, [ca.hex() for ca in one.cas], one.sns) for one in reply.organizations],
+        [proposal(one, reply.votes_needed, voting) for one in reply.proposals],
+    )
+
+
+def proposal(it: pb.Proposal, needed: int, voting: Iterable[str]) -> models.Proposal:
+    """``voting``: the organizations that have an SN."""
+    votes = [models.Vote(vote.organization, vote.by) for vote in it.votes]
+    voted = {vote.organization for vote in votes}
+    return models.Proposal(
+        number=it.number,
+        change=it.change,
+        organization=it.organization,
+        cas=[ca.hex() for ca in it.cas],
+        sn=it.sn,
+        account=it.account,
+        votes=votes,
+        votes_needed=needed,
+        missing=[name for name in voting if name not in voted],
+        open=it.open,
+    )
+
+
 def contract(entry: pb.ContractEntry) -> models.Contract:
-    return models.Contract(name=entry.name, kind=entry.kind, location=entry.location)
+    return models.Contract(entry.name, entry.kind, entry.location, list(entry.organizations))
 
 
 # --- trainings ------------------------------------------------------------------------------------------

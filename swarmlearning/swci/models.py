@@ -116,16 +116,70 @@ class Nodes:
     nodes: list[Node]
 
 
+# --- organizations --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Organization:
+    """``cas``: SHA-256 of the public keys of its CAs. ``sns``: how many of its SNs may write; without one, no vote.
+
+    The name is empty where the swarm began without a trust file.
+    """
+
+    name: str
+    cas: list[str]
+    sns: int
+
+
+@dataclass(frozen=True)
+class Vote:
+    """``by``: role/name of the administrator on whose word."""
+
+    organization: str
+    by: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """``change``: admit, admit-sn or remove. ``cas``: of admit. ``sn``, ``account``: of admit-sn.
+
+    ``missing``: organizations that may vote for it still. ``open``: False once it is carried out.
+    """
+
+    number: int
+    change: str
+    organization: str
+    cas: list[str]
+    sn: str
+    account: str
+    votes: list[Vote]
+    votes_needed: int
+    missing: list[str]
+    open: bool
+
+
+@dataclass(frozen=True)
+class Organizations:
+    """``proposals``: the open ones."""
+
+    organizations: list[Organization]
+    proposals: list[Proposal]
+
+
 # --- training contracts ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Contract:
-    """``kind``: training, tasks or taskrunner. ``location``: its address on the chain."""
+    """``kind``: training, tasks or taskrunner. ``location``: its address on the chain.
+
+    ``organizations``: those whose SLs may take part in a training; none named: all.
+    """
 
     name: str
     kind: str
     location: str
+    organizations: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,13 @@ class _Chain(MiningChain):
 
 
 class Bench:
-    """One of each contract, deployed by ``SN``."""
+    """One of each contract, deployed by ``SN``. ``founding``: names, CAs and SNs of the organizations."""
 
-    def __init__(self) -> None:
+    def __init__(self, founding: Any = ([""], [[]], [[]])) -> None:
         genesis = {"coinbase": constants.ZERO_ADDRESS, "difficulty": 1, "gas_limit": 10**13, "timestamp": 1}
         chain = _Chain.from_genesis(AtomicDB(), genesis, {})
         self._state = chain.get_vm(chain.create_header_from_parent(chain.get_canonical_head(), gas_limit=GAS)).state
-        self.network = self._deploy("SwarmNetwork", 1)
+        self.network = self._deploy("SwarmNetwork", 1, "sn-1", *founding)
         self.training = self._deploy("TrainingContract", 2, self.network)
         self.tasks = self._deploy("TaskRegistry", 3, self.network)
         self.runner = self._deploy("TaskRunner", 4, self.network)

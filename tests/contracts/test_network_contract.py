@@ -72,9 +72,10 @@ def test_a_new_key_replaces_the_known_one_and_no_old_one_comes_back(bench: Bench
         replace_key(bench, second, second)
 
 
-def test_a_member_has_the_organization_that_was_found_last(bench: Bench) -> None:
-    register(bench)
-    assert bench.read_network("memberNamed", SL, "sl-a")[7] == ""
+def test_a_member_has_the_organization_that_was_found_last() -> None:
+    bench = Bench((["hospital-a", "hospital-b"], [[FINGERPRINT], [FINGERPRINT]], [[], []]))
+    register(bench, organization="hospital-b")
+    assert bench.read_network("memberNamed", SL, "sl-a")[7] == "hospital-b"
     register(bench, organization="hospital-a")
     assert bench.read_network("memberNamed", SL, "sl-a")[7] == "hospital-a"
 
@@ -90,9 +91,9 @@ def test_changes_are_events(bench: Bench) -> None:
     events = [
         *bench.send_network("registerMember", "sl-a", SL, "h", 1, FINGERPRINT, "sn-1", ""),
         *bench.send_network("markMemberLeft", SL, "sl-a", "stopped"),
-        *bench.send_network("addSNAccount", OTHER_SN, "sn-2"),
+        *bench.send_network("addSNAccount", OTHER_SN, "sn-2", ""),
         *bench.send_network("removeSNAccount", OTHER_SN),
-        *bench.send_network("registerContract", "bb", "training", bench.training),
+        *bench.send_network("registerContract", "bb", "training", bench.training, []),
     ]
 
     assert [type(event) for event in events] == [
@@ -105,12 +106,12 @@ def test_changes_are_events(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("function", "arguments"),
     [
-        ("addSNAccount", (STRANGER, "me")),
+        ("addSNAccount", (STRANGER, "me", "")),
         ("removeSNAccount", (SN,)),
         ("registerMember", ("me", SL, "h", 1, FINGERPRINT, "sn-1", "")),
         ("replaceKey", (SL, "sl-a", FINGERPRINT, b"\x02" * 32, "sl/sl-a", 1, 600)),
         ("markMemberLeft", (SL, "sl-a", "")),
-        ("registerContract", ("bb", "training", STRANGER)),
+        ("registerContract", ("bb", "training", STRANGER, [])),
     ],
 )
 def test_a_stranger_writes_nothing(bench: Bench, function: str, arguments: tuple[object, ...]) -> None:
@@ -119,8 +120,8 @@ def test_a_stranger_writes_nothing(bench: Bench, function: str, arguments: tuple
 
 
 def test_an_account_writes_from_its_addition_to_its_removal(bench: Bench) -> None:
-    bench.send_network("addSNAccount", OTHER_SN, "sn-2")
-    bench.send_network("addSNAccount", OTHER_SN, "sn-2")
+    bench.send_network("addSNAccount", OTHER_SN, "sn-2", "")
+    bench.send_network("addSNAccount", OTHER_SN, "sn-2", "")
     assert bench.read_network("snCount") == 2
     bench.send_network("removeSNAccount", SN, by=OTHER_SN)
 
@@ -131,10 +132,10 @@ def test_an_account_writes_from_its_addition_to_its_removal(bench: Bench) -> Non
 
 
 def test_contract_names_are_given_once(bench: Bench) -> None:
-    bench.send_network("registerContract", "bb", "training", bench.training)
+    bench.send_network("registerContract", "bb", "training", bench.training, [])
 
     with pytest.raises(ContractNameTaken) as refused:
-        bench.send_network("registerContract", "bb", "training", bench.network)
+        bench.send_network("registerContract", "bb", "training", bench.network, [])
     assert refused.value.facts["existing"] == bench.training.lower()
     assert bench.read_network("contractNamed", "bb") == bench.training.lower()
     assert int(bench.read_network("contractNamed", "cc"), 16) == 0
@@ -146,9 +147,9 @@ def test_contract_names_are_given_once(bench: Bench) -> None:
         ("registerMember", ("", SL, "h", 1, FINGERPRINT, "sn-1", ""), "name"),
         ("registerMember", ("a", 0, "h", 1, FINGERPRINT, "sn-1", ""), "role"),
         ("registerMember", ("a", SL, "h", 1, bytes(32), "sn-1", ""), "fingerprint"),
-        ("registerContract", ("", "training", SN), "name"),
-        ("registerContract", ("bb", "training", "0x" + "00" * 20), "location"),
-        ("addSNAccount", ("0x" + "00" * 20, "sn-2"), "account"),
+        ("registerContract", ("", "training", SN, []), "name"),
+        ("registerContract", ("bb", "training", "0x" + "00" * 20, []), "location"),
+        ("addSNAccount", ("0x" + "00" * 20, "sn-2", ""), "account"),
     ],
 )
 def test_what_is_missing_is_named(bench: Bench, function: str, arguments: tuple[object, ...], field: str) -> None:

@@ -652,6 +652,6 @@ def test_every_function_that_writes_is_among_those_a_stranger_was_refused(mergin
 
 
 def test_an_account_of_another_sn_writes(merging: Training) -> None:
-    merging.bench.send_network("addSNAccount", OTHER_SN, "sn-2")
+    merging.bench.send_network("addSNAccount", OTHER_SN, "sn-2", "")
 
     merging.bench.send("leave", "a", "", by=OTHER_SN)

@@ -188,6 +188,14 @@ class Site:
             answer = await client.post(url, params={"cmd": words}, timeout=60)
         assert answer.status_code == httpx.codes.OK, answer.text
 
+    async def org(self, administrator: str, *words: str) -> Any:
+        """What `swarm org` tells an administrator of this site, who asks its SN."""
+        shown = self.identity(administrator)
+        files = ("--cert", str(shown.cert), "--key", str(shown.key), "--trust", str(self.trust))
+        port = self.setting(f"sn-{self.number}", "SN_API_SERVER_PORT")
+        where = ("--sn-ip", address(self.number), "--sn-api-port", port)
+        return json.loads(await run(SWARM, "org", *words, "--json", *where, *files))
+
     def setting(self, name: str, variable: str) -> str:
         """Of a node of this kit."""
         lines = (self.kit / "nodes" / f"{name}.env").read_text().splitlines()

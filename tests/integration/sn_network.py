@@ -144,9 +144,13 @@ class SNNetwork:
             "--apls-port", str(self._license_port), "--chain", "geth",
         ]  # fmt: skip
 
+    def trusted(self, files: Any) -> list[str]:
+        """Whom a node trusts, as options."""
+        return ["--cacert", str(files.cacert)]
+
     def _start(self, name: str, role: str, *arguments: str) -> Child:
         files = self._files.setdefault(name, self.pki.issue(role, name))
-        identity = ["--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert)]
+        identity = ["--cert", str(files.cert), "--key", str(files.key), *self.trusted(files)]
         argv = (
             sys.executable, "-m", "services.cli", *arguments, "--host", "127.0.0.1",
             "--data-dir", str(self.directory / name), *identity,

@@ -12,6 +12,7 @@ from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.directory import DEFAULT_TRAINING
+from services.sn.founding import FoundWith
 from services.sn.node import Announcement, RunningSN, serving
 
 WITHIN_S = 60.0
@@ -21,12 +22,18 @@ Status = pb.TrainingStatus
 
 @contextlib.asynccontextmanager
 async def running_sn(
-    identity: Identity, data_dir: Path, *, chain: Choice = "embedded", lost_after_s: float = 60.0, port: int = 0
+    identity: Identity,
+    data_dir: Path,
+    *,
+    chain: Choice = "embedded",
+    lost_after_s: float = 60.0,
+    port: int = 0,
+    found_with: FoundWith = "trust-file",  # what tests say of several organizations seldom begins with a vote
 ) -> AsyncIterator[RunningSN]:
     backend = await open_chain(chain, data_dir)
     try:
         where = Announcement("127.0.0.1", port, "127.0.0.1")
-        async with serving(identity, backend, data_dir, where, lost_after_s) as sn:
+        async with serving(identity, backend, data_dir, where, lost_after_s, found_with=found_with) as sn:
             yield sn
     finally:
         await backend.close()

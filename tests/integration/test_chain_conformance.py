@@ -28,7 +28,7 @@ from services.chain.events import (
 )
 from services.chain.factory import Choice, open_chain
 from services.chain.geth_process import GethProcess
-from services.chain.network import Member, NetworkGateway
+from services.chain.network import Founding, Member, NetworkGateway, OrganizationEntry
 from services.chain.receipts import Receipt
 from services.chain.training import CheckInCall
 from services.errors import (
@@ -94,7 +94,9 @@ class ChainConformance:
 
     # --- writing ------------------------------------------------------------------------------------
 
-    async def test_what_a_transaction_wrote_is_read_back(self, network: NetworkGateway) -> None:
+    async def test_what_a_transaction_wrote_is_read_back(self, backend: ChainBackend) -> None:
+        network = await NetworkGateway.deploy(backend, "sn-1", (Founding("hospital-a", (fingerprint(9),)),))
+        assert await network.organizations() == [OrganizationEntry("hospital-a", (fingerprint(9),), 1, held=True)]
         before = await network.chain.block_number()
 
         receipt = await network.register_member("sl-a", "sl", "host-a", 30305, fingerprint(1), "sn-1", "hospital-a")
@@ -353,7 +355,8 @@ class TestEmbedded(ChainConformance):
             assert await NetworkGateway.at(again, network.address).members() == await network.members()
 
     def test_a_full_disk_refuses_the_block_and_leaves_the_chain_as_it_was(self, data_dir: Path) -> None:
-        account, code = Account.load_or_create(data_dir / "account.key"), contract_abi("SwarmNetwork").bytecode
+        account, abi = Account.load_or_create(data_dir / "account.key"), contract_abi("SwarmNetwork")
+        code = abi.bytecode + abi.constructor.encode("sn-1", [""], [[]], [[]])
         evm = EmbeddedEvm(data_dir / "chain.sqlite", account)
         evm._store._sql.execute("PRAGMA max_page_count = 1")  # SQLite's own way to run out of space
 

@@ -39,7 +39,7 @@ def small_embedded(data_dir: Path) -> ChainBackend:
 
 
 async def default_training(chain: ChainBackend, data_dir: Path) -> TrainingGateway:
-    location = await (await establish(chain, data_dir)).contract_named(DEFAULT_TRAINING)
+    location = await (await establish(chain, data_dir, "sn-1")).contract_named(DEFAULT_TRAINING)
     assert location is not None
     return TrainingGateway.at(chain, location)
 

@@ -7,27 +7,24 @@ from services.sn.settings import SNSettings
 from services.sn.succession import NEXT_AFTER_S, looks_after, stands_in_after_s
 
 
-def test_the_account_without_a_name_is_that_of_the_sn_that_registered_first() -> None:
+def test_an_account_has_the_name_and_the_organization_with_which_it_was_entered() -> None:
     accounts = AccountNames()
-    accounts.added("0x1", "")
-    assert accounts.in_order == []
-    accounts.registered("sn-1")
-    accounts.added("0x2", "sn-2")
-    accounts.registered("sn-2")
-    assert accounts.in_order == [("0x1", "sn-1"), ("0x2", "sn-2")]
+    accounts.added("0x1", "sn-1", "hospital-a")
+    accounts.added("0x2", "sn-2", "hospital-b")
     assert accounts.owner("0x1") == "sn-1"
     assert accounts.owner("0x9") is None
+    assert accounts.organizations == {"0x1": "hospital-a", "0x2": "hospital-b"}
 
 
 def test_an_sn_that_lost_its_data_has_a_new_account_at_the_end() -> None:
     accounts = AccountNames()
-    accounts.added("0x1", "")
-    accounts.registered("sn-1")
+    accounts.added("0x1", "sn-1")
     accounts.added("0x2", "sn-2")
     accounts.added("0x3", "sn-1")
     assert accounts.of("sn-1") == ["0x1", "0x3"]
     accounts.removed("0x1")
-    assert accounts.in_order == [("0x2", "sn-2"), ("0x3", "sn-1")]
+    assert accounts.of("sn-1") == ["0x3"]
+    assert list(accounts.names) == ["0x2", "0x3"]
 
 
 def test_the_first_that_is_there_acts_for_the_lost_and_the_others_stand_by() -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.errors import CommandError, SwarmError
 from services.swci.catalog import COMMANDS, GRAMMAR, ShowHelp
-from services.swci.commands import context, contract, files, general, task, taskrunner
+from services.swci.commands import context, contract, files, general, organization, task, taskrunner
 from services.swci.grammar.command import Command, syntax_of
 from services.swci.grammar.syntax import Slot
 
@@ -32,6 +32,14 @@ REFERENCE: list[tuple[str, Command]] = [
     ("SET CONTEXT ENV V 1", context.SetContextEnv(env="V", value="1")),
     ("SET CONTEXT ENV c V 'two words'", context.SetContextEnv(name="c", env="V", value="two words")),
     ("CREATE CONTRACT t", contract.CreateContract(name="t")),
+    ("CREATE CONTRACT t FOR a, b", contract.CreateContractFor(name="t", organizations="a, b")),
+    ("LIST ORGANIZATIONS", organization.ListOrganizations()),
+    (
+        f"PROPOSE ORGANIZATION a {'5' * 64} {'6' * 64}",
+        organization.ProposeOrganization(name="a", fingerprints=f"{'5' * 64} {'6' * 64}"),
+    ),
+    ("APPROVE PROPOSAL 3", organization.ApproveProposal(number=3)),
+    ("REMOVE ORGANIZATION a", organization.RemoveOrganization(name="a")),
     ("LIST CONTRACTS", contract.ListContracts()),
     ("GET CONTRACT INFO t", contract.GetContractInfo(name="t")),
     ("GET CONTRACT STATUS t", contract.GetContractStatus(name="t")),

@@ -6,7 +6,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import shown
 from services.swci import translation
 from services.swci.grammar.command import Command, Group, Say
-from services.swci.grammar.kinds import CONTRACT, argument
+from services.swci.grammar.kinds import CONTRACT, ORGANIZATION_NAMES, argument
 from services.swci.session import CommandSession
 from services.swci.wording import facts, size, table, yes
 from swarmlearning.swci import models
@@ -35,6 +35,25 @@ class CreateContract(ContractCommand):
         return [f"CONTRACT CREATED : {result.name}", f"LOCATION : {result.location}"]
 
 
+class CreateContractFor(ContractCommand):
+    """Deploy and register a training contract that only SLs of these organizations may enrol in, as "a, b"."""
+
+    syntax: ClassVar[str] = "CREATE CONTRACT <name> FOR <organizations>"
+
+    name: str = argument(CONTRACT)
+    organizations: str = argument(ORGANIZATION_NAMES)
+
+    async def run(self, session: CommandSession, say: Say) -> models.Contract:
+        client = await session.sn()
+        names = [name.strip() for name in self.organizations.split(",")]
+        reply = await client.admin.CreateContract(pb.CreateContractRequest(name=self.name, organizations=names))
+        return models.Contract(self.name, KIND, reply.location, names)
+
+    def show(self, result: models.Contract) -> list[str]:
+        created = [f"CONTRACT CREATED : {result.name}", f"LOCATION : {result.location}"]
+        return [*created, f"ORGANIZATIONS : {', '.join(result.organizations)}"]
+
+
 class ListContracts(ContractCommand):
     """List the training contracts of the swarm."""
 
@@ -46,7 +65,12 @@ class ListContracts(ContractCommand):
         return models.Contracts([translation.contract(entry) for entry in entries if entry.kind == KIND])
 
     def show(self, result: models.Contracts) -> list[str]:
-        return table(("CONTRACT", "LOCATION"), [(it.name, it.location) for it in result.contracts])
+        columns, rows = ["CONTRACT", "LOCATION"], [[it.name, it.location] for it in result.contracts]
+        if any(it.organizations for it in result.contracts):
+            columns.append("ORGANIZATIONS")
+            named = [", ".join(it.organizations) or "all" for it in result.contracts]
+            rows = [[*row, names] for row, names in zip(rows, named, strict=True)]
+        return table(columns, rows)
 
 
 class GetContractInfo(ContractCommand):

@@ -24,6 +24,7 @@ class Group(StrEnum):
 
     CONTEXT = "Context"
     CONTRACT = "Contract"
+    ORGANIZATION = "Organization"
     TASK = "Task"
     TASKRUNNER = "Taskrunner"
     MISCELLANEOUS = "Miscellaneous"

@@ -18,6 +18,7 @@ SECONDS_LIMIT = 7 * 24 * 3600.0
 SHOWN_CHARACTERS = 40  # of a word in a sentence about it
 
 MEMBER_ROLES = ("sn", "sl", "swop")  # that SNs know by their keys
+ORGANIZATION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"  # as trust files have it
 
 _KIND = "kind"
 
@@ -148,6 +149,24 @@ def _check_seconds(value: float) -> None:
         raise ValueError(f"{value} is not a number of seconds (0 to {SECONDS_LIMIT:.0f})")
 
 
+def _check_organization(value: str) -> None:
+    if not re.fullmatch(ORGANIZATION, value):
+        raise ValueError(f"{shown(value)} is not the name of an organization (1 to 63 letters, digits, '.', '-', '_')")
+
+
+def _check_organizations(value: str) -> None:
+    for name in value.split(","):
+        _check_organization(name.strip())
+
+
+def _check_keys(value: str) -> None:
+    words = value.split()
+    if not words:
+        raise ValueError("no fingerprint is given")
+    for word in words:
+        _check_key(word)
+
+
 def _check_text(value: str) -> None:
     size = len(value.encode("utf-8", "surrogatepass"))
     if size > TEXT_LIMIT_BYTES:
@@ -172,6 +191,10 @@ PEERS = number("a number of peers", 1, 100_000)
 LINE_NUMBER = number("the number of a line", 1, 100_000)
 HOST = ParameterKind(_text, _check_host)
 KEY = ParameterKind(str.lower, _check_key)
+KEYS = ParameterKind(str.lower, _check_keys, whole_rest=True)
+ORGANIZATION_NAME = ParameterKind(_text, _check_organization)
+ORGANIZATION_NAMES = ParameterKind(_text, _check_organizations, whole_rest=True)
+PROPOSAL = number("the number of a proposal", 1, 1_000_000)
 MEMBER_ROLE = ParameterKind(str.lower, _check_role, choices=MEMBER_ROLES)
 SERVICE = ParameterKind(_text, _check_service)
 SECONDS = ParameterKind(_read_seconds, _check_seconds)

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
+from pydantic import Field
 
 from services.rpc.client import SNClient
 from services.swci import translation
@@ -18,7 +19,10 @@ router = APIRouter()
 
 
 class ContractToMake(Body):
+    """``organizations``: those whose SLs may take part; none: all."""
+
     name: NameInBody
+    organizations: list[NameInBody] = Field(default_factory=list)
 
 
 @router.get("/contracts")
@@ -29,6 +33,9 @@ async def contracts(session: TheSession) -> models.Contracts:
 @router.post("/contracts", status_code=201)
 async def create(session: TheSession, wanted: ContractToMake) -> models.Contract:
     """It is permanent."""
+    if wanted.organizations:
+        command = commands.CreateContractFor(name=wanted.name, organizations=", ".join(wanted.organizations))
+        return await run(command, session)
     return await run(commands.CreateContract(name=wanted.name), session)
 
 

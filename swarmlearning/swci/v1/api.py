@@ -1,5 +1,6 @@
 """Every operation of /api/v1, once: its path, what it takes and what it answers."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from swarmlearning.swci import models
@@ -78,9 +79,10 @@ class Operations:
         return Call("GET", "/contracts", models.Contracts)
 
     @Asks
-    def create_contract(self, name: str) -> Call[models.Contract]:
-        """It is permanent."""
-        return Call("POST", "/contracts", models.Contract, body={"name": name})
+    def create_contract(self, name: str, organizations: Sequence[str] = ()) -> Call[models.Contract]:
+        """It is permanent. ``organizations``: those whose SLs may take part; none: all."""
+        body = {"name": name, **({"organizations": list(organizations)} if organizations else {})}
+        return Call("POST", "/contracts", models.Contract, body=body)
 
     @Asks
     def contract(self, name: str) -> Call[models.ContractInfo]:

@@ -1,0 +1,116 @@
+"""Commands about organizations: which ones the swarm holds, and what they vote on."""
+
+from typing import ClassVar
+
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.swci import translation
+from services.swci.grammar.command import Command, Group, Say
+from services.swci.grammar.kinds import KEYS, ORGANIZATION_NAME, PROPOSAL, argument
+from services.swci.session import CommandSession
+from services.swci.wording import clean, table
+from swarmlearning.swci import models
+
+NAMELESS = "-"
+
+
+class OrganizationCommand(Command):
+    group = Group.ORGANIZATION
+
+
+class ListOrganizations(OrganizationCommand):
+    """List the organizations of the swarm, and open proposals with the votes for them and those that are missing."""
+
+    syntax: ClassVar[str] = "LIST ORGANIZATIONS"
+
+    async def run(self, session: CommandSession, say: Say) -> models.Organizations:
+        return await _listed(await session.sn())
+
+    def show(self, result: models.Organizations) -> list[str]:
+        rows = [(it.name or NAMELESS, it.sns, " ".join(ca[:16] for ca in it.cas) or "-") for it in result.organizations]
+        lines = table(("ORGANIZATION", "SNS", "CAS"), rows)
+        if not result.proposals:
+            return lines
+        return [*lines, "", *(line for it in result.proposals for line in _lines(it))]
+
+
+class _Voting(OrganizationCommand):
+    """What is shown of a vote."""
+
+    def show(self, result: models.Proposal) -> list[str]:
+        return _lines(result)
+
+
+class ProposeOrganization(_Voting):
+    """Propose an organization with its CAs, or other CAs for one that the swarm has; the SN votes for it at once.
+
+    The fingerprints are the "public key" that `swarm certs show` tells of each CA certificate, all that it is to have.
+    An SN votes for its own organization, on the word of an administrator of it.
+    """
+
+    syntax: ClassVar[str] = "PROPOSE ORGANIZATION <name> <fingerprints>"
+
+    name: str = argument(ORGANIZATION_NAME)
+    fingerprints: str = argument(KEYS)
+
+    async def run(self, session: CommandSession, say: Say) -> models.Proposal:
+        client = await session.sn()
+        cas = [bytes.fromhex(word) for word in self.fingerprints.split()]
+        request = pb.ProposeOrganizationRequest(name=self.name, cas=cas)
+        return await _voted(client, await client.admin.ProposeOrganization(request))
+
+
+class ApproveProposal(_Voting):
+    """Have the SN vote for an open proposal, in the name of its organization. LIST ORGANIZATIONS shows the numbers."""
+
+    syntax: ClassVar[str] = "APPROVE PROPOSAL <number>"
+
+    number: int = argument(PROPOSAL)
+
+    async def run(self, session: CommandSession, say: Say) -> models.Proposal:
+        client = await session.sn()
+        return await _voted(client, await client.admin.Approve(pb.ApproveRequest(number=self.number)))
+
+
+class RemoveOrganization(_Voting):
+    """Propose to remove an organization with all its nodes; the SN votes for it at once."""
+
+    syntax: ClassVar[str] = "REMOVE ORGANIZATION <name>"
+
+    name: str = argument(ORGANIZATION_NAME)
+
+    async def run(self, session: CommandSession, say: Say) -> models.Proposal:
+        client = await session.sn()
+        return await _voted(client, await client.admin.ProposeRemoval(pb.ProposeRemovalRequest(name=self.name)))
+
+
+async def _listed(client: SNClient) -> models.Organizations:
+    return translation.organizations(await client.network.ListOrganizations(pb.ListOrganizationsRequest()))
+
+
+async def _voted(client: SNClient, reply: pb.VoteReply) -> models.Proposal:
+    voting = [it.name for it in (await _listed(client)).organizations if it.sns] if reply.proposal.open else []
+    return translation.proposal(reply.proposal, reply.votes_needed, voting)
+
+
+def _lines(it: models.Proposal) -> list[str]:
+    votes = ", ".join(f"{vote.organization} ({vote.by})" for vote in it.votes) or "nobody"
+    if not it.open:
+        return [clean(f"PROPOSAL {it.number} CARRIED OUT : {_change(it)}"), clean(f"  FOR     : {votes}")]
+    return [
+        clean(f"PROPOSAL {it.number} : {_change(it)}"),
+        clean(f"  FOR     : {votes}"),
+        clean(
+            f"  MISSING : {it.votes_needed - len(it.votes)} of {it.votes_needed} votes, from {', '.join(it.missing)}"
+        ),
+    ]
+
+
+def _change(it: models.Proposal) -> str:
+    match it.change:
+        case "admit":
+            return f"admit {it.organization}, CAs {' '.join(ca[:16] for ca in it.cas)}"
+        case "admit-sn":
+            return f"let the SN {it.sn} of {it.organization} in, account {it.account}"
+        case _:
+            return f"remove {it.organization}"
