@@ -123,6 +123,10 @@ class Federation:
             if not any(signer in self._connected for signer in self.signers):
                 return
 
+    def await_signers(self) -> None:
+        """This SN goes on once the block that has made the signers what they are is final."""
+        self.await_final(self.voting.eras[-1].start - 1)
+
     def needs_others_than(self, accounts: Container[str]) -> bool:
         """Whether an SN that is none of these seals, or may have to attest to the block that has ended that."""
         newest = self.voting.eras[-1]

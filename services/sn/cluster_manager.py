@@ -129,6 +129,8 @@ class ClusterManager:
         if self._trainings.organizations.holds(member.organization):
             return False
         self._waits_to_part = self._federation.needs_others_than(self._trainings.accounts.names)
+        if self._waits_to_part:
+            self._federation.await_signers()
         return not self._waits_to_part
 
     def _leave(self) -> None:
@@ -195,6 +197,8 @@ class ClusterManager:
         async for accounts in self._federation.voting.changed.follow():
             names = [self._trainings.accounts.owner(account) or account for account in accounts]
             _log.info("signers now", names=", ".join(sorted(names)))
+            if self._waits_to_part:
+                self.follow()
 
 
 async def _result_of(task: asyncio.Task[None]) -> None:
