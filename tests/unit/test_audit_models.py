@@ -8,6 +8,7 @@ import pytest
 from services.audit.models import ModelFile, require_same, verify
 from services.audit.record import Contribution, Record, RecordPosition, ResultRecord, RoundRecord
 from services.errors import ModelsDiffer, NothingToVerify
+from services.rpc.swarm_pb2 import RoundState
 from swarm_callback.digest import digest_of_file
 from swarm_callback.params import encode
 
@@ -21,12 +22,12 @@ def save(path: Path, value: float) -> str:
     return digest_of_file(path).digest().hex()
 
 
-def record_of(results: dict[int, str], check_ins: dict[str, str], state: str = "COMPLETE") -> Record:
-    found = Record("demo", state=state)  # type: ignore[arg-type]
+def record_of(results: dict[int, str], check_ins: dict[str, str], state: RoundState = RoundState.COMPLETE) -> Record:
+    found = Record("demo", state=state)
     for number, digest in results.items():
         found.rounds[number] = RoundRecord(number, result=ResultRecord(1, "a", digest, 1, 1, AT))
     last = found.rounds[max(results)]
-    last.completed = state == "COMPLETE"
+    last.completed = state == RoundState.COMPLETE
     last.check_ins = [Contribution(name, it, 1, 1, True, "h:1", AT, "merged") for name, it in check_ins.items()]
     return found
 
@@ -59,7 +60,7 @@ def test_files_are_told_apart_by_what_the_record_says(tmp_path: Path) -> None:
 
 def test_while_a_training_runs_the_result_of_any_round_is_in_order(tmp_path: Path) -> None:
     first, second = save(tmp_path / "1.safetensors", 1.0), save(tmp_path / "2.safetensors", 2.0)
-    record = record_of({1: first, 2: second}, {}, state="CHECKIN")
+    record = record_of({1: first, 2: second}, {}, state=RoundState.CHECKIN)
     files = verify(record, tmp_path)
     assert [it.found for it in files] == ["result of round 1", "result of round 2"]
     require_same(files, record, tmp_path)

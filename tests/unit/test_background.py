@@ -19,7 +19,8 @@ FOLDERS = ("sl", "sn", "chain", "rpc", "licensing")
 
 # Tasks that the same function, or its counterpart, looks at the end of.
 WAITED_FOR = {
-    "services/chain/geth_process.py": {"_launch", "_make_chain"},
+    "services/chain/geth.py": {"ask"},
+    "services/chain/geth_process.py": {"_launch", "_make_chain", "_exited_or_out_of_room"},
     "services/rpc/name_holding.py": {"keep"},
     "services/sl/transfer/replication.py": {"_one_of"},
     "services/sl/transfer/file_server.py": {"_copy"},
