@@ -13,8 +13,8 @@ HERE = Path(__file__).parent
 
 # Of the cases for Keras 3 those whose answer depends on where its weights live.
 WHATEVER_IT_COMPUTES_WITH = (
-    "trains_in_a_swarm or metrics_of_the_epoch or states_and_random or (round_trip and bfloat16) "
-    "or state_of_the_optimizer or mixed_precision or phases or of_ones_own_that_replaces"
+    "trains_in_a_swarm or metrics_of_the_epoch or (round_trip and bfloat16) or state_of_the_optimizer "
+    "or mixed_precision or phases or of_ones_own_that_replaces"
 )
 # And those that hold for Keras 2 too, beside legacy_keras_cases.py: what a script may give and do.
 WHATEVER_KERAS_IT_IS_OF = (
