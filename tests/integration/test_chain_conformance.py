@@ -243,9 +243,9 @@ class ChainConformance:
 
         directory, rounds = await network.events(), await training.events()
 
-        assert [type(event) for event in directory][1:] == [MemberRegistered, ContractRegistered]
-        assert isinstance(directory[1], MemberRegistered)
-        assert (directory[1].role, directory[1].fingerprint) == ("sl", fingerprint(0))
+        assert [type(event) for event in directory][2:] == [MemberRegistered, ContractRegistered]
+        assert isinstance(directory[2], MemberRegistered)
+        assert (directory[2].role, directory[2].fingerprint) == ("sl", fingerprint(0))
         assert [type(event) for event in rounds] == [Configured, Enrolled, LayoutAgreed, CheckedIn]
         assert isinstance(rounds[0], Configured)
         assert rounds[0].config == CONFIG
