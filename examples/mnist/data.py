@@ -51,7 +51,8 @@ def read(path: Path) -> Examples:
     try:
         return _read(path)
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, tarfile.TarError) as error:
-        raise SystemExit(f"ERROR: {path} cannot be read as MNIST ({error}). Download it once more.") from None
+        problem = " ".join(str(error).split())
+        raise SystemExit(f"ERROR: {path} cannot be read as MNIST ({problem}). Download it once more.") from None
 
 
 def _from(own_loader: Callable[[], Examples]) -> Examples:
