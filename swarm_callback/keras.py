@@ -117,7 +117,7 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._look_at_those_that_come_later()
-        self.batches_to_come = _batches_of(self.params)
+        self.batches_to_come = _batches_of(getattr(self, "params", None))  # Keras 2 sets them in fit
         if self._options.weighting == SAMPLES:
             self._batches = keras_batches.of_fit(self)
         self._begin_later = not _is_built(self._known_model)
