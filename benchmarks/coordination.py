@@ -21,7 +21,7 @@ from services.local.swarm import up
 from services.local.view import Lines
 
 WARM_UP_ROUNDS = 5  # connections, caches and the first contract calls
-P50_GOAL_S = 0.08
+P50_GOAL_S = 0.03
 GOAL_FOR = (1, 3)  # SNs and nodes; other swarms are measured against no goal
 ML_PROGRAM = Path(__file__).with_name("coordination_ml.py")
 

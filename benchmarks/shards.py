@@ -34,7 +34,7 @@ from tests.chaos.network import Network, missing
 
 WARM_UP_ROUNDS = 2
 TIME_GOAL = 1.3  # of the ideal
-MOVED_GOAL = 2.2  # of the model, each way
+MOVED_GOAL = 1.8  # of the model, each way
 MB = 1_000_000
 WITHIN_S = 600.0
 QUEUE_S = 0.05  # of a link; a long one only delays what is asked for

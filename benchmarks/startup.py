@@ -24,7 +24,7 @@ from services.errors import SwarmError
 from services.local.plan import CODE_ROOT, LICENSE_SERVER, SN
 from services.local.process import Child, Launch, program_environment
 
-P50_GOAL_S = 5.0
+P50_GOAL_S = 2.0
 ML_PROGRAM = Path(__file__).with_name("coordination_ml.py")
 
 # Steps by the lines that tell of them: files of the logs, beginning of the event.
