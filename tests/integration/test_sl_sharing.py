@@ -140,7 +140,7 @@ class Traps:
         merge_some = Share._merge
 
         async def trapped(share: Share, batch: Sequence[int], plan: Plan) -> None:
-            merger = share._shop
+            merger = share._host
             assert isinstance(merger, ShardWorker)
             if chosen(merger) and not self.caught:
                 self.caught.append(merger._place.name)
