@@ -161,7 +161,7 @@ class LocalSwarm:
             await self._make_room(client)
             watching = asyncio.create_task(self._watch())
             try:
-                started = await asyncio.gather(*(self._start_pair(index, sl) for index, sl in enumerate(sls)))
+                started = await self._start_pairs(sls)
                 await self._begin_swops(files)
                 remember_ports(plan.directory, self._ports)
                 if plan.swop_count:
@@ -216,6 +216,16 @@ class LocalSwarm:
         port = self._ports[child.name] = int(facts.get("port", 0))
         self._remember()
         self._view.say(f"{child.name} is ready" + (f" on port {port}" if port else ""))
+
+    async def _start_pairs(self, sls: list[Child]) -> list[tuple[Child, Child | None]]:
+        """Where one fails, no program of another is started any more."""
+        starting = [asyncio.create_task(self._start_pair(index, sl)) for index, sl in enumerate(sls)]
+        try:
+            return await asyncio.gather(*starting)
+        finally:
+            for task in starting:
+                task.cancel()
+            await asyncio.gather(*starting, return_exceptions=True)
 
     async def _start_pair(self, index: int, sl: Child) -> tuple[Child, Child | None]:
         """Lets an SL begin, and starts its program as soon as the SL is ready."""
