@@ -95,13 +95,14 @@ def believe_accusers() -> None:
     """In an SL, before it starts: whoever leads leaves out whom any merger accuses."""
     from services.sl.sharding import messages
     from services.sl.sharding.scheduler import ShardScheduler
+    from services.sl.view import Exclusion
 
     _lie()
     careful = ShardScheduler.heard
 
     def hasty(self: ShardScheduler, name: str, message: Any) -> None:
         if isinstance(message, messages.FoundNonFinite | messages.Unusable):
-            self._leave_out(message.name, "so it is said")
+            self._leave_out(Exclusion(message.name, "so it is said"))
         else:
             careful(self, name, message)
 
