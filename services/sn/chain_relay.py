@@ -93,6 +93,7 @@ class ChainRelay:
             way.address = (host, port)
             return way.port
         bound = socket.create_server((LOOPBACK, 0))
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # see listening.py
         context = self._identity.client_context(Expected("sn", name))
         way = self._ways[name] = _Way((host, port), context, int(bound.getsockname()[1]))
         way.entrance = await asyncio.get_running_loop().create_server(
