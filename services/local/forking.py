@@ -24,7 +24,7 @@ from setproctitle import setproctitle
 
 from services.errors import ProcessesNotWatched
 from services.local.plan import CODE_ROOT
-from services.local.process import Child, Launch, node_environment
+from services.local.process import READY_WITHIN_S, Child, Launch, node_environment
 from services.runtime.ready import READY_FD_VARIABLE, ReadySocket
 
 CONTROL_VARIABLE: Final = "SWARM_FORKING_FD"
@@ -56,7 +56,7 @@ class ForkServer:
         self._control = control
 
     def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Forked:
-        """Raises OSError where the fork server cannot fork, or is gone."""
+        """Raises OSError where the fork server cannot fork, is gone, or does not answer."""
         asked = {"argv": launch.argv, "environment": environment, "cwd": str(launch.cwd or ""), "name": launch.name}
         given = [log] if ready is None else [log, ready]
         socket.send_fds(self._control, [json.dumps(asked).encode()], given)
@@ -70,6 +70,7 @@ class ForkServer:
 async def fork_server(log: Path) -> AsyncIterator[ForkServer]:
     """One that is ready to fork; what it has forked lives on. Raises ChildFailed, NotReady, ProcessesNotWatched."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.settimeout(READY_WITHIN_S)  # one that has stopped does not hold up who asks for ever
     with ours, _adopting():
         with theirs:
             argv = (sys.executable, "-m", "services.local.forking")
