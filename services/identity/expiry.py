@@ -74,12 +74,6 @@ async def warn_until(
         if stage != warned:
             warned = stage
             _log.warning(soon, ends=f"{ends:%Y-%m-%d %H:%M} UTC", days_left=left.days, file=file)
-        await (pause or _pause)(min(LOOK_EVERY_S, left.total_seconds()))
+        await (pause or asyncio.sleep)(min(LOOK_EVERY_S, left.total_seconds()))
     words = "the certificate has ended: no other node makes a new connection with this one"
     _log.error(words, ended=f"{ends:%Y-%m-%d %H:%M} UTC", file=file)
-
-
-async def _pause(seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()

@@ -81,7 +81,7 @@ async def renewed_files(
     renewal = Renewal(first.copied)
     watch = _FilesWatch(files, first, renewal, stamp, known_by_id=known_by_id)
     background = Background("identity")
-    background.keep(lambda: watch.run(pause or _pause), "reading certificate files again")
+    background.keep(lambda: watch.run(pause or asyncio.sleep), "reading certificate files again")
     try:
         yield first.renewed_by(renewal, known_by_id=known_by_id)
     finally:
@@ -148,9 +148,3 @@ class _FilesWatch:
         if self._told != (self._seen, why):
             self._told = (self._seen, why)
             _log.error("the certificate files have changed and cannot be used, the ones before stay", why=why)
-
-
-async def _pause(seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.Event().wait()
