@@ -22,27 +22,29 @@ def status(view: TrainingView, now: float, member_of: MemberOf) -> pb.TrainingSt
 
 
 class StatusChanges:
-    """What has changed in a view from one time it is asked to the next, as messages."""
+    """What has changed in a view from one time it is asked to the next, as messages for participants.
+
+    What the others have reported is not of them: nobody trains by it, and a report of each after each round, told to
+    each, would cost the square of their number.
+    """
 
     def __init__(self, view: TrainingView, clock: Callable[[], float], member_of: MemberOf) -> None:
         self._view = view
         self._clock = clock
         self._member_of = member_of
         self._version = 0
-        self._first_round = 0
         self._people: dict[str, tuple[Participant, DirectoryMember | None]] = {}
         self._check_ins: dict[str, CheckedIn] = {}
 
     def since_last(self) -> bytes:
         """Serialised. What was asked first of all has everybody in it, as all are new."""
         view, before, entered = self._view, self._people, self._check_ins
-        all_differ = view.first_round != self._first_round  # what they reported is of an earlier training
         self._people = {name: (who, self._member_of(name)) for name, who in view.participants.items()}
-        self._check_ins, self._first_round = dict(view.check_ins), view.first_round
+        self._check_ins = dict(view.check_ins)
         people = [
             _participant(who, member, view.first_round)
             for name, (who, member) in self._people.items()
-            if all_differ or not _same(before.get(name), (who, member))
+            if not _same(before.get(name), who, member)
         ]
         check_ins = [entry for name, entry in view.check_ins.items() if entered.get(name) is not entry]
         gone = [name for name, entry in entered.items() if view.check_ins.get(name) is not entry]
@@ -52,11 +54,9 @@ class StatusChanges:
         return message.SerializeToString()
 
 
-def _same(
-    before: tuple[Participant, DirectoryMember | None] | None, now: tuple[Participant, DirectoryMember | None]
-) -> bool:
-    """Both are replaced when anything of them changes."""
-    return before is not None and before[0] is now[0] and before[1] is now[1]
+def _same(before: tuple[Participant, DirectoryMember | None] | None, who: Participant, member: object) -> bool:
+    """But for what it reported. Both are replaced when anything of them changes."""
+    return before is not None and before[1] is member and (before[0] is who or before[0].unreported == who.unreported)
 
 
 def _message(

@@ -30,6 +30,11 @@ class Participant:
     epochs_total: int = 0
     left_reason: str = ""
 
+    @property
+    def unreported(self) -> tuple[object, ...]:
+        """All of it that does not come of a report."""
+        return self.name, self.fingerprint, self.may_lead, self.active, self.host, self.port, self.left_reason
+
 
 @dataclass(frozen=True)
 class Result:

@@ -140,6 +140,24 @@ async def test_a_change_names_only_what_is_another() -> None:
     world.broadcast.close()
 
 
+async def test_what_others_reported_is_not_told_to_each_participant() -> None:
+    world = WatchedTraining()
+    for number in range(100):
+        world.happens("enrol", f"sl-{number}", flag=True)
+    world.happens("check_in", "sl-7", flag=False)
+    world.happens("accept", "sl-7", flag=False)
+    states = world.broadcast.states(0, changes=True)
+    await anext(states)
+    for number in range(100):
+        world.happens("report", f"sl-{number}", flag=False)
+    world.broadcast.wake()
+    message = pb.TrainingStatus.FromString(await anext(states))
+    assert message.version == world.view.version
+    assert not message.participants
+    assert {who.loss for who in world.whole().participants} == {0.5}
+    world.broadcast.close()
+
+
 def test_changes_to_what_was_not_shown_are_not_taken() -> None:
     with pytest.raises(SNUnreachable, match="it has not shown"):
         Shown(HERE).take(pb.TrainingStatus(version=5, since=4))
