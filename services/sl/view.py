@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 
 from services.rpc.swarm_pb2 import RoundState
 from services.rpc.version import events_in
@@ -136,14 +137,22 @@ class View:
         return self.round, self.complete, self.term, self.phase == RoundState.CHECKIN
 
     def member(self, name: str) -> TrainingMember | None:
-        return next((member for member in self.members if member.name == name), None)
+        return self._members_by_name.get(name)
 
     def checked_in(self, name: str) -> CheckInEntry | None:
-        return next((entry for entry in self.check_ins if entry.name == name), None)
+        return self._check_ins_by_name.get(name)
 
     def excluded(self, name: str) -> Exclusion | None:
         """That of ``name`` from the running round, if there is one."""
         return next((entry for entry in self.left_out if entry.name == name), None)
+
+    @cached_property
+    def _members_by_name(self) -> dict[str, TrainingMember]:
+        return {member.name: member for member in self.members}
+
+    @cached_property
+    def _check_ins_by_name(self) -> dict[str, CheckInEntry]:
+        return {entry.name: entry for entry in self.check_ins}
 
     @property
     def waiting(self) -> str:
