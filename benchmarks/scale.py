@@ -1,6 +1,6 @@
 """Many SLs on one SN: what a round costs when all of them are real processes that do all of it.
 
-``python -m benchmarks.scale [--sl 64] [--rounds 20] [--in-one 1] [--warm-up N]``
+``python -m benchmarks.scale [--sl 64] [--rounds 20] [--in-one 1] [--leaders N] [--warm-up N]``
 
 License server, SN on real geth and SLs run as they always do; to start so many on two cores, SLs are forked from one
 process that has loaded their code (benchmarks.forkserver), a few at a time. Their ML programs do nothing, and are
@@ -10,7 +10,8 @@ threads of one process (benchmarks.scale_ml). A round is over when its last prog
 
 Each node is connected to all others once it has led: so the rounds that are measured come after one for each node.
 Those have a figure of their own, ``first_p50_s``: there the leader is new to everybody. With fewer of them
-(``--warm-up``) it is so in the rounds that are measured too.
+(``--warm-up``) it is so in the rounds that are measured too. ``--leaders``: so many may lead (SL_MAKE_ME_ADMIN), the
+others only take part; the rounds that come first are one for each of these then.
 """
 
 import argparse
@@ -37,24 +38,24 @@ AT_A_TIME = 4
 READY_WITHIN_S = 120.0
 ROUND_WITHIN_S = 120.0
 
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
 
 class SLs:
     """The SLs of a plan, forked from one fork server, ``in_one`` in a process. ``pids``: of those that are ready."""
 
-    def __init__(
-        self, base: Base, in_one: int, forkserver: Child, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, base: Base, in_one: int, leaders: int, forkserver: Child, streams: Streams) -> None:
         self.pids: dict[str, int] = {}  # by the name of the first SL in it
         self.in_one = in_one
+        self._leaders = leaders
         self._base = base
         self._forkserver = forkserver
-        self._reader = reader
-        self._writer = writer
+        self._reader, self._writer = streams
         self._ready = {name: asyncio.get_running_loop().create_future() for name in base.plan.sls[::in_one]}
         self._listening = asyncio.create_task(self._listen())
 
     @classmethod
-    async def begin(cls, base: Base, directory: Path, in_one: int) -> "SLs":
+    async def begin(cls, base: Base, directory: Path, in_one: int, leaders: int) -> "SLs":
         """Starts the fork server, and no SL yet."""
         path = directory / "forkserver"
         argv = (sys.executable, "-m", "benchmarks.forkserver", str(path))
@@ -62,7 +63,7 @@ class SLs:
         forkserver = Child.start(Launch("forkserver", argv, base.plan.log("forkserver"), environment, cwd=CODE_ROOT))
         base.children[forkserver.name] = forkserver
         await forkserver.ready()
-        return cls(base, in_one, forkserver, *await asyncio.open_unix_connection(path))
+        return cls(base, in_one, leaders, forkserver, await asyncio.open_unix_connection(path))
 
     async def start_all(self) -> None:
         """A few at a time. Raises ChildFailed, TimeoutError."""
@@ -84,10 +85,8 @@ class SLs:
         name, argvs = plan.sls[first], [launch.argv[3:] for launch in launches]
         if len(argvs) > 1:
             argvs = [_argv(plan, *pair) for pair in zip(indexes, launches, strict=True)]
-        wanted = {
-            "name": name, "argvs": argvs,
-            "log": str(launches[0].log), "environment": dict(launches[0].environment),
-        }  # fmt: skip
+        environment = {**launches[0].environment, "SL_MAKE_ME_ADMIN": str(first < self._leaders)}
+        wanted = {"name": name, "argvs": argvs, "log": str(launches[0].log), "environment": environment}
         async with room:
             self._writer.write(json.dumps(wanted).encode() + b"\n")
             async with asyncio.timeout(READY_WITHIN_S):
@@ -116,7 +115,7 @@ def _argv(plan: SwarmPlan, index: int, launch: Launch) -> tuple[str, ...]:
     return (*launch.argv[3:], "--request-channel", str(request), "--response-channel", str(response))
 
 
-async def run(count: int, rounds: int, in_one: int, warm_up: int) -> dict[str, Any]:
+async def run(count: int, rounds: int, in_one: int, leaders: int, warm_up: int) -> dict[str, Any]:
     """Seconds per round, transactions per round as the SN sees them, and memory."""
     with tempfile.TemporaryDirectory(prefix="swarm-bench-") as name:
         directory = Path(name)
@@ -125,7 +124,7 @@ async def run(count: int, rounds: int, in_one: int, warm_up: int) -> dict[str, A
             results = Results()
             following = asyncio.create_task(results.follow(client))
             try:
-                sls = await SLs.begin(base, directory, in_one)
+                sls = await SLs.begin(base, directory, in_one, leaders)
                 await sls.start_all()
                 syncs = warm_up + rounds + 1
                 program = _programs(plan, directory, syncs)
@@ -152,6 +151,7 @@ async def run(count: int, rounds: int, in_one: int, warm_up: int) -> dict[str, A
         "chain": "geth",
         "sl": count,
         "in_one_process": in_one,
+        "leaders": leaders,
         "warm_up_rounds": warm_up,
         "rounds": len(seconds),
         "p50_s": round(percentile(seconds, 50), 3),
@@ -220,12 +220,14 @@ def main() -> int:
     parser.add_argument("--sl", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--in-one", type=int, default=1)
-    parser.add_argument("--warm-up", type=int, help="rounds that are not measured; by default one for each node")
+    parser.add_argument("--leaders", type=int, help="SLs that may lead, all of a process or none; by default all")
+    parser.add_argument("--warm-up", type=int, help="rounds that are not measured; by default one for each leader")
     given = parser.parse_args()
-    warm_up = COLD_ROUNDS + (given.sl if given.warm_up is None else given.warm_up)
+    leaders = given.sl if given.leaders is None else given.leaders
+    warm_up = COLD_ROUNDS + (leaders if given.warm_up is None else given.warm_up)
     os.environ |= {"SWARM_LOG_LEVEL": "DEBUG", "SWARM_LOG_FORMAT": "json"}  # transactions are logged so
     try:
-        figures = asyncio.run(run(given.sl, given.rounds, given.in_one, warm_up))
+        figures = asyncio.run(run(given.sl, given.rounds, given.in_one, leaders, warm_up))
     except SwarmError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return error.exit_code
