@@ -47,6 +47,7 @@ OPTIONS = {
     "sn": {
         **HOST_IP,
         "sentinel": Option(FLAG, "Be the first SN of the swarm."),
+        "found-with": Option(VALUE, "Organizations that it begins with: own, or all of the trust-file. [default: own]"),
         "sentinel-ip": Option(VALUE, "Address of an SN to join."),
         "sentinel-api-port": Option(VALUE, "Its API port. [default: 30304]"),
         "sentinel-api-service": Option(VALUE, "FQDN[:PORT] of its API behind a reverse proxy."),
@@ -124,10 +125,22 @@ def _sn(container: Container, given: Given, _engine: ContainerCommand) -> None:
     container.env("SN_I_AM_SENTINEL", "true" if first else "")
     if first:
         container.options += ["--label", f"{SENTINEL_LABEL}=true"]
+    container.env("SN_FOUND_WITH", _found_with(given))
     container.env("SENTINEL_NODE_IP", given.get("sentinel-ip"))
     container.env("SENTINEL_API_SERVER_PORT", given.port("sentinel-api-port"))
     container.env("SENTINEL_API_SERVICE", given.get("sentinel-api-service"))
     _sn_ports(container, given)
+
+
+def _found_with(given: Given) -> str:
+    wanted = given.get("found-with")
+    if wanted not in ("", "own", "trust-file"):
+        raise given.unusable("--found-with", f"'{wanted}' is neither own nor trust-file")
+    if wanted and not given.flag("sentinel"):
+        raise given.unusable("--found-with", "it is for the SN that begins the swarm; give --sentinel, or leave it out")
+    if wanted == "trust-file" and not given.get("trust"):
+        raise given.unusable("--found-with", "give --trust too, the file that lists the organizations")
+    return wanted
 
 
 def _sn_ports(container: Container, given: Given) -> None:

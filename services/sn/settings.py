@@ -192,3 +192,9 @@ class SNSettings(MemberSettings):
                 "sentinel_ip", "give --sentinel for the first SN of a swarm, --sentinel-ip HOST[:PORT] to join one"
             )
         return self
+
+    @model_validator(mode="after")
+    def _organizations_to_begin_with(self) -> Self:
+        if self.sentinel and self.found_with == "trust-file" and self.trust is None:
+            raise refused("found_with", "give --trust too: without that file the swarm has one organization for ever")
+        return self

@@ -133,6 +133,14 @@ def test_nodes_of_the_default_find_each_other(monkeypatch: pytest.MonkeyPatch) -
     assert [port["port"] for port in services["flu-sn.hospital.svc"]] == [sn.api[1], sn.p2p[1]]
 
 
+@pytest.mark.parametrize(("given", "found_with"), [("", "own"), (",sn.foundWith=trust-file", "trust-file")])
+def test_a_swarm_begins_with_the_organizations_that_are_said(
+    given: str, found_with: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered = Rendered.by("--set", f"identity.trustConfigMap=flu-trust{given}")
+    assert settings(rendered.container("sn"), monkeypatch).found_with == found_with
+
+
 def test_what_is_announced_leads_to_what_is_bound(example: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
     sn, sl = (settings(example.container(name), monkeypatch) for name in ("sn", "sl"))
     assert sn.through == "swarm.hospital-a.example:30304" and not sn.sentinel
@@ -251,6 +259,8 @@ def test_an_image_is_named_by_registry_and_digest(example: Rendered) -> None:
         ("sn.sentinel=false", "sn.join is missing: say HOST[:PORT] of an SN to join"),
         ("identity.caConfigMap=a,identity.trustConfigMap=b", "identity.trustConfigMap takes the place of"),
         ("sn.join=a.example", "sn.sentinel begins a swarm and sn.join joins one"),
+        ("sn.foundWith=trust-file", "sn.foundWith=trust-file needs a trust file: give identity.trustConfigMap"),
+        ("sn.foundWith=all", "at '/sn/foundWith': value must be one of 'own', 'trust-file'"),
         ("sn.enabled=false", "swarm.sn.host is missing: say which SN"),
         ("licenseServer.enabled=false", "swarm.licenseServer.host is missing: say where the license server is"),
     ],

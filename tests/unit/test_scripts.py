@@ -66,11 +66,11 @@ def script(host: Path) -> Script:
 
 KEYS = "--cert cert/sn-cert.pem --key cert/sn-key.pem"
 WHO = f"{KEYS} --capath cert/capath"
-MOUNTED = (
-    "--volume {host}/cert/capath:{host}/cert/capath:ro --env SWARM_ID_CAPATH={host}/cert/capath "
+MOUNTED_KEYS = (
     "--volume {host}/cert/sn-cert.pem:{host}/cert/sn-cert.pem:ro --env SWARM_ID_CERT={host}/cert/sn-cert.pem "
     "--volume {host}/cert/sn-key.pem:{host}/cert/sn-key.pem:ro --env SWARM_ID_KEY={host}/cert/sn-key.pem "
 )
+MOUNTED = "--volume {host}/cert/capath:{host}/cert/capath:ro --env SWARM_ID_CAPATH={host}/cert/capath " + MOUNTED_KEYS
 LICENSE = "--env SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_"
 CHANNELS = (
     "--env SL_REQUEST_CHANNEL=/tmp/hpe-swarm/request.channel --env SL_RESPONSE_CHANNEL=/tmp/hpe-swarm/response.channel"
@@ -93,6 +93,17 @@ GOLDEN = [
         f"{LICENSE}IP=h1 swarm-learning/sn:latest\n"
         "docker container start --attach sn1",
         id="sentinel",
+    ),
+    pytest.param(
+        "run-sn",
+        f"--name sn1 --host-ip h1 --sentinel --found-with trust-file {KEYS} --trust trust/trust.yaml -d",
+        "docker container create --name sn1 --hostname sn1 --label swarm.node=sn --user {user} "
+        "--volume {host}/trust:{host}/trust:ro --env SWARM_ID_TRUST={host}/trust/trust.yaml "
+        + MOUNTED_KEYS
+        + "--env THIS_NODE_IP=h1 --env SN_I_AM_SENTINEL=true --label swarm.sentinel=true "
+        f"--env SN_FOUND_WITH=trust-file {LICENSE}IP=h1 swarm-learning/sn:latest\n"
+        "docker container start sn1",
+        id="a sentinel that begins with all organizations of its trust file",
     ),
     pytest.param(
         "run-sn",
@@ -276,6 +287,9 @@ BAD = [
     ("run-sn", "--host-ip h1 --sentinel --socket-path s --trust t", "--trust: with --socket-path the Workload API"),
     ("run-sn", "--host-ip h1 --sentinel --cert none.pem --key cert/sn-key.pem --capath cert", "no such file"),
     ("run-sn", "--host-ip h1 --sentinel --cert cert --key cert/sn-key.pem --capath cert", "cert is not a file"),
+    ("run-sn", f"--host-ip h1 --sentinel --found-with all {WHO}", "--found-with: 'all' is neither own nor trust-file"),
+    ("run-sn", f"--host-ip h1 --sentinel --found-with trust-file {WHO}", "--found-with: give --trust too"),
+    ("run-sn", f"--host-ip h1 --sentinel-ip h2 --found-with own {WHO}", "--found-with: it is for the SN that begins"),
     ("run-sn", f"--host-ip h1 --sentinal {WHO}", "--sentinal: it is not known; perhaps --sentinel is meant"),
     ("run-sn", "--host-ip", "--host-ip: it needs a value"),
     ("run-sn", "sentinel", "sentinel: it is no option"),

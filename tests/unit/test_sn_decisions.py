@@ -156,6 +156,7 @@ def test_settings_come_from_the_environment_and_flags_win(monkeypatch: pytest.Mo
     [
         ({"sentinel": None}, "give --sentinel"),
         ({"sentinel_ip": "10.0.0.2"}, "--sentinel makes a new swarm, --sentinel-ip joins one"),
+        ({"found_with": "trust-file"}, "found_with is not usable: give --trust too"),
         ({"host_ip": None}, "give --host-ip"),
         ({"sn_api_port": 65536}, "sn_api_port is not usable"),
         ({"apls_port": 0}, "apls_port is not usable"),
