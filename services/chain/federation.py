@@ -200,13 +200,15 @@ class Federation:
         """Takes a new head; gives the blocks that were given up for it."""
         if header.parent != self.tail.head.hash:  # another branch, or told before the newest blocks were asked for
             header = BlockHeader.of(await self._request("eth_getHeaderByNumber", "latest"))
+        before = self.tail.head.hash
         fresh, given_up = await self.tail.take(header)
         if not fresh:
             return given_up
+        passed_over = fresh[0].header.parent != before  # blocks that may have voted, or that were given up
         self._moved_at = self._now()
         if given_up:
             self._log.info("the chain took another branch", block=fresh[0].number, given_up=len(given_up))
-        if (given_up or any(link.header.votes for link in fresh)) and await self.voting.read(self.tail):
+        if (passed_over or any(link.header.votes for link in fresh)) and await self.voting.read(self.tail):
             self._pushes = 0
         if not self.voting.one_signer:
             for link in given_up:

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from services.chain.abi import checksummed
 from services.chain.attestations import Standing
-from services.chain.clique import BlockHeader, ChainBlock
+from services.chain.clique import NOBODY, BlockHeader, ChainBlock
 from services.chain.federation import Federation
 from services.chain.finality import Era
 from services.chain.pool import PendingTransaction, Pool
@@ -225,6 +226,17 @@ async def test_a_vote_that_changes_before_is_in_the_only_block(pool: Pool, seale
     assert sealer.exposure.floor(SIGNERS) == 0
 
 
+ACCOUNTS = [checksummed("0x" + octet * 20) for octet in ("11", "22", "33")]
+
+
+def header_row(number: int) -> dict[str, Any]:
+    """As geth shows it. The second and the third block vote."""
+    return {
+        "number": hex(number), "hash": f"0x{number}", "parentHash": f"0x{number - 1}", "difficulty": "0x2",
+        "totalDifficulty": hex(1 + 2 * number), "gasUsed": "0x0", "miner": ACCOUNTS[1] if number in (2, 3) else NOBODY,
+    }  # fmt: skip
+
+
 class Shared:
     """A chain of three SNs that wait for this one, "b", to seal block 1."""
 
@@ -246,6 +258,38 @@ class Shared:
         exposure = self.federation.attestations._exposure
         exposure.moved(1, mine=True)
         return exposure.floor(SIGNERS)
+
+
+@pytest.mark.parametrize("blocks", [5, 400])
+async def test_who_seals_is_known_however_many_blocks_come_at_once(
+    blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a whole chain was fetched: block 3 has voted others in, and may be far behind the newest ones."""
+    rows = {hex(number): header_row(number) for number in range(blocks + 1)}
+    by_hash = {row["hash"]: row for row in rows.values()}
+
+    async def request(method: str, *parameters: Any) -> Any:
+        match method:
+            case "eth_blockNumber":
+                return hex(blocks)
+            case "eth_getHeaderByNumber":
+                return rows[hex(blocks) if parameters[0] == "latest" else parameters[0]]
+            case "eth_getHeaderByHash":
+                return by_hash[parameters[0]]
+            case "clique_getSnapshotAtHash":
+                voted_in = int(by_hash[parameters[0]]["number"], 16) >= 3
+                return {"signers": ACCOUNTS if voted_in else ACCOUNTS[:1], "tally": {}}
+        return []
+
+    monkeypatch.setattr(BlockHeader, "signer", ACCOUNTS[0])
+    account: Any = SimpleNamespace(address="another")
+    process: Any = SimpleNamespace(genesis="")
+    federation = Federation(account, process, request, lambda: None)
+    federation.tail.links = [ChainBlock(BlockHeader.of(rows["0x0"]), 1)]
+    federation.voting.eras = [Era(1, tuple(ACCOUNTS[:1]))]
+    await federation.moved(BlockHeader.of(rows[hex(blocks)]))
+    assert list(federation.signers) == ACCOUNTS
+    federation.close()
 
 
 async def test_geth_knows_what_to_vote_before_it_seals(geth: Geth) -> None:
