@@ -73,8 +73,11 @@ class ChainBackend(ABC):
         """The answer of a view, in the state after ``block`` (default: the newest)."""
 
     @abstractmethod
-    def logs(self, address: str, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[Log]]:
+    def logs(
+        self, address: str, from_block: int = 0, to_block: int | None = None, *, settled: bool = True
+    ) -> AsyncIterator[list[Log]]:
         """The events of a contract from one block to another (default: the newest), both included, in order.
+        ``settled``: of final blocks only; without, also of those that may be replaced yet.
 
         In pages, none of them empty, that never grow with the history: to read it takes no more memory, and holds up
         nothing else, however long it is.

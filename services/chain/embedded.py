@@ -74,7 +74,9 @@ class EmbeddedChain(ChainBackend):
     async def call(self, to: str, data: bytes, block: int | None = None) -> bytes:
         return await self._in_thread(self._open().call, to, data, block)
 
-    async def logs(self, address: str, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[Log]]:
+    async def logs(
+        self, address: str, from_block: int = 0, to_block: int | None = None, *, settled: bool = True
+    ) -> AsyncIterator[list[Log]]:
         newest = self._open().block_number if to_block is None else to_block
         after = Position(from_block, -1)
         while page := await self._in_thread(self._open().logs, address, after, newest, self._page_events):

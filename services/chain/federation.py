@@ -1,8 +1,9 @@
 """How several SNs share one chain on geth: who is in touch, when this one seals, what is final, who shall seal."""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from services.chain.account import Account
@@ -70,6 +71,7 @@ class Federation:
         self._live: tuple[str, ...] = ()
         self._organizations: dict[str, str] | None = None
         self._caught_up = False
+        self.passes_over_heads = False  # see importing()
         self.remembered = 0  # the newest final block that this node knew: no block below it is sealed
         self._expects_others = False
         self._alone_at = 0.0
@@ -116,6 +118,16 @@ class Federation:
     def take(self, transaction: PendingTransaction) -> None:
         """What another SN sends."""
         self._add(transaction, own=False)
+
+    @contextlib.contextmanager
+    def importing(self) -> Iterator[None]:
+        """While a whole chain is handed to geth: its newest block is looked at afterwards, and none before."""
+        self.passes_over_heads = True
+        try:
+            yield
+        finally:
+            self.passes_over_heads = False
+            self._wake()
 
     async def handed_over(self) -> None:
         """Returns once no signer is in touch: they part from an SN that was voted out when they do not need it."""

@@ -67,12 +67,15 @@ class Gateway(ABC, Generic[E]):
             if len(found) < page:
                 return rows
 
-    async def history(self, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[E]]:
+    async def history(
+        self, from_block: int = 0, to_block: int | None = None, *, settled: bool = True
+    ) -> AsyncIterator[list[E]]:
         """What happened from one block to another (default: the newest), both included, in order, page by page.
+        ``settled``: in final blocks only; see ``ChainBackend.logs``.
 
         Decoded by a thread, as many events take a while and others wait for this one.
         """
-        async for page in self.chain.logs(self.address, from_block, to_block):
+        async for page in self.chain.logs(self.address, from_block, to_block, settled=settled):
             yield await asyncio.to_thread(lambda logs: [self._event(log) for log in logs], page)
 
     async def events(self, from_block: int = 0) -> list[E]:

@@ -132,9 +132,12 @@ class GethChain(ChainBackend):
             raise ChainError(problem=f"geth refused a call: {error}", log=self._process.log_path) from None
         return bytes.fromhex(answer[2:])
 
-    async def logs(self, address: str, from_block: int = 0, to_block: int | None = None) -> AsyncIterator[list[Log]]:
+    async def logs(
+        self, address: str, from_block: int = 0, to_block: int | None = None, *, settled: bool = True
+    ) -> AsyncIterator[list[Log]]:
         await self._when_up()
-        newest = self._final.number if to_block is None else min(to_block, self._final.number)
+        newest = self._final.number if settled else await self.federation.geth_peers.newest()
+        newest = newest if to_block is None else min(to_block, newest)
         stride = Stride(self._pages)
 
         def last() -> int:
@@ -277,8 +280,8 @@ class GethChain(ChainBackend):
     async def _next_news(self) -> tuple["IpcConnection", BlockHeader] | None:
         """What to look at next: of many heads that have come together, as while a chain is fetched, the newest."""
         news = await self._heads.get()
-        while news is not None and self._heads.qsize() >= MANY_HEADS:
-            later = self._heads.get_nowait()
+        while news is not None and (self.federation.passes_over_heads or self._heads.qsize() >= MANY_HEADS):
+            later = await self._heads.get()
             if later is None:
                 self._woken = False  # after a head things are thought over as well
             else:

@@ -74,10 +74,14 @@ class GethPeers:
             (await self._request("admin_nodeInfo"))["enode"].removeprefix("enode://").partition("@")[0], host, port
         )
 
+    async def newest(self) -> int:
+        """The number of the newest block, whether or not it is final."""
+        return int(await self._request("eth_blockNumber"), 16)
+
     async def raw_blocks(self, since: int) -> AsyncIterator[bytes]:
         """The blocks after number ``since``, as geth writes them to a file."""
         number = since + 1
-        while number <= (head := int(await self._request("eth_blockNumber"), 16)):
+        while number <= (head := await self.newest()):
             batch = range(number, min(head + 1, number + BLOCKS_AT_ONCE))
             for raw in await asyncio.gather(*(self._request("debug_getRawBlock", hex(one)) for one in batch)):
                 yield bytes.fromhex(raw[2:])

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from services.errors import ChainError
 
-FIRST_BLOCKS = 64
+FIRST_BLOCKS = 16
 GROWTH = 4
 
 # What geth writes around the data of one event: address, hashes, topics, numbers.

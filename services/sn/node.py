@@ -26,13 +26,15 @@ from services.sn.chain_relay import ChainRelay
 from services.sn.cluster_manager import ClusterManager, in_sync
 from services.sn.directory import establish
 from services.sn.event_log import narrate
+from services.sn.fetching import IMPORT_FILE
 from services.sn.founding import FoundWith, founding
 from services.sn.handing_over import hand_over
 from services.sn.live import TrainingContext
 from services.sn.membership import Caller, Membership
 from services.sn.metrics import SNMetrics
 from services.sn.names import Holder, Names
-from services.sn.peering import IMPORT_FILE, ChainName, Peering
+from services.sn.newcomer import take_chain
+from services.sn.peering import ChainName, Peering
 from services.sn.peering_api import PeeringApi
 from services.sn.roles import HANDING_OVER, LIMITS, ROLES
 from services.sn.snapshots import Snapshots
@@ -256,6 +258,8 @@ async def _in_touch(
         _log.info("other SNs reach the chain", port=port)
         peering = Peering(identity, federation, shared, where.host, background, relay=relay)
         state = SNState.load(data_dir)
+        if state is not None and where.through:
+            await take_chain(identity, chain, data_dir, state, where.through)
         peering.start(state.peers if state else (), data_dir / IMPORT_FILE, where.through)
         await in_sync(federation, max(state.joined_at if state else 0, federation.remembered))
         yield peering

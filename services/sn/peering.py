@@ -23,6 +23,7 @@ from services.runtime.addresses import join_address
 from services.runtime.background import Background
 from services.sn import requests
 from services.sn.chain_relay import LOOPBACK, ChainRelay
+from services.sn.fetching import fetch_blocks
 from services.sn.names import Holder
 from services.sn.state import KnownSN
 
@@ -31,7 +32,6 @@ LONGEST_WAIT_S = 2.0
 SECOND_DIAL_AFTER_S = 2.0
 FIND_HOLDER_S = 3.0  # longer than a process has to answer
 PAGE_BYTES = 2**20
-IMPORT_FILE = Path("eth", "fetched.rlp")
 
 Outbox = asyncio.Queue[pb.PeerNews | None]
 
@@ -439,14 +439,9 @@ class Peering:
                 _log.warning("blocks could not be fetched", of=name, reason=str(error))
 
     async def _fetch_from(self, name: str, into: Path) -> None:
-        """Page by page, so that neither memory nor the time of one import grows with the chain."""
-        fetched = 0
+        federation = self._federation
         async with SNClient(self._addresses[name], self._identity, name) as client:
-            async for piece in client.blocks(self._federation.final_number):
-                await self._federation.geth_peers.import_blocks(into, [piece])
-                fetched += len(piece)
-                _log.debug("blocks coming", of=name, bytes=fetched)
-        _log.info("blocks fetched", of=name, bytes=fetched)
+            await fetch_blocks(client, federation.geth_peers, federation.final_number, into, of=name)
 
 
 async def block_pages(federation: Federation, since: int) -> AsyncIterator[pb.BlocksPage]:

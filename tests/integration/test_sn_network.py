@@ -48,6 +48,7 @@ async def test_three_sns_agree_whichever_is_written_to(network: SNNetwork) -> No
         assert await network.sns(name) == {other: (network.ports[other], True) for other in names}
         await network.said(name, "peers  in_touch=2 of 2")
     assert "joined  through=sn-2" in network.log("sn-3")
+    assert f"blocks fetched  of=127.0.0.1:{network.ports['sn-2']}" in network.log("sn-3")
 
 
 async def test_the_others_go_on_without_the_sentinel_and_take_it_back(network: SNNetwork) -> None:

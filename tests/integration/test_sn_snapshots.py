@@ -9,9 +9,12 @@ import pytest
 from sn_swarm import running_sn
 
 from benchmarks.histories import enrol, names_of, write_rounds
+from services.chain.factory import open_chain
+from services.chain.geth import GethChain
 from services.chain.training import TrainingGateway
 from services.sn import live
 from services.sn.directory import DEFAULT_TRAINING
+from services.sn.newcomer import EarlyHistory
 from services.sn.node import RunningSN
 from services.sn.snapshots import DIRECTORY, Snapshots
 from services.sn.training import TrainingView
@@ -36,9 +39,9 @@ def read_from(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     blocks: list[int] = []
     history = TrainingGateway.history
 
-    def noted(self: TrainingGateway, from_block: int = 0, to_block: int | None = None) -> Any:
+    def noted(self: TrainingGateway, from_block: int = 0, to_block: int | None = None, **how: bool) -> Any:
         blocks.append(from_block)
-        return history(self, from_block, to_block)
+        return history(self, from_block, to_block, **how)
 
     monkeypatch.setattr(TrainingGateway, "history", noted)
     return blocks
@@ -71,6 +74,34 @@ async def test_a_restart_reads_what_has_happened_since_the_snapshot(
         receipt = await training.gateway.leave(NAMES[1], "tired too")  # it is followed as ever
         status = await training.status_at(receipt.block)
         assert [who.name for who in status.participants if who.active] == NAMES[:1]
+
+
+@pytest.mark.needs("geth")
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_what_was_read_while_the_chain_came_counts_where_its_blocks_stayed(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_from: list[int], *, replaced: bool
+) -> None:
+    identity = pki.identity("sn", SN)
+    async with running_sn(identity, tmp_path, chain="geth") as sn:
+        await trained(sn, range(1, 9), left=NAMES[2])
+        before, network = told(view_of(sn)), sn.trainings.network.address
+    (path,) = (tmp_path / DIRECTORY).iterdir()
+    path.unlink()
+    async with await open_chain("geth", tmp_path) as chain:
+        assert chain.federation is not None
+        early = EarlyHistory(chain, network, Snapshots(tmp_path, chain), before["position"].block)
+        early.more()
+        early.more()
+        if replaced:
+            hashes = iter(["one", "another"])
+
+            async def block_hash(_chain: GethChain, _number: int) -> str:
+                return next(hashes)
+
+            monkeypatch.setattr(GethChain, "block_hash", block_hash)
+        await early.follow(chain.federation)
+    monkeypatch.undo()
+    assert path.exists() is not replaced
 
 
 async def test_a_snapshot_is_written_while_the_training_goes_on(
