@@ -1,6 +1,6 @@
 """A chain of many rounds: how long an SN takes to start again, another to join, and an audit to read it.
 
-``python -m benchmarks.longrun [--rounds 1000] [--nodes 10] [--no-join] [--keep DIR]``
+``python -m benchmarks.longrun [--rounds 1000] [--nodes 10] [--keep DIR] [--only restart audit join]``
 
 An SN in this process writes the rounds as its API would, many in a block, with the reports of all nodes; its memory and
 that of its geth are looked at after each tenth. Then a license server and the SN are started as processes on that
@@ -9,7 +9,8 @@ chain, and once more, which is timed from launch to ready; *killed*: the same af
 them, which shows how long the SN stood still. *Join*: from the launch of a second SN until its API is open. The goals
 are for 10,000 rounds of 10 nodes.
 
-With ``--keep`` the chain stays in DIR, and another run measures it without writing it again.
+With ``--keep`` the chain stays in DIR as it was written, and another run measures it, in a copy, without writing it
+again. *Fetched*: of the join, until the second SN's geth has executed the whole chain.
 """
 
 import argparse
@@ -17,10 +18,13 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,32 +44,36 @@ from services.runtime import logs
 from services.sn.directory import DEFAULT_TRAINING
 from services.sn.node import Announcement, serving
 
-RESTART_GOAL_S, JOIN_GOAL_S, AUDIT_GOAL_S, CALL_GOAL_S = 5, 60, 60, 1
+GOALS = {"restart_s": 5, "restart_killed_s": 5, "join_s": 60, "audit_s": 60, "longest_call_s": 1}
 GROWTH_GOAL = 1.1  # resident memory of the SN at the end of the run, of what it was after a fifth of it
 LOST_AFTER_S = 60.0
 JOINED_WITHIN_S = 600.0
 JOINING = "sn-2"
 WRITTEN = "written.json"
+PARTS = ("restart", "audit", "join")
 
 
-async def run(directory: Path, rounds: int, nodes: int, *, join: bool) -> dict[str, Any]:
-    """Seconds, and bytes of what grows with the rounds."""
-    plan = SwarmPlan(directory, 1, "geth", sn_count=2)
-    said = directory / WRITTEN
-    if not said.exists():
-        said.write_text(json.dumps(await written(plan, rounds, nodes)))
-    figures: dict[str, Any] = json.loads(said.read_text())
+def of(directory: Path) -> SwarmPlan:
+    return SwarmPlan(directory, 1, "geth", sn_count=2)
+
+
+async def run(directory: Path, parts: Sequence[str], written: dict[str, Any]) -> dict[str, Any]:
+    """Seconds, and bytes of what grows with the rounds. ``written``: what was seen while the chain was made."""
+    figures = dict(written)
     say("starting the SN on it")
-    async with Base.of(plan) as base:
-        figures["restart_s"] = await restarted(base, kill=False)
-        figures["restart_killed_s"] = await restarted(base, kill=True)
-        figures |= await audited(base)
-        figures["sn_log_bytes"] = plan.log(SN).stat().st_size
-        figures["join_s"] = await joined(base) if join else None
+    async with Base.of(of(directory)) as base:
+        if "restart" in parts:
+            figures["restart_s"] = await restarted(base, kill=False)
+            figures["restart_killed_s"] = await restarted(base, kill=True)
+        if "audit" in parts:
+            figures |= await audited(base)
+        if "join" in parts:
+            figures |= await joined(base)
+        figures["sn_log_bytes"] = base.plan.log(SN).stat().st_size
     return figures
 
 
-async def written(plan: SwarmPlan, rounds: int, nodes: int) -> dict[str, Any]:
+async def write(plan: SwarmPlan, rounds: int, nodes: int) -> dict[str, Any]:
     """Makes the chain; what it has on the disk for each round, and the memory of the SN that did it."""
     directory = plan.directory / SN
     files = certificates(plan)[SN]
@@ -151,13 +159,21 @@ async def audited(base: Base) -> dict[str, Any]:
     }
 
 
-async def joined(base: Base) -> float:
-    """Seconds until another SN has read the chain and opened its API."""
-    began = time.monotonic()
+async def joined(base: Base) -> dict[str, Any]:
+    """Seconds until another SN has read the chain and opened its API, and until its geth has the chain."""
+    began, at = time.monotonic(), datetime.now(UTC)
     launch = base.plan.sn(1, base.files[JOINING], license_port=base.license_port, sentinel_port=base.sn_port)
     child = base.children[JOINING] = Child.start(launch)
     await child.ready(JOINED_WITHIN_S)
-    return round(time.monotonic() - began, 2)
+    took = time.monotonic() - began
+    fetched = re.search(r"^(\S+) .*blocks fetched ", base.plan.log(JOINING).read_text(), re.MULTILINE)
+    assert fetched is not None
+    then = datetime.combine(at.date(), datetime.strptime(fetched[1], "%H:%M:%S.%f").time(), UTC)
+    return {
+        "join_s": round(took, 2),
+        "join_fetched_s": round((then - at).total_seconds() % 86_400, 2),
+        "join_sn_bytes": sample(child.pid).peak,
+    }
 
 
 def sizes(directory: Path) -> dict[str, int]:
@@ -173,32 +189,35 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.longrun", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--nodes", type=int, default=10)
-    parser.add_argument("--no-join", dest="join", action="store_false", help="leave out the second SN")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="what to measure")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="where the chain stays, or is already")
     given = parser.parse_args()
     logs.configure("human", "bench", "WARNING", sys.stderr)
-    directory = given.keep or Path(tempfile.mkdtemp(prefix="swarm-bench-"))
-    directory.mkdir(parents=True, exist_ok=True)
+    measured = Path(tempfile.mkdtemp(prefix="swarm-bench-"))
     try:
-        figures = asyncio.run(run(directory.absolute(), given.rounds, given.nodes, join=given.join))
+        figures = measure(measured, given.rounds, given.nodes, given.only, keep=given.keep)
     except SwarmError as error:
         print(f"ERROR: {error}", file=sys.stderr)
         return error.exit_code
     finally:
-        if given.keep is None:
-            shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(measured, ignore_errors=True)
     resident = figures["sn_resident_bytes"]
-    goals = {
-        "restart_s": goal(figures["restart_s"], RESTART_GOAL_S),
-        "restart_killed_s": goal(figures["restart_killed_s"], RESTART_GOAL_S),
-        "sn_memory_growth": goal(round(resident[-1] / resident[1], 3), GROWTH_GOAL),
-        "audit_s": goal(figures["audit_s"], AUDIT_GOAL_S),
-        "longest_call_s": goal(figures["longest_call_s"], CALL_GOAL_S),
-    }
-    if given.join:
-        goals["join_s"] = goal(figures["join_s"], JOIN_GOAL_S)
+    goals = {"sn_memory_growth": goal(round(resident[-1] / resident[1], 3), GROWTH_GOAL)}
+    goals |= {name: goal(figures[name], most) for name, most in GOALS.items() if name in figures}
     print_figures(figures, goals)
     return 0
+
+
+def measure(directory: Path, rounds: int, nodes: int, parts: Sequence[str], *, keep: Path | None) -> dict[str, Any]:
+    """Makes the chain unless it is in ``keep`` already, and measures it in ``directory``."""
+    place = keep.absolute() if keep else directory
+    said = place / WRITTEN
+    if not said.exists():
+        place.mkdir(parents=True, exist_ok=True)
+        said.write_text(json.dumps(asyncio.run(write(of(place), rounds, nodes))))
+    if keep:
+        shutil.copytree(place, directory, dirs_exist_ok=True)
+    return asyncio.run(run(directory, parts, json.loads(said.read_text())))
 
 
 if __name__ == "__main__":
