@@ -12,11 +12,13 @@ from benchmarks.histories import enrol, names_of, write_rounds
 from services.chain.factory import open_chain
 from services.chain.geth import GethChain
 from services.chain.training import TrainingGateway
-from services.sn import live
+from services.sn import live, peering
 from services.sn.directory import DEFAULT_TRAINING
-from services.sn.newcomer import EarlyHistory
+from services.sn.joining import join
+from services.sn.newcomer import EarlyHistory, take_chain
 from services.sn.node import RunningSN
 from services.sn.snapshots import DIRECTORY, Snapshots
+from services.sn.state import SNState
 from services.sn.training import TrainingView
 
 NAMES = names_of(3)
@@ -102,6 +104,31 @@ async def test_what_was_read_while_the_chain_came_counts_where_its_blocks_stayed
         await early.follow(chain.federation)
     monkeypatch.undo()
     assert path.exists() is not replaced
+
+
+@pytest.mark.needs("geth")
+async def test_a_newcomer_reads_the_history_while_the_chain_comes(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peering, "PAGE_BYTES", 2_000)
+    identity, directory = pki.identity("sn", "sn-2"), tmp_path / "newcomer"
+    async with running_sn(pki.identity("sn", SN), tmp_path / SN, chain="geth") as sn:
+        await trained(sn, range(1, 9), left=NAMES[2])
+        through = f"127.0.0.1:{sn.port}"
+        directory.mkdir()
+        joined = await join(identity, through, directory)
+        async with await open_chain("geth", directory, genesis=joined.genesis, has_others=True) as chain:
+            await take_chain(
+                identity, chain, directory, SNState("geth", joined.network, joined_at=joined.block), through
+            )
+
+            view = await Snapshots(directory, chain).load(DEFAULT_TRAINING, view_of(sn).location)
+            assert view is not None and view.position.block > joined.block // 2
+            rest = TrainingGateway.at(chain, view.location).history(view.position.block, settled=False)
+            async for page in rest:
+                for event in page:
+                    view.apply(event)
+            assert repr(told(view)) == repr(told(view_of(sn)))
 
 
 async def test_a_snapshot_is_written_while_the_training_goes_on(
