@@ -1,0 +1,64 @@
+"""A node cannot be reached, or a port cannot be had: exit code 12."""
+
+from typing import Any
+
+from services.errors.base import Fact, SwarmError
+
+
+class NetworkError(SwarmError):
+    code = "network"
+    grpc_status = "UNAVAILABLE"
+    exit_code = 12
+    problem = Fact(str, "problem")
+    message = "{peer} at {address} cannot be reached: {problem}"
+    remedy = "Check that it runs and that its port is open from here."
+
+
+class SNUnreachable(NetworkError):
+    code = "sn-unreachable"
+    message = "The SN at {address} cannot be reached: {problem}"
+    remedy = "Check that it runs (its log says 'Starting SWARM-API-SERVER'), and --sn-ip and --sn-api-port."
+
+
+class SNSilent(SNUnreachable):
+    """It may be cut off from the others."""
+
+    code = "sn-silent"
+    message = "The SN at {address} cannot be reached: it did not answer in time"
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__(**{"problem": "it did not answer in time", **facts})
+
+
+class PortInUse(NetworkError):
+    code = "port-in-use"
+    message = "Port {port} on {host} is in use by another program"
+    remedy = "Stop that program or choose another port with {option}."
+
+
+class TooManyCalls(SNUnreachable):
+    """Of one member, which may go on in a moment."""
+
+    code = "too-many-calls"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    seconds = Fact(float, "seconds")
+    message = "Too many {action} of {name}: {problem}"
+    remedy = "Nodes try again by themselves; a program has to wait {seconds} s, or ask less often."
+
+
+class SNOfAnotherVersion(NetworkError):
+    code = "sn-of-another-version"
+    grpc_status = "UNIMPLEMENTED"
+    message = "The SN at {address} does not know what it was asked: it runs another version"
+    remedy = "Install the same release of swarm-learning here and there."
+
+
+class NotUpInTime(NetworkError):
+    code = "not-up-in-time"
+    grpc_status = "DEADLINE_EXCEEDED"
+    message = "{peer} at {address} did not come up within {limit}: {problem}"
+    remedy = "Look at its log, or wait again with more retries."
+
+
+class PeerUnreachable(NetworkError):
+    code = "peer-unreachable"
