@@ -103,13 +103,14 @@ class TrapStream:
         )
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
+    """Gives the exit code of the node."""
     from services.cli.main import main as swarm  # noqa: PLC0415  # a fork server has loaded what it needs of it
 
-    directory, node, *arguments = sys.argv[1:]
+    directory, node, *command = arguments
     sys.stdout = TrapStream(node, Path(directory), sys.stdout)  # type: ignore[assignment]
-    return swarm(arguments)
+    return swarm(command)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -3,7 +3,7 @@
 ``python -m benchmarks.scale [--sl 64] [--rounds 20] [--in-one 1] [--leaders N] [--warm-up N]``
 
 License server, SN on real geth and SLs run as they always do; to start so many on two cores, SLs are forked from one
-process that has loaded their code (benchmarks.forkserver), a few at a time. Their ML programs do nothing, and are
+process that has loaded their code (services.local.forking), a few at a time. Their ML programs do nothing, and are
 threads of one process (benchmarks.scale_ml). A round is over when its last program has the merged model.
 
 ``--in-one``: so many SLs share a process and its event loop: 256 processes need more memory than most machines have.
@@ -20,93 +20,64 @@ import json
 import os
 import sys
 import tempfile
-from itertools import pairwise
+from dataclasses import replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 from benchmarks.base import Base, Results, busy_s, say
 from benchmarks.coordination import transactions_of_rounds
 from benchmarks.report import goal, percentile, print_figures
-from services.errors import ChildFailed, SwarmError
+from services.errors import SwarmError
+from services.local.forking import ForkServer, fork_server
 from services.local.plan import CODE_ROOT, LICENSE_SERVER, SN, SwarmPlan
-from services.local.process import Child, Launch, describe_exit, node_environment, program_environment
+from services.local.process import Child, Launch, program_environment
 
 P50_GOAL_S = 1.0
 P50_GOAL_OF_MANY_S = 3.0  # for more than 64
 COLD_ROUNDS = 5  # not counted at all: the first contract calls, the layout of the model
 AT_A_TIME = 4
 READY_WITHIN_S = 120.0
+LOADED = ("services.cli.nodes", "services.runtime.process", "services.sl.main", "services.sl.settings")
 ROUND_WITHIN_S = 120.0
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 class SLs:
     """The SLs of a plan, forked from one fork server, ``in_one`` in a process. ``pids``: of those that are ready."""
 
-    def __init__(self, base: Base, in_one: int, leaders: int, forkserver: Child, streams: Streams) -> None:
+    def __init__(self, base: Base, in_one: int, leaders: int, forks: ForkServer) -> None:
         self.pids: dict[str, int] = {}  # by the name of the first SL in it
         self.in_one = in_one
         self._leaders = leaders
         self._base = base
-        self._forkserver = forkserver
-        self._reader, self._writer = streams
-        self._ready = {name: asyncio.get_running_loop().create_future() for name in base.plan.sls[::in_one]}
-        self._listening = asyncio.create_task(self._listen())
-
-    @classmethod
-    async def begin(cls, base: Base, directory: Path, in_one: int, leaders: int) -> "SLs":
-        """Starts the fork server, and no SL yet."""
-        path = directory / "forkserver"
-        argv = (sys.executable, "-m", "benchmarks.forkserver", str(path))
-        environment = node_environment(OPENBLAS_NUM_THREADS="1")
-        forkserver = Child.start(Launch("forkserver", argv, base.plan.log("forkserver"), environment, cwd=CODE_ROOT))
-        base.children[forkserver.name] = forkserver
-        await forkserver.ready()
-        return cls(base, in_one, leaders, forkserver, await asyncio.open_unix_connection(path))
+        self._forks = forks
 
     async def start_all(self) -> None:
-        """A few at a time. Raises ChildFailed, TimeoutError."""
+        """A few at a time. Raises ChildFailed, NotReady."""
         room = asyncio.Semaphore(AT_A_TIME)
         async with asyncio.TaskGroup() as group:
             for first in range(0, self._base.plan.sl_count, self.in_one):
                 group.create_task(self._start(first, room))
 
     async def stop(self) -> None:
-        """The fork server stops what still runs once nobody is connected to it."""
-        self._writer.close()
-        await self._forkserver.wait()
-        await self._listening
+        await asyncio.gather(*(self._base.children[name].stop() for name in self.pids))
 
     async def _start(self, first: int, room: asyncio.Semaphore) -> None:
         base, plan = self._base, self._base.plan
         indexes = range(first, min(first + self.in_one, plan.sl_count))
         launches = [plan.sl(index, base.files[plan.sls[index]], base.license_port, base.sn_port) for index in indexes]
-        name, argvs = plan.sls[first], [launch.argv[3:] for launch in launches]
-        if len(argvs) > 1:
-            argvs = [_argv(plan, *pair) for pair in zip(indexes, launches, strict=True)]
         environment = {**launches[0].environment, "SL_MAKE_ME_ADMIN": str(first < self._leaders)}
-        wanted = {"name": name, "argvs": argvs, "log": str(launches[0].log), "environment": environment}
+        launch = replace(launches[0], environment=environment)
+        if len(launches) > 1:
+            each = [(*_argv(plan, *pair), "--") for pair in zip(indexes, launches, strict=True)]
+            launch = replace(launch, argv=(sys.executable, "-m", "benchmarks.side_by_side", *chain.from_iterable(each)))
         async with room:
-            self._writer.write(json.dumps(wanted).encode() + b"\n")
-            async with asyncio.timeout(READY_WITHIN_S):
-                self.pids[name] = await self._ready[name]
+            child = base.children[launch.name] = Child.start(launch, self._forks)
+            await child.ready(READY_WITHIN_S)
+            self.pids[launch.name] = child.pid
         ready = min(len(self.pids) * self.in_one, plan.sl_count)
         if ready % 8 == 0:
             say(f"{ready} of {plan.sl_count} SLs are ready")
-
-    async def _listen(self) -> None:
-        while line := await self._reader.readline():
-            said = json.loads(line)
-            waiting = self._ready[said["name"]]
-            if "ready" in said and not waiting.done():
-                waiting.set_result(said["pid"])
-            elif "exit" in said and not waiting.done():
-                log = self._base.plan.log(said["name"])
-                failure = ChildFailed(
-                    child=said["name"], exit=describe_exit(said["exit"]), tail=log.read_text(), log=log
-                )
-                waiting.set_exception(failure)
 
 
 def _argv(plan: SwarmPlan, index: int, launch: Launch) -> tuple[str, ...]:
@@ -120,11 +91,12 @@ async def run(count: int, rounds: int, in_one: int, leaders: int, warm_up: int) 
     with tempfile.TemporaryDirectory(prefix="swarm-bench-") as name:
         directory = Path(name)
         plan = SwarmPlan(directory / "swarm", count, "geth")
-        async with Base.of(plan) as base, base.client() as client:
+        loading = fork_server(plan.log("forks"), LOADED, OPENBLAS_NUM_THREADS="1")
+        async with Base.of(plan) as base, base.client() as client, loading as forks:
             results = Results()
             following = asyncio.create_task(results.follow(client))
             try:
-                sls = await SLs.begin(base, directory, in_one, leaders)
+                sls = SLs(base, in_one, leaders, forks)
                 await sls.start_all()
                 syncs = warm_up + rounds + 1
                 program = _programs(plan, directory, syncs)

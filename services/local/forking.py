@@ -1,8 +1,9 @@
 """Loads the code of nodes once and forks each node from there: a start costs milliseconds instead of most of a second.
 
-``python -m services.local.forking`` is the fork server: single-threaded, and it starts nothing that a fork could not
-stand. What runs in a fork is ``swarm`` with its own command line. A fork becomes a child of the process that asked
-for it, as any other child is: the fork server forks twice, and who asked adopts what the one in between leaves.
+``python -m services.local.forking MODULE…`` is the fork server, which loads these modules: single-threaded, and it
+starts nothing that a fork could not stand. What runs in a fork is what ``python -m`` would run with the same command
+line. A fork becomes a child of the process that asked for it, as any other child is: the fork server forks twice, and
+who asked adopts what the one in between leaves.
 """
 
 import contextlib
@@ -11,10 +12,11 @@ import gc
 import importlib
 import json
 import os
+import runpy
 import socket
 import sys
 import traceback
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +35,6 @@ LOADED: Final = (
     "services.cli.main", "services.cli.nodes", "services.chain.geth", "services.runtime.process",
     "services.sl.main", "services.sl.settings", "services.sn.main", "services.sn.settings",
 )  # fmt: skip
-NODE: Final = ("-m", "services.cli")  # what a command line of a node says before what `swarm` is given
 MAX_REQUEST: Final = 1 << 20  # bytes; each is one packet
 _PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 
@@ -50,31 +51,35 @@ class Forked:
 
 
 class ForkServer:
-    """The side of whoever asks."""
+    """The side of whoever asks: a Starter of what ``python -m MODULE`` runs."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
 
     def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Forked:
-        """Raises OSError where the fork server cannot fork, is gone, or does not answer."""
+        """Raises OSError where the fork server cannot fork, is gone, or does not answer; ProcessesNotWatched."""
         asked = {"argv": launch.argv, "environment": environment, "cwd": str(launch.cwd or ""), "name": launch.name}
         given = [log] if ready is None else [log, ready]
-        socket.send_fds(self._control, [json.dumps(asked).encode()], given)
-        answer: dict[str, Any] = json.loads(self._control.recv(MAX_REQUEST) or b"{}")
+        with _adopting():
+            socket.send_fds(self._control, [json.dumps(asked).encode()], given)
+            answer: dict[str, Any] = json.loads(self._control.recv(MAX_REQUEST) or b"{}")
         if "pid" not in answer:
             raise OSError(answer.get("problem", "the fork server is gone"))
         return Forked(answer["pid"])
 
 
 @asynccontextmanager
-async def fork_server(log: Path) -> AsyncIterator[ForkServer]:
-    """One that is ready to fork; what it has forked lives on. Raises ChildFailed, NotReady, ProcessesNotWatched."""
+async def fork_server(log: Path, loaded: Sequence[str] = LOADED, **environment: str) -> AsyncIterator[ForkServer]:
+    """One that is ready to fork; what it has forked lives on. Raises ChildFailed, NotReady, ProcessesNotWatched.
+
+    ``loaded``: modules that forks find loaded. ``environment``: more for the fork server itself, none for its forks.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(READY_WITHIN_S)  # one that has stopped does not hold up who asks for ever
-    with ours, _adopting():
+    with ours:
         with theirs:
-            argv = (sys.executable, "-m", "services.local.forking")
-            environment = node_environment(**{CONTROL_VARIABLE: str(theirs.fileno())})
+            argv = (sys.executable, "-m", "services.local.forking", *loaded)
+            environment = node_environment(**environment, **{CONTROL_VARIABLE: str(theirs.fileno())})
             child = Child.start(Launch("forks", argv, log, environment, cwd=CODE_ROOT, passed=(theirs.fileno(),)))
         try:
             await child.ready()
@@ -85,7 +90,10 @@ async def fork_server(log: Path) -> AsyncIterator[ForkServer]:
 
 @contextmanager
 def _adopting() -> Iterator[None]:
-    """Whoever is left by a descendant becomes a child of this process. Raises ProcessesNotWatched."""
+    """Whoever is left by a descendant becomes a child of this process, but only meanwhile: others are reaped elsewhere.
+
+    Raises ProcessesNotWatched.
+    """
     _adopt(True)
     try:
         yield
@@ -107,7 +115,7 @@ def main() -> None:
     ready = ReadySocket()
     control = socket.socket(fileno=int(os.environ.pop(CONTROL_VARIABLE)))
     control.set_inheritable(False)
-    for module in LOADED:
+    for module in sys.argv[1:]:
         importlib.import_module(module)
     setproctitle("swarm: loads the code of nodes")  # the first time while the environment is as it was at the start
     gc.collect()
@@ -171,9 +179,12 @@ def _become(asked: dict[str, Any], tell: int, log: int, ready: int | None = None
         _close_all_but(0, 1, 2, tell, *([] if ready is None else [ready]))
         os.write(tell, json.dumps({"pid": os.getpid()}).encode())
         os.close(tell)
-        arguments = asked["argv"][1 + len(NODE) :]
-        sys.argv = ["swarm", *arguments]
-        code = importlib.import_module("services.cli.main").main(arguments)
+        _python, _m, module, *arguments = asked["argv"]
+        sys.argv = [module, *arguments]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         traceback.print_exc()
     finally:

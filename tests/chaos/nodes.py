@@ -1,14 +1,14 @@
-"""How a node of a run is started: an SL and its program, each as a fork that can be started again as it was."""
+"""How a node of a run is started: an SL and its program, each so that it can be started again as it was."""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.chaos import disk, liar
-from tests.chaos.forker import Fork
+from services.local.process import Launch
+from tests.chaos import disk, liar, processes
 from tests.chaos.processes import base_environment
 from tests.chaos.trainer import Settings
-from tests.chaos.world import CLI, LEADER_TIMEOUT_S, QUORUM_WAIT_S, World
+from tests.chaos.world import LEADER_TIMEOUT_S, QUORUM_WAIT_S, World
 
 KEEP_SERVING_S = 3.0
 SN_PATIENCE_S = 60.0
@@ -79,7 +79,7 @@ class Node:
         if self.shape.small_disk and self.number == 0:
             disk.make(self.data)
 
-    def sl(self, world: World, traps: Path) -> Fork:
+    def sl(self, world: World, traps: Path) -> Launch:
         network, host, namespace = world.network, world.host, ""
         if network is not None:
             host, namespace = network.address(self.number), network.namespace(self.number)
@@ -101,9 +101,9 @@ class Node:
             **lying,
         )
         before = world.build.sl or ("tests.chaos.liar:become" if lying else "")
-        return Fork(self.name, CLI, argv, self._log("sl"), environment, namespace, str(traps), before)
+        return processes.node(self.name, argv, self._log("sl"), environment, traps, namespace, before)
 
-    def program(self, **changes: object) -> Fork:
+    def program(self, **changes: object) -> Launch:
         """``changes``: of the settings of an ordinary program."""
         settings = Settings(
             node=self.name,
@@ -122,12 +122,11 @@ class Node:
         )
         file = self.directory / "program.json"
         file.write_text(json.dumps({**asdict(settings), **changes}))
-        call = "tests.chaos.trainer:main"
-        return Fork(f"{self.name}.ml", call, [str(file)], self._log("ml"), base_environment(**self._channels))
+        return processes.program(f"{self.name}.ml", file, self._log("ml"), base_environment(**self._channels))
 
     @property
     def _channels(self) -> dict[str, str]:
         return {"SL_REQUEST_CHANNEL": str(self.request), "SL_RESPONSE_CHANNEL": str(self.directory / "response")}
 
-    def _log(self, part: str) -> str:
-        return str(self.run / "logs" / f"{self.name}.{part}.log")
+    def _log(self, part: str) -> Path:
+        return self.run / "logs" / f"{self.name}.{part}.log"

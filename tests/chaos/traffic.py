@@ -16,10 +16,10 @@ from pathlib import Path
 from benchmarks.log_traps import Trap
 from services.chain.rpc import ConnectionLost
 from services.errors import NetworkError, SwarmError, UnknownContract
+from services.local.process import Launch
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from tests.chaos import disk, liar
-from tests.chaos.forker import Fork
 from tests.chaos.history import Diary, Event, Exit, History, Seen
 from tests.chaos.ledger import events_on_chain
 from tests.chaos.nodes import Node, Shape
@@ -44,7 +44,7 @@ class Pair:
     """An SL and its program. ``expected_exit``: its end is not held against it."""
 
     node: Node
-    forks: tuple[Fork, Fork]
+    launches: tuple[Launch, Launch]
     sl: Process
     ml: Process
     expected_exit: bool = False
@@ -123,7 +123,7 @@ class Traffic:
             if await process.wait(END_WITHIN_S) is None:
                 raise Stuck(f"{process.name} did not end:\n{process.tail()}")
         self._note_exits(pair)
-        return await self._start(pair.node, pair.forks)
+        return await self._start(pair.node, pair.launches)
 
     async def finish(self) -> None:
         """Lets every program come to its end; returns when all processes have ended.
@@ -270,10 +270,10 @@ class Traffic:
     def note(self, text: str) -> None:
         self.history.trouble.append(text)
 
-    async def _start(self, node: Node, forks: tuple[Fork, Fork]) -> Pair:
+    async def _start(self, node: Node, launches: tuple[Launch, Launch]) -> Pair:
         """Returns when its SL is ready."""
-        sl, ml = [await self.world.forks.start(fork) for fork in forks]
-        pair = self.pairs[node.name] = Pair(node, forks, sl, ml)
+        sl, ml = [self.world.forks.start(launch) for launch in launches]
+        pair = self.pairs[node.name] = Pair(node, launches, sl, ml)
         await sl.ready()
         return pair
 

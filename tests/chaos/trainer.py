@@ -1,7 +1,7 @@
 """The ML program of a run: a few numbers that every node moves in its own way, and a diary of what went in and out.
 
-Called with the path of a JSON file (see Settings). The ``probe`` is what the checker recomputes; ``ballast`` only makes
-the model large.
+``python -m tests.chaos.trainer FILE``, with a JSON file (see Settings). The ``probe`` is what the checker recomputes;
+``ballast`` only makes the model large.
 """
 
 import json
@@ -205,3 +205,7 @@ def train(settings: Settings) -> None:
     walk.on_epoch_end()
     walk.on_train_end()
     walk.say("ends", digest=walk.digest())
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -16,9 +16,10 @@ from cryptography import x509
 from services.identity.authority import Authority, IssuedFiles
 from services.identity.identity import Identity
 from services.identity.spiffe import ROLES
+from services.local.process import Launch
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
-from tests.chaos.forker import Fork
+from tests.chaos import processes
 from tests.chaos.ledger import signers_of
 from tests.chaos.network import PLACES_OF_SLS, Network
 from tests.chaos.processes import Forks, Process, base_environment
@@ -26,7 +27,6 @@ from tests.pacing import pause
 from tests.revoking import revocation_list
 
 HOST = "127.0.0.1"
-CLI = "services.cli.main:main"
 TRUST, REVOKED = "trust.yaml", "revoked.crl"
 PORTS = range(12_000, 32_000)
 
@@ -50,7 +50,7 @@ class Build:
 class Node:
     """A process of the world, and how to start it again as it was."""
 
-    fork: Fork
+    launch: Launch
     process: Process
     host: str
     port: int
@@ -139,7 +139,7 @@ class World:
         node = self.nodes[name]
         if node.process.alive:  # another fault has started it again before this one was healed
             return
-        node.process = await self.forks.start(node.fork)
+        node.process = self.forks.start(node.launch)
         self.restarts.append((time.monotonic(), name))
         await node.process.ready()
 
@@ -198,10 +198,10 @@ class World:
         more = ["--data-dir", str(self.directory / name), *self.identity_flags(files), "--log-format", "json"]
         timing = {"SN_LOST_AFTER_SECONDS": str(LOST_AFTER_S)}
         environment = base_environment(SWARM_LOG_LEVEL="DEBUG", **timing, **self.build.environment)
-        log = str(self.directory / "logs" / f"{name}.log")
-        fork = Fork(name, CLI, [*argv, *more], log, environment, namespace, str(self.traps), before)
-        process = await self.forks.start(fork)
-        self.nodes[name] = Node(fork, process, host, port)
+        log = self.directory / "logs" / f"{name}.log"
+        launch = processes.node(name, [*argv, *more], log, environment, self.traps, namespace, before)
+        process = self.forks.start(launch)
+        self.nodes[name] = Node(launch, process, host, port)
         await process.ready()
 
 

@@ -74,10 +74,20 @@ async def test_a_fork_server_that_cannot_load_the_code_is_told_with_its_last_lin
             pytest.fail("it is ready")
 
 
-async def test_nothing_is_adopted_any_more_when_the_nodes_have_started(tmp_path: Path) -> None:
-    async with fork_server(tmp_path / "forks.log"):
-        assert _adopts()
-    assert not _adopts()
+async def test_nothing_is_adopted_any_more_when_a_node_has_started(tmp_path: Path) -> None:
+    async with fork_server(tmp_path / "forks.log") as forks:
+        child = Child.start(node(tmp_path, "version"), forks)
+        assert not _adopts()
+        await child.wait()
+
+
+async def test_a_fork_runs_any_module_of_those_that_python_would_run(tmp_path: Path) -> None:
+    argv = (sys.executable, "-m", "json.tool", "--no-such-flag")
+    launch = Launch("tool", argv, tmp_path / "tool.log", node_environment(), cwd=CODE_ROOT, is_node=False)
+    async with fork_server(tmp_path / "forks.log", ["json"]) as forks:
+        child = Child.start(launch, forks)
+        assert await child.wait() == 2
+    assert "no-such-flag" in child.log.read_text()
 
 
 def _adopts() -> bool:
