@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import SettingsError
 from services.identity.authority import Authority
-from services.identity.certificates import key_fingerprint, read_chain, read_trust
+from services.identity.certificates import key_fingerprint, read_chain
 from services.identity.files import CERT_MODE, make_directory, write_whole
+from services.identity.peers import read_trust
 from services.identity.requests import read_request
 from services.identity.rotation import request_rotation
 from services.identity.rotation import rotate as rotated

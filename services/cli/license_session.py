@@ -37,7 +37,7 @@ class LicenseSession:
 
     @cached_property
     def _admin(self) -> "LicenseAdmin":
-        from services.identity.certificates import Expected
+        from services.identity.peers import Expected
         from services.identity.renewed_files import IdentityFiles
         from services.licensing.admin import LicenseAdmin
         from services.licensing.settings import LicenseAdminSettings
@@ -50,8 +50,8 @@ class LicenseSession:
             return LicenseAdmin(address, identity.client_context(Expected("license")))
         if token and settings.cert is None:
             if settings.trust is not None:
-                from services.identity.certificates import read_trust
                 from services.identity.peer_context import anonymous_context
+                from services.identity.peers import read_trust
 
                 trust = read_trust(None, None, settings.trust)
                 return LicenseAdmin(settings.server, anonymous_context(trust, Expected("license")), token)

@@ -124,7 +124,8 @@ def _asked(*values: object) -> dict[str, object]:
 def _fingerprints(name: str, files: list[Path], trust: Path | None) -> list[str]:
     """Raises CertificateUnreadable, TrustFileUnusable, SettingsError."""
     from services.errors import SettingsError
-    from services.identity.certificates import key_fingerprint, read_chain, read_trust
+    from services.identity.certificates import key_fingerprint, read_chain
+    from services.identity.peers import read_trust
 
     cas = [certificate for path in files for certificate in read_chain(path)]
     if not files and trust is not None:

@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from services.errors import CertificateUnreadable, CertificateUntrusted, FileExists, RequestRefused, SettingsError
-from services.identity.certificates import common_name, identity_of_certificate, read_chain, read_key, spiffe_uris
+from services.identity.certificates import common_name, read_chain, read_key, spiffe_uris
 from services.identity.files import CERT_MODE, KEY_MODE, make_directory, write_whole
+from services.identity.peers import identity_of_certificate
 from services.identity.requests import CertificateRequest, names_of
 from services.identity.spiffe import SCHEME, SpiffeId
 from services.identity.verification import check_dates, check_key

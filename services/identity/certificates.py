@@ -1,13 +1,10 @@
-"""Certificates, keys and trust bundles read from PEM files, every defect named by file."""
+"""Certificates and keys read from PEM files, every defect named by file; and what a certificate holds."""
 
 import contextlib
 import hashlib
-import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Self, cast
+from typing import cast
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,155 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from services.errors import CertificateUnreadable, IdentityError, NotOfOrganization
-from services.identity.organizations import Organizations
-from services.identity.spiffe import SCHEME, SpiffeId, name_in_slot
-
-SPIFFE_ID = "spiffe-id"
-"""What a node says that others know it by, where its key changes while it runs."""
+from services.errors import CertificateUnreadable
+from services.identity.spiffe import SCHEME
 
 _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
-
-
-@dataclass(frozen=True)
-class PeerIdentity:
-    """Who a certificate says its holder is. ``fingerprint``: of its public key (``key_fingerprint``).
-
-    ``name``: that of the certificate, or ``<name>/<slot>`` where the holder acts in one of its slots.
-    ``id_fingerprint``: hex SHA-256 of the certificate's SPIFFE ID, the same in every certificate of this holder.
-    ``organization``: whose CA has named it; '' without a trust file. ``ca``: the fingerprint of that CA's public key.
-    ``certificate_ends``: seconds since 1970, UTC.
-    """
-
-    role: str
-    name: str
-    fingerprint: str
-    id_fingerprint: str = field(default="", compare=False, repr=False)
-    trust_domain: str = field(default="", compare=False, repr=False)
-    organization: str = field(default="", compare=False, repr=False)
-    certificate_ends: float = field(default=0.0, compare=False, repr=False)
-    ca: str = field(default="", compare=False, repr=False)
-
-    def known_by(self, what: str) -> Self:
-        """The same, known by its SPIFFE ID where ``what`` says so, else by its key."""
-        return replace(self, fingerprint=self.id_fingerprint) if what == SPIFFE_ID else self
-
-    @property
-    def is_known_by_id(self) -> bool:
-        """And not by its key, which something replaces now and then, and the certificate with it."""
-        return self.fingerprint == self.id_fingerprint
-
-    def in_slot(self, slot: str) -> Self:
-        """The same, acting in a slot; an empty one is none. Raises IdentityError."""
-        if not slot:
-            return self
-        try:
-            return replace(self, name=name_in_slot(self.role, self.name, slot))
-        except ValueError as error:
-            raise IdentityError(path=f"slot of {self.name}", problem=str(error)) from None
-
-    @property
-    def spiffe_id(self) -> str:
-        """Of its certificate, without the slot."""
-        return f"{SCHEME}{self.trust_domain}/{self.role}/{self.name.partition('/')[0]}"
-
-    def may_act_as(self, name: str, *keys: str) -> bool:
-        """Whether a node of its role that is known by this name, and one of these keys or IDs, may be this peer."""
-        known = not {self.fingerprint, self.id_fingerprint}.isdisjoint(keys)
-        return known and (name == self.name or name.startswith(f"{self.name}/"))
-
-
-@dataclass(frozen=True)
-class Expected:
-    """Whom a connection is meant to reach, as far as that is known; without ``name`` or ``keys`` it may have any."""
-
-    role: str
-    name: str = ""
-    keys: tuple[str, ...] = ()
-
-    def check(self, der: bytes | None) -> None:
-        """The certificate of the other end, which TLS has verified. Raises AnotherPeer, in words."""
-        if der is None:
-            raise AnotherPeer("it has shown no certificate")
-        try:
-            peer = identity_of_certificate(der)
-        except IdentityError as error:
-            raise AnotherPeer(f"its certificate names nobody: {error.facts['problem']}") from None
-        name, keys = self.name or peer.name, self.keys or (peer.fingerprint,)
-        if peer.role != self.role or not peer.may_act_as(name, *keys):
-            found, wanted = f"{peer.role} {peer.name}", f"{self.role} {self.name}".rstrip()
-            another = "with another key than it is known by" if found == wanted else f"not of {wanted}"
-            raise AnotherPeer(f"its certificate is that of {found}, {another}")
-
-
-class AnotherPeer(ssl.SSLCertVerificationError):
-    """Somebody else answers there than was meant, with a good certificate of his own."""
-
-    verify_code = 0
-
-    def __init__(self, problem: str) -> None:
-        super().__init__(1, problem)
-        self.verify_message = problem
-
-    def __str__(self) -> str:
-        return self.verify_message
-
-
-@dataclass(frozen=True)
-class TrustBundle:
-    """The CAs that peers may come from. ``source``: the file or directory, as the user gave it.
-
-    ``organizations``: whose they are, and what they may issue; without, all of them are one that may issue anything.
-    """
-
-    source: str
-    certificates: tuple[x509.Certificate, ...]
-    organizations: Organizations | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def pem(self) -> bytes:
-        return _pem(self.certificates)
-
-    def require_own(self, organization: str, role: str, name: str) -> None:
-        """Raises NotOfOrganization where this organization may not name such a node; without a trust file each may."""
-        members = self.organizations.members if self.organizations else ()
-        if members and not any(one.name == organization and one.may_name(role, name) for one in members):
-            raise NotOfOrganization(
-                organization=organization, role=role, name=name, problem="it is not one of its nodes"
-            )
-
-    def peer(self, der: bytes, others: tuple[bytes, ...] = ()) -> PeerIdentity:
-        """Who the holder of a certificate is that TLS has verified. ``others``: certificates shown with it (DER).
-
-        Raises IdentityError where it names nobody, NotOfOrganization where its organization may not name him.
-        """
-        peer = identity_of_certificate(der)
-        if self.organizations is None:
-            return peer
-        owner, ca = self.organizations.owner((peer.trust_domain, peer.role, peer.name), der, others)
-        return replace(peer, organization=owner, ca=_key_fingerprint_kept(ca))
-
-
-@lru_cache(maxsize=4096)
-def identity_of_certificate(der: bytes) -> PeerIdentity:
-    """Role and name from the SPIFFE URI of a certificate in DER form.
-
-    Raises IdentityError where the bytes are no certificate, or it does not hold exactly one such URI.
-    """
-    try:
-        certificate = x509.load_der_x509_certificate(der)
-        names = spiffe_uris(certificate)
-        if len(names) != 1:
-            raise ValueError(f"it holds {len(names)} URIs of the form {SCHEME}<trust-domain>/<role>/<name>, not one")
-        spiffe_id = SpiffeId.parse(names[0])
-        fingerprint = key_fingerprint(certificate)
-        ends = certificate.not_valid_after_utc.timestamp()
-    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion, x509.DuplicateExtension) as error:
-        raise IdentityError(path="certificate of the peer", problem=str(error)) from None
-    by_id = hashlib.sha256(names[0].encode()).hexdigest()
-    return PeerIdentity(
-        spiffe_id.role, spiffe_id.name, fingerprint, by_id, spiffe_id.trust_domain, certificate_ends=ends
-    )
 
 
 def key_fingerprint(certificate: x509.Certificate) -> str:
@@ -172,9 +24,6 @@ def key_fingerprint(certificate: x509.Certificate) -> str:
     Raises UnsupportedAlgorithm, ValueError for a key that is none.
     """
     return fingerprint_of_key(certificate.public_key())
-
-
-_key_fingerprint_kept = lru_cache(maxsize=1024)(key_fingerprint)  # of CAs: asked for with each call
 
 
 def fingerprint_of_key(key: PublicKeyTypes) -> str:
@@ -239,28 +88,13 @@ def read_passphrase(path: Path) -> bytes:
     return lines[0]
 
 
-def read_trust(cacert: Path | None, capath: Path | None, trust: Path | None = None) -> TrustBundle:
-    """All CAs of a bundle file and of every PEM file in a directory; or those of a trust file, which stands alone.
-
-    Raises CertificateUnreadable, TrustFileUnusable.
-    """
-    if trust is not None:
-        from services.identity.trust_file import read_trust_file  # noqa: PLC0415  # YAML, for those who use it
-
-        members = read_trust_file(trust)
-        cas = dict.fromkeys(ca for one in members for ca in one.cas)
-        return TrustBundle(str(trust), tuple(cas), Organizations(members))
-    found: list[x509.Certificate] = []
-    if cacert is not None:
-        found.extend(parse_certificates(cacert, _read(cacert, "CA certificate")))
-    if capath is not None:
-        found.extend(_certificates_in(capath))
-    source = " and ".join(str(path) for path in (cacert, capath) if path is not None)
-    return TrustBundle(source=source, certificates=tuple(dict.fromkeys(found)))
+def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
+    """Of CAs. Raises CertificateUnreadable."""
+    return parse_certificates(path, _read(path, "CA certificate"))
 
 
-def _certificates_in(directory: Path) -> list[x509.Certificate]:
-    """Files without a certificate (a key, a README) are not ours to judge; none at all is an error."""
+def certificates_in(directory: Path) -> list[x509.Certificate]:
+    """Of CAs. Files without a certificate (a key, a README) are not ours to judge; none at all is an error."""
     try:
         files = sorted(path for path in directory.iterdir() if path.is_file())
     except OSError as error:
@@ -288,7 +122,7 @@ def parse_certificates(path: Path, content: bytes) -> tuple[x509.Certificate, ..
         raise CertificateUnreadable(path=path, kind="certificate", problem=problem) from None
 
 
-def _pem(certificates: Iterable[x509.Certificate]) -> bytes:
+def as_pem(certificates: Iterable[x509.Certificate]) -> bytes:
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from cryptography import x509
 
 from services.errors import IdentityError
-from services.identity.certificates import AnotherPeer, Expected, read_chain
+from services.identity.certificates import read_chain
 from services.identity.identity import Identity
+from services.identity.peers import AnotherPeer, Expected
 from services.identity.verification import (
     X509_EXPIRED,
     X509_HOSTNAME_MISMATCH,

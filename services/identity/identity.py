@@ -13,19 +13,11 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.errors import IdentityError, NoIdentity, WrongRole
-from services.identity.certificates import (
-    SPIFFE_ID,
-    Expected,
-    PeerIdentity,
-    TrustBundle,
-    identity_of_certificate,
-    read_chain,
-    read_key,
-    read_trust,
-)
+from services.identity.certificates import read_chain, read_key
 from services.identity.handover import handovers_in
 from services.identity.memory_files import InMemory
 from services.identity.peer_context import PeerContext
+from services.identity.peers import SPIFFE_ID, Expected, PeerIdentity, TrustBundle, identity_of_certificate, read_trust
 from services.identity.renewal import Credentials, FollowingContext, Renewal
 from services.identity.verification import check_chain, check_dates, check_key
 

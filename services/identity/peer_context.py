@@ -10,7 +10,7 @@ from typing import Any
 
 from services.errors import IdentityError
 from services.identity import organizations
-from services.identity.certificates import AnotherPeer, Expected, PeerIdentity, TrustBundle
+from services.identity.peers import AnotherPeer, Expected, PeerIdentity, TrustBundle
 
 Connection = ssl.SSLSocket | ssl.SSLObject
 

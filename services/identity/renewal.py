@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
 
-from services.identity.certificates import TrustBundle
+from services.identity.peers import TrustBundle
 
 if TYPE_CHECKING:
     from services.identity.identity import Identity

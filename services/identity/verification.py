@@ -15,7 +15,8 @@ from services.errors import (
     IdentityError,
     KeyMismatch,
 )
-from services.identity.certificates import TrustBundle, common_name
+from services.identity.certificates import common_name
+from services.identity.peers import TrustBundle
 
 # Verification results of OpenSSL (x509_vfy.h).
 X509_NOT_YET_VALID = 9

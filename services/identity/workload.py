@@ -13,9 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.errors import SwarmError, WorkloadApiFailed
-from services.identity.certificates import TrustBundle, read_trust
 from services.identity.identity import Identity
 from services.identity.memory_files import InMemory
+from services.identity.peers import TrustBundle, read_trust
 from services.identity.renewal import Credentials, Renewal
 from services.identity.spiffe import SpiffeId
 from services.runtime import logs

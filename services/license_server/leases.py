@@ -19,7 +19,8 @@ from services.errors import (
     SeatsReserved,
     WrongRole,
 )
-from services.identity.certificates import authority_of, identity_of_certificate
+from services.identity.certificates import authority_of
+from services.identity.peers import identity_of_certificate
 from services.licensing.features import FEATURE_OF_ROLE, FEATURES
 
 NAMED_HOLDERS = 12  # of a pool that is full, in the message

@@ -19,8 +19,8 @@ import aiohttp
 from sqlalchemy import insert, select, update
 
 from services.errors import BackupUnusable, SwarmError, WrongRole
-from services.identity.certificates import Expected
 from services.identity.identity import Identity, PeerIdentity
+from services.identity.peers import Expected
 from services.license_server import schema
 from services.license_server.actor import SYSTEM
 from services.license_server.audit_log import record

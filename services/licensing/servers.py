@@ -15,9 +15,9 @@ from services.errors import (
     SwarmError,
     by_code,
 )
-from services.identity.certificates import Expected
 from services.identity.diagnosis import diagnose
 from services.identity.identity import Identity
+from services.identity.peers import Expected
 
 REQUEST_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 3.0

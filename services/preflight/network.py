@@ -16,9 +16,9 @@ from importlib.metadata import version
 from pydantic import BaseModel, ValidationError
 
 from services.errors import IdentityError, SwarmError
-from services.identity.certificates import identity_of_certificate
 from services.identity.diagnosis import diagnose
 from services.identity.identity import Identity
+from services.identity.peers import identity_of_certificate
 from services.licensing.features import FEATURE_OF_ROLE
 from services.licensing.servers import Servers
 from services.licensing.swarms import LeasingSwarm, LeasingSwarms

@@ -10,9 +10,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.errors import IdentityError, StorageError
 from services.identity.authority import CA_CERT, Authority
-from services.identity.certificates import curve_key_in, read_chain, read_key, read_trust
+from services.identity.certificates import curve_key_in, read_chain, read_key
 from services.identity.files import CERT_MODE, make_directory, write_whole
 from services.identity.identity import Identity
+from services.identity.peers import read_trust
 from services.identity.requests import CertificateRequest, make_request, read_request
 from services.identity.spiffe import SpiffeId
 from services.provision import kit, trust

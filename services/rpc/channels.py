@@ -7,8 +7,8 @@ from typing import Any
 
 import grpc
 
-from services.identity.certificates import Expected
 from services.identity.identity import Identity
+from services.identity.peers import Expected
 from services.rpc.tunnel import Tunnel
 from services.runtime.background import Background
 

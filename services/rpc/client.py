@@ -12,9 +12,9 @@ from typing import Any, Generic, Self, TypeVar
 import grpc
 
 from services.errors import NameTaken, PeerNotAccepted, SNSilent, SNUnreachable, SwarmError, TooManyCalls
-from services.identity.certificates import Expected
 from services.identity.diagnosis import DIAGNOSIS_TIMEOUT_S, Diagnosis, diagnose
 from services.identity.identity import PROCESS_KEY, Identity
+from services.identity.peers import Expected
 from services.rpc import swarm_pb2 as pb
 from services.rpc.channels import Channels
 from services.rpc.errors import from_rpc_error

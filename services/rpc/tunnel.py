@@ -9,10 +9,10 @@ import struct
 from types import TracebackType
 from typing import Self, cast
 
-from services.identity.certificates import Expected
 from services.identity.identity import Identity
 from services.identity.live import LiveConnections
 from services.identity.peer_context import judge_of
+from services.identity.peers import Expected
 from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.splice import End, connect

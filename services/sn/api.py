@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from services.errors import MalformedCall, NameInUse, VotesForAnother
-from services.identity.certificates import TrustBundle
+from services.identity.peers import TrustBundle
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import caller, calling_process
 from services.runtime import logs

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
 from services.errors import ChainError, IdentityError
-from services.identity.certificates import Expected
 from services.identity.identity import Identity
 from services.identity.live import LiveConnections
 from services.identity.peer_context import judge_of, peer_of
+from services.identity.peers import Expected
 from services.runtime import logs
 from services.runtime.addresses import join_address
 from services.runtime.background import Background

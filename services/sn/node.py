@@ -13,8 +13,9 @@ from services.chain.events import TrainingEvent
 from services.chain.runner import TaskRunnerGateway
 from services.chain.tasks import TaskRegistryGateway
 from services.errors import NameTaken
-from services.identity.certificates import PeerIdentity, read_chain
+from services.identity.certificates import read_chain
 from services.identity.identity import Identity
+from services.identity.peers import PeerIdentity
 from services.rpc.server import Admits, RpcServer
 from services.rpc.swarm_pb2 import RoundState
 from services.runtime import logs

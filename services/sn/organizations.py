@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.errors import CANotVotedIn, OrganizationNotHeld
-from services.identity.certificates import PeerIdentity
+from services.identity.peers import PeerIdentity
 
 NAMELESS = "without a name, and the SN that was asked knows no other: it has no trust file"
 

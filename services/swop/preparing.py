@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from services.chain.task_events import TaskHeader as ChainHeader
 from services.chain.tasks import content_hash
 from services.errors import ImageMissing, SwarmError, TaskRefused
-from services.identity.certificates import identity_of_certificate, read_chain
+from services.identity.certificates import read_chain
+from services.identity.peers import identity_of_certificate
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.swop.content import ContentWork

@@ -9,9 +9,9 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from services.errors import IdentityError, NoIdentity
-from services.identity.certificates import PeerIdentity
 from services.identity.live import Judge, LiveConnections
 from services.identity.peer_context import judge_of, peer_of
+from services.identity.peers import PeerIdentity
 
 # A caller that takes longer is cut off: for the head of a request, the next piece of its body, and all of that.
 HEAD_WITHIN_S = 20.0

@@ -15,8 +15,8 @@ import pytest
 from stored_streams import put, serving
 
 from services.errors import PeerNotAccepted, PeerUnreachable
-from services.identity.certificates import AnotherPeer, Expected
 from services.identity.identity import Identity
+from services.identity.peers import AnotherPeer, Expected
 from services.licensing.servers import Servers
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient

@@ -15,9 +15,9 @@ import grpc
 import pytest
 
 from services.errors import SNUnreachable
-from services.identity.certificates import Expected, PeerIdentity, identity_of_certificate, read_trust
 from services.identity.diagnosis import NOTHING_WRONG, diagnose, diagnose_tls
 from services.identity.identity import Identity, identity_of_grpc_context
+from services.identity.peers import Expected, PeerIdentity, identity_of_certificate, read_trust
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.tunnel import Tunnel

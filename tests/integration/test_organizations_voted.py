@@ -9,8 +9,9 @@ from two_organizations import TwoOrganizations
 
 from services.errors import CANotVotedIn, NoOrganizations, OrganizationNotHeld, TakesNoPart, VotesForAnother, WrongRole
 from services.identity.authority import Authority, IssuedFiles
-from services.identity.certificates import key_fingerprint, read_trust
+from services.identity.certificates import key_fingerprint
 from services.identity.identity import Identity
+from services.identity.peers import read_trust
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.sn.founding import founding

@@ -8,8 +8,9 @@ from typing import Any
 from cryptography.hazmat.primitives.serialization import Encoding
 from structlog.testing import capture_logs
 
-from services.identity.certificates import identity_of_certificate, read_chain
+from services.identity.certificates import read_chain
 from services.identity.identity import Identity
+from services.identity.peers import identity_of_certificate
 from services.identity.renewed_files import IdentityFiles, renewed_files
 
 WITHIN_S = 10.0

@@ -29,8 +29,8 @@ from services.errors import (
     UnknownContract,
     WrongRole,
 )
-from services.identity.certificates import Expected, read_trust
 from services.identity.identity import Identity
+from services.identity.peers import Expected, read_trust
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.limits import CallLimit

@@ -16,8 +16,9 @@ from workload_api import WorkloadApi, workload_apis
 
 from services.chain.events import CheckedIn
 from services.errors import SwarmError
-from services.identity.certificates import identity_of_certificate, read_chain
+from services.identity.certificates import read_chain
 from services.identity.identity import Identity
+from services.identity.peers import identity_of_certificate
 from services.identity.source import own_identity
 from services.sl.settings import SLSettings
 

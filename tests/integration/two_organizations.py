@@ -13,8 +13,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from revoking import revocation_list
 
 from services.identity.authority import Authority, IssuedFiles
-from services.identity.certificates import read_chain, read_trust
+from services.identity.certificates import read_chain
 from services.identity.identity import Identity
+from services.identity.peers import read_trust
 
 HOSTS = ["localhost", "127.0.0.1"]
 

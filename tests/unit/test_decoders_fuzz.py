@@ -25,8 +25,9 @@ from services.chain.account import Account as SigningAccount
 from services.chain.relayed import gas_of
 from services.errors import DocumentUnusable, HandoverRefused, IdentityError, LicenseUnreadable, MalformedCall
 from services.identity import trust_file
-from services.identity.certificates import identity_of_certificate, read_key
+from services.identity.certificates import read_key
 from services.identity.handover import Handover
+from services.identity.peers import identity_of_certificate
 from services.identity.revocations import revoked_by
 from services.licensing import license_file
 from services.licensing.license_file import Grant, License

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -52,11 +53,17 @@ def modules() -> list[str]:
     return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
 
 
-def imported_by(name: str) -> set[str]:
+ALL_MODULES = set(modules())
+
+
+def source_of(name: str) -> str:
     path = ROOT.joinpath(*name.split("."))
-    source = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+
+
+def imported_by(name: str) -> set[str]:
     found: set[str] = set()
-    for node in ast.walk(_parsed(source.read_text())):
+    for node in ast.walk(_parsed(source_of(name))):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -79,6 +86,32 @@ def test_service_imports_only_what_lies_below_it(name: str) -> None:
     folder = name.split(".")[1]
     below = {target.split(".")[1] for target in imported_by(name) if target.startswith("services.")}
     assert below - {folder} <= ALLOWED[folder]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even inside a function; what is for type checkers alone does not count."""
+    names = {name for name in modules() if name.startswith("services.")}
+    try:
+        TopologicalSorter({name: (needed_by(name) & names) - {name} for name in names}).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def needed_by(name: str) -> set[str]:
+    """What is imported at run time; a package only where that is meant, not a module in it."""
+    found: set[str] = set()
+    for node in ast.walk(_WithoutTypeChecking().visit(_parsed(source_of(name)))):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{alias.name}" for alias in node.names} & ALL_MODULES
+            found.update(inside or {node.module})
+    return found
+
+
+class _WithoutTypeChecking(ast.NodeTransformer):
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        return None if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
 
 
 @pytest.mark.parametrize("name", [name for name in modules() if name.startswith(("swarm_callback", "swarmlearning"))])

@@ -17,7 +17,7 @@ from time import monotonic
 from typing import TypeVar
 
 from services.errors import PeerUnreachable
-from services.identity.certificates import Expected
+from services.identity.peers import Expected
 from services.runtime.probing import probe
 from services.sl.transfer.packing import FRAME, Unpacker, limit_of
 from services.sl.transfer.parking import HOLD_S, SocketWork, Wait, carry_out, handshake

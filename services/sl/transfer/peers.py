@@ -19,8 +19,8 @@ from weakref import WeakValueDictionary
 import aiohttp
 
 from services.errors import DigestMismatch, NetworkError, PeerUnreachable, ResultUnavailable, StreamDamaged, SwarmError
-from services.identity.certificates import Expected
 from services.identity.identity import Identity
+from services.identity.peers import Expected
 from services.runtime import logs
 from services.runtime.probing import probe
 from services.sl.round.progress import MergeProgress
