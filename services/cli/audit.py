@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from services.cli.asking import whom_to_ask
-from services.cli.nodes import CACert, CAPath, Cert, Key, SNPort, Trust
+from services.cli.asking import Whom, asks_an_sn
+from services.cli.options import AsJson
 
 DEFAULT_CONTRACT = "defaultbb.cqdb.sml.hpe"
 PIPE_WIDTH = 200  # of a table that goes to a file or another program
@@ -18,23 +18,15 @@ def add_to(app: typer.Typer) -> None:
     app.command("audit")(audit)
 
 
+@asks_an_sn
 def audit(
     *,
     contract: Annotated[str, typer.Argument(metavar="CONTRACT", help="Training contract.")] = DEFAULT_CONTRACT,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     verify: Annotated[
         Path | None, typer.Option("--verify", help="Directory whose *.safetensors files are held against the record.")
     ] = None,
-    directory: Annotated[
-        Path | None, typer.Option("--dir", help="Directory of a local swarm, instead of --sn-ip. [default: .swarm]")
-    ] = None,
-    sn_ip: Annotated[str | None, typer.Option("--sn-ip", help="Address of any SN of the swarm.")] = None,
-    sn_api_port: SNPort = None,
-    cert: Cert = None,
-    key: Key = None,
-    cacert: CACert = None,
-    capath: CAPath = None,
-    trust: Trust = None,
+    whom: Whom,
 ) -> None:
     """Show the record of a training as it stands on the chain, and whether model files are what it says."""
     from services.audit.data import EventFile, json_text, record_data
@@ -43,16 +35,7 @@ def audit(
     from services.audit.reading import read_record, require_sound
     from services.audit.table import record_view
 
-    asked = {
-        "sn_ip": sn_ip,
-        "sn_api_port": sn_api_port,
-        "cert": cert,
-        "key": key,
-        "cacert": cacert,
-        "capath": capath,
-        "trust": trust,
-    }
-    address, identity = whom_to_ask("audit", directory, asked)
+    address, identity = whom.found("audit")
     with EventFile() as events:
         keep = events.add if as_json else lambda _: None
         record = asyncio.run(read_record(address, identity, contract, keep))

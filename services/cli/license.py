@@ -8,7 +8,7 @@ import typer
 
 from services.cli import license_files, license_people
 from services.cli.license_session import JsonOut, LicenseSession, session_of, show
-from services.cli.nodes import CACert, CAPath, Cert, Key, Trust
+from services.cli.options import CACert, CAPath, Cert, Key, LocalSwarm, Trust
 
 app = typer.Typer(
     name="license",
@@ -30,7 +30,7 @@ def common(
     context: typer.Context,
     server: Annotated[str | None, typer.Option("--server", help="HOST[:PORT] of the license server.")] = None,
     *,
-    directory: Annotated[Path | None, typer.Option("--dir", help="Directory of a local swarm, instead.")] = None,
+    directory: LocalSwarm = None,
     cert: Cert = None,
     key: Key = None,
     cacert: CACert = None,

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from services.cli.options import DEFAULT_DIR
 from services.errors import FileExists, SettingsError, StorageError
 
 if TYPE_CHECKING:
     from services.licensing.admin import LicenseAdmin
-
-DEFAULT_DIR = Path(".swarm")
 
 JsonOut = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from services.cli.options import DEFAULT_DIR, AsJson
+
 if TYPE_CHECKING:
     from services.local.view import SwarmView
 
-DEFAULT_DIR = Path(".swarm")
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 
 Directory = Annotated[Path, typer.Option("--dir", help="Where the swarm keeps certificates, data and logs.")]
@@ -85,7 +86,7 @@ def up(
 
 def status(
     directory: Directory = DEFAULT_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show which processes of a local swarm run, and how its training stands."""
     from services.local.status import as_text, local_status

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.asking import whom_to_ask
-from services.cli.nodes import CACert, CAPath, Cert, Key, SNPort, Trust
+from services.cli.asking import Whom, asks_an_sn
+from services.cli.options import AsJson
 
 if TYPE_CHECKING:
     from services.swci.commands.organization import OrganizationCommand
@@ -21,34 +21,23 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Of the organization.")]
-Directory = Annotated[
-    Path | None, typer.Option("--dir", help="Directory of a local swarm, instead of --sn-ip. [default: .swarm]")
-]
-SNAddress = Annotated[str | None, typer.Option("--sn-ip", help="Address of an SN: for a vote, of the own one.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command("list")
+@asks_an_sn
 def list_(
     *,
     as_json: AsJson = False,
-    directory: Directory = None,
-    sn_ip: SNAddress = None,
-    sn_api_port: SNPort = None,
-    cert: Cert = None,
-    key: Key = None,
-    cacert: CACert = None,
-    capath: CAPath = None,
-    trust: Trust = None,
+    whom: Whom,
 ) -> None:
     """List organizations, and open proposals with the votes for them and those that are missing."""
     from services.swci.commands.organization import ListOrganizations
 
-    asked = _asked(sn_ip, sn_api_port, cert, key, cacert, capath, trust)
-    _run(ListOrganizations(), asked, directory, as_json=as_json)
+    _run(ListOrganizations(), whom, as_json=as_json)
 
 
 @app.command()
+@asks_an_sn
 def propose(
     name: Name,
     *,
@@ -57,68 +46,41 @@ def propose(
         typer.Option("--ca", help="File with CA certificates of it; may be repeated. [default: those in --trust]"),
     ] = None,
     as_json: AsJson = False,
-    directory: Directory = None,
-    sn_ip: SNAddress = None,
-    sn_api_port: SNPort = None,
-    cert: Cert = None,
-    key: Key = None,
-    cacert: CACert = None,
-    capath: CAPath = None,
-    trust: Trust = None,
+    whom: Whom,
 ) -> None:
     """Propose an organization with its CAs, or other CAs for one that the swarm has, and vote for it."""
     from services.swci.commands.organization import ProposeOrganization
 
-    asked = _asked(sn_ip, sn_api_port, cert, key, cacert, capath, trust)
-    fingerprints = " ".join(_fingerprints(name, ca or [], trust))
-    _run(ProposeOrganization(name=name, fingerprints=fingerprints), asked, directory, as_json=as_json)
+    fingerprints = " ".join(_fingerprints(name, ca or [], whom.trust))
+    _run(ProposeOrganization(name=name, fingerprints=fingerprints), whom, as_json=as_json)
 
 
 @app.command()
+@asks_an_sn
 def approve(
     number: Annotated[int, typer.Argument(metavar="NUMBER", help="Of the proposal, as `swarm org list` shows it.")],
     *,
     as_json: AsJson = False,
-    directory: Directory = None,
-    sn_ip: SNAddress = None,
-    sn_api_port: SNPort = None,
-    cert: Cert = None,
-    key: Key = None,
-    cacert: CACert = None,
-    capath: CAPath = None,
-    trust: Trust = None,
+    whom: Whom,
 ) -> None:
     """Vote for an open proposal."""
     from services.swci.commands.organization import ApproveProposal
 
-    asked = _asked(sn_ip, sn_api_port, cert, key, cacert, capath, trust)
-    _run(ApproveProposal(number=number), asked, directory, as_json=as_json)
+    _run(ApproveProposal(number=number), whom, as_json=as_json)
 
 
 @app.command()
+@asks_an_sn
 def remove(
     name: Name,
     *,
     as_json: AsJson = False,
-    directory: Directory = None,
-    sn_ip: SNAddress = None,
-    sn_api_port: SNPort = None,
-    cert: Cert = None,
-    key: Key = None,
-    cacert: CACert = None,
-    capath: CAPath = None,
-    trust: Trust = None,
+    whom: Whom,
 ) -> None:
     """Propose to remove an organization with all its nodes, and vote for it."""
     from services.swci.commands.organization import RemoveOrganization
 
-    asked = _asked(sn_ip, sn_api_port, cert, key, cacert, capath, trust)
-    _run(RemoveOrganization(name=name), asked, directory, as_json=as_json)
-
-
-def _asked(*values: object) -> dict[str, object]:
-    names = ("sn_ip", "sn_api_port", "cert", "key", "cacert", "capath", "trust")
-    return dict(zip(names, values, strict=True))
+    _run(RemoveOrganization(name=name), whom, as_json=as_json)
 
 
 def _fingerprints(name: str, files: list[Path], trust: Path | None) -> list[str]:
@@ -137,7 +99,7 @@ def _fingerprints(name: str, files: list[Path], trust: Path | None) -> list[str]
     return list(dict.fromkeys(key_fingerprint(ca) for ca in cas))
 
 
-def _run(command: "OrganizationCommand", asked: dict[str, object], directory: Path | None, *, as_json: bool) -> None:
+def _run(command: "OrganizationCommand", whom: Whom, *, as_json: bool) -> None:
     import dataclasses
     import json
 
@@ -145,7 +107,7 @@ def _run(command: "OrganizationCommand", asked: dict[str, object], directory: Pa
     from services.swci.session import CommandSession, WaitLimits
     from services.swci.usr_dir import UsrDir
 
-    address, identity = whom_to_ask("org", directory, asked)
+    address, identity = whom.found("org")
 
     async def ask() -> object:
         contexts = SnContexts()

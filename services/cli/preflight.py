@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from services.cli.nodes import (
+from services.cli.options import (
+    AsJson,
     CACert,
     CAPath,
     Cert,
@@ -53,7 +54,7 @@ def preflight(
     engine: Annotated[str | None, typer.Option("--engine", help="docker, podman, none or auto.")] = None,
     gpu: Annotated[bool | None, typer.Option("--gpu", help="Training needs a GPU here.")] = None,
     min_free_gb: Annotated[float | None, typer.Option("--min-free-gb", help="Free disk space that is wanted.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Look at this host before a node runs on it: what would fail, and what to do about it."""
     flags = {name: value for name, value in locals().items() if name not in ("role", "as_json")}

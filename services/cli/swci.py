@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.nodes import (
+from services.cli.options import (
     CACert,
     CAPath,
     Cert,
