@@ -1,17 +1,21 @@
 """An SL that plays the swarm, over real pipes, for tests of the callback."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from swarm_callback import wire
+from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.channel import Channel, SLListener
 from swarm_callback.errors import ChannelClosed
-from swarm_callback.params import decode, encode
+from swarm_callback.options import Options
+from swarm_callback.params import Tensor, decode, encode
 
 Serve = Callable[["Swarm"], Future[None]]
 
@@ -19,6 +23,38 @@ Serve = Callable[["Swarm"], Future[None]]
 def plus_one(stream: bytes) -> bytes:
     header, data = encode({name: value + value.dtype.type(1) for name, value in decode(stream).items()})
     return header + b"".join(data)
+
+
+def stream_of(callback: SwarmCallbackBase) -> bytearray:
+    """The parameters of its model."""
+    header, data = encode(callback.extract_parameters())
+    return bytearray(header + b"".join(data))
+
+
+class Numbers(SwarmCallbackBase):
+    """The smallest platform: a model is two arrays. ``frozen``: those that are not trained."""
+
+    PLATFORMS = ("NUMBERS",)
+
+    def verify_platform(self, options: Options) -> None:
+        self.tensors = {"w": np.zeros(4, np.float32), "head": np.zeros(2, np.float32)}
+        self.frozen: set[str] = set()
+
+    def set_validation_data(self, data: Any, batch_size: int | None) -> None:
+        """Any will do."""
+
+    def extract_parameters(self) -> Mapping[str, Tensor]:
+        return self.tensors
+
+    def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, value in tensors.items():
+            self.tensors[name][...] = value
+
+    def trainable(self) -> set[str]:
+        return set(self.tensors) - self.frozen
+
+    def evaluate(self) -> tuple[float, float]:
+        return 0.0, 0.0
 
 
 @dataclass

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from callback_swarm import Swarm, plus_one, serving
+from callback_swarm import Swarm, plus_one
 from peft import LoraConfig, get_peft_model
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments, default_data_collator
 
@@ -13,12 +13,6 @@ from swarm_callback.params import decode
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 def tiny():

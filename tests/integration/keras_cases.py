@@ -7,11 +7,11 @@ import os
 
 import numpy as np
 import pytest
-from callback_swarm import Swarm, plus_one, serving
+from callback_swarm import Swarm, plus_one, stream_of
 
 from swarm_callback import keras_weights, wire
 from swarm_callback.errors import CannotEvaluate, ParameterError, Unsupported, UsageError
-from swarm_callback.params import decode, encode
+from swarm_callback.params import decode
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
@@ -20,22 +20,6 @@ LOGGER = logging.getLogger("test-callback")
 def keras_of_the_script():
     """tf_keras where a script of the original product gets that one from TensorFlow."""
     return importlib.import_module("tf_keras" if os.environ.get("TF_USE_LEGACY_KERAS") else "keras")
-
-
-@pytest.fixture
-def loopback(monkeypatch):
-    monkeypatch.setenv("SWARM_LOOPBACK", "true")
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
-
-
-def stream_of(callback) -> bytearray:
-    header, data = encode(callback.extract_parameters())
-    return bytearray(header + b"".join(data))
 
 
 def stream_values(callback):

@@ -5,11 +5,11 @@ import os
 
 import numpy as np
 import pytest
-from callback_swarm import Swarm, plus_one, serving
+from callback_swarm import Swarm, plus_one, stream_of
 
 from swarm_callback import wire
 from swarm_callback.errors import UsageError
-from swarm_callback.params import decode, encode
+from swarm_callback.params import decode
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
@@ -37,12 +37,6 @@ def model(seed=0, built=True):
     made.layers[0].trainable = False
     made.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return made
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 def callback_of(a_model, **options):
@@ -136,10 +130,6 @@ def test_weights_make_the_round_trip_exactly(monkeypatch, dtype):
     def dense(seed):
         keras.utils.set_random_seed(seed)
         return keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(4, dtype=dtype)])
-
-    def stream_of(callback):
-        header, data = encode(callback.extract_parameters())
-        return bytearray(header + b"".join(data))
 
     source, target = callback_of(dense(1)), callback_of(dense(2))
     stream = stream_of(source)

@@ -7,7 +7,7 @@ import sys
 import lightning.pytorch as pl
 import pytest
 import torch
-from callback_swarm import Swarm, serving
+from callback_swarm import Swarm
 
 from swarm_callback import wire
 from swarm_callback.errors import UsageError
@@ -34,12 +34,6 @@ class Net(pl.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 def loader():

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from callback_swarm import Swarm, serving
+from callback_swarm import Swarm
 
 from swarm_callback import wire
 from swarm_callback.base import SwarmCallbackBase
@@ -15,12 +15,6 @@ from swarm_callback.params import decode, encode
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 class Numbers(SwarmCallbackBase):

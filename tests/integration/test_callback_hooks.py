@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from callback_swarm import Swarm, plus_one, serving
+from callback_swarm import Swarm, plus_one
 from test_callback_flow import Numbers, numbers
 
 from swarm_callback import wire
@@ -20,12 +20,6 @@ from swarm_callback.torch import SwarmCallback
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 def train(callback, batches=3):

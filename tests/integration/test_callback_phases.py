@@ -5,50 +5,17 @@ import logging
 import numpy as np
 import pytest
 import torch
-from callback_swarm import Swarm, serving
+from callback_swarm import Numbers, Swarm
 
 from swarm_callback import wire
-from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.errors import AlreadyTrained, NotOneModel, SessionEnded, StreamError, UsageError
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
 
 
-class Numbers(SwarmCallbackBase):
-    """A callback over arrays."""
-
-    PLATFORMS = ("NUMBERS",)
-
-    def verify_platform(self, options):
-        self.tensors = {"w": np.zeros(4, np.float32), "head": np.zeros(2, np.float32)}
-        self.frozen = set()
-
-    def set_validation_data(self, data, batch_size):
-        pass
-
-    def extract_parameters(self):
-        return self.tensors
-
-    def load_parameters(self, tensors):
-        for name, value in tensors.items():
-            self.tensors[name][...] = value
-
-    def trainable(self):
-        return set(self.tensors) - self.frozen
-
-    def evaluate(self):
-        return 0.0, 0.0
-
-
 def made(**options) -> Numbers:
     return Numbers(3, 1, logger=LOGGER, **options)
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 def phase(callback, batches: int) -> None:

@@ -8,39 +8,15 @@ import sys
 import threading
 from pathlib import Path
 
-import numpy as np
 import pytest
-from callback_swarm import Swarm, serving
+from callback_swarm import Numbers, Swarm
 
 from swarm_callback import wire
-from swarm_callback.base import SwarmCallbackBase
 from swarm_callback.channel import SLListener
 from swarm_callback.errors import AlreadyTrained, AlreadyTraining, ChannelClosed, PipesInUse, Stopped
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
-
-
-class Numbers(SwarmCallbackBase):
-    """A callback over one array."""
-
-    PLATFORMS = ("NUMBERS",)
-
-    def verify_platform(self, options):
-        self.tensors = {"w": np.zeros(4, np.float32)}
-
-    def set_validation_data(self, data, batch_size):
-        pass
-
-    def extract_parameters(self):
-        return self.tensors
-
-    def load_parameters(self, tensors):
-        for name, value in tensors.items():
-            self.tensors[name][...] = value
-
-    def evaluate(self):
-        return 0.0, 0.0
 
 
 def made(phases: int = 1) -> Numbers:
@@ -50,12 +26,6 @@ def made(phases: int = 1) -> Numbers:
 def program(how: str) -> subprocess.Popen[str]:
     """A process of this file; see the end of it."""
     return subprocess.Popen([sys.executable, __file__, how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 def test_a_second_program_is_refused_and_the_first_goes_on(serve):

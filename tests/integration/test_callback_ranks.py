@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from callback_swarm import Swarm, serving
+from callback_swarm import Swarm
 from slurm_cluster import slurm_cluster
 
 RANKS = 2
@@ -15,12 +15,6 @@ PROGRAM = Path(__file__).with_name("rank_program.py")
 LIGHTNING = Path(__file__).with_name("lightning_rank_program.py")
 
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 def torchrun(tmp_path: Path, how: str) -> subprocess.CompletedProcess[str]:

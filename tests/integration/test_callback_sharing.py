@@ -4,19 +4,13 @@ import logging
 
 import pytest
 import torch
-from callback_swarm import Swarm, plus_one, serving
+from callback_swarm import Swarm, plus_one
 
 from swarm_callback.errors import ParameterError
 from swarm_callback.params import decode
 
 DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 def net():

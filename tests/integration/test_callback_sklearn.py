@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from callback_swarm import Swarm, serving
+from callback_swarm import Swarm
 from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.neural_network import MLPClassifier
 
@@ -17,12 +17,6 @@ DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
 X = np.random.default_rng(0).normal(size=(60, 4))
 Y = (X[:, 0] > 0).astype(int)
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 def begun(estimator):

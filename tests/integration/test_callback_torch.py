@@ -6,7 +6,7 @@ import threading
 import pytest
 import torch
 import torch.nn.utils.prune
-from callback_swarm import Swarm, serving
+from callback_swarm import Swarm, stream_of
 
 from swarm_callback import wire
 from swarm_callback.errors import MissingParameter, NotLoaded, NotStorable, ParameterError
@@ -16,26 +16,10 @@ DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
 
 
-@pytest.fixture
-def loopback(monkeypatch):
-    monkeypatch.setenv("SWARM_LOOPBACK", "true")
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
-
-
 def torch_callback(module, **options):
     from swarm_callback.torch import SwarmCallback
 
     return SwarmCallback(1, 1, **{"model": module} | options)
-
-
-def stream_of(callback) -> bytearray:
-    header, data = encode(callback.extract_parameters())
-    return bytearray(header + b"".join(data))
 
 
 def holding(**tensors):

@@ -5,7 +5,7 @@ import random
 
 import numpy as np
 import pytest
-from callback_swarm import Swarm, serving
+from callback_swarm import Swarm
 
 from swarm_callback import wire
 from swarm_callback.errors import CannotEvaluate, NotStorable, ParameterError
@@ -17,12 +17,6 @@ DEADLINE_S = 60
 LOGGER = logging.getLogger("test-callback")
 X, Y = torch.randn(20, 4, generator=torch.Generator().manual_seed(0)), torch.arange(20) % 3
 ACCURACY = {"task": "multiclass", "num_classes": 3}
-
-
-@pytest.fixture
-def serve(tmp_path, monkeypatch):
-    with serving(tmp_path, monkeypatch) as serve:
-        yield serve
 
 
 class Made(torch.utils.data.Dataset):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat, PublicFormat
-from sl_swarm import WITHIN_S, Arrays, swarm_of
+from sl_swarm import WITHIN_S, Arrays, same, swarm_of
 from sn_swarm import running_sn
 from structlog.testing import capture_logs
 from two_organizations import TwoOrganizations
@@ -36,10 +36,6 @@ from swarm_callback.errors import ChannelClosed, Refused
 
 def model(seed: int) -> Arrays:
     return {"w": np.random.default_rng(seed).standard_normal(12).astype(np.float32)}
-
-
-def same(arrays: Arrays, _number: int) -> Arrays:
-    return arrays
 
 
 def renew(pki: Any, *files: Any) -> None:

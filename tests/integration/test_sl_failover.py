@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sl_swarm import WITHIN_S, Arrays, Swarm, running
+from sl_swarm import WITHIN_S, Arrays, Swarm, add, running
 
 from services import errors
 from services.chain.factory import open_chain
@@ -26,10 +26,6 @@ from swarm_callback.errors import Refused
 
 def model(value: float) -> Arrays:
     return {"w": np.full((3, 4), value, np.float32)}
-
-
-def add(amount: float) -> Any:
-    return lambda arrays, _number: {"w": arrays["w"] + np.float32(amount)}
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sl_swarm import ML, WITHIN_S, Arrays, running, swarm_of
+from sl_swarm import ML, WITHIN_S, Arrays, running, same, swarm_of
 from sn_swarm import running_sn
 
 from services import errors
@@ -43,10 +43,6 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 def model(value: float, columns: int = 4) -> Arrays:
     return {"n": np.array(int(value), np.int64), "w": np.full((3, columns), value, np.float32)}
-
-
-def same(arrays: Arrays, _number: int) -> Arrays:
-    return arrays
 
 
 async def test_a_model_that_differs_is_refused_with_tensor_shapes_and_node(pki: Any, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sl_swarm import Arrays, swarm_of
+from sl_swarm import Arrays, add, same, swarm_of
 from sn_swarm import running_sn
 
 from services import errors
@@ -28,14 +28,6 @@ SLOTS = ["sl-1/0", "sl-1/1", "sl-1/2"]
 
 def model(seed: int, elements: int = 12) -> Arrays:
     return {"w": np.random.default_rng(seed).standard_normal(elements).astype(np.float32)}
-
-
-def add(amount: float) -> Any:
-    return lambda arrays, _number: {"w": arrays["w"] + np.float32(amount)}
-
-
-def same(arrays: Arrays, _number: int) -> Arrays:
-    return arrays
 
 
 @pytest.mark.parametrize("elements", [12, 1_500_000], ids=["by the leader alone", "shared"])

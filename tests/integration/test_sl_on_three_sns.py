@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sl_swarm import ML, WITHIN_S, Arrays, running
+from sl_swarm import ML, WITHIN_S, Arrays, add, running
 from sn_network import SNNetwork
 
 from services.audit.models import require_same, verify
@@ -30,10 +30,6 @@ NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
 
 def model(value: float) -> Arrays:
     return {"w": np.full((3, 4), value, np.float32)}
-
-
-def add(amount: float) -> Any:
-    return lambda arrays, _number: {"w": arrays["w"] + np.float32(amount)}
 
 
 @pytest.fixture

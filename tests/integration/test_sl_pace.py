@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sl_swarm import Arrays, swarm_of
+from sl_swarm import Arrays, same, swarm_of
 from structlog.testing import capture_logs
 
 from services.audit.fold import fold
@@ -20,10 +20,6 @@ NAMES = ["sl-1", "sl-2", "sl-3"]
 
 def model(value: float) -> Arrays:
     return {"w": np.full(4, value, np.float32)}
-
-
-def same(arrays: Arrays, _number: int) -> Arrays:
-    return arrays
 
 
 async def test_the_interval_follows_the_mean_loss_and_is_the_same_on_every_node(pki: Any, tmp_path: Path) -> None:

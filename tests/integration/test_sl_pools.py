@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import sl_swarm
 from open_readers import everything
-from sl_swarm import Arrays, swarm_of
+from sl_swarm import Arrays, same, swarm_of
 from stored_streams import put
 
 from services.sl.sharding.messages import BeginAttempt, encode
@@ -27,10 +27,6 @@ DRAFT = "1-1-1"
 
 def model(seed: int, elements: int) -> Arrays:
     return {"w": np.random.default_rng(seed).standard_normal(elements).astype(np.float32)}
-
-
-def same(arrays: dict[str, Any], _number: int) -> Arrays:
-    return arrays
 
 
 async def listen(_peer: object, line: Any) -> None:

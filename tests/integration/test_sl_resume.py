@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sl_swarm import WITHIN_S, Arrays, Swarm, swarm_of
+from sl_swarm import WITHIN_S, Arrays, Swarm, same, swarm_of
 
 from services.local.process import Child, Launch, node_environment
 from services.rpc.swarm_pb2 import RoundState
@@ -56,10 +56,6 @@ swarm.save_parameters(out)
 
 def model(value: float) -> Arrays:
     return {"w": np.full((3, 4), value, np.float32)}
-
-
-def same(arrays: Arrays, _number: int) -> Arrays:
-    return arrays
 
 
 @dataclass

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import numpy as np
 import pytest
-from sl_swarm import ML, WITHIN_S, Arrays, Swarm, swarm_of
+from sl_swarm import ML, WITHIN_S, Arrays, Swarm, same, swarm_of
 
 from services.identity.identity import Identity
 from services.merge.engine import ParameterSet, merge
@@ -38,10 +38,6 @@ def model(seed: int, elements: int = 1_500_000) -> Arrays:
         "n": np.array(seed, np.int64),
         "w": random.standard_normal(elements).astype(np.float32),
     }
-
-
-def same(arrays: dict[str, Any], _number: int) -> Arrays:
-    return arrays
 
 
 def merged(method: str, models: dict[str, Arrays], *, coarse: bool = False) -> str:

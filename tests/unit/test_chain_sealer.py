@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from clock import Clock
 
 from services.chain.abi import checksummed
 from services.chain.attestations import Standing
@@ -77,19 +78,9 @@ def pool() -> Pool:
     return Pool()
 
 
-class Clock:
-    """Says what time it is."""
-
-    def __init__(self) -> None:
-        self.now = 1000.5
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
+    return Clock(1000.5)
 
 
 @pytest.fixture
@@ -244,7 +235,7 @@ class Shared:
         account: Any = SimpleNamespace(address="b")
         process: Any = SimpleNamespace(genesis="")
         self.federation = Federation(account, process, geth.request, lambda: None)
-        self.federation._sealer._wall_clock = Clock()  # at the end of a second a block may be made twice
+        self.federation._sealer._wall_clock = Clock(1000.5)  # at the end of a second a block may be made twice
         self.federation.tail.links = [head(0)]
         vars(self.federation.tail.head.header)["signer"] = "nobody"  # else it would be read from the seal
         self.federation.voting.eras = [Era(0, ("a", "b", "c"))]

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from clock import Clock
 
 from services.chain import pool as pool_module
 from services.chain.account import DATA_LIMIT_BYTES, GAS_LIMIT, Account
@@ -165,16 +166,6 @@ def test_what_another_sn_has_given_up_does_not_stay(monkeypatch: pytest.MonkeyPa
     pool.add(PendingTransaction("0x2", b"2"), own=True)
     monkeypatch.setattr(pool_module, "OTHERS_KEPT_S", -1.0)
     assert [entry.hash for entry in pool.waiting] == ["0x2"]
-
-
-class Clock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_what_another_sn_has_dropped_is_told_to_it_again() -> None:

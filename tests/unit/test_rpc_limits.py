@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from clock import Clock
 
 from services.errors import SNUnreachable, TooManyCalls
 from services.rpc import limits as limits_module
@@ -11,14 +12,6 @@ from services.sn.roles import LIMITS, ROLES
 
 CALL, OTHER, WATCH, FREE = "/s/Call", "/s/Other", "/s/Watch", "/s/Free"
 WRITES = CallLimit("calls that write", at_once=2, per_s=4)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
