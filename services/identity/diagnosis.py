@@ -57,11 +57,6 @@ class Diagnosis:
     problem: str
 
 
-def diagnose_tls(host: str, port: int, identity: Identity, timeout_s: float = DIAGNOSIS_TIMEOUT_S) -> str:
-    """In words, what is wrong between this node and ``host:port``. Blocks; run it in a thread."""
-    return diagnose(host, port, identity, timeout_s).problem
-
-
 def diagnose(
     host: str, port: int, identity: Identity, timeout_s: float = DIAGNOSIS_TIMEOUT_S, expected: Expected | None = None
 ) -> Diagnosis:

@@ -33,9 +33,6 @@ PROCESS_KEY = "swarm-process"
 KNOWN_BY_KEY = "swarm-known-by"
 """Of gRPC metadata and HTTP headers: ``SPIFFE_ID`` where the caller is known by that and not by its key."""
 
-# Certificates whose content is remembered: each call of a peer presents the same one.
-KNOWN_CERTIFICATES = 1024
-
 __all__ = ["Identity", "PeerIdentity", "identity_of_certificate", "identity_of_grpc_context"]
 
 

@@ -59,12 +59,6 @@ class Trained:
         assert len(models) == len(names)
         return {digest_of_file(path).digest().hex() for path in models}
 
-    async def started_again(self) -> dict[str, int]:
-        """How often, of each container that was."""
-        names = (await self.swarm.compose("ps", "--all", "--format", "{{.Name}}")).split()
-        counts = (await docker("inspect", "--format", "{{.RestartCount}}", *names)).split()
-        return {name: int(count) for name, count in zip(names, counts, strict=True) if count != "0"}
-
     async def said(self) -> str:
         return (await self.swarm.compose("logs", "--no-color", "--tail", "25"))[-12_000:]
 

@@ -108,7 +108,7 @@ async def test_something_else_answers(tmp_path: Path, answer: bytes) -> None:
 @pytest.mark.needs("docker")
 async def test_a_daemon_that_stops_in_the_middle_ends_what_was_awaited(tmp_path: Path) -> None:
     async with docker_daemon(disk_mib=256) as daemon, DockerExecutor(daemon.address) as executor:
-        image = await empty_image(executor)
+        image = await empty_image(executor, tmp_path)
         spec = NodeSpec("created", image, entrypoint=("x",))
         made = await executor.create(spec, {"Image": image, "Cmd": ["x"]})
         waiting = asyncio.create_task(executor.wait(made["Id"]))
@@ -126,7 +126,7 @@ async def test_a_daemon_that_stops_in_the_middle_ends_what_was_awaited(tmp_path:
 @pytest.mark.needs("docker")
 async def test_a_full_disk_is_named(tmp_path: Path) -> None:
     async with docker_daemon(disk_mib=64) as daemon, DockerExecutor(daemon.address) as executor:
-        image = await empty_image(executor)
+        image = await empty_image(executor, tmp_path)
         (tmp_path / "context").mkdir()
         with (tmp_path / "context" / "big").open("wb") as file:
             file.truncate(30 * 1024**2)
@@ -142,10 +142,12 @@ async def test_a_full_disk_is_named(tmp_path: Path) -> None:
             await executor.import_volume("context", tmp_path / "context")
 
 
-async def empty_image(executor: DockerExecutor) -> str:
+async def empty_image(executor: DockerExecutor, directory: Path) -> str:
     """Nothing is pulled: the image without content that volumes are carried with."""
+    empty = directory / "empty"
+    empty.mkdir()
     await executor.create_volume(VolumeSpec("first"))
-    await executor.export_volume("first", Path("/nowhere"), limit_bytes=1024**2)
+    await executor.import_volume("first", empty)
     return "swop-carrier"
 
 

@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from services.errors import SNUnreachable
-from services.identity.diagnosis import NOTHING_WRONG, diagnose, diagnose_tls
+from services.identity.diagnosis import NOTHING_WRONG, diagnose
 from services.identity.identity import Identity, identity_of_grpc_context
 from services.identity.peers import Expected, PeerIdentity, identity_of_certificate, read_trust
 from services.rpc import swarm_pb2 as pb
@@ -140,7 +140,7 @@ async def test_https_refuses_certificates_outside_their_dates(pki, make, words, 
     async with https_server(pki.identity("sl", "sl-2").server_context(client_certificate=mode)) as port:
         with pytest.raises(OSError):  # an alert or a reset: a refused client hears no reason from asyncio
             await call_tls(client.client_context(), port)
-        assert words in await asyncio.to_thread(diagnose_tls, "localhost", port, client)
+        assert words in await problem_of("localhost", port, client)
 
 
 async def test_https_refuses_no_certificate_where_one_is_required(pki):
@@ -154,7 +154,7 @@ async def test_https_refuses_certificates_of_another_ca(pki, foreign_pki):
     async with https_server(pki.identity("sl", "sl-2").server_context()) as port:
         with pytest.raises(OSError):
             await call_tls(stranger.client_context(), port)
-        problem = await asyncio.to_thread(diagnose_tls, "localhost", port, stranger)
+        problem = await problem_of("localhost", port, stranger)
         assert "hung up when it had seen our certificate" in problem
 
 
@@ -178,7 +178,7 @@ async def test_grpc_server_refuses_certificates_of_another_ca(pki, foreign_pki):
     async with grpc_server(pki.identity("sn", "sn-1")) as port:
         with pytest.raises(grpc.aio.AioRpcError):
             await call_grpc(stranger, port)
-        problem = await asyncio.to_thread(diagnose_tls, "localhost", port, stranger)
+        problem = await problem_of("localhost", port, stranger)
         assert "hung up when it had seen our certificate" in problem
 
 
@@ -206,11 +206,11 @@ async def test_clients_refuse_servers_with_unfit_certificates(pki, make, words, 
     async with grpc_server(server) as port:
         with pytest.raises(grpc.aio.AioRpcError):
             await call_grpc(sl, port, host)
-        assert words in await asyncio.to_thread(diagnose_tls, host, port, sl)
+        assert words in await problem_of(host, port, sl)
     async with https_server(server.server_context()) as port:
         with pytest.raises(ssl.SSLCertVerificationError):
             await call_tls(sl.client_context(), port, host)
-        assert words in await asyncio.to_thread(diagnose_tls, host, port, sl)
+        assert words in await problem_of(host, port, sl)
 
 
 async def test_clients_refuse_servers_of_another_ca(pki, foreign_pki):
@@ -218,7 +218,7 @@ async def test_clients_refuse_servers_of_another_ca(pki, foreign_pki):
     async with grpc_server(foreign_pki.identity("sn", "sn-1")) as port:
         with pytest.raises(grpc.aio.AioRpcError):
             await call_grpc(sl, port)
-        problem = await asyncio.to_thread(diagnose_tls, "localhost", port, sl)
+        problem = await problem_of("localhost", port, sl)
         assert problem.startswith("its certificate was not issued by a CA of /")
 
 
@@ -248,7 +248,7 @@ async def test_clients_refuse_servers_that_offer_tls_1_2(pki):
             await call_grpc(sl, port)
         with pytest.raises(OSError):
             await call_tls(sl.client_context(), port)
-        assert "TLS 1.3" in await asyncio.to_thread(diagnose_tls, "localhost", port, sl)
+        assert "TLS 1.3" in await problem_of("localhost", port, sl)
 
 
 @pytest.mark.parametrize("last_words", [b"", CLOSE_NOTIFY])
@@ -291,7 +291,7 @@ async def test_diagnosis_tells_a_closed_port_from_an_unknown_name_and_from_plain
 
     async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        assert "does not speak TLS" in await asyncio.to_thread(diagnose_tls, "127.0.0.1", port, sl)
+        assert "does not speak TLS" in await problem_of("127.0.0.1", port, sl)
 
 
 async def test_diagnosis_does_not_wait_for_ever_for_a_silent_peer(pki):
@@ -318,6 +318,10 @@ def test_grpc_that_was_loaded_before_the_tls_floor_was_set_is_not_used(pki, firs
     )
     assert (done.returncode == 0) is works
     assert works or "import services first" in done.stderr
+
+
+async def problem_of(host: str, port: int, identity: Identity) -> str:
+    return (await asyncio.to_thread(diagnose, host, port, identity)).problem
 
 
 def _version_agreed(identity: Identity, port: int, version: ssl.TLSVersion) -> str | None:

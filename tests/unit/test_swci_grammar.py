@@ -136,7 +136,8 @@ def test_a_command_has_help_in_whole_sentences(command: type[Command]) -> None:
     assert command.help().endswith(".")
     assert all(len(line) <= 120 for line in command.help().splitlines())
     assert syntax_of(command).head
-    assert {slot.name for slot in syntax_of(command).slots} == {field.name for field in dataclasses.fields(command)}
+    slots = {part.name for part in syntax_of(command).elements if isinstance(part, Slot)}
+    assert slots == {field.name for field in dataclasses.fields(command)}
 
 
 @pytest.mark.parametrize(("line", "sentence"), WRONG, ids=[line[:30] for line, _ in WRONG])

@@ -7,14 +7,12 @@ from typing import Any
 
 from services.errors import CommandError, UnknownCommand
 from services.swci.grammar.command import Command, kinds_of, syntax_of
-from services.swci.grammar.kinds import ParameterKind, shown
+from services.swci.grammar.kinds import shown
 from services.swci.grammar.syntax import Form, Literal, Slot
 from services.swci.grammar.words import Word, rest_of, split, without_comment
 
 LIKE_ENOUGH = 0.7  # how near a command must be to be offered
 RIGHT_BEGINNING = 0.2
-
-Kinds = dict[str, ParameterKind]
 
 
 @dataclass(frozen=True)

@@ -115,10 +115,6 @@ class Syntax:
         optional = [at for at, element in enumerate(self.elements) if _is_optional(element)]
         return tuple(self._form(optional[:count]) for count in range(len(optional) + 1))
 
-    @property
-    def slots(self) -> tuple[Slot, ...]:
-        return tuple(element for element in self.elements if isinstance(element, Slot))
-
     def _form(self, present: Sequence[int]) -> Form:
         kept = (element for at, element in enumerate(self.elements) if not _is_optional(element) or at in present)
         return Form(tuple(kept))

@@ -45,5 +45,4 @@ async def _session(
         await sessions.leave(peer.fingerprint, session_name)
 
 
-TheCaller = Annotated[PeerIdentity, Depends(_caller)]
 TheSession = Annotated[CommandSession, Depends(_session)]

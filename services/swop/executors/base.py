@@ -116,14 +116,6 @@ class Executor(ABC):
         """Removes it with its content; nothing to do where it is gone. Raises VolumeBusy while a node has it."""
 
     @abstractmethod
-    async def export_volume(self, name: str, directory: Path, limit_bytes: int) -> None:
-        """Copies a volume's content into an empty directory of the SWOP. Links that lead out of it, devices and
-        sockets are left out, no file gets more rights than its owner's.
-
-        Raises VolumeMissing, VolumeTooLarge (nothing is kept).
-        """
-
-    @abstractmethod
     async def import_volume(self, name: str, directory: Path) -> None:
         """Copies a directory of the SWOP into a volume, over what is there, without links that lead out of it; owners
         are root's, rights are kept. Raises VolumeMissing."""

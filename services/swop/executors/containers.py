@@ -46,14 +46,7 @@ class ContainerExecutor(Executor):
 
     async def describe(self) -> Runtime:
         said = await self.api.negotiate()
-        info = await self._json("GET", "/info", doing="describe itself")
-        options = info.get("SecurityOptions") or []
-        return Runtime(
-            kind=self.kind,
-            version=str(said.get("Version")),
-            address=self.api.address,
-            rootless=any("rootless" in str(option) for option in options),
-        )
+        return Runtime(kind=self.kind, version=str(said.get("Version")), address=self.api.address)
 
     async def close(self) -> None:
         await self.api.close()
@@ -149,11 +142,6 @@ class ContainerExecutor(Executor):
 
     async def remove_volume(self, name: str) -> None:
         await self.volumes.remove(name)
-
-    async def export_volume(self, name: str, directory: Path, limit_bytes: int) -> None:
-        with self._spooled() as content:
-            await self.volumes.read(name, content, limit_bytes)
-            await asyncio.to_thread(archive.unpacked, content, directory)
 
     async def import_volume(self, name: str, directory: Path) -> None:
         with self._spooled() as content:

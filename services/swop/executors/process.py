@@ -101,7 +101,7 @@ class ProcessExecutor(Executor):
         notes: tuple[str, ...] = (NO_BUBBLEWRAP,)
         if self._bubblewrap:
             version, notes = await asyncio.to_thread(self._try_bubblewrap)
-        return Runtime(self.kind, version, "this host", rootless=os.getuid() != 0, notes=notes)
+        return Runtime(self.kind, version, "this host", notes=notes)
 
     def _try_bubblewrap(self) -> tuple[str, tuple[str, ...]]:
         """Kernels may forbid what it needs: then programs run without it."""
@@ -311,9 +311,6 @@ class ProcessExecutor(Executor):
         if users:
             raise VolumeBusy(volume=name, nodes=", ".join(users))
         await asyncio.to_thread(self._volumes.remove, name)
-
-    async def export_volume(self, name: str, directory: Path, limit_bytes: int) -> None:
-        await asyncio.to_thread(self._volumes.read, name, directory, limit_bytes)
 
     async def import_volume(self, name: str, directory: Path) -> None:
         await asyncio.to_thread(self._volumes.write, name, directory)

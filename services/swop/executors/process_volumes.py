@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from services.errors import MountEscapes, MountMissing, VolumeMissing, VolumeNameInUse, VolumeTooLarge
+from services.errors import MountEscapes, MountMissing, VolumeMissing, VolumeNameInUse
 from services.swop.executors import archive
 from services.swop.executors.base import carries
 from services.swop.executors.sandbox import BindMount
@@ -50,13 +50,13 @@ class ProcessVolumes:
     def remove(self, name: str) -> None:
         discard(self._directory / name, self._gone)
 
-    def read(self, name: str, to: Path, limit_bytes: int) -> None:
-        """Raises VolumeMissing, VolumeTooLarge."""
-        self._copy(name, self.content(name), to, limit_bytes)
-
     def write(self, name: str, source: Path) -> None:
-        """Raises VolumeMissing."""
-        self._copy(name, source, self.content(name), None)
+        """As an archive, like other executors: what does not belong into one stays behind. Raises VolumeMissing."""
+        target = self.content(name)
+        with tempfile.TemporaryFile(dir=self._gone) as content:
+            archive.packed(source, content)
+            content.seek(0)
+            archive.unpacked(content, target)
 
     def content(self, volume: str) -> Path:
         """Raises VolumeMissing."""
@@ -76,15 +76,6 @@ class ProcessVolumes:
         if mount.subpath and not source.resolve().is_relative_to(root.resolve()):
             raise MountEscapes(source=mount.source, target=mount.target, problem=f"{mount.subpath} leads out of it")
         return BindMount(source.resolve(), PurePosixPath(mount.target), mount.read_only)
-
-    def _copy(self, volume: str, source: Path, target: Path, limit_bytes: int | None) -> None:
-        """As an archive, like other executors: what does not belong into one stays behind."""
-        with tempfile.TemporaryFile(dir=self._gone) as content:
-            archive.packed(source, content)
-            if limit_bytes is not None and content.tell() > limit_bytes:
-                raise VolumeTooLarge(volume=volume, limit=limit_bytes)
-            content.seek(0)
-            archive.unpacked(content, target)
 
 
 def discard(directory: Path, gone: Path) -> None:

@@ -190,5 +190,4 @@ class Runtime:
     kind: str
     version: str
     address: str
-    rootless: bool = False
     notes: tuple[str, ...] = ()
