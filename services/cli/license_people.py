@@ -46,9 +46,9 @@ def change_user(
     name: Name,
     *,
     role: Annotated[str | None, typer.Option("--role", help="admin, operator or viewer.")] = None,
-    disabled: Annotated[bool | None, typer.Option("--disable/--enable", help="Whether he may sign in.")] = None,
+    disabled: Annotated[bool | None, typer.Option("--disable/--enable", help="Whether the user may sign in.")] = None,
 ) -> None:
-    """Give a user another role, or lock him out."""
+    """Give a user another role, or lock the user out."""
     session = session_of(context)
     given = {"role": role, "disabled": disabled}
     changes = {field: value for field, value in given.items() if value is not None}
@@ -57,14 +57,14 @@ def change_user(
 
 
 def password(context: typer.Context, name: Name) -> None:
-    """Set a user's password, which is asked for, or read from standard input. Also unlocks him."""
+    """Set a user's password, which is asked for, or read from standard input. Also unlocks the user."""
     session = session_of(context)
     session.send("PUT", f"/users/{_id(session, name)}/password", {"password": _password()})
     print(f"{name} has a new password, and is signed out everywhere")
 
 
 def remove_user(context: typer.Context, name: Name) -> None:
-    """Remove a user, and his API tokens with him."""
+    """Remove a user, with all API tokens of the user."""
     session = session_of(context)
     session.send("DELETE", f"/users/{_id(session, name)}")
     print(f"Removed {name}")

@@ -72,7 +72,7 @@ class LockCodeDiffers(LicenseError):
     code = "lock-code-differs"
     grpc_status = "FAILED_PRECONDITION"
     message = "License {license} is for the server with the lock code {theirs}; this one has {ours}"
-    remedy = "Give the issuer the lock code of this server, and install the file he makes for it."
+    remedy = "Give the issuer the lock code of this server, and install the file made for it."
 
 
 class NodeNotAllowed(LicenseError):

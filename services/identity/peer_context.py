@@ -20,7 +20,7 @@ class PeerContext(ssl.SSLContext):
 
     ``expected``: whom a client means to reach, or a strict server to let in. ``trust``: what the other end is judged
     by; a client, and a server that is ``strict``, ends a handshake with whoever is refused; any other server refuses
-    him in words, by ``peer_of``.
+    it in words, by ``peer_of``.
     """
 
     trust: TrustBundle

@@ -97,7 +97,7 @@ class Expected:
 
 
 class AnotherPeer(ssl.SSLCertVerificationError):
-    """Somebody else answers there than was meant, with a good certificate of his own."""
+    """Somebody else answers there than was meant, with a good certificate."""
 
     verify_code = 0
 
@@ -135,7 +135,7 @@ class TrustBundle:
     def peer(self, der: bytes, others: tuple[bytes, ...] = ()) -> PeerIdentity:
         """Who the holder of a certificate is that TLS has verified. ``others``: certificates shown with it (DER).
 
-        Raises IdentityError where it names nobody, NotOfOrganization where its organization may not name him.
+        Raises IdentityError where it names nobody, NotOfOrganization where its organization may not name it.
         """
         peer = identity_of_certificate(der)
         if self.organizations is None:

@@ -201,17 +201,17 @@ class Accounts:
             return user_view(after, transaction.wall)
 
     def set_password(self, actor: Actor, user_id: int, password: str) -> None:
-        """By an administrator: unlocks the user, and signs him out everywhere."""
+        """By an administrator: unlocks the user, and signs the user out everywhere."""
         actor.require("users:write")
         self._set_password(actor, user_id, credentials.hash_password(password), "password set")
 
     def change_password(self, actor: Actor, current: str, password: str) -> None:
-        """By the user himself, who is signed out everywhere. Raises SignInFailed, SignInLocked for a wrong one."""
+        """By the user, who is signed out everywhere. Raises SignInFailed, SignInLocked for a wrong one."""
         row = self._own(actor, current)
         self._set_password(actor, row["id"], credentials.hash_password(password), "password changed")
 
     def remove(self, actor: Actor, user_id: int) -> None:
-        """His sessions and API tokens go with him. Raises NoSuchThing, LastAdmin."""
+        """Sessions and API tokens go with the user. Raises NoSuchThing, LastAdmin."""
         actor.require("users:write")
         with self._database.write() as transaction:
             row = find_user(transaction, user_id)
@@ -242,14 +242,14 @@ class Accounts:
             record(transaction, actor, "second factor on", row["name"])
 
     def disable_totp(self, actor: Actor, current: str) -> None:
-        """By the user himself."""
+        """By the user."""
         row = self._own(actor, current)
         with self._database.write() as transaction:
             transaction.write(update(users).where(users.c.id == row["id"]).values(totp=None))
             record(transaction, actor, "second factor off", row["name"])
 
     def reset_totp(self, actor: Actor, user_id: int) -> None:
-        """By an administrator, for a user that lost his device."""
+        """By an administrator, for a user whose device is lost."""
         actor.require("users:write")
         with self._database.write() as transaction:
             row = find_user(transaction, user_id)
@@ -341,7 +341,7 @@ def _require_setup(transaction: Transaction, secret: str) -> None:
 
 def _require_user(actor: Actor) -> int:
     if actor.user_id is None:
-        raise SignInRequired(problem="this is for a user himself")
+        raise SignInRequired(problem="only the user may do this")
     return actor.user_id
 
 

@@ -37,7 +37,7 @@ class ApiTokens:
         self._database = database
 
     def create(self, actor: Actor, name: str, scopes: Sequence[str], days: int) -> tuple[ApiToken, str]:
-        """The token, and what it is shown as, once. Nobody gives away more than he may do himself."""
+        """The token, and what it is shown as, once. Nobody gives away more rights than their own."""
         actor.require("tokens:write")
         unknown = set(scopes) - set(SCOPES)
         if unknown or not scopes:

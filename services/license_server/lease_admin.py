@@ -1,4 +1,4 @@
-"""The leases as an operator sees them, and what he does to them."""
+"""The leases as an operator sees and changes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

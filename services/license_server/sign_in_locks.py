@@ -1,6 +1,6 @@
-"""Who has failed to sign in too often waits: under the name he gave, at the address he comes from.
+"""Who has failed to sign in too often waits: under the name that was given, at the address of the call.
 
-By name alone, whoever knows an administrator's name could keep him out.
+By name alone, whoever knows an administrator's name could lock that administrator out.
 """
 
 import ipaddress

@@ -1,4 +1,4 @@
-"""Who asks: the bearer of a token, or an administrator by his certificate."""
+"""Who asks: the bearer of a token, or an administrator by certificate."""
 
 from typing import Annotated, Any
 

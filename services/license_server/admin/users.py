@@ -76,7 +76,7 @@ def set_password(services: TheServices, caller: Caller, user_id: Number, new: Ne
 
 @router.delete("/users/{user_id}/totp", status_code=204, responses=ANSWERED)
 def reset_totp(services: TheServices, caller: Caller, user_id: Number) -> Response:
-    """For a user that lost the device with his second factor."""
+    """For a user who lost the device of the second factor."""
     services.accounts.reset_totp(caller, user_id)
     return Response(status_code=204)
 

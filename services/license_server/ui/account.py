@@ -1,4 +1,4 @@
-"""What everybody does for himself: password and second factor."""
+"""What users do for themselves: password and second factor."""
 
 import io
 
