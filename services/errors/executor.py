@@ -184,4 +184,4 @@ class PullFailed(ExecutorError):
 class AuthFileUnusable(ExecutorError):
     code = "auth-file-unusable"
     message = "The credentials in {path} cannot be used: {problem}"
-    remedy = "Make the file with `docker login`, readable for the SWOP; credentials never belong into a task."
+    remedy = "Make the file with `docker login`, readable for the SWOP; credentials do not belong in a task."

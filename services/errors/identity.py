@@ -82,7 +82,7 @@ class OrganizationNotHeld(NotOfOrganization):
     message = "The swarm has no organization {organization}"
     remedy = (
         "Have it voted in: swarm org propose and approve. A swarm that began without a trust file is one organization "
-        "without a name, and stays it."
+        "without a name, and stays one."
     )
 
 
