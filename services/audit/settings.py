@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from services.runtime.settings import MAX_PORT, IdentitySettings
+from services.runtime.settings import IdentitySettings, SNApiPort
 
 
 class AuditSettings(IdentitySettings):
@@ -13,10 +13,4 @@ class AuditSettings(IdentitySettings):
         validation_alias="SN_NODE_IP",
         description="Address of any SN of the swarm. Not given: the SN of the local swarm in --dir.",
     )
-    sn_api_port: int = Field(
-        30304,
-        ge=1,
-        le=MAX_PORT,
-        validation_alias="SN_API_SERVER_PORT",
-        description="Port of its API. The default is the SN's own.",
-    )
+    sn_api_port: SNApiPort = 30304

@@ -8,7 +8,8 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from services.licensing.features import FEATURES
-from services.runtime.settings import MAX_PORT, IdentitySettings
+from services.runtime.addresses import MAX_PORT
+from services.runtime.settings import IdentitySettings
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from services.runtime.addresses import MAX_PORT, split_address
-from services.runtime.settings import LicensedSettings
+from services.runtime.settings import LicensedSettings, SNApiPort
 
-SN_PORT = 30304
 PEER_ROLES = ("sn", "sl", "license", "swci", "p2p")
 
 
@@ -35,13 +34,7 @@ class PreflightSettings(LicensedSettings):
         validation_alias="SN_NODE_IP",
         description="HOST[:PORT] of any SN: from it all other nodes are known. Not given: only --peer is tried.",
     )
-    sn_api_port: int = Field(
-        SN_PORT,
-        ge=1,
-        le=MAX_PORT,
-        validation_alias="SN_API_SERVER_PORT",
-        description="Port of that SN's API. The default is the SN's own.",
-    )
+    sn_api_port: SNApiPort = 30304
     peers: list[str] = Field(
         [], description="ROLE@HOST:PORT of further nodes to reach; p2p@HOST:PORT is the chain of an SN."
     )

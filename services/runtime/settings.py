@@ -5,16 +5,14 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.errors import SettingsError, UnknownSetting
-from services.runtime.addresses import MAX_PORT, join_address
-
-__all__ = ["MAX_PORT"]
+from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
 
 # Variables with these beginnings are ours; a name with one of them that no node knows is a typing mistake.
 PREFIXES = ("SWARM_", "SN_", "SL_", "SWOP_", "SWCI_")
@@ -58,6 +56,33 @@ _INJECTED = re.compile(
 )
 _ADDRESS = re.compile(r"(tcp|udp|sctp)://.*")
 _LINK_NAME = re.compile(r"/[\w.-]+/[\w.-]+")
+
+
+def _with_port(value: str) -> str:
+    split_address(value, HTTPS_PORT)
+    return value
+
+
+ServiceAddress = Annotated[str, AfterValidator(_with_port)]
+"""``HOST`` or ``HOST:PORT``."""
+
+SNApiPort = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=MAX_PORT,
+        validation_alias="SN_API_SERVER_PORT",
+        description="Port of the SN's API. The default is the SN's own.",
+    ),
+]
+SNApiService = Annotated[
+    ServiceAddress | None,
+    Field(
+        validation_alias="SN_API_SERVICE",
+        description="FQDN[:PORT] of the SN's API behind a reverse proxy, instead of its address. The port is 443 "
+        "unless one is given.",
+    ),
+]
 
 
 def is_injected(name: str, value: str) -> bool:

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 
 from services.identity.spiffe import name_in_slot
 from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
-from services.runtime.settings import MemberSettings
+from services.runtime.settings import MemberSettings, ServiceAddress, SNApiPort, SNApiService
 from services.sl.round.settings import RoundSettings
 
 
@@ -41,30 +41,19 @@ class SLSettings(MemberSettings):
         validation_alias="SL_BIND_PORT",
         description="Port to listen on where it is another one, as behind a port mapping. By default the same.",
     )
-    sl_fs_service: str | None = Field(
+    sl_fs_service: ServiceAddress | None = Field(
         None,
         validation_alias="SL_FS_SERVICE",
         description="FQDN[:PORT] by which peers reach the file server through a reverse proxy, instead of the address "
         "of this node. The port of a proxy is 443 unless one is given.",
     )
-    sn_api_service: str | None = Field(
-        None,
-        validation_alias="SN_API_SERVICE",
-        description="FQDN[:PORT] of the SN's API behind a reverse proxy, instead of its address. The port is 443 "
-        "unless one is given.",
-    )
+    sn_api_service: SNApiService = None
     sn_ip: str = Field(
         "127.0.0.1",
         validation_alias="SN_NODE_IP",
         description="Address of this node's SN. This host by default, as a small swarm runs it there.",
     )
-    sn_api_port: int = Field(
-        30304,
-        ge=1,
-        le=MAX_PORT,
-        validation_alias="SN_API_SERVER_PORT",
-        description="Port of the SN's API. The default is the SN's own.",
-    )
+    sn_api_port: SNApiPort = 30304
     sn_patience_s: float = Field(
         300.0,
         ge=0,
@@ -150,13 +139,6 @@ class SLSettings(MemberSettings):
     def _a_slot(cls, value: str) -> str:
         if value:
             name_in_slot("sl", "", value)
-        return value
-
-    @field_validator("sl_fs_service", "sn_api_service")
-    @classmethod
-    def _an_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value, HTTPS_PORT)
         return value
 
     @property

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
-from services.runtime.settings import MemberSettings, refused
+from services.runtime.settings import MemberSettings, ServiceAddress, refused
 from services.sn.founding import FoundWith
 
 P2P_PORT = 30303
@@ -27,7 +27,7 @@ class SNSettings(MemberSettings):
         description="Which organizations of its trust file the sentinel begins the swarm with. own: its own, so that "
         "each further one is voted in; trust-file: all of them, where they have agreed on it before.",
     )
-    sentinel_ip: str | None = Field(
+    sentinel_ip: ServiceAddress | None = Field(
         None,
         validation_alias="SENTINEL_NODE_IP",
         description="HOST or HOST:PORT of the SN to join through: the sentinel or any other one that runs.",
@@ -39,7 +39,7 @@ class SNSettings(MemberSettings):
         validation_alias="SENTINEL_API_SERVER_PORT",
         description="Port of that SN's API, where --sentinel-ip names none. The default is the one of every SN.",
     )
-    sentinel_api_service: str | None = Field(
+    sentinel_api_service: ServiceAddress | None = Field(
         None,
         validation_alias="SENTINEL_API_SERVICE",
         description="FQDN[:PORT] of that SN's API behind a reverse proxy, instead of its address. The port is 443 "
@@ -64,7 +64,7 @@ class SNSettings(MemberSettings):
         validation_alias="SN_BIND_PORT",
         description="Port to listen on where it is another one, as behind a port mapping. By default the same.",
     )
-    sn_api_service: str | None = Field(
+    sn_api_service: ServiceAddress | None = Field(
         None,
         validation_alias="SN_API_SERVICE",
         description="FQDN[:PORT] by which others reach the API through a reverse proxy, instead of the address of "
@@ -84,7 +84,7 @@ class SNSettings(MemberSettings):
         validation_alias="SN_P2P_BIND_PORT",
         description="Port to listen on for the chain where it is another one. By default the same.",
     )
-    sn_p2p_service: str | None = Field(
+    sn_p2p_service: ServiceAddress | None = Field(
         None,
         validation_alias="SN_ETH_P2P_SERVICE",
         description="FQDN[:PORT] by which other SNs reach the chain of this one, instead of the address of this node. "
@@ -172,13 +172,6 @@ class SNSettings(MemberSettings):
         if self.sn_p2p_service is not None:
             return split_address(self.sn_p2p_service, P2P_PORT)
         return self.host_ip, self.sn_p2p_port
-
-    @field_validator("sentinel_ip", "sentinel_api_service", "sn_api_service", "sn_p2p_service")
-    @classmethod
-    def _an_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value, HTTPS_PORT)
-        return value
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:

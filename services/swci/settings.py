@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
-from services.runtime.settings import LicensedSettings
+from services.runtime.settings import LicensedSettings, ServiceAddress, SNApiPort, SNApiService
 from services.swci.contexts import SnContext
 from services.swci.session import WaitLimits
 from services.swci.usr_dir import ROOT
@@ -63,25 +63,14 @@ class SWCISettings(LicensedSettings):
         validation_alias="SWCI_GENERIC_TASK_MAX_WAIT_TIME",
         description="The same for tasks of the other types.",
     )
-    sn_ip: str | None = Field(
+    sn_ip: ServiceAddress | None = Field(
         None,
         validation_alias="SN_NODE_IP",
         description="Address of an SN: sessions begin with the context `default` for it. None by default: CREATE "
         "CONTEXT makes contexts.",
     )
-    sn_api_port: int = Field(
-        30304,
-        ge=1,
-        le=MAX_PORT,
-        validation_alias="SN_API_SERVER_PORT",
-        description="Port of that SN's API. The default is the SN's own.",
-    )
-    sn_api_service: str | None = Field(
-        None,
-        validation_alias="SN_API_SERVICE",
-        description="FQDN[:PORT] of the SN's API behind a reverse proxy, instead of its address. The port is 443 "
-        "unless one is given.",
-    )
+    sn_api_port: SNApiPort = 30304
+    sn_api_service: SNApiService = None
     data_dir: Path | None = Field(
         None,
         validation_alias="SWARM_DATA_DIR",
@@ -103,13 +92,6 @@ class SWCISettings(LicensedSettings):
     def _a_directory(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_dir():
             raise ValueError(f"'{value}' is not a directory")
-        return value
-
-    @field_validator("sn_ip", "sn_api_service")
-    @classmethod
-    def _an_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value, HTTPS_PORT)
         return value
 
     @property

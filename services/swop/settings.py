@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
-from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
-from services.runtime.settings import LicensedSettings
+from services.runtime.addresses import HTTPS_PORT, join_address, split_address
+from services.runtime.settings import LicensedSettings, SNApiPort, SNApiService
 
 
 class SwopSettings(LicensedSettings):
@@ -29,19 +29,8 @@ class SwopSettings(LicensedSettings):
         validation_alias="SN_NODE_IP",
         description="Address of this node's SN, where the profile names none. This host by default.",
     )
-    sn_api_port: int = Field(
-        30304,
-        ge=1,
-        le=MAX_PORT,
-        validation_alias="SN_API_SERVER_PORT",
-        description="Port of the SN's API. The default is the SN's own.",
-    )
-    sn_api_service: str | None = Field(
-        None,
-        validation_alias="SN_API_SERVICE",
-        description="FQDN[:PORT] of the SN's API behind a reverse proxy, instead of its address. The port is 443 "
-        "unless one is given.",
-    )
+    sn_api_port: SNApiPort = 30304
+    sn_api_service: SNApiService = None
     data_dir: Path = Field(
         Path("/platform/swarm/SMLNODE"),
         validation_alias="SWARM_DATA_DIR",
@@ -84,13 +73,6 @@ class SwopSettings(LicensedSettings):
         validation_alias="SWARM_LOG_LEVEL",
         description="INFO by default: each step of a task is worth a line.",
     )
-
-    @field_validator("sn_api_service")
-    @classmethod
-    def _an_address(cls, value: str | None) -> str | None:
-        if value is not None:
-            split_address(value, HTTPS_PORT)
-        return value
 
     @property
     def sn_address(self) -> str:
