@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from compose_swarms import PROGRAMS
-from images import ML, TAG, build, named
+from images import ML, TAG, named
 from kit_sites import SWARM, Site, address, gone_at_the_end, network, node
 
 from examples.digits.compose_swarm import FOLDER, ContainersFailed, docker, hand_over, run, run_as
@@ -19,12 +19,7 @@ from swarm_callback.digest import digest_of_file
 FIRST, NUMBER = 8, 9
 PROJECT = f"host-{os.getpid()}"
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(1200)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def images() -> None:
-    build()
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(1200), pytest.mark.usefixtures("images")]
 
 
 class Host:

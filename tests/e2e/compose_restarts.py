@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from compose_swarms import Trained, trained
-from images import build
 
 from examples.digits.compose_swarm import docker
 from services.rpc import swarm_pb2 as pb
@@ -19,12 +18,7 @@ NODES = ["license-server", "sn-1", "sn-2", "swop-1", "swop-2", "swci"]
 PAIRS = [f"{what}-{number + 1}" for number in range(PEERS) for what in ("sl", "ml")]
 MORE_ROUNDS = 2
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(1200)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def images() -> None:
-    build()
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(1200), pytest.mark.usefixtures("images")]
 
 
 @pytest.fixture

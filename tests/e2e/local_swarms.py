@@ -1,7 +1,6 @@
 """Whole swarms for tests: what a run showed, in a form that a test can wait for."""
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
@@ -112,19 +111,3 @@ def swarm_command(directory: Path, *arguments: str, name: str = "swarm") -> Chil
     """`swarm` as a process; ready, for `swarm up`, when its nodes are. Its output is ``directory/<name>.log``."""
     argv = (sys.executable, "-m", "services.cli", *arguments)
     return Child.start(Launch(name, argv, directory / f"{name}.log", node_environment(), cwd=CODE_ROOT))
-
-
-async def gone(pid: int) -> None:
-    """Returns once this process has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop = asyncio.get_running_loop()
-    ended = loop.create_future()
-    loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
-    try:
-        await asyncio.wait_for(ended, DEADLINE_S)
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)

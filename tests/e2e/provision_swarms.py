@@ -10,19 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from images import build
 from kit_sites import SWARM, Site, gone_at_the_end, node
 
 from examples.digits.compose_swarm import run
 from services.local.swarm import CONTRACT
 from swarm_callback.digest import digest_of_file
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(1200)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def images() -> None:
-    build()
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(1200), pytest.mark.usefixtures("images")]
 
 
 OF_A = (("license-1", "license"), ("sn-1", "sn"), ("sl-1", "sl"), ("swci-1", "swci"))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from images import ML, NODES, ROOT, TAG, build, named
+from images import ML, NODES, ROOT, TAG, named
 from parts import PODMAN_SOCKET
 
 from swarm_callback.digest import digest_of_file
@@ -22,11 +22,6 @@ PROGRAMS = Path(__file__).parent / "programs"
 ENDS_WITHIN_S = 400
 
 pytestmark = pytest.mark.timeout(900)
-
-
-@pytest.fixture(scope="module")
-def images() -> None:
-    build()
 
 
 @pytest.fixture(params=[pytest.param("docker", marks=pytest.mark.needs("docker")), "podman"])

@@ -8,19 +8,14 @@ from pathlib import Path
 
 import pytest
 from compose_swarms import PROGRAMS
-from images import ML, TAG, build, named
+from images import ML, TAG, named
 
 from examples.digits.compose_swarm import ComposeSwarm, ContainersFailed, docker
 from services.local.plan import CODE_ROOT
 from services.local.process import Child, Launch, program_environment
 from swarm_callback.digest import digest_of_file
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def images() -> None:
-    build()
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(600), pytest.mark.usefixtures("images")]
 
 
 @pytest.fixture(scope="module")

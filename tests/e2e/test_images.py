@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from images import ML, NODES, ROOT, TAG, build, named
+from images import ML, NODES, ROOT, TAG, named
 from parts import BASE_IMAGE
 from pods import STRICT
 
@@ -19,18 +19,13 @@ SL_LIMIT_BYTES = 200_000_000  # above the base
 FAMILIAR_WHEEL = "swarmlearning-client-py3-none-manylinux_2_24_x86_64.whl"
 LABELS = {"title", "description", "licenses", "version", "vendor", "revision", "base.name"}
 
-pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(600), pytest.mark.usefixtures("images")]
 
 
 def docker(*arguments: str, within_s: float = 120) -> str:
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=within_s)
     assert done.returncode == 0, f"docker {' '.join(arguments)}:\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout
-
-
-@pytest.fixture(scope="module", autouse=True)
-def images() -> None:
-    build()
 
 
 def inspected(image: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from local_swarms import DEADLINE_S, PROGRAMS, Recorder, SwarmPlans, gone, processes_of, swarm_command
+from local_swarms import DEADLINE_S, PROGRAMS, Recorder, SwarmPlans, processes_of, swarm_command
 from swci_script import BUILD, RUN
 
 from services.cli.main import main
@@ -26,6 +26,7 @@ from services.local.swops import RUNNER
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.tasks.definition import read_task
+from tests.processes import gone
 
 CHAINS = ("geth", "embedded")
 

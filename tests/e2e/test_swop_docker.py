@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from images import ML, build, named
+from images import ML, named
 from swci_script import BUILD, CONTRACT, RUN, SCRIPT, Commander
 from swop_swarm import HOST, SwopSwarm, swop_swarm
 
@@ -21,12 +21,6 @@ from tests.free_ports import free_port
 SL_IMAGE, ML_IMAGE = named("sl"), named(ML)
 
 pytestmark = [pytest.mark.needs("docker"), pytest.mark.timeout(600)]
-
-
-@pytest.fixture(scope="module")
-def images() -> None:
-    """The images of this checkout, on the stand-in for the public base."""
-    build()
 
 
 @pytest.fixture

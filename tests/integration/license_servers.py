@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import aiohttp
 
 from services.identity.identity import Identity
+from services.license_server.main import serve
+from services.license_server.services import Services
 from services.local.process import Child, Launch, node_environment
 from tests.free_ports import free_port
 
@@ -71,6 +74,20 @@ async def license_servers(pki: Any, directory: Path) -> AsyncIterator[Servers]:
         yield servers
     finally:
         await servers.stop()
+
+
+@contextlib.asynccontextmanager
+async def served(services: Services, pki: Any) -> AsyncIterator[str]:
+    """A license server in this process; gives its address."""
+    stop, started = asyncio.Event(), asyncio.Event()
+    listening = socket.create_server(("127.0.0.1", 0))
+    running = asyncio.create_task(serve(services, pki.identity("license", "ls-1"), listening, stop, started.set))
+    await started.wait()
+    try:
+        yield f"https://localhost:{listening.getsockname()[1]}"
+    finally:
+        stop.set()
+        await running
 
 
 class Caller:

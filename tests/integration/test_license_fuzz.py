@@ -1,22 +1,18 @@
 """Both APIs under schemathesis: whatever is sent, the answer is one that they describe, and never a failure of ours."""
 
 import asyncio
-import contextlib
-import socket
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from license_servers import served
 
 from services.license_server import request_limits
 from services.license_server.database import Database
-from services.license_server.main import serve
 from services.license_server.services import Services
-from tests.free_ports import free_port
 
 EXAMPLES = 15
 SETTINGS = settings(
@@ -28,28 +24,14 @@ SETTINGS = settings(
 )
 
 
-@contextlib.asynccontextmanager
-async def serving(pki, directory: Path) -> AsyncIterator[str]:
-    """A license server in this process; gives its address."""
-    stop, started = asyncio.Event(), asyncio.Event()
-    with Database.in_directory(directory) as database:
-        services = Services(database)
-        services.licenses.install_community({"SL": 3, "SN": 1}, None)
-        listening = socket.create_server(("127.0.0.1", free_port()))
-        running = asyncio.create_task(serve(services, pki.identity("license", "ls-1"), listening, stop, started.set))
-        await started.wait()
-        try:
-            yield f"https://localhost:{listening.getsockname()[1]}"
-        finally:
-            stop.set()
-            await running
-
-
 @pytest.fixture
 async def address(pki, tmp_path, monkeypatch) -> AsyncIterator[str]:
     monkeypatch.setattr(request_limits, "PER_MINUTE", 1_000_000)
-    async with serving(pki, tmp_path) as found:
-        yield found
+    with Database.in_directory(tmp_path) as database:
+        services = Services(database)
+        services.licenses.install_community({"SL": 3, "SN": 1}, None)
+        async with served(services, pki) as found:
+            yield found
 
 
 def ask_everything(client: httpx.Client, description: str) -> int:

@@ -1,15 +1,13 @@
 """What keeps a license server safe, by the categories of OWASP's list."""
 
-import asyncio
 import contextlib
 import io
-import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from license_servers import served
 from starlette.requests import Request
 
 from services.errors import (
@@ -28,7 +26,6 @@ from services.license_server.actor import SCOPES, SYSTEM, Actor
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
 from services.license_server.leases import LeaseHolder
-from services.license_server.main import serve
 from services.license_server.request_limits import SIGN_INS_PER_MINUTE, Rate, is_sign_in
 from services.license_server.services import Services
 from services.license_server.sign_in_locks import lock_s, network_of
@@ -68,19 +65,6 @@ def ada(services) -> Actor:
     """The first administrator, signed in."""
     services.accounts.set_up(services.accounts.setup_secret(), "ada", PASSWORD, HERE)
     return services.accounts.sign_in("ada", PASSWORD, "", HERE).actor(HERE)
-
-
-@contextlib.asynccontextmanager
-async def served(services: Services, pki) -> AsyncIterator[str]:
-    stop, started = asyncio.Event(), asyncio.Event()
-    listening = socket.create_server(("127.0.0.1", 0))
-    running = asyncio.create_task(serve(services, pki.identity("license", "ls-1"), listening, stop, started.set))
-    await started.wait()
-    try:
-        yield f"https://localhost:{listening.getsockname()[1]}"
-    finally:
-        stop.set()
-        await running
 
 
 async def ask(address: str, pki, method: str, path: str, **more: Any) -> httpx.Response:

@@ -11,6 +11,7 @@ import pytest
 
 from services.errors import ChildFailed, NotReady
 from services.local.process import Child, Launch, node_environment, program_environment, start_ticks
+from tests.processes import gone
 
 NODE = """
 import asyncio
@@ -75,7 +76,7 @@ asyncio.run(main())
     node = await _number_in(outer.log, outer)
     outer.kill()
     await outer.wait()
-    await _gone(node)
+    await gone(node)
 
 
 async def test_a_node_that_ends_before_it_is_ready_fails_with_its_exit_code_and_last_lines(tmp_path: Path) -> None:
@@ -113,7 +114,7 @@ async def test_a_program_takes_its_own_children_with_it(tmp_path: Path) -> None:
     source = "import subprocess, sys; print(subprocess.Popen(['sleep', '600']).pid, flush=True); sys.exit(3)"
     child = Child.start(launch(tmp_path, source, is_node=False))
     assert await child.wait() == 3
-    await _gone(int(child.log.read_text()))
+    await gone(int(child.log.read_text()))
 
 
 async def test_a_node_stops_when_its_starter_is_killed(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ asyncio.run(main())
     node = await _number_in(outer.log, outer)
     outer.kill()
     await outer.wait()
-    await _gone(node)
+    await gone(node)
     assert "stopped in order" in (tmp_path / "node.log").read_text()
 
 
@@ -202,22 +203,6 @@ async def _number_in(log: Path, child: Child) -> int:
 
     look()
     return await asyncio.wait_for(found, 30)
-
-
-async def _gone(pid: int) -> None:
-    """Returns once this process has ended."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    loop = asyncio.get_running_loop()
-    ended = loop.create_future()
-    loop.add_reader(descriptor, lambda: ended.done() or ended.set_result(None))
-    try:
-        await asyncio.wait_for(ended, 30)
-    finally:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
 
 
 async def test_a_log_that_is_long_begins_anew_while_the_node_goes_on(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from answering_peer import answering
 from stored_streams import put
 
 from services.errors import SwarmError
@@ -15,7 +16,6 @@ from services.rpc.swarm_pb2 import RoundState
 from services.sl.sharding.inputs import Input, InputCallbacks, MergeContext
 from services.sl.sharding.leader_merge import LeaderMerge
 from services.sl.transfer import waiting
-from services.sl.transfer.file_server import bind
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.store import Store, Stored
 from services.sl.transfer.waiting import ResultWait
@@ -46,16 +46,8 @@ async def over_a_bad_link(pki: Any, stored: Stored) -> AsyncIterator[TrainingMem
             request.transport.close()
         return response
 
-    app = web.Application()
-    app.router.add_get("/{path:.*}", part)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    with bind("127.0.0.1", 0) as bound:
-        await web.SockSite(runner, bound, ssl_context=pki.identity("sl", "sl-1").server_context()).start()
-        try:
-            yield TrainingMember("sl-1", "localhost", bound.getsockname()[1], "", active=True)
-        finally:
-            await runner.cleanup()
+    async with answering(pki, part) as member:
+        yield member
 
 
 def view(other: TrainingMember, stored: Stored) -> View:

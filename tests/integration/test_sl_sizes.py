@@ -1,9 +1,8 @@
 """The header fixes the size: whoever announces, serves or publishes another one is left out, and costs nobody else."""
 
 import asyncio
-import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from aiohttp import web
+from answering_peer import answering
 from sl_swarm import ML, Arrays, Swarm, swarm_of
 from stored_streams import put
 
 from services.errors import DigestMismatch, MalformedCall, PeerUnreachable, SizeDiffers, StreamDamaged, SwarmError
 from services.sl.round import actions as do
 from services.sl.round.runner import Runner
-from services.sl.transfer.file_server import bind
 from services.sl.transfer.peers import Peers, manifest_limit
 from services.sl.transfer.store import Store, Stored
-from services.sl.view import Model, TrainingMember
+from services.sl.view import Model
 from swarm_callback import params
 from swarm_callback.digest import SEGMENT_BYTES, combine
 from swarm_callback.errors import ChannelError, Refused
@@ -30,8 +29,6 @@ WITHIN_S = 20.0
 NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
 LIAR = "sl-1"
 SMALL, SHARED = 1000, 1_500_000
-
-Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def cut(store: Store, digest: str, more: int) -> Model:
@@ -51,21 +48,6 @@ def cut(store: Store, digest: str, more: int) -> Model:
 
 
 # --- what one peer serves ---------------------------------------------------------------------------------------
-
-
-@contextlib.asynccontextmanager
-async def answering(pki: Any, answer: Answer) -> AsyncIterator[TrainingMember]:
-    """A file server that says what ``answer`` says."""
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    with bind("127.0.0.1", 0) as bound:
-        await web.SockSite(runner, bound, ssl_context=pki.identity("sl", "sl-1").server_context()).start()
-        try:
-            yield TrainingMember("sl-1", "localhost", bound.getsockname()[1], "", active=True)
-        finally:
-            await runner.cleanup()
 
 
 async def test_of_an_endless_manifest_no_more_is_read_than_the_size_gives(pki: Any, tmp_path: Path) -> None:

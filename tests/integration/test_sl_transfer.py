@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from answering_peer import answering
 from open_readers import everything
 from stored_streams import member, put, serving
 
@@ -244,19 +245,13 @@ async def test_a_holder_that_breaks_off_is_continued_at_the_next(pki: Any, store
         answer: web.StreamResponse = await handler(request)
         return answer
 
-    app = web.Application()
-    app.router.add_get("/{path:.*}", half)
-    runner = web.AppRunner(app)
-    await runner.setup()
     server = FileServer(pki.identity("sl", "sl-3"), store, everything())
     server._runner.app.middlewares.insert(0, note)  # type: ignore[attr-defined]
-    with bind("127.0.0.1", 0) as breaking, bind("127.0.0.1", 0) as good:
-        await web.SockSite(runner, breaking, ssl_context=pki.identity("sl", "sl-1").server_context()).start()
+    with bind("127.0.0.1", 0) as good:
         await server.start(good)
-        async with Peers(pki.identity("sl", "sl-2"), mine) as peers:
-            holders = [member("sl-1", breaking.getsockname()[1]), member("sl-3", good.getsockname()[1])]
+        async with answering(pki, half) as breaking, Peers(pki.identity("sl", "sl-2"), mine) as peers:
+            holders = [breaking, member("sl-3", good.getsockname()[1])]
             got = await peers.fetch(stored.model.digest, stored.model.size, lambda: holders)
-        await runner.cleanup()
         await server.stop()
     assert got.path.read_bytes() == content
     spans = [entry.removeprefix("bytes=").split("-") for entry in ranges if entry]
