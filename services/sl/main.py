@@ -10,6 +10,7 @@ from services.identity.hosts import warn_unless_for
 from services.identity.peer_context import judge
 from services.identity.source import own_identity
 from services.licensing.lease import Lease
+from services.licensing.metrics import measure_lease
 from services.rpc import swarm_pb2 as pb
 from services.runtime import logs, traces
 from services.runtime.addresses import join_address
@@ -54,7 +55,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         meter = Meter(on=settings.metrics_port is not None)
         await stack.enter_async_context(watched_expiry(identity, meter))
         observer = Observer(identity.name, SLMetrics(meter))
-        observer.metrics.read_lease(lease)
+        measure_lease(lease, meter)
         scraped = await stack.enter_async_context(
             served(
                 meter,

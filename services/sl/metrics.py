@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Literal
 
-from services.licensing.lease import LEASE_STATES, Lease
 from services.runtime.metrics import Meter
 from services.sl.view import View
 
@@ -33,8 +32,6 @@ class SLMetrics:
         self._round = meter.gauge("swarm_sl_round", "The running round.")
         self._term = meter.gauge("swarm_sl_term", "Its term; 0 before its first merge.")
         self._alive = meter.gauge("swarm_sl_peers_alive", "Other participants that take part now.")
-        self._lease = meter.gauge("swarm_lease_state", "1 for the state that the license is in.", ["state"])
-        self._grace = meter.gauge("swarm_lease_grace_left_seconds", "How long it goes on without a license server.")
 
     def accepted(self, contributed: bool) -> None:
         self._accepted.add(contributed="yes" if contributed else "no")
@@ -63,15 +60,5 @@ class SLMetrics:
                 self._round.set(now.round)
                 self._term.set(now.term)
                 self._alive.set(sum(member.active and member.name != node for member in now.members))
-
-        self._meter.read_at_scrape(read)
-
-    def read_lease(self, lease: Lease) -> None:
-        """From now on a scrape shows whether the license is held."""
-
-        def read() -> None:
-            for state in LEASE_STATES:
-                self._lease.set(lease.state == state, state=state)
-            self._grace.set(lease.grace_left_s)
 
         self._meter.read_at_scrape(read)

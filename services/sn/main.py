@@ -17,6 +17,7 @@ from services.identity.identity import Identity
 from services.identity.peer_context import judge
 from services.identity.source import own_identity
 from services.licensing.lease import Lease
+from services.licensing.metrics import measure_lease
 from services.rpc.server import check_free
 from services.runtime import logs, traces
 from services.runtime.metrics import Meter, served
@@ -53,7 +54,7 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
         meter = Meter(on=settings.metrics_port is not None)
         await stack.enter_async_context(watched_expiry(identity, meter))
         metrics = SNMetrics(meter)
-        metrics.read_lease(lease)
+        measure_lease(lease, meter)
         scraped = await stack.enter_async_context(
             served(
                 meter,

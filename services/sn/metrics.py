@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 
 from services.chain import events as on_chain
-from services.licensing.lease import LEASE_STATES, Lease
 from services.runtime.metrics import Meter
 from services.sn.membership import Membership
 from services.sn.training import TrainingView
@@ -39,8 +38,6 @@ class SNMetrics:
         self._alive = meter.gauge("swarm_sn_peers_alive", "Participants that take part now.", of_contract)
         self._awaited = meter.gauge("swarm_sn_peers_awaited", "Participants that the round waits for.", of_contract)
         self._members = meter.gauge("swarm_sn_members_present", "Members of the swarm that are present.", ["role"])
-        self._lease = meter.gauge("swarm_lease_state", "1 for the state that the license is in.", ["state"])
-        self._grace = meter.gauge("swarm_lease_grace_left_seconds", "How long it goes on without a license server.")
 
     def transaction(self, function: str, seconds: float) -> None:
         self._transactions.took(seconds, function=function)
@@ -80,16 +77,6 @@ class SNMetrics:
             present = [member.role for member in membership.members.values() if member.present]
             for role in {role for role, _ in membership.members}:
                 self._members.set(present.count(role), role=role)
-
-        self._meter.read_at_scrape(read)
-
-    def read_lease(self, lease: Lease) -> None:
-        """From now on a scrape shows whether the license is held."""
-
-        def read() -> None:
-            for state in LEASE_STATES:
-                self._lease.set(lease.state == state, state=state)
-            self._grace.set(lease.grace_left_s)
 
         self._meter.read_at_scrape(read)
 
