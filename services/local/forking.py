@@ -57,7 +57,7 @@ class ForkServer:
         self._control = control
 
     def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Forked:
-        """Raises OSError where the fork server cannot fork, is gone, or does not answer; ProcessesNotWatched."""
+        """Raises OSError where the fork server cannot fork, is gone, or does not answer."""
         asked = {"argv": launch.argv, "environment": environment, "cwd": str(launch.cwd or ""), "name": launch.name}
         given = [log] if ready is None else [log, ready]
         with _adopting():
@@ -74,6 +74,7 @@ async def fork_server(log: Path, loaded: Sequence[str] = LOADED, **environment: 
 
     ``loaded``: modules that forks find loaded. ``environment``: more for the fork server itself, none for its forks.
     """
+    _adopt(False)  # where this is forbidden, nothing is started
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.settimeout(READY_WITHIN_S)  # one that has stopped does not hold up who asks for ever
     with ours:

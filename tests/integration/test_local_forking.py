@@ -81,7 +81,7 @@ async def test_nothing_is_adopted_any_more_when_a_node_has_started(tmp_path: Pat
         await child.wait()
 
 
-async def test_a_fork_runs_any_module_of_those_that_python_would_run(tmp_path: Path) -> None:
+async def test_a_fork_runs_whatever_module_python_would_run(tmp_path: Path) -> None:
     argv = (sys.executable, "-m", "json.tool", "--no-such-flag")
     launch = Launch("tool", argv, tmp_path / "tool.log", node_environment(), cwd=CODE_ROOT, is_node=False)
     async with fork_server(tmp_path / "forks.log", ["json"]) as forks:
