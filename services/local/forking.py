@@ -58,7 +58,7 @@ class ForkServer:
 
     def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Forked:
         """Raises OSError where the fork server cannot fork, is gone, or does not answer."""
-        asked = {"argv": launch.argv, "environment": environment, "cwd": str(launch.cwd or ""), "name": launch.name}
+        asked = {"argv": launch.argv, "environment": environment, "cwd": str(launch.cwd or "")}
         given = [log] if ready is None else [log, ready]
         with _adopting():
             socket.send_fds(self._control, [json.dumps(asked).encode()], given)
