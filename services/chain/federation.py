@@ -1,4 +1,4 @@
-"""How several SNs share one chain on geth: who is in touch, when this one seals, what is final, who shall seal."""
+"""How several SNs share one chain on geth: who is in touch, when this one seals, what is final, who is to seal."""
 
 import asyncio
 import contextlib
@@ -146,7 +146,7 @@ class Federation:
         return not ended or any(signer not in accounts for signer in newest.signers)
 
     def elect_from(self, live: Sequence[str], organizations: Mapping[str, str] | None = None) -> None:
-        """Accounts of the SNs that are present, in the order of their joining: the signers shall come from them.
+        """Accounts of the SNs that are present, in the order of their joining: the signers are to come from them.
         ``organizations``: by account, of all SNs that may write; without, all are of one.
         """
         of = None if organizations is None else dict(organizations)

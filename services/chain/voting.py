@@ -1,4 +1,4 @@
-"""Who seals which block, as the chain has it, and this node's vote on who shall."""
+"""Who seals which block, as the chain has it, and this node's vote on who is to."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any

@@ -21,7 +21,7 @@ def install_service(
     docker: Annotated[bool, typer.Option("--docker", help="Let it command Docker, as a SWOP does.")] = False,
     root: Annotated[Path, typer.Option("--root", help="Root of the file system to write to.")] = Path("/"),
 ) -> None:
-    """Write a hardened unit for a node that shall run without containers, and be started again when it fails."""
+    """Write a hardened unit for a node that runs without containers, and is started again when it fails."""
     from services.errors import SettingsError
     from services.license_server.settings import LicenseServerSettings
     from services.sn.settings import SNSettings

@@ -37,7 +37,7 @@ async def leave() -> None:
 
 
 async def stay() -> None:
-    """What it does where the SN shall run on."""
+    """What it does where the SN is to go on."""
     await asyncio.Event().wait()
 
 

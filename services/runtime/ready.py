@@ -1,7 +1,7 @@
 """How a node tells the process that started it that it is ready, and learns that this process is gone.
 
 The starter passes one end of a socket pair and its number in SWARM_READY_FD. The node writes one JSON line
-when it is ready. The starter keeps its end open for as long as the node shall live. With SWARM_START_HELD it holds
+when it is ready. The starter keeps its end open for as long as the node is to live. With SWARM_START_HELD it holds
 the node back until it has written one JSON line itself: the settings that it did not know before.
 """
 

@@ -61,7 +61,7 @@ async def test_nothing_is_left_running_after_a_training(plans: SwarmPlans, recor
 
 
 @pytest.mark.parametrize("chain", CHAINS)
-async def test_another_training_in_the_same_directory_goes_on_with_chain_and_keys_and_takes_new_certificates(
+async def test_another_training_in_the_directory_keeps_chain_and_keys_and_takes_new_certificates(
     chain: str, plans: SwarmPlans, recorder: Recorder
 ) -> None:
     plan = plans.plan(chain=chain)

@@ -254,7 +254,7 @@ async def test_an_administrator_replaces_a_key_that_is_lost_and_the_old_one_is_r
         await door.replace_key("sl-9", found.fingerprint)
 
 
-async def test_a_running_node_shows_a_key_that_nobody_hands_over_to_once_an_administrator_has_replaced_its_own(
+async def test_a_node_shows_a_key_without_a_handover_once_an_administrator_has_replaced_its_own(
     door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(renewed_files, "LOOK_EVERY_S", 0.05)

@@ -5,7 +5,7 @@ import socket
 from services.runtime import probing
 
 
-def test_connections_are_probed_like_the_socket_they_came_by_and_a_broken_one_is_known_within_half_a_minute() -> None:
+def test_connections_are_probed_like_their_listener_and_a_broken_one_is_known_in_half_a_minute() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         probing.probe(listening)
         with socket.create_connection(listening.getsockname()) as near, listening.accept()[0] as far:

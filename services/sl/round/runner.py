@@ -90,7 +90,7 @@ class Runner:
         self._enrolment: WorkOfTraining | None = None
         self._events: asyncio.Queue[tuple[on.RoundEvent, asyncio.Task[None] | None]] = asyncio.Queue()
         self._background = Background("round")
-        self._calls = Background("round")  # that shall still reach the SN at the end
+        self._calls = Background("round")  # that are still to reach the SN at the end
         self._merging: asyncio.Task[None] | None = None
         self._watching_leader: asyncio.Task[None] | None = None
         self._synced_at = 0.0

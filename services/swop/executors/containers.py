@@ -221,7 +221,7 @@ class ContainerExecutor(Executor):
         return tempfile.SpooledTemporaryFile(max_size=HELD_IN_MEMORY_BYTES)
 
     async def _expect_program(self, node_id: str, spec: NodeSpec) -> None:
-        """An init starts also where what it shall run is not there; so one looks first. Raises ProgramMissing."""
+        """An init starts even where its program is missing, so one looks first. Raises ProgramMissing."""
         doing = f"while {spec.name} was started"
         made = await self.api.json("GET", f"/containers/{node_id}/json", doing=doing)
         config = made["Config"]
