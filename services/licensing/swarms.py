@@ -1,12 +1,14 @@
 """The swarms that lease from one license server: two sentinels that never meet both ask there."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, Field, ValidationError
 
 from services.errors import LicenseError
-from services.licensing.servers import Servers
+
+if TYPE_CHECKING:
+    from services.licensing.servers import Servers  # aiohttp, which a license server does not need
 
 SAID_EVERY_S = 20.0
 NAMED_SNS = 3  # of each swarm, in a sentence
@@ -40,7 +42,7 @@ class LeasingSwarms(BaseModel):
     swarms: Annotated[list[LeasingSwarm], Field(max_length=1024)] = []
 
 
-async def told(servers: Servers, feature: str, network: str, address: str) -> Sequence[LeasingSwarm]:
+async def told(servers: "Servers", feature: str, network: str, address: str) -> Sequence[LeasingSwarm]:
     """Says that the SN at ``address`` belongs to the swarm ``network``; gives the other swarms that lease there.
 
     Raises LicenseError, and as Servers.request does.

@@ -142,6 +142,12 @@ def test_a_node_whose_image_lacks_the_libraries_of_the_chain_starts_without_them
 
 
 @pytest.mark.timeout(600)
+def test_a_license_server_starts_without_the_libraries_of_a_client() -> None:
+    program = "import sys, services.license_server.main; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not {"aiohttp", "grpc"} & set(done.stdout.split())
+
+
 def test_every_module_imports_alone_and_silently() -> None:
     """Each in a fresh interpreter, so that no module leans on another having been imported before."""
     names = [name for name in modules() if name not in FRAMEWORK_MODULES | PEER_MODULES]
