@@ -105,11 +105,31 @@ contract TrainingContract {
 
     struct CheckIn {
         uint32 participant;
-        bytes32 digest;
         uint64 size;
         uint32 weight;
         bool finished;
         uint32 staleness;
+        bytes32 digest;
+    }
+
+    /// @dev Counts in the round it names only.
+    struct Position {
+        uint64 round;
+        uint32 plusOne;
+    }
+
+    /// @dev Of one round. Entries after the first `count` are of earlier rounds; the next check-ins take their place.
+    struct CheckIns {
+        uint64 round;
+        uint32 count;
+        CheckIn[] entries;
+        mapping(uint32 participant => Position) positions;
+    }
+
+    /// @dev The last one of a participant.
+    struct Vote {
+        uint64 round;
+        uint32 term;
     }
 
     /// @dev Sums over the participants that have reported on the newest accepted round, in steps of 2^-64. What is not
@@ -157,35 +177,36 @@ contract TrainingContract {
         uint32 activeCount;
     }
 
-    uint32 public constant MAX_WEIGHT = 100;
+    // Nothing here is public but functions: a contract has room for 24 KiB, and `status` tells what there is to read.
+    uint32 private constant MAX_WEIGHT = 100;
     /// @notice So that those of a thousand participants add up to what every merge counts exactly.
-    uint32 public constant MAX_SAMPLES = 1_000_000;
+    uint32 private constant MAX_SAMPLES = 1_000_000;
     /// @notice Rounds whose mean losses the newest one is compared with.
-    uint32 public constant WINDOW = 4;
+    uint32 private constant WINDOW = 4;
     /// @notice An improvement of more than a hundredth makes the interval longer.
-    int256 public constant THRESHOLD_PARTS = 100;
+    int256 private constant THRESHOLD_PARTS = 100;
     uint8 private constant NO_LOSS = 0;
     uint8 private constant FIRST_LOSS = 1;
     uint8 private constant IMPROVED = 2;
     uint8 private constant IMPROVED_LITTLE = 3;
     uint8 private constant NOT_IMPROVED = 4;
     /// @notice 1 TiB: nobody is asked to make room for more, whatever is announced.
-    uint64 public constant MAX_SIZE = 2 ** 40;
+    uint64 private constant MAX_SIZE = 2 ** 40;
     /// @notice Rounds in a row that were closed without somebody who is active, in which all others had finished: then
     ///         nobody waits any longer.
-    uint32 public constant LAST_ROUNDS = 3;
+    uint32 private constant LAST_ROUNDS = 3;
 
     ISwarmNetwork public immutable network;
 
-    State public state;
-    uint64 public round;
-    uint32 public term;
+    State private state;
+    uint64 private round;
+    uint32 private term;
     /// @notice Index of the leader among the participants; only meaningful in MERGE.
-    uint32 public leader;
+    uint32 private leader;
     /// @notice The newest accepted round of this training, 0 before the first.
-    uint64 public lastAccepted;
+    uint64 private lastAccepted;
     /// @notice The first round of this training: 1, or one past the last one before a reset.
-    uint64 public firstRound;
+    uint64 private firstRound;
 
     Config private _config;
     bytes32 private _layout;
@@ -211,10 +232,11 @@ contract TrainingContract {
     uint32[] private _active;
     mapping(uint32 participant => uint256 positionPlusOne) private _activePosition;
 
-    mapping(uint64 roundNumber => CheckIn[]) private _checkIns;
-    mapping(uint64 roundNumber => mapping(uint32 participant => uint256 positionPlusOne)) private _checkInPosition;
-    mapping(uint64 roundNumber => Result) private _results;
-    mapping(uint64 roundNumber => mapping(uint32 termNumber => mapping(uint32 voter => bool))) private _voted;
+    /// @dev Of the running round and of the one before. What a rule needs is kept, and written over; the events are the
+    ///      record. So the state, which every SN carries along block by block, does not grow with the rounds.
+    CheckIns[2] private _checkIns;
+    Result private _result;
+    mapping(uint32 voter => Vote) private _votes;
 
     modifier onlySN() {
         if (!network.isSN(msg.sender)) revert NotARegisteredSN(msg.sender);
@@ -229,7 +251,7 @@ contract TrainingContract {
 
     constructor(ISwarmNetwork network_) {
         network = network_;
-        round = 1;
+        _openRound(1);
         firstRound = 1;
     }
 
@@ -301,9 +323,10 @@ contract TrainingContract {
         if (state == State.UNCONFIGURED) revert NotConfigured();
         if (call_.round != round) revert StaleRound(call_.round, round);
         uint32 index = _activeIndex(call_.name);
-        uint256 position = _checkInPosition[round][index];
+        CheckIns storage running = _running();
+        uint256 position = _positionOf(index);
         if (position != 0) {
-            bytes32 known = _checkIns[round][position - 1].digest;
+            bytes32 known = running.entries[position - 1].digest;
             if (known != call_.digest) revert AlreadyCheckedIn(call_.name, round, known);
             return;
         }
@@ -328,8 +351,11 @@ contract TrainingContract {
         Participant storage participant = _participants[index];
         participant.host = call_.host;
         participant.port = call_.port;
-        _checkIns[round].push(CheckIn(index, call_.digest, call_.size, call_.weight, call_.finished, staleness));
-        _checkInPosition[round][index] = _checkIns[round].length;
+        uint32 have = running.count;
+        if (have == running.entries.length) running.entries.push();
+        running.entries[have] = CheckIn(index, call_.size, call_.weight, call_.finished, staleness, call_.digest);
+        running.count = have + 1;
+        running.positions[index] = Position(round, have + 1);
         emit CheckedIn(
             round, call_.name, call_.digest, call_.size, call_.weight, call_.finished, call_.host, call_.port, staleness
         );
@@ -340,7 +366,7 @@ contract TrainingContract {
     ///         was opened again meanwhile, in another term, has a clock of its own.
     function closeRound(uint64 givenRound, uint32 givenTerm) external onlySN fenced(State.CHECKIN, givenRound, 0) {
         if (givenTerm != term) revert StaleTerm(round, givenTerm, term);
-        uint32 have = uint32(_checkIns[round].length);
+        uint32 have = _running().count;
         if (have < _config.minPeers) revert BelowMinPeers(have, _config.minPeers);
         if (_eligibleCount() == 0) revert NobodyMayLead(round);
         _startMerge();
@@ -364,14 +390,14 @@ contract TrainingContract {
         _onlyLeader(leaderName);
         if (digest == 0) revert Malformed("digest");
         bool unfinished = _leaveOut(leftOut, reasons);
-        uint32 have = uint32(_checkIns[round].length);
+        uint32 have = _running().count;
         if (have < _config.minPeers) revert BelowMinPeers(have, _config.minPeers);
         _agreeOnSize(size);
 
         if (_config.adaptiveSync) _chooseInterval();
         bool stops = _stopsEarly();
         delete _reports;
-        _results[round] = Result(digest, size, term, leader, have);
+        _result = Result(digest, size, term, leader, have);
         lastAccepted = round;
         emit RoundAccepted(round, term, leaderName, digest, size, have);
         if (stops) emit StoppedEarly(round, _bestRound, _config.patience);
@@ -380,7 +406,7 @@ contract TrainingContract {
             emit Completed(round, digest);
         } else {
             state = State.CHECKIN;
-            round += 1;
+            _openRound(round + 1);
         }
         term = 0;
     }
@@ -395,7 +421,7 @@ contract TrainingContract {
     ) external onlySN fenced(State.MERGE, givenRound, givenTerm) {
         _onlyLeader(leaderName);
         _leaveOut(leftOut, reasons);
-        uint32 have = uint32(_checkIns[round].length);
+        uint32 have = _running().count;
         if (have >= _config.minPeers) revert EnoughPeers(have, _config.minPeers);
         _reopen();
     }
@@ -408,10 +434,10 @@ contract TrainingContract {
         fenced(State.MERGE, givenRound, givenTerm)
     {
         uint32 index = _activeIndex(voter);
-        if (_checkInPosition[round][index] == 0) revert NotAParticipant(voter, round);
+        if (_positionOf(index) == 0) revert NotAParticipant(voter, round);
         if (index == leader) revert LeaderMayNotVote(voter);
-        if (_voted[round][term][index]) return;
-        _voted[round][term][index] = true;
+        if (_hasVoted(index)) return;
+        _votes[index] = Vote(round, term);
         (uint32 votes, uint32 followers) = _countVotes();
         emit LeaderVotedOut(round, term, voter, votes, followers);
         if (votes * 2 > followers) _depose();
@@ -455,7 +481,7 @@ contract TrainingContract {
         _deactivate(index);
         emit Left(name, reason, round);
         if (state == State.CHECKIN) {
-            if (_checkInPosition[round][index] != 0) _dropCheckIn(index);
+            if (_positionOf(index) != 0) _dropCheckIn(index);
             _closeIfAllIn();
         } else if (state == State.MERGE) {
             (uint32 votes, uint32 followers) = _countVotes();
@@ -472,7 +498,7 @@ contract TrainingContract {
             _deactivate(index);
         }
         state = State.UNCONFIGURED;
-        round += 1;
+        _openRound(round + 1);
         firstRound = round;
         lastAccepted = 0;
         _layout = 0;
@@ -494,10 +520,6 @@ contract TrainingContract {
         );
     }
 
-    function participantCount() external view returns (uint256) {
-        return _participants.length;
-    }
-
     /// @notice A page of participants in the order of their first enrolment; short at the end.
     function participants(uint256 offset, uint256 limit) external view returns (Participant[] memory page) {
         uint256 length = _participants.length;
@@ -506,16 +528,43 @@ contract TrainingContract {
         for (uint256 i = 0; i < size; i++) page[i] = _participants[offset + i];
     }
 
-    /// @notice Who checked in to a round; for an accepted round, who was merged.
-    function checkIns(uint64 givenRound) external view returns (CheckIn[] memory) {
-        return _checkIns[givenRound];
+    /// @notice Who checked in to a round; for an accepted round, who was merged. Of the running round and of the one
+    ///         before: what was earlier is in the events.
+    function checkIns(uint64 givenRound) external view returns (CheckIn[] memory found) {
+        CheckIns storage known = _checkIns[givenRound % 2];
+        found = new CheckIn[](known.round == givenRound ? known.count : 0);
+        for (uint256 i = 0; i < found.length; i++) found[i] = known.entries[i];
     }
 
-    function result(uint64 givenRound) external view returns (Result memory) {
-        return _results[givenRound];
+    /// @notice Of the newest accepted round; what was earlier is in the events.
+    function result(uint64 givenRound) external view returns (Result memory found) {
+        if (givenRound != 0 && givenRound == lastAccepted) found = _result;
     }
 
     // --- helpers ----------------------------------------------------------------------------------------
+
+    /// @dev Rounds are counted one by one, so the check-ins that this writes over are those of the last but one.
+    function _openRound(uint64 number) private {
+        round = number;
+        CheckIns storage opened = _checkIns[number % 2];
+        opened.round = number;
+        opened.count = 0;
+    }
+
+    function _running() private view returns (CheckIns storage) {
+        return _checkIns[round % 2];
+    }
+
+    /// @return Of its check-in to the running round, plus one; 0 where there is none.
+    function _positionOf(uint32 index) private view returns (uint256) {
+        Position storage position = _running().positions[index];
+        return position.round == round ? position.plusOne : 0;
+    }
+
+    function _hasVoted(uint32 index) private view returns (bool) {
+        Vote storage vote = _votes[index];
+        return vote.round == round && vote.term == term;
+    }
 
     function _fence(State expected, uint64 givenRound, uint32 givenTerm) private view {
         if (state == State.COMPLETE) revert TrainingComplete(lastAccepted);
@@ -581,7 +630,7 @@ contract TrainingContract {
 
     /// @dev Everyone active is in, minPeers are reached and somebody may lead.
     function _closeIfAllIn() private {
-        uint256 have = _checkIns[round].length;
+        uint256 have = _running().count;
         if (have == 0 || have < _config.minPeers || have < _active.length) return;
         if (_eligibleCount() == 0) return;
         _startMerge();
@@ -595,7 +644,7 @@ contract TrainingContract {
         uint256 turn = (uint256(round) + term) % eligible;
         leader = _eligibleAt(turn);
         state = State.MERGE;
-        emit MergeStarted(round, term, _participants[leader].name, uint32(_checkIns[round].length));
+        emit MergeStarted(round, term, _participants[leader].name, _running().count);
     }
 
     /// @dev The merge goes to the next participant that may lead; where there is none, the round opens again.
@@ -606,19 +655,21 @@ contract TrainingContract {
     }
 
     function _eligibleCount() private view returns (uint32 count) {
-        CheckIn[] storage entries = _checkIns[round];
-        for (uint256 i = 0; i < entries.length; i++) {
-            if (_mayLeadNow(entries[i].participant)) count += 1;
+        CheckIns storage running = _running();
+        uint256 have = running.count;
+        for (uint256 i = 0; i < have; i++) {
+            if (_mayLeadNow(running.entries[i].participant)) count += 1;
         }
     }
 
     /// @dev The turn-th smallest index among the eligible, independent of the order in which they checked in. They are
     ///      marked in a bitmap of all participants and counted in it: linear in both.
     function _eligibleAt(uint256 turn) private view returns (uint32) {
-        CheckIn[] storage entries = _checkIns[round];
+        CheckIns storage running = _running();
+        uint256 have = running.count;
         uint256[] memory marks = new uint256[]((_participants.length + 255) / 256);
-        for (uint256 i = 0; i < entries.length; i++) {
-            uint32 index = entries[i].participant;
+        for (uint256 i = 0; i < have; i++) {
+            uint32 index = running.entries[i].participant;
             if (_mayLeadNow(index)) marks[index / 256] |= 1 << (index % 256);
         }
         uint256 before = 0;
@@ -638,13 +689,13 @@ contract TrainingContract {
 
     /// @dev Back to CHECKIN in the same round; the check-ins of those who are still here stand.
     function _reopen() private {
-        CheckIn[] storage entries = _checkIns[round];
-        for (uint256 i = entries.length; i > 0; i--) {
-            uint32 index = entries[i - 1].participant;
+        CheckIns storage running = _running();
+        for (uint256 i = running.count; i > 0; i--) {
+            uint32 index = running.entries[i - 1].participant;
             if (!_participants[index].active) _dropCheckIn(index);
         }
         state = State.CHECKIN;
-        emit RoundReopened(round, term, uint32(entries.length), _config.minPeers);
+        emit RoundReopened(round, term, running.count, _config.minPeers);
     }
 
     /// @return unfinished Whether one of them is active and has not finished.
@@ -652,24 +703,24 @@ contract TrainingContract {
         if (names.length != reasons.length) revert Malformed("reasons");
         for (uint256 i = 0; i < names.length; i++) {
             uint32 index = _indexNamed(names[i]);
-            uint256 position = _checkInPosition[round][index];
+            uint256 position = _positionOf(index);
             if (position == 0) revert NotAParticipant(names[i], round);
-            if (_participants[index].active && !_checkIns[round][position - 1].finished) unfinished = true;
+            if (_participants[index].active && !_running().entries[position - 1].finished) unfinished = true;
             _dropCheckIn(index);
             emit LeftOut(round, term, names[i], reasons[i]);
         }
     }
 
     function _dropCheckIn(uint32 index) private {
-        CheckIn[] storage entries = _checkIns[round];
-        uint256 position = _checkInPosition[round][index];
-        CheckIn storage last = entries[entries.length - 1];
+        CheckIns storage running = _running();
+        uint32 position = running.positions[index].plusOne;
+        CheckIn storage last = running.entries[running.count - 1];
         if (last.participant != index) {
-            _checkInPosition[round][last.participant] = position;
-            entries[position - 1] = last;
+            running.positions[last.participant].plusOne = position;
+            running.entries[position - 1] = last;
         }
-        entries.pop();
-        delete _checkInPosition[round][index];
+        running.count -= 1;
+        running.positions[index].plusOne = 0;
     }
 
     function _deactivate(uint32 index) private {
@@ -686,9 +737,9 @@ contract TrainingContract {
     /// @dev Those who were left out do not count. Later check-ins have been compared when they came.
     function _agreeOnSize(uint64 size) private {
         if (_size == 0) {
-            CheckIn[] storage entries = _checkIns[round];
-            for (uint256 i = 0; i < entries.length; i++) {
-                if (entries[i].size != size) revert SizeDiffers(size, entries[i].size);
+            CheckIns storage running = _running();
+            for (uint256 i = 0; i < running.count; i++) {
+                if (running.entries[i].size != size) revert SizeDiffers(size, running.entries[i].size);
             }
             _size = size;
         } else if (_size != size) {
@@ -699,14 +750,16 @@ contract TrainingContract {
     /// @dev Of those merged and still active, all have finished, and all who are active were merged, or were waited
     ///      for long enough. One that the leader left out has been here: it is no reason to end.
     function _ends(bool unfinishedLeftOut) private returns (bool) {
-        CheckIn[] storage entries = _checkIns[round];
+        CheckIns storage running = _running();
+        uint256 have = running.count;
         uint256 finished = 0;
         uint256 present = 0;
         bool training = unfinishedLeftOut;
-        for (uint256 i = 0; i < entries.length; i++) {
-            bool active = _participants[entries[i].participant].active;
+        for (uint256 i = 0; i < have; i++) {
+            CheckIn storage entry = running.entries[i];
+            bool active = _participants[entry.participant].active;
             if (active) present += 1;
-            if (entries[i].finished) finished += 1;
+            if (entry.finished) finished += 1;
             else if (active) training = true;
         }
         if (training || finished < _config.minPeers) {
@@ -795,12 +848,13 @@ contract TrainingContract {
     }
 
     function _countVotes() private view returns (uint32 votes, uint32 followers) {
-        CheckIn[] storage entries = _checkIns[round];
-        for (uint256 i = 0; i < entries.length; i++) {
-            uint32 index = entries[i].participant;
+        CheckIns storage running = _running();
+        uint256 have = running.count;
+        for (uint256 i = 0; i < have; i++) {
+            uint32 index = running.entries[i].participant;
             if (index == leader || !_participants[index].active) continue;
             followers += 1;
-            if (_voted[round][term][index]) votes += 1;
+            if (_hasVoted(index)) votes += 1;
         }
     }
 

@@ -226,7 +226,7 @@ class TrainingMachine(RuleBasedStateMachine):
         ]
         if model.state == "MERGE":
             assert rows[leader][0] == model.leader
-        entries = {rows[entry[0]][0]: (entry[1], entry[4], entry[2]) for entry in BENCH.read("checkIns", model.round)}
+        entries = {rows[entry[0]][0]: (entry[5], entry[3], entry[1]) for entry in BENCH.read("checkIns", model.round)}
         assert entries == {
             name: (word(digest), finished, size) for name, (digest, finished, size) in model.check_ins.items()
         }
@@ -236,7 +236,7 @@ class TrainingMachine(RuleBasedStateMachine):
         accepted = self.model.last_accepted
         if accepted:
             size = BENCH.read("result", accepted)[1]
-            assert {entry[2] for entry in BENCH.read("checkIns", accepted)} == {size} == {self.model.size}
+            assert {entry[1] for entry in BENCH.read("checkIns", accepted)} == {size} == {self.model.size}
 
     @invariant()
     def a_result_once_accepted_never_changes(self) -> None:

@@ -40,11 +40,11 @@ class StoredParticipant(NamedTuple):
 
 class StoredCheckIn(NamedTuple):
     participant: int
-    digest: bytes
     size: int
     weight: int
     finished: bool
     staleness: int
+    digest: bytes
 
 
 class StoredResult(NamedTuple):
@@ -64,13 +64,13 @@ class TrainingReader(TrainingGateway):
         """Everyone who ever enrolled, in the order of the first enrolment."""
         return [_participant(row) for row in await self._read_pages("participants", PAGE)]
 
-    async def check_ins(self, round_number: int) -> list[StoredCheckIn]:
-        """Who checked in to a round; of an accepted round, who was merged."""
-        return [StoredCheckIn(*row) for row in await self._read("checkIns", round_number)]
+    async def check_ins(self, round_number: int, block: int | None = None) -> list[StoredCheckIn]:
+        """Who checked in to a round; of an accepted round, who was merged. Empty once two rounds have begun since."""
+        return [StoredCheckIn(*row) for row in await self._read("checkIns", round_number, block=block)]
 
-    async def result(self, round_number: int) -> StoredResult | None:
-        """None where nothing was accepted for it."""
-        row = await self._read("result", round_number)
+    async def result(self, round_number: int, block: int | None = None) -> StoredResult | None:
+        """None where nothing was accepted for it, or for a later round as well."""
+        row = await self._read("result", round_number, block=block)
         return StoredResult(*row) if any(row[0]) else None
 
 
