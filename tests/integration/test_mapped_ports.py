@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from mapped_ports import mapped_port
-from sl_swarm import swarm_of
+from sl_swarm import WITHIN_S, swarm_of
 from sn_network import SNNetwork
 
+from services.sl.round import settings as round_settings
 from tests.free_ports import free_port
 
 
@@ -29,6 +30,34 @@ async def test_sls_behind_port_mappings_train_and_announce_the_outer_port(pki: A
         assert len(set(digests)) == 1
         assert {who.port for who in swarm.view.participants.values()} == {mapping.port for mapping in outer.values()}
         assert any(mapping.connections for mapping in outer.values())
+
+
+async def test_a_shared_merge_stalls_for_no_connection_that_a_firewall_has_forgotten(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(round_settings, "STALL_S", 10 * WITHIN_S)  # so that no stall ends before the test does
+    async with contextlib.AsyncExitStack() as stack:
+        firewall = await stack.enter_async_context(mapped_port())
+        swarm = await stack.enter_async_context(swarm_of(pki, tmp_path, "sl-1", "sl-3", leader_timeout_s=30 * WITHIN_S))
+        node = await swarm.sl("sl-2", sl_fs_port=firewall.port, bind_port=0, leader_timeout_s=30 * WITHIN_S)
+        firewall.target = node.facts["port"]
+
+        def forget(_number: int) -> None:
+            made.append(firewall.connections)
+            firewall.forget()
+
+        made: list[int] = []
+        model = {"w": np.random.default_rng(1).standard_normal(1_500_000).astype(np.float32)}
+        programs = [
+            swarm.ml(name, model, lambda arrays, _: {"w": arrays["w"] + np.float32(1)}, between=between)
+            for name, between in (("sl-1", forget), ("sl-2", lambda _: None), ("sl-3", lambda _: None))
+        ]
+        digests = await asyncio.gather(*(program.run() for program in programs))
+        assert len(set(digests)) == 1
+        assert 0 < made[0] < made[1] < firewall.connections
+        events = [type(event).__name__ for event in await swarm.events()]
+        assert "LeaderVotedOut" not in events
+        assert "LeftOut" not in events
 
 
 @pytest.mark.needs("geth")

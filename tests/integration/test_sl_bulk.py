@@ -146,6 +146,41 @@ async def test_a_connection_that_a_firewall_has_forgotten_costs_a_new_one_and_no
                 firewall.forget()
 
 
+async def test_a_connection_that_was_forgotten_is_made_anew_also_for_what_is_not_made_yet(
+    pki: Any, tmp_path: Path, store: Store
+) -> None:
+    stored = put(store, 2_000_000)
+    content, header, count = stored.path.read_bytes(), stored.header(), len(stored.segments)
+    made = store.draft("1-1-1", stored.model.size, header, count)
+
+    def make(index: int) -> None:
+        start = made.start_of(index)
+        made.put(index, memoryview(content)[start : start + made.size_of(index)])
+        store.draft_grew.notify()
+
+    mine = Store(tmp_path / "c")
+    partial = mine.draft("1-1-1", stored.model.size, header, count)
+    async with (
+        asyncio.timeout(WITHIN_S),
+        serving(pki, store) as port,
+        mapped_port() as firewall,
+        Peers(pki.identity("sl", "sl-2"), mine, stall_s=10 * WITHIN_S) as peers,
+    ):
+        firewall.target = port
+        pull = Pull(partial, mine, peers.transfers, lambda _: None, apart=True)
+        merger = Source(member("sl-1", firewall.port), "/v1/merges/1-1-1", made=False)
+        make(0)
+        pull.offer(merger, [0])
+        await pull.until([0])
+        firewall.forget()
+        before = firewall.connections
+        make(1)
+        pull.offer(merger, [1])
+        await pull.until([1])
+        assert firewall.connections > before
+        await pull.close()
+
+
 async def test_a_peer_that_trickles_single_bytes_is_given_up(pki: Any, tmp_path: Path, store: Store) -> None:
     stored = put(store, 2_000_000)
     context = pki.identity("sl", "sl-1").server_context()

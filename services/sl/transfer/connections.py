@@ -35,8 +35,8 @@ PACKED = "swarm-planes"
 # Of what is merged, and of what is being made of it: no result comes before its inputs, so they have threads apart.
 MOST_AT_ONCE = 32
 
-# A firewall may have forgotten a connection that was idle: where nothing comes so soon on what is there to be read, a
-# new one is made. Made anew too is one to a peer that is only slow, which costs it a handshake.
+# A firewall may have forgotten a connection that was idle: where nothing comes so soon, a new one is made. Made anew
+# too is one to a peer that is only slow, or has yet to make what is to be read, which costs it a handshake.
 SUSPECT_AFTER_S = 2.0
 
 # Idle connections that are kept for each peer, and in all.
@@ -88,8 +88,7 @@ class Transfers:
         Raises PeerUnreachable, what ``take`` raises, and CancelledError once no thread is at it any more.
         """
         start, sizes = cut
-        soon_s = min(SUSPECT_AFTER_S, self.stall_s) if made else self.stall_s
-        reading = _Reading(self, holder, path, (start, start + sum(sizes)), soon_s)
+        reading = _Reading(self, holder, path, (start, start + sum(sizes)))
         await carry_out(reading.run(sizes, take, moved), self._pools[made], reading.stop)
 
     def renewed(self) -> None:
@@ -139,12 +138,9 @@ class Transfers:
 
 
 class _Reading:
-    """One range from one holder. ``soon_s``: within which a connection that was idle brings the answer's beginning."""
+    """One range from one holder."""
 
-    def __init__(
-        self, transfers: Transfers, holder: TrainingMember, path: str, span: tuple[int, int], soon_s: float
-    ) -> None:
-        self._soon_s = soon_s
+    def __init__(self, transfers: Transfers, holder: TrainingMember, path: str, span: tuple[int, int]) -> None:
         self._transfers = transfers
         self._holder = holder
         self._path = path
@@ -176,9 +172,10 @@ class _Reading:
 
     def _asked(self) -> SocketWork["_Connection"]:
         """A connection on which the answer's body comes next. One that was idle may have been closed meanwhile."""
+        soon_s = min(SUSPECT_AFTER_S, self._transfers.stall_s)
         while (idle := self._transfers.take_idle(self._holder)) is not None:
             try:
-                return (yield from self._ask(idle, self._soon_s))
+                return (yield from self._ask(idle, soon_s))
             except TimeoutError:
                 idle.close()
                 self._transfers.drop_idle(self._holder)  # they are no younger

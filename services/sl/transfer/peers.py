@@ -8,12 +8,12 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from http import HTTPStatus
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 from weakref import WeakValueDictionary
 
 import aiohttp
@@ -65,6 +65,8 @@ _log = logs.get("peers")
 
 # Asked anew at each attempt: a node may have come back at another address.
 Holders = Callable[[], Sequence[TrainingMember]]
+
+Answered = TypeVar("Answered")
 
 
 class Peers:
@@ -292,7 +294,11 @@ class Peers:
         url = f"https://{_bracketed(merger.host)}:{merger.port}/v1/merge"
         try:
             context = self._context_for(merger)
-            async with self._session.ws_connect(url, ssl=context, max_msg_size=MESSAGE_BYTES, compress=0) as line:
+
+            async def ask(session: aiohttp.ClientSession) -> aiohttp.ClientWebSocketResponse:
+                return await session.ws_connect(url, ssl=context, max_msg_size=MESSAGE_BYTES, compress=0)
+
+            async with await self._soon_or_anew(ask) as line:
                 yield line
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             headers = getattr(error, "headers", None) or {}  # of an answer that is no line
@@ -405,18 +411,22 @@ class Peers:
     async def _answered(
         self, method: str, url: str, holder: TrainingMember, headers: dict[str, str] | None
     ) -> aiohttp.ClientResponse:
-        """The beginning of an answer. What changes nothing is asked again over a new connection where nothing comes."""
+        """The beginning of an answer."""
+        context = self._context_for(holder)
 
         async def ask(session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
-            context = self._context_for(holder)
             return await session.request(method, url, headers=headers, allow_redirects=False, ssl=context)
 
-        if method == "GET":
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(SUSPECT_AFTER_S, self.stall_s)):
-                    return await ask(self._session)
-            return await ask(self._anew)
-        return await ask(self._session)
+        return await self._soon_or_anew(ask)
+
+    async def _soon_or_anew(self, ask: Callable[[aiohttp.ClientSession], Awaitable[Answered]]) -> Answered:
+        """What ``ask`` gives; asked again over a new connection where nothing comes soon. Whatever peers ask of each
+        other does the same when it is asked twice.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(SUSPECT_AFTER_S, self.stall_s)):
+                return await ask(self._session)
+        return await ask(self._anew)
 
 
 def manifest_limit(size: int) -> int:
