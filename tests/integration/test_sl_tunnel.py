@@ -1,4 +1,4 @@
-"""The tunnel of a site is away for longer than its SL waits for an SN, and comes back with another address."""
+"""A site behind a tunnel that is away for longer than its SL waits for an SN, and one whose tunnel breaks ten times."""
 
 import asyncio
 import contextlib
@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 from mapped_ports import MappedPort
-from sl_swarm import ML, WITHIN_S, Swarm, swarm_of
+from sl_swarm import ML, WITHIN_S, Arrays, Swarm, swarm_of
 from tunnel_site import TunnelSite, tunnel_site
 
 from services.local.plan import CODE_ROOT
 from services.local.process import Child, Launch, node_environment
+
+BREAKS = 10
+BREAK_AFTER_BYTES = 1_500_000
+MBIT = 60  # so slow that a break is in the middle of what is on its way
 
 PATIENCE_S = 1.0
 GOES_ON_S = 4 * PATIENCE_S
@@ -34,7 +38,7 @@ async def reached_from(site: TunnelSite, target: int) -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def sl_behind(site: TunnelSite, swarm: Swarm) -> AsyncIterator[tuple[Child, dict[str, Any]]]:
-    files = swarm.pki.issue("sl", "sl-1")
+    files = swarm.pki.issue("sl", "sl-1", ["localhost", site.there])
     async with reached_from(site, swarm.sn_port) as sn, reached_from(site, swarm.licenses_port) as licenses:
         argv = site.on(
             sys.executable, "-m", "services.cli", "sl", "--host-ip", site.there, "--sl-fs-port", "0",
@@ -98,3 +102,46 @@ async def test_a_tunnel_that_is_away_while_the_program_trains_ends_nobody_and_a_
         log = child.log.read_text()
         assert "no SN can be reached, trying again; nothing is needed of it yet" in log
         assert f"this host has lost its address; announcing another one  lost={site.there} now={site.later}" in log
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.needs("netns")
+async def test_models_come_over_a_link_that_breaks_ten_times(pki: Any, tmp_path: Path) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        swarm = await stack.enter_async_context(swarm_of(pki, tmp_path))
+        site = stack.enter_context(tunnel_site(tmp_path))
+        child, facts = await stack.enter_async_context(sl_behind(site, swarm))
+        await swarm.sl("sl-2", host=site.here)
+        here = swarm.nodes["sl-2"].facts
+        site.slow(MBIT)
+        programs = [
+            ML(Path(node["request_channel"]), Path(node["response_channel"]), model, same, rounds=0, min_peers=2)
+            for node, model in ((facts, random_model(1)), (here, random_model(2)))
+        ]
+        trained = asyncio.gather(*(program.run() for program in programs))
+        for _ in range(BREAKS):
+            await until_more_came(site, trained)
+            site.break_connections()
+        assert not trained.done()
+        digests = await trained
+        assert len(set(digests)) == 1
+        events = [type(event).__name__ for event in await swarm.events()]
+        assert "LeaderVotedOut" not in events
+        assert "LeftOut" not in events
+        assert await child.wait() == 0, child.tail()
+
+
+def random_model(seed: int) -> Arrays:
+    return {"w": np.random.default_rng(seed).standard_normal(4_000_000).astype(np.float32)}
+
+
+def same(arrays: Arrays, _number: int) -> Arrays:
+    return arrays
+
+
+async def until_more_came(site: TunnelSite, trained: "asyncio.Future[list[str]]") -> None:
+    """Returns once the site has sent ``BREAK_AFTER_BYTES`` more, or the programs have ended."""
+    wanted = site.came_bytes + BREAK_AFTER_BYTES
+    async with asyncio.timeout(WITHIN_S):
+        while site.came_bytes < wanted and not trained.done():
+            await asyncio.wait({trained}, timeout=LOOK_EVERY_S)

@@ -40,6 +40,21 @@ class TunnelSite:
     def heal(self) -> None:
         _ip("link", "set", self.mark, "up")
 
+    def slow(self, mbit: int) -> None:
+        """From now on no more passes in a second, in each direction."""
+        shape = ("root", "tbf", "rate", f"{mbit}mbit", "burst", "64kb", "latency", "100ms")
+        _run("tc", "qdisc", "add", "dev", self.mark, *shape)
+        _run("tc", "-n", self.mark, "qdisc", "add", "dev", "eth0", *shape)
+
+    @property
+    def came_bytes(self) -> int:
+        """All that has come from there so far."""
+        return int(Path(f"/sys/class/net/{self.mark}/statistics/rx_bytes").read_text())
+
+    def break_connections(self) -> None:
+        """All that are open; both ends are told."""
+        _run("ss", "-K", "-t", "dst", self.there)
+
     def move(self) -> None:
         """As where the tunnel is opened anew and gives another address."""
         _ip("-n", self.mark, "addr", "del", f"{self.there}/24", "dev", "eth0")
@@ -65,5 +80,9 @@ def tunnel_site(directory: Path) -> Iterator[TunnelSite]:
 
 
 def _ip(*words: str) -> None:
-    done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+    _run("ip", *words)
+
+
+def _run(*words: str) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{words}: {done.stderr}"
