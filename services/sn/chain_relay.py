@@ -11,7 +11,7 @@ from services.errors import ChainError, IdentityError
 from services.identity.identity import Identity
 from services.identity.live import LiveConnections
 from services.identity.peer_context import judge_of, peer_of
-from services.identity.peers import Expected
+from services.identity.peers import Expected, PeerIdentity
 from services.runtime import logs
 from services.runtime.addresses import join_address
 from services.runtime.background import Background
@@ -48,7 +48,8 @@ class ChainRelay:
     """Lets in the SNs to which there is a way, and nobody else: not a byte of others reaches geth.
 
     ``port_of_geth``: on loopback, where geth listens now. ``is_geth``: whether the other end of a connection on
-    loopback is this SN's own geth; whoever comes in there speaks to others as this SN.
+    loopback is this SN's own geth; whoever comes in there speaks to others as this SN. ``is_known``: whether the swarm
+    knows an SN by this key, and not by one that took its place.
     """
 
     def __init__(
@@ -56,11 +57,13 @@ class ChainRelay:
         identity: Identity,
         port_of_geth: Callable[[], Awaitable[int]],
         is_geth: Callable[[socket.socket], bool],
+        is_known: Callable[[PeerIdentity], bool],
     ) -> None:
         self.reached_at = ("", 0)
         self._identity = identity
         self._port_of_geth = port_of_geth
         self._is_geth = is_geth
+        self._is_known = is_known
         self._ways: dict[str, _Way] = {}
         self._greeted: dict[asyncio.Task[None], None] = {}
         self._live = LiveConnections()
@@ -142,9 +145,14 @@ class ChainRelay:
                 self._greeted.pop(task, None)
         with contextlib.closing(far):
             tls = far.transport.get_extra_info("ssl_object")
-            name = _name_in(tls)
-            if name not in self._ways:
+            peer = _peer_in(tls)
+            if peer is None or peer.name not in self._ways:
+                name = peer.name if peer is not None else ""
                 _log.warning("an SN that this one has not met was not let in to geth", name=name)
+                return
+            name = peer.name
+            if not self._is_known(peer):
+                _log.warning("an SN was not let in to geth, as the swarm knows it by another key", name=name)
                 return
             try:
                 async with asyncio.timeout(CONNECT_WITHIN_S):
@@ -195,10 +203,9 @@ class ChainRelay:
                 await near.carry(far)
 
 
-def _name_in(tls: ssl.SSLObject) -> str:
-    """Of the SN whose certificate it is; the handshake has checked it, for as long as the trust file stays the same."""
+def _peer_in(tls: ssl.SSLObject) -> PeerIdentity | None:
+    """Whose certificate it is; the handshake has checked it, for as long as the trust file stays the same."""
     try:
-        peer = peer_of(tls)
+        return peer_of(tls)
     except IdentityError:
-        return ""
-    return peer.name if peer is not None else ""
+        return None

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from services.errors import NameTaken, NotAMember, TooManySlots
+from services.identity.peers import PeerIdentity
 
 # Roles that the directory on the chain knows, in its order. An administrator is a person, not a member.
 MEMBER_ROLES = ("sn", "sl", "swop", "swci")
@@ -101,6 +102,11 @@ class Membership:
         known = self.members.get((caller.role, caller.name))
         if known is not None:
             self._same_key(known, caller)
+
+    def recognizes(self, peer: PeerIdentity) -> bool:
+        """Whether no other key than those of its certificate is known for its name. From any thread."""
+        known = self.members.get((peer.role, peer.name))
+        return known is None or any(map(known.has_key, map(bytes.fromhex, (peer.fingerprint, peer.id_fingerprint))))
 
     def sns(self) -> list[DirectoryMember]:
         """Every SN that ever registered."""

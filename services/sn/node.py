@@ -118,7 +118,9 @@ async def serving(
     async with contextlib.AsyncExitStack() as stack:
         background = Background("sn")
         stack.push_async_callback(background.close)
-        peering = await stack.enter_async_context(_in_touch(identity, chain, data_dir, where, background))
+        peering = await stack.enter_async_context(
+            _in_touch(identity, chain, data_dir, where, background, membership=membership)
+        )
         network = await establish(chain, data_dir, name, founding(identity, found_with))
         around = TrainingContext(
             background,
@@ -245,7 +247,13 @@ async def _nowhere(_claim: Holder) -> str:
 
 @contextlib.asynccontextmanager
 async def _in_touch(
-    identity: Identity, chain: ChainBackend, data_dir: Path, where: Announcement, background: Background
+    identity: Identity,
+    chain: ChainBackend,
+    data_dir: Path,
+    where: Announcement,
+    background: Background,
+    *,
+    membership: Membership,
 ) -> AsyncIterator[Peering | None]:
     """Meets the SNs that are known from before, and waits until this one may write; None on a chain for one SN."""
     federation = chain.federation
@@ -253,7 +261,7 @@ async def _in_touch(
         yield None
         return
     shared = ChainName(chain.chain_id, bytes.fromhex((await chain.block_hash(0)).removeprefix("0x")))
-    relay = ChainRelay(identity, federation.geth_peers.listens_on, federation.is_geth)
+    relay = ChainRelay(identity, federation.geth_peers.listens_on, federation.is_geth, membership.recognizes)
     try:
         port = await relay.open(where.bind_host, where.p2p_port, where.p2p or (where.host, 0))
         _log.info("other SNs reach the chain", port=port)

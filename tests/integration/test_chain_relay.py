@@ -6,7 +6,7 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,12 @@ from services.errors import PortInUse
 from services.identity import organizations
 from services.identity.authority import IssuedFiles
 from services.identity.identity import Identity
+from services.identity.peers import PeerIdentity
 from services.runtime import loopback
 from services.runtime.signals import ChangeSignal
 from services.sn import chain_relay
 from services.sn.chain_relay import ChainRelay
+from services.sn.membership import DirectoryMember, Membership
 
 WITHIN_S = 30.0
 HOST = "localhost"
@@ -88,13 +90,15 @@ class Node:
 
 
 @contextlib.asynccontextmanager
-async def node(identity: Identity, port: int = 0) -> AsyncIterator[Node]:
+async def node(
+    identity: Identity, port: int = 0, is_known: Callable[[PeerIdentity], bool] = lambda _: True
+) -> AsyncIterator[Node]:
     geth = Geth()
 
     async def listens_on() -> int:
         return geth.port
 
-    relay = ChainRelay(identity, listens_on, lambda connection: loopback.is_from(os.getpid(), connection))
+    relay = ChainRelay(identity, listens_on, lambda connection: loopback.is_from(os.getpid(), connection), is_known)
     server = await geth.start()
     try:
         yield Node(relay, geth, await relay.open("127.0.0.1", port, (HOST, 0)))
@@ -152,6 +156,22 @@ async def test_nobody_but_an_sn_that_this_one_has_met_reaches_geth(pki: Any, for
                 assert await reader.read() == b""
         assert one.geth.told == b""
         assert await two.dial("sn-1", one.port) == b"hello"  # the very one that is let in
+
+
+async def test_an_sn_is_let_in_with_the_key_by_which_the_swarm_knows_it_alone(pki: Any) -> None:
+    before = pki.issue("sn", "sn-2")
+    stolen = Identity.load(cert=before.cert, key=before.key, cacert=before.cacert)
+    newest = pki.identity("sn", "sn-2")
+    membership = Membership()
+    membership.put(DirectoryMember("sn", "sn-2", HOST, 1, bytes.fromhex(newest.fingerprint), "sn-2"))
+    async with node(pki.identity("sn", "sn-1"), is_known=membership.recognizes) as one:
+        async with node(stolen) as thief:
+            await one.relay.way_to("sn-2", HOST, thief.port)
+            assert await thief.dial("sn-1", one.port) == b""
+        assert one.geth.told == b""
+        async with node(newest) as two:
+            await one.relay.way_to("sn-2", HOST, two.port)
+            assert await two.dial("sn-1", one.port) == b"hello"
 
 
 @pytest.mark.parametrize("who", [("sn", "sn-3"), ("sl", "sn-2")])
