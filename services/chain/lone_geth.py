@@ -21,7 +21,7 @@ READ_AT_ONCE = 32
 Request = Callable[..., Awaitable[Any]]
 
 
-class News:
+class Notifications:
     """What geth tells unasked: new heads, and the hashes of transactions that could go into the next block."""
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class News:
 class LoneGeth:
     """``request`` asks geth; ``news`` is what its subscriptions tell."""
 
-    def __init__(self, request: Request, news: News) -> None:
+    def __init__(self, request: Request, news: Notifications) -> None:
         self.request = request
         self._news = news
 
@@ -49,7 +49,7 @@ class LoneGeth:
     ) -> AsyncIterator[Self]:
         """Raises GethNotFound, GethFailed, StorageError."""
         process = GethProcess(data_dir, account, genesis=genesis)
-        news = News()
+        news = Notifications()
         try:
             await process.start()
             connection = await IpcConnection.open(process.ipc_path, news.take)

@@ -7,7 +7,7 @@ import pytest
 import rlp
 
 from services.chain import lone_geth
-from services.chain.lone_geth import LoneGeth, News
+from services.chain.lone_geth import LoneGeth, Notifications
 from services.errors import ChainError
 
 TRANSACTIONS = [b"first", b"second"]
@@ -18,7 +18,7 @@ class Geth:
     """What is asked of it, and ``quiet`` once nothing more is."""
 
     def __init__(self) -> None:
-        self.news = News()
+        self.news = Notifications()
         self.asked: list[str] = []
         self.mining = False
         self.geth = LoneGeth(self.request, self.news)
