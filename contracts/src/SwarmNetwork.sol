@@ -18,6 +18,9 @@ contract SwarmNetwork {
     error NoOrganizations();
     error NoSNWouldBeLeft(string organization);
     error NoSuchProposal(uint256 number);
+    error ProposedByAnother(uint256 number, string organization);
+    error TooManyProposals(string organization, uint256 limit);
+    error Expelled(string name);
 
     event MemberRegistered(
         string name, Role role, string host, uint16 port, bytes32 fingerprint, string parent, string organization
@@ -29,18 +32,34 @@ contract SwarmNetwork {
         string name, Role role, bytes32 before, bytes32 key, string by, uint64 at, uint32 overlapSeconds
     );
     event MemberLeft(string name, Role role, string reason);
+    /// @param name Of its certificate: all slots of it are meant.
+    /// @param by   Role and name of its organization's administrator; empty where the organizations have voted.
+    event MemberExpelled(string name, Role role, string by);
     event SNAccountAdded(address indexed account, string name, string organization);
     event SNAccountRemoved(address indexed account);
     event ContractRegistered(string name, string kind, address location, string[] organizations);
     /// @param cas SHA-256 of the public keys of its CAs: all that it has from now on.
     event OrganizationAdmitted(string name, bytes32[] cas);
     event OrganizationRemoved(string name);
+    /// @param proposer Its organization alone may withdraw it.
+    /// @param role     Of EXPEL, as ``node``.
+    /// @param node     Of ADMIT_SN and EXPEL: its name.
     event Proposed(
-        uint256 number, Change change, string organization, bytes32[] cas, string sn, address account, string by
+        uint256 number,
+        Change change,
+        string organization,
+        string proposer,
+        bytes32[] cas,
+        Role role,
+        string node,
+        address account,
+        string by
     );
     /// @param by Role and name of the organization's administrator, on whose word its SN votes.
     event Voted(uint256 number, string organization, string by);
     event CarriedOut(uint256 number);
+    /// @param by Role and name of an administrator; empty where another request of the same SN takes its place.
+    event Withdrawn(uint256 number, string by);
 
     enum Role { NONE, SN, SL, SWOP, SWCI }
 
@@ -67,17 +86,24 @@ contract SwarmNetwork {
         bool held;
     }
 
-    enum Change { ADMIT, ADMIT_SN, REMOVE }
+    enum Change { ADMIT, ADMIT_SN, REMOVE, EXPEL }
 
-    /// @param cas     Of ADMIT: all CAs that the organization is to have.
-    /// @param sn      Of ADMIT_SN: the name of the SN, and its account.
-    /// @param voters  The organizations that voted for it, and on whose word each did.
+    /// @param organization Whom it is about: of EXPEL, the one of the node.
+    /// @param proposer     The organization that made it; of ADMIT_SN, the one of the SN that asks to come in.
+    /// @param at           Seconds since 1970, UTC, by the block that it came in.
+    /// @param cas          Of ADMIT: all CAs that the organization is to have.
+    /// @param role         Of EXPEL.
+    /// @param node         Of ADMIT_SN: the name of the SN, and its account. Of EXPEL: the name in the certificate.
+    /// @param voters       The organizations that voted for it, and on whose word each did.
     struct Proposal {
         uint256 number;
         Change change;
         string organization;
+        string proposer;
+        uint64 at;
         bytes32[] cas;
-        string sn;
+        Role role;
+        string node;
         address account;
         string[] voters;
         string[] by;
@@ -91,6 +117,9 @@ contract SwarmNetwork {
         address location;
         string[] organizations;
     }
+
+    /// @notice How many proposals of one organization may be open at a time.
+    uint256 public constant MOST_OPEN = 32;
 
     mapping(address account => bool) public isSN;
     uint256 public snCount;
@@ -106,10 +135,12 @@ contract SwarmNetwork {
     Proposal[] private _proposals;
     mapping(bytes32 key => uint256 number) private _proposalNumber;
     mapping(bytes32 key => uint256 number) private _requestOf;
+    mapping(bytes32 proposer => uint256) private _open;
 
     Member[] private _members;
     mapping(bytes32 key => uint256 indexPlusOne) private _memberIndex;
     mapping(bytes32 key => mapping(bytes32 fingerprint => bool)) private _replaced;
+    mapping(bytes32 key => bool) private _expelled;
 
     Entry[] private _entries;
     mapping(bytes32 key => uint256 indexPlusOne) private _entryIndex;
@@ -140,6 +171,7 @@ contract SwarmNetwork {
     function addSNAccount(address account, string calldata name, string calldata organization) external onlySN {
         if (account == address(0)) revert Malformed("account");
         if (isSN[account]) return;
+        _requireNotExpelled(Role.SN, name);
         if (needsVotes(name, organization)) revert SNNotVotedIn(name, organization);
         _addAccount(account, name, _heldIndex(organization));
     }
@@ -160,7 +192,7 @@ contract SwarmNetwork {
     // --- organizations ------------------------------------------------------------------------------
 
     /// @notice Proposes a change, and votes for it in the name of the sender's organization. The same change that was
-    ///         proposed before and is open gets the vote.
+    ///         proposed before and is open gets the vote. A node is expelled by ``expel``.
     /// @param by Role and name of the administrator on whose word; empty where an SN asks to come in: no vote yet.
     function propose(
         Change change,
@@ -170,26 +202,60 @@ contract SwarmNetwork {
         address account,
         string calldata by
     ) external onlySN {
-        if (bytes(_organizations[0].name).length == 0) revert NoOrganizations();
+        _requireOrganizations();
         _check(change, organization, cas, sn, account, by);
-        bytes32 key = _proposalKey(change, organization, cas, sn, account);
-        uint256 number = _proposalNumber[key];
-        if (number == 0) {
-            number = _proposals.length + 1;
-            Proposal storage made = _proposals.push();
-            (made.number, made.change, made.organization) = (number, change, organization);
-            (made.cas, made.sn, made.account, made.open) = (cas, sn, account, true);
-            _proposalNumber[key] = number;
-            if (change == Change.ADMIT_SN) _replaceRequest(sn, number);
-            emit Proposed(number, change, organization, cas, sn, account, by);
+        Proposal memory wanted;
+        (wanted.change, wanted.organization, wanted.cas) = (change, organization, cas);
+        if (change == Change.ADMIT_SN) {
+            _requireNotExpelled(Role.SN, sn);
+            (wanted.role, wanted.node, wanted.account, wanted.proposer) = (Role.SN, sn, account, organization);
+        } else {
+            wanted.proposer = _organizationOfSender();
         }
-        if (bytes(by).length != 0) _vote(number, by);
+        _propose(wanted, by);
+    }
+
+    /// @notice Takes a node of the sender's organization out of the swarm, for good; for one of another organization
+    ///         that is proposed, and the sender's votes for it.
+    /// @param name As it is registered. All nodes of its certificate are meant, whatever their slots.
+    /// @param by   Role and name of the administrator on whose word.
+    function expel(Role role, string calldata name, string calldata by) external onlySN {
+        if (bytes(by).length == 0) revert Malformed("by");
+        uint256 slot = _memberIndex[_memberKey(role, name)];
+        if (slot == 0) revert UnknownMember(name);
+        string memory organization = _members[slot - 1].organization;
+        string memory own = _organizationOfSender();
+        string memory node = _certificateName(name);
+        _requireNotExpelled(role, node);
+        if (keccak256(bytes(organization)) == keccak256(bytes(own))) {
+            _expel(role, node, by);
+            return;
+        }
+        _heldIndex(organization);
+        Proposal memory wanted;
+        (wanted.change, wanted.organization, wanted.proposer) = (Change.EXPEL, organization, own);
+        (wanted.role, wanted.node) = (role, node);
+        _propose(wanted, by);
+    }
+
+    /// @notice Takes an open proposal back. Its proposer may, and each organization where the swarm has that no more.
+    function withdraw(uint256 number, string calldata by) external onlySN {
+        if (bytes(by).length == 0) revert Malformed("by");
+        _requireOpen(number);
+        Proposal storage proposal = _proposals[number - 1];
+        bytes32 proposer = keccak256(bytes(proposal.proposer));
+        bool isOwn = proposer == keccak256(bytes(_organizationOfSender()));
+        if (!isOwn && _organizations[_organizationIndex[proposer] - 1].held) {
+            revert ProposedByAnother(number, proposal.proposer);
+        }
+        _close(proposal);
+        emit Withdrawn(number, by);
     }
 
     /// @notice Votes for a proposal in the name of the sender's organization.
     function vote(uint256 number, string calldata by) external onlySN {
         if (bytes(by).length == 0) revert Malformed("by");
-        if (number == 0 || number > _proposals.length || !_proposals[number - 1].open) revert NoSuchProposal(number);
+        _requireOpen(number);
         _vote(number, by);
     }
 
@@ -199,7 +265,10 @@ contract SwarmNetwork {
         view
         returns (uint256)
     {
-        return _proposalNumber[_proposalKey(Change.ADMIT_SN, organization, new bytes32[](0), sn, account)];
+        Proposal memory wanted;
+        (wanted.change, wanted.organization) = (Change.ADMIT_SN, organization);
+        (wanted.role, wanted.node, wanted.account) = (Role.SN, sn, account);
+        return _proposalNumber[_proposalKey(wanted)];
     }
 
     /// @notice More than half of the organizations that have an SN.
@@ -237,6 +306,7 @@ contract SwarmNetwork {
         if (role == Role.NONE) revert Malformed("role");
         if (fingerprint == 0) revert Malformed("fingerprint");
         _heldIndex(organization);
+        _requireNotExpelled(role, name);
         bytes32 key = _memberKey(role, name);
         uint256 slot = _memberIndex[key];
         if (slot == 0) {
@@ -266,6 +336,7 @@ contract SwarmNetwork {
         uint32 overlapSeconds
     ) external onlySN {
         if (fingerprint == 0) revert Malformed("fingerprint");
+        _requireNotExpelled(role, name);
         bytes32 key = _memberKey(role, name);
         uint256 slot = _memberIndex[key];
         if (slot == 0) revert UnknownMember(name);
@@ -394,6 +465,51 @@ contract SwarmNetwork {
         emit SNAccountRemoved(account);
     }
 
+    /// @dev The only account that may write stays.
+    function _expel(Role role, string memory node, string memory by) private {
+        bytes32 key = _memberKey(role, node);
+        if (_expelled[key]) return;
+        _expelled[key] = true;
+        uint256 slot = _memberIndex[key];
+        if (slot != 0) _members[slot - 1].present = false;
+        emit MemberExpelled(node, role, by);
+        if (role != Role.SN || slot == 0) return;
+        bytes32 name = keccak256(bytes(node));
+        address[] memory accounts = _accountsOf[_heldIndex(_members[slot - 1].organization)];
+        for (uint256 i = 0; i < accounts.length; i++) {
+            if (_nameOf[accounts[i]] != name) continue;
+            if (snCount == 1) revert LastSN(accounts[i]);
+            _removeAccount(accounts[i]);
+        }
+    }
+
+    function _propose(Proposal memory wanted, string memory by) private {
+        bytes32 key = _proposalKey(wanted);
+        uint256 number = _proposalNumber[key];
+        if (number == 0) {
+            number = _proposals.length + 1;
+            if (wanted.change == Change.ADMIT_SN) _replaceRequest(wanted.node, number);
+            bytes32 proposer = keccak256(bytes(wanted.proposer));
+            if (_open[proposer] >= MOST_OPEN) revert TooManyProposals(wanted.proposer, MOST_OPEN);
+            _open[proposer] += 1;
+            (wanted.number, wanted.at, wanted.open) = (number, uint64(block.timestamp), true);
+            _proposals.push(wanted);
+            _proposalNumber[key] = number;
+            emit Proposed(
+                number,
+                wanted.change,
+                wanted.organization,
+                wanted.proposer,
+                wanted.cas,
+                wanted.role,
+                wanted.node,
+                wanted.account,
+                by
+            );
+        }
+        if (bytes(by).length != 0) _vote(number, by);
+    }
+
     function _check(
         Change change,
         string calldata organization,
@@ -402,6 +518,7 @@ contract SwarmNetwork {
         address account,
         string calldata by
     ) private view {
+        if (change == Change.EXPEL) revert Malformed("change");
         if (bytes(organization).length == 0) revert Malformed("organization");
         if (change == Change.ADMIT) {
             if (cas.length == 0) revert Malformed("cas");
@@ -417,16 +534,19 @@ contract SwarmNetwork {
     }
 
     /// @dev An SN that lost its data asks with another account: the one before is not voted on any more.
-    function _replaceRequest(string calldata sn, uint256 number) private {
+    function _replaceRequest(string memory sn, uint256 number) private {
         bytes32 key = keccak256(bytes(sn));
         uint256 before = _requestOf[key];
-        if (before != 0) _close(_proposals[before - 1]);
+        if (before != 0 && _proposals[before - 1].open) {
+            _close(_proposals[before - 1]);
+            emit Withdrawn(before, "");
+        }
         _requestOf[key] = number;
     }
 
-    function _vote(uint256 number, string calldata by) private {
+    function _vote(uint256 number, string memory by) private {
         Proposal storage proposal = _proposals[number - 1];
-        string memory organization = _organizations[_organizationOf[msg.sender]].name;
+        string memory organization = _organizationOfSender();
         bytes32 voter = keccak256(bytes(organization));
         uint256 counted = 0;
         bool voted = false;
@@ -451,23 +571,54 @@ contract SwarmNetwork {
             _admit(proposal.organization, proposal.cas);
             return;
         }
+        if (proposal.change == Change.EXPEL) {
+            _expel(proposal.role, proposal.node, "");
+            return;
+        }
         uint256 index = _heldIndex(proposal.organization);
         if (proposal.change == Change.REMOVE) {
             if (_organizations[index].sns == snCount) revert NoSNWouldBeLeft(proposal.organization);
             _remove(index);
             return;
         }
-        bytes32 key = keccak256(bytes(proposal.sn));
+        _requireNotExpelled(Role.SN, proposal.node);
+        bytes32 key = keccak256(bytes(proposal.node));
         address[] memory before = _accountsOf[index];
-        _addAccount(proposal.account, proposal.sn, index);
+        _addAccount(proposal.account, proposal.node, index);
         for (uint256 i = 0; i < before.length; i++) if (_nameOf[before[i]] == key) _removeAccount(before[i]);
     }
 
     function _close(Proposal storage proposal) private {
         proposal.open = false;
-        delete _proposalNumber[
-            _proposalKey(proposal.change, proposal.organization, proposal.cas, proposal.sn, proposal.account)
-        ];
+        _open[keccak256(bytes(proposal.proposer))] -= 1;
+        delete _proposalNumber[_proposalKey(proposal)];
+    }
+
+    function _requireOpen(uint256 number) private view {
+        if (number == 0 || number > _proposals.length || !_proposals[number - 1].open) revert NoSuchProposal(number);
+    }
+
+    function _requireOrganizations() private view {
+        if (bytes(_organizations[0].name).length == 0) revert NoOrganizations();
+    }
+
+    function _requireNotExpelled(Role role, string memory name) private view {
+        if (_expelled[_memberKey(role, _certificateName(name))]) revert Expelled(name);
+    }
+
+    function _organizationOfSender() private view returns (string memory) {
+        return _organizations[_organizationOf[msg.sender]].name;
+    }
+
+    /// @dev Without the slot, which stands behind a slash.
+    function _certificateName(string memory name) private pure returns (string memory cut) {
+        bytes memory letters = bytes(name);
+        uint256 length = 0;
+        while (length < letters.length && letters[length] != "/") length += 1;
+        if (length == letters.length) return name;
+        bytes memory kept = new bytes(length);
+        for (uint256 i = 0; i < length; i++) kept[i] = letters[i];
+        return string(kept);
     }
 
     function _votes(uint256 index) private view returns (bool) {
@@ -480,13 +631,12 @@ contract SwarmNetwork {
         return slot - 1;
     }
 
-    function _proposalKey(
-        Change change, string memory organization, bytes32[] memory cas, string memory sn, address account
-    ) private pure returns (bytes32) {
-        return keccak256(abi.encode(change, organization, cas, sn, account));
+    /// @dev What it is about, whoever has made it.
+    function _proposalKey(Proposal memory of_) private pure returns (bytes32) {
+        return keccak256(abi.encode(of_.change, of_.organization, of_.cas, of_.role, of_.node, of_.account));
     }
 
-    function _memberKey(Role role, string calldata name) private pure returns (bytes32) {
+    function _memberKey(Role role, string memory name) private pure returns (bytes32) {
         return keccak256(abi.encode(role, name));
     }
 

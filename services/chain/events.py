@@ -12,7 +12,7 @@ from services.chain.abi import checksummed, contract_abi
 from services.chain.receipts import Log, Position
 
 ROLES = ("none", "sn", "sl", "swop", "swci")
-CHANGES = ("admit", "admit-sn", "remove")
+CHANGES = ("admit", "admit-sn", "remove", "expel")
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,15 @@ class MemberLeft(NetworkEvent):
 
 
 @dataclass(frozen=True)
+class MemberExpelled(NetworkEvent):
+    """``name``: in its certificate, whose slots are all meant. ``by``: role/name; empty where it was voted on."""
+
+    name: str
+    role: str
+    by: str
+
+
+@dataclass(frozen=True)
 class SNAccountAdded(NetworkEvent):
     account: str
     name: str
@@ -114,13 +123,18 @@ class OrganizationRemoved(NetworkEvent):
 
 @dataclass(frozen=True)
 class Proposed(NetworkEvent):
-    """``by``: role/name of an administrator; empty where an SN asks to come in."""
+    """``proposer``: the organization that alone may withdraw it. ``role``: of ``node``, where it is about one.
+
+    ``by``: role/name of an administrator; empty where an SN asks to come in.
+    """
 
     number: int
     change: str
     organization: str
+    proposer: str
     cas: tuple[bytes, ...]
-    sn: str
+    role: str
+    node: str
     account: str
     by: str
 
@@ -135,6 +149,14 @@ class Voted(NetworkEvent):
 @dataclass(frozen=True)
 class CarriedOut(NetworkEvent):
     number: int
+
+
+@dataclass(frozen=True)
+class Withdrawn(NetworkEvent):
+    """``by``: role/name of an administrator; empty where the SN asks anew."""
+
+    number: int
+    by: str
 
 
 # --- TrainingContract --------------------------------------------------------------------------------

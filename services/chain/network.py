@@ -68,17 +68,22 @@ class OrganizationEntry:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A change that organizations vote on. ``change``: admit, admit-sn or remove.
+    """A change that organizations vote on. ``change``: admit, admit-sn, remove or expel.
 
-    ``cas``: of admit, all that the organization is to have. ``sn``, ``account``: of admit-sn. ``voters``: who voted for
-    it; ``by``: on whose word each did, role/name.
+    ``organization``: whom it is about. ``proposer``: the one that may withdraw it. ``at``: seconds since 1970, UTC, by
+    the block that it came in. ``cas``: of admit, all that the organization is to have. ``node``: of admit-sn, with its
+    ``account``, and of expel, with its ``role``. ``voters``: who voted for it; ``by``: on whose word each did,
+    role/name.
     """
 
     number: int
     change: str
     organization: str
+    proposer: str
+    at: int
     cas: tuple[bytes, ...]
-    sn: str
+    role: str
+    node: str
     account: str
     voters: tuple[str, ...]
     by: tuple[str, ...]
@@ -100,7 +105,7 @@ class NetworkGateway(Gateway[NetworkEvent]):
 
     async def add_sn_account(self, account: str, name: str, organization: str = "") -> Receipt:
         """Lets another SN's account write; nothing changes where it may already. Raises OrganizationNotHeld,
-        SNNotVotedIn.
+        SNNotVotedIn, Expelled.
         """
         return await self._send("addSNAccount", account, name, organization)
 
@@ -118,9 +123,19 @@ class NetworkGateway(Gateway[NetworkEvent]):
         """Proposes a change and votes for it in the name of this SN's organization. ``by``: role/name of the
         administrator on whose word; empty where an SN asks to come in, which is no vote yet.
 
-        Raises NoOrganizations, OrganizationNotHeld, NoSNWouldBeLeft, MalformedCall.
+        Raises NoOrganizations, OrganizationNotHeld, NoSNWouldBeLeft, TooManyProposals, Expelled, MalformedCall.
         """
         return await self._send("propose", CHANGES.index(change), organization, cas, sn, account, by)
+
+    async def expel(self, role: str, name: str, by: str) -> Receipt:
+        """Takes a node of this SN's organization out of the swarm, or proposes that for one of another. ``name``: as it
+        is registered. Raises NotAMember, Expelled, LastSN, OrganizationNotHeld, TooManyProposals.
+        """
+        return await self._send("expel", ROLES.index(role), name, by)
+
+    async def withdraw(self, number: int, by: str) -> Receipt:
+        """Raises NoSuchProposal, ProposedByAnother."""
+        return await self._send("withdraw", number, by)
 
     async def vote(self, number: int, by: str) -> Receipt:
         """Raises NoSuchProposal, and what carrying it out would."""
@@ -149,7 +164,7 @@ class NetworkGateway(Gateway[NetworkEvent]):
         self, name: str, role: str, host: str, port: int, fingerprint: bytes, parent: str, organization: str = ""
     ) -> Receipt:
         """Registers a member or brings it back. Raises NameTaken where the name belongs to another key,
-        OrganizationNotHeld.
+        OrganizationNotHeld, Expelled.
         """
         written = (name, ROLES.index(role), host, port, fingerprint, parent, organization)
         return await self._send("registerMember", *written)
@@ -158,7 +173,7 @@ class NetworkGateway(Gateway[NetworkEvent]):
         self, role: str, name: str, before: bytes, key: bytes, by: str, at: int, overlap_s: int
     ) -> Receipt:
         """``by``: role/name. ``at``: ms since 1970, UTC. Raises NotAMember, NameTaken where ``before`` is not the key
-        that is known, KeyWasReplaced.
+        that is known, KeyWasReplaced, Expelled.
         """
         return await self._send("replaceKey", ROLES.index(role), name, before, key, by, at, overlap_s)
 
@@ -200,7 +215,20 @@ def _member(row: tuple[str, int, str, int, bytes, str, bool, str]) -> Member:
 
 
 def _proposal(
-    row: tuple[int, int, str, tuple[bytes, ...], str, str, tuple[str, ...], tuple[str, ...], bool],
+    row: tuple[int, int, str, str, int, tuple[bytes, ...], int, str, str, tuple[str, ...], tuple[str, ...], bool],
 ) -> Proposal:
-    number, change, organization, cas, sn, account, voters, by, is_open = row
-    return Proposal(number, CHANGES[change], organization, cas, sn, checksummed(account), voters, by, is_open)
+    number, change, organization, proposer, at, cas, role, node, account, voters, by, is_open = row
+    return Proposal(
+        number=number,
+        change=CHANGES[change],
+        organization=organization,
+        proposer=proposer,
+        at=at,
+        cas=cas,
+        role=ROLES[role],
+        node=node,
+        account=checksummed(account),
+        voters=voters,
+        by=by,
+        open=is_open,
+    )

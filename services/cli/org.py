@@ -71,6 +71,35 @@ def approve(
 
 @app.command()
 @asks_an_sn
+def withdraw(
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="Of the proposal, as `swarm org list` shows it.")],
+    *,
+    as_json: AsJson = False,
+    whom: Whom,
+) -> None:
+    """Withdraw an open proposal of the own organization."""
+    from services.swci.commands.organization import WithdrawProposal
+
+    _run(WithdrawProposal(number=number), whom, as_json=as_json)
+
+
+@app.command()
+@asks_an_sn
+def expel(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the node, as its certificate has it.")],
+    *,
+    role: Annotated[str, typer.Option("--role", help="sn, sl or swop, where nodes of several have the name.")] = "",
+    as_json: AsJson = False,
+    whom: Whom,
+) -> None:
+    """Take a node of the own organization out of the swarm for good; propose that for one of another organization."""
+    from services.swci.commands.organization import ExpelNode
+
+    _run(ExpelNode(node=name, role=role or None), whom, as_json=as_json)
+
+
+@app.command()
+@asks_an_sn
 def remove(
     name: Name,
     *,

@@ -93,6 +93,20 @@ class NoSuchProposal(ChainError):
     remedy = "`swarm org list` shows those that are open."
 
 
+class ProposedByAnother(ChainError):
+    code = "proposed-by-another"
+    grpc_status = "PERMISSION_DENIED"
+    message = "Proposal {number} is one of {organization}, which alone may withdraw it"
+    remedy = "Have an administrator of {organization} withdraw it, or do not vote for it."
+
+
+class TooManyProposals(ChainError):
+    code = "too-many-proposals"
+    grpc_status = "RESOURCE_EXHAUSTED"
+    message = "{organization} has {limit} open proposals already, more are not taken"
+    remedy = "Have some of them voted on, or withdraw them (swarm org list, swarm org withdraw)."
+
+
 class AnotherOrganization(ChainError):
     code = "another-organization"
     grpc_status = "PERMISSION_DENIED"

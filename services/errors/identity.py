@@ -86,6 +86,14 @@ class OrganizationNotHeld(NotOfOrganization):
     )
 
 
+class Expelled(NotOfOrganization):
+    """A node that the swarm has expelled, by its organization or by vote."""
+
+    code = "expelled"
+    message = "{name} was expelled from the swarm"
+    remedy = "A name that was expelled does not come back: give the node a certificate of another name."
+
+
 class CANotVotedIn(NotOfOrganization):
     """Of an organization that the swarm has, by the trust file, but from a CA that it does not know."""
 

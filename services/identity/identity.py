@@ -222,8 +222,10 @@ def identity_of_grpc_context(context: Any, trust: TrustBundle | None = None) -> 
     presented = shown.get("x509_pem_cert")
     if not presented:
         raise IdentityError(path="certificate of the peer", problem="none was presented")
-    if trust is None or trust.organizations is None:
+    if trust is None:
         peer = _identity_in_pem(presented[0])
+    elif trust.organizations is None:
+        peer = trust.peer(_ders(presented[0])[0])
     else:
         der = _ders(presented[0])[0]
         chain = _ders(b"".join(shown.get("x509_pem_cert_chain", ())))  # with its own, or without

@@ -10,7 +10,7 @@ from typing import Any
 
 from services.errors import IdentityError
 from services.identity import organizations
-from services.identity.peers import AnotherPeer, Expected, PeerIdentity, TrustBundle
+from services.identity.peers import AnotherPeer, Expected, PeerIdentity, TrustBundle, identity_of_certificate
 
 Connection = ssl.SSLSocket | ssl.SSLObject
 
@@ -120,16 +120,22 @@ def judge_of(connection: Connection) -> Callable[[], object] | None:
     It raises what ``peer_of`` raises. None where that can never change.
     """
     context = connection.context
-    if not isinstance(context, PeerContext) or context.trust.organizations is None:
+    if not isinstance(context, PeerContext):
         return None
     der = connection.getpeercert(binary_form=True)
     if der is None:
         return None
+    if context.trust.organizations is None:
+        try:
+            identity_of_certificate(der)
+        except IdentityError:  # it names nobody, who cannot be expelled
+            return None
+        return partial(context.trust.peer, der)
     return partial(context.trust.peer, der, _shown_with(connection))
 
 
 def judge(connection: Connection) -> None:
-    """Once, by the trust file, where there is one. Raises what ``peer_of`` raises."""
+    """Once, by the trust file and by who was expelled. Raises what ``peer_of`` raises."""
     if (again := judge_of(connection)) is not None:
         again()
 
@@ -139,7 +145,7 @@ def _check(connection: Connection) -> None:
     context = connection.context
     if not isinstance(context, PeerContext) or (connection.server_side and not context.strict):
         return
-    if context.trust.organizations:
+    if context.trust.organizations or context.trust.expulsions:
         with _as_another_peer():
             peer_of(connection)
     if context.expected is not None:

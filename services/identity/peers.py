@@ -18,6 +18,7 @@ from services.identity.certificates import (
     read_certificates,
     spiffe_uris,
 )
+from services.identity.expulsions import Expulsions
 from services.identity.organizations import Organizations
 from services.identity.spiffe import SCHEME, SpiffeId, name_in_slot
 
@@ -114,11 +115,13 @@ class TrustBundle:
     """The CAs that peers may come from. ``source``: the file or directory, as the user gave it.
 
     ``organizations``: whose they are, and what they may issue; without, all of them are one that may issue anything.
+    ``expulsions``: as far as this node has heard of them.
     """
 
     source: str
     certificates: tuple[x509.Certificate, ...]
     organizations: Organizations | None = field(default=None, compare=False, repr=False)
+    expulsions: Expulsions = field(default_factory=Expulsions, compare=False, repr=False)
 
     @property
     def pem(self) -> bytes:
@@ -135,9 +138,10 @@ class TrustBundle:
     def peer(self, der: bytes, others: tuple[bytes, ...] = ()) -> PeerIdentity:
         """Who the holder of a certificate is that TLS has verified. ``others``: certificates shown with it (DER).
 
-        Raises IdentityError where it names nobody, NotOfOrganization where its organization may not name it.
+        Raises IdentityError where it names nobody, NotOfOrganization where its organization may not name it, Expelled.
         """
         peer = identity_of_certificate(der)
+        self.expulsions.check(peer.role, peer.name)
         if self.organizations is None:
             return peer
         owner, ca = self.organizations.owner((peer.trust_domain, peer.role, peer.name), der, others)

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakSet
@@ -56,8 +56,9 @@ class Renewal:
         self.directories: WeakSet[Directory] = WeakSet()
 
     def take(self, newest: Credentials) -> None:
-        """For every connection that is made from now on; those that there are stay."""
-        self.current = newest
+        """For every connection that is made from now on; those that there are stay. Who was expelled stays so."""
+        expulsions = self.first.trust.expulsions
+        self.current = replace(newest, trust=replace(newest.trust, expulsions=expulsions))
         self.number += 1
         for follower in list(self.followers):
             follower.renewed()

@@ -17,7 +17,7 @@ from services.local.view import rows
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.measures import measure, measure_in_json, shown
-from services.rpc.wording import describe_result, ends_soon, headline
+from services.rpc.wording import change_in_words, describe_result, ends_soon, headline, moment_utc
 
 
 async def local_status(directory: Path) -> dict[str, Any]:
@@ -45,6 +45,7 @@ async def local_status(directory: Path) -> dict[str, Any]:
         ],
         "sns": [],
         "certificates_end": {},
+        "proposals": [],
         "training": None,
     }
     addresses = [f"{HOST}:{process.port}" for process in state.processes if _is_sn(process)]
@@ -78,13 +79,32 @@ async def _asked(address: str, admin: Identity) -> dict[str, Any]:
     async with SNClient(address, admin) as client:
         status = await client.training.GetStatus(pb.GetStatusRequest(contract=CONTRACT))
         nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
+        organizations = await client.network.ListOrganizations(pb.ListOrganizationsRequest())
     sns = [
         {"name": node.name, "address": f"{node.host}:{node.port}", "present": node.present}
         for node in nodes
         if node.role == "sn"
     ]
     ends = {node.name: node.certificate_ends for node in nodes if node.certificate_ends}
-    return {"sns": sns, "certificates_end": ends, "training": as_data(status)}
+    proposals = [proposal_as_data(it, organizations.votes_needed) for it in organizations.proposals]
+    return {"sns": sns, "certificates_end": ends, "proposals": proposals, "training": as_data(status)}
+
+
+def proposal_as_data(it: pb.Proposal, needed: int) -> dict[str, Any]:
+    """One that is open. ``at``: seconds since 1970, UTC."""
+    return {
+        "number": it.number,
+        "change": it.change,
+        "organization": it.organization,
+        "role": it.role,
+        "node": it.node,
+        "proposer": it.proposer,
+        "at": it.at,
+        "votes": [vote.organization for vote in it.votes],
+        "votes_needed": needed,
+        "summary": f"{it.proposer} proposes to {change_in_words(it)}: {len(it.votes)} of {needed} votes, "
+        f"since {moment_utc(it.at)}",
+    }
 
 
 def as_data(status: pb.TrainingStatus) -> dict[str, Any]:
@@ -138,6 +158,8 @@ def as_text(found: dict[str, Any]) -> str:
             lines.append(f"  {sn['name']:<10} {'present' if sn['present'] else 'lost'}, API at {sn['address']}")
     soon = [ends_soon(name, ends, time.time()) for name, ends in found["certificates_end"].items()]
     lines += ["", *warnings] if (warnings := [sentence for sentence in soon if sentence]) else []
+    if found["proposals"]:
+        lines += ["", *(f"Proposal {it['number']}: {it['summary']}" for it in found["proposals"])]
     training = found["training"]
     if training is not None:
         lines += ["", f"Training {training['contract']}: {training['summary']}"]

@@ -280,6 +280,8 @@ class SNClient:
         try:
             await _write(call, pb.HoldNameRequest(host=host, port=port))
             while (reply := await call.read()) is not grpc.aio.EOF:
+                expulsions = self._identity.credentials.trust.expulsions
+                expulsions.put(*((one.role, one.name) for one in reply.expelled))
                 if reply.question:
                     await _write(call, pb.HoldNameRequest(answer=reply.question))
                 else:

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import NoReturn
 
-from services.errors import NameInUse, SNSilent, SwarmError
+from services.errors import Expelled, NameInUse, SNSilent, SwarmError
 from services.rpc.client import SNClient
 from services.runtime import logs
 
@@ -21,7 +21,7 @@ class NameHolding:
     """``current()``: the SN that the node works through now. ``within(client, work)`` awaits ``work``, or raises a
     SwarmError once the node works through another SN. ``host``, ``port``: where peers reach the process, if they do.
 
-    ``is_lost``: another process is this node now.
+    ``is_lost``: another process is this node now, or it was expelled.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class NameHolding:
 
     async def lost(self) -> None:
         """Waits, for ever if all is well. Raises NameInUse when another process has taken the name, which it may where
-        this one was frozen or cut off for a while.
+        this one was frozen or cut off for a while; Expelled.
         """
         if self._keeping is not None:
             await asyncio.shield(self._keeping)
@@ -76,7 +76,7 @@ class NameHolding:
                     await self._within(client, self.take(client))
                     wait = FIRST_WAIT_S
                 await self._within(client, self._ended())
-            except NameInUse:
+            except (NameInUse, Expelled):
                 self.is_lost = True
                 raise
             except SwarmError as error:

@@ -100,8 +100,7 @@ class RpcServer:
         except RuntimeError:  # gRPC gives no reason; taken since the check is the likely one
             raise PortInUse(port=port, host=host, option=option) from None
         await self._server.start()
-        if self._identity.credentials.trust.organizations is not None:
-            self._background.keep(self._live.run, "looking at streams again")
+        self._background.keep(self._live.run, "looking at streams again")
         return int(bound)
 
     async def stop(self, grace_s: float) -> None:

@@ -93,10 +93,20 @@ class HoldNameRequest(_message.Message):
     def __init__(self, host: _Optional[str] = ..., port: _Optional[int] = ..., answer: _Optional[int] = ...) -> None: ...
 
 class HoldNameReply(_message.Message):
-    __slots__ = ("question",)
+    __slots__ = ("question", "expelled")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
+    EXPELLED_FIELD_NUMBER: _ClassVar[int]
     question: int
-    def __init__(self, question: _Optional[int] = ...) -> None: ...
+    expelled: _containers.RepeatedCompositeFieldContainer[Expelled]
+    def __init__(self, question: _Optional[int] = ..., expelled: _Optional[_Iterable[_Union[Expelled, _Mapping]]] = ...) -> None: ...
+
+class Expelled(_message.Message):
+    __slots__ = ("role", "name")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    name: str
+    def __init__(self, role: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class FindHolderRequest(_message.Message):
     __slots__ = ("role", "name", "process", "address")
@@ -221,24 +231,30 @@ class Vote(_message.Message):
     def __init__(self, organization: _Optional[str] = ..., by: _Optional[str] = ...) -> None: ...
 
 class Proposal(_message.Message):
-    __slots__ = ("number", "change", "organization", "cas", "sn", "account", "votes", "open")
+    __slots__ = ("number", "change", "organization", "cas", "node", "account", "votes", "open", "proposer", "at", "role")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     CHANGE_FIELD_NUMBER: _ClassVar[int]
     ORGANIZATION_FIELD_NUMBER: _ClassVar[int]
     CAS_FIELD_NUMBER: _ClassVar[int]
-    SN_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
     ACCOUNT_FIELD_NUMBER: _ClassVar[int]
     VOTES_FIELD_NUMBER: _ClassVar[int]
     OPEN_FIELD_NUMBER: _ClassVar[int]
+    PROPOSER_FIELD_NUMBER: _ClassVar[int]
+    AT_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
     number: int
     change: str
     organization: str
     cas: _containers.RepeatedScalarFieldContainer[bytes]
-    sn: str
+    node: str
     account: str
     votes: _containers.RepeatedCompositeFieldContainer[Vote]
     open: bool
-    def __init__(self, number: _Optional[int] = ..., change: _Optional[str] = ..., organization: _Optional[str] = ..., cas: _Optional[_Iterable[bytes]] = ..., sn: _Optional[str] = ..., account: _Optional[str] = ..., votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ..., open: _Optional[bool] = ...) -> None: ...
+    proposer: str
+    at: int
+    role: str
+    def __init__(self, number: _Optional[int] = ..., change: _Optional[str] = ..., organization: _Optional[str] = ..., cas: _Optional[_Iterable[bytes]] = ..., node: _Optional[str] = ..., account: _Optional[str] = ..., votes: _Optional[_Iterable[_Union[Vote, _Mapping]]] = ..., open: _Optional[bool] = ..., proposer: _Optional[str] = ..., at: _Optional[int] = ..., role: _Optional[str] = ...) -> None: ...
 
 class ListOrganizationsReply(_message.Message):
     __slots__ = ("organizations", "proposals", "votes_needed")
@@ -840,6 +856,30 @@ class ApproveRequest(_message.Message):
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     number: int
     def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class WithdrawRequest(_message.Message):
+    __slots__ = ("number",)
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    def __init__(self, number: _Optional[int] = ...) -> None: ...
+
+class WithdrawReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ExpelRequest(_message.Message):
+    __slots__ = ("role", "name")
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    role: str
+    name: str
+    def __init__(self, role: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
+
+class ExpelReply(_message.Message):
+    __slots__ = ("vote",)
+    VOTE_FIELD_NUMBER: _ClassVar[int]
+    vote: VoteReply
+    def __init__(self, vote: _Optional[_Union[VoteReply, _Mapping]] = ...) -> None: ...
 
 class VoteReply(_message.Message):
     __slots__ = ("proposal", "votes_needed")

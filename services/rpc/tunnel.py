@@ -47,8 +47,7 @@ class Tunnel:
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         listening.bind(f"\0{self._name}")  # in no file system: it is there for as long as the socket is open
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Near(self._begin), sock=listening)
-        if self._identity.credentials.trust.organizations is not None:
-            self._background.keep(self._live.run, "looking at connections to the SN again")
+        self._background.keep(self._live.run, "looking at connections to the SN again")
         return self
 
     async def __aexit__(

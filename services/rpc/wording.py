@@ -2,9 +2,41 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from services.identity.expiry import WARN_DAYS
 from services.rpc import swarm_pb2 as pb
+
+
+class Change(Protocol):
+    """What organizations vote on."""
+
+    @property
+    def change(self) -> str: ...
+    @property
+    def organization(self) -> str: ...
+    @property
+    def role(self) -> str: ...
+    @property
+    def node(self) -> str: ...
+
+
+def change_in_words(it: Change) -> str:
+    """``let the SN b-2 of hospital-b in``"""
+    match it.change:
+        case "admit":
+            return f"admit {it.organization}"
+        case "admit-sn":
+            return f"let the SN {it.node} of {it.organization} in"
+        case "expel":
+            return f"expel {it.role} {it.node} of {it.organization}"
+        case _:
+            return f"{it.change} {it.organization}"
+
+
+def moment_utc(at: float) -> str:
+    """``2026-07-03 14:05 UTC``. ``at``: seconds since 1970, UTC."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def headline(status: pb.TrainingStatus) -> str:
@@ -33,7 +65,7 @@ def ends_soon(name: str, ends: float, now: float) -> str:
     left = timedelta(seconds=ends - now)
     if not ends or left > timedelta(days=max(WARN_DAYS)):
         return ""
-    at = f"{datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M} UTC"
+    at = moment_utc(ends)
     if left <= timedelta():
         return f"The certificate of {name} has ended, at {at}."
     within = f"in {left.days} days" if left.days > 1 else f"in {left.total_seconds() / 3600:.0f} hours"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
-from services.errors import MalformedCall, NameInUse, VotesForAnother
+from services.errors import MalformedCall, NameInUse, NotAMember, VotesForAnother
 from services.identity.peers import TrustBundle
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import caller, calling_process
@@ -93,15 +93,19 @@ class NetworkApi:
         context.add_done_callback(lambda _context: names.drop(holder))
         answers = asyncio.create_task(_take_answers(holder, request_iterator))
         try:
-            yield pb.HoldNameReply()
+            yield pb.HoldNameReply(expelled=self._expelled())
             async for question in holder.questions():
-                yield pb.HoldNameReply(question=question)
+                yield pb.HoldNameReply(question=question, expelled=() if question else self._expelled())
         finally:
             answers.cancel()
             names.drop(holder)
             await asyncio.gather(answers, return_exceptions=True)  # a stream that breaks ends the name, and is no error
         if holder.taken_by:
             raise NameInUse(name=who.name, address=holder.taken_by)
+
+    def _expelled(self) -> list[pb.Expelled]:
+        members = self._context.trainings.membership.expulsions.members
+        return [pb.Expelled(role=role, name=name) for role, name in members]
 
     async def ListNodes(self, _request: pb.ListNodesRequest, _context: Any) -> pb.ListNodesReply:
         self._context.caller()
@@ -262,6 +266,16 @@ class AdminApi:
 
     async def Approve(self, request: pb.ApproveRequest, _context: Any) -> pb.VoteReply:
         return await self._ballot().approve(request.number, self._author())
+
+    async def Withdraw(self, request: pb.WithdrawRequest, _context: Any) -> pb.WithdrawReply:
+        await self._ballot().withdraw(request.number, self._author())
+        return pb.WithdrawReply()
+
+    async def Expel(self, request: pb.ExpelRequest, _context: Any) -> pb.ExpelReply:
+        members = self._context.trainings.membership.of_certificate(request.role, request.name)
+        if not members:
+            raise NotAMember(name=request.name)
+        return pb.ExpelReply(vote=await self._ballot().expel(members[0], self._context.organization, self._author()))
 
     def _author(self) -> str:
         who = self._context.caller()

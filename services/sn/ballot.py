@@ -5,9 +5,7 @@ from collections.abc import Sequence
 from services.chain.network import NetworkGateway, Proposal
 from services.errors import NoSuchProposal
 from services.rpc import swarm_pb2 as pb
-from services.runtime import logs
-
-_log = logs.get("sn")
+from services.sn.membership import DirectoryMember
 
 
 class Ballot:
@@ -17,11 +15,11 @@ class Ballot:
         self._network = network
 
     async def propose(self, change: str, organization: str, by: str, cas: Sequence[bytes] = ()) -> pb.VoteReply:
-        """Raises NoOrganizations, OrganizationNotHeld, NoSNWouldBeLeft."""
+        """Raises NoOrganizations, OrganizationNotHeld, NoSNWouldBeLeft, TooManyProposals."""
         await self._network.propose(change, organization, by, cas)
         made = (change, organization, tuple(cas))
         alike = [one for one in await self._network.proposals() if (one.change, one.organization, one.cas) == made]
-        return await self._voted(alike[-1], by)
+        return await self._voted(alike[-1])
 
     async def approve(self, number: int, by: str) -> pb.VoteReply:
         """Raises NoSuchProposal, and what carrying it out would."""
@@ -29,12 +27,25 @@ class Ballot:
         if not 0 < number <= len(known) or not known[number - 1].open:
             raise NoSuchProposal(number=number)
         await self._network.vote(number, by)
-        return await self._voted((await self._network.proposals())[number - 1], by)
+        return await self._voted((await self._network.proposals())[number - 1])
 
-    async def _voted(self, proposal: Proposal, by: str) -> pb.VoteReply:
-        state = "open" if proposal.open else "carried out"
-        facts = {"number": proposal.number, "change": proposal.change, "organization": proposal.organization}
-        _log.info("voted", **facts, by=by, proposal=state)
+    async def withdraw(self, number: int, by: str) -> None:
+        """Raises NoSuchProposal, ProposedByAnother."""
+        await self._network.withdraw(number, by)
+
+    async def expel(self, member: DirectoryMember, own: str, by: str) -> pb.VoteReply | None:
+        """A node of the ``own`` organization at once, another one by vote: then gives that, else None.
+
+        Raises Expelled, LastSN, OrganizationNotHeld, TooManyProposals.
+        """
+        await self._network.expel(member.role, member.name, by)
+        if member.organization == own:
+            return None
+        made = ("expel", member.role, member.name.partition("/")[0])
+        alike = [one for one in await self._network.proposals() if (one.change, one.role, one.node) == made]
+        return await self._voted(alike[-1])
+
+    async def _voted(self, proposal: Proposal) -> pb.VoteReply:
         return pb.VoteReply(proposal=_message(proposal), votes_needed=await self._network.votes_needed())
 
 
@@ -52,14 +63,16 @@ async def listed(network: NetworkGateway) -> pb.ListOrganizationsReply:
 
 
 def _message(proposal: Proposal) -> pb.Proposal:
-    of_sn = proposal.change == "admit-sn"
     return pb.Proposal(
         number=proposal.number,
         change=proposal.change,
         organization=proposal.organization,
         cas=proposal.cas,
-        sn=proposal.sn,
-        account=proposal.account if of_sn else "",
+        role=proposal.role if proposal.node else "",
+        node=proposal.node,
+        account=proposal.account if proposal.change == "admit-sn" else "",
+        proposer=proposal.proposer,
+        at=proposal.at,
         votes=[pb.Vote(organization=one, by=by) for one, by in zip(proposal.voters, proposal.by, strict=True)],
         open=proposal.open,
     )

@@ -80,8 +80,7 @@ class ChainRelay:
         listening = self._listening = listen(host, port, command="sn", port_option=PORT_OPTION)
         listening.setblocking(False)
         self._background.keep(lambda: self._accept(listening, context), "taking connections of other SNs' geth")
-        if self._identity.credentials.trust.organizations is not None:
-            self._background.keep(self._live.run, "looking at connections of geth again")
+        self._background.keep(self._live.run, "looking at connections of geth again")
         port = int(listening.getsockname()[1])
         self.reached_at = (reached_at[0], reached_at[1] or port)
         return port

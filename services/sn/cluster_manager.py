@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from services.chain.federation import Federation
-from services.errors import ChainError, NotAMember, NotInSync, OrganizationNotHeld, SwarmError
+from services.errors import ChainError, Expelled, NotAMember, NotInSync, OrganizationNotHeld, SwarmError
 from services.identity.identity import Identity
 from services.runtime import logs
 from services.runtime.background import Background
@@ -57,6 +57,7 @@ class ClusterManager:
     ) -> None:
         self._name = identity.name
         self._organization = identity.organization
+        self._refused = identity.credentials.trust.expulsions
         self._trainings = trainings
         self._federation = federation
         self._peering = peering
@@ -108,6 +109,8 @@ class ClusterManager:
         for member in membership.sns():
             if self._is_out(member):
                 self._peering.part_from(member.name)
+                if membership.expulsions.holds("sn", member.name):
+                    self._refused.put(("sn", member.name))
             else:
                 self._peering.know(member.name, member.host, member.port)
         others = [KnownSN(member.name, member.host, member.port) for member in membership.sns()]
@@ -119,14 +122,19 @@ class ClusterManager:
             self._timers.pop(name).cancel()
         for name in missing - self._timers.keys():
             self._timers[name] = asyncio.get_running_loop().call_later(self._grace_s, self._lost, name)
-        if not self._trainings.organizations.holds(self._organization):
+        if not self._belongs(self._name, self._organization):
             self._leave()
         elif self._registered and self._name not in present and not self._registering:
             self._background.run(self._enter(), "entering this SN in the directory")
 
+    def _belongs(self, sn: str, organization: str) -> bool:
+        """Whether neither the SN was expelled nor its organization removed."""
+        expelled = self._trainings.membership.expulsions.holds("sn", sn)
+        return self._trainings.organizations.holds(organization) and not expelled
+
     def _is_out(self, member: DirectoryMember) -> bool:
-        """Of an organization that was removed, and not needed any more to hand over sealing."""
-        if self._trainings.organizations.holds(member.organization):
+        """Not of the swarm any more, and not needed any more to hand over sealing."""
+        if self._belongs(member.name, member.organization):
             return False
         self._waits_to_part = self._federation.needs_others_than(self._trainings.accounts.names)
         if self._waits_to_part:
@@ -139,12 +147,16 @@ class ClusterManager:
             self._background.run(self._end_when_handed_over(), "leaving the swarm", vital=True)
 
     async def _end_when_handed_over(self) -> None:
-        _log.warning("this SN's organization was removed from the swarm", organization=self._organization)
+        expelled = self._trainings.membership.expulsions.holds("sn", self._name)
+        if expelled:
+            _log.warning("this SN was expelled from the swarm")
+        else:
+            _log.warning("this SN's organization was removed from the swarm", organization=self._organization)
         async for signers in self._federation.voting.changed.follow():
             if self._federation.account not in signers:
                 break
         await self._federation.handed_over()
-        raise OrganizationNotHeld(organization=self._organization)
+        raise Expelled(name=self._name) if expelled else OrganizationNotHeld(organization=self._organization)
 
     def _say_peers(self, present: list[str]) -> None:
         others = [name for name in present if name != self._name]

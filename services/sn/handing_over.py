@@ -34,11 +34,7 @@ async def replace_key(role: str, name: str, key: bytes, by: str, trainings: Trai
 
     Raises NotAMember, KeyWasReplaced.
     """
-    members = [
-        member
-        for (its_role, its_name), member in trainings.membership.members.items()
-        if its_role == role and (its_name == name or its_name.startswith(f"{name}/"))
-    ]
+    members = trainings.membership.of_certificate(role, name)
     if not members:
         raise NotAMember(name=name)
     changed = [member for member in members if member.fingerprint != key]

@@ -1,7 +1,8 @@
 """One running training: its view follows the chain, watchers follow the view, timers act on it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -15,6 +16,7 @@ from services.errors import (
     StaleRound,
     StaleTerm,
     TakesNoPart,
+    TrainingError,
 )
 from services.rpc import swarm_pb2 as pb
 from services.rpc.swarm_pb2 import RoundState
@@ -33,6 +35,8 @@ from services.sn.training import Progress, TrainingView
 PROGRESS_EVERY_S = 0.5
 
 TELL_EVERY_S = 5.0  # of a long history, how far it is read
+
+EXPELLED = "expelled"  # the reason why such a node left, on the chain
 
 _log = logs.get("sn")
 
@@ -249,6 +253,17 @@ class LiveTraining:
         if not self.view.first_round <= report.round <= accepted:
             raise StaleRound(given=report.round, current=accepted)
         self.reports.put(report)
+
+    def expelled(self, names: Sequence[str]) -> None:
+        """These take no further part. The SN that looks after them says so on the chain, so that no round waits."""
+        for name in names:
+            if name in self.view.active and self._around.is_ours(name) and not self._stopped:
+                work = f"taking {name} out of {self.view.contract}"
+                self._around.background.run(self._leave_for(name), work)
+
+    async def _leave_for(self, name: str) -> None:
+        with contextlib.suppress(TrainingError):  # it has left by itself meanwhile
+            await self.gateway.leave(name, EXPELLED)
 
     async def _write_report(self, report: NodeReport) -> None:
         await self.gateway.report(

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from services.errors import NameTaken, NotAMember, TooManySlots
+from services.identity.expulsions import Expulsions
 from services.identity.peers import PeerIdentity
 
 # Roles that the directory on the chain knows, in its order. An administrator is a person, not a member.
@@ -69,6 +70,7 @@ class Membership:
     members: dict[tuple[str, str], DirectoryMember] = field(default_factory=dict)
     last_heard: dict[tuple[str, str], float] = field(default_factory=dict)
     certificate_ends: dict[tuple[str, str], float] = field(default_factory=dict)
+    expulsions: Expulsions = field(default_factory=Expulsions)
 
     def put(self, member: DirectoryMember) -> None:
         self.members[member.role, member.name] = member
@@ -77,6 +79,19 @@ class Membership:
         known = self.members.get((role, name))
         if known is not None:
             self.put(replace(known, present=False))
+
+    def of_certificate(self, role: str, name: str) -> list[DirectoryMember]:
+        """The member of this name, and those in its slots."""
+        return [
+            member
+            for (its_role, its_name), member in self.members.items()
+            if its_role == role and (its_name == name or its_name.startswith(f"{name}/"))
+        ]
+
+    def expelled(self, role: str, name: str) -> None:
+        self.expulsions.put((role, name))
+        for member in self.of_certificate(role, name):
+            self.left(role, member.name)
 
     def parent(self, role: str, name: str) -> str | None:
         """The SN that looks after a member."""

@@ -36,6 +36,7 @@ class Holder:
     taken_by: str = ""
     _asked: int = 0
     _answered: int = 0
+    _news: int = 0
     _changed: ChangeSignal = field(default_factory=ChangeSignal)
 
     async def is_there(self) -> bool:
@@ -49,11 +50,19 @@ class Holder:
                     await self._changed.wait()
         return self._answered >= question and not self.ended
 
+    def tell(self) -> None:
+        """There is news for the process."""
+        self._news += 1
+        self._notify()
+
     async def questions(self) -> AsyncIterator[int]:
-        """To be put to the process, until it has ended."""
-        put = 0
+        """To be put to the process, until it has ended; 0 where there is only news for it."""
+        put, told = 0, self._news
         while not self.ended:
-            if put < self._asked:
+            if told < self._news:
+                told = self._news
+                yield 0
+            elif put < self._asked:
                 put = self._asked
                 yield put
             else:
@@ -106,6 +115,11 @@ class Names:
         key = (holder.who.role, holder.who.name)
         if self._holders.get(key) is holder:
             del self._holders[key]
+
+    def tell(self) -> None:
+        """There is news for all who hold a name here."""
+        for holder in self._holders.values():
+            holder.tell()
 
     def is_held(self, role: str, name: str) -> bool:
         return (role, name) in self._holders

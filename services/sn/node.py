@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -145,10 +145,11 @@ async def serving(
         )
         trainings.members_changed = runners.follow_members
         trainings.entered = lambda entry: runners.enter(entry, lambda at: TaskRegistryGateway.at(chain, at))
+        names = Names(_nowhere if peering is None else peering.holder_elsewhere)
+        trainings.expelled = _expelling(identity, names)
         measured.read_trainings(lambda: trainings.views, membership)
         stack.push_async_callback(trainings.close)
         await trainings.open()
-        names = Names(_nowhere if peering is None else peering.holder_elsewhere)
         if peering is not None:
             peering.met = lambda: background.run(names.compare(), "comparing who holds names")
         context = ApiContext(name, identity.organization, lambda: identity.credentials.trust, trainings, runners, names)
@@ -220,8 +221,8 @@ def _caller(identity: Identity) -> Caller:
 
 
 def _admission(trainings: Trainings) -> Admits:
-    """Callers of organizations that the chain holds; and while an SN of one that was removed hands over sealing, the
-    calls by which it does.
+    """Callers of organizations that the chain holds, unless they were expelled; and while an SN that is to go hands
+    over sealing, the calls by which it does.
     """
     federation = trainings.chain.federation
 
@@ -236,8 +237,22 @@ def _admission(trainings: Trainings) -> Admits:
         ):
             return
         trainings.organizations.check(peer)
+        trainings.membership.expulsions.check(peer.role, peer.name)
 
     return admits
+
+
+def _expelling(identity: Identity, names: Names) -> Callable[[str, str], None]:
+    """Who is expelled is let in nowhere any more, and those that hold a name here hear of it. An SN may have to hand
+    over sealing first: the ClusterManager says when it is let in no more.
+    """
+
+    def expelled(role: str, name: str) -> None:
+        if role != ROLE:
+            identity.credentials.trust.expulsions.put((role, name))
+        names.tell()
+
+    return expelled
 
 
 async def _nowhere(_claim: Holder) -> str:

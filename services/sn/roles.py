@@ -70,6 +70,8 @@ _BY_SERVICE = {
         "ProposeOrganization": ADMINISTRATORS,
         "ProposeRemoval": ADMINISTRATORS,
         "Approve": ADMINISTRATORS,
+        "Withdraw": ADMINISTRATORS,
+        "Expel": ADMINISTRATORS,
     },
 }
 

@@ -9,6 +9,7 @@ from services.chain.backend import ChainBackend
 from services.chain.events import (
     ContractRegistered,
     KeyReplaced,
+    MemberExpelled,
     MemberLeft,
     MemberRegistered,
     NetworkEvent,
@@ -32,6 +33,7 @@ from services.sn.directory import RUNNER_KIND, TRAINING_KIND, create_runner, cre
 from services.sn.live import LiveTraining, TrainingContext
 from services.sn.membership import Caller, DirectoryMember, Membership
 from services.sn.organizations import HeldOrganizations
+from services.sn.proposals import ProposalLog
 from services.sn.training import TrainingView
 
 NAME_LIMIT_CHARACTERS = 128
@@ -48,9 +50,11 @@ class Trainings:
         self.membership = membership
         self.accounts = AccountNames()
         self.organizations = HeldOrganizations()
+        self._proposals = ProposalLog()
         self.sns_changed: Callable[[], None] = lambda: None
         self.members_changed: Callable[[], None] = lambda: None  # who looks after SWOPs may have
         self.entered: Callable[[ContractEntry], Awaitable[None]] = _nothing
+        self.expelled: Callable[[str, str], None] = lambda _role, _name: None
         self._around = around
         self._running: dict[str, LiveTraining] = {}
         self._entries: dict[str, ContractEntry] = {}
@@ -77,6 +81,7 @@ class Trainings:
             for event in page:
                 await self._take(event)
                 block = event.position.block
+        self._proposals.begin()
         self._around.background.run(self._follow(block), "following the directory", vital=True)
 
     def end_streams(self) -> None:
@@ -160,6 +165,7 @@ class Trainings:
 
     async def _take(self, event: NetworkEvent) -> None:
         """Folds an event of the directory; one that comes twice changes nothing."""
+        self._proposals.take(event)
         match event:
             case ContractRegistered():
                 await self._add(ContractEntry(event.name, event.kind, event.location, event.organizations))
@@ -169,6 +175,8 @@ class Trainings:
                 self._replaced(event)
             case MemberLeft():
                 self.membership.left(event.role, event.name)
+            case MemberExpelled():
+                self._expelled(event)
             case SNAccountAdded():
                 self.accounts.added(event.account, event.name, event.organization)
             case SNAccountRemoved():
@@ -187,6 +195,20 @@ class Trainings:
         if known is not None and known.fingerprint == member.fingerprint:
             member = replace(member, previous=known.previous, previous_until=known.previous_until)
         self._put(member)
+
+    def _expelled(self, event: MemberExpelled) -> None:
+        role, name = event.role, event.name
+        if self.membership.expulsions.holds(role, name):
+            return
+        self.membership.expelled(role, name)
+        _log.warning("expelled", role=role, name=name, by=event.by or "the votes of organizations")
+        names = [member.name for member in self.membership.of_certificate(role, name)]
+        if role == "sl":
+            for training in self._running.values():
+                training.expelled(names)
+        elif role == "swop":
+            self.members_changed()
+        self.expelled(role, name)
 
     def _replaced(self, event: KeyReplaced) -> None:
         self._rekey(event.role, event.name, event.key, event.before, event.at / 1000 + event.overlap_s)

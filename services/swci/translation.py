@@ -28,10 +28,13 @@ UNKNOWN = "UNKNOWN"
 # --- nodes ----------------------------------------------------------------------------------------------
 
 
-def nodes(reply: pb.ListNodesReply) -> models.Nodes:
+def nodes(reply: pb.ListNodesReply, voting: pb.ListOrganizationsReply) -> models.Nodes:
     """The SN that registered first is the sentinel."""
     first = next((node.name for node in reply.nodes if node.role == "sn"), None)
-    return models.Nodes([_node(node, sentinel=node.role == "sn" and node.name == first) for node in reply.nodes])
+    return models.Nodes(
+        [_node(node, sentinel=node.role == "sn" and node.name == first) for node in reply.nodes],
+        [proposal.number for proposal in voting.proposals],
+    )
 
 
 def _node(node: pb.Node, *, sentinel: bool) -> models.Node:
@@ -65,8 +68,11 @@ def proposal(it: pb.Proposal, needed: int, voting: Iterable[str]) -> models.Prop
         number=it.number,
         change=it.change,
         organization=it.organization,
+        proposer=it.proposer,
+        at=it.at,
         cas=[ca.hex() for ca in it.cas],
-        sn=it.sn,
+        role=it.role,
+        node=it.node,
         account=it.account,
         votes=votes,
         votes_needed=needed,

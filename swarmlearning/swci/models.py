@@ -113,7 +113,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Nodes:
+    """``open_proposals``: numbers of those that organizations are to vote on."""
+
     nodes: list[Node]
+    open_proposals: list[int] = field(default_factory=list)
 
 
 # --- organizations --------------------------------------------------------------------------------------
@@ -141,7 +144,9 @@ class Vote:
 
 @dataclass(frozen=True)
 class Proposal:
-    """``change``: admit, admit-sn or remove. ``cas``: of admit. ``sn``, ``account``: of admit-sn.
+    """``change``: admit, admit-sn, remove or expel. ``cas``: of admit. ``node``: of admit-sn, with its ``account``, and
+    of expel, with its ``role``. ``proposer``: the organization that may withdraw it. ``at``: when it was made, seconds
+    since 1970, UTC.
 
     ``missing``: organizations that may vote for it still. ``open``: False once it is carried out.
     """
@@ -149,13 +154,25 @@ class Proposal:
     number: int
     change: str
     organization: str
+    proposer: str
+    at: int
     cas: list[str]
-    sn: str
+    role: str
+    node: str
     account: str
     votes: list[Vote]
     votes_needed: int
     missing: list[str]
     open: bool
+
+
+@dataclass(frozen=True)
+class Expulsion:
+    """``proposal``: what is to be voted on first, of a node of another organization; without one the node is out."""
+
+    role: str
+    node: str
+    proposal: Proposal | None
 
 
 @dataclass(frozen=True)

@@ -8,25 +8,34 @@ from eth_utils.address import to_checksum_address
 
 from services.chain.events import (
     CarriedOut,
+    MemberExpelled,
     OrganizationAdmitted,
     OrganizationRemoved,
     Proposed,
     SNAccountAdded,
     SNAccountRemoved,
     Voted,
+    Withdrawn,
 )
 from services.errors import (
     AnotherOrganization,
+    Expelled,
+    LastSN,
     MalformedCall,
     NoOrganizations,
     NoSNWouldBeLeft,
     NoSuchProposal,
+    NotAMember,
     NotARegisteredSN,
     OrganizationNotHeld,
+    ProposedByAnother,
     SNNotVotedIn,
+    TooManyProposals,
 )
 
-ADMIT, ADMIT_SN, REMOVE = range(3)
+ADMIT, ADMIT_SN, REMOVE, EXPEL = range(4)
+IS_SN, SL = 1, 2
+MOST_OPEN = 32
 NOBODY = "0x" + "00" * 20
 THIRD_SN = to_checksum_address("0x" + "33" * 20)
 NEW_SN = to_checksum_address("0x" + "44" * 20)
@@ -52,6 +61,18 @@ def propose(bench: Bench, change: int, name: str, by: str = SN, **of: Any) -> li
     return bench.send_network(
         "propose", change, name, asked["cas"], asked["sn"], asked["account"], asked["author"], by=by
     )
+
+
+def register(bench: Bench, name: str, organization: str, role: int = SL) -> list[Any]:
+    return bench.send_network("registerMember", name, role, "h", 1, name.encode().ljust(32), "sn-1", organization)
+
+
+def expel(bench: Bench, name: str, role: int = SL, by: str = SN) -> list[Any]:
+    return bench.send_network("expel", role, name, "admin/ada", by=by)
+
+
+def withdraw(bench: Bench, number: int, by: str = SN) -> list[Any]:
+    return bench.send_network("withdraw", number, "admin/ada", by=by)
 
 
 def vote(bench: Bench, number: int, by: str) -> list[Any]:
@@ -215,6 +236,7 @@ def test_a_training_is_for_organizations_that_the_swarm_has() -> None:
         (ADMIT_SN, "b", {"sn": "sn-2"}, "account"),
         (ADMIT_SN, "b", {"sn": "sn-1", "account": SN}, "account"),
         (ADMIT_SN, "b", {"sn": "sn-2", "account": NEW_SN, "cas": [CA_B]}, "cas"),
+        (EXPEL, "b", {}, "change"),
     ],
 )
 def test_what_is_missing_or_too_much_in_a_proposal_is_named(
@@ -237,3 +259,129 @@ def test_a_stranger_neither_proposes_nor_votes() -> None:
 def test_nobody_votes_for_what_is_not_proposed(number: int) -> None:
     with pytest.raises(NoSuchProposal):
         vote(founded("a"), number, SN)
+
+
+def test_whoever_proposed_withdraws_and_nobody_else() -> None:
+    bench = three()
+    propose(bench, ADMIT, "d", cas=[CA_C])
+    with pytest.raises(ProposedByAnother) as refused:
+        withdraw(bench, 1, OTHER_SN)
+    assert refused.value.facts == {"number": 1, "organization": "a"}
+    events = withdraw(bench, 1)
+    assert [(event.number, event.by) for event in events] == [(1, "admin/ada")]
+    with pytest.raises(NoSuchProposal):
+        vote(bench, 1, OTHER_SN)
+    with pytest.raises(NoSuchProposal):
+        withdraw(bench, 1)
+    assert kinds(propose(bench, ADMIT, "d", cas=[CA_C])) == [Proposed, Voted]  # anew, without the votes of before
+
+
+def test_each_organization_withdraws_what_one_has_left_that_is_gone() -> None:
+    bench = three()
+    propose(bench, ADMIT, "d", by=OTHER_SN, cas=[CA_C])
+    propose(bench, REMOVE, "b")
+    vote(bench, 2, THIRD_SN)
+    assert kinds(withdraw(bench, 1)) == [Withdrawn]
+
+
+def test_an_organization_has_so_many_open_proposals_and_the_others_have_theirs() -> None:
+    bench = three()
+    for number in range(MOST_OPEN):
+        propose(bench, ADMIT, f"d-{number}", cas=[CA_C])
+    with pytest.raises(TooManyProposals) as refused:
+        propose(bench, ADMIT, "more", cas=[CA_C])
+    assert refused.value.facts == {"organization": "a", "limit": MOST_OPEN}
+    propose(bench, ADMIT, "more", by=OTHER_SN, cas=[CA_C])
+    withdraw(bench, 1)
+    vote(bench, 2, OTHER_SN)  # carried out
+    for name in ("e", "f"):
+        propose(bench, ADMIT, name, cas=[CA_C])
+    with pytest.raises(TooManyProposals):
+        propose(bench, ADMIT, "g", cas=[CA_C])
+
+
+def test_sns_that_ask_count_for_their_organization_and_once_each() -> None:
+    bench = three()
+    for number in range(MOST_OPEN + 1):  # it loses its data again and again
+        events = propose(bench, ADMIT_SN, "b", sn="b-9", account=account(number), author="")
+    assert kinds(events) == [Withdrawn, Proposed]
+    for number in range(MOST_OPEN - 1):
+        propose(bench, ADMIT_SN, "b", sn=f"sn-{number + 10}", account=account(number + 100), author="")
+    with pytest.raises(TooManyProposals):
+        propose(bench, ADMIT_SN, "b", sn="one-more", account=account(200), author="")
+    propose(bench, ADMIT, "d", cas=[CA_C])  # of a, whose SN was asked
+    with pytest.raises(ProposedByAnother):
+        withdraw(bench, MOST_OPEN + 1)
+    withdraw(bench, MOST_OPEN + 1, by=OTHER_SN)
+
+
+def account(number: int) -> str:
+    return to_checksum_address("0x" + f"{number + 1000:040x}")
+
+
+def test_an_organization_expels_its_own_node_at_once_and_for_good() -> None:
+    bench = three()
+    for name in ("sl-1", "sl-10", "sl-2/1"):
+        register(bench, name, "a")
+    events = expel(bench, "sl-1")
+    assert [(type(event), event.name, event.role, event.by) for event in events] == [
+        (MemberExpelled, "sl-1", "sl", "admin/ada")
+    ]
+    for name in ("sl-1", "sl-1/slot"):
+        with pytest.raises(Expelled):
+            register(bench, name, "a")
+    register(bench, "sl-10", "a")
+    with pytest.raises(Expelled):
+        bench.send_network("replaceKey", SL, "sl-1", b"sl-1".ljust(32), CA_A, "admin/ada", 1, 0)
+    with pytest.raises(Expelled):
+        expel(bench, "sl-1")
+    expel(bench, "sl-2/1")
+    with pytest.raises(Expelled):
+        register(bench, "sl-2/7", "a")
+
+
+def test_a_node_of_another_organization_is_expelled_by_vote() -> None:
+    bench = three()
+    register(bench, "sl-1", "b")
+    assert kinds(expel(bench, "sl-1")) == [Proposed, Voted]
+    register(bench, "sl-1", "b")
+    events = vote(bench, 1, THIRD_SN)
+    assert kinds(events) == [Voted, CarriedOut, MemberExpelled]
+    assert events[2].by == ""
+    with pytest.raises(Expelled):
+        register(bench, "sl-1", "b")
+
+
+def test_an_sn_that_is_expelled_writes_no_more_and_does_not_come_back() -> None:
+    bench = three()
+    register(bench, "sn-2", "b", IS_SN)
+    expel(bench, "sn-2", IS_SN)
+    events = vote(bench, 1, THIRD_SN)
+    assert kinds(events) == [Voted, CarriedOut, MemberExpelled, SNAccountRemoved]
+    with pytest.raises(NotARegisteredSN):
+        vote(bench, 1, OTHER_SN)
+    with pytest.raises(Expelled):
+        propose(bench, ADMIT_SN, "b", sn="sn-2", account=NEW_SN, author="")
+    assert bench.read_network("votesNeeded") == 2  # of a and c
+
+
+def test_the_only_sn_is_not_expelled() -> None:
+    bench = founded("a")
+    register(bench, "sn-1", "a", IS_SN)
+    with pytest.raises(LastSN):
+        expel(bench, "sn-1", IS_SN)
+
+
+def test_without_a_trust_file_a_node_is_expelled_too() -> None:
+    bench = Bench()
+    register(bench, "sl-1", "")
+    assert kinds(expel(bench, "sl-1")) == [MemberExpelled]
+
+
+def test_nobody_is_expelled_by_a_stranger_nor_one_whom_the_swarm_does_not_know() -> None:
+    bench = three()
+    with pytest.raises(NotAMember):
+        expel(bench, "sl-1")
+    register(bench, "sl-1", "a")
+    with pytest.raises(NotARegisteredSN):
+        expel(bench, "sl-1", by=STRANGER)

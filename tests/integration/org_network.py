@@ -18,7 +18,7 @@ from two_organizations import HOSTS
 from services.identity.authority import Authority, IssuedFiles
 from services.identity.identity import Identity
 from services.local.plan import CODE_ROOT
-from services.local.process import node_environment
+from services.local.process import Child, node_environment
 from services.rpc.client import SNClient
 
 LICENSE_SERVER = "ls"
@@ -83,6 +83,14 @@ class OrgNetwork(SNNetwork):
         assert process.returncode == 0, said.decode()
         return json.loads(said) if as_json else said.decode()
 
+    async def sl(self, name: str, through: str) -> Child:
+        """An SL, by an SN; returns once it waits for its training program."""
+        addresses = ["--sn-ip", "127.0.0.1", "--sn-api-port", str(self.ports[through]), "--host-ip", "127.0.0.1"]
+        licensed = ["--apls-ip", "127.0.0.1", "--apls-port", str(self._license_port)]
+        child = self._start(name, "sl", "sl", *addresses, "--sl-fs-port", "0", *licensed)
+        await child.ready()
+        return child
+
     async def joins(self, name: str, through: str, *voters: str) -> None:
         """An SN that is voted in while it asks: ``voters``, an SN of each organization whose vote is needed."""
         joining = asyncio.create_task(self.join(name, through))
@@ -100,7 +108,7 @@ class OrgNetwork(SNNetwork):
 
         async def holds() -> bool:
             listed = await self.org(voter, "list", as_json=True)
-            numbers[:] = [it["number"] for it in listed["proposals"] if it["sn"] == name]
+            numbers[:] = [it["number"] for it in listed["proposals"] if it["node"] == name]
             return bool(numbers)
 
         await self.until(holds, f"{voter} does not show that {name} asks to come in")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from org_network import OrgNetwork
 
-from services.errors import NotARegisteredSN, OrganizationNotHeld
+from services.errors import Expelled, NotARegisteredSN, OrganizationNotHeld
 from services.rpc import swarm_pb2 as pb
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
@@ -58,8 +58,20 @@ async def test_organizations_come_in_with_their_sns_and_go_by_the_votes_of_more_
     for name in ("a-1", "b-1", "c-1"):
         await network.said(name, "signers now  names=a-1, b-1, c-1")
 
+    sl = await network.sl("b-8", "b-1")
+    said = await network.org("a-1", "expel", "b-8")
+    assert "PROPOSAL 5 : expel sl b-8 of hospital-b" in said
+    assert "BY      : hospital-a, since " in said
+    await network.said("b-1", "proposed  proposal=5 change=expel organization=hospital-b role=sl name=b-8")
+    await network.org("a-1", "withdraw", "5")
+    await network.said("b-1", "proposal withdrawn  proposal=5")
+    await network.org("a-1", "expel", "b-8")
+    await network.org("c-1", "approve", "6")
+    assert await sl.wait() == Expelled.exit_code
+    assert "b-8 was expelled from the swarm" in sl.tail()
+
     await network.org("a-1", "remove", "hospital-b")
-    await network.org("c-1", "approve", "5")
+    await network.org("c-1", "approve", "7")
     for name in ("a-1", "c-1"):
         await network.until(lambda name=name: _says_alone(network, name), f"{name} does not end with one signer")
     await network.said("b-1", "The swarm has no organization hospital-b")
@@ -87,6 +99,15 @@ async def test_an_organization_with_more_sns_has_one_signer_more_and_no_two(begi
     for name in ("a-1", "a-3", "b-1"):
         await network.said(name, "signers now  names=a-1, a-2, b-1")
     await network.shows("b-1", "more", await network.create("a-3", "more"))
+
+    assert "EXPELLED : sn a-2" in await network.org("a-1", "expel", "a-2")
+    for name in ("a-1", "a-3", "b-1"):
+        await network.said(name, "signers now  names=a-1, a-3, b-1")
+    assert await network.running["a-2"].wait() == Expelled.exit_code
+    assert "a-2 was expelled from the swarm" in network.log("a-2")
+    back = network.refused("a-2", "--sentinel")  # as its service would start it again
+    assert await back.wait()
+    await network.shows("b-1", "without", await network.create("a-3", "without"))
 
 
 async def test_the_only_signer_hands_over_before_its_organization_is_gone(begin: Begin) -> None:

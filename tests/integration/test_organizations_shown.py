@@ -45,7 +45,7 @@ async def shown(sn: Identity, sls: list[Identity], reader: Identity, directory: 
     with console.capture() as printed:
         console.print(record_view(record))
     return Shown(
-        ListNodes().show(translation.nodes(reply)),
+        ListNodes().show(translation.nodes(reply, pb.ListOrganizationsReply())),
         GetContractStatus(name=DEFAULT_TRAINING).show(translation.contract_status(stands)),
         printed.get(),
         record_data(record),

@@ -93,8 +93,13 @@ async def test_an_administrator_votes_through_an_sn_of_the_own_organization_alon
         running_sn(two.identity("sn", "b-0"), tmp_path / "sn") as sn,
         client(sn, of_a(two, "admin", "a-1")) as admin,
     ):
-        with pytest.raises(VotesForAnother, match=words):
-            await admin.admin.ProposeRemoval(pb.ProposeRemovalRequest(name="hospital-b"))
+        for call in (
+            admin.admin.ProposeRemoval(pb.ProposeRemovalRequest(name="hospital-b")),
+            admin.admin.Withdraw(pb.WithdrawRequest(number=1)),
+            admin.admin.Expel(pb.ExpelRequest(role="sn", name="b-0")),
+        ):
+            with pytest.raises(VotesForAnother, match=words):
+                await call
 
 
 @pytest.mark.parametrize("role", ["sl", "swop"])
@@ -107,6 +112,8 @@ async def test_nobody_but_an_administrator_votes(two: TwoOrganizations, tmp_path
             member.admin.ProposeRemoval(pb.ProposeRemovalRequest(name="hospital-a")),
             member.admin.ProposeOrganization(pb.ProposeOrganizationRequest(name="hospital-a", cas=[bytes(32)])),
             member.admin.Approve(pb.ApproveRequest(number=1)),
+            member.admin.Withdraw(pb.WithdrawRequest(number=1)),
+            member.admin.Expel(pb.ExpelRequest(role="sn", name="b-0")),
         ):
             with pytest.raises(WrongRole):
                 await call

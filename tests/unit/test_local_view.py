@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from rich.console import Console
 
-from services.local.status import as_data, as_text
+from services.local.status import as_data, as_text, proposal_as_data
 from services.local.table import LiveTable, training_table
 from services.local.view import Lines, rows
 from services.rpc import swarm_pb2 as pb
@@ -138,7 +138,11 @@ def test_status_is_the_same_as_data_and_as_text() -> None:
     process = {"name": "sn-1", "pid": 7, "port": 30304, "alive": True, "log": "/d/logs/sn-1.log"}
     sns = [{"name": f"sn-{number}", "address": f"h:{number}", "present": number == 1} for number in (1, 2)]
     of_swarm = {"dir": "/d", "chain": "geth", "sn": "h:1", "certificates_end": {"sl-1": 1.0, "sl-2": 4e9}}
-    text = as_text({**of_swarm, "processes": [process], "sns": sns, "training": data})
+    votes = [pb.Vote(organization="hospital-a", by="admin/ada")]
+    proposed = pb.Proposal(number=3, change="admit", organization="hospital-c", proposer="hospital-a", votes=votes)
+    proposals = [proposal_as_data(proposed, 2)]
+    text = as_text({**of_swarm, "processes": [process], "sns": sns, "proposals": proposals, "training": data})
+    assert "Proposal 3: hospital-a proposes to admit hospital-c: 1 of 2 votes, since 1970-01-01 00:00 UTC" in text
     assert "sn-1       present, API at h:1\n  sn-2       lost, API at h:2" in text
     assert "sn-1       runs, pid 7, port 30304" in text
     assert "round 3 · 1 checked in" in text

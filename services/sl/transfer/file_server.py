@@ -125,8 +125,7 @@ class FileServer:
             raise RuntimeError("not set up")
         self._listener = AlpnListener(bound, self._identity.server_context(), self._runner.server, self._bulk.serve)
         self._listener.open()
-        if self._identity.credentials.trust.organizations is not None:
-            self._background.keep(self._live.run, "looking at connections again")
+        self._background.keep(self._live.run, "looking at connections again")
 
     async def stop(self) -> None:
         await self._background.close()

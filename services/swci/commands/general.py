@@ -39,13 +39,17 @@ class GeneralCommand(Command):
 
 
 class ListNodes(GeneralCommand):
-    """List the nodes of the swarm, when each was heard of last, and whose certificate ends. Their UID is their name."""
+    """List the nodes of the swarm, when each was heard of last, and whose certificate ends. Their UID is their name.
+
+    Where organizations have something to vote on, the numbers of the proposals follow.
+    """
 
     syntax: ClassVar[str] = "LIST NODES"
 
     async def run(self, session: CommandSession, say: Say) -> models.Nodes:
         client = await session.sn()
-        return translation.nodes(await client.network.ListNodes(pb.ListNodesRequest()))
+        voting = await client.network.ListOrganizations(pb.ListOrganizationsRequest())
+        return translation.nodes(await client.network.ListNodes(pb.ListNodesRequest()), voting)
 
     def show(self, result: models.Nodes) -> list[str]:
         columns = ["TYPE", "HOST", "PORT", "NAME", "PARENT", "STATE", "LAST I-AM-ALIVE", "CERTIFICATE"]
@@ -58,7 +62,9 @@ class ListNodes(GeneralCommand):
             columns.append("ORGANIZATION")
             rows = [[*row, it.organization or "-"] for row, it in zip(rows, result.nodes, strict=True)]
         soon = [ends_soon(f"{it.type} {it.name}", it.certificate_ends, time.time()) for it in result.nodes]
-        return [*table(columns, rows, SEPARATOR), *filter(None, soon)]
+        numbers = ", ".join(map(str, result.open_proposals))
+        votes = [f"OPEN PROPOSALS : {numbers} (LIST ORGANIZATIONS shows them)"] if numbers else []
+        return [*table(columns, rows, SEPARATOR), *filter(None, soon), *votes]
 
 
 class ReplaceKey(GeneralCommand):

@@ -2,11 +2,21 @@
 
 from typing import ClassVar
 
+from services.errors import CommandError, NotAMember
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.wording import change_in_words, moment_utc
 from services.swci import translation
 from services.swci.grammar.command import Command, Group, Say
-from services.swci.grammar.kinds import KEYS, ORGANIZATION_NAME, PROPOSAL, argument
+from services.swci.grammar.kinds import (
+    KEYS,
+    MEMBER_ROLE,
+    MEMBER_ROLES,
+    ORGANIZATION_NAME,
+    PROPOSAL,
+    argument,
+    name_of,
+)
 from services.swci.session import CommandSession
 from services.swci.wording import clean, table
 from swarmlearning.swci import models
@@ -84,6 +94,58 @@ class RemoveOrganization(_Voting):
         return await _voted(client, await client.admin.ProposeRemoval(pb.ProposeRemovalRequest(name=self.name)))
 
 
+class WithdrawProposal(OrganizationCommand):
+    """Withdraw an open proposal that the SN's organization has made. LIST ORGANIZATIONS shows whose each is."""
+
+    syntax: ClassVar[str] = "WITHDRAW PROPOSAL <number>"
+
+    number: int = argument(PROPOSAL)
+
+    async def run(self, session: CommandSession, say: Say) -> models.Message:
+        client = await session.sn()
+        await client.admin.Withdraw(pb.WithdrawRequest(number=self.number))
+        return models.Message(f"PROPOSAL {self.number} WITHDRAWN")
+
+    def show(self, result: models.Message) -> list[str]:
+        return [result.text]
+
+
+class ExpelNode(OrganizationCommand):
+    """Take a node out of the swarm for good: one of the SN's organization at once, of another one by vote.
+
+    All nodes that share its certificate are meant. The SN proposes the expulsion of another organization's node, and
+    votes for it at once.
+    """
+
+    syntax: ClassVar[str] = "EXPEL NODE <node> [role]"
+
+    node: str = argument(name_of("node"))
+    role: str | None = argument(MEMBER_ROLE, default=None)
+
+    async def run(self, session: CommandSession, say: Say) -> models.Expulsion:
+        client = await session.sn()
+        role = self.role or await self._only_role(client)
+        reply = await client.admin.Expel(pb.ExpelRequest(role=role, name=self.node))
+        voted = await _voted(client, reply.vote) if reply.HasField("vote") else None
+        return models.Expulsion(role, self.node, voted if voted is not None and voted.open else None)
+
+    async def _only_role(self, client: SNClient) -> str:
+        """Raises NotAMember, CommandError where nodes of several roles have the name."""
+        nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
+        roles = {it.role for it in nodes if it.name.partition("/")[0] == self.node and it.role in MEMBER_ROLES}
+        if not roles:
+            raise NotAMember(name=self.node)
+        if len(roles) > 1:
+            problem = f"{self.node} is the name of nodes of the roles {', '.join(sorted(roles))}"
+            raise CommandError(problem=problem, usage=f"EXPEL NODE {self.node} <role>")
+        return roles.pop()
+
+    def show(self, result: models.Expulsion) -> list[str]:
+        if result.proposal is not None:
+            return _lines(result.proposal)
+        return [clean(f"EXPELLED : {result.role} {result.node}")]
+
+
 async def _listed(client: SNClient) -> models.Organizations:
     return translation.organizations(await client.network.ListOrganizations(pb.ListOrganizationsRequest()))
 
@@ -99,6 +161,7 @@ def _lines(it: models.Proposal) -> list[str]:
         return [clean(f"PROPOSAL {it.number} CARRIED OUT : {_change(it)}"), clean(f"  FOR     : {votes}")]
     return [
         clean(f"PROPOSAL {it.number} : {_change(it)}"),
+        clean(f"  BY      : {it.proposer}, since {moment_utc(it.at)}"),
         clean(f"  FOR     : {votes}"),
         clean(
             f"  MISSING : {it.votes_needed - len(it.votes)} of {it.votes_needed} votes, from {', '.join(it.missing)}"
@@ -107,10 +170,6 @@ def _lines(it: models.Proposal) -> list[str]:
 
 
 def _change(it: models.Proposal) -> str:
-    match it.change:
-        case "admit":
-            return f"admit {it.organization}, CAs {' '.join(ca[:16] for ca in it.cas)}"
-        case "admit-sn":
-            return f"let the SN {it.sn} of {it.organization} in, account {it.account}"
-        case _:
-            return f"remove {it.organization}"
+    cas = f", CAs {' '.join(ca[:16] for ca in it.cas)}" if it.cas else ""
+    account = f", account {it.account}" if it.account else ""
+    return f"{change_in_words(it)}{cas}{account}"

@@ -1,0 +1,29 @@
+"""Members that the swarm has expelled: their certificates count no more, whatever their CA says."""
+
+from services.errors import Expelled
+
+
+class Expulsions:
+    """By role and the name in the certificate, whose slots are all meant. From any thread; nobody is taken back."""
+
+    def __init__(self) -> None:
+        self._members: frozenset[tuple[str, str]] = frozenset()
+
+    def __bool__(self) -> bool:
+        return bool(self._members)
+
+    @property
+    def members(self) -> list[tuple[str, str]]:
+        return sorted(self._members)
+
+    def put(self, *members: tuple[str, str]) -> None:
+        self._members |= frozenset(members)
+
+    def holds(self, role: str, name: str) -> bool:
+        """``name``: perhaps with a slot."""
+        return (role, name.partition("/")[0]) in self._members
+
+    def check(self, role: str, name: str) -> None:
+        """Raises Expelled."""
+        if self.holds(role, name):
+            raise Expelled(name=name)
