@@ -15,14 +15,15 @@ from services.provision.project import Host, NodeName, Project, ProjectOrganizat
 from services.tasks.document import SIZE_LIMIT_BYTES, parse
 from services.tasks.validation import Schema, validate
 
-KEY = "{name}-key.pem"
-CERT = "{name}-cert.pem"
-REQUEST = "{name}.csr"
+# Below certs/. Each node has a directory of its own: its container mounts that, and so sees what is put there later.
+KEY = "{name}/{name}-key.pem"
+CERT = "{name}/{name}-cert.pem"
+REQUEST = "{name}/{name}.csr"
 PASSPHRASE = "passphrase"  # noqa: S105  # the name of a file
 
 _HEAD = """# Certificates that the nodes of this kit need. Where they run:
-#   swarm certs request certs/requests.yaml      makes a key and a request for each; the keys stay here
-#   swarm certs sign --dir YOUR-CA certs/*.csr   answers the requests, where your CA is
+#   swarm certs request certs/requests.yaml        makes a key and a request for each; the keys stay here
+#   swarm certs sign --dir YOUR-CA certs/*/*.csr   answers the requests, where your CA is
 """
 
 
@@ -59,7 +60,7 @@ def as_text(project: Project, organization: ProjectOrganization) -> str:
 
 
 def make_requests(path: Path) -> Made:
-    """Beside the file: ``NAME-key.pem`` and ``NAME.csr`` for each node that has no key yet; nothing is replaced.
+    """Beside the file: ``NAME/NAME-key.pem`` and ``NAME/NAME.csr`` for each node without a key; nothing is replaced.
 
     Raises FileUnreadable, DocumentUnusable, CertificateUnreadable where a passphrase is wanted and not there,
     SettingsError, FileExists, StorageError.

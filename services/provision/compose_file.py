@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from services.provision.asking import CERT, KEY, PASSPHRASE
+from services.provision.asking import PASSPHRASE
 from services.provision.project import Project, ProjectNode, ProjectOrganization
 from services.provision.settings_files import channel
 from services.provision.trust import DIRECTORY as TRUST_DIRECTORY
@@ -48,8 +48,8 @@ def _hardened() -> dict[str, Any]:
 
 
 def _node(node: ProjectNode, *, encrypted_key: bool) -> dict[str, Any]:
-    # The directory of the trust file, so that nodes see a revocation list that is moved into it.
-    files = [f"certs/{CERT.format(name=node.name)}", f"certs/{KEY.format(name=node.name)}", TRUST_DIRECTORY]
+    # Directories, so that nodes see what is moved into them: renewed certificates and keys, revocation lists.
+    files = [f"certs/{node.name}", TRUST_DIRECTORY]
     if encrypted_key:
         files.append(f"certs/{PASSPHRASE}")
     found: dict[str, Any] = {

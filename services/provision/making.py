@@ -109,21 +109,21 @@ class _Kit:
 
     def _certify(self, node: ProjectNode, authority: Authority) -> None:
         """Unless it has a certificate that fits: with all names, of this CA, for more than a month."""
-        certs = self._directory / "certs"
-        key, cert, request = (certs / name.format(name=node.name) for name in (KEY, CERT, REQUEST))
-        self._files += [f"certs/{file.name}" for file in (key, cert)]
+        paths = [f"certs/{name.format(name=node.name)}" for name in (KEY, CERT, REQUEST)]
+        key, cert, request = (self._directory / path for path in paths)
+        self._files += paths[:2]
         if self._fits(node, cert, key, authority):
             return
         spiffe_id = SpiffeId(authority.trust_domain, node.role, node.name)
         if (known := curve_key_in(key)) is not None:  # by which others know the node
             asked = CertificateRequest(cert, spiffe_id, tuple(node.certificate_hosts), known.public_key())
-            self._done.written.append(f"certs/{cert.name}")
+            self._done.written.append(paths[1])
         else:
             key.unlink(missing_ok=True)
             make_request(spiffe_id, node.certificate_hosts, key, request)
             asked = read_request(request)
             request.unlink()
-            self._done.written += [f"certs/{file.name}" for file in (key, cert)]
+            self._done.written += paths[:2]
         write_whole(cert, authority.sign(asked).public_bytes(Encoding.PEM), CERT_MODE, force=True)
 
     def _fits(self, node: ProjectNode, cert: Path, key: Path, authority: Authority) -> bool:

@@ -67,10 +67,11 @@ _OWN_CA = """Your organization signs for its own nodes. On the host where they r
 
 ```
 swarm certs request certs/requests.yaml              # a key, which stays here, and a request for each node
-swarm certs sign --dir YOUR-CA certs/*.csr           # where your CA is; other software of a CA can sign them as well
+swarm certs sign --dir YOUR-CA certs/*/*.csr         # where your CA is; other software of a CA can sign them as well
 ```
 
-The certificates belong beside the requests as `certs/NAME-cert.pem`."""
+The certificates belong beside the requests as `certs/NAME/NAME-cert.pem`. A newer certificate or key that is put in the
+place of one (`mv`) is taken over by the running node (docs/organizations.md)."""
 
 _ENCRYPTED = f"""
 Keys are encrypted: write a passphrase of your own into `certs/{PASSPHRASE}` first, on one line (`chmod 600`).

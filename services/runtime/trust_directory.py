@@ -17,14 +17,15 @@ def reason_not_to_mount(directory: Path) -> str:
     for number, path in enumerate(directory.rglob("*"), start=1):
         if number > MOST_FILES:
             return f"{directory} holds more than {MOST_FILES:,} files; give the trust file a directory of its own"
-        if _holds_a_key(path):
+        if holds_a_key(path):
             return (
                 f"{path} is a private key; give the trust file a directory of its own, with the CAs and lists it names"
             )
     return ""
 
 
-def _holds_a_key(path: Path) -> bool:
+def holds_a_key(path: Path) -> bool:
+    """Whether a file holds a private key, as far as that can be read."""
     try:
         if not path.is_file():
             return False

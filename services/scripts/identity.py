@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from services.errors import HostNotReady
-from services.runtime.trust_directory import reason_not_to_mount
+from services.runtime.trust_directory import holds_a_key, reason_not_to_mount
 from services.scripts.container import Container
 from services.scripts.options import VALUE, Given, Option
 
@@ -24,6 +24,8 @@ _VARIABLES = {
     "cacert": "SWARM_ID_CACERT", "capath": "SWARM_ID_CAPATH", "cert": "SWARM_ID_CERT", "key": "SWARM_ID_KEY",
     "key-passphrase-file": "SWARM_ID_KEY_PASSPHRASE_FILE",
 }  # fmt: skip
+_OF_AN_IDENTITY = (".pem", ".crt", ".cer", ".key", ".csr", ".new", ".crl")
+_MOST_FILES = 32
 _SPIFFE = "/tmp/spire-agent"  # noqa: S108 - a path inside of containers, which users know
 
 
@@ -53,13 +55,37 @@ def add_identity(container: Container, given: Given) -> None:
         raise given.unusable(missing[0], f"{' and '.join(missing)} {verb} not given, so this node has no identity")
     if given.get("trust"):
         _add_trust(container, given, Path(given.get("trust")).expanduser().absolute())
-    for name, variable in _VARIABLES.items():
-        if not given.get(name):
-            continue
-        path = Path(given.get(name)).expanduser().absolute()
+    files = {name: Path(given.get(name)).expanduser().absolute() for name in _VARIABLES if given.get(name)}
+    own = _own_directory(files, container.user)
+    if own is not None:
+        container.bind(str(own), str(own), read_only=True)
+    for name, path in files.items():
         _check(path, f"--{name}", container.user, given, directory=name == "capath")
-        container.bind(str(path), str(path), read_only=True)
-        container.env(variable, str(path))
+        if own is None or own not in (path, path.parent):
+            container.bind(str(path), str(path), read_only=True)
+        container.env(_VARIABLES[name], str(path))
+
+
+def _own_directory(files: dict[str, Path], user: str) -> Path | None:
+    """The directory of certificate and key, where it is this node's alone: a container sees of a file that is mounted
+    only what it was when it started, and of a directory what takes its place.
+
+    None where a key of another node lies there, or what is no part of an identity.
+    """
+    key = files["key"]
+    if files["cert"].parent != key.parent:
+        return None
+    try:
+        inside = sorted(key.parent.iterdir())
+        for path in inside[:_MOST_FILES]:
+            known = path in files.values() or path.suffix in _OF_AN_IDENTITY
+            if path.is_dir() or not known:
+                return None
+            if not path.name.startswith(key.name) and holds_a_key(path):
+                return None
+        return key.parent if len(inside) <= _MOST_FILES and _may_enter(key.parent.stat(), user) else None
+    except OSError:  # said better where it is mounted
+        return None
 
 
 def _add_trust(container: Container, given: Given, path: Path) -> None:
@@ -88,14 +114,24 @@ def _check(path: Path, option: str, user: str, given: Given, *, directory: bool)
 
 def readable_by(found: os.stat_result, user: str) -> bool:
     """Whether a user given as UID[:GID] may read; of names the engine alone knows."""
+    return _permitted(found, user, stat.S_IROTH)
+
+
+def _may_enter(found: os.stat_result, user: str) -> bool:
+    """The same for a directory."""
+    return _permitted(found, user, stat.S_IXOTH)
+
+
+def _permitted(found: os.stat_result, user: str, bit: int) -> bool:
+    """``bit``: as it is for others."""
     uid, _, gid = user.partition(":")
     if not uid.isdecimal() or uid == "0":
         return True
     if int(uid) == found.st_uid:
-        return bool(found.st_mode & stat.S_IRUSR)
+        return bool(found.st_mode & bit << 6)
     if gid.isdecimal() and int(gid) == found.st_gid:
-        return bool(found.st_mode & stat.S_IRGRP)
-    return bool(found.st_mode & stat.S_IROTH)
+        return bool(found.st_mode & bit << 3)
+    return bool(found.st_mode & bit)
 
 
 def _described(found: os.stat_result) -> str:

@@ -93,8 +93,18 @@ class Site:
         """Makes keys, and has its CA answer the requests."""
         certs = self.kit / "certs"
         await run(SWARM, "certs", "request", str(certs / "requests.yaml"))
-        await run(SWARM, "certs", "sign", "--dir", str(self.ca), *map(str, sorted(certs.glob("*.csr"))))
+        await run(SWARM, "certs", "sign", "--dir", str(self.ca), *map(str, sorted(certs.glob("*/*.csr"))))
         self.hand_over()
+
+    async def renew(self, name: str, *command: str) -> None:
+        """A new certificate, and perhaps key, for a node that runs; returns once it says that it has taken them."""
+        cert, key = (self.kit / "certs" / name / f"{name}-{kind}.pem" for kind in ("cert", "key"))
+        files = ("--cert", str(cert), "--key", str(key)) if "rotate" in command else (str(cert),)
+        await run(SWARM, *command, "--dir", str(self.ca), *files)
+        self.hand_over()
+        async with asyncio.timeout(60):
+            while "took new certificate files" not in await self.said(name):
+                pass  # each time a process of its own
 
     def settle(self) -> None:
         """What a site adds to its kit: its own training program, and a network that no other site is in."""
@@ -210,10 +220,8 @@ class Site:
         return status.last_result.digest.hex()
 
     def identity(self, name: str) -> Identity:
-        certs = self.kit / "certs"
-        return Identity.load(
-            cert=certs / f"{name}-cert.pem", key=certs / f"{name}-key.pem", trust=self.trust
-        )  # fmt: skip
+        certs = self.kit / "certs" / name
+        return Identity.load(cert=certs / f"{name}-cert.pem", key=certs / f"{name}-key.pem", trust=self.trust)
 
     async def down(self) -> None:
         if self.kit.exists():

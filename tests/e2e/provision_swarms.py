@@ -116,6 +116,8 @@ async def test_organizations_train_out_of_their_kits_and_one_more_joins(tmp_path
         await opened(c, elsewhere.made)
         await refused_everywhere(c, flu, of_c)
         await train(a, b)
+        await a.renew("sn-1", "certs", "renew")
+        await b.renew("sn-2", "certs", "rotate")
 
         before = flu.files()
         await flu.add(d, node(4, "sn-4", "sn"), node(4, "sl-4", "sl"))

@@ -56,7 +56,7 @@ class Site:
     def certify(self) -> None:
         """Its own CA answers the requests that are made here."""
         swarm("certs", "request", self.kit / "certs" / "requests.yaml")
-        swarm("certs", "sign", "--dir", self.ca, *sorted((self.kit / "certs").glob("*.csr")))
+        swarm("certs", "sign", "--dir", self.ca, *sorted((self.kit / "certs").glob("*/*.csr")))
 
     def start(self, name: str) -> Child:
         """By the script of the kit."""

@@ -91,8 +91,8 @@ def test_a_kit_holds_what_is_its_organizations_and_no_key_that_was_made_there(tm
         assert "PRIVATE KEY" not in "".join(archive.read(name).decode() for name in archive.namelist())
     with zipfile.ZipFile(made / "guest.zip") as archive:
         keys = sorted(name for name in archive.namelist() if name.endswith("-key.pem"))
-    assert keys == ["guest/certs/boss-key.pem", "guest/certs/sl-2-key.pem"]
-    certs = made / "kits" / "guest" / "certs"
+    assert keys == ["guest/certs/boss/boss-key.pem", "guest/certs/sl-2/sl-2-key.pem"]
+    certs = made / "kits" / "guest" / "certs" / "sl-2"
     cert, key = certs / "sl-2-cert.pem", certs / "sl-2-key.pem"
     for name in ("own", "guest"):
         trust = made / "kits" / name / "trust" / "trust.yaml"
@@ -105,7 +105,7 @@ def test_run_again_for_a_new_member_only_what_is_new_is_made(tmp_path: Path, cap
     first = {"name": "first", "nodes": [node("license-1", "license"), node("sn-1", "sn"), node("sl-1", "sl")]}
     project = write_project(tmp_path / "flu.yaml", first)
     swarm("provision", project, "--encrypt")
-    key = tmp_path / "flu" / "kits" / "first" / "certs" / "sn-1-key.pem"
+    key = tmp_path / "flu" / "kits" / "first" / "certs" / "sn-1" / "sn-1-key.pem"
     before = key.read_bytes()
     later: dict[str, Any] = {"name": "later", "nodes": [node("sl-2", "sl")]}
     write_project(project, first, later)
@@ -123,11 +123,11 @@ def test_run_again_for_a_new_member_only_what_is_new_is_made(tmp_path: Path, cap
     assert REPLACE not in said
     later["nodes"][0]["address"] = "10.1.2.3"
     write_project(project, first, later)
-    certs = tmp_path / "flu" / "kits" / "later" / "certs"
+    certs = tmp_path / "flu" / "kits" / "later" / "certs" / "sl-2"
     known = (certs / "sl-2-key.pem").read_bytes()
     swarm("provision", project)
     said = capsys.readouterr().out.splitlines()[1]
-    assert "certs/sl-2-cert.pem" in said and "certs/sl-2-key.pem" not in said
+    assert "certs/sl-2/sl-2-cert.pem" in said and "certs/sl-2/sl-2-key.pem" not in said
     assert (certs / "sl-2-key.pem").read_bytes() == known  # by which the others know it
     Identity.load(
         cert=certs / "sl-2-cert.pem", key=certs / "sl-2-key.pem", cacert=tmp_path / "flu" / "ca" / "ca-cert.pem"
@@ -174,10 +174,10 @@ def test_keys_of_an_organization_are_encrypted_where_it_says_so(tmp_path: Path) 
     kit = Site(tmp_path / "flu" / "kits" / "a", tmp_path / "a-ca")
     certs = kit.kit / "certs"
     assert main(["certs", "request", str(certs / "requests.yaml")]) != 0  # without a passphrase
-    assert not list(certs.glob("*-key.pem"))
+    assert not list(certs.rglob("*-key.pem"))
     (certs / "passphrase").write_text("of this site\n")
     kit.certify()
-    assert b"BEGIN ENCRYPTED PRIVATE KEY" in (certs / "sn-1-key.pem").read_bytes()
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in (certs / "sn-1" / "sn-1-key.pem").read_bytes()
     settings = dict(line.split("=", 1) for line in (kit.kit / "nodes" / "sn-1.env").read_text().splitlines()[1:])
     cert, key, passphrase, trust = (
         kit.kit / settings[f"SWARM_ID_{name}"] for name in ("CERT", "KEY", "KEY_PASSPHRASE_FILE", "TRUST")
@@ -185,7 +185,8 @@ def test_keys_of_an_organization_are_encrypted_where_it_says_so(tmp_path: Path) 
     assert Identity.load(cert=cert, key=key, key_passphrase_file=passphrase, trust=trust).name == "sn-1"
     compose = yaml.safe_load((kit.kit / "compose.yaml").read_text())
     mounted = {volume["source"] for volume in compose["services"]["sn-1"]["volumes"] if isinstance(volume, dict)}
-    assert "./certs/passphrase" in mounted
+    assert {"./certs/passphrase", "./certs/sn-1"} <= mounted  # of other nodes it sees nothing
+    assert not any("license-1" in source or source == "./certs" for source in mounted)
 
 
 def test_for_a_new_node_only_its_request_is_to_be_signed(tmp_path: Path, capsys: Any) -> None:
@@ -200,9 +201,9 @@ def test_for_a_new_node_only_its_request_is_to_be_signed(tmp_path: Path, capsys:
     capsys.readouterr()
     swarm("certs", "request", kit.kit / "certs" / "requests.yaml")
     said = capsys.readouterr().out.splitlines()[-1]
-    assert said.endswith(f" --dir YOUR-CA {kit.kit / 'certs' / 'sl-1.csr'}")
+    assert said.endswith(f" --dir YOUR-CA {kit.kit / 'certs' / 'sl-1' / 'sl-1.csr'}")
     swarm("certs", "sign", "--dir", kit.ca, said.split()[-1])
-    assert (kit.kit / "certs" / "sl-1-cert.pem").exists()
+    assert (kit.kit / "certs" / "sl-1" / "sl-1-cert.pem").exists()
 
 
 def test_files_of_a_kit_are_what_their_readers_take(tmp_path: Path) -> None:

@@ -81,6 +81,30 @@ def test_a_pair_gets_its_pipes_its_mounts_and_its_variables(
     assert (done.returncode, done.stdout.strip()) == (0, "42 m h1 ca.pem trust.yaml"), done.stderr
 
 
+def test_a_container_that_runs_sees_a_certificate_that_takes_the_place_of_its_own(
+    engine: str, name: str, who: list[str], tmp_path: Path
+) -> None:
+    waits = (
+        "import os, time; cert, before = os.environ['SWARM_ID_CERT'], ''\n"
+        "while (now := open(cert).read()) == before or not before:\n"
+        "    before or print('it runs', flush=True)\n"
+        "    before = before or now; time.sleep(0.05)\n"
+        "print(now)"
+    )
+    program = ["--image", BASE_IMAGE, "--entrypoint", "python3", "--name", name, "--host-ip", "h1", "--sn-ip", "sn1"]
+    with subprocess.Popen(
+        [sys.executable, ROOT / "scripts" / "bin" / "run-sl", "--engine", engine, *program, *who, "--", "-c", waits],
+        stdout=subprocess.PIPE, text=True,
+    ) as running:  # fmt: skip
+        assert running.stdout is not None
+        assert running.stdout.readline() == "it runs\n"
+        new = tmp_path / "cert" / "new.pem"
+        new.write_text("renewed")
+        new.replace(who[who.index("--cert") + 1])  # as `swarm certs renew` does
+        assert running.communicate(timeout=60)[0].strip() == "renewed"
+        assert running.returncode == 0
+
+
 def test_the_exit_code_is_that_of_the_node(engine: str, name: str, who: list[str]) -> None:
     done = script(
         "run-sl", engine, "--image", BASE_IMAGE, "--entrypoint", "python3", "--name", name, "--host-ip", "h1",

@@ -257,6 +257,26 @@ def test_every_node_finds_its_trust_file_with_what_it_names(script: Script, host
     assert "SWARM_ID_CA" not in done.stdout
 
 
+def test_a_directory_that_is_the_nodes_own_is_mounted_so_that_it_sees_new_files(script: Script, host: Path) -> None:
+    own = host / "own"
+    own.mkdir()
+    for name in ("sn-cert.pem", "sn-key.pem"):
+        (host / "cert" / name).rename(own / name)
+    (own / "passphrase").write_text("of this node\n")
+    words = "--cert own/sn-cert.pem --key own/sn-key.pem --key-passphrase-file own/passphrase --capath cert/capath"
+    asked = shlex.split(f"--dry-run --host-ip h1 --sentinel {words}")
+    mounted = script("run-sn", *asked).stdout
+    assert f"--volume {own}:{own}:ro --volume {host}/cert/capath" in mounted
+    assert mounted.count(f"--volume {own}") == 1
+    assert f"--env SWARM_ID_KEY={own}/sn-key.pem " in mounted
+    for foreign in ("sl-key.pem", "notes.txt"):  # of another node, and nobody's business
+        (own / foreign).write_text("-----BEGIN PRIVATE KEY-----\n")
+        mounted = script("run-sn", *asked).stdout
+        assert f"--volume {own}:" not in mounted
+        assert f"--volume {own}/sn-key.pem:{own}/sn-key.pem:ro" in mounted
+        (own / foreign).unlink()
+
+
 def test_a_node_finds_the_passphrase_of_its_key(script: Script, host: Path) -> None:
     (host / "passphrase").write_text("of this node\n")
     done = script(
