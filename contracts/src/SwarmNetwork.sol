@@ -465,19 +465,25 @@ contract SwarmNetwork {
         emit SNAccountRemoved(account);
     }
 
-    /// @dev The only account that may write stays.
+    /// @dev The accounts of an SN go first: whoever hears that it is expelled knows that it writes no more.
     function _expel(Role role, string memory node, string memory by) private {
         bytes32 key = _memberKey(role, node);
         if (_expelled[key]) return;
         _expelled[key] = true;
         uint256 slot = _memberIndex[key];
-        if (slot != 0) _members[slot - 1].present = false;
+        if (slot != 0) {
+            Member storage member = _members[slot - 1];
+            member.present = false;
+            if (role == Role.SN) _removeAccountsOf(node, member.organization);
+        }
         emit MemberExpelled(node, role, by);
-        if (role != Role.SN || slot == 0) return;
-        bytes32 name = keccak256(bytes(node));
-        address[] memory accounts = _accountsOf[_heldIndex(_members[slot - 1].organization)];
+    }
+
+    /// @dev The only account that may write stays.
+    function _removeAccountsOf(string memory sn, string memory organization) private {
+        address[] memory accounts = _accountsOf[_organizationIndex[keccak256(bytes(organization))] - 1];
         for (uint256 i = 0; i < accounts.length; i++) {
-            if (_nameOf[accounts[i]] != name) continue;
+            if (_nameOf[accounts[i]] != keccak256(bytes(sn))) continue;
             if (snCount == 1) revert LastSN(accounts[i]);
             _removeAccount(accounts[i]);
         }

@@ -272,6 +272,8 @@ class AdminApi:
         return pb.WithdrawReply()
 
     async def Expel(self, request: pb.ExpelRequest, _context: Any) -> pb.ExpelReply:
+        if "/" in request.name:
+            raise MalformedCall(field="name (of the certificate, without a slot)")
         members = self._context.trainings.membership.of_certificate(request.role, request.name)
         if not members:
             raise NotAMember(name=request.name)

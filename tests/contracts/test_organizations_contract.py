@@ -357,7 +357,7 @@ def test_an_sn_that_is_expelled_writes_no_more_and_does_not_come_back() -> None:
     register(bench, "sn-2", "b", IS_SN)
     expel(bench, "sn-2", IS_SN)
     events = vote(bench, 1, THIRD_SN)
-    assert kinds(events) == [Voted, CarriedOut, MemberExpelled, SNAccountRemoved]
+    assert kinds(events) == [Voted, CarriedOut, SNAccountRemoved, MemberExpelled]
     with pytest.raises(NotARegisteredSN):
         vote(bench, 1, OTHER_SN)
     with pytest.raises(Expelled):

@@ -12,7 +12,7 @@ from sn_swarm import config, running_sn, scripted_sl
 from structlog.testing import capture_logs
 from two_organizations import TwoOrganizations
 
-from services.errors import Expelled, NotAMember
+from services.errors import Expelled, MalformedCall, NotAMember
 from services.identity import organizations
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
@@ -83,6 +83,8 @@ async def test_all_slots_of_a_certificate_are_expelled_with_it(two: TwoOrganizat
     slots = [Identity.load(cert=files.cert, key=files.key, trust=two.trust, slot=slot) for slot in ("1", "2")]
     async with swarm(two, tmp_path) as (sn, admin), client(sn, slots[0]) as first, client(sn, slots[1]) as second:
         await first.network.Register(ADDRESS)
+        with pytest.raises(MalformedCall):
+            await expel(admin, "b-1/1")
         await expel(admin, "b-1")
         for node in (first, second):
             with pytest.raises(Expelled):
