@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ def install(kind: UnitKind, settings_file: Path, *, user: str, docker: bool, roo
     _check_user(user)
     if settings.trust is not None and not user:
         _check_open(settings.trust)
+    files = [path for path in (identity.cert, identity.key, settings.key_passphrase_file, settings.cacert) if path]
     unit = Unit(
         name=identity.name,
         title=f"{kind.title} {identity.name}",
@@ -85,6 +87,7 @@ def install(kind: UnitKind, settings_file: Path, *, user: str, docker: bool, roo
         user=user,
         group="docker" if docker else "",
         starts_programs=kind.starts_programs,
+        reads_files=all(_reads(user, _absolute(path)) for path in files),
     )
     return _write(unit, _own_settings(kind, given, settings), root)
 
@@ -163,6 +166,17 @@ def _check_open(trust: Path) -> None:
         if closed is not None:
             problem = f"the user that systemd makes may not read {path}, as {closed} is closed to others"
             raise _refused("SWARM_ID_TRUST", f"{problem}; nothing in it is secret: open it, or give --user")
+
+
+def _reads(user: str, path: Path) -> bool:
+    """Whether this user may read a file for sure: as its owner, or as anybody. "" is one that systemd makes."""
+    uid = pwd.getpwnam(user).pw_uid if user else -1
+
+    def permits(at: Path, bit: int) -> bool:
+        found = at.stat()
+        return bool(found.st_mode & (bit << 6 if found.st_uid == uid else bit))
+
+    return permits(path, stat.S_IROTH) and all(permits(one, stat.S_IXOTH) for one in path.parents)
 
 
 def _path() -> str:

@@ -54,6 +54,7 @@ class Unit:
     """``command``: program and word. ``user``: "" is one that systemd makes. ``path``: where programs are found.
 
     ``cacert`` or ``trust``: whom it trusts. ``passphrase``: the file of the key's, where that is encrypted.
+    ``reads_files``: the user may read all of these; then the node does, and sees what takes their place.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Unit:
     user: str = ""
     group: str = ""
     starts_programs: bool = False
+    reads_files: bool = False
 
     @property
     def service(self) -> str:
@@ -83,15 +85,23 @@ class Unit:
 
 
 def as_text(unit: Unit) -> str:
-    """systemd 250 or later: key and certificates are read by systemd as root and handed to the node alone (%d)."""
+    """systemd 250 or later. Files that the node's user may not read, systemd reads as root and hands to it alone (%d);
+    it does so once, at the start.
+    """
     runs_as = f"User={unit.user}" if unit.user else "DynamicUser=yes"
-    # A credential is read once, and revocation lists change: the node reads a trust file where it lies.
-    trusts = f"SWARM_ID_TRUST={unit.trust}" if unit.trust else "SWARM_ID_CACERT=%d/cas.pem"
-    cas = f"LoadCredential=cas.pem:{unit.cacert}\n" if unit.cacert else ""
-    opens, passphrase = "", ""
-    if unit.passphrase:
-        opens = " SWARM_ID_KEY_PASSPHRASE_FILE=%d/passphrase"
-        passphrase = f"LoadCredential=passphrase:{unit.passphrase}\n"
+    identity = {
+        "CERT": ("cert.pem", unit.cert),
+        "KEY": ("key.pem", unit.key),
+        "KEY_PASSPHRASE_FILE": ("passphrase", unit.passphrase),
+        "CACERT": ("cas.pem", unit.cacert),
+    }
+    given = {variable: file for variable, file in identity.items() if file[1] is not None}
+    shown = [
+        f"SWARM_ID_{variable}={path if unit.reads_files else f'%d/{name}'}" for variable, (name, path) in given.items()
+    ]
+    if unit.trust:  # revocation lists change: the node reads a trust file where it lies in any case
+        shown.append(f"SWARM_ID_TRUST={unit.trust}")
+    handed = "" if unit.reads_files else "".join(f"LoadCredential={name}:{path}\n" for name, path in given.values())
     groups = f"SupplementaryGroups={unit.group}\n" if unit.group else ""
     return f"""{MARK.format(service=unit.service)}
 [Unit]
@@ -105,10 +115,8 @@ Type=exec
 ExecStart={" ".join(unit.command)}
 EnvironmentFile={unit.settings}
 Environment=PATH={unit.path} PYTHONUNBUFFERED=1 HOME=%S/{unit.state} {unit.data_variable}=%S/{unit.state}
-Environment=SWARM_ID_CERT=%d/cert.pem SWARM_ID_KEY=%d/key.pem{opens} {trusts}
-LoadCredential=cert.pem:{unit.cert}
-LoadCredential=key.pem:{unit.key}
-{passphrase}{cas}{runs_as}
+Environment={" ".join(shown)}
+{handed}{runs_as}
 {groups}StateDirectory={unit.state}
 StateDirectoryMode=0700
 WorkingDirectory=%S/{unit.state}

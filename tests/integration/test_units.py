@@ -1,5 +1,7 @@
 """`swarm install-service`: units that systemd takes, that keep a node in its place, and with which it starts."""
 
+import os
+import pwd
 import re
 import shutil
 import stat
@@ -17,6 +19,7 @@ from services.identity.certificates import read_key
 from services.local.process import Child, Launch, node_environment
 from services.units.installing import read_settings
 
+OWNER = pwd.getpwuid(os.getuid()).pw_name  # of the files here
 NODES = {"sn": "sn", "swop": "swop", "license-server": "license"}
 OWN_SETTINGS = {
     "sn": "THIS_NODE_IP=10.1.2.3\nSN_I_AM_SENTINEL=true\nSWARM_DATA_DIR=data/node",
@@ -76,8 +79,8 @@ def installed(pki: Any, node: str, *options: str, trust: bool = False, encrypted
         encrypt(settings)
     if trust:
         with_trust(settings)
-        options = (*options, "--user", "root")  # others may not read where the tests run
-    user = ["--user", "root", "--docker"] if node == "swop" else []
+        options = (*options, "--user", OWNER)  # others may not read where the tests run
+    user = ["--user", OWNER, "--docker"] if node == "swop" else []
     assert main(["install-service", node, "--settings", settings, "--root", "r", *user, *options]) == 0
     name = f"{NODES[node]}-1"
     return Path(f"r/etc/systemd/system/swarm-{name}.service"), Path(f"r/etc/swarm-learning/{name}.env")
@@ -109,15 +112,16 @@ def test_a_unit_restarts_what_fails_and_its_key_is_read_by_systemd_alone(pki: An
     assert "key.pem:/" in text
     swop, settings = installed(pki, "swop")
     assert read_settings(settings)["USR_DIR"] == str(kit / "usr dir")
-    assert {"User=root", "SupplementaryGroups=docker", "KillMode=process"} <= set(swop.read_text().splitlines())
+    assert {f"User={OWNER}", "SupplementaryGroups=docker", "KillMode=process"} <= set(swop.read_text().splitlines())
 
 
 @pytest.mark.parametrize("trust", [False, True])
 async def test_a_node_starts_with_what_its_unit_hands_it(pki: Any, kit: Path, trust: bool) -> None:
     unit, settings = installed(pki, "license-server", trust=trust, encrypted=trust)
     text = unit.read_text()
-    assert ("SWARM_ID_KEY_PASSPHRASE_FILE=%d/passphrase" in text) == trust
+    assert (f"SWARM_ID_KEY_PASSPHRASE_FILE={kit}/passphrase" in text) == trust
     assert (f"SWARM_ID_TRUST={kit}/trust/trust.yaml" in text, "cas.pem" in text) == (trust, not trust)
+    assert ("LoadCredential=" in text) == (not trust)  # the user has them, and sees what takes their place
     credentials = kit / "credentials"
     credentials.mkdir()
     for name, source in re.findall(r"^LoadCredential=([^:]+):(.*)$", text, re.MULTILINE):
