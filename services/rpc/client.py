@@ -158,6 +158,8 @@ class AdminCalls:
         self.ProposeOrganization = Unary[pb.ProposeOrganizationRequest, pb.VoteReply](stub.ProposeOrganization, line)
         self.ProposeRemoval = Unary[pb.ProposeRemovalRequest, pb.VoteReply](stub.ProposeRemoval, line)
         self.Approve = Unary[pb.ApproveRequest, pb.VoteReply](stub.Approve, line)
+        self.Withdraw = Unary[pb.WithdrawRequest, pb.WithdrawReply](stub.Withdraw, line)
+        self.Expel = Unary[pb.ExpelRequest, pb.ExpelReply](stub.Expel, line)
 
 
 class TasksCalls:

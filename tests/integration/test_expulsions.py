@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from doors import WITHIN_S, file_server, read_range
+from open_readers import everything
 from sn_swarm import config, running_sn, scripted_sl
 from structlog.testing import capture_logs
 from two_organizations import TwoOrganizations
@@ -17,6 +18,9 @@ from services.identity import organizations
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.sl.transfer.connections import BULK
+from services.sl.transfer.file_server import FileServer, bind
+from services.sl.transfer.store import Store
 from services.sn.node import RunningSN
 
 ADDRESS = pb.RegisterRequest(host="localhost", port=30305)
@@ -95,7 +99,6 @@ async def test_all_slots_of_a_certificate_are_expelled_with_it(two: TwoOrganizat
 async def test_those_who_hold_a_name_hear_of_it_and_end_their_connections(
     two: TwoOrganizations, tmp_path: Path, with_trust_file: bool
 ) -> None:
-    """Also where the caller keeps the connection that it has, and hears nothing of it."""
     caller, server = two.identity("sl", "b-1"), two.identity("sl", "b-2")
     if not with_trust_file:
         server = replace(server, trust=replace(server.trust, organizations=None))
@@ -103,17 +106,39 @@ async def test_those_who_hold_a_name_hear_of_it_and_end_their_connections(
         swarm(two, tmp_path) as (sn, admin),
         client(sn, server) as theirs,
         client(sn, caller) as own,
-        file_server(server, tmp_path, read_range) as ask,
         contextlib.aclosing(theirs.hold_name()) as held,
+        connected_in_bulk(server, caller, tmp_path) as going_on,
+        file_server(server, tmp_path, read_range) as ask,
     ):
         await own.network.Register(ADDRESS)
         await anext(held)
-        holding = asyncio.ensure_future(anext(held))
+        told = asyncio.ensure_future(anext(held))
         assert await ask(caller) == ""
         await expel(admin, "b-1")
-        await holding  # it was told
+        with contextlib.suppress(OSError):
+            assert await going_on.read(1) == b""
+        await told
         assert "b-1 was expelled from the swarm" in await ask(caller)
         assert await ask(two.identity("sl", "b-3")) == ""
+
+
+@contextlib.asynccontextmanager
+async def connected_in_bulk(server: Identity, caller: Identity, directory: Path) -> AsyncIterator[asyncio.StreamReader]:
+    """A connection to the file server of an SL, on which nothing is asked any more."""
+    context = caller.client_context()
+    context.set_alpn_protocols([BULK])
+    files = FileServer(server, Store(directory / "files"), everything())
+    with bind("127.0.0.1", 0) as bound:
+        await files.start(bound)
+        port = bound.getsockname()[1]
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+        writer.write(b"GET /x HTTP/1.1\r\n\r\n")
+        await reader.readuntil(b"nothing but a range of a stream is served here")
+        try:
+            yield reader
+        finally:
+            writer.close()
+            await files.stop()
 
 
 async def test_a_process_that_holds_its_name_ends(two: TwoOrganizations, tmp_path: Path) -> None:

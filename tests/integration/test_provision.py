@@ -308,17 +308,17 @@ def test_a_ca_signs_only_what_is_a_request_of_its_trust_domain(tmp_path: Path, c
     wanted = {"trust_domain": "other.example", "nodes": [{"name": "sl-1", "role": "sl", "hosts": ["localhost"]}]}
     (tmp_path / "requests.yaml").write_text(yaml.safe_dump(wanted))
     swarm("certs", "request", tmp_path / "requests.yaml")
-    good = (tmp_path / "sl-1.csr").read_bytes()
+    good = (tmp_path / "sl-1" / "sl-1.csr").read_bytes()
     (tmp_path / "other.csr").write_bytes(good.replace(b"\n", b"\nX", 1))
     for name, words in (
         ("no.csr", "is not signed"),
         ("other.csr", "is not signed"),
         ("missing.csr", "it cannot be read"),
         ("ca-cert.pem", "there is no PEM certificate request in it"),
-        ("sl-1.csr", "it is for the trust domain other.example, this CA is for swarm.local"),
+        ("sl-1/sl-1.csr", "it is for the trust domain other.example, this CA is for swarm.local"),
     ):
         path = ca / name if name == "ca-cert.pem" else tmp_path / name
         capsys.readouterr()
         assert main(["certs", "sign", "--dir", str(ca), str(path)]) == 10
         assert words in capsys.readouterr().err
-    assert not list(tmp_path.glob("*-cert.pem"))
+    assert not list(tmp_path.rglob("sl-1-cert.pem"))
