@@ -12,7 +12,11 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
-from eth_abi.abi import decode, encode
+from eth_abi.abi import encode
+from eth_abi.codec import ABIDecoder
+from eth_abi.decoding import StringDecoder
+from eth_abi.exceptions import DecodingError
+from eth_abi.registry import BaseEquals, registry
 from eth_typing import ABIElement
 from eth_utils.abi import (
     event_abi_to_log_topic,
@@ -25,6 +29,24 @@ from eth_utils.abi import (
 from eth_utils.address import to_checksum_address
 
 CONTRACTS = ("SwarmNetwork", "TrainingContract", "TaskRegistry", "TaskRunner")
+
+
+class _AnyText(StringDecoder):
+    """Every SN writes texts, and no contract asks whether they are UTF-8: bytes that are not stand as ``\\xff``."""
+
+    def __init__(self) -> None:
+        super().__init__("backslashreplace")
+
+
+def _reading() -> ABIDecoder:
+    """As eth-abi reads, but for texts."""
+    ours = registry.copy()
+    ours.unregister_decoder("string")
+    ours.register_decoder(BaseEquals("string"), _AnyText, label="string")
+    return ABIDecoder(ours)
+
+
+decode = _reading().decode
 
 
 @dataclass(frozen=True)
@@ -54,7 +76,9 @@ class AbiEvent:
     indexed: tuple[bool, ...]
 
     def decode(self, topics: Sequence[bytes], data: bytes) -> list[Any]:
-        """The arguments in the order of the declaration."""
+        """The arguments in the order of the declaration. Raises DecodingError for what is none of these events."""
+        if len(topics) != 1 + sum(self.indexed):
+            raise DecodingError("it has other topics")
         plain = iter(decode([kind for kind, inside in zip(self.types, self.indexed, strict=True) if not inside], data))
         rest = iter(topics[1:])
         return [

@@ -8,6 +8,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
+from eth_abi.exceptions import DecodingError
+
 from services.chain.abi import checksummed, contract_abi
 from services.chain.receipts import Log, Position
 
@@ -338,6 +340,11 @@ def value_of(steps: int) -> float:
 
 E = TypeVar("E", bound=ChainEvent)
 
+
+class NotAnEvent(Exception):
+    """A log of a contract that is not the one it was entered as: every SN may enter every address."""
+
+
 # By argument, where the chain's form is not ours.
 _CONVERT: dict[str, Callable[[Any], Any]] = {
     "role": lambda number: ROLES[number],
@@ -369,12 +376,20 @@ def training_event(log: Log) -> TrainingEvent:
 def decoded(
     contract: str, log: Log, base: type[E], convert: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
 ) -> E:
-    """The event in a log, as the subclass of ``base`` that has its name; ``convert`` by argument, before the usual."""
-    event = contract_abi(contract).events[log.topics[0]]
-    arguments = [
-        _converted(convert.get(name) or _CONVERT.get(name), value)
-        for name, value in zip(event.names, event.decode(log.topics, log.data), strict=True)
-    ]
+    """The event in a log, as the subclass of ``base`` that has its name; ``convert`` by argument, before the usual.
+
+    Raises NotAnEvent for what this contract does not say.
+    """
+    event = contract_abi(contract).events.get(log.topics[0]) if log.topics else None
+    if event is None:
+        raise NotAnEvent("no event of this contract has its topic")
+    try:
+        arguments = [
+            _converted(convert.get(name) or _CONVERT.get(name), value)
+            for name, value in zip(event.names, event.decode(log.topics, log.data), strict=True)
+        ]
+    except (DecodingError, ValueError, IndexError, OverflowError) as error:
+        raise NotAnEvent(f"it is no {event.name}: {error}") from None
     made: E = _classes(cast(Hashable, base))[event.name](log.position, *arguments)
     return made
 

@@ -8,6 +8,7 @@ from typing import Any, Generic, Self, TypeVar
 
 from services.chain.abi import ContractAbi, checksummed, contract_abi
 from services.chain.backend import ChainBackend
+from services.chain.events import NotAnEvent
 from services.chain.receipts import Log, Receipt
 from services.errors import ChainError
 from services.runtime import logs
@@ -24,12 +25,13 @@ class Gateway(ABC, Generic[E]):
 
     @abstractmethod
     def _event(self, log: Log) -> E:
-        """What a log says."""
+        """What a log says. Raises NotAnEvent."""
 
     def __init__(self, chain: ChainBackend, address: str) -> None:
         self.chain = chain
         self.address = checksummed(address)
         self._abi: ContractAbi = contract_abi(self.contract)
+        self._said_what_it_is_not = False
 
     @classmethod
     def at(cls, chain: ChainBackend, address: str) -> Self:
@@ -76,7 +78,7 @@ class Gateway(ABC, Generic[E]):
         Decoded by a thread, as many events take a while and others wait for this one.
         """
         async for page in self.chain.logs(self.address, from_block, to_block, settled=settled):
-            yield await asyncio.to_thread(lambda logs: [self._event(log) for log in logs], page)
+            yield await asyncio.to_thread(lambda logs: [one for log in logs if (one := self._known(log))], page)
 
     async def events(self, from_block: int = 0) -> list[E]:
         """All of it at once, for a history that is known to be short."""
@@ -85,4 +87,15 @@ class Gateway(ABC, Generic[E]):
     async def follow(self, from_block: int = 0) -> AsyncIterator[E]:
         """What happened since a block, then everything new, without a gap; ends with the chain."""
         async for log in self.chain.follow(self.address, from_block):
-            yield self._event(log)
+            if (event := self._known(log)) is not None:
+                yield event
+
+    def _known(self, log: Log) -> E | None:
+        """None for what this contract does not say, which the log tells of once."""
+        try:
+            return self._event(log)
+        except NotAnEvent as error:
+            if not self._said_what_it_is_not:
+                self._said_what_it_is_not = True
+                _log.warning(f"this is no {self.contract}", location=self.address, why=str(error))
+            return None

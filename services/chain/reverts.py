@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
 
 from services import errors
-from services.chain.abi import all_errors
+from services.chain.abi import all_errors, decode
 from services.errors import ContractRevert, SwarmError
 
 # Errors of the contracts whose class has another name.

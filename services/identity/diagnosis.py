@@ -63,7 +63,7 @@ def diagnose(
     """Connects once as gRPC and HTTPS do, with the same identity. Blocks for at most about twice ``timeout_s``."""
     try:
         raw = socket.create_connection((host, port), timeout=timeout_s)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         return Diagnosis(reached=False, accepted=False, problem=_connection_problem(host, error, timeout_s))
     context = identity.client_context(expected)
     context.set_alpn_protocols(["h2", "http/1.1"])  # a gRPC server hangs up on a client that does not offer h2
@@ -115,7 +115,9 @@ def _refusal_after_handshake(tls: ssl.SSLSocket, identity: Identity) -> str:
     )
 
 
-def _connection_problem(host: str, error: OSError, timeout_s: float) -> str:
+def _connection_problem(host: str, error: OSError | UnicodeError, timeout_s: float) -> str:
+    if isinstance(error, UnicodeError):
+        return f"no host can have the name {host}"
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused: nothing listens on that port"
     if isinstance(error, TimeoutError):

@@ -188,7 +188,7 @@ class ChainRelay:
             try:
                 async with asyncio.timeout(CONNECT_WITHIN_S):
                     far = await connect(*way.address, way.context)
-            except OSError as error:
+            except (OSError, UnicodeError) as error:  # the latter: no host can have such a name
                 why = str(error) or f"no answer within {CONNECT_WITHIN_S:.0f} s"
                 if why != way.told:
                     _log.warning(

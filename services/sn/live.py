@@ -41,6 +41,10 @@ EXPELLED = "expelled"  # the reason why such a node left, on the chain
 _log = logs.get("sn")
 
 
+class NotATraining(Exception):
+    """What a contract says adds up to none: it was entered in the directory as a training and is something else."""
+
+
 @dataclass(frozen=True)
 class TrainingContext:
     """What all trainings of an SN share. ``clock``: seconds, monotonic. ``is_ours``: does this SN look after it.
@@ -88,6 +92,7 @@ class LiveTraining:
         self._progress_timer: asyncio.TimerHandle | None = None
         self._pending_progress: Progress | None = None
         self._stopped = False
+        self.makes_sense = True  # as far as its contract has spoken
         self._saved_events = view.events
         self._saving = False
 
@@ -95,7 +100,10 @@ class LiveTraining:
     async def opened(
         cls, name: str, gateway: TrainingGateway, around: TrainingContext, organizations: tuple[str, ...] = ()
     ) -> Self:
-        """Replays what has happened since the last snapshot; from then on the view follows the chain."""
+        """Replays what has happened since the last snapshot; from then on the view follows the chain.
+
+        Raises NotATraining.
+        """
         view = await around.snapshots.load(name, gateway.address)
         view = view or TrainingView(contract=name, location=gateway.address)
         training = cls(view, gateway, around, organizations)
@@ -106,7 +114,7 @@ class LiveTraining:
         told_at = self._around.clock()
         async for page in self.gateway.history(max(0, self.view.position.block)):
             for event in page:
-                self.view.apply(event)
+                self._fold(event)
             if self._around.clock() - told_at > TELL_EVERY_S:
                 told_at = self._around.clock()
                 _log.info("reading the history", contract=self.view.contract, block=self.view.position.block)
@@ -209,8 +217,27 @@ class LiveTraining:
         self._pending_progress = None
 
     async def _follow(self) -> None:
+        try:
+            await self._take_events()
+        except NotATraining as error:
+            _log.error("a contract that was entered as a training is none", **self._facts, why=str(error))
+            self.makes_sense = False
+            self.end_streams()
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        return {"contract": self.view.contract, "location": self.view.location}
+
+    def _fold(self, event: TrainingEvent) -> bool:
+        """Raises NotATraining."""
+        try:
+            return self.view.apply(event)
+        except Exception as error:
+            raise NotATraining(f"{type(event).__name__} is not possible there: {error!r}") from error
+
+    async def _take_events(self) -> None:
         async for event in self.gateway.follow(max(0, self.view.position.block)):
-            if not self.view.apply(event):
+            if not self._fold(event):
                 continue
             self._around.observe(self.view, event)
             self._acted_on |= not isinstance(event, CheckedIn | Reported)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 
 from services.chain import task_events as on_chain
 from services.chain.receipts import Position
+from services.chain.runner import PEERS_LIMIT
 from services.chain.task_events import Assigned, PeerState, RunnerState
 from services.rpc.version import version_of
 
@@ -77,7 +78,9 @@ class RunnerView:
         return not self.targets or agent in self.targets
 
     def apply(self, event: on_chain.RunnerEvent) -> bool:
-        """Folds one event; False for one that was folded before. Raises TypeError for an unknown kind."""
+        """Folds one event; False for one that was folded before. Raises TypeError for an unknown kind, ValueError and
+        KeyError for what no taskrunner says.
+        """
         if event.position <= self.position:
             return False
         self._fold(event)
@@ -134,6 +137,8 @@ class RunnerView:
         self.targets = (event.assigned.target,) if event.assigned.target else ()
 
     def _enrolled(self, event: on_chain.AgentEnrolled) -> None:
+        if event.peers > PEERS_LIMIT:
+            raise ValueError(f"{event.peers} peers")
         self._change(event.name, enrolled_in=event.assignment, brought=event.peers)
         for index in range(event.peers):
             self.peers[event.name, index] = Peer(event.name, index)

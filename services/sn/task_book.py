@@ -64,12 +64,19 @@ class TaskBook:
         if event.position <= self.position:
             return
         self.position = event.position
+        if isinstance(event, on_chain.TaskBodySet | on_chain.TaskFinalized | on_chain.TaskRemoved):
+            self._change(event)
+        elif isinstance(event, on_chain.TaskCreated):
+            self._created += 1
+            self._tasks[event.header.name] = Task(
+                event.header, event.registrant, event.fingerprint, event.at / 1000, number=self._created
+            )
+
+    def _change(self, event: on_chain.TaskBodySet | on_chain.TaskFinalized | on_chain.TaskRemoved) -> None:
+        """Of a task that there is: names that are no text may be those of two tasks on the chain and of one here."""
+        if event.name not in self._tasks or event.name == ROOT_TASK:
+            return
         match event:
-            case on_chain.TaskCreated():
-                self._created += 1
-                self._tasks[event.header.name] = Task(
-                    event.header, event.registrant, event.fingerprint, event.at / 1000, number=self._created
-                )
             case on_chain.TaskBodySet():
                 self._tasks[event.name] = replace(self._tasks[event.name], body=event.body)
             case on_chain.TaskFinalized():

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 from services.chain.network import ContractEntry
 from services.chain.runner import TaskRunnerGateway
-from services.chain.task_events import AgentAttended, RunnerReset
+from services.chain.task_events import AgentAttended, RunnerEvent, RunnerReset
 from services.chain.tasks import TaskRegistryGateway
 from services.errors import ChainError, UnknownRunner
 from services.rpc import swarm_pb2 as pb
@@ -24,6 +24,10 @@ from services.sn.task_book import TaskBook
 ROLE = "swop"
 
 _log = logs.get("sn")
+
+
+class NotATaskrunner(Exception):
+    """What a contract says adds up to none: it was entered in the directory as a taskrunner and is something else."""
 
 
 def now_ms() -> int:
@@ -59,12 +63,13 @@ class LiveRunner:
         self._given_up: set[str] = set()  # on their way to the chain: none of them counts, whether it is back or not
         self._broadcast = Broadcast(self.view, lambda: self.status().SerializeToString())
         self._stopped = False
+        self.makes_sense = True  # as far as its contract has spoken
 
     async def open(self) -> None:
-        """Replays what happened so far; from then on the view follows the chain."""
+        """Replays what happened so far; from then on the view follows the chain. Raises NotATaskrunner."""
         async for page in self.gateway.history():
             for event in page:
-                self.view.apply(event)
+                self._fold(event)
         self._background.run(self._follow(), f"following {self.view.runner}", vital=True)
         self.follow_members()
 
@@ -156,8 +161,24 @@ class LiveRunner:
             self._broadcast.wake()
 
     async def _follow(self) -> None:
+        try:
+            await self._take_events()
+        except NotATaskrunner as error:
+            facts = {"runner": self.view.runner, "location": self.view.location}
+            _log.error("a contract that was entered as a taskrunner is none", **facts, why=str(error))
+            self.makes_sense = False
+            self.end_streams()
+
+    def _fold(self, event: RunnerEvent) -> bool:
+        """Raises NotATaskrunner."""
+        try:
+            return self.view.apply(event)
+        except Exception as error:
+            raise NotATaskrunner(f"{type(event).__name__} is not possible there: {error!r}") from error
+
+    async def _take_events(self) -> None:
         async for event in self.gateway.follow(max(0, self.view.position.block)):
-            if self.view.apply(event):
+            if self._fold(event):
                 self._forget_given_up()
                 _log.info(type(event).__name__, runner=self.view.runner, state=self.view.state.name)
                 self._broadcast.wake()
@@ -192,15 +213,21 @@ class TaskRunners:
 
     def named(self, name: str) -> LiveRunner:
         """Raises UnknownRunner with the names that there are."""
-        if name not in self._runners:
+        runner = self._runners.get(name)
+        if runner is None or not runner.makes_sense:
             raise UnknownRunner(name=name or "''", known=", ".join(self._runners))
-        return self._runners[name]
+        return runner
 
     async def enter(self, entry: ContractEntry, make_registry: Callable[[str], TaskRegistryGateway]) -> None:
         """A contract of the directory: follows it, where it is one of ours."""
         if entry.kind == RUNNER_KIND:
             runner = self._runner(entry)
-            await runner.open()
+            try:
+                await runner.open()
+            except NotATaskrunner as error:
+                facts = {"runner": entry.name, "location": entry.location}
+                _log.error("a contract that was entered as a taskrunner is none", **facts, why=str(error))
+                return
             self._runners[entry.name] = runner
         elif entry.kind == TASKS_KIND and self._registry is None:
             registry = make_registry(entry.location)

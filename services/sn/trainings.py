@@ -30,7 +30,7 @@ from services.errors import (
 from services.runtime import logs
 from services.sn.accounts import AccountNames
 from services.sn.directory import RUNNER_KIND, TRAINING_KIND, create_runner, create_training
-from services.sn.live import LiveTraining, TrainingContext
+from services.sn.live import LiveTraining, NotATraining, TrainingContext
 from services.sn.membership import Caller, DirectoryMember, Membership
 from services.sn.organizations import HeldOrganizations
 from services.sn.proposals import ProposalLog
@@ -98,9 +98,10 @@ class Trainings:
 
     def named(self, contract: str) -> LiveTraining:
         """Raises UnknownContract with the names that there are."""
-        if contract not in self._running:
+        training = self._running.get(contract)
+        if training is None or not training.makes_sense:
             raise UnknownContract(contract=contract or "''", known=", ".join(self._running))
-        return self._running[contract]
+        return training
 
     async def create(self, name: str, organizations: Sequence[str] = ()) -> str:
         """A new training, for SLs of these organizations, or of all where none is named; gives its address.
@@ -250,11 +251,18 @@ class Trainings:
             if entry.name in self._entries:
                 return
             if entry.kind == TRAINING_KIND:
-                gateway = TrainingGateway.at(self.chain, entry.location)
-                only = entry.organizations
-                self._running[entry.name] = await LiveTraining.opened(entry.name, gateway, self._around, only)
+                await self._serve(entry)
             await self.entered(entry)
             self._entries[entry.name] = entry
+
+    async def _serve(self, entry: ContractEntry) -> None:
+        """Nothing where it is no training, whatever the SN says that has entered it."""
+        gateway, only = TrainingGateway.at(self.chain, entry.location), entry.organizations
+        try:
+            self._running[entry.name] = await LiveTraining.opened(entry.name, gateway, self._around, only)
+        except NotATraining as error:
+            facts = {"contract": entry.name, "location": entry.location}
+            _log.error("a contract that was entered as a training is none", **facts, why=str(error))
 
 
 async def _nothing(_entry: ContractEntry) -> None:

@@ -61,6 +61,9 @@ COPY_ANSWER_BYTES = 400
 WORDS_BYTES = 400
 REFUSAL_HEADER = "Swarm-Refusal"
 
+# The last one: no host can have such a name.
+_UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError, UnicodeError)
+
 _log = logs.get("peers")
 
 # Asked anew at each attempt: a node may have come back at another address.
@@ -300,7 +303,7 @@ class Peers:
 
             async with await self._soon_or_anew(ask) as line:
                 yield line
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except _UNREACHABLE as error:
             headers = getattr(error, "headers", None) or {}  # of an answer that is no line
             problem = headers.get(REFUSAL_HEADER, "")[:WORDS_BYTES] or str(error) or type(error).__name__
             raise PeerUnreachable(peer=merger.name, address=_address(merger), problem=problem) from None
@@ -404,7 +407,7 @@ class Peers:
                     problem = f"it answered {response.status} ({words})"
                     raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem)
                 yield response
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        except _UNREACHABLE as error:
             problem = str(error) or type(error).__name__
             raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem) from None
 
