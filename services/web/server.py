@@ -47,6 +47,7 @@ class NodeServer(uvicorn.Server):
                 log_config=None,
                 log_level="warning",
                 access_log=False,
+                proxy_headers=False,  # whoever asks could say to come from elsewhere; docs/reverse-proxy.md
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=GRACEFUL_STOP_S,

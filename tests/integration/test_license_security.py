@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +71,6 @@ def ada(services) -> Actor:
 
 async def ask(address: str, pki, method: str, path: str, **more: Any) -> httpx.Response:
     """As somebody without a certificate."""
-    import ssl
-
     context = ssl.create_default_context(cafile=pki.cacert)
     async with httpx.AsyncClient(base_url=address, verify=context, timeout=60) as client:
         return await client.request(method, path, **more)
@@ -203,6 +203,62 @@ def test_whoever_keeps_failing_under_a_name_locks_its_owner_out_nowhere_else(ser
         services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
     services.accounts.set_password(signed_in.actor(HERE), signed_in.user.id, PASSWORD)
     services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
+
+
+class SignInPage:
+    """As a browser shows it, at a real server."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def sign_in(self, name: str, password: str, **headers: str) -> tuple[int, str]:
+        """The status, and what the page says of it."""
+        page = await self._client.get("/sign-in")
+        token = page.text.partition('name="form_token" value="')[2].partition('"')[0]
+        assert token
+        form = {"name": name, "password": password, "form_token": token}
+        answer = await self._client.post("/sign-in", data=form, headers=headers)
+        return answer.status_code, answer.text.partition('role="alert"')[2].partition("</p>")[0]
+
+
+@contextlib.asynccontextmanager
+async def sign_in_page(address: str, pki: Any, at: str = "127.0.0.1") -> AsyncIterator[SignInPage]:
+    """``at``: from where on loopback."""
+    context = ssl.create_default_context(cafile=pki.cacert)
+    transport = httpx.AsyncHTTPTransport(verify=context, local_address=at)
+    async with httpx.AsyncClient(base_url=address, transport=transport, timeout=60) as client:
+        yield SignInPage(client)
+
+
+async def test_headers_that_name_another_address_open_no_lock(services, ada, pki):
+    """Whether they come from a proxy or from whoever guesses, the server cannot tell."""
+    async with served(services, pki) as address, sign_in_page(address, pki) as page:
+        for number in range(3):
+            status, _ = await page.sign_in("ada", "a wrong password", **{"X-Forwarded-For": f"192.0.2.{number}"})
+            assert status == 401
+        for headers in ({"X-Forwarded-For": HERE}, {"Forwarded": f"for={HERE}"}, {"X-Real-IP": HERE}, {}):
+            status, said = await page.sign_in("ada", PASSWORD, **headers)
+            assert status == 429, said
+            assert "Too many attempts failed" in said
+        for number in range(SIGN_INS_PER_MINUTE):
+            status, _ = await page.sign_in("eve", PASSWORD, **{"X-Forwarded-For": f"198.51.100.{number}"})
+        assert status == 429
+
+
+async def test_a_lock_is_for_one_name_at_one_address_and_names_nobody(services, ada, pki):
+    async with (
+        served(services, pki) as address,
+        sign_in_page(address, pki, "127.0.0.2") as guessing,
+        sign_in_page(address, pki, "127.0.0.3") as her_own,
+    ):
+        told = [await guessing.sign_in(name, "a wrong password") for name in ("ada", "nobody-of-that-name")]
+        assert told[0] == told[1]
+        for _ in range(2):
+            await guessing.sign_in("ada", "a wrong password")
+        assert (await guessing.sign_in("ada", PASSWORD))[0] == 429
+        (shown,) = services.accounts.all(ada)
+        assert shown.locked_until is not None
+        assert (await her_own.sign_in("ada", PASSWORD))[0] == 303
 
 
 def test_failures_of_an_address_are_forgotten_after_a_day(services, ada, day):
