@@ -168,6 +168,21 @@ async def test_a_result_is_for_every_participant_at_any_time(pki: Any, tmp_path:
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("elements", [FEW, MANY])
+async def test_what_the_running_merge_does_not_need_is_for_nobody(pki: Any, tmp_path: Path, elements: int) -> None:
+    """Not for its leader either: a contribution to a round before, or one that was taken back."""
+    async with holding(pki, tmp_path, elements) as holder, reader(pki, tmp_path, "sl-2") as leader:
+        (entry,) = holder.view.check_ins
+        holder.view = replace(holder.view, check_ins=(replace(entry, digest="f" * 64),))
+        holder.sees(leader="sl-2")
+        with pytest.raises(PeerUnreachable, match="403"):
+            await holder.fetch(leader)
+        holder.view = replace(holder.view, check_ins=(entry,))
+        holder.sees(leader="sl-2", term=2)
+        assert (await holder.fetch(leader)).model == holder.stored.model
+
+
 async def test_a_participant_that_waits_for_its_turn_reads_no_contribution_of_another(pki: Any, tmp_path: Path) -> None:
     """In a training that goes on as if nobody had tried."""
     async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:

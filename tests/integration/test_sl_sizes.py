@@ -113,6 +113,43 @@ async def test_a_manifest_of_another_size_than_its_header_gives_is_refused(pki: 
     assert mine.partial(lie.digest) is None
 
 
+HOSTILE = {
+    "larger than all": b"\xff" * 7 + b"\x7f",
+    "no JSON": (16).to_bytes(8, "little") + b"\xff" * 16,
+    "endless lists": (4000).to_bytes(8, "little") + b"[" * 4000,
+    "more than there is": b'{"w":{"dtype":"F32","shape":[4611686018427387904],"data_offsets":[0,900]}}',
+    "beyond the end": b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[99999999999,100000000007]}}',
+    "no numbers": b'{"w":{"dtype":"F32","shape":["x"],"data_offsets":[0,[]]}}',
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("size", [SMALL, 10_000_000])
+async def test_a_hostile_header_costs_whoever_serves_it_and_nothing_else(
+    pki: Any, tmp_path: Path, kind: str, size: int
+) -> None:
+    header = HOSTILE[kind]
+    if header.startswith(b"{"):
+        header = len(header).to_bytes(8, "little") + header
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        if request.path.endswith("/segments"):
+            text = {"header": len(header), "segments": ["ab" * 32] * (size // SEGMENT_BYTES + 1)}
+            return web.json_response(text)
+        return web.Response(body=header + bytes(max(0, size - len(header))))
+
+    store = Store(tmp_path)
+    async with answering(pki, serve) as liar, Peers(pki.identity("sl", "sl-2"), store, stall_s=1.0) as peers:
+        with pytest.raises((DigestMismatch, StreamDamaged, PeerUnreachable)) as refused:
+            await peers.fetch("ab" * 32, size, lambda: [liar])
+    assert "sl-1" in str(refused.value)
+    assert files_in(tmp_path) == []
+
+
+def files_in(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
 # --- a whole swarm ----------------------------------------------------------------------------------------------
 
 
