@@ -31,16 +31,29 @@ class Attestations:
         self.totals: dict[str, int] = {}
         self.own: LatestValue[Standing] = LatestValue()
         self.attested = -1
+        self._unfounded: dict[str, int] = {}  # what SNs said that they have, and did not
 
     def heard(self, account: str, standing: Standing) -> None:
         """What another SN tells."""
-        self.totals[account] = standing.total
+        if account not in self._unfounded:
+            self.totals[account] = standing.total
         if standing.attestation is not None:
             self._keep(account, standing.attestation)
+
+    def unfounded(self, account: str) -> None:
+        """It does not have what it said last. What it says from now on counts once that much is here."""
+        if account in self.totals:
+            self._unfounded[account] = self.totals.pop(account)
+
+    def forget(self, account: str) -> None:
+        """All that it said."""
+        for said in (self._said, self.totals, self._unfounded):
+            said.pop(account, None)
 
     def tell(self, tail: RecentBlocks, signers: Sequence[str]) -> None:
         """Tells of a new head, and attests to it where nothing sealed elsewhere is in the way."""
         head, floor = tail.head, self._exposure.floor(signers)
+        self._unfounded = {account: said for account, said in self._unfounded.items() if said > head.total}
         attestation = None
         if head.total >= floor:
             attestation = Attestation(head.number, head.hash, floor)

@@ -175,8 +175,24 @@ class Federation:
 
     async def is_behind(self, account: str) -> bool:
         """Whether an SN has more than geth, which may have more than was looked at yet."""
+        return self.attestations.totals.get(account, 0) > (await self._head())[1]
+
+    async def head_number(self) -> int:
+        """Of geth's newest block."""
+        return (await self._head())[0]
+
+    async def _head(self) -> tuple[int, int]:
+        """Its number and total difficulty."""
         head = await self._request("eth_getHeaderByNumber", "latest")
-        return self.attestations.totals.get(account, 0) > int(head["totalDifficulty"], 16)
+        return int(head["number"], 16), int(head["totalDifficulty"], 16)
+
+    async def doubt(self, account: str, claimed: int) -> None:
+        """An SN said that it has so much, and gave all that it gives: what is not here then holds up nobody."""
+        has = (await self._head())[1]
+        if min(claimed, self.attestations.totals.get(account, 0)) > has:
+            self._log.error("an SN has not got the blocks that it tells of", account=account)
+            self.attestations.unfounded(account)
+            self._wake()
 
     async def fund(self, account: str) -> Receipt:
         """Gives another SN's account more than it can ever spend, and keeps more than that."""

@@ -12,11 +12,20 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from services.errors import IdentityError, NotOfOrganization, PortInUse, SettingsError, SwarmError, WrongRole
+from services.errors import (
+    IdentityError,
+    MalformedCall,
+    NotOfOrganization,
+    PortInUse,
+    SettingsError,
+    SwarmError,
+    WrongRole,
+)
 from services.identity.identity import PROCESS_KEY, Identity, PeerIdentity
 from services.identity.live import LiveConnections
 from services.rpc.client import MESSAGE_LIMIT_BYTES
@@ -45,6 +54,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
 
 Roles = Mapping[str, frozenset[str]]
 Admits = Callable[[str, PeerIdentity], None]
+Read = Callable[[bytes], Any]
 
 _caller: ContextVar[PeerIdentity] = ContextVar("caller")
 _process: ContextVar[bytes] = ContextVar("process")
@@ -148,47 +158,47 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         if handler is None:
             return None
         method: str = details.method
+        read = _reading(handler.request_deserializer)
         if handler.response_streaming:
             build = (
                 grpc.stream_stream_rpc_method_handler
                 if handler.request_streaming
                 else (grpc.unary_stream_rpc_method_handler)
             )
-            behaviour = self._streaming(method, handler.stream_stream or handler.unary_stream)
+            behaviour = self._streaming(method, handler.stream_stream or handler.unary_stream, read)
         else:
             build = grpc.unary_unary_rpc_method_handler
-            behaviour = self._unary(method, handler.unary_unary)
-        return build(behaviour, handler.request_deserializer, _unless_bytes(handler.response_serializer))
+            behaviour = self._unary(method, handler.unary_unary, read)
+        return build(behaviour, None, _unless_bytes(handler.response_serializer))
 
-    def _unary(self, method: str, behaviour: Any) -> Any:
-        async def guarded(request: Any, context: Any) -> Any:
+    def _unary(self, method: str, behaviour: Any, read: Read) -> Any:
+        async def guarded(raw: bytes, context: Any) -> Any:
             try:
                 peer = self._admit(method, context)
-                with (
-                    self._counting(method, peer),
-                    traces.served(method, context.invocation_metadata() or (), request, peer.name),
-                ):
-                    return await behaviour(request, context)
+                with self._counting(method, peer):
+                    request = read(raw)
+                    with traces.served(method, context.invocation_metadata() or (), request, peer.name):
+                        return await behaviour(request, context)
             except Exception as error:
                 await _abort(context, method, error)
 
         return guarded
 
-    def _streaming(self, method: str, behaviour: Any) -> Any:
-        async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
+    def _streaming(self, method: str, behaviour: Any, read: Read) -> Any:
+        async def guarded(raw: Any, context: Any) -> AsyncIterator[Any]:
             try:
                 peer = self._admit(method, context)
                 with self._counting(method, peer), self._ending(method, context):
-                    async for message in behaviour(request, context):
+                    async for message in behaviour(_read_from(raw, read), context):
                         yield message
             except Exception as error:
                 await _abort(context, method, error)
 
-        async def guarded_writer(request: Any, context: Any) -> None:
+        async def guarded_writer(raw: Any, context: Any) -> None:
             try:
                 peer = self._admit(method, context)
                 with self._counting(method, peer), self._ending(method, context):
-                    await behaviour(request, context)
+                    await behaviour(_read_from(raw, read), context)
             except Exception as error:
                 await _abort(context, method, error)
 
@@ -243,6 +253,28 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
 def _process_in(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
     said = str(next((value for key, value in metadata if key == PROCESS_KEY), ""))
     return bytes.fromhex(said) if _PROCESS.fullmatch(said) else b""
+
+
+def _reading(deserialize: Any) -> Read:
+    """Reads requests once it is known who asks, and how often. Raises MalformedCall."""
+
+    def read(raw: bytes) -> Any:
+        try:
+            return deserialize(raw) if deserialize else raw
+        except DecodeError:
+            raise MalformedCall(field="the message") from None
+
+    return read
+
+
+def _read_from(raw: Any, read: Read) -> Any:
+    """The request, or a stream of them."""
+    return read(raw) if isinstance(raw, bytes) else _each(raw, read)
+
+
+async def _each(raw: AsyncIterator[bytes], read: Read) -> AsyncIterator[Any]:
+    async for message in raw:
+        yield read(message)
 
 
 def _unless_bytes(serialize: Any) -> Any:

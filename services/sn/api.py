@@ -69,7 +69,7 @@ class NetworkApi:
 
     async def Register(self, request: pb.RegisterRequest, _context: Any) -> pb.RegisterReply:
         who, trainings = self._context.node(), self._context.trainings
-        if request.host or who.role not in UNREACHED_ROLES:
+        if request.host or request.port or who.role not in UNREACHED_ROLES:
             requests.address(request.host, request.port)
         await trainings.register(who, request.host, request.port, self._context.name)
         return pb.RegisterReply(sn=self._context.name, organization=who.organization)

@@ -104,6 +104,16 @@ class ChainRelay:
         )
         return way.port
 
+    def close_way(self, name: str) -> None:
+        """That SN is let in no more, and what it has open ends."""
+        way = self._ways.pop(name, None)
+        if way is None:
+            return
+        if way.entrance is not None:
+            way.entrance.close()
+        for end in way.incoming:
+            end.close()
+
     async def close(self) -> None:
         await self._background.close()
         if self._listening is not None:
@@ -159,10 +169,14 @@ class ChainRelay:
             except (OSError, ChainError) as error:  # it is being started again
                 _log.debug("geth is not there yet", for_sn=name, why=str(error))
                 return
+            way = self._ways.get(name)
+            if way is None:  # it has gone meanwhile
+                near.close()
+                return
             with (
                 contextlib.closing(near),
                 self._live.held(judge_of(tls), lambda _: far.close()),
-                self._counted(self._ways[name].incoming, far),
+                self._counted(way.incoming, far),
             ):
                 await far.carry(near)
 
@@ -180,8 +194,10 @@ class ChainRelay:
     # --- to other SNs -------------------------------------------------------------------------------
 
     async def _out(self, name: str, near: End) -> None:
-        way = self._ways[name]
         with contextlib.closing(near):
+            way = self._ways.get(name)
+            if way is None:
+                return
             if not await asyncio.to_thread(self._is_geth, near.transport.get_extra_info("socket")):
                 _log.warning("refused a local connection of another process", port=way.port)
                 return

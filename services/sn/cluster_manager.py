@@ -74,7 +74,7 @@ class ClusterManager:
         self._said = ""
         trainings.sns_changed = self.follow
         peering.changed = self.follow
-        peering.owner_of = trainings.accounts.owner
+        peering.owner_of = trainings.accounts.belongs_to
         background.keep(self._name_signers, "naming the signers")
         background.keep(self._part, "parting from SNs that were removed")
 

@@ -1,7 +1,7 @@
 """Blocks that do not come from geth to geth: another SN gives them, page by page."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
 
 from services.chain.geth_peers import GethPeers
@@ -13,13 +13,25 @@ IMPORT_FILE = Path("eth", "fetched.rlp")
 _log = logs.get("sn")
 
 
+async def _always(_taken: int) -> bool:
+    return True
+
+
 async def fetch_blocks(
-    client: SNClient, geth: GethPeers, since: int, into: Path, *, of: str, taken: Callable[[], object] = lambda: None
+    client: SNClient,
+    geth: GethPeers,
+    since: int,
+    into: Path,
+    *,
+    of: str,
+    taken: Callable[[], object] = lambda: None,
+    more: Callable[[int], Awaitable[bool]] = _always,
 ) -> None:
     """Has geth take the blocks after number ``since`` that the SN ``of`` has, by way of a file at ``into``.
 
     Neither memory nor the time of one import grows with the chain: geth executes a page while the next one is on its
-    way. ``taken`` is called after each. Raises as a call does; ChainError, StorageError.
+    way. ``taken`` is called after each; ``more``, with its bytes, tells whether to go on. Raises as a call does;
+    ChainError, StorageError.
     """
     fetched = 0
     pages = client.blocks(since)
@@ -31,6 +43,8 @@ async def fetch_blocks(
             fetched += len(page)
             _log.debug("blocks coming", of=of, bytes=fetched)
             taken()
+            if not await more(len(page)):
+                break
     finally:
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)

@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
+from services.chain.abi import checksummed
 from services.chain.attestations import Standing
 from services.chain.federation import Federation
 from services.chain.finality import Attestation
 from services.chain.geth_peers import Enode
 from services.chain.pool import PendingTransaction
 from services.chain.relayed import gas_of
-from services.errors import AnotherSwarm, ChainError, MalformedCall, SwarmError
+from services.errors import AnotherSwarm, ChainError, MalformedCall, SwarmError, TooManyCalls
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -32,6 +34,18 @@ LONGEST_WAIT_S = 2.0
 SECOND_DIAL_AFTER_S = 2.0
 FIND_HOLDER_S = 3.0  # longer than a process has to answer
 PAGE_BYTES = 2**20
+
+# SNs of one organization that say hello and are not in the directory, which may not have come here yet.
+NEWCOMERS_AT_ONCE = 16
+OF_NEWCOMERS = ""  # whose transactions count together
+
+# What waits for one SN; more than all of them may have waiting at once. One that reads nothing is told nothing more.
+OUTBOX_LIMIT = 16_384
+
+# An SN tells of blocks and does not give them; and how much that brings nothing is taken from one that does.
+BELIEVED_FOR_S = 30.0
+USELESS_BYTES = 8 * 2**20
+
 
 Outbox = asyncio.Queue[pb.PeerNews | None]
 
@@ -53,16 +67,29 @@ class ChainName:
 class _Other:
     """An SN at the other end of a stream; ``account`` is empty until it has said hello, and so may be ``name``.
 
-    ``met``: this stream counts among those that keep the two in touch.
+    ``met``: this stream counts among those that keep the two in touch. ``organization``: whose CA has named it.
     """
 
     name: str
     outbox: Outbox
+    organization: str = ""
     account: str = ""
     enode: Enode | None = None  # by which this SN's geth reaches its geth
     met: bool = False
     called: bool = False  # this SN opened the stream
     seen: pb.PeerSeen | None = None  # where it says that its API is
+    deaf: bool = False
+
+    def tell(self, news: pb.PeerNews | None) -> None:
+        """``None``: the end of the stream."""
+        if self.deaf:
+            return
+        if self.outbox.qsize() >= OUTBOX_LIMIT:
+            _log.warning("an SN reads nothing of what it is told", name=self.name, waiting=self.outbox.qsize())
+            self.deaf, news = True, None
+            while not self.outbox.empty():
+                self.outbox.get_nowait()
+        self.outbox.put_nowait(news)
 
 
 class Peering:
@@ -132,7 +159,13 @@ class Peering:
         self._gone.pop(name).set()
         for other in self._others:
             if other.name == name:
-                other.outbox.put_nowait(None)
+                other.tell(None)
+        self._forget(name)
+
+    def _forget(self, name: str) -> None:
+        """Its geth is let in no more."""
+        self._relay.close_way(name)
+        self._accounts.pop(name, None)
         if enode := self._enodes.pop(name, None):
             self._background.run(self._federation.geth_peers.forget(enode), f"parting from the geth of {name}")
 
@@ -154,7 +187,8 @@ class Peering:
         self._addresses[name] = address
         if is_new:
             self._gone[name] = asyncio.Event()
-            self._gone[name].set()
+            if not self.alive[name]:
+                self._gone[name].set()
             self._background.keep(lambda: self._stay_in_touch(name), f"staying in touch with {name}")
 
     async def opened(self, port: int) -> None:
@@ -166,16 +200,18 @@ class Peering:
         """Before the API stops."""
         self._stopped.set()
         for other in self._others:
-            other.outbox.put_nowait(None)
+            other.tell(None)
 
     # --- streams ------------------------------------------------------------------------------------
 
-    async def serve(self, incoming: AsyncIterator[pb.PeerNews], name: str, context: Any) -> AsyncIterator[pb.PeerNews]:
-        """A stream that another SN opened. Raises AnotherSwarm, MalformedCall."""
-        other = _Other(name, asyncio.Queue())
-        context.add_done_callback(lambda _: other.outbox.put_nowait(None))
+    async def serve(
+        self, incoming: AsyncIterator[pb.PeerNews], name: str, context: Any, *, organization: str = ""
+    ) -> AsyncIterator[pb.PeerNews]:
+        """A stream that another SN opened. Raises AnotherSwarm, MalformedCall, TooManyCalls."""
+        other = _Other(name, asyncio.Queue(), organization)
+        context.add_done_callback(lambda _: other.tell(None))
         reading = asyncio.create_task(self._read(incoming, other))
-        reading.add_done_callback(lambda _: other.outbox.put_nowait(None))
+        reading.add_done_callback(lambda _: other.tell(None))
         try:
             async for news in self._outgoing(other):
                 yield news
@@ -244,20 +280,20 @@ class Peering:
             await self._take(news, other)
 
     async def _outgoing(self, other: _Other) -> AsyncGenerator[pb.PeerNews]:
-        outbox, federation = other.outbox, self._federation
+        federation = self._federation
         reader = federation.pool.open_reader()
         # Where one of them fails the stream ends, and is opened again.
         tasks = [
-            self._background.run(work, f"telling {other.name or 'an SN'} {what}", lambda _: outbox.put_nowait(None))
+            self._background.run(work, f"telling {other.name or 'an SN'} {what}", lambda _: other.tell(None))
             for work, what in (
-                (self._standings(outbox), "how far the chain is"),
-                (_transactions(reader, outbox), "of transactions"),
+                (self._standings(other), "how far the chain is"),
+                (_transactions(reader, other), "of transactions"),
             )
         ]
         self._others.append(other)
         try:
             yield await self._hello()
-            while not self._stopped.is_set() and (news := await outbox.get()) is not None:
+            while not self._stopped.is_set() and (news := await other.outbox.get()) is not None:
                 yield news
         finally:
             self._others.remove(other)
@@ -266,13 +302,13 @@ class Peering:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _standings(self, outbox: Outbox) -> None:
+    async def _standings(self, other: _Other) -> None:
         async for standing in self._federation.attestations.own.follow():
             news = pb.PeerStanding(total_difficulty=standing.total)
             if standing.attestation is not None:
                 said = standing.attestation
                 news.attestation.CopyFrom(pb.Attestation(number=said.number, hash=said.hash, floor=said.floor))
-            outbox.put_nowait(pb.PeerNews(standing=news))
+            other.tell(pb.PeerNews(standing=news))
 
     # --- what is said -------------------------------------------------------------------------------
 
@@ -285,7 +321,8 @@ class Peering:
         elif kind == "standing":
             self._federation.heard(other.account, _standing(news.standing))
         elif kind == "transaction":
-            self._federation.take(_relayed(news.transaction, other.name))
+            by = other.name if self._is_known(other) else OF_NEWCOMERS
+            self._federation.take(_relayed(news.transaction, by))
         elif kind == "seen":
             self._seen(news.seen)
         elif kind == "welcome":
@@ -295,8 +332,7 @@ class Peering:
         other.name = other.name or hello.name
         if hello.name != other.name:
             raise MalformedCall(field="name")
-        if self.owner_of(hello.account) not in (None, other.name):
-            raise MalformedCall(field="account")
+        self._check_account(hello.account, other)
         enode = requests.enode(hello.enode)
         if (theirs := ChainName(hello.chain_id, hello.genesis)) != self._chain:
             if other.called:
@@ -304,16 +340,39 @@ class Peering:
             raise AnotherSwarm(name=self._name, theirs=str(self._chain), ours=str(theirs))  # it reads this
         first = not other.account
         other.account = hello.account
+        if first and not self._is_known(other):
+            self._require_room(other)
         if hello.port:  # its API is open
             requests.address(hello.host, hello.port)
-            self._reached_at(hello.name, join_address(hello.host, hello.port))
+            if self._is_known(other):
+                self._reached_at(hello.name, join_address(hello.host, hello.port))
             other.seen = pb.PeerSeen(name=hello.name, host=hello.host, port=hello.port)
         self._introduce(other)
         with contextlib.suppress(ChainError):
             await self._trust(other, enode)
-            other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
+            other.tell(pb.PeerNews(welcome=pb.PeerWelcome()))
         if first:
             self._met(other)
+
+    def _check_account(self, account: str, other: _Other) -> None:
+        """Raises MalformedCall for one that is none, another's, or not that of this stream."""
+        try:
+            is_one = checksummed(account) == account
+        except ValueError:
+            is_one = False
+        if not is_one or other.account not in ("", account) or self.owner_of(account) not in (None, other.name):
+            raise MalformedCall(field="account")
+
+    def _is_known(self, other: _Other) -> bool:
+        """Whether it is one that this SN has looked for, or that the directory has; of others nothing is kept."""
+        return other.called or other.name in self._addresses or self.owner_of(other.account) == other.name
+
+    def _require_room(self, other: _Other) -> None:
+        """For one more that nobody knows. Raises TooManyCalls."""
+        alike = [one for one in self._others if one.met and one.organization == other.organization]
+        if sum(not self._is_known(one) for one in alike) >= NEWCOMERS_AT_ONCE:
+            problem = f"{NEWCOMERS_AT_ONCE} SNs of its organization that the directory does not have are in touch"
+            raise TooManyCalls(name=other.name, action="newcomers", problem=problem, seconds=1)
 
     async def _trust(self, other: _Other, said: Enode) -> None:
         """Lets the geth of an SN in. Raises MalformedCall."""
@@ -335,7 +394,7 @@ class Peering:
                 continue
             for whom, of in ((newcomer, other), (other, newcomer)):
                 if of.seen is not None:
-                    whom.outbox.put_nowait(pb.PeerNews(seen=of.seen))
+                    whom.tell(pb.PeerNews(seen=of.seen))
 
     async def _dial(self, other: _Other) -> None:
         """One of the two dials first: two calls that cross may both be given up, and geth repeats none for 35 s."""
@@ -371,6 +430,9 @@ class Peering:
         if other.name in self._gone:
             self._gone[other.name].set()
         self._federation.disconnected(other.account)
+        if not self._is_known(other):
+            self._federation.attestations.forget(other.account)
+            self._forget(other.name)
         if not self._stopped.is_set():
             _log.warning("an SN is gone", name=other.name)
             self.changed()
@@ -391,7 +453,7 @@ class Peering:
     async def _greet_all(self) -> None:
         hello = await self._hello()
         for other in self._others:
-            other.outbox.put_nowait(hello)
+            other.tell(hello)
 
     async def _greet_again(self) -> None:
         """A geth that was started again has forgotten whom it may talk to, and may have another port."""
@@ -400,7 +462,7 @@ class Peering:
                 for other in self._others:
                     if other.enode:
                         await self._federation.geth_peers.trust(other.enode)
-                        other.outbox.put_nowait(pb.PeerNews(welcome=pb.PeerWelcome()))
+                        other.tell(pb.PeerNews(welcome=pb.PeerWelcome()))
                 await self._greet_all()
 
     # --- what all are asked -------------------------------------------------------------------------
@@ -428,20 +490,44 @@ class Peering:
 
     async def _fetch_blocks(self, into: Path) -> None:
         """Gets the blocks that do not come from geth to geth, whenever the chain asks for them."""
+        failing: dict[str, float] = {}
         async for account in self._federation.lagging.follow():
-            name = next((other.name for other in self._others if other.account == account), "")
-            if name not in self._addresses:
+            other = next((other for other in self._others if other.account == account), None)
+            claimed = self._federation.attestations.totals.get(account, 0)
+            if other is None or not await self._federation.is_behind(account):  # they may have come from elsewhere
                 continue
-            try:
-                if await self._federation.is_behind(account):  # it may have come from somewhere else meanwhile
-                    await self._fetch_from(name, into)
-            except SwarmError as error:
-                _log.warning("blocks could not be fetched", of=name, reason=str(error))
+            if await self._fetched(other, into):
+                failing.pop(account, None)
+            elif monotonic() < failing.setdefault(account, monotonic()) + BELIEVED_FOR_S:
+                continue
+            await self._federation.doubt(account, claimed)
 
-    async def _fetch_from(self, name: str, into: Path) -> None:
-        federation = self._federation
-        async with SNClient(self._addresses[name], self._identity, name) as client:
-            await fetch_blocks(client, federation.geth_peers, federation.final_number, into, of=name)
+    async def _fetched(self, other: _Other, into: Path) -> bool:
+        """Whether it gave all that it has."""
+        address = self._addresses.get(other.name, "")
+        if not address and other.seen is not None:
+            address = join_address(other.seen.host, other.seen.port)
+        if not address:  # its API is not open yet
+            return False
+        try:
+            await self._fetch_from(other.name, address, into)
+        except SwarmError as error:
+            _log.warning("blocks could not be fetched", of=other.name, reason=str(error))
+            return False
+        return True
+
+    async def _fetch_from(self, name: str, address: str, into: Path) -> None:
+        federation, useless, had = self._federation, 0, -1
+
+        async def more(taken: int) -> bool:
+            """Not the same ones again and again."""
+            nonlocal useless, had
+            has = await federation.head_number()
+            useless, had = (useless + taken, had) if has <= had else (0, has)
+            return useless <= USELESS_BYTES
+
+        async with SNClient(address, self._identity, name) as client:
+            await fetch_blocks(client, federation.geth_peers, federation.final_number, into, of=name, more=more)
 
 
 async def block_pages(federation: Federation, since: int) -> AsyncIterator[pb.BlocksPage]:
@@ -464,9 +550,9 @@ def _relayed(raw: bytes, by: str) -> PendingTransaction:
         raise MalformedCall(field=f"transaction ({error})") from None
 
 
-async def _transactions(reader: asyncio.Queue[PendingTransaction], outbox: Outbox) -> None:
+async def _transactions(reader: asyncio.Queue[PendingTransaction], other: _Other) -> None:
     while True:
-        outbox.put_nowait(pb.PeerNews(transaction=(await reader.get()).raw))
+        other.tell(pb.PeerNews(transaction=(await reader.get()).raw))
 
 
 def _standing(said: pb.PeerStanding) -> Standing:

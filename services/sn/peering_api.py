@@ -39,7 +39,9 @@ class PeeringApi:
         if self._peering is None:
             raise self._alone()
         self._context.trainings.membership.check_key(self._context.caller())
-        async for news in self._peering.serve(request_iterator, caller().name, context):
+        async for news in self._peering.serve(
+            request_iterator, caller().name, context, organization=caller().organization
+        ):
             yield news
 
     async def FindHolder(self, request: pb.FindHolderRequest, _context: Any) -> pb.FindHolderReply:

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 from services.chain.events import TrainingConfig
 from services.chain.geth_peers import Enode
 from services.chain.training import CheckInCall
-from services.errors import MalformedCall
+from services.errors import MalformedCall, TooLong
 from services.identity.organizations import MOST_CAS, ORGANIZATION_NAME
 from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import measure
@@ -23,6 +23,7 @@ HOST_LIMIT_CHARACTERS = 253
 METHOD_LIMIT_CHARACTERS = 32
 VERSION_LIMIT_CHARACTERS = 200
 REASON_LIMIT_CHARACTERS = 400
+LEFT_OUT_LIMIT_BYTES = 64 * 1024  # of names and reasons: they come into one transaction
 FIXED = "fixed"
 
 
@@ -138,7 +139,15 @@ def cas(fingerprints: Sequence[bytes]) -> list[bytes]:
 
 
 def left_out(message: list[pb.LeftOut]) -> list[tuple[str, str, bool]]:
-    """As the chain's gateway takes them; a reason is cut to what a person reads."""
+    """As the chain's gateway takes them; a reason is cut to what a person reads. Raises MalformedCall, TooLong."""
+    if (
+        size := sum(
+            len(entry.name.encode()) + len(entry.reason[:REASON_LIMIT_CHARACTERS].encode()) for entry in message
+        )
+    ) > LEFT_OUT_LIMIT_BYTES:
+        raise TooLong(field="left_out", size=size, limit=LEFT_OUT_LIMIT_BYTES)
+    if len(message) > MIN_PEERS_LIMIT:
+        raise MalformedCall(field=f"left_out (at most {MIN_PEERS_LIMIT})")
     return [(entry.name, reason(entry.reason), entry.not_finite) for entry in message]
 
 

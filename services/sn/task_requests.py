@@ -56,6 +56,12 @@ def name(text: str, field: str) -> str:
     return text
 
 
+def known_name(text: str) -> str:
+    """Of a task that there should be. Raises TooLong for one that none can have."""
+    limited("the task's name", text, FIELD_LIMIT_BYTES)
+    return text
+
+
 def limited(field: str, text: str, limit: int) -> None:
     """Raises TooLong with the size in bytes of UTF-8."""
     if (size := len(text.encode())) > limit:

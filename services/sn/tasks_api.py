@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from itertools import islice
 from typing import Any
 
+from services.chain.receipts import Receipt
 from services.chain.task_events import Assigned
 from services.errors import AgentAbsent, MalformedCall, TaskNotFinalized, UnknownAgent, UnknownPeer
 from services.rpc import swarm_pb2 as pb
@@ -43,18 +44,18 @@ class TasksApi:
     async def SetTaskBody(self, request: pb.SetTaskBodyRequest, _context: Any) -> pb.SetTaskBodyReply:
         self._context.caller()
         body, expected = task_requests.body(request.body), requests.digest(request.expected_hash, "expected_hash")
-        receipt = await self._runners.registry.set_body(request.name, expected, body)
+        receipt = await self._runners.registry.set_body(task_requests.known_name(request.name), expected, body)
         return pb.SetTaskBodyReply(task=task_entry(await self._seen(request.name, receipt.block)))
 
     async def FinalizeTask(self, request: pb.FinalizeTaskRequest, _context: Any) -> pb.FinalizeTaskReply:
         self._context.caller()
         expected = requests.digest(request.expected_hash or bytes(32), "expected_hash")
-        receipt = await self._runners.registry.finalize(request.name, expected)
+        receipt = await self._runners.registry.finalize(task_requests.known_name(request.name), expected)
         return pb.FinalizeTaskReply(task=task_entry(await self._seen(request.name, receipt.block)))
 
     async def DeleteTask(self, request: pb.DeleteTaskRequest, _context: Any) -> pb.DeleteTaskReply:
         who = self._context.caller()
-        receipt = await self._runners.registry.remove(request.name)
+        receipt = await self._runners.registry.remove(task_requests.known_name(request.name))
         await self._runners.until(receipt.block)
         _log.info("task deleted", task=request.name, by=_title(who))
         return pb.DeleteTaskReply()
@@ -173,7 +174,7 @@ class RunnersApi:
     async def Quit(self, request: pb.QuitRequest, _context: Any) -> pb.QuitReply:
         who, runner = self._agent(request.runner)
         receipt = await runner.gateway.quit(who.name, requests.reason(request.reason), now_ms())
-        await runner.status_at(receipt.block)
+        await _seen(runner, receipt)
         return pb.QuitReply()
 
     async def EnrolInTask(self, request: pb.EnrolInTaskRequest, _context: Any) -> pb.EnrolInTaskReply:
@@ -190,7 +191,7 @@ class RunnersApi:
     async def Release(self, request: pb.ReleaseRequest, _context: Any) -> pb.ReleaseReply:
         who, runner = self._agent(request.runner)
         receipt = await runner.gateway.release(request.assignment, who.name)
-        await runner.status_at(receipt.block)
+        await _seen(runner, receipt)
         return pb.ReleaseReply()
 
     def _agent(self, runner: str) -> tuple[Caller, LiveRunner]:
@@ -198,6 +199,12 @@ class RunnersApi:
         who = self._context.node()
         self._context.trainings.membership.admit(who)
         return who, self._context.runners.named(runner)
+
+
+async def _seen(runner: LiveRunner, receipt: Receipt) -> None:
+    """Returns once the runner's view has what came of it. What changed nothing is no event, and none is waited for."""
+    if receipt.logs:
+        await runner.status_at(receipt.block)
 
 
 def _title(who: Caller) -> str:

@@ -149,7 +149,9 @@ class SNNetwork:
         return ["--cacert", str(files.cacert)]
 
     def _start(self, name: str, role: str, *arguments: str) -> Child:
-        files = self._files.setdefault(name, self.pki.issue(role, name))
+        if name not in self._files:  # who is started again has what it had
+            self._files[name] = self.pki.issue(role, name)
+        files = self._files[name]
         identity = ["--cert", str(files.cert), "--key", str(files.key), *self.trusted(files)]
         argv = (
             sys.executable, "-m", "services.cli", *arguments, "--host", "127.0.0.1",

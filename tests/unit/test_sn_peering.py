@@ -1,24 +1,31 @@
 """Two SNs stay in touch for as long as one stream between them is open, however many there were for a moment."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from services.chain.abi import checksummed
 from services.chain.geth_peers import Enode
 from services.chain.latest_value import LatestValue
 from services.chain.pool import Pool
-from services.errors import AnotherSwarm, MalformedCall, SNUnreachable
+from services.errors import AnotherSwarm, MalformedCall, SNUnreachable, TooManyCalls
 from services.rpc import swarm_pb2 as pb
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
-from services.sn.peering import ChainName, Peering
+from services.sn.accounts import AccountNames
+from services.sn.peering import NEWCOMERS_AT_ONCE, ChainName, Peering
 
 GENESIS = "aa" * 32
 
 KEY = "ab" * 64
+
+
+def account_of(name: str) -> str:
+    return checksummed("0x" + hashlib.sha256(name.encode()).hexdigest()[:40])
 
 
 class GethPeers:
@@ -29,6 +36,7 @@ class GethPeers:
         self.quick.set()
         self.asked = asyncio.Event()
         self.trusted: list[Enode] = []
+        self.forgotten = ChangeSignal()
 
     async def enode(self, host: str, port: int) -> Enode:
         return Enode(KEY, host, port)
@@ -40,6 +48,7 @@ class GethPeers:
 
     async def forget(self, enode: Enode) -> None:
         self.trusted.remove(enode)
+        self.forgotten.notify()
 
 
 class Ways:
@@ -54,12 +63,16 @@ class Ways:
         self.to[name] = (host, port)
         return 40_000 + list(self.to).index(name)
 
+    def close_way(self, name: str) -> None:
+        self.to.pop(name, None)
+
 
 class Stream:
     """One that another SN opened."""
 
-    def __init__(self, peering: Peering, name: str = "sn-2") -> None:
+    def __init__(self, peering: Peering, name: str = "sn-2", organization: str = "") -> None:
         self._name = name
+        self._organization = organization
         self._said: asyncio.Queue[pb.PeerNews | None] = asyncio.Queue()
         self._heard: asyncio.Queue[pb.PeerNews] = asyncio.Queue()
         self._done: list[Callable[[Any], object]] = []
@@ -71,12 +84,14 @@ class Stream:
 
     async def _run(self, peering: Peering) -> None:
         context = SimpleNamespace(add_done_callback=self._done.append)
-        async for news in peering.serve(self._news(), self._name, context):
+        async for news in peering.serve(self._news(), self._name, context, organization=self._organization):
             self._heard.put_nowait(news)
 
-    def hello(self, port: int = 0, genesis: str = GENESIS, enode: str = f"enode://{KEY}@h:30303") -> None:
+    def hello(
+        self, port: int = 0, genesis: str = GENESIS, enode: str = f"enode://{KEY}@h:30303", account: str = ""
+    ) -> None:
         said = pb.PeerHello(
-            name=self._name, chain_id=1, account=f"0x{self._name}", enode=enode, host="h", port=port,
+            name=self._name, chain_id=1, account=account or account_of(self._name), enode=enode, host="h", port=port,
             genesis=bytes.fromhex(genesis),
         )  # fmt: skip
         self._said.put_nowait(pb.PeerNews(hello=said))
@@ -109,7 +124,8 @@ def ways() -> Ways:
 @pytest.fixture
 async def peering(geth_peers: GethPeers, ways: Any) -> Peering:
     federation: Any = SimpleNamespace(
-        pool=Pool(), geth_peers=geth_peers, attestations=SimpleNamespace(own=LatestValue()), account="0x1",
+        pool=Pool(), geth_peers=geth_peers,
+        attestations=SimpleNamespace(own=LatestValue(), forget=lambda _: None), account=account_of("sn-1"),
         connected=lambda _: None, disconnected=lambda _: None, take=lambda _: None,
     )  # fmt: skip
     identity: Any = SimpleNamespace(name="sn-1")
@@ -303,3 +319,76 @@ async def test_a_geth_that_nobody_could_reach_ends_the_stream_that_tells_of_it(
     with pytest.raises(MalformedCall, match="enode"):
         await stream.end()
     assert geth_peers.trusted == []
+
+
+@pytest.mark.parametrize("second", ["another", "other letters", "none"])
+async def test_an_sn_speaks_for_one_account_from_its_first_word_to_its_last(peering: Peering, second: str) -> None:
+    accounts = {"another": account_of("sn-9"), "other letters": account_of("sn-2").lower(), "none": "0x12"}
+    stream = Stream(peering)
+    stream.hello()
+    await changed(peering)
+    stream.hello(account=accounts[second])
+    with pytest.raises(MalformedCall, match="account"):
+        await stream.end()
+
+
+async def test_an_sn_does_not_speak_for_the_account_of_another_one_that_was_removed(peering: Peering) -> None:
+    """It may seal for a while yet."""
+    accounts = AccountNames()
+    accounts.added(account_of("sn-3"), "sn-3")
+    accounts.removed(account_of("sn-3"))
+    peering.owner_of = accounts.belongs_to
+    stream = Stream(peering)
+    stream.hello(account=account_of("sn-3"))
+    with pytest.raises(MalformedCall, match="account"):
+        await stream.end()
+
+
+async def test_sns_that_the_directory_does_not_have_are_few_and_leave_nothing(
+    peering: Peering, geth_peers: GethPeers, ways: Ways, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them with a certificate of its organization's CA, which may issue any number."""
+    calls = Calls()
+    monkeypatch.setattr("services.sn.peering.SNClient", calls)
+    newcomers = [Stream(peering, f"b-{number}", "b") for number in range(NEWCOMERS_AT_ONCE)]
+    for newcomer in newcomers:
+        newcomer.hello(port=9)
+        await changed(peering)
+    one_more, other = Stream(peering, "b-99", "b"), Stream(peering, "c-1", "c")
+    one_more.hello()
+    with pytest.raises(TooManyCalls, match="16 SNs of its organization"):
+        await one_more.end()
+    peering.know("b-88", "h", 1)
+    known = Stream(peering, "b-88", "b")
+    for stream in (other, known):
+        stream.hello()
+        await changed(peering)
+    gone = [*newcomers, other]
+    for stream in gone:
+        await stream.end()
+    while len(geth_peers.trusted) > 1:
+        await geth_peers.forgotten.wait()
+    assert set(peering.alive) == {"b-88"}
+    assert list(ways.to) == ["b-88"]
+    assert set(calls.addresses) <= {"h:1"}
+    await known.end()
+
+
+async def test_for_an_sn_that_reads_nothing_no_more_is_kept_than_may_wait(
+    peering: Peering, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.sn.peering.OUTBOX_LIMIT", 10)
+    context: Any = SimpleNamespace(add_done_callback=lambda _: None)
+    stream = peering.serve(_silence(), "sn-2", context)
+    assert (await anext(stream)).WhichOneof("news") == "hello"  # and reads nothing more
+    (other,) = peering._others
+    for _ in range(100):
+        other.tell(pb.PeerNews(welcome=pb.PeerWelcome()))
+        assert other.outbox.qsize() <= 10
+    with pytest.raises(StopAsyncIteration):
+        await anext(stream)
+
+
+async def _silence() -> AsyncIterator[pb.PeerNews]:
+    await asyncio.Event().wait()
+    yield pb.PeerNews()

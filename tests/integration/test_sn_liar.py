@@ -1,0 +1,250 @@
+"""What an SN of one organization tries with its certificate, its account and its place among the SNs, once its owner
+runs something else in its place. The other SN is a process with a real geth.
+"""
+
+import asyncio
+import contextlib
+import re
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+from org_network import OrgNetwork
+
+from services.chain.abi import contract_abi
+from services.chain.account import Account
+from services.chain.ipc import IpcConnection
+from services.chain.paths import ACCOUNT_KEY
+from services.errors import MalformedCall
+from services.identity.identity import Identity
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
+from services.rpc.server import RpcServer
+from services.sn.roles import ROLES
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
+
+WITHIN_S = 60.0
+FAR_AHEAD = 2**60
+NO_CHANGE, NOBODY = "0x" + "00" * 20, "0x" + "ab" * 20
+ADMIT, _, REMOVE = range(3)
+
+
+class Liar:
+    """In the place of b-1: says what it is told to."""
+
+    def __init__(self, network: OrgNetwork) -> None:
+        files = network._files["b-1"]
+        self.identity = Identity.load(cert=files.cert, key=files.key, trust=network.organizations.trust)
+        self.account = Account.load_or_create(network.directory / "b-1" / ACCOUNT_KEY)
+        self._network = network
+        self._greeting = pb.PeerHello()
+
+    @contextlib.asynccontextmanager
+    async def in_touch(self, account: str = "") -> AsyncIterator["Line"]:
+        """A stream with a-1, on which each has greeted the other."""
+        async with self.to_a1() as client:
+            line = Line(client)
+            theirs = await line.heard("hello")
+            self._greeting = pb.PeerHello(
+                name="b-1", chain_id=theirs.chain_id, account=account or self.account.address, host="localhost",
+                genesis=theirs.genesis, enode=f"{theirs.enode.partition('@')[0]}@localhost:9",
+            )  # fmt: skip
+            line.says(hello=self._greeting)
+            try:
+                yield line
+            finally:
+                await line.close()
+
+    def to_a1(self) -> SNClient:
+        return SNClient(f"localhost:{self._network.ports['a-1']}", self.identity, "a-1")
+
+    @contextlib.asynccontextmanager
+    async def answering(self) -> AsyncIterator[None]:
+        """Where a-1 looks for b-1."""
+        server = RpcServer(self.identity, ROLES, {"Peering": NoBlocks(self._greeting)})
+        await server.start("127.0.0.1", self._network.ports["b-1"], "--port")
+        try:
+            yield
+        finally:
+            await server.stop(0)
+
+
+class NoBlocks:
+    """Says that it has very many, and gives none."""
+
+    def __init__(self, greeting: pb.PeerHello) -> None:
+        self._greeting = greeting
+
+    async def GetBlocks(self, _request: pb.GetBlocksRequest, _context: Any) -> AsyncIterator[pb.BlocksPage]:
+        for page in ():
+            yield page
+
+    async def Meet(self, news: AsyncIterator[pb.PeerNews], _context: Any) -> AsyncIterator[pb.PeerNews]:
+        yield pb.PeerNews(hello=self._greeting)
+        yield pb.PeerNews(standing=pb.PeerStanding(total_difficulty=FAR_AHEAD))
+        said = FAR_AHEAD
+        async for _ in news:
+            said += 1
+            yield pb.PeerNews(standing=pb.PeerStanding(total_difficulty=said))
+
+
+class Line:
+    def __init__(self, client: SNClient) -> None:
+        self._to_say: asyncio.Queue[pb.PeerNews | None] = asyncio.Queue()
+        self._heard: asyncio.Queue[pb.PeerNews] = asyncio.Queue()
+        self._listening = asyncio.create_task(self._listen(client))
+
+    def says(self, **news: Any) -> None:
+        self._to_say.put_nowait(pb.PeerNews(**news))
+
+    async def heard(self, kind: str) -> Any:
+        """The next news of that kind. Raises what the stream ended with."""
+        while True:
+            news = asyncio.create_task(self._heard.get())
+            await asyncio.wait({news, self._listening}, return_when=asyncio.FIRST_COMPLETED)
+            if not news.done():
+                news.cancel()
+                self._listening.result()
+                raise AssertionError("the stream has ended")
+            if news.result().WhichOneof("news") == kind:
+                return getattr(news.result(), kind)
+
+    async def end(self) -> None:
+        """Returns when the other one has ended it. Raises what it says."""
+        async with asyncio.timeout(WITHIN_S):
+            await self._listening
+
+    async def close(self) -> None:
+        self._to_say.put_nowait(None)
+        self._listening.cancel()
+        await asyncio.gather(self._listening, return_exceptions=True)
+
+    async def _said(self) -> AsyncIterator[pb.PeerNews]:
+        while (news := await self._to_say.get()) is not None:
+            yield news
+
+    async def _listen(self, client: SNClient) -> None:
+        async with contextlib.aclosing(client.meet(self._said())) as meeting:
+            async for news in meeting:
+                self._heard.put_nowait(news)
+
+
+class Chain:
+    """The chain as the geth of a-1 has it, and what the liar writes to it by way of a-1."""
+
+    def __init__(self, ipc: IpcConnection, account: Account, chain_id: int, network: str) -> None:
+        self._ipc, self._account, self._chain_id, self._network = ipc, account, chain_id, network
+
+    async def count(self, account: str) -> int:
+        """Transactions of an account."""
+        return int(await self._ipc.request("eth_getTransactionCount", account, "latest"), 16)
+
+    async def write(self, line: Line, function: str, *arguments: object) -> bool:
+        """Whether it was taken, and not reverted. Texts are any bytes."""
+        known = contract_abi("SwarmNetwork").functions[function]
+        types = [kind.replace("string", "bytes") for kind in known.inputs]
+        nonce = await self.count(self._account.address)
+        signed = self._account.sign(nonce, self._chain_id, self._network, known.selector + encode(types, arguments))
+        line.says(transaction=signed.raw)
+        async with asyncio.timeout(WITHIN_S):
+            while (receipt := await self._ipc.request("eth_getTransactionReceipt", signed.hash)) is None:
+                await line.heard("standing")
+        return bool(int(receipt["status"], 16))
+
+
+@pytest.fixture
+async def network(tmp_path: Path) -> AsyncIterator[OrgNetwork]:
+    begun = OrgNetwork(tmp_path, "abc")
+    await begun.license_server()
+    await begun.sentinel("a-1")
+    await begun.org("a-1", "propose", "hospital-b", "--trust", str(begun.organizations.trust))
+    await begun.joins("b-1", "a-1", "a-1")
+    await begun.kill("b-1")
+    await begun.presence("a-1", b_1=False)
+    yield begun
+    await begun.stop()
+
+
+async def test_an_sn_that_lies_gets_nowhere_and_ends_nobody(network: OrgNetwork) -> None:
+    liar = Liar(network)
+    ipc = await IpcConnection.open(network.directory / "a-1" / "eth" / "geth.ipc", lambda _: None)
+    async with liar.to_a1() as client:
+        info = await client.network.GetInfo(pb.GetInfoRequest())
+    chain = Chain(ipc, liar.account, info.chain_id, info.network_contract)
+    sentinel, newest = info.account, Account.load_or_create(network.directory / "stranger.key")
+    async with liar.in_touch() as line:
+        await line.heard("welcome")
+        # By its account, past its software: what only all organizations together may do.
+        assert not await chain.write(line, "addSNAccount", newest.address, b"b-2", b"hospital-b")
+        assert not await chain.write(line, "addSNAccount", newest.address, b"b-1", b"hospital-b")
+        assert not await chain.write(line, "addSNAccount", newest.address, b"a-1", b"hospital-a")
+        assert not await chain.write(line, "removeSNAccount", sentinel)
+        for _ in range(2):  # it has one vote, however often it is given
+            assert await chain.write(line, "propose", ADMIT, b"hospital-c", [bytes(32)], b"", NO_CHANGE, b"admin/b-x")
+            assert await chain.write(line, "propose", REMOVE, b"hospital-a", [], b"", NO_CHANGE, b"admin/b-y")
+        listed = await network.org("a-1", "list", as_json=True)
+        assert {it["name"] for it in listed["organizations"]} == {"hospital-a", "hospital-b"}
+        # A text that is none, which every SN reads from now on.
+        assert await chain.write(line, "registerMember", b"\xff", 2, b"\xfe", 1, b"\x01" * 32, b"b-1", b"hospital-b")
+        # An account that no SN has, and that has nothing.
+        stranger = newest.sign(0, info.chain_id, info.network_contract, b"")
+        line.says(transaction=stranger.raw)
+        await network.create("a-1", "meanwhile")
+        assert await chain.count(newest.address) == 0
+
+    # What no SN says ends that stream, whatever was said before on it.
+    for odd in (
+        {"transaction": b"\x02" + bytes(1024 * 1024)},
+        {"transaction": b"\x02\xc0"},
+        {"hello": pb.PeerHello(name="b-1", account=newest.address)},
+        {"hello": pb.PeerHello(name="a-1", account=liar.account.address)},
+        {"seen": pb.PeerSeen(name="a-1", host="x" * 300, port=1)},
+    ):
+        async with liar.in_touch() as line:
+            await line.heard("welcome")
+            line.says(**odd)
+            with pytest.raises(MalformedCall):
+                await line.end()
+    for account in (sentinel, sentinel.lower(), "0x12"):
+        async with liar.in_touch(account) as line:
+            with pytest.raises(MalformedCall, match="account"):
+                await line.end()
+    await ipc.close()
+
+    await garbage_for_geth(network, liar)
+    await blocks_that_there_are_not(network, liar)
+    assert "failed that should not" not in network.log("a-1")
+    assert "Traceback" not in network.log("a-1")
+
+
+async def garbage_for_geth(network: OrgNetwork, liar: Liar) -> None:
+    """By the way of geth's peer protocol, which is open to an SN in touch; geth takes it and goes on."""
+    port = int(re.findall(r"other SNs reach the chain +port=(\d+)", network.log("a-1"))[-1])
+    geth = (network.directory / "a-1" / "eth" / "geth.pid").read_text()
+    context = liar.identity.client_context()
+    async with liar.in_touch() as line:
+        await line.heard("welcome")
+        for said in (b"", b"\x00" * 307, bytes(range(256)) * 400, b"\xff\xff" + b"\x04" * 65535):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+            with contextlib.suppress(ConnectionError, ssl.SSLError):
+                writer.write(said)
+                if said:
+                    async with asyncio.timeout(WITHIN_S):
+                        await reader.read()
+            writer.close()
+    await network.create("a-1", "after-garbage")
+    assert (network.directory / "a-1" / "eth" / "geth.pid").read_text() == geth
+
+
+async def blocks_that_there_are_not(network: OrgNetwork, liar: Liar) -> None:
+    """The only signer starts again, and somebody says that there are more blocks than it has."""
+    await network.kill("a-1")
+    so_far = len(network.log("a-1"))
+    async with liar.answering():
+        await network.again("a-1")
+        await network.create("a-1", "after-a-lie")
+        await network.said("a-1", "has not got the blocks that it tells of", since=so_far)
