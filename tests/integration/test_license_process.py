@@ -9,6 +9,12 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from services.local.process import Child, Launch, node_environment
 
@@ -48,6 +54,18 @@ async def acquire(port: int, context: ssl.SSLContext) -> tuple[int, dict]:
         session.post(f"https://localhost:{port}/v1/leases", json={"feature": "SL"}, ssl=context) as response,
     ):
         return response.status, await response.json()
+
+
+async def test_an_encrypted_key_is_of_no_use_without_its_passphrase(launch, pki, tmp_path):
+    files = pki.issue("license", "license-1", out_dir=tmp_path / "node")
+    key = load_pem_private_key(files.key.read_bytes(), None)
+    files.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"open it")))
+    code, log = await ended(launch("--port", "0", files=files))
+    assert code == IDENTITY_EXIT
+    assert "passphrase" in log.splitlines()[-1]
+    (tmp_path / "passphrase").write_text("open it\n")
+    child = launch("--port", "0", files=files, SWARM_ID_KEY_PASSPHRASE_FILE=str(tmp_path / "passphrase"))
+    assert (await child.ready())["port"]
 
 
 async def test_ready_server_says_its_port_and_stops_when_told(launch):

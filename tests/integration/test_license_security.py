@@ -33,6 +33,7 @@ from services.license_server.services import Services
 from services.license_server.sign_in_locks import lock_s, network_of
 from services.license_server.webhooks import MAX_ATTEMPTS
 from services.runtime import logs
+from services.web import peer_certificate
 
 PASSWORD = "correct horse battery"  # noqa: S105
 HERE = "192.0.2.7"
@@ -259,6 +260,78 @@ async def test_a_lock_is_for_one_name_at_one_address_and_names_nobody(services, 
         (shown,) = services.accounts.all(ada)
         assert shown.locked_until is not None
         assert (await her_own.sign_in("ada", PASSWORD))[0] == 303
+
+
+class Node:
+    """Asks for seats as a node does, with one of its certificates."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+
+    async def acquire(self, slot: str = "") -> httpx.Response:
+        headers = {"swarm-slot": slot} if slot else {}
+        return await self._client.post("/v1/leases", json={"feature": "SL"}, headers=headers)
+
+    async def renew(self, granted: httpx.Response) -> httpx.Response:
+        lease = granted.json()
+        return await self._client.post(f"/v1/leases/{lease['lease']}/renew", json={"token": lease["token"]})
+
+
+@contextlib.asynccontextmanager
+async def node_at(address: str, pki: Any, name: str) -> AsyncIterator[Node]:
+    """With a key of its own each time."""
+    files = pki.issue("sl", name)
+    context = ssl.create_default_context(cafile=pki.cacert)
+    context.load_cert_chain(files.cert, files.key)
+    async with httpx.AsyncClient(base_url=address, verify=context, timeout=60) as client:
+        yield Node(client)
+
+
+async def test_a_seat_follows_its_node_to_another_key_of_its_name_alone(services, pki):
+    async with (
+        served(services, pki) as address,
+        node_at(address, pki, "sl-1") as old,
+        node_at(address, pki, "sl-1") as new,
+        node_at(address, pki, "sl-2") as other,
+    ):
+        seat = await old.acquire()
+        assert (await new.renew(seat)).status_code == 200
+        assert (await other.renew(seat)).status_code == 404
+        again = await new.acquire()
+        assert again.json()["lease"] == seat.json()["lease"]
+
+
+async def test_a_node_whose_seat_was_revoked_gets_none_by_any_certificate_of_its_name(services, ada, pki):
+    async with (
+        served(services, pki) as address,
+        node_at(address, pki, "sl-1") as old,
+        node_at(address, pki, "sl-1") as new,
+        node_at(address, pki, "sl-2") as other,
+    ):
+        seat = (await old.acquire()).json()
+        services.leases.revoke(ada, seat["lease"], "left the study")
+        for answer in (await old.acquire(), await new.acquire(), await new.acquire("0")):
+            assert answer.status_code == 403
+            assert "left the study" in answer.text
+        assert (await other.acquire()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /v1/sta", b"POST /sign-in HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx"]
+)
+async def test_who_does_not_come_to_the_end_of_a_request_is_cut_off(services, pki, monkeypatch, said):
+    monkeypatch.setattr(peer_certificate, "HEAD_WITHIN_S", 0.2)
+    monkeypatch.setattr(peer_certificate, "PIECE_WITHIN_S", 0.2)
+    async with served(services, pki) as address:
+        context = ssl.create_default_context(cafile=pki.cacert)
+        port = int(address.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
+        writer.write(said)
+        async with asyncio.timeout(60):
+            while await reader.read(65536):
+                pass
+        writer.transport.abort()
+        assert (await ask(address, pki, "GET", "/sign-in")).status_code == 200
 
 
 def test_failures_of_an_address_are_forgotten_after_a_day(services, ada, day):

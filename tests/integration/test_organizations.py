@@ -8,6 +8,7 @@ import pytest
 from doors import DOORS, file_server, license_server, read_bulk, read_line, read_manifest, sn
 from two_organizations import BEYOND, TwoOrganizations, below_an_intermediate
 
+from services.cli.main import main
 from services.errors import NotOfOrganization
 from services.identity.identity import Identity
 from services.identity.peer_context import judge
@@ -86,7 +87,18 @@ async def test_the_api_of_an_sn_is_called_at_those_alone_whose_organization_may_
         )
 
 
-def test_a_node_does_not_start_with_a_certificate_that_its_own_trust_file_has_not(two: TwoOrganizations) -> None:
+def test_a_node_does_not_start_with_a_certificate_that_its_own_trust_file_has_not(
+    two: TwoOrganizations, capsys: pytest.CaptureFixture[str]
+) -> None:
     files = two.files(two.a, "sl", "b-7")
     with pytest.raises(NotOfOrganization, match="it may not give this name"):
         Identity.load(cert=files.cert, key=files.key, trust=two.trust)
+    identity = ["--cert", str(files.cert), "--key", str(files.key), "--trust", str(two.trust)]
+    assert (
+        main(["sl", "--host-ip", "localhost", "--data-dir", str(two.directory / "sl"), *identity])
+        == NotOfOrganization.exit_code
+    )
+    said = capsys.readouterr().err
+    assert said.startswith("ERROR: ")
+    assert "it may not give this name" in said
+    assert said.count("\n") == 1

@@ -22,6 +22,7 @@ from doors import (
     swci,
 )
 from open_readers import everything
+from structlog.testing import capture_logs
 from two_organizations import TwoOrganizations
 
 from services.errors import NotOfOrganization, PeerNotAccepted
@@ -245,6 +246,8 @@ def test_a_list_that_cannot_be_used_leaves_the_one_before_in_force(with_lists: T
         if content is not None:
             with_lists.crl.write_bytes(content)
         assert trust.organizations is not None
-        trust.organizations.look()
+        with capture_logs() as logs:
+            trust.organizations.look()
+        assert [entry["log_level"] for entry in logs] == ["error"]
         with pytest.raises(NotOfOrganization, match="it is revoked"):
             trust.peer(der)
