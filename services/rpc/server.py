@@ -39,6 +39,8 @@ from services.runtime.background import Background
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
+CONNECTIONS = 8192  # fewer than a node may have files open: it goes on with its own work
+
 OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.so_reuseport", 0),  # two servers on one port would share its callers instead of failing
     ("grpc.keepalive_time_ms", 5_000),
@@ -48,6 +50,8 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 3_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 3_000),
+    ("grpc.server_handshake_timeout_ms", 10_000),  # of whoever says nothing; two minutes by default
+    ("grpc.max_allowed_incoming_connections", CONNECTIONS),
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
 )

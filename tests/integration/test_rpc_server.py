@@ -31,6 +31,7 @@ from services.errors import (
 )
 from services.identity.identity import Identity
 from services.identity.peers import Expected, read_trust
+from services.rpc import server
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.limits import CallLimit
@@ -353,6 +354,38 @@ async def test_health_is_open_to_every_certificate(pki: Any, port: int) -> None:
         watching = stub.Watch(health_pb2.HealthCheckRequest())
         assert (await watching.read()).status == health_pb2.HealthCheckResponse.SERVING
         watching.cancel()
+
+
+def changed(option: str, value: int) -> tuple[tuple[str, int], ...]:
+    """The options of a server, but for this one."""
+    return tuple({**dict(server.OPTIONS), option: value}.items())
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "half a hello"])
+async def test_who_does_not_come_to_the_end_of_a_handshake_is_let_go(
+    pki: Any, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(server, "OPTIONS", changed("grpc.server_handshake_timeout_ms", 500))
+    async with serving(pki.identity("sn", "sn-1")) as port, asyncio.timeout(30):
+        silent = [await asyncio.open_connection("localhost", port) for _ in range(200)]
+        for _, writer in silent:
+            writer.write(said)
+        await register(f"localhost:{port}", pki.identity("sl", "sl-1"))
+        for reader, writer in silent:
+            with contextlib.suppress(ConnectionError):
+                await reader.read()
+            writer.close()
+
+
+async def test_more_connections_than_there_may_be_are_ended(pki: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "OPTIONS", changed("grpc.max_allowed_incoming_connections", 5))
+    async with serving(pki.identity("sn", "sn-1")) as port, asyncio.timeout(30):
+        held = [await asyncio.open_connection("localhost", port) for _ in range(5)]
+        reader, writer = await asyncio.open_connection("localhost", port)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        for _, each in (*held, (reader, writer)):
+            each.close()
 
 
 async def test_without_tls_there_is_no_answer(port: int) -> None:
