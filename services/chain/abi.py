@@ -35,14 +35,14 @@ class _AnyText(StringDecoder):
     """Every SN writes texts, and no contract asks whether they are UTF-8: bytes that are not stand as ``\\xff``."""
 
     def __init__(self) -> None:
-        super().__init__("backslashreplace")
+        super().__init__("backslashreplace")  # type: ignore[no-untyped-call]
 
 
 def _reading() -> ABIDecoder:
     """As eth-abi reads, but for texts."""
-    ours = registry.copy()
+    ours = registry.copy()  # type: ignore[no-untyped-call]
     ours.unregister_decoder("string")
-    ours.register_decoder(BaseEquals("string"), _AnyText, label="string")
+    ours.register_decoder(BaseEquals("string"), _AnyText, label="string")  # type: ignore[no-untyped-call]
     return ABIDecoder(ours)
 
 
