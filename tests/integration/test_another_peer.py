@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from stored_streams import put, serving
 
-from services.errors import PeerNotAccepted, PeerUnreachable
+from services.errors import PeerNotAccepted, PeerUnreachable, SNUnreachable
 from services.identity.identity import Identity
 from services.identity.peers import AnotherPeer, Expected
 from services.licensing.servers import Servers
@@ -22,6 +22,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.server import RpcServer
 from services.rpc.tunnel import Tunnel
+from services.sl.gateway import Shown
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
 from services.sl.transfer.store import Store
@@ -220,3 +221,23 @@ async def test_a_line_is_opened_to_the_merger_it_is_for(pki: Any, tmp_path: Path
 def test_the_error_is_one_of_verification() -> None:
     """So that every library that speaks TLS takes it for one."""
     assert issubclass(AnotherPeer, ssl.SSLCertVerificationError)
+
+
+async def test_an_sn_that_tells_of_changes_to_what_it_has_not_shown_is_one_that_cannot_be_reached(pki: Any) -> None:
+    class Lies:
+        async def Watch(self, _request: pb.WatchRequest, _context: Any) -> AsyncIterator[pb.TrainingStatus]:
+            yield pb.TrainingStatus(contract="t", version=1)
+            yield pb.TrainingStatus(contract="t", version=2, since=1, round=7)
+            yield pb.TrainingStatus(contract="t", version=9, since=8, round=9)
+
+    server = RpcServer(
+        pki.identity("sn", "sn-1"), {"/swarm.v1.Training/Watch": frozenset({"sl"})}, {"Training": Lies()}
+    )
+    port = await server.start("127.0.0.1", 0, "--port")
+    async with SNClient(f"localhost:{port}", pki.identity("sl", "sl-1")) as client:
+        shown, rounds = Shown(client.address), []
+        with pytest.raises(SNUnreachable, match="it has not shown"):
+            async for status in client.watch("t", changes=True):
+                rounds.append(shown.take(status).round)
+    await server.stop(0)
+    assert rounds == [0, 7]

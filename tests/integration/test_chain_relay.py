@@ -207,6 +207,23 @@ async def test_another_process_of_the_host_does_not_speak_as_this_sn(pki: Any) -
         assert await one.dial("sn-2", two.port) == b"hello"
 
 
+async def test_an_sn_that_this_one_has_parted_from_is_let_in_no_more(pki: Any) -> None:
+    """What it has open ends."""
+    async with node(pki.identity("sn", "sn-1")) as one, node(pki.identity("sn", "sn-2")) as two:
+        await one.relay.way_to("sn-2", HOST, two.port)
+        way = await two.relay.way_to("sn-1", HOST, one.port)
+        async with asyncio.timeout(WITHIN_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", way)
+            writer.write(b"hello")
+            assert await reader.readexactly(5) == b"hello"
+            one.relay.close_way("sn-2")
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+            await one.geth.until(0)
+        assert await two.dial("sn-1", one.port) == b""
+
+
 async def test_who_says_nothing_keeps_no_sn_out(pki: Any) -> None:
     async with node(pki.identity("sn", "sn-1")) as one, node(pki.identity("sn", "sn-2")) as two:
         await two.relay.way_to("sn-1", HOST, one.port)

@@ -1,5 +1,6 @@
 """What keeps a license server safe, by the categories of OWASP's list."""
 
+import asyncio
 import contextlib
 import io
 import ssl

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 from org_network import OrgNetwork
+from sn_swarm import config
 
 from services.chain.abi import contract_abi
 from services.chain.account import Account
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
 
 WITHIN_S = 60.0
 FAR_AHEAD = 2**60
+FORGED = b"done\r\n2026-01-01 00:00:00 INFO    a-1  the training is over\x1b[2J\x00\xff"
 NO_CHANGE, NOBODY = "0x" + "00" * 20, "0x" + "ab" * 20
 ADMIT, _, REMOVE = range(3)
 
@@ -143,12 +145,13 @@ class Chain:
         """Transactions of an account."""
         return int(await self._ipc.request("eth_getTransactionCount", account, "latest"), 16)
 
-    async def write(self, line: Line, function: str, *arguments: object) -> bool:
-        """Whether it was taken, and not reverted. Texts are any bytes."""
-        known = contract_abi("SwarmNetwork").functions[function]
+    async def write(self, line: Line, function: str, *arguments: object, training: str = "") -> bool:
+        """Whether it was taken, and not reverted. Texts are any bytes. ``training``: where it is not the directory."""
+        known = contract_abi("TrainingContract" if training else "SwarmNetwork").functions[function]
         types = [kind.replace("string", "bytes") for kind in known.inputs]
         nonce = await self.count(self._account.address)
-        signed = self._account.sign(nonce, self._chain_id, self._network, known.selector + encode(types, arguments))
+        data = known.selector + encode(types, arguments)
+        signed = self._account.sign(nonce, self._chain_id, training or self._network, data)
         line.says(transaction=signed.raw)
         async with asyncio.timeout(WITHIN_S):
             while (receipt := await self._ipc.request("eth_getTransactionReceipt", signed.hash)) is None:
@@ -190,6 +193,8 @@ async def test_an_sn_that_lies_gets_nowhere_and_ends_nobody(network: OrgNetwork)
         assert {it["name"] for it in listed["organizations"]} == {"hospital-a", "hospital-b"}
         # A text that is none, which every SN reads from now on.
         assert await chain.write(line, "registerMember", b"\xff", 2, b"\xfe", 1, b"\x01" * 32, b"b-1", b"hospital-b")
+        # A reason that looks like an event of whoever shows it.
+        await leaves_with_a_forged_reason(network, chain, line)
         # An account that no SN has, and that has nothing.
         stranger = newest.sign(0, info.chain_id, info.network_contract, b"")
         line.says(transaction=stranger.raw)
@@ -219,6 +224,21 @@ async def test_an_sn_that_lies_gets_nowhere_and_ends_nobody(network: OrgNetwork)
     await blocks_that_there_are_not(network, liar)
     assert "failed that should not" not in network.log("a-1")
     assert "Traceback" not in network.log("a-1")
+
+
+async def leaves_with_a_forged_reason(network: OrgNetwork, chain: Chain, line: Line) -> None:
+    """Of an SL that the liar speaks for."""
+    location = await network.create("a-1", "forged")
+    async with network.client("a-1", "sl", "b-5") as sl:
+        await sl.network.Register(pb.RegisterRequest(host="localhost", port=30305))
+        await sl.training.Enrol(pb.EnrolRequest(contract="forged", config=config()))
+        so_far = len(network.log("a-1"))
+        assert await chain.write(line, "leave", b"b-5", FORGED, training=location)
+    await network.said("a-1", "the training is over", since=so_far)
+    told = network.log("a-1")[so_far:]
+    (shown,) = [one for one in told.split("\n") if "the training is over" in one]
+    assert shown.startswith("    ")  # events begin at the left
+    assert all(letter.isprintable() or letter == "\n" for letter in told)
 
 
 async def garbage_for_geth(network: OrgNetwork, liar: Liar) -> None:
