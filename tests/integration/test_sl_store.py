@@ -265,3 +265,37 @@ def test_two_that_begin_the_same_stream_at_once_work_on_one(tmp_path: Path, monk
         second = pool.submit(store.begin, manifest, header)
         go_on.set()
         assert first.result(10) is second.result(10)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_stream_that_begins_with_a_draft_goes_on_when_its_merge_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """As when a merge begins anew just when the parameters of somebody are asked for: the one step is in the loop, the
+    other in a thread.
+    """
+    store = Store(tmp_path / "fs")
+    draft, _ = drafted(store, stream(1, 2))
+    draft.release()
+    manifest, header, _ = manifest_of(stream(3, 4))
+    make_room, reached, go_on = store.make_room, threading.Event(), threading.Event()
+
+    def slow(size: int) -> None:
+        reached.set()
+        assert go_on.wait(10)
+        make_room(size)
+
+    monkeypatch.setattr(store, "make_room", slow)
+    with ThreadPoolExecutor(1) as pool:
+        beginning = pool.submit(store.begin, manifest, header)
+        assert reached.wait(10)
+        if when == "before":
+            store.give_up("1-1-1")
+        go_on.set()
+        partial = beginning.result(10)
+    store.give_up("1-1-1")
+    assert partial.has(0) is False
+    partial.put(0, manifest_of(stream(3, 4))[2])
+    stored = store.complete(partial)
+    assert stored.path.read_bytes() == stream(3, 4)
+    assert store.partial("1-1-1") is None

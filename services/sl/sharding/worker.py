@@ -10,7 +10,7 @@ from typing import TypeVar
 from services.errors import SwarmError
 from services.merge.work import Frame, Plan
 from services.runtime.background import Background
-from services.sl.sharding.attempts import Attempt
+from services.sl.sharding.attempts import Attempt, draft_name
 from services.sl.sharding.inputs import Input, InputCallbacks, MergeContext
 from services.sl.sharding.messages import (
     AssignedRuns,
@@ -182,7 +182,7 @@ class ShardWorker:
                 self.attempt.again()
                 return
             await self.attempt.close()
-            self._place.store.forget(self.attempt.draft)
+            self._place.store.give_up(draft_name(self.attempt.order))
         self.attempt = Attempt(self._place, self, order, entries)
 
     async def _give_signs(self) -> None:

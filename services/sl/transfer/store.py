@@ -132,14 +132,12 @@ class Store:
     def _begin(self, digest: str, manifest: Manifest, header: bytes) -> Partial:
         path = self.root / (digest + _PART)
         with self.errors(manifest.size):
-            with self._lock:
-                left, partial = path.exists(), self._draft_of(manifest)
+            left = path.exists()
             if not left:
                 self.make_room(manifest.size)
                 path.with_suffix(_PARTS).write_text(json.dumps(_described(digest, manifest)))
-            if partial is not None:
-                partial.rename(path)
-            else:
+            partial = self._begun_as_draft(manifest, path)
+            if partial is None:
                 partial = Partial(path, manifest.size, header, manifest.segments)
                 if left:
                     partial.recheck()
@@ -190,12 +188,21 @@ class Store:
                 partial.path.unlink(missing_ok=True)
             partial.path.with_suffix(_PARTS).unlink(missing_ok=True)
 
-    def _draft_of(self, manifest: Manifest) -> Partial | None:
-        """A draft that nobody works on and that may have become this result."""
-        for name, draft in list(self._partials.items()):
-            if draft.path.suffix == _DRAFT and not draft.users and draft.expect(manifest):
-                del self._partials[name]
-                return draft
+    def give_up(self, draft: str) -> None:
+        """Forgets a draft, unless a stream has begun with it meanwhile."""
+        with self._lock:
+            if (partial := self._partials.get(draft)) is not None:
+                self.forget(partial)
+
+    def _begun_as_draft(self, manifest: Manifest, path: Path) -> Partial | None:
+        """A draft that nobody works on and that may have become this result, at ``path`` now and no draft any more."""
+        with self._lock:
+            for name, draft in list(self._partials.items()):
+                if draft.path.suffix == _DRAFT and not draft.users and draft.expect(manifest):
+                    draft.rename(path)
+                    del self._partials[name]
+                    self._partials[manifest.digest] = draft
+                    return draft
         return None
 
     @contextlib.contextmanager
