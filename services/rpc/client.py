@@ -426,3 +426,4 @@ async def _send(call: Any, messages: AsyncIterator[pb.PeerNews]) -> None:
     with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # whoever reads is told why
         async for message in messages:
             await call.write(message)
+        await call.done_writing()  # the other one ends it then
