@@ -16,8 +16,10 @@ from services.errors import ChainError, StorageError
 if TYPE_CHECKING:
     from eth_account.typed_transactions.dynamic_fee_transaction import DynamicFeeTransaction
 
-# Fees buy nothing here: the only accounts are the SNs', and each holds more than it can ever spend.
-PRIORITY_FEE_WEI = 10**9
+# Fees buy nothing here: the only accounts are the SNs', and each holds more than it can ever spend. Whoever seals gets
+# none. geth also prepares a block while it does not seal, and then gives the fees to nobody; told to seal before it has
+# come to the end, it seals this block, and every other geth, which gives them to the signer, refuses it for its state.
+PRIORITY_FEE_WEI = 0
 MAX_FEE_WEI = 10**12
 BALANCE_WEI = 2**200
 GAS_LIMIT = 20_000_000

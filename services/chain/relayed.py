@@ -3,7 +3,7 @@
 import rlp
 from rlp.codec import consume_length_prefix
 
-from services.chain.account import DATA_LIMIT_BYTES, DYNAMIC_FEE_TRANSACTION, GAS_LIMIT
+from services.chain.account import DATA_LIMIT_BYTES, DYNAMIC_FEE_TRANSACTION, GAS_LIMIT, PRIORITY_FEE_WEI
 
 # The data, and what stands around it.
 RAW_LIMIT_BYTES = DATA_LIMIT_BYTES + 1024
@@ -18,7 +18,7 @@ BLOCK_LIMIT = 512
 BLOCK_LIMIT_BYTES = 4 * 1024 * 1024
 BLOCK_LIMIT_GAS = BLOCK_LIMIT * GAS_LIMIT
 
-_GAS = 4  # which field of a transaction it is
+_PRIORITY_FEE, _GAS = 2, 4  # which fields of a transaction they are
 _FIELDS = 12
 
 
@@ -27,9 +27,11 @@ def gas_of(raw: bytes) -> int:
     if not raw.startswith(DYNAMIC_FEE_TRANSACTION) or len(raw) > RAW_LIMIT_BYTES:
         raise ValueError("it is not of the kind or of the size that SNs make")
     try:
-        gas = int.from_bytes(_field(raw, _GAS), "big")
+        fee, gas = (int.from_bytes(_field(raw, wanted), "big") for wanted in (_PRIORITY_FEE, _GAS))
     except (rlp.exceptions.RLPException, IndexError):
         raise ValueError("it is none") from None
+    if fee != PRIORITY_FEE_WEI:
+        raise ValueError(f"it gives {fee} wei per gas to whoever seals it, which no SN does")
     if gas > GAS_LIMIT:
         raise ValueError(f"it may use {gas} gas, and {GAS_LIMIT} is the limit")
     return gas
@@ -46,7 +48,7 @@ def _field(raw: bytes, wanted: int) -> bytes:
         at = start + length
         if number == wanted:
             if kind is not bytes:
-                raise ValueError("its gas is no number")
+                raise ValueError("its gas or its fee is no number")
             found = raw[start:at]
         number += 1
     if at != len(raw) or number != _FIELDS:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from clock import Clock
 
+from services.chain import account as account_module
 from services.chain import pool as pool_module
 from services.chain.account import DATA_LIMIT_BYTES, GAS_LIMIT, Account
 from services.chain.pool import PendingTransaction, Pool
@@ -259,6 +260,15 @@ def test_one_sn_has_a_share_of_each_block_and_the_rest_goes_into_the_next(
     assert len(pool.waiting) == 7
     pool.included(block)
     assert [entry.hash for entry in pool.next_block] == ["0x2"]
+
+
+def test_whoever_seals_a_transaction_gets_nothing_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Else a block would depend on who geth thinks seals it, which it may not have decided when it begins."""
+    account = Account.load_or_create(tmp_path / "key")
+    assert gas_of(account.sign(0, 7, SOMEBODY, b"data").raw)
+    monkeypatch.setattr(account_module, "PRIORITY_FEE_WEI", 1)
+    with pytest.raises(ValueError, match="it gives 1 wei per gas to whoever seals it"):
+        gas_of(account.sign(0, 7, SOMEBODY, b"data").raw)
 
 
 def test_only_what_an_sn_would_make_is_relayed(tmp_path: Path) -> None:
