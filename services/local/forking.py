@@ -6,6 +6,7 @@ line. A fork becomes a child of the process that asked for it, as any other chil
 who asked adopts what the one in between leaves.
 """
 
+import asyncio
 import contextlib
 import ctypes
 import gc
@@ -24,17 +25,17 @@ from typing import Any, Final
 
 from setproctitle import setproctitle
 
-from services.errors import ProcessesNotWatched
+from services.errors import ChildFailed, ProcessesNotWatched
 from services.local.plan import CODE_ROOT
 from services.local.process import READY_WITHIN_S, Child, Launch, node_environment
 from services.runtime.ready import READY_FD_VARIABLE, ReadySocket
 
 CONTROL_VARIABLE: Final = "SWARM_FORKING_FD"
 SET_BY_IMPORT: Final = "GRPC_SSL_CIPHER_SUITES"  # by `import services`, which a fork does not repeat
-LOADED: Final = (
-    "services.cli.main", "services.cli.nodes", "services.chain.geth", "services.runtime.process",
-    "services.sl.main", "services.sl.settings", "services.sn.main", "services.sn.settings",
-)  # fmt: skip
+NAME: Final = "forks"
+OF_NODES: Final = ("services.cli.main", "services.cli.nodes", "services.runtime.process")
+OF_SNS: Final = ("services.chain.geth", "services.sn.main", "services.sn.settings")
+OF_SLS: Final = ("services.sl.main", "services.sl.settings")
 MAX_REQUEST: Final = 1 << 20  # bytes; each is one packet
 _PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 
@@ -53,23 +54,33 @@ class Forked:
 class ForkServer:
     """The side of whoever asks: a Starter of what ``python -m MODULE`` runs."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, log: Path) -> None:
         self._control = control
+        self._log = log
 
     def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Forked:
         """Raises OSError where the fork server cannot fork, is gone, or does not answer."""
         asked = {"argv": launch.argv, "environment": environment, "cwd": str(launch.cwd or "")}
-        given = [log] if ready is None else [log, ready]
         with _adopting():
-            socket.send_fds(self._control, [json.dumps(asked).encode()], given)
-            answer: dict[str, Any] = json.loads(self._control.recv(MAX_REQUEST) or b"{}")
-        if "pid" not in answer:
+            return Forked(self._ask(asked, [log] if ready is None else [log, ready])["pid"])
+
+    async def load(self, modules: Sequence[str]) -> None:
+        """Those forked from now on find these loaded too. Nothing can be started meanwhile. Raises ChildFailed."""
+        try:
+            await asyncio.to_thread(self._ask, {"load": modules}, [])
+        except OSError as error:
+            raise ChildFailed(child=NAME, exit=127, tail=f"  {error}", log=self._log) from None
+
+    def _ask(self, asked: dict[str, Any], given: list[int]) -> dict[str, Any]:
+        socket.send_fds(self._control, [json.dumps(asked).encode()], given)
+        answer: dict[str, Any] = json.loads(self._control.recv(MAX_REQUEST) or b"{}")
+        if answer.keys() != {"pid"} and answer.keys() != {"loaded"}:
             raise OSError(answer.get("problem", "the fork server is gone"))
-        return Forked(answer["pid"])
+        return answer
 
 
 @asynccontextmanager
-async def fork_server(log: Path, loaded: Sequence[str] = LOADED, **environment: str) -> AsyncIterator[ForkServer]:
+async def fork_server(log: Path, loaded: Sequence[str], **environment: str) -> AsyncIterator[ForkServer]:
     """One that is ready to fork; what it has forked lives on. Raises ChildFailed, NotReady, ProcessesNotWatched.
 
     ``loaded``: modules that forks find loaded. ``environment``: more for the fork server itself, none for its forks.
@@ -81,10 +92,10 @@ async def fork_server(log: Path, loaded: Sequence[str] = LOADED, **environment: 
         with theirs:
             argv = (sys.executable, "-m", "services.local.forking", *loaded)
             environment = node_environment(**environment, **{CONTROL_VARIABLE: str(theirs.fileno())})
-            child = Child.start(Launch("forks", argv, log, environment, cwd=CODE_ROOT, passed=(theirs.fileno(),)))
+            child = Child.start(Launch(NAME, argv, log, environment, cwd=CODE_ROOT, passed=(theirs.fileno(),)))
         try:
             await child.ready()
-            yield ForkServer(ours)
+            yield ForkServer(ours, log)
         finally:
             await child.stop()
 
@@ -116,20 +127,33 @@ def main() -> None:
     ready = ReadySocket()
     control = socket.socket(fileno=int(os.environ.pop(CONTROL_VARIABLE)))
     control.set_inheritable(False)
-    for module in sys.argv[1:]:
-        importlib.import_module(module)
+    _load(sys.argv[1:])
     setproctitle("swarm: loads the code of nodes")  # the first time while the environment is as it was at the start
-    gc.collect()
-    gc.freeze()  # what is loaded stays in pages that all forks share
     ready.report()
     while True:
         asked, given, _, _ = socket.recv_fds(control, MAX_REQUEST, 2)
         if not asked:
             os._exit(0)  # at once: all that it has loaded is of no use any more
-        answer = _fork_twice(json.loads(asked), given)
+        wanted = json.loads(asked)
+        answer = _load_more(wanted["load"]) if "load" in wanted else _fork_twice(wanted, given)
         for descriptor in given:
             os.close(descriptor)
         control.send(json.dumps(answer).encode())
+
+
+def _load_more(modules: Sequence[str]) -> dict[str, Any]:
+    try:
+        _load(modules)
+    except ImportError as error:
+        return {"problem": str(error)}
+    return {"loaded": len(modules)}
+
+
+def _load(modules: Sequence[str]) -> None:
+    for module in modules:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # what is loaded stays in pages that all forks share
 
 
 def _fork_twice(asked: dict[str, Any], given: list[int]) -> dict[str, Any]:

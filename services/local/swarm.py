@@ -10,7 +10,7 @@ from typing import Any
 from services.errors import MLChannelError, NetworkError, NeverTrained, SwarmError, TooFewSLs
 from services.identity.authority import IssuedFiles
 from services.local.certificates import admin_identity, certificates
-from services.local.forking import fork_server
+from services.local.forking import OF_NODES, OF_SLS, OF_SNS, fork_server
 from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, SWCI, SwarmPlan
 from services.local.process import Child, Launch, Starter
 from services.local.state import Running, SwarmState, claimed, remember_ports, remembered_ports
@@ -137,17 +137,20 @@ class LocalSwarm:
         # All at once, for it takes most of a second to load their code; they begin in the order in which they need
         # each other, each told the ports of those before it.
         license_server = self._start(plan.license_server(files[LICENSE_SERVER], had.get(LICENSE_SERVER, 0)))
-        async with fork_server(plan.log("forks")) as forks:
+        async with fork_server(plan.log("forks"), OF_NODES + OF_SNS) as forks:
             sns = [
                 self._start(plan.sn(index, files[name], free_port=had.get(name, 0)), forks)
                 for index, name in enumerate(plan.sns)
             ]
+            await self._ready_node(license_server)
+            sns[0].go(apls_port=self._ports[LICENSE_SERVER])
+            if not plan.swop_count:
+                await forks.load(OF_SLS)  # while the sentinel starts geth, which takes longest
             sls = [
                 self._start(plan.sl(index, files[name], free_port=had.get(name, 0)), forks)
                 for index, name in enumerate(() if plan.swop_count else plan.sls)
             ]
-        await self._ready_node(license_server)
-        await self._begin_sns(sns)
+        await self._sns_ready(sns)
         async with contextlib.AsyncExitStack() as stack:
             admin = admin_identity(plan.directory, ADMIN)
             for name in plan.sns:
@@ -185,14 +188,12 @@ class LocalSwarm:
                 watching.cancel()
                 await asyncio.gather(watching, return_exceptions=True)
 
-    async def _begin_sns(self, sns: list[Child]) -> None:
-        """The sentinel, then all others at once, which join through it."""
-        license = self._ports[LICENSE_SERVER]
+    async def _sns_ready(self, sns: list[Child]) -> None:
+        """The sentinel, which has begun; then all others at once, which join through it."""
         sentinel, *others = sns
-        sentinel.go(apls_port=license)
         await self._ready_node(sentinel)
         for sn in others:
-            sn.go(apls_port=license, sentinel_api_port=self._ports[sentinel.name])
+            sn.go(apls_port=self._ports[LICENSE_SERVER], sentinel_api_port=self._ports[sentinel.name])
         await asyncio.gather(*(self._ready_node(sn) for sn in others))
 
     async def _begin_swops(self, files: Mapping[str, IssuedFiles]) -> None:
