@@ -27,8 +27,9 @@ CALLS = 700
 SEED = 16
 WITHIN_S = 60.0
 
+# No name of an organization that is held: its administrators may well change what the swarm has of it.
 TEXTS = (
-    "", "b-1", "a-1", "../../etc/passwd", "a\0b", "\x1b[2J", "x" * 300, "x" * 200_000, "\u202eevil", "hospital-b",
+    "", "b-1", "a-1", "../../etc/passwd", "a\0b", "\x1b[2J", "x" * 300, "x" * 200_000, "\u202eevil",
     "hospital-b\n", "hospit\u0430l-b", DEFAULT_TRAINING, DEFAULT_RUNNER, "train", "127.0.0.1", "a..b", "mean", "none",
     "leader", "sl", "b-1/0", " ",
 )  # fmt: skip
