@@ -92,7 +92,7 @@ async def let_in(sn: str, *voters: tuple[Site, str]) -> None:
     asking: list[dict[str, Any]] = []
     async with asyncio.timeout(120):
         while not asking:  # each time a process of its own
-            asking = [it for it in (await site.org(administrator, "list"))["proposals"] if it["sn"] == sn]
+            asking = [it for it in (await site.org(administrator, "list"))["proposals"] if it["node"] == sn]
     for site, administrator in voters:
         await site.org(administrator, "approve", str(asking[0]["number"]))
 
@@ -101,7 +101,7 @@ async def test_organizations_train_out_of_their_kits_and_one_more_joins(tmp_path
     a, b, c, d = (Site(number, f"hospital-{name}", tmp_path / name) for number, name in enumerate("abcd", start=1))
     flu = Coordinator(tmp_path / "flu.yaml")
     await flu.add(a, *(node(1, name, role) for name, role in OF_A))
-    await flu.add(b, node(2, "sn-2", "sn"), node(2, "sl-2", "sl"), node(2, "ada", "admin"))
+    await flu.add(b, node(2, "sn-2", "sn"), node(2, "sl-2", "sl"), {"name": "ada", "role": "admin"})
     await flu.provision()
     # A file that a and b have never seen: the kit of c is as good as theirs but for its CA.
     elsewhere = Coordinator(tmp_path / "elsewhere" / "flu.yaml")
