@@ -57,20 +57,20 @@ class Tunnel:
         await self._background.close()
 
     def _begin(self, near: End) -> None:
-        self._background.run(self._carry(near), f"the connection to {self._address}")
+        carrying = self._background.run(self._carry(near), f"the connection to {self._address}")
+        carrying.add_done_callback(lambda _: near.close())  # also of one that was cancelled before it began
 
     async def _carry(self, near: End) -> None:
-        """One connection, from its beginning to its end."""
-        with contextlib.closing(near):
-            try:
-                async with asyncio.timeout(CONNECT_WITHIN_S):
-                    far = await self._connect()
-            except (OSError, ValueError) as error:  # the latter: no address
-                _log.debug("no connection to the SN", address=self._address, why=str(error))
-                return
-            judge = judge_of(far.transport.get_extra_info("ssl_object"))
-            with contextlib.closing(far), self._live.held(judge, lambda _: far.close()):
-                await near.carry(far)
+        """One connection until it ends at the other side."""
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                far = await self._connect()
+        except (OSError, ValueError) as error:  # the latter: no address
+            _log.debug("no connection to the SN", address=self._address, why=str(error))
+            return
+        judge = judge_of(far.transport.get_extra_info("ssl_object"))
+        with contextlib.closing(far), self._live.held(judge, lambda _: far.close()):
+            await near.carry(far)
 
     async def _connect(self) -> End:
         host, _, port = self._address.rpartition(":")

@@ -99,8 +99,7 @@ class ChainRelay:
         context = self._identity.client_context(Expected("sn", name))
         way = self._ways[name] = _Way((host, port), context, int(bound.getsockname()[1]))
         way.entrance = await asyncio.get_running_loop().create_server(
-            lambda: End(lambda near: self._background.run(self._out(name, near), f"geth's connection to {name}")),
-            sock=bound,
+            lambda: End(lambda near: self._begin_out(name, near)), sock=bound
         )
         return way.port
 
@@ -193,29 +192,32 @@ class ChainRelay:
 
     # --- to other SNs -------------------------------------------------------------------------------
 
+    def _begin_out(self, name: str, near: End) -> None:
+        carrying = self._background.run(self._out(name, near), f"geth's connection to {name}")
+        carrying.add_done_callback(lambda _: near.close())  # also of one that was cancelled before it began
+
     async def _out(self, name: str, near: End) -> None:
-        with contextlib.closing(near):
-            way = self._ways.get(name)
-            if way is None:
-                return
-            if not await asyncio.to_thread(self._is_geth, near.transport.get_extra_info("socket")):
-                _log.warning("refused a local connection of another process", port=way.port)
-                return
-            try:
-                async with asyncio.timeout(CONNECT_WITHIN_S):
-                    far = await connect(*way.address, way.context)
-            except (OSError, UnicodeError) as error:  # the latter: no host can have such a name
-                why = str(error) or f"no answer within {CONNECT_WITHIN_S:.0f} s"
-                if why != way.told:
-                    _log.warning(
-                        "geth does not reach that of an SN", name=name, address=join_address(*way.address), why=why
-                    )
-                    way.told = why
-                return
-            way.told = ""
-            judge = judge_of(far.transport.get_extra_info("ssl_object"))
-            with contextlib.closing(far), self._live.held(judge, lambda _: far.close()):
-                await near.carry(far)
+        way = self._ways.get(name)
+        if way is None:
+            return
+        if not await asyncio.to_thread(self._is_geth, near.transport.get_extra_info("socket")):
+            _log.warning("refused a local connection of another process", port=way.port)
+            return
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN_S):
+                far = await connect(*way.address, way.context)
+        except (OSError, UnicodeError) as error:  # the latter: no host can have such a name
+            why = str(error) or f"no answer within {CONNECT_WITHIN_S:.0f} s"
+            if why != way.told:
+                _log.warning(
+                    "geth does not reach that of an SN", name=name, address=join_address(*way.address), why=why
+                )
+                way.told = why
+            return
+        way.told = ""
+        judge = judge_of(far.transport.get_extra_info("ssl_object"))
+        with contextlib.closing(far), self._live.held(judge, lambda _: far.close()):
+            await near.carry(far)
 
 
 def _peer_in(tls: ssl.SSLObject) -> PeerIdentity | None:

@@ -22,6 +22,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.server import RpcServer
 from services.rpc.tunnel import Tunnel
+from services.runtime.splice import End
 from services.sl.gateway import Shown
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.pulling import Pull, Source
@@ -166,6 +167,16 @@ async def test_no_other_process_gets_through_to_an_sn_with_the_certificate_of_a_
         reader, writer = await asyncio.open_unix_connection(f"\0{name}")
         assert await asyncio.wait_for(reader.readexactly(3), WITHIN_S)  # an SN speaks first
         writer.close()
+
+
+async def test_a_way_to_an_sn_that_is_closed_leaves_no_connection_open(pki: Any) -> None:
+    """Not even one that had just been taken, for which nothing was done yet."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        _, near = await asyncio.get_running_loop().connect_accepted_socket(End, theirs)
+        async with Tunnel("localhost:1", pki.identity("sl", "sl-1"), Expected("sn")) as tunnel:
+            tunnel._begin(near)
+        await asyncio.wait_for(near.ended, WITHIN_S)
 
 
 # --- parameters --------------------------------------------------------------------------------------------------
