@@ -23,7 +23,10 @@ class NoSeatLeft(LicenseError):
     code = "no-seat-left"
     grpc_status = "RESOURCE_EXHAUSTED"
     message = "All {capacity} seats for {feature} are in use (by {holders})"
-    remedy = "Stop a node that is not needed, or install a license with more seats on {address}."
+    remedy = (
+        "Stop a node that is not needed, or install a license with more seats on {address}. "
+        "The seat of one that was killed falls free within {free_within}."
+    )
 
 
 class LicenseRevoked(LicenseError):

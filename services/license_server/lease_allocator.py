@@ -206,7 +206,7 @@ class LeaseAllocator:
             pool = turn.pools[feature]
             if held is None:
                 taken = _taken(transaction, select(*_FIELDS).where(leases.c.feature == feature))
-                reservation = place_for(holder, pool, taken)
+                reservation = place_for(holder, pool, taken, turn.lease_s)
         except LicenseError as refusal:
             note_denial(transaction, holder, feature, refusal)
             raise

@@ -102,8 +102,9 @@ def matches(pattern: str, name: str, fingerprint: str) -> bool:
     return any(fnmatch.fnmatchcase(known, pattern) for known in (name, name.partition("/")[0]))
 
 
-def place_for(holder: LeaseHolder, pool: SeatPool, taken: Sequence[Taken]) -> int | None:
+def place_for(holder: LeaseHolder, pool: SeatPool, taken: Sequence[Taken], lease_s: float) -> int | None:
     """The reservation whose seat the newcomer gets; None: an open seat. ``taken``: of this feature, all of them.
+    ``lease_s``: seconds after which a seat is free that nobody renews.
 
     Raises NodeNotAllowed, LicenseExpired, LicenseNotYetValid, NoSeatLeft, SeatsReserved.
     """
@@ -119,6 +120,7 @@ def place_for(holder: LeaseHolder, pool: SeatPool, taken: Sequence[Taken]) -> in
         "feature": pool.feature,
         "capacity": pool.capacity,
         "holders": (", ".join(names[:NAMED_HOLDERS]) or "nobody") + more,
+        "free_within": f"{lease_s:g} s",
     }
     if len(taken) >= pool.capacity:
         raise NoSeatLeft(**facts)

@@ -30,6 +30,8 @@ from services.license_server.leases import (
 )
 from services.license_server.settings import LicenseServerSettings
 
+LEASE_S = 30.0
+
 
 def holder(number: int = 1, role: str = "sl") -> LeaseHolder:
     return LeaseHolder(role=role, name=f"{role}-{number}", fingerprint=f"{number:064x}")
@@ -40,56 +42,56 @@ def lease(number: int = 1, feature: str = "SL", token: int = 1, reservation: int
 
 
 def test_free_seat_is_given():
-    assert place_for(holder(2), SeatPool("SL", 2), [lease(1)]) is None
+    assert place_for(holder(2), SeatPool("SL", 2), [lease(1)], LEASE_S) is None
 
 
 def test_full_house_names_who_holds_the_seats():
     with pytest.raises(NoSeatLeft, match=r"All 2 seats for SL are in use \(by sl-1, sl-2\)"):
-        place_for(holder(3), SeatPool("SL", 2), [lease(2), lease(1)])
+        place_for(holder(3), SeatPool("SL", 2), [lease(2), lease(1)], LEASE_S)
 
 
 def test_full_house_of_many_names_some_and_counts_the_others():
     with pytest.raises(NoSeatLeft, match="and 88 more"):
-        place_for(holder(300), SeatPool("SL", 100), [lease(number) for number in range(100)])
+        place_for(holder(300), SeatPool("SL", 100), [lease(number) for number in range(100)], LEASE_S)
 
 
 def test_feature_without_seats_is_refused():
     with pytest.raises(NoSeatLeft, match="nobody"):
-        place_for(holder(1), SeatPool("SL", 0), [])
+        place_for(holder(1), SeatPool("SL", 0), [], LEASE_S)
 
 
 def test_license_that_ended_or_has_not_begun_is_said_to():
     with pytest.raises(LicenseExpired, match="expired at yesterday"):
-        place_for(holder(1), SeatPool("SL", 0, expired="yesterday"), [])
+        place_for(holder(1), SeatPool("SL", 0, expired="yesterday"), [], LEASE_S)
     with pytest.raises(LicenseNotYetValid, match="valid only from tomorrow"):
-        place_for(holder(1), SeatPool("SL", 0, begins="tomorrow"), [])
+        place_for(holder(1), SeatPool("SL", 0, begins="tomorrow"), [], LEASE_S)
 
 
 def test_restricted_pool_serves_only_those_it_names():
     pool = SeatPool("SL", 5, allowed=("hospital-a-*", f"sha256:{7:064x}"))
-    assert place_for(LeaseHolder("sl", "hospital-a-3", "ff" * 32), pool, []) is None
-    assert place_for(holder(7), pool, []) is None
+    assert place_for(LeaseHolder("sl", "hospital-a-3", "ff" * 32), pool, [], LEASE_S) is None
+    assert place_for(holder(7), pool, [], LEASE_S) is None
     with pytest.raises(NodeNotAllowed, match=r"hospital-a-\*"):
-        place_for(holder(8), pool, [])
+        place_for(holder(8), pool, [], LEASE_S)
 
 
 def test_reserved_seats_are_kept_for_whom_they_are_reserved():
     pool = SeatPool("SL", 3, reservations=(Reservation(9, "sl-1*", 2),))
-    assert place_for(holder(2), pool, []) is None
+    assert place_for(holder(2), pool, [], LEASE_S) is None
     with pytest.raises(SeatsReserved, match="reserved for others"):
-        place_for(holder(3), pool, [lease(2)])
-    assert place_for(holder(1), pool, [lease(2)]) == 9
-    assert place_for(holder(12), pool, [lease(2), lease(1, reservation=9)]) == 9
+        place_for(holder(3), pool, [lease(2)], LEASE_S)
+    assert place_for(holder(1), pool, [lease(2)], LEASE_S) == 9
+    assert place_for(holder(12), pool, [lease(2), lease(1, reservation=9)], LEASE_S) == 9
     with pytest.raises(NoSeatLeft):
-        place_for(holder(13), pool, [lease(2), lease(1, reservation=9), lease(12, reservation=9)])
+        place_for(holder(13), pool, [lease(2), lease(1, reservation=9), lease(12, reservation=9)], LEASE_S)
 
 
 def test_reservation_beyond_a_smaller_license_gives_no_seat_that_is_not_there():
     pool = SeatPool("SL", 1, reservations=(Reservation(1, "sl-1", 3),))
     with pytest.raises(NoSeatLeft):
-        place_for(holder(1), pool, [lease(5)])
+        place_for(holder(1), pool, [lease(5)], LEASE_S)
     with pytest.raises(SeatsReserved):
-        place_for(holder(2), pool, [])
+        place_for(holder(2), pool, [], LEASE_S)
 
 
 @pytest.mark.parametrize("pattern", ["sha256:", "sha256:0000000", "SL-1", "sl-?x", ""])
@@ -200,7 +202,7 @@ def test_capacity_is_never_exceeded_whatever_the_order(steps, capacity, reserved
         if number in taken:
             continue
         try:
-            place = place_for(holder(number), pool, list(taken.values()))
+            place = place_for(holder(number), pool, list(taken.values()), LEASE_S)
         except SeatsReserved:
             assert len(taken) < capacity
             continue
