@@ -489,9 +489,12 @@ contract TrainingContract {
         }
     }
 
-    /// @notice Makes a complete training ready for another one. Rounds go on counting; the record stays.
+    /// @notice Makes a training that is complete, or that everyone has left, ready for another one. Rounds go on
+    ///         counting; the record stays.
     function reset() external onlySN {
-        if (state != State.COMPLETE) revert TrainingNotComplete();
+        if (state != State.COMPLETE && (state == State.UNCONFIGURED || _active.length > 0)) {
+            revert TrainingNotComplete();
+        }
         while (_active.length > 0) {
             uint32 index = _active[_active.length - 1];
             _participants[index].active = false;
@@ -499,6 +502,7 @@ contract TrainingContract {
         }
         state = State.UNCONFIGURED;
         _openRound(round + 1);
+        term = 0;
         firstRound = round;
         lastAccepted = 0;
         _layout = 0;

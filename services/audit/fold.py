@@ -235,7 +235,9 @@ class Folding:
             entry.fate = "withdrawn"
 
     def _reset(self, event: pb.RecordEvent.Reset) -> None:
-        self._require(self.record.state == pb.COMPLETE, "it resets a training that is not complete")
+        state = self.record.state
+        over = state == pb.COMPLETE or (state != pb.UNCONFIGURED and not self.record.active)
+        self._require(over, "it resets a training that is not complete, and that some have not left")
         for who in self.record.participants.values():
             who.active = False
         self._require(event.next_round == self.record.round + 1, f"round {event.next_round} follows the reset")

@@ -97,7 +97,7 @@ class TrainingGateway(Gateway[TrainingEvent]):
         return await self._send("leave", name, reason)
 
     async def reset(self) -> Receipt:
-        """Raises TrainingNotComplete."""
+        """Of a training that is complete, or that everyone has left. Raises TrainingNotComplete."""
         return await self._send("reset")
 
     # --- reading ------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ class TrainingComplete(TrainingError):
 class TrainingNotComplete(TrainingError):
     code = "training-not-complete"
     message = "The training is still running"
-    remedy = "Reset it when it is complete."
+    remedy = "Reset it when it is complete, or when everyone has left it."
 
 
 class StaleRound(TrainingError):

@@ -128,11 +128,13 @@ class RoundModel:
         self._reopen()
 
     def reset(self) -> None:
-        self._refuse(self.state != "COMPLETE", "TrainingNotComplete")
+        running = self.state == "UNCONFIGURED" or any(node.active for node in self.nodes.values())
+        self._refuse(self.state != "COMPLETE" and running, "TrainingNotComplete")
         for node in self.nodes.values():
             node.active = False
         self._open(self.round + 1)
         self.state, self.first_round, self.last_accepted = "UNCONFIGURED", self.round, 0
+        self.term = 0
         self.layout, self.size = "", 0
         self.last_rounds = 0
 

@@ -630,6 +630,26 @@ def test_a_complete_training_starts_anew_after_a_reset_and_keeps_its_record(trai
     assert LayoutAgreed in kinds(training.check_in("b", layout=b"z" * 32))
 
 
+@pytest.mark.parametrize("merged_before", [False, True])
+def test_a_training_that_everyone_has_left_is_reset(training: Training, merged_before: bool) -> None:
+    training.enrol("a", "b")
+    training.check_in("a", "b")
+    if merged_before:
+        training.publish()
+        training.check_in("a", "b")  # a merge that never ends
+    training.bench.send("leave", "a", "gone")
+    with pytest.raises(TrainingNotComplete):
+        training.bench.send("reset")
+    training.bench.send("leave", "b", "gone")
+
+    assert kinds(training.bench.send("reset")) == [Reset]
+
+    training.enrol("c", frequency=99)
+    assert (training.status["term"], training.status["last_accepted"]) == (0, 0)
+    assert training.status["round"] == training.status["first_round"]
+    assert LayoutAgreed in kinds(training.check_in("c", layout=b"z" * 32))
+
+
 def test_nothing_is_merged_while_the_round_is_open(training: Training) -> None:
     training.enrol("a", "b")
 

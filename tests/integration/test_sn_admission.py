@@ -267,7 +267,7 @@ async def test_an_sn_tells_whose_certificate_ends(pki: Any, sn: RunningSN) -> No
     assert said == [f"The certificate of SL sl-1 ends in 5 days, at {ends:%Y-%m-%d %H:%M} UTC."]
 
 
-async def test_a_complete_training_is_reset_by_an_administrator_only_when_complete(pki: Any, sn: RunningSN) -> None:
+async def test_a_training_is_reset_by_an_administrator_when_complete_or_left_by_all(pki: Any, sn: RunningSN) -> None:
     reset = pb.ResetContractRequest(name=DEFAULT_TRAINING)
     async with (
         scripted_sl(pki.identity("sl", "sl-1"), sn.port) as first,
@@ -282,4 +282,12 @@ async def test_a_complete_training_is_reset_by_an_administrator_only_when_comple
         await swci.admin.ResetContract(reset)
         again = await first.until(lambda status: status.state == pb.UNCONFIGURED and status.first_round == 2)
         assert not any(who.active for who in again.participants) and not again.HasField("last_result")
-        assert (await second.enrol(config(sync_frequency=99))).config.sync_frequency == 99
+        assert (await second.enrol(config(1, sync_frequency=99))).config.sync_frequency == 99
+        # Everyone leaves after a merge: nobody is left who could complete it.
+        await second.check_in(2, base=0)
+        await second.publish(await second.until(lambda status: status.state == pb.MERGE))
+        with pytest.raises(TrainingNotComplete):
+            await swci.admin.ResetContract(reset)
+        await second.leave("no time")
+        await swci.admin.ResetContract(reset)
+        await first.until(lambda status: status.state == pb.UNCONFIGURED and status.first_round == 4)

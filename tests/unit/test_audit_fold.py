@@ -106,6 +106,10 @@ def test_a_reset_training_starts_over_and_keeps_its_record() -> None:
     assert found.rounds[1].completed
     assert [it.fate for it in found.rounds[2].check_ins] == ["withdrawn"]
 
+    everyone_left = [(on_chain.Left, "b", "tired", 2), (on_chain.Reset, 3), (on_chain.Configured, CONFIG, "b")]
+    found = record([*complete, *again, *everyone_left])
+    assert (found.problems, found.state) == ([], pb.CHECKIN)
+
 
 @pytest.mark.parametrize(
     ("history", "problem"),

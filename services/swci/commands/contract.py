@@ -140,7 +140,10 @@ class GetContractStatus(ContractCommand):
 
 
 class ResetContract(ContractCommand):
-    """Take a training back to its beginning. Only when it is complete; needed before the contract is used again."""
+    """Take a training back to its beginning. Only when it is complete, or everyone has left it.
+
+    It is needed before the contract is used again.
+    """
 
     syntax: ClassVar[str] = "RESET CONTRACT <name>"
 

@@ -66,7 +66,7 @@ async def watch(session: TheSession, name: Name) -> StreamingResponse:
 
 @router.post("/contracts/{name:path}/reset")
 async def reset(session: TheSession, name: Name) -> models.Message:
-    """Only when it is complete."""
+    """Only when it is complete, or everyone has left it."""
     return await run(commands.ResetContract(name=name), session)
 
 
