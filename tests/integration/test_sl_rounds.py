@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from sl_swarm import Arrays, swarm_of
 
+from services.runtime import logs
+from services.sl.round import runner
+
 
 def model(value: float) -> Arrays:
     return {"w": np.full((3, 4), value, np.float32), "n": np.array(int(value), np.int64)}
@@ -127,6 +130,32 @@ async def test_a_node_that_is_not_waited_for_any_longer_is_told(pki: Any, tmp_pa
         assert await running == swarm.view.last_result.digest.hex()
         assert away.answers[-1].training_over
         assert away.answers[-1].note.startswith("all others had finished (sl-1, sl-2)")
+
+
+async def test_a_node_says_since_when_all_others_wait_for_its_program(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+    said: asyncio.Queue[int] = asyncio.Queue()
+
+    class Log:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(logs.get("round"), name)
+
+        def warning(self, event: str, **facts: Any) -> None:
+            if event == "all others wait for the ML program of this node":
+                said.put_nowait(facts["round"])
+
+    monkeypatch.setattr(runner, "AWAITED_AGAIN_S", 0.05)
+    monkeypatch.setattr(runner, "_log", Log())
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:
+        quick = swarm.ml("sl-1", model(1), add(1), rounds=2, min_peers=2)
+        stuck = swarm.ml("sl-2", model(1), add(1), rounds=2, min_peers=2, between=lambda _: goes_on.wait(60))
+        running = [asyncio.create_task(program.run()) for program in (quick, stuck)]
+        async with asyncio.timeout(60):
+            assert [await said.get(), await said.get()] == [2, 2]
+        goes_on.set()
+        await asyncio.gather(*running)
 
 
 @pytest.mark.parametrize("mode", ["snapshot", "active", "inactive"])

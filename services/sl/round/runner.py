@@ -1,9 +1,11 @@
 """Performs what the state machine of the round decides, and feeds back what comes of it."""
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 from aiohttp.web import WebSocketResponse
 
@@ -24,7 +26,14 @@ from services.sl.round import events as on
 from services.sl.round.machine import UnlistedPair, needed, results, step
 from services.sl.round.progress import MergeProgress
 from services.sl.round.settings import RoundSettings
-from services.sl.round.states import Ended, Finishing, SLState, Unopened, waits_for_the_swarm
+from services.sl.round.states import (
+    Ended,
+    Finishing,
+    SLState,
+    Unopened,
+    holds_up_all_others,
+    waits_for_the_swarm,
+)
 from services.sl.round.tasks import RoundTasks, TaskContext
 from services.sl.transfer.file_tasks import delete, sync
 from services.sl.transfer.peers import Peers
@@ -41,6 +50,8 @@ LAST_CALLS_S = 5.0  # at the end, for what is still on its way to the SN
 
 # How often a merged model is forced to the disk; a crash of the process alone loses nothing anyway.
 SYNC_EVERY_S = 5.0
+
+AWAITED_AGAIN_S = 60.0  # before it is said again that the others wait for ML here
 
 # Of what led to an error that nobody expected, so much goes into the log.
 STEPS_REMEMBERED = 32
@@ -251,6 +262,7 @@ class Runner:
             self._enrolment, self.view = WorkOfTraining(training, self._tasks_in(training)), view
             self._spawn(self._watch(training), "watching the training")
             self._spawn(training.compare(), "comparing SNs")
+            self._spawn(self._say_that_others_wait(), "saying that others wait")
         self.post(on.EnrolmentAccepted(view))
 
     def _training_of(self, opened: on.SessionOpened) -> TrainingClient:
@@ -313,6 +325,21 @@ class Runner:
     async def _watch(self, training: TrainingClient) -> None:
         async for view in training.views():
             self.post(on.StatusChanged(view))
+
+    async def _say_that_others_wait(self) -> None:
+        """Each minute: a program that hangs says nothing itself."""
+        while True:
+            while not holds_up_all_others(self.state):
+                await self._stepped.wait()
+            since = monotonic()
+            while holds_up_all_others(self.state):
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(AWAITED_AGAIN_S):
+                        while holds_up_all_others(self.state):
+                            await self._stepped.wait()
+                    continue
+                waits_s = round(monotonic() - since)
+                _log.warning("all others wait for the ML program of this node", round=self._known.round, for_s=waits_s)
 
     def _sn_lost(self, error: SwarmError) -> None:
         if not waits_for_the_swarm(self.state):

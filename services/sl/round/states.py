@@ -206,6 +206,14 @@ class Ended(SLState):
     error: SwarmError | None
 
 
+def holds_up_all_others(state: SLState) -> bool:
+    """Whether everybody else has checked in to the running round, and waits for what ML trains here."""
+    if not isinstance(state, Training):
+        return False
+    view = state.node.view
+    return view.phase == RoundState.CHECKIN and bool(view.check_ins) and view.awaited == (state.node.name,)
+
+
 def waits_for_the_swarm(state: SLState) -> bool:
     """Whether the node cannot go on without it: neither while ML trains, nor once it has all that it gets."""
     return not isinstance(state, Training | Finishing | Ended)
