@@ -263,7 +263,8 @@ async def test_an_sn_tells_whose_certificate_ends(pki: Any, sn: RunningSN) -> No
         reply = await sl.network.ListNodes(pb.ListNodesRequest())
     told = {node.name: node.certificate_ends for node in reply.nodes}
     assert told["sl-1"] == int(ends.timestamp()) and told["sn-1"] > ends.timestamp()
-    said = [line for line in ListNodes().show(translation.nodes(reply)) if line.startswith("The certificate")]
+    shown = ListNodes().show(translation.nodes(reply, pb.ListOrganizationsReply()))
+    said = [line for line in shown if line.startswith("The certificate")]
     assert said == [f"The certificate of SL sl-1 ends in 5 days, at {ends:%Y-%m-%d %H:%M} UTC."]
 
 

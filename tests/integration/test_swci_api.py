@@ -256,8 +256,10 @@ def test_one_who_vanishes_without_a_word_is_given_up_before_long() -> None:
 
 
 def tasks() -> set["asyncio.Task[Any]"]:
-    """Without those with which gRPC takes the next call, and the connection of a session to its SN, which it keeps."""
-    lasting = ("AioServer._", "Tunnel._carry")
+    """Without those with which gRPC takes the next call, and the connection of a session to its SN, which it keeps and
+    looks at again.
+    """
+    lasting = ("AioServer._", "Tunnel._carry", "Background.keep")
     return {it for it in asyncio.all_tasks() if not getattr(it.get_coro(), "__qualname__", "").startswith(lasting)}
 
 

@@ -29,7 +29,9 @@ WAITED_FOR = {
     "services/sl/transfer/parking.py": {"_over"},
     "services/sn/api.py": {"HoldName"},
     "services/sn/cluster_manager.py": {"open"},
+    "services/sn/fetching.py": {"fetch_blocks"},
     "services/sn/main.py": {"_unless", "_until"},
+    "services/sn/newcomer.py": {"take_chain"},
     "services/sn/peering.py": {"serve"},
 }
 STARTS = {"create_task", "ensure_future"}
