@@ -155,6 +155,8 @@ def keep(history: History, found: Sequence[str], kept: Path) -> Path:
     (place / "violations.txt").write_text("\n".join(found) + "\n")
     for log in [*run.glob("logs/*.log"), *run.parent.glob("logs/*.log")]:
         shutil.copy(log, place / log.name)
+    for log in run.parent.glob("sn-*/log/geth.log"):
+        shutil.copy(log, place / f"{log.parts[-3]}.geth.log")
     return place
 
 
