@@ -2,7 +2,7 @@
 
 import secrets
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -192,7 +192,12 @@ class Identity:
 
         Raises IdentityError where it names nobody, NotOfOrganization.
         """
-        return identity_of_grpc_context(context, self.credentials.trust)
+        return self.caller_of_grpc(context)()
+
+    def caller_of_grpc(self, context: Any) -> Callable[[], PeerIdentity]:
+        """The same, to be asked again and again, also after the end of the call; raises as ``peer_of_grpc`` does."""
+        shown = _shown_by(context)
+        return lambda: _identity_shown(shown, self.credentials.trust)
 
     def _followed(self, make: Callable[..., ssl.SSLContext]) -> ssl.SSLContext:
         if self.renewal is None:
@@ -218,8 +223,24 @@ class Identity:
 
 def identity_of_grpc_context(context: Any, trust: TrustBundle | None = None) -> PeerIdentity:
     """The same; without ``trust`` whoever TLS has verified may be anybody."""
-    shown = context.auth_context()
-    presented = shown.get("x509_pem_cert")
+    return _identity_shown(_shown_by(context), trust)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What the caller of a gRPC call has shown: ``certificates`` as gRPC's authentication context has them."""
+
+    certificates: Mapping[str, Sequence[bytes]]
+    said: Mapping[str, Any]
+
+
+def _shown_by(context: Any) -> _Shown:
+    """To be read while the call lasts. Asked of one that has ended, gRPC may read memory that it has freed."""
+    return _Shown(dict(context.auth_context()), dict(reversed(tuple(context.invocation_metadata() or ()))))
+
+
+def _identity_shown(shown: _Shown, trust: TrustBundle | None) -> PeerIdentity:
+    presented = shown.certificates.get("x509_pem_cert")
     if not presented:
         raise IdentityError(path="certificate of the peer", problem="none was presented")
     if trust is None:
@@ -228,10 +249,9 @@ def identity_of_grpc_context(context: Any, trust: TrustBundle | None = None) -> 
         peer = trust.peer(_ders(presented[0])[0])
     else:
         der = _ders(presented[0])[0]
-        chain = _ders(b"".join(shown.get("x509_pem_cert_chain", ())))  # with its own, or without
+        chain = _ders(b"".join(shown.certificates.get("x509_pem_cert_chain", ())))  # with its own, or without
         peer = trust.peer(der, tuple(one for one in chain if one != der))
-    said = dict(reversed(tuple(context.invocation_metadata() or ())))
-    return peer.known_by(said.get(KNOWN_BY_KEY, "")).in_slot(said.get(SLOT_KEY, ""))
+    return peer.known_by(shown.said.get(KNOWN_BY_KEY, "")).in_slot(shown.said.get(SLOT_KEY, ""))
 
 
 @lru_cache(maxsize=1024)

@@ -215,7 +215,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
     @contextlib.contextmanager
     def _ending(self, method: str, context: Any) -> Iterator[None]:
         """Around a stream. Raises NotOfOrganization once its caller is not accepted any more."""
-        task = asyncio.current_task()
+        task, caller = asyncio.current_task(), self._identity.caller_of_grpc(context)
         refusals: list[NotOfOrganization] = []
 
         def end(refusal: NotOfOrganization) -> None:
@@ -223,7 +223,7 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
             if task is not None:
                 task.cancel()
 
-        with self._live.held(lambda: self._admits(method, self._identity.peer_of_grpc(context)), end):
+        with self._live.held(lambda: self._admits(method, caller()), end):
             try:
                 yield
             except asyncio.CancelledError:

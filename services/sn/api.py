@@ -87,7 +87,8 @@ class NetworkApi:
     ) -> AsyncIterator[pb.HoldNameReply]:
         who, names = self._context.caller(), self._context.names
         self._context.trainings.membership.check_key(who)
-        address = requests.place(await _first(request_iterator), context.peer())
+        peer = context.peer()  # asked now: gRPC may crash where the call has ended meanwhile
+        address = requests.place(await _first(request_iterator), peer)
         holder = await names.claim(who, requests.process(calling_process()), address)
         # Called at once when the stream ends or its process is cut off; a generator is closed some time later.
         context.add_done_callback(lambda _context: names.drop(holder))

@@ -6,10 +6,11 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -334,3 +335,30 @@ def _version_agreed(identity: Identity, port: int, version: ssl.TLSVersion) -> s
         context.wrap_socket(raw, server_hostname="localhost") as tls,
     ):
         return tls.version()
+
+
+async def test_who_called_is_still_known_when_the_call_has_ended(pki: Any) -> None:
+    """gRPC crashes where it is asked then."""
+    sn, callers = pki.identity("sn", "sn-1"), asyncio.Queue[Callable[[], PeerIdentity]]()
+
+    class Stream(grpc.GenericRpcHandler):
+        def service(self, _details: Any) -> Any:
+            async def answer(_request: bytes, context: Any) -> AsyncIterator[bytes]:
+                callers.put_nowait(sn.caller_of_grpc(context))
+                yield b"first"
+                await asyncio.Event().wait()
+
+            return grpc.unary_stream_rpc_method_handler(answer)
+
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((Stream(),))
+    port = server.add_secure_port("127.0.0.1:0", sn.grpc_server_credentials())
+    await server.start()
+    sl = pki.identity("sl", "sl-1")
+    credentials = grpc.ssl_channel_credentials(sl.trust.pem, sl.key.read_bytes(), sl.cert.read_bytes())
+    async with asyncio.timeout(DEADLINE_S), grpc.aio.secure_channel(f"localhost:{port}", credentials) as channel:
+        call = channel.unary_stream("/swarm/Watch")(b"")
+        assert await call.read() == b"first"
+        call.cancel()
+    await server.stop(None)
+    assert (await callers.get())().name == "sl-1"
