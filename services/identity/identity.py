@@ -196,8 +196,8 @@ class Identity:
 
     def caller_of_grpc(self, context: Any) -> Callable[[], PeerIdentity]:
         """The same, to be asked again and again, also after the end of the call; raises as ``peer_of_grpc`` does."""
-        shown = _shown_by(context)
-        return lambda: _identity_shown(shown, self.credentials.trust)
+        shown = _presented_by(context)
+        return lambda: _identity_presented(shown, self.credentials.trust)
 
     def _followed(self, make: Callable[..., ssl.SSLContext]) -> ssl.SSLContext:
         if self.renewal is None:
@@ -223,23 +223,23 @@ class Identity:
 
 def identity_of_grpc_context(context: Any, trust: TrustBundle | None = None) -> PeerIdentity:
     """The same; without ``trust`` whoever TLS has verified may be anybody."""
-    return _identity_shown(_shown_by(context), trust)
+    return _identity_presented(_presented_by(context), trust)
 
 
 @dataclass(frozen=True)
-class _Shown:
+class _PresentedIdentity:
     """What the caller of a gRPC call has shown: ``certificates`` as gRPC's authentication context has them."""
 
     certificates: Mapping[str, Sequence[bytes]]
     said: Mapping[str, Any]
 
 
-def _shown_by(context: Any) -> _Shown:
+def _presented_by(context: Any) -> _PresentedIdentity:
     """To be read while the call lasts. Asked of one that has ended, gRPC may read memory that it has freed."""
-    return _Shown(dict(context.auth_context()), dict(reversed(tuple(context.invocation_metadata() or ()))))
+    return _PresentedIdentity(dict(context.auth_context()), dict(reversed(tuple(context.invocation_metadata() or ()))))
 
 
-def _identity_shown(shown: _Shown, trust: TrustBundle | None) -> PeerIdentity:
+def _identity_presented(shown: _PresentedIdentity, trust: TrustBundle | None) -> PeerIdentity:
     presented = shown.certificates.get("x509_pem_cert")
     if not presented:
         raise IdentityError(path="certificate of the peer", problem="none was presented")
