@@ -85,11 +85,10 @@ def test_a_container_that_runs_sees_a_certificate_that_takes_the_place_of_its_ow
     engine: str, name: str, who: list[str], tmp_path: Path
 ) -> None:
     waits = (
-        "import os, time; cert, before = os.environ['SWARM_ID_CERT'], ''\n"
-        "while (now := open(cert).read()) == before or not before:\n"
-        "    before or print('it runs', flush=True)\n"
-        "    before = before or now; time.sleep(0.05)\n"
-        "print(now)"
+        "import os, signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])\n"
+        "print(open(os.environ['SWARM_ID_CERT']).read() and 'it runs', flush=True)\n"
+        "signal.sigwait([signal.SIGUSR1])\n"
+        "print(open(os.environ['SWARM_ID_CERT']).read())"
     )
     program = ["--image", BASE_IMAGE, "--entrypoint", "python3", "--name", name, "--host-ip", "h1", "--sn-ip", "sn1"]
     with subprocess.Popen(
@@ -101,6 +100,7 @@ def test_a_container_that_runs_sees_a_certificate_that_takes_the_place_of_its_ow
         new = tmp_path / "cert" / "new.pem"
         new.write_text("renewed")
         new.replace(who[who.index("--cert") + 1])  # as `swarm certs renew` does
+        subprocess.run([engine, "kill", "--signal", "USR1", name], stdout=subprocess.DEVNULL, check=True)
         assert running.communicate(timeout=60)[0].strip() == "renewed"
         assert running.returncode == 0
 
