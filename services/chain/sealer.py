@@ -71,6 +71,8 @@ class Sealer:
         if self._started_at is not None:
             if head.hash == self._started_on and now < self._started_at + GIVE_UP_AFTER_S:
                 return self._started_at + GIVE_UP_AFTER_S
+            if head.hash == self._started_on:
+                self._log.info("geth was to seal a block and has not", block=head.number + 1, after_s=GIVE_UP_AFTER_S)
             await self._stop()
         if able and head.number <= self._ran_until and head.hash not in (self._started_on, self._noted):
             self._noted = head.hash

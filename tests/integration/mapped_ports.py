@@ -17,6 +17,7 @@ class MappedPort:
         self.target = 0
         self.delay_s = delay_s
         self.connections = 0
+        self.has_swallowed = asyncio.Event()
         self.passing: set[asyncio.Task[Any]] = set()
         self._forgotten = 0
         self._open: set[asyncio.StreamWriter] = set()
@@ -53,6 +54,7 @@ class MappedPort:
         with contextlib.suppress(OSError):
             while piece := await reader.read(65536):
                 if number <= self._forgotten:
+                    self.has_swallowed.set()
                     continue
                 if self.delay_s:
                     asyncio.get_running_loop().call_later(self.delay_s, writer.write, piece)

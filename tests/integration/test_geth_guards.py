@@ -1,10 +1,12 @@
-"""Messages of geth's peer protocol that end geth 1.13, and do not end the one that `geth/build` makes."""
+"""What other geths do that ends geth 1.13, or holds it up, and does neither to the one that `geth/build` makes."""
 
 import asyncio
 import contextlib
 import hashlib
 import hmac
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import rlp
@@ -12,8 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from eth_keys.datatypes import PrivateKey
+from mapped_ports import MappedPort, mapped_port
 
 from services.chain.geth import GethChain
+from services.chain.geth_peers import GethPeers
+from services.chain.network import NetworkGateway
 
 WITHIN_S = 30.0
 KEY_BYTES, BLOCK_BYTES, TAG_BYTES = 16, 16, 32
@@ -69,3 +74,36 @@ async def test_no_message_of_the_handshake_ends_geth(tmp_path: Path) -> None:
                     pass
             writer.close()
             assert await peers.listens_on() == port  # one that was started again has another
+
+
+@pytest.mark.needs("guarded_geth")
+async def test_a_geth_that_is_lost_as_it_is_asked_for_blocks_keeps_no_signer_from_sealing(tmp_path: Path) -> None:
+    """10 s after its start geth asks whoever has most; until it has an answer, for a minute, 1.13 seals nothing."""
+    async with GethChain(tmp_path / "ahead") as chain:
+        await chain.start()
+        await NetworkGateway.deploy(chain)
+    shutil.copytree(tmp_path / "ahead", tmp_path / "behind", ignore=shutil.ignore_patterns("nodekey"))
+    async with GethChain(tmp_path / "ahead") as ahead, GethChain(tmp_path / "behind") as signer:
+        await ahead.start()
+        await NetworkGateway.deploy(ahead)  # a block more
+        await signer.start()
+        async with asyncio.timeout(WITHIN_S), mapped_port() as way:
+            await meet(signer.federation.geth_peers, ahead.federation.geth_peers, way)
+            await knows_what_its_peer_has(signer)
+            way.forget()
+            await way.has_swallowed.wait()
+            await way.end()
+            await NetworkGateway.deploy(signer)
+
+
+async def meet(caller: GethPeers, called: GethPeers, way: MappedPort) -> None:
+    way.target = await called.listens_on()
+    await called.trust(await caller.enode("127.0.0.1", await caller.listens_on()))
+    await caller.dial(await called.enode("127.0.0.1", way.port))
+
+
+async def knows_what_its_peer_has(chain: GethChain) -> None:
+    """Returns once the handshake, in which peers tell of their newest blocks, has ended."""
+    peers: list[dict[str, dict[str, Any]]] = []
+    while not any(isinstance(peer["protocols"].get("eth"), dict) for peer in peers):
+        peers = await chain._request("admin_peers")
