@@ -19,7 +19,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Protocol, Self
 
-from swarm_callback.errors import ChannelClosed, ChannelError, Interrupted, PipesInUse, StreamError, WireError
+from swarm_callback.errors import (
+    ChannelClosed,
+    ChannelError,
+    Interrupted,
+    PipeNotMade,
+    PipesInUse,
+    StreamError,
+    WireError,
+)
 from swarm_callback.pages import PipeWriter
 from swarm_callback.wire import PREFIX_BYTES, ChannelMessage, Prefix, pack, unpack_header
 
@@ -310,7 +318,10 @@ def _make_pipe(path: Path) -> None:
         if not stat.S_ISFIFO(path.lstat().st_mode):
             raise ChannelError(path=path, problem="it is there already and is no pipe") from None
     except OSError as error:
-        raise ChannelError(path=path, problem=f"it cannot be made ({error.strerror})") from None
+        problem = str(error.strerror)
+        if error.errno in (errno.ENOTSUP, errno.EPERM, errno.ENOSYS):
+            problem = f"the file system of {path.parent} has no named pipes ({problem})"
+        raise PipeNotMade(path=path, problem=problem) from None
 
 
 def _open(path: Path, mode: int) -> int:

@@ -8,6 +8,7 @@ SwarmCallbackError
 │   └── VersionMismatch    the two ends speak different versions
 └── ChannelError           the pipes themselves
     ├── ChannelClosed      the other end is gone
+    ├── PipeNotMade        there is no place for one
     ├── PipesInUse         another program talks over them
     └── Interrupted        another thread of this program ended the wait
 Refused                    (a SwarmCallbackError) the SL sidecar ended the session, with its own sentence
@@ -195,6 +196,13 @@ class ChannelError(SwarmCallbackError):
 class ChannelClosed(ChannelError):
     message = "{peer} ended while {doing}"
     remedy = "See its log for the cause, then start both again."
+
+
+class PipeNotMade(ChannelError):
+    """Not every file system has named pipes."""
+
+    message = "The pipe {path} cannot be made: {problem}"
+    remedy = "Choose a directory of a local disk that this user may write."
 
 
 class PipesInUse(ChannelError):

@@ -11,6 +11,12 @@ class MLChannelError(SwarmError):
     remedy = "See the output of the ML program."
 
 
+class NoPipes(MLChannelError):
+    code = "no-pipes"
+    message = "The pipe {path} cannot be made: {problem}"
+    remedy = "Choose a directory of a local disk that this user may write: --data-dir of an SL, --dir of `swarm up`."
+
+
 class MLGone(MLChannelError):
     code = "ml-gone"
     message = "The ML program of {node} ended {when}"

@@ -109,6 +109,8 @@ def claimed(directory: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyRunning(dir=directory) from None
+        except OSError as error:
+            raise DirUnusable(dir=directory, problem=f"its file system has no locks ({error.strerror})") from None
         with contextlib.suppress(NotRunning):
             if any(process.alive for process in SwarmState.read(directory).processes):
                 raise AlreadyRunning(dir=directory)

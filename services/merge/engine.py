@@ -1,6 +1,5 @@
 """The merge on one machine: segments measured and combined by a few threads, written in their order."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from services.merge.errors import LayoutDiffers, NothingToMerge
 from services.merge.gram import Matrix
 from services.merge.layout import STORAGE, Block, Layout, difference
 from services.merge.methods import METHODS
+from services.merge.processors import usable_processors
 from services.merge.segments import SEGMENT_BYTES, Segment, segments
 from services.merge.work import Blocks, Frame, MergeJob, NonFinite, NotFinite, Plan, Rounding, method_named
 
@@ -113,7 +113,7 @@ class _Run:
         self._source = _Source(sets)
         self._chunks = segments(sets[0].layout, CHUNK_BYTES)
         count = len(self._chunks)
-        self._runner = _Runner(max(1, min(threads or len(os.sched_getaffinity(0)), count)), count)
+        self._runner = _Runner(max(1, min(threads or usable_processors(), count)), count)
 
     def __enter__(self) -> Self:
         return self

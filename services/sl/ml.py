@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import monotonic
 
-from services.errors import MLChannelError, MLGone, ProtocolMismatch, StreamDamaged, SwarmError
+from services.errors import MLChannelError, MLGone, NoPipes, ProtocolMismatch, StreamDamaged, SwarmError
 from services.runtime import logs
 from services.sl.round.actions import Deliver
 from services.sl.round.events import (
@@ -226,6 +226,8 @@ def _as_ours(node: str) -> Iterator[None]:
         raise ProtocolMismatch(theirs=error.facts["theirs"], ours=error.facts["ours"]) from None
     except channel_errors.StreamError as error:
         raise StreamDamaged(node=node, problem=error.facts["problem"]) from None
+    except channel_errors.PipeNotMade as error:
+        raise NoPipes(path=error.facts["path"], problem=error.facts["problem"]) from None
     except channel_errors.ChannelError as error:
         raise MLChannelError(problem=f"{error.facts['path']}: {error.facts['problem']}") from None
     except channel_errors.WireError as error:

@@ -107,8 +107,12 @@ def claimed(data_dir: Path) -> Iterator[Path]:
         raise StorageError(path=data_dir, problem=(error.strerror or str(error)).lower()) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        in_use = isinstance(error, BlockingIOError)
+        problem = "another running node uses it" if in_use else f"its file system has no locks ({error.strerror})"
+        raise StorageError(path=data_dir, problem=problem) from None
+    try:
         yield data_dir
-    except BlockingIOError:
-        raise StorageError(path=data_dir, problem="another running node uses it") from None
     finally:
         os.close(lock)

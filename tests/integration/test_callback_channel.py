@@ -1,6 +1,7 @@
 """The channel over real pipes: bodies of any size, interruption, and the death of either end in a real process."""
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ from swarm_callback.errors import (
     ChannelError,
     Interrupted,
     NoChannel,
+    PipeNotMade,
     Refused,
     StreamError,
     WireError,
@@ -149,6 +151,16 @@ def test_pipes_that_are_there_are_taken(pipes):
     os.mkfifo(pipes[0], 0o600)
     SLListener(*pipes).close()
     assert not pipes[0].exists()
+
+
+def test_where_there_can_be_no_pipe_its_file_system_is_named(pipes, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(os, "mkfifo", unsupported)
+    words = rf"the file system of {pipes[0].parent} has no named pipes \(Operation not supported\)\. Choose a directory"
+    with pytest.raises(PipeNotMade, match=words):
+        SLListener(*pipes)
 
 
 def test_a_file_in_the_place_of_a_pipe_is_refused_by_both_ends(pipes):

@@ -1,15 +1,18 @@
 """What `swarm up` leaves on disk, and how `swarm down` uses it."""
 
+import errno
+import fcntl
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from services.errors import AlreadyRunning, DirUnusable, NotRunning
+from services.errors import AlreadyRunning, DirUnusable, NotRunning, StorageError
 from services.local.down import down
 from services.local.process import start_ticks
 from services.local.state import STATE_FILE, Running, SwarmState, claimed, remember_ports, remembered_ports
+from services.sn.state import claimed as data_claimed
 
 GONE = Running("swarm up", 2**22 + 1, 1)
 
@@ -60,6 +63,20 @@ def test_down_leaves_a_process_alone_that_only_has_the_same_number(
     SwarmState(another, (another,)).write(tmp_path)
     assert down(tmp_path) == []
     assert sleeper.poll() is None
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    with (
+        pytest.raises(DirUnusable, match=r"its file system has no locks \(No locks available\)\. .*another --dir"),
+        claimed(tmp_path),
+    ):
+        pass
+    with pytest.raises(StorageError, match="its file system has no locks"), data_claimed(tmp_path):
+        pass
 
 
 def test_ports_are_kept_for_the_next_run_unless_taken(tmp_path: Path) -> None:

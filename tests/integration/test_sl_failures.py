@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -278,3 +279,15 @@ async def test_without_an_sn_or_a_license_server_an_sl_does_not_start(pki: Any, 
                 async with running(sl_main, swarm.settings("sl-1", **changes)):
                     pass
         assert not (tmp_path / "sl-1" / "request.channel").exists()
+
+
+async def test_an_sl_does_not_start_where_there_can_be_no_pipes(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    async with swarm_of(pki, tmp_path) as swarm:
+        monkeypatch.setattr(os, "mkfifo", unsupported)
+        with pytest.raises(errors.NoPipes, match=r"has no named pipes .*--dir of `swarm up`"):
+            await swarm.sl("sl-1")

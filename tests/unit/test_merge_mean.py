@@ -1,5 +1,7 @@
 """The weighted mean: against numpy, against exact arithmetic, and in its corners."""
 
+import errno
+import os
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -216,6 +218,14 @@ def test_non_finite_bfloat16_is_found() -> None:
     one_ = np.array([0x3F80], np.uint16)
     sets = [one("sl-1", 1, "BF16", one_), one("sl-2", 1, "BF16", infinity)]
     assert merge("mean", sets, bytearray().extend) == (NonFinite("sl-2", "t"),)
+
+
+def test_a_sandbox_that_does_not_tell_of_processors_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(_process: int) -> set[int]:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_getaffinity", forbidden)
+    assert merged("F32", [np.full(9, value, np.float32) for value in (1, 2)], [1, 1]).tolist() == [1.5] * 9
 
 
 def test_an_unknown_method_is_refused_by_name() -> None:

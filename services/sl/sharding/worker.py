@@ -1,13 +1,13 @@
 """One node's part of a shared merge: gets its segments from all, merges them, gets the rest of the result."""
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from services.errors import SwarmError
+from services.merge.processors import usable_processors
 from services.merge.work import Frame, Plan
 from services.runtime.background import Background
 from services.sl.sharding.attempts import Attempt, draft_name
@@ -49,7 +49,7 @@ class ShardWorker:
         self._to_examine: set[tuple[str, int]] = set()
         self._moved = 0
         self._moved_at = time.monotonic()
-        self.threads = len(os.sched_getaffinity(0))
+        self.threads = usable_processors()
         self._pool = ThreadPoolExecutor(self.threads, "shard")
         self.error: SwarmError | None = None  # that it cannot go on for
         self._background = Background("round")
