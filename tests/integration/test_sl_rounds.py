@@ -1,6 +1,7 @@
 """Whole rounds: three SLs, one SN, real certificates, real pipes, tiny models."""
 
 import asyncio
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from sl_swarm import Arrays, swarm_of
 
 from services.runtime import logs
 from services.sl.round import runner
+from services.sl.view import View
+
+LATER = 12  # a round
 
 
 def model(value: float) -> Arrays:
@@ -32,6 +36,22 @@ async def test_three_nodes_end_with_one_model_whose_digest_is_on_the_chain(pki: 
         assert swarm.view.last_result.digest.hex() == digests[0]
         assert [answer.contributed for answer in programs[0].answers] == [True] * 4
         assert {who.left_reason for who in swarm.view.participants.values()} == {"finished"}
+
+
+async def test_of_rounds_that_are_over_a_node_keeps_no_view(pki: Any, tmp_path: Path) -> None:
+    kept: list[int] = []
+
+    def look(number: int) -> None:
+        if number == LATER:
+            gc.collect()
+            kept.extend(found.round for found in gc.get_objects() if isinstance(found, View))
+
+    async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:
+        programs = [swarm.ml(name, model(1), add(1), rounds=LATER + 1, min_peers=2) for name in ("sl-1", "sl-2")]
+        programs[0].between = look
+        await asyncio.gather(*(program.run() for program in programs))
+    assert max(kept) > LATER
+    assert min(kept) >= LATER
 
 
 async def test_weights_count(pki: Any, tmp_path: Path) -> None:
