@@ -5,6 +5,7 @@ import contextlib
 import io
 import ssl
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from services.errors import (
     TooManyRequests,
 )
 from services.license_server import credentials
+from services.license_server import main as license_server_main
 from services.license_server.actor import SCOPES, SYSTEM, Actor
 from services.license_server.clock import LeaseClock
 from services.license_server.database import DATABASE, Database
@@ -35,6 +37,7 @@ from services.license_server.sign_in_locks import lock_s, network_of
 from services.license_server.webhooks import MAX_ATTEMPTS
 from services.runtime import logs
 from services.web import peer_certificate
+from services.web.server import NodeServer
 
 PASSWORD = "correct horse battery"  # noqa: S105
 HERE = "192.0.2.7"
@@ -390,6 +393,21 @@ async def test_answers_carry_security_headers_and_tell_nothing_of_the_software(s
             assert "server" not in headers
         assert (await ask(address, pki, "GET", "/docs")).status_code != 200
         assert (await ask(address, pki, "GET", "/api/docs")).status_code == 404
+
+
+async def test_more_connections_than_there_may_be_are_told_to_come_back(services, pki, monkeypatch):
+    monkeypatch.setattr(license_server_main, "NodeServer", partial(NodeServer, connections=3))
+    async with served(services, pki) as address:
+        context, port = ssl.create_default_context(cafile=pki.cacert), int(address.rpartition(":")[2])
+        held = [
+            await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost") for _ in range(3)
+        ]
+        assert (await ask(address, pki, "GET", "/sign-in")).status_code == 503
+        for _, writer in held:
+            writer.close()
+        async with asyncio.timeout(60):
+            while (await ask(address, pki, "GET", "/sign-in")).status_code == 503:
+                pass
 
 
 async def test_body_that_is_too_large_or_of_unknown_length_is_refused_before_it_is_read(services, pki):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from org_network import OrgNetwork
 
-from services.errors import Expelled, NotARegisteredSN, OrganizationNotHeld
+from services.errors import Expelled, NotARegisteredSN, OrganizationNotHeld, ProposedByAnother, VotesForAnother
 from services.rpc import swarm_pb2 as pb
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
@@ -52,6 +52,11 @@ async def test_organizations_come_in_with_their_sns_and_go_by_the_votes_of_more_
     assert "FOR     : hospital-a (admin/a-ada)" in said
     assert "MISSING : 1 of 2 votes, from hospital-b" in said
     assert said.strip() in await network.org("b-1", "list")
+    async with network.client("b-1", who="a-op") as of_a, network.client("b-1") as of_b:
+        with pytest.raises(VotesForAnother, match="b-1 votes for hospital-b"):
+            await of_a.admin.Approve(pb.ApproveRequest(number=3))
+        with pytest.raises(ProposedByAnother, match="Proposal 3 is one of hospital-a"):
+            await of_b.admin.Withdraw(pb.WithdrawRequest(number=3))
     await network.org("b-1", "approve", "3")
     await network.joins("c-1", "b-1", "a-1", "b-1")
     assert await listed(network, "c-1") == {"hospital-a": 1, "hospital-b": 1, "hospital-c": 1}

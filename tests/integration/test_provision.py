@@ -5,6 +5,7 @@ import contextlib
 import stat
 import subprocess
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,10 @@ from services.errors import NotOfOrganization, PeerNotAccepted
 from services.identity.authority import Authority
 from services.identity.certificates import read_chain
 from services.identity.identity import Identity
+from services.identity.peers import read_trust
 from services.local.process import Child
+from services.rpc import swarm_pb2 as pb
+from services.rpc.client import SNClient
 
 EXIT_WITHIN_S = 60
 REPLACE = (
@@ -74,6 +78,19 @@ async def test_two_organizations_with_cas_of_their_own_train_and_a_third_is_refu
             assert await stranger.wait() == PeerNotAccepted.exit_code
         assert "ERROR: " in stranger.tail()
         assert "CA" in stranger.tail()
+        for role, name in (("sl", "sl-1"), ("sn", "sn-3")):  # a node of the other one, and one that there is not
+            await _is_refused(b, role, name, at_port=nodes["a"][1]["port"])
+
+
+async def _is_refused(site: Site, role: str, name: str, *, at_port: int) -> None:
+    """With a certificate that the site's CA has issued all the same, by an SN."""
+    assert site.ca is not None
+    files = Authority.open(site.ca).issue(role, name, ["localhost"], site.kit / "beyond")
+    trust = replace(read_trust(None, None, site.kit / "trust" / "trust.yaml"), organizations=None)
+    identity = Identity(role=role, name=name, fingerprint="", cert=files.cert, key=files.key, trust=trust)
+    async with SNClient(f"127.0.0.1:{at_port}", identity) as client:
+        with pytest.raises(NotOfOrganization, match=f"of {role} {name} is not accepted from b: it may not give this"):
+            await client.network.ListNodes(pb.ListNodesRequest())
 
 
 def test_a_kit_holds_what_is_its_organizations_and_no_key_that_was_made_there(tmp_path: Path) -> None:

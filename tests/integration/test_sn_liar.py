@@ -4,9 +4,13 @@ runs something else in its place. The other SN is a process with a real geth.
 
 import asyncio
 import contextlib
+import os
 import re
+import signal
 import ssl
+from collections import Counter
 from collections.abc import AsyncIterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +20,17 @@ from org_network import OrgNetwork
 from sn_swarm import config
 
 from services.chain.abi import contract_abi
-from services.chain.account import Account
+from services.chain.account import DATA_LIMIT_BYTES, Account, SignedTransaction
 from services.chain.ipc import IpcConnection
 from services.chain.paths import ACCOUNT_KEY
-from services.errors import MalformedCall
+from services.chain.relayed import BLOCK_LIMIT_BYTES, WAITING_LIMIT_BYTES
+from services.chain.rpc import RpcError
+from services.errors import MalformedCall, SNUnreachable, TooManyCalls
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 from services.rpc.server import RpcServer
+from services.sn.peering import NEWCOMERS_AT_ONCE, OUTBOX_LIMIT
 from services.sn.roles import ROLES
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
@@ -33,29 +40,31 @@ FAR_AHEAD = 2**60
 FORGED = b"done\r\n2026-01-01 00:00:00 INFO    a-1  the training is over\x1b[2J\x00\xff"
 NO_CHANGE, NOBODY = "0x" + "00" * 20, "0x" + "ab" * 20
 ADMIT, _, REMOVE = range(3)
+OPEN_PROPOSALS = 32  # of one organization, as the contract has it
 
 
 class Liar:
-    """In the place of b-1: says what it is told to."""
+    """In the place of an SN: says what it is told to."""
 
-    def __init__(self, network: OrgNetwork) -> None:
-        files = network._files["b-1"]
+    def __init__(self, network: OrgNetwork, name: str = "b-1") -> None:
+        files = network._files.get(name) or network.organizations.issue("sn", name)
         self.identity = Identity.load(cert=files.cert, key=files.key, trust=network.organizations.trust)
-        self.account = Account.load_or_create(network.directory / "b-1" / ACCOUNT_KEY)
+        self.account = Account.load_or_create(network.directory / name / ACCOUNT_KEY)
         self._network = network
-        self._greeting = pb.PeerHello()
+        self.greeting = pb.PeerHello()
 
     @contextlib.asynccontextmanager
-    async def in_touch(self, account: str = "") -> AsyncIterator["Line"]:
-        """A stream with a-1, on which each has greeted the other."""
+    async def in_touch(self, account: str = "", port: int = 0) -> AsyncIterator["Line"]:
+        """A stream with a-1, on which each has greeted the other. ``port``: where its API is said to be."""
         async with self.to_a1() as client:
             line = Line(client)
             theirs = await line.heard("hello")
-            self._greeting = pb.PeerHello(
-                name="b-1", chain_id=theirs.chain_id, account=account or self.account.address, host="localhost",
-                genesis=theirs.genesis, enode=f"{theirs.enode.partition('@')[0]}@localhost:9",
+            self.greeting = pb.PeerHello(
+                name=self.identity.name, chain_id=theirs.chain_id, account=account or self.account.address,
+                host="localhost", port=port, genesis=theirs.genesis,
+                enode=f"{theirs.enode.partition('@')[0]}@localhost:9",
             )  # fmt: skip
-            line.says(hello=self._greeting)
+            line.says(hello=self.greeting)
             try:
                 yield line
             finally:
@@ -67,7 +76,7 @@ class Liar:
     @contextlib.asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
         """Where a-1 looks for b-1."""
-        server = RpcServer(self.identity, ROLES, {"Peering": NoBlocks(self._greeting)})
+        server = RpcServer(self.identity, ROLES, {"Peering": NoBlocks(self.greeting)})
         await server.start("127.0.0.1", self._network.ports["b-1"], "--port")
         try:
             yield
@@ -79,14 +88,14 @@ class NoBlocks:
     """Says that it has very many, and gives none."""
 
     def __init__(self, greeting: pb.PeerHello) -> None:
-        self._greeting = greeting
+        self.greeting = greeting
 
     async def GetBlocks(self, _request: pb.GetBlocksRequest, _context: Any) -> AsyncIterator[pb.BlocksPage]:
         for page in ():
             yield page
 
     async def Meet(self, news: AsyncIterator[pb.PeerNews], _context: Any) -> AsyncIterator[pb.PeerNews]:
-        yield pb.PeerNews(hello=self._greeting)
+        yield pb.PeerNews(hello=self.greeting)
         yield pb.PeerNews(standing=pb.PeerStanding(total_difficulty=FAR_AHEAD))
         said = FAR_AHEAD
         async for _ in news:
@@ -95,7 +104,12 @@ class NoBlocks:
 
 
 class Line:
+    """``heard_so_far``: how much the other one has told. It reads as long as ``reading`` is set."""
+
     def __init__(self, client: SNClient) -> None:
+        self.heard_so_far = 0
+        self.reading = asyncio.Event()
+        self.reading.set()
         self._to_say: asyncio.Queue[pb.PeerNews | None] = asyncio.Queue()
         self._heard: asyncio.Queue[pb.PeerNews] = asyncio.Queue()
         self._listening = asyncio.create_task(self._listen(client))
@@ -132,31 +146,56 @@ class Line:
     async def _listen(self, client: SNClient) -> None:
         async with contextlib.aclosing(client.meet(self._said())) as meeting:
             async for news in meeting:
+                self.heard_so_far += 1
                 self._heard.put_nowait(news)
+                await self.reading.wait()
 
 
 class Chain:
     """The chain as the geth of a-1 has it, and what the liar writes to it by way of a-1."""
 
     def __init__(self, ipc: IpcConnection, account: Account, chain_id: int, network: str) -> None:
-        self._ipc, self._account, self._chain_id, self._network = ipc, account, chain_id, network
+        self.ipc, self.network = ipc, network
+        self._account, self._chain_id = account, chain_id
 
     async def count(self, account: str) -> int:
         """Transactions of an account."""
-        return int(await self._ipc.request("eth_getTransactionCount", account, "latest"), 16)
+        return int(await self.ipc.request("eth_getTransactionCount", account, "latest"), 16)
 
-    async def write(self, line: Line, function: str, *arguments: object, training: str = "") -> bool:
-        """Whether it was taken, and not reverted. Texts are any bytes. ``training``: where it is not the directory."""
-        known = contract_abi("TrainingContract" if training else "SwarmNetwork").functions[function]
-        types = [kind.replace("string", "bytes") for kind in known.inputs]
-        nonce = await self.count(self._account.address)
-        data = known.selector + encode(types, arguments)
-        signed = self._account.sign(nonce, self._chain_id, training or self._network, data)
-        line.says(transaction=signed.raw)
+    async def sign(self, *calls: bytes, to: str = "") -> list[SignedTransaction]:
+        """The next ones of the liar's account. ``to``: where it is not the directory."""
+        first = await self.count(self._account.address)
+        return [
+            self._account.sign(nonce, self._chain_id, to or self.network, call)
+            for nonce, call in enumerate(calls, first)
+        ]
+
+    async def receipt(self, line: Line, signed: SignedTransaction) -> Any:
+        """Once a block has it."""
         async with asyncio.timeout(WITHIN_S):
-            while (receipt := await self._ipc.request("eth_getTransactionReceipt", signed.hash)) is None:
+            while (receipt := await self.ipc.request("eth_getTransactionReceipt", signed.hash)) is None:
                 await line.heard("standing")
-        return bool(int(receipt["status"], 16))
+        return receipt
+
+    async def write_all(self, line: Line, *calls: bytes, to: str = "") -> list[bool]:
+        """Which of them were taken, and not reverted."""
+        signed = await self.sign(*calls, to=to)
+        for one in signed:
+            line.says(transaction=one.raw)
+        return [bool(int((await self.receipt(line, one))["status"], 16)) for one in signed]
+
+    async def write(self, line: Line, function: str, *arguments: object) -> bool:
+        return (await self.write_all(line, call(function, *arguments)))[0]
+
+
+def call(function: str, *arguments: object, contract: str = "SwarmNetwork") -> bytes:
+    """The data of a transaction. Texts are any bytes."""
+    known = contract_abi(contract).functions[function]
+    return known.selector + encode([kind.replace("string", "bytes") for kind in known.inputs], arguments)
+
+
+def admitting(organization: str) -> bytes:
+    return call("propose", ADMIT, organization.encode(), [bytes(32)], b"", NO_CHANGE, b"admin/b-x")
 
 
 @pytest.fixture
@@ -187,8 +226,10 @@ async def test_an_sn_that_lies_gets_nowhere_and_ends_nobody(network: OrgNetwork)
         assert not await chain.write(line, "addSNAccount", newest.address, b"a-1", b"hospital-a")
         assert not await chain.write(line, "removeSNAccount", sentinel)
         for _ in range(2):  # it has one vote, however often it is given
-            assert await chain.write(line, "propose", ADMIT, b"hospital-c", [bytes(32)], b"", NO_CHANGE, b"admin/b-x")
+            assert await chain.write_all(line, admitting("hospital-c")) == [True]
             assert await chain.write(line, "propose", REMOVE, b"hospital-a", [], b"", NO_CHANGE, b"admin/b-y")
+        more = [admitting(f"hospital-{number}") for number in range(OPEN_PROPOSALS - 1)]
+        assert await chain.write_all(line, *more) == [True] * (OPEN_PROPOSALS - 2) + [False]
         listed = await network.org("a-1", "list", as_json=True)
         assert {it["name"] for it in listed["organizations"]} == {"hospital-a", "hospital-b"}
         # A text that is none, which every SN reads from now on.
@@ -196,10 +237,14 @@ async def test_an_sn_that_lies_gets_nowhere_and_ends_nobody(network: OrgNetwork)
         # A reason that looks like an event of whoever shows it.
         await leaves_with_a_forged_reason(network, chain, line)
         # An account that no SN has, and that has nothing.
-        stranger = newest.sign(0, info.chain_id, info.network_contract, b"")
-        line.says(transaction=stranger.raw)
+        vote, proposal = admitting("hospital-c"), admitting("hospital-d")
+        line.says(transaction=newest.sign(0, info.chain_id, info.network_contract, vote).raw)
         await network.create("a-1", "meanwhile")
         assert await chain.count(newest.address) == 0
+        for one in (vote, proposal):
+            asked = {"from": newest.address, "to": info.network_contract, "data": "0x" + one.hex()}
+            with pytest.raises(RpcError, match="reverted"):
+                await ipc.request("eth_call", asked, "latest")
 
     # What no SN says ends that stream, whatever was said before on it.
     for odd in (
@@ -218,8 +263,10 @@ async def test_an_sn_that_lies_gets_nowhere_and_ends_nobody(network: OrgNetwork)
         async with liar.in_touch(account) as line:
             with pytest.raises(MalformedCall, match="account"):
                 await line.end()
+    await more_transactions_than_may_wait(network, liar, chain)
     await ipc.close()
 
+    await sns_that_the_directory_does_not_have(network)
     await garbage_for_geth(network, liar)
     await blocks_that_there_are_not(network, liar)
     assert "failed that should not" not in network.log("a-1")
@@ -233,12 +280,71 @@ async def leaves_with_a_forged_reason(network: OrgNetwork, chain: Chain, line: L
         await sl.network.Register(pb.RegisterRequest(host="localhost", port=30305))
         await sl.training.Enrol(pb.EnrolRequest(contract="forged", config=config()))
         so_far = len(network.log("a-1"))
-        assert await chain.write(line, "leave", b"b-5", FORGED, training=location)
+        leave = call("leave", b"b-5", FORGED, contract="TrainingContract")
+        assert await chain.write_all(line, leave, to=location) == [True]
     await network.said("a-1", "the training is over", since=so_far)
     told = network.log("a-1")[so_far:]
     (shown,) = [one for one in told.split("\n") if "the training is over" in one]
     assert shown.startswith("    ")  # events begin at the left
     assert all(letter.isprintable() or letter == "\n" for letter in told)
+
+
+async def more_transactions_than_may_wait(network: OrgNetwork, liar: Liar, chain: Chain) -> None:
+    """They come while geth stands still; what was kept then goes into blocks by shares, and a-1 writes beside it."""
+    geth = int((network.directory / "a-1" / "eth" / "geth.pid").read_text())
+    largest = bytes(DATA_LIMIT_BYTES)
+    flood = await chain.sign(*[largest] * (WAITING_LIMIT_BYTES // DATA_LIMIT_BYTES + 9), to=liar.account.address)
+    kept = sum(size <= WAITING_LIMIT_BYTES for size in accumulate(len(one.raw) for one in flood))
+    assert 0 < kept < len(flood)
+    async with liar.in_touch() as line:
+        await line.heard("welcome")
+        os.kill(geth, signal.SIGSTOP)
+        try:
+            for one in flood:
+                line.says(transaction=one.raw)
+            line.says(transaction=b"")  # it is at the end of them where that ends the stream
+            with pytest.raises(MalformedCall):
+                await line.end()
+        finally:
+            os.kill(geth, signal.SIGCONT)
+    async with liar.in_touch() as line:
+        await asyncio.gather(network.create("a-1", "beside-a-flood"), chain.receipt(line, flood[kept - 1]))
+        shares: Counter[str] = Counter()
+        for one in flood[:kept]:
+            shares[(await chain.receipt(line, one))["blockNumber"]] += len(one.raw)
+        assert max(shares.values()) <= BLOCK_LIMIT_BYTES
+        assert await chain.count(liar.account.address) == flood[kept].nonce
+        line.says(transaction=flood[kept].raw)  # there is room again
+        await chain.receipt(line, flood[kept])
+
+
+async def sns_that_the_directory_does_not_have(network: OrgNetwork) -> None:
+    """Each with a certificate of its organization's CA, and one of them reads nothing of what it is told."""
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(NEWCOMERS_AT_ONCE):
+            newcomer = Liar(network, f"b-{10 + number}")
+            line = await stack.enter_async_context(newcomer.in_touch(port=9))
+            await line.heard("welcome")
+        async with Liar(network, "b-99").in_touch() as one_more:
+            with pytest.raises(TooManyCalls, match="16 SNs of its organization"):
+                await one_more.end()
+
+        line.reading.clear()
+
+        async def deaf() -> bool:
+            for _ in range(200):
+                line.says(hello=newcomer.greeting)  # each is told again where all others are
+            return f"reads nothing of what it is told  name=b-{10 + number}" in network.log("a-1")
+
+        await network.until(deaf, "a-1 keeps all that an SN does not read")
+        line.reading.set()
+        with contextlib.suppress(SNUnreachable):  # it has more to say itself, on a stream that has ended
+            await line.end()
+        assert line.heard_so_far < OUTBOX_LIMIT
+    for number in range(NEWCOMERS_AT_ONCE):
+        await network.said("a-1", f"an SN is gone  name=b-{10 + number}")
+    async with Liar(network, "b-99").in_touch() as line:  # nothing is left of the others
+        await line.heard("welcome")
 
 
 async def garbage_for_geth(network: OrgNetwork, liar: Liar) -> None:

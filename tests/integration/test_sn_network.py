@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,6 +25,7 @@ from services.sn.joining import join
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
 
+ON_LOOPBACK = "0100007F"
 GO_ON_WITHIN_S = 6  # nodes of a lost SN must have written through another one by then, also on a busy machine
 
 
@@ -219,15 +221,18 @@ async def _first(*waits: "asyncio.Future[Any]") -> None:
 # --- who is not let in ---------------------------------------------------------------------------------------
 
 
-def listening(process: int) -> set[str]:
-    """Addresses of all TCP sockets on which a process listens, as hexadecimal digits of the kernel's tables."""
+def listening(process: int) -> set[tuple[str, int]]:
+    """Address and port of all TCP sockets on which a process listens; the former as hexadecimal digits of the kernel's
+    tables.
+    """
     held = {str(link.readlink()) for link in Path(f"/proc/{process}/fd").iterdir() if link.is_symlink()}
     rows = [
         line.split()
         for table in ("tcp", "tcp6")
         for line in Path(f"/proc/{process}/net/{table}").read_text().splitlines()[1:]
     ]
-    return {row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held}
+    places = [row[1].split(":") for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in held]
+    return {(address, int(port, 16)) for address, port in places}
 
 
 async def test_geth_listens_on_loopback_alone_and_hears_the_other_one(network: SNNetwork) -> None:
@@ -235,7 +240,8 @@ async def test_geth_listens_on_loopback_alone_and_hears_the_other_one(network: S
     await network.sentinel()
     await network.join("sn-2", "sn-1")
     for name in ("sn-1", "sn-2"):
-        assert listening(int((network.directory / name / "eth" / "geth.pid").read_text())) == {"0100007F"}
+        of_geth = listening(int((network.directory / name / "eth" / "geth.pid").read_text()))
+        assert {address for address, _ in of_geth} == {ON_LOOPBACK}
         ipc = await IpcConnection.open(network.directory / name / "eth" / "geth.ipc", lambda _: None)
         try:
 
@@ -245,6 +251,28 @@ async def test_geth_listens_on_loopback_alone_and_hears_the_other_one(network: S
             await network.until(meets, f"the geth of {name} does not meet the other one")
         finally:
             await ipc.close()
+    await _nobody_else_takes_the_way_of_geth(network, "sn-1")
+    await network.shows("sn-1", "after", await network.create("sn-2", "after"))
+
+
+async def _nobody_else_takes_the_way_of_geth(network: SNNetwork, name: str) -> None:
+    """From the host of an SN to the geth of another one: whatever the SN has open there, this process tries."""
+    open_to_all = {network.ports[name], port_of_relay(network.log(name))}
+    ways = {port for address, port in listening(network.running[name].pid) if address == ON_LOOPBACK} - open_to_all
+    assert ways
+    for port in ways:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        with contextlib.suppress(ConnectionError):
+            writer.write(bytes(307))  # as many as the first message of geth's peer protocol has at least
+            async with asyncio.timeout(WITHIN_S):
+                assert await reader.read() == b""
+        writer.close()
+    assert any(f"refused a local connection of another process  port={port}" in network.log(name) for port in ways)
+
+
+def port_of_relay(log: str) -> int:
+    """Where other SNs reach geth."""
+    return int(re.findall(r"other SNs reach the chain +port=(\d+)", log)[-1])
 
 
 async def test_a_stranger_gets_no_block_and_no_transaction_in(network: SNNetwork, tmp_path: Path) -> None:
