@@ -6,6 +6,7 @@ from importlib.metadata import version as distribution_version
 import typer
 
 from services.cli import audit, chain, local, nodes, preflight, provision, service, swci
+from services.cli.local import INTERRUPTED
 from services.errors import SwarmError
 
 DISTRIBUTION = "swarm-learning"
@@ -78,6 +79,8 @@ def main(arguments: list[str]) -> int:
     except SwarmError as error:
         print(f"ERROR: {error}", file=sys.stderr, flush=True)
         return error.exit_code
+    except KeyboardInterrupt:  # while commands are still being put together: later each ends by itself
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         sys.stderr.close()
         return 1

@@ -67,6 +67,17 @@ def test_a_directory_without_a_swarm_is_one_sentence(
     assert error.count("\n") == 1
 
 
+def test_ctrl_c_before_a_command_has_begun_ends_without_a_trace(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("services.cli.main.app", interrupted)
+    assert main(["up", "--sl", "3"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.mark.parametrize("command", ["sn", "swop"])
 def test_an_installation_without_the_libraries_of_the_chain_says_how_to_get_them(command: str) -> None:
     program = (
