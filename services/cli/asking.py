@@ -34,8 +34,10 @@ class Whom:
         from services.audit.settings import AuditSettings
         from services.identity.renewed_files import IdentityFiles
         from services.local.access import sn_of
+        from services.runtime import logs
         from services.runtime.addresses import join_address
 
+        logs.configure_command()
         flags = asdict(self)
         directory = flags.pop("directory")
         settings = AuditSettings.load(command, flags)

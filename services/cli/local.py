@@ -61,9 +61,11 @@ def up(
     from services.local.plan import Ports, SwarmPlan
     from services.local.swarm import leave, stay
     from services.local.swarm import up as run_swarm
+    from services.runtime import logs
     from services.runtime.process import run_node
     from services.runtime.ready import ReadySocket
 
+    logs.configure_command()
     ports = Ports(license_server=apls_port, sn_api=sn_api_port, sn_p2p=sn_p2p_port, sl_fs=sl_fs_port)
     plan = SwarmPlan(
         directory.absolute(), sl, chain, tuple(command or ()), ports,
@@ -90,7 +92,9 @@ def status(
 ) -> None:
     """Show which processes of a local swarm run, and how its training stands."""
     from services.local.status import as_text, local_status
+    from services.runtime import logs
 
+    logs.configure_command()
     found = asyncio.run(local_status(directory.absolute()))
     print(json.dumps(found) if as_json else as_text(found))
 

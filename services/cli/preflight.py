@@ -66,8 +66,9 @@ def preflight(
     from services.preflight import host, identity, network
     from services.preflight.report import as_data, as_table, failed
     from services.preflight.settings import PreflightSettings
-    from services.runtime import escaping
+    from services.runtime import escaping, logs
 
+    logs.configure_command()
     settings = PreflightSettings.load("preflight", flags)
     if role is not None and role not in ROLES:
         problem = f"'{role}' is not a role (one of {', '.join(ROLES)})"

@@ -26,6 +26,7 @@ def configure(log_format: LogFormat, node: str, level: str = "INFO", stream: Tex
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _Of(node),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -41,6 +42,11 @@ def configure(log_format: LogFormat, node: str, level: str = "INFO", stream: Tex
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
 
 
+def configure_command() -> None:
+    """For a command that is no node: its output is its own, so only warnings are shown, on stderr."""
+    configure("human", "swarm", "WARNING", sys.stderr)
+
+
 def about(**facts: object) -> None:
     """From now on, each event of this task and of those it starts has these facts, unless it says others."""
     structlog.contextvars.bind_contextvars(**facts)
@@ -50,6 +56,16 @@ def get(part: str) -> FilteringBoundLogger:
     """The logger of one part of a node."""
     logger: FilteringBoundLogger = structlog.get_logger(part=part)
     return logger
+
+
+class _Of:
+    """Says whose event it is where no context does: a thread that a node starts has a context of its own."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+        return event if "node" in event else {"node": self._node, **event}
 
 
 class _Json(logging.Formatter):

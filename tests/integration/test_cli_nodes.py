@@ -101,3 +101,14 @@ def test_certs_made_by_the_command_are_good_for_a_node(tmp_path: Path, capsys: p
         "--sn-api-port=1",
     ]
     assert "The SN at 127.0.0.1:1 cannot be reached" in said(arguments, SNUnreachable.exit_code, capsys)
+
+
+@pytest.mark.parametrize("command", [["org", "list"], ["audit"]])
+def test_a_command_that_asks_an_sn_prints_nothing_but_its_answer(  # type: ignore[no-untyped-def]
+    command: list[str], pki, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*command, "--json", *identity(pki, "admin"), "--sn-ip", "127.0.0.1", "--sn-api-port", "1"]
+    assert main(arguments) == SNUnreachable.exit_code
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("ERROR: The SN at 127.0.0.1:1 cannot be reached") and told.err.count("\n") == 1

@@ -1,7 +1,9 @@
 """A log for people: what a peer says is shown, and is never taken for what this node says."""
 
 import io
+import json
 import logging
+import threading
 
 import structlog
 
@@ -42,3 +44,17 @@ def test_what_a_library_says_is_one_event_too() -> None:
     assert first.endswith("grpc: no")
     assert rest and all(line.startswith("    ") for line in rest)
     assert "\x1b" not in said
+
+
+def test_an_event_of_a_thread_has_the_node_too() -> None:
+    out, before = io.StringIO(), structlog.get_config()
+    try:
+        logs.configure("json", "license-1", stream=out)
+        work = threading.Thread(target=logs.get("license").info, args=("seat taken",))
+        work.start()
+        work.join()
+    finally:
+        structlog.configure(**before)
+        structlog.contextvars.clear_contextvars()
+    said = json.loads(out.getvalue())
+    assert (said["node"], said["event"]) == ("license-1", "seat taken")
