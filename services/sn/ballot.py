@@ -1,8 +1,8 @@
 """What the organizations of the swarm vote on: proposals on the chain, which this SN makes and votes for."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
-from services.chain.network import NetworkGateway, Proposal
+from services.chain.network import NetworkGateway, OrganizationEntry, Proposal
 from services.errors import NoSuchProposal
 from services.rpc import swarm_pb2 as pb
 from services.sn.membership import DirectoryMember
@@ -46,23 +46,29 @@ class Ballot:
         return await self._voted(alike[-1])
 
     async def _voted(self, proposal: Proposal) -> pb.VoteReply:
-        return pb.VoteReply(proposal=_message(proposal), votes_needed=await self._network.votes_needed())
+        voting = _voting(await self._network.organizations())
+        return pb.VoteReply(proposal=_message(proposal, voting), votes_needed=await self._network.votes_needed())
 
 
 async def listed(network: NetworkGateway) -> pb.ListOrganizationsReply:
     """The organizations that the chain holds, and the proposals that are open."""
+    organizations = await network.organizations()
+    voting = _voting(organizations)
     return pb.ListOrganizationsReply(
-        organizations=[
-            pb.Organization(name=one.name, cas=one.cas, sns=one.sns)
-            for one in await network.organizations()
-            if one.held
-        ],
-        proposals=[_message(one) for one in await network.proposals() if one.open],
+        organizations=[pb.Organization(name=one.name, cas=one.cas, sns=one.sns) for one in organizations if one.held],
+        proposals=[_message(one, voting) for one in await network.proposals() if one.open],
         votes_needed=await network.votes_needed(),
     )
 
 
-def _message(proposal: Proposal) -> pb.Proposal:
+def _voting(organizations: Sequence[OrganizationEntry]) -> set[str]:
+    """Whose votes count: those that are held and have an SN."""
+    return {one.name for one in organizations if one.held and one.sns}
+
+
+def _message(proposal: Proposal, voting: Set[str]) -> pb.Proposal:
+    """With the votes that count towards what is needed; of a proposal that was carried out, with all."""
+    votes = zip(proposal.voters, proposal.by, strict=True)
     return pb.Proposal(
         number=proposal.number,
         change=proposal.change,
@@ -73,6 +79,6 @@ def _message(proposal: Proposal) -> pb.Proposal:
         account=proposal.account if proposal.change == "admit-sn" else "",
         proposer=proposal.proposer,
         at=proposal.at,
-        votes=[pb.Vote(organization=one, by=by) for one, by in zip(proposal.voters, proposal.by, strict=True)],
+        votes=[pb.Vote(organization=one, by=by) for one, by in votes if one in voting or not proposal.open],
         open=proposal.open,
     )
