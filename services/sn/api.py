@@ -246,7 +246,10 @@ class AdminApi:
 
     async def ResetContract(self, request: pb.ResetContractRequest, _context: Any) -> pb.ResetContractReply:
         who = self._context.caller()
-        await self._context.trainings.named(request.name).gateway.reset()
+        training = self._context.trainings.named(request.name)
+        if training.view.state == pb.UNCONFIGURED:  # it is at its beginning
+            return pb.ResetContractReply()
+        await training.gateway.reset()
         _log.info("contract reset", contract=request.name, by=who.name)
         return pb.ResetContractReply()
 
