@@ -39,7 +39,7 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 .PHONY: help setup setup-dev geth demo compose-demo test test-restarts test-scripts test-kits test-backends test-tasks test-parts screenshots fuzz lint format bench chaos proto contracts docs lock image-locks clean
 
 help:
-	@sed -n '3,13p' $(MAKEFILE_LIST) | sed 's/^# *//'
+	@sed -n '3,13p' $(MAKEFILE_LIST) | sed 's/^# \{0,3\}//'
 
 setup: $(VENV)/.with-$(FRAMEWORK) geth
 

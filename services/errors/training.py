@@ -29,7 +29,7 @@ class NotAMember(TrainingError):
     code = "not-a-member"
     grpc_status = "PERMISSION_DENIED"
     message = "{name} is not registered with this swarm"
-    remedy = "A node registers with its SN when it starts; restart it."
+    remedy = "A node registers with its SN when it starts: restart it, or correct the name (LIST NODES shows all)."
 
 
 class ConfigurationDiffers(TrainingError):

@@ -114,6 +114,7 @@ WRONG = [
     ("SLEEP nan", "nan is not a number of seconds (0 to 604800)."),
     ("EXIT ON FAILURE maybe", "'MAYBE' is none of ON, OFF."),
     ("GET TASK INFO 'a b", "the quote before 'a b' is not closed."),
+    ("'LIST NODES\n", "There is no command 'LIST NODES'"),
     ("GET TASK INFO ''", "the name of a task is empty."),
     (f"GET TASK INFO {'n' * 200}", "the name of a task has 200 characters, and 128 are allowed."),
     ("GET TASK INFO t\x1b[2J", "is not the name of a task: it holds control characters."),

@@ -22,7 +22,8 @@ class Word:
 
 
 def split(line: str) -> list[Word]:
-    """Every word, those of a comment too."""
+    """Every word, those of a comment too. What ends the line belongs to none of them."""
+    line = line.rstrip("\r\n")
     found: list[Word] = []
     at = 0
     while at < len(line):
