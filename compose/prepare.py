@@ -17,7 +17,7 @@ from services.errors import SwarmError
 from services.identity.authority import Authority
 from services.identity.certificates import read_chain
 
-ORGANISATION = "this machine"
+ORGANIZATION = "this machine"
 CA, CERTS, USR_DIRS, PIPES, OUT = (Path(name) for name in ("/ca", "/certs", "/usr-dirs", "/pipes", "/out"))
 RENEW_BEFORE = timedelta(days=30)
 ROOT = 0, 0
@@ -37,7 +37,7 @@ OWNERS = {"swop-1": ROOT, "swop-2": ROOT, "swop-1-sl": SWOP_SLS, "swop-2-sl": SW
 def main() -> None:
     check_peers(os.environ.get("PEERS", "3"))
     owner = owner_of(os.environ.get("RUN_AS", "1000:1000"))
-    authority = Authority.open(CA) if (CA / "ca-key.pem").exists() else Authority.create(CA, ORGANISATION)
+    authority = Authority.open(CA) if (CA / "ca-key.pem").exists() else Authority.create(CA, ORGANIZATION)
     made = [folder.name for folder in sorted(CERTS.iterdir()) if issue(authority, folder)]
     for folder in CERTS.iterdir():
         mine = OWNERS.get(folder.name, owner)

@@ -44,8 +44,8 @@ class Pki:
     _identities: dict[tuple[str, str], Identity] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, directory: Path, organisation: str = "Test hospital") -> "Pki":
-        return cls(directory, Authority.create(directory / "ca", organisation))
+    def create(cls, directory: Path, organization: str = "Test hospital") -> "Pki":
+        return cls(directory, Authority.create(directory / "ca", organization))
 
     @property
     def cacert(self) -> Path:
@@ -72,7 +72,7 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
 
 @pytest.fixture(scope="session")
 def foreign_pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    """The CA of another organisation, which nodes of ``pki`` do not trust."""
+    """The CA of another organization, which nodes of ``pki`` do not trust."""
     return Pki.create(tmp_path_factory.mktemp("foreign-pki"), "Another hospital")
 
 

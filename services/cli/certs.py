@@ -23,7 +23,7 @@ from services.provision.asking import make_requests
 
 app = typer.Typer(
     name="certs",
-    help="Make a development CA and certificates for nodes. Real swarms bring the CAs of their organisations.",
+    help="Make a development CA and certificates for nodes. Real swarms bring the CAs of their organizations.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -37,7 +37,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace files that exist, 
 @app.command()
 def ca(
     directory: Directory,
-    organisation: Annotated[str, typer.Option("--organisation", help="Whose CA this is.")],
+    organization: Annotated[str, typer.Option("--organization", help="Whose CA this is.")],
     trust_domain: Annotated[
         str, typer.Option("--trust-domain", help="First part of the nodes' SPIFFE URIs.")
     ] = "swarm.local",
@@ -45,8 +45,8 @@ def ca(
     force: Force = False,
 ) -> None:
     """Make a CA: ca-cert.pem, to be given to every node, and ca-key.pem, to be kept."""
-    authority = Authority.create(directory, organisation, trust_domain, force=force)
-    print(f"CA of {organisation} for spiffe://{trust_domain}: {authority.cacert}")
+    authority = Authority.create(directory, organization, trust_domain, force=force)
+    print(f"CA of {organization} for spiffe://{trust_domain}: {authority.cacert}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""A development CA: makes itself, and certificates for nodes. Real swarms bring the CAs of their organisations."""
+"""A development CA: makes itself, and certificates for nodes. Real swarms bring the CAs of their organizations."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -47,19 +47,19 @@ class Authority:
 
     @classmethod
     def create(
-        cls, directory: Path, organisation: str, trust_domain: str = "swarm.local", *, force: bool = False
+        cls, directory: Path, organization: str, trust_domain: str = "swarm.local", *, force: bool = False
     ) -> Self:
         """Makes a CA. Raises FileExists where one is there already, SettingsError, StorageError."""
         try:
             SpiffeId(trust_domain, "sn", "any")
             subject = x509.Name(
                 [
-                    x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-                    x509.NameAttribute(NameOID.COMMON_NAME, f"{organisation} swarm CA"[:64]),
+                    x509.NameAttribute(NameOID.ORGANIZATION_NAME, organization),
+                    x509.NameAttribute(NameOID.COMMON_NAME, f"{organization} swarm CA"[:64]),
                 ]
             )
         except ValueError as error:
-            raise SettingsError(name="--organisation or --trust-domain", problem=error, command="certs ca") from None
+            raise SettingsError(name="--organization or --trust-domain", problem=error, command="certs ca") from None
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         certificate = (

@@ -8,13 +8,13 @@ from services.identity.certificates import curve_key_in
 from services.identity.identity import Identity
 from services.local.plan import HOSTS, SwarmPlan
 
-ORGANISATION = "local swarm"
+ORGANIZATION = "local swarm"
 
 
 def certificates(plan: SwarmPlan) -> dict[str, IssuedFiles]:
     """Files by node name. What is there and still good is used again: the chain knows it by its key."""
     ca = plan.directory / "ca"
-    authority = Authority.open(ca) if (ca / CA_CERT).exists() else Authority.create(ca, ORGANISATION)
+    authority = Authority.open(ca) if (ca / CA_CERT).exists() else Authority.create(ca, ORGANIZATION)
     directory = plan.directory / "certs"
     return {name: _certificate(authority, role, name, directory) for role, name in plan.identities}
 

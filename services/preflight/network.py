@@ -99,7 +99,7 @@ def reach(peer: ExpectedPeer, identity: Identity) -> Finding:
         advice = "See that it runs, and that every firewall between lets this port through."
         return Finding("port", peer.shown, "failed", diagnosis.problem, advice)
     if not diagnosis.accepted and peer.role != CHAIN:
-        advice = "Exchange the CA certificates of both organisations, and compare clocks and addresses."
+        advice = "Exchange the CA certificates of both organizations, and compare clocks and addresses."
         return Finding("port", peer.shown, "failed", diagnosis.problem, advice)
     try:
         found = identity_of_certificate(_certificate_at(peer.host, peer.port, identity))

@@ -77,7 +77,7 @@ class Site:
     async def make_ca(self) -> Path:
         """The certificate, which goes to the coordinator."""
         self.directory.mkdir()
-        await run(SWARM, "certs", "ca", "--dir", str(self.ca), "--organisation", self.name)
+        await run(SWARM, "certs", "ca", "--dir", str(self.ca), "--organization", self.name)
         return self.ca / "ca-cert.pem"
 
     def unpack(self, made: Path) -> None:

@@ -89,7 +89,7 @@ def test_a_process_ends_with_the_exit_code_and_without_a_traceback() -> None:
 
 def test_certs_made_by_the_command_are_good_for_a_node(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = ["--dir", str(tmp_path)]
-    assert main(["certs", "ca", *directory, "--organisation=Here"]) == 0
+    assert main(["certs", "ca", *directory, "--organization=Here"]) == 0
     assert main(["certs", "issue", *directory, "--role", "sl", "--name", "sl-9", "--host", "127.0.0.1"]) == 0
     capsys.readouterr()
     files = [f"--{kind}={tmp_path / f'sl-sl-9-{kind}.pem'}" for kind in ("cert", "key")]

@@ -275,7 +275,9 @@ async def test_a_training_is_reset_by_an_administrator_when_complete_or_left_by_
         scripted_sl(pki.identity("sl", "sl-2"), sn.port) as second,
         client(pki, sn, "swci", "swci-1") as swci,
     ):
-        await swci.admin.ResetContract(reset)  # as an init script may, before anybody has enrolled: nothing is to be done
+        await swci.admin.ResetContract(
+            reset
+        )  # as an init script may, before anybody has enrolled: nothing is to be done
         for sl in (first, second):
             await sl.enrol(config())
         with pytest.raises(TrainingNotComplete):
