@@ -8,9 +8,7 @@ import os
 import re
 import signal
 import ssl
-from collections import Counter
 from collections.abc import AsyncIterator
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,10 @@ from org_network import OrgNetwork
 from sn_swarm import config
 
 from services.chain.abi import contract_abi
-from services.chain.account import DATA_LIMIT_BYTES, Account, SignedTransaction
+from services.chain.account import Account, SignedTransaction
 from services.chain.ipc import IpcConnection
 from services.chain.paths import ACCOUNT_KEY
-from services.chain.relayed import BLOCK_LIMIT_BYTES, WAITING_LIMIT_BYTES
+from services.chain.relayed import BLOCK_LIMIT, WAITING_LIMIT
 from services.chain.rpc import RpcError
 from services.errors import MalformedCall, SNUnreachable, TooManyCalls
 from services.identity.identity import Identity
@@ -170,6 +168,11 @@ class Chain:
             for nonce, call in enumerate(calls, first)
         ]
 
+    async def blocks(self, first: int, last: int) -> list[Any]:
+        """With their transactions."""
+        wanted = range(first, last + 1)
+        return [await self.ipc.request("eth_getBlockByNumber", hex(number), True) for number in wanted]
+
     async def receipt(self, line: Line, signed: SignedTransaction) -> Any:
         """Once a block has it."""
         async with asyncio.timeout(WITHIN_S):
@@ -292,10 +295,7 @@ async def leaves_with_a_forged_reason(network: OrgNetwork, chain: Chain, line: L
 async def more_transactions_than_may_wait(network: OrgNetwork, liar: Liar, chain: Chain) -> None:
     """They come while geth stands still; what was kept then goes into blocks by shares, and a-1 writes beside it."""
     geth = int((network.directory / "a-1" / "eth" / "geth.pid").read_text())
-    largest = bytes(DATA_LIMIT_BYTES)
-    flood = await chain.sign(*[largest] * (WAITING_LIMIT_BYTES // DATA_LIMIT_BYTES + 9), to=liar.account.address)
-    kept = sum(size <= WAITING_LIMIT_BYTES for size in accumulate(len(one.raw) for one in flood))
-    assert 0 < kept < len(flood)
+    flood = await chain.sign(*[b""] * (WAITING_LIMIT + 9), to=liar.account.address)
     async with liar.in_touch() as line:
         await line.heard("welcome")
         os.kill(geth, signal.SIGSTOP)
@@ -308,22 +308,28 @@ async def more_transactions_than_may_wait(network: OrgNetwork, liar: Liar, chain
         finally:
             os.kill(geth, signal.SIGCONT)
     async with liar.in_touch() as line:
-        await asyncio.gather(network.create("a-1", "beside-a-flood"), chain.receipt(line, flood[kept - 1]))
-        shares: Counter[str] = Counter()
-        for one in flood[:kept]:
-            shares[(await chain.receipt(line, one))["blockNumber"]] += len(one.raw)
-        assert max(shares.values()) <= BLOCK_LIMIT_BYTES
-        assert await chain.count(liar.account.address) == flood[kept].nonce
-        line.says(transaction=flood[kept].raw)  # there is room again
-        await chain.receipt(line, flood[kept])
+        last, _ = await asyncio.gather(
+            chain.receipt(line, flood[WAITING_LIMIT - 1]), network.create("a-1", "beside-a-flood")
+        )
+        first = await chain.receipt(line, flood[0])
+        shares = [
+            sum(int(one["from"], 16) == int(liar.account.address, 16) for one in block["transactions"])
+            for block in await chain.blocks(int(first["blockNumber"], 16), int(last["blockNumber"], 16))
+        ]
+        assert sum(shares) == WAITING_LIMIT
+        assert max(shares) <= BLOCK_LIMIT
+        assert await chain.count(liar.account.address) == flood[WAITING_LIMIT].nonce
+        line.says(transaction=flood[WAITING_LIMIT].raw)  # there is room again
+        await chain.receipt(line, flood[WAITING_LIMIT])
 
 
 async def sns_that_the_directory_does_not_have(network: OrgNetwork) -> None:
     """Each with a certificate of its organization's CA, and one of them reads nothing of what it is told."""
+    names = [f"b-{number}" for number in range(10, 10 + NEWCOMERS_AT_ONCE)]
     async with contextlib.AsyncExitStack() as stack:
-        for number in range(NEWCOMERS_AT_ONCE):
-            newcomer = Liar(network, f"b-{10 + number}")
-            line = await stack.enter_async_context(newcomer.in_touch(port=9))
+        for name in names:
+            newcomer = Liar(network, name)
+            line = await stack.enter_async_context(newcomer.in_touch(port=0 if name == names[-1] else 9))
             await line.heard("welcome")
         async with Liar(network, "b-99").in_touch() as one_more:
             with pytest.raises(TooManyCalls, match="16 SNs of its organization"):
@@ -332,17 +338,17 @@ async def sns_that_the_directory_does_not_have(network: OrgNetwork) -> None:
         line.reading.clear()
 
         async def deaf() -> bool:
-            for _ in range(200):
+            for _ in range(100):
                 line.says(hello=newcomer.greeting)  # each is told again where all others are
-            return f"reads nothing of what it is told  name=b-{10 + number}" in network.log("a-1")
+            return f"reads nothing of what it is told  name={names[-1]}" in network.log("a-1")
 
         await network.until(deaf, "a-1 keeps all that an SN does not read")
         line.reading.set()
         with contextlib.suppress(SNUnreachable):  # it has more to say itself, on a stream that has ended
             await line.end()
         assert line.heard_so_far < OUTBOX_LIMIT
-    for number in range(NEWCOMERS_AT_ONCE):
-        await network.said("a-1", f"an SN is gone  name=b-{10 + number}")
+    for name in names:
+        await network.said("a-1", f"an SN is gone  name={name}")
     async with Liar(network, "b-99").in_touch() as line:  # nothing is left of the others
         await line.heard("welcome")
 
