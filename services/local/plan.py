@@ -96,8 +96,10 @@ class SwarmPlan:
         ]
         taken: dict[int, str] = {}
         for option, first, count in given:
-            if first < 0 or first + count - 1 > MAX_PORT:
+            if not 0 <= first <= MAX_PORT:
                 raise _refused(option, f"{first} is not a port (1 to {MAX_PORT}, or 0 for any free one)")
+            if first + count - 1 > MAX_PORT:
+                raise _refused(option, f"{count} nodes need a port each, and the last one is {MAX_PORT}")
             for port in range(first, first + count) if first else ():
                 if port in taken:
                     raise _refused(option, f"port {port} is already taken by {taken[port]}")

@@ -109,7 +109,11 @@ def test_no_command_line_holds_a_secret() -> None:
         ({"sn_count": 3, "ports": Ports(sn_api=4000, sn_p2p=4002)}, "port 4002 is already taken by --sn-api-port"),
         ({"chain": "bitcoin"}, "--chain is not usable: it is 'bitcoin', and must be one of auto, geth, embedded"),
         ({"ports": Ports(sn_api=70000)}, "--sn-api-port is not usable: 70000 is not a port"),
-        ({"ports": Ports(sl_fs=65534)}, "--sl-fs-port is not usable"),
+        (
+            {"ports": Ports(sl_fs=65534)},
+            "--sl-fs-port is not usable: 3 nodes need a port each, and the last one is 65535",
+        ),
+        ({"sl_count": 70_000}, "70000 nodes need a port each"),
         ({"ports": Ports(license_server=-1)}, "--apls-port is not usable"),
         ({"ports": Ports(sn_p2p=4000, sl_fs=3999)}, "port 4000 is already taken by --sn-p2p-port"),
     ],
