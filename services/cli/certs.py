@@ -37,7 +37,10 @@ Force = Annotated[bool, typer.Option("--force", help="Replace files that exist, 
 @app.command()
 def ca(
     directory: Directory,
-    organization: Annotated[str, typer.Option("--organization", help="Whose CA this is.")],
+    organization: Annotated[
+        str,
+        typer.Option("--organization", "--organisation", help="Whose CA this is."),  # scripts have either spelling
+    ],
     trust_domain: Annotated[
         str, typer.Option("--trust-domain", help="First part of the nodes' SPIFFE URIs.")
     ] = "swarm.local",
