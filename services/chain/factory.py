@@ -49,7 +49,7 @@ def decide(choice: Choice, data_dir: Path) -> Kind:
     if binary is None:
         log.info("chain: embedded, as geth is not found; it serves one SN")
         return "embedded"
-    log.info("chain: geth, as it is found", geth=str(binary))
+    log.info("chain: geth, as it is installed", geth=str(binary))
     return "geth"
 
 

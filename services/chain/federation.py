@@ -190,7 +190,7 @@ class Federation:
         """An SN said that it has so much, and gave all that it gives: what is not here then holds up nobody."""
         has = (await self._head())[1]
         if min(claimed, self.attestations.totals.get(account, 0)) > has:
-            self._log.error("an SN has not got the blocks that it tells of", account=account)
+            self._log.error("an SN does not have the blocks that it announced", account=account)
             self.attestations.unfounded(account)
             self._wake()
 
@@ -235,7 +235,7 @@ class Federation:
         passed_over = fresh[0].header.parent != before  # blocks that may have voted, or that were given up
         self._moved_at = self._now()
         if given_up:
-            self._log.info("the chain took another branch", block=fresh[0].number, given_up=len(given_up))
+            self._log.info("the chain switched to another branch", block=fresh[0].number, given_up=len(given_up))
         if (passed_over or any(link.header.votes for link in fresh)) and await self.voting.read(self.tail):
             self._pushes = 0
         if not self.voting.one_signer:

@@ -275,7 +275,7 @@ class GethChain(ChainBackend):
                         self._check_final(given_up[0].number if given_up else None)
                     await self._see_final()
             except (ConnectionLost, RpcError, ChainError) as error:  # _connect(), or the next head, makes up for it
-                self._log.debug("a block was not looked at yet", problem=repr(error))
+                self._log.debug("a block was not processed yet", problem=repr(error))
 
     async def _next_news(self) -> tuple["IpcConnection", BlockHeader] | None:
         """What to look at next: of many heads that have come together, as while a chain is fetched, the newest."""

@@ -122,7 +122,7 @@ class GethProcess:
                 await self._launch(require_geth())
                 await on_up()
             except Exception as error:  # whatever it is, the next attempt may do better
-                self._log.error("geth could not be brought back yet", error=str(error))
+                self._log.error("geth could not be restarted yet", error=str(error))
                 await self._end()
             else:
                 self._log.info("geth is back")
@@ -141,7 +141,7 @@ class GethProcess:
         while not exited.done():
             await asyncio.wait({exited}, timeout=LOOK_FOR_ROOM_EVERY_S)
             if not exited.done() and self.trouble:
-                self._log.error("geth stops, and is started again when there is room", reason=self.trouble)
+                self._log.error("geth is stopped until the disk has room again", reason=self.trouble)
                 await self._end()
         return exited.result()
 
@@ -151,7 +151,7 @@ class GethProcess:
         while self.trouble and not self._stopping.is_set():
             if time.monotonic() - told_at > TELL_AGAIN_S:
                 told_at = time.monotonic()
-                self._log.error("geth is not started again yet", reason=self.trouble)
+                self._log.error("geth is still stopped", reason=self.trouble)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_FOR_ROOM_EVERY_S):
                     await self._stopping.wait()

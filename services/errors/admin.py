@@ -21,22 +21,22 @@ class SignInRequired(AdminError):
 class SignInFailed(AdminError):
     code = "sign-in-failed"
     grpc_status = "UNAUTHENTICATED"
-    message = "The name, the password or the code is not right"
+    message = "The name, the password or the code is wrong"
     remedy = "Try again; an administrator can set a new password."
 
 
 class SignInLocked(AdminError):
     code = "sign-in-locked"
     grpc_status = "RESOURCE_EXHAUSTED"
-    message = "Too many attempts failed; the next is possible in {seconds} s"
+    message = "Too many failed attempts; the next one is possible in {seconds} s"
     remedy = "Wait until then; an administrator can set a new password."
 
 
 class CodeNeeded(AdminError):
     code = "code-needed"
     grpc_status = "UNAUTHENTICATED"
-    message = "A code of the authenticator app is needed as well"
-    remedy = "Give the six digits that it shows now."
+    message = "A code from the authenticator app is needed too"
+    remedy = "Enter the six digits that it shows now."
 
 
 class NotPermitted(AdminError):
@@ -56,7 +56,7 @@ class NoSuchThing(AdminError):
 class NoSuchPage(NoSuchThing):
     code = "no-such-page"
     message = "There is no page {name}"
-    remedy = "Start from the dashboard; what the address was of may be gone."
+    remedy = "Start from the dashboard; what this address showed may have been removed."
 
 
 class ThingExists(AdminError):

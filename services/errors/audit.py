@@ -7,7 +7,9 @@ class AuditError(SwarmError):
     code = "audit"
     exit_code = 19
     message = "The record of {contract} cannot be relied on: {problem}"
-    remedy = "Read it from another SN (--sn-ip); where that one says the same, keep both and ask who ran the nodes."
+    remedy = (
+        "Read it from another SN (--sn-ip). If that one shows the same, keep both records and ask who ran the nodes."
+    )
 
 
 class ModelsDiffer(AuditError):

@@ -17,7 +17,7 @@ class SwarmError(Exception):
     code: ClassVar[str] = "internal"
     grpc_status: ClassVar[str] = "INTERNAL"
     exit_code: ClassVar[int] = 1
-    message: ClassVar[str] = "Something failed that should not: {detail}"
+    message: ClassVar[str] = "Unexpected error: {detail}"
     remedy: ClassVar[str] = "Please report this with the log of the node."
 
     def __init__(self, **facts: Any) -> None:

@@ -14,13 +14,13 @@ class ChainError(SwarmError):
 class GethNotFound(ChainError):
     code = "geth-not-found"
     message = "geth is not on the PATH"
-    remedy = "Run `make setup` (it builds geth where Go is installed), or choose --chain embedded."
+    remedy = "Run `make setup` (it builds geth if Go is installed), or choose --chain embedded."
 
 
 class ChainLibraryMissing(ChainError):
     code = "chain-library-missing"
-    message = "This installation has no {library}, which nodes need that read or write the chain"
-    remedy = "Install it: pip install 'swarm-learning[services]'. Of the images, sn and swop have it."
+    message = "This installation lacks {library}, which every node that reads or writes the chain needs"
+    remedy = "Install it: pip install 'swarm-learning[services]'. The images sn and swop contain it."
 
 
 class GethNotPossible(ChainError):
@@ -56,14 +56,14 @@ class NotARegisteredSN(ChainError):
 class LastSN(ChainError):
     code = "last-sn"
     grpc_status = "FAILED_PRECONDITION"
-    message = "The account {account} is the last that may write to this swarm's contracts"
+    message = "The account {account} is the last one that may write to this swarm's contracts"
     remedy = "Register another SN before this one is removed."
 
 
 class NoOrganizations(ChainError):
     code = "no-organizations"
     grpc_status = "FAILED_PRECONDITION"
-    message = "This swarm began without a trust file, so it is one organization and no other can come in"
+    message = "This swarm began without a trust file, so it is a single organization, and no other can join"
     remedy = "Begin a new swarm whose sentinel has a trust file (--trust)."
 
 
@@ -71,18 +71,18 @@ class SNNotVotedIn(ChainError):
     code = "sn-not-voted-in"
     grpc_status = "FAILED_PRECONDITION"
     message = "The SN {name} of {organization} needs the votes of the organizations in this swarm"
-    remedy = "Have administrators vote for it (swarm org list, swarm org approve), and start it again then."
+    remedy = "Have administrators vote for it (swarm org list, swarm org approve), then start it again."
 
 
 class SNAwaitsVotes(SNNotVotedIn):
     code = "sn-awaits-votes"
-    remedy = "Have administrators approve proposal {number} (swarm org approve), and start it again then."
+    remedy = "Have administrators approve proposal {number} (swarm org approve), then start it again."
 
 
 class NoSNWouldBeLeft(ChainError):
     code = "no-sn-would-be-left"
     grpc_status = "FAILED_PRECONDITION"
-    message = "{organization} has all SNs of this swarm, so that it cannot be removed"
+    message = "{organization} has all SNs of this swarm, so it cannot be removed"
     remedy = "Have an SN of another organization join first."
 
 
@@ -96,28 +96,28 @@ class NoSuchProposal(ChainError):
 class ProposedByAnother(ChainError):
     code = "proposed-by-another"
     grpc_status = "PERMISSION_DENIED"
-    message = "Proposal {number} is one of {organization}, which alone may withdraw it"
+    message = "Proposal {number} is from {organization}, and only that organization may withdraw it"
     remedy = "Have an administrator of {organization} withdraw it, or do not vote for it."
 
 
 class TooManyProposals(ChainError):
     code = "too-many-proposals"
     grpc_status = "RESOURCE_EXHAUSTED"
-    message = "{organization} has {limit} open proposals already, more are not taken"
+    message = "{organization} already has {limit} open proposals, the most that it may have"
     remedy = "Have some of them voted on, or withdraw them (swarm org list, swarm org withdraw)."
 
 
 class AnotherOrganization(ChainError):
     code = "another-organization"
     grpc_status = "PERMISSION_DENIED"
-    message = "The account of an SN of {organization} can be taken from it by that organization alone"
+    message = "Only {organization} can remove the account of one of its SNs"
     remedy = "Have an SN of that organization do it, or propose to remove the organization."
 
 
 class VotesForAnother(ChainError):
     code = "votes-for-another"
     grpc_status = "PERMISSION_DENIED"
-    message = "{sn} votes for {organization}, and this is an administrator of {of}"
+    message = "{sn} votes for {organization}, but this is an administrator of {of}"
     remedy = "Ask an SN of {of}."
 
 
@@ -125,13 +125,13 @@ class ServesOneSN(ChainError):
     code = "serves-one-sn"
     grpc_status = "FAILED_PRECONDITION"
     message = "{name} runs the {kind} chain, which serves one SN only"
-    remedy = "Start its swarm anew with --chain geth, in another --data-dir, and join it then."
+    remedy = "Start its swarm again with --chain geth and another --data-dir, then join it."
 
 
 class AnotherSwarm(ChainError):
     code = "another-swarm"
     grpc_status = "FAILED_PRECONDITION"
-    message = "{name} belongs to another swarm: its chain is {theirs}, ours {ours}"
+    message = "{name} belongs to another swarm: its chain is {theirs}, ours is {ours}"
     remedy = (
         "Correct --sentinel-ip, or start this node with an empty --data-dir; after `swarm chain recover`, with nothing "
         "but account.key in it."
@@ -141,5 +141,5 @@ class AnotherSwarm(ChainError):
 class NotInSync(ChainError):
     code = "not-in-sync"
     grpc_status = "UNAVAILABLE"
-    message = "The chain came only to block {have} of {need}, and no further in {seconds} s"
+    message = "The chain reached only block {have} of {need}, and made no progress for {seconds} s"
     remedy = "More than half of the SNs that seal must be reachable, on their API ports; the log of {log} says more."

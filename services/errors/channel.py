@@ -26,7 +26,7 @@ class MLGone(MLChannelError):
 class SLStopped(MLChannelError):
     code = "sl-stopped"
     message = "The SL {node} was stopped"
-    remedy = "Start it and its ML program again; they go on from the last merged model."
+    remedy = "Start it and its ML program again; they continue from the last merged model."
 
 
 class ProtocolMismatch(MLChannelError):

@@ -41,8 +41,8 @@ class ContextNameTaken(CommandError):
 class TooManyContexts(CommandError):
     code = "too-many-contexts"
     grpc_status = "RESOURCE_EXHAUSTED"
-    message = "This session has {limit} {what}, and more are not kept"
-    remedy = "Use those that there are, or begin another session."
+    message = "This session already has {limit} {what}, the most that it can keep"
+    remedy = "Use one of these, or begin another session."
 
 
 class TooManySessions(CommandError):
@@ -55,8 +55,8 @@ class TooManySessions(CommandError):
 class SwciStopping(CommandError):
     code = "swci-stopping"
     grpc_status = "UNAVAILABLE"
-    message = "This SWCI is being stopped, and gives up what it was asked"
-    remedy = "Ask again when it runs again; tasks go on without it."
+    message = "This SWCI is stopping and gives up this request"
+    remedy = "Try again when it runs again; tasks continue without it."
 
 
 class UnknownVariable(CommandError):
@@ -96,7 +96,7 @@ class TaskFailed(CommandError):
 class TaskTakenAway(CommandError):
     code = "task-taken-away"
     grpc_status = "ABORTED"
-    message = "The taskrunner {taskrunner} was reset while {task} was waited for"
+    message = "The taskrunner {taskrunner} was reset while this command waited for {task}"
     remedy = "Ask who reset it, and assign the task again."
 
 
@@ -104,4 +104,4 @@ class WaitedInVain(CommandError):
     code = "waited-in-vain"
     grpc_status = "DEADLINE_EXCEEDED"
     message = "{what} after {limit}: {states}"
-    remedy = "It goes on; wait again, or raise {setting}."
+    remedy = "It continues; wait again, or raise {setting}."

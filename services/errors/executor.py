@@ -24,7 +24,7 @@ class RuntimeForbidden(ExecutorError):
     code = "runtime-forbidden"
     grpc_status = "PERMISSION_DENIED"
     message = "User {uid} may not use {runtime} at {address}: {problem}"
-    remedy = "Let this user belong to the group of the socket ({group}), and start the SWOP again."
+    remedy = "Add this user to the group of the socket ({group}), and start the SWOP again."
 
 
 class HostNotReady(ExecutorError):
@@ -43,7 +43,7 @@ class RuntimeGone(ExecutorError):
     code = "runtime-gone"
     grpc_status = "UNAVAILABLE"
     message = "{runtime} at {address} stopped answering {doing}: {problem}"
-    remedy = "Start it again; the SWOP takes up what still runs."
+    remedy = "Start it again; the SWOP resumes what is still running."
 
 
 class RuntimeRefused(ExecutorError):
@@ -85,7 +85,7 @@ class ImageNotMapped(ImageMissing):
 class EnvironmentUnusable(ExecutorError):
     code = "environment-unusable"
     message = "The Python environment {python} of the image {image} cannot be used: {problem}"
-    remedy = "Make it anew, or correct the profile's map of images."
+    remedy = "Create it again, or correct the profile's map of images."
 
 
 class NodeUnknown(ExecutorError):
@@ -98,7 +98,7 @@ class NodeUnknown(ExecutorError):
 class NodeNameInUse(ExecutorError):
     code = "node-name-in-use"
     grpc_status = "ALREADY_EXISTS"
-    message = "{runtime} has a node named {node} already"
+    message = "{runtime} already has a node named {node}"
     remedy = "Remove it, or reset the taskrunner that started it."
 
 
@@ -132,7 +132,7 @@ class NetworkMissing(ExecutorError):
 class PublishedPortInUse(ExecutorError):
     code = "published-port-in-use"
     grpc_status = "ALREADY_EXISTS"
-    message = "Port {port} of this host is in use, so {node} cannot be reached by it"
+    message = "Port {port} of this host is in use, so {node} cannot be reached through it"
     remedy = "Stop what uses it, or give another slport in the profile."
 
 
@@ -159,7 +159,7 @@ class VolumeTooLarge(ExecutorError):
 class VolumeNameInUse(ExecutorError):
     code = "volume-name-in-use"
     grpc_status = "ALREADY_EXISTS"
-    message = "{runtime} has a volume {volume} already"
+    message = "{runtime} already has a volume {volume}"
     remedy = "Remove it, or reset the taskrunner that made it."
 
 
@@ -178,7 +178,7 @@ class BuildFailed(ExecutorError):
 class PullFailed(ExecutorError):
     code = "pull-failed"
     message = "{image} cannot be pulled: {problem}"
-    remedy = "Check its name, that its registry is reached from this host, and the credentials there."
+    remedy = "Check its name, the connection from this host to its registry, and the credentials for it."
 
 
 class AuthFileUnusable(ExecutorError):

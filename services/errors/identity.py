@@ -21,7 +21,7 @@ class WorkloadApiFailed(IdentityError):
     code = "workload-api-failed"
     message = "The SPIFFE Workload API at {path} gave no identity: {problem}"
     remedy = (
-        "Give --socket-path the socket of a SPIRE agent that runs, and see that it has an entry for this process with "
+        "Give --socket-path the socket of a running SPIRE agent, and check that it has an entry for this process with "
         "the SPIFFE ID spiffe://DOMAIN/ROLE/NAME."
     )
 
@@ -52,7 +52,7 @@ class CertificateUntrusted(IdentityError):
 class KeyMismatch(IdentityError):
     code = "key-mismatch"
     message = "The key {key} does not belong to the certificate {path}"
-    remedy = "Give the key that was made with this certificate."
+    remedy = "Give the key that belongs to this certificate."
 
 
 class WrongRole(IdentityError):
@@ -74,7 +74,9 @@ class NotOfOrganization(IdentityError):
     code = "not-of-organization"
     grpc_status = "PERMISSION_DENIED"
     message = "The certificate of {role} {name} is not accepted from {organization}: {problem}"
-    remedy = "Have its own organization issue what it may, or have the trust file corrected where this was refused."
+    remedy = (
+        "Use a certificate that its own organization may issue, or correct the trust file of the node that refused it."
+    )
 
 
 class OrganizationNotHeld(NotOfOrganization):
@@ -91,7 +93,7 @@ class Expelled(NotOfOrganization):
 
     code = "expelled"
     message = "{name} was expelled from the swarm"
-    remedy = "A name that was expelled does not come back: give the node a certificate of another name."
+    remedy = "An expelled name cannot be used again: give the node a certificate with another name."
 
 
 class CANotVotedIn(NotOfOrganization):
@@ -116,4 +118,4 @@ class RequestRefused(IdentityError):
     code = "request-refused"
     grpc_status = "INVALID_ARGUMENT"
     message = "The certificate request {path} is not signed: {problem}"
-    remedy = "`swarm certs request`, where the node runs, makes one anew."
+    remedy = "Make a new one with `swarm certs request` on the node's host."

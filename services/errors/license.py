@@ -9,7 +9,7 @@ class LicenseError(SwarmError):
     exit_code = 11
     problem = Fact(str, "problem")
     message = "No license for {feature}: {problem}"
-    remedy = "Look at the license server {address}."
+    remedy = "Check the license server {address}."
 
 
 class LicenseServerUnreachable(LicenseError):
@@ -25,7 +25,7 @@ class NoSeatLeft(LicenseError):
     message = "All {capacity} seats for {feature} are in use (by {holders})"
     remedy = (
         "Stop a node that is not needed, or install a license with more seats on {address}. "
-        "The seat of one that was killed falls free within {free_within}."
+        "The seat of a killed node becomes free within {free_within}."
     )
 
 
@@ -39,7 +39,7 @@ class LicenseRevoked(LicenseError):
 class LeaseUnknown(LicenseError):
     code = "lease-unknown"
     grpc_status = "NOT_FOUND"
-    message = "The license server {address} knows no lease {lease}"
+    message = "The license server {address} does not know the lease {lease}"
     remedy = "It was freed because it was not renewed in time; the node takes a new one by itself."
 
 
@@ -53,7 +53,7 @@ class LicenseUnreadable(LicenseError):
 class LicenseForged(LicenseError):
     code = "license-forged"
     grpc_status = "FAILED_PRECONDITION"
-    message = "The signature of license {license} is not good: {problem}"
+    message = "The signature of license {license} is not valid: {problem}"
     remedy = "Ask its issuer for the file; an operator decides whose keys are trusted (`swarm license trust`)."
 
 
@@ -81,18 +81,18 @@ class LockCodeDiffers(LicenseError):
 class NodeNotAllowed(LicenseError):
     code = "node-not-allowed"
     grpc_status = "PERMISSION_DENIED"
-    message = "The pool for {feature} is not for {name}; it is for {allowed}"
+    message = "The pool for {feature} does not serve {name}; it serves {allowed}"
     remedy = "An operator of {address} decides which nodes a pool serves."
 
 
 class SeatsReserved(NoSeatLeft):
     code = "seats-reserved"
-    message = "The seats for {feature} that are free are reserved for others ({capacity} in all, used by {holders})"
+    message = "All free seats for {feature} are reserved for others ({capacity} in all, used by {holders})"
     remedy = "Stop a node that is not needed, or have an operator of {address} change the reservations."
 
 
 class NotActive(LicenseError):
     code = "not-active"
     grpc_status = "UNAVAILABLE"
-    message = "The license server {address} stands by for another one"
-    remedy = "Ask the one that is active ({active}); nodes do so by themselves where they are given both."
+    message = "The license server {address} is on standby for another one"
+    remedy = "Use the one that is active ({active}); nodes find it by themselves if they are given both."

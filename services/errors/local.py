@@ -31,28 +31,28 @@ class AlreadyRunning(LocalError):
 class NotRunning(LocalError):
     code = "not-running"
     message = "No swarm runs in {dir}"
-    remedy = "`swarm up --dir {dir}` starts one; with another --dir it may be found there."
+    remedy = "Start one with `swarm up --dir {dir}`, or give the --dir of the swarm that runs."
 
 
 class DirUnusable(LocalError):
     code = "dir-unusable"
     message = "The directory {dir} cannot be used for a local swarm: {problem}"
-    remedy = "Make it writable for you, or choose another --dir."
+    remedy = "Make it writable for your user, or choose another --dir."
 
 
 class NeverTrained(LocalError):
     code = "never-trained"
     message = "{program} ended without training through the channel of {node}"
-    remedy = "Build a SwarmCallback in it and pass it to the training; its output is in {log}."
+    remedy = "Create a SwarmCallback in it and pass it to the training; its output is in {log}."
 
 
 class TooFewSLs(LocalError):
     code = "too-few-sls"
-    message = "minPeers is {min_peers}, but this swarm has {sls} SLs: no round is ever merged"
+    message = "minPeers is {min_peers}, but this swarm has {sls} SLs: no round can ever be merged"
     remedy = "Start it with --sl {min_peers}, or give the programs a smaller minPeers."
 
 
 class ProcessesNotWatched(LocalError):
     code = "processes-not-watched"
     message = "Programs cannot be watched here: the system call {call} is forbidden ({problem})"
-    remedy = "Allow it, as the default seccomp profiles of Docker, Podman and Kubernetes do, or leave the container."
+    remedy = "Allow it, as the default seccomp profiles of Docker, Podman and Kubernetes do, or run outside of it."

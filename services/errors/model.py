@@ -15,7 +15,7 @@ class ModelError(SwarmError):
 class StreamDamaged(ModelError):
     code = "stream-damaged"
     message = "The parameter stream of {node} is damaged: {problem}"
-    remedy = "Nothing of it was used; send it again."
+    remedy = "None of it was used; send it again."
 
 
 class DigestMismatch(ModelError):
@@ -23,19 +23,19 @@ class DigestMismatch(ModelError):
     found = Fact(str, "found")
     expected = Fact(str, "expected")
     message = "What {node} served is not what the chain records: {found} instead of {expected}"
-    remedy = "Nothing of it was used; another holder is asked."
+    remedy = "None of it was used; another holder is asked."
 
 
 class ModelNotFinite(ModelError):
     code = "not-finite"
     message = "{node} was left out of round {round}: {reason}"
-    remedy = "Lower the learning rate or look at its data; the node may go on from the last merged model."
+    remedy = "Lower the learning rate or check its data; the node can continue from the last merged model."
 
 
 class LeftOutOfRound(ModelError):
     code = "left-out-of-round"
     message = "{node} was left out of round {round}: {reason}"
-    remedy = "There is no merged model yet to go on from; remove the cause and start this node again."
+    remedy = "There is no merged model yet to continue from; remove the cause and start this node again."
 
 
 class ResultUnavailable(ModelError):

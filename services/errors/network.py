@@ -42,22 +42,22 @@ class TooManyCalls(SNUnreachable):
     code = "too-many-calls"
     grpc_status = "RESOURCE_EXHAUSTED"
     seconds = Fact(float, "seconds")
-    message = "Too many {action} of {name}: {problem}"
+    message = "Too many {action} from {name}: {problem}"
     remedy = "Nodes try again by themselves; a program has to wait {seconds} s, or ask less often."
 
 
 class SNOfAnotherVersion(NetworkError):
     code = "sn-of-another-version"
     grpc_status = "UNIMPLEMENTED"
-    message = "The SN at {address} does not know what it was asked: it runs another version"
-    remedy = "Install the same release of swarm-learning here and there."
+    message = "The SN at {address} does not know this call: it runs another version"
+    remedy = "Install the same release of swarm-learning on both sides."
 
 
 class NotUpInTime(NetworkError):
     code = "not-up-in-time"
     grpc_status = "DEADLINE_EXCEEDED"
     message = "{peer} at {address} did not come up within {limit}: {problem}"
-    remedy = "Look at its log, or wait again with more retries."
+    remedy = "Check its log, or wait again with more retries."
 
 
 class PeerUnreachable(NetworkError):

@@ -15,11 +15,11 @@ class DiskFull(StorageError):
     code = "disk-full"
     grpc_status = "RESOURCE_EXHAUSTED"
     message = "The disk of {path} is full: {needed} bytes are needed, {free} are free"
-    remedy = "Free space there, or choose another --data-dir; nothing half written was kept."
+    remedy = "Free space there, or choose another --data-dir; no half-written file was kept."
 
 
 class FileExists(StorageError):
     code = "file-exists"
     grpc_status = "ALREADY_EXISTS"
     message = "{path} exists already and is not overwritten"
-    remedy = "Choose another name or directory, or say --force to replace it for good."
+    remedy = "Choose another name or directory, or replace it for good with --force."

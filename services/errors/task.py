@@ -8,14 +8,14 @@ class TaskError(SwarmError):
     grpc_status = "FAILED_PRECONDITION"
     exit_code = 21
     message = "The task {name} cannot be used: {problem}"
-    remedy = "Look at GET TASK INFO {name}."
+    remedy = "See GET TASK INFO {name}."
 
 
 class UnknownTask(TaskError):
     code = "unknown-task"
     grpc_status = "NOT_FOUND"
     message = "There is no task {name}"
-    remedy = "Correct the name (LIST TASKS shows those that there are), or create it with CREATE TASK FROM."
+    remedy = "Correct the name (LIST TASKS lists all), or create it with CREATE TASK FROM."
 
 
 class TaskNameTaken(TaskError):
@@ -46,8 +46,8 @@ class TaskHasNoBody(TaskError):
 class TaskChanged(TaskError):
     code = "task-changed"
     grpc_status = "ABORTED"
-    message = "The body of the task {name} has been changed by somebody else meanwhile"
-    remedy = "Look at GET TASK BODY {name}, and try again."
+    message = "The body of the task {name} was changed by somebody else in the meantime"
+    remedy = "See GET TASK BODY {name}, and try again."
 
 
 class TooLong(TaskError):
@@ -76,7 +76,7 @@ class FileUnreadable(TaskError):
 class CredentialsInTask(TaskError):
     code = "credentials-in-task"
     grpc_status = "INVALID_ARGUMENT"
-    message = "{source}, line {line}: Auth: a user name and password would stand on the chain for everybody to read"
+    message = "{source}, line {line}: Auth: a user name and password would be on the chain for everybody to read"
     remedy = "Log in on each host with `docker login`, and give Auth the path of the config.json there, or ~."
 
 

@@ -6,7 +6,7 @@ from services.errors.task import TaskError
 class RunnerError(TaskError):
     code = "runner"
     message = "The taskrunner {runner} refused: {problem}"
-    remedy = "Look at GET TASKRUNNER STATUS {runner}."
+    remedy = "See GET TASKRUNNER STATUS {runner}."
 
 
 class UnknownRunner(RunnerError):
@@ -37,7 +37,7 @@ class StaleAssignment(RunnerError):
 
 class NotEnoughPeers(RunnerError):
     code = "not-enough-peers"
-    message = "The task needs {need} peers, but the SWOPs of this taskrunner that are present bring {have}"
+    message = "The task needs {need} peers, but the SWOPs that are present at this taskrunner have {have}"
     remedy = "Ask for fewer (WITH ALL PEERS), or start more SWOPs."
 
 
@@ -45,19 +45,19 @@ class UnknownAgent(RunnerError):
     code = "unknown-agent"
     grpc_status = "NOT_FOUND"
     message = "There is no SWOP {name} at this taskrunner"
-    remedy = "LIST TASKRUNNER PEERS shows which there are."
+    remedy = "LIST TASKRUNNER PEERS lists them."
 
 
 class AgentAbsent(RunnerError):
     code = "agent-absent"
     message = "The SWOP {name} is not present at this taskrunner"
-    remedy = "Start it, or choose another one: LIST TASKRUNNER PEERS shows which there are."
+    remedy = "Start it, or choose another one: LIST TASKRUNNER PEERS lists them."
 
 
 class AgentNotAdmitted(RunnerError):
     code = "agent-not-admitted"
     grpc_status = "PERMISSION_DENIED"
-    message = "The task is for other SWOPs than {name}"
+    message = "The task is not for the SWOP {name}"
     remedy = "Assign it WITH PEERS, or with {name} as its TARGET."
 
 

@@ -44,7 +44,7 @@ class NameTaken(TrainingError):
     grpc_status = "ALREADY_EXISTS"
     message = "The name {name} is enrolled with another key"
     remedy = (
-        "Use a certificate of the key it was enrolled with, hand over to a new key with swarm certs rotate, have an "
+        "Use a certificate for the key it was enrolled with, hand over to a new key with swarm certs rotate, have an "
         "administrator replace a key that is lost (REPLACE KEY), or give this node a name of its own."
     )
 
@@ -52,14 +52,14 @@ class NameTaken(TrainingError):
 class KeyWasReplaced(TrainingError):
     code = "key-was-replaced"
     grpc_status = "PERMISSION_DENIED"
-    message = "{name} had the key {key} before, and a key that was replaced does not come back"
+    message = "{name} had the key {key} before, and a replaced key cannot be used again"
     remedy = "Make a new key for this node: swarm certs rotate."
 
 
 class HandoverRefused(TrainingError):
     code = "handover-refused"
     grpc_status = "PERMISSION_DENIED"
-    message = "The handover from the old key to the new one is of no use: {problem}"
+    message = "The handover from the old key to the new one is not valid: {problem}"
     remedy = "Make the new key with swarm certs rotate, from the key that this node had."
 
 
@@ -68,15 +68,15 @@ class NameInUse(TrainingError):
     grpc_status = "ALREADY_EXISTS"
     message = "{name} is running already, at {address}"
     remedy = (
-        "Stop that process, or start this one with a certificate of its own. Several SLs may share a certificate where "
-        "each has a slot of it (--slot, SL_SLOT)."
+        "Stop that process, or start this one with a certificate of its own. Several SLs may share a certificate if "
+        "each has its own slot (--slot, SL_SLOT)."
     )
 
 
 class TooManySlots(TrainingError):
     code = "too-many-slots"
     grpc_status = "RESOURCE_EXHAUSTED"
-    message = "The certificate of {name} is in use under {limit} names already, more are not taken"
+    message = "The certificate of {name} is already in use under {limit} names, the most that are allowed"
     remedy = "Start nodes again in the slots they had, or give this one a certificate of its own."
 
 
@@ -123,14 +123,14 @@ class StaleRound(TrainingError):
     grpc_status = "ABORTED"
     current = Fact(int, "current")
     message = "This was meant for round {given}, but the training is in round {current}"
-    remedy = "The node takes the last merged model and goes on from there."
+    remedy = "The node takes the last merged model and continues from there."
 
 
 class StaleTerm(TrainingError):
     code = "stale-term"
     grpc_status = "ABORTED"
     message = "This was meant for term {given} of round {round}, but a new leader holds term {current}"
-    remedy = "The node goes on as a follower."
+    remedy = "The node continues as a follower."
 
 
 class RoundClosed(TrainingError):
@@ -180,20 +180,20 @@ class SizeDiffers(TrainingError):
     code = "size-differs"
     message = "{given} bytes are announced for parameters that have {agreed}"
     remedy = (
-        "The header of the parameters fixes their size: whoever announces another one is at fault. Where that is not "
+        "The header of the parameters fixes their size: whoever announces another one is at fault. If that is not "
         "this node, those who merged the first round are; start a new training without them."
     )
 
 
 class BelowMinPeers(TrainingError):
     code = "below-min-peers"
-    message = "Only {have} of the {need} peers needed are in"
+    message = "Only {have} of the {need} peers needed have checked in"
     remedy = "The round waits for more."
 
 
 class EnoughPeers(TrainingError):
     code = "enough-peers"
-    message = "{have} peers are in and {need} are enough"
+    message = "{have} peers have checked in, and {need} are enough"
     remedy = "Publish the result of those."
 
 
@@ -207,12 +207,12 @@ class NotTheLeader(TrainingError):
     code = "not-the-leader"
     grpc_status = "ABORTED"
     message = "{name} does not lead term {term} of round {round}; {leader} does"
-    remedy = "The node goes on as a follower."
+    remedy = "The node continues as a follower."
 
 
 class LeaderMayNotVote(TrainingError):
     code = "leader-may-not-vote"
-    message = "{name} leads and has no vote about itself"
+    message = "{name} is the leader and cannot vote about itself"
     remedy = "Followers decide."
 
 

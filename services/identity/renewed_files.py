@@ -130,7 +130,7 @@ class _FilesWatch:
         self._taken = self._seen
         self._renewal.take(credentials)
         ends = min(one.not_valid_after_utc for one in read_chain(credentials.cert))
-        _log.info("took new certificate files", ends=f"{ends:%Y-%m-%d %H:%M} UTC")
+        _log.info("loaded new certificate files", ends=f"{ends:%Y-%m-%d %H:%M} UTC")
 
     async def _announce(self, newest: Identity) -> None:
         """Returns when an SN knows this node by the newest key. Raises why none does.
@@ -147,4 +147,4 @@ class _FilesWatch:
         """Once for each state of the files; they are tried again, as what is wrong may be elsewhere."""
         if self._told != (self._seen, why):
             self._told = (self._seen, why)
-            _log.error("the certificate files have changed and cannot be used, the ones before stay", why=why)
+            _log.error("the changed certificate files cannot be used; keeping the previous ones", why=why)

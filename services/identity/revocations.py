@@ -37,12 +37,14 @@ class RevocationList:
             newest = self._read()
         except ValueError as error:
             _log.error(
-                "a revocation list cannot be used, the one before it counts on", path=str(self._path), why=str(error)
+                "a revocation list cannot be used; the previous one stays in force",
+                path=str(self._path),
+                why=str(error),
             )
             return False
         changed, self._revoked = newest != self._revoked, newest
         if changed:
-            _log.info("took a new revocation list", path=str(self._path), revoked=len(newest))
+            _log.info("loaded a new revocation list", path=str(self._path), revoked=len(newest))
         return changed
 
     def _read(self) -> frozenset[tuple[x509.Name, int]]:

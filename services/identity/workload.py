@@ -138,11 +138,11 @@ class _WorkloadSource:
             return
         if credentials.cert.read_bytes() != self.renewal.current.cert.read_bytes():
             self.renewal.take(credentials)
-            _log.info("took a new SVID", name=newest.name, number=self.renewal.number)
+            _log.info("loaded a new SVID", name=newest.name, number=self.renewal.number)
 
     def ended(self, error: Exception) -> None:
         """The stream of answers."""
-        _log.warning("the Workload API gives no new SVIDs, and is asked anew", path=str(self._path), why=_words(error))
+        _log.warning("the Workload API delivers no new SVIDs; asking again", path=str(self._path), why=_words(error))
 
     def _chosen(self, svids: list[Any]) -> Any:
         """The first of the role, of several that a workload may have."""

@@ -253,7 +253,7 @@ class LeaseAllocator:
         except LeaseUnknown:
             return
         _end(turn.transaction, [lease.id], "revoked" if lease.revoked is not None else "released")
-        _log.info("seat given back", feature=lease.feature, by=lease.node)
+        _log.info("seat returned", feature=lease.feature, by=lease.node)
 
     def _extend(self, turn: Turn, lease_id: str) -> None:
         values = {"lease": lease_id, "until": turn.until, "at": turn.transaction.wall}
@@ -268,7 +268,7 @@ class LeaseAllocator:
         if stale:
             _end(transaction, [lease.id for lease in stale], "stale")
         for lease in stale:
-            _log.warning("seat freed, it was not renewed", feature=lease.feature, of=lease.node)
+            _log.warning("seat freed, as it was not renewed", feature=lease.feature, of=lease.node)
         return len(stale)
 
 

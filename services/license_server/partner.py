@@ -135,11 +135,11 @@ class Partner:
         with contextlib.suppress(aiohttp.ClientError, OSError, SwarmError):
             other = await self._ask(history=False)
         if other is not None and other["active"] and other["term"] >= term:
-            _log.info("stands by", active=self._partner.name, term=other["term"])
+            _log.info("on standby", active=self._partner.name, term=other["term"])
         elif was_active or (term == 0 and not self._prefers_standby):
             await asyncio.to_thread(self._become_active, "began")
         else:
-            _log.info("stands by until it has heard of the other one", partner=self._partner.name)
+            _log.info("on standby until the other license server answers", partner=self._partner.name)
 
     async def _follow(self) -> None:
         """As long as the other one is active and can be heard."""
@@ -224,7 +224,9 @@ class Partner:
             _mark(transaction, active=False)
         self._services.active, self._seen, self._audit_from = False, -1, 0
         self._history_at = float("-inf")
-        _log.warning("the other license server has the higher term, this one stands by", term=term, copy=str(copy))
+        _log.warning(
+            "the other license server has a higher term; this one is on standby now", term=term, copy=str(copy)
+        )
 
     def _take(self, told: Mapping[str, Any], history: bool) -> None:
         rows = told.get("rows")
@@ -241,7 +243,12 @@ class Partner:
             if history:
                 self._history_at = time.monotonic()
         if self._seen < 0 and rows is not None:
-            _log.info("follows", active=self._partner.name, term=told["term"], leases=len(rows["leases"]))
+            _log.info(
+                "following the active license server",
+                active=self._partner.name,
+                term=told["term"],
+                leases=len(rows["leases"]),
+            )
         self._seen, self._services.term = told["version"], told["term"]
 
     def _stir(self) -> None:

@@ -41,7 +41,9 @@ class SwarmRegistry:
             del self._said[next(iter(self._said))]
         if before and network not in {swarm.network for swarm in before}:
             there = [f"{known.name} at {known.address}" for swarm in before for known in swarm.sns[:1]]
-            _log.warning("one more swarm leases here", sn=sn.name, address=address, beside=", ".join(there[:3]))
+            _log.warning(
+                "another swarm uses this license server", sn=sn.name, address=address, beside=", ".join(there[:3])
+            )
 
     def all(self) -> list[LeasingSwarm]:
         """Those of which an SN was heard a moment ago, the SNs of each in the order of their names."""

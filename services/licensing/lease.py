@@ -137,9 +137,9 @@ class Lease:
                 await self._servers.request(
                     "DELETE", f"/v1/leases/{self._id}?token={self._token}", self.feature, explain=False
                 )
-            _log.info("license given back", feature=self.feature)
+            _log.info("license returned", feature=self.feature)
         except (TimeoutError, SwarmError) as error:
-            _log.warning("license not given back, it expires by itself", feature=self.feature, why=str(error))
+            _log.warning("license not returned, it expires by itself", feature=self.feature, why=str(error))
         finally:
             if self._note is not None:
                 with contextlib.suppress(OSError):
@@ -203,7 +203,7 @@ class Lease:
             return
         if self._away_since is None or now - self._reminded_at > REMIND_S:
             left_s = round(self.grace_left_s if self._away_since is not None else self._grace_s, 1)
-            _log.warning("license server lost, going on", for_at_most_s=left_s, why=str(error))
+            _log.warning("license server lost, continuing", for_at_most_s=left_s, why=str(error))
             self._reminded_at = now
         if self._away_since is None:
             self._away_since, self._away_why = now, str(error)

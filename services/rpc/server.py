@@ -290,7 +290,7 @@ async def _abort(context: _Context, method: str, error: Exception) -> None:
     if isinstance(error, grpc.aio.AbortError):  # the handler has already answered
         raise error
     if not isinstance(error, SwarmError):
-        _log.exception("a call failed that should not", method=method)
+        _log.exception("a call failed unexpectedly", method=method)
         error = SwarmError(detail=f"{type(error).__name__} in {method}")
     elif isinstance(error, IdentityError):
         _log.warning("call denied", method=method, reason=str(error))

@@ -86,5 +86,5 @@ class _Near(End):
         if process == os.getpid():
             super().connection_made(transport)
         else:
-            _log.warning("refused a local connection of another process", process=process, user=user)
+            _log.warning("refused a local connection from another process", process=process, user=user)
             cast(asyncio.Transport, transport).abort()

@@ -193,7 +193,7 @@ class SNLink:
                     raise
                 _log.debug("not this one", address=address, why=str(error))
                 continue
-            _log.warning("goes on through another SN", address=address, instead_of=self.client.address)
+            _log.warning("continuing through another SN", address=address, instead_of=self.client.address)
             self.client = client
             # The others are closed at the end: gRPC would cancel the task that waits for an answer there.
             self._clients.append(client)

@@ -75,7 +75,7 @@ class Memory:
                     os.fsync(file.fileno())
                 draft.replace(self._path)
             except OSError as error:
-                _log.warning("not remembered", path=str(self._path), why=error.strerror)
+                _log.warning("progress not saved", path=str(self._path), why=error.strerror)
 
 
 def _read(path: Path) -> RememberedState:
@@ -87,5 +87,5 @@ def _read(path: Path) -> RememberedState:
     except FileNotFoundError:
         return RememberedState()
     except (OSError, ValueError, KeyError, TypeError) as error:
-        _log.warning("what was remembered is not readable", path=str(path), why=str(error))
+        _log.warning("the saved progress is not readable", path=str(path), why=str(error))
         return RememberedState()

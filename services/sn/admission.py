@@ -45,5 +45,5 @@ async def _require_no_votes(who: Caller, account: str, network: NetworkGateway) 
     if not number:
         await network.propose("admit-sn", who.organization, by="", sn=who.name, account=account)
         number = await network.request_of(who.organization, who.name, account)
-        _log.info("an SN asks to come in", name=who.name, **who.named_by, account=account, proposal=number)
+        _log.info("an SN asks to join", name=who.name, **who.named_by, account=account, proposal=number)
     raise SNAwaitsVotes(name=who.name, organization=who.organization, number=number)

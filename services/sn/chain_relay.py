@@ -129,7 +129,7 @@ class ChainRelay:
             try:
                 connection, _ = await loop.sock_accept(listening)
             except OSError as error:  # too many open files, or it was gone before it was taken
-                _log.warning("a connection of another SN's geth was not taken", why=str(error))
+                _log.warning("a connection from another SN's geth could not be accepted", why=str(error))
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
             if len(self._greeted) >= GREETED_AT_ONCE:
@@ -146,7 +146,7 @@ class ChainRelay:
                     End, connection, ssl=context, ssl_shutdown_timeout=LEAVE_WITHIN_S
                 )
         except OSError as error:  # no TLS, not an SN, or silent
-            _log.debug("nobody was let in to geth", why=str(error) or "it said nothing")
+            _log.debug("a connection to geth was not admitted", why=str(error) or "it said nothing")
             return
         finally:
             if (task := asyncio.current_task()) is not None:
@@ -156,11 +156,11 @@ class ChainRelay:
             peer = _peer_in(tls)
             if peer is None or peer.name not in self._ways:
                 name = peer.name if peer is not None else ""
-                _log.warning("an SN that this one has not met was not let in to geth", name=name)
+                _log.warning("refused a connection to geth: no such SN is in touch", name=name)
                 return
             name = peer.name
             if not self._is_known(peer):
-                _log.warning("an SN was not let in to geth, as the swarm knows it by another key", name=name)
+                _log.warning("refused a connection to geth: the swarm knows this SN by another key", name=name)
                 return
             try:
                 async with asyncio.timeout(CONNECT_WITHIN_S):
@@ -201,7 +201,7 @@ class ChainRelay:
         if way is None:
             return
         if not await asyncio.to_thread(self._is_geth, near.transport.get_extra_info("socket")):
-            _log.warning("refused a local connection of another process", port=way.port)
+            _log.warning("refused a local connection from another process", port=way.port)
             return
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
@@ -210,7 +210,7 @@ class ChainRelay:
             why = str(error) or f"no answer within {CONNECT_WITHIN_S:.0f} s"
             if why != way.told:
                 _log.warning(
-                    "geth does not reach that of an SN", name=name, address=join_address(*way.address), why=why
+                    "geth cannot reach the geth of another SN", name=name, address=join_address(*way.address), why=why
                 )
                 way.told = why
             return

@@ -28,7 +28,7 @@ def narrate(view: TrainingView, event: on_chain.TrainingEvent) -> None:
         case on_chain.CheckedIn():
             log.debug("checked in", name=event.name, size=event.size, finished=event.finished)
             if event.staleness >= WARN_AFTER_ROUNDS:
-                log.warning("comes late", name=event.name, rounds_without_it=event.staleness)
+                log.warning("checked in late", name=event.name, rounds_without_it=event.staleness)
         case on_chain.MergeStarted():
             log.info("merging", leader=event.leader, peers=event.participants)
         case on_chain.RoundAccepted():
@@ -39,7 +39,7 @@ def narrate(view: TrainingView, event: on_chain.TrainingEvent) -> None:
         case on_chain.BestMerged():
             log.info("best merged model so far", mean_metric=event.mean_metric)
         case on_chain.StoppedEarly():
-            log.info("stops early", best_round=event.best_round, patience=event.patience)
+            log.info("training stops early", best_round=event.best_round, patience=event.patience)
         case on_chain.Completed():
             log.info("training complete", digest=event.digest.hex()[:DIGEST_CHARACTERS])
         case on_chain.Reported():
@@ -53,7 +53,7 @@ def _narrate_trouble(log: Any, event: on_chain.TrainingEvent) -> None:
         case on_chain.LeftOut():
             log.warning("left out", name=event.name, reason=event.reason)
         case on_chain.RoundReopened():
-            log.warning("round open again", have=event.have, need=event.need)
+            log.warning("round reopened", have=event.have, need=event.need)
         case on_chain.LeaderVotedOut():
             log.warning("vote against the leader", by=event.voter, votes=event.votes)
         case on_chain.LeaderDeposed():

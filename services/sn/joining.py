@@ -70,5 +70,5 @@ async def _asked(identity: Identity, address: str, account: str, left_s: float) 
         if left_s <= 0:
             raise
         number = error.facts["number"]
-        _log.warning(f"proposal {number} is to be approved first (swarm org approve {number}); waiting {left_s:.0f} s")
+        _log.warning(f"proposal {number} must be approved first (swarm org approve {number}); waiting {left_s:.0f} s")
         return None

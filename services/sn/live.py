@@ -220,7 +220,7 @@ class LiveTraining:
         try:
             await self._take_events()
         except NotATraining as error:
-            _log.error("a contract that was entered as a training is none", **self._facts, why=str(error))
+            _log.error("a contract in the directory is not a training", **self._facts, why=str(error))
             self.makes_sense = False
             self.end_streams()
 

@@ -165,7 +165,9 @@ class Names:
         """Another stream of its process takes its place, or another process; gives whom that one has beaten."""
         beaten = before.beaten
         if before.process != process and not before.ended:
-            _log.warning("a name goes to another process", name=before.who.name, left=before.address, at=address)
+            _log.warning(
+                "a name was taken over by another process", name=before.who.name, left=before.address, at=address
+            )
             before.taken_by = address
             beaten = frozenset([*list(beaten)[-BEATEN_KEPT:], before.process])
         before.end()

@@ -279,7 +279,7 @@ async def _in_touch(
     relay = ChainRelay(identity, federation.geth_peers.listens_on, federation.is_geth, membership.recognizes)
     try:
         port = await relay.open(where.bind_host, where.p2p_port, where.p2p or (where.host, 0))
-        _log.info("other SNs reach the chain", port=port)
+        _log.info("listening for other SNs' geth", port=port)
         peering = Peering(identity, federation, shared, where.host, background, relay=relay)
         state = SNState.load(data_dir)
         if state is not None and where.through:

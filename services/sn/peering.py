@@ -85,7 +85,7 @@ class _Other:
         if self.deaf:
             return
         if self.outbox.qsize() >= OUTBOX_LIMIT:
-            _log.warning("an SN reads nothing of what it is told", name=self.name, waiting=self.outbox.qsize())
+            _log.warning("an SN does not read what it is sent", name=self.name, waiting=self.outbox.qsize())
             self.deaf, news = True, None
             while not self.outbox.empty():
                 self.outbox.get_nowait()
@@ -252,7 +252,9 @@ class Peering:
                 await self._visit(other, address)
             except SwarmError as error:
                 if error.code != told:
-                    _log.warning("no SN of this swarm there, looking again", address=address, reason=str(error))
+                    _log.warning(
+                        "no SN of this swarm at this address, looking again", address=address, reason=str(error)
+                    )
                     told = error.code
             if other.account:  # it is known from now on
                 return
@@ -434,7 +436,7 @@ class Peering:
             self._federation.attestations.forget(other.account)
             self._forget(other.name)
         if not self._stopped.is_set():
-            _log.warning("an SN is gone", name=other.name)
+            _log.warning("an SN has disconnected", name=other.name)
             self.changed()
 
     async def _hello(self) -> pb.PeerNews:
@@ -483,7 +485,7 @@ class Peering:
                 found = await client.peering.FindHolder(request, timeout=FIND_HOLDER_S)
                 return requests.reason(found.address)
         except SwarmError as error:
-            _log.debug("it does not say who holds a name", sn=sn, why=str(error))
+            _log.debug("an SN does not say who holds a name", sn=sn, why=str(error))
             return ""
 
     # --- blocks -------------------------------------------------------------------------------------

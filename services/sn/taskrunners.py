@@ -135,7 +135,7 @@ class LiveRunner:
         del self._giving_up[name]
         if not self._is_missing(name):  # it has gone on through another SN, or is busy now
             return
-        _log.warning("a SWOP is lost", name=name, runner=self.view.runner)
+        _log.warning("SWOP lost", name=name, runner=self.view.runner)
         self._given_up.add(name)
         self._background.run(self._quit(name), f"giving up {name}")
 
@@ -165,7 +165,7 @@ class LiveRunner:
             await self._take_events()
         except NotATaskrunner as error:
             facts = {"runner": self.view.runner, "location": self.view.location}
-            _log.error("a contract that was entered as a taskrunner is none", **facts, why=str(error))
+            _log.error("a contract in the directory is not a taskrunner", **facts, why=str(error))
             self.makes_sense = False
             self.end_streams()
 
@@ -226,7 +226,7 @@ class TaskRunners:
                 await runner.open()
             except NotATaskrunner as error:
                 facts = {"runner": entry.name, "location": entry.location}
-                _log.error("a contract that was entered as a taskrunner is none", **facts, why=str(error))
+                _log.error("a contract in the directory is not a taskrunner", **facts, why=str(error))
                 return
             self._runners[entry.name] = runner
         elif entry.kind == TASKS_KIND and self._registry is None:

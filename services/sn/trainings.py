@@ -262,7 +262,7 @@ class Trainings:
             self._running[entry.name] = await LiveTraining.opened(entry.name, gateway, self._around, only)
         except NotATraining as error:
             facts = {"contract": entry.name, "location": entry.location}
-            _log.error("a contract that was entered as a training is none", **facts, why=str(error))
+            _log.error("a contract in the directory is not a training", **facts, why=str(error))
 
 
 async def _nothing(_entry: ContractEntry) -> None:

@@ -69,7 +69,7 @@ async def perform(session: CommandSession, command: Command, text: str, say: Say
     except SwarmError as error:
         return failure(text, error)
     except Exception as bug:
-        _log.error("a command failed that should not", command=text, trace=traceback.format_exc())
+        _log.error("a command failed unexpectedly", command=text, trace=traceback.format_exc())
         return failure(text, SwarmError(detail=f"{type(bug).__name__} in {text}"))
     session.executed += 1
     return CommandResult(text, tuple(clean(line) for line in command.show(result)), result)

@@ -95,7 +95,9 @@ class SwopLink:
         async with self._moving:
             if self._client is not failed:
                 return
-            _log.warning("the SN is gone, trying again", address=failed.address, why=str(error or "it stopped"))
+            _log.warning(
+                "the SN cannot be reached, trying again", address=failed.address, why=str(error or "it stopped")
+            )
             await self._pause(wait)
             self._addresses = [*self._addresses[1:], self._addresses[0]]
             await failed.__aexit__(None, None, None)

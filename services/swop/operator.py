@@ -179,7 +179,7 @@ class Operator:
             await self._all_peers(status, assignment, str(error))
         except Exception as error:
             _log.exception("the work of a task failed")
-            await self._all_peers(status, assignment, f"Something failed that should not: {error!r}")
+            await self._all_peers(status, assignment, f"Unexpected error: {error!r}")
         _log.info("Done", task=status.task, assignment=assignment)
 
     async def _all_peers(self, status: pb.RunnerStatus, assignment: int, why: str) -> None:

@@ -254,7 +254,7 @@ class Cleaning:
         if not sl or sl[0].state is not NodeState.EXITED or sl[0].exit_code != 0:
             return
         _log.warning(
-            "a program is still at work after its training", program=node.name, for_at_most_s=self.finish_grace_s
+            "a program is still running after its training", program=node.name, for_at_most_s=self.finish_grace_s
         )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.finish_grace_s):

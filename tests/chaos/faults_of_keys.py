@@ -11,8 +11,8 @@ from services.identity.rotation import rotate
 from tests.chaos.ground import Fault, Ground, Inject
 from tests.chaos.processes import Process
 
-TAKEN = "took new certificate files"
-LIST_TAKEN = "took a new revocation list"
+TAKEN = "loaded new certificate files"
+LIST_TAKEN = "loaded a new revocation list"
 REVOKED = "it is revoked"
 
 Change = Callable[[Ground, IssuedFiles], None]

@@ -103,7 +103,7 @@ class Site:
         await run(SWARM, *command, "--dir", str(self.ca), *files)
         self.hand_over()
         async with asyncio.timeout(60):
-            while "took new certificate files" not in await self.said(name):
+            while "loaded new certificate files" not in await self.said(name):
                 pass  # each time a process of its own
 
     def settle(self) -> None:

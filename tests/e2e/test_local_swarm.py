@@ -128,7 +128,7 @@ async def test_a_failing_program_is_named_and_ends_no_swarm_whose_min_peers_are_
 async def test_more_nodes_than_there_are_can_never_merge_which_is_said_at_once(
     plans: SwarmPlans, recorder: Recorder
 ) -> None:
-    with pytest.raises(TooFewSLs, match=r"minPeers is 3, but this swarm has 2 SLs: no round is ever merged"):
+    with pytest.raises(TooFewSLs, match=r"minPeers is 3, but this swarm has 2 SLs: no round can ever be merged"):
         async with asyncio.timeout(DEADLINE_S):
             await train(plans.plan("lonely", sl_count=2), recorder)
     assert processes_of(plans.directory) == []

@@ -101,7 +101,7 @@ class OrgNetwork(SNNetwork):
         await joining
 
     async def _asks(self, name: str) -> bool:
-        return (self.directory / f"{name}.log").exists() and "is to be approved first" in self.log(name)
+        return (self.directory / f"{name}.log").exists() and "must be approved first" in self.log(name)
 
     async def _request(self, voter: str, name: str) -> int:
         numbers: list[int] = []

@@ -80,7 +80,7 @@ async def test_training_goes_on_while_the_license_server_is_dead_and_only_the_lo
         gate.let(2)
         await round_accepted(swarm, 2)
         await servers.kill("ls-1")
-        await until_said(lambda: capsys.readouterr().out, "license server lost, going on", 2)
+        await until_said(lambda: capsys.readouterr().out, "license server lost, continuing", 2)
         gate.let(5)
         await round_accepted(swarm, 5)
         await servers.start("ls-1")

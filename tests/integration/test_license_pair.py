@@ -49,7 +49,7 @@ async def log_verifies(pki, address: str) -> int:
 async def test_follower_lends_nothing_and_says_who_does(pki, tmp_path):
     async with license_servers(pki, tmp_path) as servers, callers(pki, range(1, 2)) as (node,):
         await pair(servers)
-        await until_logged(servers, "ls-2", "follows")
+        await until_logged(servers, "ls-2", "following the active license server")
         assert await node.acquire(servers.address("ls-2")) == 503
         assert await node.acquire(servers.address("ls-1")) == 200
 
@@ -57,7 +57,7 @@ async def test_follower_lends_nothing_and_says_who_does(pki, tmp_path):
 async def test_no_lease_is_lost_when_the_first_is_killed_and_it_follows_when_it_is_back(pki, tmp_path):
     async with license_servers(pki, tmp_path) as servers, callers(pki, range(1, 6)) as nodes:
         await pair(servers)
-        await until_logged(servers, "ls-2", "follows")
+        await until_logged(servers, "ls-2", "following the active license server")
         first, second = servers.address("ls-1"), servers.address("ls-2")
         for node in nodes[:4]:
             assert await node.acquire(first) == 200
@@ -71,7 +71,7 @@ async def test_no_lease_is_lost_when_the_first_is_killed_and_it_follows_when_it_
         assert await nodes[4].acquire(second) == 200
 
         await pair(servers, second_too=False)
-        await until_logged(servers, "ls-1", "follows")
+        await until_logged(servers, "ls-1", "following the active license server")
         assert await nodes[4].renew(first) == 503
         assert await nodes[4].renew(second) == 200
         await log_verifies(pki, second)
@@ -85,7 +85,7 @@ async def test_no_lease_is_lost_when_the_first_is_killed_and_it_follows_when_it_
 async def test_node_of_a_pair_turns_to_the_one_that_took_over_by_itself(pki, tmp_path):
     async with license_servers(pki, tmp_path) as servers:
         await pair(servers)
-        await until_logged(servers, "ls-2", "follows")
+        await until_logged(servers, "ls-2", "following the active license server")
         both = [servers.address("ls-1"), servers.address("ls-2")]
         async with await Lease.acquire(both, pki.identity("sl", "sl-1"), "SL", data_dir=tmp_path) as lease:
             await servers.kill("ls-1")
@@ -100,7 +100,7 @@ async def test_two_that_are_cut_off_each_lend_their_capacity_until_one_gives_way
     """Cut off: the first stands still, so that the second takes over, and both are active when it goes on."""
     async with license_servers(pki, tmp_path) as servers, callers(pki, range(1, 10)) as nodes:
         await pair(servers)
-        await until_logged(servers, "ls-2", "follows")
+        await until_logged(servers, "ls-2", "following the active license server")
         first, second = servers.address("ls-1"), servers.address("ls-2")
         assert [await node.acquire(first) for node in nodes[:2]] == [200, 200]
         stopped = servers.pid("ls-1")
@@ -109,8 +109,8 @@ async def test_two_that_are_cut_off_each_lend_their_capacity_until_one_gives_way
         lent = [await node.acquire(second) for node in nodes[2:6]]
         assert lent == [200, 200, 409, 409]
         os.kill(stopped, signal.SIGCONT)
-        await until_logged(servers, "ls-1", "this one stands by")
-        await until_logged(servers, "ls-1", "follows")
+        await until_logged(servers, "ls-1", "this one is on standby now")
+        await until_logged(servers, "ls-1", "following the active license server")
         assert (await nodes[0].status(second))["in_use"] == 4
         assert await nodes[0].acquire(first) == 503
         assert await nodes[0].renew(second) == 200

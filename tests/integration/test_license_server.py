@@ -258,7 +258,7 @@ async def test_seats_exhausted_names_the_holders_and_the_server(pki, server):
             await Lease.acquire(server.address, pki.identity("sl", "sl-3"), "SL")
     sentence = str(refused.value)
     assert "All 2 seats for SL are in use (by sl-1, sl-2)" in sentence
-    assert f"more seats on {server.address}. The seat of one that was killed falls free within " in sentence
+    assert f"more seats on {server.address}. The seat of a killed node becomes free within " in sentence
     assert "?" not in sentence
 
 

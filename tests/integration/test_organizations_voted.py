@@ -88,7 +88,7 @@ async def test_an_administrator_votes_through_an_sn_of_the_own_organization_alon
     two: TwoOrganizations, tmp_path: Path
 ) -> None:
     two.write(issues={"admin": ["a-*"]})
-    words = "b-0 votes for hospital-b, and this is an administrator of hospital-a"
+    words = "b-0 votes for hospital-b, but this is an administrator of hospital-a"
     async with (
         running_sn(two.identity("sn", "b-0"), tmp_path / "sn") as sn,
         client(sn, of_a(two, "admin", "a-1")) as admin,

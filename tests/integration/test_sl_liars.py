@@ -51,7 +51,7 @@ class Log:
         """Why mergers lost their share, by name."""
         found: dict[str, set[str]] = {}
         for line in self.lines:
-            if line["event"] == "a merger is lost":
+            if line["event"] == "merger lost":
                 found.setdefault(line["merger"], set()).add(line["why"])
         return found
 

@@ -48,8 +48,8 @@ def forged(store: Store, digest: str) -> Model:
 @pytest.mark.parametrize(
     ("elements", "level", "words"),
     [
-        (SMALL, "warning", "the accepted result is not the one that its leader had this node take a copy of"),
-        (SHARED, "error", "the accepted result is not what its mergers made of the same contributions"),
+        (SMALL, "warning", "the accepted result differs from the copy that its leader gave to this node"),
+        (SHARED, "error", "the accepted result differs from what its mergers made from the same contributions"),
     ],
 )
 async def test_another_result_than_was_made_stands_and_is_said_loudly(  # noqa: PLR0917

@@ -100,7 +100,7 @@ async def test_a_tunnel_that_is_away_while_the_program_trains_ends_nobody_and_a_
         assert program.final["w"].tolist() == [3, 3, 3]
         assert await child.wait() == 0, child.tail()
         log = child.log.read_text()
-        assert "no SN can be reached, trying again; nothing is needed of it yet" in log
+        assert "no SN can be reached, trying again; nothing is needed from it yet" in log
         assert f"this host has lost its address; announcing another one  lost={site.there} now={site.later}" in log
 
 

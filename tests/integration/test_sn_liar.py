@@ -272,7 +272,7 @@ async def test_an_sn_that_lies_gets_nowhere_and_ends_nobody(network: OrgNetwork)
     await sns_that_the_directory_does_not_have(network)
     await garbage_for_geth(network, liar)
     await blocks_that_there_are_not(network, liar)
-    assert "failed that should not" not in network.log("a-1")
+    assert "failed unexpectedly" not in network.log("a-1")
     assert "Traceback" not in network.log("a-1")
 
 
@@ -355,7 +355,7 @@ async def sns_that_the_directory_does_not_have(network: OrgNetwork) -> None:
 
 async def garbage_for_geth(network: OrgNetwork, liar: Liar) -> None:
     """By the way of geth's peer protocol, which is open to an SN in touch; geth takes it and goes on."""
-    port = int(re.findall(r"other SNs reach the chain +port=(\d+)", network.log("a-1"))[-1])
+    port = int(re.findall(r"listening for other SNs' geth +port=(\d+)", network.log("a-1"))[-1])
     geth = (network.directory / "a-1" / "eth" / "geth.pid").read_text()
     context = liar.identity.client_context()
     async with liar.in_touch() as line:
@@ -379,4 +379,4 @@ async def blocks_that_there_are_not(network: OrgNetwork, liar: Liar) -> None:
     async with liar.answering():
         await network.again("a-1")
         await network.create("a-1", "after-a-lie")
-        await network.said("a-1", "has not got the blocks that it tells of", since=so_far)
+        await network.said("a-1", "does not have the blocks that it announced", since=so_far)

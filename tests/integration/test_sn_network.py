@@ -350,7 +350,7 @@ async def test_two_sentinels_of_one_license_server_are_told_of_each_other(networ
     await network.sentinel("sn-2")
     there = f"127.0.0.1:{network.ports['sn-1']}"
     await network.said("sn-2", f"another swarm leases from the same license server, with sn-1 at {there}. If the two")
-    await network.said("ls", "one more swarm leases here")
+    await network.said("ls", "another swarm uses this license server")
     await network.kill("sn-2")
     await network.join("sn-2", "sn-1")  # from the data of its own swarm
     await network.said("sn-2", "sn-1 belongs to another swarm: its chain is")

@@ -91,7 +91,7 @@ async def test_an_sn_starts_step_by_step_and_stops_in_order(nodes: Nodes) -> Non
     log = sn.log.read_text()
     steps = [
         "identity", "license acquired", "chain", "SwarmNetwork deployed", "training contract created",
-        f"Starting SWARM-API-SERVER on port: {facts['port']}", "stopping", "license given back",
+        f"Starting SWARM-API-SERVER on port: {facts['port']}", "stopping", "license returned",
     ]  # fmt: skip
     places = [log.find(step) for step in steps]
     assert -1 not in places and places == sorted(places), log

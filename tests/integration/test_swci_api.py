@@ -289,7 +289,7 @@ async def test_whoever_waits_when_an_swci_is_stopped_is_told_so(
             following = asyncio.ensure_future(anext(states))
             await web.stop()
             for waits in (waiting[0], following):
-                with pytest.raises(ServerFailed, match="This SWCI is being stopped"):
+                with pytest.raises(ServerFailed, match="This SWCI is stopping"):
                     await waits
     assert "Traceback" not in caplog.text
 

@@ -145,7 +145,7 @@ CASES = [
     from_file("large.yaml", "larger than"),
     from_file("unknown.yaml", "BuildStep"),
     from_file("long.yaml", "long.yaml, line 1: Name"),
-    from_file("secret.yaml", "user name and password would stand on the chain"),
+    from_file("secret.yaml", "user name and password would be on the chain"),
     from_file("../outside.yaml", "outside of the usr-dir", 403),
     from_file("taken.yaml", "already a task named ready", 409),
     Case("cd nowhere", "it is not there"),
@@ -298,7 +298,7 @@ async def test_an_sn_of_another_version_is_named(web: Web) -> None:
     await server.start()
     try:
         case = Case(
-            f"CREATE CONTEXT c WITH IP {HOST} {port}", f"The SN at {HOST}:{port} does not know what it was asked",
+            f"CREATE CONTEXT c WITH IP {HOST} {port}", f"The SN at {HOST}:{port} does not know this call",
             ("POST", "/contexts", {"name": "c", "ip": HOST, "port": port}), 424,
         )  # fmt: skip
         async with shell_of(web) as session, web.raw() as raw:

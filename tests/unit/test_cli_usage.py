@@ -86,5 +86,5 @@ def test_an_installation_without_the_libraries_of_the_chain_says_how_to_get_them
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == ChainLibraryMissing.exit_code
-    assert "This installation has no eth_" in done.stderr and "swarm-learning[services]" in done.stderr
+    assert "This installation lacks eth_" in done.stderr and "swarm-learning[services]" in done.stderr
     assert "Traceback" not in done.stderr

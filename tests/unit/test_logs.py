@@ -26,12 +26,12 @@ def test_no_reason_of_a_peer_looks_like_an_event_of_this_node() -> None:
         try:
             raise ValueError(FORGED)
         except ValueError:
-            log.exception("a call failed that should not")
+            log.exception("a call failed unexpectedly")
     finally:
         structlog.configure(**before)
         structlog.contextvars.clear_contextvars()
     assert [line.split("  ")[-1][:20] for line in lines_of(out)] == [
-        "reason=no", "waiting for no", "a call failed that s",
+        "reason=no", "waiting for no", "a call failed unexpe",
     ]  # fmt: skip
     assert "the training is over" in out.getvalue()
     assert all(letter.isprintable() or letter == "\n" for letter in out.getvalue())

@@ -343,7 +343,7 @@ class Runner:
 
     def _sn_lost(self, error: SwarmError) -> None:
         if not waits_for_the_swarm(self.state):
-            _log.warning("no SN can be reached, trying again; nothing is needed of it yet", why=str(error))
+            _log.warning("no SN can be reached, trying again; nothing is needed from it yet", why=str(error))
             return
         _log.warning("no SN can be reached, trying again", why=str(error), for_at_most_s=self._settings.sn_patience_s)
         self._tell(f"no SN can be reached, trying again for up to {self._settings.sn_patience_s:g} s")

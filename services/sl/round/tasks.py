@@ -163,7 +163,7 @@ class RoundTasks:
         for digest, of in self._copies.items():
             if of == (result.round, result.term) and digest != result.digest and self._store.get(digest) is not None:
                 _log.warning(
-                    "the accepted result is not the one that its leader had this node take a copy of: find out why",
+                    "the accepted result differs from the copy that its leader gave to this node: find out why",
                     round=result.round,
                     term=result.term,
                     leader=result.leader,

@@ -90,7 +90,9 @@ class Attempt:
             raise Unreadable("another hash than it told before")
         wrong = {index for index, found in zip(indices, hashes, strict=True) if not self.draft.know(index, found)}
         if wrong:  # somebody has served what the leader knows nothing of
-            _log.warning("another segment than its merger made", round=self.order.round, segments=len(wrong))
+            _log.warning(
+                "a segment differs from the one that its merger made", round=self.order.round, segments=len(wrong)
+            )
             for offered in self._offers.values():
                 offered.difference_update(wrong)
         self._tell(indices)

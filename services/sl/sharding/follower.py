@@ -154,9 +154,11 @@ class ShardFollower:
                 await merger.take(order)
                 order = await self._heard(line)
         except HungUp:
-            _log.debug("the line of the leader ends", leader=leader)
+            _log.debug("the connection of the leader ended", leader=leader)
         except (SwarmError, Unreadable) as error:
-            _log.warning("an order is not carried out", leader=leader, order=type(order).__name__, why=str(error))
+            _log.warning(
+                "an order of the leader was not carried out", leader=leader, order=type(order).__name__, why=str(error)
+            )
             with suppress(ConnectionError):
                 await line.send_str(encode(Declined(words(str(error)))))
 
@@ -180,7 +182,7 @@ def _compare(attempt: Attempt, result: AcceptedResult) -> None:
     if attempt.told is None or set(attempt.order.names) != set(result.merged):
         return  # of another attempt at the merge, or of one that this node has not seen the end of
     _log.error(
-        "the accepted result is not what its mergers made of the same contributions: find out why before you trust it",
+        "the accepted result differs from what its mergers made from the same contributions: find out why",
         round=result.round,
         term=result.term,
         leader=result.leader,

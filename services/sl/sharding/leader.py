@@ -96,7 +96,7 @@ class MergerLine:
                         attempt = 0
                         await self._speak(socket)
                 except PeerUnreachable as error:
-                    _log.info("no line to a participant", to=self._name, why=str(error))
+                    _log.info("no connection to a participant", to=self._name, why=str(error))
                 if not self._over:
                     self._broke("its line broke")
             await asyncio.sleep(LINE_WAITS_S[min(attempt, len(LINE_WAITS_S) - 1)])
@@ -205,7 +205,7 @@ class ShardLeader:
             line.end()
             sharing.cut_off(name, f"it sent a message that makes no sense: {error}")
         except Exception:
-            _log.exception("an answer could not be taken", by=name, kind=type(what).__name__)
+            _log.exception("an answer could not be processed", by=name, kind=type(what).__name__)
             line.end()
             sharing.cut_off(name, f"its message cannot be taken ({type(what).__name__})")
 

@@ -198,7 +198,7 @@ class ShardScheduler:
     def _give_up(self, name: str, why: str) -> None:
         if name in self._mergers:
             self._mergers.remove(name)
-            _log.warning("a merger is lost", merger=name, round=self._view.round, term=self._view.term, why=why)
+            _log.warning("merger lost", merger=name, round=self._view.round, term=self._view.term, why=why)
 
     def _accused(self, by: str, said: Accusation) -> None:
         """Each may say one thing of each at a time."""
@@ -266,7 +266,7 @@ class ShardScheduler:
             sound = isinstance(settled, Frame) or bool(np.isfinite(settled.shares or ()).all())
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             sound, settled = False, frame
-            _log.debug("what was measured cannot be used", why=str(error))
+            _log.debug("a measurement cannot be used", why=str(error))
         if not sound:  # whose fault it is cannot be told: the leader does it all
             for merger in [merger for merger in self._mergers if merger != self._name]:
                 self.lost(merger, "what the mergers have measured does not fit together")
@@ -292,7 +292,9 @@ class ShardScheduler:
         if before == name != self._name:
             self._distrust(name, "it tells another hash of what it has merged than before")
         elif before is not None:  # whoever told it first is gone; which of the two is right cannot be told
-            _log.warning("another segment than its first merger made", by=name, before=before, start=start)
+            _log.warning(
+                "a segment differs from the one that its first merger made", by=name, before=before, start=start
+            )
             self.begin()
         elif self._shards.made(name, start, found):
             self._offer_to_all(name, start, hashes)

@@ -52,7 +52,7 @@ class AlpnListener:
                 connection, _ = await loop.sock_accept(self._bound)
             except OSError as error:  # too many open files, or it was gone before it was taken
                 self._room.release()
-                _log.warning("a connection was not taken", why=str(error))
+                _log.warning("a connection could not be accepted", why=str(error))
                 await asyncio.sleep(
                     ACCEPT_AGAIN_S
                 )  # where there is no room for one more connection, there is none at once
@@ -74,7 +74,7 @@ class AlpnListener:
                 self._protocol, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
             )
         except (OSError, TimeoutError) as error:  # none of ours, or silent
-            _log.debug("nobody was let in", why=str(error) or "it said nothing")
+            _log.debug("a connection was not admitted", why=str(error) or "it said nothing")
         finally:
             if ours:
                 connection.close()

@@ -29,7 +29,7 @@ _ERRORS = {
     413: "The request is too large.",
     422: "The request is malformed.",
     424: "The SN does not answer, or runs another version.",
-    503: "This SWCI is being stopped.",
+    503: "This SWCI is stopping.",
     504: "What was waited for has not come in time.",
 }
 
