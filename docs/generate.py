@@ -30,18 +30,18 @@ HERE = Path(__file__).parent
 ERRORS_INTRODUCTION = """# Errors
 
 A node or command that fails prints one line, `ERROR: what is wrong, where. What to do.`, and ends with the exit code
-below. The code in the heading is stable: it travels with the error from node to node. Words in *italics* stand for the
+below. The code in each heading is stable, and other nodes get it with the error. Words in *italics* are replaced by the
 facts of the case.
 
-A training script that the swarm refuses prints the sentence that its SL was given and ends with exit code 1, as Python
-does.
+A training script that the swarm refuses prints the sentence that its SL received, and ends with exit code 1, as every
+Python program does after an uncaught exception.
 """
 
 SETTINGS_INTRODUCTION = """# Settings
 
-A flag wins over its environment variable. A variable that begins like one of ours but is none is refused at start, with
-the nearest name. What Kubernetes and Docker links inject for services of such names (`SN_SERVICE_HOST`,
-`SL_FS_PORT=tcp://...`) is passed over.
+A flag takes precedence over its environment variable. A node refuses to start if a variable has one of our prefixes but is
+not a setting, and suggests the nearest name. Variables that Kubernetes and Docker links inject for services
+(`SN_SERVICE_HOST`, `SL_FS_PORT=tcp://...`) are ignored.
 """
 
 NODES: dict[str, type[NodeSettings]] = {

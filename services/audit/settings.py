@@ -11,6 +11,6 @@ class AuditSettings(IdentitySettings):
     sn_ip: str | None = Field(
         None,
         validation_alias="SN_NODE_IP",
-        description="Address of any SN of the swarm. Not given: the SN of the local swarm in --dir.",
+        description="Address of any SN of the swarm. If not given: the SN of the local swarm in --dir.",
     )
     sn_api_port: SNApiPort = 30304

@@ -20,7 +20,7 @@ class Whom:
 
     directory: LocalSwarm = None
     sn_ip: Annotated[
-        str | None, typer.Option("--sn-ip", help="Address of any SN; for a vote, of one of the own organization.")
+        str | None, typer.Option("--sn-ip", help="Address of any SN; to vote, of an SN of your own organization.")
     ] = None
     sn_api_port: SNPort = None
     cert: Cert = None

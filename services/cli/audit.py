@@ -24,7 +24,8 @@ def audit(
     contract: Annotated[str, typer.Argument(metavar="CONTRACT", help="Training contract.")] = DEFAULT_CONTRACT,
     as_json: AsJson = False,
     verify: Annotated[
-        Path | None, typer.Option("--verify", help="Directory whose *.safetensors files are held against the record.")
+        Path | None,
+        typer.Option("--verify", help="Directory whose *.safetensors files are checked against the record."),
     ] = None,
     whom: Whom,
 ) -> None:

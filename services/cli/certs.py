@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 
 Directory = Annotated[Path, typer.Option("--dir", help="Directory of the CA.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist, for good.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace existing files, for good.")]
 
 
 @app.command()
@@ -92,7 +92,7 @@ def sign(
     directory: Directory,
     requests: Annotated[list[Path], typer.Argument(metavar="REQUEST...", help="Certificate requests, NAME.csr.")],
     days: Annotated[int, typer.Option("--days", help="How long the certificates are valid.")] = 365,
-    out: Annotated[Path | None, typer.Option("--out", help="Where to write them. [default: beside each]")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write them. [default: next to each]")] = None,
     force: Force = False,
 ) -> None:
     """Answer certificate requests: NAME-cert.pem for each NAME.csr. What is signed is shown; all or nothing is."""
@@ -129,7 +129,10 @@ def rotate(
     cert: Annotated[Path, typer.Option("--cert", help="Certificate of the node.")],
     key: Annotated[Path, typer.Option("--key", help="Its key.")],
     directory: Annotated[
-        Path | None, typer.Option("--dir", help="Directory of its CA, if it is here: it issues the certificate.")
+        Path | None,
+        typer.Option(
+            "--dir", help="Directory of its CA, if it is on this machine; the CA then issues the certificate."
+        ),
     ] = None,
     days: Annotated[int, typer.Option("--days", help="How long the certificate is valid.")] = 365,
     passphrase: Annotated[
@@ -137,7 +140,7 @@ def rotate(
         typer.Option(
             "--key-passphrase-file",
             envvar="SWARM_ID_KEY_PASSPHRASE_FILE",
-            help="Where the key is encrypted, and the new one is to be: with this.",
+            help="Passphrase of the key, if it is encrypted; the new key is encrypted with it too.",
         ),
     ] = None,
 ) -> None:
@@ -155,7 +158,7 @@ def rotate(
 @app.command()
 def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A certificate, or several in one file.")],
-    trust: Annotated[Path | None, typer.Option("--trust", help="Say whether this trust file accepts it, too.")] = None,
+    trust: Annotated[Path | None, typer.Option("--trust", help="Also say whether this trust file accepts it.")] = None,
 ) -> None:
     """Show what certificates say: subject, names, dates, issuer, fingerprints of certificate and key."""
     chain = read_chain(file)

@@ -12,7 +12,7 @@ TELL_EVERY_S = 5.0
 
 def add_to(app: typer.Typer) -> None:
     """Registers the commands."""
-    commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Work on the chain of a stopped SN.")
+    commands = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Repair the chain of a stopped SN.")
     commands.callback()(_nothing)
     commands.command("recover")(recover)
     app.add_typer(commands, name="chain")
@@ -24,10 +24,14 @@ def _nothing() -> None:
 
 def recover(
     *,
-    data_dir: Annotated[Path, typer.Option("--data-dir", help="Of an SN of the swarm, stopped; or a copy of it.")],
+    data_dir: Annotated[
+        Path, typer.Option("--data-dir", help="Data directory of a stopped SN of the swarm, or a copy of it.")
+    ],
     signers_are_lost: Annotated[
         bool,
-        typer.Option("--signers-are-lost", help="Say that the SNs that sealed will never come back with their data."),
+        typer.Option(
+            "--signers-are-lost", help="Confirm that the SNs that sealed will never come back with their data."
+        ),
     ] = False,
 ) -> None:
     """Found a swarm's chain anew from one SN's copy, with its whole history, where those who sealed it are lost."""

@@ -182,7 +182,7 @@ def denials(context: typer.Context, *, as_json: JsonOut = False) -> None:
 def audit(
     context: typer.Context,
     *,
-    verify: Annotated[bool, typer.Option("--verify", help="Follow the chain of hashes instead.")] = False,
+    verify: Annotated[bool, typer.Option("--verify", help="Check the chain of hashes instead.")] = False,
     limit: Annotated[int, typer.Option("--limit", help="How many entries.")] = 50,
     as_json: JsonOut = False,
 ) -> None:

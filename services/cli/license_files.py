@@ -46,7 +46,7 @@ def issue(
     start: Annotated[
         datetime | None, typer.Option("--from", help="From when it is valid, in UTC. [default: now]")
     ] = None,
-    lock_code: Annotated[str, typer.Option("--lock-code", help="Of the one server that it is for.")] = "",
+    lock_code: Annotated[str, typer.Option("--lock-code", help="Of the only server that it is for.")] = "",
     out: Annotated[Path, typer.Option("--out", help="Where to write it; it must not exist.")],
 ) -> None:
     """Make a license file and sign it."""

@@ -81,7 +81,7 @@ def add_token(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is for.")],
     scope: Annotated[list[str], typer.Option("--scope", help="Such as leases:read; may be repeated.")],
-    days: Annotated[int, typer.Option("--days", help="How long it is good.")] = 90,
+    days: Annotated[int, typer.Option("--days", help="How long it is valid.")] = 90,
 ) -> None:
     """Make an API token. It is printed once."""
     made = session_of(context).send("POST", "/tokens", {"name": name, "scopes": scope, "days": days})

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 
-Directory = Annotated[Path, typer.Option("--dir", help="Where the swarm keeps certificates, data and logs.")]
+Directory = Annotated[Path, typer.Option("--dir", help="Directory of the swarm's certificates, data and logs.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,13 +28,13 @@ def add_to(app: typer.Typer) -> None:
 def up(
     *,
     sl: Annotated[int, typer.Option("--sl", help="How many SLs, each with a training program.")],
-    sn: Annotated[int, typer.Option("--sn", help="How many SNs; the SLs are dealt out to them.")] = 1,
+    sn: Annotated[int, typer.Option("--sn", help="How many SNs; the SLs are distributed among them.")] = 1,
     swop: Annotated[
-        int, typer.Option("--swop", help="How many SWOPs; they start the SLs and programs as tasks tell them.")
+        int, typer.Option("--swop", help="How many SWOPs; they start the SLs and programs according to tasks.")
     ] = 0,
     image: Annotated[
         list[str] | None,
-        typer.Option("--image", help="Image name of tasks for which this Python stands; may be repeated."),
+        typer.Option("--image", help="Image name in tasks for which this Python is used; may be repeated."),
     ] = None,
     chain: Annotated[str, typer.Option("--chain", help="auto, geth or embedded.")] = "auto",
     directory: Directory = DEFAULT_DIR,
@@ -44,13 +44,18 @@ def up(
     ] = None,
     apls_port: Annotated[int, typer.Option("--apls-port", help="Port of the license server; 0: a free one.")] = 0,
     sn_api_port: Annotated[
-        int, typer.Option("--sn-api-port", help="API port of the first SN, the others count up; 0: free ones.")
+        int,
+        typer.Option("--sn-api-port", help="API port of the first SN; the others use the next ports. 0: free ports."),
     ] = 0,
     sn_p2p_port: Annotated[
-        int, typer.Option("--sn-p2p-port", help="Chain port of the first SN, the others count up; 0: free ones.")
+        int,
+        typer.Option("--sn-p2p-port", help="Chain port of the first SN; the others use the next ports. 0: free ports."),
     ] = 0,
     sl_fs_port: Annotated[
-        int, typer.Option("--sl-fs-port", help="File server port of the first SL, the others count up; 0: free ones.")
+        int,
+        typer.Option(
+            "--sl-fs-port", help="File server port of the first SL; the others use the next ports. 0: free ports."
+        ),
     ] = 0,
     command: Annotated[
         list[str] | None,

@@ -78,16 +78,17 @@ def license_server(
 
 def sn(
     *,
-    sentinel: Annotated[bool | None, typer.Option("--sentinel", help="Be the first SN: make the chain.")] = None,
+    sentinel: Annotated[bool | None, typer.Option("--sentinel", help="Be the first SN: create the chain.")] = None,
     found_with: Annotated[
         str | None,
         typer.Option(
-            "--found-with", help="Organizations that the sentinel begins with: own, or all of the trust-file."
+            "--found-with",
+            help="Organizations with which the sentinel begins: own, or trust-file for all in that file.",
         ),
     ] = None,
     sentinel_ip: Annotated[str | None, typer.Option("--sentinel-ip", help="HOST[:PORT] of an SN to join.")] = None,
     sentinel_api_port: Annotated[
-        int | None, typer.Option("--sentinel-api-port", help="Its API port; 30304 is usual.")
+        int | None, typer.Option("--sentinel-api-port", help="Its API port; 30304 by default.")
     ] = None,
     sentinel_api_service: Annotated[
         str | None, typer.Option("--sentinel-api-service", help="FQDN[:PORT] of its API behind a reverse proxy.")
@@ -97,14 +98,14 @@ def sn(
     sn_api_port: SNPort = None,
     bind_port: BindPort = None,
     sn_api_service: Annotated[
-        str | None, typer.Option("--sn-api-service", help="FQDN[:PORT] by which a reverse proxy leads to this API.")
+        str | None, typer.Option("--sn-api-service", help="FQDN[:PORT] of this API behind a reverse proxy.")
     ] = None,
     sn_p2p_port: Annotated[int | None, typer.Option("--sn-p2p-port", help="Port of the chain between SNs.")] = None,
     p2p_bind_port: Annotated[
-        int | None, typer.Option("--p2p-bind-port", help="Port to listen on for the chain, where it is another one.")
+        int | None, typer.Option("--p2p-bind-port", help="Port to listen on for the chain, if it differs.")
     ] = None,
     sn_p2p_service: Annotated[
-        str | None, typer.Option("--sn-p2p-service", help="FQDN[:PORT] by which other SNs reach the chain.")
+        str | None, typer.Option("--sn-p2p-service", help="FQDN[:PORT] at which other SNs reach the chain.")
     ] = None,
     apls_ip: LicenseIP = None,
     apls_port: LicensePort = None,
@@ -137,7 +138,7 @@ def sn(
 def sl(
     *,
     slot: Annotated[
-        str | None, typer.Option("--slot", help="Where several SLs share a certificate: the slot of this one.")
+        str | None, typer.Option("--slot", help="If several SLs share a certificate: the slot of this one.")
     ] = None,
     host_ip: HostIP = None,
     host: Host = None,
@@ -149,7 +150,7 @@ def sl(
     sl_fs_port: Annotated[int | None, typer.Option("--sl-fs-port", help="Port of the file server.")] = None,
     bind_port: BindPort = None,
     sl_fs_service: Annotated[
-        str | None, typer.Option("--sl-fs-service", help="FQDN[:PORT] by which a reverse proxy leads to this node.")
+        str | None, typer.Option("--sl-fs-service", help="FQDN[:PORT] of this node behind a reverse proxy.")
     ] = None,
     apls_ip: LicenseIP = None,
     apls_port: LicensePort = None,
@@ -182,7 +183,7 @@ def swop(
     context: typer.Context,
     usr_dir: Annotated[Path | None, typer.Option("--usr-dir", help="Directory of the profile.")] = None,
     profile_file_name: Annotated[
-        str | None, typer.Option("--profile-file-name", help="The profile, a file of that directory.")
+        str | None, typer.Option("--profile-file-name", help="The profile, a file in that directory.")
     ] = None,
     sn_ip: Annotated[str | None, typer.Option("--sn-ip", help="Address of the SN; the profile wins.")] = None,
     sn_api_port: SNPort = None,
@@ -204,7 +205,7 @@ def swop(
     swop_uid: Annotated[int | None, typer.Option("--swop-uid", help="User of the programs that it starts.")] = None,
     swop_gid: Annotated[int | None, typer.Option("--swop-gid", help="Their group.")] = None,
     keep_containers: Annotated[
-        bool | None, typer.Option("--keep-containers", help="Keep what has ended, to look into it.")
+        bool | None, typer.Option("--keep-containers", help="Keep ended programs, for inspection.")
     ] = None,
     log_format: LogFormat = None,
     log_level: LogLevel = None,
@@ -226,7 +227,7 @@ def swop(
 
 def approve(
     content_hash: Annotated[
-        str, typer.Argument(help="Beginning of the digest that stands above a task.", metavar="[HASH]")
+        str, typer.Argument(help="Beginning of the digest that is shown above a task.", metavar="[HASH]")
     ] = "",
     data_dir: DataDir = None,
 ) -> None:
@@ -245,10 +246,10 @@ def approve(
 
 def refuse(
     content_hash: Annotated[
-        str, typer.Argument(help="Beginning of the digest that stands above a task.", metavar="HASH")
+        str, typer.Argument(help="Beginning of the digest that is shown above a task.", metavar="HASH")
     ],
     reason: Annotated[
-        str, typer.Option("--reason", help="For those who assigned it: it is recorded on the chain, for ever.")
+        str, typer.Option("--reason", help="For those who assigned it; recorded on the chain for ever.")
     ] = "",
     data_dir: DataDir = None,
 ) -> None:

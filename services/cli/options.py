@@ -27,24 +27,26 @@ SocketPath = Annotated[
 ]
 RenewedFiles = Annotated[
     bool | None,
-    typer.Option("--renewed-files", help="New keys come without a handover: others know this node by its SPIFFE ID."),
+    typer.Option("--renewed-files", help="New keys come without a handover; others know this node by its SPIFFE ID."),
 ]
-DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Where this node keeps everything.")]
-Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0 is every one.")]
-HostIP = Annotated[str | None, typer.Option("--host-ip", help="Address or name by which peers reach this node.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Directory for all of this node's data.")]
+Host = Annotated[str | None, typer.Option("--host", help="Address to listen on; 0.0.0.0: all addresses.")]
+HostIP = Annotated[str | None, typer.Option("--host-ip", help="Address or name at which peers reach this node.")]
 LicenseIP = Annotated[str | None, typer.Option("--apls-ip", help="Address of the license server.")]
-LicensePort = Annotated[int | None, typer.Option("--apls-port", help="Port of the license server; 5814 is usual.")]
+LicensePort = Annotated[int | None, typer.Option("--apls-port", help="Port of the license server; 5814 by default.")]
 SecondaryIP = Annotated[
     str | None, typer.Option("--secondary-apls-ip", help="Address of the license server that takes over.")
 ]
 SecondaryPort = Annotated[
-    int | None, typer.Option("--secondary-apls-port", help="Its port; that of the first is usual.")
+    int | None, typer.Option("--secondary-apls-port", help="Its port; by default that of the first.")
 ]
 LogFormat = Annotated[str | None, typer.Option("--log-format", help="human or json.")]
 LogLevel = Annotated[str | None, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")]
-MetricsPort = Annotated[int | None, typer.Option("--metrics-port", help="Port of the Prometheus metrics; off without.")]
-MetricsHost = Annotated[str | None, typer.Option("--metrics-host", help="Their address; mutual TLS but on loopback.")]
-BindPort = Annotated[
-    int | None, typer.Option("--bind-port", help="Port to listen on, where others reach it at another one.")
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", help="Port of the Prometheus metrics; off by default.")
 ]
-SNPort = Annotated[int | None, typer.Option("--sn-api-port", help="Port of the SN's API; 30304 is usual.")]
+MetricsHost = Annotated[
+    str | None, typer.Option("--metrics-host", help="Their address; mutual TLS except on loopback.")
+]
+BindPort = Annotated[int | None, typer.Option("--bind-port", help="Port to listen on, if others use a different one.")]
+SNPort = Annotated[int | None, typer.Option("--sn-api-port", help="Port of the SN's API; 30304 by default.")]

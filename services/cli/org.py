@@ -43,7 +43,7 @@ def propose(
     *,
     ca: Annotated[
         list[Path] | None,
-        typer.Option("--ca", help="File with CA certificates of it; may be repeated. [default: those in --trust]"),
+        typer.Option("--ca", help="File with its CA certificates; may be repeated. [default: those in --trust]"),
     ] = None,
     as_json: AsJson = False,
     whom: Whom,
@@ -86,9 +86,9 @@ def withdraw(
 @app.command()
 @asks_an_sn
 def expel(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the node, as its certificate has it.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the node, as in its certificate.")],
     *,
-    role: Annotated[str, typer.Option("--role", help="sn, sl or swop, where nodes of several have the name.")] = "",
+    role: Annotated[str, typer.Option("--role", help="sn, sl or swop, if nodes of several roles have the name.")] = "",
     as_json: AsJson = False,
     whom: Whom,
 ) -> None:

@@ -39,21 +39,25 @@ def preflight(
     trust: Trust = None,
     socket_path: SocketPath = None,
     host_ip: HostIP = None,
-    port: Annotated[int | None, typer.Option("--port", help="Port by which they do. [default: by the role]")] = None,
-    bind_port: Annotated[int | None, typer.Option("--bind-port", help="Port to listen on, if another.")] = None,
+    port: Annotated[int | None, typer.Option("--port", help="Port at which they do. [default: by the role]")] = None,
+    bind_port: Annotated[int | None, typer.Option("--bind-port", help="Port to listen on, if it differs.")] = None,
     sn_ip: Annotated[str | None, typer.Option("--sn-ip", help="HOST[:PORT] of any SN; it knows all nodes.")] = None,
-    sn_api_port: Annotated[int | None, typer.Option("--sn-api-port", help="Port of its API; 30304 is usual.")] = None,
+    sn_api_port: Annotated[int | None, typer.Option("--sn-api-port", help="Port of its API; 30304 by default.")] = None,
     peer: Annotated[
-        list[str] | None, typer.Option("--peer", help="ROLE@HOST:PORT to reach too, or p2p@HOST:PORT; may be repeated.")
+        list[str] | None, typer.Option("--peer", help="ROLE@HOST:PORT or p2p@HOST:PORT to check too; may be repeated.")
     ] = None,
     apls_ip: LicenseIP = None,
     apls_port: LicensePort = None,
     secondary_apls_ip: SecondaryIP = None,
     secondary_apls_port: SecondaryPort = None,
-    data_dir: Annotated[Path | None, typer.Option("--data-dir", help="Where the node will keep everything.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option("--data-dir", help="Directory in which the node will keep its data.")
+    ] = None,
     engine: Annotated[str | None, typer.Option("--engine", help="docker, podman, none or auto.")] = None,
     gpu: Annotated[bool | None, typer.Option("--gpu", help="Training needs a GPU here.")] = None,
-    min_free_gb: Annotated[float | None, typer.Option("--min-free-gb", help="Free disk space that is wanted.")] = None,
+    min_free_gb: Annotated[
+        float | None, typer.Option("--min-free-gb", help="Free disk space that is required.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at this host before a node runs on it: what would fail, and what to do about it."""

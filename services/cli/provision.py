@@ -14,10 +14,13 @@ def add_to(app: typer.Typer) -> None:
 def provision(
     project_file: Annotated[Path, typer.Argument(metavar="PROJECT.yaml", help="Organizations and their nodes.")],
     *,
-    out: Annotated[Path | None, typer.Option("--out", help="Where kits go. [default: beside the file]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Where to write the kits. [default: next to the file]")
+    ] = None,
     archives: Annotated[bool, typer.Option("--zip", help="Pack each kit as ORGANIZATION.zip too.")] = False,
     encrypted: Annotated[
-        bool, typer.Option("--encrypt", help="The same with AES-256; the password is in ORGANIZATION.password.")
+        bool,
+        typer.Option("--encrypt", help="The same, encrypted with AES-256; the password is in ORGANIZATION.password."),
     ] = False,
 ) -> None:
     """Make a start-up kit for each organization of a project; run again, it makes only what is new."""

@@ -18,7 +18,7 @@ def install_service(
     *,
     settings: Annotated[Path, typer.Option("--settings", help="File of its variables, NAME=VALUE in each line.")],
     user: Annotated[str, typer.Option("--user", help="Who runs it. [default: a user that systemd makes]")] = "",
-    docker: Annotated[bool, typer.Option("--docker", help="Let it command Docker, as a SWOP does.")] = False,
+    docker: Annotated[bool, typer.Option("--docker", help="Let it use Docker, as a SWOP does.")] = False,
     root: Annotated[Path, typer.Option("--root", help="Root of the file system to write to.")] = Path("/"),
 ) -> None:
     """Write a hardened unit for a node that runs without containers, and is started again when it fails."""

@@ -42,13 +42,15 @@ def swci(
     init_script_name: Annotated[
         str | None, typer.Option("--init-script-name", help="File in it whose commands are run first.")
     ] = None,
-    sn_ip: Annotated[str | None, typer.Option("--sn-ip", help="Address of an SN: a context for it is made.")] = None,
+    sn_ip: Annotated[
+        str | None, typer.Option("--sn-ip", help="Address of an SN, for which a context is created.")
+    ] = None,
     sn_api_port: SNPort = None,
     sn_api_service: Annotated[
         str | None, typer.Option("--sn-api-service", help="FQDN[:PORT] of its API behind a reverse proxy.")
     ] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="CLI for a shell, WEB for the REST API.")] = None,
-    web_port: Annotated[int | None, typer.Option("--web-port", help="Port of the REST API; 30306 is usual.")] = None,
+    web_port: Annotated[int | None, typer.Option("--web-port", help="Port of the REST API; 30306 by default.")] = None,
     host: Host = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per command.")] = False,
     apls_ip: LicenseIP = None,

@@ -38,41 +38,41 @@ class LicenseServerSettings(IdentitySettings):
     data_dir: Path = Field(
         default=Path("/platform/swarm/SMLNODE"),
         validation_alias="SWARM_LICENSE_DATA_DIR",
-        description="Directory of its database: the one volume that every image of a node mounts.",
+        description="Directory of its database. The default is where containers mount their volume.",
     )
     host: str = Field(
         default="0.0.0.0",  # noqa: S104
         validation_alias="SWARM_LICENSE_HOST",
-        description="Address to listen on: every one, since nodes of other hosts must reach it.",
+        description="Address to listen on. All addresses by default, as nodes on other hosts must reach it.",
     )
     port: int = Field(
         default=5814,
         ge=0,
         le=MAX_PORT,
         validation_alias="SWARM_LICENSE_PORT",
-        description="Port to listen on, by default the one that nodes expect; 0: any free one.",
+        description="Port to listen on; by default the one that nodes expect. 0: any free port.",
     )
     database: str = Field(
         default="",
         validation_alias="SWARM_LICENSE_DATABASE",
-        description="URL of a database that several servers may share, such as postgresql://user@host/swarm; "
-        "not given: an SQLite file in the data directory, which needs nothing else.",
+        description="URL of a database that several servers can share, such as postgresql://user@host/swarm. By "
+        "default an SQLite file in the data directory.",
     )
     partner: str = Field(
         default="",
         validation_alias="SWARM_LICENSE_PARTNER",
-        description="The other server of a pair, as NAME@HOST:PORT with the name in its certificate: one lends seats, "
-        "the other follows and takes over. None by default, as one server is enough for most.",
+        description="The other server of a pair, as NAME@HOST:PORT with the name in its certificate. One of them "
+        "grants seats; the other follows it and takes over. None by default, as one server is enough for most.",
     )
     standby: bool = Field(
         default=False,
         validation_alias="SWARM_LICENSE_STANDBY",
-        description="Follow the partner from the first start on, instead of lending seats.",
+        description="Follow the partner from the first start on, instead of granting seats.",
     )
     seats: Annotated[dict[str, int] | None, NoDecode] = Field(
         default=None,
         validation_alias="SWARM_LICENSE_SEATS",
-        description="Seats of the community license, such as 'SN=1,SL=2'; not given: as installed, at first "
+        description="Seats of the community license, such as 'SN=1,SL=2'. If not given: as installed, initially "
         + ", ".join(f"{feature}={count}" for feature, count in COMMUNITY_SEATS.items())
         + ", enough for any trial.",
     )

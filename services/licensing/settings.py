@@ -13,13 +13,13 @@ class LicenseAdminSettings(IdentitySettings):
     server: str = Field(
         "",
         validation_alias="SWARM_LICENSE_SERVER",
-        description="HOST or HOST:PORT of the license server. Not given: that of the local swarm in --dir.",
+        description="HOST or HOST:PORT of the license server. If not given: that of the local swarm in --dir.",
     )
     token: SecretStr = Field(
         SecretStr(""),
         validation_alias="SWARM_LICENSE_TOKEN",
-        description="An API token. Not given: the certificate of an administrator is shown. Not a flag, as other users "
-        "of the machine see those.",
+        description="An API token. If not given, an administrator's certificate is used. There is no flag for it, as "
+        "other users of the machine can see flags.",
     )
 
     @field_validator("server")

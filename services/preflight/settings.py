@@ -16,39 +16,41 @@ class PreflightSettings(LicensedSettings):
     apls_ip: str = Field(
         "",
         validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_PRIMARY_IP",
-        description="Address of the license server. Not given: no seat is looked for.",
+        description="Address of the license server. If not given, seats are not checked.",
     )
     host_ip: str = Field(
         "",
         validation_alias="THIS_NODE_IP",
-        description="By which address peers will reach this node. Not given: this is not tried.",
+        description="Address at which peers will reach this node. If not given, this is not checked.",
     )
     port: int | None = Field(
-        None, ge=1, le=MAX_PORT, description="At which port they will. By default that of the certificate's role."
+        None,
+        ge=1,
+        le=MAX_PORT,
+        description="Port at which they will reach it. By default that of the certificate's role.",
     )
     bind_port: int | None = Field(
-        None, ge=1, le=MAX_PORT, description="At which port the node will listen, where it is another one."
+        None, ge=1, le=MAX_PORT, description="Port at which the node will listen, if it differs from that one."
     )
     sn_ip: str | None = Field(
         None,
         validation_alias="SN_NODE_IP",
-        description="HOST[:PORT] of any SN: from it all other nodes are known. Not given: only --peer is tried.",
+        description="HOST[:PORT] of any SN, which tells all other nodes. If not given, only --peer is checked.",
     )
     sn_api_port: SNApiPort = 30304
     peers: list[str] = Field(
-        [], description="ROLE@HOST:PORT of further nodes to reach; p2p@HOST:PORT is the chain of an SN."
+        [], description="ROLE@HOST:PORT of further nodes to check; p2p@HOST:PORT is the chain of an SN."
     )
     data_dir: Path = Field(
         Path("/platform/swarm/SMLNODE"),
         validation_alias="SWARM_DATA_DIR",
-        description="Where the node will keep its data and its pipes. The default is where containers mount it.",
+        description="Directory in which the node will keep its data and pipes. The default is where containers mount "
+        "their volume.",
     )
-    engine: str = Field(
-        "auto", description="docker, podman, none, or auto: whichever is installed, for a SWOP one must be."
-    )
+    engine: str = Field("auto", description="docker, podman, none, or auto: whichever is installed; a SWOP needs one.")
     gpu: bool = Field(False, description="Whether training needs a GPU on this host. Not by default.")
     min_free_gb: float = Field(
-        10.0, gt=0, description="Free disk space that is wanted, in GB: room for some models of a large training."
+        10.0, gt=0, description="Free disk space that is required, in GB. The default has room for some large models."
     )
 
     @field_validator("peers")

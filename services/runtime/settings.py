@@ -172,13 +172,13 @@ class IdentitySettings(NodeSettings):
     trust: Path | None = Field(
         None,
         validation_alias="SWARM_ID_TRUST",
-        description="File of the organizations to trust, with their CAs and what these may issue, in the place of "
-        "cacert and capath. None by default: the CAs are one organization that may issue anything.",
+        description="Trust file: the organizations to trust, with their CAs and what these may issue, instead of "
+        "cacert and capath. None by default: then all CAs are equal and may issue anything.",
     )
     log_format: Literal["human", "json"] = Field(
         "human",
         validation_alias="SWARM_LOG_FORMAT",
-        description="human or json. Lines for people by default.",
+        description="human or json: lines for people, or one JSON object per line. human by default.",
     )
 
     @model_validator(mode="after")
@@ -194,14 +194,14 @@ class LicensedSettings(IdentitySettings):
     socket_path: Path | None = Field(
         None,
         validation_alias="SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH",
-        description="Socket of a SPIFFE Workload API that gives certificate, key and CAs, and new ones while the node "
-        "runs, instead of files; CAs of files are trusted too. None by default: files.",
+        description="Socket of a SPIFFE Workload API that delivers certificate, key and CAs instead of files, also new "
+        "ones while the node runs. CAs from files are trusted too. None by default: files are used.",
     )
     renewed_files: bool = Field(
         False,
         validation_alias="SWARM_ID_RENEWED_FILES",
-        description="Whether something puts new keys in the place of this node's without a handover from the old ones: "
-        "others know it by its SPIFFE ID instead of by its key. Off by default: a name is bound to its key then.",
+        description="Whether something replaces this node's key file without a handover from the old key. Others then "
+        "know the node by its SPIFFE ID instead of by its key. Off by default: then a name is bound to its key.",
     )
     apls_ip: str = Field(
         "127.0.0.1",
@@ -218,7 +218,7 @@ class LicensedSettings(IdentitySettings):
     secondary_apls_ip: str = Field(
         "",
         validation_alias="SWARM_LICENSE_AUTOPASSJ_SERVER_SECONDARY_IP",
-        description="Address of the license server that takes over where the first is gone. None by default.",
+        description="Address of the license server that takes over if the first one is gone. None by default.",
     )
     secondary_apls_port: int | None = Field(
         None,
@@ -254,7 +254,7 @@ class MemberSettings(LicensedSettings):
     host_ip: str = Field(
         "",
         validation_alias="THIS_NODE_IP",
-        description="By which address peers reach this node. Required where no service name is given: no default could "
+        description="Address at which peers reach this node. Required if no service name is given, as no default would "
         "be right on every host.",
     )
 

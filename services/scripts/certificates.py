@@ -92,9 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-i", dest="index", required=True, help="index of this host, such as 1")
     parser.add_argument(
         "--host", action="append", default=[], metavar="HOST",
-        help="another name or address by which nodes of this host are reached; may be repeated",
+        help="another name or address of this host, at which its nodes can be reached; may be repeated",
     )  # fmt: skip
-    parser.add_argument("--force", action="store_true", help="replace a CA that exists, for good")
+    parser.add_argument("--force", action="store_true", help="replace an existing CA, for good")
     return parser
 
 

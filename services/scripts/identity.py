@@ -14,11 +14,13 @@ from services.scripts.options import VALUE, Given, Option
 IDENTITY_OPTIONS = {
     "cacert": Option(VALUE, "File of the CAs to trust."),
     "capath": Option(VALUE, "Directory of the CAs to trust."),
-    "trust": Option(VALUE, "File of the organizations to trust, instead; its directory holds all that it names."),
+    "trust": Option(
+        VALUE, "File of the organizations to trust, instead of CAs; its directory contains all files that it names."
+    ),
     "cert": Option(VALUE, "Certificate of this node."),
     "key": Option(VALUE, "Its private key."),
-    "key-passphrase-file": Option(VALUE, "Where that is encrypted: file with its passphrase, on one line."),
-    "socket-path": Option(VALUE, "Socket of a SPIFFE Workload API: a path, or VOLUME:PATH inside of a volume."),
+    "key-passphrase-file": Option(VALUE, "If the key is encrypted: file with its passphrase, on one line."),
+    "socket-path": Option(VALUE, "Socket of a SPIFFE Workload API: a path, or VOLUME:PATH for one in a volume."),
 }
 _VARIABLES = {
     "cacert": "SWARM_ID_CACERT", "capath": "SWARM_ID_CAPATH", "cert": "SWARM_ID_CERT", "key": "SWARM_ID_KEY",

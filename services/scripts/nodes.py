@@ -16,16 +16,16 @@ SN_PORT, P2P_PORT, SL_PORT, LICENSE_PORT = 30304, 30303, 30305, 5814
 
 COMMON = {
     "image": Option(VALUE, "Image of the node, instead of the usual one."),
-    "detach": Option(FLAG, "Start it and come back; else its log is shown until it ends."),
+    "detach": Option(FLAG, "Start it and return; otherwise its log is shown until it ends."),
     "attach": Option(FLAG, "Show its log until it ends, as without --detach."),
     "interactive": Option(FLAG, "Keep its input open."),
     "tty": Option(FLAG, "Give it a terminal."),
     "rm": Option(FLAG, "Remove it when it has ended."),
-    "cmd": Option(VALUE, "Arguments of its command, split at blanks; words after '--' stay whole."),
+    "cmd": Option(VALUE, "Arguments of its command, split at spaces; words after '--' are not split."),
     "sidecar": Option(LIST, "Name of a container beside it, described by --NAME-<option of the engine>."),
-    "sudo": Option(FLAG, "Call the engine by sudo."),
-    "engine": Option(VALUE, "docker or podman; docker where both are there."),
-    "dry-run": Option(FLAG, "Print the commands and run none."),
+    "sudo": Option(FLAG, "Call the engine with sudo."),
+    "engine": Option(VALUE, "docker or podman; docker if both are installed."),
+    "dry-run": Option(FLAG, "Print the commands without running them."),
     "help": Option(FLAG, "Show this."),
     **IDENTITY_OPTIONS,
 }
@@ -37,7 +37,7 @@ LICENSED = {
     "secondary-apls-ip": Option(VALUE, "Address of the license server that takes over."),
     "secondary-apls-port": Option(VALUE, "Its port. [default: that of the first]"),
 }
-HOST_IP = {"host-ip": Option(VALUE, "Address or name by which other nodes reach this one.")}
+HOST_IP = {"host-ip": Option(VALUE, "Address or name at which other nodes reach this one.")}
 ITS_SN = {
     "sn-ip": Option(VALUE, "Address of the SN."),
     "sn-api-port": Option(VALUE, "Port of the SN's API. [default: 30304]"),
@@ -47,28 +47,29 @@ OPTIONS = {
     "sn": {
         **HOST_IP,
         "sentinel": Option(FLAG, "Be the first SN of the swarm."),
-        "found-with": Option(VALUE, "Organizations that it begins with: own, or all of the trust-file. [default: own]"),
+        "found-with": Option(VALUE, "Organizations with which it begins: own, or trust-file for all in that file. "
+            "[default: own]"),
         "sentinel-ip": Option(VALUE, "Address of an SN to join."),
         "sentinel-api-port": Option(VALUE, "Its API port. [default: 30304]"),
         "sentinel-api-service": Option(VALUE, "FQDN[:PORT] of its API behind a reverse proxy."),
         "sn-api-port": Option(VALUE, "Port of the API, published under the same number."),
-        "sn-api-service": Option(VALUE, "FQDN[:PORT] by which a reverse proxy leads to the API."),
+        "sn-api-service": Option(VALUE, "FQDN[:PORT] of the API behind a reverse proxy."),
         "sn-p2p-port": Option(VALUE, "Port of the chain, published for 30303."),
-        "sn-p2p-service": Option(VALUE, "FQDN[:PORT] by which other SNs reach the chain."),
+        "sn-p2p-service": Option(VALUE, "FQDN[:PORT] at which other SNs reach the chain."),
         **LICENSED,
     },
     "sl": {
         **HOST_IP,
         **ITS_SN,
-        "sn-docker-name": Option(VALUE, "Container of an SN of this host, on the same network."),
+        "sn-docker-name": Option(VALUE, "Container of an SN on this host, on the same network."),
         "sl-fs-port": Option(VALUE, "Port of the file server, published for 30305."),
-        "sl-fs-service": Option(VALUE, "FQDN[:PORT] by which a reverse proxy leads to the file server."),
+        "sl-fs-service": Option(VALUE, "FQDN[:PORT] of the file server behind a reverse proxy."),
         **LICENSED,
     },
     "swop": {
         **ITS_SN,
-        "usr-dir": Option(VALUE, "Directory of the profile; tasks find it as /platform/swarm/usr."),
-        "profile-file-name": Option(VALUE, "The profile, a file of that directory."),
+        "usr-dir": Option(VALUE, "Directory of the profile; tasks see it as /platform/swarm/usr."),
+        "profile-file-name": Option(VALUE, "The profile, a file in that directory."),
         "docker-socket-file": Option(VALUE, "Socket of the engine. [default: /var/run/docker.sock, or Podman's]"),
         "docker-group-id": Option(VALUE, "Group that may use it. [default: that of the socket]"),
         "swop-uid": Option(VALUE, "User of the programs that it starts. [default: who calls]"),

@@ -15,12 +15,12 @@ from services.scripts.options import FLAG, VALUE, Given, Option
 STOP_WITHIN_S = 30
 
 STOP_OPTIONS = {
-    "all": Option(FLAG, "Every SN, SL, SWOP and SWCI of this host; this is done where nothing else is said."),
+    "all": Option(FLAG, "Every SN, SL, SWOP and SWCI of this host. This is the default."),
     **{node: Option(FLAG, f"Every {node.upper()}.") for node in NODES},
     "keep": Option(FLAG, "Stop them, but do not remove them."),
-    "sudo": Option(FLAG, "Call the engine by sudo."),
-    "engine": Option(VALUE, "docker or podman; docker where both are there."),
-    "dry-run": Option(FLAG, "Print the commands and run none."),
+    "sudo": Option(FLAG, "Call the engine with sudo."),
+    "engine": Option(VALUE, "docker or podman; docker if both are installed."),
+    "dry-run": Option(FLAG, "Print the commands without running them."),
     "help": Option(FLAG, "Show this."),
 }
 UNINSTALL_OPTIONS = {name: STOP_OPTIONS[name] for name in ("sudo", "engine", "dry-run", "help")}

@@ -17,21 +17,21 @@ class SLSettings(MemberSettings):
     slot: str = Field(
         "",
         validation_alias="SL_SLOT",
-        description="Where several SLs share one certificate: the slot in which this one acts, 1 to 32 letters, "
-        "digits, '.', '-' or '_'. An SL with the certificate sl-1 and the slot 0 is called sl-1/0. None by default: "
-        "then it is called what the certificate says.",
+        description="If several SLs share one certificate: the slot of this one, 1 to 32 letters, digits, '.', '-' or "
+        "'_'. An SL with the certificate sl-1 and the slot 0 is called sl-1/0. None by default: then its name is "
+        "that in the certificate.",
     )
     host: str = Field(
         "0.0.0.0",  # noqa: S104
         validation_alias="SL_BIND_HOST",
-        description="Address to listen on. Every one by default, as peers are on other hosts.",
+        description="Address to listen on. All addresses by default, as peers are on other hosts.",
     )
     sl_fs_port: int = Field(
         30305,
         ge=0,
         le=MAX_PORT,
         validation_alias="SL_FS_PORT",
-        description="Port of the file server, as peers reach it. The default is the one that users of such systems "
+        description="Port at which peers reach the file server. The default is the one that users of such systems "
         "know.",
     )
     bind_port: int | None = Field(
@@ -39,13 +39,14 @@ class SLSettings(MemberSettings):
         ge=0,
         le=MAX_PORT,
         validation_alias="SL_BIND_PORT",
-        description="Port to listen on where it is another one, as behind a port mapping. By default the same.",
+        description="Port to listen on, if it differs from that one, for example behind a port mapping. By default the "
+        "same.",
     )
     sl_fs_service: ServiceAddress | None = Field(
         None,
         validation_alias="SL_FS_SERVICE",
-        description="FQDN[:PORT] by which peers reach the file server through a reverse proxy, instead of the address "
-        "of this node. The port of a proxy is 443 unless one is given.",
+        description="FQDN[:PORT] at which peers reach the file server through a reverse proxy, instead of this node's "
+        "address. The port is 443 if none is given.",
     )
     sn_api_service: SNApiService = None
     sn_ip: str = Field(
@@ -59,14 +60,15 @@ class SLSettings(MemberSettings):
         ge=0,
         le=86_400,
         validation_alias="SL_SN_PATIENCE_SECONDS",
-        description="Seconds for which a training waits for what it cannot go on without: any SN at all, any node that "
-        "holds the last merged model. Time in which the program trains does not count: nothing is needed then. Five "
-        "minutes: a restart takes less, and one that waits longer should say so by ending.",
+        description="Seconds for which a training waits for what it cannot continue without: any SN, or any node that "
+        "holds the last merged model. Time in which the program trains does not count, as nothing is needed then. "
+        "Five minutes by default: a restart takes less, and after a longer wait it is better to end with an "
+        "error.",
     )
     data_dir: Path = Field(
         Path("/platform/swarm/SMLNODE"),
         validation_alias="SWARM_DATA_DIR",
-        description="Where parameters and pipes live. The default is where containers mount their volume.",
+        description="Directory of parameters and pipes. The default is where containers mount their volume.",
     )
     request_channel: Path | None = Field(
         None,
@@ -81,24 +83,25 @@ class SLSettings(MemberSettings):
     may_lead: bool = Field(
         True,
         validation_alias="SL_MAKE_ME_ADMIN",
-        description="Whether this node may lead a round. Every one by default, so that leadership goes round.",
+        description="Whether this node may lead a round. Every node may by default, so that leaders take turns.",
     )
     quorum_wait_s: float = Field(
         30.0,
         ge=0,
         le=86_400,
         validation_alias="SL_WAIT_FOR_FULL_QUORUM_SECONDS",
-        description="Seconds that a round waits for the rest once minPeers are in; the first node to enrol decides. "
-        "Long enough for nodes that are about as fast.",
+        description="Seconds that a round waits for the remaining nodes once minPeers have checked in; the first node "
+        "to enrol decides. The default is long enough for nodes of similar speed.",
     )
     leader_timeout_s: float = Field(
         60.0,
         gt=0,
         le=604_800,
         validation_alias="SL_LEADER_FAILURE_BASE_TIMEOUT",
-        description="Seconds without any progress after which a leader is voted out. One that moves, however slowly, "
-        "never is, and one whose connection broke is deposed at once; so a minute is long enough for the web, where a "
-        "connection may hang for some ten seconds, and for the 20 s in which the leader gives up on a stalled peer.",
+        description="Seconds without any progress after which a leader is voted out. A leader that makes progress, "
+        "however slowly, never is, and one whose connection broke is deposed at once. A minute is longer than a "
+        "connection on the internet may hang (about ten seconds), and than the 20 s after which a leader gives up "
+        "on a stalled peer.",
     )
     keep_serving_s: float = Field(
         60.0,
@@ -106,32 +109,32 @@ class SLSettings(MemberSettings):
         le=86_400,
         validation_alias="SL_KEEP_SERVING_SECONDS",
         description="Seconds for which the final model is served to nodes that do not have it yet. They fetch it as "
-        "soon as the training is complete, so a minute is ample.",
+        "soon as the training is complete, so a minute is plenty.",
     )
     keep_congestion_control: bool = Field(
         False,
         validation_alias="SL_KEEP_CONGESTION_CONTROL",
-        description="Whether connections that carry parameters keep BBR where the host is set to it. By default they "
-        "take CUBIC: under BBR the many connections of a swarm crowd each other out on a full link. Keep it on links "
-        "that lose packets without being full.",
+        description="Whether connections that carry parameters keep BBR if the host uses it. By default they use CUBIC "
+        "instead: with BBR, the many connections of a swarm crowd each other out on a full link. Keep BBR on "
+        "links that lose packets without being full.",
     )
     metrics_port: int | None = Field(
         None,
         ge=0,
         le=MAX_PORT,
         validation_alias="SL_METRICS_PORT",
-        description="Port of the Prometheus metrics. Off by default: who measures says where.",
+        description="Port of the Prometheus metrics. Off by default.",
     )
     metrics_host: str = Field(
         "127.0.0.1",
         validation_alias="SL_METRICS_HOST",
-        description="Address of the metrics. This host only by default; on any other address they are served under "
-        "mutual TLS, never in the clear.",
+        description="Address of the metrics. Only this host by default; on any other address they are served under "
+        "mutual TLS, never without.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
         validation_alias="SL_LOG_LEVEL",
-        description="INFO by default: each step and each round is worth a line.",
+        description="INFO by default: a line for each step and each round.",
     )
 
     @field_validator("slot")

@@ -18,26 +18,26 @@ class SNSettings(MemberSettings):
     sentinel: bool = Field(
         False,
         validation_alias="SN_I_AM_SENTINEL",
-        description="This is the first SN: it makes the chain and the contracts. After a loss of all its data it joins "
-        "another SN instead, as its swarm goes on without it.",
+        description="This is the first SN: it creates the chain and the contracts. If it has lost all its data it must "
+        "join another SN instead, as its swarm continues without it.",
     )
     found_with: FoundWith = Field(
         "own",
         validation_alias="SN_FOUND_WITH",
-        description="Which organizations of its trust file the sentinel begins the swarm with. own: its own, so that "
-        "each further one is voted in; trust-file: all of them, where they have agreed on it before.",
+        description="Organizations of its trust file with which the sentinel begins the swarm. own: its own, so that "
+        "every other one is voted in; trust-file: all of them, if they have agreed on the file before.",
     )
     sentinel_ip: ServiceAddress | None = Field(
         None,
         validation_alias="SENTINEL_NODE_IP",
-        description="HOST or HOST:PORT of the SN to join through: the sentinel or any other one that runs.",
+        description="HOST or HOST:PORT of the SN to join through: the sentinel or any other running SN.",
     )
     sentinel_api_port: int = Field(
         30304,
         ge=1,
         le=MAX_PORT,
         validation_alias="SENTINEL_API_SERVER_PORT",
-        description="Port of that SN's API, where --sentinel-ip names none. The default is the one of every SN.",
+        description="Port of that SN's API, if --sentinel-ip names none. The default is that of every SN.",
     )
     sentinel_api_service: ServiceAddress | None = Field(
         None,
@@ -48,27 +48,28 @@ class SNSettings(MemberSettings):
     host: str = Field(
         "0.0.0.0",  # noqa: S104
         validation_alias="SN_BIND_HOST",
-        description="Address to listen on. Every one by default, as peers are on other hosts.",
+        description="Address to listen on. All addresses by default, as peers are on other hosts.",
     )
     sn_api_port: int = Field(
         30304,
         ge=0,
         le=MAX_PORT,
         validation_alias="SN_API_SERVER_PORT",
-        description="Port of the API, as others reach it. The default is the one that users of such systems know.",
+        description="Port at which others reach the API. The default is the one that users of such systems know.",
     )
     bind_port: int | None = Field(
         None,
         ge=0,
         le=MAX_PORT,
         validation_alias="SN_BIND_PORT",
-        description="Port to listen on where it is another one, as behind a port mapping. By default the same.",
+        description="Port to listen on, if it differs from that one, for example behind a port mapping. By default the "
+        "same.",
     )
     sn_api_service: ServiceAddress | None = Field(
         None,
         validation_alias="SN_API_SERVICE",
-        description="FQDN[:PORT] by which others reach the API through a reverse proxy, instead of the address of "
-        "this node. The port of a proxy is 443 unless one is given.",
+        description="FQDN[:PORT] at which others reach the API through a reverse proxy, instead of this node's "
+        "address. The port is 443 if none is given.",
     )
     sn_p2p_port: int = Field(
         P2P_PORT,
@@ -82,58 +83,58 @@ class SNSettings(MemberSettings):
         ge=0,
         le=MAX_PORT,
         validation_alias="SN_P2P_BIND_PORT",
-        description="Port to listen on for the chain where it is another one. By default the same.",
+        description="Port to listen on for the chain, if it differs from that one. By default the same.",
     )
     sn_p2p_service: ServiceAddress | None = Field(
         None,
         validation_alias="SN_ETH_P2P_SERVICE",
-        description="FQDN[:PORT] by which other SNs reach the chain of this one, instead of the address of this node. "
-        "The port is 30303 unless one is given; it may be the one of a reverse proxy, which routes by name.",
+        description="FQDN[:PORT] at which other SNs reach the chain of this one, instead of this node's address. The "
+        "port is 30303 if none is given; it can be that of a reverse proxy that routes by name.",
     )
     chain: Literal["auto", "geth", "embedded"] = Field(
         "auto",
         validation_alias="SN_CHAIN",
-        description="Which chain to run. auto: geth where it is found, as it alone can serve more than one SN.",
+        description="Which chain to run. auto: geth if it is installed, as only geth can serve more than one SN.",
     )
     data_dir: Path = Field(
         Path("/platform/swarm/SMLNODE"),
         validation_alias="SWARM_DATA_DIR",
-        description="Where the chain and all state live. The default is where containers mount their volume.",
+        description="Directory of the chain and all state. The default is where containers mount their volume.",
     )
     join_patience_s: float = Field(
         120.0,
         ge=0,
         le=86_400,
         validation_alias="SN_JOIN_PATIENCE_SECONDS",
-        description="Seconds for which a new SN asks the one to join again, where it cannot be reached. A sentinel "
-        "that is started with it is ready well before.",
+        description="Seconds for which a new SN keeps trying to reach the SN that it joins. A sentinel started at the "
+        "same time is ready well before that.",
     )
     lost_after_s: float = Field(
         15.0,
         gt=0,
         le=3600,
         validation_alias="SN_LOST_AFTER_SECONDS",
-        description="Seconds without a connection after which a participant counts as lost and the others go on; a "
-        "leader, for whom everybody waits, after 2 s. Longer than the 10 s in which a dead connection is noticed and "
-        "made again.",
+        description="Seconds without a connection after which a participant counts as lost and the others continue; a "
+        "leader, for which all others wait, counts as lost after 2 s. Longer than the 10 s in which a dead "
+        "connection is noticed and replaced.",
     )
     metrics_port: int | None = Field(
         None,
         ge=0,
         le=MAX_PORT,
         validation_alias="SN_METRICS_PORT",
-        description="Port of the Prometheus metrics. Off by default: who measures says where.",
+        description="Port of the Prometheus metrics. Off by default.",
     )
     metrics_host: str = Field(
         "127.0.0.1",
         validation_alias="SN_METRICS_HOST",
-        description="Address of the metrics. This host only by default; on any other address they are served under "
-        "mutual TLS, never in the clear.",
+        description="Address of the metrics. Only this host by default; on any other address they are served under "
+        "mutual TLS, never without.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
         validation_alias="SWARM_LOG_LEVEL",
-        description="INFO by default: each step and each round is worth a line.",
+        description="INFO by default: a line for each step and each round.",
     )
 
     @property

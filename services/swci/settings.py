@@ -22,20 +22,20 @@ class SWCISettings(LicensedSettings):
     usr_dir: Path | None = Field(
         None,
         validation_alias="USR_DIR",
-        description="Directory of scripts and task definitions, which commands know as /platform/swarm/usr. By default "
-        "that directory where it exists, as in a container, else the current one.",
+        description="Directory of scripts and task definitions, which commands call /platform/swarm/usr. By default "
+        "that directory if it exists, as in a container, otherwise the current one.",
     )
     init_script: str = Field(
         STARTUP_SCRIPT,
         min_length=1,
         validation_alias="SWCI_STARTUP_SCRIPT",
-        description="File in the usr-dir whose commands are run first. The usual one may be absent; one that is named "
-        "may not.",
+        description="File in the usr-dir whose commands are run first. The default one may be absent; a file that you "
+        "name must exist.",
     )
     mode: Literal["CLI", "WEB"] = Field(
         "CLI",
         validation_alias="SWCI_MODE",
-        description="CLI: a shell. WEB: the REST API. A shell by default, as people begin with it.",
+        description="CLI: a shell. WEB: the REST API. A shell by default.",
     )
     web_port: int = Field(
         30306,
@@ -47,14 +47,15 @@ class SWCISettings(LicensedSettings):
     host: str = Field(
         "0.0.0.0",  # noqa: S104
         validation_alias="SWCI_BIND_HOST",
-        description="Address that the REST API listens on. Every one by default, as programs are on other hosts.",
+        description="Address that the REST API listens on. All addresses by default, as programs are on other hosts.",
     )
     run_task_wait_min: float = Field(
         120.0,
         gt=0,
         le=WEEK_MIN,
         validation_alias="SWCI_RUN_TASK_MAX_WAIT_TIME",
-        description="Minutes that WAIT FOR TASKRUNNER waits for a task of type RUN_SWARM. Two hours, as users know it.",
+        description="Minutes that WAIT FOR TASKRUNNER waits for a task of type RUN_SWARM. Two hours by default, as in "
+        "similar systems.",
     )
     generic_task_wait_min: float = Field(
         120.0,
@@ -79,7 +80,7 @@ class SWCISettings(LicensedSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] | None = Field(
         None,
         validation_alias="SWARM_LOG_LEVEL",
-        description="By default WARNING for the shell, whose screen belongs to its user, and INFO for the REST API.",
+        description="By default WARNING for the shell, to keep its screen free, and INFO for the REST API.",
     )
 
     @field_validator("mode", mode="before")

@@ -22,12 +22,12 @@ class SwopSettings(LicensedSettings):
     profile_file_name: str = Field(
         "swop_profile.yaml",
         validation_alias="SWOP_PROFILE",
-        description="The profile: a file of that directory.",
+        description="The profile: a file in that directory.",
     )
     sn_ip: str = Field(
         "127.0.0.1",
         validation_alias="SN_NODE_IP",
-        description="Address of this node's SN, where the profile names none. This host by default.",
+        description="Address of this node's SN, if the profile names none. This host by default.",
     )
     sn_api_port: SNApiPort = 30304
     sn_api_service: SNApiService = None
@@ -40,38 +40,38 @@ class SwopSettings(LicensedSettings):
         default_factory=os.getuid,
         ge=0,
         validation_alias="SWOP_UID",
-        description="Under which user the programs run that it starts, so that files they write belong to whoever "
-        "started the SWOP. By default its own.",
+        description="User that runs the programs that the SWOP starts, so that their files belong to whoever started "
+        "the SWOP. By default the SWOP's own user.",
     )
     gid: int = Field(
         default_factory=os.getgid,
         ge=0,
         validation_alias="SWOP_GID",
-        description="Under which group. By default its own.",
+        description="Group of these programs. By default the SWOP's own group.",
     )
     sl_image: str = Field(
         "swarm-learning/sl:latest",
         validation_alias="SWOP_SL_IMAGE",
-        description="The image of the SLs that it starts. The executor PROCESS runs this very code instead.",
+        description="Image of the SLs that the SWOP starts. The executor PROCESS runs the installed code instead.",
     )
     keep_containers: bool = Field(
         False,
         validation_alias="SWOP_KEEP_CONTAINERS",
-        description="Whether finished programs are kept after a reset, to look into them. Not by default: the next "
-        "task needs their names and ports.",
+        description="Whether finished programs are kept after a reset, for inspection. Not by default: the next task "
+        "needs their names and ports.",
     )
     finish_grace_s: float = Field(
         600.0,
         ge=0,
         le=86_400,
         validation_alias="SWOP_FINISH_GRACE_SECONDS",
-        description="Seconds that a reset leaves to a program whose training is over and that still runs, as it may be "
-        "saving its model.",
+        description="Seconds for which a reset waits for a program that is still running after its training, as it may "
+        "be saving its model.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
         validation_alias="SWARM_LOG_LEVEL",
-        description="INFO by default: each step of a task is worth a line.",
+        description="INFO by default: a line for each step of a task.",
     )
 
     @property
