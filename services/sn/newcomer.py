@@ -19,10 +19,11 @@ from services.identity.identity import Identity
 from services.rpc.client import SNClient
 from services.runtime import logs
 from services.sn.directory import TRAINING_KIND
+from services.sn.event_fold import NOWHERE
 from services.sn.fetching import IMPORT_FILE, fetch_blocks
 from services.sn.snapshots import Snapshots
 from services.sn.state import SNState
-from services.sn.training import NOWHERE, TrainingView
+from services.sn.training import TrainingView
 
 STEPS = 20  # in so many parts a history is read that is still coming
 

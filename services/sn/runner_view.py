@@ -3,12 +3,9 @@
 from dataclasses import dataclass, field, replace
 
 from services.chain import task_events as on_chain
-from services.chain.receipts import Position
 from services.chain.runner import PEERS_LIMIT
 from services.chain.task_events import Assigned, PeerState, RunnerState
-from services.rpc.version import version_of
-
-NOWHERE = Position(-1, -1)  # before the first event
+from services.sn.event_fold import EventFold
 
 # That attend at the same time: all of them fit into one status.
 AGENTS_LIMIT = 1000
@@ -41,8 +38,8 @@ class Peer:
 
 
 @dataclass
-class RunnerView:
-    """Fold of one runner's events, in the order of the chain. Times are seconds since 1970, 0 for not yet."""
+class RunnerView(EventFold[on_chain.RunnerEvent]):
+    """Where a taskrunner stands, by its events. Times are seconds since 1970, 0 for not yet."""
 
     runner: str
     location: str
@@ -56,13 +53,6 @@ class RunnerView:
     assigned_at: float = 0.0
     started_at: float = 0.0
     ended_at: float = 0.0
-    position: Position = NOWHERE
-    events: int = 0
-    ticks: int = 0
-
-    @property
-    def version(self) -> int:
-        return version_of(self.events, self.ticks)
 
     @property
     def under_way(self) -> bool:
@@ -77,23 +67,8 @@ class RunnerView:
     def is_admissible(self, agent: str) -> bool:
         return not self.targets or agent in self.targets
 
-    def apply(self, event: on_chain.RunnerEvent) -> bool:
-        """Folds one event; False for one that was folded before. Raises TypeError for an unknown kind, ValueError and
-        KeyError for what no taskrunner says.
-        """
-        if event.position <= self.position:
-            return False
-        self._fold(event)
-        self.position = event.position
-        self.events += 1
-        self.ticks = 0
-        return True
-
-    def touch(self) -> None:
-        """Something that watchers see has changed without an event."""
-        self.ticks += 1
-
     def _fold(self, event: on_chain.RunnerEvent) -> None:
+        """Raises TypeError for an unknown kind, ValueError and KeyError for what no taskrunner says."""
         match event:
             case on_chain.AgentAttended():
                 self._attended(event)

@@ -4,13 +4,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from services.chain import task_events as on_chain
-from services.chain.receipts import Position
 from services.chain.task_events import TaskHeader
 from services.chain.tasks import body_hash, content_hash
 from services.errors import UnknownTask
+from services.sn.event_fold import NOWHERE
 
 ROOT_TASK = "ROOTTASK"
-NOWHERE = Position(-1, -1)  # before the first event
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,9 @@
 from dataclasses import dataclass, field, replace
 
 from services.chain import events as on_chain
-from services.chain.receipts import Position
 from services.rpc.swarm_pb2 import RoundState
-from services.rpc.version import version_of
+from services.sn.event_fold import EventFold
 from services.sn.pace import pace_in_words
-
-NOWHERE = Position(-1, -1)  # before the first event
 
 
 @dataclass(frozen=True)
@@ -63,8 +60,8 @@ class Progress:
 
 
 @dataclass
-class TrainingView:
-    """Fold of one contract's events, in the order of the chain."""
+class TrainingView(EventFold[on_chain.TrainingEvent]):
+    """Where a training stands, by its events."""
 
     contract: str
     location: str
@@ -84,13 +81,6 @@ class TrainingView:
     interval: int = 0
     pace: str = ""
     best_round: int = 0
-    position: Position = NOWHERE
-    events: int = 0
-    ticks: int = 0
-
-    @property
-    def version(self) -> int:
-        return version_of(self.events, self.ticks)
 
     @property
     def awaited(self) -> list[str]:
@@ -115,26 +105,13 @@ class TrainingView:
             return False
         return (who.fingerprint, who.may_lead, self.config) == (fingerprint, may_lead, config)
 
-    def apply(self, event: on_chain.TrainingEvent) -> bool:
-        """Folds one event; False for one that was folded before. Raises TypeError for an unknown kind."""
-        if event.position <= self.position:
-            return False
-        self._fold(event)
-        self.position = event.position
-        self.events += 1
-        self.ticks = 0
-        return True
-
     def move(self, progress: Progress) -> None:
         """Takes the leader's sign of life, which is not on the chain."""
         self.progress = progress
         self.touch()
 
-    def touch(self) -> None:
-        """Something that watchers see has changed without an event."""
-        self.ticks += 1
-
     def _fold(self, event: on_chain.TrainingEvent) -> None:  # noqa: PLR0912  # one branch a kind of event
+        """Raises TypeError for an unknown kind."""
         match event:
             case on_chain.Configured():
                 self._configured(event)

@@ -10,12 +10,13 @@ import pytest
 from services.chain.events import CheckedIn, TrainingConfig
 from services.errors import NameTaken, NotAMember, SettingsError, StorageError, UnknownSetting
 from services.rpc.swarm_pb2 import RoundState
+from services.sn.event_fold import NOWHERE
 from services.sn.liveness import Streams, absent
 from services.sn.membership import Caller, DirectoryMember, Membership
 from services.sn.quorum import Clock, Waiting, clock, waiting
 from services.sn.settings import SNSettings
 from services.sn.state import FILE, SNState, chain_choice
-from services.sn.training import NOWHERE, Participant, TrainingView
+from services.sn.training import Participant, TrainingView
 
 FINGERPRINT = b"\1" * 32
 
