@@ -39,8 +39,8 @@ Python program does after an uncaught exception.
 
 SETTINGS_INTRODUCTION = """# Settings
 
-A flag takes precedence over its environment variable. A node refuses to start if a variable has one of our prefixes but is
-not a setting, and suggests the nearest name. Variables that Kubernetes and Docker links inject for services
+A flag takes precedence over its environment variable. A node refuses to start if a variable has one of our prefixes
+but is not a setting, and suggests the nearest name. Variables that Kubernetes and Docker links inject for services
 (`SN_SERVICE_HOST`, `SL_FS_PORT=tcp://...`) are ignored.
 """
 

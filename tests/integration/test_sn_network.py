@@ -272,7 +272,7 @@ async def _nobody_else_takes_the_way_of_geth(network: SNNetwork, name: str) -> N
 
 def port_of_relay(log: str) -> int:
     """Where other SNs reach geth."""
-    return int(re.findall(r"other SNs reach the chain +port=(\d+)", log)[-1])
+    return int(re.findall(r"listening for other SNs' geth +port=(\d+)", log)[-1])
 
 
 async def test_a_stranger_gets_no_block_and_no_transaction_in(network: SNNetwork, tmp_path: Path) -> None:
