@@ -64,6 +64,17 @@ async def test_weights_count(pki: Any, tmp_path: Path) -> None:
         np.testing.assert_array_equal(begun[0], np.full((3, 4), 1, np.float32))
 
 
+async def test_nodes_reach_each_other_by_ipv6(pki: Any, tmp_path: Path) -> None:
+    names = ["sl-1", "sl-2"]
+    async with swarm_of(pki, tmp_path) as swarm:
+        for name in names:
+            swarm.issued[name] = pki.issue("sl", name, hosts=["::1"])
+            await swarm.sl(name, host="::", host_ip="::1")
+            assert swarm.trainings.membership.members["sl", name].host == "::1"
+        programs = [swarm.ml(name, model(i), add(i), rounds=0, min_peers=2) for i, name in enumerate(names)]
+        assert len(set(await asyncio.gather(*(program.run() for program in programs)))) == 1
+
+
 async def test_a_late_joiner_goes_on_from_the_last_merged_model(pki: Any, tmp_path: Path) -> None:
     async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3", quorum_wait_s=0.5) as swarm:
         joined = threading.Event()
