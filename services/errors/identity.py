@@ -68,6 +68,16 @@ class PeerNotAccepted(IdentityError):
     remedy = "Check that both sides trust each other's CA, that neither certificate is expired, and the host name."
 
 
+class NotAcceptedAsExpired(PeerNotAccepted):
+    """The certificate of one side has expired; a running node may have a new one in a moment."""
+
+    code = "not-accepted-as-expired"
+    remedy = (
+        "Put a new certificate in the place of the one that has expired: a running node takes it over. "
+        "And compare the clocks."
+    )
+
+
 class NotOfOrganization(IdentityError):
     """A certificate that says it is of an organization which, by the trust file, has no such node."""
 
@@ -77,6 +87,14 @@ class NotOfOrganization(IdentityError):
     remedy = (
         "Use a certificate that its own organization may issue, or correct the trust file of the node that refused it."
     )
+
+
+class PeerCertificateExpired(NotOfOrganization):
+    """Since its connection was made: a handshake would fail now."""
+
+    code = "peer-certificate-expired"
+    message = "The certificate of {role} {name} expired at {when}"
+    remedy = "Put a new one in the place of its file: a running node takes it over. And compare the clocks."
 
 
 class OrganizationNotHeld(NotOfOrganization):
@@ -104,6 +122,10 @@ class CANotVotedIn(NotOfOrganization):
     remedy = (
         "Have the organization's CAs voted in (swarm org propose and approve), or use a certificate of one that was."
     )
+
+
+EXPIRED: tuple[type[SwarmError], ...] = (NotAcceptedAsExpired, PeerCertificateExpired)
+"""What ends as soon as the node whose certificate it is has a new one, which it may take over while it runs."""
 
 
 class TrustFileUnusable(IdentityError):

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import cast
 
@@ -124,6 +125,11 @@ def parse_certificates(path: Path, content: bytes) -> tuple[x509.Certificate, ..
 
 def as_pem(certificates: Iterable[x509.Certificate]) -> bytes:
     return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+
+
+def time_in_words(moment: datetime) -> str:
+    """Of the beginning or end of a certificate, in UTC."""
+    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _read(path: Path, kind: str) -> bytes:

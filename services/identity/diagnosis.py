@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cryptography import x509
 
-from services.errors import IdentityError
+from services.errors import CertificateExpired, IdentityError
 from services.identity.certificates import read_chain
 from services.identity.identity import Identity
 from services.identity.peers import AnotherPeer, Expected
@@ -25,11 +25,13 @@ SILENCE_S = 1.0
 
 NOTHING_WRONG = "the TLS connection is in order, but it did not answer in time"
 
+_EXPIRED_ALERT = "CERTIFICATE_EXPIRED"
+
 # What OpenSSL calls the alert with which a peer ended the handshake.
 _REFUSALS = {
     "UNKNOWN_CA": "it does not trust the CA that issued our certificate",
     "BAD_CERTIFICATE": "it refused our certificate as bad",
-    "CERTIFICATE_EXPIRED": "it refused our certificate as expired; compare the clocks",
+    _EXPIRED_ALERT: "it refused our certificate as expired; compare the clocks",
     "CERTIFICATE_UNKNOWN": "it refused our certificate",
     "CERTIFICATE_REVOKED": "it refused our certificate as revoked",
     "CERTIFICATE_REQUIRED": "it wants a certificate and got none",
@@ -50,11 +52,14 @@ _HUNG_UP = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``reached``: something answers there. ``accepted``: both sides took each other's certificate."""
+    """``reached``: something answers there. ``accepted``: both sides took each other's certificate; ``expired``: not,
+    as that of one side has expired.
+    """
 
     reached: bool
     accepted: bool
     problem: str
+    expired: bool = False
 
 
 def diagnose(
@@ -73,33 +78,38 @@ def diagnose(
             with context.wrap_socket(raw, server_hostname=host) as tls:
                 speaks = tls.selected_alpn_protocol() == "h2"
                 tls.settimeout(timeout_s if speaks else min(SILENCE_S, timeout_s))
-                problem = _refusal_after_handshake(tls, identity)
+                return _after_handshake(tls, identity)
         except AnotherPeer as error:
-            problem = str(error)
+            return _refused(str(error))
         except ssl.SSLCertVerificationError as error:
             problem = _verification_problem(host, port, identity, error)
+            return _refused(problem, expired=error.verify_code == X509_EXPIRED)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # the latter: it closes in due form
             return Diagnosis(reached=False, accepted=False, problem=_HUNG_UP)
         except ssl.SSLError as error:
-            problem = _alert_problem(error)
+            return _refused(_alert_problem(error), expired=_EXPIRED_ALERT in (error.reason or ""))
         except TimeoutError:  # it hangs: no judgement on anybody's certificate
             problem = f"it did not answer the TLS handshake within {timeout_s:g} s"
             return Diagnosis(reached=False, accepted=False, problem=problem)
         except OSError:
             return Diagnosis(reached=False, accepted=False, problem=_HUNG_UP)
-    return Diagnosis(reached=True, accepted=not problem, problem=problem or NOTHING_WRONG)
 
 
-def _refusal_after_handshake(tls: ssl.SSLSocket, identity: Identity) -> str:
+def _refused(problem: str, *, expired: bool = False) -> Diagnosis:
+    return Diagnosis(reached=True, accepted=False, problem=problem, expired=expired)
+
+
+def _after_handshake(tls: ssl.SSLSocket, identity: Identity) -> Diagnosis:
     """In TLS 1.3 the client is done before the server has judged its certificate: the verdict comes later.
 
     Servers on gRPC and asyncio give none, they just hang up; then the cause is sought on this side.
     """
+    in_order = Diagnosis(reached=True, accepted=True, problem=NOTHING_WRONG)
     try:
         if tls.recv(1):
-            return ""
+            return in_order
     except TimeoutError:
-        return ""
+        return in_order
     except ssl.SSLError as error:
         if not isinstance(error, ssl.SSLEOFError):
             raise
@@ -108,8 +118,8 @@ def _refusal_after_handshake(tls: ssl.SSLSocket, identity: Identity) -> str:
     try:
         check_dates(identity.credentials.cert, read_chain(identity.credentials.cert))
     except IdentityError as error:
-        return f"it hung up after the TLS handshake. {error}"
-    return (
+        return _refused(f"it hung up after the TLS handshake. {error}", expired=isinstance(error, CertificateExpired))
+    return _refused(
         "it hung up when it had seen our certificate: most likely it does not trust the CA that issued it, "
         "or its clock puts it outside its dates"
     )

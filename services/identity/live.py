@@ -5,14 +5,14 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-from services.errors import NotOfOrganization
+from services.errors import SwarmError
 from services.identity import organizations
 from services.runtime import logs
 
 _log = logs.get("identity")
 
 Judge = Callable[[], object]
-End = Callable[[NotOfOrganization], object]
+End = Callable[[SwarmError], object]
 
 
 class LiveConnections:
@@ -24,7 +24,7 @@ class LiveConnections:
 
     @contextlib.contextmanager
     def held(self, judge: Judge | None, end: End) -> Iterator[None]:
-        """``judge`` raises NotOfOrganization where it is to end; ``end`` is called once, in the event loop.
+        """``judge`` raises a SwarmError, which says why, where it is to end; ``end`` is called once, in the event loop.
 
         From any thread. Without a judge it goes on.
         """
@@ -53,7 +53,7 @@ class LiveConnections:
         for key, (judge, end) in held:
             try:
                 judge()
-            except NotOfOrganization as refusal:
+            except SwarmError as refusal:
                 with self._lock:
                     self._held.pop(key, None)
                 _log.warning("ended a connection", why=str(refusal))

@@ -3,20 +3,23 @@
 import hashlib
 import ssl
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from time import time
 from typing import Self
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from services.errors import IdentityError, NotOfOrganization
+from services.errors import IdentityError, NotOfOrganization, PeerCertificateExpired
 from services.identity.certificates import (
     as_pem,
     certificates_in,
     key_fingerprint,
     read_certificates,
     spiffe_uris,
+    time_in_words,
 )
 from services.identity.expulsions import Expulsions
 from services.identity.organizations import Organizations
@@ -136,12 +139,17 @@ class TrustBundle:
             )
 
     def peer(self, der: bytes, others: tuple[bytes, ...] = ()) -> PeerIdentity:
-        """Who the holder of a certificate is that TLS has verified. ``others``: certificates shown with it (DER).
+        """Who the holder of a certificate is that TLS has verified, when the connection was made. ``others``:
+        certificates shown with it (DER).
 
-        Raises IdentityError where it names nobody, NotOfOrganization where its organization may not name it, Expelled.
+        Raises IdentityError where it names nobody, NotOfOrganization where its organization may not name it, Expelled,
+        PeerCertificateExpired.
         """
         peer = identity_of_certificate(der)
         self.expulsions.check(peer.role, peer.name)
+        if peer.certificate_ends < time():
+            when = time_in_words(datetime.fromtimestamp(peer.certificate_ends, UTC))
+            raise PeerCertificateExpired(role=peer.role, name=peer.name, when=when)
         if self.organizations is None:
             return peer
         owner, ca = self.organizations.owner((peer.trust_domain, peer.role, peer.name), der, others)

@@ -15,7 +15,7 @@ from services.errors import (
     IdentityError,
     KeyMismatch,
 )
-from services.identity.certificates import common_name
+from services.identity.certificates import common_name, time_in_words
 from services.identity.peers import TrustBundle
 
 # Verification results of OpenSSL (x509_vfy.h).
@@ -30,10 +30,10 @@ def check_dates(path: Path, certificates: Sequence[x509.Certificate], now: datet
     moment = now or datetime.now(UTC)
     for certificate in certificates:
         if moment > certificate.not_valid_after_utc:
-            when = _words(certificate.not_valid_after_utc)
+            when = time_in_words(certificate.not_valid_after_utc)
             raise CertificateExpired(path=path, name=common_name(certificate), when=when)
         if moment < certificate.not_valid_before_utc:
-            when = _words(certificate.not_valid_before_utc)
+            when = time_in_words(certificate.not_valid_before_utc)
             raise CertificateNotYetValid(path=path, name=common_name(certificate), when=when)
 
 
@@ -75,7 +75,3 @@ def _handshake_in_memory(server_context: ssl.SSLContext, client_context: ssl.SSL
                 pending.remove(side)
             except ssl.SSLWantReadError:  # the normal way to say: the other side's turn
                 continue
-
-
-def _words(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M:%S UTC")

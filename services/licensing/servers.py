@@ -9,6 +9,7 @@ import aiohttp
 from services.errors import (
     LicenseError,
     LicenseServerUnreachable,
+    NotAcceptedAsExpired,
     NotActive,
     PeerNotAccepted,
     StorageError,
@@ -117,7 +118,8 @@ class _Server:
             host, _, port = self.address.rpartition(":")
             found = await asyncio.to_thread(diagnose, host.strip("[]"), int(port), self._identity, expected=_EXPECTED)
             if found.reached and not found.accepted:
-                return PeerNotAccepted(peer="The license server", address=self.address, problem=found.problem)
+                refusal = NotAcceptedAsExpired if found.expired else PeerNotAccepted
+                return refusal(peer="The license server", address=self.address, problem=found.problem)
             problem = problem if found.accepted else found.problem
         return LicenseServerUnreachable(address=self.address, problem=problem)
 

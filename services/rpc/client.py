@@ -11,7 +11,15 @@ from typing import Any, Generic, Self, TypeVar
 
 import grpc
 
-from services.errors import NameTaken, PeerNotAccepted, SNSilent, SNUnreachable, SwarmError, TooManyCalls
+from services.errors import (
+    NameTaken,
+    NotAcceptedAsExpired,
+    PeerNotAccepted,
+    SNSilent,
+    SNUnreachable,
+    SwarmError,
+    TooManyCalls,
+)
 from services.identity.diagnosis import DIAGNOSIS_TIMEOUT_S, Diagnosis, diagnose
 from services.identity.identity import PROCESS_KEY, Identity
 from services.identity.peers import Expected
@@ -401,7 +409,8 @@ class SNClient:
             # An SN that is just ending hangs up as one does that refuses us; what it says twice is meant.
             again = await self._diagnosis()
             if again == found:
-                return PeerNotAccepted(peer="The SN", address=self.address, problem=found.problem)
+                refusal = NotAcceptedAsExpired if found.expired else PeerNotAccepted
+                return refusal(peer="The SN", address=self.address, problem=found.problem)
             found = again
         return known if found.accepted else SNUnreachable(address=self.address, problem=found.problem)
 

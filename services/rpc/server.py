@@ -20,7 +20,6 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 from services.errors import (
     IdentityError,
     MalformedCall,
-    NotOfOrganization,
     PortInUse,
     SettingsError,
     SwarmError,
@@ -216,9 +215,9 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
     def _ending(self, method: str, context: Any) -> Iterator[None]:
         """Around a stream. Raises NotOfOrganization once its caller is not accepted any more."""
         task, caller = asyncio.current_task(), self._identity.caller_of_grpc(context)
-        refusals: list[NotOfOrganization] = []
+        refusals: list[SwarmError] = []
 
-        def end(refusal: NotOfOrganization) -> None:
+        def end(refusal: SwarmError) -> None:
             refusals.append(refusal)
             if task is not None:
                 task.cancel()

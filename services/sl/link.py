@@ -8,7 +8,7 @@ from time import monotonic
 from types import TracebackType
 from typing import Self, TypeVar
 
-from services.errors import ChainError, ContractRevert, PeerNotAccepted, SNSilent, SNUnreachable, SwarmError
+from services.errors import EXPIRED, ChainError, ContractRevert, PeerNotAccepted, SNSilent, SNUnreachable, SwarmError
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import DEADLINE_S, SNClient
@@ -42,9 +42,10 @@ class SNLink:
     """Registers this node, reached by its peers at ``address``, with one SN at a time: first with the one at
     ``first``, later with any that the swarm has.
 
-    ``lost`` is told when no SN can be reached for the moment, and each minute while that lasts. Entering it takes this
-    node's name for this process: no other one may hold it. Raises NameInUse, SNUnreachable where neither ``first`` nor
-    one that is remembered can be reached, or what the SN answers.
+    ``lost`` is told when no SN can be reached for the moment, each minute while that lasts, and once one is
+    ``needed()``: the node cannot go on without.
+    Entering it takes this node's name for this process: no other one may hold it. Raises NameInUse, SNUnreachable where
+    neither ``first`` nor one that is remembered can be reached, or what the SN answers.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class SNLink:
     ) -> None:
         self.client = SNClient(first, identity)
         self.lost: Callable[[SwarmError], object] = lambda _: None
+        self.needed: Callable[[], bool] = lambda: True
         self._identity = identity
         self._first = first
         self._address = address
@@ -107,7 +109,9 @@ class SNLink:
             await asyncio.gather(doing, moved, return_exceptions=True)
 
     def ends(self, error: SwarmError) -> bool:
-        """Whether this answer says that the SN cannot serve now, which another one may."""
+        """Whether this answer says that the SN cannot serve now, which another one may, or it itself later."""
+        if isinstance(error, EXPIRED):
+            return True
         if isinstance(error, PeerNotAccepted):
             return bool(self._others())
         return isinstance(error, SNUnreachable | ChainError) and not isinstance(error, ContractRevert)
@@ -135,7 +139,7 @@ class SNLink:
                 return
             wait = 0.0 if not attempt else min(FIRST_WAIT_S * 2 ** (attempt - 1), LONGEST_WAIT_S)
             stays_first = not attempt and not isinstance(error, SNSilent)
-            told_at = -math.inf
+            told_at, told_needed = -math.inf, False
             while True:
                 if wait:
                     await asyncio.sleep(min(wait, patience.left_s))
@@ -145,9 +149,10 @@ class SNLink:
                     return
                 if not patience.left_s:
                     raise error
-                if monotonic() - told_at >= TELL_EVERY_S:
+                needed = self.needed()
+                if monotonic() - told_at >= TELL_EVERY_S or (needed and not told_needed):
                     self.lost(error)
-                    told_at = monotonic()
+                    told_at, told_needed = monotonic(), needed
                 wait = min(max(FIRST_WAIT_S, 2 * wait), LONGEST_WAIT_S)
 
     async def _hold_name(self) -> None:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 
-from services.errors import ChainError, IdentityError
+from services.errors import ChainError, IdentityError, KeyWasReplaced
 from services.identity.identity import Identity
 from services.identity.live import LiveConnections
 from services.identity.peer_context import judge_of, peer_of
@@ -174,10 +174,22 @@ class ChainRelay:
                 return
             with (
                 contextlib.closing(near),
-                self._live.held(judge_of(tls), lambda _: far.close()),
+                self._live.held(self._judge_of(tls, peer), lambda _: far.close()),
                 self._counted(way.incoming, far),
             ):
                 await far.carry(near)
+
+    def _judge_of(self, tls: ssl.SSLObject, peer: PeerIdentity) -> Callable[[], None]:
+        """Says again whether it is let in: a key that takes the place of this one is good for both for a while."""
+        again = judge_of(tls)
+
+        def judge() -> None:
+            if again is not None:
+                again()
+            if not self._is_known(peer):
+                raise KeyWasReplaced(name=peer.name, key=peer.fingerprint[:16])
+
+        return judge
 
     @contextlib.contextmanager
     def _counted(self, incoming: list[End], end: End) -> Iterator[None]:

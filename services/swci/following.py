@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Protocol, TypeVar
 
-from services.errors import SNUnreachable
+from services.errors import EXPIRED, SNUnreachable, SwarmError
 from services.swci.wording import age
 
 # An SN that restarts is back sooner; what it coordinates goes on without it.
@@ -36,8 +36,8 @@ async def follow(
             async for state in stream:
                 seen, began, away_since = state.version, True, 0.0
                 yield state
-            problem = SNUnreachable(address=address, problem="it closed the connection")
-        except SNUnreachable as error:
+            problem: SwarmError = SNUnreachable(address=address, problem="it closed the connection")
+        except (SNUnreachable, *EXPIRED) as error:
             problem = error
         finally:
             await stream.aclose()

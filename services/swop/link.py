@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from types import TracebackType
 from typing import Self, TypeVar
 
-from services.errors import NetworkError, PeerNotAccepted, SwarmError
+from services.errors import EXPIRED, NetworkError, PeerNotAccepted, SwarmError
 from services.identity.identity import Identity
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
@@ -16,6 +16,9 @@ from services.runtime.addresses import join_address
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
+
+# No verdict on what was asked: the next SN may answer, or the same one later.
+_GONE = (NetworkError, PeerNotAccepted, *EXPIRED)
 
 Got = TypeVar("Got")
 _log = logs.get("sn")
@@ -70,7 +73,7 @@ class SwopLink:
                 return await ask(client)
             except settled:
                 return None
-            except (NetworkError, PeerNotAccepted) as error:
+            except _GONE as error:
                 self._require_another(error)
                 await self._elsewhere(client, error, wait)
                 wait = min(2 * wait, LONGEST_WAIT_S)
@@ -84,7 +87,7 @@ class SwopLink:
                 async for status in client.watch_runner(runner, seen):
                     seen, wait = status.version, FIRST_WAIT_S
                     yield status
-            except (NetworkError, PeerNotAccepted) as failed:
+            except _GONE as failed:
                 self._require_another(failed)
                 error = failed
             await self._elsewhere(client, error, wait)
@@ -103,13 +106,13 @@ class SwopLink:
             await failed.__aexit__(None, None, None)
             self._client = SNClient(self._addresses[0], self._identity)
             await self._client.__aenter__()
-            with contextlib.suppress(NetworkError, PeerNotAccepted):
+            with contextlib.suppress(*_GONE):
                 await self._client.network.Register(pb.RegisterRequest())
                 _log.info("working through an SN again", address=self._client.address)
 
     def _require_another(self, error: SwarmError) -> None:
         """Raises the error of one that is no SN, or none any more, where no other one is known."""
-        if isinstance(error, PeerNotAccepted) and len(self._addresses) == 1:
+        if isinstance(error, PeerNotAccepted) and not isinstance(error, EXPIRED) and len(self._addresses) == 1:
             raise error
 
     async def _learn(self) -> None:

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import math
 import os
 import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +173,32 @@ async def test_an_sn_is_let_in_with_the_key_by_which_the_swarm_knows_it_alone(pk
         async with node(newest) as two:
             await one.relay.way_to("sn-2", HOST, two.port)
             assert await two.dial("sn-1", one.port) == b"hello"
+
+
+async def test_a_connection_ends_once_the_key_of_its_sn_was_replaced(pki: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While both keys are good it goes on."""
+    monkeypatch.setattr(organizations, "LOOK_EVERY_S", 0.01)
+    before = pki.issue("sn", "sn-2")
+    old = Identity.load(cert=before.cert, key=before.key, cacert=before.cacert)
+    keys = [bytes.fromhex(one.fingerprint) for one in (old, pki.identity("sn", "sn-2"))]
+    membership = Membership()
+    known = DirectoryMember("sn", "sn-2", HOST, 1, keys[0], "sn-2")
+    membership.put(known)
+    async with node(pki.identity("sn", "sn-1"), is_known=membership.recognizes) as one, node(old) as two:
+        await one.relay.way_to("sn-2", HOST, two.port)
+        way = await two.relay.way_to("sn-1", HOST, one.port)
+        async with asyncio.timeout(WITHIN_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", way)
+            replaced = replace(known, fingerprint=keys[1], previous=keys[0], previous_until=math.inf)
+            membership.put(replaced)
+            for _ in range(20):
+                writer.write(b"hello")
+                assert await reader.readexactly(5) == b"hello"
+            membership.put(replace(replaced, previous_until=0.0))
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+            await one.geth.until(0)
 
 
 @pytest.mark.parametrize("who", [("sn", "sn-3"), ("sl", "sn-2")])

@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,15 @@ from two_organizations import TwoOrganizations
 
 from services.chain.events import LeaderDeposed, LeftOut, RoundAccepted, RoundReopened
 from services.cli.main import main
-from services.errors import HandoverRefused, KeyWasReplaced, NameTaken, NotAMember, NotOfOrganization
-from services.identity import renewed_files
+from services.errors import (
+    HandoverRefused,
+    KeyWasReplaced,
+    NameTaken,
+    NotAMember,
+    NotOfOrganization,
+    PeerCertificateExpired,
+)
+from services.identity import organizations, peers, renewed_files
 from services.identity.authority import IssuedFiles
 from services.identity.certificates import read_chain, read_key
 from services.identity.handover import Handover
@@ -53,6 +61,17 @@ def rotate(pki: Any, *files: Any) -> None:
         where = ["--cert", str(one.cert), "--key", str(one.key)]
         assert main(["certs", "rotate", "--dir", str(pki.authority.directory), *where]) == 0
         assert loaded(one).fingerprint != before
+
+
+def ending_soon(pki: Any, role: str, name: str) -> Any:
+    """Files of a certificate that has ended after ``expire``."""
+    return pki.issue(role, name, not_after=datetime.now(UTC) + timedelta(hours=1))
+
+
+def expire(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours pass, for whoever judges certificates of connections that there are."""
+    later = (datetime.now(UTC) + timedelta(hours=2)).timestamp()
+    monkeypatch.setattr(peers, "time", lambda: later)
 
 
 def loaded(files: Any) -> Identity:
@@ -121,18 +140,27 @@ async def test_nodes_take_over_new_files_while_they_train_and_no_round_misses_an
     capsys: pytest.CaptureFixture[str],
     of: tuple[Any, str],
 ) -> None:
-    """The old key is good for no time at all after the handover: what is done with it afterwards fails."""
+    """The old key is good for no time at all after the handover: what is done with it afterwards fails. And all the old
+    certificates expire: what was opened with them ends.
+    """
     monkeypatch.setattr(renewed_files, "LOOK_EVERY_S", 0.05)
     monkeypatch.setattr(handing_over, "OVERLAP_S", 0)
-    (change, whose), sn = of, pki.issue("sn", "sn-1")
-    files = renewed_files.IdentityFiles(sn.cert, sn.key, sn.cacert, None)
+    monkeypatch.setattr(organizations, "LOOK_EVERY_S", 0.05)
     names = [f"sl-{number}" for number in range(1, 4)]
+    change, whose = of
+    soon = lambda name: whose == "all" or name == names[-1]  # noqa: E731
+    issued = {name: ending_soon(pki, "sl", name) if soon(name) else pki.issue("sl", name) for name in names}
+    sn = ending_soon(pki, "sn", "sn-1") if soon("sn-1") else pki.issue("sn", "sn-1")
+    files = renewed_files.IdentityFiles(sn.cert, sn.key, sn.cacert, None)
     before, after = threading.Event(), threading.Event()
     large = {"w": np.random.default_rng(1).standard_normal(1_500_000).astype(np.float32)}  # they share the merge
     async with (
         renewed_files.renewed_files(lambda: files, "sn") as identity,
-        swarm_of(pki, tmp_path, *names, sn_identity=identity) as swarm,
+        swarm_of(pki, tmp_path, sn_identity=identity) as swarm,
     ):
+        swarm.issued |= issued
+        for name in names:
+            await swarm.sl(name)
 
         def between(number: int) -> None:
             if number == 1:
@@ -152,6 +180,12 @@ async def test_nodes_take_over_new_files_while_they_train_and_no_round_misses_an
             for port, one in changed.items():
                 while await certificate_at(port, caller) != read_chain(one.cert)[0]:
                     pass
+            expire(monkeypatch)
+            said = ""
+            while not all(f"of sl {name} expired at" in said for name in names if soon(name)):
+                await certificate_at(swarm.sn_port, caller)
+                said += capsys.readouterr().out
+            assert "refused a reader" not in said
         after.set()
         assert len(set(await asyncio.gather(*training))) == 1
         events = await swarm.events()
@@ -159,6 +193,71 @@ async def test_nodes_take_over_new_files_while_they_train_and_no_round_misses_an
         assert [event.participants for event in events if isinstance(event, RoundAccepted)] == [3] * 6
         assert not [event for event in events if isinstance(event, LeftOut | LeaderDeposed | RoundReopened)]
         assert "refused a reader" not in capsys.readouterr().out
+
+
+async def test_a_node_whose_certificate_expires_takes_no_part_until_it_has_a_new_one(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others go on at once; with a new one it takes part again, in the same run of its program."""
+    monkeypatch.setattr(renewed_files, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(organizations, "LOOK_EVERY_S", 0.05)
+    before, merged_without, told = threading.Event(), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def noticed(text: str) -> None:
+        if "a certificate has expired, waiting for a new one" in text:
+            loop.call_soon_threadsafe(told.set)
+
+    async with swarm_of(pki, tmp_path, lost_after_s=0.5) as swarm:
+        swarm.issued["sl-1"] = ending_soon(pki, "sl", "sl-1")
+        for name in ("sl-1", "sl-2", "sl-3"):
+            await swarm.sl(name)
+
+        def between(number: int) -> None:
+            if number == 0:
+                before.wait(WITHIN_S)
+
+        def others(number: int) -> None:
+            between(number)
+            if number == 2:
+                merged_without.wait(WITHIN_S)
+
+        programs = [
+            swarm.ml(name, model(1), same, rounds=3, min_peers=2, between=between if name == "sl-1" else others)
+            for name in swarm.nodes
+        ]
+        programs[0].noticed = noticed
+        training = [asyncio.create_task(program.run()) for program in programs]
+        await swarm.until(lambda view: view.last_result is not None)
+        expire(monkeypatch)
+        await swarm.until(lambda view: not view.participants["sl-1"].active)
+        before.set()
+        await swarm.until(lambda view: view.last_result.round == 3)
+        async with asyncio.timeout(WITHIN_S):
+            await told.wait()
+        renew(pki, swarm.issued["sl-1"])
+        await swarm.until(lambda view: view.participants["sl-1"].active)
+        merged_without.set()
+        assert len(set(await asyncio.gather(*training))) == 1
+        accepted = [event for event in await swarm.events() if isinstance(event, RoundAccepted)]
+        assert [event.participants for event in accepted[:3]] == [3, 2, 2]
+        assert "sl-1" not in {event.leader for event in accepted[1:3]}
+
+
+async def test_a_node_that_gets_no_new_certificate_ends_in_the_end_and_says_why(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with swarm_of(pki, tmp_path) as swarm:
+        swarm.issued["sl-1"] = ending_soon(pki, "sl", "sl-1")
+        node = await swarm.sl("sl-1", sn_patience_s=1.0)
+        waiting = asyncio.create_task(swarm.ml("sl-1", model(1), same, min_peers=2).run())
+        await swarm.until(lambda view: bool(view.check_ins))
+        expire(monkeypatch)
+        error = await node.ended()
+        assert isinstance(error, PeerCertificateExpired)
+        assert "The certificate of sl sl-1 expired at" in str(error)
+        with pytest.raises(Refused, match="The certificate of sl sl-1 expired at"):
+            await waiting
 
 
 @dataclass

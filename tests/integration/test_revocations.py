@@ -1,8 +1,10 @@
-"""A certificate that its organization takes back is refused, and what goes on with it ends."""
+"""A certificate that its organization takes back, or that expires, is refused, and what goes on with it ends."""
 
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from structlog.testing import capture_logs
 from two_organizations import TwoOrganizations
 
 from services.errors import NotOfOrganization, PeerNotAccepted
-from services.identity import organizations
+from services.identity import organizations, peers
 from services.identity.authority import IssuedFiles
 from services.identity.identity import Identity
 from services.identity.peer_context import judge
@@ -52,6 +54,36 @@ def revoked(two: TwoOrganizations, caller: Identity) -> None:
     two.revoke(IssuedFiles(caller.cert, caller.key, two.a.cacert))
 
 
+@dataclass
+class Ending:
+    """A certificate of hospital A stops to be good, by its revocation list or by the clock of whoever judges it."""
+
+    two: TwoOrganizations
+    monkeypatch: pytest.MonkeyPatch
+    expires: bool
+
+    def identity(self, role: str, name: str) -> Identity:
+        """The one that ends before all others."""
+        return self.two.identity(role, name, not_after=datetime.now(UTC) + timedelta(hours=1))
+
+    def end(self, caller: Identity) -> None:
+        if self.expires:
+            later = (datetime.now(UTC) + timedelta(hours=2)).timestamp()
+            self.monkeypatch.setattr(peers, "time", lambda: later)
+        else:
+            revoked(self.two, caller)
+
+    def words(self, role: str, name: str) -> str:
+        return f"of {role} {name} " + (
+            "expired at" if self.expires else "is not accepted from hospital-a: it is revoked"
+        )
+
+
+@pytest.fixture(params=[False, True], ids=["revoked", "expired"])
+def ending(with_lists: TwoOrganizations, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Ending:
+    return Ending(with_lists, monkeypatch, expires=request.param)
+
+
 async def refused(ask: Ask, caller: Identity, words: str) -> None:
     """Returns once the caller is told so: the list is read again at its next look."""
     async with asyncio.timeout(WITHIN_S):
@@ -60,15 +92,15 @@ async def refused(ask: Ask, caller: Identity, words: str) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_a_revoked_certificate_is_refused_once_the_list_has_changed(
-    with_lists: TwoOrganizations, tmp_path: Path, door: str
+async def test_a_certificate_is_refused_once_it_is_on_the_list_or_has_expired(
+    with_lists: TwoOrganizations, ending: Ending, tmp_path: Path, door: str
 ) -> None:
     opened, role, (caller_role, _) = DOORS[door]
-    caller, other = (with_lists.identity(caller_role, name) for name in ("a-1", "a-2"))
+    caller, other = ending.identity(caller_role, "a-1"), with_lists.identity(caller_role, "a-2")
     async with opened(with_lists.identity(role, "b-0"), tmp_path) as ask:
         assert await ask(caller) == ""
-        revoked(with_lists, caller)
-        await refused(ask, caller, f"of {caller_role} a-1 is not accepted from hospital-a: it is revoked")
+        ending.end(caller)
+        await refused(ask, caller, ending.words(caller_role, "a-1"))
         assert await ask(other) == ""
 
 
@@ -89,8 +121,10 @@ async def watched(identity: Identity) -> AsyncIterator[int]:
         await server.stop(0)
 
 
-async def test_a_stream_of_an_sn_ends_with_the_certificate_of_its_caller(with_lists: TwoOrganizations) -> None:
-    caller = with_lists.identity("sl", "a-1")
+async def test_a_stream_of_an_sn_ends_with_the_certificate_of_its_caller(
+    with_lists: TwoOrganizations, ending: Ending
+) -> None:
+    caller = ending.identity("sl", "a-1")
     async with (
         asyncio.timeout(WITHIN_S),
         watched(with_lists.identity("sn", "b-0")) as port,
@@ -100,19 +134,19 @@ async def test_a_stream_of_an_sn_ends_with_the_certificate_of_its_caller(with_li
         contextlib.aclosing(another.watch("t")) as theirs,
     ):
         assert (await anext(states)).version == (await anext(theirs)).version == 1
-        revoked(with_lists, caller)
+        ending.end(caller)
         going_on = asyncio.ensure_future(anext(theirs))
-        with pytest.raises(NotOfOrganization, match="of sl a-1 is not accepted from hospital-a: it is revoked"):
+        with pytest.raises(NotOfOrganization, match=ending.words("sl", "a-1")):
             await anext(states)
         assert not going_on.done()
         going_on.cancel()
         await asyncio.gather(going_on, return_exceptions=True)
 
 
-async def test_an_sn_that_is_revoked_is_called_no_more(with_lists: TwoOrganizations) -> None:
+async def test_an_sn_is_called_no_more_once_its_certificate_ends(with_lists: TwoOrganizations, ending: Ending) -> None:
     """What its callers have open ends too."""
     with_lists.write(crls=["a.crl"], issues={"sn": ["a-*"]})
-    sn = with_lists.identity("sn", "a-0")
+    sn = ending.identity("sn", "a-0")
     async with (
         asyncio.timeout(WITHIN_S),
         watched(sn) as port,
@@ -120,17 +154,17 @@ async def test_an_sn_that_is_revoked_is_called_no_more(with_lists: TwoOrganizati
     ):
         async with contextlib.aclosing(client.watch("t")) as states:
             await anext(states)
-            revoked(with_lists, sn)
-            with pytest.raises(PeerNotAccepted, match="of sn a-0 is not accepted from hospital-a: it is revoked"):
+            ending.end(sn)
+            with pytest.raises(PeerNotAccepted, match=ending.words("sn", "a-0")):
                 await anext(states)
         async with contextlib.aclosing(client.watch("t")) as states:
-            with pytest.raises(PeerNotAccepted, match="it is revoked"):
+            with pytest.raises(PeerNotAccepted, match=ending.words("sn", "a-0")):
                 await anext(states)
 
 
 @pytest.mark.parametrize("protocol", [None, BULK])
 async def test_connections_to_an_sl_end_with_the_certificate(
-    with_lists: TwoOrganizations, tmp_path: Path, protocol: str | None
+    with_lists: TwoOrganizations, ending: Ending, tmp_path: Path, protocol: str | None
 ) -> None:
     """The line of a merge, and one for bulk on which nothing is asked any more."""
 
@@ -139,7 +173,7 @@ async def test_connections_to_an_sl_end_with_the_certificate(
         await line.receive()
 
     server = FileServer(with_lists.identity("sl", "b-0"), Store(tmp_path / "s"), everything(), follow=follow)
-    caller = with_lists.identity("sl", "a-1")
+    caller = ending.identity("sl", "a-1")
     context = caller.client_context()
     context.set_alpn_protocols([protocol or "http/1.1"])
     with bind("127.0.0.1", 0) as bound:
@@ -156,7 +190,7 @@ async def test_connections_to_an_sl_end_with_the_certificate(
             else:
                 writer.write(b"GET /x HTTP/1.1\r\n\r\n")
                 await reader.readuntil(b"nothing but a range of a stream is served here")
-            revoked(with_lists, caller)
+            ending.end(caller)
             with contextlib.suppress(OSError):
                 assert await reader.read(1) == b""
             writer.close()
@@ -164,9 +198,9 @@ async def test_connections_to_an_sl_end_with_the_certificate(
 
 
 async def test_connections_to_a_web_server_end_with_the_certificate(
-    with_lists: TwoOrganizations, tmp_path: Path
+    with_lists: TwoOrganizations, ending: Ending, tmp_path: Path
 ) -> None:
-    caller, ends = with_lists.identity("admin", "a-1"), asyncio.Event()
+    caller, ends = ending.identity("admin", "a-1"), asyncio.Event()
 
     async def until_the_end(identity: Identity, port: int, path: str) -> str:
         context = identity.client_context()
@@ -181,15 +215,15 @@ async def test_connections_to_a_web_server_end_with_the_certificate(
         return "ended"
 
     async with asyncio.timeout(WITHIN_S), swci(with_lists.identity("swci", "b-0"), tmp_path, until_the_end) as ask:
-        ending = asyncio.ensure_future(ask(caller))
+        told = asyncio.ensure_future(ask(caller))
         await ends.wait()
-        revoked(with_lists, caller)
-        assert await ending == "ended"
+        ending.end(caller)
+        assert await told == "ended"
 
 
 @pytest.mark.parametrize("door", ["license server", "parameters", "parameters in bulk"])
-async def test_nothing_more_is_asked_of_a_server_that_is_revoked(
-    with_lists: TwoOrganizations, tmp_path: Path, door: str
+async def test_nothing_more_is_asked_of_a_server_once_its_certificate_ends(
+    with_lists: TwoOrganizations, ending: Ending, tmp_path: Path, door: str
 ) -> None:
     """Over a connection that there is: it stays open for the next request."""
     opened, role, once = {
@@ -205,21 +239,21 @@ async def test_nothing_more_is_asked_of_a_server_that_is_revoked(
             answered.set()
 
     with_lists.write(crls=["a.crl"], issues={role: ["a-*"]})
-    server = with_lists.identity(role, "a-0")
+    server = ending.identity(role, "a-0")
     async with asyncio.timeout(WITHIN_S), opened(server, tmp_path, again_and_again) as ask:
         told = asyncio.ensure_future(ask(with_lists.identity("sl", "b-1")))
         await answered.wait()
-        revoked(with_lists, server)
-        assert f"of {role} a-0 is not accepted from hospital-a: it is revoked" in await told
+        ending.end(server)
+        assert ending.words(role, "a-0") in await told
 
 
-async def test_metrics_are_read_no_more_with_the_certificate(with_lists: TwoOrganizations) -> None:
+async def test_metrics_are_read_no_more_with_the_certificate(with_lists: TwoOrganizations, ending: Ending) -> None:
     """Over a connection that was made before, too."""
 
     def tls() -> Any:
         return with_lists.identity("sn", "b-0").server_context(strict=True)
 
-    caller = with_lists.identity("sl", "a-1")
+    caller = ending.identity("sl", "a-1")
     context = caller.client_context()
     async with (
         asyncio.timeout(WITHIN_S),
@@ -229,11 +263,11 @@ async def test_metrics_are_read_no_more_with_the_certificate(with_lists: TwoOrga
         first = await session.get("/metrics", ssl=context)
         assert first.status == 200
         await first.read()
-        revoked(with_lists, caller)
+        ending.end(caller)
         while (answer := await session.get("/metrics", ssl=context)).status == 200:
             await answer.read()
         assert answer.status == 403
-        assert "of sl a-1 is not accepted from hospital-a: it is revoked" in await answer.text()
+        assert ending.words("sl", "a-1") in await answer.text()
 
 
 def test_a_list_that_cannot_be_used_leaves_the_one_before_in_force(with_lists: TwoOrganizations) -> None:

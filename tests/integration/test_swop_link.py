@@ -2,12 +2,15 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from services.errors import PeerNotAccepted
+from services.identity import peers
 from services.identity.identity import Identity
+from services.identity.renewal import Renewal
 from services.rpc import swarm_pb2 as pb
 from services.rpc.server import RpcServer, caller
 from services.swop.link import SwopLink
@@ -76,3 +79,30 @@ async def test_where_an_impostor_answers_it_goes_on_with_another_sn_or_ends(pki:
         else:
             with pytest.raises(PeerNotAccepted, match="its certificate is that of sl sl-1, not of sn"):
                 await link.call(ask)
+
+
+async def test_with_a_certificate_that_has_expired_it_tries_again_until_it_has_a_new_one(
+    pki: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    files = pki.issue("swop", "swop-1", not_after=now + timedelta(hours=1))
+    first = Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
+    renewal, waited = Renewal(first.copied), 0
+
+    async def renewed(_seconds: float) -> None:
+        nonlocal waited
+        waited += 1
+        if waited == 2:
+            renewal.take(pki.identity("swop", "swop-1").copied)
+
+    async def ask(client: Any) -> str:
+        return str((await client.network.GetInfo(pb.GetInfoRequest())).name)
+
+    async with (
+        answering(pki.identity("sn", "sn-1"), []) as port,
+        SwopLink(first.renewed_by(renewal, known_by_id=False), f"localhost:{port}", renewed) as link,
+    ):
+        assert await link.call(ask) == "sn-1 tells swop-1"
+        monkeypatch.setattr(peers, "time", (now + timedelta(hours=2)).timestamp)
+        assert await link.call(ask) == "sn-1 tells swop-1"
+        assert waited == 2

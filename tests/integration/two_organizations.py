@@ -80,13 +80,13 @@ class TwoOrganizations:
     def crl(self) -> Path:
         return self.directory / "a.crl"
 
-    def files(self, authority: Authority, role: str, name: str) -> IssuedFiles:
+    def files(self, authority: Authority, role: str, name: str, **validity: Any) -> IssuedFiles:
         out = self.directory / f"{authority.directory.name}-{authority.trust_domain}-{role}-{name}"
-        return authority.issue(role, name, HOSTS, out, force=True)
+        return authority.issue(role, name, HOSTS, out, force=True, **validity)
 
-    def identity(self, role: str, name: str) -> Identity:
+    def identity(self, role: str, name: str, **validity: Any) -> Identity:
         """Of a node that is what it says, and goes by the trust file."""
-        files = self.files(self.a if name.startswith("a") else self.b, role, name)
+        files = self.files(self.a if name.startswith("a") else self.b, role, name, **validity)
         return Identity.load(cert=files.cert, key=files.key, trust=self.trust)
 
     def beyond(self, domain: str, role: str, name: str) -> Identity:

@@ -9,7 +9,7 @@ from time import monotonic
 
 from aiohttp.web import WebSocketResponse
 
-from services.errors import MLChannelError, SwarmError, TrainingComplete, UnknownMergeMethod
+from services.errors import EXPIRED, MLChannelError, SwarmError, TrainingComplete, UnknownMergeMethod
 from services.identity.identity import PeerIdentity
 from services.merge.engine import METHODS
 from services.runtime import logs
@@ -142,7 +142,7 @@ class Runner:
 
         ``guards`` raise when something fails that the node cannot go on without.
         """
-        self._link.lost = self._sn_lost
+        self._link.lost, self._link.needed = self._sn_lost, lambda: waits_for_the_swarm(self.state)
         for guard in guards:
             self._spawn(guard, "what the node cannot do without")
         self._spawn(self._stop_when_set(stop), "waiting for the end")
@@ -342,11 +342,13 @@ class Runner:
                 _log.warning("all others wait for the ML program of this node", round=self._known.round, for_s=waits_s)
 
     def _sn_lost(self, error: SwarmError) -> None:
+        expired = isinstance(error, EXPIRED)
+        what = "a certificate has expired, waiting for a new one" if expired else "no SN can be reached, trying again"
         if not waits_for_the_swarm(self.state):
-            _log.warning("no SN can be reached, trying again; nothing is needed from it yet", why=str(error))
+            _log.warning(f"{what}; nothing is needed from it yet", why=str(error))
             return
-        _log.warning("no SN can be reached, trying again", why=str(error), for_at_most_s=self._settings.sn_patience_s)
-        self._tell(f"no SN can be reached, trying again for up to {self._settings.sn_patience_s:g} s")
+        _log.warning(what, why=str(error), for_at_most_s=self._settings.sn_patience_s)
+        self._tell(f"{what} for up to {self._settings.sn_patience_s:g} s" + (f": {error}" if expired else ""))
 
     # --- words and models to ML ---------------------------------------------------------------------------------
 
