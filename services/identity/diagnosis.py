@@ -116,7 +116,7 @@ def _after_handshake(tls: ssl.SSLSocket, identity: Identity) -> Diagnosis:
     except ConnectionError:
         pass  # hung up, less politely
     try:
-        check_dates(identity.credentials.cert, read_chain(identity.credentials.cert))
+        check_dates(identity.cert, read_chain(identity.credentials.cert))  # the file, of which that is a copy
     except IdentityError as error:
         return _refused(f"it hung up after the TLS handshake. {error}", expired=isinstance(error, CertificateExpired))
     return _refused(
