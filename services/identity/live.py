@@ -5,7 +5,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
-from services.errors import SwarmError
+from services.errors import EXPIRED, SwarmError
 from services.identity import organizations
 from services.runtime import logs
 
@@ -56,7 +56,9 @@ class LiveConnections:
             except SwarmError as refusal:
                 with self._lock:
                     self._held.pop(key, None)
-                _log.warning("ended a connection", why=str(refusal))
+                # Whoever has a new certificate connects anew; one that has none warns itself.
+                say = _log.info if isinstance(refusal, EXPIRED) else _log.warning
+                say("ended a connection", why=str(refusal))
                 end(refusal)
 
 

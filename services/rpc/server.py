@@ -18,6 +18,7 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from services.errors import (
+    EXPIRED,
     IdentityError,
     MalformedCall,
     PortInUse,
@@ -292,5 +293,6 @@ async def _abort(context: _Context, method: str, error: Exception) -> None:
         _log.exception("a call failed unexpectedly", method=method)
         error = SwarmError(detail=f"{type(error).__name__} in {method}")
     elif isinstance(error, IdentityError):
-        _log.warning("call denied", method=method, reason=str(error))
+        say = _log.info if isinstance(error, EXPIRED) else _log.warning
+        say("call denied", method=method, reason=str(error))
     await context.abort(*to_status(error))

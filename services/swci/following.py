@@ -12,6 +12,8 @@ from services.swci.wording import age
 PATIENCE_S = 60.0
 RETRY_S = 1.0
 
+_AWAY: tuple[type[SwarmError], ...] = (SNUnreachable, *EXPIRED)
+
 
 class Versioned(Protocol):
     @property
@@ -37,7 +39,7 @@ async def follow(
                 seen, began, away_since = state.version, True, 0.0
                 yield state
             problem: SwarmError = SNUnreachable(address=address, problem="it closed the connection")
-        except (SNUnreachable, *EXPIRED) as error:
+        except _AWAY as error:
             problem = error
         finally:
             await stream.aclose()

@@ -18,7 +18,7 @@ FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
 
 # No verdict on what was asked: the next SN may answer, or the same one later.
-_GONE = (NetworkError, PeerNotAccepted, *EXPIRED)
+_GONE: tuple[type[SwarmError], ...] = (NetworkError, PeerNotAccepted, *EXPIRED)
 
 Got = TypeVar("Got")
 _log = logs.get("sn")
