@@ -47,7 +47,7 @@ class CannotEvaluate(ParameterError):
     """What the user gave to evaluate with fails on its first batch."""
 
     message = "{name} cannot be evaluated with this model ({problem})"
-    remedy = "Give batches that the model takes, or a function evaluate=..., which gets the model and gives the loss."
+    remedy = "Give batches that the model accepts, or a function evaluate=... from the model to the loss."
 
 
 class MissingParameter(ParameterError):
@@ -67,7 +67,7 @@ class NoChannel(ParameterError):
 
 class UsageError(SwarmCallbackError):
     message = "{problem}"
-    remedy = "Call on_train_begin, then on_batch_end after each batch, then on_train_end, once each training."
+    remedy = "Call on_train_begin, then on_batch_end after each batch, then on_train_end, once per training."
 
 
 class Unsupported(UsageError):
@@ -79,27 +79,27 @@ class Unsupported(UsageError):
 class UngroupedRanks(UsageError):
     """A rank cannot tell others what the swarm said."""
 
-    message = "This program is one of {ranks} ranks (WORLD_SIZE), which have not joined each other"
-    remedy = "Call torch.distributed.init_process_group before SwarmCallback is made; rank 0 then talks with the SL."
+    message = "This program is one of {ranks} ranks (WORLD_SIZE), which are not connected yet"
+    remedy = "Call torch.distributed.init_process_group before creating SwarmCallback; rank 0 then talks to the SL."
 
 
 class AlreadyTraining(UsageError):
     """A cell of a notebook that ran again, or two callbacks at once."""
 
-    message = "This program has a SwarmCallback already, whose training has not ended"
+    message = "This program already has a SwarmCallback, whose training has not ended"
     remedy = (
-        "Go on with that one. To begin anew, restart this program (in a notebook its kernel) and the SL; trainings one "
-        "after the other, such as folds, take a program and an SL each."
+        "Continue with that one. To begin again, restart this program (in a notebook: its kernel) and the SL. Each of "
+        "several trainings, such as folds, needs its own program and SL."
     )
 
 
 class AlreadyTrained(UsageError):
     """A second training in one program."""
 
-    message = "This program has taken part in a training to its end, and its SL sidecar has ended with it"
+    message = "This program's training is over, and its SL sidecar has ended with it"
     remedy = (
-        "For several phases give each fit one and the same SwarmCallback(..., phases=2), which ends the training with "
-        "the last of them; for folds start `swarm up -- ...` once for each."
+        "For several phases, give the same SwarmCallback(..., phases=2) to each fit; it ends the training with the "
+        "last one. For folds, start `swarm up -- ...` once for each."
     )
 
 
@@ -107,14 +107,15 @@ class SessionEnded(UsageError):
     """What goes on after an error that ended the session."""
 
     message = "The training of this SwarmCallback has ended with an error, and its SL sidecar with it"
-    remedy = "Restart this program (in a notebook its kernel) and the SL."
+    remedy = "Restart this program (in a notebook: its kernel) and the SL."
 
 
 class NotOneModel(UsageError):
     """A phase in which something else is shared than in the one before."""
 
     message = (
-        "The parameter {name} is not what it was in the phase before: shared in one of them only, or of another shape"
+        "The parameter {name} is not what it was in the previous phase: it is shared in only one of them, or has "
+        "another shape"
     )
     remedy = "Share the whole model in every phase, frozen or not (share='all'), or name what is shared by patterns."
 
@@ -123,7 +124,7 @@ class EndedEarly(SwarmCallbackError):
     """Told to the SL as the process ends."""
 
     message = "The program ended during its training, {reason}"
-    remedy = "See its output; a loop of your own calls on_train_end after its last batch."
+    remedy = "See its output; your own loop must call on_train_end after its last batch."
 
 
 class Stopped(SwarmCallbackError, KeyboardInterrupt):
@@ -135,19 +136,19 @@ class Stopped(SwarmCallbackError, KeyboardInterrupt):
 
 class NoModel(UsageError):
     message = "SwarmCallback does not know the model"
-    remedy = "Give the callback to model.fit, or call set_model(model) before on_train_begin in a loop of your own."
+    remedy = "Give the callback to model.fit, or call set_model(model) before on_train_begin in your own loop."
 
 
 class NotFinite(SwarmCallbackError):
     """This node's training goes wrong again and again."""
 
     message = "The parameters of this node were not finite {times} times in a row ({note})"
-    remedy = "Lower its learning rate, or look at its data. The model holds the last merged parameters."
+    remedy = "Lower its learning rate, or check its data. The model holds the last merged parameters."
 
 
 class StreamError(SwarmCallbackError):
     message = "The parameter stream is not usable: {problem}"
-    remedy = "Nothing of it was used; make sure that both sides run the same release of swarm-learning."
+    remedy = "None of it was used; make sure that both sides run the same release of swarm-learning."
 
 
 class NotStorable(StreamError):
@@ -160,22 +161,22 @@ class NotStorable(StreamError):
 class NotLoaded(StreamError):
     """A value that was given to the model and did not reach it."""
 
-    message = "The parameter {name} cannot be merged, as the model does not take its value back: {problem}"
-    remedy = "Let state_dict and load_state_dict of its module be of one form, or keep it out of the saved state."
+    message = "The parameter {name} cannot be merged, because the model does not accept its value: {problem}"
+    remedy = "Make state_dict and load_state_dict of its module match, or keep it out of the saved state."
 
 
 class NotTheSameConstants(StreamError):
     """A buffer that holds infinity or NaN from the beginning, and is another one elsewhere."""
 
-    message = "The buffer {name} holds values that are not finite, and not the same on every node"
-    remedy = "Give every node the same, or keep it at home: register_buffer(..., persistent=False)."
+    message = "The buffer {name} holds values that are not finite and differ between nodes"
+    remedy = "Give every node the same values, or do not share the buffer: register_buffer(..., persistent=False)."
 
 
 class NotTheSameIndices(StreamError):
     """A buffer of whole numbers, such as a permutation, of which a mean was made."""
 
-    message = "The buffer {name} holds whole numbers that are not the same on every node, and have no mean"
-    remedy = "Begin with the same on every node (a common seed), or keep it at home: keep_local=[{name!r}]."
+    message = "The buffer {name} holds integers that differ between nodes and have no mean"
+    remedy = "Begin with the same values on every node (a common seed), or do not share it: keep_local=[{name!r}]."
 
 
 class WireError(SwarmCallbackError):
@@ -190,7 +191,7 @@ class VersionMismatch(WireError):
 
 class ChannelError(SwarmCallbackError):
     message = "The channel {path} is not usable: {problem}"
-    remedy = "Check SL_REQUEST_CHANNEL and SL_RESPONSE_CHANNEL: they name two pipes that the SL makes."
+    remedy = "Check SL_REQUEST_CHANNEL and SL_RESPONSE_CHANNEL: they name two pipes that the SL creates."
 
 
 class ChannelClosed(ChannelError):
@@ -201,15 +202,15 @@ class ChannelClosed(ChannelError):
 class PipeNotMade(ChannelError):
     """Not every file system has named pipes."""
 
-    message = "The pipe {path} cannot be made: {problem}"
-    remedy = "Choose a directory of a local disk that this user may write."
+    message = "The pipe {path} cannot be created: {problem}"
+    remedy = "Choose a directory on a local disk to which this user may write."
 
 
 class PipesInUse(ChannelError):
     """A second program on one pair of pipes."""
 
     message = "Another program (process {pid}) talks over {path}"
-    remedy = "It goes on. Give this program an SL of its own, or end the other first."
+    remedy = "That program continues. Give this one its own SL, or end the other one first."
 
 
 class Interrupted(ChannelError):

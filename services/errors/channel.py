@@ -13,7 +13,7 @@ class MLChannelError(SwarmError):
 
 class NoPipes(MLChannelError):
     code = "no-pipes"
-    message = "The pipe {path} cannot be made: {problem}"
+    message = "The pipe {path} cannot be created: {problem}"
     remedy = "Choose a directory of a local disk that this user may write: --data-dir of an SL, --dir of `swarm up`."
 
 

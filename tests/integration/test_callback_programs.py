@@ -45,7 +45,7 @@ def test_a_cell_that_runs_again_is_told_so_and_the_first_callback_goes_on(serve)
     served = serve(Swarm())
     first = made()
     first.on_train_begin()
-    with pytest.raises(AlreadyTraining, match="has a SwarmCallback already"):
+    with pytest.raises(AlreadyTraining, match="already has a SwarmCallback"):
         made()
     first.on_train_end()
     served.result(DEADLINE_S)
