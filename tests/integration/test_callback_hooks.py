@@ -343,9 +343,7 @@ def test_indices_of_another_node_are_taken_in_the_first_merge_and_told(serve, ca
     callback = permuting("leader")
     callback.on_train_begin()
     assert callback.values["order"].tolist() == [0, 1, 2]
-    assert any(
-        "The buffer order holds whole numbers that are not the same on every node" in it for it in caplog.messages
-    )
+    assert any("The buffer order holds integers that differ between nodes" in it for it in caplog.messages)
     callback.on_train_end()
     served.result(DEADLINE_S)
 

@@ -72,7 +72,7 @@ def test_what_is_shared_in_one_phase_only_is_named(serve):
     callback.frozen = {"w"}
     phase(callback, 1)
     callback.frozen = set()
-    with pytest.raises(NotOneModel, match="The parameter w is not what it was in the phase before"):
+    with pytest.raises(NotOneModel, match="The parameter w is not what it was in the previous phase"):
         callback.on_train_begin()
     served.result(DEADLINE_S)
     assert isinstance(swarm.heard[-1], wire.Abort)

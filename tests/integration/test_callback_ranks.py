@@ -76,4 +76,4 @@ def test_every_rank_ends_when_the_training_of_the_swarm_is_over(serve, tmp_path)
 def test_ranks_that_have_not_joined_each_other_are_a_sentence(serve, tmp_path):
     done = torchrun(tmp_path, "ungrouped")
     assert done.returncode != 0
-    assert "one of 2 ranks (WORLD_SIZE), which have not joined each other" in done.stderr
+    assert "one of 2 ranks (WORLD_SIZE), which are not connected yet" in done.stderr

@@ -55,7 +55,7 @@ async def test_organizations_come_in_with_their_sns_and_go_by_the_votes_of_more_
     async with network.client("b-1", who="a-op") as of_a, network.client("b-1") as of_b:
         with pytest.raises(VotesForAnother, match="b-1 votes for hospital-b"):
             await of_a.admin.Approve(pb.ApproveRequest(number=3))
-        with pytest.raises(ProposedByAnother, match="Proposal 3 is one of hospital-a"):
+        with pytest.raises(ProposedByAnother, match="Proposal 3 is from hospital-a"):
             await of_b.admin.Withdraw(pb.WithdrawRequest(number=3))
     await network.org("b-1", "approve", "3")
     await network.joins("c-1", "b-1", "a-1", "b-1")

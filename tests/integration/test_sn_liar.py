@@ -324,7 +324,7 @@ async def more_transactions_than_may_wait(network: OrgNetwork, liar: Liar, chain
 
 
 async def sns_that_the_directory_does_not_have(network: OrgNetwork) -> None:
-    """Each with a certificate of its organization's CA, and one of them reads nothing of what it is told."""
+    """Each with a certificate of its organization's CA, and one of them does not read what it is sent."""
     names = [f"b-{number}" for number in range(10, 10 + NEWCOMERS_AT_ONCE)]
     async with contextlib.AsyncExitStack() as stack:
         for name in names:
@@ -340,7 +340,7 @@ async def sns_that_the_directory_does_not_have(network: OrgNetwork) -> None:
         async def deaf() -> bool:
             for _ in range(100):
                 line.says(hello=newcomer.greeting)  # each is told again where all others are
-            return f"reads nothing of what it is told  name={names[-1]}" in network.log("a-1")
+            return f"does not read what it is sent  name={names[-1]}" in network.log("a-1")
 
         await network.until(deaf, "a-1 keeps all that an SN does not read")
         line.reading.set()
@@ -348,7 +348,7 @@ async def sns_that_the_directory_does_not_have(network: OrgNetwork) -> None:
             await line.end()
         assert line.heard_so_far < OUTBOX_LIMIT
     for name in names:
-        await network.said("a-1", f"an SN is gone  name={name}")
+        await network.said("a-1", f"an SN has disconnected  name={name}")
     async with Liar(network, "b-99").in_touch() as line:  # nothing is left of the others
         await line.heard("welcome")
 

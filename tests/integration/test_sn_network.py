@@ -267,7 +267,7 @@ async def _nobody_else_takes_the_way_of_geth(network: SNNetwork, name: str) -> N
             async with asyncio.timeout(WITHIN_S):
                 assert await reader.read() == b""
         writer.close()
-    assert any(f"refused a local connection of another process  port={port}" in network.log(name) for port in ways)
+    assert any(f"refused a local connection from another process  port={port}" in network.log(name) for port in ways)
 
 
 def port_of_relay(log: str) -> int:

@@ -85,5 +85,7 @@ def test_an_observer_that_has_seen_data_gives_what_it_has_seen():
 def test_another_mask_elsewhere_is_named():
     constants = Constants()
     constants.hidden({"mask": np.array([0, -INF], np.float32)}, ["mask"])
-    with pytest.raises(NotTheSameConstants, match="The buffer mask holds values that are not finite, and not the same"):
+    with pytest.raises(
+        NotTheSameConstants, match="The buffer mask holds values that are not finite and differ between nodes"
+    ):
         constants.shown({"mask": np.array([0, -1e38], np.float32)})
