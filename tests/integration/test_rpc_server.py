@@ -20,6 +20,7 @@ from mapped_ports import mapped_port
 
 from services.errors import (
     IdentityError,
+    NotAcceptedAsExpired,
     PeerNotAccepted,
     PortInUse,
     SettingsError,
@@ -243,17 +244,19 @@ async def test_a_client_that_the_sn_does_not_trust_is_told_so(
 async def test_an_sn_whose_certificate_is_out_of_date_is_not_accepted(
     pki: Any, days: tuple[int, int], words: str
 ) -> None:
+    """Of one that has expired a node that runs waits for the next: it is told apart."""
     start, end = (datetime.now(UTC) + timedelta(days=day) for day in days)
     files = pki.issue("sn", "sn-old", not_before=start, not_after=end)
     async with serving(unjudged(files, pki.identity("sn", "sn-1"))) as port:
-        with pytest.raises(PeerNotAccepted, match=words):
+        with pytest.raises(PeerNotAccepted, match=words) as refused:
             await register(f"localhost:{port}", pki.identity("sl", "sl-1"))
+    assert isinstance(refused.value, NotAcceptedAsExpired) == (end < datetime.now(UTC))
 
 
 async def test_an_expired_client_gets_no_connection(pki: Any, port: int) -> None:
     start, end = (datetime.now(UTC) + timedelta(days=day) for day in (-9, -2))
     files = pki.issue("sl", "sl-old", not_before=start, not_after=end)
-    with pytest.raises(PeerNotAccepted, match="The SN at localhost"):
+    with pytest.raises(NotAcceptedAsExpired, match="The SN at localhost"):
         await register(f"localhost:{port}", unjudged(files, pki.identity("sl", "sl-1")))
 
 
