@@ -8,6 +8,7 @@ import typer
 from services.cli import audit, chain, local, nodes, preflight, provision, service, swci
 from services.cli.local import INTERRUPTED
 from services.errors import SwarmError
+from services.runtime.output import finish, print_error
 
 DISTRIBUTION = "swarm-learning"
 
@@ -69,7 +70,9 @@ def version() -> None:
 
 def run() -> None:
     """Entry point of the `swarm` script."""
-    sys.exit(main(sys.argv[1:]))
+    exit_code = main(sys.argv[1:])
+    finish()
+    sys.exit(exit_code)
 
 
 def main(arguments: list[str]) -> int:
@@ -77,7 +80,7 @@ def main(arguments: list[str]) -> int:
     try:
         app(args=arguments, prog_name="swarm")
     except SwarmError as error:
-        print(f"ERROR: {error}", file=sys.stderr, flush=True)
+        print_error(error)
         return error.exit_code
     except KeyboardInterrupt:  # while commands are still being put together: later each ends by itself
         return INTERRUPTED

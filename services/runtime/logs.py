@@ -4,12 +4,13 @@ import json
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Literal, TextIO
+from typing import Literal, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from services.runtime.escaping import replaced_in_lines
+from services.runtime.output import Unfailing
 
 LogFormat = Literal["human", "json"]
 _INDENT = "    "
@@ -21,7 +22,7 @@ def configure(log_format: LogFormat, node: str, level: str = "INFO", stream: Tex
 
     ``node`` is bound to each event, so that logs of several nodes can be read together.
     """
-    out = stream or sys.stdout
+    out = cast(TextIO, Unfailing(stream or sys.stdout))
     render = structlog.processors.JSONRenderer() if log_format == "json" else _render_for_people
     structlog.configure(
         processors=[

@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import resource
 import signal
-import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from services.errors import SwarmError
+from services.runtime.output import print_error
 from services.runtime.ready import ReadySocket
 
 # For what a node does beside its event loop; Python's own default would be 5 on a machine of one core.
@@ -32,9 +32,10 @@ def run_node(main: NodeMain) -> int:
     except Exception as raised:
         error = _swarm_error_in(raised)
         if error is None:  # a bug: the one place where a traceback is right
-            traceback.print_exception(raised)
+            with contextlib.suppress(OSError):
+                traceback.print_exception(raised)
             return SwarmError.exit_code
-        print(f"ERROR: {error}", file=sys.stderr, flush=True)
+        print_error(error)
         return error.exit_code
     return 0
 

@@ -112,3 +112,16 @@ def test_a_command_that_asks_an_sn_prints_nothing_but_its_answer(  # type: ignor
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith("ERROR: The SN at 127.0.0.1:1 cannot be reached") and told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("output", ["stdout", "stderr"])
+def test_a_node_whose_log_is_on_a_full_disk_ends_with_its_own_exit_code(  # type: ignore[no-untyped-def]
+    output: str, pki, tmp_path: Path
+) -> None:
+    arguments = [*NODES["sn"], *identity(pki, "sn"), "--data-dir", str(tmp_path), "--apls-port", "1"]
+    kept = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "services.cli", *arguments]
+        done = subprocess.run(command, env=node_environment(), check=False, text=True, **(kept | {output: full}))
+    assert done.returncode == LicenseServerUnreachable.exit_code
+    assert output == "stderr" or done.stderr.startswith("ERROR: The license server 127.0.0.1:1")

@@ -1,5 +1,6 @@
 """A log for people: what a peer says is shown, and is never taken for what this node says."""
 
+import errno
 import io
 import json
 import logging
@@ -58,3 +59,29 @@ def test_an_event_of_a_thread_has_the_node_too() -> None:
         structlog.contextvars.clear_contextvars()
     said = json.loads(out.getvalue())
     assert (said["node"], said["event"]) == ("license-1", "seat taken")
+
+
+class FullDisk(io.StringIO):
+    full = True
+
+    def write(self, text: str) -> int:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(text)
+
+    def flush(self) -> None:
+        if self.full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_on_a_full_disk_fails_nobody_and_goes_on_when_there_is_room() -> None:
+    out, before = FullDisk(), structlog.get_config()
+    try:
+        logs.configure("human", "sn-1", stream=out)
+        logs.get("sn").error("geth stops, and is started again when there is room")
+        out.full = False
+        logs.get("sn").info("geth is up")
+    finally:
+        structlog.configure(**before)
+        structlog.contextvars.clear_contextvars()
+    assert [line.split("  ")[-1] for line in lines_of(out)] == ["geth is up"]
