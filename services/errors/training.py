@@ -210,6 +210,12 @@ class NotTheLeader(TrainingError):
     remedy = "The node continues as a follower."
 
 
+class NoSecondCopy(TrainingError):
+    code = "no-second-copy"
+    message = "No other participant is shown to hold the result of round {round}: {problem}"
+    remedy = "The leader has one take a copy and sign for it first; one that cannot is voted out."
+
+
 class LeaderMayNotVote(TrainingError):
     code = "leader-may-not-vote"
     message = "{name} is the leader and cannot vote about itself"

@@ -10,12 +10,11 @@ from datetime import UTC, datetime
 from typing import Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from services.errors import HandoverRefused
+from services.identity.signatures import UnsupportedKey, sign, verify
 
 LABEL = "swarm key handover, version 1"
 MAX_BYTES = 4096
@@ -42,13 +41,10 @@ class Handover:
         """By a key on a curve or of RSA. Raises HandoverRefused for another kind."""
         public = old.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         unsigned = cls(spiffe_id, public, new, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
-        if isinstance(old, ec.EllipticCurvePrivateKey):
-            signature = old.sign(unsigned._signed, ec.ECDSA(hashes.SHA256()))
-        elif isinstance(old, rsa.RSAPrivateKey):
-            signature = old.sign(unsigned._signed, padding.PKCS1v15(), hashes.SHA256())
-        else:
-            raise HandoverRefused(problem="the old key is neither on a curve nor of RSA")
-        return cls(spiffe_id, public, new, unsigned.date, signature)
+        try:
+            return cls(spiffe_id, public, new, unsigned.date, sign(old, unsigned._signed))
+        except UnsupportedKey:
+            raise HandoverRefused(problem="the old key is neither on a curve nor of RSA") from None
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
@@ -88,13 +84,7 @@ class Handover:
         return "\n".join((LABEL, self.spiffe_id, self.old, self.new, self.date)).encode()
 
     def _verify(self) -> None:
-        key = load_der_public_key(self.old_key)
-        if isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(self.signature, self._signed, ec.ECDSA(hashes.SHA256()))
-        elif isinstance(key, rsa.RSAPublicKey):
-            key.verify(self.signature, self._signed, padding.PKCS1v15(), hashes.SHA256())
-        else:
-            raise ValueError("a key of another kind")
+        verify(load_der_public_key(self.old_key), self.signature, self._signed)
 
 
 def _encoded(content: bytes) -> str:

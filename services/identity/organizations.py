@@ -49,16 +49,7 @@ class Organization:
 
     def issuer(self, certificate: x509.Certificate, others: Sequence[x509.Certificate]) -> x509.Certificate | None:
         """Which of its own CAs the chain of trust ends in, if in one. ``others``: what was shown with it."""
-        verifier = (
-            PolicyBuilder()
-            .store(Store(list(self.cas)))
-            .extension_policies(ca_policy=_CA_POLICY, ee_policy=ExtensionPolicy.permit_all())
-            .build_client_verifier()
-        )
-        try:
-            return verifier.verify(certificate, list(others)).chain[-1]
-        except VerificationError:
-            return None
+        return _issuer(certificate, others, self.cas)
 
 
 class Organizations:
@@ -132,6 +123,26 @@ class Organizations:
         patterns = [pattern for one in allowed for pattern in one.issues[role]]
         problem = f"it may not give this name; of the role {role} it may give {_listed(patterns)}"
         raise refused(_listed([one.name for one in allowed]), problem)
+
+
+def issuer_of(der: bytes, others: Sequence[bytes], cas: Sequence[x509.Certificate]) -> x509.Certificate | None:
+    """Which of these CAs the chain of trust of a certificate ends in, if in one; all in DER form but the CAs."""
+    return _issuer(x509.load_der_x509_certificate(der), _loaded(others), cas)
+
+
+def _issuer(
+    certificate: x509.Certificate, others: Sequence[x509.Certificate], cas: Sequence[x509.Certificate]
+) -> x509.Certificate | None:
+    verifier = (
+        PolicyBuilder()
+        .store(Store(list(cas)))
+        .extension_policies(ca_policy=_CA_POLICY, ee_policy=ExtensionPolicy.permit_all())
+        .build_client_verifier()
+    )
+    try:
+        return verifier.verify(certificate, list(others)).chain[-1]
+    except VerificationError:
+        return None
 
 
 def _must_be_a_ca(_policy: Policy, _certificate: x509.Certificate, constraints: x509.BasicConstraints) -> None:

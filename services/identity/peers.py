@@ -22,7 +22,7 @@ from services.identity.certificates import (
     time_in_words,
 )
 from services.identity.expulsions import Expulsions
-from services.identity.organizations import Organizations
+from services.identity.organizations import Organizations, issuer_of
 from services.identity.spiffe import SCHEME, SpiffeId, name_in_slot
 
 SPIFFE_ID = "spiffe-id"
@@ -137,6 +137,12 @@ class TrustBundle:
             raise NotOfOrganization(
                 organization=organization, role=role, name=name, problem="it is not one of its nodes"
             )
+
+    def has_issued(self, der: bytes, others: tuple[bytes, ...]) -> bool:
+        """Whether a certificate that no connection has shown comes from one of these CAs. ``others``: as of ``peer``,
+        which has asked this already where there is a trust file.
+        """
+        return self.organizations is not None or issuer_of(der, others, self.certificates) is not None
 
     def peer(self, der: bytes, others: tuple[bytes, ...] = ()) -> PeerIdentity:
         """Who the holder of a certificate is that TLS has verified, when the connection was made. ``others``:

@@ -367,20 +367,32 @@ class LeftOut(_message.Message):
     def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ..., not_finite: _Optional[bool] = ...) -> None: ...
 
 class PublishRequest(_message.Message):
-    __slots__ = ("contract", "round", "term", "digest", "size", "left_out")
+    __slots__ = ("contract", "round", "term", "digest", "size", "left_out", "copy")
     CONTRACT_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     TERM_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     LEFT_OUT_FIELD_NUMBER: _ClassVar[int]
+    COPY_FIELD_NUMBER: _ClassVar[int]
     contract: str
     round: int
     term: int
     digest: bytes
     size: int
     left_out: _containers.RepeatedCompositeFieldContainer[LeftOut]
-    def __init__(self, contract: _Optional[str] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ...) -> None: ...
+    copy: ResultCopy
+    def __init__(self, contract: _Optional[str] = ..., round: _Optional[int] = ..., term: _Optional[int] = ..., digest: _Optional[bytes] = ..., size: _Optional[int] = ..., left_out: _Optional[_Iterable[_Union[LeftOut, _Mapping]]] = ..., copy: _Optional[_Union[ResultCopy, _Mapping]] = ...) -> None: ...
+
+class ResultCopy(_message.Message):
+    __slots__ = ("holder", "certificates", "signature")
+    HOLDER_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    holder: str
+    certificates: _containers.RepeatedScalarFieldContainer[bytes]
+    signature: bytes
+    def __init__(self, holder: _Optional[str] = ..., certificates: _Optional[_Iterable[bytes]] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class PublishReply(_message.Message):
     __slots__ = ()

@@ -102,6 +102,7 @@ class TrainingClient:
             digest=bytes.fromhex(call.model.digest),
             size=call.model.size,
             left_out=_left_out(call.left_out),
+            copy=call.copy,
         )
         await self._retried(lambda client: client.training.Publish(request))
 

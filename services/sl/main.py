@@ -75,7 +75,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         request, response = settings.channels
         ml = MLSide(identity.name, request, response, store, observer.stored)
         stack.push_async_callback(ml.close)
-        runner = Runner(identity.name, address, settings.round_settings, link, store, memory, ml, peers, observer)
+        runner = Runner(identity, address, settings.round_settings, link, store, memory, ml, peers, observer)
         observer.metrics.read_view(identity.name, lambda: runner.view)
         server = FileServer(
             identity,

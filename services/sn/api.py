@@ -13,6 +13,7 @@ from services.rpc import swarm_pb2 as pb
 from services.rpc.server import caller, calling_process
 from services.runtime import logs
 from services.sn import ballot, record, requests
+from services.sn.copies import require_copy
 from services.sn.handing_over import hand_over, replace_key
 from services.sn.live import LiveTraining
 from services.sn.membership import Caller, DirectoryMember
@@ -184,6 +185,8 @@ class TrainingApi:
     async def Publish(self, request: pb.PublishRequest, _context: Any) -> pb.PublishReply:
         who, training = self._context.participant(request.contract)
         digest, left_out = requests.digest(request.digest, "digest"), requests.left_out(list(request.left_out))
+        training.require_leader(who.name, request.round, request.term)
+        require_copy(request, training.view, self._context.trainings.membership, self._context.trust())
         await training.gateway.publish(request.round, request.term, who.name, digest, request.size, left_out)
         return pb.PublishReply()
 

@@ -188,8 +188,8 @@ class LiveTraining:
         if not self._stopped:
             self._lost.follow(self.view)
 
-    def progress(self, leader: str, round_number: int, term: int, done: int, total: int) -> None:
-        """A leader's sign of life. Raises StaleRound, RoundNotClosed, StaleTerm or NotTheLeader."""
+    def require_leader(self, leader: str, round_number: int, term: int) -> None:
+        """Raises StaleRound, RoundNotClosed, StaleTerm or NotTheLeader."""
         view = self.view
         if round_number != view.round:
             raise StaleRound(given=round_number, current=view.round)
@@ -199,6 +199,10 @@ class LiveTraining:
             raise StaleTerm(round=round_number, given=term, current=view.term)
         if leader != view.leader:
             raise NotTheLeader(name=leader, leader=view.leader, round=round_number, term=term)
+
+    def progress(self, leader: str, round_number: int, term: int, done: int, total: int) -> None:
+        """A leader's sign of life. Raises as ``require_leader`` does."""
+        self.require_leader(leader, round_number, term)
         self._pending_progress = Progress(done, total, self._around.clock())
         wait = self._progress_shown + PROGRESS_EVERY_S - self._around.clock()
         if wait <= 0:

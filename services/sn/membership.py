@@ -58,6 +58,11 @@ class DirectoryMember:
             return True
         return fingerprint == self.previous and (time.time() if now is None else now) < self.previous_until
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """By which it is known now, in hex."""
+        return tuple(key.hex() for key in (self.fingerprint, self.previous) if key and self.has_key(key))
+
 
 @dataclass
 class Membership:

@@ -5,12 +5,14 @@ import contextlib
 import hashlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from services.chain.factory import Choice, open_chain
 from services.identity.identity import Identity
+from services.identity.signing import Signer
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
+from services.rpc.result_copy import CopyClaim
 from services.sn.directory import DEFAULT_TRAINING
 from services.sn.founding import FoundWith
 from services.sn.node import Announcement, RunningSN, serving
@@ -52,8 +54,16 @@ def digest_of(*parts: object) -> bytes:
     return hashlib.sha256(repr(parts).encode()).digest()
 
 
+def copy_of(status: Status, digest: bytes, signer: Identity, holder: str = "") -> pb.ResultCopy:
+    """That ``holder``, or else whoever signs, has the result of the merge that runs."""
+    holder = holder or signer.name
+    return CopyClaim(status.location, status.round, status.term, digest.hex(), holder).signed(Signer(signer))
+
+
 class Sl:
-    """One scripted SL. ``seen`` is every state that its Watch stream brought."""
+    """One scripted SL. ``seen`` is every state that its Watch stream brought; ``swarm``: all of them, by name."""
+
+    swarm: ClassVar[dict[str, Identity]] = {}
 
     def __init__(self, client: SNClient, name: str, contract: str) -> None:
         self.client = client
@@ -78,15 +88,21 @@ class Sl:
         }  # fmt: skip
         await self.client.training.CheckIn(pb.CheckInRequest(**{**said, **changes}))
 
-    async def publish(self, status: Status, left_out: Sequence[pb.LeftOut] = ()) -> bytes:
-        digest = digest_of("merged", status.round)
-        await self.client.training.Publish(
-            pb.PublishRequest(
-                contract=self.contract, round=status.round, term=status.term, digest=digest, size=1024,
-                left_out=left_out,
-            )
-        )  # fmt: skip
+    async def publish(self, status: Status, left_out: Sequence[pb.LeftOut] = (), **changes: Any) -> bytes:
+        digest: bytes = changes.get("digest", digest_of("merged", status.round))
+        said: dict[str, Any] = {
+            "contract": self.contract, "round": status.round, "term": status.term, "digest": digest, "size": 1024,
+            "left_out": left_out, "copy": self.copy(status, digest, left_out),
+        }  # fmt: skip
+        await self.client.training.Publish(pb.PublishRequest(**{**said, **changes}))
         return digest
+
+    def copy(self, status: Status, digest: bytes, left_out: Sequence[pb.LeftOut] = ()) -> pb.ResultCopy | None:
+        """What another scripted SL signs that is in the merge; None where there is none."""
+        out = {entry.name for entry in left_out}
+        active = {who.name for who in status.participants if who.active} - {self.name} - out
+        holder = next((entry.name for entry in status.check_ins if entry.name in active), None)
+        return copy_of(status, digest, self.swarm[holder], holder) if holder is not None else None
 
     async def leave(self, reason: str = "done") -> None:
         await self.client.training.Leave(pb.LeaveRequest(contract=self.contract, reason=reason))
@@ -131,6 +147,7 @@ async def scripted_sl(
     """Registered with the SN on ``port``."""
     async with SNClient(f"localhost:{port}", identity) as client:
         sl = Sl(client, identity.name, contract)
+        sl.swarm[identity.name] = identity
         await sl.register()
         if watching:
             sl.watch()

@@ -137,9 +137,7 @@ async def test_models_are_held_to_the_record(pki: Any, tmp_path: Path, capsys: p
         await asyncio.gather(*(sl.check_in(1, finished=True) for sl in sls))
         merging = await sls[0].until(lambda status: status.state == pb.MERGE)
         leader = next(sl for sl in sls if sl.name == merging.leader)
-        await leader.client.training.Publish(
-            pb.PublishRequest(contract=leader.contract, round=1, term=1, digest=final, size=1024)
-        )
+        await leader.publish(merging, digest=final)
         good = await audit(pki, sn.port, capsys, "--json", "--verify", str(models))
         assert good[0] == 0, good
         assert json.loads(good[1])["files"][0]["kind"] == "final model"

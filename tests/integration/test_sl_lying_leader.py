@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,11 @@ import pytest
 from sl_swarm import ML, Arrays, swarm_of
 from test_sl_liars import NAMES, SAID, Log
 
+from services.rpc.swarm_pb2 import ResultCopy
 from services.sl.round import actions as do
 from services.sl.round.runner import Runner
+from services.sl.round.tasks import RoundTasks
+from services.sl.transfer.replication import ResultReplicator, UnpublishedResult
 from services.sl.transfer.store import Store, Stored
 from services.sl.view import Model
 from swarm_callback.digest import SEGMENT_BYTES, combine
@@ -55,16 +59,29 @@ def forged(store: Store, digest: str) -> Model:
 async def test_another_result_than_was_made_stands_and_is_said_loudly(  # noqa: PLR0917
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log, elements: int, level: str, words: str
 ) -> None:
-    honest, lied = Runner._perform, []
+    lied: list[tuple[str, Model]] = []
+    publishes, gives, serves = Runner._perform, ResultReplicator.replicate, RoundTasks.results
+
+    async def replicate(copies: ResultReplicator, result: UnpublishedResult) -> ResultCopy | None:
+        copy = await gives(copies, result)
+        if lied:
+            return copy
+        made = forged(copies._peers._store, result.model.digest)
+        lied.append((result.model.digest, made))
+        return await gives(copies, replace(result, model=made))  # no SN takes what nobody else holds
 
     def perform(runner: Runner, action: do.Action) -> None:
-        if isinstance(action, do.Publish) and not lied:
-            made = forged(runner._store, action.model.digest)
-            lied.append((action.model.digest, made.digest))
-            action = replace(action, model=made)
-        honest(runner, action)
+        if isinstance(action, do.Publish) and action.round == 1:
+            action = replace(action, model=lied[0][1])
+        publishes(runner, action)
 
+    def results(work: RoundTasks) -> frozenset[str]:
+        assert serves.fget is not None
+        return serves.fget(work) | {made.digest for _, made in lied}
+
+    monkeypatch.setattr(ResultReplicator, "replicate", replicate)
     monkeypatch.setattr(Runner, "_perform", perform)
+    monkeypatch.setattr(RoundTasks, "results", property(results))
     async with swarm_of(pki, tmp_path, *NAMES, **SAID) as swarm:
         programs = [
             swarm.ml(name, model(number, elements), lambda arrays, _: arrays, rounds=0, min_peers=4)
@@ -73,13 +90,57 @@ async def test_another_result_than_was_made_stands_and_is_said_loudly(  # noqa: 
         ended = await asyncio.gather(*(program.run() for program in programs))
         assert len(set(ended)) == 1
         first = next(event for event in await swarm.events() if type(event).__name__ == "RoundAccepted")
-    ((made, published),) = lied
+    ((made, forgery),) = lied
+    published = forgery.digest
     assert first.digest.hex() == published
     said = [line for line in log.lines if line["event"].startswith(words)]
     assert said
     for line in said:
         assert (line["level"], line["leader"], line["accepted"]) == (level, first.leader, published)
         assert line.get("made", line.get("copy")) == made
+
+
+def nowhere(_store: Store, made: Model) -> Model:
+    return replace(made, digest="ab" * 32)
+
+
+def of_another_layout(store: Store, made: Model) -> Model:
+    """The same values in a tensor of another name: no node could go on with it."""
+    stored = store.get(made.digest)
+    assert stored is not None
+    data = stored.path.read_bytes().replace(b'"w"', b'"v"', 1)
+    with store.incoming("the liar", len(data)) as incoming:
+        incoming.write(data)
+        return incoming.commit().model
+
+
+@pytest.mark.parametrize("lie", [nowhere, of_another_layout])
+async def test_a_leader_that_publishes_what_nobody_can_take_ends_nobody(
+    pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: Callable[[Store, Model], Model]
+) -> None:
+    honest, lied, told = Runner._perform, [], []
+
+    def perform(runner: Runner, action: do.Action) -> None:
+        if isinstance(action, do.Publish) and not lied:
+            action = replace(action, model=lie(runner._store, action.model))
+            lied.append((runner._name, action.round, action.term))
+            told.append(action.model.digest)
+            runner._enrolled.work._made = action.model.digest  # it serves it, if it is there
+        honest(runner, action)
+
+    monkeypatch.setattr(Runner, "_perform", perform)
+    names = NAMES[:3]
+    async with swarm_of(pki, tmp_path, *names, leader_timeout_s=1.0, sn_patience_s=3.0) as swarm:
+        programs = [
+            swarm.ml(name, model(number, SMALL), lambda arrays, _: arrays, rounds=1)
+            for number, name in enumerate(names)
+        ]
+        assert len(set(await asyncio.gather(*(program.run() for program in programs)))) == 1
+        events = await swarm.events()
+    deposed = [(event.leader, event.round, event.term) for event in events if type(event).__name__ == "LeaderDeposed"]
+    assert deposed[:1] == lied
+    accepted = [event.digest.hex() for event in events if type(event).__name__ == "RoundAccepted"]
+    assert len(accepted) == 3 and not set(accepted) & set(told)
 
 
 @pytest.mark.parametrize("method", ["mean", "coordmedian"])

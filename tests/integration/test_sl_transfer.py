@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,13 @@ from services.errors import (
     StreamDamaged,
 )
 from services.identity.identity import PeerIdentity
-from services.rpc.swarm_pb2 import RoundState
+from services.identity.signing import Signer
+from services.rpc.result_copy import CopyClaim
+from services.rpc.swarm_pb2 import ResultCopy, RoundState
 from services.sl.transfer import waiting as waiting_module
 from services.sl.transfer.file_server import FileServer, bind
 from services.sl.transfer.peers import Peers
-from services.sl.transfer.replication import ResultReplicator
+from services.sl.transfer.replication import ResultReplicator, UnpublishedResult
 from services.sl.transfer.store import Store
 from services.sl.transfer.waiting import ResultWait
 from services.sl.view import CheckInEntry, Config, TrainingMember, View
@@ -293,20 +296,25 @@ async def test_a_header_is_read_without_its_body(pki: Any, store: Store, mine: S
 
 
 @contextlib.asynccontextmanager
-async def two_holders(pki: Any, store: Store, mine: Store) -> AsyncIterator[tuple[Peers, TrainingMember]]:
+async def two_holders(
+    pki: Any, store: Store, mine: Store, signs_as: str = "sl-2"
+) -> AsyncIterator[tuple[Peers, TrainingMember]]:
     """sl-1 has a result and its file server; sl-2 takes copies from it, and has a file server too."""
     async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as fetching:
 
-        async def take_copy(peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
+        async def take_copy(peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> ResultCopy:
             if peer.name != "sl-1":
                 raise NotTheLeader(name=peer.name, term=1, round=2, leader="sl-1")
             await fetching.fetch(digest, store.get(digest).model.size, lambda: [member("sl-1", port)], moved=moved)
+            return CopyClaim("", 0, 1, digest, "sl-2").signed(signer)
 
+        signer = Signer(pki.identity("sl", signs_as))
         server = FileServer(pki.identity("sl", "sl-2"), mine, everything(), take_copy=take_copy)
         with bind("127.0.0.1", 0) as bound:
             await server.start(bound)
             async with Peers(pki.identity("sl", "sl-1"), store) as offering:
-                yield offering, member("sl-2", bound.getsockname()[1])
+                key = pki.identity("sl", "sl-2").fingerprint
+                yield offering, replace(member("sl-2", bound.getsockname()[1]), fingerprint=key)
             await server.stop()
 
 
@@ -337,9 +345,9 @@ async def test_a_silent_node_is_not_the_only_one_asked_for_a_copy(pki: Any, stor
     stored = put(store, 4)
     with bind("127.0.0.1", 0) as silent:  # accepts, and never says anything
         async with two_holders(pki, store, mine) as (offering, other):
-            copies = ResultReplicator(offering, lambda _: None)
             view = merging_view(member("silent", silent.getsockname()[1]), other)
-            await copies.replicate(stored.model, "sl-1", view, lambda: view)
+            copy = await replicator(pki, offering, view).replicate(UnpublishedResult(stored.model, view))
+            assert copy is not None and copy.holder == "sl-2"
             assert mine.get(stored.model.digest) is not None
 
 
@@ -348,7 +356,23 @@ async def test_nobody_is_asked_for_a_copy_where_nobody_is_left(pki: Any, store: 
     gone = TrainingMember("sl-2", "localhost", 1, "", active=False)
     async with Peers(pki.identity("sl", "sl-1"), store) as offering:
         view = merging_view(gone)
-        await ResultReplicator(offering, lambda _: None).replicate(stored.model, "sl-1", view, lambda: view)
+        assert await replicator(pki, offering, view).replicate(UnpublishedResult(stored.model, view)) is None
+
+
+async def test_a_copy_that_is_signed_with_another_key_is_none(pki: Any, store: Store, mine: Store) -> None:
+    stored = put(store, 4)
+    async with two_holders(pki, store, mine, signs_as="sl-9") as (offering, other):
+        view = merging_view(other)
+        newest = [view, view, view, replace(view, term=2)]  # once it was asked, the term is over
+        copies = ResultReplicator(
+            offering, lambda _: None, lambda: newest.pop(0), lambda: pki.identity("sl", "sl-1").trust
+        )
+        assert await copies.replicate(UnpublishedResult(stored.model, view)) is None
+    assert mine.get(stored.model.digest) is not None and not newest
+
+
+def replicator(pki: Any, peers: Peers, view: View) -> ResultReplicator:
+    return ResultReplicator(peers, lambda _: None, lambda: view, lambda: pki.identity("sl", "sl-1").trust)
 
 
 def merging_view(*others: TrainingMember) -> View:

@@ -15,6 +15,7 @@ from services.errors import (
     MalformedCall,
     ModelDiffers,
     NameTaken,
+    NoSecondCopy,
     NotAMember,
     NotEnrolled,
     NotTheLeader,
@@ -223,12 +224,15 @@ async def test_only_the_leader_publishes_and_reports_progress(pki: Any, sn: Runn
         leader = first if follower is second else second
         with pytest.raises(NotTheLeader, match=f"{leader.name} does"):
             await follower.publish(merging)
+        with pytest.raises(NoSecondCopy, match="nobody has signed for it"):  # it may be that nobody can fetch it
+            await leader.publish(merging, copy=None)
         moved = pb.ProgressRequest(contract=leader.contract, round=1, term=merging.term, bytes_done=5, bytes_total=9)
         with pytest.raises(NotTheLeader):
             await follower.client.training.ReportProgress(moved)
         await leader.client.training.ReportProgress(moved)
         seen = await follower.until(lambda status: status.progress.bytes_done == 5)
         assert seen.progress.bytes_total == 9
+        await leader.publish(merging)
 
 
 async def test_a_node_registers_moves_leaves_and_comes_back(pki: Any, sn: RunningSN) -> None:

@@ -23,15 +23,24 @@ from hypothesis import strategies as st
 from services.chain.account import GAS_LIMIT
 from services.chain.account import Account as SigningAccount
 from services.chain.relayed import gas_of
-from services.errors import DocumentUnusable, HandoverRefused, IdentityError, LicenseUnreadable, MalformedCall
+from services.errors import (
+    DocumentUnusable,
+    HandoverRefused,
+    IdentityError,
+    LicenseUnreadable,
+    MalformedCall,
+    NoSecondCopy,
+)
 from services.identity import trust_file
 from services.identity.certificates import read_key
 from services.identity.handover import Handover
 from services.identity.peers import identity_of_certificate
 from services.identity.revocations import revoked_by
+from services.identity.signing import Signer
 from services.licensing import license_file
 from services.licensing.license_file import Grant, License
 from services.rpc import swarm_pb2 as pb
+from services.rpc.result_copy import CopyClaim
 from services.sl.round.progress import MergeProgress
 from services.sl.sharding import messages
 from services.sl.sharding.messages import Unreadable
@@ -248,6 +257,22 @@ def test_certificates_of_peers(certificates: list[bytes]) -> None:
     def check(data: bytes) -> None:
         with contextlib.suppress(IdentityError):
             identity_of_certificate(data)
+
+    check()
+
+
+def test_what_holders_of_a_result_have_signed(pki: Any, certificates: list[bytes]) -> None:
+    signer, claim = pki.identity("sl", "sl-1"), CopyClaim("0x1", 1, 1, HASH, "sl-1")
+    true = claim.signed(Signer(signer))
+    known_by_id = identity_of_certificate(true.certificates[0]).id_fingerprint
+    claim.check(true, [known_by_id], signer.trust)
+    longer = pb.ResultCopy(holder="sl-1", certificates=[*true.certificates, *certificates], signature=true.signature)
+
+    @fuzzed
+    @given(inputs([true.SerializeToString(), longer.SerializeToString()]))
+    def check(data: bytes) -> None:
+        with contextlib.suppress(DecodeError, NoSecondCopy):
+            claim.check(pb.ResultCopy.FromString(data), [known_by_id], signer.trust)
 
     check()
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from services.errors import SwarmError
+from services.rpc.swarm_pb2 import ResultCopy
 from services.sl.round.events import ModelReported, SessionOpened
 from services.sl.round.states import HeldModel
 from services.sl.view import AcceptedResult, Exclusion, Model, View
@@ -91,6 +92,7 @@ class Publish(Action):
     term: int
     model: Model
     left_out: tuple[Exclusion, ...]
+    copy: ResultCopy | None = None
 
 
 @dataclass(frozen=True)

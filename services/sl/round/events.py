@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from services.errors import SwarmError
+from services.rpc.swarm_pb2 import ResultCopy
 from services.sl.view import Exclusion, Model, View
 
 CheckInMode = Literal["snapshot", "active", "inactive"]
@@ -125,8 +126,11 @@ class PublishRefused(RoundEvent):
 
 @dataclass(frozen=True)
 class MergeDone(RoundEvent):
+    """``copy``: what a second node has signed that holds it; None where there is none that could."""
+
     model: Model
     left_out: tuple[Exclusion, ...]
+    copy: ResultCopy | None = None
 
 
 @dataclass(frozen=True)

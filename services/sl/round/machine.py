@@ -255,7 +255,7 @@ def _merging(state: Merging, event: on.MergeDone | on.TooFew) -> Step:
     publishing = Publishing(**vars(state))
     if isinstance(event, on.TooFew):
         return publishing, (do.Reopen(state.round, state.term, event.left_out),)
-    return publishing, (do.Publish(state.round, state.term, event.model, event.left_out),)
+    return publishing, (do.Publish(state.round, state.term, event.model, event.left_out, event.copy),)
 
 
 def _publishing(state: Publishing, event: on.Published | on.PublishRefused) -> Step:

@@ -10,8 +10,9 @@ from time import monotonic
 from aiohttp.web import WebSocketResponse
 
 from services.errors import EXPIRED, MLChannelError, SwarmError, TrainingComplete, UnknownMergeMethod
-from services.identity.identity import PeerIdentity
+from services.identity.identity import Identity, PeerIdentity
 from services.merge.engine import METHODS
+from services.rpc.swarm_pb2 import ResultCopy
 from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.signals import ChangeSignal
@@ -76,7 +77,7 @@ class Runner:
 
     def __init__(  # noqa: PLR0917  # who it is, and what it works with
         self,
-        name: str,
+        identity: Identity,
         address: OwnAddress,
         settings: RoundSettings,
         link: SNLink,
@@ -90,7 +91,8 @@ class Runner:
         self._steps: deque[str] = deque(maxlen=STEPS_REMEMBERED)  # names alone: a state holds a whole view
         self.state: SLState = Unopened()
         self.view: View | None = None  # the training, as this node knows it, to the last; None before it is enrolled
-        self._name = name
+        self._identity = identity
+        self._name = identity.name
         self._address = address
         self._settings = settings
         self._link = link
@@ -118,9 +120,12 @@ class Runner:
         """Of the merge that this node leads."""
         return None if self._enrolment is None else self._enrolment.work.progress
 
-    async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
-        """Fetches what the leader of the running merge is about to publish. Raises NotTheLeader, or as a fetch does."""
-        await self._enrolled.work.take_copy(peer, digest, moved)  # nobody may ask before this node is enrolled
+    async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> ResultCopy:
+        """Fetches what the leader of the running merge is about to publish, and signs that it is here.
+
+        Raises NotTheLeader, ModelDiffers, or as a fetch does.
+        """
+        return await self._enrolled.work.take_copy(peer, digest, moved)  # nobody may ask before this node is enrolled
 
     async def follow(self, leader: PeerIdentity, line: WebSocketResponse) -> None:
         """Merges what the leader of the running merge deals to this node."""
@@ -198,7 +203,7 @@ class Runner:
             case do.SendCheckIn():
                 self._spawn(self._check_in(action), "checking in")
             case do.Publish():
-                self._spawn(self._publish(self._enrolled.training.publish(action)), "publishing")
+                self._spawn(self._publish(self._enrolled.work.publish(action)), "publishing")
             case do.Reopen():
                 self._spawn(self._publish(self._enrolled.training.reopen(action)), "opening the round again")
             case do.VoteOut():
@@ -273,7 +278,7 @@ class Runner:
 
     def _tasks_in(self, training: TrainingClient) -> RoundTasks:
         patience_s = self._settings.sn_patience_s
-        around = TaskContext(self._name, lambda: self._known, self._stepped.wait, self._tell, patience_s)
+        around = TaskContext(self._identity, lambda: self._known, self._stepped.wait, self._tell, patience_s)
         return RoundTasks(around, self._store, self._peers, training)
 
     async def _taken_into(self, training: TrainingClient, opened: on.SessionOpened, again: bool) -> View:

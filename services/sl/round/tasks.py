@@ -2,20 +2,22 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
 
 from aiohttp.web import WebSocketResponse
 
-from services.errors import ModelDiffers, NetworkError, NotTheLeader, SizeDiffers, SwarmError
-from services.identity.identity import PeerIdentity
+from services.errors import ModelDiffers, NetworkError, NoSecondCopy, NotTheLeader, SizeDiffers, SwarmError
+from services.identity.identity import Identity, PeerIdentity
+from services.identity.signing import Signer
 from services.merge.layout import difference
-from services.rpc.swarm_pb2 import RoundState
+from services.rpc.result_copy import CopyClaim
+from services.rpc.swarm_pb2 import ResultCopy, RoundState
 from services.runtime import logs
 from services.runtime.background import Background
 from services.sl.gateway import TrainingClient
 from services.sl.round import events as on
-from services.sl.round.actions import ArmLeaderTimer, DiagnoseMismatch, Fetch, StartMerge
+from services.sl.round.actions import ArmLeaderTimer, DiagnoseMismatch, Fetch, Publish, StartMerge
 from services.sl.round.progress import MergeProgress
 from services.sl.sharding.follower import ShardFollower
 from services.sl.sharding.inputs import MergeContext
@@ -24,16 +26,19 @@ from services.sl.sharding.leader import ShardLeader
 from services.sl.sharding.leader_merge import LeaderMerge, MergeOutcome, hands_out_one
 from services.sl.transfer.peers import Peers
 from services.sl.transfer.readers import SHARED_FROM_BYTES
-from services.sl.transfer.replication import ResultReplicator
+from services.sl.transfer.replication import ResultReplicator, UnpublishedResult
 from services.sl.transfer.store import Store, Stored
 from services.sl.transfer.waiting import ResultWait
-from services.sl.view import AcceptedResult, TrainingMember, View
+from services.sl.view import AcceptedResult, Exclusion, TrainingMember, View
 
 _EXPLAIN_ATTEMPTS = 3
 _EXPLAIN_WAIT_S = 0.3
 
 # A holder that is about to get a result itself has it by then.
 _TELL_AFTER_ATTEMPTS = 3
+
+# Before a copy is given anew, where the SN has not taken the one before for good.
+_COPY_AGAIN_S = 0.5
 
 _log = logs.get("round")
 
@@ -46,11 +51,15 @@ class TaskContext:
     ``patience_s``: for what it cannot go on without.
     """
 
-    name: str
+    identity: Identity
     view: Callable[[], View]
     changed: Callable[[], Awaitable[object]]
     tell: Callable[[str], object]
     patience_s: float
+
+    @property
+    def name(self) -> str:
+        return self.identity.name
 
 
 class RoundTasks:
@@ -61,6 +70,7 @@ class RoundTasks:
         self._store = store
         self._peers = peers
         self._training = training
+        self._signer = Signer(around.identity)
         self._background = Background("round")
         self._leading: tuple[View, LeaderMerge] | None = None
         self._place = MergeContext(around.name, store, peers, self._member)
@@ -76,8 +86,11 @@ class RoundTasks:
         view, merging = self._leading
         return MergeProgress(view.round, view.term, merging.idle_s)
 
-    async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> None:
-        """Fetches what the leader of the running merge is about to publish. Raises NotTheLeader, or as a fetch does."""
+    async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> ResultCopy:
+        """Fetches what the leader of the running merge is about to publish, and signs that it is here.
+
+        Raises NotTheLeader, ModelDiffers, or as a fetch does.
+        """
         view = self._around.view()
         leader, mine = view.member(view.leader), view.checked_in(self._around.name)
         leads = leader is not None and peer.may_act_as(leader.name, *leader.keys)
@@ -87,7 +100,11 @@ class RoundTasks:
         self._copies = {held: of for held, of in self._copies.items() if of[0] >= view.round} | {
             digest: (view.round, view.term)
         }
-        await self._peers.fetch(digest, mine.size, lambda: [leader], moved=moved)
+        stored = await self._following.whole(digest)
+        stored = stored or await self._peers.fetch(digest, mine.size, lambda: [leader], moved=moved)
+        if stored.model.layout != view.layout:  # every node would end with it
+            raise ModelDiffers(difference=f"What {leader.name} is about to publish has not the layout that was agreed")
+        return CopyClaim(view.location, view.round, view.term, digest, self._around.name).signed(self._signer)
 
     @property
     def counted_on(self) -> frozenset[str]:
@@ -111,16 +128,17 @@ class RoundTasks:
 
         merging = LeaderMerge(self._store, self._peers, view, report, self._member)
         self._leading = view, merging
-        copies = ResultReplicator(self._peers, merging.moved)
+        copy = None
         _log.info("leads the round", round=view.round, term=view.term, of=len(view.check_ins))
         try:
             shared = await self._merge_shared(call, merging)
             outcome = shared or await merging.run(call.held)
             self._made = outcome.model.digest if outcome.model is not None else self._made
-            if shared is None and outcome.model is not None and (call.held is None or outcome.model != call.held.model):
-                _log.debug("written", round=view.round, term=view.term)
-                merged = outcome.without_left_out(view)
-                await copies.replicate(outcome.model, self._around.name, merged, self._around.view)
+            if outcome.model is not None and (call.held is None or outcome.model != call.held.model):
+                if shared is None:
+                    _log.debug("written", round=view.round, term=view.term)
+                result = UnpublishedResult(outcome.model, view, _names(outcome.left_out), frozenset(outcome.whole))
+                copy = await self._replicator(merging.moved).replicate(result)
         except SwarmError as error:
             return on.Failed(error)
         finally:
@@ -129,7 +147,26 @@ class RoundTasks:
             _log.warning("left out of the round", round=view.round, left_out=out.name, reason=out.reason)
         if outcome.model is None:
             return on.TooFew(outcome.left_out)
-        return on.MergeDone(outcome.model, outcome.left_out)
+        return on.MergeDone(outcome.model, outcome.left_out, copy)
+
+    async def publish(self, call: Publish) -> None:
+        """Where the SN does not take it for held by another one, a copy is given anew: whoever had it may have left.
+
+        That is no progress: a leader that never gets further is voted out. Raises what the SN answers else.
+        """
+        if self._leading is None:
+            raise RuntimeError("it leads nothing")
+        view, _ = self._leading
+        while True:
+            try:
+                await self._training.publish(call)
+            except NoSecondCopy as error:
+                _log.warning("the result is not taken yet", round=call.round, term=call.term, why=str(error))
+            else:
+                return
+            await asyncio.sleep(_COPY_AGAIN_S)
+            result = UnpublishedResult(call.model, view, _names(call.left_out))
+            call = replace(call, copy=await self._replicator(lambda _: None).replicate(result))
 
     async def follow(self, peer: PeerIdentity, line: WebSocketResponse) -> None:
         """Merges what the leader deals to this node."""
@@ -157,6 +194,9 @@ class RoundTasks:
             return await leading.run(call.held, layout_of(stored.specs()))
         finally:
             self._background.run(leading.close(self._peers.stall_s), "hanging up")
+
+    def _replicator(self, moved: Callable[[int], object]) -> ResultReplicator:
+        return ResultReplicator(self._peers, moved, self._around.view, lambda: self._signer.trust)
 
     def _compare(self, result: AcceptedResult) -> None:
         """The accepted result stands. A leader that was started again may have merged other parameters."""
@@ -226,7 +266,8 @@ class RoundTasks:
 
     async def _fetch(self, result: AcceptedResult) -> Stored:
         def holders() -> list[TrainingMember]:
-            names = [result.leader, *(name for name in result.merged if name != result.leader)]
+            left_out = (entry.name for entry in result.left_out)  # of whom one may hold it where nobody else was there
+            names = list(dict.fromkeys((result.leader, *result.merged, *left_out)))
             found = [self._member(name) for name in names if name != self._around.name]
             return [member for member in found if member is not None and member.host]
 
@@ -266,6 +307,10 @@ class RoundTasks:
             await self._training.report_progress(view.round, view.term, done, total)
         except SwarmError as error:
             _log.debug("progress not reported", why=str(error))
+
+
+def _names(left_out: Iterable[Exclusion]) -> frozenset[str]:
+    return frozenset(entry.name for entry in left_out)
 
 
 def _example(view: View, agreed_by: str) -> tuple[str, int, TrainingMember | None]:

@@ -94,6 +94,16 @@ class ShardFollower:
         finally:
             await self.close()
 
+    async def whole(self, digest: str) -> Stored | None:
+        """The result of the merge that this node has a part in, once all of it is here; None where it is another one
+        or does not come.
+        """
+        attempt = self._merger.attempt if self._merger is not None else None
+        if attempt is None or attempt.told != digest:
+            return None
+        await asyncio.wait([attempt.result])
+        return None if attempt.result.cancelled() else attempt.result.result()
+
     @property
     def counted_on(self) -> str | None:
         """Digest of what this node has told the leader that it holds, which may be the result of the round."""

@@ -5,7 +5,7 @@ import mmap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,15 +41,11 @@ class Cancelled(Exception):
 
 @dataclass(frozen=True)
 class MergeOutcome:
-    """``model`` is None where fewer than minPeers are left."""
+    """``model`` is None where fewer than minPeers are left. ``whole``: who holds all of it already."""
 
     model: Model | None
     left_out: tuple[Exclusion, ...]
-
-    def without_left_out(self, view: View) -> View:
-        """The view that was merged, with only those who are in the result."""
-        out = {entry.name for entry in self.left_out}
-        return replace(view, check_ins=tuple(entry for entry in view.check_ins if entry.name not in out))
+    whole: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

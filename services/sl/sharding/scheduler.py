@@ -164,7 +164,8 @@ class ShardScheduler:
         if not self._shards.known or len(whole) < (COPIES if others else 1):
             return None
         digest = combine(bytes.fromhex(self._view.layout), [entry for entry in self._shards.hashes if entry]).hex()
-        return MergeOutcome(Model(digest, self._included[0].size, self._view.layout), self._sorted)
+        model = Model(digest, self._included[0].size, self._view.layout)
+        return MergeOutcome(model, self._sorted, tuple(whole))
 
     # --- what is decided ------------------------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """Serves parameter streams to the other participants: HTTPS with mutual TLS, by digest, whole or in ranges."""
 
 import asyncio
+import base64
 import contextlib
 import errno
 import os
@@ -17,6 +18,7 @@ from services.errors import IdentityError, NetworkError, NotOfOrganization, Port
 from services.identity.identity import Identity, PeerIdentity
 from services.identity.live import LiveConnections
 from services.identity.peer_context import peer_of
+from services.rpc.swarm_pb2 import ResultCopy
 from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.probing import probe
@@ -26,7 +28,7 @@ from services.sl.transfer.bulk import Bulk
 from services.sl.transfer.connections import BULK
 from services.sl.transfer.listener import AlpnListener
 from services.sl.transfer.partials import Partial, PartialEnded
-from services.sl.transfer.peers import COPY_ANSWER_BYTES, COPY_MOVES, COPY_TAKEN, REFUSAL_HEADER
+from services.sl.transfer.peers import COPY_MOVES, COPY_TAKEN, REFUSAL_HEADER, WORDS_BYTES
 from services.sl.transfer.readers import CATCH_UP_S, REFUSAL, Readers
 from services.sl.transfer.store import Store, Stored
 
@@ -51,7 +53,7 @@ WAITING = 4096
 SIGN_EVERY_S = 0.25
 
 Follow = Callable[[PeerIdentity, web.WebSocketResponse], Awaitable[object]]
-TakeCopy = Callable[[PeerIdentity, str, Callable[[int], None]], Awaitable[object]]
+TakeCopy = Callable[[PeerIdentity, str, Callable[[int], None]], Awaitable[ResultCopy]]
 _log = logs.get("file server")
 
 
@@ -75,7 +77,8 @@ def bind(host: str, port: int) -> socket.socket:
 class FileServer:
     """``readers`` are asked at each request: nobody else may read. ``sent`` gets the bytes sent.
 
-    ``take_copy(peer, digest, moved)`` fetches a stream from the peer that offers it, or raises a SwarmError.
+    ``take_copy(peer, digest, moved)`` fetches a stream from the peer that offers it, and gives what that one gets to
+    show for it, or raises a SwarmError.
     ``follow(leader, line)`` merges what a leader deals out. ``progress`` of the merge that this node leads, or None.
     ``keep_congestion_control``: as in the settings.
     """
@@ -261,18 +264,15 @@ class FileServer:
         await response.prepare(request)
         copying = asyncio.ensure_future(self._take_copy(peer, digest, lambda _: moved.set()))
         try:
-            while not (await asyncio.wait([copying], timeout=SIGN_EVERY_S))[0]:
-                if moved.is_set():
-                    moved.clear()
-                    await response.write(COPY_MOVES)
-            copying.result()
-        except SwarmError as error:
-            await response.write(f"\n{error}".encode()[:COPY_ANSWER_BYTES])
-        else:
-            await response.write(COPY_TAKEN)
+            with contextlib.suppress(ConnectionError):  # whoever offers it has hung up
+                while not (await asyncio.wait([copying], timeout=SIGN_EVERY_S))[0]:
+                    if moved.is_set():
+                        moved.clear()
+                        await response.write(COPY_MOVES)
+                await response.write(_how_it_went(copying))
+                await response.write_eof()
         finally:
             copying.cancel()
-        await response.write_eof()
         return response
 
     def _found(self, request: web.Request) -> Stored:
@@ -301,6 +301,13 @@ def _judged(request: web.Request) -> PeerIdentity | None:
         raise
     except IdentityError:
         return None
+
+
+def _how_it_went(copying: "asyncio.Future[ResultCopy]") -> bytes:
+    try:
+        return COPY_TAKEN + base64.b64encode(copying.result().SerializeToString())
+    except SwarmError as error:
+        return f"\n{error}".encode()[:WORDS_BYTES]
 
 
 def _abort(request: web.Request) -> None:

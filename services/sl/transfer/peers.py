@@ -5,6 +5,7 @@ segment are checked against the digest as they arrive.
 """
 
 import asyncio
+import base64
 import contextlib
 import socket
 import ssl
@@ -17,10 +18,13 @@ from typing import Self, TypeVar
 from weakref import WeakValueDictionary
 
 import aiohttp
+from google.protobuf.message import DecodeError
 
 from services.errors import DigestMismatch, NetworkError, PeerUnreachable, ResultUnavailable, StreamDamaged, SwarmError
 from services.identity.identity import Identity
 from services.identity.peers import Expected
+from services.rpc.result_copy import COPY_BYTES
+from services.rpc.swarm_pb2 import ResultCopy
 from services.runtime import logs
 from services.runtime.probing import probe
 from services.sl.round.progress import MergeProgress
@@ -54,8 +58,8 @@ _FRAME_CHARACTERS = 1024
 
 # The answer to a node that offers a copy: a sign while the copy is on its way, and how it went.
 COPY_MOVES = b"."
-COPY_TAKEN = b"\ntaken"
-COPY_ANSWER_BYTES = 400
+COPY_TAKEN = b"\ntaken "  # then what the holder has signed, in base64
+COPY_ANSWER_BYTES = 2 * COPY_BYTES
 
 # Of a refusal; in a header too, as whoever asks for a line does not get to see the body.
 WORDS_BYTES = 400
@@ -308,10 +312,9 @@ class Peers:
             problem = headers.get(REFUSAL_HEADER, "")[:WORDS_BYTES] or str(error) or type(error).__name__
             raise PeerUnreachable(peer=merger.name, address=_address(merger), problem=problem) from None
 
-    async def give_copy(self, holder: TrainingMember, digest: str, alive: Callable[[], object]) -> None:
-        """Has ``holder`` fetch a stream from here; returns when it has stored it. ``alive`` at each sign that it moves.
-
-        Raises PeerUnreachable with the reason.
+    async def give_copy(self, holder: TrainingMember, digest: str, alive: Callable[[], object]) -> ResultCopy:
+        """Has ``holder`` fetch a stream from here; gives what it signs once it has stored it, which is not checked
+        here. ``alive`` at each sign that it moves. Raises PeerUnreachable with the reason.
         """
         async with self._request("PUT", holder, f"/v1/models/{digest}") as response:
             said = b""
@@ -319,9 +322,12 @@ class Peers:
                 if not piece.strip(COPY_MOVES):
                     alive()
                 said = (said + piece)[-COPY_ANSWER_BYTES:]
-        if not said.endswith(COPY_TAKEN):
-            problem = said.strip(COPY_MOVES + b"\n").decode("utf-8", "replace") or "it broke off"
-            raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem)
+        _, taken, copy = said.rpartition(COPY_TAKEN)
+        if taken:
+            with contextlib.suppress(ValueError, DecodeError):
+                return ResultCopy.FromString(base64.b64decode(copy, validate=True))
+        problem = said.strip(COPY_MOVES + b"\n")[:WORDS_BYTES].decode("utf-8", "replace") or "it broke off"
+        raise PeerUnreachable(peer=holder.name, address=_address(holder), problem=problem)
 
     async def _fetch_from(
         self, holder: TrainingMember, digest: str, size: int, incoming: Incoming, moved: Moved

@@ -3,8 +3,12 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from services.errors import NetworkError
+from services.errors import NetworkError, NoSecondCopy
+from services.identity.peers import TrustBundle
+from services.rpc.result_copy import CopyClaim, may_hold
+from services.rpc.swarm_pb2 import ResultCopy
 from services.runtime import logs
 from services.sl.transfer.peers import Peers
 from services.sl.view import Model, TrainingMember, View
@@ -18,65 +22,104 @@ AGAIN_S = (0.05, 0.1, 0.2, 0.5)
 _log = logs.get("round")
 
 
-class ResultReplicator:
-    """Has others take a copy. ``moved(0)`` is called at each sign of life of one that does."""
+@dataclass(frozen=True)
+class UnpublishedResult:
+    """``model`` is what came of ``merging``, the view in which this node leads; ``left_out``: names. ``whole``: who
+    holds all of it already.
+    """
 
-    def __init__(self, peers: Peers, moved: Callable[[int], object]) -> None:
+    model: Model
+    merging: View
+    left_out: frozenset[str] = frozenset()
+    whole: frozenset[str] = frozenset()
+
+    def wanted(self, newest: View) -> bool:
+        """Whether its term still lasts."""
+        led = self.merging
+        return (newest.phase, newest.round, newest.term) == (led.phase, led.round, led.term)
+
+    def holders(self, newest: View) -> list[TrainingMember]:
+        """Who is to be asked for a copy, in this order; not always the same one first."""
+        found = {entry.name: newest.member(entry.name) for entry in self.merging.check_ins}
+        there = {name: member for name, member in found.items() if member is not None and member.active and member.host}
+        names = may_hold(self.merging.leader, list(found), self.left_out, there.keys())
+        start = self.merging.round % len(names) if names else 0
+        turn = [*names[start:], *names[:start]]
+        return [there[name] for name in sorted(turn, key=lambda name: (name in self.left_out, name not in self.whole))]
+
+    def claim(self, holder: str) -> CopyClaim:
+        led = self.merging
+        return CopyClaim(led.location, led.round, led.term, self.model.digest, holder)
+
+
+class ResultReplicator:
+    """Has others take a copy. ``moved(0)`` is called at each sign of life of one that does.
+
+    ``newest()``: the training as it stands now; ``trust()``: what this node judges others by now.
+    """
+
+    def __init__(
+        self,
+        peers: Peers,
+        moved: Callable[[int], object],
+        newest: Callable[[], View],
+        trust: Callable[[], TrustBundle],
+    ) -> None:
         self._peers = peers
         self._moved = moved
+        self._newest = newest
+        self._trust = trust
         self._sign = asyncio.Event()
 
-    async def replicate(self, model: Model, name: str, merging: View, newest: Callable[[], View]) -> None:
-        """Returns once another participant of the merge holds ``model``, or none is left that could.
+    async def replicate(self, result: UnpublishedResult) -> ResultCopy | None:
+        """What another participant has signed that holds ``result``; None where none is left that could, or the term
+        is over.
 
-        ``name``: this node. Where nobody can be reached it goes on trying: a leader that cannot be reached either must
-        not publish, and is voted out.
+        Where nobody can be reached it goes on trying: a leader that cannot be reached either must not publish, and is
+        voted out.
         """
         waits_s = itertools.chain(AGAIN_S, itertools.repeat(AGAIN_S[-1]))
-        while others := _others(name, merging, newest()):
-            start = merging.round % len(others)  # not always the same one
-            if await self._one_of([*others[start:], *others[:start]], model):
-                return
+        while result.wanted(self._newest()) and (holders := result.holders(self._newest())):
+            copy = await self._one_of(holders, result)
+            if copy is not None:
+                return copy
             await asyncio.sleep(next(waits_s))
+        return None
 
-    async def _one_of(self, others: Sequence[TrainingMember], model: Model) -> bool:
-        """Whether one of them has taken it. Asks the next one where the last one fails or is silent."""
-        asked: set[asyncio.Task[bool]] = set()
+    async def _one_of(self, others: Sequence[TrainingMember], result: UnpublishedResult) -> ResultCopy | None:
+        """Of the first that has taken it. Asks the next one where the last one fails or is silent."""
+        asked: set[asyncio.Task[ResultCopy | None]] = set()
         try:
             for number, other in enumerate(others, 1):
-                asked.add(asyncio.create_task(self._ask(other, model)))
+                asked.add(asyncio.create_task(self._ask(other, result)))
                 while asked:
                     self._sign.clear()
                     patience = PATIENCE_S if number < len(others) else None
                     done, asked = await asyncio.wait(asked, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
-                    if any(task.result() for task in done):
-                        return True
+                    if copy := next((copy for task in done if (copy := task.result()) is not None), None):
+                        return copy
                     if number < len(others) and (done or not self._sign.is_set()):
                         break
-            return False
+            return None
         finally:
             for task in asked:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
 
-    async def _ask(self, other: TrainingMember, model: Model) -> bool:
+    async def _ask(self, other: TrainingMember, result: UnpublishedResult) -> ResultCopy | None:
         try:
-            await self._peers.give_copy(other, model.digest, self._alive)
-        except NetworkError as error:
+            copy = await self._peers.give_copy(other, result.model.digest, self._alive)
+            keys = (self._newest().member(other.name) or other).keys
+            result.claim(other.name).check(copy, keys, self._trust())
+        except (NetworkError, NoSecondCopy) as error:
             _log.info("no copy taken", by=other.name, why=str(error))
-            return False
+            return None
         except Exception:
             _log.exception("no copy taken", by=other.name)
-            return False
-        _log.debug("copy taken", by=other.name, digest=model.digest[:16])
-        return True
+            return None
+        _log.debug("copy taken", by=other.name, digest=result.model.digest[:16])
+        return copy
 
     def _alive(self) -> None:
         self._sign.set()
         self._moved(0)
-
-
-def _others(name: str, merging: View, newest: View) -> list[TrainingMember]:
-    """Who is in the merge and still there, in the order of check-in."""
-    found = [newest.member(entry.name) for entry in merging.check_ins if entry.name != name]
-    return [member for member in found if member is not None and member.active and member.host]
