@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 from pydantic import BaseModel, ValidationError
 
-from services.errors import LicenseError, NoSuchThing, NotActive, SwarmError
+from services.errors import BodyTooLarge, LicenseError, NoSuchThing, NotActive, SwarmError
 from services.identity.identity import KNOWN_BY_KEY, SLOT_KEY, PeerIdentity
 from services.license_server.lease_allocator import Granted, LeaseAllocator
 from services.license_server.leases import LeaseHolder
@@ -123,7 +123,7 @@ class NodesApi:
             if allowed:
                 return 405, {"code": "license", "message": f"Here only {', '.join(allowed)} is answered", "facts": {}}
             raise NoSuchThing(what="path", name=scope["path"][:100])
-        body = await _body(receive)
+        body = await _body(scope, receive)
         client = scope.get("client") or ("", 0)
         holder = LeaseHolder(peer.role, peer.name, peer.fingerprint, client[0], _pem(certificate))
         return await handler(holder, NodeRequest(scope, lease_id, body))
@@ -201,7 +201,11 @@ def _header(scope: Scope, wanted: bytes) -> str:
     return next((str(value.decode("latin-1")) for name, value in scope["headers"] if name == wanted), "")
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(scope: Scope, receive: Receive) -> bytes:
+    """Raises BodyTooLarge before anything is read, also where it does not say its length beforehand."""
+    length = _header(scope, b"content-length") or "0"
+    if _header(scope, b"transfer-encoding") or not length.isdecimal() or int(length) > MAX_BODY:
+        raise BodyTooLarge(limit=MAX_BODY)
     body = b""
     more = True
     while more:
@@ -210,8 +214,6 @@ async def _body(receive: Receive) -> bytes:
             break
         body += message.get("body", b"")
         more = message.get("more_body", False)
-        if len(body) > MAX_BODY:
-            raise MalformedRequest(f"body: it is longer than {MAX_BODY} bytes")
     return body
 
 

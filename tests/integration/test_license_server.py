@@ -225,6 +225,16 @@ async def test_malformed_request_is_refused_by_field(pki, server, body):
     assert "body." in answer["message"]
 
 
+@pytest.mark.parametrize("size", ["Content-Length: 65537", "Transfer-Encoding: chunked"])
+async def test_body_that_is_too_large_or_of_unknown_length_is_refused_before_it_is_read(pki, server, size):
+    context = pki.identity("sl", "sl-1").client_context()
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context, server_hostname="localhost")
+    async with asyncio.timeout(DEADLINE_S):
+        writer.write(f"POST /v1/leases HTTP/1.1\r\nHost: here\r\n{size}\r\n\r\n".encode())
+        assert b" 413 " in await reader.readline()
+    writer.close()
+
+
 async def test_status_shows_capacity_and_holders(pki, server):
     async with await Lease.acquire(server.address, pki.identity("sl", "sl-1"), "SL"):
         status, answer = await ask(server, pki.identity("admin", "admin").client_context())
