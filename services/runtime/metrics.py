@@ -119,9 +119,13 @@ async def served(
         return
     from aiohttp import web  # noqa: PLC0415  # as prometheus_client
 
+    from services.runtime.http_log import server_log  # noqa: PLC0415
+
     context = None if is_loopback(host) else tls()
     with _listening(command, host, port) as bound:
-        runner = web.AppRunner(_app(meter, judge), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        runner = web.AppRunner(
+            _app(meter, judge), access_log=None, logger=server_log, handle_signals=False, shutdown_timeout=1.0
+        )
         await runner.setup()
         try:
             await web.SockSite(runner, bound, ssl_context=context).start()

@@ -126,6 +126,20 @@ async def test_nothing_but_a_known_digest_is_found(pki: Any, store: Store, path:
             assert response.status == 404
 
 
+async def test_what_is_no_http_is_refused_in_one_line_of_the_log(
+    pki: Any, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = pki.identity("sl", "sl-1").client_context()
+    async with serving(pki, store) as port:
+        reader, writer = await asyncio.open_connection("localhost", port, ssl=context)
+        writer.write(b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+    [said] = caplog.records
+    assert (said.levelname, said.exc_info) == ("WARNING", None)
+    assert said.getMessage().startswith("Error handling request from 127.0.0.1: ")
+
+
 @pytest.mark.parametrize("elements", [100, 600_000])
 @pytest.mark.parametrize(
     ("asked", "part"), [("10-19", slice(10, 20)), ("50-", slice(50, None)), ("-7", slice(-7, None))]

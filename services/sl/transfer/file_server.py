@@ -21,6 +21,7 @@ from services.identity.peer_context import peer_of
 from services.rpc.swarm_pb2 import ResultCopy
 from services.runtime import logs
 from services.runtime.background import Background
+from services.runtime.http_log import server_log
 from services.runtime.probing import probe
 from services.sl.round.progress import MergeProgress
 from services.sl.sharding.messages import MESSAGE_BYTES
@@ -119,7 +120,12 @@ class FileServer:
             app.router.add_get("/v1/merge", self._merge, allow_head=False)
         app.router.add_get("/v1/progress", self._tell_progress, allow_head=False)
         self._runner = web.AppRunner(
-            app, access_log=None, keepalive_timeout=KEEP_ALIVE_S, handle_signals=False, shutdown_timeout=1.0
+            app,
+            access_log=None,
+            logger=server_log,
+            keepalive_timeout=KEEP_ALIVE_S,
+            handle_signals=False,
+            shutdown_timeout=1.0,
         )
 
     async def start(self, bound: socket.socket) -> None:
