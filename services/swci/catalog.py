@@ -12,7 +12,7 @@ from swarmlearning.swci import models
 
 
 class ShowHelp(Command):
-    """List all commands, or show how the commands that begin with these words are written."""
+    """List all commands, or show the syntax of the commands that begin with these words."""
 
     syntax: ClassVar[str] = "HELP [command]"
     group = Group.MISCELLANEOUS

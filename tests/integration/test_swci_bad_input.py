@@ -135,8 +135,6 @@ CASES = [
     Case("APPEND TASK BODY draft 9 x", "would leave a gap", ("PUT", "/tasks/draft/body/9", {"text": "x"}), 409),
     Case("APPEND TASK BODY draft 1 Password: x", "user name and password",
          ("PUT", "/tasks/draft/body/1", {"text": "Password: x"})),
-    Case(f"RESET CONTRACT {DEFAULT_TRAINING}", "Reset it when it is complete",
-         ("POST", f"/contracts/{DEFAULT_TRAINING}/reset", None), 409),
     # files
     from_file("none.yaml", "it is not there"),
     from_file("list.yaml", "keys and values are needed"),

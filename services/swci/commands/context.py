@@ -32,7 +32,7 @@ class _CreateContext(ContextCommand):
 
 
 class CreateContextWithIP(_CreateContext):
-    """Make a context for the SN at an address, after asking it whether it is up.
+    """Create a context for the SN at an address, after checking that it is up.
 
     The port is 30304 unless one is given. The first context of a session is active at once.
     """
@@ -50,7 +50,7 @@ class CreateContextWithIP(_CreateContext):
 
 
 class CreateContextWithService(_CreateContext):
-    """Make a context for the SN that a reverse proxy leads to by this name, after asking it whether it is up.
+    """Create a context for the SN behind a reverse proxy under this name, after checking that it is up.
 
     The port is 443 unless one is given.
     """
@@ -67,7 +67,7 @@ class CreateContextWithService(_CreateContext):
 
 
 class SwitchContext(ContextCommand):
-    """Make a context the active one, which all other commands work on."""
+    """Make a context the active one, which all other commands use."""
 
     syntax: ClassVar[str] = "SWITCH CONTEXT <name>"
 
@@ -97,7 +97,7 @@ class ListContexts(ContextCommand):
 
 
 class GetContextInfo(ContextCommand):
-    """Show where a context leads: server, port or service, its version and its variables."""
+    """Show a context: server, port or service, version and variables."""
 
     syntax: ClassVar[str] = "GET CONTEXT INFO [name]"
 
@@ -115,7 +115,7 @@ class GetContextInfo(ContextCommand):
 
 
 class GetContextVersion(ContextCommand):
-    """Ask the SN of the active context for the version that it runs."""
+    """Show the version of the active context's SN."""
 
     syntax: ClassVar[str] = "GET CONTEXT VERSION"
 

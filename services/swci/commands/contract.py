@@ -36,7 +36,7 @@ class CreateContract(ContractCommand):
 
 
 class CreateContractFor(ContractCommand):
-    """Deploy and register a training contract that only SLs of these organizations may enrol in, as "a, b"."""
+    """Deploy and register a training contract in which only SLs of these organizations may enrol, such as "a, b"."""
 
     syntax: ClassVar[str] = "CREATE CONTRACT <name> FOR <organizations>"
 
@@ -74,7 +74,7 @@ class ListContracts(ContractCommand):
 
 
 class GetContractInfo(ContractCommand):
-    """Show what a training was agreed with by the first node that enrolled."""
+    """Show the configuration of a training, as set by the first node that enrolled."""
 
     syntax: ClassVar[str] = "GET CONTRACT INFO <name>"
 
@@ -101,7 +101,7 @@ class GetContractInfo(ContractCommand):
 
 
 class GetContractStatus(ContractCommand):
-    """Show how a training stands: the running round, who leads, who is awaited, and its last result."""
+    """Show the state of a training: the running round, its leader, who is awaited, and the last result."""
 
     syntax: ClassVar[str] = "GET CONTRACT STATUS <name>"
 
@@ -140,7 +140,7 @@ class GetContractStatus(ContractCommand):
 
 
 class ResetContract(ContractCommand):
-    """Take a training back to its beginning. Only when it is complete, or everyone has left it.
+    """Reset a training to its beginning. Only when it is complete, or everyone has left it.
 
     It is needed before the contract is used again.
     """

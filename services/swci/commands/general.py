@@ -39,7 +39,7 @@ class GeneralCommand(Command):
 
 
 class ListNodes(GeneralCommand):
-    """List the nodes of the swarm, when each was heard of last, and whose certificate ends. Their UID is their name.
+    """List the nodes of the swarm, when each was last seen, and whose certificate expires. Their UID is their name.
 
     Where organizations have something to vote on, the numbers of the proposals follow.
     """
@@ -68,7 +68,7 @@ class ListNodes(GeneralCommand):
 
 
 class ReplaceKey(GeneralCommand):
-    """Have the swarm know a node by another key, in the place of one that is lost or stolen, which is refused at once.
+    """Replace a node's lost or stolen key by another one; the old key is refused at once.
 
     The fingerprint is the "public key" that `swarm certs show` tells of the node's new certificate.
     """
@@ -134,7 +134,7 @@ class WaitForIP(_WaitForServer):
 
 
 class WaitForService(_WaitForServer):
-    """Wait until the SN that a reverse proxy leads to by this name is up: 5 seconds times the number of retries."""
+    """Wait until the SN behind a reverse proxy under this name is up: 5 seconds times the number of retries."""
 
     syntax: ClassVar[str] = "WAIT FOR SERVICE <service> [retries]"
 
@@ -160,7 +160,7 @@ class Sleep(GeneralCommand):
 
 
 class ExitOnFailure(GeneralCommand):
-    """Have the session end, with an exit code that is not 0, with the first command that fails. ON without a word."""
+    """End the session at the first command that fails, with a non-zero exit code. ON without a word."""
 
     syntax: ClassVar[str] = "EXIT ON FAILURE [ON|OFF]"
 

@@ -29,7 +29,7 @@ class OrganizationCommand(Command):
 
 
 class ListOrganizations(OrganizationCommand):
-    """List the organizations of the swarm, and open proposals with the votes for them and those that are missing."""
+    """List the organizations of the swarm, and open proposals with their votes and the missing ones."""
 
     syntax: ClassVar[str] = "LIST ORGANIZATIONS"
 
@@ -71,7 +71,7 @@ class ProposeOrganization(_Voting):
 
 
 class ApproveProposal(_Voting):
-    """Have the SN vote for an open proposal, in the name of its organization. LIST ORGANIZATIONS shows the numbers."""
+    """Make the SN vote for an open proposal, on behalf of its organization. LIST ORGANIZATIONS shows the numbers."""
 
     syntax: ClassVar[str] = "APPROVE PROPOSAL <number>"
 
@@ -111,7 +111,7 @@ class WithdrawProposal(OrganizationCommand):
 
 
 class ExpelNode(OrganizationCommand):
-    """Take a node out of the swarm for good: one of the SN's organization at once, of another one by vote.
+    """Expel a node from the swarm for good: at once if it is of the SN's organization, otherwise by vote.
 
     All nodes that share its certificate are meant. The SN proposes the expulsion of another organization's node, and
     votes for it at once.

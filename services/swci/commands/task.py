@@ -85,7 +85,7 @@ class CreateTask(_ShowsTask):
 
 
 class AppendTaskBody(TaskCommand):
-    """Add a line to the body of a task, or put another one in its place. Spaces at its beginning count."""
+    """Add a line to the body of a task, or replace one. Spaces at its beginning count."""
 
     syntax: ClassVar[str] = "APPEND TASK BODY <name> <idx> <line>"
 
@@ -180,7 +180,7 @@ class GetTaskInfo(_ShowsTask):
 
 
 class GetTaskBody(TaskCommand):
-    """Show the body of a task, as it is on the chain, with the numbers of its lines."""
+    """Show the body of a task, as it is on the chain, with line numbers."""
 
     syntax: ClassVar[str] = "GET TASK BODY <name>"
 

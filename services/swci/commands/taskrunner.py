@@ -74,7 +74,7 @@ class GetTaskRunnerInfo(TaskRunnerCommand):
 
 
 class ListTaskRunnerPeers(TaskRunnerCommand):
-    """List the SWOPs of a taskrunner, with the SL-ML pairs that each brings. A UID is what TARGET takes."""
+    """List the SWOPs of a taskrunner, with the number of SL-ML pairs of each. A UID is what TARGET takes."""
 
     syntax: ClassVar[str] = "LIST TASKRUNNER PEERS <name>"
 
@@ -93,7 +93,7 @@ class ListTaskRunnerPeers(TaskRunnerCommand):
 
 
 class GetTaskRunnerStatus(TaskRunnerCommand):
-    """Show the task of a taskrunner, its state, and how many peers are at work, done or failed."""
+    """Show the task of a taskrunner, its state, and how many peers are running, complete or failed."""
 
     syntax: ClassVar[str] = "GET TASKRUNNER STATUS <name>"
 
@@ -125,7 +125,7 @@ class GetTaskRunnerStatus(TaskRunnerCommand):
 
 
 class GetTaskRunnerPeerStatus(TaskRunnerCommand):
-    """Show what one peer of a task has come to, with its last words.
+    """Show the state of one peer of a task, with its last output.
 
     A peer is named by its index in GET TASKRUNNER STATUS, or by the UID of its SWOP or SL.
     """
@@ -196,7 +196,7 @@ class _AssignTask(TaskRunnerCommand):
 
 
 class AssignTask(_AssignTask):
-    """Have a task done by so many peers: SL-ML pairs for RUN_SWARM, else SWOPs. The taskrunner must be free."""
+    """Assign a task to a number of peers: SL-ML pairs for RUN_SWARM, otherwise SWOPs. The taskrunner must be free."""
 
     syntax: ClassVar[str] = "ASSIGN TASK <task> TO <taskrunner> WITH <peers> PEERS"
 
@@ -207,7 +207,7 @@ class AssignTask(_AssignTask):
 
 
 class AssignTaskToAll(_AssignTask):
-    """Have a task done by all peers that the SWOPs bring which are present at this moment."""
+    """Assign a task to all peers of the SWOPs that are present at this moment."""
 
     syntax: ClassVar[str] = "ASSIGN TASK <task> TO <taskrunner> WITH ALL PEERS"
 
@@ -216,7 +216,7 @@ class AssignTaskToAll(_AssignTask):
 
 
 class AssignTaskToTarget(_AssignTask):
-    """Have a task done by one SWOP, named by its UID. It may join a task that already runs."""
+    """Assign a task to one SWOP, named by its UID. It may join a task that already runs."""
 
     syntax: ClassVar[str] = "ASSIGN TASK <task> TO <taskrunner> TARGET <swop>"
 
@@ -230,7 +230,7 @@ AnyAssignment = AssignTask | AssignTaskToAll | AssignTaskToTarget
 
 
 class WaitForTaskRunner(TaskRunnerCommand):
-    """Wait until the task of a taskrunner has ended, and show how its peers get on.
+    """Wait until the task of a taskrunner has ended, and show the progress of its peers.
 
     Fails where the task does, and after SWCI_RUN_TASK_MAX_WAIT_TIME minutes (other types of task:
     SWCI_GENERIC_TASK_MAX_WAIT_TIME); the task itself goes on then. Ctrl-C ends the wait alone.
@@ -250,7 +250,7 @@ class WaitForTaskRunner(TaskRunnerCommand):
 
 
 class ResetTaskRunner(TaskRunnerCommand):
-    """Make a taskrunner free again, and wait until its SWOPs have removed what they started for the task.
+    """Free a taskrunner, and wait until its SWOPs have removed what they started for the task.
 
     They remove nothing else. A program that is still saving its model may end first. Ctrl-C, or
     SWCI_GENERIC_TASK_MAX_WAIT_TIME minutes, end the wait alone; SWOPs that are away are not waited for.
