@@ -12,6 +12,7 @@ from services.chain.events import Configured, Left
 from services.errors import NoSecondCopy
 from services.identity.expulsions import Expulsions
 from services.identity.identity import Identity, identity_of_certificate
+from services.identity.organizations import Organization, Organizations
 from services.identity.signing import Signer
 from services.rpc import swarm_pb2 as pb
 from services.rpc.result_copy import COPY_BYTES, CopyClaim
@@ -161,6 +162,20 @@ def test_a_node_that_is_known_by_its_spiffe_id_signs_with_whatever_key(
     publishing.publish(publishing.copy(by=newest))
     with pytest.raises(NoSecondCopy, match="no CA that is trusted"):  # the same ID, by whoever has a CA
         publishing.publish(publishing.copy(by=foreign_pki.identity("sl", HOLDER)))
+
+
+def test_with_a_trust_file_its_organization_must_have_issued_its_certificate(
+    publishing: Publishing, foreign_pki: Any
+) -> None:
+    own, foreign = publishing.pki.identity("sl", HOLDER), foreign_pki.identity("sl", HOLDER)
+    (certificate, *_) = Signer(own).sign(b"").certificates
+    domain = identity_of_certificate(certificate).trust_domain
+    hospital = Organization("hospital", domain, own.trust.certificates, {"sl": ("*",)})
+    publishing.trust = replace(publishing.trust, organizations=Organizations([hospital]))
+    publishing.publish(publishing.copy())
+    publishing.known_by(HOLDER, foreign.fingerprint)
+    with pytest.raises(NoSecondCopy, match="none of its own CAs has issued it"):
+        publishing.publish(publishing.copy(by=foreign))
 
 
 def test_an_expelled_node_vouches_for_nothing(publishing: Publishing) -> None:
