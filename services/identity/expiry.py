@@ -75,5 +75,5 @@ async def warn_until(
             warned = stage
             _log.warning(soon, ends=f"{ends:%Y-%m-%d %H:%M} UTC", days_left=left.days, file=file)
         await (pause or asyncio.sleep)(min(LOOK_EVERY_S, left.total_seconds()))
-    words = "the certificate has ended: no other node speaks with this one until a new one is in its place"
+    words = "the certificate has expired: no other node accepts this one until a new one is in its place"
     _log.error(words, ended=f"{ends:%Y-%m-%d %H:%M} UTC", file=file)
