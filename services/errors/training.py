@@ -213,7 +213,7 @@ class NotTheLeader(TrainingError):
 class NoSecondCopy(TrainingError):
     code = "no-second-copy"
     message = "No other participant is shown to hold the result of round {round}: {problem}"
-    remedy = "The leader has one take a copy and sign for it first; one that cannot is voted out."
+    remedy = "The leader must first have one take a copy and sign for it; a leader that cannot is voted out."
 
 
 class LeaderMayNotVote(TrainingError):
