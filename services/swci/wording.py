@@ -18,6 +18,11 @@ def moment(at: float, now: Now = time.time) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S} {local.tzname()} ({age(max(0.0, now() - at))} ago)"
 
 
+def heard(at: float) -> str:
+    """When the SN that is asked heard of a node; ``-`` where another SN hears of it."""
+    return moment(at) if at > 0 else "-"
+
+
 def age(seconds: float) -> str:
     """The two largest units: ``3 s``, ``2 min 5 s``, ``3 h 10 min``, ``4 d 2 h``."""
     whole = int(seconds)

@@ -20,6 +20,8 @@ def test_a_time_is_local_with_its_zone_and_age() -> None:
     assert wording.moment(1_783_080_309, lambda: 1_783_080_312.4) == "2026-07-03 14:05:09 CEST (3 s ago)"
     assert wording.moment(1_768_000_000, lambda: 1_768_000_000) == "2026-01-10 00:06:40 CET (0 s ago)"
     assert wording.moment(0) == "never"
+    assert wording.heard(0) == "-"
+    assert wording.heard(1_768_000_000).startswith("2026-01-10 00:06:40 CET (")
 
 
 @pytest.mark.parametrize(

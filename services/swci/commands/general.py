@@ -25,7 +25,7 @@ from services.swci.grammar.kinds import (
     name_of,
 )
 from services.swci.session import CommandSession
-from services.swci.wording import age, clean, moment, table
+from services.swci.wording import age, clean, heard, table
 from swarmlearning.swci import models
 
 TRY_S = 5.0  # for each retry that is allowed
@@ -55,7 +55,7 @@ class ListNodes(GeneralCommand):
         columns = ["TYPE", "HOST", "PORT", "NAME", "PARENT", "STATE", "LAST I-AM-ALIVE", "CERTIFICATE"]
         rows = [
             [it.type, it.host or "-", it.port or "-", it.name, it.parent or "-", "PRESENT" if it.present else "LEFT",
-             moment(it.last_seen) if it.last_seen else "-", it.fingerprint[:16]]
+             heard(it.last_seen), it.fingerprint[:16]]
             for it in result.nodes
         ]  # fmt: skip
         if any(it.organization for it in result.nodes):

@@ -10,7 +10,7 @@ from services.swci.grammar.command import Command, Group, Say
 from services.swci.grammar.kinds import PEER, PEERS, SWOP, TASK, TASKRUNNER, argument
 from services.swci.session import CommandSession
 from services.swci.waiting import WaitForRelease, WaitForRunner, finished
-from services.swci.wording import facts, lines_of, moment, table, yes
+from services.swci.wording import facts, heard, lines_of, moment, table, yes
 from swarmlearning.swci import models
 
 NONE = "-"
@@ -88,7 +88,7 @@ class ListTaskRunnerPeers(TaskRunnerCommand):
             return [f"No SWOP attends {result.name}."]
         columns = ("SWOP UID", "NAME", "SL PEERS", "PRESENT", "LAST I-AM-ALIVE")
         return table(
-            columns, [(it.uid, it.group, it.sl_peers, yes(it.present), moment(it.last_seen)) for it in result.agents]
+            columns, [(it.uid, it.group, it.sl_peers, yes(it.present), heard(it.last_seen)) for it in result.agents]
         )
 
 
