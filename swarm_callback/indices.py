@@ -43,7 +43,7 @@ class Indices:
             if name not in self._told:
                 self._told.add(name)
                 self._logger.warning(
-                    "The buffer %s holds whole numbers that are not the same on every node: here it has now those of "
+                    "The buffer %s holds integers that differ between nodes: here it has now those of "
                     "another node. If they are a node's own, name it in keep_local",
                     name,
                 )
