@@ -22,7 +22,7 @@ def configure(log_format: LogFormat, node: str, level: str = "INFO", stream: Tex
 
     ``node`` is bound to each event, so that logs of several nodes can be read together.
     """
-    out = cast(TextIO, Unfailing(stream or sys.stdout))
+    out = cast(TextIO, Unfailing(stream))
     render = structlog.processors.JSONRenderer() if log_format == "json" else _render_for_people
     structlog.configure(
         processors=[

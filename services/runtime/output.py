@@ -7,19 +7,19 @@ from typing import TextIO
 
 
 class Unfailing:
-    """A text stream for a log: what cannot be written is lost, and fails nobody."""
+    """A text stream for a log: what cannot be written is lost, and fails nobody. ``stream``: None for stdout."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
-            self._stream.write(text)
+            (self._stream or sys.stdout).write(text)
         return len(text)
 
     def flush(self) -> None:
         with contextlib.suppress(OSError):
-            self._stream.flush()
+            (self._stream or sys.stdout).flush()
 
 
 def print_error(error: Exception) -> None:

@@ -33,7 +33,7 @@ def call(limits: CallLimits, method: str = CALL, caller: str = "a") -> None:
 def test_one_member_waits_and_the_others_do_not(limits: CallLimits, clock: Clock) -> None:
     call(limits)
     call(limits, OTHER)
-    with pytest.raises(TooManyCalls, match=r"Too many calls that write of sl-1: .* 2 in a moment, then 4 a") as refused:
+    with pytest.raises(TooManyCalls, match=r"calls that write from sl-1: .* 2 in a moment, then 4 a") as refused:
         call(limits)
     call(limits, caller="b")
     call(limits, WATCH)

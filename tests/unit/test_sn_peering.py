@@ -162,7 +162,7 @@ async def test_an_sn_of_a_chain_that_was_founded_anew_is_of_another_swarm(peerin
     """It has the id that the chain before had."""
     stream = Stream(peering)
     stream.hello(genesis="bb" * 32)
-    with pytest.raises(AnotherSwarm, match="its chain is 1/aaaaaaaa, ours 1/bbbbbbbb"):
+    with pytest.raises(AnotherSwarm, match="its chain is 1/aaaaaaaa, ours is 1/bbbbbbbb"):
         await stream.end()
     assert not peering.alive["sn-2"]
 
