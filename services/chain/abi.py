@@ -1,8 +1,8 @@
-"""The compiled contracts: calls to bytes, and bytes of answers, events and errors back to Python values.
+"""The compiled contracts: encodes calls, and decodes answers, events and errors into Python values.
 
-Both by eth-utils and eth-abi, which web3 reads and encodes with. Its contract objects on top of them look up the
-function and try the arguments with each call: 0.63 ms for a check-in instead of 0.025, and for an event 0.19 ms instead
-of 0.05, a hundred thousand of which a restart may read.
+This uses eth-utils and eth-abi, as web3 does. web3's contract objects on top of them look up the function and check the
+arguments in each call: 0.63 ms for a check-in instead of 0.025, and 0.19 ms for an event instead of 0.05, of which a
+restart may read a hundred thousand.
 """
 
 import json
@@ -32,14 +32,14 @@ CONTRACTS = ("SwarmNetwork", "TrainingContract", "TaskRegistry", "TaskRunner")
 
 
 class _AnyText(StringDecoder):
-    """Every SN writes texts, and no contract asks whether they are UTF-8: bytes that are not stand as ``\\xff``."""
+    """Any SN can write texts, and no contract checks that they are UTF-8: other bytes are shown like ``\\xff``."""
 
     def __init__(self) -> None:
         super().__init__("backslashreplace")  # type: ignore[no-untyped-call]
 
 
 def _reading() -> ABIDecoder:
-    """As eth-abi reads, but for texts."""
+    """eth-abi's decoder, except for texts."""
     ours = registry.copy()  # type: ignore[no-untyped-call]
     ours.unregister_decoder("string")
     ours.register_decoder(BaseEquals("string"), _AnyText, label="string")  # type: ignore[no-untyped-call]
@@ -51,7 +51,7 @@ decode = _reading().decode
 
 @dataclass(frozen=True)
 class Function:
-    """One function, or the constructor with ``selector`` empty."""
+    """One function, or the constructor, whose ``selector`` is empty."""
 
     selector: bytes
     inputs: tuple[str, ...]
@@ -76,7 +76,7 @@ class AbiEvent:
     indexed: tuple[bool, ...]
 
     def decode(self, topics: Sequence[bytes], data: bytes) -> list[Any]:
-        """The arguments in the order of the declaration. Raises DecodingError for what is none of these events."""
+        """The arguments in the order of the declaration. Raises DecodingError if it is not this event."""
         if len(topics) != 1 + sum(self.indexed):
             raise DecodingError("it has other topics")
         plain = iter(decode([kind for kind, inside in zip(self.types, self.indexed, strict=True) if not inside], data))
@@ -96,7 +96,7 @@ class Error:
     types: tuple[str, ...]
 
     def decode(self, data: bytes) -> dict[str, Any]:
-        """The arguments by name, bytes as hex, so that they can be sent on; ``data`` without the selector."""
+        """The arguments by name, bytes as hex, so they can be passed on; ``data``: without the selector."""
         values = zip(self.names, decode(self.types, data), strict=True)
         return {name: value.hex() if isinstance(value, bytes) else value for name, value in values}
 
@@ -145,13 +145,13 @@ def contract_abi(name: str) -> ContractAbi:
 
 @cache
 def all_errors() -> dict[bytes, Error]:
-    """Every custom error of every contract by selector."""
+    """All custom errors of all contracts, by selector."""
     return {selector: error for name in CONTRACTS for selector, error in contract_abi(name).errors.items()}
 
 
 @lru_cache(maxsize=4096)
 def checksummed(address: str) -> str:
-    """An address as it is shown and compared everywhere."""
+    """An address in the form that is shown and compared everywhere."""
     return str(to_checksum_address(address))
 
 

@@ -1,4 +1,4 @@
-"""The account of an SN: its key on disk, and transactions signed with it."""
+"""The account of an SN: its key on disk, and the transactions that it signs."""
 
 import os
 import secrets
@@ -16,22 +16,22 @@ from services.errors import ChainError, StorageError
 if TYPE_CHECKING:
     from eth_account.typed_transactions.dynamic_fee_transaction import DynamicFeeTransaction
 
-# Fees buy nothing here: the only accounts are the SNs', and each holds more than it can ever spend. Whoever seals gets
-# none. geth also prepares a block while it does not seal, and then gives the fees to nobody; told to seal before it has
-# come to the end, it seals this block, and every other geth, which gives them to the signer, refuses it for its state.
+# Fees have no purpose here: all accounts belong to SNs, and each has more than it can ever spend. The signer gets none.
+# The reason: geth also prepares a block while it does not seal, with the fees assigned to nobody. If it is told to seal
+# before that is done, it seals this block, and every other geth refuses it, since there the signer would get the fees.
 PRIORITY_FEE_WEI = 0
 MAX_FEE_WEI = 10**12
 BALANCE_WEI = 2**200
 GAS_LIMIT = 20_000_000
 
-DATA_LIMIT_BYTES = 120 * 1024  # geth's pool takes transactions of up to 128 KiB
+DATA_LIMIT_BYTES = 120 * 1024  # geth's pool accepts transactions of up to 128 KiB
 
 DYNAMIC_FEE_TRANSACTION = b"\x02"
 
 
 @dataclass(frozen=True)
 class SignedTransaction:
-    """A transaction as it goes to the chain. ``hash`` is 0x-prefixed hex."""
+    """A transaction as it is sent to the chain. ``hash`` is 0x-prefixed hex."""
 
     nonce: int
     to: str | None
@@ -51,9 +51,9 @@ class Account:
 
     @classmethod
     def load_or_create(cls, path: Path) -> "Account":
-        """The account whose key is in ``path`` (hex, mode 0600); makes one where the file is missing.
+        """The account whose key is in ``path`` (hex, mode 0600); makes a new one if the file is missing.
 
-        Raises StorageError where it cannot be written, ChainError where it is not a key.
+        Raises StorageError if the file cannot be read or written, ChainError if it does not contain a key.
         """
         try:
             if not path.exists():
@@ -74,7 +74,7 @@ class Account:
     def sign(  # noqa: PLR0917 - in the order of a transaction
         self, nonce: int, chain_id: int, to: str | None, data: bytes, gas: int = GAS_LIMIT, value: int = 0
     ) -> SignedTransaction:
-        """A type 2 transaction to ``to`` (None: one that creates a contract). The same arguments sign to the same."""
+        """A type 2 transaction to ``to`` (None creates a contract). The same arguments give the same transaction."""
         transaction = self._transactions({
             "chainId": chain_id, "nonce": nonce, "gas": gas, "value": value, "data": data, "accessList": (),
             "to": bytes.fromhex(to[2:]) if to else b"",
@@ -86,26 +86,26 @@ class Account:
         return SignedTransaction(nonce, to, data, raw, "0x" + keccak(raw).hex(), gas, value)
 
     def load_signer(self) -> None:
-        """Loads eth-account, which takes 0.3 s; a start does so while geth makes its chain."""
+        """Loads eth-account, which takes 0.3 s; at the start this happens while geth makes its chain."""
         _ = self._transactions
 
     @cached_property
     def _transactions(self) -> type["DynamicFeeTransaction"]:
-        """Below eth-account's ``sign_transaction``, which takes three times as long: it checks each field's type."""
+        """Not eth-account's ``sign_transaction``, which checks each field's type and so takes three times as long."""
         from eth_account.typed_transactions import dynamic_fee_transaction  # noqa: PLC0415
 
         return dynamic_fee_transaction.DynamicFeeTransaction
 
 
 def require_fits(data: bytes) -> None:
-    """Raises ChainError where a transaction's data is longer than every chain takes."""
+    """Raises ChainError if a transaction's data is longer than every chain accepts."""
     if len(data) > DATA_LIMIT_BYTES:
         problem = f"a transaction with {len(data)} bytes of data is too long, {DATA_LIMIT_BYTES} is the limit"
         raise ChainError(problem=problem, log="the node's log")
 
 
 def write_private(path: Path, text: str) -> None:
-    """Writes a secret whole or not at all, readable by its owner only from the first byte on."""
+    """Writes a secret completely or not at all; from the first byte on, only its owner can read it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(path.name + ".new")
     draft.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What the SNs attest to: this one's own word, and what the others have said."""
+"""What the SNs attest to: this one and the others."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -13,15 +13,15 @@ ATTESTATIONS_KEPT = 64
 
 @dataclass(frozen=True)
 class Standing:
-    """What an SN tells the others of its chain: the total difficulty of its head, and what it attests to."""
+    """What an SN tells the others about its chain: the total difficulty of its head, and what it attests to."""
 
     total: int
     attestation: Attestation | None
 
 
 class Attestations:
-    """``totals``: what the SNs in touch have, by account. ``own``: what this SN tells. ``attested``: the greatest total
-    difficulty that it has attested to.
+    """``totals``: total difficulties of the SNs in touch, by account. ``own``: what this SN tells the others.
+    ``attested``: the greatest total difficulty that it has attested to.
     """
 
     def __init__(self, account: str, exposure: Exposure) -> None:
@@ -31,27 +31,27 @@ class Attestations:
         self.totals: dict[str, int] = {}
         self.own: LatestValue[Standing] = LatestValue()
         self.attested = -1
-        self._unfounded: dict[str, int] = {}  # what SNs said that they have, and did not
+        self._unfounded: dict[str, int] = {}  # total difficulties that SNs claimed but did not have
 
     def heard(self, account: str, standing: Standing) -> None:
-        """What another SN tells."""
+        """Takes the standing of another SN."""
         if account not in self._unfounded:
             self.totals[account] = standing.total
         if standing.attestation is not None:
             self._keep(account, standing.attestation)
 
     def unfounded(self, account: str) -> None:
-        """It does not have what it said last. What it says from now on counts once that much is here."""
+        """The SN does not have what it last claimed. Its totals are ignored until this chain has that much."""
         if account in self.totals:
             self._unfounded[account] = self.totals.pop(account)
 
     def forget(self, account: str) -> None:
-        """All that it said."""
+        """Forgets all that it said."""
         for said in (self._said, self.totals, self._unfounded):
             said.pop(account, None)
 
     def tell(self, tail: RecentBlocks, signers: Sequence[str]) -> None:
-        """Tells of a new head, and attests to it where nothing sealed elsewhere is in the way."""
+        """Tells the others of a new head, and attests to it unless a block sealed elsewhere prevents that."""
         head, floor = tail.head, self._exposure.floor(signers)
         self._unfounded = {account: said for account, said in self._unfounded.items() if said > head.total}
         attestation = None
@@ -62,7 +62,7 @@ class Attestations:
         self.own.put(Standing(head.total, attestation))
 
     def on(self, tail: RecentBlocks) -> dict[str, Attestation]:
-        """The newest word of each SN on blocks of this chain."""
+        """The newest attestation of each SN to a block of this chain."""
         found: dict[str, Attestation] = {}
         for account, said in self._said.items():
             there = (attestation for attestation in reversed(said) if tail.holds(attestation.number, attestation.hash))

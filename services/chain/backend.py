@@ -14,8 +14,8 @@ class ChainBackend(ABC):
     """One chain, and the account of this node on it.
 
     Addresses are checksummed hex. Every method may be called by many tasks at once. A refused transaction or
-    call raises the SwarmError class of the contract's error; a chain that fails raises ChainError (GethFailed,
-    GethNotFound) and a data directory that cannot be written StorageError.
+    call raises the SwarmError class of the contract's error. A chain that fails raises ChainError (GethFailed,
+    GethNotFound); a data directory that cannot be written raises StorageError.
     """
 
     kind: ClassVar[str]
@@ -23,7 +23,7 @@ class ChainBackend(ABC):
     chain_id: int
     federation: Federation | None
     """What lets several SNs share this chain; None where it serves one SN only."""
-    # Told of each write of a contract: its function, and the seconds from the call to the receipt.
+    # Called after each write to a contract, with the function and the seconds from the call to the receipt.
     on_transaction: Callable[[str, float], None] | None = None
 
     # --- life ---------------------------------------------------------------------------------------
@@ -34,10 +34,10 @@ class ChainBackend(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Stops everything that was started; subscriptions end. What was acknowledged is on disk."""
+        """Stops everything that was started; subscriptions end. Acknowledged writes are on disk."""
 
     async def __aenter__(self) -> Self:
-        """For a chain that is started already; it is closed at the end."""
+        """For a chain that is already started; it is closed at the end."""
         return self
 
     async def __aexit__(
@@ -49,14 +49,14 @@ class ChainBackend(ABC):
 
     @abstractmethod
     async def transact(self, to: str, data: bytes) -> Receipt:
-        """Sends a transaction and returns once it is in a block, for good.
+        """Sends a transaction and returns once it is in a final block.
 
         Transactions take effect in the order in which ``transact`` was called, and need not be awaited one by one.
         """
 
     @abstractmethod
     async def deploy(self, code: bytes) -> Receipt:
-        """Creates a contract from its bytecode and encoded arguments; ``contract`` of the receipt is its address."""
+        """Creates a contract from bytecode and encoded arguments; ``contract`` of the receipt is its address."""
 
     # --- reading ------------------------------------------------------------------------------------
 
@@ -66,7 +66,7 @@ class ChainBackend(ABC):
 
     @abstractmethod
     async def block_hash(self, number: int) -> str:
-        """By which this block is told from every other one, also of another chain; empty where there is none."""
+        """The hash of a block, unlike that of any other, even on another chain; empty if there is no such block."""
 
     @abstractmethod
     async def call(self, to: str, data: bytes, block: int | None = None) -> bytes:
@@ -77,18 +77,18 @@ class ChainBackend(ABC):
         self, address: str, from_block: int = 0, to_block: int | None = None, *, settled: bool = True
     ) -> AsyncIterator[list[Log]]:
         """The events of a contract from one block to another (default: the newest), both included, in order.
-        ``settled``: of final blocks only; without, also of those that may be replaced yet.
+        ``settled``: only final blocks; otherwise also blocks that may still be replaced.
 
-        In pages, none of them empty, that never grow with the history: to read it takes no more memory, and holds up
-        nothing else, however long it is.
+        In pages, none of them empty, whose size does not depend on the history: reading takes no more memory, and
+        blocks nothing else, however long the history is.
         """
 
     @abstractmethod
     def subscribe(self, address: str) -> Subscription[Log]:
-        """The events of a contract from now on: each once, in order, also across a restart of the chain."""
+        """The events of a contract from now on: each once, in order, even across a restart of the chain."""
 
     async def follow(self, address: str, from_block: int = 0) -> AsyncIterator[Log]:
-        """All events of a contract since a block: those that are there, then each new one, without a gap."""
+        """All events of a contract from a block on: the existing ones, then each new one, without a gap."""
         with self.subscribe(address) as news:
             last = Position(-1, -1)
             async for page in self.logs(address, from_block):

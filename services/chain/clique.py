@@ -1,4 +1,4 @@
-"""Clique's rules, as geth 1.13 keeps them: who signed a block, whose turn it is, who has to wait. No I/O."""
+"""Clique's rules, as in geth 1.13: who signed a block, whose turn it is, who has to wait. No I/O."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from eth_hash.auto import keccak
 from eth_keys.datatypes import Signature
 from rlp.sedes import big_endian_int
 
-IN_TURN = 2  # difficulty of a block whose signer had the turn
+IN_TURN = 2  # difficulty of a block that was sealed in turn
 OUT_OF_TURN = 1
 
 SEAL_BYTES = 65
@@ -23,7 +23,7 @@ _NUMBERS = ("difficulty", "number", "gasLimit", "gasUsed", "timestamp")
 
 @dataclass(frozen=True)
 class BlockHeader:
-    """A block without its transactions; ``raw`` is it as geth's JSON-RPC shows it."""
+    """A block without its transactions; ``raw`` is the header as geth's JSON-RPC returns it."""
 
     number: int
     hash: str
@@ -39,12 +39,12 @@ class BlockHeader:
 
     @property
     def votes(self) -> bool:
-        """Whether its signer votes in it on who may sign."""
+        """Whether it contains its signer's vote on who may seal."""
         return str(self.raw["miner"]) != NOBODY
 
     @property
     def only_transfers(self) -> bool:
-        """No contract was called in it, as in blocks that are there only to move the chain on."""
+        """Whether it calls no contract, like blocks made only to have a further block."""
         return self.gas_used % TRANSFER_GAS == 0
 
     @cached_property
@@ -61,7 +61,7 @@ class BlockHeader:
 
 @dataclass(frozen=True)
 class ChainBlock:
-    """A block on a chain; ``total``: the difficulty of the chain up to and including it."""
+    """A block on a chain; ``total``: total difficulty of the chain up to and including it."""
 
     header: BlockHeader
     total: int
@@ -81,12 +81,12 @@ def ordered(signers: Sequence[str]) -> list[str]:
 
 
 def majority(signers: Sequence[str]) -> int:
-    """How many signers are more than half. So many blocks in a row have as many different signers."""
+    """How many signers are more than half. So many consecutive blocks all have different signers."""
     return len(signers) // 2 + 1
 
 
 def minority(signers: Sequence[str]) -> int:
-    """How many signers may be missing; alone they can seal no more than so many blocks in a row."""
+    """How many signers may be missing; by themselves they can seal at most this many consecutive blocks."""
     return len(signers) - majority(signers)
 
 
@@ -110,5 +110,5 @@ def _octets(text: str) -> bytes:
 
 
 def _number(text: str) -> bytes:
-    """As RLP wants numbers: no leading zero, nothing at all for 0."""
+    """A number as RLP requires it: no leading zero, empty for 0."""
     return bytes(big_endian_int.serialize(int(text, 16)))

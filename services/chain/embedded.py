@@ -1,4 +1,4 @@
-"""The chain inside this process: the same contracts, nothing to install, one SN only."""
+"""The chain inside this process: the same contracts, nothing to install, only one SN."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -25,14 +25,14 @@ Waiting = tuple[Request, asyncio.Future[Receipt]]
 
 
 class EmbeddedChain(ChainBackend):
-    """py-evm in a thread of its own. What arrives while a block is mined goes into the next one together."""
+    """py-evm in its own thread. All that arrives while a block is mined goes into the next one."""
 
     kind = "embedded"
     federation = None
     chain_id = EmbeddedEvm.chain_id
 
     def __init__(self, data_dir: Path, *, page_events: int = PAGE_EVENTS) -> None:
-        """``page_events``: how many events of a history are read at once."""
+        """``page_events``: number of events that are read at once from a history."""
         self._data_dir = data_dir
         self._account = Account.load_or_create(data_dir / ACCOUNT_KEY)
         self.account = self._account.address
@@ -118,7 +118,7 @@ class EmbeddedChain(ChainBackend):
         if isinstance(outcome, Receipt):
             for log in outcome.logs:
                 self._hub.publish(log)
-        if future.done():  # the caller went away; the chain has moved all the same
+        if future.done():  # the caller is gone, but the block exists
             return
         if isinstance(outcome, Receipt):
             future.set_result(outcome)

@@ -1,4 +1,4 @@
-"""py-evm as a chain of one account: mines what it is given, keeps it in one file. Synchronous, for one thread."""
+"""py-evm as a chain of one account, which mines what it gets and keeps it in one file. Synchronous, for one thread."""
 
 import time
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ class _Chain(MiningChain):
 class EmbeddedEvm:
     """A chain in this process; its genesis funds ``account``. ``path`` None keeps it in memory.
 
-    Raises StorageError where it cannot be written.
+    Raises StorageError if the file cannot be written.
     """
 
     chain_id = CHAIN_ID
@@ -58,9 +58,9 @@ class EmbeddedEvm:
         return int(self.head.block_number)
 
     def mine(self, requests: Sequence[Request]) -> list[Receipt | SwarmError]:
-        """One block with all of these, in order; gives a receipt or the contract's error for each.
+        """Mines one block with all of these, in order; returns a receipt or the contract's error for each.
 
-        Durable when it returns. Raises ChainError or StorageError where there is no such block; then nothing happened.
+        Durable when it returns. If the block fails, raises ChainError or StorageError, and nothing has changed.
         """
         nonce = self._vm_after(self.head).state.get_nonce(to_canonical_address(self.account.address))
         signed = [self.account.sign(nonce + i, CHAIN_ID, to, data) for i, (to, data) in enumerate(requests)]

@@ -1,4 +1,4 @@
-"""Where the embedded chain lives: one SQLite file, one database transaction per block."""
+"""Storage of the embedded chain: one SQLite file, one database transaction per block."""
 
 import json
 import sqlite3
@@ -22,10 +22,10 @@ CREATE TABLE IF NOT EXISTS logs (
 
 
 class EmbeddedStore(BaseDB):
-    """The key-value store py-evm wants, and the logs of all blocks. For one thread.
+    """The key-value store that py-evm needs, and the logs of all blocks. For one thread.
 
-    What was written since the last ``commit`` is in memory only: a crash leaves the chain as it was after its last
-    whole block. ``path`` None keeps everything in memory.
+    Writes since the last ``commit`` are only in memory: after a crash, the chain is as it was after its last whole
+    block. ``path`` None keeps everything in memory.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -74,7 +74,7 @@ class EmbeddedStore(BaseDB):
     # --- ours ---------------------------------------------------------------------------------------
 
     def commit(self, logs: Iterable[Log]) -> None:
-        """Makes a block's entries and logs durable together. Raises StorageError, and then forgets them."""
+        """Makes a block's entries and logs durable together. If that fails, forgets them and raises StorageError."""
         writes = [(key, value) for key, value in self._unwritten.items() if value is not None]
         deletes = [(key,) for key, value in self._unwritten.items() if value is None]
         self._unwritten = {}

@@ -1,4 +1,4 @@
-"""What the contracts tell, as plain data. Fields are in the order of the Solidity declarations."""
+"""The events of the contracts as plain data. Fields are in the order of the Solidity declarations."""
 
 import math
 import struct
@@ -19,7 +19,7 @@ CHANGES = ("admit", "admit-sn", "remove", "expel")
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """What all participants of a training agree on. ``quorum_wait_ms`` is the first enroller's wish."""
+    """What all participants of a training agree on. ``quorum_wait_ms`` is that of the first to enrol."""
 
     min_peers: int
     sync_frequency: int
@@ -36,7 +36,7 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class ChainEvent:
-    """Base of all: where on the chain it happened."""
+    """Base of all events, with the position on the chain."""
 
     position: Position
 
@@ -61,7 +61,7 @@ class MemberRegistered(NetworkEvent):
 
 @dataclass(frozen=True)
 class KeyReplaced(NetworkEvent):
-    """``by``: role/name. ``at``: ms since 1970, UTC. ``overlap_s``: for how long ``before`` is still good."""
+    """``by``: role/name. ``at``: ms since 1970, UTC. ``overlap_s``: how long ``before`` stays valid."""
 
     name: str
     role: str
@@ -81,7 +81,7 @@ class MemberLeft(NetworkEvent):
 
 @dataclass(frozen=True)
 class MemberExpelled(NetworkEvent):
-    """``name``: in its certificate, whose slots are all meant. ``by``: role/name; empty where it was voted on."""
+    """``name``: in its certificate; applies to all its slots. ``by``: role/name; empty if it was voted on."""
 
     name: str
     role: str
@@ -102,7 +102,7 @@ class SNAccountRemoved(NetworkEvent):
 
 @dataclass(frozen=True)
 class ContractRegistered(NetworkEvent):
-    """``organizations``: those that may take part in a training; none named: all."""
+    """``organizations``: those that may take part in a training; empty: all."""
 
     name: str
     kind: str
@@ -112,7 +112,7 @@ class ContractRegistered(NetworkEvent):
 
 @dataclass(frozen=True)
 class OrganizationAdmitted(NetworkEvent):
-    """``cas``: SHA-256 of the public keys of its CAs, all that it has from now on."""
+    """``cas``: SHA-256 of the public keys of all CAs that it has from now on."""
 
     name: str
     cas: tuple[bytes, ...]
@@ -125,9 +125,9 @@ class OrganizationRemoved(NetworkEvent):
 
 @dataclass(frozen=True)
 class Proposed(NetworkEvent):
-    """``proposer``: the organization that alone may withdraw it. ``role``: of ``node``, where it is about one.
+    """``proposer``: the only organization that may withdraw it. ``role``: role of ``node``, if it concerns a node.
 
-    ``by``: role/name of an administrator; empty where an SN asks to come in.
+    ``by``: role/name of an administrator; empty if an SN asks to join.
     """
 
     number: int
@@ -155,7 +155,7 @@ class CarriedOut(NetworkEvent):
 
 @dataclass(frozen=True)
 class Withdrawn(NetworkEvent):
-    """``by``: role/name of an administrator; empty where the SN asks anew."""
+    """``by``: role/name of an administrator; empty if the SN asks again."""
 
     number: int
     by: str
@@ -170,7 +170,7 @@ class TrainingEvent(ChainEvent):
 
 @dataclass(frozen=True)
 class Configured(TrainingEvent):
-    """Forgets an earlier configuration and layout, where all who agreed on them left before a merge."""
+    """Replaces an earlier configuration and layout, if all who agreed on them left before a merge."""
 
     config: TrainingConfig
     by: str
@@ -229,7 +229,7 @@ class LeaderDeposed(TrainingEvent):
 
 @dataclass(frozen=True)
 class LeftOut(TrainingEvent):
-    """``not_finite``: its parameters hold NaN or infinity."""
+    """``not_finite``: its parameters contain NaN or infinity."""
 
     round: int
     term: int
@@ -274,7 +274,7 @@ class Reported(TrainingEvent):
 
 @dataclass(frozen=True)
 class IntervalChosen(TrainingEvent):
-    """``reason``: as in the contract. ``mean_loss``: of the round before; ``earlier_loss``: of those before it."""
+    """``reason``: as in the contract. ``mean_loss``: of the previous round; ``earlier_loss``: of rounds before that."""
 
     round: int
     interval: int
@@ -311,17 +311,17 @@ class Reset(TrainingEvent):
 # --- decoding ----------------------------------------------------------------------------------------
 
 
-NO_VALUE = 2**64 - 1  # as in the contract, which takes it for one of the many NaNs
-NOT_FINITE = "[not-finite] "  # before the reason for which somebody is left out
+NO_VALUE = 2**64 - 1  # as in the contract; one of the many bit patterns of NaN
+NOT_FINITE = "[not-finite] "  # prefix of the reason why a node is left out
 
 
 def measure_of(bits: int) -> float | None:
-    """The double whose IEEE 754 bits are in a uint64; None where they stand for no value."""
+    """The double whose IEEE 754 bits are in a uint64; None if they mean no value."""
     return None if bits == NO_VALUE else float(struct.unpack("<d", struct.pack("<Q", bits))[0])
 
 
 def bits_of(measure: float | None) -> int:
-    """The IEEE 754 bits of a double as a uint64; those of one NaN for all of them."""
+    """The IEEE 754 bits of a double as a uint64; every NaN gets the same bits."""
     if measure is None:
         return NO_VALUE
     value = math.nan if math.isnan(measure) else measure
@@ -329,12 +329,12 @@ def bits_of(measure: float | None) -> int:
 
 
 def marked(reason: str, not_finite: bool) -> str:
-    """A reason as the chain has it, which has one text for it."""
+    """A reason as stored on the chain, in one text."""
     return f"{NOT_FINITE}{reason}" if not_finite else reason
 
 
 def value_of(steps: int) -> float:
-    """What the contract counts in steps of 2**-64."""
+    """A number that the contract counts in steps of 2**-64."""
     return steps / 2**64
 
 
@@ -342,10 +342,10 @@ E = TypeVar("E", bound=ChainEvent)
 
 
 class NotAnEvent(Exception):
-    """A log of a contract that is not the one it was entered as: every SN may enter every address."""
+    """A log of a contract that is not what it was registered as: any SN may register any address."""
 
 
-# By argument, where the chain's form is not ours.
+# By argument, if its form on the chain differs from ours.
 _CONVERT: dict[str, Callable[[Any], Any]] = {
     "role": lambda number: ROLES[number],
     "change": lambda number: CHANGES[number],
@@ -361,12 +361,12 @@ _CONVERT: dict[str, Callable[[Any], Any]] = {
 
 
 def network_event(log: Log) -> NetworkEvent:
-    """The directory's event in a log."""
+    """The event of the directory in a log."""
     return decoded("SwarmNetwork", log, NetworkEvent)
 
 
 def training_event(log: Log) -> TrainingEvent:
-    """The training's event in a log."""
+    """The event of a training in a log."""
     event = decoded("TrainingContract", log, TrainingEvent)
     if isinstance(event, LeftOut) and event.reason.startswith(NOT_FINITE):
         return replace(event, reason=event.reason.removeprefix(NOT_FINITE), not_finite=True)
@@ -376,9 +376,9 @@ def training_event(log: Log) -> TrainingEvent:
 def decoded(
     contract: str, log: Log, base: type[E], convert: Mapping[str, Callable[[Any], Any]] = MappingProxyType({})
 ) -> E:
-    """The event in a log, as the subclass of ``base`` that has its name; ``convert`` by argument, before the usual.
+    """The event in a log, as the subclass of ``base`` with its name. ``convert``: by argument, before the usual ones.
 
-    Raises NotAnEvent for what this contract does not say.
+    Raises NotAnEvent if it is not an event of this contract.
     """
     event = contract_abi(contract).events.get(log.topics[0]) if log.topics else None
     if event is None:

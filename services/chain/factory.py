@@ -1,4 +1,4 @@
-"""Opens the chain a node asks for, and decides what `auto` means."""
+"""Opens the chain that a node asks for, and decides what `auto` means."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,7 +20,7 @@ async def open_chain(
     genesis: Mapping[str, Any] | None = None,
     has_others: bool = False,
 ) -> ChainBackend:
-    """The chain in ``data_dir``, started; a new one where there is none. Close it when done.
+    """The chain in ``data_dir``, started; a new one if there is none. Close it when done.
 
     ``genesis``: of a chain to join. ``has_others``: other SNs share it. Raises GethNotFound, GethFailed, StorageError.
     """
@@ -35,7 +35,7 @@ async def open_chain(
 
 
 def decide(choice: Choice, data_dir: Path) -> Kind:
-    """`auto` keeps to the chain that the data directory holds; a new one runs on geth where it is found."""
+    """`auto` keeps the chain that the data directory contains; a new one runs on geth if geth is found."""
     log = log_setup.get("chain")
     if choice != "auto":
         return choice
@@ -53,7 +53,7 @@ def decide(choice: Choice, data_dir: Path) -> Kind:
     return "geth"
 
 
-# Imported there: each brings libraries that the other does not need, and start-up waits for them.
+# Imports inside these functions: each loads libraries that the other does not need, which delays the start.
 
 
 def _geth(data_dir: Path, genesis: Mapping[str, Any] | None, has_others: bool) -> ChainBackend:

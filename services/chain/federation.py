@@ -1,4 +1,4 @@
-"""How several SNs share one chain on geth: who is in touch, when this one seals, what is final, who is to seal."""
+"""How several SNs share one chain on geth: who is in touch, when this one seals, what is final, who should seal."""
 
 import asyncio
 import contextlib
@@ -22,21 +22,21 @@ from services.chain.voting import Voting
 from services.chain.writer import Writer
 from services.runtime import logs as log_setup
 
-SHARE_BITS = 16  # a joining SN is given the 65536th part: enough for a long chain of admissions
+SHARE_BITS = 16  # a joining SN gets 1/65536 of the balance: enough for a long chain of admissions
 
-# A block whose fate the attestations leave open is settled by more blocks. The SN whose transaction is in it sends
-# for them first, another one where that one is silent.
+# If attestations do not make a block final, further blocks on top of it do. The SN whose transaction is in the block
+# asks for them first; if it is silent, another SN does.
 OWNER_PUSHES_AFTER_S = 0.15
 OTHERS_PUSH_AFTER_S = 0.5
 PUSHES_AT_SPEED = 12
 SLOW_PUSH_S = 1.0
 
-# The only signer of a swarm asks the others before it seals, in case its geth lost blocks that they have; but it
-# does not wait long for them.
+# The only signer of a swarm asks the others before it seals, in case its geth lost blocks that they have, but does
+# not wait long for them.
 ALONE_AFTER_S = 3.0
 
-# Blocks come from geth to geth. Where they do not, as geth looks for old ones every 10 s only and dials a peer it lost
-# every 35 s, they are fetched from an SN.
+# Blocks normally arrive from geth to geth. But geth looks for old blocks only every 10 s and redials a lost peer only
+# every 35 s, so blocks that do not arrive are fetched from an SN.
 FETCH_AFTER_S = 0.25
 FETCH_AGAIN_S = 0.5
 
@@ -44,8 +44,8 @@ Request = Callable[..., Awaitable[Any]]
 
 
 class Federation:
-    """Told by the SN who is in touch and what they say, and by the chain how it moves. Changes nothing of its own
-    accord between two calls of ``act``, which ``wake`` asks the chain to make.
+    """The SN tells it which SNs are in touch and what they say, and the chain tells it of new blocks. It acts only in
+    ``act``, and calls ``wake`` to have the chain call that.
     """
 
     def __init__(self, account: Account, process: GethProcess, request: Request, wake: Callable[[], None]) -> None:
@@ -64,8 +64,8 @@ class Federation:
         self.attestations = Attestations(self._me, self._exposure)
         self.finals: LatestValue[int] = LatestValue()  # the newest final block
         self.reopened: LatestValue[bool] = LatestValue()  # geth was started, perhaps again
-        self.lagging: LatestValue[str] = LatestValue()  # accounts of SNs that have blocks which do not come
-        self._in_touch: LatestValue[bool] = LatestValue()  # who is in touch has changed
+        self.lagging: LatestValue[str] = LatestValue()  # accounts of SNs whose blocks do not arrive here
+        self._in_touch: LatestValue[bool] = LatestValue()  # the set of SNs in touch has changed
         self._receipts: dict[str, list[Any]] = {}
         self._connected: set[str] = {self._me}
         self._live: tuple[str, ...] = ()
@@ -87,18 +87,18 @@ class Federation:
     # --- what the SN says ---------------------------------------------------------------------------
 
     def expect_others(self) -> None:
-        """This chain has more SNs than this one: ask them before sealing."""
+        """This chain has other SNs: ask them before sealing."""
         self._expects_others = True
 
     def await_final(self, block: int) -> None:
-        """This SN goes on once this block is final. What settled it for the others may be past: they tell of their
-        newest blocks alone, and need no more of them for themselves.
+        """This SN waits until this block is final. It may have missed the attestations that made the block final for
+        the others, who attest only to their newest blocks and need no further blocks themselves.
         """
         self._awaited = block
         self._wake()
 
     def connected(self, account: str) -> None:
-        """An SN is in touch."""
+        """An SN has come in touch."""
         self._expects_others = True
         self._connected.add(account)
         self._in_touch.put(True)
@@ -111,17 +111,17 @@ class Federation:
         self._wake()
 
     def heard(self, account: str, standing: Standing) -> None:
-        """What an SN says of its chain."""
+        """Takes what an SN says about its chain."""
         self.attestations.heard(account, standing)
         self._wake()
 
     def take(self, transaction: PendingTransaction) -> None:
-        """What another SN sends."""
+        """Takes a transaction from another SN."""
         self._add(transaction, own=False)
 
     @contextlib.contextmanager
     def importing(self) -> Iterator[None]:
-        """While a whole chain is handed to geth: its newest block is looked at afterwards, and none before."""
+        """While a whole chain is imported into geth: skips its blocks; only the newest is processed afterwards."""
         self.passes_over_heads = True
         try:
             yield
@@ -130,24 +130,24 @@ class Federation:
             self._wake()
 
     async def handed_over(self) -> None:
-        """Returns once no signer is in touch: they part from an SN that was voted out when they do not need it."""
+        """Returns once no signer is in touch: signers disconnect an SN that was voted out when they do not need it."""
         async for _ in self._in_touch.follow():
             if not any(signer in self._connected for signer in self.signers):
                 return
 
     def await_signers(self) -> None:
-        """This SN goes on once the block that has made the signers what they are is final."""
+        """This SN waits until the block that determined the current signers is final."""
         self.await_final(self.voting.eras[-1].start - 1)
 
     def needs_others_than(self, accounts: Container[str]) -> bool:
-        """Whether an SN that is none of these seals, or may have to attest to the block that has ended that."""
+        """Whether an SN not among these seals, or may have to attest to the block that ended its time as a signer."""
         newest = self.voting.eras[-1]
         ended = self.final_number >= newest.start - 1
         return not ended or any(signer not in accounts for signer in newest.signers)
 
     def elect_from(self, live: Sequence[str], organizations: Mapping[str, str] | None = None) -> None:
-        """Accounts of the SNs that are present, in the order of their joining: the signers are to come from them.
-        ``organizations``: by account, of all SNs that may write; without, all are of one.
+        """``live``: accounts of the SNs that are present, in the order of joining; signers are chosen from them.
+        ``organizations``: by account, for all SNs that may write; None: all belong to the same one.
         """
         of = None if organizations is None else dict(organizations)
         if (tuple(live), of) != (self._live, self._organizations):
@@ -161,12 +161,12 @@ class Federation:
 
     @property
     def seals_alone(self) -> bool:
-        """This node is the only signer and has decided to go on from the blocks it has."""
+        """Whether this node is the only signer and has decided to continue from the blocks that it has."""
         return self.voting.one_signer and self.signers[0] == self._me and self._caught_up
 
     @property
     def genesis(self) -> str:
-        """The first block, as geth makes its database from it (JSON)."""
+        """The first block, from which geth makes its database (JSON)."""
         return self._process.genesis
 
     def is_geth(self, connection: socket.socket) -> bool:
@@ -174,20 +174,20 @@ class Federation:
         return self._process.is_at(connection)
 
     async def is_behind(self, account: str) -> bool:
-        """Whether an SN has more than geth, which may have more than was looked at yet."""
+        """Whether an SN has more blocks than geth itself, which may have blocks that were not processed here yet."""
         return self.attestations.totals.get(account, 0) > (await self._head())[1]
 
     async def head_number(self) -> int:
-        """Of geth's newest block."""
+        """Number of geth's newest block."""
         return (await self._head())[0]
 
     async def _head(self) -> tuple[int, int]:
-        """Its number and total difficulty."""
+        """Number and total difficulty of geth's newest block."""
         head = await self._request("eth_getHeaderByNumber", "latest")
         return int(head["number"], 16), int(head["totalDifficulty"], 16)
 
     async def doubt(self, account: str, claimed: int) -> None:
-        """An SN said that it has so much, and gave all that it gives: what is not here then holds up nobody."""
+        """An SN claimed a total difficulty and sent all it has: if geth still has less, nothing waits for the rest."""
         has = (await self._head())[1]
         if min(claimed, self.attestations.totals.get(account, 0)) > has:
             self._log.error("an SN does not have the blocks that it announced", account=account)
@@ -195,7 +195,7 @@ class Federation:
             self._wake()
 
     async def fund(self, account: str) -> Receipt:
-        """Gives another SN's account more than it can ever spend, and keeps more than that."""
+        """Gives another SN's account more than it can ever spend, and keeps even more."""
         return await self.writer.transact(account, b"", value=await self.balance(self._me) >> SHARE_BITS)
 
     async def balance(self, account: str) -> int:
@@ -204,8 +204,8 @@ class Federation:
     # --- what the chain says ------------------------------------------------------------------------
 
     async def opened(self, remembered: int) -> None:
-        """geth is there, perhaps again, with the blocks it has. ``remembered``: the newest block that this node knew
-        for final among several signers; a geth that has lost it must not seal another one in its place.
+        """geth has started or restarted, with the blocks that it has. ``remembered``: the newest block that this node
+        knew to be final among several signers; a geth that has lost it must not seal another one in its place.
         """
         self.remembered = remembered
         await self._sealer.opened()
@@ -214,7 +214,7 @@ class Federation:
         self._caught_up, self.voting.proposed, self._pushed_on = False, None, ""
         self._moved_at = self._now()
         self._exposure.cut_off()
-        if len(self.signers) > 1:  # what it sealed before is not known any more
+        if len(self.signers) > 1:  # what it sealed before is no longer known
             self._exposure.lost(self.tail.head.total + 2)
         self._alone_at = self._now() + (ALONE_AFTER_S if self._expects_others else 0.0)
         self.reopened.put(True)
@@ -225,14 +225,14 @@ class Federation:
             )
 
     async def moved(self, header: BlockHeader) -> list[ChainBlock]:
-        """Takes a new head; gives the blocks that were given up for it."""
-        if header.parent != self.tail.head.hash:  # another branch, or told before the newest blocks were asked for
+        """Processes a new head; returns the blocks that were dropped for it."""
+        if header.parent != self.tail.head.hash:  # another branch, or announced before the newest blocks were loaded
             header = BlockHeader.of(await self._request("eth_getHeaderByNumber", "latest"))
         before = self.tail.head.hash
         fresh, given_up = await self.tail.take(header)
         if not fresh:
             return given_up
-        passed_over = fresh[0].header.parent != before  # blocks that may have voted, or that were given up
+        passed_over = fresh[0].header.parent != before  # blocks that may contain votes, or that were dropped
         self._moved_at = self._now()
         if given_up:
             self._log.info("the chain switched to another branch", block=fresh[0].number, given_up=len(given_up))
@@ -245,12 +245,12 @@ class Federation:
         for link in fresh:
             self._exposure.moved(link.number, self.voting.one_signer or link.header.signer == self._me)
         self.attestations.tell(self.tail, self.signers)
-        # After a gap, as in a fetched chain: what waits here and is in one of these is refused by geth as used already.
+        # After a gap (a fetched chain): geth refuses waiting transactions that are in these blocks (used nonces).
         await self._include([] if passed_over and not given_up else fresh, given_up)
         return given_up
 
     async def receipts(self, number: int) -> tuple[str, list[Any]]:
-        """The hash and the receipts of a block of this chain, as geth shows them."""
+        """The hash and the receipts of a block of this chain, as geth returns them."""
         link = self.tail.at(number)
         if link is None:
             return "", await self._request("eth_getBlockReceipts", hex(number)) or []
@@ -260,11 +260,11 @@ class Federation:
 
     @property
     def final_number(self) -> int:
-        """The newest final block that was seen."""
+        """The newest final block that was processed."""
         return self.finals.value or 0
 
     def settled(self, final: int) -> None:
-        """The blocks up to ``final`` were seen: what is in them is not on its way any more."""
+        """The blocks up to ``final`` were processed: their transactions leave the pool."""
         if final != self.finals.value:
             self.finals.put(final)
         unsettled = {link.hash for link in self.tail.since(final + 1)}
@@ -280,7 +280,7 @@ class Federation:
         self._waiting_since = self._now()
 
     def final(self, known: int) -> int:
-        """The newest block that stays for good, as far as this SN can know; ``known``: one that does."""
+        """The newest final block, as far as this SN can tell; ``known``: a block that is final."""
         chain = self.tail.since(known)
         if not chain:
             return self.tail.head.number
@@ -294,12 +294,12 @@ class Federation:
         return number
 
     async def act(self, final: int) -> None:
-        """Seals or not, votes, and moves the chain on, as things stand. ``final``: the newest final block."""
+        """Seals, votes and sends empty transactions as far as needed now. ``final``: the newest final block."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         due = [self._catch_up(), self.pool.tell_again()]
-        # Before it seals: geth puts the vote into the block, and one that it makes anew would be another one.
+        # Before sealing: geth puts the vote into the block, and a vote that comes later would make another block.
         live = self._live if self._me in self.signers and self._caught_up else ()
         if await self.voting.vote(live, self._organizations):
             self._pushes = 0
@@ -323,9 +323,9 @@ class Federation:
     # --- sealing ------------------------------------------------------------------------------------
 
     def _catch_up(self) -> float | None:
-        """Whether to seal yet: a geth that was away may have lost blocks, and must not seal others in their place.
+        """Decides whether to seal yet: a geth that was down may have lost blocks, and must not seal others instead.
 
-        Gives the time at which to ask another SN for blocks that do not come by themselves.
+        Returns the time at which to ask another SN for blocks that do not arrive by themselves.
         """
         mine = self.tail.head.total
         totals = self.attestations.totals
@@ -349,7 +349,7 @@ class Federation:
         return self._now() + FETCH_AGAIN_S
 
     async def _seal(self) -> float | None:
-        """Lets geth seal or not; gives the time at which to think again."""
+        """Lets geth seal or not; returns the time of the next decision."""
         number = self.tail.head.number + 1
         recent = self.tail.links[-len(self.signers) :]
         held_back = waiting(self.signers, [link.header for link in recent])
@@ -374,7 +374,7 @@ class Federation:
     # --- moving on ----------------------------------------------------------------------------------
 
     def _push(self, final: int) -> float | None:
-        """Sends a transaction that does nothing where blocks are needed and nobody else makes one."""
+        """Sends a transaction that does nothing, if a block is needed and nobody else makes one."""
         delay = self._push_after(final)
         if delay is None:
             self._pushes = 0
@@ -392,7 +392,7 @@ class Federation:
         return self._now() + SLOW_PUSH_S
 
     def _push_after(self, final: int) -> float | None:
-        """Seconds after the last block; None where nothing is to be moved on."""
+        """Seconds after the last block; None if no further block is needed."""
         rank = self._rank()
         if self.voting.proposed is not None and rank is not None:
             return rank * OTHERS_PUSH_AFTER_S
@@ -408,7 +408,7 @@ class Federation:
         return (len(self.signers) + 1) * OTHERS_PUSH_AFTER_S if waits else None
 
     def _rank(self) -> int | None:
-        """This node's place among the signers that are in touch; None where it is none of them."""
+        """This node's place among the signers that are in touch; None if it is not one of them."""
         present = [signer for signer in self.signers if signer in self._connected]
         return present.index(self._me) if self._me in present else None
 

@@ -1,16 +1,16 @@
-"""The newest block that is final, remembered across restarts: at a start the others have not been heard yet."""
+"""The newest final block, remembered across restarts: after a start, the other SNs have not said anything yet."""
 
 import contextlib
 import json
 import time
 from pathlib import Path
 
-SAVE_EVERY_S = 1.0  # what is forgotten by a crash is looked at again
+SAVE_EVERY_S = 1.0  # what a crash loses is processed again
 
 
 class FinalBlock:
-    """``number`` and ``hash``; block 0 is final for everybody. ``remembered``: the newest one that several signers had
-    settled, which this node has perhaps told others of.
+    """``number`` and ``hash`` of the block; block 0 is always final. ``remembered``: the newest block that became final
+    among several signers, which this node may have shown to others.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,11 +22,11 @@ class FinalBlock:
             found = json.loads(path.read_text())
             self.number, self.hash = int(found["number"]), str(found["hash"])
         except (OSError, ValueError, KeyError, TypeError):
-            pass  # none yet, or cut short: it is found anew
+            pass  # none yet, or truncated: it is determined again
         self.remembered = self.number
 
     def move(self, number: int, block_hash: str, *, remember: bool) -> None:
-        """``remember``: it could not be told from the chain alone after a restart."""
+        """``remember``: after a restart, the chain alone would not show that the block is final."""
         self.number, self.hash, self._dirty = number, block_hash, remember
         if remember:
             self.remembered = max(self.remembered, number)
@@ -34,7 +34,7 @@ class FinalBlock:
             self.save()
 
     def save(self) -> None:
-        """A crash leaves the old file or the new one, and so does a full disk."""
+        """A crash or a full disk leaves either the old file or the new one."""
         if not self._dirty:
             return
         draft = self._path.with_suffix(".new")

@@ -1,11 +1,11 @@
 """Which blocks no other chain can replace any more, and what a signer may attest to. No I/O.
 
-geth follows the chain of greatest total difficulty; of equals, the shorter one, then any. A signer *attests* to
-the blocks of its chain from some total difficulty on: it holds them, and every block that it may have sealed on
-another chain lies so far behind that the signers who may be missing cannot make a heavier chain of it. Once more
-than half of the signers attest to a block, only the others could replace it; they can add as many blocks to
-another chain as they are, for Clique has as many different signers in a row as are more than half. Where all
-that is too light, the block is final. docs/architecture.md has the picture and the proof.
+geth follows the chain of greatest total difficulty; of equal ones the shorter, then any. A signer *attests* to the
+blocks of its chain from some total difficulty on. This means that it holds them, and that every block that it may
+have sealed on another chain is so far behind that the signers that may be missing cannot make it the heavier chain.
+Once more than half of the signers attest to a block, only the others could replace it. They can add at most as many
+blocks to another chain as they are, because in Clique, consecutive blocks have different signers, as many as are
+more than half. If even those are too light, the block is final. docs/architecture.md has the picture and the proof.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -16,7 +16,7 @@ from services.chain.clique import IN_TURN, OUT_OF_TURN, ChainBlock, in_turn, maj
 
 @dataclass(frozen=True)
 class Attestation:
-    """For the blocks up to ``number`` on the chain of ``hash`` whose total difficulty is ``floor`` or more."""
+    """Covers the blocks up to ``number``, on the chain of ``hash``, whose total difficulty is at least ``floor``."""
 
     number: int
     hash: str
@@ -39,12 +39,12 @@ def final_number(
     voting: bool,
     candidates: Set[str] = frozenset(),
 ) -> int:
-    """The newest final block of ``chain``; -1 where that is not known of any.
+    """The newest final block of ``chain``; -1 if none is known to be final.
 
-    ``chain``: blocks in a row, from one that is final up to the head. ``eras``: of these blocks and the next one,
-    oldest first. ``attestations``: of blocks on this chain, by account. ``voting``: the signers may be others on
-    another chain, so that turns are not known. ``candidates``: accounts that have votes for being let in; on another
-    chain they may be signers already, by a vote of those who do not attest.
+    ``chain``: consecutive blocks, from a final one up to the head. ``eras``: those of these blocks and the next one,
+    oldest first. ``attestations``: for blocks on this chain, by account. ``voting``: another chain may have other
+    signers, so turns are not known. ``candidates``: accounts that have votes to become signers; on another chain the
+    votes of signers that do not attest may already have made them signers.
     """
     unsettled = voting or bool(candidates) or any(era.start > chain[0].number + 1 for era in eras)
     best = -1
@@ -85,7 +85,7 @@ def _can_replace(  # noqa: PLR0917 - a block, the one that it may replace, and w
     candidates: Set[str],
     unsettled: bool,
 ) -> bool:
-    """Whether those who do not attest, sealing on ``fork``, can come to a chain that geth may prefer to ``link``'s."""
+    """Whether signers that do not attest can seal on ``fork`` and get a chain that geth may prefer to ``link``'s."""
     if not _most(signers, holders):
         return True
     others = set(signers) - holders
@@ -100,8 +100,8 @@ def _can_replace(  # noqa: PLR0917 - a block, the one that it may replace, and w
 
 
 class Exposure:
-    """The blocks that this signer may have sealed and that are not on its chain. Total difficulties, never forgotten
-    before they have become harmless.
+    """The blocks that this signer may have sealed and that are not on its chain: their total difficulties, kept until
+    they are harmless.
     """
 
     def __init__(self) -> None:
@@ -110,7 +110,7 @@ class Exposure:
         self._times = 0
 
     def may_seal(self, number: int, total: int) -> None:
-        """geth is told to seal block ``number``, which would come to ``total``; it may seal several, told twice."""
+        """geth is told to seal block ``number``, of total difficulty ``total``; told twice, it may seal several."""
         if self._open == (number, total):
             self._times += 1
             return
@@ -118,7 +118,7 @@ class Exposure:
         self._times, self._open = 1, (number, total)
 
     def cut_off(self) -> None:
-        """What comes of the block it may be sealing will not be seen."""
+        """The outcome of the block that geth may be sealing will not be seen."""
         if self._open is not None:
             self.lost(self._open[1])
             self._open = None
@@ -128,7 +128,7 @@ class Exposure:
         self._totals.append(total)
 
     def moved(self, number: int, mine: bool) -> None:
-        """The chain has got block ``number``; ``mine``: this signer sealed it."""
+        """The chain now has block ``number``; ``mine``: this signer sealed it."""
         if self._open is None:
             return
         expected, total = self._open
@@ -141,5 +141,5 @@ class Exposure:
         return max(self._totals) + 2 * minority(signers) + 1 if self._totals else 0
 
     def forget_below(self, final_total: int, signers: Sequence[str]) -> None:
-        """What cannot reach a final block any more is harmless."""
+        """Forgets blocks on which no chain can reach the total of a final block any more."""
         self._totals = [total for total in self._totals if total + 2 * minority(signers) >= final_total]

@@ -25,7 +25,7 @@ class Gateway(ABC, Generic[E]):
 
     @abstractmethod
     def _event(self, log: Log) -> E:
-        """What a log says. Raises NotAnEvent."""
+        """The event in a log. Raises NotAnEvent."""
 
     def __init__(self, chain: ChainBackend, address: str) -> None:
         self.chain = chain
@@ -35,14 +35,14 @@ class Gateway(ABC, Generic[E]):
 
     @classmethod
     def at(cls, chain: ChainBackend, address: str) -> Self:
-        """The contract that stands at ``address`` already."""
+        """The existing contract at ``address``."""
         return cls(chain, address)
 
     @classmethod
     async def _deploy(cls, chain: ChainBackend, *arguments: Any) -> Self:
         abi = contract_abi(cls.contract)
         receipt = await chain.deploy(abi.bytecode + abi.constructor.encode(*arguments))
-        assert receipt.contract is not None  # noqa: S101 - every backend promises it of a deployment
+        assert receipt.contract is not None  # noqa: S101 - every backend guarantees it for a deployment
         return cls(chain, receipt.contract)
 
     async def _send(self, function: str, *arguments: Any) -> Receipt:
@@ -57,7 +57,7 @@ class Gateway(ABC, Generic[E]):
     async def _read(self, function: str, *arguments: Any, block: int | None = None) -> Any:
         signature = self._abi.functions[function]
         answer = await self.chain.call(self.address, signature.encode(*arguments), block)
-        if not answer:  # what an address without code answers to everything
+        if not answer:  # the answer of an address without code
             raise ChainError(problem=f"there is no contract at {self.address}", log="the node's log")
         return signature.decode(answer)
 
@@ -72,26 +72,26 @@ class Gateway(ABC, Generic[E]):
     async def history(
         self, from_block: int = 0, to_block: int | None = None, *, settled: bool = True
     ) -> AsyncIterator[list[E]]:
-        """What happened from one block to another (default: the newest), both included, in order, page by page.
-        ``settled``: in final blocks only; see ``ChainBackend.logs``.
+        """The events from one block to another (default: the newest), both included, in order, page by page.
+        ``settled``: only final blocks; see ``ChainBackend.logs``.
 
-        Decoded by a thread, as many events take a while and others wait for this one.
+        A thread decodes them, because many events take long and would block the event loop.
         """
         async for page in self.chain.logs(self.address, from_block, to_block, settled=settled):
             yield await asyncio.to_thread(lambda logs: [one for log in logs if (one := self._known(log))], page)
 
     async def events(self, from_block: int = 0) -> list[E]:
-        """All of it at once, for a history that is known to be short."""
+        """All events at once, for a history that is known to be short."""
         return [event async for page in self.history(from_block) for event in page]
 
     async def follow(self, from_block: int = 0) -> AsyncIterator[E]:
-        """What happened since a block, then everything new, without a gap; ends with the chain."""
+        """The events from a block on, then each new one, without a gap; ends when the chain is closed."""
         async for log in self.chain.follow(self.address, from_block):
             if (event := self._known(log)) is not None:
                 yield event
 
     def _known(self, log: Log) -> E | None:
-        """None for what this contract does not say, which the log tells of once."""
+        """None if the log is not an event of this contract; logs a warning the first time."""
         try:
             return self._event(log)
         except NotAnEvent as error:

@@ -8,18 +8,18 @@ from typing import Any
 
 from services.chain.account import BALANCE_WEI, Account
 
-BLOCK_GAS_LIMIT = 2**40  # never the bottleneck; a block holds whatever arrived
+BLOCK_GAS_LIMIT = 2**40  # never the bottleneck: a block can take whatever arrived
 EXTRA_VANITY = bytes(32)
 EXTRA_SEAL = bytes(65)
 
-SCRYPT_COST = 4096  # the password is 32 random bytes: a costlier hash would only delay the start
+SCRYPT_COST = 4096  # the password is 32 random bytes, so a costlier hash would only delay the start
 
 
 def make_genesis(signers: Sequence[str]) -> dict[str, Any]:
-    """Clique with period 0: a block where there is a transaction, and none otherwise.
+    """Clique with period 0: blocks are made only for transactions.
 
-    ``signers``: addresses that seal, each with more than it can spend. The chain id is drawn at random, so that no
-    transaction of one swarm is valid in another.
+    ``signers``: addresses that seal, each with more than it can spend. The chain id is random, so that no transaction
+    of one swarm is valid in another.
     """
     addresses = sorted(bytes.fromhex(signer[2:]) for signer in signers)
     forks = [
@@ -46,7 +46,7 @@ def chain_id_of(genesis: Path) -> int:
 
 
 def keystore_file(account: Account, password: str) -> str:
-    """The account as Web3 Secret Storage, version 3, the form in which geth unlocks keys. Takes half a second."""
+    """The account as Web3 Secret Storage, version 3, the key format that geth unlocks. Takes half a second."""
     from eth_keyfile.keyfile import create_keyfile_json  # noqa: PLC0415 - 0.3 s, and only the first start needs it
 
     content = create_keyfile_json(account.key, password.encode(), kdf="scrypt", iterations=SCRYPT_COST)

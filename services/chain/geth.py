@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 UP_TIMEOUT_S = 30.0
 GETH_END_TIMEOUT_S = 5.0
 
-# So many are waiting only where a chain is fetched.
+# This many wait only while a chain is fetched.
 MANY_HEADS = 16
 
 
 class GethChain(ChainBackend):
-    """A receipt is final: only blocks that no other chain can replace are looked at (services/chain/finality.py).
+    """A receipt is final: only blocks that no other chain can replace are processed (services/chain/finality.py).
 
-    With one signer every block is. When geth dies it is started again; meanwhile reads and writes wait,
-    subscriptions stay, and what happened in blocks that were not seen yet is delivered before anything new.
+    With one signer, every block is final. When geth dies it is restarted; meanwhile reads and writes wait,
+    subscriptions stay, and events of blocks that were not processed yet are delivered before new ones.
     """
 
     kind = "geth"
@@ -50,13 +50,13 @@ class GethChain(ChainBackend):
         has_others: bool = False,
         pages: PageSize | None = None,
     ) -> None:
-        """``pages``: of a history that is read; None for the size that is right for geth."""
+        """``pages``: page size for reading a history; None for the size that suits geth."""
         account = self._account = Account.load_or_create(data_dir / ACCOUNT_KEY)
         self.account = account.address
         self._process = GethProcess(data_dir, account, genesis=genesis)
         self._pages = pages or PageSize()
         self._hub: Hub[Log] = Hub()
-        self._heads: asyncio.Queue[tuple[IpcConnection, BlockHeader] | None] = asyncio.Queue()  # None: think again
+        self._heads: asyncio.Queue[tuple[IpcConnection, BlockHeader] | None] = asyncio.Queue()  # None: decide again
         self._woken = False
         self._thinking = asyncio.Lock()
         self._final = FinalBlock(data_dir / GETH_FINAL)
@@ -65,8 +65,8 @@ class GethChain(ChainBackend):
         if has_others:
             self.federation.expect_others()
         self._connection: IpcConnection | None = None
-        self._known: IpcConnection | None = None  # the one whose geth was asked for its blocks
-        self._has_lost = False  # geth has not the newest final block that this node knew
+        self._known: IpcConnection | None = None  # the connection over which the newest blocks were loaded
+        self._has_lost = False  # geth lacks the newest final block that this node knew
         self._up = asyncio.Event()
         self._closing = False
         self._background = Background("chain")
@@ -92,7 +92,7 @@ class GethChain(ChainBackend):
             await self._connection.close()
         self._writer.close(self._closed())
         self._closing = True
-        self._up.set()  # for those who wait: to be told
+        self._up.set()  # wakes those who wait, who then get the error
         self._hub.close()
         self._final.save()
 
@@ -176,7 +176,7 @@ class GethChain(ChainBackend):
         return self._hub.subscribe(address)
 
     async def _request(self, method: str, *parameters: Any, most_bytes: int = MESSAGE_LIMIT_BYTES) -> Any:
-        """Reads only: a request that geth took with it to its end is asked again."""
+        """For reads only: a request that was lost when geth ended is sent again."""
         try:
             async with asyncio.timeout(UP_TIMEOUT_S):
                 while True:
@@ -210,8 +210,8 @@ class GethChain(ChainBackend):
         self._account.load_signer()
 
     async def _connect(self) -> None:
-        """Connects to a geth that is up, sees the blocks that were missed, and lets writing go on."""
-        from services.chain.ipc import IpcConnection  # noqa: PLC0415 - as start() has it loaded
+        """Connects to a running geth, processes the blocks that were missed, and resumes writing."""
+        from services.chain.ipc import IpcConnection  # noqa: PLC0415 - start() has loaded it
 
         if self._connection is not None:
             await self._connection.close()
@@ -229,20 +229,20 @@ class GethChain(ChainBackend):
 
     @property
     def _seen_and_there(self) -> int:
-        """The newest final block, or geth's newest where it has lost that."""
+        """Number of the newest final block, or of geth's newest block if geth has lost that one."""
         return min(self._final.number, self.federation.tail.head.number)
 
     def _notified(self, connection: "IpcConnection", result: Mapping[str, Any]) -> None:
         self._heads.put_nowait((connection, BlockHeader.of(result)))
 
     def _wake(self) -> None:
-        """Has things thought over again, once, however often it is asked for."""
+        """Requests another decision; several requests before it are one."""
         if not self._woken:
             self._woken = True
             self._heads.put_nowait(None)
 
     async def _watch_connection(self) -> None:
-        """Stops writing when the connection is lost; opens it again where geth is not to blame."""
+        """Stops writing when the connection is lost; reopens it if geth still runs."""
         while True:
             connection = self._connection
             assert connection is not None  # noqa: S101 - start() connects first
@@ -269,21 +269,21 @@ class GethChain(ChainBackend):
             try:
                 async with self._thinking:
                     if self._known is not self._connection or (news is not None and news[0] is not self._connection):
-                        continue  # of a geth that is gone; _connect() asks the one that has come
+                        continue  # from a geth that is gone; _connect() asks the new one
                     if news is not None:
                         given_up = await self.federation.moved(news[1])
                         self._check_final(given_up[0].number if given_up else None)
                     await self._see_final()
-            except (ConnectionLost, RpcError, ChainError) as error:  # _connect(), or the next head, makes up for it
+            except (ConnectionLost, RpcError, ChainError) as error:  # _connect(), or the next head, catches up
                 self._log.debug("a block was not processed yet", problem=repr(error))
 
     async def _next_news(self) -> tuple["IpcConnection", BlockHeader] | None:
-        """What to look at next: of many heads that have come together, as while a chain is fetched, the newest."""
+        """What to process next; of many heads at once, as while a chain is fetched, only the newest."""
         news = await self._heads.get()
         while news is not None and (self.federation.passes_over_heads or self._heads.qsize() >= MANY_HEADS):
             later = await self._heads.get()
             if later is None:
-                self._woken = False  # after a head things are thought over as well
+                self._woken = False  # a decision follows after a head too
             else:
                 news = later
         if news is None:
@@ -291,14 +291,14 @@ class GethChain(ChainBackend):
         return news
 
     async def _see_final(self) -> None:
-        """Looks at the blocks that have become final, in order, and seals or not as things stand now."""
+        """Processes the blocks that have become final, in order; then seals or not."""
         newest = self.federation.final(self._final.number)
-        # In blocks that were lost and have come back, and in those that are passed over, there may be transactions that
-        # an earlier run of this account sent, under nonces that would be given again.
+        # Blocks that were lost and have come back, and blocks that are skipped, may contain transactions that an
+        # earlier run of this account sent, whose nonces must not be used again.
         foreign = self._has_lost and self._seen_and_there == self._final.number
         self._has_lost &= not foreign
         if newest > self._final.number + 1 and not self._hub.busy and not self._writer.busy:
-            self._final.move(newest - 1, "", remember=False)  # nobody is to be told of each
+            self._final.move(newest - 1, "", remember=False)  # nobody needs their events one by one
             foreign = True
         while self._final.number < newest:
             number = self._final.number + 1
@@ -311,11 +311,11 @@ class GethChain(ChainBackend):
         if newest < self._final.number and self.federation.seals_alone:
             self._log.error("geth lost blocks", had=self._final.number, has=newest)
             self._final.move(newest, self.federation.tail.head.hash, remember=False)
-        if foreign and self._connection is not None:  # what an earlier run sent, under nonces that may be given again
+        if foreign and self._connection is not None:  # an earlier run's transactions have used nonces
             await self._writer.resume(self._connection, self.chain_id, self._seen_and_there)
 
     def _check_final(self, from_number: int | None = None) -> None:
-        """Ends the chain where a final block was replaced after all: what this node has told is not true any more."""
+        """Ends the chain if a final block was replaced after all: what this node has reported is no longer true."""
         final, tail = self._final, self.federation.tail
         there = tail.at(final.number)
         if from_number is None and (not final.hash or there is None or there.hash == final.hash):
@@ -328,7 +328,7 @@ class GethChain(ChainBackend):
         self._hub.close()
 
     def _see(self, raw: Mapping[str, Any]) -> bool:
-        """Takes a receipt; True for a transaction of this account that the writer does not know."""
+        """Processes a receipt; True for a transaction of this account that the writer does not know."""
         logs = tuple(_log(row) for row in raw["logs"])
         for log in logs:
             self._hub.publish(log)
@@ -347,7 +347,7 @@ class GethChain(ChainBackend):
         return False
 
     async def _explain(self, transaction: str) -> None:
-        """Runs a reverted transaction again where it stood, for the reason that its receipt does not hold."""
+        """Replays a reverted transaction at its place, to get the reason, which is not in its receipt."""
         try:
             trace = await self._request("debug_traceTransaction", transaction, {"tracer": "callTracer"})
         except (RpcError, ChainError) as error:
@@ -356,7 +356,7 @@ class GethChain(ChainBackend):
         self._writer.settle(transaction, _refusal(trace))
 
     def _unexplained(self, transaction: str, error: Exception) -> None:
-        """Whoever waits for it is told all the same."""
+        """The caller gets an error even if the reason is unknown."""
         self._writer.settle(transaction, ChainError(problem=f"a transaction was reverted; {error!r}", log="geth.log"))
 
 

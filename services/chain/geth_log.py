@@ -1,4 +1,4 @@
-"""geth's output: kept in a file that does not grow for ever, its last lines at hand."""
+"""geth's output: kept in a file of limited size, with the last lines in memory."""
 
 from collections import deque
 from pathlib import Path
@@ -8,7 +8,7 @@ TAIL_LINES = 12
 
 
 class GethLog:
-    """Appends lines; a file that is full becomes ``<name>.1``."""
+    """Appends lines; a full file is renamed to ``<name>.1``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

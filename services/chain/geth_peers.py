@@ -1,4 +1,4 @@
-"""What geth does for the SNs beside sealing: whom it talks to, and blocks that are handed over by hand."""
+"""What geth does for the SNs besides sealing: its peers, and blocks that are exported and imported."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from services.chain.rpc import RpcError
 from services.errors import ChainError, StorageError
 from services.runtime.addresses import join_address, split_address
 
-# Asked for together: one by one most of the time goes into waiting.
+# Requested together: one by one, most of the time would be waiting.
 BLOCKS_AT_ONCE = 128
 
 _ENODE = re.compile(r"enode://(?P<key>[0-9a-f]{128})@(?P<address>[^?/@]{3,270})")
@@ -22,7 +22,7 @@ Request = Callable[..., Awaitable[Any]]
 
 @dataclass(frozen=True)
 class Enode:
-    """A geth and where it is reached. ``key``: 128 hexadecimal digits, by which it is known to others."""
+    """A geth and its address. ``key``: 128 hexadecimal digits, by which others know it."""
 
     key: str
     host: str
@@ -30,7 +30,7 @@ class Enode:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Of its written form, an enode URL. Raises ValueError, in words."""
+        """From an enode URL. Raises ValueError with a message for people."""
         found = _ENODE.fullmatch(text)
         if found is None:
             raise ValueError("it is no enode URL of a host and a port")
@@ -41,15 +41,15 @@ class Enode:
 
 
 class GethPeers:
-    """``request`` asks geth. All of it raises ChainError where geth is away for long."""
+    """``request`` asks geth. All methods raise ChainError if geth is down for long."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
 
     async def trust(self, enode: Enode) -> None:
-        """Lets the geth of another SN connect. Both do so before either dials: geth repeats no refused call soon.
+        """Lets the geth of another SN connect. Both do this before either dials: geth does not soon redial if refused.
 
-        Raises ValueError for a key that is none.
+        Raises ValueError if the key is not valid.
         """
         try:
             await self._request("admin_addTrustedPeer", str(enode))
@@ -60,16 +60,16 @@ class GethPeers:
         await self._request("admin_addPeer", str(enode))
 
     async def forget(self, enode: Enode) -> None:
-        """It has another one now."""
+        """Removes a geth whose SN has another one now."""
         await self._request("admin_removePeer", str(enode))
         await self._request("admin_removeTrustedPeer", str(enode))
 
     async def listens_on(self) -> int:
-        """The port on loopback; another one each time that geth is started."""
+        """The loopback port; a different one each time geth starts."""
         return int((await self._request("admin_nodeInfo"))["ports"]["listener"])
 
     async def enode(self, host: str, port: int) -> Enode:
-        """This one, for others that find it on ``host`` at ``port``."""
+        """The enode of this geth, for others that reach it on ``host`` at ``port``."""
         return Enode(
             (await self._request("admin_nodeInfo"))["enode"].removeprefix("enode://").partition("@")[0], host, port
         )
@@ -88,7 +88,7 @@ class GethPeers:
             number = batch.stop
 
     async def import_blocks(self, path: Path, pieces: Iterable[bytes]) -> None:
-        """Takes blocks as ``raw_blocks`` gives them, by way of a file at ``path``, which is removed."""
+        """Imports blocks from ``raw_blocks``, through a file at ``path``, which is then removed."""
         with _file_of(path, pieces):
             try:
                 await self._request("admin_importChain", str(path))
@@ -98,7 +98,7 @@ class GethPeers:
 
 @contextlib.contextmanager
 def _file_of(path: Path, pieces: Iterable[bytes]) -> Iterator[None]:
-    """Raises StorageError where it cannot be written."""
+    """Raises StorageError if the file cannot be written."""
     try:
         with path.open("wb") as file:
             file.writelines(pieces)

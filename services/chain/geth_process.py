@@ -34,24 +34,24 @@ STEADY_AFTER_S = 30.0  # a geth that ran this long has recovered: the next back-
 PRICE_FOR_STRANGERS = str(10**18)  # wei per gas
 MAX_PEERS = 64
 
-# With less than this free geth is stopped in order, so that its database stays whole, until there is room again. geth
-# does so itself, but looks every 30 s only; on a disk that fills in between it ends in the middle of a write.
+# Below this free space geth is shut down cleanly, so its database stays intact, until there is space again. geth does
+# this itself, but checks only every 30 s; on a disk that fills in between, it ends in the middle of a write.
 LEAST_FREE_BYTES = 64 * 2**20
 LOOK_FOR_ROOM_EVERY_S = 2.0
 TELL_AGAIN_S = 60.0
 
-# There is no flag for either. Other SNs reach it through this one, which knows them by their certificates.
+# Neither has a flag. Other SNs reach geth through this SN, which checks their certificates.
 CONFIG = '[Node.P2P]\nDialRatio = 1\nListenAddr = "127.0.0.1:0"\n'
 
-SOCKET_PATH_LIMIT_BYTES = 100  # the kernel takes 107, geth warns above 104
+SOCKET_PATH_LIMIT_BYTES = 100  # the kernel allows 107, geth warns above 104
 OUTPUT_LINE_LIMIT_BYTES = 2**20
-READY_MARK = b"Commit new sealing work"  # the account is unlocked then, and the IPC socket open
+READY_MARK = b"Commit new sealing work"  # by then the account is unlocked and the IPC socket open
 
 
 class GethProcess:
     """One geth with one account that seals, on a database in ``data_dir``/eth.
 
-    ``genesis``: the first block of a swarm to join; None makes a new swarm's.
+    ``genesis``: the first block of a swarm to join; None makes that of a new swarm.
     """
 
     def __init__(self, data_dir: Path, account: Account, *, genesis: Mapping[str, Any] | None = None) -> None:
@@ -72,12 +72,12 @@ class GethProcess:
 
     @property
     def chain_id(self) -> int:
-        """Of the chain in the data directory; known after ``start``."""
+        """Chain id of the chain in the data directory; known after ``start``."""
         return chain_id_of(self._genesis)
 
     @property
     def genesis(self) -> str:
-        """The file that the chain was made from; there after ``start``."""
+        """Content of the genesis file of the chain; exists after ``start``."""
         return self._genesis.read_text()
 
     @property
@@ -89,7 +89,7 @@ class GethProcess:
         return self._process is not None and loopback.is_from(self._process.pid, connection)
 
     async def start(self) -> None:
-        """Makes the chain where there is none, starts geth, and returns when its IPC socket answers.
+        """Makes the chain if there is none, starts geth, and returns when its IPC socket answers.
 
         Raises GethNotFound, GethNotPossible, GethFailed, StorageError.
         """
@@ -129,14 +129,14 @@ class GethProcess:
 
     @property
     def trouble(self) -> str:
-        """Why geth is kept from running; empty where it is not."""
+        """Why geth cannot run; empty if it can."""
         free = self._free_bytes()
         if free >= LEAST_FREE_BYTES:
             return ""
         return f"the disk of {self._dir} is full: {LEAST_FREE_BYTES >> 20} MiB are needed, {free >> 20} MiB are free"
 
     async def _exited_or_out_of_room(self) -> int | None:
-        """Stops geth where its disk is full."""
+        """Waits until geth exits; stops it if its disk is full."""
         exited = asyncio.create_task(self.exited())
         while not exited.done():
             await asyncio.wait({exited}, timeout=LOOK_FOR_ROOM_EVERY_S)
@@ -146,7 +146,7 @@ class GethProcess:
         return exited.result()
 
     async def _have_room(self) -> None:
-        """Returns when there is room, or geth is to stop for good."""
+        """Returns when there is space, or when geth is to stop for good."""
         told_at = time.monotonic()
         while self.trouble and not self._stopping.is_set():
             if time.monotonic() - told_at > TELL_AGAIN_S:
@@ -160,10 +160,10 @@ class GethProcess:
         try:
             return shutil.disk_usage(self._dir).free
         except OSError:
-            return LEAST_FREE_BYTES  # whoever writes there says more
+            return LEAST_FREE_BYTES  # whoever writes there reports the problem
 
     async def exited(self) -> int | None:
-        """Waits for the end of the running geth; its exit code."""
+        """Waits until the running geth ends; returns its exit code."""
         if self._process is None:
             return None
         code = await self._process.wait()
@@ -172,7 +172,7 @@ class GethProcess:
         return code
 
     async def stop(self) -> None:
-        """Stops geth in order; kills it where it does not end."""
+        """Shuts geth down cleanly; kills it if it does not end."""
         self._stopping.set()
         await self._end()
         self._output.close()
@@ -183,7 +183,7 @@ class GethProcess:
 
     async def _make_chain(self, binary: Path) -> None:
         self._dir.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self._dir / "geth", ignore_errors=True)  # from a start that did not come this far
+        shutil.rmtree(self._dir / "geth", ignore_errors=True)  # of an earlier start that was interrupted
         genesis = self._given_genesis or make_genesis([self._account.address])
         draft = self._genesis.with_name("genesis.new.json")
         draft.write_text(json.dumps(genesis, indent=1))
@@ -238,20 +238,20 @@ class GethProcess:
     def _flags(self) -> list[str]:
         return [
             "--datadir", str(self._dir), "--ipcpath", str(self.ipc_path), "--verbosity", "3",
-            # Nobody but members, whom each SN adds by name: all room for peers is for those that geth dials itself or
-            # trusts (DialRatio), so that no stranger gets in. Less room, such as for one peer, leaves gaps in the mesh.
+            # Only members, whom each SN adds explicitly: all peer slots are for peers that geth dials itself or trusts
+            # (DialRatio), so no stranger can connect. With fewer slots the mesh would have gaps.
             "--config", str(self._config_file), "--nodiscover", "--maxpeers", str(MAX_PEERS),
             "--nat", "none",
             "--networkid", str(self.chain_id),
-            # The engine API cannot be switched off; on a port of its own it disturbs nobody, and a secret guards it.
+            # The engine API cannot be switched off; a random port avoids conflicts, and a secret protects it.
             "--authrpc.addr", "127.0.0.1", "--authrpc.port", "0",
-            # The state of every block goes to disk with it: a killed geth has lost nothing.
+            # The state of every block goes to disk with the block: a killed geth loses nothing.
             "--syncmode", "full", "--gcmode", "archive", "--state.scheme", "hash", "--snapshot=false",
             "--cache", "64", "--cache.noprefetch", "--history.transactions", "0",
             "--mine", "--miner.etherbase", self._account.address, "--miner.gaslimit", str(BLOCK_GAS_LIMIT),
             "--unlock", self._account.address, "--password", str(self._password_file),
-            # The pool in front of geth knows what is under way; a journal of geth's own would double that. Transactions
-            # come by IPC only: what peers send never pays enough, and what comes by IPC need not pay so much.
+            # The SN's pool keeps pending transactions, so geth needs no journal of its own. Transactions come only
+            # through IPC: those from peers never pay this price, and those through IPC need not.
             "--txpool.journal", "", "--txpool.pricelimit", PRICE_FOR_STRANGERS, "--miner.gasprice", PRICE_FOR_STRANGERS,
             "--rpc.txfeecap", "0", "--rpc.gascap", "0",
         ]  # fmt: skip
@@ -265,7 +265,7 @@ class GethProcess:
                 continue
             if not line:
                 break
-            with contextlib.suppress(OSError):  # a full disk: geth must not stand still for its log
+            with contextlib.suppress(OSError):  # a full disk: geth must not block because of its log
                 self._output.write(line)
             if READY_MARK in line:
                 ready.set()
@@ -314,11 +314,11 @@ class GethProcess:
 
 
 def _bound_to_this_process() -> list[str]:
-    """A prefix that has the kernel stop geth when this process dies without having done so."""
+    """A command prefix with which the kernel stops geth if this process dies without stopping it."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM"] if setpriv else []
 
 
 def _environment() -> dict[str, str]:
-    """Ours without geth's own variables: its flags are all decided here."""
+    """This process's environment without geth's variables: all its flags are decided here."""
     return {name: value for name, value in os.environ.items() if not name.startswith("GETH_")}

@@ -1,4 +1,4 @@
-"""web3's persistent connection to geth's socket: requests that overlap, and the notifications of a subscription."""
+"""web3's persistent connection to geth's socket: concurrent requests, and the notifications of a subscription."""
 
 import asyncio
 import contextlib
@@ -19,13 +19,13 @@ from services.runtime import logs
 READ_BYTES = 2**20
 REQUEST_TIMEOUT_S = 30.0
 
-# geth says at the beginning of an answer which request it is for.
+# An answer of geth begins with the id of its request.
 _ID = re.compile(rb'\s*\{"jsonrpc":"2\.0","id":(\d+),')
 
 
 @dataclass
 class _Asked:
-    """A request that waits for its answer, which may be ``most_bytes`` long."""
+    """A request that waits for its answer, of at most ``most_bytes``."""
 
     method: str
     answer: asyncio.Future[RPCResponse]
@@ -35,14 +35,14 @@ class _Asked:
 class IpcConnection(AsyncIPCProvider):
     """One open connection. ``on_notification`` gets the result of each notification, in order.
 
-    Four steps are not as in web3 8.0, where they do not fit a node that runs for years:
+    Four things differ from web3 8.0, whose behaviour does not suit a node that runs for years:
 
-    - Requests that wait look for their answer in every turn of the event loop: a processor is busy as long as geth
-      works on one, and an answer takes 0.11 ms instead of 0.08, with 64 of them 0.16 ms of processor time each instead
-      of 0.02. Here the answer wakes its request.
-    - Answers that nobody waits for any more are kept. Here they are dropped.
-    - An answer that is longer than the buffer ends the connection. Here it ends its request.
-    - A request that meets a broken socket opens another one, which nothing is subscribed to. Here the connection ends.
+    - In web3, waiting requests poll for their answer in every turn of the event loop: a processor is busy while geth
+      works on one, and an answer takes 0.11 ms instead of 0.08; with 64 requests, each takes 0.16 ms of processor time
+      instead of 0.02. Here the answer wakes its request.
+    - web3 keeps answers that nobody waits for any more. Here they are dropped.
+    - In web3, an answer longer than the buffer ends the connection. Here it ends only its request.
+    - In web3, a request on a broken socket opens a new one, which has no subscriptions. Here the connection ends.
 
     web3's methods above the provider convert what Clique keeps elsewhere (``extraData``) and take another 0.06 ms.
     """
@@ -58,7 +58,7 @@ class IpcConnection(AsyncIPCProvider):
 
     @classmethod
     async def open(cls, path: Path, on_notification: Callable[[Any], None]) -> Self:
-        """Raises ConnectionLost where nobody listens."""
+        """Raises ConnectionLost if nobody listens."""
         connection = cls(path, on_notification)
         try:
             await connection.connect()
@@ -67,9 +67,9 @@ class IpcConnection(AsyncIPCProvider):
         return connection
 
     async def request(self, method: str, *parameters: Any, most_bytes: int = MESSAGE_LIMIT_BYTES) -> Any:
-        """The result. Raises RpcError, ConnectionLost, ChainError where no answer comes in time, and AnswerTooLong.
+        """The result. Raises RpcError, ConnectionLost, AnswerTooLong, and ChainError if no answer comes in time.
 
-        An answer of more than ``most_bytes`` is passed over without being kept; the connection goes on.
+        An answer of more than ``most_bytes`` is discarded as it arrives; the connection stays open.
         """
         asked = await self.send_request(RPCEndpoint(method), parameters)
         self._waiting[_number(asked)].most_bytes = most_bytes
@@ -95,7 +95,7 @@ class IpcConnection(AsyncIPCProvider):
         return asked
 
     async def recv_for_request(self, rpc_request: RPCRequest) -> RPCResponse:
-        """Raises as ``request`` does, but for errors that geth answers."""
+        """Raises as ``request`` does, except RpcError."""
         number = _number(rpc_request)
         asked = self._waiting[number]
         try:
@@ -108,13 +108,13 @@ class IpcConnection(AsyncIPCProvider):
             self._waiting.pop(number, None)
 
     async def socket_recv(self) -> RPCResponse:
-        """Returns never: reads until the connection ends, and hands what comes to those who wait for it."""
+        """Never returns: reads until the connection ends, and hands each message to whoever waits for it."""
         try:
             async for line in self._lines():
                 self._dispatch(line)
         except OSError:
             pass
-        except Exception as error:  # what came was no JSON-RPC
+        except Exception as error:  # the message was not JSON-RPC
             self._log.warning("the connection to geth ends", problem=repr(error)[:200])
         finally:
             self.lost.set()
@@ -128,9 +128,9 @@ class IpcConnection(AsyncIPCProvider):
     # --- reading ------------------------------------------------------------------------------------
 
     async def _lines(self) -> AsyncIterator[bytes]:
-        """The messages, one by one. One that is longer than it may be is passed over; its request hears of it."""
-        begun = bytearray()  # a message whose end has not come
-        most_bytes = 0  # that it may have; 0: not known yet
+        """The messages, one by one. A message that is too long is skipped, and its request fails."""
+        begun = bytearray()  # a message whose end has not arrived
+        most_bytes = 0  # its limit; 0: not known yet
         passing_over = False
         assert self._reader is not None  # noqa: S101 - web3 listens to what is connected
         while chunk := await self._reader.read(READ_BYTES):
@@ -149,7 +149,7 @@ class IpcConnection(AsyncIPCProvider):
                     begun, passing_over = bytearray(), True
 
     def _asked(self, begun: bytearray) -> _Asked | None:
-        """The request that a message answers, of which there is only the beginning."""
+        """The request that a message answers, given the beginning of the message."""
         found = _ID.match(begun)
         return self._waiting.get(int(found[1])) if found else None
 

@@ -1,4 +1,4 @@
-"""The newest of a series of values, for any number of readers who may skip what was overtaken."""
+"""The newest of a series of values, for any number of readers, who may skip older ones."""
 
 from collections.abc import AsyncIterator
 from typing import Generic, TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 class LatestValue(Generic[T]):
-    """Used from the event loop only."""
+    """Use it only from the event loop."""
 
     def __init__(self) -> None:
         self.value: T | None = None
@@ -28,7 +28,7 @@ class LatestValue(Generic[T]):
         self._changed.notify()
 
     async def follow(self) -> AsyncIterator[T]:
-        """The value there is, if there is one, then the newest after each change."""
+        """The current value, if there is one, then the newest after each change."""
         seen = 0
         while not self._closed:
             if self._count != seen and self.value is not None:

@@ -1,4 +1,4 @@
-"""A geth that nobody but this process speaks to. It seals a block where it is told to, of what it is told."""
+"""A geth that only this process talks to. It seals a block when told to, of the given transactions."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ Request = Callable[..., Awaitable[Any]]
 
 
 class Notifications:
-    """What geth tells unasked: new heads, and the hashes of transactions that could go into the next block."""
+    """geth's notifications: new heads, and the hashes of transactions that are executable."""
 
     def __init__(self) -> None:
         self.heads: asyncio.Queue[Mapping[str, Any]] = asyncio.Queue()
@@ -36,7 +36,7 @@ class Notifications:
 
 
 class LoneGeth:
-    """``request`` asks geth; ``news`` is what its subscriptions tell."""
+    """``request`` asks geth; ``news``: the notifications of its subscriptions."""
 
     def __init__(self, request: Request, news: Notifications) -> None:
         self.request = request
@@ -65,7 +65,7 @@ class LoneGeth:
             await process.stop()
 
     async def blocks(self) -> AsyncIterator[list[Any]]:
-        """All but the first, oldest first, as RLP has them."""
+        """All blocks except the first, oldest first, in the structure of RLP."""
         newest = int(await self.request("eth_blockNumber"), 16)
         for start in range(1, newest + 1, READ_AT_ONCE):
             numbers = range(start, min(start + READ_AT_ONCE, newest + 1))
@@ -73,9 +73,9 @@ class LoneGeth:
                 yield rlp.decode(bytes.fromhex(raw[2:]))
 
     async def seal(self, transactions: Sequence[bytes]) -> list[Any]:
-        """One block of exactly these. Raises ChainError where geth does not make it."""
+        """Seals one block of exactly these. Raises ChainError if geth does not make it."""
         awaited = set()
-        for transaction in transactions:  # one after the other: that is their order in the block
+        for transaction in transactions:  # one after the other, which sets their order in the block
             try:
                 awaited.add(await self.request("eth_sendRawTransaction", "0x" + transaction.hex()))
             except RpcError as error:

@@ -1,4 +1,4 @@
-"""SwarmNetwork as Python: organizations and members of the swarm, the accounts that may write, the contracts in use."""
+"""SwarmNetwork in Python: the swarm's organizations and members, the accounts that may write, the contracts in use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ NOWHERE = "0x" + "00" * 20
 class Member:
     """A node of the swarm. ``fingerprint`` is the SHA-256 of its public key, 32 bytes.
 
-    ``organization``: whose CA has named it, as its parent found; empty without a trust file.
+    ``organization``: whose CA issued its certificate, as its parent determined; empty without a trust file.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Member:
 
 @dataclass(frozen=True)
 class ContractEntry:
-    """A contract of the swarm and where it stands. ``organizations``: those that may take part; none named: all."""
+    """A contract of the swarm and its address. ``organizations``: those that may take part; empty: all."""
 
     name: str
     kind: str
@@ -45,7 +45,7 @@ class ContractEntry:
 class Founding:
     """An organization that a swarm begins with. ``cas``: SHA-256 of the public keys of its CAs, 32 bytes each.
 
-    ``sns``: names of its SNs that need no vote to come in.
+    ``sns``: names of its SNs that need no vote to join.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Founding:
     sns: tuple[str, ...] = ()
 
 
-ONE_ORGANIZATION = (Founding("", ()),)  # where there is no trust file
+ONE_ORGANIZATION = (Founding("", ()),)  # without a trust file
 
 
 @dataclass(frozen=True)
 class OrganizationEntry:
-    """``sns``: how many accounts of its SNs may write. ``held``: False once it was removed."""
+    """``sns``: number of its SN accounts that may write. ``held``: False once the organization was removed."""
 
     name: str
     cas: tuple[bytes, ...]
@@ -70,10 +70,10 @@ class OrganizationEntry:
 class Proposal:
     """A change that organizations vote on. ``change``: admit, admit-sn, remove or expel.
 
-    ``organization``: whom it is about. ``proposer``: the one that may withdraw it. ``at``: seconds since 1970, UTC, by
-    the block that it came in. ``cas``: of admit, all that the organization is to have. ``node``: of admit-sn, with its
-    ``account``, and of expel, with its ``role``. ``voters``: who voted for it; ``by``: on whose word each did,
-    role/name.
+    ``organization``: which one it concerns. ``proposer``: the organization that may withdraw it. ``at``: time of its
+    block, seconds since 1970, UTC. ``cas``: for admit, all CAs that the organization will have. ``node``: for admit-sn,
+    with its ``account``, and for expel, with its ``role``. ``voters``: organizations that voted for it; ``by``: for
+    each vote, the administrator who ordered it, role/name.
     """
 
     number: int
@@ -91,7 +91,7 @@ class Proposal:
 
 
 class NetworkGateway(Gateway[NetworkEvent]):
-    """Writes return after their receipt. Raises NotARegisteredSN where this node's account may not write."""
+    """Writes return after their receipt. They raise NotARegisteredSN if this node's account may not write."""
 
     contract = "SwarmNetwork"
 
@@ -99,12 +99,12 @@ class NetworkGateway(Gateway[NetworkEvent]):
     async def deploy(
         cls, chain: ChainBackend, sn: str = "sn-1", organizations: Sequence[Founding] = ONE_ORGANIZATION
     ) -> Self:
-        """A new swarm, with this node's account as the first that may write. ``sn``: its name, of the first one."""
+        """A new swarm; this node's account is the first that may write. ``sn``: the name of this SN."""
         columns = zip(*((one.name, one.cas, one.sns) for one in organizations), strict=True)
         return await cls._deploy(chain, sn, *columns)
 
     async def add_sn_account(self, account: str, name: str, organization: str = "") -> Receipt:
-        """Lets another SN's account write; nothing changes where it may already. Raises OrganizationNotHeld,
+        """Lets another SN's account write; changes nothing if it already may. Raises OrganizationNotHeld,
         SNNotVotedIn, Expelled.
         """
         return await self._send("addSNAccount", account, name, organization)
@@ -114,22 +114,22 @@ class NetworkGateway(Gateway[NetworkEvent]):
         return bool(await self._read("needsVotes", name, organization))
 
     async def remove_sn_account(self, account: str) -> Receipt:
-        """Raises LastSN where nobody else could write then, AnotherOrganization for an account of another one."""
+        """Raises LastSN if no other account may write, AnotherOrganization if the account belongs to another one."""
         return await self._send("removeSNAccount", account)
 
     async def propose(  # noqa: PLR0917 - in the order of the contract
         self, change: str, organization: str, by: str, cas: Sequence[bytes] = (), sn: str = "", account: str = NOWHERE
     ) -> Receipt:
-        """Proposes a change and votes for it in the name of this SN's organization. ``by``: role/name of the
-        administrator on whose word; empty where an SN asks to come in, which is no vote yet.
+        """Proposes a change and votes for it on behalf of this SN's organization. ``by``: role/name of the
+        administrator who ordered it; empty if an SN asks to join, which is not a vote yet.
 
         Raises NoOrganizations, OrganizationNotHeld, NoSNWouldBeLeft, TooManyProposals, Expelled, MalformedCall.
         """
         return await self._send("propose", CHANGES.index(change), organization, cas, sn, account, by)
 
     async def expel(self, role: str, name: str, by: str) -> Receipt:
-        """Takes a node of this SN's organization out of the swarm, or proposes that for one of another. ``name``: as it
-        is registered. Raises NotAMember, Expelled, LastSN, OrganizationNotHeld, TooManyProposals.
+        """Expels a node of this SN's organization from the swarm, or proposes to expel one of another organization.
+        ``name``: its registered name. Raises NotAMember, Expelled, LastSN, OrganizationNotHeld, TooManyProposals.
         """
         return await self._send("expel", ROLES.index(role), name, by)
 
@@ -138,11 +138,11 @@ class NetworkGateway(Gateway[NetworkEvent]):
         return await self._send("withdraw", number, by)
 
     async def vote(self, number: int, by: str) -> Receipt:
-        """Raises NoSuchProposal, and what carrying it out would."""
+        """Raises NoSuchProposal, and whatever carrying out the proposal raises."""
         return await self._send("vote", number, by)
 
     async def request_of(self, organization: str, sn: str, account: str) -> int:
-        """The number of the open proposal of an SN that asks to come in; 0 where there is none."""
+        """The number of the open proposal of an SN that asks to join; 0 if there is none."""
         return int(await self._read("requestOf", organization, sn, account))
 
     async def votes_needed(self) -> int:
@@ -150,11 +150,11 @@ class NetworkGateway(Gateway[NetworkEvent]):
         return int(await self._read("votesNeeded"))
 
     async def organizations(self) -> list[OrganizationEntry]:
-        """All that were ever admitted, in that order."""
+        """All that were ever admitted, in the order of admission."""
         return [OrganizationEntry(*row) for row in await self._read_pages("organizations", PAGE)]
 
     async def proposals(self) -> list[Proposal]:
-        """All that were ever made, in that order."""
+        """All that were ever made, oldest first."""
         return [_proposal(row) for row in await self._read_pages("proposals", PAGE)]
 
     async def is_sn(self, account: str) -> bool:
@@ -163,7 +163,7 @@ class NetworkGateway(Gateway[NetworkEvent]):
     async def register_member(  # noqa: PLR0917 - in the order of the contract
         self, name: str, role: str, host: str, port: int, fingerprint: bytes, parent: str, organization: str = ""
     ) -> Receipt:
-        """Registers a member or brings it back. Raises NameTaken where the name belongs to another key,
+        """Registers a member or brings it back. Raises NameTaken if the name belongs to another key,
         OrganizationNotHeld, Expelled.
         """
         written = (name, ROLES.index(role), host, port, fingerprint, parent, organization)
@@ -172,13 +172,13 @@ class NetworkGateway(Gateway[NetworkEvent]):
     async def replace_key(  # noqa: PLR0917 - in the order of the contract
         self, role: str, name: str, before: bytes, key: bytes, by: str, at: int, overlap_s: int
     ) -> Receipt:
-        """``by``: role/name. ``at``: ms since 1970, UTC. Raises NotAMember, NameTaken where ``before`` is not the key
-        that is known, KeyWasReplaced, Expelled.
+        """``by``: role/name. ``at``: ms since 1970, UTC. Raises NotAMember, NameTaken if ``before`` is not the
+        registered key, KeyWasReplaced, Expelled.
         """
         return await self._send("replaceKey", ROLES.index(role), name, before, key, by, at, overlap_s)
 
     async def mark_member_left(self, role: str, name: str, reason: str) -> Receipt:
-        """Raises NotAMember where nobody of that role has the name."""
+        """Raises NotAMember if no member of that role has the name."""
         return await self._send("markMemberLeft", ROLES.index(role), name, reason)
 
     async def members(self) -> list[Member]:
@@ -186,13 +186,13 @@ class NetworkGateway(Gateway[NetworkEvent]):
         return [_member(row) for row in await self._read_pages("members", PAGE)]
 
     async def member_named(self, role: str, name: str) -> Member:
-        """Raises NotAMember where there is none."""
+        """Raises NotAMember if there is none."""
         return _member(await self._read("memberNamed", ROLES.index(role), name))
 
     async def register_contract(
         self, name: str, kind: str, location: str, organizations: Sequence[str] = ()
     ) -> Receipt:
-        """Raises ContractNameTaken, as names are never given twice; OrganizationNotHeld."""
+        """Raises ContractNameTaken, since no name is ever used twice; OrganizationNotHeld."""
         return await self._send("registerContract", name, kind, location, organizations)
 
     async def contracts(self) -> list[ContractEntry]:
@@ -201,7 +201,7 @@ class NetworkGateway(Gateway[NetworkEvent]):
         return [ContractEntry(name, kind, checksummed(location), only) for name, kind, location, only in rows]
 
     async def contract_named(self, name: str) -> str | None:
-        """Its address; None where there is no contract of that name."""
+        """Its address; None if there is no contract of that name."""
         location = await self._read("contractNamed", name)
         return None if location == NOWHERE else checksummed(location)
 

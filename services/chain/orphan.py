@@ -12,7 +12,7 @@ TERM_TIMEOUT_S = 20.0
 
 
 async def end_orphan(pid_file: Path, database: Path) -> None:
-    """Stops the process in ``pid_file`` if it is a geth on this very database; else does nothing."""
+    """Stops the process in ``pid_file`` if it is a geth on this database; otherwise does nothing."""
     pid = _geth_on(pid_file, database)
     if pid is None:
         return

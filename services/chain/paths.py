@@ -1,11 +1,11 @@
-"""Where a node's data directory holds what belongs to its chain."""
+"""The chain's files in a node's data directory."""
 
 from pathlib import Path
 
 ACCOUNT_KEY = Path("account.key")
 EMBEDDED_CHAIN = Path("embedded", "chain.sqlite")
 GETH_DIR = Path("eth")
-GETH_GENESIS = GETH_DIR / "genesis.json"  # there once geth's database was made from it
+GETH_GENESIS = GETH_DIR / "genesis.json"  # exists once geth's database was made from it
 GETH_FINAL = GETH_DIR / "final.json"
 GETH_LOG = Path("log", "geth.log")
 

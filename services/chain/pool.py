@@ -1,8 +1,8 @@
-"""Transactions on their way into a block, of this SN and of the others.
+"""Transactions of this SN and the others that wait for a block.
 
-They travel from SN to SN, not from geth to geth, and reach geth only when it is about to seal. Left to itself geth
-seals anew with every transaction it hears of, and one that comes while a block is being written makes it seal two
-blocks of one height, of which it keeps either.
+They travel from SN to SN, not from geth to geth, and reach geth only when it is about to seal. By itself, geth seals
+again with every transaction that it hears of. If one arrives while a block is being written, geth seals two blocks of
+one height, and may keep either.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ from services.chain.relayed import (
 
 OTHERS_KEPT_S = 120.0  # twice as long as a writer waits
 
-# What no block has for so long is told again: an SN whose geth was away has dropped it, or it had no room. Later
-# transactions of the same account wait for it everywhere.
+# A transaction that is in no block after this time is sent again: another SN may have dropped it while its geth was
+# down, or for lack of space. Later transactions of the same account wait for it everywhere.
 TELL_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True)
 class PendingTransaction:
-    """``hash`` is 0x-prefixed hex, ``raw`` the signed transaction. ``by``: the SN that relays it, '' for one's own;
-    ``gas``: the most that it may use, where somebody else may have chosen it.
+    """``hash`` is 0x-prefixed hex, ``raw`` the signed transaction. ``by``: the SN that relays it, '' for our own.
+    ``gas``: the most that it may use, if somebody else may have chosen this.
     """
 
     hash: str
@@ -46,20 +46,20 @@ class PendingTransaction:
 
 
 class Pool:
-    """In the order of arrival. Used from the event loop only. ``clock``: seconds, monotonic."""
+    """Transactions in the order of arrival. Use it only from the event loop. ``clock``: seconds, monotonic."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._all: dict[str, PendingTransaction] = {}
-        self._came_at: dict[str, float] = {}  # when they were heard of last
-        self._own: dict[str, float] = {}  # when the other SNs were told, those told last at the end
+        self._came_at: dict[str, float] = {}  # when they last arrived
+        self._own: dict[str, float] = {}  # when the other SNs were last told, latest at the end
         self._in_blocks: set[str] = set()
         self._waiting: Counter[str] = Counter()  # by the SN that relays them
         self._waiting_bytes: Counter[str] = Counter()
         self._readers: list[asyncio.Queue[PendingTransaction]] = []
 
     def add(self, transaction: PendingTransaction, *, own: bool) -> bool:
-        """``own``: the other SNs have to hear of it. False where it is here already, or its SN has too many here."""
+        """``own``: send it to the other SNs. Returns False if it is here already, or if its SN has too many here."""
         known = transaction.hash in self._all
         if not known:
             if not own and self._full(transaction):
@@ -73,7 +73,7 @@ class Pool:
         return not known
 
     def tell_again(self) -> float | None:
-        """Tells the other SNs once more of what no block has yet; gives the time at which to look again."""
+        """Sends to the other SNs again what is in no block yet; returns the time of the next check."""
         while self._own:
             name, told_at = next(iter(self._own.items()))
             if told_at + TELL_AGAIN_S > self._clock():
@@ -92,7 +92,7 @@ class Pool:
             reader.put_nowait(transaction)
 
     def remove(self, hashes: Iterable[str]) -> None:
-        """They are in final blocks, or never will be."""
+        """Removes transactions that are in final blocks, or never will be."""
         for transaction in hashes:
             gone = self._all.pop(transaction, None)
             if gone is not None:
@@ -103,23 +103,23 @@ class Pool:
             self._in_blocks.discard(transaction)
 
     def included(self, hashes: Iterable[str]) -> None:
-        """A block has them, which may yet be given up."""
+        """They are in a block, which may still be dropped."""
         self._in_blocks.update(hashes)
 
     def given_up(self, hashes: Iterable[str]) -> None:
-        """The block that had them is not on the chain any more."""
+        """Their block is no longer on the chain."""
         self._in_blocks.difference_update(hashes)
 
     @property
     def waiting(self) -> list[PendingTransaction]:
-        """Those that no block has. One of another SN is dropped once that SN has given it up."""
+        """Those that are in no block. One of another SN is dropped once that SN has given it up."""
         oldest = self._clock() - OTHERS_KEPT_S
         self.remove([name for name, came in self._came_at.items() if came < oldest and name not in self._own])
         return [transaction for name, transaction in self._all.items() if name not in self._in_blocks]
 
     @property
     def next_block(self) -> list[PendingTransaction]:
-        """Of those, what goes into one block: each SN's in the order in which they came, up to its share."""
+        """Of those, what goes into one block: of each SN, in order of arrival, up to its share."""
         count: Counter[str] = Counter()
         size: Counter[str] = Counter()
         gas: Counter[str] = Counter()
@@ -130,18 +130,18 @@ class Pool:
             size[by] += len(transaction.raw)
             gas[by] += transaction.gas
             if by and (count[by] > BLOCK_LIMIT or size[by] > BLOCK_LIMIT_BYTES or gas[by] > BLOCK_LIMIT_GAS):
-                over.add(by)  # nothing later of it either, which would wait for what comes before
+                over.add(by)  # none of its later ones either: they would wait for this one
             if by not in over:
                 taken.append(transaction)
         return taken
 
     def _full(self, transaction: PendingTransaction) -> bool:
-        """Whether the SN that relays it has as much here as it may."""
+        """Whether the SN that relays it has reached its limit here."""
         by, total = transaction.by, self._waiting_bytes[transaction.by] + len(transaction.raw)
         return bool(by) and (self._waiting[by] >= WAITING_LIMIT or total > WAITING_LIMIT_BYTES)
 
     def open_reader(self) -> "asyncio.Queue[PendingTransaction]":
-        """Gets this SN's transactions: those that are not final yet, then each new one. Close it."""
+        """A queue of this SN's transactions: those that are not final yet, then each new one. Close it."""
         queue: asyncio.Queue[PendingTransaction] = asyncio.Queue()
         for name, transaction in self._all.items():
             if name in self._own:

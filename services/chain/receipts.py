@@ -1,11 +1,11 @@
-"""What a chain answers: where something stands on it, its events, what became of a transaction."""
+"""What a chain returns: positions, events, and the outcome of a transaction."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 
 class Position(NamedTuple):
-    """Where an event stands on the chain; later events compare greater."""
+    """The place of an event on the chain; later events compare greater."""
 
     block: int
     log_index: int
@@ -24,7 +24,7 @@ class Log:
 
 @dataclass(frozen=True)
 class Receipt:
-    """A transaction that did what it says. ``contract`` is the address it created, if it created one."""
+    """A transaction that succeeded. ``contract`` is the address of the contract that it created, if any."""
 
     transaction: str
     block: int

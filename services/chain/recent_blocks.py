@@ -1,4 +1,4 @@
-"""The newest blocks of the chain that geth follows, and what a change of its mind does to them."""
+"""The newest blocks of the chain that geth follows, updated when geth switches to another branch."""
 
 import asyncio
 import itertools
@@ -8,14 +8,14 @@ from typing import Any
 from services.chain.clique import BlockHeader, ChainBlock
 from services.errors import ChainError
 
-WINDOW = 128  # far more than signers that are missing could replace
+WINDOW = 128  # far more than missing signers could replace
 TRIES = 5
 
 Request = Callable[..., Awaitable[Any]]
 
 
 class RecentBlocks:
-    """Up to WINDOW blocks in a row, the last one being geth's head. ``request`` asks geth."""
+    """Up to WINDOW consecutive blocks; the last one is geth's head. ``request`` asks geth."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -26,12 +26,12 @@ class RecentBlocks:
         return self.links[-1]
 
     def at(self, number: int) -> ChainBlock | None:
-        """The block of this number, where it is not too old."""
+        """The block of this number; None if it is too old or does not exist."""
         index = number - self.links[0].number if self.links else -1
         return self.links[index] if 0 <= index < len(self.links) else None
 
     def since(self, number: int) -> list[ChainBlock]:
-        """The blocks of this number and greater ones."""
+        """The blocks from this number on."""
         return self.links[max(0, number - self.links[0].number) :]
 
     def holds(self, number: int, block_hash: str) -> bool:
@@ -41,7 +41,7 @@ class RecentBlocks:
 
     async def load(self, count: int = WINDOW) -> None:
         """Asks geth for the newest ``count`` blocks."""
-        for _ in range(TRIES):  # geth may change its mind between two answers
+        for _ in range(TRIES):  # geth may switch branches between two answers
             head = int(await self._request("eth_blockNumber"), 16)
             numbers = range(max(0, head - count + 1), head + 1)
             rows = await asyncio.gather(*(self._request("eth_getHeaderByNumber", hex(number)) for number in numbers))
@@ -52,8 +52,8 @@ class RecentBlocks:
         raise ChainError(problem="its newest blocks did not come to rest", log="geth.log")
 
     async def take(self, header: BlockHeader) -> tuple[list[ChainBlock], list[ChainBlock]]:
-        """A new head: the blocks that came, and those that were given up, oldest first."""
-        if self.holds(header.number, header.hash):  # told late: it was loaded already
+        """Processes a new head; returns the new blocks, and those that were dropped, oldest first."""
+        if self.holds(header.number, header.hash):  # a late announcement: already loaded
             return [], []
         if header.number > self.head.number + WINDOW:
             return await self._start_over()
@@ -76,7 +76,7 @@ class RecentBlocks:
         return fresh, given_up
 
     async def _start_over(self) -> tuple[list[ChainBlock], list[ChainBlock]]:
-        """Too much has come at once to tell one by one."""
+        """Loads all again, after too many new blocks at once."""
         before = self.links
         await self.load()
         return self.links[:], [

@@ -1,9 +1,9 @@
-"""Founds a chain anew where those who sealed it are lost: the same transactions in the same blocks, sealed by another.
+"""Founds a chain anew if its signers are lost: the same transactions in the same blocks, sealed by another signer.
 
-A block needs the signature of one who may seal, so a chain whose signers are gone cannot go on. But every transaction
-on it has the signature of the SN that sent it, and can be executed once more: on a first block with another signer, in
-the same order, block by block. Contracts stand at the same addresses, and every event has the same block, place and
-content as before; each block is held against the one that it stands for, by the roots of its transactions and receipts.
+A block needs the signature of a signer, so a chain whose signers are gone cannot go on. But every transaction on it is
+signed by the SN that sent it, so it can be executed again: on a first block with another signer, in the same order,
+block by block. Contracts keep their addresses, and every event keeps its block, place and content. Each new block is
+compared with the original by the roots of its transactions and receipts.
 """
 
 import json
@@ -20,17 +20,17 @@ from services.chain.lone_geth import LoneGeth
 from services.chain.paths import ACCOUNT_KEY, GETH_DIR, GETH_GENESIS
 from services.errors import ChainError, NotARegisteredSN, StorageError
 
-DRAFT = Path("recovery")  # in the data directory, until the new chain is whole
+DRAFT = Path("recovery")  # in the data directory, until the new chain is complete
 BEFORE = Path("eth.before-recovery")
 
-# Of a block, and of its header, as RLP has them.
+# Indices of the fields of a block and of its header in RLP.
 _HEADER, _TRANSACTIONS = 0, 1
 _TRANSACTIONS_ROOT, _RECEIPTS_ROOT = 4, 5
 
 
 @dataclass(frozen=True)
 class Recovered:
-    """``blocks``: of the chain before and after. ``kept``: where the one before it lies now."""
+    """``blocks``: number of blocks of the old and the new chain. ``kept``: where the old chain is now."""
 
     blocks: int
     account: str
@@ -38,10 +38,10 @@ class Recovered:
 
 
 async def recover(data_dir: Path, network: str, told: Callable[[int], None]) -> Recovered:
-    """Puts a chain that this SN's account seals in the place of the one in ``data_dir``, which is kept beside it.
+    """Replaces the chain in ``data_dir`` by one that this SN's account seals; the old one is kept next to it.
 
-    ``network``: address of the SwarmNetwork. ``told`` hears of each block that is made anew. Nothing has changed where
-    it fails. Raises ChainError, NotARegisteredSN, StorageError, GethNotFound, GethFailed.
+    ``network``: address of the SwarmNetwork. ``told`` gets the number of each new block. If it fails, nothing has
+    changed. Raises ChainError, NotARegisteredSN, StorageError, GethNotFound, GethFailed.
     """
     if not (data_dir / GETH_GENESIS).is_file():
         raise ChainError(problem=f"{data_dir} holds no chain of geth", log="--data-dir")
@@ -65,7 +65,7 @@ async def recover(data_dir: Path, network: str, told: Callable[[int], None]) -> 
 
 
 async def _require_fit(old: LoneGeth, account: Account, network: str) -> None:
-    """Raises NotARegisteredSN, ChainError where this SN needs nobody else for sealing."""
+    """Raises NotARegisteredSN, and ChainError if this SN is the only signer anyway."""
     is_registered = contract_abi("SwarmNetwork").functions["isSN"]
     message = {"to": network, "input": "0x" + is_registered.encode(account.address).hex()}
     answer = bytes.fromhex((await old.request("eth_call", message, "latest"))[2:])
@@ -77,7 +77,7 @@ async def _require_fit(old: LoneGeth, account: Account, network: str) -> None:
 
 
 async def _replay(old: LoneGeth, new: LoneGeth, told: Callable[[int], None]) -> int:
-    """Raises ChainError where a block does not come out as it was."""
+    """Raises ChainError if a new block differs from the original."""
     number = 0
     async for block in old.blocks():
         number += 1
@@ -90,6 +90,6 @@ async def _replay(old: LoneGeth, new: LoneGeth, told: Callable[[int], None]) -> 
 
 
 def _founded_by(account: Account, genesis: Mapping[str, Any]) -> dict[str, Any]:
-    """The first block with another signer, and all else as it was: what was signed for that chain counts here."""
+    """The first block with another signer and otherwise unchanged, so transactions signed for that chain are valid."""
     signer = bytes.fromhex(account.address[2:])
     return {**genesis, "extraData": "0x" + (EXTRA_VANITY + signer + EXTRA_SEAL).hex()}

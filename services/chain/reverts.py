@@ -1,4 +1,4 @@
-"""What a reverted call or transaction said, as the error class of the same name."""
+"""The error of a reverted call or transaction, as the error class of the same name."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from services import errors
 from services.chain.abi import all_errors, decode
 from services.errors import ContractRevert, SwarmError
 
-# Errors of the contracts whose class has another name.
+# Errors of the contracts whose error class has a different name.
 RENAMED: dict[str, type[SwarmError]] = {
     "Malformed": errors.MalformedCall,
     "UnknownMember": errors.NotAMember,
@@ -19,7 +19,7 @@ PANIC = bytes.fromhex("4e487b71")  # Panic(uint256)
 
 
 def error_class(name: str) -> type[SwarmError]:
-    """The class for a contract's named error; ContractRevert where there is none."""
+    """The class for a contract's named error; ContractRevert if there is none."""
     if name in RENAMED:
         return RENAMED[name]
     found = getattr(errors, name, None)
@@ -45,7 +45,7 @@ def _named(name: str, arguments: dict[str, Any]) -> SwarmError:
     cls = error_class(name)
     if cls is ContractRevert:
         return ContractRevert(name=name, arguments=", ".join(f"{key}={value}" for key, value in arguments.items()))
-    if name == "ModelDiffers":  # what differs is in the streams; here only that they do
+    if name == "ModelDiffers":  # only the streams show what differs
         arguments["difference"] = (
             f"The model's tensors differ from those that {arguments['agreedBy']} set for this training"
         )

@@ -1,4 +1,4 @@
-"""How a request to geth can fail, and what it may bring."""
+"""How a request to geth can fail, and how long an answer may be."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ class ConnectionLost(Exception):
 
 
 class RpcError(Exception):
-    """geth answered with an error. ``data`` is what came with it, such as revert data in hex."""
+    """geth answered with an error. ``data``: what came with it, such as revert data in hex."""
 
     def __init__(self, message: str, data: Any = None) -> None:
         super().__init__(message)
@@ -18,4 +18,4 @@ class RpcError(Exception):
 
 
 class AnswerTooLong(Exception):
-    """geth answered, with more than the request was to bring."""
+    """geth's answer is longer than the request allows."""

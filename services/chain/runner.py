@@ -1,4 +1,4 @@
-"""TaskRunner as Python: one taskrunner, the SWOPs that attend to it, and what it is assigned."""
+"""TaskRunner in Python: one taskrunner, the SWOPs that attend it, and the tasks assigned to it."""
 
 from dataclasses import astuple
 from typing import Self
@@ -13,7 +13,7 @@ PEERS_LIMIT = 1000
 
 
 class TaskRunnerGateway(Gateway[RunnerEvent]):
-    """Writes return after their receipt and raise the error class named like the contract's error.
+    """Writes return after their receipt, and raise the error class with the name of the contract's error.
 
     Times (``at``) are milliseconds since 1970.
     """
@@ -22,7 +22,7 @@ class TaskRunnerGateway(Gateway[RunnerEvent]):
 
     @classmethod
     async def deploy(cls, chain: ChainBackend, network_address: str) -> Self:
-        """A new taskrunner of the swarm whose SwarmNetwork stands at ``network_address``."""
+        """A new taskrunner of the swarm whose SwarmNetwork is at ``network_address``."""
         return await cls._deploy(chain, network_address)
 
     async def attend(self, name: str, group: str, peers: int, fingerprint: bytes) -> Receipt:
@@ -30,15 +30,15 @@ class TaskRunnerGateway(Gateway[RunnerEvent]):
         return await self._send("attend", name, group, peers, fingerprint)
 
     async def quit(self, name: str, reason: str, at: int) -> Receipt:
-        """Raises UnknownAgent; nothing changes for one that does not attend."""
+        """Raises UnknownAgent; changes nothing if the SWOP does not attend."""
         return await self._send("quit", name, reason, at)
 
     async def assign(self, assigned: Assigned, at: int) -> Receipt:
-        """With a target, as many peers are needed as it brings. Raises RunnerBusy, NotEnoughPeers, UnknownAgent."""
+        """With a target, as many peers are needed as it has. Raises RunnerBusy, NotEnoughPeers, UnknownAgent."""
         return await self._send("assign", astuple(assigned), at)
 
     async def add_target(self, assignment: int, target: str, by: str) -> Receipt:
-        """Raises StaleAssignment, RunnerIdle, RunnerBusy for one that has ended, UnknownAgent, AlreadyEnrolled."""
+        """Raises StaleAssignment, RunnerIdle, RunnerBusy if it has ended, UnknownAgent, AlreadyEnrolled."""
         return await self._send("addTarget", assignment, target, by)
 
     async def enrol(self, assignment: int, name: str, peers: int, at: int) -> Receipt:
@@ -54,7 +54,7 @@ class TaskRunnerGateway(Gateway[RunnerEvent]):
         return await self._send("reset", assignment, by)
 
     async def release(self, assignment: int, name: str) -> Receipt:
-        """Raises StaleAssignment for one that is not there yet; nothing changes for one that is released."""
+        """Raises StaleAssignment if the assignment does not exist yet; changes nothing if it is already released."""
         return await self._send("release", assignment, name)
 
     def _event(self, log: Log) -> RunnerEvent:

@@ -1,4 +1,4 @@
-"""Has geth seal one block at a time, with all transactions that wait, and remembers what it may have sealed in vain."""
+"""Has geth seal one block at a time, with all waiting transactions, and records what it may have sealed in vain."""
 
 import asyncio
 import time
@@ -13,26 +13,26 @@ from services.chain.sealing import Seat
 from services.chain.writer import KNOWN, Writer
 from services.runtime import logs as log_setup
 
-# A block that was to come at once; geth waits up to a second for one that is out of turn.
+# For a block that should come at once; geth waits up to a second to seal one out of turn.
 GIVE_UP_AFTER_S = 2.0
 
-# Between a transaction's coming and its being executable geth answers a request or two; one that waits for an earlier
-# nonce does not become so.
+# geth answers a request or two between the arrival of a transaction and the time when it is executable. One that
+# waits for an earlier nonce does not become executable.
 LOOKS = 10
 
-# geth makes its block anew for each transaction that becomes executable meanwhile. Of the same transactions in the same
-# second that is the same block, of others, or in the next second, another one; so close to its end it may be either.
+# geth remakes its block for each transaction that becomes executable meanwhile. With the same transactions, in the same
+# second, that is the same block; otherwise it is another one. This close to the end of a second it may be either.
 END_OF_SECOND_S = 0.05
 
 Request = Callable[..., Awaitable[Any]]
 
 
 class Sealer:
-    """geth seals between ``miner_start`` and ``miner_stop`` only; transactions reach it outside of that time only, so
-    that it makes one block of each height.
+    """geth seals only between ``miner_start`` and ``miner_stop``, and gets transactions only outside that time, so it
+    makes one block of each height.
 
-    While it seals, geth goes on to any new head of its own accord. It is stopped at once, but may have begun: that is
-    noted as if it had been told to.
+    While sealing, geth moves on to any new head by itself. It is stopped at once, but may have begun a block there,
+    which is recorded as if geth had been told to seal it.
     """
 
     def __init__(  # ``wall_clock``: what geth dates its blocks by
@@ -50,19 +50,19 @@ class Sealer:
         self._writer = writer
         self._started_at: float | None = None  # None: geth does not seal
         self._started_on = ""
-        self._ran_until = -1  # it may have begun to seal on blocks up to this number by itself
-        self._noted = ""  # the head for which that is noted
+        self._ran_until = -1  # geth may have begun to seal on blocks up to this number by itself
+        self._noted = ""  # the head for which that is recorded
         self._log = log_setup.get("chain")
         self.exposure = Exposure()
 
     async def opened(self) -> None:
-        """A geth that has just started seals, but has no transaction."""
+        """Stops a geth that has just started: it seals, though it has no transaction yet."""
         await self._stop()
 
     async def act(
         self, seat: Seat, head: ChainBlock, signers: Sequence[str], waited_from: float, *, able: bool
     ) -> float | None:
-        """Seals on ``head`` or not; gives the time at which to think again.
+        """Seals on ``head`` or not; returns the time of the next decision.
 
         ``waited_from``: since when transactions may have been waiting for a block. ``able``: Clique lets this node
         seal the next block.
@@ -96,7 +96,7 @@ class Sealer:
         return now + GIVE_UP_AFTER_S
 
     def vote_changed(self, head: ChainBlock, signers: Sequence[str]) -> None:
-        """geth puts its vote into the block that it makes: made anew meanwhile, it is another one."""
+        """geth puts its vote into its block: if geth remakes it with the new vote, that is another block."""
         if self._started_at is not None:
             self._note(head, signers)
 
@@ -109,18 +109,18 @@ class Sealer:
         while mining:  # a start takes effect a moment after its answer
             await self._request("miner_stop")
             mining = await self._request("eth_mining")
-        # Asked now, and not beside: it may have gone on to a head that came while it was being stopped.
+        # Ask only now, not meanwhile: geth may have moved on to a head that came while it was being stopped.
         number, pool = await asyncio.gather(self._request("eth_blockNumber"), self._request("txpool_status"))
-        # Without a transaction it cannot have begun on the newest block.
+        # Without a transaction geth cannot have begun on the newest block.
         newest = int(number, 16)
         self._ran_until = newest if int(pool["pending"], 16) else newest - 1
         self._started_at = None
 
     async def _feed(self, waiting: Sequence[PendingTransaction]) -> tuple[bool, bool]:
-        """Whether geth has any of these that it can execute now; and whether more may become so while it seals."""
+        """Whether geth can execute any of these now, and whether more may become executable while it seals."""
         taken = sum(await asyncio.gather(*(self._give(transaction) for transaction in waiting)))
         if len(waiting) == taken == 1 and self._writer.awaits(waiting[0].hash):
-            return True, False  # it is next: no other one can be in its way, or come after it
+            return True, False  # it is next: no other one can block or follow it
         executable = queued = 0
         for _ in range(LOOKS):
             pool = await self._request("txpool_status")
@@ -138,6 +138,6 @@ class Sealer:
             if self._writer.awaits(transaction.hash):
                 self._writer.refused(transaction.hash, str(error))
             else:
-                self._pool.remove([transaction.hash])  # the SN that it comes from hears the same of its own geth
+                self._pool.remove([transaction.hash])  # its SN gets the same error from its own geth
             return False
         return True

@@ -1,7 +1,7 @@
-"""When a signer seals: at once where it has the turn, later where the one that has it lets transactions wait.
+"""When a signer seals: at once if it is its turn, later if the signer whose turn it is lets transactions wait.
 
-Left to itself every geth seals each transaction as soon as it hears of it: of 100 blocks 28 had a rival that was
-given up again (three signers, one machine). So each SN lets its geth seal only when it is its turn. No I/O.
+By itself, every geth seals each transaction as soon as it hears of it: of 100 blocks, 28 had a rival that was later
+dropped (three signers, one machine). So each SN lets its geth seal only when it is its turn. No I/O.
 """
 
 from collections.abc import Sequence, Set
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from services.chain.clique import in_turn, majority
 
-# A signer that lives has sealed by then, also on a machine that is busy.
+# A live signer has sealed by then, even on a busy machine.
 TAKE_OVER_AFTER_S = 0.5
 
 # geth itself waits up to a second (three signers) before it seals out of turn.
@@ -18,7 +18,7 @@ NEXT_AFTER_S = 1.5
 
 @dataclass(frozen=True)
 class Seat:
-    """``now``: seal what is there. Else ``after_s``: seconds of waiting transactions after which to; None: never."""
+    """``now``: seal what is there. Otherwise ``after_s``: seal once transactions have waited so long; None: never."""
 
     now: bool
     after_s: float | None = None
@@ -29,8 +29,8 @@ def seat(
 ) -> Seat:
     """What this node does about block ``number``.
 
-    ``signers`` in order; ``waiting``: those that Clique lets not seal this block; ``connected``: accounts of the SNs
-    that are in touch, this one included. A signer that is cut off from most of the others seals nothing.
+    ``signers``: in order. ``waiting``: those that may not seal this block under Clique's rules. ``connected``: accounts
+    of the SNs that are in touch, including this one. Unless most signers are in touch, it seals nothing.
     """
     if me not in signers or not caught_up:
         return Seat(now=False)
@@ -38,7 +38,7 @@ def seat(
         return Seat(now=True)
     if sum(signer in connected for signer in signers) < majority(signers):
         return Seat(now=False)
-    # Those whose turn has just passed stand in first: of one whose turn comes next, that turn would be lost.
+    # Those whose turn has just passed stand in first: one whose turn comes next would lose that turn.
     turn = signers.index(in_turn(signers, number))
     order = [signers[turn - back] for back in range(len(signers))]
     able = [signer for signer in order if signer in connected and signer not in waiting]

@@ -1,4 +1,4 @@
-"""Who should seal, and the next vote on the way there. No I/O."""
+"""Who should seal, and the next vote that leads there. No I/O."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Vote:
-    """``authorize``: let ``account`` seal; else let it seal no longer."""
+    """``authorize``: True lets ``account`` seal, False ends that."""
 
     account: str
     authorize: bool
@@ -16,14 +16,14 @@ class Vote:
 def next_vote(
     signers: Sequence[str], live: Sequence[str], organizations: Mapping[str, str] | None = None
 ) -> Vote | None:
-    """What all signers should vote for now; None where the signers are as they should be.
+    """What all signers should vote for now; None if the signers are as they should be.
 
-    ``live``: accounts of the SNs that are present, in the order of their joining: one of one or two of them should
-    seal, else the largest odd number in which no organization has more than one signer more than another that has an SN
-    present. Those who seal stay, as long as they live. Whoever is gone is voted out before anybody is voted in, so that
-    the share of the living among the signers never falls.
+    ``live``: accounts of the SNs that are present, in the order of joining. Of one or two of them, one should seal;
+    otherwise the largest odd number in which no organization has more than one signer more than any other that has an
+    SN present. Signers stay as long as they are live. Signers that are gone are voted out before others are voted in,
+    so the share of live signers never falls.
 
-    ``organizations``: by account, of all SNs that may write; without, all are of one.
+    ``organizations``: by account, for all SNs that may write; None: all belong to the same one.
     """
     if not live:
         return None
@@ -32,7 +32,7 @@ def next_vote(
         if len(signers) > 1:
             return Vote(gone, authorize=False)
         removed = organizations is not None and gone not in organizations
-        return Vote(live[0], authorize=True) if removed else None  # it hands over to another one before it goes
+        return Vote(live[0], authorize=True) if removed else None  # before it goes, it votes another one in
     of = {account: (organizations or {}).get(account, "") for account in live}
     wanted = _wanted(signers, live, of)
     seats = Counter(of[signer] for signer in signers)
@@ -44,14 +44,14 @@ def next_vote(
 
 
 def _wanted(signers: Sequence[str], live: Sequence[str], of: Mapping[str, str]) -> list[str]:
-    """Accounts in the order of joining. The organization with the fewest SNs present sets how many others may have."""
+    """Accounts, signers first. The organization with the fewest SNs present limits the signers of the others."""
     present = Counter(of.values())
     most = min(present.values()) + 1
     seats = {organization: min(count, most) for organization, count in present.items()}
     if sum(seats.values()) % 2 == 0:
         full = [organization for organization in seats if seats[organization] == max(seats.values())]
         sealing = Counter(of[signer] for signer in signers)
-        # One that has not got that seat yet, and of these the one that joined last.
+        # One that does not occupy that seat yet, and of these the one that joined last.
         gives_up = min(reversed(full), key=lambda organization: sealing[organization] >= seats[organization])
         seats[gives_up] -= 1
     by_seniority = [*(it for it in live if it in signers), *(it for it in live if it not in signers)]

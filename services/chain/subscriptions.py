@@ -1,4 +1,4 @@
-"""Hands what happens on the chain to everyone who wants to know, in order."""
+"""Delivers the chain's events to all subscribers, in order."""
 
 import asyncio
 from collections import defaultdict
@@ -7,7 +7,7 @@ from typing import Generic, Protocol, Self, TypeVar
 
 
 class Addressed(Protocol):
-    """Something a contract emitted."""
+    """Something that a contract emitted."""
 
     @property
     def address(self) -> str: ...
@@ -17,7 +17,7 @@ T = TypeVar("T", bound=Addressed)
 
 
 class Subscription(Generic[T]):
-    """An async iterator over new items; ends when it is closed or the chain is. Nothing is dropped."""
+    """An async iterator over new items; ends when it or the chain is closed. Nothing is dropped."""
 
     def __init__(self, hub: "Hub[T]", address: str) -> None:
         self._hub = hub
@@ -25,7 +25,7 @@ class Subscription(Generic[T]):
         self._queue: asyncio.Queue[T | None] = asyncio.Queue()
 
     def put(self, item: T | None) -> None:
-        """One item more; None ends the iteration."""
+        """Adds an item; None ends the iteration."""
         self._queue.put_nowait(item)
 
     def close(self) -> None:
@@ -46,20 +46,20 @@ class Subscription(Generic[T]):
     async def __anext__(self) -> T:
         item = await self._queue.get()
         if item is None:
-            self.put(None)  # it stays ended, for whoever asks again
+            self.put(None)  # a later call ends too
             raise StopAsyncIteration
         return item
 
 
 class Hub(Generic[T]):
-    """The subscriptions of one chain, by contract. Used from the event loop only."""
+    """The subscriptions of one chain, by contract. Use it only from the event loop."""
 
     def __init__(self) -> None:
         self._by_address: defaultdict[str, list[Subscription[T]]] = defaultdict(list)
 
     @property
     def busy(self) -> bool:
-        """Whether anybody subscribes."""
+        """Whether there is any subscription."""
         return any(self._by_address.values())
 
     def subscribe(self, address: str) -> Subscription[T]:

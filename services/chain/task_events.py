@@ -1,4 +1,4 @@
-"""What TaskRegistry and TaskRunner tell, as plain data. Fields are in the order of the Solidity declarations."""
+"""The events of TaskRegistry and TaskRunner as plain data. Fields are in the order of the Solidity declarations."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class PeerState(IntEnum):
 
 @dataclass(frozen=True)
 class TaskHeader:
-    """``author`` is the word of whoever wrote the task; ``prereq`` the name of another one, or ROOTTASK."""
+    """``author``: as the writer of the task gave it. ``prereq``: name of another task, or ROOTTASK."""
 
     name: str
     task_type: str
@@ -42,7 +42,7 @@ class TaskHeader:
 
 @dataclass(frozen=True)
 class Assigned:
-    """What a runner is to do. ``by``: role/name of whoever assigned it; ``target``: empty for any SWOP."""
+    """What a taskrunner has to do. ``by``: role/name of whoever assigned it; ``target``: empty for any SWOP."""
 
     task: str
     task_type: str
@@ -55,7 +55,7 @@ class Assigned:
 
 @dataclass(frozen=True)
 class PeerReport:
-    """How one of the peers of a SWOP (``agent``) stands."""
+    """The state of one of the peers of a SWOP (``agent``)."""
 
     agent: str
     index: int

@@ -1,4 +1,4 @@
-"""TaskRegistry as Python: the tasks of the swarm, and what names the content of one."""
+"""TaskRegistry in Python: the tasks of the swarm, and the hashes of their content."""
 
 import hashlib
 from dataclasses import astuple
@@ -21,13 +21,13 @@ def body_hash(body: bytes) -> bytes:
 
 
 def content_hash(header: TaskHeader, body: bytes) -> bytes:
-    """What an assignment records of a task: SHA-256 over the ABI encoding of its header and the hash of its body."""
+    """The hash of a task in an assignment: SHA-256 over the ABI encoding of its header and the hash of its body."""
     fields = (*astuple(header), body_hash(body))
     return hashlib.sha256(encode(["string"] * 5 + ["bytes32"], fields)).digest()
 
 
 class TaskRegistryGateway(Gateway[RegistryEvent]):
-    """Writes return after their receipt and raise the error class named like the contract's error.
+    """Writes return after their receipt, and raise the error class with the name of the contract's error.
 
     Times are milliseconds since 1970.
     """
@@ -36,7 +36,7 @@ class TaskRegistryGateway(Gateway[RegistryEvent]):
 
     @classmethod
     async def deploy(cls, chain: ChainBackend, network_address: str) -> Self:
-        """The tasks of the swarm whose SwarmNetwork stands at ``network_address``."""
+        """The tasks of the swarm whose SwarmNetwork is at ``network_address``."""
         return await cls._deploy(chain, network_address)
 
     async def create(  # noqa: PLR0917 - in the order of the contract
@@ -46,7 +46,7 @@ class TaskRegistryGateway(Gateway[RegistryEvent]):
         return await self._send("createTask", astuple(header), registrant, fingerprint, body, finalize, at)
 
     async def set_body(self, name: str, expected_hash: bytes, body: bytes) -> Receipt:
-        """Raises UnknownTask, TaskIsFinalized, TaskChanged where the body is not the expected one, TooLong."""
+        """Raises UnknownTask, TaskIsFinalized, TaskChanged if the body is not the expected one, TooLong."""
         return await self._send("setBody", name, expected_hash, body)
 
     async def finalize(self, name: str, expected_hash: bytes = bytes(32)) -> Receipt:

@@ -1,4 +1,4 @@
-"""TrainingContract as Python: one training, its participants and its rounds."""
+"""TrainingContract in Python: one training, its participants and its rounds."""
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
@@ -12,7 +12,7 @@ from services.chain.receipts import Log, Receipt
 
 @dataclass(frozen=True)
 class CheckInCall:
-    """What a check-in says, in the order of the contract's struct. Digest and layout are 32 bytes.
+    """The content of a check-in, in the order of the contract's struct. Digest and layout are 32 bytes.
 
     ``base`` is the round whose result the parameters were trained from, 0 before the first.
     """
@@ -34,13 +34,13 @@ LeftOutRow = tuple[str, str, bool]
 
 
 class TrainingGateway(Gateway[TrainingEvent]):
-    """Writes return after their receipt and raise the error class named like the contract's error."""
+    """Writes return after their receipt, and raise the error class with the name of the contract's error."""
 
     contract = "TrainingContract"
 
     @classmethod
     async def deploy(cls, chain: ChainBackend, network_address: str) -> Self:
-        """A new training of the swarm whose SwarmNetwork stands at ``network_address``."""
+        """A new training of the swarm whose SwarmNetwork is at ``network_address``."""
         return await cls._deploy(chain, network_address)
 
     # --- writing ------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ class TrainingGateway(Gateway[TrainingEvent]):
         return await self._send("checkIn", astuple(call))
 
     async def close_round(self, round_number: int, term: int) -> Receipt:
-        """Raises BelowMinPeers, NobodyMayLead, RoundClosed, StaleRound; StaleTerm where it was opened again."""
+        """Raises BelowMinPeers, NobodyMayLead, RoundClosed, StaleRound; StaleTerm if the round was reopened."""
         return await self._send("closeRound", round_number, term)
 
     async def publish(  # noqa: PLR0917 - in the order of the contract
@@ -71,7 +71,7 @@ class TrainingGateway(Gateway[TrainingEvent]):
         return await self._send("publish", round_number, term, leader, digest, size, names, reasons)
 
     async def reopen(self, round_number: int, term: int, leader: str, left_out: Sequence[LeftOutRow]) -> Receipt:
-        """Raises EnoughPeers where those who are left could be merged, else as ``publish``."""
+        """Raises EnoughPeers if enough participants are left for a merge; otherwise as ``publish``."""
         names, reasons = _columns(left_out)
         return await self._send("reopen", round_number, term, leader, names, reasons)
 
@@ -88,16 +88,16 @@ class TrainingGateway(Gateway[TrainingEvent]):
         epochs_done: int,
         epochs_total: int,
     ) -> Receipt:
-        """Raises StaleRound for a round that was not accepted, or before one already reported."""
+        """Raises StaleRound if the round was not accepted, or a later one was already reported."""
         bits = bits_of(loss), bits_of(metric)
         return await self._send("report", round_number, name, *bits, epochs_done, epochs_total)
 
     async def leave(self, name: str, reason: str) -> Receipt:
-        """Raises NotEnrolled; nothing changes for one that left already."""
+        """Raises NotEnrolled; changes nothing if it has already left."""
         return await self._send("leave", name, reason)
 
     async def reset(self) -> Receipt:
-        """Of a training that is complete, or that everyone has left. Raises TrainingNotComplete."""
+        """For a training that is complete, or that everyone has left; otherwise raises TrainingNotComplete."""
         return await self._send("reset")
 
     # --- reading ------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Who seals which block, as the chain has it, and this node's vote on who is to."""
+"""Who seals which block according to the chain, and this node's vote on who should seal."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ Request = Callable[..., Awaitable[Any]]
 
 
 class Voting:
-    """``proposed``: what this node votes for now."""
+    """``proposed``: this node's current vote."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
@@ -23,7 +23,7 @@ class Voting:
         self.eras: list[Era] = []
         self.changed: LatestValue[tuple[str, ...]] = LatestValue()  # the signers
         self.proposed: Vote | None = None
-        self._newest_vote = -1  # number of the block that has it
+        self._newest_vote = -1  # number of its block
         self._voted_for: frozenset[str] = frozenset()
 
     @property
@@ -33,22 +33,22 @@ class Voting:
 
     @property
     def one_signer(self) -> bool:
-        """One account seals, and has for a while."""
+        """Whether a single account seals all recent blocks."""
         return len(self.eras) == 1 and len(self.signers) == 1
 
     @property
     def under_way(self) -> bool:
-        """Whether a branch of this chain may come to other signers than it."""
+        """Whether a branch of this chain may have different signers."""
         return self.proposed is not None or self._newest_vote >= self.eras[-1].start
 
     @property
     def candidates(self) -> frozenset[str]:
-        """Accounts that are no signers and have votes, or this node's intention to vote, for being let in."""
+        """Accounts that are not signers, and have votes, or this node's intended vote, to become signers."""
         proposed = {self.proposed.account} if self.proposed is not None and self.proposed.authorize else set()
         return (self._voted_for | proposed) - set(self.signers)
 
     async def read(self, tail: RecentBlocks) -> bool:
-        """Asks geth who seals each block of the tail, and the next one; True where the latter has changed."""
+        """Asks geth who seals each block of the tail, and the next block; True if the latter has changed."""
         before = self.signers if self.eras else ()
         first, *rest = tail.links
         signers, voted_for = await self._standing_after(first)
@@ -68,10 +68,10 @@ class Voting:
         return self.signers != before
 
     async def vote(self, live: Sequence[str], organizations: Mapping[str, str] | None = None) -> bool:
-        """Votes as all signers do now that these SNs live; none does where nobody is to be voted on.
-        ``organizations``: as ``next_vote`` has them.
+        """Votes as all signers do if these SNs are live; does not vote if no change is needed.
+        ``organizations``: see ``next_vote``.
 
-        True where that is another vote than before.
+        Returns True if the vote has changed.
         """
         wanted = next_vote(self.signers, live, organizations)
         if wanted == self.proposed:
@@ -85,7 +85,7 @@ class Voting:
         return True
 
     async def _standing_after(self, link: ChainBlock) -> tuple[tuple[str, ...], set[str]]:
-        """Who may seal the next block, and the accounts that have votes for being let in, however old these are."""
+        """Who may seal the next block, and the accounts that have votes to become signers, however old these are."""
         found = await self._request("clique_getSnapshotAtHash", link.hash)
         signers = ordered([checksummed(account) for account in found["signers"]])
         tally = (found["tally"] or {}).items()

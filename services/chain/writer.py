@@ -1,4 +1,4 @@
-"""Sends transactions of one account without waiting one by one, and loses none when geth goes away."""
+"""Sends the transactions of one account without waiting for each, and loses none when geth goes away."""
 
 import asyncio
 from collections.abc import Callable
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 RECEIPT_TIMEOUT_S = 60.0
 TRANSFER_GAS = 21_000
 
-# What geth says of a nonce that is used already: a block holds this transaction, or one that an earlier run sent.
+# geth's errors for a used nonce: a block contains this transaction, or one that an earlier run sent.
 NONCE_USED = ("nonce too low", "replacement transaction")
 KNOWN = "already known"
 
 
 @dataclass
 class _Pending:
-    """Sent, and not yet seen in a final block."""
+    """A transaction that was sent and not yet seen in a final block."""
 
     signed: SignedTransaction
-    idle: bool  # it does nothing but move the chain on, and nobody waits for it
+    idle: bool  # it only causes a further block, and nobody waits for it
     outcome: asyncio.Future[Receipt] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Writer:
-    """Counts nonces itself. Every transaction stays with it until it was seen in a final block.
+    """Counts nonces itself, and keeps every transaction until it was seen in a final block.
 
-    ``resume`` lets it begin; ``pause`` stops it: what is sent meanwhile waits. ``submit`` brings a transaction on its
-    way into a block, ``withdraw`` takes it back.
+    ``resume`` lets it send; after ``pause``, new transactions wait. ``submit`` puts a transaction into the pool,
+    ``withdraw`` removes it.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Writer:
 
     @property
     def busy(self) -> bool:
-        """Whether anything was sent that no final block was seen to hold."""
+        """Whether anything was sent that was not yet seen in a final block."""
         return bool(self._pending)
 
     async def transact(self, to: str | None, data: bytes, value: int = 0) -> Receipt:
-        """Returns with the receipt. Raises the contract's error, or ChainError where no block takes it in time."""
+        """Returns with the receipt. Raises the contract's error, or ChainError if no block includes it in time."""
         require_fits(data)
         try:
             async with asyncio.timeout(RECEIPT_TIMEOUT_S):
@@ -75,16 +75,16 @@ class Writer:
             raise ChainError(problem=problem, log="geth.log") from None
 
     def push(self) -> None:
-        """Sends a transaction that does nothing, so that there is another block."""
+        """Sends a transaction that does nothing, to cause a further block."""
         if self._ready.is_set() and self._closed is None:
             self._next(self._account.address, b"", gas=TRANSFER_GAS, idle=True)
 
     def awaits(self, transaction: str) -> bool:
-        """Whether this transaction is one of ours that was not settled yet."""
+        """Whether this is one of our transactions that is not settled yet."""
         return transaction in self._pending
 
     def settle(self, transaction: str, outcome: Receipt | SwarmError) -> None:
-        """A final block holds this transaction; its sender learns what came of it."""
+        """A final block contains this transaction; its sender gets the outcome."""
         pending = self._pending.pop(transaction, None)
         if pending is None or pending.outcome.done() or pending.idle:
             return
@@ -94,10 +94,10 @@ class Writer:
             pending.outcome.set_exception(outcome)
 
     def refused(self, transaction: str, problem: str) -> None:
-        """geth does not take it. Nonces are kept without a gap."""
+        """geth refused it. Nonces must not have a gap."""
         pending = self._pending.get(transaction)
         if pending is None or KNOWN in problem or any(text in problem for text in NONCE_USED):
-            return  # whichever has the nonce will be seen in a block
+            return  # the transaction with this nonce will be seen in a block
         signed = pending.signed
         self._log.error("geth refused a transaction", nonce=signed.nonce, error=problem)
         self.settle(transaction, ChainError(problem=f"geth refused a transaction: {problem}", log="geth.log"))
@@ -105,7 +105,7 @@ class Writer:
         if signed.nonce == self._next_nonce - 1:
             self._next_nonce -= 1
             return
-        # Later ones wait behind this nonce: something has to use it.
+        # Later transactions wait for this nonce, so something has to use it.
         filler = self._account.sign(signed.nonce, self._chain_id, self._account.address, b"", gas=TRANSFER_GAS)
         self._send(_Pending(filler, idle=True))
 
@@ -114,11 +114,11 @@ class Writer:
         self._ready.clear()
 
     async def resume(self, connection: "IpcConnection", chain_id: int, block: int) -> None:
-        """Goes on. What the blocks up to ``block`` do not hold is sent again, in order."""
+        """Continues: sends again, in order, whatever the blocks up to ``block`` do not contain."""
         self._chain_id = chain_id
         counts = await asyncio.gather(
             connection.request("eth_getTransactionCount", self._account.address, hex(block)),
-            # An earlier run may have sent more than the blocks hold.
+            # An earlier run may have sent more than the blocks contain.
             connection.request("eth_getTransactionCount", self._account.address, "pending"),
         )
         waiting = sorted(self._pending.values(), key=lambda pending: pending.signed.nonce)
@@ -155,10 +155,10 @@ class Writer:
         self._submit(PendingTransaction(pending.signed.hash, pending.signed.raw))
 
     def _renumber(self, waiting: list[_Pending], used: int, known: int) -> int:
-        """Keeps nonces wherever possible, so that nothing is done twice; gives the next free one.
+        """Keeps nonces wherever possible, so that nothing is done twice; returns the next free one.
 
-        ``used``: nonces below it are used up for good, if not by these then by others. ``known``: geth knows of
-        transactions below it; where that leaves a gap to the first of these, geth lost blocks.
+        ``used``: nonces below it are used for good, by these transactions or others. ``known``: geth knows
+        transactions below it; if there is a gap between it and the first of these, geth lost blocks.
         """
         kept = [pending for pending in waiting if pending.signed.nonce >= used]
         gap = max(0, kept[0].signed.nonce - max(used, known)) if kept else 0
