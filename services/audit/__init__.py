@@ -1,1 +1,1 @@
-"""The record of a training, read back from the chain: the rounds, whether it is sound, whose a model is."""
+"""The record of a training, read from the chain: its rounds, whether it is sound, and what a model file is in it."""

@@ -1,4 +1,4 @@
-"""The record as plain data, for JSON: every event in the order of the chain, and the rounds they add up to."""
+"""The record as plain data, for JSON: every event in the order of the chain, and the rounds made from them."""
 
 import contextlib
 import hashlib
@@ -24,9 +24,9 @@ from services.rpc.measures import in_json, measure_in_json
 
 
 class EventFile:
-    """The events as JSON, one a line, in a file that is gone when it is closed: they may be many.
+    """The events as JSON, one per line, in a file, since they may be many; it is deleted when closed.
 
-    Raises StorageError where it cannot be written.
+    Raises StorageError if it cannot be written.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class EventFile:
         self._file.close()
 
     def add(self, event: pb.RecordEvent) -> None:
-        """The next one, in the order of the chain."""
+        """Adds the next event, in the order of the chain."""
         line = json.dumps(event_data(event), sort_keys=True).encode()
         if self._count:
             self._hash.update(b", ")
@@ -62,7 +62,7 @@ class EventFile:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all events so far; the same at every SN whose chain has come as far."""
+        """SHA-256 of all events so far; the same at every SN whose chain is as long."""
         whole = self._hash.copy()
         whole.update(b"]")
         return whole.hexdigest()
@@ -77,7 +77,7 @@ def _writing() -> Iterator[None]:
 
 
 def json_text(facts: Mapping[str, Any], events: EventFile) -> Iterator[str]:
-    """One JSON object in pieces: the facts, and the events last."""
+    """One JSON object in pieces: first the facts, last the events."""
     yield json.dumps({**facts, "record_digest": events.digest})[:-1]
     yield ', "events": ['
     for number, line in enumerate(events.lines()):
@@ -86,8 +86,8 @@ def json_text(facts: Mapping[str, Any], events: EventFile) -> Iterator[str]:
 
 
 def record_data(record: Record) -> dict[str, Any]:
-    """Digests and fingerprints in hexadecimal, numbers that are not finite as ``NaN``, ``Infinity`` and ``-Infinity``.
-    The events are not in it.
+    """The record without its events. Digests and fingerprints are hexadecimal; numbers that are not finite are ``NaN``,
+    ``Infinity`` and ``-Infinity``.
     """
     return {
         "contract": record.contract,

@@ -1,7 +1,7 @@
-"""Folds the events of a training into its record, and holds each against the rules of a round.
+"""Folds the events of a training into its record, and checks each against the rules of a round.
 
-The contract enforces these rules. That the record keeps them too shows that it is whole: an event that an SN held back,
-made up or moved breaks one of them.
+The contract enforces these rules. If the record follows them too, it is complete: an event that an SN held back, made
+up or moved breaks one of them.
 """
 
 import math
@@ -23,12 +23,12 @@ from services.audit.record import (
 from services.rpc import swarm_pb2 as pb
 from services.rpc.measures import measure
 
-# Of these a round holds all there is to tell.
+# The rounds contain everything about these.
 IN_ROUNDS = {"checked_in", "merge_started", "round_accepted", "reported"}
 
 
 def fold(contract: str, events: Iterable[pb.RecordEvent]) -> Record:
-    """The record of ``contract``; what is wrong with it is in ``problems``."""
+    """The record of ``contract``; its ``problems`` say what is wrong with it."""
     folding = Folding(contract)
     for event in events:
         folding.take(event)
@@ -36,7 +36,7 @@ def fold(contract: str, events: Iterable[pb.RecordEvent]) -> Record:
 
 
 class Folding:
-    """A record that grows event by event, so that those of a long training need not be held together."""
+    """A record that grows event by event, so the events of a long training need not be in memory together."""
 
     def __init__(self, contract: str) -> None:
         self.record = Record(contract)
@@ -64,7 +64,7 @@ class Folding:
         }
 
     def take(self, event: pb.RecordEvent) -> None:
-        """The next event, as the SN tells it."""
+        """Adds the next event in the order of the SN."""
         before, self._at = self._at, RecordPosition(event.block, event.log_index)
         self._require(self._at > before, f"it comes after block {before.block}, log {before.log_index}")
         kind = event.WhichOneof("event")
@@ -83,7 +83,7 @@ class Folding:
         self.record.config, self.record.state = event.config, pb.CHECKIN
 
     def _enrolled(self, event: pb.RecordEvent.Enrolled) -> None:
-        """With another key than before where it has a new one: the directory knows which, not the training."""
+        """A node may enrol again with a new key: the directory checks which one is valid, not the training."""
         self.record.participants[event.name] = Enrolment(event.name, event.fingerprint.hex(), event.may_lead, self._at)
 
     def _checked_in(self, event: pb.RecordEvent.CheckedIn) -> None:
@@ -199,12 +199,12 @@ class Folding:
         self._stopped_in = event.round
 
     def _reports(self, number: int) -> list[ReportRecord]:
-        """The newest of each node; what comes later than the decision is not known yet."""
+        """The newest report of each node so far; those that came after the decision are not included."""
         entry = self.record.rounds.get(number)
         return list({it.name: it for it in entry.reports}.values()) if entry is not None else []
 
     def _mean_of(self, number: int, values: list[float | None], said: float, what: str) -> None:
-        """The chain counts in steps of 2**-64, and leaves out what is not finite or very large."""
+        """Checks a mean. The contract counts in steps of 2**-64, and ignores what is not finite or very large."""
         known = [value for value in values if value is not None and abs(value) < 2.0**148]
         mean = sum(known) / len(known) if known else 0.0
         near = math.isclose(said, mean, rel_tol=1e-9, abs_tol=1e-12)
@@ -249,7 +249,7 @@ class Folding:
 
     @property
     def _hands_out_one(self) -> bool:
-        """Whether the next result is the first one, and is to be one participant's own set."""
+        """Whether the next result is the first one, and has to be the parameters of one participant."""
         config = self.record.config
         return config is not None and config.first_merge == "leader" and not self._merged_once
 
@@ -265,9 +265,9 @@ class Folding:
         return self._round(number)
 
     def _term(self, round_number: int, term: int) -> Term:
-        """The running term; a made-up one where there is none, which is a problem."""
+        """The running term; if there is none, records a problem and returns a placeholder."""
         terms = self._running(round_number).terms
-        # A deposal is followed, in the same transaction, by another term or by the round being opened again.
+        # In the same transaction, a deposal is followed by another term, or the round is reopened.
         fits = bool(terms) and terms[-1].term == term and terms[-1].ended in ("", "deposed")
         self._require(fits, f"it is of term {term} of round {round_number}, which does not run")
         return terms[-1] if terms else Term(term, "", 0, self._at)

@@ -1,4 +1,4 @@
-"""Whose model is a file: what the record says about the digests of the model files in a directory."""
+"""What model files are: what the record says about the digests of the files in a directory."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Kind = Literal["final model", "result", "check-in", "not on the record", "unread
 
 @dataclass(frozen=True)
 class ModelFile:
-    """``path``: below the directory. ``is_copy``: an SL keeps it under its digest, to serve it.
+    """``path``: relative to the directory. ``is_copy``: an SL keeps it under its digest, to serve it.
 
     ``differs``: it is not what it should be; see ``verify``.
     """
@@ -45,9 +45,8 @@ class ModelFile:
 def verify(record: Record, directory: Path) -> list[ModelFile]:
     """Reads every model file in ``directory`` and below.
 
-    A copy that an SL keeps, named by its digest, may be anything on the record. Every other file is a model that
-    somebody uses: the result of a round, and the final one where the training is complete. Raises NothingToVerify,
-    StorageError.
+    A copy that an SL keeps, named by its digest, may be anything on the record. Every other file is a model in use: it
+    must be the result of a round, or the final model if the training is complete. Raises NothingToVerify, StorageError.
     """
     paths = sorted(path for path in directory.rglob(PATTERN) if path.is_file()) if directory.is_dir() else []
     if not paths:
@@ -70,7 +69,7 @@ def require_same(files: Iterable[ModelFile], record: Record, directory: Path) ->
 
 
 class Known:
-    """All digests on a record, and what each is."""
+    """All digests on a record, and what each of them is."""
 
     def __init__(self, record: Record) -> None:
         self._finals: dict[str, str] = {}
@@ -87,7 +86,7 @@ class Known:
                 self._finals[entry.result.digest] = f"final model, result of round {entry.number}"
 
     def find(self, digest: str) -> tuple[Kind, str]:
-        """What a digest is, and in words; a result may have been checked in again."""
+        """What a digest is, as a kind and in words. Results come first: a result may be checked in again."""
         if digest in self._finals:
             return "final model", self._finals[digest]
         if digest in self._results:

@@ -13,9 +13,9 @@ from services.rpc.client import SNClient
 async def read_record(
     address: str, identity: Identity, contract: str, told: Callable[[pb.RecordEvent], object] = lambda _: None
 ) -> Record:
-    """What the SN at ``address`` (host:port) knows; ``told`` gets each event as it comes.
+    """The record as the SN at ``address`` (host:port) knows it; ``told`` gets each event as it arrives.
 
-    Raises UnknownContract, and as a call does.
+    Raises UnknownContract, and the errors of a call.
     """
     folding = Folding(contract)
     record = folding.record
@@ -36,7 +36,7 @@ async def read_record(
 
 
 def require_sound(record: Record) -> None:
-    """Raises AuditError where the record contradicts itself."""
+    """Raises AuditError if the record contradicts itself."""
     if record.problems:
         more = f", and {len(record.problems) - 1} more" if len(record.problems) > 1 else ""
         raise AuditError(contract=record.contract, problem=record.problems[0] + more)

@@ -1,4 +1,4 @@
-"""A training as its record tells it: plain data, round by round."""
+"""The record of a training as plain data, round by round."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -6,13 +6,13 @@ from typing import Literal, NamedTuple
 from services.rpc import swarm_pb2 as pb
 from services.rpc.swarm_pb2 import RoundState
 
-# What became of a check-in: it stands, was merged, was left out by a leader, or went with its node.
+# State of a check-in: it counts, was merged, was left out by a leader, or was withdrawn with its node.
 Fate = Literal["in", "merged", "left out", "withdrawn"]
 Ending = Literal["", "accepted", "deposed", "reopened"]
 
 
 class RecordPosition(NamedTuple):
-    """Where on the chain an event stands; later ones compare greater."""
+    """The place of an event on the chain; later events compare greater."""
 
     block: int
     log_index: int
@@ -20,7 +20,7 @@ class RecordPosition(NamedTuple):
 
 @dataclass(slots=True)
 class Contribution:
-    """One check-in. ``digest``: 64 hex digits; ``size``: bytes. ``staleness``: of what it was trained from."""
+    """One check-in. ``digest``: 64 hex digits; ``size``: bytes. ``staleness``: of its parameters."""
 
     name: str
     digest: str
@@ -41,7 +41,7 @@ class VoteRecord:
 
 @dataclass(slots=True)
 class Term:
-    """One leader's turn. ``participants``: how many check-ins it was to merge."""
+    """The time of one leader. ``participants``: number of check-ins that it had to merge."""
 
     term: int
     leader: str
@@ -64,7 +64,7 @@ class ExclusionRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReportRecord:
-    """Loss and metric of the round's model on a node's own validation data; None: there is no value."""
+    """Loss and metric of the round's model on a node's own validation data; None: no value."""
 
     name: str
     loss: float | None
@@ -86,7 +86,7 @@ class ResultRecord:
 
 @dataclass(slots=True)
 class RoundRecord:
-    """``absent``: participants that were active when the round was accepted, and not in it."""
+    """``absent``: participants that were active when the round was accepted, but not in it."""
 
     number: int
     check_ins: list[Contribution] = field(default_factory=list)
@@ -99,7 +99,7 @@ class RoundRecord:
 
     @property
     def standing(self) -> dict[str, Contribution]:
-        """The check-ins that are in, or were merged, by name."""
+        """The check-ins that count or were merged, by name."""
         return {entry.name: entry for entry in self.check_ins if entry.fate in ("in", "merged")}
 
     @property
@@ -109,7 +109,7 @@ class RoundRecord:
 
 @dataclass
 class Enrolment:
-    """``fingerprint``: of the public key, hex. ``left``: why it left, empty while it is active."""
+    """``fingerprint``: of the public key, hex. ``left``: why it left; empty while it is active."""
 
     name: str
     fingerprint: str
@@ -121,10 +121,10 @@ class Enrolment:
 
 @dataclass
 class Record:
-    """``problems``: where the record contradicts the rules of a round; a sound one has none.
+    """``problems``: where the record contradicts the rules of a round; none if it is sound.
 
-    ``count``: how many events it has. ``others``: those that ``rounds`` do not tell in full. ``organizations``: whose
-    CA has named a participant, by its name, where the SN that admitted it has a trust file.
+    ``count``: number of its events. ``others``: events that ``rounds`` do not contain in full. ``organizations``: by
+    name of participant, the organization whose CA issued its certificate, if its SN has a trust file.
     """
 
     contract: str
@@ -146,6 +146,6 @@ class Record:
 
     @property
     def final(self) -> RoundRecord | None:
-        """The newest accepted round; its model is the final one where the training is complete."""
+        """The newest accepted round; its model is the final one if the training is complete."""
         accepted = [entry for entry in self.rounds.values() if entry.result is not None]
         return accepted[-1] if accepted else None

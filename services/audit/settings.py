@@ -1,4 +1,4 @@
-"""What `swarm audit` is told: which SN to ask, and as whom."""
+"""Settings of `swarm audit`: which SN to ask, and as whom."""
 
 from pydantic import Field
 

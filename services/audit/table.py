@@ -1,4 +1,4 @@
-"""The record for people: a table of the rounds, and what else happened, in the order of the chain."""
+"""The record for people: a table of the rounds, and all other events, in the order of the chain."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -17,7 +17,7 @@ DIGEST_CHARACTERS = 16
 
 
 def record_view(record: Record, files: Sequence[ModelFile] = ()) -> RenderableType:
-    """Everything that there is to show."""
+    """Everything to show."""
     parts: list[RenderableType] = [Text(headline(record), style="bold")]
     if record.organizations:
         parts.append(_cell(organizations(record)))
@@ -39,7 +39,7 @@ def headline(record: Record) -> str:
 
 
 def organizations(record: Record) -> Iterator[str]:
-    """``hospital-a: a-1, a-2``, and who has none."""
+    """``hospital-a: a-1, a-2``, and last those whose organization is unknown."""
     of: dict[str, list[str]] = {}
     for name in record.participants:
         of.setdefault(record.organizations.get(name, ""), []).append(name)
@@ -54,7 +54,7 @@ def verdict(record: Record) -> str:
 
 
 def rounds_table(record: Record) -> Table:
-    """One row a round; where it stands on the chain is where its result does, or its newest event."""
+    """One row per round; its place on the chain is that of its result, or of its newest event."""
     table = Table("block", "log", "round", "terms", "checked in", "result", "left out", "loss", show_lines=True)
     for entry in record.rounds.values():
         block, log_index = _newest(entry)
@@ -72,7 +72,7 @@ def rounds_table(record: Record) -> Table:
 
 
 def events_table(events: Sequence[pb.RecordEvent]) -> Table:
-    """One row an event, in order."""
+    """One row per event, in order."""
     table = Table("block", "log", "event", "facts")
     for event in events:
         facts = event_data(event)
@@ -90,7 +90,7 @@ def files_table(files: Sequence[ModelFile]) -> Table:
 
 
 def _cell(lines: Iterable[str], between: str = "\n") -> Text:
-    """As it stands, without markup; what a node put into its words does not reach the terminal as a command."""
+    """Literal text without markup; unprintable characters are replaced, so no node can control the terminal."""
     return Text(between.join("".join(it if it.isprintable() else "?" for it in line) for line in lines) or "-")
 
 
