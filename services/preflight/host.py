@@ -1,4 +1,4 @@
-"""What this host itself must offer: pipes, disk, an engine, a GPU, a fitting MTU."""
+"""What this host itself must provide: pipes, disk, an engine, a GPU, a suitable MTU."""
 
 import os
 import platform
@@ -17,9 +17,9 @@ from services.scripts.container import selinux_enforces
 from services.scripts.engine import find
 
 GIB = 1 << 30
-NARROW_MTU = 1280  # what IPv6 needs at least
-IP_MTU = 14  # of Linux: socket.IP_MTU comes with later Pythons
-LITTLE_DISK = 0.1  # of what is wanted: too little even for a trial
+NARROW_MTU = 1280  # the minimum for IPv6
+IP_MTU = 14  # on Linux; only later Pythons have socket.IP_MTU
+LITTLE_DISK = 0.1  # fraction of the wanted space: less is too little even for a trial
 ANSWER_WITHIN_S = 10
 LABEL = (
     "The scripts and Compose files label what they mount. Label what tasks of a SWOP mount: "
@@ -28,7 +28,7 @@ LABEL = (
 
 
 def look(settings: PreflightSettings, role: str, hosts: Sequence[str]) -> Iterator[Finding]:
-    """``role``: of the certificate, "" where there is none. ``hosts``: that this node will talk to."""
+    """``role``: of the certificate, "" if there is none. ``hosts``: those that this node will talk to."""
     yield Finding("version", "this host", "ok", f"{version('swarm-learning')}, Python {platform.python_version()}")
     yield _pipes(settings.data_dir)
     yield _disk(settings.data_dir, settings.min_free_gb)
@@ -42,7 +42,7 @@ def look(settings: PreflightSettings, role: str, hosts: Sequence[str]) -> Iterat
 
 
 def _pipes(directory: Path) -> Finding:
-    """SL and ML talk through two; some file systems of networks and of desktop virtual machines have none."""
+    """SL and ML talk through two pipes; some file systems of networks and of desktop virtual machines lack them."""
     check, subject = "named pipes", str(directory)
     pipe = directory / f".preflight-{os.getpid()}"
     if not directory.is_dir():
@@ -111,7 +111,7 @@ def _gpu(*, needed: bool) -> Finding:
 
 
 def _mtu(hosts: Sequence[str]) -> Iterator[Finding]:
-    """Packets that a container sends must fit the link: else small messages pass, and models hang."""
+    """A container's packets must fit the link: otherwise small messages pass, but models hang."""
     inside = _docker_mtu()
     seen = {host: mtu for host in hosts if (mtu := _mtu_to(host)) is not None}
     for host, mtu in seen.items():
@@ -126,7 +126,7 @@ def _mtu(hosts: Sequence[str]) -> Iterator[Finding]:
 
 
 def _mtu_to(host: str) -> int | None:
-    """That of the route, as the kernel knows it; nothing is sent."""
+    """MTU of the route, as the kernel knows it; nothing is sent."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, 9, socket.AF_INET, socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind, protocol) as probe:

@@ -1,4 +1,4 @@
-"""Whether the certificate of this node is one that peers will accept, for long enough, at the address they use."""
+"""Whether peers will accept the certificate of this node, for long enough, at the address that they use."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ SOON = timedelta(days=30)
 
 
 def load(settings: PreflightSettings, role: str | None) -> tuple[Identity | None, Finding]:
-    """Chain, dates, key and role, judged as a peer would."""
+    """Checks chain, dates, key and role as a peer would."""
     subject = str(settings.socket_path or settings.cert or "--cert")
     try:
         if settings.socket_path is not None:
@@ -36,10 +36,10 @@ def load(settings: PreflightSettings, role: str | None) -> tuple[Identity | None
 
 
 def look(settings: PreflightSettings, identity: Identity) -> Iterator[Finding]:
-    """What a node would start with, and stumble over later."""
+    """What would not prevent a start, but cause trouble later."""
     try:
         certificate = read_chain(identity.cert)[0]
-    except CertificateUnreadable:  # since it was loaded
+    except CertificateUnreadable:  # it changed since it was loaded
         return
     if identity.renewal is None:
         yield _dates(identity.cert, certificate)

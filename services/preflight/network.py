@@ -1,4 +1,4 @@
-"""What this node will reach, and whether others reach it: ports, certificates, clocks, seats."""
+"""Whether this node can reach others, and others can reach it: ports, certificates, clocks, seats."""
 
 import asyncio
 import contextlib
@@ -29,16 +29,16 @@ from services.rpc.client import SNClient
 from services.runtime.addresses import join_address, split_address
 
 CONNECT_WITHIN_S = 3.0
-# geth refuses a block from 15 s ahead; certificates of a CA here are valid from 5 minutes before they were made.
+# geth refuses a block 15 s in the future; certificates of our CA are valid from 5 minutes before they were made.
 CLOCK_FAILS_S = 10.0
 CLOCK_WARNS_S = 1.0
-AT_ONCE = 32  # ports that are tried; a silent one takes some seconds
+AT_ONCE = 32  # ports tried at the same time; a silent one takes some seconds
 CHAIN = "p2p"
 PORT_OF_ROLE = {"sn": 30304, "sl": 30305, "license": 5814, "swci": 30306}
 
 
 class Seats(BaseModel):
-    """Of one feature, as a license server tells of them."""
+    """The seats of one feature, as a license server reports them."""
 
     capacity: int = 0
     in_use: int = 0
@@ -46,14 +46,14 @@ class Seats(BaseModel):
 
 
 class Features(BaseModel):
-    """All of them."""
+    """The seats of all features."""
 
     features: dict[str, Seats]
 
 
 @dataclass(frozen=True)
 class ExpectedPeer:
-    """``fingerprint``: hex, of the key it must have; "" where any of the role will do."""
+    """``fingerprint``: of the key that it must have, hex; "" if any node of the role is accepted."""
 
     role: str
     host: str
@@ -68,12 +68,12 @@ class ExpectedPeer:
 
 
 async def look_at_sn(settings: PreflightSettings, identity: Identity) -> tuple[list[Finding], list[ExpectedPeer]]:
-    """Clock and version of the SN, and the nodes it knows, which are to be reached too."""
-    assert settings.sn is not None  # noqa: S101 - whoever calls has looked
+    """Clock and version of the SN, and the nodes that it knows, which must be reachable too."""
+    assert settings.sn is not None  # noqa: S101 - the caller has checked
     address = join_address(*settings.sn)
     try:
         async with SNClient(address, identity) as client:
-            await client.network.GetInfo(pb.GetInfoRequest())  # connects, so that the next one takes one round trip
+            await client.network.GetInfo(pb.GetInfoRequest())  # connects, so the next call takes one round trip
             before, started = time.time(), time.monotonic()
             info = await client.network.GetInfo(pb.GetInfoRequest())
             took = time.monotonic() - started
@@ -90,9 +90,10 @@ async def look_at_sn(settings: PreflightSettings, identity: Identity) -> tuple[l
 
 
 def reach(peer: ExpectedPeer, identity: Identity) -> Finding:
-    """Its port answers, both sides take each other's certificate, and it is the certificate that it should be.
+    """Checks that its port answers, that both sides accept each other's certificate, and that it is the expected one.
 
-    The chain of an SN hangs up on whomever that SN has not met; whether it takes the certificate its API tells.
+    The chain port of an SN disconnects nodes that are not in touch with that SN; whether it accepts the certificate is
+    checked at its API.
     """
     diagnosis = diagnose(peer.host, peer.port, identity, CONNECT_WITHIN_S)
     if not diagnosis.reached:
@@ -116,7 +117,7 @@ def reach(peer: ExpectedPeer, identity: Identity) -> Finding:
 
 
 def lead_back(settings: PreflightSettings, identity: Identity) -> Finding:
-    """Listens where the node will, and calls the announced address: whoever answers there must be this very process."""
+    """Listens where the node will, and calls the announced address: this process itself must answer there."""
     port = settings.port or PORT_OF_ROLE.get(identity.role, 0)
     if not port:
         return Finding("announced address", settings.host_ip, "skipped", f"nobody calls a {identity.role}")
@@ -134,7 +135,7 @@ def lead_back(settings: PreflightSettings, identity: Identity) -> Finding:
         answering = threading.Thread(target=_answer, args=(listening, identity, word), daemon=True)
         answering.start()
         problem = _call(settings.host_ip, port, identity, word)
-        listening.shutdown(socket.SHUT_RDWR)  # ends the wait for another caller
+        listening.shutdown(socket.SHUT_RDWR)  # ends the wait for a further caller
         answering.join(2 * CONNECT_WITHIN_S)
     if problem:
         advice = "Correct --host-ip, the port mapping or the firewall; behind NAT, try it from another site."
@@ -143,7 +144,7 @@ def lead_back(settings: PreflightSettings, identity: Identity) -> Finding:
 
 
 async def look_at_license(settings: PreflightSettings, identity: Identity) -> list[Finding]:
-    """A server is in charge and has a seat for this node, none is taken; whether several swarms lease there."""
+    """Checks that an active server has a seat for this node (takes none), and whether several swarms lease there."""
     feature = FEATURE_OF_ROLE.get(identity.role)
     subject = ", ".join(settings.license_servers)
     servers = Servers(settings.license_servers, identity)
@@ -172,7 +173,7 @@ def _seats(subject: str, identity: Identity, feature: str | None, seats: Seats) 
 
 
 def _several(subject: str, swarms: Sequence[LeasingSwarm]) -> list[Finding]:
-    """Two sentinels may be started for one swarm by mistake, and never meet."""
+    """Two sentinels may be started for one swarm by mistake; they never meet."""
     if len(swarms) < 2:
         return []
     found = f"{len(swarms)} swarms lease there: {'; '.join(swarm.shown for swarm in swarms)}"
@@ -181,14 +182,14 @@ def _several(subject: str, swarms: Sequence[LeasingSwarm]) -> list[Finding]:
 
 
 def peers_of(settings: PreflightSettings) -> Iterator[ExpectedPeer]:
-    """Those that are named."""
+    """The peers that the settings name."""
     for text in settings.peers:
         role, _, address = text.partition("@")
         yield ExpectedPeer(role, *split_address(address, 0))
 
 
 def hosts_of(settings: PreflightSettings, peers: Sequence[ExpectedPeer]) -> list[str]:
-    """All that this node will talk to, each once."""
+    """All hosts that this node will talk to, without duplicates."""
     named = [settings.sn[0]] if settings.sn else []
     if settings.apls_ip:
         named += [split_address(address, 1)[0] for address in settings.license_servers]
@@ -225,7 +226,7 @@ def _certificate_at(host: str, port: int, identity: Identity) -> bytes:
 
 
 def _already_there(host: str, port: int, subject: str, identity: Identity) -> Finding:
-    """The port is taken: by this very node, where its certificate answers."""
+    """The port is in use: by this node itself, if its certificate answers."""
     try:
         found = identity_of_certificate(_certificate_at(host, port, identity))
     except (OSError, IdentityError) as error:
@@ -238,7 +239,7 @@ def _already_there(host: str, port: int, subject: str, identity: Identity) -> Fi
 
 
 def _answer(listening: socket.socket, identity: Identity, word: bytes) -> None:
-    """To each caller with a certificate of the swarm, until the socket is closed."""
+    """Sends the word to each caller with a certificate of the swarm, until the socket is closed."""
     context = identity.server_context()
     while True:
         try:
@@ -251,9 +252,9 @@ def _answer(listening: socket.socket, identity: Identity, word: bytes) -> None:
 
 
 def _call(host: str, port: int, identity: Identity, word: bytes) -> str:
-    """What is wrong; "" where the word came back."""
+    """What is wrong; "" if the word came back."""
     context = identity.client_context()
-    context.check_hostname = False  # whether it is for this host is another check
+    context.check_hostname = False  # a separate check compares the host name
     try:
         with (
             socket.create_connection((host, port), timeout=CONNECT_WITHIN_S) as raw,
@@ -270,7 +271,7 @@ def _call(host: str, port: int, identity: Identity, word: bytes) -> str:
 
 
 async def look(settings: PreflightSettings, identity: Identity) -> tuple[list[Finding], list[ExpectedPeer]]:
-    """All of it; ports are tried at the same time."""
+    """All checks of the network; ports are tried at the same time."""
     findings: list[Finding] = []
     peers = list(peers_of(settings))
     if settings.sn is not None:

@@ -1,4 +1,4 @@
-"""What was found, as a table for people and as JSON for programs."""
+"""The findings, as a table for people and as JSON for programs."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ _COLORS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"
 
 @dataclass(frozen=True)
 class Finding:
-    """One check. ``advice``: what to do, "" where nothing is to be done."""
+    """Result of one check. ``advice``: what to do; "" if nothing."""
 
     check: str
     subject: str
@@ -27,14 +27,14 @@ class Finding:
 
 
 def failure(check: str, subject: str, error: SwarmError, state: State = "failed") -> Finding:
-    """What an error says, parted into what is wrong and what to do."""
+    """An error, split into what is wrong and what to do."""
     sentence = str(error)
     advice = sentence.removeprefix(error.message.format_map(dict(error.facts)) + ". ")
     return Finding(check, subject, state, sentence.removesuffix(f". {advice}"), advice)
 
 
 def failed(findings: Iterable[Finding]) -> int:
-    """How many checks failed; warnings are none."""
+    """How many checks failed; warnings do not count."""
     return sum(finding.state == "failed" for finding in findings)
 
 
@@ -60,5 +60,5 @@ def _texts(finding: Finding) -> tuple[str, str, str, str]:
 
 
 def _plain(text: str) -> str:
-    """Peers have a say in it: neither marks of rich nor what commands a terminal."""
+    """Texts may come from peers: escapes rich's markup and control characters of terminals."""
     return escape(escaping.replaced(text))

@@ -1,4 +1,4 @@
-"""What `swarm preflight` is told: what the node will be told, and what it is to reach."""
+"""Settings of `swarm preflight`: those that the node will have, and what it must reach."""
 
 from pathlib import Path
 
@@ -73,5 +73,5 @@ class PreflightSettings(LicensedSettings):
 
     @property
     def sn(self) -> tuple[str, int] | None:
-        """Host and port of the SN, where one is given."""
+        """Host and port of the SN, if one is given."""
         return None if self.sn_ip is None else split_address(self.sn_ip, self.sn_api_port)
