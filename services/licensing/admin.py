@@ -1,4 +1,4 @@
-"""The REST API of a license server, as a program asks it."""
+"""Client of a license server's REST API."""
 
 import http.client
 import json
@@ -12,7 +12,7 @@ TIMEOUT_S = 60.0
 
 
 class LicenseAdmin:
-    """Asks one server, with a token or with the certificate in ``context``."""
+    """Calls one server, with a token or with the certificate in ``context``."""
 
     def __init__(self, address: str, context: ssl.SSLContext, token: str = "") -> None:
         self._address = address
@@ -20,18 +20,18 @@ class LicenseAdmin:
         self._token = token
 
     def get(self, path: str, **query: Any) -> Any:
-        """Raises LicenseServerUnreachable, or what the server refuses with."""
+        """Raises LicenseServerUnreachable, or the error with which the server refuses."""
         given = {name: value for name, value in query.items() if value not in (None, "")}
         return json.loads(self.ask("GET", f"{path}?{urlencode(given)}" if given else path))
 
     def send(self, method: str, path: str, content: Any = None) -> Any:
-        """JSON there and back; None where the answer is empty."""
+        """Sends and returns JSON; None if the answer is empty."""
         body = b"" if content is None else json.dumps(content).encode()
         answer = self.ask(method, path, body, "application/json")
         return json.loads(answer) if answer else None
 
     def ask(self, method: str, path: str, body: bytes = b"", content_type: str = "") -> bytes:
-        """The body of the answer. ``path``: behind /api/v1."""
+        """The body of the answer. ``path``: the part after /api/v1."""
         host, _, port = self._address.rpartition(":")
         headers = {"Content-Type": content_type} if content_type else {}
         if self._token:
@@ -61,7 +61,7 @@ class LicenseAdmin:
 
 
 def _problem(error: Exception) -> str:
-    """A server that does not know the CA of a caller hangs up after the handshake, mostly without a word."""
+    """A server that does not know a caller's CA disconnects after the handshake, mostly without an error message."""
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused: nothing listens on that port"
     if isinstance(error, (ConnectionError, ssl.SSLEOFError)):

@@ -1,7 +1,7 @@
-"""What a license is counted in: one feature for each type of node."""
+"""The features that a license counts: one for each type of node."""
 
 FEATURE_OF_ROLE = {"sn": "SN", "sl": "SL", "swop": "SWOP", "swci": "SWCI"}
 FEATURES = tuple(FEATURE_OF_ROLE.values())
 
-# In a node's data directory: how its license stands, for whoever looks from outside.
+# In a node's data directory: the state of its license, for observers such as `swarm status`.
 NOTE = "license.json"

@@ -1,4 +1,4 @@
-"""The lease every node holds: taken at start, renewed in the background, given back at the end."""
+"""The lease of a node: taken at the start, renewed in the background, given back at the end."""
 
 import asyncio
 import contextlib
@@ -27,17 +27,17 @@ from services.licensing.servers import Servers
 from services.runtime import logs
 from services.runtime.background import Background
 
-GRACE_S = 24 * 3600.0  # where the server says nothing else: a run of a day is not lost to a night without one
+GRACE_S = 24 * 3600.0  # unless the server sets another: a night without a server does not cost a run of a day
 RELEASE_TIMEOUT_S = 2.0
 RENEWALS_PER_TERM = 3
 FIRST_RETRY_S = 1.0
-JITTER = 0.2  # of the interval, so that nodes started together do not renew together
-REMIND_S = 3600.0  # how often the log repeats that the node goes on without a license
+JITTER = 0.2  # fraction of the interval, so nodes that started together do not renew together
+REMIND_S = 3600.0  # how often the log repeats that the node continues without a license server
 
 LeaseState = Literal["held", "grace", "lost"]
 LEASE_STATES: tuple[LeaseState, ...] = get_args(LeaseState)
 
-# A node that held a seat once and cannot have one again goes on for the grace period, as without a server.
+# A node that had a seat and gets none again continues for the grace period, as without a server.
 _NO_SEAT = (NoSeatLeft, NodeNotAllowed, LicenseExpired, LicenseNotYetValid)
 
 _log = logs.get("licensing")
@@ -70,14 +70,14 @@ class Lease:
 
     @property
     def state(self) -> LeaseState:
-        """``grace``: no license server gives a seat, and the node goes on all the same for now."""
+        """``grace``: no license server gives a seat, but the node continues for now."""
         if self.lost.is_set():
             return "lost"
         return "held" if self._away_since is None else "grace"
 
     @property
     def grace_left_s(self) -> float:
-        """For how long the node goes on if no license server comes back."""
+        """How long the node continues if no license server comes back."""
         away_s = 0.0 if self._away_since is None else time.monotonic() - self._renewed_at
         return 0.0 if self.lost.is_set() else max(self._grace_s - away_s, 0.0)
 
@@ -91,10 +91,10 @@ class Lease:
         grace_s: float | None = None,
         data_dir: Path | None = None,
     ) -> Self:
-        """Takes a seat for ``feature`` on a license server (host:port, the first one first) and keeps it.
+        """Takes a seat for ``feature`` on a license server (host:port, tried in order) and keeps it.
 
-        Once the seat is held, servers that cannot be reached are ridden out for the grace period, which the server
-        sets unless ``grace_s`` does. ``data_dir``: where a note of the license's state is kept, for `swarm status`.
+        With a seat, the node continues for the grace period if no server can be reached; the server sets that period
+        unless ``grace_s`` does. ``data_dir``: where the license's state is noted, for `swarm status`.
         Raises LicenseServerUnreachable, PeerNotAccepted, NoSeatLeft, WrongRole, LicenseRevoked, LicenseError.
         """
         servers = Servers([address] if isinstance(address, str) else address, identity)
@@ -113,10 +113,10 @@ class Lease:
         await self.release()
 
     async def raise_when_lost(self, round_over: Callable[[], Awaitable[None]] | None = None) -> NoReturn:
-        """For a task group: waits, for ever if all is well, and raises ``failure`` when the seat is gone.
+        """For a task group: waits, forever if all is well, and raises ``failure`` when the seat is lost.
 
-        ``round_over`` returns when the node is between two rounds; it is waited for, for a grace period at most, so
-        that no round is cut off.
+        ``round_over`` returns when the node is between two rounds; this waits for it, at most for the grace period, so
+        that no round is interrupted.
         """
         await self.lost.wait()
         if round_over is not None:
@@ -127,7 +127,7 @@ class Lease:
         raise self.failure or LicenseError(feature=self.feature, problem="it is lost", address=self._servers.address)
 
     async def release(self) -> None:
-        """Gives the seat back, and takes two seconds at most: the server frees it by itself a little later."""
+        """Gives the seat back, within at most two seconds: the server frees it by itself a little later."""
         if self._closing.is_set():
             return
         self._closing.set()
@@ -157,7 +157,7 @@ class Lease:
         self._renewed_at = time.monotonic()
 
     async def _keep(self) -> None:
-        """Renews until the node ends; also while it ends its last round, so that its seat is not another's yet."""
+        """Renews until the node ends, even during its last round, so that no other node gets its seat yet."""
         while not await self._closed_within(self._pause_s() * random.uniform(1 - JITTER, 1 + JITTER)):  # noqa: S311
             try:
                 await self._renew()
@@ -165,20 +165,20 @@ class Lease:
                 self._lose(error.problem or str(error))
             except LicenseExpired as error:
                 self._lose(f"it expired at {error.facts.get('when')}")
-            except SwarmError as error:  # no answer, or trouble of the server's own: not a verdict
+            except SwarmError as error:  # no answer, or a failure of the server itself: no decision
                 self._go_on_without(error)
             else:
                 self._back()
 
     def _pause_s(self) -> float:
-        """While no server answers it is asked soon, then more and more seldom: it may be back in a moment."""
+        """Time until the next attempt; if no server answers, short at first (it may be back soon), then longer."""
         if self._away_since is None or self.lost.is_set():
             return self._interval_s
         pause_s, self._retry_s = min(self._retry_s, self._interval_s), self._retry_s * 2
         return pause_s
 
     async def _renew(self) -> None:
-        """Renews; a lease the server no longer knows (freed while it could not be reached) is taken anew, once."""
+        """Renews; if the server no longer knows the lease (freed while it was unreachable), takes a new one, once."""
         try:
             self._renewed(
                 await self._servers.request(
@@ -233,7 +233,7 @@ class Lease:
         self._write_note()
 
     def _write_note(self) -> None:
-        """For whoever looks at the node from outside; a disk that refuses it is no reason to end."""
+        """Notes the state for observers outside the node; if the disk refuses, the node still continues."""
         if self._note is None:
             return
         until = datetime.now(UTC) + timedelta(seconds=self.grace_left_s)

@@ -2,8 +2,8 @@
 
 ``{"format": "swarm-license/1", "license": {...}, "signature": {"algorithm": "Ed25519", "key_id": ..., "value": ...}}``
 
-Canonical form of the license: JSON in UTF-8 with sorted keys and no spaces; text and whole numbers only. Signed is the
-format's name, a line feed, and that. So white space and the order of keys in the file do not matter, all else does.
+Canonical form of the license: JSON in UTF-8 with sorted keys and no spaces; only text and whole numbers. The signature
+covers the format's name, a line feed, and this form. So only white space and the order of keys in the file may change.
 """
 
 import base64
@@ -41,7 +41,7 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 @dataclass(frozen=True)
 class Grant:
-    """``capacity`` seats of a feature, from ``valid_from`` until before ``valid_until`` (None: for ever)."""
+    """``capacity`` seats of a feature, from ``valid_from`` to before ``valid_until`` (None: forever)."""
 
     feature: str
     capacity: int
@@ -51,7 +51,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class License:
-    """What a license file says. ``lock_code``: of the one server that may install it; None: any."""
+    """The content of a license file. ``lock_code``: of the only server that may install it; None: any."""
 
     id: str
     issuer: str
@@ -66,7 +66,7 @@ class SignedLicense:
     license: License
     key_id: str
     signature: bytes
-    signed: bytes  # what the signature is over
+    signed: bytes  # the signed bytes
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -101,7 +101,7 @@ def public_pem(key: Ed25519PublicKey) -> str:
 
 
 def issue(license: License, key: Ed25519PrivateKey) -> bytes:
-    """The file. Raises LicenseUnreadable where the license is not one that can be read again."""
+    """The signed file. Raises LicenseUnreadable if the license could not be read back."""
     content = _as_json(license)
     _license(content)
     public = key.public_key()
@@ -114,14 +114,14 @@ def issue(license: License, key: Ed25519PrivateKey) -> bytes:
 
 
 def read(file: bytes) -> SignedLicense:
-    """What it says, its signature not yet looked at. Raises LicenseUnreadable."""
+    """The content of a file; its signature is not checked yet. Raises LicenseUnreadable."""
     if len(file) > MAX_BYTES:
         raise LicenseUnreadable(problem=f"it has {len(file)} bytes, and {MAX_BYTES} are the most")
     try:
         content = json.loads(
             file.decode(), object_pairs_hook=_object, parse_float=_no_number, parse_constant=_no_number
         )
-    except (ValueError, RecursionError):  # also a number with more digits than Python reads
+    except (ValueError, RecursionError):  # also for a number with more digits than Python reads
         raise LicenseUnreadable(problem="it is not JSON") from None
     whole = _fields(content, "the file", {"format", "license", "signature"})
     if whole["format"] != FORMAT:

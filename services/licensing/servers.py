@@ -1,4 +1,4 @@
-"""HTTPS to the license servers of a node: the first, and the one that takes over where it is gone."""
+"""HTTPS to the license servers of a node: the first one, and the one that takes over if that is gone."""
 
 import asyncio
 from collections.abc import Sequence
@@ -22,16 +22,16 @@ from services.identity.peers import Expected
 
 REQUEST_TIMEOUT_S = 10.0
 CONNECT_TIMEOUT_S = 3.0
-KEEP_ALIVE_S = 30.0  # less than the server's, so that no request meets a connection that is just being closed
+KEEP_ALIVE_S = 30.0  # less than the server's, so no request uses a connection that is just being closed
 
 _EXPECTED = Expected("license")
 
-# No verdict of a license server that is in charge: another one is asked.
+# These errors are not the answer of an active license server: another one is asked.
 _ELSEWHERE = (LicenseServerUnreachable, NotActive, PeerNotAccepted, StorageError)
 
 
 class Servers:
-    """One connection to each, made when it is needed. What a server refuses is raised as the error class it names."""
+    """One connection to each, opened when needed. A server's refusal is raised as the error class that it names."""
 
     def __init__(self, addresses: Sequence[str], identity: Identity) -> None:
         self._servers = [_Server(address, identity) for address in addresses]
@@ -39,7 +39,7 @@ class Servers:
 
     @property
     def address(self) -> str:
-        """Of the one that answered last."""
+        """Address of the server that answered last."""
         return self._servers[self._current].address
 
     async def close(self) -> None:
@@ -49,10 +49,10 @@ class Servers:
     async def request(
         self, method: str, path: str, feature: str, body: dict[str, Any] | None = None, *, explain: bool = True
     ) -> dict[str, Any]:
-        """The JSON of the first answer of one that is in charge, {} where it has none.
+        """The JSON that the first active server answers, {} if it has none.
 
         ``explain``: look for the cause of a failed connection. Raises LicenseServerUnreachable, PeerNotAccepted,
-        NotActive, or the error the server answers with.
+        NotActive, or the error with which the server answers.
         """
         failures: list[SwarmError] = []
         for offset in range(len(self._servers)):
@@ -92,7 +92,7 @@ class _Server:
         return dict(content)
 
     async def _exchange(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, Any]:
-        """Once again where a connection that was kept open has been closed: every request may be made twice."""
+        """Tries again if a kept-open connection was closed: every request may be made twice."""
         try:
             return await self._exchange_once(method, path, body)
         except aiohttp.ServerDisconnectedError:
@@ -127,13 +127,13 @@ class _Server:
         code = content.get("code") if isinstance(content, dict) else None
         facts = content.get("facts") if isinstance(content, dict) else None
         cls = by_code(str(code))
-        if cls is SwarmError or not isinstance(facts, dict):  # no license server of ours
+        if cls is SwarmError or not isinstance(facts, dict):  # not one of our license servers
             return LicenseError(feature=feature, problem=f"it answered HTTP {status}", address=self.address)
         return cls(**{"feature": feature, **facts, "address": self.address})
 
 
 def _worst(failures: list[SwarmError]) -> SwarmError:
-    """What to tell of several that failed: all their addresses where none could be reached."""
+    """The error to raise if several failed: with all their addresses if none could be reached."""
     unreachable = [error for error in failures if isinstance(error, LicenseServerUnreachable)]
     if len(unreachable) < 2 or len(unreachable) < len(failures):
         return next((error for error in failures if error not in unreachable), failures[0])

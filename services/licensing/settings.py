@@ -1,4 +1,4 @@
-"""What `swarm license` is told: which license server to ask, and as whom."""
+"""Settings of `swarm license`: which license server to ask, and as whom."""
 
 from pydantic import Field, SecretStr, field_validator
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from services.licensing.servers import Servers  # aiohttp, which a license server does not need
 
 SAID_EVERY_S = 20.0
-NAMED_SNS = 3  # of each swarm, in a sentence
+NAMED_SNS = 3  # of each swarm, in a message
 
 _Text = Annotated[str, Field(max_length=300)]
 
@@ -43,9 +43,9 @@ class LeasingSwarms(BaseModel):
 
 
 async def told(servers: "Servers", feature: str, network: str, address: str) -> Sequence[LeasingSwarm]:
-    """Says that the SN at ``address`` belongs to the swarm ``network``; gives the other swarms that lease there.
+    """Reports that the SN at ``address`` belongs to the swarm ``network``; returns the other swarms that lease there.
 
-    Raises LicenseError, and as Servers.request does.
+    Raises LicenseError, and the errors of Servers.request.
     """
     answer = await servers.request(
         "POST", "/v1/swarms", feature, {"network": network, "address": address}, explain=False
