@@ -40,8 +40,8 @@ class Recovered:
 async def recover(data_dir: Path, network: str, told: Callable[[int], None]) -> Recovered:
     """Replaces the chain in ``data_dir`` by one that this SN's account seals; the old one is kept next to it.
 
-    ``network``: address of the SwarmNetwork. ``told`` gets the number of each new block. If it fails, nothing has
-    changed. Raises ChainError, NotARegisteredSN, StorageError, GethNotFound, GethFailed.
+    ``network``: address of the SwarmNetwork. ``told`` gets the number of each new block. If the new chain cannot be
+    made, nothing has changed. Raises ChainError, NotARegisteredSN, StorageError, GethNotFound, GethFailed.
     """
     if not (data_dir / GETH_GENESIS).is_file():
         raise ChainError(problem=f"{data_dir} holds no chain of geth", log="--data-dir")
