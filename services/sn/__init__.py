@@ -1,1 +1,1 @@
-"""The SN: holds the chain, and tells everyone what the rounds come to."""
+"""The SN: keeps the chain, and tells everyone the state of the rounds."""

@@ -1,4 +1,4 @@
-"""Which account on the chain belongs to which SN, as the directory's events tell it."""
+"""Which account on the chain belongs to which SN, according to the directory's events."""
 
 from dataclasses import dataclass, field
 
@@ -25,9 +25,9 @@ class AccountNames:
         return self.names.get(account)
 
     def belongs_to(self, account: str) -> str | None:
-        """As ``owner``, also of one that may not write any more: it may seal for a while yet."""
+        """Like ``owner``, but also for an account that may not write any more: it may still seal for a while."""
         return self._ever.get(account)
 
     def of(self, name: str) -> list[str]:
-        """The accounts of an SN: one, but for a moment after it lost its data."""
+        """The accounts of an SN: one, except for a moment after the SN has lost its data."""
         return [account for account, owner in self.names.items() if owner == name]

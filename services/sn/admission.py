@@ -1,4 +1,4 @@
-"""Lets a new SN into the swarm: its account is entered and funded, an older one of the same SN removed."""
+"""Lets a new SN into the swarm: enters and funds its account, and removes an older account of the same SN."""
 
 import asyncio
 
@@ -14,10 +14,10 @@ _log = logs.get("sn")
 
 
 async def admit(who: Caller, account: str, trainings: Trainings, federation: Federation) -> int:
-    """Gives the block from which on ``account`` may write. Nothing changes for one that is in already.
+    """Returns the block from which ``account`` may write. Changes nothing if the account is already entered.
 
-    Raises NameTaken where the name belongs to another key, MalformedCall for what is no account, SNAwaitsVotes where
-    the organizations have to vote first, ChainError.
+    Raises NameTaken if the name belongs to another key, MalformedCall if ``account`` is not an account, SNAwaitsVotes
+    if the organizations have to vote first, ChainError.
     """
     trainings.membership.check_key(who)
     try:
@@ -38,7 +38,7 @@ async def admit(who: Caller, account: str, trainings: Trainings, federation: Fed
 
 
 async def _require_no_votes(who: Caller, account: str, network: NetworkGateway) -> None:
-    """Opens the proposal that organizations have to approve first, unless it is open. Raises SNAwaitsVotes."""
+    """If organizations have to approve first: opens the proposal unless it is open, and raises SNAwaitsVotes."""
     if not await network.needs_votes(who.name, who.organization):
         return
     number = await network.request_of(who.organization, who.name, account)

@@ -1,4 +1,4 @@
-"""The API on 30304. A handler parses, asks, answers; the roles that may call it are in roles.py."""
+"""The API on port 30304. A handler parses, asks and answers; roles.py says which roles may make which call."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ _log = logs.get("sn")
 
 @dataclass(frozen=True)
 class ApiContext:
-    """What handlers ask. ``name``: of this SN, as its ``organization``; ``trust``: what it judges others by now."""
+    """What handlers use. ``name``, ``organization``: of this SN. ``trust``: by which it judges others now."""
 
     name: str
     organization: str
@@ -41,7 +41,7 @@ class ApiContext:
     names: Names
 
     def caller(self) -> Caller:
-        """Who calls; that it was heard of is noted."""
+        """Who calls. Also notes that this SN has heard from the caller."""
         peer = caller()
         who = Caller(peer.role, peer.name, bytes.fromhex(peer.fingerprint), peer.organization)
         membership = self.trainings.membership
@@ -50,13 +50,15 @@ class ApiContext:
         return who
 
     def node(self) -> Caller:
-        """Who calls to write as itself. Raises NameInUse for a process that has lost its name to another one."""
+        """The caller, if it may write in its own name. Raises NameInUse if its process has lost the name to another
+        one.
+        """
         who = self.caller()
         self.names.require(who, calling_process())
         return who
 
     def participant(self, contract: str) -> tuple[Caller, LiveTraining]:
-        """A registered caller and the training it means. Raises NotAMember, NameTaken, NameInUse, UnknownContract."""
+        """A registered caller and the training it names. Raises NotAMember, NameTaken, NameInUse, UnknownContract."""
         who = self.node()
         member = self.trainings.membership.admit(who)
         return replace(who, fingerprint=member.fingerprint), self.trainings.named(contract)
@@ -88,7 +90,7 @@ class NetworkApi:
     ) -> AsyncIterator[pb.HoldNameReply]:
         who, names = self._context.caller(), self._context.names
         self._context.trainings.membership.check_key(who)
-        peer = context.peer()  # asked now: gRPC may crash where the call has ended meanwhile
+        peer = context.peer()  # asked now: gRPC may crash if the call has ended meanwhile
         address = requests.place(await _first(request_iterator), peer)
         holder = await names.claim(who, requests.process(calling_process()), address)
         # Called at once when the stream ends or its process is cut off; a generator is closed some time later.
@@ -101,7 +103,7 @@ class NetworkApi:
         finally:
             answers.cancel()
             names.drop(holder)
-            await asyncio.gather(answers, return_exceptions=True)  # a stream that breaks ends the name, and is no error
+            await asyncio.gather(answers, return_exceptions=True)  # a broken stream gives up the name; no error
         if holder.taken_by:
             raise NameInUse(name=who.name, address=holder.taken_by)
 
@@ -172,7 +174,7 @@ class TrainingApi:
 
     async def CheckIn(self, request: pb.CheckInRequest, _context: Any) -> pb.CheckInReply:
         who, training = self._context.participant(request.contract)
-        if training.view.follows_reports:  # what this round decides, it decides by what was said before it
+        if training.view.follows_reports:  # what has been reported so far counts in this round's decisions
             await training.reports.flush()
         receipt = await training.gateway.check_in(requests.check_in(request, who.name))
         return pb.CheckInReply(block=receipt.block)
@@ -250,7 +252,7 @@ class AdminApi:
     async def ResetContract(self, request: pb.ResetContractRequest, _context: Any) -> pb.ResetContractReply:
         who = self._context.caller()
         training = self._context.trainings.named(request.name)
-        if training.view.state == pb.UNCONFIGURED:  # it is at its beginning
+        if training.view.state == pb.UNCONFIGURED:  # there is nothing to reset
             return pb.ResetContractReply()
         await training.gateway.reset()
         _log.info("contract reset", contract=request.name, by=who.name)
@@ -299,7 +301,7 @@ class AdminApi:
 
 
 async def _first(messages: AsyncIterator[pb.HoldNameRequest]) -> pb.HoldNameRequest:
-    """Raises MalformedCall where none comes."""
+    """The first message. Raises MalformedCall if none comes in time."""
     try:
         async with asyncio.timeout(FIRST_MESSAGE_S):
             return await anext(messages)
@@ -308,7 +310,7 @@ async def _first(messages: AsyncIterator[pb.HoldNameRequest]) -> pb.HoldNameRequ
 
 
 async def _take_answers(holder: Holder, messages: AsyncIterator[pb.HoldNameRequest]) -> None:
-    """Until the process has nothing more to say, or its stream breaks, which is its end."""
+    """Takes answers until the process closes its stream or the stream breaks, which ends the holder."""
     try:
         async for message in messages:
             holder.answered(message.answer)

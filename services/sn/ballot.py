@@ -1,4 +1,4 @@
-"""What the organizations of the swarm vote on: proposals on the chain, which this SN makes and votes for."""
+"""Votes of the swarm's organizations: proposals on the chain, which this SN makes and votes for."""
 
 from collections.abc import Sequence, Set
 
@@ -9,7 +9,7 @@ from services.sn.membership import DirectoryMember
 
 
 class Ballot:
-    """The votes of this SN's organization. ``by``: role/name of its administrator, on whose word."""
+    """The votes of this SN's organization. ``by``: role/name of the administrator who asked for it."""
 
     def __init__(self, network: NetworkGateway) -> None:
         self._network = network
@@ -22,7 +22,7 @@ class Ballot:
         return await self._voted(alike[-1])
 
     async def approve(self, number: int, by: str) -> pb.VoteReply:
-        """Raises NoSuchProposal, and what carrying it out would."""
+        """Raises NoSuchProposal, and whatever carrying out the proposal raises."""
         known = await self._network.proposals()
         if not 0 < number <= len(known) or not known[number - 1].open:
             raise NoSuchProposal(number=number)
@@ -34,7 +34,7 @@ class Ballot:
         await self._network.withdraw(number, by)
 
     async def expel(self, member: DirectoryMember, own: str, by: str) -> pb.VoteReply | None:
-        """A node of the ``own`` organization at once, another one by vote: then gives that, else None.
+        """Expels a node of the ``own`` organization at once (returns None), any other by vote (returns the vote).
 
         Raises Expelled, LastSN, OrganizationNotHeld, TooManyProposals.
         """
@@ -62,12 +62,12 @@ async def listed(network: NetworkGateway) -> pb.ListOrganizationsReply:
 
 
 def _voting(organizations: Sequence[OrganizationEntry]) -> set[str]:
-    """Whose votes count: those that are held and have an SN."""
+    """The organizations whose votes count: those that the chain holds and that have an SN."""
     return {one.name for one in organizations if one.held and one.sns}
 
 
 def _message(proposal: Proposal, voting: Set[str]) -> pb.Proposal:
-    """With the votes that count towards what is needed; of a proposal that was carried out, with all."""
+    """An open proposal has only the votes that count now; one that is no longer open has all its votes."""
     votes = zip(proposal.voters, proposal.by, strict=True)
     return pb.Proposal(
         number=proposal.number,

@@ -1,4 +1,4 @@
-"""Sends the newest state of a view to any number of watchers; states that were overtaken are skipped."""
+"""Sends the newest state of a view to any number of watchers; outdated states are skipped."""
 
 import asyncio
 from collections import deque
@@ -9,19 +9,19 @@ from typing import Protocol
 from services.chain.receipts import Position
 from services.runtime.signals import ChangeSignal
 
-# A round of many nodes is a check-in and a report of each, and nobody acts on a single one: told one by one to all,
-# they would cost the square of their number.
+# In a round, each of many nodes checks in and reports, and nobody acts on a single one of these: sent one by one to
+# all, they would cost the square of the number of nodes.
 SOON_S = 0.2
 
-# A message costs its receiver half a millisecond of processor time: a thousand hear of these every four seconds.
+# A message costs its receiver half a millisecond of processor time. A thousand watchers get one every four seconds.
 SOON_S_A_WATCHER = 0.004
 
-# A watcher that is behind by more is sent the whole state.
+# A watcher that is further behind is sent the whole state.
 CHANGES_KEPT = 8
 
 
 class Watchable(Protocol):
-    """What can be watched: ``version`` grows with every change, ``position`` is that of the newest event in it."""
+    """What can be watched. ``version`` grows with every change; ``position`` is that of the newest event included."""
 
     @property
     def version(self) -> int: ...
@@ -32,7 +32,7 @@ class Watchable(Protocol):
 
 @dataclass(frozen=True)
 class _Change:
-    """What makes the state of version ``version`` of that of ``since``."""
+    """What turns the state of version ``since`` into that of ``version``."""
 
     since: int
     version: int
@@ -40,10 +40,10 @@ class _Change:
 
 
 class Broadcast:
-    """Serialises each state once, however many watch: ``serialise`` gives the view as it is now.
+    """Serialises each state once, however many watch. ``serialise`` returns the view as it is now.
 
-    ``changed``: gives what has changed since it was called last, as a message that says so; None where there are whole
-    states only.
+    ``changed`` returns what has changed since its last call, as a serialised message; None if only whole states are
+    sent.
     """
 
     def __init__(
@@ -53,8 +53,8 @@ class Broadcast:
         self._serialise = serialise
         self._change_of = changed
         self._changed = ChangeSignal()
-        self._version = -1  # of the newest state that was looked at
-        self._stale = True  # it is to be looked at again
+        self._version = -1  # of the newest state seen
+        self._stale = True  # the view must be looked at again
         self._whole: bytes | None = None  # None: nobody has asked for it
         self._changes: deque[_Change] = deque(maxlen=CHANGES_KEPT)
         self._watchers = 0
@@ -62,13 +62,13 @@ class Broadcast:
         self._closed = False
 
     def wake_soon(self) -> None:
-        """The view has changed in what nobody waits for: watchers are told in a moment, of all there is then."""
+        """A change that nobody waits for: watchers are told in a moment, together with whatever changes until then."""
         if self._soon is None and not self._closed:
             delay = max(SOON_S, self._watchers * SOON_S_A_WATCHER)
             self._soon = asyncio.get_running_loop().call_later(delay, self.wake)
 
     def wake(self) -> None:
-        """The view has changed. Whoever watches is sent the newest state at its next turn."""
+        """The view has changed. Each watcher is sent the newest state at its next turn."""
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
@@ -83,8 +83,8 @@ class Broadcast:
     async def states(self, seen: int, *, changes: bool = False) -> AsyncIterator[bytes]:
         """The state now unless its version is ``seen``, then the newest after each change, serialised.
 
-        ``seen`` may be newer than the view, after a restart forgot progress: that is a change too. ``changes``: where
-        it is known what has changed since ``seen``, that alone.
+        ``seen`` may be newer than the view if a restart lost progress: that is a change too. ``changes``: sends only
+        what has changed since ``seen``, if that is known.
         """
         self._watchers += 1
         self._stale = True
@@ -110,7 +110,7 @@ class Broadcast:
             await self._changed.wait()
 
     def _look(self) -> None:
-        """Takes note of the view as it is now, where it is due."""
+        """Takes note of the current view, if it may have changed."""
         stale, self._stale = self._stale, False
         if not stale or self._view.version == self._version:
             return
@@ -119,7 +119,7 @@ class Broadcast:
             self._changes.append(_Change(before, self._version, self._change_of()))
 
     def _newest(self) -> bytes:
-        """The whole state that was looked at last; where nobody has asked for it yet, of the view as it is now."""
+        """The whole state seen last; if nobody has asked for it yet, that of the view as it is now."""
         if self._whole is None:
             self._stale = True
             self._look()

@@ -1,4 +1,4 @@
-"""geth's peer protocol between SNs: under mutual TLS on the way, and with geth on loopback at both ends."""
+"""Relays geth's peer protocol between SNs: mutual TLS on the network, geth on loopback at both ends."""
 
 import asyncio
 import contextlib
@@ -21,9 +21,9 @@ from services.runtime.splice import LEAVE_WITHIN_S, End, connect
 LOOPBACK = "127.0.0.1"
 PORT_OPTION = "--sn-p2p-port"
 HANDSHAKE_WITHIN_S = 5.0
-CONNECT_WITHIN_S = 3.0  # geth gives up after 5 s on whoever does not answer
-GREETED_AT_ONCE = 64  # handshakes that go on; for one more the oldest is ended
-FROM_ONE_SN = 4  # connections; for one more the oldest is ended, whose other end may be gone
+CONNECT_WITHIN_S = 3.0  # geth gives up on a peer that does not answer after 5 s
+GREETED_AT_ONCE = 64  # handshakes in progress; one more ends the oldest
+FROM_ONE_SN = 4  # connections; one more ends the oldest, as its other end may be gone
 ACCEPT_AGAIN_S = 0.1
 
 _log = logs.get("sn")
@@ -31,9 +31,9 @@ _log = logs.get("sn")
 
 @dataclass
 class _Way:
-    """To the geth of one SN: what comes in at ``port`` on loopback goes on to ``address``.
+    """The way to the geth of one SN: what comes in at ``port`` on loopback is sent on to ``address``.
 
-    ``told``: why that failed last. ``incoming``: its connections to this SN.
+    ``told``: why that failed last. ``incoming``: connections of that SN to this one.
     """
 
     address: tuple[str, int]
@@ -45,11 +45,11 @@ class _Way:
 
 
 class ChainRelay:
-    """Lets in the SNs to which there is a way, and nobody else: not a byte of others reaches geth.
+    """Lets in only the SNs to which there is a way: not a byte of anybody else reaches geth.
 
-    ``port_of_geth``: on loopback, where geth listens now. ``is_geth``: whether the other end of a connection on
-    loopback is this SN's own geth; whoever comes in there speaks to others as this SN. ``is_known``: whether the swarm
-    knows an SN by this key, and not by one that took its place.
+    ``port_of_geth``: where geth listens now, on loopback. ``is_geth``: whether the other end of a loopback connection
+    is this SN's own geth; a process that connects there speaks to others as this SN. ``is_known``: whether the swarm
+    knows an SN by this key, and the key has not been replaced.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class ChainRelay:
         self._listening: socket.socket | None = None
 
     async def open(self, host: str, port: int, reached_at: tuple[str, int]) -> int:
-        """Takes connections of other SNs on ``host:port`` (0: any free port); gives the port.
+        """Accepts connections of other SNs on ``host:port`` (0: any free port); returns the port.
 
-        ``reached_at``: host and port by which they come, port 0 for the one that is opened. Raises PortInUse;
+        ``reached_at``: host and port at which they reach this SN; port 0 is the one opened here. Raises PortInUse;
         SettingsError for an address that is not ours.
         """
         context = self._identity.server_context(strict=True, expected=Expected("sn"))
@@ -86,9 +86,9 @@ class ChainRelay:
         return port
 
     async def way_to(self, name: str, host: str, port: int) -> int:
-        """The port on loopback by which geth reaches that of the SN ``name``, whose relay is at ``host:port``.
+        """The loopback port by which geth reaches the geth of the SN ``name``, whose relay is at ``host:port``.
 
-        It stays the same for a name, wherever that SN moves.
+        The port stays the same for a name, wherever that SN moves.
         """
         way = self._ways.get(name)
         if way is not None:
@@ -104,7 +104,7 @@ class ChainRelay:
         return way.port
 
     def close_way(self, name: str) -> None:
-        """That SN is let in no more, and what it has open ends."""
+        """No longer lets that SN in, and ends its open connections."""
         way = self._ways.pop(name, None)
         if way is None:
             return
@@ -128,7 +128,7 @@ class ChainRelay:
         while True:
             try:
                 connection, _ = await loop.sock_accept(listening)
-            except OSError as error:  # too many open files, or it was gone before it was taken
+            except OSError as error:  # too many open files, or the peer has hung up already
                 _log.warning("a connection from another SN's geth could not be accepted", why=str(error))
                 await asyncio.sleep(ACCEPT_AGAIN_S)
                 continue
@@ -137,7 +137,7 @@ class ChainRelay:
             task = self._background.run(self._in(connection, context), "a connection of another SN's geth")
             self._greeted[task] = None
             task.add_done_callback(lambda done: self._greeted.pop(done, None))
-            await asyncio.sleep(0)  # it begins, and closes its connection from now on whatever happens
+            await asyncio.sleep(0)  # the task begins; from now on it closes its connection in any case
 
     async def _in(self, connection: socket.socket, context: ssl.SSLContext) -> None:
         try:
@@ -165,11 +165,11 @@ class ChainRelay:
             try:
                 async with asyncio.timeout(CONNECT_WITHIN_S):
                     near = await connect(LOOPBACK, await self._port_of_geth())
-            except (OSError, ChainError) as error:  # it is being started again
+            except (OSError, ChainError) as error:  # geth is being restarted
                 _log.debug("geth is not there yet", for_sn=name, why=str(error))
                 return
             way = self._ways.get(name)
-            if way is None:  # it has gone meanwhile
+            if way is None:  # closed meanwhile
                 near.close()
                 return
             with (
@@ -180,7 +180,7 @@ class ChainRelay:
                 await far.carry(near)
 
     def _judge_of(self, tls: ssl.SSLObject, peer: PeerIdentity) -> Callable[[], None]:
-        """Says again whether it is let in: a key that takes the place of this one is good for both for a while."""
+        """Judges again whether the peer may stay. After a key is replaced, both keys are valid for a while."""
         again = judge_of(tls)
 
         def judge() -> None:
@@ -193,7 +193,7 @@ class ChainRelay:
 
     @contextlib.contextmanager
     def _counted(self, incoming: list[End], end: End) -> Iterator[None]:
-        """Among those of one SN."""
+        """Counts the connection among those of its SN, and ends the oldest if there are too many."""
         if len(incoming) >= FROM_ONE_SN:
             incoming[0].close()
         incoming.append(end)
@@ -206,7 +206,7 @@ class ChainRelay:
 
     def _begin_out(self, name: str, near: End) -> None:
         carrying = self._background.run(self._out(name, near), f"geth's connection to {name}")
-        carrying.add_done_callback(lambda _: near.close())  # also of one that was cancelled before it began
+        carrying.add_done_callback(lambda _: near.close())  # also if it was cancelled before it began
 
     async def _out(self, name: str, near: End) -> None:
         way = self._ways.get(name)
@@ -218,7 +218,7 @@ class ChainRelay:
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 far = await connect(*way.address, way.context)
-        except (OSError, UnicodeError) as error:  # the latter: no host can have such a name
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
             why = str(error) or f"no answer within {CONNECT_WITHIN_S:.0f} s"
             if why != way.told:
                 _log.warning(
@@ -233,7 +233,7 @@ class ChainRelay:
 
 
 def _peer_in(tls: ssl.SSLObject) -> PeerIdentity | None:
-    """Whose certificate it is; the handshake has checked it, for as long as the trust file stays the same."""
+    """Whose certificate it is. The handshake has checked it; that holds as long as the trust file stays the same."""
     try:
         return peer_of(tls)
     except IdentityError:

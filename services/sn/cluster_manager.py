@@ -1,4 +1,4 @@
-"""Keeps this SN's part in a swarm of several: who is present, who seals, who is gone, where to find the others."""
+"""This SN's part in a swarm of several: who is present, who seals, who is gone, where to find the others."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ _log = logs.get("sn")
 
 
 async def in_sync(federation: Federation, block: int) -> None:
-    """Waits until this block is final here, for as long as blocks come. Raises NotInSync."""
+    """Waits until this block is final here, as long as new blocks arrive. Raises NotInSync."""
     head = -1
     federation.await_final(block)
     while federation.final_number < block:
@@ -41,7 +41,7 @@ async def in_sync(federation: Federation, block: int) -> None:
 
 
 class ClusterManager:
-    """Acts when the directory on the chain or the set of SNs in touch has changed."""
+    """Acts when the directory on the chain or the set of connected SNs changes."""
 
     def __init__(
         self,
@@ -79,10 +79,10 @@ class ClusterManager:
         background.keep(self._part, "parting from SNs that were removed")
 
     async def open(self) -> None:
-        """Enters this SN in the directory; from then on it does so again should another one take it for lost.
+        """Enters this SN in the directory, and again whenever another SN marks it as lost.
 
-        A swarm that is started again piece by piece cannot write before most of its signers are there: this is not
-        waited for longer than a moment. Raises NameTaken.
+        A swarm that restarts SN by SN cannot write before most of its signers are there, so this waits only for a
+        moment and continues in the background. Raises NameTaken.
         """
         self._registered = True
         entering = asyncio.create_task(self._enter())
@@ -102,7 +102,7 @@ class ClusterManager:
             timer.cancel()
 
     def follow(self) -> None:
-        """The directory or the set of SNs in touch has changed."""
+        """The directory or the set of connected SNs has changed."""
         if self._stopped:
             return
         membership, present = self._trainings.membership, self._trainings.present_sns
@@ -128,12 +128,12 @@ class ClusterManager:
             self._background.run(self._enter(), "entering this SN in the directory")
 
     def _belongs(self, sn: str, organization: str) -> bool:
-        """Whether neither the SN was expelled nor its organization removed."""
+        """Whether the SN has not been expelled and its organization not removed."""
         expelled = self._trainings.membership.expulsions.holds("sn", sn)
         return self._trainings.organizations.holds(organization) and not expelled
 
     def _is_out(self, member: DirectoryMember) -> bool:
-        """Not of the swarm any more, and not needed any more to hand over sealing."""
+        """Whether the SN no longer belongs to the swarm and is not needed to hand over sealing."""
         if self._belongs(member.name, member.organization):
             return False
         self._waits_to_part = self._federation.needs_others_than(self._trainings.accounts.names)
@@ -171,7 +171,7 @@ class ClusterManager:
             while not self._stopped:
                 try:
                     await self._register()
-                except ChainError as error:  # it took too long, or geth is being started again
+                except ChainError as error:  # it took too long, or geth is being restarted
                     _log.warning("not in the directory yet", reason=str(error))
                 else:
                     return
@@ -179,7 +179,7 @@ class ClusterManager:
             self._registering = False
 
     def _lost(self, name: str) -> None:
-        """It was away for the whole grace period: one of those who are left says so on the chain."""
+        """The SN was away for the whole grace period: one of the remaining SNs records that on the chain."""
         delay = stands_in_after_s(self._name, self._trainings.present_sns, {self._name, *self._peering.alive})
         if delay is None:
             self._timers.pop(name, None)

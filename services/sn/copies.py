@@ -1,4 +1,6 @@
-"""A result is taken only where somebody beside its leader has signed that it holds it: one alone ends no training."""
+"""A result is accepted only if another node than its leader has signed that it holds a copy: otherwise the loss of one
+node could end a training.
+"""
 
 from services.errors import NoSecondCopy
 from services.identity.peers import TrustBundle
@@ -9,9 +11,9 @@ from services.sn.training import TrainingView
 
 
 def require_copy(request: pb.PublishRequest, view: TrainingView, membership: Membership, trust: TrustBundle) -> None:
-    """``request``: of the leader of the merge that ``view`` is in. Raises NoSecondCopy.
+    """``request``: from the leader of the merge under way in ``view``. Raises NoSecondCopy.
 
-    The last accepted result once more is held by others already.
+    If the last accepted result is published again, others hold it already.
     """
     if view.last_result is not None and request.digest == view.last_result.digest:
         return

@@ -1,4 +1,4 @@
-"""The swarm's contracts: deployed at the first start, found again at every other."""
+"""The swarm's contracts: deployed at the first start, found again at every later one."""
 
 import contextlib
 from collections.abc import Sequence
@@ -26,11 +26,11 @@ _log = logs.get("sn")
 async def establish(
     chain: ChainBackend, data_dir: Path, sn: str, founding: Sequence[Founding] = ONE_ORGANIZATION
 ) -> NetworkGateway:
-    """The directory contract, with the default training in it. A start that was cut short is completed.
+    """The directory contract, with the default training in it. Completes a first start that was cut short.
 
-    ``founding``: the organizations that a new swarm begins with; ``sn``, this node, is of the first one.
+    ``founding``: the organizations that a new swarm begins with; ``sn``, this node, belongs to the first one.
 
-    Raises ChainError where the chain does not hold what the state file says.
+    Raises ChainError if the chain does not hold what the state file says.
     """
     state = SNState.load(data_dir)
     if state is None:
@@ -52,8 +52,8 @@ async def establish(
 async def create_training(
     chain: ChainBackend, network: NetworkGateway, name: str, organizations: Sequence[str] = ()
 ) -> str:
-    """Deploys a training and enters it in the directory; gives its address. ``organizations``: those that may take
-    part; none named: all. Raises ContractNameTaken, OrganizationNotHeld.
+    """Deploys a training and enters it in the directory; returns its address. ``organizations``: those that may take
+    part; empty means all. Raises ContractNameTaken, OrganizationNotHeld.
     """
     training = await TrainingGateway.deploy(chain, network.address)
     await network.register_contract(name, TRAINING_KIND, training.address, organizations)
@@ -62,7 +62,7 @@ async def create_training(
 
 
 async def create_runner(chain: ChainBackend, network: NetworkGateway, name: str) -> str:
-    """Deploys a taskrunner and enters it in the directory; gives its address. Raises ContractNameTaken."""
+    """Deploys a taskrunner and enters it in the directory; returns its address. Raises ContractNameTaken."""
     runner = await TaskRunnerGateway.deploy(chain, network.address)
     await network.register_contract(name, RUNNER_KIND, runner.address)
     _log.info("taskrunner created", runner=name, address=runner.address)
@@ -81,7 +81,7 @@ async def _establish_tasks(chain: ChainBackend, network: NetworkGateway) -> None
 
 
 async def record(network: NetworkGateway, state: SNState, data_dir: Path) -> None:
-    """Writes the addresses of the trainings into the state file, if it has not got them yet."""
+    """Writes the addresses of the trainings into the state file, if they are not in it yet."""
     known = {entry.name: entry.location for entry in await network.contracts() if entry.kind == TRAINING_KIND}
     if known != state.trainings:
         state.trainings = known

@@ -1,4 +1,4 @@
-"""What the views of the contracts have in common: they fold events, each of them once."""
+"""What the views of the contracts have in common: they fold each event once."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ E = TypeVar("E", bound=ChainEvent)
 
 @dataclass(kw_only=True)
 class EventFold(ABC, Generic[E]):
-    """Folds one contract's events, in the order of the chain. Watchers see a new ``version`` after each change.
+    """Folds the events of one contract, in the order of the chain. Watchers see a new ``version`` after each change.
 
-    ``position``: of the last event that was folded. ``ticks``: changes since then that are no event.
+    ``position``: of the last folded event. ``ticks``: changes since then that are not events.
     """
 
     position: Position = NOWHERE
@@ -29,7 +29,7 @@ class EventFold(ABC, Generic[E]):
         return version_of(self.events, self.ticks)
 
     def apply(self, event: E) -> bool:
-        """Folds one event; False for one that was folded before. Raises what ``_fold`` raises."""
+        """Folds one event; returns False if it was folded before. Raises what ``_fold`` raises."""
         if event.position <= self.position:
             return False
         self._fold(event)

@@ -1,4 +1,4 @@
-"""A training's events as lines of the log."""
+"""Writes a training's events to the log."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ _log = logs.get("sn")
 
 
 def narrate(view: TrainingView, event: on_chain.TrainingEvent) -> None:
-    """Says what a person who follows the log wants to know; single check-ins and reports are for DEBUG.
+    """Logs what a person who follows the log wants to know; single check-ins and reports only at DEBUG.
 
-    Every line has contract, round and term. ``view``: the event is in it.
+    Every line has contract and round, and the term if it is known. ``view`` already includes the event.
     """
     log = _log.bind(contract=view.contract, **_where(view, event))
     match event:
@@ -65,7 +65,7 @@ def _narrate_trouble(log: Any, event: on_chain.TrainingEvent) -> None:
 
 
 def _where(view: TrainingView, event: on_chain.TrainingEvent) -> dict[str, int]:
-    """Round and term that an event is of; the running ones where it does not say. Of an old round, no term."""
+    """Round and term of an event; the running ones if it does not say. Without the term if it is of an old round."""
     number = getattr(event, "round", view.round)
     if hasattr(event, "term"):
         return {"round": number, "term": event.term}

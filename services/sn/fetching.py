@@ -1,4 +1,4 @@
-"""Blocks that do not come from geth to geth: another SN gives them, page by page."""
+"""Blocks that geth does not get from other geths: another SN sends them, page by page."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -27,11 +27,11 @@ async def fetch_blocks(
     taken: Callable[[], object] = lambda: None,
     more: Callable[[int], Awaitable[bool]] = _always,
 ) -> None:
-    """Has geth take the blocks after number ``since`` that the SN ``of`` has, by way of a file at ``into``.
+    """Has geth import the blocks after number ``since`` that the SN ``of`` has, through a file at ``into``.
 
     Neither memory nor the time of one import grows with the chain: geth executes a page while the next one is on its
-    way. ``taken`` is called after each; ``more``, with its bytes, tells whether to go on. Raises as a call does;
-    ChainError, StorageError.
+    way. ``taken`` is called after each page; ``more``, called with its size in bytes, says whether to go on. Raises
+    what a call raises, ChainError, StorageError.
     """
     fetched = 0
     pages = client.blocks(since)
@@ -53,5 +53,5 @@ async def fetch_blocks(
 
 
 async def _next(pages: AsyncGenerator[bytes]) -> bytes:
-    """Empty after the last one."""
+    """The next page; empty after the last one."""
     return await anext(pages, b"")

@@ -11,7 +11,7 @@ FoundWith = Literal["own", "trust-file"]
 
 
 def founding(identity: Identity, found_with: FoundWith) -> tuple[Founding, ...]:
-    """The sentinel's own organization first; one without a name where it has no trust file."""
+    """The sentinel's own organization first. Without a trust file, a single organization without a name."""
     trusted = identity.credentials.trust.organizations
     if trusted is None:
         return ONE_ORGANIZATION

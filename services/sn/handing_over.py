@@ -1,4 +1,4 @@
-"""A new key takes the place of a member's: by the old one's signature, or by an administrator."""
+"""Replaces a member's key: by a signature of the old key, or by order of an administrator."""
 
 from collections.abc import Sequence
 
@@ -7,15 +7,15 @@ from services.identity.handover import MAX_STEPS, Handover, newest
 from services.sn.membership import Caller
 from services.sn.trainings import Trainings
 
-# Connections that were made with the key before go on for so long, and others hear of the new one meanwhile.
+# For so long the old key stays valid: its connections go on, and others hear of the new key meanwhile.
 OVERLAP_S = 600
 
 
 async def hand_over(who: Caller, spiffe_id: str, handovers: Sequence[bytes], trainings: Trainings) -> bytes:
-    """The fingerprint that the member is known by now; empty where its name is not known yet.
+    """The fingerprint by which the member is known from now on; empty if its name is not known yet.
 
-    ``spiffe_id``: of the caller. Raises HandoverRefused, KeyWasReplaced, NameTaken where they do not lead from the key
-    that is known to the caller's, or from the caller's to a new one.
+    ``spiffe_id``: of the caller. Raises HandoverRefused, KeyWasReplaced; NameTaken if the handovers do not lead from
+    the known key to the caller's, and the caller does not have the known key either.
     """
     member = trainings.membership.members.get((who.role, who.name))
     if member is None:
@@ -30,7 +30,7 @@ async def hand_over(who: Caller, spiffe_id: str, handovers: Sequence[bytes], tra
 
 
 async def replace_key(role: str, name: str, key: bytes, by: str, trainings: Trainings) -> list[str]:
-    """Names of those that had another one: the member, and its slots. What had the key before is refused at once.
+    """Returns the names that had another key: the member and its slots. Their old keys are refused at once.
 
     Raises NotAMember, KeyWasReplaced.
     """

@@ -1,4 +1,4 @@
-"""A new SN asks a running one to be let into its swarm."""
+"""A new SN asks a running one to let it into the swarm."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ _log = logs.get("sn")
 
 @dataclass(frozen=True)
 class Joined:
-    """What the SN that was asked told. ``block``: from there on this node's account may write."""
+    """What the asked SN has answered. ``block``: from this block on, this node's account may write."""
 
     through: str
     genesis: dict[str, Any]
@@ -36,10 +36,10 @@ class Joined:
 
 
 async def join(identity: Identity, address: str, data_dir: Path, patience_s: float = 0.0) -> Joined:
-    """An SN that cannot be reached is asked again for ``patience_s``: it may be starting.
+    """Joins through the SN at ``address``. If it cannot be reached, tries again for ``patience_s``: it may be starting.
 
-    So is one that says that organizations have to vote first. Raises SNUnreachable, PeerNotAccepted, and what the SN
-    answers: SNAwaitsVotes, ServesOneSN, NameTaken, WrongRole, ChainError.
+    The same if organizations have to vote first. Raises SNUnreachable, PeerNotAccepted, and what the SN answers:
+    SNAwaitsVotes, ServesOneSN, NameTaken, WrongRole, ChainError.
     """
     account = Account.load_or_create(data_dir / ACCOUNT_KEY).address
     _log.info("joining", through=address, account=account)
@@ -56,7 +56,7 @@ async def join(identity: Identity, address: str, data_dir: Path, patience_s: flo
 
 
 async def _asked(identity: Identity, address: str, account: str, left_s: float) -> pb.JoinReply | None:
-    """None where it is to be asked again: it cannot be reached, or this SN has not been voted in yet."""
+    """None if the SN must be asked again: it cannot be reached, or this SN has not been voted in yet."""
     try:
         async with SNClient(address, identity) as client:
             await client.hand_over()

@@ -1,4 +1,4 @@
-"""One running training: its view follows the chain, watchers follow the view, timers act on it."""
+"""One running training: its view follows the chain, watchers follow the view, and timers act on it."""
 
 import asyncio
 import contextlib
@@ -31,26 +31,25 @@ from services.sn.statuses import MemberOf, StatusChanges, status
 from services.sn.timers import LostTimers, QuorumTimer, WaitingLog
 from services.sn.training import Progress, TrainingView
 
-# A leader may speak as often as it likes; watchers are told at most this often.
+# A leader may report progress as often as it likes; watchers are told at most this often.
 PROGRESS_EVERY_S = 0.5
 
-TELL_EVERY_S = 5.0  # of a long history, how far it is read
-
-EXPELLED = "expelled"  # the reason why such a node left, on the chain
+TELL_EVERY_S = 5.0  # how often the log says how far a long history has been read
+EXPELLED = "expelled"  # the reason on the chain why such a node left
 
 _log = logs.get("sn")
 
 
 class NotATraining(Exception):
-    """What a contract says adds up to none: it was entered in the directory as a training and is something else."""
+    """A contract's events make no training: it is entered in the directory as one, but is something else."""
 
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """What all trainings of an SN share. ``clock``: seconds, monotonic. ``is_ours``: does this SN look after it.
+    """What all trainings of an SN share. ``clock``: seconds, monotonic. ``is_ours``: whether this SN looks after an SL.
 
-    ``member_of``: an SL as the directory has it. ``observe`` is told of every event that is new, with the view
-    that it made.
+    ``member_of``: an SL's entry in the directory. ``observe`` is told of every new event, with the view that includes
+    it.
     """
 
     background: Background
@@ -63,9 +62,9 @@ class TrainingContext:
 
 
 class LiveTraining:
-    """Built by ``opened``. Handlers write through ``gateway``; what comes of it arrives by the chain's events.
+    """Built by ``opened``. Handlers write through ``gateway``; the outcome arrives as events of the chain.
 
-    ``organizations``: those whose SLs may take part; none named: all.
+    ``organizations``: those whose SLs may take part; empty means all.
     """
 
     def __init__(
@@ -87,12 +86,12 @@ class LiveTraining:
         self._waiting = WaitingLog(name)
         self._lost = LostTimers(name, gateway.leave, around.background, around.grace_s, around.is_ours)
         self._settling: asyncio.Handle | None = None
-        self._acted_on = False  # since watchers were woken, something has happened that they act on
+        self._acted_on = False  # whether something that watchers act on has happened since they were woken
         self._progress_shown = 0.0
         self._progress_timer: asyncio.TimerHandle | None = None
         self._pending_progress: Progress | None = None
         self._stopped = False
-        self.makes_sense = True  # as far as its contract has spoken
+        self.makes_sense = True  # as far as the contract's events tell
         self._saved_events = view.events
         self._saving = False
 
@@ -100,7 +99,7 @@ class LiveTraining:
     async def opened(
         cls, name: str, gateway: TrainingGateway, around: TrainingContext, organizations: tuple[str, ...] = ()
     ) -> Self:
-        """Replays what has happened since the last snapshot; from then on the view follows the chain.
+        """Replays the events since the last snapshot; from then on the view follows the chain.
 
         Raises NotATraining.
         """
@@ -125,7 +124,7 @@ class LiveTraining:
         self._around.background.run(self._follow(), f"following {contract}", vital=True)
 
     def require_part(self, who: Caller) -> None:
-        """Raises TakesNoPart where the training is for other organizations than the caller's."""
+        """Raises TakesNoPart if the training is not for the caller's organization."""
         only = self.organizations
         if only and who.organization not in only:
             raise TakesNoPart(
@@ -145,14 +144,14 @@ class LiveTraining:
         self._broadcast.close()
 
     async def close(self) -> None:
-        """Writes the reports that are still held, and where the training stands."""
+        """Writes the reports that are still held, and a snapshot."""
         self.end_streams()
         await self.reports.finish()
         await self._keep()
 
     @property
     def giving_up(self) -> frozenset[str]:
-        """Participants that will count as lost, unless they come back in time."""
+        """Participants that will count as lost unless they come back in time."""
         return self._lost.running
 
     def status(self) -> pb.TrainingStatus:
@@ -172,12 +171,12 @@ class LiveTraining:
         self._lost.opened(node, self.view)
 
     def stream_closed(self, node: str) -> None:
-        """Whether it ended in order or broke: without another one in time, the participant is lost."""
+        """The stream ended, in order or not: without another one in time, the participant counts as lost."""
         if not self._stopped:
             self._lost.closed(node, self.view)
 
     def registered(self, node: str) -> None:
-        """A node has registered anew: from another address, or with another SN."""
+        """A node has registered again: at another address, or with another SN."""
         if node in self.view.participants and not self._stopped:
             self.view.touch()
             self._broadcast.wake()
@@ -201,7 +200,7 @@ class LiveTraining:
             raise NotTheLeader(name=leader, leader=view.leader, round=round_number, term=term)
 
     def progress(self, leader: str, round_number: int, term: int, done: int, total: int) -> None:
-        """A leader's sign of life. Raises as ``require_leader`` does."""
+        """A leader's sign of life. Raises what ``require_leader`` raises."""
         self.require_leader(leader, round_number, term)
         self._pending_progress = Progress(done, total, self._around.clock())
         wait = self._progress_shown + PROGRESS_EVERY_S - self._around.clock()
@@ -246,7 +245,7 @@ class LiveTraining:
             self._around.observe(self.view, event)
             self._acted_on |= not isinstance(event, CheckedIn | Reported)
             if self._settling is None:
-                # Events of one block come together; watchers and timers look when the last one is in.
+                # Events of one block come together; watchers and timers act after the last one.
                 self._settling = asyncio.get_running_loop().call_soon(self._settle)
         if not self._stopped:
             raise ChainError(problem="its events ended", log="the log of this node")
@@ -267,7 +266,7 @@ class LiveTraining:
             self._around.background.run(self._keep(), f"keeping where {self.view.contract} stands")
 
     async def _keep(self) -> None:
-        """Once, for as many events as there are now."""
+        """Saves a snapshot, unless one is being saved or there are no new events."""
         if self._saving or self.view.events == self._saved_events:
             return
         self._saving, self._saved_events = True, self.view.events
@@ -277,7 +276,7 @@ class LiveTraining:
             self._saving = False
 
     def report(self, report: NodeReport) -> None:
-        """Takes a report that is written later. Raises NotEnrolled, and StaleRound for a round without a result."""
+        """Takes a report, to be written later. Raises NotEnrolled, and StaleRound for a round without a result."""
         if report.name not in self.view.participants:
             raise NotEnrolled(name=report.name)
         accepted = self.view.last_result.round if self.view.last_result else 0
@@ -286,14 +285,16 @@ class LiveTraining:
         self.reports.put(report)
 
     def expelled(self, names: Sequence[str]) -> None:
-        """These take no further part. The SN that looks after them says so on the chain, so that no round waits."""
+        """These nodes take no further part. The SN that looks after them records that on the chain, so that no round
+        waits for them.
+        """
         for name in names:
             if name in self.view.active and self._around.is_ours(name) and not self._stopped:
                 work = f"taking {name} out of {self.view.contract}"
                 self._around.background.run(self._leave_for(name), work)
 
     async def _leave_for(self, name: str) -> None:
-        with contextlib.suppress(TrainingError):  # it has left by itself meanwhile
+        with contextlib.suppress(TrainingError):  # it has left on its own meanwhile
             await self.gateway.leave(name, EXPELLED)
 
     async def _write_report(self, report: NodeReport) -> None:

@@ -1,4 +1,4 @@
-"""Which participants nobody hears of any more: those that take part and do not watch."""
+"""Which participants are silent: those that take part but do not watch."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from services.rpc.swarm_pb2 import RoundState
 from services.sn.training import TrainingView
 
-LOST = "lost"  # the reason why such a node left, on the chain
+LOST = "lost"  # the reason on the chain why such a node left
 
 
 @dataclass
@@ -25,7 +25,7 @@ class Streams:
 
 
 def absent(view: TrainingView, streams: Streams) -> frozenset[str]:
-    """Active participants without a stream, while there is a round that others would wait in for them."""
+    """Active participants without a stream, while there is a round in which others would wait for them."""
     if view.state not in (RoundState.CHECKIN, RoundState.MERGE):
         return frozenset()
     return frozenset(name for name in view.active if name not in streams.count)

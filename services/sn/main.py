@@ -37,7 +37,7 @@ Started = TypeVar("Started")
 
 
 async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
-    """Runs until ``stop``. Raises what a start can fail with, and what ends a running node."""
+    """Runs until ``stop``. Raises whatever makes a start fail or ends a running node."""
     async with contextlib.AsyncExitStack() as stack:
         identity = await stack.enter_async_context(own_identity(settings, ROLE))
         logs.configure(settings.log_format, identity.name, settings.log_level)
@@ -94,7 +94,7 @@ async def main(settings: SNSettings, stop: asyncio.Event, ready: ReadySocket) ->
 async def _chain(
     settings: SNSettings, identity: Identity, choice: Choice, data_dir: Path, stop: asyncio.Event
 ) -> ChainBackend | None:
-    """The chain that the data directory holds, else that of the swarm to join, else a new one. None: see _unless."""
+    """The chain in the data directory, else that of the swarm to join, else a new one. None: see _unless."""
     state = SNState.load(data_dir)
     if state is not None or settings.sentinel:
         has_others = bool(settings.through) or (state is not None and bool(state.peers))
@@ -104,7 +104,7 @@ async def _chain(
         return None
     chain = await open_chain("geth", data_dir, genesis=joined.genesis, has_others=True)
     if chain.federation is not None and json.loads(chain.federation.genesis) != joined.genesis:
-        await chain.close()  # from a start that was cut short, with another swarm or before it was founded anew
+        await chain.close()  # from a start that was cut short: another swarm, or before a new founding
         same = "that of the same id with another first block" if chain.chain_id == joined.chain_id else chain.chain_id
         raise AnotherSwarm(name=joined.through, theirs=joined.chain_id, ours=same)
     state = SNState("geth", joined.network, peers=list(joined.peers), joined_at=joined.block)
@@ -113,7 +113,7 @@ async def _chain(
 
 
 async def _unless(stop: asyncio.Event, start: Coroutine[None, None, Started]) -> Started | None:
-    """What comes of the start; None where the node is to stop before: it may have to wait for others for long."""
+    """The result of ``start``; None if the node must stop before: a start may wait for others for a long time."""
     starting, stopping = asyncio.create_task(start), asyncio.create_task(_set(stop))
     try:
         await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -125,7 +125,7 @@ async def _unless(stop: asyncio.Event, start: Coroutine[None, None, Started]) ->
 
 
 async def _until(stop: asyncio.Event, *failures: Coroutine[None, None, None]) -> None:
-    """Returns when the node is to stop; raises what a failure raises, for then it cannot go on."""
+    """Returns when the node must stop; raises what ``failures`` raise, as the node cannot continue then."""
     waits = [asyncio.create_task(wait) for wait in (*failures, _set(stop))]
     try:
         done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Who belongs to the swarm, and whether a caller is who it was registered as."""
+"""Who belongs to the swarm, and whether a caller is the member that is registered under its name."""
 
 import time
 from dataclasses import dataclass, field, replace
@@ -7,19 +7,19 @@ from services.errors import NameTaken, NotAMember, TooManySlots
 from services.identity.expulsions import Expulsions
 from services.identity.peers import PeerIdentity
 
-# Roles that the directory on the chain knows, in its order. An administrator is a person, not a member.
+# Roles in the directory on the chain, in its order. An administrator is a person, not a member.
 MEMBER_ROLES = ("sn", "sl", "swop", "swci")
 
-# Names under which one key is entered, for ever: its own and its slots. A host has fewer SLs.
+# Names that one key can ever be entered under: its own and its slots. A host has fewer SLs.
 SLOTS_LIMIT = 256
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who calls, as its certificate says; ``fingerprint`` is the SHA-256 of the public key, 32 bytes.
+    """Who calls, according to its certificate; ``fingerprint`` is the SHA-256 of the public key, 32 bytes.
 
-    ``name``: with the slot of the certificate in which it acts, where it named one. ``organization``: whose CA has
-    named it; empty without a trust file.
+    ``name``: with the slot in which it acts, if it gave one. ``organization``: whose CA issued its certificate; empty
+    without a trust file.
     """
 
     role: str
@@ -29,16 +29,16 @@ class Caller:
 
     @property
     def named_by(self) -> dict[str, str]:
-        """For the log: its organization, where that is known."""
+        """For the log: its organization, if known."""
         return {"organization": self.organization} if self.organization else {}
 
 
 @dataclass(frozen=True)
 class DirectoryMember:
-    """``parent`` is the SN it registered through; ``present`` is False once it left or was lost.
+    """``parent`` is the SN that it registered through; ``present`` is False once it has left or was lost.
 
-    ``organization``: whose CA has named it, as its parent found; empty without a trust file.
-    ``previous``: a key that was replaced and is still good until ``previous_until``, seconds since 1970, UTC.
+    ``organization``: whose CA issued its certificate, as its parent found; empty without a trust file.
+    ``previous``: a replaced key, still valid until ``previous_until``, seconds since 1970, UTC.
     """
 
     role: str
@@ -53,23 +53,23 @@ class DirectoryMember:
     previous_until: float = 0.0
 
     def has_key(self, fingerprint: bytes, now: float | None = None) -> bool:
-        """Whether it is known by this key, or was until a moment ago."""
+        """Whether this is its key, or a replaced one that is still valid."""
         if fingerprint == self.fingerprint:
             return True
         return fingerprint == self.previous and (time.time() if now is None else now) < self.previous_until
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """By which it is known now, in hex."""
+        """Its valid keys, in hex."""
         return tuple(key.hex() for key in (self.fingerprint, self.previous) if key and self.has_key(key))
 
 
 @dataclass
 class Membership:
-    """The members by role and name; when this SN last heard of each, and when the certificate ends that was shown then
-    (seconds since 1970, UTC).
+    """The members by role and name, with the times (seconds since 1970, UTC) when this SN last heard from each and when
+    its certificate ends.
 
-    Those whose certificate something renews have no end here.
+    A certificate that is renewed automatically has 0 as its end.
     """
 
     members: dict[tuple[str, str], DirectoryMember] = field(default_factory=dict)
@@ -108,7 +108,7 @@ class Membership:
         return known is not None and known.has_key(caller.fingerprint)
 
     def admit(self, caller: Caller) -> DirectoryMember:
-        """The member that calls. Raises NotAMember where it is not registered, NameTaken for another's name."""
+        """The member that calls. Raises NotAMember if it is not registered, NameTaken if the name is another's."""
         known = self.members.get((caller.role, caller.name))
         if known is None:
             raise NotAMember(name=caller.name)
@@ -118,13 +118,13 @@ class Membership:
         return known
 
     def check_key(self, caller: Caller) -> None:
-        """Raises NameTaken where the name belongs to another key."""
+        """Raises NameTaken if the name belongs to another key."""
         known = self.members.get((caller.role, caller.name))
         if known is not None:
             self._same_key(known, caller)
 
     def recognizes(self, peer: PeerIdentity) -> bool:
-        """Whether no other key than those of its certificate is known for its name. From any thread."""
+        """Whether its name is unknown, or known by a key or ID of its certificate. Safe in any thread."""
         known = self.members.get((peer.role, peer.name))
         return known is None or any(map(known.has_key, map(bytes.fromhex, (peer.fingerprint, peer.id_fingerprint))))
 
@@ -137,9 +137,9 @@ class Membership:
         return known is not None and known.present
 
     def registration(self, caller: Caller, host: str, port: int, parent: str) -> DirectoryMember | None:
-        """What to write so that the caller is registered at this address; None where nothing would change.
+        """What to write so that the caller is registered at this address; None if nothing would change.
 
-        Raises NameTaken where the name belongs to another key, TooManySlots.
+        Raises NameTaken if the name belongs to another key, TooManySlots.
         """
         organization = caller.organization
         wanted = DirectoryMember(
@@ -154,7 +154,7 @@ class Membership:
         return None if known == wanted else wanted
 
     def replace_key(self, role: str, name: str, key: bytes, previous: bytes, until: float) -> DirectoryMember | None:
-        """The member, with a new key; None where there is none that has the ``previous`` one."""
+        """The member with a new key; None if no such member has the ``previous`` one."""
         known = self.members.get((role, name))
         if known is None or known.fingerprint != previous:
             return None

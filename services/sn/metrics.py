@@ -10,7 +10,8 @@ from services.sn.training import TrainingView
 
 
 class SNMetrics:
-    """``event`` is told of each new event of a training, ``transaction`` of each write; the rest is read at a scrape.
+    """``event`` is called for each new event of a training, ``transaction`` for each write; the rest is read at a
+    scrape.
 
     ``clock``: seconds, monotonic.
     """
@@ -43,7 +44,7 @@ class SNMetrics:
         self._transactions.took(seconds, function=function)
 
     def event(self, view: TrainingView, event: on_chain.TrainingEvent) -> None:
-        """``view``: the event is in it."""
+        """``view`` already includes the event."""
         contract = view.contract
         match event:
             case on_chain.CheckedIn():
@@ -65,7 +66,7 @@ class SNMetrics:
                 self._depositions.add(contract=contract)
 
     def read_trainings(self, views: Callable[[], Iterable[TrainingView]], membership: Membership) -> None:
-        """From now on a scrape shows how the trainings stand, and who is there."""
+        """From now on, a scrape shows the state of the trainings and which members are present."""
 
         def read() -> None:
             for view in views():

@@ -1,4 +1,4 @@
-"""Which process runs under a name: a second one is refused while the first one answers."""
+"""Which process runs under a name: a second one is refused as long as the first one answers."""
 
 import asyncio
 import contextlib
@@ -10,10 +10,10 @@ from services.runtime import logs
 from services.runtime.signals import ChangeSignal
 from services.sn.membership import SLOTS_LIMIT, Caller
 
-# A process that is there answers within milliseconds, also where its machine is busy within this.
+# A live process answers within milliseconds; on a busy machine, within this time.
 ANSWER_S = 2.0
 
-# Of those that were silent and may wake up, or whose last words may have crossed with the news.
+# How many are remembered: such a process may wake up, or may have sent its last message before it heard of its loss.
 BEATEN_KEPT = 15
 
 _log = logs.get("sn")
@@ -21,10 +21,10 @@ _log = logs.get("sn")
 
 @dataclass(eq=False)
 class Holder:
-    """A process, for as long as its stream is open. ``address``: where it is, for people.
+    """A process, as long as its stream is open. ``address``: where it runs, for people.
 
-    ``confirmed``: nobody else was found to hold the name. ``beaten``: processes that it has taken the name from.
-    ``taken_by``: address of the process that has taken it from this one.
+    ``confirmed``: no other holder was found. ``beaten``: processes from which it has taken the name.
+    ``taken_by``: address of the process that has taken the name from this one.
     """
 
     who: Caller
@@ -40,7 +40,7 @@ class Holder:
     _changed: ChangeSignal = field(default_factory=ChangeSignal)
 
     async def is_there(self) -> bool:
-        """Whether it answers, for which it has ``ANSWER_S``."""
+        """Whether the process answers within ``ANSWER_S``."""
         self._asked += 1
         question = self._asked
         self._notify()
@@ -56,7 +56,7 @@ class Holder:
         self._notify()
 
     async def questions(self) -> AsyncIterator[int]:
-        """To be put to the process, until it has ended; 0 where there is only news for it."""
+        """Questions for the process, until it has ended; 0 if there is only news."""
         put, told = 0, self._news
         while not self.ended:
             if told < self._news:
@@ -81,7 +81,7 @@ class Holder:
 
 
 class Names:
-    """``elsewhere(claim)``: address of another process that holds the name with another SN, empty for none."""
+    """``elsewhere(claim)``: address of another process that holds the name with another SN; empty if there is none."""
 
     def __init__(self, elsewhere: Callable[[Holder], Awaitable[str]]) -> None:
         self._elsewhere = elsewhere
@@ -93,7 +93,7 @@ class Names:
             if process in before.beaten or await before.is_there():
                 raise NameInUse(name=who.name, address=before.address)
             if self._holders.get((who.role, who.name)) is before:
-                break  # it may be frozen, and is told should it wake up
+                break  # it may be frozen; it is told if it wakes up
         self._check_number(who)
         holder = Holder(who, process, address)
         if before is not None:
@@ -125,15 +125,15 @@ class Names:
         return (role, name) in self._holders
 
     def require(self, who: Caller, process: bytes) -> None:
-        """Raises NameInUse where another process holds the name here: what this one still wants to write is void."""
+        """Raises NameInUse if another process holds the name here: this one may not write any more."""
         holder = self._holders.get((who.role, who.name))
         if holder is not None and holder.confirmed and holder.process != process:
             raise NameInUse(name=who.name, address=holder.address)
 
     async def found(self, role: str, name: str, process: bytes, address: str) -> str:
-        """Address of a process that is not this one and holds the name here; empty for none, or one that is silent.
+        """Address of another process that holds the name here; empty if there is none or it is silent.
 
-        Of two that claim it at the same time with two SNs, one is refused.
+        If two processes claim the name at the same time with two SNs, one is refused.
         """
         holder = self._holders.get((role, name))
         if holder is None or holder.process == process:
@@ -147,9 +147,10 @@ class Names:
         return ""
 
     async def compare(self) -> None:
-        """Says which names are held twice: while SNs were cut off from each other, each side took a process.
+        """Logs names that are held twice: while SNs were cut off from each other, each side accepted a process.
 
-        It ends neither. An SN that lies could end all nodes so, and which of two is meant to be only people know.
+        It ends neither of the two: otherwise a lying SN could end all nodes, and only people know which one is meant to
+        run.
         """
         for holder in list(self._holders.values()):
             if holder.confirmed and not holder.ended and (other := await self._elsewhere(holder)):
@@ -162,7 +163,7 @@ class Names:
             holder.end()
 
     def _end(self, before: Holder, process: bytes, address: str) -> frozenset[bytes]:
-        """Another stream of its process takes its place, or another process; gives whom that one has beaten."""
+        """Replaced by another stream of its process, or by another process; returns whom the new holder has beaten."""
         beaten = before.beaten
         if before.process != process and not before.ended:
             _log.warning(

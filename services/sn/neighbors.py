@@ -1,4 +1,4 @@
-"""Tells of other swarms under the same license server: who starts two sentinels for one swarm finds out there."""
+"""Reports other swarms under the same license server: so whoever starts two sentinels for one swarm finds out."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ _log = logs.get("sn")
 
 
 class Neighbors:
-    """``network``: address of this swarm's directory contract; ``address``: where this SN is reached."""
+    """``network``: address of this swarm's directory contract. ``address``: where others reach this SN."""
 
     def __init__(self, network: str, address: str) -> None:
         self._network = network
@@ -20,7 +20,7 @@ class Neighbors:
         self._known: set[str] = set()
 
     async def watch(self, license_servers: list[str], identity: Identity, feature: str) -> None:
-        """Until it is cancelled. No answer is none of its troubles: the lease tells of that."""
+        """Runs until cancelled. A license server that does not answer is no error here: the lease reports that."""
         servers = Servers(license_servers, identity)
         try:
             while True:
@@ -34,7 +34,7 @@ class Neighbors:
             await servers.close()
 
     def _tell(self, swarm: LeasingSwarm) -> None:
-        """Once of each; both may be meant, so this SN goes on."""
+        """Warns once of each swarm. Two swarms may be intended, so this SN continues."""
         if swarm.network in self._known:
             return
         self._known.add(swarm.network)

@@ -1,6 +1,6 @@
-"""A newcomer fetches the chain from the SN that let it in before it meets the others, and reads it meanwhile.
+"""Before it meets the others, a new SN fetches the chain from the SN that let it in, and reads it meanwhile.
 
-Its geth executes every transaction once more, one after the other; what comes of it is read by another processor.
+Its geth executes all transactions again, one after the other; this process reads the events on another processor.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from services.sn.snapshots import Snapshots
 from services.sn.state import SNState
 from services.sn.training import TrainingView
 
-STEPS = 20  # in so many parts a history is read that is still coming
+STEPS = 20  # a history that is still coming is read in so many parts
 
 E = TypeVar("E")
 
@@ -33,13 +33,13 @@ _log = logs.get("sn")
 
 
 async def take_chain(identity: Identity, chain: ChainBackend, data_dir: Path, state: SNState, through: str) -> None:
-    """Everything that the SN at the address ``through`` has. Where it breaks off, the others have the rest."""
+    """Fetches all blocks of the SN at the address ``through``. If that breaks off, the rest comes from all SNs."""
     federation = chain.federation
     if federation is None or federation.tail.head.number >= state.joined_at:
         return
     early = EarlyHistory(chain, state.network, Snapshots(data_dir, chain), state.joined_at)
     reading = asyncio.create_task(early.follow(federation))
-    oldest = federation.tail.links[0].number  # of the blocks here that might be replaced
+    oldest = federation.tail.links[0].number  # the oldest block here that might still be replaced
     try:
         with federation.importing():
             async with SNClient(through, identity) as client:
@@ -55,10 +55,10 @@ async def take_chain(identity: Identity, chain: ChainBackend, data_dir: Path, st
 
 
 class EarlyHistory:
-    """How trainings stand after blocks that geth has, though nobody has said yet that these are final.
+    """The state of trainings after blocks that geth has but that are not known to be final yet.
 
-    It is kept as other snapshots are, each with the hash of its block: it counts once that block is final, and where
-    another one has taken its place all is read anew. ``until``: a block that this SN waits for before it goes on.
+    It is kept like other snapshots, with the hash of its block: it counts once that block is final; if another block
+    has replaced it, everything is read again. ``until``: the block that this SN waits for before it continues.
     """
 
     def __init__(self, chain: ChainBackend, network: str, snapshots: Snapshots, until: int) -> None:
@@ -67,24 +67,24 @@ class EarlyHistory:
         self._snapshots = snapshots
         self._until = until
         self._views: dict[str, TrainingView] = {}
-        self._next: dict[str, int] = {}  # the block from which on a contract's events are to be read
+        self._next: dict[str, int] = {}  # the first block whose events are unread, by contract
         self._pages = 0
         self._come = asyncio.Event()
         self._ended = False
 
     def more(self) -> None:
-        """geth has more blocks. A chain of one page is read as fast once it is there."""
+        """geth has more blocks. A chain of one page is not read early: that would save nothing."""
         self._pages += 1
         if self._pages > 1:
             self._come.set()
 
     def end(self) -> None:
-        """No more blocks come; what was not read yet is left to others."""
+        """No more blocks come; what is unread is read later, as after any start."""
         self._ended = True
         self._come.set()
 
     async def follow(self, federation: Federation) -> None:
-        """Reads what there is after each part of the whole, until ``end``. Raises ChainError."""
+        """Reads the blocks so far, whenever another part of the whole is there, until ``end``. Raises ChainError."""
         read, block_hash, step = 0, "", max(1, self._until // STEPS)
         while not self._ended and read < self._until:
             await self._come.wait()
@@ -102,7 +102,7 @@ class EarlyHistory:
                     await self._snapshots.save(view)
 
     async def read(self, until: int) -> None:
-        """All trainings, with what the blocks up to this one hold. Raises ChainError."""
+        """Reads all trainings up to and including this block. Raises ChainError."""
         async for entries in self._unread(self._network, until):
             for entry in entries:
                 if isinstance(entry, ContractRegistered) and entry.kind == TRAINING_KIND:

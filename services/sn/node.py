@@ -1,4 +1,4 @@
-"""An SN around a chain that is open: its contracts, its trainings, its API."""
+"""An SN on an open chain: its contracts, its trainings, its API."""
 
 import asyncio
 import contextlib
@@ -55,11 +55,11 @@ _log = logs.get(ROLE)
 
 @dataclass(frozen=True)
 class Announcement:
-    """Where the API listens, and by which host peers reach it. Port 0: any free one.
+    """Where the API listens, and at which host others reach it. Port 0: any free one.
 
-    ``through``: address of another SN; empty where only those are looked for that are known from before.
-    ``api_port``: the port by which peers reach the API; 0 is the one it listens on. ``p2p_port``: where the chain
-    listens. ``p2p``: host and port by which other SNs reach it; None is the same host, port 0 the one it listens on.
+    ``through``: address of another SN; if empty, only SNs known from before are looked for. ``api_port``: the port at
+    which others reach the API; 0 is the one that it listens on. ``p2p_port``: where the chain listens. ``p2p``: host
+    and port at which other SNs reach the chain; None means the same host, port 0 the one that it listens on.
     """
 
     bind_host: str
@@ -73,7 +73,7 @@ class Announcement:
 
 @dataclass(frozen=True)
 class RunningSN:
-    """``port`` is the one the API got."""
+    """``port`` is the one on which the API listens."""
 
     port: int
     address: str  # where others reach it
@@ -82,7 +82,7 @@ class RunningSN:
     changed: asyncio.Event  # set when a training has changed
 
     async def round_over(self) -> None:
-        """Returns when no training is in the middle of a round: nobody has checked in, nothing is being merged."""
+        """Returns when no training is in the middle of a round: no check-ins, and no merge."""
         while any(view.check_ins and view.state != RoundState.COMPLETE for view in self.trainings.views):
             self.changed.clear()
             await self.changed.wait()
@@ -99,9 +99,9 @@ async def serving(
     metrics: SNMetrics | None = None,
     found_with: FoundWith = "own",
 ) -> AsyncIterator[RunningSN]:
-    """Finds or makes the contracts, replays the trainings, opens the API; stops in the reverse order.
+    """Finds or deploys the contracts, replays the trainings, opens the API; stops in the reverse order.
 
-    ``metrics``: None where nothing is measured. ``found_with``: which organizations a new swarm begins with. Raises
+    ``metrics``: None if nothing is measured. ``found_with``: which organizations a new swarm begins with. Raises
     PortInUse, ChainError, NotARegisteredSN, NameTaken, OrganizationNotHeld.
     """
     name = identity.name
@@ -182,7 +182,7 @@ async def serving(
 
 
 class _OwnEntry:
-    """What this SN says of itself: its key, which it writes into the directory, and when its certificate ends."""
+    """This SN's entry: its key, which it writes into the directory, and when its certificate ends."""
 
     def __init__(self, identity: Identity, trainings: Trainings) -> None:
         self._identity = identity
@@ -192,7 +192,7 @@ class _OwnEntry:
     @classmethod
     @contextlib.contextmanager
     def kept(cls, identity: Identity, trainings: Trainings) -> Iterator[Self]:
-        """Within it, the entry follows the identity."""
+        """Inside this context, the entry follows the identity."""
         entry = cls(identity, trainings)
         if identity.renewal is not None:
             identity.renewal.directories.add(entry)
@@ -210,7 +210,9 @@ class _OwnEntry:
             self._trainings.membership.certificate_ends[ROLE, self._identity.name] = ends.timestamp()
 
     async def take_key(self, newest: Identity) -> None:
-        """Raises NameTaken where another key is known that does not lead to it, and what ``hand_over`` raises."""
+        """Raises NameTaken if the known key is another one that does not lead to this one, and what ``hand_over``
+        raises.
+        """
         known = await hand_over(_caller(newest), newest.spiffe_id, newest.credentials.handovers, self._trainings)
         if known.hex() not in ("", newest.known_as):
             raise NameTaken(name=newest.name, enrolledFingerprint=known.hex())
@@ -221,8 +223,8 @@ def _caller(identity: Identity) -> Caller:
 
 
 def _admission(trainings: Trainings) -> Admits:
-    """Callers of organizations that the chain holds, unless they were expelled; and while an SN that is to go hands
-    over sealing, the calls by which it does.
+    """Admits callers of organizations that the chain holds, unless expelled. While an SN that must go hands over
+    sealing, it may still make the calls that this needs.
     """
     federation = trainings.chain.federation
 
@@ -243,8 +245,8 @@ def _admission(trainings: Trainings) -> Admits:
 
 
 def _expelling(identity: Identity, names: Names) -> Callable[[str, str], None]:
-    """Who is expelled is let in nowhere any more, and those that hold a name here hear of it. An SN may have to hand
-    over sealing first: the ClusterManager says when it is let in no more.
+    """An expelled node is let in nowhere any more, and all that hold a name here hear of it. An SN may have to hand
+    over sealing first: the ClusterManager decides from when on it is refused.
     """
 
     def expelled(role: str, name: str) -> None:
@@ -256,7 +258,7 @@ def _expelling(identity: Identity, names: Names) -> Callable[[str, str], None]:
 
 
 async def _nowhere(_claim: Holder) -> str:
-    """There is no other SN where a name could be held."""
+    """For a chain with one SN: nobody can hold a name elsewhere."""
     return ""
 
 
@@ -270,7 +272,7 @@ async def _in_touch(
     *,
     membership: Membership,
 ) -> AsyncIterator[Peering | None]:
-    """Meets the SNs that are known from before, and waits until this one may write; None on a chain for one SN."""
+    """Meets the SNs known from before, and waits until this SN may write; None on a chain for one SN."""
     federation = chain.federation
     if federation is None:
         yield None

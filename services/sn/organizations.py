@@ -1,4 +1,4 @@
-"""The organizations that the chain holds, and whether a caller is of one of them."""
+"""The organizations that the chain holds, and whether a caller belongs to one of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ NAMELESS = "without a name, and the SN that was asked knows no other: it has no 
 
 @dataclass
 class HeldOrganizations:
-    """``cas``: by organization, the fingerprints of its CAs' public keys, hexadecimal."""
+    """``cas``: fingerprints of the CAs' public keys by organization, hexadecimal."""
 
     cas: dict[str, frozenset[str]] = field(default_factory=dict)
 

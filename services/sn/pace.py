@@ -4,7 +4,7 @@ from services.chain.events import IntervalChosen
 
 
 def pace_in_words(event: IntervalChosen) -> str:
-    """``a mean loss of 0.31 after 0.42 is more than a hundredth better``; reasons are numbered as in the contract."""
+    """Such as ``a mean loss of 0.31 after 0.42 is more than a hundredth better``. The contract numbers the reasons."""
     match event.reason:
         case 0:
             return "no loss was reported of the round before"

@@ -1,4 +1,4 @@
-"""Stays in touch with the other SNs: one stream with each, over which the two keep one chain together."""
+"""Stays in touch with the other SNs: one stream with each, by which the two keep their chains together."""
 
 import asyncio
 import contextlib
@@ -35,14 +35,16 @@ SECOND_DIAL_AFTER_S = 2.0
 FIND_HOLDER_S = 3.0  # longer than a process has to answer
 PAGE_BYTES = 2**20
 
-# SNs of one organization that say hello and are not in the directory, which may not have come here yet.
+# SNs of one organization that say hello but are not in the directory, or whose entry has not arrived here yet.
 NEWCOMERS_AT_ONCE = 16
-OF_NEWCOMERS = ""  # whose transactions count together
+OF_NEWCOMERS = ""  # transactions of all newcomers count together
 
-# What waits for one SN; more than all of them may have waiting at once. One that reads nothing is told nothing more.
+# Messages that may wait for one SN, more than can wait in normal operation. An SN that reads nothing gets nothing
+# more.
 OUTBOX_LIMIT = 16_384
 
-# An SN tells of blocks and does not give them; and how much that brings nothing is taken from one that does.
+# For how long an SN is believed that announces blocks but does not send them, and how many bytes without progress are
+# taken from one that does.
 BELIEVED_FOR_S = 30.0
 USELESS_BYTES = 8 * 2**20
 
@@ -54,7 +56,7 @@ _log = logs.get("sn")
 
 @dataclass(frozen=True)
 class ChainName:
-    """A chain's id, which one that was founded anew shares, and the hash of its first block."""
+    """A chain's id and the hash of its first block. A chain that is founded anew keeps its id but not its hash."""
 
     id: int
     genesis: bytes
@@ -65,19 +67,20 @@ class ChainName:
 
 @dataclass
 class _Other:
-    """An SN at the other end of a stream; ``account`` is empty until it has said hello, and so may be ``name``.
+    """An SN at the other end of a stream. Until it has said hello, ``account`` is empty, and ``name`` may be.
 
-    ``met``: this stream counts among those that keep the two in touch. ``organization``: whose CA has named it.
+    ``met``: this stream counts among those that keep the two in touch. ``organization``: whose CA issued its
+    certificate.
     """
 
     name: str
     outbox: Outbox
     organization: str = ""
     account: str = ""
-    enode: Enode | None = None  # by which this SN's geth reaches its geth
+    enode: Enode | None = None  # where this SN's geth reaches the other's geth
     met: bool = False
     called: bool = False  # this SN opened the stream
-    seen: pb.PeerSeen | None = None  # where it says that its API is
+    seen: pb.PeerSeen | None = None  # where its API is, as it says
     deaf: bool = False
 
     def tell(self, news: pb.PeerNews | None) -> None:
@@ -93,8 +96,8 @@ class _Other:
 
 
 class Peering:
-    """``alive``: names of the SNs in touch. ``changed`` is called when that set has changed, ``met`` before it when one
-    has come. ``owner_of`` tells whose an account is, as far as the chain says.
+    """``alive``: names of the connected SNs. ``changed`` is called when that set changes; before it, ``met`` if one has
+    come. ``owner_of`` returns the owner of an account, if the chain knows it.
     """
 
     def __init__(
@@ -119,9 +122,9 @@ class Peering:
         self._relay = relay
         self._port = 0
         self._background = background
-        self._listed: dict[str, str] = {}  # as the directory has it
+        self._listed: dict[str, str] = {}  # addresses as in the directory
         self._addresses: dict[str, str] = {}
-        self._seen_at: dict[str, tuple[str, int]] = {}  # by others, tried where nobody answers at the address
+        self._seen_at: dict[str, tuple[str, int]] = {}  # as others say; tried if the address does not answer
         self._others: list[_Other] = []
         self._enodes: dict[str, Enode] = {}
         self._accounts: dict[str, str] = {}
@@ -129,7 +132,7 @@ class Peering:
         self._stopped = asyncio.Event()
 
     def start(self, peers: Iterable[KnownSN], fetch_into: Path, through: str) -> None:
-        """Looks for SNs that are known from before, and for the one at the address ``through``, if there is one."""
+        """Looks for the SNs known from before, and for the one at the address ``through``, if that is given."""
         self._background.keep(self._greet_again, "telling other SNs of this node's geth")
         self._background.keep(lambda: self._fetch_blocks(fetch_into), "fetching blocks")
         for peer in peers:
@@ -138,10 +141,10 @@ class Peering:
             self._background.keep(lambda: self._find(through), f"looking for the SN at {through}")
 
     def know(self, name: str, host: str, port: int) -> None:
-        """Where an SN is reached, as the directory has it; from now on this one keeps in touch with it.
+        """The address of an SN according to the directory; from now on this SN keeps in touch with it.
 
-        An SN that was started again says itself where it is before the directory can: until the entry changes and the
-        two are out of touch, its own word counts.
+        A restarted SN says where it is before the directory can: its own word counts until the entry changes while the
+        two are out of touch.
         """
         listed = join_address(host, port)
         if not port or self._listed.get(name) == listed:
@@ -151,7 +154,7 @@ class Peering:
             self._reached_at(name, listed)
 
     def part_from(self, name: str) -> None:
-        """It is no SN of this swarm any more."""
+        """It is no longer an SN of this swarm."""
         if self._addresses.pop(name, None) is None:
             return
         self._listed.pop(name, None)
@@ -163,18 +166,18 @@ class Peering:
         self._forget(name)
 
     def _forget(self, name: str) -> None:
-        """Its geth is let in no more."""
+        """Its geth is no longer let in."""
         self._relay.close_way(name)
         self._accounts.pop(name, None)
         if enode := self._enodes.pop(name, None):
             self._background.run(self._federation.geth_peers.forget(enode), f"parting from the geth of {name}")
 
     def _seen(self, seen: pb.PeerSeen) -> None:
-        """Another SN's word, of one in the directory alone: it may be older than what this one knows, or a lie. Raises
+        """Notes where another SN says that an SN of the directory is: that may be outdated, or a lie. Raises
         MalformedCall.
 
-        After all have come back elsewhere, none may read in the directory where the others are before they have heard
-        each other: final blocks may take the word of SNs that know only one in common.
+        If all SNs have come back at other addresses, none of them can read these in the directory before they are in
+        touch: blocks become final only with attestations of SNs that may know only one SN in common.
         """
         requests.address(seen.host, seen.port)
         if seen.name in self._addresses and seen.port:
@@ -207,7 +210,7 @@ class Peering:
     async def serve(
         self, incoming: AsyncIterator[pb.PeerNews], name: str, context: Any, *, organization: str = ""
     ) -> AsyncIterator[pb.PeerNews]:
-        """A stream that another SN opened. Raises AnotherSwarm, MalformedCall, TooManyCalls."""
+        """Serves a stream that another SN opened. Raises AnotherSwarm, MalformedCall, TooManyCalls."""
         other = _Other(name, asyncio.Queue(), organization)
         context.add_done_callback(lambda _: other.tell(None))
         reading = asyncio.create_task(self._read(incoming, other))
@@ -227,7 +230,7 @@ class Peering:
         gone = self._gone[name]
         while not self._stopped.is_set():
             await gone.wait()
-            if self._gone.get(name) is not gone:  # it has parted from it
+            if self._gone.get(name) is not gone:  # this SN has parted from it
                 return
             address = self._addresses[name]
             if tries % 2 and name in self._seen_at:
@@ -244,7 +247,7 @@ class Peering:
             wait = min(2 * wait, LONGEST_WAIT_S)
 
     async def _find(self, address: str) -> None:
-        """The SN at an address, whatever its name: the others may all be elsewhere than they were."""
+        """Looks for the SN at an address, whatever its name: all the others may have moved."""
         wait, told = FIRST_WAIT_S, ""
         while not self._stopped.is_set():
             other = _Other("", asyncio.Queue(), called=True)
@@ -256,7 +259,7 @@ class Peering:
                         "no SN of this swarm at this address, looking again", address=address, reason=str(error)
                     )
                     told = error.code
-            if other.account:  # it is known from now on
+            if other.account:  # found: known from now on
                 return
             await self._pause(wait)
             wait = min(2 * wait, LONGEST_WAIT_S)
@@ -267,13 +270,13 @@ class Peering:
                 await self._stopped.wait()
 
     async def _visit(self, other: _Other, address: str) -> None:
-        """A stream that this SN opens, until it ends."""
+        """Opens a stream to another SN and takes what comes, until it ends."""
         async with SNClient(address, self._identity, other.name) as client:
             try:
                 async for news in client.meet(self._outgoing(other)):
                     await self._take(news, other)
                     if self.alive[other.name] > 1 and self._name > other.name:
-                        return  # both opened one
+                        return  # both SNs opened a stream: one is enough
             finally:
                 self._left(other)
 
@@ -284,7 +287,7 @@ class Peering:
     async def _outgoing(self, other: _Other) -> AsyncGenerator[pb.PeerNews]:
         federation = self._federation
         reader = federation.pool.open_reader()
-        # Where one of them fails the stream ends, and is opened again.
+        # If one of them fails, the stream ends and is opened again.
         tasks = [
             self._background.run(work, f"telling {other.name or 'an SN'} {what}", lambda _: other.tell(None))
             for work, what in (
@@ -339,7 +342,7 @@ class Peering:
         if (theirs := ChainName(hello.chain_id, hello.genesis)) != self._chain:
             if other.called:
                 raise AnotherSwarm(name=hello.name, theirs=str(theirs), ours=str(self._chain))
-            raise AnotherSwarm(name=self._name, theirs=str(self._chain), ours=str(theirs))  # it reads this
+            raise AnotherSwarm(name=self._name, theirs=str(self._chain), ours=str(theirs))  # worded for the other SN
         first = not other.account
         other.account = hello.account
         if first and not self._is_known(other):
@@ -357,7 +360,7 @@ class Peering:
             self._met(other)
 
     def _check_account(self, account: str, other: _Other) -> None:
-        """Raises MalformedCall for one that is none, another's, or not that of this stream."""
+        """Raises MalformedCall if it is not an account, belongs to another SN, or differs from this stream's."""
         try:
             is_one = checksummed(account) == account
         except ValueError:
@@ -366,18 +369,18 @@ class Peering:
             raise MalformedCall(field="account")
 
     def _is_known(self, other: _Other) -> bool:
-        """Whether it is one that this SN has looked for, or that the directory has; of others nothing is kept."""
+        """Whether this SN has looked for it, or the directory has it. Nothing is kept of others."""
         return other.called or other.name in self._addresses or self.owner_of(other.account) == other.name
 
     def _require_room(self, other: _Other) -> None:
-        """For one more that nobody knows. Raises TooManyCalls."""
+        """Raises TooManyCalls if there are too many unknown SNs of its organization already."""
         alike = [one for one in self._others if one.met and one.organization == other.organization]
         if sum(not self._is_known(one) for one in alike) >= NEWCOMERS_AT_ONCE:
             problem = f"{NEWCOMERS_AT_ONCE} SNs of its organization that the directory does not have are in touch"
             raise TooManyCalls(name=other.name, action="newcomers", problem=problem, seconds=1)
 
     async def _trust(self, other: _Other, said: Enode) -> None:
-        """Lets the geth of an SN in. Raises MalformedCall."""
+        """Lets in the geth of an SN. Raises MalformedCall."""
         port = await self._relay.way_to(other.name, said.host, said.port)
         other.enode = Enode(said.key, LOOPBACK, port)
         before = self._enodes.get(other.name)
@@ -390,7 +393,7 @@ class Peering:
             raise MalformedCall(field="enode") from None
 
     def _introduce(self, newcomer: _Other) -> None:
-        """Tells it where the others are, and the others where it is."""
+        """Tells the newcomer where the others are, and the others where it is."""
         for other in self._others:
             if other.name in ("", newcomer.name):
                 continue
@@ -399,10 +402,12 @@ class Peering:
                     whom.tell(pb.PeerNews(seen=of.seen))
 
     async def _dial(self, other: _Other) -> None:
-        """One of the two dials first: two calls that cross may both be given up, and geth repeats none for 35 s."""
+        """Connects the two geths; one SN dials first. If both dial at once, both may give up, and geth waits 35 s to
+        retry.
+        """
         if self._name > other.name:
             await self._pause(SECOND_DIAL_AFTER_S)
-        if other.enode is None:  # it has not told where its geth is
+        if other.enode is None:  # it has not said where its geth is
             return
         with contextlib.suppress(ChainError):  # a geth that is back says so itself
             await self._federation.geth_peers.dial(other.enode)
@@ -423,7 +428,7 @@ class Peering:
             self.changed()
 
     def _left(self, other: _Other) -> None:
-        if not other.met:  # it ended while it was greeted
+        if not other.met:  # it ended during the greeting
             return
         self.alive[other.name] -= 1
         if self.alive[other.name]:
@@ -458,7 +463,7 @@ class Peering:
             other.tell(hello)
 
     async def _greet_again(self) -> None:
-        """A geth that was started again has forgotten whom it may talk to, and may have another port."""
+        """A restarted geth has forgotten whom it may talk to, and may have another port."""
         async for _ in self._federation.reopened.follow():
             with contextlib.suppress(ChainError):
                 for other in self._others:
@@ -467,10 +472,10 @@ class Peering:
                         other.tell(pb.PeerNews(welcome=pb.PeerWelcome()))
                 await self._greet_all()
 
-    # --- what all are asked -------------------------------------------------------------------------
+    # --- what all SNs are asked -------------------------------------------------------------------------
 
     async def holder_elsewhere(self, claim: Holder) -> str:
-        """Address of another process that holds a name with an SN in touch; empty where none says so in time."""
+        """Address of another process that holds the name with a connected SN; empty if no SN reports one in time."""
         request = pb.FindHolderRequest(
             role=claim.who.role, name=claim.who.name, process=claim.process, address=claim.address
         )
@@ -491,12 +496,12 @@ class Peering:
     # --- blocks -------------------------------------------------------------------------------------
 
     async def _fetch_blocks(self, into: Path) -> None:
-        """Gets the blocks that do not come from geth to geth, whenever the chain asks for them."""
+        """Fetches blocks that geth does not get from other geths, whenever the chain lags behind."""
         failing: dict[str, float] = {}
         async for account in self._federation.lagging.follow():
             other = next((other for other in self._others if other.account == account), None)
             claimed = self._federation.attestations.totals.get(account, 0)
-            if other is None or not await self._federation.is_behind(account):  # they may have come from elsewhere
+            if other is None or not await self._federation.is_behind(account):  # blocks came from elsewhere
                 continue
             if await self._fetched(other, into):
                 failing.pop(account, None)
@@ -505,7 +510,7 @@ class Peering:
             await self._federation.doubt(account, claimed)
 
     async def _fetched(self, other: _Other, into: Path) -> bool:
-        """Whether it gave all that it has."""
+        """Whether it sent all that it has."""
         address = self._addresses.get(other.name, "")
         if not address and other.seen is not None:
             address = join_address(other.seen.host, other.seen.port)
@@ -522,7 +527,7 @@ class Peering:
         federation, useless, had = self._federation, 0, -1
 
         async def more(taken: int) -> bool:
-            """Not the same ones again and again."""
+            """Stops an SN that sends the same blocks again and again."""
             nonlocal useless, had
             has = await federation.head_number()
             useless, had = (useless + taken, had) if has <= had else (0, has)
@@ -533,7 +538,7 @@ class Peering:
 
 
 async def block_pages(federation: Federation, since: int) -> AsyncIterator[pb.BlocksPage]:
-    """The blocks after ``since``, in messages of a moderate size."""
+    """The blocks after number ``since``, in messages of moderate size."""
     page = bytearray()
     async for block in federation.geth_peers.raw_blocks(since):
         page += block

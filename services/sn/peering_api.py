@@ -14,7 +14,7 @@ from services.sn.peering import Peering, block_pages
 
 
 class PeeringApi:
-    """``peering``: None where the chain serves one SN only."""
+    """``peering``: None if the chain serves one SN only."""
 
     def __init__(self, context: ApiContext, peering: Peering | None) -> None:
         self._context = context

@@ -1,4 +1,4 @@
-"""What becomes of the proposals on the chain, told in the log: whoever is to vote learns of them there."""
+"""Logs what becomes of the proposals on the chain, so that those who must vote learn of them."""
 
 from services.chain.events import CarriedOut, NetworkEvent, Proposed, Voted, Withdrawn
 from services.runtime import logs
@@ -7,14 +7,14 @@ _log = logs.get("sn")
 
 
 class ProposalLog:
-    """Says nothing of what is past when the node starts, but for what is open still."""
+    """Of what happened before the node started, it logs only the proposals that are still open."""
 
     def __init__(self) -> None:
         self._open: dict[int, Proposed] = {}
         self._tells = False
 
     def begin(self) -> None:
-        """The past was read: from now on each event is told."""
+        """The past has been read: from now on, each event is logged."""
         self._tells = True
         for proposal in self._open.values():
             self._say("a proposal is open", proposal)

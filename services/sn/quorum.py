@@ -1,4 +1,4 @@
-"""When a round is closed without those who are not in yet, and whom it waits for."""
+"""When a round is closed without the nodes that are still missing, and for whom it waits."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from services.sn.training import TrainingView
 
 @dataclass(frozen=True)
 class Clock:
-    """A running quorum clock. It is for this round and term: a round that is reopened starts another one."""
+    """A running quorum clock, for this round and term: a reopened round starts another clock."""
 
     round: int
     term: int
@@ -17,8 +17,8 @@ class Clock:
 
 @dataclass(frozen=True)
 class Waiting:
-    """Whom a round waits for; ``missing`` peers have not even enrolled. ``leaderless``: minPeers are in, and none of
-    them may lead.
+    """For whom a round waits; ``missing`` peers have not even enrolled. ``leaderless``: minPeers have checked in, but
+    none of them may lead.
     """
 
     round: int
@@ -31,7 +31,7 @@ class Waiting:
 
 
 def clock(view: TrainingView) -> Clock | None:
-    """The clock that should run now: minPeers are in, somebody of them may lead, others are still awaited."""
+    """The clock that should run: if minPeers have checked in, one of them may lead, and others are still awaited."""
     if view.state != RoundState.CHECKIN or view.config is None or not view.awaited:
         return None
     if len(view.check_ins) < view.config.min_peers:
@@ -42,7 +42,7 @@ def clock(view: TrainingView) -> Clock | None:
 
 
 def waiting(view: TrainingView) -> Waiting | None:
-    """What to say about a round that somebody waits in; None where nobody does."""
+    """What to log about a round in which somebody waits; None if nobody does."""
     if view.state != RoundState.CHECKIN or view.config is None or not view.check_ins:
         return None
     need = view.config.min_peers

@@ -1,4 +1,4 @@
-"""The record of a training, as the API sends it: the chain's events, one by one, in their order."""
+"""The record of a training, as the API sends it: the chain's events, one by one and in order."""
 
 import re
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ from typing import Any
 from services.chain.events import TrainingConfig, TrainingEvent
 from services.rpc import swarm_pb2 as pb
 
-# A page is well below the limit of a message, whatever the reasons in it say.
+# A page stays well below the size limit of a message, however long the reasons in it are.
 PAGE_BYTES = 256 * 1024
 
 
 def pages(location: str, block: int, events: Sequence[TrainingEvent]) -> list[pb.RecordPage]:
-    """``block``: what the whole record is known up to. One event at least goes into each page."""
+    """``block``: the block up to which the record is complete. Each page has at least one event."""
     found: list[pb.RecordPage] = []
     room = 0
     for event in events:
@@ -27,7 +27,7 @@ def pages(location: str, block: int, events: Sequence[TrainingEvent]) -> list[pb
 
 
 def entry(event: TrainingEvent) -> pb.RecordEvent:
-    """One event. Message and dataclass have the same fields under the same names."""
+    """One event. Message and dataclass have the same fields."""
     kind = type(event).__name__
     values = {it.name: _value(getattr(event, it.name)) for it in fields(event) if it.name != "position"}
     message = getattr(pb.RecordEvent, kind)(**values)

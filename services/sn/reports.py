@@ -1,4 +1,4 @@
-"""Brings reports of loss and metric to the chain without anybody waiting for it."""
+"""Writes reports of loss and metric to the chain while nobody waits for it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from services.errors import SwarmError
 from services.runtime import logs
 
-# Long enough that in a training of very short rounds, where a block with reports would delay a check-in, they come
-# together and seldom; short beside a round in which anything is learned.
+# With very short rounds, a block with reports would delay a check-in: this is long enough that reports come together
+# and seldom. It is short compared to a round in which anything is learned.
 HELD_S = 0.2
 
-# At the end of this node. Where no block takes them by then, as when the SNs that seal are out of reach, they are let
-# go.
+# When this node stops. Reports that no block has taken by then, as when the signers are out of reach, are dropped.
 LAST_WITHIN_S = 2.0
 
 _log = logs.get("sn")
@@ -20,7 +19,7 @@ _log = logs.get("sn")
 
 @dataclass(frozen=True)
 class NodeReport:
-    """``round``: the accepted round whose model was evaluated. ``loss``, ``metric``: None where there is no value."""
+    """``round``: the accepted round whose model was evaluated. ``loss``, ``metric``: None if there is no value."""
 
     round: int
     name: str
@@ -42,19 +41,19 @@ class ReportWriter:
         self._writing = asyncio.Lock()
 
     def put(self, report: NodeReport) -> None:
-        """Takes a report; one of the same node that is still held is replaced."""
+        """Takes a report; it replaces one of the same node that is still held."""
         self._held[report.name] = report
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(HELD_S, self._due.set)
 
     async def run(self) -> None:
-        """Writes what is due, until cancelled."""
+        """Writes due reports until cancelled."""
         while True:
             await self._due.wait()
             await self.flush()
 
     async def finish(self, within_s: float = LAST_WITHIN_S) -> None:
-        """The last flush, which a chain that stands still does not hold up."""
+        """The last flush. Gives up after ``within_s``, as the chain may stand still."""
         try:
             async with asyncio.timeout(within_s):
                 await self.flush()
@@ -62,9 +61,7 @@ class ReportWriter:
             _log.warning("the last reports were not recorded in time", contract=self._contract, seconds=within_s)
 
     async def flush(self) -> None:
-        """Writes everything that is held, after what is being written. Failures are logged: a report is not
-        worth a round.
-        """
+        """Writes all held reports, after those being written. Failures are logged: a report is not worth a round."""
         async with self._writing:
             self._due.clear()
             if self._timer is not None:

@@ -1,4 +1,4 @@
-"""What requests say, as the chain's gateways take it; refused before a transaction is sent where it cannot be."""
+"""Turns requests into what the chain's gateways take, and refuses malformed ones before a transaction is sent."""
 
 import re
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ from services.sn.reports import NodeReport
 DIGEST_BYTES = 32
 PROCESS_BYTES = 16
 MAX_PORT = 65535
-MIN_PEERS_LIMIT = 1000  # participants of a round, as far as one is known to close in time
+MIN_PEERS_LIMIT = 1000  # the most participants with which a round is known to close in time
 HOST_LIMIT_CHARACTERS = 253
 METHOD_LIMIT_CHARACTERS = 32
 VERSION_LIMIT_CHARACTERS = 200
 REASON_LIMIT_CHARACTERS = 400
-LEFT_OUT_LIMIT_BYTES = 64 * 1024  # of names and reasons: they come into one transaction
+LEFT_OUT_LIMIT_BYTES = 64 * 1024  # of names and reasons, which go into one transaction
 FIXED = "fixed"
 
 
@@ -57,7 +57,7 @@ def config(message: pb.Config) -> TrainingConfig:
 
 
 def enode(text: str) -> Enode:
-    """Of a geth, where another SN relays to it. Raises MalformedCall."""
+    """The enode of a geth, at the address where its SN relays to it. Raises MalformedCall."""
     try:
         found = Enode.parse(text)
     except ValueError as error:
@@ -95,7 +95,7 @@ def report(request: pb.ReportRequest, name: str) -> NodeReport:
 
 
 def address(host: str, port: int) -> None:
-    """Raises MalformedCall unless peers could reach it."""
+    """Raises MalformedCall if no peer could reach this address."""
     if not 0 < len(host) <= HOST_LIMIT_CHARACTERS or not host.isascii() or not host.isprintable():
         raise MalformedCall(field="host")
     if not 0 <= port <= MAX_PORT:
@@ -103,14 +103,14 @@ def address(host: str, port: int) -> None:
 
 
 def process(said: bytes) -> bytes:
-    """Raises MalformedCall for one that does not say which it is."""
+    """The id of the calling process. Raises MalformedCall if it is not one."""
     if len(said) != PROCESS_BYTES:
         raise MalformedCall(field="swarm-process (16 bytes in hexadecimal, in the metadata)")
     return said
 
 
 def place(request: pb.HoldNameRequest, source: str) -> str:
-    """Where a process is, for people; ``source`` is whence gRPC has its call. Raises MalformedCall."""
+    """Where a process runs, for people. ``source``: the address from which gRPC got the call. Raises MalformedCall."""
     if not request.host:
         return unquote(source).removeprefix("ipv4:").removeprefix("ipv6:")
     address(request.host, request.port)
@@ -132,14 +132,14 @@ def organization(name: str) -> str:
 
 
 def cas(fingerprints: Sequence[bytes]) -> list[bytes]:
-    """Of an organization's CAs, each once and sorted: in any order they are the same proposal. Raises MalformedCall."""
+    """Fingerprints of CAs, each once and sorted, so that their order makes no other proposal. Raises MalformedCall."""
     if not 0 < len(fingerprints) <= MOST_CAS:
         raise MalformedCall(field=f"cas (1 to {MOST_CAS})")
     return sorted({digest(one, "cas") for one in fingerprints})
 
 
 def left_out(message: list[pb.LeftOut]) -> list[tuple[str, str, bool]]:
-    """As the chain's gateway takes them; a reason is cut to what a person reads. Raises MalformedCall, TooLong."""
+    """As the chain's gateway takes them; reasons are cut to a readable length. Raises MalformedCall, TooLong."""
     if (
         size := sum(
             len(entry.name.encode()) + len(entry.reason[:REASON_LIMIT_CHARACTERS].encode()) for entry in message
@@ -152,5 +152,5 @@ def left_out(message: list[pb.LeftOut]) -> list[tuple[str, str, bool]]:
 
 
 def reason(text: str) -> str:
-    """In one line that a person can read."""
+    """The text as one readable line."""
     return escaping.replaced(" ".join(text[:REASON_LIMIT_CHARACTERS].splitlines()))

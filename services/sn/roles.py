@@ -1,4 +1,4 @@
-"""Which roles may make which call; what is not listed is denied. And how often."""
+"""Which roles may make which call, and how often. What is not listed is denied."""
 
 from services.rpc.limits import CallLimit
 
@@ -77,10 +77,10 @@ _BY_SERVICE = {
 
 ROLES = {f"/{service}/{call}": roles for service, calls in _BY_SERVICE.items() for call, roles in calls.items()}
 
-# What an SN whose organization was removed may still call, while it seals.
+# What a removed or expelled SN may still call while it seals.
 HANDING_OVER = frozenset({f"/{PEERING}/Meet", f"/{PEERING}/GetBlocks"})
 
-# Of one certificate, which may be that of 256 SLs: several times what any swarm that was measured asks for.
+# Limits of one certificate, which 256 SLs may share: several times the calls of any measured swarm.
 _WRITES = CallLimit("calls that write", at_once=3000, per_s=300)
 _WATCHES = CallLimit("calls that watch", at_once=3000, per_s=300, open=1024)
 _RECORDS = CallLimit("calls for a record", at_once=20, per_s=1, open=4)
@@ -94,7 +94,7 @@ _STREAMS = {"Watch": _WATCHES, "WatchRunner": _WATCHES, "HoldName": _WATCHES, "G
 LIMITS = {
     f"/{service}/{call}": _STREAMS.get(call, _WRITES)
     for service, calls in _BY_SERVICE.items()
-    if service != PEERING  # an SN that is out of touch tries again and again, and has a stream for each other SN
+    if service != PEERING  # an SN without connection retries again and again, and has a stream with each other SN
     for call in calls
     if call not in _READS
 }

@@ -1,4 +1,4 @@
-"""Tasks and taskrunners as the messages that the API sends."""
+"""Tasks and taskrunners as messages of the API."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,7 +7,7 @@ from services.sn.runner_view import AGENTS_LIMIT, Agent, Peer, RunnerView
 from services.sn.task_book import Task
 from services.sn.task_requests import shortened
 
-# Less than a message may have: others stand around it.
+# Less than the limit of a message, as other fields surround the status.
 STATUS_BYTES = 3 * 2**20
 
 
@@ -34,9 +34,9 @@ def task_entry(task: Task) -> pb.TaskEntry:
 def runner_status(
     view: RunnerView, is_present: Callable[[str], bool], last_seen: Callable[[str], float]
 ) -> pb.RunnerStatus:
-    """``last_seen``: seconds since 1970, 0 where this SN has not heard of a SWOP.
+    """``last_seen``: seconds since 1970, 0 if this SN has not heard from a SWOP.
 
-    Of very many SWOPs, those that do not attend any more are left out.
+    If there are more SWOPs than ``AGENTS_LIMIT``, those that no longer attend are left out.
     """
     assigned = view.assigned
     agents = list(view.agents.values())
@@ -83,7 +83,7 @@ def _agent(
 
 
 def largest(sizes: Iterable[int], most: int) -> int:
-    """What each of these sizes may be at most, so that all together are not more than ``most``."""
+    """The limit for each of these sizes with which their sum is at most ``most``."""
     growing = sorted(sizes)
     for number, size in enumerate(growing):
         left = len(growing) - number
@@ -94,7 +94,7 @@ def largest(sizes: Iterable[int], most: int) -> int:
 
 
 def _bounded(status: pb.RunnerStatus) -> pb.RunnerStatus:
-    """Whole, unless the message would become too large: then the longest descriptions are shortened."""
+    """Shortens the longest descriptions if the message would become too large."""
     size = status.ByteSize()
     if size > STATUS_BYTES:
         sizes = [len(peer.description.encode()) for peer in status.peers]

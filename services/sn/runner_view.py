@@ -1,4 +1,4 @@
-"""What a taskrunner's events add up to: who attends, what is assigned, how its peers stand."""
+"""The state of a taskrunner, from its events: who attends, what is assigned, how its peers are doing."""
 
 from dataclasses import dataclass, field, replace
 
@@ -7,13 +7,13 @@ from services.chain.runner import PEERS_LIMIT
 from services.chain.task_events import Assigned, PeerState, RunnerState
 from services.sn.event_fold import EventFold
 
-# That attend at the same time: all of them fit into one status.
+# SWOPs that attend at the same time: so many fit into one status.
 AGENTS_LIMIT = 1000
 
 
 @dataclass(frozen=True)
 class Agent:
-    """A SWOP. ``enrolled_in`` and ``released``: the last assignments that it enrolled in, and has cleaned up after."""
+    """A SWOP. ``enrolled_in``, ``released``: the last assignments that it enrolled in and cleaned up after."""
 
     name: str
     group: str
@@ -27,7 +27,7 @@ class Agent:
 
 @dataclass(frozen=True)
 class Peer:
-    """``name``: of its SL, where it has one. ``updated_at``: seconds since 1970."""
+    """``name``: of its SL, if it has one. ``updated_at``: seconds since 1970."""
 
     agent: str
     index: int
@@ -39,7 +39,7 @@ class Peer:
 
 @dataclass
 class RunnerView(EventFold[on_chain.RunnerEvent]):
-    """Where a taskrunner stands, by its events. Times are seconds since 1970, 0 for not yet."""
+    """The state of a taskrunner. Times are seconds since 1970, 0 if not yet."""
 
     runner: str
     location: str
@@ -60,7 +60,7 @@ class RunnerView(EventFold[on_chain.RunnerEvent]):
         return self.state in {RunnerState.ASSIGNED, RunnerState.RUNNING}
 
     def is_busy(self, agent: str) -> bool:
-        """Whether a SWOP is enrolled in the assignment under way, or one that nobody has reset."""
+        """Whether a SWOP is enrolled in the current assignment, under way or ended but not yet reset."""
         known = self.agents.get(agent)
         return known is not None and known.enrolled_in == self.assignment and self.state is not RunnerState.IDLE
 
@@ -68,7 +68,7 @@ class RunnerView(EventFold[on_chain.RunnerEvent]):
         return not self.targets or agent in self.targets
 
     def _fold(self, event: on_chain.RunnerEvent) -> None:
-        """Raises TypeError for an unknown kind, ValueError and KeyError for what no taskrunner says."""
+        """Raises TypeError for an unknown event, ValueError or KeyError for one that no taskrunner emits."""
         match event:
             case on_chain.AgentAttended():
                 self._attended(event)

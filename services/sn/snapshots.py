@@ -1,7 +1,7 @@
-"""Where trainings stood, kept beside the chain: an SN that starts again reads only what has happened since.
+"""Snapshots of trainings, kept beside the chain: an SN that restarts reads only what has happened since.
 
-A snapshot is of the view after a final block, whose hash it names. One that is not of this chain, or cannot be read,
-is as good as none: the history is read from its beginning.
+A snapshot is the view after a block, with the block's hash. If it is not of this chain, or cannot be read, it is
+ignored: the history is read from its beginning.
 """
 
 import asyncio
@@ -22,10 +22,10 @@ from services.sn.training import Participant, Result, TrainingView
 
 DIRECTORY = "views"
 
-# Of the file, and of what a view makes of events: a snapshot of another version is not read.
+# Of the file's format and of how a view folds events: a snapshot of another version is not read.
 VERSION = 1
 
-# Reading so many takes an SN a fraction of a second.
+# An SN reads so many events in a fraction of a second.
 EVERY_EVENTS = 5000
 
 SAVE_WITHIN_S = 5.0  # geth may be away when a node is stopped
@@ -34,14 +34,14 @@ _log = logs.get("sn")
 
 
 class Snapshots:
-    """Of all trainings of one SN, a file each in its data directory."""
+    """The snapshots of all trainings of one SN, one file each in its data directory."""
 
     def __init__(self, data_dir: Path, chain: ChainBackend) -> None:
         self._directory = data_dir / DIRECTORY
         self._chain = chain
 
     async def load(self, contract: str, location: str) -> TrainingView | None:
-        """None where there is none that can be used."""
+        """The view in the snapshot; None if no snapshot can be used."""
         path = self._path(location)
         try:
             found = json.loads(await asyncio.to_thread(path.read_text))
@@ -57,7 +57,7 @@ class Snapshots:
         return view if there and there == found["block_hash"] else None
 
     async def save(self, view: TrainingView) -> None:
-        """As the view is now. A failure is logged: the file before it stays. Loses nothing but time."""
+        """Saves the view as it is now. A failure is logged and the previous file stays: that costs only time."""
         path, encoded = self._path(view.location), asdict(view)
         try:
             async with asyncio.timeout(SAVE_WITHIN_S):
@@ -94,7 +94,7 @@ def _decoded(found: Mapping[str, Any]) -> TrainingView:
             "check_ins": check_ins,
             "left_out": [LeftOut(**_placed(entry)) for entry in found["left_out"]],
             "last_result": None if found["last_result"] is None else _result(found["last_result"]),
-            "progress": None,  # it counts for one stream of the SN that wrote this
+            "progress": None,  # not on the chain, and outdated by now
             "ticks": 0,
             "position": Position(*found["position"]),
         }

@@ -1,4 +1,4 @@
-"""What an SN remembers in its data directory beside its chain: which swarm it belongs to."""
+"""What an SN keeps in its data directory beside its chain: which swarm it belongs to."""
 
 import fcntl
 import json
@@ -19,7 +19,7 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class KnownSN:
-    """Another SN and where its API was reached last."""
+    """Another SN and the last known address of its API."""
 
     name: str
     host: str
@@ -28,10 +28,11 @@ class KnownSN:
 
 @dataclass
 class SNState:
-    """``chain``: geth or embedded. ``trainings``: addresses by name, for people; the directory on the chain counts.
+    """``chain``: geth or embedded. ``trainings``: addresses by name, only for people; the directory on the chain
+    counts.
 
-    ``peers``: the other SNs, to find them again after a restart. ``joined_at``: the block from which on this SN may
-    write; 0 for the one that made the chain.
+    ``peers``: the other SNs, to find them again after a restart. ``joined_at``: the block from which this SN may write;
+    0 for the SN that founded the chain.
     """
 
     chain: Kind
@@ -42,7 +43,7 @@ class SNState:
 
     @classmethod
     def load(cls, data_dir: Path) -> Self | None:
-        """The state of an earlier run; None at the first start. Raises StorageError where it is not readable."""
+        """The state of an earlier run; None at the first start. Raises StorageError if it cannot be read."""
         path = data_dir / FILE
         try:
             found = json.loads(path.read_text())
@@ -62,7 +63,7 @@ class SNState:
             raise StorageError(path=path, problem=f"it is not a state file of an SN ({error})") from None
 
     def save(self, data_dir: Path) -> None:
-        """Replaces the file at once: a crash leaves the old one or the new one. Raises StorageError."""
+        """Replaces the file atomically: a crash leaves the old file or the new one. Raises StorageError."""
         path = data_dir / FILE
         draft = path.with_suffix(".draft")
         try:
@@ -84,7 +85,7 @@ def remember_peers(data_dir: Path, peers: list[KnownSN]) -> None:
 
 
 def chain_choice(wanted: Choice, data_dir: Path) -> Choice:
-    """What to open: the chain that this data directory was made with. Raises SettingsError for another one."""
+    """Which chain to open: the kind in this data directory. Raises SettingsError if another one is wanted."""
     state = SNState.load(data_dir)
     if state is None or wanted == state.chain:
         return wanted
@@ -96,9 +97,9 @@ def chain_choice(wanted: Choice, data_dir: Path) -> Choice:
 
 @contextmanager
 def claimed(data_dir: Path) -> Iterator[Path]:
-    """Makes the data directory if it is missing and keeps every other node out of it.
+    """Creates the data directory if it is missing, and keeps every other node out of it.
 
-    Raises StorageError where it cannot be written or is in use.
+    Raises StorageError if it cannot be written or is in use.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

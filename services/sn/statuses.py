@@ -1,4 +1,4 @@
-"""A training's view as the message that the API sends."""
+"""A training's view as a message of the API."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,20 +12,20 @@ MemberOf = Callable[[str], DirectoryMember | None]
 
 
 def status(view: TrainingView, now: float, member_of: MemberOf) -> pb.TrainingStatus:
-    """``now``: the same clock that the view's progress was read from, in seconds.
+    """``now``: in seconds, by the clock that timed the view's progress.
 
-    ``member_of``: an SL as the directory has it. A node that comes back elsewhere, or with a new key, is known so at
-    once, not only after its next check-in.
+    ``member_of``: an SL's entry in the directory. So a node that comes back at another address, or with a new key,
+    appears so at once, not only after its next check-in.
     """
     people = [_participant(who, member_of(who.name), view.first_round) for who in view.participants.values()]
     return _message(view, now, people, [_check_in(entry) for entry in view.check_ins.values()])
 
 
 class StatusChanges:
-    """What has changed in a view from one time it is asked to the next, as messages for participants.
+    """What has changed in a view from one call to the next, as messages for participants.
 
-    What the others have reported is not of them: nobody trains by it, and a report of each after each round, told to
-    each, would cost the square of their number.
+    The reports of the others are not included: no participant needs them, and sending each report of each round to
+    everybody would cost the square of the number of nodes.
     """
 
     def __init__(self, view: TrainingView, clock: Callable[[], float], member_of: MemberOf) -> None:
@@ -37,7 +37,7 @@ class StatusChanges:
         self._check_ins: dict[str, CheckedIn] = {}
 
     def since_last(self) -> bytes:
-        """Serialised. What was asked first of all has everybody in it, as all are new."""
+        """The changes, serialised. The first call returns everybody, as all are new."""
         view, before, entered = self._view, self._people, self._check_ins
         self._people = {name: (who, self._member_of(name)) for name, who in view.participants.items()}
         self._check_ins = dict(view.check_ins)
@@ -55,7 +55,7 @@ class StatusChanges:
 
 
 def _same(before: tuple[Participant, DirectoryMember | None] | None, who: Participant, member: object) -> bool:
-    """But for what it reported. Both are replaced when anything of them changes."""
+    """Whether nothing but reports has changed. Both objects are replaced whenever anything in them changes."""
     return before is not None and before[1] is member and (before[0] is who or before[0].unreported == who.unreported)
 
 
@@ -115,7 +115,7 @@ def _config(view: TrainingView) -> pb.Config | None:
 
 
 def _participant(who: Participant, member: DirectoryMember | None, first_round: int) -> pb.Participant:
-    """What it reported on an earlier training of the contract is not of this one, which begins with ``first_round``."""
+    """Without reports from before ``first_round``: they belong to an earlier training of the contract."""
     host, port = (member.host, member.port) if member else (who.host, who.port)
     reported = who if who.report_round >= first_round else Participant(who.name, who.fingerprint, who.may_lead)
     return pb.Participant(

@@ -1,4 +1,4 @@
-"""What the events of TaskRegistry add up to: the tasks of the swarm with their bodies."""
+"""The tasks of the swarm with their bodies, from the events of TaskRegistry."""
 
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -16,7 +16,7 @@ ROOT_TASK = "ROOTTASK"
 class Task:
     """``created_at``: seconds since 1970. ``registrant``: role/name of the certificate that created it.
 
-    ``number`` counts the tasks that were ever created, in the order of the chain, so that all SNs count alike.
+    ``number`` counts the tasks ever created, in the order of the chain, so it is the same on all SNs.
     """
 
     header: TaskHeader
@@ -59,7 +59,7 @@ class TaskBook:
         return self._tasks[name]
 
     def apply(self, event: on_chain.RegistryEvent) -> None:
-        """Folds one event; one that was folded before changes nothing."""
+        """Folds one event; an event folded before changes nothing."""
         if event.position <= self.position:
             return
         self.position = event.position
@@ -72,7 +72,7 @@ class TaskBook:
             )
 
     def _change(self, event: on_chain.TaskBodySet | on_chain.TaskFinalized | on_chain.TaskRemoved) -> None:
-        """Of a task that there is: names that are no text may be those of two tasks on the chain and of one here."""
+        """Changes a task that exists: two names on the chain that are not valid text may become one name here."""
         if event.name not in self._tasks or event.name == ROOT_TASK:
             return
         match event:

@@ -1,4 +1,4 @@
-"""What requests about tasks say, as the gateways take it; refused before a transaction is sent where it cannot be."""
+"""Turns requests about tasks into what the gateways take, and refuses bad ones before a transaction is sent."""
 
 from services.chain.runner import DESCRIPTION_LIMIT_BYTES, PEERS_LIMIT
 from services.chain.task_events import PeerReport, PeerState, TaskHeader
@@ -11,13 +11,13 @@ from services.sn.task_book import ROOT_TASK
 
 NAME_LIMIT_CHARACTERS = 128
 PEER_NAME_LIMIT_BYTES = 64 + 1 + 32  # of an SL: NAME or NAME/SLOT
-RUNNER_PEERS_LIMIT = 8000  # of all SWOPs: their status is one message
+RUNNER_PEERS_LIMIT = 8000  # of all SWOPs, as their status is one message
 RUN_SWARM = "RUN_SWARM"
 TASK_TYPES = (RUN_SWARM, "MAKE_USER_CONTAINER", "PULL_IMAGE", "MAKE_SWARM_USER_CONTENT")
-PAGE_TASKS = 200  # a page is smaller than a message may be, whatever the tasks say of themselves
+PAGE_TASKS = 200  # so many fit into a message, however long their fields are
 PAGE_TOKEN_LIMIT = 18
 CUT = " ... "
-CUT_FROM_BYTES = 40  # of less, the beginning alone is more than both ends
+CUT_FROM_BYTES = 40  # below this, the beginning alone says more than both ends
 
 
 def header(message: pb.TaskHeader) -> TaskHeader:
@@ -35,7 +35,7 @@ def header(message: pb.TaskHeader) -> TaskHeader:
 
 
 def page(token: str) -> int:
-    """The number after which a page of tasks begins. Raises MalformedCall for a token that no SN has given."""
+    """The number after which a page of tasks begins. Raises MalformedCall for a token that no SN issues."""
     if not token:
         return -1
     if not (token.isascii() and token.isdigit() and len(token) <= PAGE_TOKEN_LIMIT):
@@ -50,14 +50,14 @@ def body(text: str) -> bytes:
 
 
 def name(text: str, field: str) -> str:
-    """A name that a contract is registered under or a task has. Raises MalformedCall."""
+    """The name of a contract or a task. Raises MalformedCall."""
     if not text or len(text) > NAME_LIMIT_CHARACTERS or not text.isprintable():
         raise MalformedCall(field=f"{field} (1 to {NAME_LIMIT_CHARACTERS} printable characters)")
     return text
 
 
 def known_name(text: str) -> str:
-    """Of a task that there should be. Raises TooLong for one that none can have."""
+    """The name of a task that should exist. Raises TooLong if no task can have it."""
     limited("the task's name", text, FIELD_LIMIT_BYTES)
     return text
 
@@ -76,11 +76,11 @@ def pairs(count: int) -> int:
 
 
 def check_room(view: RunnerView, agent: str, peers: int) -> None:
-    """Raises RunnerFull where a SWOP that attends with ``peers`` would be more than one status holds."""
+    """Raises RunnerFull if a SWOP that attends with ``peers`` would exceed what one status holds."""
     others = [other for other in view.agents.values() if other.name != agent]
     if sum(other.attends for other in others) >= AGENTS_LIMIT:
         raise RunnerFull(runner=view.runner, problem=f"{AGENTS_LIMIT} SWOPs attend it")
-    # One that has quit and left its peers in the task counts as well.
+    # A SWOP that has quit but left its peers in the task counts as well.
     taken = sum(
         max(other.peers * other.attends, other.brought * (other.enrolled_in == view.assignment)) for other in others
     )
@@ -90,9 +90,9 @@ def check_room(view: RunnerView, agent: str, peers: int) -> None:
 
 
 def report(request: pb.ReportPeerRequest, agent: str) -> PeerReport:
-    """A text that is too long loses its middle: the beginning says what, the end is newest.
+    """A text that is too long loses its middle: the beginning says what it is, the end is the newest part.
 
-    What cannot be seen in it is replaced. Raises MalformedCall.
+    Invisible characters are replaced. Raises MalformedCall, TooLong.
     """
     limited("name", request.name, PEER_NAME_LIMIT_BYTES)
     if not request.name.isprintable():
@@ -107,7 +107,7 @@ def report(request: pb.ReportPeerRequest, agent: str) -> PeerReport:
 
 
 def shortened(text: str, limit: int = DESCRIPTION_LIMIT_BYTES) -> str:
-    """At most ``limit`` bytes of UTF-8; no character is cut in two."""
+    """At most ``limit`` bytes of UTF-8; cuts no character in two."""
     raw = text.encode()
     if len(raw) <= limit:
         return text
@@ -119,9 +119,9 @@ def shortened(text: str, limit: int = DESCRIPTION_LIMIT_BYTES) -> str:
 
 
 def needed(request: pb.AssignTaskRequest, view: RunnerView, runs_pairs: bool, present: list[str]) -> int:
-    """How many peers an assignment without a target needs. ``present``: SWOPs that attend and are there.
+    """How many peers an assignment without a target needs. ``present``: SWOPs that attend and are connected.
 
-    Raises NotEnoughPeers where they bring fewer, MalformedCall for none.
+    Raises NotEnoughPeers if they bring fewer, MalformedCall if none is asked for.
     """
     have = sum(view.agents[agent].peers if runs_pairs else 1 for agent in present)
     need = have if request.all_peers else request.peers

@@ -1,4 +1,4 @@
-"""Tasks and taskrunners of the swarm, as this SN serves them: views follow the chain, watchers follow the views."""
+"""Tasks and taskrunners, as this SN serves them: views follow the chain, watchers follow the views."""
 
 import asyncio
 import time
@@ -27,19 +27,19 @@ _log = logs.get("sn")
 
 
 class NotATaskrunner(Exception):
-    """What a contract says adds up to none: it was entered in the directory as a taskrunner and is something else."""
+    """A contract's events make no taskrunner: it is entered in the directory as one, but is something else."""
 
 
 def now_ms() -> int:
-    """Milliseconds since 1970, as the contracts of tasks record times."""
+    """Milliseconds since 1970, the unit of times in the contracts for tasks."""
     return int(time.time() * 1000)
 
 
 class LiveRunner:
-    """One taskrunner. Handlers write through ``gateway``; what comes of it arrives by the chain's events.
+    """One taskrunner. Handlers write through ``gateway``; the outcome arrives as events of the chain.
 
-    A SWOP that this SN looks after, as ``is_ours`` tells, and that holds no stream for ``grace_s`` stops to attend. One
-    that is busy may come back to what it has begun, until the taskrunner is reset.
+    A SWOP that this SN looks after (``is_ours``) and that holds no stream for ``grace_s`` no longer attends. A busy
+    SWOP may come back to its work until the taskrunner is reset.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class LiveRunner:
         self._is_ours = is_ours
         self._streams: Counter[str] = Counter()
         self._giving_up: dict[str, asyncio.TimerHandle] = {}
-        self._given_up: set[str] = set()  # on their way to the chain: none of them counts, whether it is back or not
+        self._given_up: set[str] = set()  # being written to the chain: none of them counts, even if it is back
         self._broadcast = Broadcast(self.view, lambda: self.status().SerializeToString())
         self._stopped = False
-        self.makes_sense = True  # as far as its contract has spoken
+        self.makes_sense = True  # as far as the contract's events tell
 
     async def open(self) -> None:
-        """Replays what happened so far; from then on the view follows the chain. Raises NotATaskrunner."""
+        """Replays all events so far; from then on the view follows the chain. Raises NotATaskrunner."""
         async for page in self.gateway.history():
             for event in page:
                 self._fold(event)
@@ -98,7 +98,7 @@ class LiveRunner:
         return self._broadcast.states(seen)
 
     def is_present(self, name: str) -> bool:
-        """Whether a SWOP holds a stream; of one that another SN looks after, whether it attends."""
+        """Whether a SWOP attends and holds a stream; if another SN looks after it, whether it attends."""
         agent = self.view.agents.get(name)
         if agent is None or not agent.attends or name in self._given_up:
             return False
@@ -120,12 +120,12 @@ class LiveRunner:
             self._watch_over(name)
 
     def _watch_over(self, name: str) -> None:
-        """Without a stream within the time of grace, a SWOP does not attend any more."""
+        """Gives up a SWOP that does not open a stream within the grace period."""
         if name not in self._giving_up and self._is_missing(name):
             self._giving_up[name] = asyncio.get_running_loop().call_later(self._grace_s, self._give_up, name)
 
     def _is_missing(self, name: str) -> bool:
-        """Whether it is to be given up unless it comes back."""
+        """Whether it must be given up unless it comes back."""
         agent = self.view.agents.get(name)
         if self._stopped or agent is None or not agent.attends or self.view.is_busy(name):
             return False
@@ -133,7 +133,7 @@ class LiveRunner:
 
     def _give_up(self, name: str) -> None:
         del self._giving_up[name]
-        if not self._is_missing(name):  # it has gone on through another SN, or is busy now
+        if not self._is_missing(name):  # it has moved to another SN, or is busy now
             return
         _log.warning("SWOP lost", name=name, runner=self.view.runner)
         self._given_up.add(name)
@@ -149,7 +149,7 @@ class LiveRunner:
         self._forget_given_up()
 
     def _forget_given_up(self) -> None:
-        """Those that the view knows by now not to attend: one that comes back attends again, and counts."""
+        """Forgets those that the view already shows as not attending: one that comes back attends again, and counts."""
         self._given_up = {name for name in self._given_up if self.view.agents[name].attends}
 
     def _last_seen(self, name: str) -> float:
@@ -182,7 +182,7 @@ class LiveRunner:
                 self._forget_given_up()
                 _log.info(type(event).__name__, runner=self.view.runner, state=self.view.state.name)
                 self._broadcast.wake()
-            if isinstance(event, AgentAttended | RunnerReset):  # a SWOP that was busy is not any more
+            if isinstance(event, AgentAttended | RunnerReset):  # a busy SWOP may be free now
                 self._watch_over_all()
         if not self._stopped:
             raise ChainError(problem="its events ended", log="the log of this node")
@@ -202,7 +202,7 @@ class TaskRunners:
 
     @property
     def registry(self) -> TaskRegistryGateway:
-        """Raises ChainError where the directory has none yet."""
+        """Raises ChainError if the directory has none yet."""
         if self._registry is None:
             raise ChainError(problem="the directory has no task registry yet", log="the log of this node")
         return self._registry
@@ -212,14 +212,14 @@ class TaskRunners:
         return list(self._runners)
 
     def named(self, name: str) -> LiveRunner:
-        """Raises UnknownRunner with the names that there are."""
+        """Raises UnknownRunner with the known names."""
         runner = self._runners.get(name)
         if runner is None or not runner.makes_sense:
             raise UnknownRunner(name=name or "''", known=", ".join(self._runners))
         return runner
 
     async def enter(self, entry: ContractEntry, make_registry: Callable[[str], TaskRegistryGateway]) -> None:
-        """A contract of the directory: follows it, where it is one of ours."""
+        """Follows a contract of the directory, if it is a taskrunner or the task registry."""
         if entry.kind == RUNNER_KIND:
             runner = self._runner(entry)
             try:

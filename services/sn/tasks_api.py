@@ -1,4 +1,4 @@
-"""Services Tasks and Runners of the API on 30304. A handler parses, asks, answers."""
+"""Services Tasks and Runners of the API on port 30304. A handler parses, asks and answers."""
 
 from collections.abc import AsyncIterator
 from itertools import islice
@@ -17,7 +17,7 @@ from services.sn.runner_view import RunnerView
 from services.sn.task_book import Task
 from services.sn.taskrunners import ROLE, LiveRunner, TaskRunners, now_ms
 
-PEERS_NAMED = 20  # in an error
+PEERS_NAMED = 20  # in an error message
 
 _log = logs.get("sn")
 
@@ -103,7 +103,7 @@ class RunnersApi:
         return pb.AssignTaskReply(assignment=status.assignment, peers_needed=status.peers_needed)
 
     async def _assign(self, request: pb.AssignTaskRequest, runner: LiveRunner, task: Task, by: str) -> int:
-        """The block in which it stands."""
+        """Assigns the task; returns the block of the assignment."""
         view, runs_pairs = runner.view, task.header.task_type == task_requests.RUN_SWARM
         if request.target:
             _present(view, runner, request.target)
@@ -195,14 +195,14 @@ class RunnersApi:
         return pb.ReleaseReply()
 
     def _agent(self, runner: str) -> tuple[Caller, LiveRunner]:
-        """A registered SWOP and the taskrunner it means. Raises NotAMember, NameTaken, NameInUse, UnknownRunner."""
+        """A registered SWOP and the taskrunner it names. Raises NotAMember, NameTaken, NameInUse, UnknownRunner."""
         who = self._context.node()
         self._context.trainings.membership.admit(who)
         return who, self._context.runners.named(runner)
 
 
 async def _seen(runner: LiveRunner, receipt: Receipt) -> None:
-    """Returns once the runner's view has what came of it. What changed nothing is no event, and none is waited for."""
+    """Returns once the runner's view has the outcome. A transaction that changed nothing has no event to wait for."""
     if receipt.logs:
         await runner.status_at(receipt.block)
 

@@ -1,4 +1,4 @@
-"""What happens to a training by the passing of time: a round is closed, a wait is spoken of, a node is given up."""
+"""What happens to a training as time passes: a round is closed, a wait is logged, a node is given up."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,19 +11,19 @@ from services.sn.liveness import LOST, Streams, absent
 from services.sn.quorum import Clock, Waiting, clock, waiting
 from services.sn.training import TrainingView
 
-# A healthy round waits far less; only what takes longer is worth a line.
+# A healthy round waits far less; only longer waits are worth a line in the log.
 QUIET_S = 2.0
 REPEAT_S = 30.0
 
-# Everybody waits for a leader. A connection that only broke is made again in a fraction of this; one that is deposed
-# for nothing costs a merge.
+# Everybody waits for a leader. A broken connection is back in a fraction of this time; a leader that is deposed without
+# need costs a merge.
 LEADER_GRACE_S = 2.0
 
 _log = logs.get("sn")
 
 
 class QuorumTimer:
-    """Closes a round once minPeers have waited for the rest as long as the training's configuration says."""
+    """Closes a round once minPeers have waited for the others as long as the training's configuration says."""
 
     def __init__(
         self, contract: str, close_round: Callable[[int, int], Awaitable[object]], background: Background
@@ -35,7 +35,7 @@ class QuorumTimer:
         self._timer: asyncio.TimerHandle | None = None
 
     def follow(self, view: TrainingView) -> None:
-        """The training has moved: starts the clock, stops it, or lets it run."""
+        """The training has changed: starts the clock, stops it, or lets it run."""
         wanted = clock(view)
         if wanted == self._clock:
             return
@@ -68,7 +68,7 @@ class QuorumTimer:
 
 
 class WaitingLog:
-    """Names those whom a round waits for: after a while, on every change from then on, and again and again."""
+    """Logs for whom a round waits: after a while, then at every change, and at regular intervals."""
 
     def __init__(self, contract: str) -> None:
         self._contract = contract
@@ -77,7 +77,7 @@ class WaitingLog:
         self._timer: asyncio.TimerHandle | None = None
 
     def follow(self, view: TrainingView) -> None:
-        """The training has moved."""
+        """The training has changed."""
         self._now = waiting(view)
         if self._now is None:
             self.stop()
@@ -108,7 +108,7 @@ class WaitingLog:
 
 
 class LostTimers:
-    """Marks a participant as left when it has not been watching for the grace period; a leader much sooner."""
+    """Marks a participant as lost if it has not watched for the grace period; a leader much sooner."""
 
     def __init__(
         self,
@@ -133,7 +133,7 @@ class LostTimers:
         return frozenset(self._timers)
 
     def opened(self, name: str, view: TrainingView) -> None:
-        """A node watches; a node may hold several streams for a moment."""
+        """A node has begun to watch. It may hold several streams for a moment."""
         self._seen.add(name)
         self._streams.opened(name)
         self.follow(view)
@@ -166,7 +166,7 @@ class LostTimers:
         return min(self._grace_s, LEADER_GRACE_S) if leads else self._grace_s
 
     def _lost(self, name: str, view: TrainingView) -> None:
-        if not self._is_ours(name):  # it went on through another SN, which looks after it
+        if not self._is_ours(name):  # it has moved to another SN, which looks after it
             self._forget(name)
             return
         where = {"contract": self._contract, "round": view.round, "term": view.term}

@@ -1,4 +1,4 @@
-"""What a training's events add up to: who takes part, the running round, the last result."""
+"""The state of a training, from its events: who takes part, the current round, the last result."""
 
 from dataclasses import dataclass, field, replace
 
@@ -10,8 +10,8 @@ from services.sn.pace import pace_in_words
 
 @dataclass(frozen=True)
 class Participant:
-    """``report_round`` is 0 before the first report, ``left_reason`` is empty while it is active. ``loss``, ``metric``:
-    None where there is no value.
+    """``report_round`` is 0 before the first report; ``left_reason`` is empty while the node is active. ``loss``,
+    ``metric``: None if there is no value.
     """
 
     name: str
@@ -29,13 +29,13 @@ class Participant:
 
     @property
     def unreported(self) -> tuple[object, ...]:
-        """All of it that does not come of a report."""
+        """Everything that does not come from a report."""
         return self.name, self.fingerprint, self.may_lead, self.active, self.host, self.port, self.left_reason
 
 
 @dataclass(frozen=True)
 class Result:
-    """An accepted round. ``merged``: names of those whose parameters are in it."""
+    """An accepted round. ``merged``: names of the nodes whose parameters are in the merge."""
 
     round: int
     term: int
@@ -52,7 +52,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far the leader is; ``at`` is the clock's reading when it last said so."""
+    """How far the leader is; ``at`` is the clock's reading when it last reported."""
 
     bytes_done: int
     bytes_total: int
@@ -61,7 +61,7 @@ class Progress:
 
 @dataclass
 class TrainingView(EventFold[on_chain.TrainingEvent]):
-    """Where a training stands, by its events."""
+    """The state of a training, from its events."""
 
     contract: str
     location: str
@@ -84,14 +84,14 @@ class TrainingView(EventFold[on_chain.TrainingEvent]):
 
     @property
     def awaited(self) -> list[str]:
-        """Active participants whose check-in the running round has not got, in the order of enrolment."""
+        """Active participants that have not checked in to the current round, in the order of enrolment."""
         if self.state != RoundState.CHECKIN:
             return []
         return [name for name, who in self.participants.items() if who.active and name not in self.check_ins]
 
     @property
     def follows_reports(self) -> bool:
-        """Whether something is decided by what nodes report."""
+        """Whether decisions depend on what nodes report."""
         return self.config is not None and (self.config.adaptive_sync or self.config.patience > 0)
 
     @property
@@ -99,7 +99,7 @@ class TrainingView(EventFold[on_chain.TrainingEvent]):
         return [name for name, who in self.participants.items() if who.active]
 
     def stands(self, name: str, fingerprint: bytes, may_lead: bool, config: on_chain.TrainingConfig) -> bool:
-        """Whether this node takes part just so already."""
+        """Whether this node already takes part in exactly this way."""
         who = self.participants.get(name)
         if who is None or not who.active or self.state not in (RoundState.CHECKIN, RoundState.MERGE):
             return False
@@ -145,12 +145,12 @@ class TrainingView(EventFold[on_chain.TrainingEvent]):
             case on_chain.Reset():
                 self._reset(event)
             case on_chain.LeaderVotedOut() | on_chain.LeaderDeposed():
-                pass  # what follows from them is an event of its own
+                pass  # their consequences are events of their own
             case _:
                 raise TypeError(f"no rule for the event {type(event).__name__}")
 
     def _configured(self, event: on_chain.Configured) -> None:
-        """The layout of an earlier configuration, whose participants all left before a merge, is void."""
+        """Discards the layout of an earlier configuration, whose participants all left before a merge."""
         self.state, self.config, self.layout, self.layout_by = RoundState.CHECKIN, event.config, b"", ""
         self.left_out = []
         self.interval, self.pace, self.best_round = event.config.sync_frequency, "", 0

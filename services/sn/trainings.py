@@ -1,4 +1,4 @@
-"""All trainings of the swarm that this SN serves, by name, and the directory they are found in."""
+"""All trainings of the swarm that this SN serves, by name, and the directory that lists them."""
 
 import asyncio
 import time
@@ -52,7 +52,7 @@ class Trainings:
         self.organizations = HeldOrganizations()
         self._proposals = ProposalLog()
         self.sns_changed: Callable[[], None] = lambda: None
-        self.members_changed: Callable[[], None] = lambda: None  # who looks after SWOPs may have
+        self.members_changed: Callable[[], None] = lambda: None  # or which SN looks after a SWOP
         self.entered: Callable[[ContractEntry], Awaitable[None]] = _nothing
         self.expelled: Callable[[str, str], None] = lambda _role, _name: None
         self._around = around
@@ -67,7 +67,7 @@ class Trainings:
 
     @property
     def views(self) -> list[TrainingView]:
-        """How each training stands."""
+        """The state of each training."""
         return [training.view for training in self._running.values()]
 
     @property
@@ -85,26 +85,26 @@ class Trainings:
         self._around.background.run(self._follow(block), "following the directory", vital=True)
 
     def end_streams(self) -> None:
-        """Before the API stops: whoever watches is let go."""
+        """Before the API stops: ends all streams of watchers."""
         self._stopped = True
         for training in self._running.values():
             training.end_streams()
 
     async def close(self) -> None:
-        """After the API has stopped: what is still to be written is written."""
+        """After the API has stopped: writes what is still unwritten."""
         self.end_streams()
         for training in self._running.values():
             await training.close()
 
     def named(self, contract: str) -> LiveTraining:
-        """Raises UnknownContract with the names that there are."""
+        """Raises UnknownContract with the known names."""
         training = self._running.get(contract)
         if training is None or not training.makes_sense:
             raise UnknownContract(contract=contract or "''", known=", ".join(self._running))
         return training
 
     async def create(self, name: str, organizations: Sequence[str] = ()) -> str:
-        """A new training, for SLs of these organizations, or of all where none is named; gives its address.
+        """Creates a training for SLs of these organizations, or of all if none is named; returns its address.
 
         Raises ContractNameTaken, MalformedCall, OrganizationNotHeld.
         """
@@ -116,7 +116,7 @@ class Trainings:
         return location
 
     async def create_runner(self, name: str) -> str:
-        """A new taskrunner; gives its address. Raises ContractNameTaken, MalformedCall."""
+        """Creates a taskrunner; returns its address. Raises ContractNameTaken, MalformedCall."""
         self._check_name(name)
         location = await create_runner(self.chain, self.network, name)
         await self._add(ContractEntry(name, RUNNER_KIND, location))
@@ -129,7 +129,9 @@ class Trainings:
             raise ContractNameTaken(name=name, existing=self._entries[name].location)
 
     async def register(self, who: Caller, host: str, port: int, parent: str) -> None:
-        """Enters a member in the directory unless it stands there just so. Raises NameTaken, OrganizationNotHeld."""
+        """Enters a member in the directory unless this entry exists. Raises NameTaken, TooManySlots,
+        OrganizationNotHeld.
+        """
         self.organizations.require(who.organization)
         wanted = self.membership.registration(who, host, port, parent)
         if wanted is None:
@@ -139,7 +141,7 @@ class Trainings:
         _log.info("registered", role=who.role, name=who.name, **who.named_by, address=f"{host}:{port}")
 
     async def replace_key(self, member: DirectoryMember, key: bytes, by: str, overlap_s: int) -> None:
-        """Raises KeyWasReplaced, NameTaken where another key was replaced meanwhile."""
+        """Raises KeyWasReplaced; NameTaken if the member's key has changed to another one meanwhile."""
         now = time.time()
         role, name, before = member.role, member.name, member.fingerprint
         try:
@@ -147,7 +149,7 @@ class Trainings:
         except NameTaken as error:
             if error.enrolled_fingerprint != key.hex():
                 raise
-            # Another SN was shown the same and was first; its event is on its way here.
+            # Another SN has written the same key first; its event is on the way.
         self._rekey(role, name, key, before, now + overlap_s)
         _log.info("key replaced", role=role, name=name, key=key.hex()[:16], before=before.hex()[:16], by=by)
 
@@ -165,7 +167,7 @@ class Trainings:
             raise ChainError(problem="its events ended", log="the log of this node")
 
     async def _take(self, event: NetworkEvent) -> None:
-        """Folds an event of the directory; one that comes twice changes nothing."""
+        """Folds an event of the directory; a repeated event changes nothing."""
         self._proposals.take(event)
         match event:
             case ContractRegistered():
@@ -220,7 +222,7 @@ class Trainings:
             self._put(member)
 
     def _sns_changed(self) -> None:
-        """Other SNs may have to look after nodes now, or no longer."""
+        """Other SNs may have to look after some nodes now."""
         for training in self._running.values():
             training.sns_changed()
         self.sns_changed()
@@ -256,7 +258,7 @@ class Trainings:
             self._entries[entry.name] = entry
 
     async def _serve(self, entry: ContractEntry) -> None:
-        """Nothing where it is no training, whatever the SN says that has entered it."""
+        """Serves a training. Only logs an error if the contract is not one, whatever the SN says that entered it."""
         gateway, only = TrainingGateway.at(self.chain, entry.location), entry.organizations
         try:
             self._running[entry.name] = await LiveTraining.opened(entry.name, gateway, self._around, only)
@@ -266,4 +268,4 @@ class Trainings:
 
 
 async def _nothing(_entry: ContractEntry) -> None:
-    """Nobody else wants to know of contracts."""
+    """Nobody else needs to hear of contracts."""
