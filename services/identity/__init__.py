@@ -1,1 +1,1 @@
-"""Certificates, SPIFFE identities, roles, and the TLS that comes from them."""
+"""Certificates, SPIFFE identities, roles, and TLS based on them."""

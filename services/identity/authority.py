@@ -1,4 +1,4 @@
-"""A development CA: makes itself, and certificates for nodes. Real swarms bring the CAs of their organizations."""
+"""A development CA: creates itself and issues certificates to nodes. Real swarms use their organizations' CAs."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ CLOCK_SKEW = timedelta(minutes=5)  # a node whose clock is a little behind accep
 
 @dataclass(frozen=True)
 class IssuedFiles:
-    """Where a node's certificate, its key and the CA that issued it lie."""
+    """The paths of a node's certificate, its key and the CA that issued it."""
 
     cert: Path
     key: Path
@@ -49,7 +49,7 @@ class Authority:
     def create(
         cls, directory: Path, organization: str, trust_domain: str = "swarm.local", *, force: bool = False
     ) -> Self:
-        """Makes a CA. Raises FileExists where one is there already, SettingsError, StorageError."""
+        """Creates a CA. Raises FileExists if there is one already, SettingsError, StorageError."""
         try:
             SpiffeId(trust_domain, "sn", "any")
             subject = x509.Name(
@@ -78,7 +78,7 @@ class Authority:
 
     @classmethod
     def open(cls, directory: Path) -> Self:
-        """The CA that ``create`` made here. Raises CertificateUnreadable, CertificateExpired, KeyMismatch."""
+        """Opens the CA that ``create`` made here. Raises CertificateUnreadable, CertificateExpired, KeyMismatch."""
         cert_path, key_path = directory / CA_CERT, directory / CA_KEY
         certificate, key = read_chain(cert_path)[0], read_key(key_path)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
@@ -107,9 +107,9 @@ class Authority:
         force: bool = False,
         key: ec.EllipticCurvePrivateKey | None = None,
     ) -> IssuedFiles:
-        """A certificate for a node that is reached under ``hosts`` (names or addresses); for a new key, or ``key``.
+        """Issues a certificate for ``key``, or a new key, to a node that is reached at ``hosts`` (names or addresses).
 
-        Never outlives the CA. Raises SettingsError, FileExists, StorageError.
+        The certificate never outlives the CA. Raises SettingsError, FileExists, StorageError.
         """
         names = names_of(self.trust_domain, role, name, hosts)
         key = key or ec.generate_private_key(ec.SECP256R1())
@@ -122,9 +122,10 @@ class Authority:
     def renew(
         self, path: Path, not_after: datetime | None = None, new_key: ec.EllipticCurvePublicKey | None = None
     ) -> x509.Certificate:
-        """A new certificate for the names of the one in a file, which this CA has issued, and for its key or another.
+        """A new certificate with the names of one that this CA issued, in the file ``path``; for its key, or
+        ``new_key``.
 
-        Raises CertificateUnreadable, CertificateUntrusted where it did not, IdentityError where it names no node.
+        Raises CertificateUnreadable, CertificateUntrusted if another CA issued it, IdentityError if it names no node.
         """
         before = read_chain(path)[0]
         try:
@@ -139,9 +140,9 @@ class Authority:
         return self._certificate(public_key, identity.name, names, None, not_after)
 
     def sign(self, request: CertificateRequest, not_after: datetime | None = None) -> x509.Certificate:
-        """A certificate for the key of a request, with its names and nothing else of it.
+        """A certificate for the key and the names of a request; nothing else in the request counts.
 
-        Raises RequestRefused where the request is for another trust domain.
+        Raises RequestRefused if the request is for another trust domain.
         """
         if request.spiffe_id.trust_domain != self.trust_domain:
             problem = f"it is for the trust domain {request.spiffe_id.trust_domain}, this CA is for {self.trust_domain}"
@@ -210,7 +211,7 @@ def _key_usage(
 def _write_pair(
     cert_path: Path, certificate: x509.Certificate, key_path: Path, key: ec.EllipticCurvePrivateKey, *, force: bool
 ) -> None:
-    """The key first: a certificate never stands without its key."""
+    """Writes the key first, so that no certificate is ever there without its key."""
     if not force:
         for path in (key_path, cert_path):
             if path.exists():

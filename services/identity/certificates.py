@@ -1,4 +1,4 @@
-"""Certificates and keys read from PEM files, every defect named by file; and what a certificate holds."""
+"""Reads certificates and keys from PEM files, naming the file in every error; and what a certificate contains."""
 
 import contextlib
 import hashlib
@@ -20,15 +20,15 @@ _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 
 
 def key_fingerprint(certificate: x509.Certificate) -> str:
-    """Hex SHA-256 of the public key (SubjectPublicKeyInfo in DER form): the same in each certificate of that key.
+    """Hex SHA-256 of the public key (SubjectPublicKeyInfo in DER form): the same for all certificates of that key.
 
-    Raises UnsupportedAlgorithm, ValueError for a key that is none.
+    Raises UnsupportedAlgorithm, ValueError if the key is not valid.
     """
     return fingerprint_of_key(certificate.public_key())
 
 
 def fingerprint_of_key(key: PublicKeyTypes) -> str:
-    """Hex SHA-256 of its SubjectPublicKeyInfo in DER form."""
+    """Hex SHA-256 of the key's SubjectPublicKeyInfo in DER form."""
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
@@ -48,12 +48,12 @@ def common_name(certificate: x509.Certificate) -> str:
 
 
 def read_chain(path: Path) -> tuple[x509.Certificate, ...]:
-    """The certificates of a file, the node's own first. Raises CertificateUnreadable."""
+    """The certificates in a file, the node's own first. Raises CertificateUnreadable."""
     return parse_certificates(path, _read(path, "certificate"))
 
 
 def read_key(path: Path, passphrase_file: Path | None = None) -> PrivateKeyTypes:
-    """A private key; one that is encrypted needs the file with its passphrase. Raises CertificateUnreadable."""
+    """A private key; an encrypted one needs the file with its passphrase. Raises CertificateUnreadable."""
     content = _read(path, "private key")
     try:
         try:
@@ -73,7 +73,7 @@ def read_key(path: Path, passphrase_file: Path | None = None) -> PrivateKeyTypes
 
 
 def curve_key_in(path: Path) -> ec.EllipticCurvePrivateKey | None:
-    """The private key in a file, by which others know its node; None where there is none on a curve that is whole."""
+    """The private key in a file, by which others know its node; None if it is no intact elliptic curve key."""
     try:
         key = read_key(path)
     except CertificateUnreadable:
@@ -90,12 +90,14 @@ def read_passphrase(path: Path) -> bytes:
 
 
 def read_certificates(path: Path) -> tuple[x509.Certificate, ...]:
-    """Of CAs. Raises CertificateUnreadable."""
+    """The CA certificates in a file. Raises CertificateUnreadable."""
     return parse_certificates(path, _read(path, "CA certificate"))
 
 
 def certificates_in(directory: Path) -> list[x509.Certificate]:
-    """Of CAs. Files without a certificate (a key, a README) are not ours to judge; none at all is an error."""
+    """The CA certificates in a directory. Other files (a key, a README) are ignored. Raises CertificateUnreadable, also
+    if there is no certificate at all.
+    """
     try:
         files = sorted(path for path in directory.iterdir() if path.is_file())
     except OSError as error:
@@ -113,7 +115,7 @@ def certificates_in(directory: Path) -> list[x509.Certificate]:
 
 
 def parse_certificates(path: Path, content: bytes) -> tuple[x509.Certificate, ...]:
-    """Of PEM. Raises CertificateUnreadable."""
+    """The certificates in PEM ``content``. Raises CertificateUnreadable."""
     try:
         return tuple(x509.load_pem_x509_certificates(content))
     except (ValueError, x509.InvalidVersion):
@@ -128,7 +130,7 @@ def as_pem(certificates: Iterable[x509.Certificate]) -> bytes:
 
 
 def time_in_words(moment: datetime) -> str:
-    """Of the beginning or end of a certificate, in UTC."""
+    """The time at which a certificate begins or ends, in UTC."""
     return moment.strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
@@ -141,7 +143,7 @@ def _read(path: Path, kind: str) -> bytes:
 
 
 def authority_of(certificate: x509.Certificate) -> str:
-    """16 hexadecimal digits that stand for whoever issued it; the same after it is renewed."""
+    """16 hexadecimal digits that identify the issuer of a certificate; the same after a renewal."""
     digest = hashlib.sha256(certificate.issuer.public_bytes())
     with contextlib.suppress(x509.ExtensionNotFound):
         extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)

@@ -1,4 +1,4 @@
-"""Says in words why a TLS connection to a peer fails, where a library says only 'handshake failed'."""
+"""Explains why a TLS connection to a peer fails, when a library only says 'handshake failed'."""
 
 import socket
 import ssl
@@ -19,15 +19,15 @@ from services.identity.verification import (
 )
 
 DIAGNOSIS_TIMEOUT_S = 3.0
-# How long a peer that has accepted us may stay silent: HTTPS waits for our request, and we send none. HTTP/2 has the
-# server speak first.
+# After this silence, the peer has accepted us: an HTTPS server waits for our request, and we send none. In HTTP/2, the
+# server speaks first.
 SILENCE_S = 1.0
 
 NOTHING_WRONG = "the TLS connection is in order, but it did not answer in time"
 
 _EXPIRED_ALERT = "CERTIFICATE_EXPIRED"
 
-# What OpenSSL calls the alert with which a peer ended the handshake.
+# OpenSSL's names of the alerts with which a peer ends the handshake.
 _REFUSALS = {
     "UNKNOWN_CA": "it does not trust the CA that issued our certificate",
     "BAD_CERTIFICATE": "it refused our certificate as bad",
@@ -43,8 +43,8 @@ _REFUSALS = {
     "RECORD_LAYER_FAILURE": "it does not speak TLS",
 }
 
-# No judgement on anybody's certificate: those who judge have shown their own one before. A port that Docker publishes
-# is open while the node behind it is not there.
+# Says nothing about certificates: a server that judges ours has shown its own before. A port that Docker publishes is
+# open even if the node behind it is not running.
 _HUNG_UP = (
     "it hung up during the TLS handshake: it is starting or ending behind a port that is open, or knows no TLS 1.3"
 )
@@ -52,8 +52,8 @@ _HUNG_UP = (
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """``reached``: something answers there. ``accepted``: both sides took each other's certificate; ``expired``: not,
-    as that of one side has expired.
+    """``reached``: something answers there. ``accepted``: both sides accepted each other's certificate. ``expired``:
+    one of them was refused because it has expired.
     """
 
     reached: bool
@@ -71,10 +71,10 @@ def diagnose(
     except (OSError, UnicodeError) as error:
         return Diagnosis(reached=False, accepted=False, problem=_connection_problem(host, error, timeout_s))
     context = identity.client_context(expected)
-    context.set_alpn_protocols(["h2", "http/1.1"])  # a gRPC server hangs up on a client that does not offer h2
+    context.set_alpn_protocols(["h2", "http/1.1"])  # a gRPC server hangs up on clients that do not offer h2
     with raw:
         try:
-            raw.getpeername()  # raises where it was reset already, and wrap_socket would lose the socket
+            raw.getpeername()  # raises if the connection was reset already; wrap_socket would lose the socket then
             with context.wrap_socket(raw, server_hostname=host) as tls:
                 speaks = tls.selected_alpn_protocol() == "h2"
                 tls.settimeout(timeout_s if speaks else min(SILENCE_S, timeout_s))
@@ -84,11 +84,11 @@ def diagnose(
         except ssl.SSLCertVerificationError as error:
             problem = _verification_problem(host, port, identity, error)
             return _refused(problem, expired=error.verify_code == X509_EXPIRED)
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # the latter: it closes in due form
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # SSLZeroReturnError: a proper TLS close
             return Diagnosis(reached=False, accepted=False, problem=_HUNG_UP)
         except ssl.SSLError as error:
             return _refused(_alert_problem(error), expired=_EXPIRED_ALERT in (error.reason or ""))
-        except TimeoutError:  # it hangs: no judgement on anybody's certificate
+        except TimeoutError:  # the peer hangs: this says nothing about certificates
             problem = f"it did not answer the TLS handshake within {timeout_s:g} s"
             return Diagnosis(reached=False, accepted=False, problem=problem)
         except OSError:
@@ -100,9 +100,9 @@ def _refused(problem: str, *, expired: bool = False) -> Diagnosis:
 
 
 def _after_handshake(tls: ssl.SSLSocket, identity: Identity) -> Diagnosis:
-    """In TLS 1.3 the client is done before the server has judged its certificate: the verdict comes later.
+    """In TLS 1.3, the client's handshake ends before the server has judged its certificate: the verdict comes later.
 
-    Servers on gRPC and asyncio give none, they just hang up; then the cause is sought on this side.
+    gRPC and asyncio servers give none and just hang up; then the cause is looked for on this side.
     """
     in_order = Diagnosis(reached=True, accepted=True, problem=NOTHING_WRONG)
     try:
@@ -114,9 +114,9 @@ def _after_handshake(tls: ssl.SSLSocket, identity: Identity) -> Diagnosis:
         if not isinstance(error, ssl.SSLEOFError):
             raise
     except ConnectionError:
-        pass  # hung up, less politely
+        pass  # hung up without a TLS close
     try:
-        check_dates(identity.cert, read_chain(identity.credentials.cert))  # the file, of which that is a copy
+        check_dates(identity.cert, read_chain(identity.credentials.cert))  # credentials are a copy of the file
     except IdentityError as error:
         return _refused(f"it hung up after the TLS handshake. {error}", expired=isinstance(error, CertificateExpired))
     return _refused(
@@ -150,7 +150,7 @@ def _verification_problem(host: str, port: int, identity: Identity, error: ssl.S
 
 
 def _names_at(host: str, port: int, identity: Identity) -> str:
-    """For the message only: the host names that the verified certificate of the peer holds."""
+    """The host names in the peer's verified certificate; only for the message."""
     context = identity.client_context()
     context.check_hostname = False
     context.set_alpn_protocols(["h2", "http/1.1"])

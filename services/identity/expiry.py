@@ -1,4 +1,4 @@
-"""Warns before the certificate of a running node ends: in its log, and by a metric."""
+"""Warns before the certificate of a running node ends: in the log and by a metric."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ _log = logs.get("identity")
 
 @contextlib.asynccontextmanager
 async def watched_expiry(identity: Identity, meter: Meter) -> AsyncIterator[None]:
-    """Within it, whoever reads log or metrics knows when the certificate of this process ends."""
+    """Inside this context, log and metrics tell when the certificate of this process ends."""
     name, meaning = "swarm_certificate_end_timestamp_seconds", "When this node's certificate ends, since 1970, UTC."
     watch = _ExpiryWatch(identity, meter.gauge(name, meaning))
     watch.renewed()
@@ -33,7 +33,7 @@ async def watched_expiry(identity: Identity, meter: Meter) -> AsyncIterator[None
 
 
 class _ExpiryWatch:
-    """Of the certificate that is current, one after the other."""
+    """Watches the current certificate; after a renewal, the new one."""
 
     def __init__(self, identity: Identity, gauge: Any) -> None:
         self.background = Background("identity")
@@ -58,10 +58,10 @@ async def warn_until(
     pause: Callable[[float], Awaitable[object]] | None = None,
     lasts: timedelta = timedelta.max,
 ) -> None:
-    """Once for each of ``WARN_DAYS`` before the end, and once at it; then it returns.
+    """Warns once for each of ``WARN_DAYS`` before the end, and once when it comes; then returns.
 
-    ``lasts``: in all. What something else renews while the node runs has been by the last quarter of it, or something
-    is wrong.
+    ``lasts``: how long the certificate is valid in all. One that is renewed automatically is normally replaced before
+    the last quarter of that time, so warnings begin there.
     """
     warned: int | None = None
     days_before, file = WARN_DAYS, str(identity.cert)

@@ -1,10 +1,12 @@
-"""Members that the swarm has expelled: their certificates count no more, whatever their CA says."""
+"""Members that the swarm has expelled: their certificates no longer count, whatever their CA says."""
 
 from services.errors import Expelled
 
 
 class Expulsions:
-    """By role and the name in the certificate, whose slots are all meant. From any thread; nobody is taken back."""
+    """Expelled members by role and name of the certificate, which covers all its slots. Nobody is taken back. Safe in
+    any thread.
+    """
 
     def __init__(self) -> None:
         self._members: frozenset[tuple[str, str]] = frozenset()
@@ -20,7 +22,7 @@ class Expulsions:
         self._members |= frozenset(members)
 
     def holds(self, role: str, name: str) -> bool:
-        """``name``: perhaps with a slot."""
+        """``name``: with or without a slot."""
         return (role, name.partition("/")[0]) in self._members
 
     def check(self, role: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Files of an identity: whole or not at all, and readable by their owner only where they hold a key."""
+"""Files of an identity: written whole or not at all; those with a key are readable only by their owner."""
 
 import os
 import tempfile
@@ -18,7 +18,7 @@ def make_directory(directory: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes, mode: int, *, force: bool) -> None:
-    """Whole or not at all, with its mode from the first byte on; ``os.link`` refuses to replace a file."""
+    """Writes a file whole or not at all, with ``mode``. ``os.link`` refuses to replace an existing file."""
     try:
         descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600 from creation
         temporary = Path(name)

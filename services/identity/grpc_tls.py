@@ -1,4 +1,4 @@
-"""gRPC credentials from an identity; loading this module loads grpc. TLS 1.3 only: see services/__init__.py."""
+"""gRPC credentials from an identity; importing this module imports grpc. TLS 1.3 only: see services/__init__.py."""
 
 import os
 
@@ -8,13 +8,13 @@ from services.identity.renewal import Renewal
 
 
 def server_credentials(key: bytes, chain: bytes, roots: bytes) -> grpc.ServerCredentials:
-    """For a listening port: a client certificate is required and verified. All are PEM."""
+    """For a listening port: a client certificate is required and verified. All arguments are PEM."""
     _require_tls_1_3()
     return grpc.ssl_server_credentials([(key, chain)], root_certificates=roots, require_client_auth=True)
 
 
 def renewed_server_credentials(renewal: Renewal) -> grpc.ServerCredentials:
-    """The same with what is current at each handshake."""
+    """The same, with the credentials that are current at each handshake."""
     _require_tls_1_3()
     shown = -1
 
@@ -34,7 +34,7 @@ def renewed_server_credentials(renewal: Renewal) -> grpc.ServerCredentials:
 
 
 def _require_tls_1_3() -> None:
-    """A program that imports grpc before anything of services would quietly allow TLS 1.2."""
+    """A program that imports grpc before any module of services would silently allow TLS 1.2."""
     if not os.environ.get("GRPC_SSL_CIPHER_SUITES", "").startswith("ECDHE-PSK-"):
         raise RuntimeError(
             "grpc was imported before services, so its TLS version is not limited; import services first"

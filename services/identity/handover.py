@@ -1,4 +1,4 @@
-"""A new key takes the place of a node's old one: the old one's signature says so, in the file of the new key."""
+"""A new key replaces a node's old one: a statement signed by the old key, in the file of the new key."""
 
 import base64
 import hashlib
@@ -38,7 +38,7 @@ class Handover:
 
     @classmethod
     def sign(cls, spiffe_id: str, old: PrivateKeyTypes, new: str) -> Self:
-        """By a key on a curve or of RSA. Raises HandoverRefused for another kind."""
+        """Signs with an elliptic curve or RSA key. Raises HandoverRefused for another kind of key."""
         public = old.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         unsigned = cls(spiffe_id, public, new, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         try:
@@ -48,7 +48,7 @@ class Handover:
 
     @classmethod
     def parse(cls, content: bytes) -> Self:
-        """With its signature checked; whose key it is is not asked here. Raises HandoverRefused."""
+        """Reads a handover and checks its signature, but not whose key it is. Raises HandoverRefused."""
         try:
             found = cls._read(content[: MAX_BYTES + 1])
             found._verify()
@@ -75,7 +75,7 @@ class Handover:
 
     @property
     def content(self) -> bytes:
-        """As it travels."""
+        """As it is sent and stored."""
         said = {"id": self.spiffe_id, "old_key": _encoded(self.old_key), "new": self.new, "date": self.date}
         return json.dumps({**said, "signature": _encoded(self.signature)}).encode("ascii")
 
@@ -97,15 +97,15 @@ def _decoded(text: str | bytes) -> bytes:
 
 
 def newest(handovers: Sequence[Handover], spiffe_id: str, known: str) -> str:
-    """The fingerprint to which they lead from the one that is known; ``known`` where none begins there."""
+    """The fingerprint to which the handovers lead from ``known``; ``known`` itself if none begins there."""
     steps = {one.old: one.new for one in handovers if one.spiffe_id == spiffe_id}
-    for _ in range(len(steps)):  # no more, should they go in a circle
+    for _ in range(len(steps)):  # bounded, in case they form a circle
         known = steps.pop(known, known)
     return known
 
 
 def handovers_in(content: bytes) -> tuple[bytes, ...]:
-    """The last ones of a key's file, oldest first. Raises HandoverRefused."""
+    """The last handovers in a key's file, oldest first. Raises HandoverRefused."""
     found = []
     for block in _BLOCK.findall(content)[-MAX_STEPS:]:
         try:
@@ -116,6 +116,6 @@ def handovers_in(content: bytes) -> tuple[bytes, ...]:
 
 
 def to_pem(handovers: Sequence[bytes]) -> bytes:
-    """To be appended to the file of the new key."""
+    """The handovers as text to append to the file of the new key."""
     lines = [_BEGIN + "\n" + base64.encodebytes(one).decode("ascii") + _END + "\n" for one in handovers[-MAX_STEPS:]]
     return "".join(lines).encode("ascii")

@@ -1,4 +1,4 @@
-"""The hosts that a certificate is for: at any other, whoever calls the node refuses its certificate."""
+"""The hosts that a certificate is for: at any other host, a client refuses the node's certificate."""
 
 from cryptography import x509
 
@@ -10,7 +10,7 @@ _log = logs.get("identity")
 
 
 def hosts_in(certificate: x509.Certificate) -> list[str]:
-    """Names and addresses."""
+    """Host names and addresses in a certificate."""
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -19,13 +19,13 @@ def hosts_in(certificate: x509.Certificate) -> list[str]:
 
 
 def is_for(certificate: x509.Certificate, host: str) -> bool:
-    """Whether whoever calls ``host`` takes it."""
+    """Whether a client that connects to ``host`` accepts the certificate."""
     wanted = host.strip("[]").lower()
     return any(_means(name.lower(), wanted) for name in hosts_in(certificate))
 
 
 def warn_unless_for(identity: Identity, *hosts: str) -> None:
-    """Of each host by which this node is reached, and which its certificate does not name."""
+    """Warns of each host at which this node is reached but that its certificate does not name."""
     certificate = read_chain(identity.credentials.cert)[0]
     for host in dict.fromkeys(hosts):
         if not is_for(certificate, host):
@@ -38,7 +38,7 @@ def warn_unless_for(identity: Identity, *hosts: str) -> None:
 
 
 def _means(name: str, host: str) -> bool:
-    """``*.example.org`` means one more part."""
+    """``*.example.org`` matches exactly one more label."""
     if name.startswith("*."):
         return host.partition(".")[2] == name[2:]
     return name == host

@@ -1,4 +1,4 @@
-"""This node's own identity, and what TLS makes of it for HTTPS and gRPC."""
+"""This node's own identity, and TLS with it for HTTPS and gRPC."""
 
 import secrets
 import ssl
@@ -38,14 +38,14 @@ __all__ = ["Identity", "PeerIdentity", "identity_of_certificate", "identity_of_g
 
 @dataclass(frozen=True)
 class Identity:
-    """Role and name of this node, with the files they come from. Build it with ``load``.
+    """Role and name of this node, with the files that they come from. Built by ``load``.
 
-    ``slot``: of the certificate, where several nodes share it; it is the last part of ``name`` then. ``process``: 16
-    random bytes, by which two processes that have the same name are told apart. ``handovers``: of the keys before this
-    one, oldest first. ``renewal``: where the certificate may change while the node runs; ``cert``, ``key``, ``trust``,
-    ``fingerprint`` and ``handovers`` are the first ones then. ``known_by_id``: others know it by its SPIFFE ID, and
-    ``fingerprint`` is of that. ``organization``: whose CA has named it; empty without a trust file.
-    ``plain_key``: where the one in the file is encrypted.
+    ``slot``: if several nodes share the certificate; then it is the last part of ``name``. ``process``: 16 random bytes
+    that distinguish processes of the same name. ``handovers``: of the earlier keys, oldest first. ``renewal``: set if
+    the certificate may change while the node runs; ``cert``, ``key``, ``trust``, ``fingerprint`` and ``handovers`` are
+    the first ones then. ``known_by_id``: others know the node by its SPIFFE ID, and ``fingerprint`` is of that ID.
+    ``organization``: whose CA issued the certificate; empty without a trust file. ``plain_key``: the decrypted key, if
+    the one in the file is encrypted.
     """
 
     role: str
@@ -75,11 +75,11 @@ class Identity:
         expected_role: str | None = None,
         slot: str = "",
     ) -> Self:
-        """Reads and judges certificate (with its chain), key and CAs, as a peer would judge them.
+        """Reads certificate (with its chain), key and CAs, and judges them as a peer would.
 
-        ``trust``: a trust file, in the place of ``cacert`` and ``capath``. Raises NoIdentity, CertificateUnreadable,
+        ``trust``: a trust file, instead of ``cacert`` and ``capath``. Raises NoIdentity, CertificateUnreadable,
         CertificateExpired, CertificateNotYetValid, KeyMismatch, CertificateUntrusted, TrustFileUnusable,
-        NotOfOrganization, WrongRole, or IdentityError for what has no class of its own.
+        NotOfOrganization, WrongRole, or IdentityError for any other problem.
         """
         cert, key = _given(cert, "--cert (SWARM_ID_CERT)"), _given(key, "--key (SWARM_ID_KEY)")
         _given(trust or cacert or capath, "--cacert (SWARM_ID_CACERT), --capath (SWARM_ID_CAPATH) or --trust")
@@ -92,9 +92,9 @@ class Identity:
         handovers = handovers_in(key.read_bytes())
         plain = _in_memory(private_key) if key_passphrase_file is not None else None
         identity = cls(peer.role, peer.name, peer.fingerprint, cert, key, bundle, handovers=handovers, plain_key=plain)
-        anyone = replace(identity, trust=replace(bundle, organizations=None))  # so that each fault is told by its name
+        anyone = replace(identity, trust=replace(bundle, organizations=None))  # so that each fault gets its own error
         client = anyone.client_context()
-        client.check_hostname = False  # against itself; peers are checked by name
+        client.check_hostname = False  # the node tests itself; for peers the host name is checked
         check_chain(cert, chain[0], bundle, anyone.server_context(), client)
         own, *others = (one.public_bytes(Encoding.DER) for one in chain)
         organization = bundle.peer(own, tuple(others)).organization
@@ -105,18 +105,18 @@ class Identity:
 
     @property
     def spiffe_id(self) -> str:
-        """Of its certificate."""
+        """The SPIFFE ID in its certificate."""
         cert = self.credentials.cert
         return _identity_in(cert, read_chain(cert)[0]).spiffe_id
 
     @property
     def known_as(self) -> str:
-        """Hex SHA-256 by which others know it now: of its public key, or of its SPIFFE ID."""
+        """Hex SHA-256 by which others know the node now: of its public key, or of its SPIFFE ID."""
         return self.fingerprint if self.known_by_id else self.credentials.key_fingerprint
 
     @property
     def credentials(self) -> Credentials:
-        """What new connections are made with now."""
+        """The credentials for new connections."""
         if self.renewal is not None:
             return self.renewal.current
         key = self.plain_key.path if self.plain_key is not None else self.key
@@ -124,13 +124,13 @@ class Identity:
 
     @property
     def copied(self) -> Credentials:
-        """The same in memory: files may be replaced at any moment, one after the other."""
+        """The same, copied into memory: the files may be replaced one by one at any moment."""
         now = self.credentials
         cert, key = InMemory(now.cert.read_bytes()), InMemory(now.key.read_bytes())
         return replace(now, cert=cert.path, key=key.path, kept=(cert, key))
 
     def renewed_by(self, renewal: Renewal, *, known_by_id: bool) -> Self:
-        """The same, whose certificate may change while it runs."""
+        """The same identity, with a certificate that may change while the node runs."""
         if not known_by_id:
             return replace(self, renewal=renewal)
         peer = _identity_in(self.cert, read_chain(self.cert)[0])
@@ -138,7 +138,7 @@ class Identity:
 
     @property
     def said_of_itself(self) -> tuple[tuple[str, str], ...]:
-        """What it tells beside its certificate, as gRPC metadata or HTTP headers."""
+        """What the node says beside its certificate, as gRPC metadata or HTTP headers."""
         slot = ((SLOT_KEY, self.slot),) if self.slot else ()
         return (*slot, (KNOWN_BY_KEY, SPIFFE_ID)) if self.known_by_id else slot
 
@@ -149,10 +149,10 @@ class Identity:
         strict: bool = False,
         expected: Expected | None = None,
     ) -> ssl.SSLContext:
-        """TLS 1.3 for a listening socket. A client certificate that is given is always verified.
+        """TLS 1.3 for a listening socket. If a client shows a certificate, it is always verified.
 
-        Whoever serves asks ``peer_context.peer_of`` who calls, which goes by the trust file; ``strict``: the handshake
-        itself fails with those that it refuses, and with whoever is not ``expected``.
+        A server asks ``peer_context.peer_of`` who calls; that follows the trust file. ``strict``: the handshake itself
+        fails for peers refused there, and for any that is not ``expected``.
         """
 
         def make(kind: type[ssl.SSLContext] = PeerContext) -> ssl.SSLContext:
@@ -167,7 +167,7 @@ class Identity:
     def client_context(self, expected: Expected | None = None) -> ssl.SSLContext:
         """TLS 1.3 for outgoing connections; the peer's chain, organization and host name are verified.
 
-        ``expected``: whom it is for. A handshake with anybody else fails with AnotherPeer.
+        ``expected``: whom the connection is for. A handshake with any other peer fails with AnotherPeer.
         """
 
         def make(kind: type[ssl.SSLContext] = PeerContext) -> ssl.SSLContext:
@@ -179,7 +179,7 @@ class Identity:
         return self._followed(make)
 
     def grpc_server_credentials(self) -> "grpc.ServerCredentials":
-        """TLS 1.3, a client certificate is required."""
+        """TLS 1.3 with a required client certificate."""
         from services.identity import grpc_tls  # noqa: PLC0415  # grpc is heavy; few need it
 
         if self.renewal is not None:
@@ -188,14 +188,16 @@ class Identity:
         return grpc_tls.server_credentials(now.key.read_bytes(), now.cert.read_bytes(), now.trust.pem)
 
     def peer_of_grpc(self, context: Any) -> PeerIdentity:
-        """The peer of a gRPC call, from its servicer context: certificate, and slot where it names one.
+        """The peer of a gRPC call, from its servicer context: by its certificate, and its slot if it names one.
 
-        Raises IdentityError where it names nobody, NotOfOrganization.
+        Raises IdentityError if the certificate names no node, NotOfOrganization.
         """
         return self.caller_of_grpc(context)()
 
     def caller_of_grpc(self, context: Any) -> Callable[[], PeerIdentity]:
-        """The same, to be asked again and again, also after the end of the call; raises as ``peer_of_grpc`` does."""
+        """The same as a function that may be called repeatedly, even after the call; raises what ``peer_of_grpc``
+        raises.
+        """
         shown = _presented_by(context)
         return lambda: _identity_presented(shown, self.credentials.trust)
 
@@ -214,7 +216,7 @@ class Identity:
             context.trust = now.trust
         try:
             context.load_cert_chain(now.cert, now.key, password=_no_passphrase)
-        except OSError as error:  # ssl.SSLError too: for example a key too short for OpenSSL's security level
+        except OSError as error:  # also ssl.SSLError, for example if a key is too short for OpenSSL's security level
             reason = getattr(error, "reason", None) or error.strerror or str(error)
             raise IdentityError(path=now.cert, problem=str(reason).lower().replace("_", " ")) from None
         context.load_verify_locations(cadata=now.trust.pem.decode("ascii"))
@@ -222,20 +224,20 @@ class Identity:
 
 
 def identity_of_grpc_context(context: Any, trust: TrustBundle | None = None) -> PeerIdentity:
-    """The same; without ``trust`` whoever TLS has verified may be anybody."""
+    """The same; without ``trust``, any peer that TLS has verified may have any identity."""
     return _identity_presented(_presented_by(context), trust)
 
 
 @dataclass(frozen=True)
 class _PresentedIdentity:
-    """What the caller of a gRPC call has shown: ``certificates`` as gRPC's authentication context has them."""
+    """What the caller of a gRPC call has shown. ``certificates``: gRPC's authentication context."""
 
     certificates: Mapping[str, Sequence[bytes]]
     said: Mapping[str, Any]
 
 
 def _presented_by(context: Any) -> _PresentedIdentity:
-    """To be read while the call lasts. Asked of one that has ended, gRPC may read memory that it has freed."""
+    """Must be read during the call: after its end, gRPC may read freed memory."""
     return _PresentedIdentity(dict(context.auth_context()), dict(reversed(tuple(context.invocation_metadata() or ()))))
 
 
@@ -256,13 +258,13 @@ def _identity_presented(shown: _PresentedIdentity, trust: TrustBundle | None) ->
 
 @lru_cache(maxsize=1024)
 def _identity_in_pem(presented: bytes) -> PeerIdentity:
-    """What a certificate says. Whether it is trusted is not asked here: that changes with time."""
+    """Who a certificate says its holder is. Whether it is trusted is not checked here, as that changes with time."""
     return identity_of_certificate(x509.load_pem_x509_certificate(presented).public_bytes(Encoding.DER))
 
 
 @lru_cache(maxsize=1024)
 def _ders(pem: bytes) -> tuple[bytes, ...]:
-    """Every call of a peer shows the same."""
+    """The certificates in DER form; kept, as every call of a peer shows the same ones."""
     found = x509.load_pem_x509_certificates(pem) if pem else ()
     return tuple(one.public_bytes(Encoding.DER) for one in found)
 
@@ -281,10 +283,10 @@ def _identity_in(path: Path, certificate: x509.Certificate) -> PeerIdentity:
 
 
 def _in_memory(key: PrivateKeyTypes) -> InMemory:
-    """Without encryption, as libraries want it; no disk sees it."""
+    """The key without encryption, as libraries want it; it never reaches a disk."""
     return InMemory(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def _no_passphrase() -> str:
-    """Instead of OpenSSL asking on the terminal."""
+    """Keeps OpenSSL from asking on the terminal."""
     return ""

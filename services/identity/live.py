@@ -1,4 +1,4 @@
-"""What goes on for long: it ends once whoever is at the other end is not accepted any more."""
+"""Long-lived connections: each ends once the peer at its other end is no longer accepted."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ End = Callable[[SwarmError], object]
 
 
 class LiveConnections:
-    """``held`` while something goes on; ``run`` looks at all of it again and again."""
+    """``held`` holds a connection as long as it lasts; ``run`` judges all of them again and again."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -24,9 +24,9 @@ class LiveConnections:
 
     @contextlib.contextmanager
     def held(self, judge: Judge | None, end: End) -> Iterator[None]:
-        """``judge`` raises a SwarmError, which says why, where it is to end; ``end`` is called once, in the event loop.
+        """Once ``judge`` raises a SwarmError with the reason, ``end`` is called, once and in the event loop.
 
-        From any thread. Without a judge it goes on.
+        May be used in any thread. Without a judge, nothing is ended.
         """
         if judge is None:
             yield
@@ -41,13 +41,13 @@ class LiveConnections:
                 self._held.pop(key, None)
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         while True:
             await pause()
             self.look()
 
     def look(self) -> None:
-        """Ends whatever is to end now."""
+        """Ends every connection whose peer is no longer accepted."""
         with self._lock:
             held = list(self._held.items())
         for key, (judge, end) in held:
@@ -56,14 +56,14 @@ class LiveConnections:
             except SwarmError as refusal:
                 with self._lock:
                     self._held.pop(key, None)
-                # Whoever has a new certificate connects anew; one that has none warns itself.
+                # A peer with a new certificate reconnects; one without logs its own warning.
                 say = _log.info if isinstance(refusal, EXPIRED) else _log.warning
                 say("ended a connection", why=str(refusal))
                 end(refusal)
 
 
 async def pause() -> None:
-    """Until the next look."""
+    """Waits until the next look."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(organizations.LOOK_EVERY_S):
             await asyncio.Event().wait()

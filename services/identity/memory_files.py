@@ -1,4 +1,4 @@
-"""Files that no disk ever sees, for libraries that want a path."""
+"""Files that never reach a disk, for libraries that need a path."""
 
 import os
 import weakref
@@ -11,9 +11,9 @@ SHARED_MEMORY: Final = Path("/dev/shm")  # noqa: S108  # a file system of memory
 
 
 class InMemory:
-    """``path`` is good within this process, for as long as this object is there.
+    """``path`` is valid in this process as long as this object exists.
 
-    Raises StorageError where the host has no place for it.
+    Raises StorageError if the host has no place for it.
     """
 
     def __init__(self, content: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Organizations that share a swarm: whose CA may name which nodes, and whether it has named this one."""
+"""Organizations that share a swarm: which nodes each CA may name, and which organization a certificate is from."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,23 +18,22 @@ from cryptography.x509.verification import (
 from services.errors import NotOfOrganization
 from services.identity.revocations import RevocationList
 
-# A chain is as long as TLS lets it be; more than this no CA has.
+# TLS allows chains of any length; no real chain has more certificates than this.
 CHAIN_CERTIFICATES = 8
-_KNOWN = 1024  # certificates that were looked at; each is one of a peer, so there are not many
+_KNOWN = 1024  # certificates with a kept verdict; each is a peer's, so there are not many
 _SHOWN_PATTERNS = 3
 
 ORGANIZATION_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"
 MOST_CAS = 64  # of an organization
-
-# A revocation list that has changed counts after this time at most.
+# A changed revocation list takes effect within this time.
 LOOK_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
 class Organization:
-    """``issues``: by role, patterns of the names that its CAs may give, with ``*`` for any characters.
+    """``issues``: patterns of the names that its CAs may give, by role, with ``*`` for any characters.
 
-    ``revoked``: what it has taken back.
+    ``revoked``: its revocation lists.
     """
 
     name: str
@@ -48,12 +47,12 @@ class Organization:
         return any(fnmatchcase(name, pattern) for pattern in self.issues.get(role, ()))
 
     def issuer(self, certificate: x509.Certificate, others: Sequence[x509.Certificate]) -> x509.Certificate | None:
-        """Which of its own CAs the chain of trust ends in, if in one. ``others``: what was shown with it."""
+        """Its own CA in which the chain of trust ends, if any. ``others``: certificates shown with this one."""
         return _issuer(certificate, others, self.cas)
 
 
 class Organizations:
-    """All that a node trusts. What was found of a certificate is kept: a peer shows the same one with every call."""
+    """All organizations that a node trusts. Verdicts are kept, as a peer shows the same certificate with every call."""
 
     def __init__(self, members: Sequence[Organization]) -> None:
         self.members = tuple(members)
@@ -62,14 +61,14 @@ class Organizations:
         self._known: dict[tuple[bytes, tuple[bytes, ...]], tuple[str, x509.Certificate] | NotOfOrganization] = {}
 
     def owner(self, who: tuple[str, str, str], der: bytes, others: tuple[bytes, ...]) -> tuple[str, x509.Certificate]:
-        """Whose node the holder of a certificate is, and which CA of it the chain of trust ends in. ``who``: trust
-        domain, role and name that it says. ``der``: the certificate, which TLS has verified against all CAs;
-        ``others``: what was shown with it.
+        """The organization of a certificate's holder, and its CA in which the chain of trust ends. ``who``: trust
+        domain, role and name in the certificate. ``der``: the certificate, which TLS has verified against all CAs;
+        ``others``: those shown with it.
 
-        Raises NotOfOrganization, in words.
+        Raises NotOfOrganization with the reason.
         """
         self._look()
-        known = self._known  # of the lists that count now; another thread may read them anew
+        known = self._known  # valid for the current lists; another thread may reload them
         found = known.get((der, others))
         if found is None:
             try:
@@ -126,7 +125,7 @@ class Organizations:
 
 
 def issuer_of(der: bytes, others: Sequence[bytes], cas: Sequence[x509.Certificate]) -> x509.Certificate | None:
-    """Which of these CAs the chain of trust of a certificate ends in, if in one; all in DER form but the CAs."""
+    """The CA among ``cas`` in which a certificate's chain of trust ends, if any. ``der``, ``others``: in DER form."""
     return _issuer(x509.load_der_x509_certificate(der), _loaded(others), cas)
 
 
@@ -155,7 +154,7 @@ def _may_sign(_policy: Policy, _certificate: x509.Certificate, usage: x509.KeyUs
         raise ValueError("it may not sign certificates")
 
 
-# What TLS has judged already (usages, for example) is not judged a second time by stricter rules than OpenSSL's.
+# TLS has already judged usages and the like: they are not judged again by rules stricter than OpenSSL's.
 _CA_POLICY = (
     ExtensionPolicy.permit_all()
     .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _must_be_a_ca)

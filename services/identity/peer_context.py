@@ -1,4 +1,4 @@
-"""TLS contexts that know whom they trust, and who is at the other end of a connection made with one."""
+"""TLS contexts that know whom they trust and who is at the other end of their connections."""
 
 import _ssl
 import contextlib
@@ -16,11 +16,11 @@ Connection = ssl.SSLSocket | ssl.SSLObject
 
 
 class PeerContext(ssl.SSLContext):
-    """For connections, whether blocking or in an event loop.
+    """A context for connections, blocking or in an event loop.
 
-    ``expected``: whom a client means to reach, or a strict server to let in. ``trust``: what the other end is judged
-    by; a client, and a server that is ``strict``, ends a handshake with whoever is refused; any other server refuses
-    it in words, by ``peer_of``.
+    ``expected``: whom a client wants to reach, or a strict server lets in. ``trust``: by which the other end is judged.
+    A client, or a server that is ``strict``, ends the handshake with a refused peer; any other server refuses it later
+    with a message, after ``peer_of``.
     """
 
     trust: TrustBundle
@@ -29,9 +29,9 @@ class PeerContext(ssl.SSLContext):
 
 
 class _Judgement:
-    """Of the other end of a connection: at the handshake, and now and then while something passes over it.
+    """Judges the other end of a connection: at the handshake, and from time to time while data passes.
 
-    A server ends its connections itself, also those on which nothing passes; see services.identity.live.
+    A server ends its connections itself, including idle ones; see services.identity.live.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class _Judgement:
             self._again, self._made_at = judge_of(connection), monotonic()
 
     def renew(self) -> None:
-        """Raises AnotherPeer, once the other end is not accepted any more."""
+        """Raises AnotherPeer once the other end is no longer accepted."""
         if self._again is None or monotonic() - self._made_at < organizations.LOOK_EVERY_S:
             return
         self._made_at = monotonic()
@@ -101,9 +101,9 @@ def anonymous_context(trust: TrustBundle, expected: Expected) -> PeerContext:
 
 
 def peer_of(connection: Connection) -> PeerIdentity | None:
-    """Who is at the other end; None where it has shown no certificate.
+    """Who is at the other end; None if it has shown no certificate.
 
-    Raises IdentityError where it names nobody, NotOfOrganization.
+    Raises IdentityError if the certificate names no node, NotOfOrganization.
     """
     der = connection.getpeercert(binary_form=True)
     if der is None:
@@ -115,9 +115,9 @@ def peer_of(connection: Connection) -> PeerIdentity | None:
 
 
 def judge_of(connection: Connection) -> Callable[[], object] | None:
-    """Says again who is at the other end, from any thread, whatever another one does with the connection meanwhile.
+    """A function that judges the other end again, in any thread, whatever others do with the connection meanwhile.
 
-    It raises what ``peer_of`` raises. None where that can never change.
+    It raises what ``peer_of`` raises. None if the verdict can never change.
     """
     context = connection.context
     if not isinstance(context, PeerContext):
@@ -128,14 +128,14 @@ def judge_of(connection: Connection) -> Callable[[], object] | None:
     if context.trust.organizations is None:
         try:
             identity_of_certificate(der)
-        except IdentityError:  # it names nobody, who cannot be expelled
+        except IdentityError:  # it names no node, so it cannot be expelled
             return None
         return partial(context.trust.peer, der)
     return partial(context.trust.peer, der, _shown_with(connection))
 
 
 def judge(connection: Connection) -> None:
-    """Once, by the trust file and by who was expelled. Raises what ``peer_of`` raises."""
+    """Judges the other end once, by trust file and expulsions. Raises what ``peer_of`` raises."""
     if (again := judge_of(connection)) is not None:
         again()
 
@@ -154,7 +154,7 @@ def _check(connection: Connection) -> None:
 
 @contextlib.contextmanager
 def _as_another_peer() -> Iterator[None]:
-    """What libraries take for an error of TLS, in place of ours."""
+    """Turns our error into one that libraries treat as a TLS error."""
     try:
         yield
     except IdentityError as error:
@@ -162,7 +162,7 @@ def _as_another_peer() -> Iterator[None]:
 
 
 def _shown_with(connection: Any) -> tuple[bytes, ...]:
-    """The certificates beside its own, in DER form. Python has a public name for this from 3.13 on."""
+    """The certificates shown beside its own, in DER form. From 3.13 on, Python has a public method for this."""
     if hasattr(connection, "get_unverified_chain"):
         return tuple(connection.get_unverified_chain()[1:])
     shown = connection._sslobj.get_unverified_chain() or ()

@@ -1,4 +1,4 @@
-"""Who a peer is, by its certificate: which node it names, whose CA vouches for it, and whether it is the one meant."""
+"""Who a peer is, by its certificate: its node, the CA that vouches for it, and whether it is the expected one."""
 
 import hashlib
 import ssl
@@ -31,11 +31,11 @@ SPIFFE_ID = "spiffe-id"
 
 @dataclass(frozen=True)
 class PeerIdentity:
-    """Who a certificate says its holder is. ``fingerprint``: of its public key (``key_fingerprint``).
+    """The identity that a certificate states. ``fingerprint``: of its public key (``key_fingerprint``).
 
-    ``name``: that of the certificate, or ``<name>/<slot>`` where the holder acts in one of its slots.
+    ``name``: that in the certificate, or ``<name>/<slot>`` if the holder acts in one of its slots.
     ``id_fingerprint``: hex SHA-256 of the certificate's SPIFFE ID, the same in every certificate of this holder.
-    ``organization``: whose CA has named it; '' without a trust file. ``ca``: the fingerprint of that CA's public key.
+    ``organization``: whose CA issued it; '' without a trust file. ``ca``: the fingerprint of that CA's public key.
     ``certificate_ends``: seconds since 1970, UTC.
     """
 
@@ -49,16 +49,16 @@ class PeerIdentity:
     ca: str = field(default="", compare=False, repr=False)
 
     def known_by(self, what: str) -> Self:
-        """The same, known by its SPIFFE ID where ``what`` says so, else by its key."""
+        """The same peer, known by its SPIFFE ID if ``what`` says so, else by its key."""
         return replace(self, fingerprint=self.id_fingerprint) if what == SPIFFE_ID else self
 
     @property
     def is_known_by_id(self) -> bool:
-        """And not by its key, which something replaces now and then, and the certificate with it."""
+        """Whether it is known by its SPIFFE ID, because its key and certificate are replaced from time to time."""
         return self.fingerprint == self.id_fingerprint
 
     def in_slot(self, slot: str) -> Self:
-        """The same, acting in a slot; an empty one is none. Raises IdentityError."""
+        """The same peer, acting in a slot; an empty slot means none. Raises IdentityError."""
         if not slot:
             return self
         try:
@@ -68,25 +68,25 @@ class PeerIdentity:
 
     @property
     def spiffe_id(self) -> str:
-        """Of its certificate, without the slot."""
+        """The SPIFFE ID in its certificate, without the slot."""
         return f"{SCHEME}{self.trust_domain}/{self.role}/{self.name.partition('/')[0]}"
 
     def may_act_as(self, name: str, *keys: str) -> bool:
-        """Whether a node of its role that is known by this name, and one of these keys or IDs, may be this peer."""
+        """Whether this peer may act as the node of its role with this name, known by one of ``keys`` (or IDs)."""
         known = not {self.fingerprint, self.id_fingerprint}.isdisjoint(keys)
         return known and (name == self.name or name.startswith(f"{self.name}/"))
 
 
 @dataclass(frozen=True)
 class Expected:
-    """Whom a connection is meant to reach, as far as that is known; without ``name`` or ``keys`` it may have any."""
+    """The peer that a connection should reach, as far as known. Without ``name`` or ``keys``, any will do."""
 
     role: str
     name: str = ""
     keys: tuple[str, ...] = ()
 
     def check(self, der: bytes | None) -> None:
-        """The certificate of the other end, which TLS has verified. Raises AnotherPeer, in words."""
+        """Checks the other end's certificate, which TLS has verified. Raises AnotherPeer with the reason."""
         if der is None:
             raise AnotherPeer("it has shown no certificate")
         try:
@@ -101,7 +101,7 @@ class Expected:
 
 
 class AnotherPeer(ssl.SSLCertVerificationError):
-    """Somebody else answers there than was meant, with a good certificate."""
+    """Another peer than expected answers, with a valid certificate."""
 
     verify_code = 0
 
@@ -115,10 +115,10 @@ class AnotherPeer(ssl.SSLCertVerificationError):
 
 @dataclass(frozen=True)
 class TrustBundle:
-    """The CAs that peers may come from. ``source``: the file or directory, as the user gave it.
+    """The CAs that this node trusts. ``source``: their file or directory, as the user gave it.
 
-    ``organizations``: whose they are, and what they may issue; without, all of them are one that may issue anything.
-    ``expulsions``: as far as this node has heard of them.
+    ``organizations``: whose CAs these are and what they may issue; if None, all are one organization that may issue
+    anything. ``expulsions``: as far as this node has heard of them.
     """
 
     source: str
@@ -131,7 +131,7 @@ class TrustBundle:
         return as_pem(self.certificates)
 
     def require_own(self, organization: str, role: str, name: str) -> None:
-        """Raises NotOfOrganization where this organization may not name such a node; without a trust file each may."""
+        """Raises NotOfOrganization if this organization may not name such a node; without a trust file, it may."""
         members = self.organizations.members if self.organizations else ()
         if members and not any(one.name == organization and one.may_name(role, name) for one in members):
             raise NotOfOrganization(
@@ -139,16 +139,16 @@ class TrustBundle:
             )
 
     def has_issued(self, der: bytes, others: tuple[bytes, ...]) -> bool:
-        """Whether a certificate that no connection has shown comes from one of these CAs. ``others``: as of ``peer``,
-        which has asked this already where there is a trust file.
+        """Whether a certificate that no TLS handshake has verified comes from one of these CAs. ``others``: as for
+        ``peer``, which has checked this already if there is a trust file.
         """
         return self.organizations is not None or issuer_of(der, others, self.certificates) is not None
 
     def peer(self, der: bytes, others: tuple[bytes, ...] = ()) -> PeerIdentity:
-        """Who the holder of a certificate is that TLS has verified, when the connection was made. ``others``:
-        certificates shown with it (DER).
+        """The holder of a certificate that TLS verified when the connection was made. ``others``: certificates shown
+        with it (DER).
 
-        Raises IdentityError where it names nobody, NotOfOrganization where its organization may not name it, Expelled,
+        Raises IdentityError if it names no node, NotOfOrganization if its organization may not name it, Expelled,
         PeerCertificateExpired.
         """
         peer = identity_of_certificate(der)
@@ -166,7 +166,7 @@ class TrustBundle:
 def identity_of_certificate(der: bytes) -> PeerIdentity:
     """Role and name from the SPIFFE URI of a certificate in DER form.
 
-    Raises IdentityError where the bytes are no certificate, or it does not hold exactly one such URI.
+    Raises IdentityError if the bytes are not a certificate, or it does not have exactly one such URI.
     """
     try:
         certificate = x509.load_der_x509_certificate(der)
@@ -184,11 +184,11 @@ def identity_of_certificate(der: bytes) -> PeerIdentity:
     )
 
 
-_key_fingerprint_kept = lru_cache(maxsize=1024)(key_fingerprint)  # of CAs: asked for with each call
+_key_fingerprint_kept = lru_cache(maxsize=1024)(key_fingerprint)  # of CAs: needed for each call
 
 
 def read_trust(cacert: Path | None, capath: Path | None, trust: Path | None = None) -> TrustBundle:
-    """All CAs of a bundle file and of every PEM file in a directory; or those of a trust file, which stands alone.
+    """The CAs in a bundle file and in all PEM files of a directory; or only those of a trust file, if given.
 
     Raises CertificateUnreadable, TrustFileUnusable.
     """

@@ -1,4 +1,4 @@
-"""Certificates that change while a node runs: what is current, and contexts that go by it."""
+"""Certificates that change while a node runs: the current credentials, and TLS contexts that follow them."""
 
 import ssl
 from collections.abc import Callable, Sequence
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What TLS shows and trusts at one moment. ``kept``: what the files live by, where they are in memory.
+    """What TLS shows and trusts at one moment. ``kept``: objects that keep the files alive, if these are in memory.
 
-    ``key_fingerprint``: hex SHA-256 of the public key. ``handovers``: of the keys before this one, oldest first.
+    ``key_fingerprint``: hex SHA-256 of the public key. ``handovers``: of the earlier keys, oldest first.
     """
 
     cert: Path
@@ -29,7 +29,7 @@ class Credentials:
 
 
 class Follower(Protocol):
-    """Told of each change, in the event loop of the node."""
+    """Is told of each change, in the event loop of the node."""
 
     def renewed(self) -> None: ...
 
@@ -38,15 +38,15 @@ class Directory(Protocol):
     """An SN, which knows this node by its key."""
 
     async def take_key(self, newest: "Identity") -> None:
-        """Has it know the key of ``newest``. Raises NameTaken where it knows another one, NetworkError, and whatever
-        else it answers.
+        """Makes the key of ``newest`` known to the SN. Raises NameTaken if it knows another key, NetworkError, and
+        whatever else it answers.
         """
 
 
 class Renewal:
-    """The newest of a node's credentials; ``number`` counts them. Whoever follows is held weakly.
+    """The newest credentials of a node; ``number`` counts the renewals. Followers are held weakly.
 
-    ``directories``: have to know a new key before anybody is shown it; held weakly too.
+    ``directories``: must know a new key before it is shown to anybody; held weakly too.
     """
 
     def __init__(self, first: Credentials) -> None:
@@ -56,7 +56,7 @@ class Renewal:
         self.directories: WeakSet[Directory] = WeakSet()
 
     def take(self, newest: Credentials) -> None:
-        """For every connection that is made from now on; those that there are stay. Who was expelled stays so."""
+        """Uses ``newest`` for all new connections; existing ones stay. Expulsions remain in force."""
         expulsions = self.first.trust.expulsions
         self.current = replace(newest, trust=replace(newest.trust, expulsions=expulsions))
         self.number += 1
@@ -65,9 +65,9 @@ class Renewal:
 
 
 class FollowingContext(ssl.SSLContext):
-    """Stands for one context after the other: each connection gets that of the newest credentials.
+    """Stands for a series of contexts: each connection gets the one with the newest credentials.
 
-    A context whose certificate is replaced in place would break a handshake that another thread is in.
+    Replacing the certificate inside one context would break handshakes in other threads.
     """
 
     _renewal: Renewal

@@ -1,4 +1,4 @@
-"""Certificate files that are replaced while the node runs: read again when they have changed."""
+"""Certificate files that may be replaced while the node runs: they are read again when they change."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ _log = logs.get("identity")
 
 @dataclass(frozen=True)
 class IdentityFiles:
-    """What the settings name."""
+    """The files named in the settings."""
 
     cert: Path | None
     key: Path | None
@@ -55,7 +55,7 @@ class IdentityFiles:
         )
 
     def stamp(self) -> object:
-        """Changes when one of them does; None where one is missing for a moment."""
+        """A value that changes when one of the files does; None if one is missing at the moment."""
         with contextlib.suppress(OSError):
             paths = [path for path in (self.cert, self.key, self.cacert, self.trust) if path is not None]
             paths += sorted(self.capath.iterdir()) if self.capath else []
@@ -72,9 +72,9 @@ async def renewed_files(
     *,
     known_by_id: bool = False,
 ) -> AsyncIterator[Identity]:
-    """The identity in the files, and what takes their place once it is whole. Raises what Identity.load raises.
+    """The identity in the files; follows their replacements once these are complete. Raises what Identity.load raises.
 
-    ``known_by_id``: others know this node by its SPIFFE ID, so that a new key is news to nobody.
+    ``known_by_id``: others know this node by its SPIFFE ID, so a new key need not be announced.
     """
     stamp = files().stamp()
     first = files().load(role, slot)
@@ -89,7 +89,7 @@ async def renewed_files(
 
 
 class _FilesWatch:
-    """Of files: certificate and key are two, so they are read when nothing has changed between two looks."""
+    """Watches the files. Certificate and key are two files, so they are read only when two looks in a row agree."""
 
     def __init__(
         self, files: Callable[[], IdentityFiles], first: Identity, renewal: Renewal, stamp: object, *, known_by_id: bool
@@ -103,7 +103,7 @@ class _FilesWatch:
         self._told: object = None
 
     async def run(self, pause: Callable[[float], Awaitable[object]]) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         while True:
             await pause(LOOK_EVERY_S)
             before, self._seen = self._seen, self._files().stamp()
@@ -115,7 +115,8 @@ class _FilesWatch:
                 self._say(str(error))
 
     async def _take(self) -> None:
-        """What is in the files. A new key is shown one look after it was announced: the news travels meanwhile."""
+        """Takes what is in the files. A new key is used one look after its announcement, so that the news can spread.
+        """
         newest = self._files().load(self._first.role, self._first.slot)
         if newest.name != self._first.name:
             self._say(f"they are of another node, {newest.name}")
@@ -133,9 +134,9 @@ class _FilesWatch:
         _log.info("loaded new certificate files", ends=f"{ends:%Y-%m-%d %H:%M} UTC")
 
     async def _announce(self, newest: Identity) -> None:
-        """Returns when an SN knows this node by the newest key. Raises why none does.
+        """Returns once an SN knows this node by the newest key. If none does, raises the reason.
 
-        All of them are told, as an SWCI may work with several swarms.
+        All directories are told, as an SWCI may work with several swarms.
         """
         telling = [directory.take_key(newest) for directory in self._renewal.directories]
         answers = await asyncio.gather(*telling, return_exceptions=True)
@@ -144,7 +145,7 @@ class _FilesWatch:
             raise min(failures, key=lambda failure: isinstance(failure, NetworkError))
 
     def _say(self, why: str) -> None:
-        """Once for each state of the files; they are tried again, as what is wrong may be elsewhere."""
+        """Logs once per state of the files. They are tried again, as the cause may be elsewhere."""
         if self._told != (self._seen, why):
             self._told = (self._seen, why)
             _log.error("the changed certificate files cannot be used; keeping the previous ones", why=why)

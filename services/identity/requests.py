@@ -1,4 +1,4 @@
-"""Certificate requests: a node's key is made where the node runs, and only what a CA has to know of it travels."""
+"""Certificate requests: a node's key is made where the node runs, and only what the CA must know leaves the host."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ MAX_HOSTS = 50
 
 @dataclass(frozen=True)
 class CertificateRequest:
-    """What somebody asks for. The holder of the key has signed it. ``hosts``: names and addresses of the node."""
+    """A request, signed by the holder of the key. ``hosts``: names and addresses of the node."""
 
     path: Path
     spiffe_id: SpiffeId
@@ -39,7 +39,7 @@ class CertificateRequest:
 def make_request(
     spiffe_id: SpiffeId, hosts: Sequence[str], key_path: Path, request_path: Path, passphrase: bytes | None = None
 ) -> None:
-    """A new key, and the request for a certificate for it. With a passphrase the key is encrypted.
+    """Writes a new key, encrypted if a passphrase is given, and a certificate request for it.
 
     Raises FileExists, SettingsError, StorageError.
     """
@@ -59,7 +59,7 @@ def make_request(
 
 
 def read_request(path: Path) -> CertificateRequest:
-    """Raises RequestRefused for what is no request, is not signed by the holder of its key, or names no node."""
+    """Raises RequestRefused if it is not a request, is not signed by the holder of its key, or names no node."""
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_REQUEST_BYTES + 1)
@@ -95,7 +95,7 @@ def _parsed(path: Path, raw: bytes) -> CertificateRequest:
 
 
 def names_of(trust_domain: str, role: str, name: str, hosts: list[str]) -> x509.SubjectAlternativeName:
-    """Of a certificate. Raises SettingsError."""
+    """The subject alternative names of a certificate. Raises SettingsError."""
     try:
         spiffe_id = SpiffeId(trust_domain, role, name)
         uri = x509.UniformResourceIdentifier(str(spiffe_id))

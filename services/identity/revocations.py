@@ -1,4 +1,4 @@
-"""Certificate revocation lists in files that something else replaces: read again when they have changed."""
+"""Certificate revocation lists in files that others replace: they are read again when they change."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +14,10 @@ _log = logs.get("identity")
 
 
 class RevocationList:
-    """One file. ``cas``: whose lists count. What was read last counts for as long as the file cannot be used."""
+    """One file. ``cas``: the CAs whose lists count. If the file cannot be used, the list read last stays in force."""
 
     def __init__(self, path: Path, cas: Sequence[x509.Certificate]) -> None:
-        """Raises ValueError, in words."""
+        """Raises ValueError with the reason."""
         self._path = path
         self._cas = tuple(cas)
         self._stamp = _stamp(path)
@@ -28,7 +28,7 @@ class RevocationList:
         return (certificate.issuer, certificate.serial_number) in self._revoked
 
     def look(self) -> bool:
-        """Whether it says something new since the last look."""
+        """Reads the file again if it has changed; returns whether the list is a new one."""
         stamp = _stamp(self._path)
         if stamp == self._stamp:
             return False
@@ -59,7 +59,7 @@ class RevocationList:
 
 
 def revoked_by(content: bytes, cas: Sequence[x509.Certificate]) -> frozenset[tuple[x509.Name, int]]:
-    """Issuer and serial number of each certificate that a list (PEM or DER) names. Raises ValueError, in words."""
+    """Issuer and serial number of each certificate on a list (PEM or DER). Raises ValueError with the reason."""
     try:
         load = x509.load_pem_x509_crl if b"-----BEGIN" in content else x509.load_der_x509_crl
         found = load(content)
@@ -75,7 +75,7 @@ def revoked_by(content: bytes, cas: Sequence[x509.Certificate]) -> frozenset[tup
 
 
 def _narrows(extension: x509.Extension[x509.ExtensionType]) -> bool:
-    """Whether the list is a part of one, is for certificates of others too, or cannot be told."""
+    """Whether this makes the list a partial one or one that covers other CAs, or cannot be understood."""
     value = extension.value
     if isinstance(value, x509.IssuingDistributionPoint):
         parts = (value.only_contains_user_certs, value.only_contains_ca_certs, value.only_contains_attribute_certs)

@@ -1,4 +1,4 @@
-"""A new key for a node: in the place of the old one with a certificate, or to be signed by a CA elsewhere."""
+"""A new key for a node: replaces the old one together with its certificate, or goes to a CA elsewhere to be signed."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,7 +24,7 @@ from services.identity.verification import check_key
 
 @dataclass(frozen=True)
 class NewKey:
-    """``pem``: the key, and the handovers that lead to it. ``old``: the certificate of the key before."""
+    """``pem``: the key and the handovers that lead to it. ``old``: the certificate of the previous key."""
 
     key: ec.EllipticCurvePrivateKey
     pem: bytes
@@ -32,7 +32,7 @@ class NewKey:
 
 
 def new_key(cert: Path, key: Path, passphrase_file: Path | None = None) -> NewKey:
-    """With a passphrase it is encrypted. Raises CertificateUnreadable, KeyMismatch, HandoverRefused."""
+    """A new key, encrypted if there is a passphrase. Raises CertificateUnreadable, KeyMismatch, HandoverRefused."""
     old_certificate, old_key = read_chain(cert)[0], read_key(key, passphrase_file)
     check_key(cert, old_certificate, key, old_key)
     new = ec.generate_private_key(ec.SECP256R1())
@@ -51,7 +51,7 @@ def rotate(
     not_after: datetime | None = None,
     passphrase_file: Path | None = None,
 ) -> x509.Certificate:
-    """Puts a new key and its certificate in the place of the old ones.
+    """Replaces key and certificate with new ones.
 
     Raises what ``new_key`` and ``Authority.renew`` raise, StorageError.
     """

@@ -1,4 +1,4 @@
-"""Signatures by keys of certificates, whatever kind of key that is."""
+"""Signatures by the keys of certificates, whatever kind of key they are."""
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, Pub
 
 
 class UnsupportedKey(ValueError):
-    """It is neither of RSA nor on a curve."""
+    """It is neither an RSA key nor an elliptic curve key."""
 
 
 def sign(key: PrivateKeyTypes, content: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What a node signs with the key of its certificate, so that others believe it who have no connection to it."""
+"""Content that a node signs with its certificate's key, so that others believe it without a connection to the node."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from services.identity.peers import TrustBundle, identity_of_certificate
 from services.identity.renewal import Credentials
 from services.identity.signatures import UnsupportedKey, sign, verify
 
-# Whatever parts of X.509 a peer has made up.
+# What invalid X.509 from a peer may raise.
 _DAMAGED = (
     ValueError,
     UnsupportedAlgorithm,
@@ -26,18 +26,18 @@ _DAMAGED = (
 
 
 class NotSigned(Exception):
-    """``str()``: why it is not."""
+    """``str()`` says why it is not."""
 
 
 @dataclass(frozen=True)
 class Signed:
-    """``certificates``: in DER form, that of whoever has signed first, then what leads to its CA."""
+    """``certificates``: in DER form, the signer's first, then those that lead to its CA."""
 
     certificates: tuple[bytes, ...]
     signature: bytes
 
     def require(self, content: bytes, role: str, name: str, keys: Collection[str], trust: TrustBundle) -> None:
-        """That the node of this role and name has signed this content, with one of the ``keys`` by which it is known.
+        """Checks that the node of this role and name has signed ``content`` with one of its known ``keys``.
 
         Raises NotSigned.
         """
@@ -58,12 +58,12 @@ class Signed:
         except (InvalidSignature, UnsupportedKey):
             raise NotSigned(f"{name} has not signed this") from None
         trust.peer(own, tuple(others))
-        if peer.fingerprint not in keys and not trust.has_issued(own, tuple(others)):  # an ID that anybody can write
+        if peer.fingerprint not in keys and not trust.has_issued(own, tuple(others)):  # anybody can write an ID
             raise NotSigned("its certificate comes from no CA that is trusted")
 
 
 class Signer:
-    """Signs as ``identity``, with its newest key, which is read once."""
+    """Signs as ``identity``, with its newest key; each key is read only once."""
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
@@ -75,11 +75,11 @@ class Signer:
 
     @property
     def trust(self) -> TrustBundle:
-        """What this node judges others by now."""
+        """By which this node judges others now."""
         return self._identity.credentials.trust
 
     def sign(self, content: bytes) -> Signed:
-        """Raises CertificateUnreadable, IdentityError for a key of a kind that does not sign."""
+        """Raises CertificateUnreadable, IdentityError if this kind of key cannot sign."""
         now = self._identity.credentials
         if self._read is None or self._read[0] != now:
             chain = tuple(one.public_bytes(Encoding.DER) for one in read_chain(now.cert))

@@ -10,7 +10,7 @@ from services.runtime.settings import LicensedSettings
 
 @contextlib.asynccontextmanager
 async def own_identity(settings: LicensedSettings, role: str, slot: str = "") -> AsyncIterator[Identity]:
-    """Within it, the identity is kept current. Raises what Identity.load raises, WorkloadApiFailed."""
+    """Inside this context, the identity is kept current. Raises what Identity.load raises, WorkloadApiFailed."""
     if settings.socket_path is None:
         files = IdentityFiles.of(settings)
         async with renewed_files(lambda: files, role, slot, known_by_id=settings.renewed_files) as identity:

@@ -1,4 +1,4 @@
-"""The name a certificate carries: ``spiffe://<trust-domain>/<role>/<name>``."""
+"""The name in a certificate: ``spiffe://<trust-domain>/<role>/<name>``."""
 
 import re
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ _TRUST_DOMAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SLOT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 
-# Only these take part in a training, where several nodes of a host may have one certificate.
+# Only these roles take part in a training, where several nodes on a host may share a certificate.
 SLOTTED_ROLES = frozenset({"sl"})
 
 
@@ -23,7 +23,7 @@ class SpiffeId:
     name: str
 
     def __post_init__(self) -> None:
-        """Raises ValueError, in words, for a part that cannot stand in such a URI."""
+        """Raises ValueError with the reason if a part is not allowed in such a URI."""
         if not _TRUST_DOMAIN.fullmatch(self.trust_domain):
             raise ValueError(f"'{self.trust_domain}' is not a trust domain (lower case letters, digits, '.', '-', '_')")
         if self.role not in ROLES:
@@ -36,7 +36,7 @@ class SpiffeId:
 
     @classmethod
     def parse(cls, uri: str) -> "SpiffeId":
-        """Raises ValueError, in words, where ``uri`` is not of this form."""
+        """Raises ValueError with the reason if ``uri`` does not have this form."""
         parts = uri.removeprefix(SCHEME).split("/")
         if not uri.startswith(SCHEME) or len(parts) != 3:
             raise ValueError(f"'{uri}' is not of the form {SCHEME}<trust-domain>/<role>/<name>")
@@ -44,9 +44,9 @@ class SpiffeId:
 
 
 def name_in_slot(role: str, name: str, slot: str) -> str:
-    """What the holder of a certificate is called in a slot: ``name/slot``; no certificate itself has such a name.
+    """The name of a certificate's holder in a slot: ``name/slot``. No certificate itself has such a name.
 
-    Raises ValueError, in words.
+    Raises ValueError with the reason.
     """
     if role not in SLOTTED_ROLES:
         raise ValueError(f"a certificate of role {role} has no slots; those of role {', '.join(SLOTTED_ROLES)} have")

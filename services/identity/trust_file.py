@@ -22,7 +22,7 @@ MOST_FILES = 16
 MOST_PATTERNS = 1000
 CA_FILE_BYTES = 1024 * 1024
 
-# With anything else cryptography's verifier finds no chain of trust.
+# With other curves, cryptography's verifier finds no chain of trust.
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
 _PATTERN = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._*-]{0,63}")
 
@@ -63,7 +63,7 @@ class TrustFile(Schema):
 
 
 def read_trust_file(path: Path) -> tuple[Organization, ...]:
-    """Raises TrustFileUnusable with file, line and key path for the first thing that is wrong."""
+    """Raises TrustFileUnusable with file, line and key path of the first problem."""
     try:
         document, read = parsed(_read(path), str(path))
         return tuple(_organization(document, index, one, path.parent) for index, one in enumerate(read.organizations))
@@ -72,7 +72,7 @@ def read_trust_file(path: Path) -> tuple[Organization, ...]:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """A trust file and those that it names. Raises TrustFileUnusable."""
+    """A trust file and the files that it names. Raises TrustFileUnusable."""
     try:
         _, read = parsed(_read(path), str(path))
     except DocumentUnusable as error:
@@ -81,7 +81,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 
 def parsed(raw: bytes, source: str) -> tuple[Document, TrustFile]:
-    """What the file itself says, without a look at those that it names. Raises DocumentUnusable."""
+    """The content of the file itself, without the files that it names. Raises DocumentUnusable."""
     document = parse(raw, source)
     read = validate(document, TrustFile)
     _check_names(document, read)
@@ -148,14 +148,14 @@ def _certificates(document: Document, where: KeyPath, file: Path) -> tuple[x509.
 
 
 def check_ca(document: Document, where: KeyPath, name: str, certificate: x509.Certificate, trust_domain: str) -> None:
-    """Raises DocumentUnusable for what is no CA of this trust domain, or has a key that no chain can end in."""
+    """Raises DocumentUnusable if it is not a CA of this trust domain, or no chain can end in this kind of key."""
     try:
         is_ca = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
         uris = spiffe_uris(certificate)
         key = certificate.public_key()
     except x509.ExtensionNotFound:
         is_ca = False
-    except Exception as error:  # whatever is in it: the file is not of this program
+    except Exception as error:  # anything may be in it: others have written this file
         raise document.problem(where, f"{name} holds a certificate that cannot be used: {error}") from None
     if not is_ca:
         raise document.problem(where, f"{name} is the certificate of a node, not of a CA")

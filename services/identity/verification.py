@@ -38,7 +38,7 @@ def check_dates(path: Path, certificates: Sequence[x509.Certificate], now: datet
 
 
 def check_key(path: Path, certificate: x509.Certificate, key_path: Path, key: PrivateKeyTypes) -> None:
-    """Raises KeyMismatch where the key was not made with this certificate."""
+    """Raises KeyMismatch if the key does not belong to this certificate."""
     if key.public_key() != certificate.public_key():
         raise KeyMismatch(path=path, key=key_path)
 
@@ -46,10 +46,10 @@ def check_key(path: Path, certificate: x509.Certificate, key_path: Path, key: Pr
 def check_chain(
     path: Path, certificate: x509.Certificate, trust: TrustBundle, server: ssl.SSLContext, client: ssl.SSLContext
 ) -> None:
-    """Has the node shake hands with itself in memory, so that the judge is the one that peers use.
+    """Makes a TLS handshake of the node with itself in memory, so that the same code judges as at its peers.
 
-    Raises CertificateUntrusted, CertificateExpired (a CA), or IdentityError with OpenSSL's own words
-    (for example a certificate whose extended key usage forbids one of the two directions).
+    Raises CertificateUntrusted, CertificateExpired (of a CA), or IdentityError with OpenSSL's message (for example if
+    the certificate's extended key usage forbids one of the two directions).
     """
     try:
         _handshake_in_memory(server, client)
@@ -73,5 +73,5 @@ def _handshake_in_memory(server_context: ssl.SSLContext, client_context: ssl.SSL
             try:
                 side.do_handshake()
                 pending.remove(side)
-            except ssl.SSLWantReadError:  # the normal way to say: the other side's turn
+            except ssl.SSLWantReadError:  # now it is the other side's turn
                 continue

@@ -1,4 +1,4 @@
-"""X.509-SVIDs from a SPIFFE Workload API: the first one, and each that follows while the node runs."""
+"""X.509-SVIDs from a SPIFFE Workload API: the first one, and the newer ones while the node runs."""
 
 import asyncio
 import contextlib
@@ -30,10 +30,10 @@ _log = logs.get("identity")
 async def workload_identity(
     socket_path: Path, *, cacert: Path | None, capath: Path | None, expected_role: str, slot: str = ""
 ) -> AsyncIterator[Identity]:
-    """The identity that the Workload API at ``socket_path`` gives this process; it takes newer SVIDs as they come.
+    """The identity that the Workload API at ``socket_path`` gives this process; newer SVIDs are taken as they come.
 
-    ``cacert``, ``capath``: CAs to trust beside those of the SVID's trust domain. Raises WorkloadApiFailed, and what
-    Identity.load raises for an SVID.
+    ``cacert``, ``capath``: CAs to trust in addition to those of the SVID's trust domain. Raises WorkloadApiFailed, and
+    what Identity.load raises for an SVID.
     """
     client = _client(socket_path)
     source = _WorkloadSource(socket_path, expected_role, slot, read_trust(cacert, capath) if cacert or capath else None)
@@ -49,7 +49,7 @@ async def workload_identity(
 def present_identity(
     socket_path: Path, *, cacert: Path | None, capath: Path | None, expected_role: str | None
 ) -> Identity:
-    """The one that it gives now, for a command that is soon over. Blocks; raises as ``workload_identity`` does."""
+    """The current identity, for a short command. Blocks; raises what ``workload_identity`` raises."""
     source = _WorkloadSource(socket_path, expected_role, "", read_trust(cacert, capath) if cacert or capath else None)
     client = _client(socket_path)
     try:
@@ -61,7 +61,8 @@ def present_identity(
 
 @contextlib.asynccontextmanager
 async def _streamed(client: Any, source: "_WorkloadSource") -> AsyncIterator[None]:
-    """Within it, ``source`` takes what comes. The library gives up at an answer it cannot read; we ask anew."""
+    """Inside this context, ``source`` takes new SVIDs. The library gives up after an unreadable answer; we ask again.
+    """
     loop = asyncio.get_running_loop()
     streams: list[Any] = []
 
@@ -87,7 +88,7 @@ async def _streamed(client: Any, source: "_WorkloadSource") -> AsyncIterator[Non
 
 
 class _WorkloadSource:
-    """What comes from the Workload API, judged as certificate files are."""
+    """Answers of the Workload API, judged like certificate files."""
 
     renewal: Renewal
 
@@ -107,7 +108,7 @@ class _WorkloadSource:
             raise WorkloadApiFailed(path=self._path, problem=_words(error)) from None
 
     def judge(self, found: Any) -> tuple[Identity, Credentials]:
-        """One answer of the API. Raises WorkloadApiFailed, and what Identity.load raises."""
+        """Judges an answer of the API. Raises WorkloadApiFailed, and what Identity.load raises."""
         svid = self._chosen(found.x509_svids)
         bundle = found.x509_bundle_set.get_bundle_for_trust_domain(svid.spiffe_id.trust_domain)
         if bundle is None or not bundle.x509_authorities:
@@ -130,7 +131,7 @@ class _WorkloadSource:
         return replace(loaded, trust=trust), credentials
 
     def take(self, found: Any) -> None:
-        """A newer answer. One that cannot be used is said, and what there is goes on."""
+        """Takes a newer answer. If it cannot be used, logs that and keeps the current credentials."""
         try:
             newest, credentials = self.judge(found)
         except SwarmError as error:
@@ -141,11 +142,11 @@ class _WorkloadSource:
             _log.info("loaded a new SVID", name=newest.name, number=self.renewal.number)
 
     def ended(self, error: Exception) -> None:
-        """The stream of answers."""
+        """The stream of answers has ended."""
         _log.warning("the Workload API delivers no new SVIDs; asking again", path=str(self._path), why=_words(error))
 
     def _chosen(self, svids: list[Any]) -> Any:
-        """The first of the role, of several that a workload may have."""
+        """Of a workload's SVIDs, the first with our role."""
         parsed: list[tuple[str, Any]] = []
         for svid in svids:
             try:
@@ -158,7 +159,7 @@ class _WorkloadSource:
 
 
 def _client(path: Path) -> Any:
-    """Raises WorkloadApiFailed where there is no socket."""
+    """Raises WorkloadApiFailed if there is no socket."""
     from spiffe import WorkloadApiClient  # noqa: PLC0415  # it loads gRPC; for those who use it
 
     try:
@@ -176,12 +177,12 @@ def _pem(certificates: Any) -> bytes:
 
 
 def _renamed(value: Any, names: Mapping[Path, str]) -> Any:
-    """A fact of an error, with what people know instead of a file in memory."""
+    """A fact of an error, with names that people know instead of paths of files in memory."""
     for path, name in names.items():
         value = str(value).replace(str(path), name)
     return value
 
 
 def _words(error: Exception) -> str:
-    """Of the library, in one line."""
+    """The library's message, in one line."""
     return " ".join(str(error).split()) or type(error).__name__
