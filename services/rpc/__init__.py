@@ -1,6 +1,6 @@
-"""The SN's API: its definition, the stubs made from it, and what clients and servers of it share."""
+"""The SN's API: its definition, the code generated from it, and what its clients and servers share."""
 
 import os
 
-# Read once, when gRPC's core is loaded: it would write each failed handshake to stderr, past every log.
+# gRPC reads this once, when its core is loaded. By default it writes each failed handshake to stderr, past all logs.
 os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

@@ -1,4 +1,4 @@
-"""The connection of a client to its SN: made anew when the node's certificate changes, the old one kept while used."""
+"""A client's connection to its SN: renewed when the node's certificate changes; the old one stays while it is used."""
 
 import asyncio
 from collections import Counter
@@ -12,12 +12,12 @@ from services.identity.peers import Expected
 from services.rpc.tunnel import Tunnel
 from services.runtime.background import Background
 
-# A call that is on its way when the certificate changes has ended by then.
+# A call that is under way when the certificate changes has ended by then.
 CALLS_END_S = 60.0
 
 
 class Channels:
-    """``newest`` is for what begins now. Closing a channel would cancel the tasks that wait for answers on it."""
+    """New calls use ``newest``. Older channels stay open while used: closing one cancels the calls on it."""
 
     def __init__(
         self, address: str, identity: Identity, expected: Expected, options: Sequence[tuple[str, int | str]]
@@ -25,17 +25,17 @@ class Channels:
         self.newest: Any = None
         self._tunnel = Tunnel(address, identity, expected)
         self._options = (*options, ("grpc.default_authority", address))
-        self._older: list[tuple[float, Any]] = []  # since when
+        self._older: list[tuple[float, Any]] = []  # with the time since when
         self._streams: Counter[int] = Counter()
         self._background = Background("connection to the SN")
 
     async def open(self) -> Any:
-        """The first one. Raises IdentityError where this node's certificate cannot be used."""
+        """Opens the first channel. Raises IdentityError if this node's certificate cannot be used."""
         await self._tunnel.__aenter__()
         return self.renew()
 
     def renew(self) -> Any:
-        """Opens one with the certificate that is current; closes those that nobody needs any more."""
+        """Opens a channel with the current certificate, and closes those that are no longer needed."""
         now = asyncio.get_running_loop().time()
         if self.newest is not None:
             self._older.append((now, self.newest))
@@ -49,7 +49,7 @@ class Channels:
         return self.newest
 
     def held_by(self, call: Any) -> Any:
-        """The same stream, which was opened on the newest channel: that stays open until the stream is over."""
+        """Returns ``call``, a stream on the newest channel, and keeps that channel open until the stream ends."""
         number = id(self.newest)
         self._streams[number] += 1
         call.add_done_callback(lambda _: self._streams.subtract((number,)))

@@ -1,4 +1,4 @@
-"""The client of an SN's API: one channel, a deadline on every call, errors as SwarmError."""
+"""The client of an SN's API: one channel, a deadline for every call, errors as SwarmError."""
 
 import asyncio
 import contextlib
@@ -34,10 +34,10 @@ from services.runtime.splice import VANISHED_AFTER_MS
 
 DEADLINE_S = 30.0
 PAGE_WITHIN_S = 60.0
-SHORTEST_WAIT_S, USUAL_WAIT_S = 0.05, 1.0  # of one that has called too often
+SHORTEST_WAIT_S, USUAL_WAIT_S = 0.05, 1.0  # after too many calls
 MESSAGE_LIMIT_BYTES = 4 * 1024 * 1024
 
-# Calls that change nothing when they arrive twice. Publish, Reopen and CreateContract are not among them.
+# Calls that may arrive twice without further effect. Publish, Reopen and CreateContract are not among them.
 IDEMPOTENT = {
     "swarm.v1.Network": ("Register", "HandOver", "Deregister", "HoldName", "ListNodes", "ListContracts", "GetInfo"),
     "swarm.v1.Tasks": ("ListTasks", "GetTask"),
@@ -52,13 +52,13 @@ RETRY_POLICY = {
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
 OPTIONS: tuple[tuple[str, int | str], ...] = (
-    # A peer that is cut off is noticed within 10 s, also while only a Watch stream is open.
+    # A lost connection is noticed within 10 s, even if only a Watch stream is open.
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", VANISHED_AFTER_MS),
     ("grpc.http2.ping_timeout_ms", VANISHED_AFTER_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
-    # Whatever its name says: after this an attempt to connect is given up.
+    # Despite its name, the time after which an attempt to connect is given up.
     ("grpc.min_reconnect_backoff_ms", round(CONNECT_WITHIN_S * 1000)),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -66,7 +66,7 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
     # The default, a pool shared by the process, would hand a new client the failed connection of an old one.
     ("grpc.use_local_subchannel_pool", 1),
-    # gRPC takes a proxy that a variable of the site names for each target, also for a socket of this very process.
+    # If a variable names a proxy, gRPC uses it for every target, even for a socket of this very process.
     ("grpc.enable_http_proxy", 0),
     (
         "grpc.service_config",
@@ -91,21 +91,21 @@ Failed = Callable[[grpc.aio.AioRpcError], Awaitable[SwarmError]]
 
 @dataclass(frozen=True)
 class CallContext:
-    """What the calls of one client share: ``failed`` tells what an error means, ``caller`` which process calls."""
+    """What the calls of one client share: ``failed`` translates errors, ``caller`` says which process calls."""
 
     failed: Failed
     caller: traces.Carried
 
     @property
     def metadata(self) -> traces.Carried:
-        """What a call takes along."""
+        """The metadata of a call."""
         return (*self.caller, *(traces.carried() or ()))
 
 
 class Unary(Generic[Request, Reply]):
-    """One call of the API. Raises the SwarmError that the SN answered with, SNUnreachable or PeerNotAccepted.
+    """One call of the API. Raises the SwarmError that the SN answers, SNUnreachable or PeerNotAccepted.
 
-    Where it has called too often it waits as long as it is told to, within ``timeout``, and calls again.
+    After too many calls, it waits as long as the SN asks, within ``timeout``, and calls again.
     """
 
     def __init__(self, stub: Any, line: CallContext) -> None:
@@ -208,12 +208,12 @@ class PeeringCalls:
 
 
 class SNClient:
-    """One SN, as the node that ``identity`` belongs to. ``address`` is ``host:port``; connects at the first call.
+    """Calls one SN as the node of ``identity``. ``address`` is ``host:port``; connects at the first call.
 
-    ``name``: of the SN, where it is known. Nothing is said to an SN of another name, nor to whoever is no SN.
+    ``name``: of the SN, if known. Nothing is sent to an SN with another name, or to a node that is not an SN.
 
-    A call that may come twice is sent again a few times while the SN is unavailable; the deadline spans all
-    attempts. A client may be made and dropped freely; within one, all calls share one connection.
+    Idempotent calls are repeated a few times while the SN is unavailable; the deadline covers all attempts. Clients are
+    cheap to create and drop; all calls of one client share a connection.
     """
 
     network: NetworkCalls
@@ -238,7 +238,7 @@ class SNClient:
         return self
 
     def renewed(self) -> None:
-        """New calls show the new certificate; nothing that runs is disturbed."""
+        """New calls show the new certificate; running ones are not disturbed."""
         self._use(self._channels.renew())
 
     def _use(self, channel: Any) -> None:
@@ -262,12 +262,12 @@ class SNClient:
         await self._channels.close()
 
     async def hand_over(self) -> None:
-        """Where this node has a new key, the SN takes it for the old one's. Raises as a call does."""
+        """If this node has a new key, has the SN accept it in place of the old one. Raises what a call raises."""
         if self._identity.credentials.handovers:
             await self._hand_over()
 
     async def take_key(self, newest: Identity) -> None:
-        """Has the SN know this node by another key. Raises NameTaken where it knows a third one, or as a call does."""
+        """Makes this node's new key known to the SN. Raises NameTaken if it knows a third key; what a call raises."""
         async with SNClient(self.address, newest, self._expected.name) as client:
             known = (await client._hand_over()).hex()
         if known not in ("", newest.known_as):
@@ -278,12 +278,12 @@ class SNClient:
         return (await self.network.HandOver(request)).fingerprint
 
     async def hold_name(self, host: str = "", port: int = 0) -> AsyncGenerator[None]:
-        """Holds this node's name for this process for as long as it is iterated: one item, once it is held.
+        """Holds this node's name for this process while it is iterated: yields once the name is held, then at each
+        news.
 
         ``host``, ``port``: where peers reach the process, if they do.
-
-        Ends when the SN stops. Raises NameInUse, also later where the SN had to take this process for gone, or as a
-        call does.
+        Ends when the SN stops. Raises what a call raises, and NameInUse, also later if the SN believed this process
+        gone.
         """
         await self.hand_over()
         call = self._channels.held_by(self._network_stub.HoldName(metadata=self._line.metadata))
@@ -302,7 +302,7 @@ class SNClient:
             call.cancel()
 
     async def list_tasks(self) -> list[pb.TaskEntry]:
-        """All tasks, page by page. Raises as a call does."""
+        """All tasks, read page by page. Raises what a call raises."""
         found: dict[str, pb.TaskEntry] = {}
         token = ""
         while True:
@@ -316,8 +316,8 @@ class SNClient:
     async def watch(self, contract: str, seen: int = 0, *, changes: bool = False) -> AsyncGenerator[pb.TrainingStatus]:
         """The state of a training now, unless its version is ``seen``, then the newest after each change.
 
-        ``changes``: where the SN can, as what has changed since the one before (``TrainingStatus.since``).
-        Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.
+        ``changes``: if the SN can, only what has changed since the previous state (``TrainingStatus.since``).
+        Ends when the SN stops. Raises what a call raises; the caller reconnects with the version it saw last.
         """
         request = pb.WatchRequest(contract=contract, seen=seen, changes=changes)
         call = self._channels.held_by(self._training_stub.Watch(request, metadata=self._line.metadata))
@@ -332,7 +332,7 @@ class SNClient:
     async def watch_runner(self, runner: str, seen: int = 0) -> AsyncGenerator[pb.RunnerStatus]:
         """The state of a taskrunner now, unless its version is ``seen``, then the newest after each change.
 
-        Ends when the SN stops. Raises as a call does; the caller reconnects with the version it saw last.
+        Ends when the SN stops. Raises what a call raises; the caller reconnects with the version it saw last.
         """
         request = pb.WatchRunnerRequest(runner=runner, seen=seen)
         call = self._channels.held_by(self._runners_stub.WatchRunner(request, metadata=self._line.metadata))
@@ -345,20 +345,20 @@ class SNClient:
             call.cancel()
 
     async def record(self, contract: str) -> AsyncIterator[pb.RecordPage]:
-        """What the chain holds about a training, in its order, as far as this SN has seen it. Raises as a call does."""
+        """A training's events in the order of the chain, as far as this SN has seen them. Raises what a call raises."""
         request = pb.GetRecordRequest(contract=contract)
         async for page in self._paged(self._training_stub.GetRecord(request, metadata=self._line.metadata)):
             yield page
 
     async def meet(self, ours: AsyncIterator[pb.PeerNews]) -> AsyncGenerator[pb.PeerNews]:
-        """Sends ``ours`` for as long as the other SN is in touch, and gives what it says. Raises as a call does."""
+        """Sends ``ours`` while the other SN is connected, and yields what it sends. Raises what a call raises."""
         await self.hand_over()
         call = self._channels.held_by(self._peering_stub.Meet(metadata=self._line.metadata))
         background = Background("rpc")
         failure: list[Exception] = []
 
         def failed(error: Exception) -> None:
-            """Whoever says nothing any more is not in touch: the call ends with what its own side failed with."""
+            """Our side can send no more, so the connection is of no use: ends the call with this error."""
             failure.append(error)
             call.cancel()
 
@@ -377,13 +377,13 @@ class SNClient:
             await background.close()
 
     async def blocks(self, since: int) -> AsyncGenerator[bytes]:
-        """The blocks after number ``since``, some at a time. Raises as a call does."""
+        """The blocks after number ``since``, some at a time. Raises what a call raises."""
         request = pb.GetBlocksRequest(since=since)
         async for page in self._paged(self._peering_stub.GetBlocks(request, metadata=self._line.metadata)):
             yield page.blocks
 
     async def _paged(self, call: Any) -> AsyncGenerator[Any]:
-        """Page by page: how long all of them take depends on the history, a page comes in time or never."""
+        """Reads page by page: each has a deadline, as the time for all of them depends on the length of the history."""
         self._channels.held_by(call)
         try:
             while True:
@@ -400,13 +400,13 @@ class SNClient:
             call.cancel()
 
     async def _failed(self, error: grpc.aio.AioRpcError) -> SwarmError:
-        """What the SN answered; where there was no connection, the reason, which gRPC does not tell."""
+        """The SN's answer as an error; without a connection, the reason, which gRPC does not tell."""
         known = from_rpc_error(error, self.address)
         if type(known) is not SNUnreachable or error.code() is not grpc.StatusCode.UNAVAILABLE:
             return known
         found = await self._diagnosis()
         if found.reached and not found.accepted:
-            # An SN that is just ending hangs up as one does that refuses us; what it says twice is meant.
+            # An SN that is stopping hangs up just like one that refuses us. Only the same answer twice is a refusal.
             again = await self._diagnosis()
             if again == found:
                 refusal = NotAcceptedAsExpired if found.expired else PeerNotAccepted
@@ -427,12 +427,12 @@ def _wait_s(failure: TooManyCalls) -> float:
 
 
 async def _write(call: Any, message: pb.HoldNameRequest) -> None:
-    with contextlib.suppress(asyncio.InvalidStateError):  # it has ended; whoever reads is told why
+    with contextlib.suppress(asyncio.InvalidStateError):  # the call has ended; its reader gets the reason
         await call.write(message)
 
 
 async def _send(call: Any, messages: AsyncIterator[pb.PeerNews]) -> None:
-    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # whoever reads is told why
+    with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):  # the reader gets the reason
         async for message in messages:
             await call.write(message)
-        await call.done_writing()  # the other one ends it then
+        await call.done_writing()  # then the other side ends the call

@@ -1,4 +1,4 @@
-"""SwarmError to gRPC status and back, by the code in the trailing metadata."""
+"""Converts SwarmError to a gRPC status and back, by the code in the trailing metadata."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 
 def to_status(error: SwarmError) -> tuple[grpc.StatusCode, str, Metadata]:
-    """Status, sentence and trailing metadata that carry ``error`` to the other side."""
+    """Status, message and trailing metadata that carry ``error`` to the other side."""
     facts = json.dumps({name: _portable(value) for name, value in error.facts.items()}).encode()
     if len(facts) > FACTS_LIMIT_BYTES:
         facts = b"{}"
@@ -27,7 +27,7 @@ def to_status(error: SwarmError) -> tuple[grpc.StatusCode, str, Metadata]:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> SwarmError:
-    """The SwarmError that the SN at ``address`` answered with, or one that says why there is no answer."""
+    """The SwarmError that the SN at ``address`` answered, or one that says why there is no answer."""
     metadata = dict(error.trailing_metadata() or ())
     details = error.details() or error.code().name
     code = metadata.get(CODE_KEY)
@@ -45,14 +45,14 @@ def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> SwarmError:
         case grpc.StatusCode.UNAUTHENTICATED | grpc.StatusCode.PERMISSION_DENIED:
             return PeerNotAccepted(peer="This node", address=address, problem=details)
         case grpc.StatusCode.INTERNAL | grpc.StatusCode.UNKNOWN:
-            # An SN that fails says why, with a code of ours; without one the connection broke in the middle.
+            # A failing SN says why, with a code of ours. Without one, the connection broke during the call.
             return SNUnreachable(address=address, problem=_plain(details))
         case _:
             return SwarmError(detail=f"the SN at {address} answered {error.code().name}: {details}")
 
 
 def _portable(value: Any) -> Any:
-    """A fact as JSON: bytes as hex, everything unknown as text, text cut to a sentence's length."""
+    """A fact as JSON: bytes as hex, unknown types as text, text cut to the length of a sentence."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, bytes):
@@ -63,7 +63,7 @@ def _portable(value: Any) -> Any:
 
 
 def _facts(packed: str | bytes, details: str) -> dict[str, Any]:
-    """The facts as sent; the sentence itself where they are not readable."""
+    """The facts as sent; the message itself if they cannot be read."""
     try:
         facts = json.loads(packed)
     except ValueError:
@@ -76,6 +76,6 @@ def _text(value: str | bytes) -> str:
 
 
 def _plain(details: str) -> str:
-    """gRPC's ``failed to connect to all addresses; last error: UNKNOWN: ipv4:...: reason`` down to the reason."""
+    """Reduces gRPC's ``failed to connect to all addresses; last error: UNKNOWN: ipv4:...: reason`` to the last part."""
     reason = details.split("last error:", 1)[-1].strip().removeprefix("UNKNOWN:").removeprefix("UNAVAILABLE:").strip()
     return reason or details

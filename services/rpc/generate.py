@@ -1,4 +1,4 @@
-"""Makes swarm_pb2.py and swarm_pb2.pyi from swarm.proto: ``python -m services.rpc.generate``."""
+"""Generates swarm_pb2.py and swarm_pb2.pyi from swarm.proto: ``python -m services.rpc.generate``."""
 
 import sys
 import tempfile
@@ -21,7 +21,7 @@ def generate(target: Path) -> None:
 
 
 def outdated() -> list[str]:
-    """Names of committed files that are not what swarm.proto gives now."""
+    """Names of committed files that differ from what swarm.proto generates now."""
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory)
         generate(target)

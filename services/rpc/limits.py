@@ -1,4 +1,4 @@
-"""How often one member may call, and how many streams it may keep open: a flood of one leaves room for all others."""
+"""How often a member may call, and how many streams it may keep open, so that none can crowd out the others."""
 
 import contextlib
 import math
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 from services.errors import TooManyCalls
 
-# Buckets that were not touched for as long as the slowest takes to fill are as good as new ones.
+# Above this, buckets are dropped that have not been used for as long as the slowest takes to refill: they are full.
 MOST_BUCKETS = 10_000
 
 
 @dataclass(frozen=True)
 class CallLimit:
-    """Calls of one certificate: ``at_once`` in a moment, then ``per_s``. ``open``: streams at the same time.
+    """Limits for one certificate: ``at_once`` calls in a burst, then ``per_s`` a second. ``open``: streams at a time.
 
-    Calls of one ``kind`` count together.
+    Calls of the same ``kind`` count together.
     """
 
     kind: str
@@ -27,17 +27,17 @@ class CallLimit:
 
 
 class CallLimits:
-    """``limits``: by ``/package.Service/Method``; a method that is not listed has none. From one event loop only."""
+    """``limits``: by ``/package.Service/Method``; other methods have no limit. Use it in one event loop only."""
 
     def __init__(self, limits: Mapping[str, CallLimit], now: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._now = now
-        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}  # what is left, and when that was
+        self._buckets: dict[tuple[str, str], tuple[float, float]] = {}  # calls left, and when that was
         self._open: Counter[tuple[str, str]] = Counter()
 
     @contextlib.contextmanager
     def counting(self, method: str, caller: str, name: str) -> Iterator[None]:
-        """Around a call of ``caller``, a fingerprint, with ``name`` for the sentence. Raises TooManyCalls."""
+        """Counts a call of ``caller``, a fingerprint; ``name`` is for the message. Raises TooManyCalls."""
         limit = self._limits.get(method)
         if limit is None:
             yield

@@ -1,16 +1,16 @@
-"""Loss and metric, as reports give them: a number, which is NaN or infinite where a training has gone astray, or None
-for no value at all, as where there is no validation data.
+"""Loss and metric as in reports: a number, which may be NaN or infinite if a training diverges, or None if there is no
+value, for example without validation data.
 """
 
 import math
 from typing import Any, Literal
 
-# What JSON has no number for, as protobuf writes it.
+# JSON has no number for these values: they are written as protobuf writes them.
 JsonNumber = float | Literal["NaN", "Infinity", "-Infinity"]
 
 
 def measure(message: Any, name: str) -> float | None:
-    """Of a message whose field of that name is optional."""
+    """The value of an optional field of a message; None if it is not set."""
     value: float | None = getattr(message, name) if message.HasField(name) else None
     return value
 

@@ -1,4 +1,4 @@
-"""The calls of the services in swarm.proto, for a channel and for a server, as their descriptors have them."""
+"""The calls of the services in swarm.proto, for channels and servers, made from their descriptors."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from services.rpc import swarm_pb2 as pb
 
-# By whether a caller sends a stream, and whether it gets one.
+# By whether the caller sends a stream, and whether it gets one.
 _CALLS = {
     (False, False): "unary_unary",
     (False, True): "unary_stream",
@@ -18,7 +18,7 @@ _CALLS = {
 
 
 class Stub:
-    """Each call of a service as an attribute with its name."""
+    """Has each call of a service as an attribute of that name."""
 
     def __init__(self, channel: Any, service: str) -> None:
         found = _service(service)
@@ -35,8 +35,8 @@ class Stub:
 
 
 def add_service(server: Any, service: str, servicer: object) -> str:
-    """Has ``server`` answer the calls of a service with the methods of ``servicer`` that are named like them, and say
-    of others that they are not implemented. Gives the full name of the service.
+    """Has ``server`` answer the calls of a service by the methods of ``servicer`` with the same names; other calls are
+    not implemented. Returns the full name of the service.
     """
     found = _service(service)
     handlers = {

@@ -1,4 +1,4 @@
-"""Holds a node's name with its SN from the start of its process to the end: a second process of the name is refused."""
+"""Holds a node's name with its SN as long as its process runs: a second process with that name is refused."""
 
 import asyncio
 import contextlib
@@ -11,17 +11,16 @@ from services.runtime import logs
 
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 2.0
-TAKE_DEADLINE_S = 10.0  # the SN may have to wait for another process, and for other SNs
+TAKE_DEADLINE_S = 10.0  # the SN may have to wait for another process and for other SNs
 
 Within = Callable[[SNClient, Awaitable[None]], Awaitable[None]]
 _log = logs.get("sn")
 
 
 class NameHolding:
-    """``current()``: the SN that the node works through now. ``within(client, work)`` awaits ``work``, or raises a
-    SwarmError once the node works through another SN. ``host``, ``port``: where peers reach the process, if they do.
-
-    ``is_lost``: another process is this node now, or it was expelled.
+    """``current()``: the SN that the node uses now. ``within(client, work)`` awaits ``work``, or raises a SwarmError
+    once the node uses another SN. ``host``, ``port``: where peers reach the process, if they do. ``is_lost``: another
+    process has the name now, or the node was expelled.
     """
 
     def __init__(
@@ -50,11 +49,11 @@ class NameHolding:
         self._held = client, stream
 
     def keep(self) -> None:
-        """From now on, with whichever SN there is, until ``close``."""
+        """Keeps holding the name until ``close``, with whichever SN the node uses."""
         self._keeping = asyncio.create_task(self._keep())
 
     async def lost(self) -> None:
-        """Waits, for ever if all is well. Raises NameInUse when another process has taken the name, which it may where
+        """Waits; for ever if all is well. Raises NameInUse once another process has taken the name, which may happen if
         this one was frozen or cut off for a while; Expelled.
         """
         if self._keeping is not None:
@@ -86,7 +85,7 @@ class NameHolding:
             wait = min(2 * wait, LONGEST_WAIT_S)
 
     async def _ended(self) -> None:
-        """Answers the SN. Returns, or raises why, when it lets go of this process."""
+        """Answers the SN until it ends the stream. Raises the reason, if there is one."""
         if self._held is not None:
             async with contextlib.aclosing(self._held[1]) as stream:
                 async for _ in stream:

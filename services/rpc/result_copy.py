@@ -1,4 +1,4 @@
-"""A participant's word, signed, that it holds a result which is not published yet: without it no SN takes that."""
+"""A participant's signed statement that it holds a result not published yet: without it, no SN accepts the result."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ LABEL = "swarm copy of a result, version 1"
 
 ROLE = "sl"
 
-# With a chain of long RSA keys; what is longer is not looked at.
+# Enough for a chain of long RSA keys; longer statements are refused unread.
 COPY_BYTES = 32 * 1024
 
 
 @dataclass(frozen=True)
 class CopyClaim:
-    """``holder`` has all bytes of ``digest`` (hex), which may become the result of this round and term.
+    """States that ``holder`` has all bytes of ``digest`` (hex), which may become the result of this round and term.
 
-    ``location``: of the training, on the chain.
+    ``location``: address of the training on the chain.
     """
 
     location: str
@@ -30,12 +30,12 @@ class CopyClaim:
     holder: str
 
     def signed(self, signer: Signer) -> pb.ResultCopy:
-        """By the holder. Raises IdentityError."""
+        """The claim, signed by the holder. Raises IdentityError."""
         made = signer.sign(self._content)
         return pb.ResultCopy(holder=self.holder, certificates=made.certificates, signature=made.signature)
 
     def check(self, copy: pb.ResultCopy, keys: Collection[str], trust: TrustBundle) -> None:
-        """``keys``: by which the holder is known now, in hex. Raises NoSecondCopy."""
+        """Checks a signed claim. ``keys``: by which the holder is known now, in hex. Raises NoSecondCopy."""
         try:
             if copy.ByteSize() > COPY_BYTES:
                 raise NotSigned(f"it has {copy.ByteSize()} bytes")
@@ -50,9 +50,9 @@ class CopyClaim:
 
 
 def may_hold(leader: str, checked_in: Sequence[str], left_out: Collection[str], there: Collection[str]) -> list[str]:
-    """Who may vouch for the result of a merge: those who checked in and are still there, those who are in it first.
+    """Who may vouch for a merge: nodes that checked in and are still present, first those whose parameters are in it.
 
-    None where the leader is alone in it, which is for a training that lets one node go on alone, or is alone at all.
+    Empty if only the leader's parameters are in it, as in a training that has one node or lets one continue alone.
     """
     others = [name for name in checked_in if name != leader]
     if all(name in left_out for name in others):

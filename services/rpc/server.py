@@ -1,4 +1,4 @@
-"""A gRPC server under mutual TLS: who calls, whether the role may, errors as status, health and reflection."""
+"""A gRPC server with mutual TLS: checks caller and role, and has errors as status, health and reflection."""
 
 import asyncio
 import contextlib
@@ -39,10 +39,10 @@ from services.runtime.background import Background
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 
-CONNECTIONS = 8192  # fewer than a node may have files open: it goes on with its own work
+CONNECTIONS = 8192  # below the limit of open files, which the node needs for its own work
 
 OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.so_reuseport", 0),  # two servers on one port would share its callers instead of failing
+    ("grpc.so_reuseport", 0),  # otherwise two servers on one port would share its clients instead of failing
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.http2.ping_timeout_ms", 5_000),
@@ -50,7 +50,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.http2.min_ping_interval_without_data_ms", 3_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 3_000),
-    ("grpc.server_handshake_timeout_ms", 10_000),  # of whoever says nothing; two minutes by default
+    ("grpc.server_handshake_timeout_ms", 10_000),  # for silent clients; two minutes by default
     ("grpc.max_allowed_incoming_connections", CONNECTIONS),
     ("grpc.max_receive_message_length", MESSAGE_LIMIT_BYTES),
     ("grpc.max_send_message_length", MESSAGE_LIMIT_BYTES),
@@ -67,20 +67,20 @@ _log = logs.get("rpc")
 
 
 def caller() -> PeerIdentity:
-    """Who makes the call that is being handled, from the certificate."""
+    """Who makes the current call, according to the certificate."""
     return _caller.get()
 
 
 def calling_process() -> bytes:
-    """Which process makes the call that is being handled, as it says: 16 bytes, none where it does not say."""
+    """Which process makes the current call, as it says: 16 bytes, or empty if it does not say."""
     return _process.get()
 
 
 class RpcServer:
-    """Serves the calls of ``services``, as swarm.proto names them. ``roles`` maps ``/package.Service/Method`` to the
-    roles that may call it; a method that is not listed is denied to all, health and reflection are open to every
-    certificate. ``limits``: how often each may. ``admits`` is asked about every call, by its method, and about streams
-    again and again; it raises NotOfOrganization for a caller that may not.
+    """Serves the calls of ``services``, named as in swarm.proto. ``roles`` maps ``/package.Service/Method`` to the
+    roles that may call it; other methods are denied to all, but health and reflection are open to every certificate.
+    ``limits``: how often a caller may call. ``admits`` is asked about every call, and about streams again and again; it
+    raises NotOfOrganization if the caller may not make this call.
     """
 
     def __init__(  # what it serves, and to whom
@@ -103,31 +103,31 @@ class RpcServer:
         reflection.enable_server_reflection([*names, HEALTH, reflection.SERVICE_NAME], self._server)
 
     async def start(self, host: str, port: int, option: str) -> int:
-        """Opens ``host:port`` (0: any free port) and serves; gives the port.
+        """Opens ``host:port`` (0: any free port) and serves; returns the port.
 
-        Raises PortInUse naming ``option``, the flag that sets the port; SettingsError for an address that is not ours.
+        Raises PortInUse with ``option``, the flag that sets the port; SettingsError for an address that is not ours.
         """
         host = host.strip("[]")
         check_free(host, port, option)
         try:
             bound = self._server.add_secure_port(join_address(host, port), self._identity.grpc_server_credentials())
-        except RuntimeError:  # gRPC gives no reason; taken since the check is the likely one
+        except RuntimeError:  # gRPC gives no reason; most likely the port was taken after the check
             raise PortInUse(port=port, host=host, option=option) from None
         await self._server.start()
         self._background.keep(self._live.run, "looking at streams again")
         return int(bound)
 
     async def stop(self, grace_s: float) -> None:
-        """Says 'not serving', lets running calls end within ``grace_s``, cancels the rest."""
+        """Reports 'not serving', lets running calls end within ``grace_s``, then cancels the rest."""
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
         await self._background.close()
 
 
 def check_free(host: str, port: int, option: str) -> None:
-    """Raises PortInUse or SettingsError where ``host:port`` cannot be opened now.
+    """Raises PortInUse or SettingsError if ``host:port`` cannot be opened now.
 
-    gRPC writes to stderr, past every log, when it cannot bind, and gives no reason; so this is tried first.
+    If gRPC cannot bind, it writes to stderr, past all logs, and gives no reason; so this is tried first.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -146,7 +146,7 @@ class _Context(Protocol):
 
 
 class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """In front of every method: identity, role, translation of errors."""
+    """In front of every method: checks identity and role, and translates errors."""
 
     def __init__(
         self, identity: Identity, roles: Roles, limits: CallLimits, live: LiveConnections, admits: Admits
@@ -209,12 +209,12 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
         return guarded if inspect.isasyncgenfunction(behaviour) else guarded_writer
 
     def _counting(self, method: str, peer: PeerIdentity) -> AbstractContextManager[None]:
-        """Around its call. Raises TooManyCalls."""
+        """Counts the call while it lasts. Raises TooManyCalls."""
         return self._limits.counting(method, peer.fingerprint, peer.name)
 
     @contextlib.contextmanager
     def _ending(self, method: str, context: Any) -> Iterator[None]:
-        """Around a stream. Raises NotOfOrganization once its caller is not accepted any more."""
+        """Ends a stream with NotOfOrganization once its caller is no longer accepted."""
         task, caller = asyncio.current_task(), self._identity.caller_of_grpc(context)
         refusals: list[SwarmError] = []
 
@@ -233,8 +233,8 @@ class _Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no ty
                 raise refusals[0] from None
 
     def _admit(self, method: str, context: Any) -> PeerIdentity:
-        """Sets and gives the caller. Raises IdentityError without a SPIFFE URI, NotOfOrganization where the trust file
-        has no such node or the swarm not its organization, WrongRole for a role that may not.
+        """Sets and returns the caller. Raises IdentityError if it has no SPIFFE URI, NotOfOrganization if its
+        organization may not name such a node or is not in the swarm, WrongRole if its role may not make this call.
         """
         peer = self._identity.peer_of_grpc(context)
         service = method.split("/")[1]
@@ -260,7 +260,7 @@ def _process_in(metadata: Iterable[tuple[str, str | bytes]]) -> bytes:
 
 
 def _reading(deserialize: Any) -> Read:
-    """Reads requests once it is known who asks, and how often. Raises MalformedCall."""
+    """Parses requests only after caller and limits were checked. Raises MalformedCall."""
 
     def read(raw: bytes) -> Any:
         try:
@@ -272,7 +272,7 @@ def _reading(deserialize: Any) -> Read:
 
 
 def _read_from(raw: Any, read: Read) -> Any:
-    """The request, or a stream of them."""
+    """The request, or a stream of requests."""
     return read(raw) if isinstance(raw, bytes) else _each(raw, read)
 
 
@@ -282,7 +282,7 @@ async def _each(raw: AsyncIterator[bytes], read: Read) -> AsyncIterator[Any]:
 
 
 def _unless_bytes(serialize: Any) -> Any:
-    """Lets a handler answer with bytes that it serialised once for many watchers."""
+    """Lets a handler answer with bytes that were serialised once for many watchers."""
     return lambda message: message if isinstance(message, bytes) else serialize(message)
 
 

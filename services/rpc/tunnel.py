@@ -1,4 +1,4 @@
-"""The way from gRPC to an SN: gRPC shows a client no certificate, so TLS is spoken here, and the SN judged."""
+"""Connects gRPC to an SN: gRPC does not let a client see the server's certificate, so TLS and checks are done here."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from services.runtime import logs
 from services.runtime.background import Background
 from services.runtime.splice import End, connect
 
-# An attempt to connect is given up after it. TCP and TLS take several round trips, and an SN may be far away or on a
+# After this, an attempt to connect is given up. TCP and TLS take several round trips, and an SN may be far away or on a
 # busy machine.
 CONNECT_WITHIN_S = 3.0
 
@@ -26,10 +26,10 @@ _log = logs.get("rpc")
 
 
 class Tunnel:
-    """``target``: an address for gRPC without TLS. A connection of this process to it goes on to the SN at ``address``
-    (``host:port``) over TLS, with this node's certificate; one of another process is ended.
+    """``target``: an address for gRPC without TLS. Connections of this process to it are passed on to the SN at
+    ``address`` (``host:port``) over TLS, with this node's certificate; those of other processes are closed.
 
-    ``expected``: who the SN has to be; nothing is said to anybody else. A connection ends when the SN is revoked.
+    ``expected``: who the SN must be; nothing is sent to anybody else. A connection ends when the SN is revoked.
     """
 
     def __init__(self, address: str, identity: Identity, expected: Expected) -> None:
@@ -45,7 +45,7 @@ class Tunnel:
         self._context = self._identity.client_context(self._expected)
         self._context.set_alpn_protocols(["h2"])
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listening.bind(f"\0{self._name}")  # in no file system: it is there for as long as the socket is open
+        listening.bind(f"\0{self._name}")  # in no file system: it exists only while the socket is open
         self._server = await asyncio.get_running_loop().create_unix_server(lambda: _Near(self._begin), sock=listening)
         self._background.keep(self._live.run, "looking at connections to the SN again")
         return self
@@ -58,14 +58,14 @@ class Tunnel:
 
     def _begin(self, near: End) -> None:
         carrying = self._background.run(self._carry(near), f"the connection to {self._address}")
-        carrying.add_done_callback(lambda _: near.close())  # also of one that was cancelled before it began
+        carrying.add_done_callback(lambda _: near.close())  # also if it was cancelled before it began
 
     async def _carry(self, near: End) -> None:
-        """One connection until it ends at the other side."""
+        """Carries one connection until either side ends it."""
         try:
             async with asyncio.timeout(CONNECT_WITHIN_S):
                 far = await self._connect()
-        except (OSError, ValueError) as error:  # the latter: no address
+        except (OSError, ValueError) as error:  # ValueError: not an address
             _log.debug("no connection to the SN", address=self._address, why=str(error))
             return
         judge = judge_of(far.transport.get_extra_info("ssl_object"))
@@ -78,7 +78,7 @@ class Tunnel:
 
 
 class _Near(End):
-    """The end of gRPC. Whoever speaks through it speaks as this node."""
+    """gRPC's end. Whatever is sent through it is sent as this node."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         peer = transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)

@@ -1,4 +1,4 @@
-"""How a swarm stands, in words: for whoever watches it, in whatever program."""
+"""The state of a swarm in words, shared by all programs that show it."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -58,9 +58,9 @@ def describe_result(result: pb.RoundResult) -> str:
 
 
 def ends_soon(name: str, ends: float, now: float) -> str:
-    """``The certificate of sl-1 ends in 6 days, at 2026-07-03 14:05 UTC.``; empty where that is no warning yet.
+    """``The certificate of sl-1 ends in 6 days, at 2026-07-03 14:05 UTC.``; empty if it is too early for a warning.
 
-    ``ends``, ``now``: seconds since 1970, UTC; ``ends`` is 0 where it is not known.
+    ``ends``, ``now``: seconds since 1970, UTC; ``ends`` is 0 if not known.
     """
     left = timedelta(seconds=ends - now)
     if not ends or left > timedelta(days=max(WARN_DAYS)):
@@ -73,7 +73,7 @@ def ends_soon(name: str, ends: float, now: float) -> str:
 
 
 def doing(node: pb.Participant, status: pb.TrainingStatus) -> str:
-    """What a participant does now, such as ``trains`` or ``leads``."""
+    """What a participant is doing now, such as ``trains`` or ``leads``."""
     if status.state == pb.RoundState.COMPLETE and node.name in status.last_result.merged:
         return "done"
     if not node.active:
