@@ -1,1 +1,1 @@
-"""What every node process needs around its own work: logs, settings, readiness, an orderly stop."""
+"""What every node process needs besides its own work: logs, settings, readiness, an orderly stop."""

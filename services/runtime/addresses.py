@@ -5,9 +5,9 @@ HTTPS_PORT = 443  # where a reverse proxy listens
 
 
 def split_address(text: str, default_port: int) -> tuple[str, int]:
-    """Host (without brackets) and port of ``text``; ``default_port`` where it names none.
+    """Host (without brackets) and port of ``text``; ``default_port`` if it has none.
 
-    A bare IPv6 address such as ``fd00::7`` has no port. Raises ValueError, in words, for anything else.
+    A bare IPv6 address such as ``fd00::7`` has no port. Raises ValueError with the reason for anything else.
     """
     host, port = _parts(text.strip())
     if not host or any(character.isspace() or character in "[]/" for character in host):
@@ -20,7 +20,7 @@ def split_address(text: str, default_port: int) -> tuple[str, int]:
 
 
 def join_address(host: str, port: int) -> str:
-    """``host:port``, with the brackets that IPv6 needs, whether ``host`` has them or not."""
+    """``host:port``, with brackets for IPv6, whether ``host`` has them or not."""
     host = host.strip("[]")
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 

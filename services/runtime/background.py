@@ -1,4 +1,4 @@
-"""Work that nobody waits for, and the one rule for how it fails: it is never lost without a word."""
+"""Work that nobody waits for, and the one rule for its failures: they are never silent."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -13,8 +13,8 @@ Failed = Callable[[Exception], object]
 class Background:
     """Tasks that run until they are done or ``close`` cancels them. ``part``: of the node, for the log.
 
-    An error that ends one is logged, with its traceback where it is none that a node expects, and told to its
-    ``failed``: whose task it is knows whether it costs a peer, an attempt or the node.
+    An error that ends a task is logged, with a traceback unless it is a SwarmError, and passed to the task's
+    ``failed``: the owner knows whether it costs a peer, an attempt or the node.
     """
 
     def __init__(self, part: str) -> None:
@@ -27,14 +27,14 @@ class Background:
     def run(
         self, work: Coroutine[Any, Any, None], what: str, failed: Failed | None = None, *, vital: bool = False
     ) -> asyncio.Task[None]:
-        """Starts ``work``; ``what`` names it in the log. ``vital``: should it fail, ``broken`` raises its error."""
+        """Starts ``work``; ``what`` names it in the log. ``vital``: if it fails, ``broken`` raises its error."""
         task = asyncio.create_task(work, name=what)
         self._tasks.add(task)
         task.add_done_callback(lambda done: self._done(done, self._break if vital else failed))
         return task
 
     def keep(self, begin: Callable[[], Coroutine[Any, Any, None]], what: str, again_after_s: float = 1.0) -> None:
-        """Work that the node cannot do without and that can begin anew: it does, should it fail."""
+        """Starts work that the node needs and that can be repeated: it begins again if it fails."""
 
         async def again() -> None:
             while True:
@@ -48,12 +48,12 @@ class Background:
         self.run(again(), what)
 
     async def broken(self) -> None:
-        """Returns never; raises the error that ended vital work."""
+        """Never returns; raises the error that ended vital work."""
         await self._is_broken.wait()
         raise self._error or RuntimeError("broken")
 
     async def settle(self, within_s: float) -> None:
-        """Returns when all work is done, or the time over."""
+        """Returns when all work is done or the time is over."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=within_s)
 

@@ -1,21 +1,21 @@
-"""Text that came from others, as a person may see it: nothing in it commands a terminal or hides what stands there."""
+"""Makes text from others safe to show: nothing in it can control a terminal or hide other text."""
 
 import json
 from typing import Any
 
 
 def replaced(text: str, by: str = "?") -> str:
-    """In one line: a character that cannot be seen gives way to ``by``."""
+    """One line, with ``by`` in place of each invisible character."""
     return "".join(letter if letter.isprintable() else by for letter in text)
 
 
 def replaced_in_lines(text: str) -> str:
-    """Each of its lines so; a tab is a space."""
+    """The same for each line of a text; a tab becomes a space."""
     return "\n".join(replaced(line.replace("\t", " ")) for line in text.splitlines())
 
 
 def as_json(data: Any, indent: int | None = None) -> str:
-    """Letters of any script as they are; what cannot be seen is escaped."""
+    """JSON with letters of any script as they are; invisible characters are escaped."""
     text = json.dumps(data, indent=indent, ensure_ascii=False)
     return "".join(letter if letter.isprintable() or letter == "\n" else _escape(letter) for letter in text)
 

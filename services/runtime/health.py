@@ -1,7 +1,7 @@
-"""A file that tells whoever runs this node that it works: written when it is ready, then touched by its event loop.
+"""A file that shows that this node works: written when the node is ready, then touched by its event loop.
 
-Asking costs no connection and no certificate: where the file is missing or older than a few seconds, the node does not
-work. Images of nodes name it in SWARM_HEALTH_FILE, and their health check looks at its age.
+A check needs no connection and no certificate: if the file is missing or older than a few seconds, the node does not
+work. Node images set its path in SWARM_HEALTH_FILE, and their health check looks at its age.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ TOUCH_EVERY_S = 2.0
 
 
 class Health:
-    """Does nothing where no file is named."""
+    """Does nothing if no file is named."""
 
     def __init__(self) -> None:
         named = os.environ.get(VARIABLE)
@@ -31,7 +31,7 @@ class Health:
         self._touching = asyncio.create_task(self._keep(self._file), name="health")
 
     async def end(self) -> None:
-        """It works no more: the file grows old."""
+        """The node no longer works: the file is no longer touched."""
         if self._touching is not None:
             self._touching.cancel()
             with contextlib.suppress(asyncio.CancelledError, StorageError):

@@ -1,4 +1,4 @@
-"""What aiohttp's HTTP servers say in the log of a node."""
+"""What aiohttp's HTTP servers write to a node's log."""
 
 import logging
 
@@ -7,7 +7,7 @@ from aiohttp.log import server_logger
 
 
 class _OneLine(logging.LoggerAdapter[logging.Logger]):
-    """A request that is no HTTP is the fault of who sends it: one line, and no trace through the library."""
+    """A request that is not HTTP is the client's fault: it gets one line, without a traceback through the library."""
 
     def exception(self, msg: object, *args: object, exc_info: object = True, **more: object) -> None:
         if isinstance(exc_info, HttpProcessingError):

@@ -1,27 +1,27 @@
-"""Opens the port of a server, or says in words why not."""
+"""Opens the port of a server, or says clearly why it cannot."""
 
 import errno
 import socket
 
 from services.errors import PortInUse, SettingsError
 
-VANISHED_AFTER_S = 30  # a caller that acknowledges nothing of what it is sent
+VANISHED_AFTER_S = 30  # a client that acknowledges nothing for so long is gone
 
 
 def listen(host: str, port: int, *, command: str, port_option: str) -> socket.socket:
-    """A socket on ``host:port``; 0 is any free one. Raises PortInUse, or SettingsError for an address not ours.
+    """A socket on ``host:port``; port 0 is any free one. Raises PortInUse, or SettingsError for an address not ours.
 
-    ``::`` is every address of this host, those of IPv4 too.
+    ``::`` means every address of this host, including those of IPv4.
     """
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     both = host == "::" and socket.has_dualstack_ipv6()
     try:
         listening = socket.create_server((host, port), family=family, dualstack_ipv6=both)
-        # An answer in two pieces would wait 40 ms for the caller's acknowledgment of the first. asyncio says so itself
-        # to sockets that it makes, and connections have this from the socket that they came by.
+        # Without this, an answer in two pieces would wait 40 ms for the client's acknowledgment of the first. asyncio
+        # sets it on sockets that it creates itself; accepted connections inherit it from the listening socket.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # Who listens to a stream may vanish without a word; the kernel would try to reach it for a quarter of an hour.
+        # A client of a stream may vanish silently; the kernel would retry for a quarter of an hour.
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_AFTER_S * 1000)
         return listening

@@ -44,12 +44,12 @@ def configure(log_format: LogFormat, node: str, level: str = "INFO", stream: Tex
 
 
 def configure_command() -> None:
-    """For a command that is no node: its output is its own, so only warnings are shown, on stderr."""
+    """For a command that is not a node: its output is its own, so only warnings are logged, on stderr."""
     configure("human", "swarm", "WARNING", sys.stderr)
 
 
 def about(**facts: object) -> None:
-    """From now on, each event of this task and of those it starts has these facts, unless it says others."""
+    """Adds these facts to all later events of this task and of tasks that it starts, unless an event overrides them."""
     structlog.contextvars.bind_contextvars(**facts)
 
 
@@ -60,7 +60,7 @@ def get(part: str) -> FilteringBoundLogger:
 
 
 class _Of:
-    """Says whose event it is where no context does: a thread that a node starts has a context of its own."""
+    """Adds the node's name if the context has none: threads started by a node have contexts of their own."""
 
     def __init__(self, node: str) -> None:
         self._node = node
@@ -70,7 +70,7 @@ class _Of:
 
 
 class _Json(logging.Formatter):
-    """What a library says, in the same form as a node's own events."""
+    """Log records of libraries, in the same form as a node's own events."""
 
     def __init__(self, node: str) -> None:
         super().__init__()
@@ -103,12 +103,12 @@ def _render_for_people(_logger: WrappedLogger, _method: str, event: EventDict) -
 
 
 def _as_part(text: str) -> str:
-    """As a part of one event: it may come from a peer, and no line of it may look like another event."""
+    """Text as part of one event: it may come from a peer, and none of its lines may look like another event."""
     return replaced_in_lines(text).replace("\n", f"\n{_INDENT}")
 
 
 class _ForPeople(logging.Formatter):
-    """What a library says, as a line of its own."""
+    """Log records of libraries, as lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         return _as_part(super().format(record))

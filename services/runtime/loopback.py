@@ -1,4 +1,4 @@
-"""Which process is at the other end of a connection within this host."""
+"""Finds out which process is at the other end of a connection within this host."""
 
 import socket
 import sys
@@ -8,9 +8,9 @@ _ESTABLISHED = "01"
 
 
 def is_from(process: int, connection: socket.socket) -> bool:
-    """Whether ``process`` holds the other end of a TCP connection over IPv4 loopback, as the kernel says.
+    """Whether, according to the kernel, ``process`` holds the other end of a TCP connection over IPv4 loopback.
 
-    False where this user may not see what that process holds. Takes longer the more connections the host has.
+    False if this user may not see that process's files. Takes longer the more connections the host has.
     """
     inode = _inode(local=connection.getpeername(), remote=connection.getsockname())
     if not inode:
@@ -23,7 +23,7 @@ def is_from(process: int, connection: socket.socket) -> bool:
 
 
 def _inode(local: tuple[str, int], remote: tuple[str, int]) -> str:
-    """Of the socket with these addresses; empty where there is none."""
+    """The inode of the socket with these addresses; empty if there is none."""
     wanted = [_as_listed(*local), _as_listed(*remote), _ESTABLISHED]
     with Path("/proc/self/net/tcp").open(encoding="ascii") as table:
         for line in table:
@@ -34,7 +34,7 @@ def _inode(local: tuple[str, int], remote: tuple[str, int]) -> str:
 
 
 def _as_listed(host: str, port: int) -> str:
-    """The kernel writes an address as the number that it is in this machine's memory."""
+    """As in the kernel's table: the address as a number in this machine's byte order."""
     return f"{int.from_bytes(socket.inet_aton(host), sys.byteorder):08X}:{port:04X}"
 
 

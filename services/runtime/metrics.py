@@ -1,4 +1,4 @@
-"""Prometheus metrics of a node: declared by the node, measured where they are asked for, served over HTTP or mTLS."""
+"""Prometheus metrics of a node: declared by the node, measured only if enabled, served over HTTP or mTLS."""
 
 import contextlib
 import errno
@@ -18,14 +18,14 @@ PATH = "/metrics"
 PORT_OPTION = "--metrics-port"
 HOST_OPTION = "--metrics-host"
 
-# From a round of a tiny model, a few milliseconds, to a large one over a slow link.
+# From a round of a tiny model, a few milliseconds, to one of a large model over a slow link.
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
 
 _log = logs.get("metrics")
 
 
 class Counter:
-    """Only grows. Does nothing where metrics are off."""
+    """Only grows. Does nothing if metrics are off."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
@@ -36,7 +36,7 @@ class Counter:
 
 
 class Gauge:
-    """A value of now. Does nothing where metrics are off."""
+    """A current value. Does nothing if metrics are off."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
@@ -47,7 +47,7 @@ class Gauge:
 
 
 class Histogram:
-    """How long things took, in seconds. Does nothing where metrics are off."""
+    """How long things took, in seconds. Does nothing if metrics are off."""
 
     def __init__(self, real: Any) -> None:
         self._real = real
@@ -58,7 +58,7 @@ class Histogram:
 
 
 class Meter:
-    """Where a node declares its metrics. One that is off costs nothing: prometheus_client is not even imported."""
+    """Where a node declares its metrics. If off, it costs nothing: prometheus_client is not even imported."""
 
     def __init__(self, *, on: bool) -> None:
         self._readings: list[Callable[[], None]] = []
@@ -67,7 +67,7 @@ class Meter:
             import prometheus_client  # noqa: PLC0415  # few nodes need it
 
             self._prometheus = prometheus_client
-            self._prometheus.disable_created_metrics()  # a second series for each counter, which nobody asks for
+            self._prometheus.disable_created_metrics()  # a second series for each counter, which nobody needs
             self._registry = prometheus_client.CollectorRegistry()
             prometheus_client.ProcessCollector(registry=self._registry)
 
@@ -87,11 +87,11 @@ class Meter:
         return Histogram(self._prometheus.Histogram(name, meaning, labels, buckets=SECONDS, registry=self._registry))
 
     def read_at_scrape(self, reading: Callable[[], None]) -> None:
-        """``reading`` sets gauges; it is called before each answer."""
+        """``reading`` sets gauges; it is called before each scrape is answered."""
         self._readings.append(reading)
 
     def exposition(self) -> bytes:
-        """Everything, in Prometheus' text format. Only where metrics are on."""
+        """All metrics in Prometheus' text format. Only if metrics are on."""
         for reading in self._readings:
             reading()
         text: bytes = self._prometheus.generate_latest(self._registry)
@@ -108,11 +108,11 @@ async def served(
     *,
     judge: Callable[[Any], object] = lambda _: None,
 ) -> AsyncIterator[dict[str, int]]:
-    """Serves ``meter`` while the block runs; gives ``{"metrics_port": ...}``, and {} where metrics are off.
+    """Serves ``meter`` while the block runs; yields ``{"metrics_port": ...}``, or {} if metrics are off.
 
-    In the clear on this machine's loopback address only; on any other one under mutual TLS, with the context that
-    ``tls`` gives, and only while ``judge(connection)`` raises no IdentityError. ``command``: of the node, for errors.
-    Raises PortInUse, SettingsError.
+    Without TLS on this machine's loopback address only; on any other address under mutual TLS, with the context from
+    ``tls``, and only if ``judge(connection)`` raises no IdentityError. ``command``: of the node, for errors. Raises
+    PortInUse, SettingsError.
     """
     if not meter.on or port is None:
         yield {}
@@ -138,7 +138,7 @@ async def served(
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address. A name may come to mean anything, so it is not."""
+    """Whether only this machine can reach an address. False for a name, as it may resolve to anything."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What a process prints. Where it cannot be printed, as on a full disk, the process goes on without it."""
+"""What a process prints. If that fails, for example on a full disk, the process continues without it."""
 
 import contextlib
 import os
@@ -7,7 +7,7 @@ from typing import TextIO
 
 
 class Unfailing:
-    """A text stream for a log: what cannot be written is lost, and fails nobody. ``stream``: None for stdout."""
+    """A text stream for a log: what cannot be written is dropped without an error. ``stream``: None for stdout."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -23,13 +23,13 @@ class Unfailing:
 
 
 def print_error(error: Exception) -> None:
-    """One line on stderr."""
+    """Prints an error on stderr."""
     with contextlib.suppress(OSError):
         print(f"ERROR: {error}", file=sys.stderr, flush=True)
 
 
 def finish() -> None:
-    """Before the process ends. Python would give an exit code of its own where the last words cannot be written."""
+    """Flushes before the process ends. If that failed at exit, Python would replace the exit code with its own."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if not stream.closed:

@@ -1,4 +1,4 @@
-"""Descriptors of processes, which cannot come to mean another process."""
+"""Descriptors of processes, which, unlike process ids, never come to refer to another process."""
 
 import os
 
@@ -6,7 +6,7 @@ from services.errors import ProcessesNotWatched
 
 
 def open_pid(pid: int) -> int:
-    """Raises ProcessLookupError where it is gone, ProcessesNotWatched where a sandbox forbids it."""
+    """Raises ProcessLookupError if the process is gone, ProcessesNotWatched if a sandbox forbids the call."""
     try:
         return os.pidfd_open(pid)
     except ProcessLookupError:

@@ -1,17 +1,17 @@
-"""Connections on which nobody says anything for long: the kernel asks now and then whether the other end is there."""
+"""For connections that may be idle for long: the kernel checks from time to time whether the other end is there."""
 
 import socket
 
-# Firewalls forget connections that are idle, the strictest after half a minute, and say so to nobody.
+# Firewalls silently forget idle connections, the strictest after half a minute.
 IDLE_S = 10
 AGAIN_S = 5
 GIVE_UP_AFTER = 3
 
 
 def probe(connection: socket.socket) -> None:
-    """A connection that a firewall has forgotten is known to be broken within 25 s; one that is asked is not forgotten.
+    """Turns on probes: a firewall does not forget a probed connection, and a broken one is noticed within 25 s.
 
-    What a listening socket is given, the connections have that come by it.
+    Accepted connections inherit this from a listening socket.
     """
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, IDLE_S)

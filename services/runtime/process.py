@@ -1,4 +1,4 @@
-"""Runs a node's coroutine as a process: signals stop it, an error becomes one sentence and an exit code."""
+"""Runs a node's coroutine as a process: signals stop it, and an error becomes one line and an exit code."""
 
 import asyncio
 import contextlib
@@ -12,20 +12,20 @@ from services.errors import SwarmError
 from services.runtime.output import print_error
 from services.runtime.ready import ReadySocket
 
-# For what a node does beside its event loop; Python's own default would be 5 on a machine of one core.
+# For a node's work outside its event loop; Python's default would be 5 on a machine with one core.
 THREADS = 32
 
-# A node has some connections with each other one. Many systems begin with 1,024 and allow more to who asks.
+# A node has several connections with each other node. Many systems start with 1,024 and allow more on request.
 OPEN_FILES = 65_536
 
 NodeMain = Callable[[asyncio.Event, ReadySocket], Awaitable[None]]
 
 
 def run_node(main: NodeMain) -> int:
-    """Runs ``main(stop, ready)`` until it returns; gives the exit code.
+    """Runs ``main(stop, ready)`` until it returns; returns the exit code.
 
-    ``stop`` is set by SIGTERM, SIGINT, or the end of the process that started this one. ``main`` then
-    returns in order; an error that reaches here is printed without a traceback, unless it is a bug.
+    ``stop`` is set by SIGTERM, SIGINT, or the end of the process that started this one; ``main`` then stops in order.
+    An error that ends ``main`` is printed without a traceback, unless it is a bug.
     """
     try:
         asyncio.run(_supervise(main))
@@ -71,7 +71,7 @@ async def _stop_when_orphaned(ready: ReadySocket, stop: asyncio.Event) -> None:
 
 
 def _swarm_error_in(raised: BaseException) -> SwarmError | None:
-    """The error itself, or the first one inside the groups that task groups raise."""
+    """The error itself, or the first one inside exception groups of task groups."""
     if isinstance(raised, BaseExceptionGroup):
         found = (_swarm_error_in(inner) for inner in raised.exceptions)
         return next((error for error in found if error is not None), None)

@@ -1,8 +1,8 @@
-"""How a node tells the process that started it that it is ready, and learns that this process is gone.
+"""How a node tells its starter, the process that started it, that it is ready, and learns that the starter is gone.
 
-The starter passes one end of a socket pair and its number in SWARM_READY_FD. The node writes one JSON line
-when it is ready. The starter keeps its end open for as long as the node is to live. With SWARM_START_HELD it holds
-the node back until it has written one JSON line itself: the settings that it did not know before.
+The starter passes one end of a socket pair, with its number in SWARM_READY_FD. The node writes one JSON line when it is
+ready. The starter keeps its own end open as long as the node should live. With SWARM_START_HELD, it holds the node back
+until it writes one JSON line itself: the settings that it did not know before.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ HELD_VARIABLE = "SWARM_START_HELD"
 
 
 def settings_told_late() -> dict[str, Any]:
-    """Waits for the starter's word where it holds this node back, and gives the settings it holds, by field name.
+    """If the starter holds this node back, waits for its line and returns the settings in it, by field name.
 
-    So nodes that need each other's ports load their code at the same time. Ends the process where the starter ends.
+    So nodes that need each other's ports can load their code at the same time. Ends the process if the starter ends.
     """
     if os.environ.pop(HELD_VARIABLE, None) is None:
         return {}
@@ -33,7 +33,7 @@ def settings_told_late() -> dict[str, Any]:
 
 
 class ReadySocket:
-    """The node's end; where no starter waits, only whoever looks at its health learns of it."""
+    """The node's end of the socket. Without a starter, readiness shows only in the health file."""
 
     def __init__(self) -> None:
         self.health = Health()
@@ -41,13 +41,13 @@ class ReadySocket:
         self._socket = socket.socket(fileno=int(number)) if number else None
 
     def report(self, **facts: Any) -> None:
-        """Says that this node is ready, with facts such as the port it got. Raises StorageError."""
+        """Reports that this node is ready, with facts such as its port. Raises StorageError."""
         self.health.ready()
         if self._socket is not None:
             self._socket.sendall(json.dumps(facts).encode() + b"\n")
 
     async def starter_gone(self) -> None:
-        """Returns when the starter has closed its end; never, where there is none."""
+        """Returns when the starter has closed its end; never, if there is no starter."""
         if self._socket is None:
             await asyncio.Event().wait()
             return

@@ -14,10 +14,10 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from services.errors import SettingsError, UnknownSetting
 from services.runtime.addresses import HTTPS_PORT, MAX_PORT, join_address, split_address
 
-# Variables with these beginnings are ours; a name with one of them that no node knows is a typing mistake.
+# Variables with these prefixes are ours; an unknown one is a typing mistake.
 PREFIXES = ("SWARM_", "SN_", "SL_", "SWOP_", "SWCI_")
 
-# Ours too, but read elsewhere: by the ML side, by the starter of processes, by SWOP for the SL it starts.
+# Also ours, but read elsewhere: by the ML side, by the starter of processes, by SWOP for the SLs that it starts.
 KNOWN_ELSEWHERE = frozenset(
     {
         "SWARM_LOOPBACK", "SWARM_NODE_INDEX", "SWARM_NODE_COUNT", "SWARM_READY_FD",
@@ -48,9 +48,9 @@ KNOWN_ELSEWHERE = frozenset(
 )  # fmt: skip
 
 
-# What Kubernetes sets in each container for every service of its namespace, and Docker for every link: for a service
-# named sl-fs SL_FS_SERVICE_HOST, SL_FS_SERVICE_PORT_HTTPS, SL_FS_PORT_30305_TCP_ADDR, SL_FS_NAME, and SL_FS_PORT, which
-# is a setting of ours too but holds an address like tcp://10.0.0.1:30305 then.
+# Kubernetes sets such variables in each container for every service of its namespace, Docker for every link. For a
+# service sl-fs: SL_FS_SERVICE_HOST, SL_FS_SERVICE_PORT_HTTPS, SL_FS_PORT_30305_TCP_ADDR, SL_FS_NAME, and SL_FS_PORT,
+# which is also a setting of ours but then holds an address like tcp://10.0.0.1:30305.
 _INJECTED = re.compile(
     r"\w+(_SERVICE_HOST|_SERVICE_PORT(_\w+)?|_PORT_\d+_(TCP|UDP|SCTP)(_START|_END)?(_PROTO|_PORT|_ADDR)?|_ENV_\w+)"
 )
@@ -86,7 +86,7 @@ SNApiService = Annotated[
 
 
 def is_injected(name: str, value: str) -> bool:
-    """Whether a container runtime has set this variable to tell of another service: it is no setting of ours."""
+    """Whether a container runtime has set this variable for another service, so that it is not a setting of ours."""
     if name.endswith("_PORT") and _ADDRESS.fullmatch(value):
         return True
     if name.endswith("_NAME") and _LINK_NAME.fullmatch(value):
@@ -110,7 +110,7 @@ class NodeSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags and our own variables only: without this, PORT or KEY of some other program would be taken."""
+        """Reads only flags and our own variables: otherwise PORT or KEY of some other program would be taken."""
         if isinstance(env_settings, EnvSettingsSource):
             ours = cls.variables()
             env_settings.env_vars = {
@@ -241,7 +241,7 @@ class LicensedSettings(IdentitySettings):
 
     @property
     def license_servers(self) -> list[str]:
-        """Addresses (host:port), the first one first."""
+        """Addresses (host:port), the primary one first."""
         first = join_address(self.apls_ip, self.apls_port)
         if not self.secondary_apls_ip:
             return [first]
@@ -271,5 +271,5 @@ class MemberSettings(LicensedSettings):
 
 
 def refused(setting: str, problem: str) -> PydanticCustomError:
-    """What a validator of several settings raises, so that the sentence names the one to correct."""
+    """What a validator of several settings raises, so that the message names the setting to correct."""
     return PydanticCustomError("setting", "{problem}", {"setting": setting, "problem": problem})

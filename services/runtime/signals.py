@@ -4,7 +4,7 @@ import asyncio
 
 
 class ChangeSignal:
-    """Used in one event loop. May be made outside of it."""
+    """For use in one event loop; may be created outside of it."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()

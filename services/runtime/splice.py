@@ -1,4 +1,4 @@
-"""Two connections that are one: what comes in at one end goes out at the other."""
+"""Joins two connections: what comes in on one goes out on the other."""
 
 import asyncio
 import socket
@@ -6,16 +6,16 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-NEXT_ADDRESS_AFTER_S = 0.25  # where a host has several, and one of them says nothing
-VANISHED_AFTER_MS = 5_000  # whoever acknowledges nothing of what it is sent
+NEXT_ADDRESS_AFTER_S = 0.25  # if a host has several addresses and one does not answer
+VANISHED_AFTER_MS = 5_000  # a peer that acknowledges nothing for so long is gone
 LEAVE_WITHIN_S = 1.0
-EARLY_BYTES = 1024 * 1024  # more than HTTP/2 lets anybody send without an answer
+EARLY_BYTES = 1024 * 1024  # more than HTTP/2 allows without an answer
 
 
 class End(asyncio.Protocol):
-    """One of the two. It reads nothing before it is joined with the other, and no faster than that takes it.
+    """One of the two connections. It reads nothing before it is joined, and then no faster than the other can send.
 
-    ``made`` is called once it is open.
+    ``made`` is called once the connection is open.
     """
 
     transport: asyncio.Transport
@@ -28,17 +28,17 @@ class End(asyncio.Protocol):
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def carry(self, other: "End") -> None:
-        """Both begin to read; returns when both have ended, which one does once the other has."""
+        """Joins the two and returns when both have ended; when one ends, the other is closed."""
         self._join(other)
         await asyncio.wait((self.ended, other.ended), return_when=asyncio.FIRST_COMPLETED)
         for end in (self, other):
-            if not end.transport.is_closing():  # what is closed twice cannot be aborted any more
-                end.transport.close()  # once it has sent what came at the other
+            if not end.transport.is_closing():  # a transport that is closed twice cannot be aborted any more
+                end.transport.close()  # after it has sent what came in on the other
         await asyncio.wait((self.ended, other.ended))
 
     def close(self) -> None:
-        """At once, whatever is on its way."""
-        if not self.ended.done():  # Python 3.11.2 raises an exception where a TLS connection has ended
+        """Closes at once, even if data is still to be sent."""
+        if not self.ended.done():  # Python 3.11.2 raises an exception if a TLS connection has ended
             self.transport.abort()
 
     def _join(self, other: "End") -> None:
@@ -58,7 +58,7 @@ class End(asyncio.Protocol):
         self._made(self)
 
     def data_received(self, data: bytes) -> None:
-        if not self._joined:  # Python before 3.11.5 forgets that reading was paused as early as this
+        if not self._joined:  # Python before 3.11.5 ignores a pause of reading as early as this
             self._early += data
             if len(self._early) > EARLY_BYTES:
                 self.close()
@@ -77,7 +77,7 @@ class End(asyncio.Protocol):
 
 
 async def connect(host: str, port: int, context: ssl.SSLContext | None = None) -> End:
-    """The near end of a new connection, under TLS where there is a context. Raises OSError, also those of TLS."""
+    """The near end of a new connection, with TLS if there is a context. Raises OSError, which includes TLS errors."""
     _, end = await asyncio.get_running_loop().create_connection(
         End,
         host,

@@ -1,7 +1,7 @@
-"""OpenTelemetry traces of rounds, across nodes: off, and without cost, unless OTEL_EXPORTER_OTLP_ENDPOINT is set.
+"""OpenTelemetry traces of rounds across nodes: off, and without cost, unless OTEL_EXPORTER_OTLP_ENDPOINT is set.
 
-All spans of a round share one trace, whose number follows from contract and round: every node derives it for itself.
-The span that a call is made in travels in gRPC metadata.
+All spans of a round share one trace, whose id every node derives from contract and round. The span in which a call is
+made is sent along in gRPC metadata.
 """
 
 import contextlib
@@ -26,20 +26,20 @@ _tracing: "_Tracing | None" = None
 
 @dataclass(frozen=True)
 class RoundOf:
-    """One round of one training. ``location``: address of its contract, which no other training has."""
+    """One round of one training. ``location``: address of the training's contract, which is unique."""
 
     location: str
     round: int
 
 
 class Span:
-    """Something that takes a while. Does nothing where traces are off."""
+    """Something that takes a while. Does nothing if traces are off."""
 
     def __init__(self, real: Any = None) -> None:
         self._real = real
 
     def enter(self) -> None:
-        """What this task and those it starts do from now on happens in this span, until another one is entered."""
+        """From now on, this task and those that it starts work in this span, until another one is entered."""
         if self._real is not None and _tracing is not None:
             _tracing.enter(self._real)
 
@@ -48,7 +48,7 @@ class Span:
             self._real.end()
 
     def begin(self, name: str, facts: Facts, *, seconds_ago: float = 0.0) -> "Span":
-        """A part of this span."""
+        """Begins a child of this span."""
         if self._real is None or _tracing is None:
             return OFF
         return Span(_tracing.begin(name, self._real, seconds_ago, facts))
@@ -58,7 +58,7 @@ OFF = Span()
 
 
 def configure(service: str, node: str) -> None:
-    """Turns traces on where their endpoint is set; OpenTelemetry's own variables say the rest."""
+    """Turns traces on if their endpoint is set; OpenTelemetry's own variables configure the rest."""
     if not os.environ.get(ENDPOINT_VARIABLE):
         return
     try:
@@ -88,20 +88,20 @@ def on() -> bool:
 
 
 def begin_in(round_of: RoundOf, name: str, facts: Facts, *, seconds_ago: float = 0.0) -> Span:
-    """A span at the top of a round's trace. ``seconds_ago``: when it began, where that is past already."""
+    """A span at the top of a round's trace. ``seconds_ago``: when it began, if it has begun already."""
     if _tracing is None:
         return OFF
     return Span(_tracing.begin(name, _tracing.root(round_of), seconds_ago, facts))
 
 
 def carried() -> Carried | None:
-    """What a call takes along, so that its other side is part of the trace; None where there is nothing."""
+    """Metadata for a call, so that its other side becomes part of the trace; None if there is nothing to send."""
     return _tracing.carried() if _tracing is not None else None
 
 
 @contextlib.contextmanager
 def served(method: str, metadata: Iterable[tuple[str, str | bytes]], request: object, caller: str) -> Iterator[None]:
-    """The other side of a call that brought ``carried()``: a span with what the request says of contract and round."""
+    """The other side of a call with ``carried()``: a span with the contract and round named in the request."""
     if _tracing is None:
         yield
         return
@@ -116,7 +116,7 @@ def _named(facts: Facts) -> dict[str, str | int | bool]:
 
 
 class _Tracing:
-    """All that touches OpenTelemetry."""
+    """All use of OpenTelemetry."""
 
     def __init__(self, provider: Any) -> None:
         from opentelemetry import context, trace  # noqa: PLC0415  # an extra
@@ -128,7 +128,7 @@ class _Tracing:
         self._tracer = provider.get_tracer("swarm")
 
     def root(self, round_of: RoundOf) -> Any:
-        """The parent of a round's top spans, which nobody records: it only carries the number of the trace."""
+        """The parent of a round's top spans. It is not recorded: it only carries the trace id."""
         number = hashlib.sha256(f"{round_of.location}/{round_of.round}".encode()).digest()
         context = self._trace.SpanContext(
             trace_id=int.from_bytes(number[:16]),

@@ -1,6 +1,6 @@
-"""What a container sees of a trust file: its directory, so that a revocation list that is moved into it is seen too.
+"""Containers see the directory of a trust file, so that they also see revocation lists that are moved into it later.
 
-Python 3.9 reads this, for the scripts of hosts without anything installed.
+Must run on Python 3.9, for scripts on hosts without anything installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _KEY = b"PRIVATE KEY-----"
 
 
 def reason_not_to_mount(directory: Path) -> str:
-    """Why the directory of a trust file should not be shown to a container; "" where nothing speaks against it."""
+    """Why the directory of a trust file should not be shown to a container; "" if nothing is wrong with it."""
     for number, path in enumerate(directory.rglob("*"), start=1):
         if number > MOST_FILES:
             return f"{directory} holds more than {MOST_FILES:,} files; give the trust file a directory of its own"
@@ -25,11 +25,11 @@ def reason_not_to_mount(directory: Path) -> str:
 
 
 def holds_a_key(path: Path) -> bool:
-    """Whether a file holds a private key, as far as that can be read."""
+    """Whether a file holds a private key, as far as it can be read."""
     try:
         if not path.is_file():
             return False
         with path.open("rb") as file:
             return _KEY in file.read(_LOOKED_AT_BYTES)
-    except OSError:  # a container of this user could not read it either
+    except OSError:  # then a container of this user could not read it either
         return False
