@@ -1,4 +1,4 @@
-"""The record of a training, or a model file that is not what it says: exit code 19."""
+"""The record of a training, or a model file that does not match it: exit code 19."""
 
 from services.errors.base import SwarmError
 

@@ -1,4 +1,4 @@
-"""The base of every failure that a user can meet: its sentence is made of a template and facts."""
+"""The base of every error that a user may see: its message is made from a template and facts."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar, Generic, TypeVar
@@ -9,7 +9,7 @@ T = TypeVar("T", int, float, str)
 
 
 class SwarmError(Exception):
-    """Base of all. ``code`` is stable and unique; ``exit_code`` is what a process ends with.
+    """Base of all errors. ``code`` is stable and unique; ``exit_code`` is that of a process that the error ends.
 
     ``message`` and ``remedy`` are format strings over the facts.
     """
@@ -26,13 +26,13 @@ class SwarmError(Exception):
 
     def __str__(self) -> str:
         facts = _Facts(self.facts)
-        said = self.message.format_map(facts).removesuffix(".")  # the last fact may be a sentence of its own
-        joint = "\n" if "\n" in said else ". "  # it ends with lines of a program's log
+        said = self.message.format_map(facts).removesuffix(".")  # the last fact may be a whole sentence
+        joint = "\n" if "\n" in said else ". "  # several lines: they end with a program's log
         return f"{said}{joint}{self.remedy.format_map(facts)}"
 
 
 class Fact(Generic[T]):
-    """A fact that code reads, as an attribute. 0 or empty where it is missing or of another type, for peers send it."""
+    """A fact as an attribute, for code that reads it. Peers send facts: 0 or empty if missing or of another type."""
 
     def __init__(self, kind: type[T], name: str) -> None:
         self._kind: type[T] = kind
@@ -47,14 +47,14 @@ class Fact(Generic[T]):
 
 
 class _Facts(dict[str, Any]):
-    """Facts for a message; one that is missing shows as '?', an error never hides another."""
+    """Facts for a message. A missing one shows as '?', so that formatting an error never fails."""
 
     def __missing__(self, key: str) -> str:
         return "?"
 
 
 def by_code(code: str) -> type[SwarmError]:
-    """The class with this code; SwarmError itself where there is none."""
+    """The class with this code; SwarmError itself if there is none."""
     return _registry().get(code, SwarmError)
 
 

@@ -38,7 +38,7 @@ class GethFailed(ChainError):
 
 
 class ContractRevert(ChainError):
-    """A contract's named error that has no class of its own here."""
+    """A contract's named error for which there is no class here."""
 
     code = "contract-revert"
     grpc_status = "FAILED_PRECONDITION"

@@ -1,4 +1,4 @@
-"""A command of SWCI, what it names, or what came of it: exit code 23."""
+"""A command of SWCI, what it names, or its outcome: exit code 23."""
 
 from services.errors.base import SwarmError
 

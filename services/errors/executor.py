@@ -28,7 +28,7 @@ class RuntimeForbidden(ExecutorError):
 
 
 class HostNotReady(ExecutorError):
-    """Before a script makes anything on this host."""
+    """Found before a script creates anything on this host."""
 
     code = "host-not-ready"
     message = "{problem}"

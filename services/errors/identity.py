@@ -69,7 +69,7 @@ class PeerNotAccepted(IdentityError):
 
 
 class NotAcceptedAsExpired(PeerNotAccepted):
-    """The certificate of one side has expired; a running node may have a new one in a moment."""
+    """The certificate of one side has expired; a running node may get a new one in a moment."""
 
     code = "not-accepted-as-expired"
     remedy = (
@@ -79,7 +79,7 @@ class NotAcceptedAsExpired(PeerNotAccepted):
 
 
 class NotOfOrganization(IdentityError):
-    """A certificate that says it is of an organization which, by the trust file, has no such node."""
+    """A certificate that names an organization which, according to the trust file, may not have such a node."""
 
     code = "not-of-organization"
     grpc_status = "PERMISSION_DENIED"
@@ -90,7 +90,7 @@ class NotOfOrganization(IdentityError):
 
 
 class PeerCertificateExpired(NotOfOrganization):
-    """Since its connection was made: a handshake would fail now."""
+    """It expired after the connection was made: a handshake would fail now."""
 
     code = "peer-certificate-expired"
     message = "The certificate of {role} {name} expired at {when}"
@@ -115,7 +115,7 @@ class Expelled(NotOfOrganization):
 
 
 class CANotVotedIn(NotOfOrganization):
-    """Of an organization that the swarm has, by the trust file, but from a CA that it does not know."""
+    """A certificate of an organization in the swarm, valid by the trust file, but from a CA not voted in."""
 
     code = "ca-not-voted-in"
     message = "The certificate of {role} {name} is from the CA {ca} of {organization}, which the swarm has not voted in"
@@ -135,7 +135,7 @@ class TrustFileUnusable(IdentityError):
 
 
 class RequestRefused(IdentityError):
-    """A certificate request that a CA does not sign."""
+    """A certificate request that a CA refuses to sign."""
 
     code = "request-refused"
     grpc_status = "INVALID_ARGUMENT"

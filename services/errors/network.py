@@ -1,4 +1,4 @@
-"""A node cannot be reached, or a port cannot be had: exit code 12."""
+"""A node cannot be reached, or a port is in use: exit code 12."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ class SNUnreachable(NetworkError):
 
 
 class SNSilent(SNUnreachable):
-    """It may be cut off from the others."""
+    """The SN does not answer; it may be cut off from the other SNs."""
 
     code = "sn-silent"
     message = "The SN at {address} cannot be reached: it did not answer in time"
@@ -37,7 +37,7 @@ class PortInUse(NetworkError):
 
 
 class TooManyCalls(SNUnreachable):
-    """Of one member, which may go on in a moment."""
+    """Too many calls of one member, which may continue in a moment."""
 
     code = "too-many-calls"
     grpc_status = "RESOURCE_EXHAUSTED"

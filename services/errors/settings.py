@@ -18,7 +18,7 @@ class UnknownSetting(SettingsError):
 
 
 class OptionUnusable(SettingsError):
-    """An option of a script of scripts/bin."""
+    """An option of a script in scripts/bin."""
 
     code = "option"
     message = "{option}: {problem}"

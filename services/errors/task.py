@@ -1,4 +1,4 @@
-"""Tasks, and the taskrunners that have them done: exit code 21."""
+"""Tasks and taskrunners: exit code 21."""
 
 from services.errors.base import SwarmError
 
@@ -81,7 +81,7 @@ class CredentialsInTask(TaskError):
 
 
 class TaskRefused(TaskError):
-    """By the SWOP of a host; its reason is on the chain."""
+    """Refused by the SWOP of a host; its reason is on the chain."""
 
     code = "task-refused"
     grpc_status = "PERMISSION_DENIED"
@@ -90,7 +90,7 @@ class TaskRefused(TaskError):
 
 
 class PeerFailed(TaskError):
-    """One of the pairs of a task, or a build, ended badly."""
+    """One of a task's SL/ML pairs, or a build, failed."""
 
     code = "peer-failed"
     message = "{what} ended with exit code {exit}: {problem}{tail}"
@@ -105,7 +105,7 @@ class UnknownApproval(TaskError):
 
 
 class PolicyUnusable(TaskError):
-    """Named by a profile, but no file that could be one."""
+    """A policy that a profile names, but that is not a usable file."""
 
     code = "policy-unusable"
     message = "The policy {uri} cannot be used: {problem}"
