@@ -1,4 +1,4 @@
-"""How to reach the SN and the license server of a local swarm that runs."""
+"""How to reach the SN and the license server of a running local swarm."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ ORGANIZATION = "local swarm"
 
 
 def certificates(plan: SwarmPlan) -> dict[str, IssuedFiles]:
-    """Files by node name. What is there and still good is used again: the chain knows it by its key."""
+    """Files by node name. Valid existing ones are used again, as the chain knows nodes by their keys."""
     ca = plan.directory / "ca"
     authority = Authority.open(ca) if (ca / CA_CERT).exists() else Authority.create(ca, ORGANIZATION)
     directory = plan.directory / "certs"
@@ -20,7 +20,7 @@ def certificates(plan: SwarmPlan) -> dict[str, IssuedFiles]:
 
 
 def admin_identity(directory: Path, name: str) -> Identity:
-    """The administrator of the swarm in this directory. Raises IdentityError where none was made."""
+    """The administrator of the swarm in this directory. Raises IdentityError if there is none."""
     files = _paths(directory / "certs", directory / "ca" / CA_CERT, "admin", name)
     return Identity.load(cert=files.cert, key=files.key, cacert=files.cacert)
 

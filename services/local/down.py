@@ -1,4 +1,4 @@
-"""`swarm down`: stops the swarm of a directory, and only processes that it started."""
+"""`swarm down`: stops the swarm of a directory, and only processes that `swarm up` started."""
 
 import contextlib
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 from services.local.state import Running, SwarmState
 from services.runtime.pidfd import open_pid
 
-SUPERVISOR_WITHIN_S = 90.0  # it stops four stages in turn
+SUPERVISOR_WITHIN_S = 90.0  # it stops its children in several stages
 PROCESS_WITHIN_S = 15.0
 KILLED_WITHIN_S = 5.0
 
 
 def down(directory: Path) -> list[str]:
-    """Stops what runs there and gives the names, in the order in which they ended.
+    """Stops what runs there and returns the names, in the order in which the processes ended.
 
-    `swarm up` itself stops its children in order; where it is gone, they are stopped from here, the last one
-    started first. Raises NotRunning where nothing runs.
+    `swarm up` itself stops its children in order; if it is gone, they are stopped from here, the last one started
+    first. Raises NotRunning if nothing runs.
     """
     state = SwarmState.read(directory)
     running = [process for process in reversed(state.processes) if process.alive]
@@ -35,7 +35,7 @@ def down(directory: Path) -> list[str]:
 
 
 def _stop(process: Running, within_s: float) -> None:
-    """TERM, wait, KILL; through a descriptor, which cannot come to mean another process on the way."""
+    """TERM, wait, KILL; through a descriptor, which cannot come to refer to another process meanwhile."""
     with contextlib.suppress(ProcessLookupError):
         descriptor = open_pid(process.pid)
         try:

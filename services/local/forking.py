@@ -1,9 +1,9 @@
-"""Loads the code of nodes once and forks each node from there: a start costs milliseconds instead of most of a second.
+"""Loads the code of nodes once and forks each node from there: a start takes milliseconds instead of most of a second.
 
-``python -m services.local.forking MODULE…`` is the fork server, which loads these modules: single-threaded, and it
-starts nothing that a fork could not stand. What runs in a fork is what ``python -m`` would run with the same command
-line. A fork becomes a child of the process that asked for it, as any other child is: the fork server forks twice, and
-who asked adopts what the one in between leaves.
+``python -m services.local.forking MODULE…`` is the fork server, which loads these modules. It is single-threaded and
+starts nothing that would break in a fork. A fork runs what ``python -m`` would run with the same command line. It
+becomes an ordinary child of the process that asked for it: the fork server forks twice, and the asking process adopts
+the orphan that the first fork leaves.
 """
 
 import asyncio
@@ -36,36 +36,36 @@ NAME: Final = "forks"
 OF_NODES: Final = ("services.cli.main", "services.cli.nodes", "services.runtime.process")
 OF_SNS: Final = ("services.chain.geth", "services.sn.main", "services.sn.settings")
 OF_SLS: Final = ("services.sl.main", "services.sl.settings")
-MAX_REQUEST: Final = 1 << 20  # bytes; each is one packet
+MAX_REQUEST: Final = 1 << 20  # bytes; each request is one packet
 _PR_SET_CHILD_SUBREAPER: Final = 36  # prctl(2)
 
 
 @dataclass(frozen=True)
 class Forked:
-    """A child of this process, as a fork server has made it."""
+    """A child of this process, made by a fork server."""
 
     pid: int
 
     def wait(self) -> int:
-        """Its exit code, negative for the signal that ended it."""
+        """Waits for its exit code; a negative one is the signal that ended it."""
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 class ForkServer:
-    """The side of whoever asks: a Starter of what ``python -m MODULE`` runs."""
+    """The side of the asking process: a Starter for what ``python -m MODULE`` runs."""
 
     def __init__(self, control: socket.socket, log: Path) -> None:
         self._control = control
         self._log = log
 
     def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Forked:
-        """Raises OSError where the fork server cannot fork, is gone, or does not answer."""
+        """Raises OSError if the fork server cannot fork, is gone, or does not answer."""
         asked = {"argv": launch.argv, "environment": environment, "cwd": str(launch.cwd or "")}
         with _adopting():
             return Forked(self._ask(asked, [log] if ready is None else [log, ready])["pid"])
 
     async def load(self, modules: Sequence[str]) -> None:
-        """Those forked from now on find these loaded too. Nothing can be started meanwhile. Raises ChildFailed."""
+        """Loads more modules for later forks. Nothing can be started meanwhile. Raises ChildFailed."""
         try:
             await asyncio.to_thread(self._ask, {"load": modules}, [])
         except OSError as error:
@@ -81,13 +81,13 @@ class ForkServer:
 
 @asynccontextmanager
 async def fork_server(log: Path, loaded: Sequence[str], **environment: str) -> AsyncIterator[ForkServer]:
-    """One that is ready to fork; what it has forked lives on. Raises ChildFailed, NotReady, ProcessesNotWatched.
+    """A fork server that is ready; its forks outlive it. Raises ChildFailed, NotReady, ProcessesNotWatched.
 
-    ``loaded``: modules that forks find loaded. ``environment``: more for the fork server itself, none for its forks.
+    ``loaded``: modules that forks find loaded. ``environment``: more variables for the fork server, not for its forks.
     """
-    _adopt(False)  # where this is forbidden, nothing is started
+    _adopt(False)  # if this is forbidden, nothing is started
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    ours.settimeout(READY_WITHIN_S)  # one that has stopped does not hold up who asks for ever
+    ours.settimeout(READY_WITHIN_S)  # a stopped fork server does not block this process for ever
     with ours:
         with theirs:
             argv = (sys.executable, "-m", "services.local.forking", *loaded)
@@ -102,7 +102,7 @@ async def fork_server(log: Path, loaded: Sequence[str], **environment: str) -> A
 
 @contextmanager
 def _adopting() -> Iterator[None]:
-    """Whoever is left by a descendant becomes a child of this process, but only meanwhile: others are reaped elsewhere.
+    """Inside this context, orphaned descendants become children of this process; otherwise they are reaped elsewhere.
 
     Raises ProcessesNotWatched.
     """
@@ -123,17 +123,17 @@ def _adopt(yes: bool) -> None:
 
 
 def main() -> None:
-    """Serves until whoever has the other end of its socket closes it."""
+    """Serves until the other end of its socket is closed."""
     ready = ReadySocket()
     control = socket.socket(fileno=int(os.environ.pop(CONTROL_VARIABLE)))
     control.set_inheritable(False)
     _load(sys.argv[1:])
-    setproctitle("swarm: loads the code of nodes")  # the first time while the environment is as it was at the start
+    setproctitle("swarm: loads the code of nodes")  # first call, while the environment is unchanged since the start
     ready.report()
     while True:
         asked, given, _, _ = socket.recv_fds(control, MAX_REQUEST, 2)
         if not asked:
-            os._exit(0)  # at once: all that it has loaded is of no use any more
+            os._exit(0)  # at once: nothing loaded is needed any more
         wanted = json.loads(asked)
         answer = _load_more(wanted["load"]) if "load" in wanted else _fork_twice(wanted, given)
         for descriptor in given:
@@ -153,11 +153,11 @@ def _load(modules: Sequence[str]) -> None:
     for module in modules:
         importlib.import_module(module)
     gc.collect()
-    gc.freeze()  # what is loaded stays in pages that all forks share
+    gc.freeze()  # so that all forks share the memory pages of what is loaded
 
 
 def _fork_twice(asked: dict[str, Any], given: list[int]) -> dict[str, Any]:
-    """The number of the node, once it has been adopted and may be signalled; or why there is none."""
+    """The node's process id, once it has been adopted and may be signalled; or the reason why there is none."""
     told, tell = os.pipe()
     try:
         between = os.fork()
@@ -222,7 +222,7 @@ def _become(asked: dict[str, Any], tell: int, log: int, ready: int | None = None
 def _close_all_but(*kept: int) -> None:
     for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
         if descriptor not in kept:
-            with contextlib.suppress(OSError):  # the one by which the list was read
+            with contextlib.suppress(OSError):  # the descriptor that read the list
                 os.close(descriptor)
 
 

@@ -1,4 +1,4 @@
-"""What a local swarm consists of: its nodes and programs, and the command line of each. Decides, starts nothing."""
+"""What a local swarm consists of: its nodes and programs, and their command lines. Plans only, starts nothing."""
 
 import sys
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from services.errors import SettingsError
 from services.identity.authority import IssuedFiles
 from services.local.process import Launch, node_environment, program_environment
 
-HOST = "127.0.0.1"  # a local swarm is reached from this machine only
+HOST = "127.0.0.1"  # only this machine can reach a local swarm
 HOSTS = ["localhost", HOST]
 LICENSE_SERVER = "license-1"
 SN = "sn-1"
@@ -19,13 +19,13 @@ SWCI = "swci-1"
 MAX_PORT = 65535
 CHAINS = ("auto", "geth", "embedded")
 
-# Where `python -m services.cli` finds this very code, whatever directory `swarm up` was called in.
+# Where `python -m services.cli` finds this code, in whatever directory `swarm up` was called.
 CODE_ROOT = Path(services.__file__).parents[1]
 
 
 @dataclass(frozen=True)
 class Ports:
-    """0: any free one, at best the one it had before. Several SNs and SLs count up from theirs."""
+    """0: any free port, if possible the one used before. The ports of several SNs or SLs count up from the first."""
 
     license_server: int = 0
     sn_api: int = 0
@@ -35,8 +35,8 @@ class Ports:
 
 @dataclass(frozen=True)
 class SwarmPlan:
-    """One local swarm. ``command`` is the ML program that is started once per SL, with ``environment`` on top of the
-    user's; empty: the user attaches it.
+    """One local swarm. ``command``: the ML program, started once per SL with ``environment`` added to the user's; if
+    empty, the user starts it.
     """
 
     directory: Path
@@ -60,22 +60,22 @@ class SwarmPlan:
 
     @property
     def swops(self) -> list[str]:
-        """Instead of SLs and programs, these are started; tasks have them start the rest."""
+        """SWOPs, started instead of SLs and programs, which tasks then have them start."""
         return [f"swop-{index + 1}" for index in range(self.swop_count)]
 
     def sls_of(self, swop: int) -> list[str]:
-        """The SLs of the pairs that are dealt to the SWOP with this index (from 0)."""
+        """The SLs of the pairs that the SWOP with this index (from 0) gets."""
         return self.sls[swop :: self.swop_count]
 
     @property
     def identities(self) -> list[tuple[str, str]]:
-        """(role, name) of every certificate it needs."""
+        """(role, name) of every certificate that the swarm needs."""
         nodes = [*(("sn", name) for name in self.sns), *(("sl", name) for name in self.sls)]
         operators = [*(("swop", name) for name in self.swops), ("swci", SWCI)] if self.swop_count else []
         return [("license", LICENSE_SERVER), *nodes, *operators, ("admin", ADMIN)]
 
     def check(self) -> None:
-        """Raises SettingsError naming the option that cannot be."""
+        """Raises SettingsError with the option that is not possible."""
         if self.sl_count < 1:
             raise _refused("--sl", "a swarm needs at least one SL")
         if self.chain not in CHAINS:
@@ -131,7 +131,7 @@ class SwarmPlan:
     ) -> Launch:
         """The SN with this index (from 0): the sentinel, or one that joins the API on ``sentinel_port``.
 
-        Ports 0: not known yet; the node is held back until it is told.
+        Ports 0: not known yet; the node is held back until it gets them.
         """
         role = ["--sentinel-ip", HOST, *_known("--sentinel-api-port", sentinel_port)] if index else ["--sentinel"]
         arguments = [
@@ -144,7 +144,7 @@ class SwarmPlan:
         return self._node(self.sns[index], arguments, files, node_environment("SN_"), held=held)
 
     def sl(self, index: int, files: IssuedFiles, license_port: int = 0, sn_port: int = 0, free_port: int = 0) -> Launch:
-        """Ports 0: not known yet; the node is held back until it is told."""
+        """Ports 0: not known yet; the node is held back until it gets them."""
         request, response = self.channel(self.sls[index])
         arguments = [
             "sl", "--host", HOST, "--host-ip", HOST, "--sn-ip", HOST, *_known("--sn-api-port", sn_port),
@@ -157,7 +157,7 @@ class SwarmPlan:
 
     @property
     def usr_dir(self) -> Path:
-        """Where the profiles of the SWOPs are, and what tasks may mount; SWCI's too."""
+        """Directory of the SWOPs' profiles and of what tasks may mount; also SWCI's."""
         return self.directory / "usr"
 
     def profile(self, swop: int) -> str:

@@ -1,7 +1,7 @@
 """Starts, awaits and stops child processes: the only launcher, for `swarm up`, the tests and the benchmarks.
 
-A node gets one end of a socket pair (services.runtime.ready has the node's side): it writes one JSON line when
-it is ready, and stops by itself when the other end closes, so that no node outlives its starter.
+A node gets one end of a socket pair (services.runtime.ready is the node's side). It writes one JSON line when it is
+ready, and stops when the other end closes, so that no node outlives its starter.
 """
 
 import asyncio
@@ -27,24 +27,24 @@ READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
 KILLED_WITHIN_S = 5.0
 
-# What a node needs of its starter's environment; everything else comes by flags. Proxies are left out: nodes
-# of a local swarm talk to this machine only.
+# What a node needs from its starter's environment; everything else comes in flags. Proxies are left out: nodes of a
+# local swarm talk only to this machine.
 NODE_ENVIRONMENT = (
     "HOME", "PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "USER",
     "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
     "SWARM_LOG_LEVEL", "SWARM_LOG_FORMAT",
 )  # fmt: skip
 
-# These belong to a starter or to another swarm, never to a program that is started into this one; how nodes
-# use gRPC (services/__init__.py) is no rule for it either.
+# These belong to a starter or to another swarm, never to a program started for this one. How nodes use gRPC
+# (services/__init__.py) does not concern it either.
 NOT_FOR_PROGRAMS = ("SWARM_LOOPBACK", READY_FD_VARIABLE, HELD_VARIABLE, "GRPC_SSL_CIPHER_SUITES")
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What to start. A node reports when it is ready; any other program is running once it is started.
+    """What to start. A node reports when it is ready; any other program counts as running once it is started.
 
-    ``held``: the node loads its code, then waits for ``Child.go``. ``passed``: more descriptors that it gets.
+    ``held``: the node loads its code, then waits for ``Child.go``. ``passed``: further descriptors that it gets.
     """
 
     name: str
@@ -64,19 +64,19 @@ class Started(Protocol):
     def pid(self) -> int: ...
 
     def wait(self) -> int:
-        """Its exit code, negative for the signal that ended it."""
+        """Waits for its exit code; a negative one is the signal that ended it."""
 
 
 class Starter(Protocol):
     def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Started:
-        """Runs it in a session of its own. ``log``: where its output goes; ``ready``: the node's end of its socket.
+        """Starts it in its own session. ``log``: for its output. ``ready``: the node's end of its socket.
 
         Raises OSError.
         """
 
 
 class _ByExec:
-    """Any program."""
+    """Starts any program."""
 
     def start(self, launch: Launch, environment: dict[str, str], log: int, ready: int | None) -> Started:
         if ready is not None:
@@ -88,7 +88,7 @@ class _ByExec:
 
 
 def node_environment(settings: str | None = None, **more: str) -> dict[str, str]:
-    """A clean environment for one of our nodes; ``settings`` is how the names of its own variables begin."""
+    """A clean environment for one of our nodes. ``settings``: prefix of the node's own variables."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -98,7 +98,7 @@ def node_environment(settings: str | None = None, **more: str) -> dict[str, str]
 
 
 def program_environment(**more: str) -> dict[str, str]:
-    """The user's own environment for the user's own program, with ``more`` set in it."""
+    """The user's environment for the user's program, with ``more`` added."""
     kept = {name: value for name, value in os.environ.items() if name not in NOT_FOR_PROGRAMS}
     return {"PYTHONUNBUFFERED": "1", **kept, **more}
 
@@ -127,10 +127,10 @@ class Child:
 
     @classmethod
     def start(cls, launch: Launch, starter: Starter | None = None) -> "Child":
-        """Starts it in a session of its own, its output appended to its log. Needs a running event loop.
+        """Starts it in its own session, with its output appended to its log. Needs a running event loop.
 
-        ``starter``: the default runs any program. Raises ChildFailed where the program itself cannot be started,
-        ProcessesNotWatched where none can be watched.
+        ``starter``: by default one for any program. Raises ChildFailed if the program cannot be started,
+        ProcessesNotWatched if no process can be watched here.
         """
         os.close(open_pid(os.getpid()))
         launch.log.parent.mkdir(parents=True, exist_ok=True)
@@ -152,34 +152,33 @@ class Child:
         return child
 
     def go(self, **settings: Any) -> None:
-        """Lets a held node begin, with the settings that were not known when it was started."""
+        """Lets a held node begin, with the settings that were unknown when it was started."""
         if self._line is not None and not self.exited.done():
-            with contextlib.suppress(BrokenPipeError):  # it has ended, which ``ready`` will say
+            with contextlib.suppress(BrokenPipeError):  # it has ended; ``ready`` will report that
                 self._line.sendall(json.dumps(settings).encode() + b"\n")
 
     async def ready(self, within_s: float = READY_WITHIN_S) -> dict[str, Any]:
         """What the node reports once it is ready, such as its port.
 
-        Raises ChildFailed where it ends before, NotReady where the time is out; either shows its last lines.
-        Only for nodes.
+        Raises ChildFailed if it ends before, NotReady after ``within_s``; both show its last lines. Only for nodes.
         """
         events: set[asyncio.Future[Any]] = {self._said, self.exited}
         await asyncio.wait(events, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
         if self._said.done() and (line := self._said.result()):
             facts: dict[str, Any] = json.loads(line)
             return facts
-        if self._said.done():  # it closed its end without a word: it is about to exit
+        if self._said.done():  # it closed its end without a message: it is about to exit
             await asyncio.wait({self.exited}, timeout=KILLED_WITHIN_S)
         if self.exited.done():
             raise self.failure()
         raise NotReady(child=self.name, seconds=within_s, tail=self.tail(), log=self.log)
 
     async def wait(self) -> int:
-        """Its exit code, once it has ended."""
+        """Waits for its end; returns its exit code."""
         return await asyncio.shield(self.exited)
 
     async def stop(self, within_s: float = STOP_WITHIN_S) -> bool:
-        """TERM, wait, KILL. True where the KILL was needed; nothing to do where it has ended already."""
+        """TERM, wait, KILL. True if the KILL was needed. Does nothing if it has ended already."""
         if self.exited.done():
             return False
         self._signal(signal.SIGTERM)
@@ -200,7 +199,7 @@ class Child:
         return ChildFailed(child=self.name, exit=describe_exit(self.exited.result()), tail=self.tail(), log=self.log)
 
     def tail(self, lines: int = TAIL_LINES) -> str:
-        """The last lines it wrote in this run, indented."""
+        """The last lines that it wrote in this run, indented."""
         with self.log.open("rb") as log:
             end = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_from, end - TAIL_BYTES))
@@ -209,9 +208,9 @@ class Child:
         return "\n".join(f"  {line}" for line in last) or "  (it wrote nothing)"
 
     def rotate_log(self, most_bytes: int) -> None:
-        """A log that is longer becomes ``<log>.1``, in the place of an earlier one, and begins anew.
+        """Moves a log that is longer to ``<log>.1``, replacing an earlier one, and empties it.
 
-        The child goes on writing into the same file: a line of just this moment may be in neither.
+        The child continues to write to the same file: lines written at just this moment may be lost.
         """
         if self.log.stat().st_size <= most_bytes:
             return
@@ -220,7 +219,7 @@ class Child:
         self._log_from = 0
 
     def _hear(self) -> None:
-        """Something came from the node: the ready line, a part of it, or the end."""
+        """Data from the node: the ready line, a part of it, or the end."""
         if self._line is None:
             return
         try:
@@ -235,14 +234,14 @@ class Child:
             self._said.set_result(self._heard if piece else b"")
 
     def _signal(self, number: signal.Signals) -> None:
-        """To a node alone, which stops what it started in order; to the whole group of any other program."""
+        """Signals only the node itself, which stops what it started in order; of any other program, the whole group."""
         if self._launch.is_node:
             signal.pidfd_send_signal(self._pidfd, number)
         else:
             os.killpg(self.pid, number)
 
     def _reap(self) -> None:
-        """The child has ended. Its group goes with it, while its number cannot yet belong to another one."""
+        """The child has ended. Kills its group before it is reaped, as its id cannot yet belong to another process."""
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -262,7 +261,7 @@ def describe_exit(code: int) -> str:
 
 
 def start_ticks(pid: int) -> int:
-    """When a process started, in clock ticks since boot; with its number this names it for good. 0: it is gone."""
+    """When a process started, in clock ticks since boot; with its id, this identifies it for good. 0: it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

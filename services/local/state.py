@@ -1,4 +1,4 @@
-"""What a running local swarm tells `swarm status` and `swarm down` on disk: who runs, since when, on which port."""
+"""What a running local swarm leaves on disk for `swarm status` and `swarm down`: its processes and their ports."""
 
 import contextlib
 import fcntl
@@ -20,7 +20,7 @@ LOCK_FILE = "lock"
 
 @dataclass(frozen=True)
 class Running:
-    """One process; its number with its start time (clock ticks since boot) cannot mean another one."""
+    """One process, identified for good by its id and start time (clock ticks since boot)."""
 
     name: str
     pid: int
@@ -51,14 +51,14 @@ class SwarmState:
     chain: str = ""
 
     def write(self, directory: Path) -> None:
-        """Replaces what is there, whole or not at all."""
+        """Replaces the file, whole or not at all."""
         temporary = directory / f".{STATE_FILE}"
         temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
         temporary.replace(directory / STATE_FILE)
 
     @classmethod
     def read(cls, directory: Path) -> Self:
-        """Raises NotRunning where no swarm left anything, or nothing that can be read."""
+        """Raises NotRunning if there is no state file, or none that can be read."""
         try:
             found: dict[str, Any] = json.loads((directory / STATE_FILE).read_text())
             processes = tuple(Running(**process) for process in found.pop("processes"))
@@ -72,12 +72,12 @@ class SwarmState:
 
 
 def remember_ports(directory: Path, ports: Mapping[str, int]) -> None:
-    """Keeps the ports that nodes got, for the next run."""
+    """Saves the ports of the nodes for the next run."""
     (directory / PORTS_FILE).write_text(json.dumps(dict(ports)) + "\n")
 
 
 def remembered_ports(directory: Path, host: str) -> dict[str, int]:
-    """The ports that nodes had in the last run and that are free now: peers find a node best where it was."""
+    """The nodes' ports of the last run that are free now: peers find a node most easily where it was."""
     try:
         found: dict[str, int] = json.loads((directory / PORTS_FILE).read_text())
         return {name: port for name, port in found.items() if _is_free(host, port)}
@@ -95,9 +95,9 @@ def _is_free(host: str, port: int) -> bool:
 
 @contextlib.contextmanager
 def claimed(directory: Path) -> Iterator[None]:
-    """Holds a directory for one swarm; the kernel lets go of it however this process ends.
+    """Locks a directory for one swarm; the kernel releases the lock however this process ends.
 
-    Raises DirUnusable, and AlreadyRunning where another process holds it or left nodes behind that still run.
+    Raises DirUnusable, and AlreadyRunning if another process holds it or has left nodes that still run.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`swarm status`: which processes of a local swarm run, and how its training stands."""
+"""`swarm status`: which processes of a local swarm run, and the state of its training."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ from services.rpc.wording import change_in_words, describe_result, ends_soon, he
 async def local_status(directory: Path) -> dict[str, Any]:
     """Processes, members and training as plain data (the output of ``--json``).
 
-    Raises NotRunning where no swarm runs there, SNUnreachable where its SN does not answer.
+    Raises NotRunning if no swarm runs there, SNUnreachable if none of its SNs answers.
     """
     state = SwarmState.read(directory)
     if not state.supervisor.alive and not any(process.alive for process in state.processes):
@@ -55,7 +55,7 @@ async def local_status(directory: Path) -> dict[str, Any]:
 
 
 def _license(directory: Path, process: Running) -> dict[str, Any] | None:
-    """The note that a node which runs keeps of its license; None where it keeps none."""
+    """What a running node has noted about its license; None if there is no note."""
     try:
         note: dict[str, Any] = json.loads((directory / process.name / NOTE).read_text())
     except (OSError, ValueError):
@@ -68,7 +68,7 @@ def _is_sn(process: Running) -> bool:
 
 
 async def _first_answer(addresses: list[str], admin: Identity) -> dict[str, Any]:
-    """SNs, ends of certificates and training as the first SN tells that answers. Raises SNUnreachable for none."""
+    """SNs, certificate ends, proposals, training: from the first SN that answers. Raises SNUnreachable if none does."""
     for address in addresses[:-1]:
         with contextlib.suppress(SNUnreachable):
             return await _asked(address, admin)
@@ -91,7 +91,7 @@ async def _asked(address: str, admin: Identity) -> dict[str, Any]:
 
 
 def proposal_as_data(it: pb.Proposal, needed: int) -> dict[str, Any]:
-    """One that is open. ``at``: seconds since 1970, UTC."""
+    """An open proposal. ``at``: seconds since 1970, UTC."""
     return {
         "number": it.number,
         "change": it.change,
@@ -173,7 +173,7 @@ def as_text(found: dict[str, Any]) -> str:
 
 
 def _license_in_words(note: dict[str, Any] | None) -> str:
-    """Nothing, where the license is held."""
+    """Empty if the license is held."""
     if note is None or note["state"] == "held":
         return ""
     if note["state"] == "grace":

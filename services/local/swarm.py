@@ -22,11 +22,11 @@ from services.runtime.ready import ReadySocket
 
 CONTRACT = "defaultbb.cqdb.sml.hpe"
 
-# Of each node and program, twice: what it says now, and what it said before.
+# For each node and program, twice: the current log and the previous one.
 LOG_LIMIT_BYTES = 64 * 2**20
 ROTATE_EVERY_S = 60.0
-SETTLE_S = 10.0  # an SL whose program has ended well ends within this, or the program never used it
-PARTNER_S = 3.0  # when one of a pair fails, the other one may know why
+SETTLE_S = 10.0  # an SL ends within this after its program succeeds, unless the program never used it
+PARTNER_S = 3.0  # if one of a pair fails, the other may know why
 RECONNECT_S = 0.5
 
 WhenDone = Callable[[], Awaitable[None]]
@@ -37,7 +37,7 @@ async def leave() -> None:
 
 
 async def stay() -> None:
-    """What it does where the SN is to go on."""
+    """What it does if the SN should continue."""
     await asyncio.Event().wait()
 
 
@@ -48,8 +48,9 @@ async def up(
     ``stop`` is set (False). ``ready`` reports the port of the SN once all SLs are ready.
 
     Everything that was started is stopped when this returns or raises: programs, SLs, SN, license server.
-    A pair of SL and program that fails ends the swarm, unless as many are left as minPeers says: then they train to the
-    end first. Raises AlreadyRunning, DirUnusable, SettingsError before anything starts; ChildFailed, NotReady,
+
+    If a pair of SL and program fails, the swarm ends, unless at least minPeers are left: then these train to the end
+    first. Raises AlreadyRunning, DirUnusable, SettingsError before anything starts; ChildFailed, NotReady,
     NeverTrained.
     """
     plan.check()
@@ -76,7 +77,7 @@ class LocalSwarm:
         self._clients: list[SNClient] = []
         self._stopping = False
         self._broken: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
-        self._lost: dict[str, Child] = {}  # by the number of the pair, who of it failed first
+        self._lost: dict[str, Child] = {}  # which child of a pair failed first, by the pair's number
         self._judging: list[asyncio.Task[None]] = []
 
     async def run_until(self, stop: asyncio.Event) -> bool:
@@ -99,7 +100,7 @@ class LocalSwarm:
             await asyncio.gather(work, stopped, rotating, return_exceptions=True)
 
     async def stop(self) -> None:
-        """Programs, then SLs, then the SNs, then the license server; says who had to be killed."""
+        """Stops programs, SWOPs, SLs, SNs, then the license server; reports which had to be killed."""
         self._stopping = True
         await self._end_tasks()
         for role in ("ml-", "swop-", "sl-", "sn-", LICENSE_SERVER):
@@ -120,7 +121,7 @@ class LocalSwarm:
                     self._view.say(f"{child.log} grows on: {error.strerror}")
 
     async def _end_tasks(self) -> None:
-        """Of SWOPs: what they have started goes on when they stop."""
+        """Ends the tasks of SWOPs, as what a SWOP has started would continue after it stops."""
         swops = [name for name in self._plan.swops if name in self._children and not self._children[name].exited.done()]
         if not (swops and self._sn_address):
             return
@@ -134,8 +135,8 @@ class LocalSwarm:
         plan = self._plan
         files = certificates(plan)
         had = remembered_ports(plan.directory, HOST)
-        # All at once, for it takes most of a second to load their code; they begin in the order in which they need
-        # each other, each told the ports of those before it.
+        # All are started at once, as loading their code takes most of a second. They begin in the order in which they
+        # need each other; each is told the ports of those before it.
         license_server = self._start(plan.license_server(files[LICENSE_SERVER], had.get(LICENSE_SERVER, 0)))
         async with fork_server(plan.log("forks"), OF_NODES + OF_SNS) as forks:
             sns = [
@@ -145,7 +146,7 @@ class LocalSwarm:
             await self._ready_node(license_server)
             sns[0].go(apls_port=self._ports[LICENSE_SERVER])
             if not plan.swop_count:
-                await forks.load(OF_SLS)  # while the sentinel starts geth, which takes longest
+                await forks.load(OF_SLS)  # meanwhile the sentinel starts geth, which takes longest
             sls = [
                 self._start(plan.sl(index, files[name], free_port=had.get(name, 0)), forks)
                 for index, name in enumerate(() if plan.swop_count else plan.sls)
@@ -174,7 +175,7 @@ class LocalSwarm:
                 if self._ready is not None:
                     self._ready.report(port=self._ports[SN])
                 if plan.swop_count:
-                    await asyncio.Event().wait()  # tasks come and go; it ends when it is told to
+                    await asyncio.Event().wait()  # tasks come and go; it runs until it is stopped
                 await asyncio.gather(*(self._finish_pair(sl, program) for sl, program in started))
                 await asyncio.gather(*self._judging)
                 if self._broken.done():
@@ -189,7 +190,7 @@ class LocalSwarm:
                 await asyncio.gather(watching, return_exceptions=True)
 
     async def _sns_ready(self, sns: list[Child]) -> None:
-        """The sentinel, which has begun; then all others at once, which join through it."""
+        """Waits for the sentinel, which has begun, then for all others at once, which join through it."""
         sentinel, *others = sns
         await self._ready_node(sentinel)
         for sn in others:
@@ -197,7 +198,7 @@ class LocalSwarm:
         await asyncio.gather(*(self._ready_node(sn) for sn in others))
 
     async def _begin_swops(self, files: Mapping[str, IssuedFiles]) -> None:
-        """Each with a profile for its pairs."""
+        """Starts the SWOPs, each with a profile for its pairs."""
         plan, license = self._plan, self._ports[LICENSE_SERVER]
         swops = []
         plan.usr_dir.mkdir(parents=True, exist_ok=True)
@@ -219,7 +220,7 @@ class LocalSwarm:
         self._view.say(f"{child.name} is ready" + (f" on port {port}" if port else ""))
 
     async def _start_pairs(self, sls: list[Child]) -> list[tuple[Child, Child | None]]:
-        """Where one fails, no program of another is started any more."""
+        """Starts all pairs. If one fails, no further program is started."""
         starting = [asyncio.create_task(self._start_pair(index, sl)) for index, sl in enumerate(sls)]
         try:
             return await asyncio.gather(*starting)
@@ -240,8 +241,8 @@ class LocalSwarm:
         return sl, program
 
     async def _finish_pair(self, sl: Child, program: Child | None) -> None:
-        """Both end, with 0 or as ``_ended`` sees. A program that ends without ever having trained leaves its SL
-        waiting: that is an error.
+        """Waits for both to end; ``_ended`` handles exit codes other than 0. Raises NeverTrained if the program has
+        ended without training and so leaves its SL waiting.
         """
         if program is not None:
             if await program.wait():
@@ -263,8 +264,8 @@ class LocalSwarm:
         return child
 
     def _ended(self, child: Child) -> None:
-        """Programs and SLs may end well, a pair of them may fail where enough are left, and of several SNs more than
-        half go on without the rest; anything else breaks the swarm.
+        """Programs and SLs may end with 0, a pair may fail if enough are left, and more than half of several SNs
+        continue without the rest. Anything else breaks the swarm.
         """
         if self._stopping:
             return
@@ -287,9 +288,9 @@ class LocalSwarm:
             self._broken.set_result(child)
 
     async def _judge(self, child: Child) -> None:
-        """Whether the others go on without the pair of this one, which has failed."""
+        """Decides whether the others continue without the pair of this failed child."""
         needed = 0
-        with contextlib.suppress(SwarmError):  # whatever an SN says instead: nobody knows that the others may go on
+        with contextlib.suppress(SwarmError):  # then it is not known whether the others may continue
             needed = (await self._status()).config.min_peers if self._clients else 0
         left = [name for name in self._plan.sls if name.partition("-")[2] not in self._lost]
         if not needed or len(left) < needed:
@@ -299,7 +300,7 @@ class LocalSwarm:
         self._view.say(f"{what}; {' and '.join(left)} go on without it, as minPeers is {needed}")
 
     async def _cause(self, first: Child) -> SwarmError:
-        """The failure to show: of a pair that failed together, the one whose last lines say why."""
+        """The failure to show: if both of a pair failed, that of the one whose last lines say why."""
         kind, _, number = first.name.partition("-")
         partner = self._children.get(f"{'sl' if kind == 'ml' else 'ml'}-{number}") if kind in ("ml", "sl") else None
         if partner is None:
@@ -311,7 +312,7 @@ class LocalSwarm:
         return (program if sl.exited.result() == MLChannelError.exit_code else sl).failure()
 
     async def _make_room(self, client: SNClient) -> None:
-        """What an earlier run in this directory left: a complete training makes room, an interrupted one goes on."""
+        """After an earlier run in this directory: resets a complete training, continues an interrupted one."""
         status = await self._status()
         if status.state == pb.RoundState.COMPLETE:
             await client.admin.ResetContract(pb.ResetContractRequest(name=CONTRACT))
@@ -320,7 +321,7 @@ class LocalSwarm:
             self._view.say(f"a training was interrupted here and goes on in round {status.round}")
 
     async def _status(self) -> pb.TrainingStatus:
-        """From the first SN that answers."""
+        """The training's state from the first SN that answers."""
         request = pb.GetStatusRequest(contract=CONTRACT)
         for client in self._clients[:-1]:
             with contextlib.suppress(NetworkError):
@@ -328,7 +329,7 @@ class LocalSwarm:
         return await self._clients[-1].training.GetStatus(request)
 
     async def _watch(self) -> None:
-        """From one SN, and from the next one when it is gone."""
+        """Watches the training through one SN, and through the next one when that is gone."""
         for client in itertools.cycle(self._clients):
             with contextlib.suppress(NetworkError):
                 async for status in client.watch(CONTRACT):
@@ -337,7 +338,7 @@ class LocalSwarm:
             await asyncio.wait({self._broken}, timeout=RECONNECT_S)
 
     def _check_size(self, min_peers: int) -> None:
-        """Where more are needed than there are, all would wait for ever. By hand somebody may attach more."""
+        """If minPeers exceeds the number of SLs, all would wait for ever. Without a command, users may attach more."""
         if self._plan.command and min_peers > self._plan.sl_count and not (self._broken.done() or self._stopping):
             self._broken.set_exception(TooFewSLs(min_peers=min_peers, sls=self._plan.sl_count))
 

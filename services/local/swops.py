@@ -1,4 +1,4 @@
-"""The SWOPs of a local swarm: which pairs each has, and the profile that says so."""
+"""The SWOPs of a local swarm: their pairs, and the profiles that define these."""
 
 import asyncio
 import sys
@@ -28,9 +28,9 @@ def profile_of(
     images: Sequence[str],
     indexes: Iterable[int] | None = None,
 ) -> str:
-    """The profile of one SWOP in YAML: a pair for each certificate, images that stand for the Python that runs this.
+    """The profile of one SWOP in YAML: a pair for each certificate, and images mapped to the running Python.
 
-    ``indexes``: of the pairs, which their programs find as SWARM_NODE_INDEX; counted from 0 without.
+    ``indexes``: of the pairs, which their programs find as SWARM_NODE_INDEX; by default counted from 0.
     """
     profile: dict[str, Any] = {
         "groupname": name,
@@ -49,7 +49,7 @@ def profile_of(
 
 
 async def end_tasks(client: SNClient, swops: Collection[str]) -> None:
-    """Returns when these SWOPs have removed what they started for a task that was not over: it goes on without them.
+    """Resets the taskrunner and returns once these SWOPs have removed what they started, which would outlive them.
 
     Raises TimeoutError, and what the SN answers.
     """

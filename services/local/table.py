@@ -1,4 +1,4 @@
-"""Shows how a local swarm is doing on a terminal: a table drawn anew with every change, below the lines."""
+"""Shows a local swarm on a terminal: a table that is redrawn at every change, below the lines."""
 
 from rich.console import Console
 from rich.live import Live
@@ -24,7 +24,7 @@ class LiveTable:
         self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def connected(self, client: SNClient, chain: str) -> None:
-        """What comes with the states is enough."""
+        """Nothing to show: the states say enough."""
 
     def update(self, status: pb.TrainingStatus) -> None:
         self._live.update(training_table(status), refresh=True)
@@ -34,7 +34,7 @@ class LiveTable:
 
 
 def training_table(status: pb.TrainingStatus) -> Table:
-    """One row per participant, the round and its leader above."""
+    """One row per participant, with the round and its leader above."""
     table = Table(title=headline(status), title_justify="left", title_style="bold")
     for column in COLUMNS:
         table.add_column(column, justify="left" if column in WORDS else "right")

@@ -1,4 +1,4 @@
-"""Says how a local swarm is doing: plain lines, and the words that the table on a terminal shares with them."""
+"""Shows a local swarm: as plain lines, and with the words that they share with the table on a terminal."""
 
 import sys
 from typing import Protocol, TextIO
@@ -10,13 +10,13 @@ from services.rpc.wording import describe_result, doing
 
 
 class SwarmView(Protocol):
-    """Whoever wants to know how a local swarm is doing."""
+    """Shows how a local swarm is doing."""
 
     def say(self, line: str) -> None:
-        """Something happened that stands for itself."""
+        """Shows a line about something that has happened."""
 
     def connected(self, client: SNClient, chain: str) -> None:
-        """The SN answers and runs this chain; ``client`` is the administrator's, for whoever wants to ask more."""
+        """The SN answers and runs this chain; ``client``, the administrator's, may be used for more questions."""
 
     def update(self, status: pb.TrainingStatus) -> None:
         """The training has changed."""
@@ -37,7 +37,7 @@ class Lines:
         print(line, file=self._out, flush=True)
 
     def connected(self, client: SNClient, chain: str) -> None:
-        """What comes with the states is enough."""
+        """Nothing to show: the states say enough."""
 
     def update(self, status: pb.TrainingStatus) -> None:
         result = status.last_result
@@ -52,11 +52,11 @@ class Lines:
                 self.say(f"round {node.report_round}: {node.name} loss {loss} metric {metric}{_epochs(node)}")
 
     def close(self) -> None:
-        """Nothing is left to show."""
+        """Nothing to do."""
 
 
 def rows(status: pb.TrainingStatus) -> list[tuple[str, str, str, str, str, str]]:
-    """Node, the round it last reported, what it does, loss, metric, epochs; one per participant."""
+    """One row per participant: node, last reported round, what it is doing, loss, metric, epochs."""
     return [
         (
             node.name,
