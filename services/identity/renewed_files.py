@@ -115,8 +115,7 @@ class _FilesWatch:
                 self._say(str(error))
 
     async def _take(self) -> None:
-        """Takes what is in the files. A new key is used one look after its announcement, so that the news can spread.
-        """
+        """Takes what is in the files. A new key is used one look after its announcement, to let the news spread."""
         newest = self._files().load(self._first.role, self._first.slot)
         if newest.name != self._first.name:
             self._say(f"they are of another node, {newest.name}")

@@ -61,8 +61,7 @@ def present_identity(
 
 @contextlib.asynccontextmanager
 async def _streamed(client: Any, source: "_WorkloadSource") -> AsyncIterator[None]:
-    """Inside this context, ``source`` takes new SVIDs. The library gives up after an unreadable answer; we ask again.
-    """
+    """Inside this context, ``source`` takes new SVIDs. The library gives up after a bad answer; we ask again."""
     loop = asyncio.get_running_loop()
     streams: list[Any] = []
 
