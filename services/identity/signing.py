@@ -75,7 +75,7 @@ class Signer:
 
     @property
     def trust(self) -> TrustBundle:
-        """By which this node judges others now."""
+        """What this node trusts now."""
         return self._identity.credentials.trust
 
     def sign(self, content: bytes) -> Signed:

@@ -103,7 +103,7 @@ class CallContext:
 
 
 class Unary(Generic[Request, Reply]):
-    """One call of the API. Raises the SwarmError that the SN answers, SNUnreachable or PeerNotAccepted.
+    """One call of the API. Raises the SwarmError with which the SN answers, SNUnreachable or PeerNotAccepted.
 
     After too many calls, it waits as long as the SN asks, within ``timeout``, and calls again.
     """
@@ -278,7 +278,7 @@ class SNClient:
         return (await self.network.HandOver(request)).fingerprint
 
     async def hold_name(self, host: str = "", port: int = 0) -> AsyncGenerator[None]:
-        """Holds this node's name for this process while it is iterated: yields once the name is held, then at each
+        """Holds this node's name for this process while it is iterated: yields once it is held, then when there is
         news.
 
         ``host``, ``port``: where peers reach the process, if they do.

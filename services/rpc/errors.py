@@ -27,7 +27,7 @@ def to_status(error: SwarmError) -> tuple[grpc.StatusCode, str, Metadata]:
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, address: str) -> SwarmError:
-    """The SwarmError that the SN at ``address`` answered, or one that says why there is no answer."""
+    """The SwarmError with which the SN at ``address`` answered, or one that says why there is no answer."""
     metadata = dict(error.trailing_metadata() or ())
     details = error.details() or error.code().name
     code = metadata.get(CODE_KEY)

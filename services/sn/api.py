@@ -31,7 +31,7 @@ _log = logs.get("sn")
 
 @dataclass(frozen=True)
 class ApiContext:
-    """What handlers use. ``name``, ``organization``: of this SN. ``trust``: by which it judges others now."""
+    """What handlers use. ``name``, ``organization``: of this SN. ``trust``: what it trusts now."""
 
     name: str
     organization: str

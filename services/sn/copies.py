@@ -1,4 +1,4 @@
-"""A result is accepted only if another node than its leader has signed that it holds a copy: otherwise the loss of one
+"""A result is accepted only if a node other than its leader has signed that it holds a copy: otherwise the loss of one
 node could end a training.
 """
 

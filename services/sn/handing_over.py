@@ -7,7 +7,7 @@ from services.identity.handover import MAX_STEPS, Handover, newest
 from services.sn.membership import Caller
 from services.sn.trainings import Trainings
 
-# For so long the old key stays valid: its connections go on, and others hear of the new key meanwhile.
+# How long the old key stays valid: its connections continue, and others hear of the new key meanwhile.
 OVERLAP_S = 600
 
 

@@ -69,7 +69,7 @@ class Membership:
     """The members by role and name, with the times (seconds since 1970, UTC) when this SN last heard from each and when
     its certificate ends.
 
-    A certificate that is renewed automatically has 0 as its end.
+    A certificate that is renewed automatically has no end here.
     """
 
     members: dict[tuple[str, str], DirectoryMember] = field(default_factory=dict)

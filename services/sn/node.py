@@ -245,8 +245,8 @@ def _admission(trainings: Trainings) -> Admits:
 
 
 def _expelling(identity: Identity, names: Names) -> Callable[[str, str], None]:
-    """An expelled node is let in nowhere any more, and all that hold a name here hear of it. An SN may have to hand
-    over sealing first: the ClusterManager decides from when on it is refused.
+    """Refuses expelled nodes from now on, and tells all that hold a name here. An SN may have to hand over sealing
+    first: the ClusterManager decides when to refuse it.
     """
 
     def expelled(role: str, name: str) -> None:
