@@ -13,7 +13,7 @@ from services.sn.membership import SLOTS_LIMIT, Caller
 # A live process answers within milliseconds; on a busy machine, within this time.
 ANSWER_S = 2.0
 
-# How many are remembered: such a process may wake up, or may have sent its last message before it heard of its loss.
+# Beaten processes to remember: one may wake up, or may have called just before it heard that it lost the name.
 BEATEN_KEPT = 15
 
 _log = logs.get("sn")

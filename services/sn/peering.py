@@ -39,7 +39,7 @@ PAGE_BYTES = 2**20
 NEWCOMERS_AT_ONCE = 16
 OF_NEWCOMERS = ""  # transactions of all newcomers count together
 
-# Messages that may wait for one SN, more than can wait in normal operation. An SN that reads nothing gets nothing
+# Messages that may wait for one SN: more than all SNs together may have waiting at once. One that reads nothing gets no
 # more.
 OUTBOX_LIMIT = 16_384
 
