@@ -27,6 +27,8 @@ class FinalBlock:
 
     def move(self, number: int, block_hash: str, *, remember: bool) -> None:
         """``remember``: after a restart, the chain alone would not show that the block is final."""
+        if not remember:
+            self.save()  # what has been waiting for that, which would be forgotten
         self.number, self.hash, self._dirty = number, block_hash, remember
         if remember:
             self.remembered = max(self.remembered, number)

@@ -56,7 +56,11 @@ async def recover(data_dir: Path, network: str, told: Callable[[int], None]) -> 
             async with LoneGeth.running(draft, account, _founded_by(account, before)) as new:
                 blocks = await _replay(old, new, told)
         (data_dir / GETH_DIR).rename(data_dir / BEFORE)
-        (draft / GETH_DIR).rename(data_dir / GETH_DIR)
+        try:
+            (draft / GETH_DIR).rename(data_dir / GETH_DIR)
+        except OSError:
+            (data_dir / BEFORE).rename(data_dir / GETH_DIR)
+            raise
     except OSError as error:
         raise StorageError(path=data_dir, problem=error.strerror or str(error)) from None
     finally:

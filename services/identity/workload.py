@@ -147,6 +147,7 @@ class _WorkloadSource:
     def _chosen(self, svids: list[Any]) -> Any:
         """Of a workload's SVIDs, the first with our role."""
         parsed: list[tuple[str, Any]] = []
+        problem = "it gave no SVID"
         for svid in svids:
             try:
                 parsed.append((SpiffeId.parse(str(svid.spiffe_id)).role, svid))

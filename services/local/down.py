@@ -6,12 +6,13 @@ import select
 import signal
 from pathlib import Path
 
+from services.local.plan import STAGES
+from services.local.process import KILLED_WITHIN_S, STOP_WITHIN_S, TASKS_END_WITHIN_S
 from services.local.state import Running, SwarmState
 from services.runtime.pidfd import open_pid
 
-SUPERVISOR_WITHIN_S = 90.0  # it stops its children in several stages
-PROCESS_WITHIN_S = 15.0
-KILLED_WITHIN_S = 5.0
+# It ends the tasks of its SWOPs, then stops its children one role after the other.
+SUPERVISOR_WITHIN_S = TASKS_END_WITHIN_S + len(STAGES) * (STOP_WITHIN_S + KILLED_WITHIN_S)
 
 
 def down(directory: Path) -> list[str]:
@@ -28,7 +29,7 @@ def down(directory: Path) -> list[str]:
         stopped = [process.name for process in running if not process.alive]
     for process in running:
         if process.alive:
-            _stop(process, PROCESS_WITHIN_S)
+            _stop(process, STOP_WITHIN_S)
             stopped.append(process.name)
     SwarmState.forget(directory)
     return stopped

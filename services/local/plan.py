@@ -13,6 +13,7 @@ from services.local.process import Launch, node_environment, program_environment
 HOST = "127.0.0.1"  # only this machine can reach a local swarm
 HOSTS = ["localhost", HOST]
 LICENSE_SERVER = "license-1"
+STAGES = ("ml-", "swop-", "sl-", "sn-", LICENSE_SERVER)  # what the names begin with, in the order in which all stop
 SN = "sn-1"
 ADMIN = "admin"
 SWCI = "swci-1"

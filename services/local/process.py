@@ -25,6 +25,7 @@ TAIL_LINES = 20
 TAIL_BYTES = 16 * 1024
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 15.0
+TASKS_END_WITHIN_S = 40.0  # a program that saves its model has 30 s to finish
 KILLED_WITHIN_S = 5.0
 
 # What a node needs from its starter's environment; everything else comes in flags. Proxies are left out: nodes of a

@@ -11,7 +11,7 @@ from services.errors import MLChannelError, NetworkError, NeverTrained, SwarmErr
 from services.identity.authority import IssuedFiles
 from services.local.certificates import admin_identity, certificates
 from services.local.forking import OF_NODES, OF_SLS, OF_SNS, fork_server
-from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, SWCI, SwarmPlan
+from services.local.plan import ADMIN, HOST, LICENSE_SERVER, SN, STAGES, SWCI, SwarmPlan
 from services.local.process import Child, Launch, Starter
 from services.local.state import Running, SwarmState, claimed, remember_ports, remembered_ports
 from services.local.swops import end_tasks, profile_of
@@ -103,7 +103,7 @@ class LocalSwarm:
         """Stops programs, SWOPs, SLs, SNs, then the license server; reports which had to be killed."""
         self._stopping = True
         await self._end_tasks()
-        for role in ("ml-", "swop-", "sl-", "sn-", LICENSE_SERVER):
+        for role in STAGES:
             stage = [
                 child for name, child in self._children.items() if name.startswith(role) and not child.exited.done()
             ]

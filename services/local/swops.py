@@ -10,12 +10,12 @@ from typing import Any
 import yaml
 
 from services.identity.authority import IssuedFiles
+from services.local.process import TASKS_END_WITHIN_S
 from services.rpc import swarm_pb2 as pb
 from services.rpc.client import SNClient
 
 RUNNER = "defaulttaskbb.taskdb.sml.hpe"
 CERTS = "/swarm-cert"
-RELEASED_WITHIN_S = 40.0  # a program that saves its model has 30 s to finish
 
 
 def profile_of(
@@ -57,7 +57,7 @@ async def end_tasks(client: SNClient, swops: Collection[str]) -> None:
     if status.state in {pb.RUNNER_IDLE, pb.RUNNER_COMPLETE}:
         return
     await client.runners.ResetRunner(pb.ResetRunnerRequest(runner=RUNNER))
-    async with asyncio.timeout(RELEASED_WITHIN_S):
+    async with asyncio.timeout(TASKS_END_WITHIN_S):
         async for newest in client.watch_runner(RUNNER):
             if all(agent.released >= agent.enrolled_in for agent in newest.agents if agent.name in swops):
                 return
