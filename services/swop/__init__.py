@@ -1,1 +1,1 @@
-"""SWOP: does on its host what tasks ask for, within what the host's owner allows."""
+"""SWOP: carries out tasks on its host, within the limits that the host's owner has set."""

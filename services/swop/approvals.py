@@ -1,5 +1,5 @@
-"""Tasks that wait until the owner of the host has confirmed or refused them: files of the SWOP, named by the digest
-of what would run: where that changes, it is asked for again.
+"""Tasks that wait until the owner of the host approves or refuses them. Each is a file of the SWOP, named by the digest
+of what would run, so a task that changes needs a new approval.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ class Approvals:
     directory: Path
 
     def ask(self, digest: bytes, description: dict[str, Any]) -> bool:
-        """Puts a task up for approval; False where it waits already. Raises StorageError."""
+        """Puts a task up for approval. False if it has been put up before. Raises StorageError."""
         path = self._waiting(digest.hex())
         if path.exists():
             return False
@@ -31,7 +31,9 @@ class Approvals:
         return True
 
     def open(self) -> None:
-        """At the start of the SWOP, so that whoever looks elsewhere can be told. Raises StorageError."""
+        """Makes the directory when the SWOP starts, so that a missing one means a wrong ``--data-dir``. Raises
+        StorageError.
+        """
         with self._writing():
             self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
@@ -39,7 +41,7 @@ class Approvals:
         return self._approved(digest.hex()).exists()
 
     def refusal(self, digest: bytes) -> str | None:
-        """The owner's reason, which may be empty; None where it is not refused. Raises FileUnreadable."""
+        """The owner's reason, which may be empty; None if the task is not refused. Raises FileUnreadable."""
         try:
             return self._refused(digest.hex()).read_text()
         except FileNotFoundError:
@@ -48,7 +50,7 @@ class Approvals:
             raise FileUnreadable(path=self.directory, problem=str(error)) from None
 
     def waiting(self) -> dict[str, dict[str, Any]]:
-        """What would run and has no answer, by digest in hexadecimal. Raises FileUnreadable."""
+        """The tasks that have no answer yet, by hexadecimal digest. Raises FileUnreadable."""
         return {
             name: description
             for name, description in self._asked().items()
@@ -56,8 +58,8 @@ class Approvals:
         }
 
     def approve(self, beginning: str) -> dict[str, Any]:
-        """Also what was refused before. Gives what was approved. Raises UnknownApproval, FileUnreadable,
-        StorageError.
+        """Approves a task, even one that was refused before, and returns its description. Raises UnknownApproval,
+        FileUnreadable, StorageError.
         """
         name, description = self._named(beginning, self._approved)
         with self._writing():
@@ -66,8 +68,8 @@ class Approvals:
         return description
 
     def refuse(self, beginning: str, reason: str) -> dict[str, Any]:
-        """Also what was approved before: what runs already goes on. Raises UnknownApproval, FileUnreadable,
-        StorageError.
+        """Refuses a task, even one that was approved before, and returns its description. What already runs goes on.
+        Raises UnknownApproval, FileUnreadable, StorageError.
         """
         name, description = self._named(beginning, self._refused)
         with self._writing():
@@ -95,7 +97,7 @@ class Approvals:
             raise FileUnreadable(path=self.directory, problem=str(error)) from None
 
     def _named(self, beginning: str, answered: Callable[[str], Path]) -> tuple[str, dict[str, Any]]:
-        """The one task whose digest begins so and that has not got this answer."""
+        """The one task whose digest has this beginning and that does not have this answer yet."""
         asked = self._asked().items()
         found = [it for it in asked if beginning and it[0].startswith(beginning) and not answered(it[0]).exists()]
         if len(found) != 1:

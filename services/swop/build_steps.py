@@ -1,4 +1,4 @@
-"""What the lines of a Dockerfile would fetch and which privileges they ask for. No I/O."""
+"""What the lines of a Dockerfile would fetch, and which privileges they ask for. No I/O."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +14,9 @@ _REMOTE = re.compile(r"^(?:[a-z][a-z0-9+.-]*://|git@)", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Steps:
-    """``images``: that the build starts from or copies from, as written. ``downloads``: what ADD fetches.
+    """``images``: those that the build starts from or copies from, as written. ``downloads``: what ADD fetches.
 
-    ``faults``: what no build may have, in words.
+    ``faults``: what no build may contain, in words.
     """
 
     images: tuple[str, ...]
@@ -30,7 +30,7 @@ def examine(steps: Sequence[str]) -> Steps:
     downloads: list[str] = []
     faults = list(_faults_of_lines(steps))
     stages: set[str] = set()
-    # A line is looked at by itself, too: builders differ in what continues the line before it.
+    # Each line is also examined by itself, as builders differ in which lines continue the one before.
     for instruction, words in _instructions([*_logical(steps), *steps]):
         flags, rest = _flags(words)
         match instruction:
@@ -79,13 +79,13 @@ def _options(mount: str) -> dict[str, str]:
 
 
 def _unless_stage(image: str, stages: set[str], *, numbers: bool = True) -> Iterator[str]:
-    """A stage of the build itself is no image: it has a name or, but for FROM, a number."""
+    """Yields the image unless it is a stage of this build, given by name or (except in FROM) by number."""
     if image.lower() not in stages and image != SCRATCH and not (numbers and image.isdecimal()):
         yield image
 
 
 def _logical(steps: Iterable[str]) -> Iterator[str]:
-    """Lines with those that continue them; builders pass over comments and empty lines in between."""
+    """Joins each line with its continuation lines. Like builders, it skips comments and empty lines in between."""
     waiting = ""
     for step in steps:
         if waiting and (not step.strip() or step.lstrip().startswith("#")):

@@ -1,4 +1,4 @@
-"""Volumes with files: downloads and archives of a MAKE_SWARM_USER_CONTENT task."""
+"""Fills volumes with the downloads and archives of a MAKE_SWARM_USER_CONTENT task."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ PIECE_BYTES = 1 << 20
 
 
 class ContentWork(AssignmentWork):
-    """Fills a volume, or one for each pair. ``volumes``: their names; they stay when the task is over."""
+    """Fills a volume, or one for each pair. ``volumes``: their names. The volumes stay when the task is over."""
 
     def __init__(self, executor: Executor, body: MakeSwarmUserContent, volumes: Sequence[str]) -> None:
         self._executor = executor
@@ -49,7 +49,7 @@ class ContentWork(AssignmentWork):
 
 
 async def _perform(operation: ContentOperation, directory: Path) -> None:
-    """Raises TaskRefused in words."""
+    """Raises TaskRefused, with the reason in words."""
     out = operation.options[0].path if operation.options else ""
     if operation.operation == "DOWNLOAD":
         await _download(operation.target, _below(directory, out or operation.target.rpartition("/")[2]))

@@ -9,38 +9,38 @@ UNDER_WAY = frozenset({pb.RUNNER_ASSIGNED, pb.RUNNER_RUNNING})
 
 @dataclass(frozen=True)
 class WaitForOthers:
-    """For others, or for a task."""
+    """Wait for other SWOPs, or for a task."""
 
 
 @dataclass(frozen=True)
 class Attend:
-    """It does not attend, or with another profile than it has now."""
+    """The SWOP does not attend the taskrunner yet, or does so with an outdated profile."""
 
 
 @dataclass(frozen=True)
 class EnrolForTask:
-    """The task is looked at; then the SWOP enrols, or says why not."""
+    """Examine the task, then enrol or say why not."""
 
     assignment: int
 
 
 @dataclass(frozen=True)
 class BeginWork:
-    """Enough peers have enrolled: the work of this assignment begins, or goes on."""
+    """Enough peers have enrolled: begin the work of this assignment, or go on with it."""
 
     assignment: int
 
 
 @dataclass(frozen=True)
 class Missed:
-    """It enrolled, but the task has ended before its part began: it will not begin it."""
+    """The SWOP enrolled, but the task ended before its part began; the part will not begin."""
 
     assignment: int
 
 
 @dataclass(frozen=True)
 class CleanUp:
-    """What was started for an assignment that is over goes."""
+    """Remove what was started for an assignment that is over."""
 
     assignment: int
 
@@ -59,7 +59,7 @@ class AgentState:
 
 
 def next_action(status: pb.RunnerStatus, me: AgentState) -> Action:
-    """One step; when it is done, ask again with the newest state."""
+    """The next step. When it is done, call again with the newest state."""
     mine = _mine(status, me)
     if me.working_on and (me.working_on != status.assignment or status.state == pb.RUNNER_IDLE):
         return CleanUp(me.working_on)
@@ -75,7 +75,7 @@ def next_action(status: pb.RunnerStatus, me: AgentState) -> Action:
 
 
 def is_counted(status: pb.RunnerStatus, me: AgentState) -> bool:
-    """Whether a task that is assigned now would count with this SWOP: it attends, and its SN hears from it."""
+    """Whether a task assigned now would count on this SWOP: it attends, and its SN hears from it."""
     mine = _mine(status, me)
     return mine is not None and _attends(mine, me) and mine.present
 
@@ -85,7 +85,7 @@ def _mine(status: pb.RunnerStatus, me: AgentState) -> pb.TaskAgent | None:
 
 
 def _attends(mine: pb.TaskAgent, me: AgentState) -> bool:
-    """With the profile that it has now."""
+    """Whether it attends with the profile that it has now."""
     return mine.attends and (mine.group, mine.sl_peers) == (me.group, me.pairs)
 
 
@@ -100,5 +100,5 @@ def _enrolled(status: pb.RunnerStatus, me: AgentState) -> Action:
 
 
 def _enough(status: pb.RunnerStatus) -> bool:
-    """Whether as many peers have enrolled, and have not failed, as are needed."""
+    """Whether enough peers have enrolled, not counting failed ones."""
     return sum(1 for peer in status.peers if peer.state != pb.PEER_ERROR) >= status.peers_needed

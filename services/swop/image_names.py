@@ -1,4 +1,4 @@
-"""Names of images: what they are made of, and whether a pattern of a policy means one. No I/O."""
+"""Image names: their parts, and whether a policy's pattern matches one. No I/O."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -20,7 +20,7 @@ _DEFAULT_REGISTRY = re.compile(r"^(?:(?:index\.)?docker\.io/(?:library/)?|librar
 
 @dataclass(frozen=True)
 class ImageName:
-    """``tag`` is None where a digest says which one it is: a runtime looks at the digest alone then."""
+    """``tag`` is None if there is a digest: runtimes then look at the digest alone."""
 
     repository: str
     tag: str | None
@@ -28,7 +28,7 @@ class ImageName:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError for what is not a name of an image, such as an option of some command."""
+        """Raises ValueError for what is not an image name, such as an option of some command."""
         found = _NAME.fullmatch(text)
         if found is None or len(text) > 512:
             raise ValueError(f"{text[:80]!r} is not the name of an image ([REGISTRY/]NAME[:TAG][@sha256:DIGEST])")
@@ -40,15 +40,15 @@ class ImageName:
         return f"{self.repository}@{self.digest}" if self.digest else f"{self.repository}:{self.tag}"
 
     def same_place(self, other: "ImageName") -> bool:
-        """Whether both names would be those of one image of this host."""
+        """Whether both names refer to the same image of this host."""
         return (self.repository, self.tag, self.digest) == (other.repository, other.tag, other.digest)
 
 
 def allowed(patterns: Iterable[str], name: ImageName, digests: Collection[str] = ()) -> bool:
-    """Whether one of the patterns means this image.
+    """Whether one of the patterns matches this image.
 
-    ``sha256:…`` is a content of any name; ``NAME@sha256:…`` is one content under this name; ``NAME:TAG`` is this tag;
-    ``NAME`` is every tag. ``*`` stands for anything. ``digests`` are those of the image where it is here already.
+    ``sha256:…`` matches this content under any name; ``NAME@sha256:…`` this content under this name; ``NAME:TAG`` this
+    tag; ``NAME`` every tag. ``*`` matches anything. ``digests``: those of the image, if it is already on this host.
     """
     known = {*digests, *([name.digest] if name.digest else [])}
     return any(_means(_DEFAULT_REGISTRY.sub("", pattern), name, known) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""The SN that a SWOP works through: calls that are made again until they are answered, and a stream that never ends."""
+"""The SN that a SWOP works through: calls that are repeated until they are answered, and a stream that never ends."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from services.runtime.addresses import join_address
 FIRST_WAIT_S = 0.2
 LONGEST_WAIT_S = 5.0
 
-# No verdict on what was asked: the next SN may answer, or the same one later.
+# These errors do not answer the request: the next SN may, or the same one later.
 _GONE: tuple[type[SwarmError], ...] = (NetworkError, PeerNotAccepted, *EXPIRED)
 
 Got = TypeVar("Got")
@@ -25,10 +25,10 @@ _log = logs.get("sn")
 
 
 class SwopLink:
-    """One SN at a time: first the one at ``first``, then any that the swarm has.
+    """Uses one SN at a time: first the one at ``first``, then any of the swarm.
 
-    ``pause(seconds)`` waits. Entering it takes this node's name for this process: no other one may hold it. Raises
-    NameInUse, SNUnreachable, or what the SN answers.
+    ``pause(seconds)`` waits. Entering the context claims this node's name for this process alone. Raises NameInUse,
+    SNUnreachable, or the SN's error.
     """
 
     def __init__(self, identity: Identity, first: str, pause: Callable[[float], Awaitable[object]]) -> None:
@@ -60,12 +60,12 @@ class SwopLink:
         return self._client.address
 
     async def register(self) -> None:
-        """Once, at the start. Raises what the SN answers, SNUnreachable where it does not."""
+        """Call once, at the start. Raises the SN's error, or SNUnreachable."""
         await self._client.network.Register(pb.RegisterRequest())
         await self._learn()
 
     async def call(self, ask: Callable[[SNClient], Awaitable[Got]], *settled: type[SwarmError]) -> Got | None:
-        """The answer, from whichever SN gives one; None for an error that says it is settled already."""
+        """The answer, from whichever SN gives one; None if it is one of the errors ``settled``."""
         wait = FIRST_WAIT_S
         while True:
             client = self._client
@@ -79,7 +79,7 @@ class SwopLink:
                 wait = min(2 * wait, LONGEST_WAIT_S)
 
     async def watch(self, runner: str) -> AsyncIterator[pb.RunnerStatus]:
-        """The newest state of a taskrunner after each change, for ever. Raises what an SN refuses."""
+        """Yields the newest state of a taskrunner after each change, without end. Raises an SN's refusal."""
         seen, wait = 0, FIRST_WAIT_S
         while True:
             client, error = self._client, None
@@ -94,7 +94,7 @@ class SwopLink:
             wait = min(2 * wait, LONGEST_WAIT_S)
 
     async def _elsewhere(self, failed: SNClient, error: SwarmError | None, wait: float) -> None:
-        """Waits, then goes on with the next SN, registered there; unless another call has done so meanwhile."""
+        """Waits, then switches to the next SN and registers there, unless another call has already done so."""
         async with self._moving:
             if self._client is not failed:
                 return
@@ -111,12 +111,12 @@ class SwopLink:
                 _log.info("working through an SN again", address=self._client.address)
 
     def _require_another(self, error: SwarmError) -> None:
-        """Raises the error of one that is no SN, or none any more, where no other one is known."""
+        """Raises the error if the peer is not, or no longer, accepted as an SN and no other address is known."""
         if isinstance(error, PeerNotAccepted) and not isinstance(error, EXPIRED) and len(self._addresses) == 1:
             raise error
 
     async def _learn(self) -> None:
-        """Where the other SNs are."""
+        """Learns the addresses of the other SNs."""
         nodes = (await self._client.network.ListNodes(pb.ListNodesRequest())).nodes
         others = [join_address(node.host, node.port) for node in nodes if node.role == "sn" and node.present]
         self._addresses = list(dict.fromkeys([*self._addresses, *others]))

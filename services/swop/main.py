@@ -45,7 +45,7 @@ _log = logs.get(ROLE)
 
 
 async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
-    """Runs until ``stop``. What it started for a task goes on, and is adopted by the next start."""
+    """Runs until ``stop``. Programs started for a task go on, and the next SWOP process adopts them."""
     async with AsyncExitStack() as stack:
         identity = await stack.enter_async_context(own_identity(settings, ROLE))
         logs.configure(settings.log_format, identity.name, settings.log_level)
@@ -61,11 +61,11 @@ async def main(settings: SwopSettings, stop: asyncio.Event, ready: ReadySocket) 
         executor = await stack.enter_async_context(open_executor(settings, profile))
         runtime = await executor.describe()
         protected = _protected(settings, profile)
-        protected += tuple([await executor.host_path(path) for path in protected])  # a policy may allow either
+        protected += tuple([await executor.host_path(path) for path in protected])  # a policy may allow either path
         _log.info("executor", kind=runtime.kind, version=runtime.version, address=runtime.address)
         for note in runtime.notes:
             _log.warning(note)
-        # First of all: a second process of this name would take the first one's seat, and its tasks.
+        # Before the rest: a second process of this name would take the first one's seat and its tasks.
         link = await stack.enter_async_context(SwopLink(identity, _sn(settings, profile), lambda s: pause(stop, s)))
         lease = await stack.enter_async_context(
             await Lease.acquire(_license_servers(settings, profile), identity, FEATURE, data_dir=settings.data_dir)
@@ -107,14 +107,14 @@ def open_executor(settings: SwopSettings, profile: Profile) -> Executor:
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Waits, but not longer than until ``stop``."""
+    """Waits, but at most until ``stop``."""
     waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({waiting}, timeout=seconds)
     waiting.cancel()
 
 
 def _check_trust(settings: SwopSettings, profile: Profile) -> None:
-    """That SLs are not left with less than the SWOP's own trust file, and see nothing else by it."""
+    """Checks that no SL trusts by less than the SWOP's own trust file, and that its directory may be mounted."""
     if settings.trust is None:
         return
     for node in profile.definitions:
@@ -130,12 +130,12 @@ def _check_trust(settings: SwopSettings, profile: Profile) -> None:
 
 
 def _usr_dirs(settings: SwopSettings) -> list[Path]:
-    """As it was given, and as it really is: tasks may name either."""
+    """The directory as configured and with links followed: tasks may name either."""
     return list(dict.fromkeys([settings.usr_dir.absolute(), settings.usr_dir.resolve()]))
 
 
 def _protected(settings: SwopSettings, profile: Profile) -> tuple[str, ...]:
-    """What no task may mount: with it, a task could give itself what the owner of the host does not."""
+    """What no task may mount: with these, a task could give itself rights that the owner of the host does not give."""
     paths = [settings.usr_dir / settings.profile_file_name, settings.data_dir, *RUNTIME_SOCKETS]
     identity = (
         settings.cert,
@@ -157,12 +157,12 @@ def _protected(settings: SwopSettings, profile: Profile) -> tuple[str, ...]:
 
 
 def _secrets(settings: SwopSettings, profile: Profile) -> list[Path]:
-    """What no program of this host may read: keys above all, that of a trial's authority beside its certificate too."""
+    """What no program on this host may read: above all keys, also a trial CA's key beside the certificate."""
     paths = [settings.data_dir, settings.usr_dir / settings.profile_file_name]
     own = (settings.key, settings.key_passphrase_file, settings.cert)
     paths += [found for path in own if path is not None for found in (path.parent, path)]
     paths += [path.parent for path in (settings.cacert, settings.trust) if path is not None]
-    if settings.socket_path is not None:  # it gives keys away
+    if settings.socket_path is not None:  # it hands out keys
         paths.append(settings.socket_path)
     if profile.policy:
         paths.append(policy_path(profile.policy, settings.usr_dir))
@@ -190,11 +190,11 @@ def _license_servers(settings: SwopSettings, profile: Profile) -> list[str]:
 
 
 async def _at_once() -> None:
-    """When a SWOP without a license may end: its pairs go on without it."""
+    """A SWOP that loses its license may end at once: its pairs go on without it."""
 
 
 async def _until(stop: asyncio.Event, *works: Coroutine[Any, Any, None]) -> None:
-    """Returns at ``stop``; raises what ends one of the works."""
+    """Returns at ``stop``; raises the error that ends one of the works."""
     tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
     tasks.append(asyncio.create_task(stop.wait()))
     try:

@@ -1,4 +1,4 @@
-"""Follows a taskrunner, and does what its state asks of this SWOP: one task at a time."""
+"""Follows a taskrunner and does what its state requires of this SWOP, one task at a time."""
 
 import asyncio
 import contextlib
@@ -36,9 +36,9 @@ class _Running:
 
 
 class Operator:
-    """``workshop`` makes work of a task; ``cleaning`` removes what is left of one.
+    """``workshop`` turns a task into work; ``cleaning`` removes what is left of it.
 
-    ``on_attending`` is called once: from then on a task that is assigned counts with this SWOP.
+    ``on_attending`` is called once: from then on, an assigned task counts on this SWOP.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Operator:
         self._awaits_approval = False
 
     async def run(self) -> None:
-        """Until it is cancelled; what it started goes on then. Raises what an SN refuses for good."""
+        """Runs until cancelled; programs that it started then go on. Raises an SN's final refusal."""
         following = asyncio.create_task(self._follow())
         try:
             while True:
@@ -127,7 +127,7 @@ class Operator:
             self._take(reply.status)
 
     async def _enrol(self, status: pb.RunnerStatus) -> None:
-        """Looks at the task; enrols, and says at once where it will not be done here."""
+        """Examines the task and enrols; reports at once if the task will not be done here."""
         refusal = ""
         try:
             prepared = await self._workshop.prepare(status)
@@ -168,7 +168,7 @@ class Operator:
         self._running = _Running(assignment, task)
 
     async def _carry_out(self, status: pb.RunnerStatus, assignment: int) -> None:
-        """Every peer is told of, whatever happens."""
+        """Reports on every peer, whatever happens."""
         try:
             prepared = await self._workshop.prepare(status)
             if prepared.needs_approval and not self._approvals.given(prepared.digest):

@@ -1,4 +1,4 @@
-"""What one pair of a RUN_SWARM task consists of: from task and profile to what an executor starts. No I/O."""
+"""Turns the task and the profile into one pair of a RUN_SWARM task, as an executor starts it. No I/O."""
 
 import re
 import shlex
@@ -25,7 +25,7 @@ _ID_VARIABLES = {
     "KEY": "SWARM_ID_KEY", "CERT": "SWARM_ID_CERT", "CACERT": "SWARM_ID_CACERT", "CAPATH": "SWARM_ID_CAPATH",
     "SPIFFE_SOCKETPATH": "SWARM_SPIFFE_WORKLOAD_API_SOCKET_PATH", "KEYPASSPHRASE": "SWARM_ID_KEY_PASSPHRASE_FILE",
 }  # fmt: skip
-# Whom an SL trusts; with SPIFFE its Workload API says it.
+# Whom an SL trusts. With SPIFFE, the Workload API says so.
 _TRUSTING = ("CACERT", "CAPATH", "SPIFFE_SOCKETPATH")
 CAS_ALONE = ("CACERT", "CAPATH", "SWARM_ID_CACERT", "SWARM_ID_CAPATH")
 _TRUSTING_VARIABLES = ("SWARM_ID_TRUST", *(_ID_VARIABLES[kind] for kind in _TRUSTING))
@@ -36,10 +36,10 @@ _DEVICE_LISTS = {
 
 @dataclass(frozen=True)
 class PairPlacement:
-    """Where and for whom a pair runs. ``own_network``: programs share the network of the host (PROCESS).
+    """Where and for whom a pair runs. ``host_network``: programs share the network of the host (PROCESS).
 
-    ``sn``, ``license``: host:port. ``trust``: the SWOP's own trust file, which its SLs go by too. ``authority``: who
-    issued the SWOP's certificate, for another swarm on this host may have a SWOP of this name.
+    ``sn``, ``license``: host:port. ``trust``: the SWOP's own trust file, which its SLs use too. ``authority``: the
+    issuer of the SWOP's certificate, as another swarm on this host may have a SWOP of the same name.
     """
 
     swop: str
@@ -52,7 +52,7 @@ class PairPlacement:
     host_network: bool = False
     authority: str = ""
     trust: str = ""
-    secret: str = ""  # a few random digits, so that no name was there before
+    secret: str = ""  # a few random digits that make names unique
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class PairSpec:
 
 
 def labels_of(swop: str, runner: str, assignment: int, **more: str) -> dict[str, str]:
-    """By these everything is found again that a SWOP started for an assignment."""
+    """The labels by which everything that a SWOP started for an assignment is found again."""
     known = {"swop": swop, "runner": runner, "assignment": str(assignment), **more}
     return {f"{LABEL}{name}": value for name, value in known.items()}
 
@@ -124,7 +124,7 @@ def pair(profile: Profile, node: NodeDefinition, task: TaskDefinition, image: st
 
 
 def devices_of(options: Iterable[Mapping[str, Any]]) -> Devices:
-    """``usrcontaineropts`` of a profile. Raises TaskRefused for one that is not known."""
+    """From ``usrcontaineropts`` of a profile. Raises TaskRefused for an unknown option."""
     found: dict[str, Any] = {}
     for option in options:
         ((name, value),) = option.items()
@@ -169,28 +169,28 @@ def _sl_environment(profile: Profile, node: NodeDefinition, place: PairPlacement
     for file in node.identity:
         given[_ID_VARIABLES[file.attribute.kind]] = file.attribute.target
     if sum(_certificate(other) == _certificate(node) for other in profile.definitions) > 1:
-        given["SL_SLOT"] = str(node.index)  # each is a participant of its own
+        given["SL_SLOT"] = str(node.index)  # SLs with the same certificate are separate participants
     for _ in _trust(node, profile, place):
         given["SWARM_ID_TRUST"] = str(PurePosixPath(TRUST, PurePosixPath(place.trust).name))
     return given | _variables(profile.env, node.sl_env)
 
 
 def own_trust(node: NodeDefinition, profile: Profile) -> str:
-    """What a profile says of whom an SL trusts: the name of an attribute or a variable; "" where it says nothing."""
+    """The attribute or variable by which a profile says whom an SL trusts; "" if it does not say so."""
     attributes = [file.attribute.kind for file in node.identity if file.attribute.kind in _TRUSTING]
     variables = _variables(profile.env, node.sl_env)
     return next((name for name in (*attributes, *_TRUSTING_VARIABLES) if name in attributes or name in variables), "")
 
 
 def _trust(node: NodeDefinition, profile: Profile, place: PairPlacement) -> tuple[Mount, ...]:
-    """The directory of the trust file, in which lies all that it names."""
+    """The directory of the trust file, with all files that it names."""
     if not place.trust or own_trust(node, profile):
         return ()
     return (Mount(MountKind.BIND, str(PurePosixPath(place.trust).parent), TRUST, read_only=True, seen_here=True),)
 
 
 def _certificate(node: NodeDefinition) -> tuple[str | None, ...]:
-    """Where it lies."""
+    """Where a node's certificate is."""
     files = (file.attribute for file in node.identity)
     return next(((file.mount, file.source, file.subpath) for file in files if file.kind == "CERT"), ())
 
@@ -214,7 +214,7 @@ def _kind(name: str) -> MountKind:
 
 
 def _variables(*lists: Iterable[Mapping[str, Any]] | None) -> dict[str, str]:
-    """Later lists win. What is not set (``~``) is not passed on."""
+    """Later lists win. Variables set to null (``~``) are not passed on."""
     merged: dict[str, Any] = {}
     for entries in lists:
         for entry in entries or ():

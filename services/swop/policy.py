@@ -26,11 +26,11 @@ from services.tasks.definition import (
 TASK_LABEL = "swarm.task"
 """On each image that a task made."""
 
-# What the SWOP says to a program, and what says to runtimes of containers which GPUs to hand out.
+# Set by the SWOP for a program, and the variable that tells container runtimes which GPUs to hand out.
 RESERVED_VARIABLES = frozenset({"SL_REQUEST_CHANNEL", "SL_RESPONSE_CHANNEL", "NVIDIA_VISIBLE_DEVICES"})
 RESERVED_BEGINNINGS = ("SWARM_ID_", "SWARM_LICENSE_", "SWARM_SPIFFE_", "SWOP_", "DOCKER_", "CONTAINER_")
 
-# With these a program runs other code than its own.
+# With these, a program runs code other than its own.
 LOADING = (
     "LD_*", "PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "PYTHONUSERBASE", "PYTHONINSPECT", "PYTHONBREAKPOINT",
     "PYTHONWARNINGS", "BASH_ENV", "ENV", "SHELLOPTS", "PATH", "PERL5OPT", "PERL5LIB", "RUBYOPT", "NODE_OPTIONS",
@@ -40,12 +40,12 @@ LOADING = (
 
 @dataclass(frozen=True)
 class TaskRequest:
-    """A task as the chain has it, and what this host has under the names in it.
+    """A task as the chain has it, and what this host has under the names in the task.
 
     ``registrant``: role/name of the certificate that registered it; ``fingerprint``: SHA-256 of its public key.
-    ``image``: what the programs of RUN_SWARM would run, ``image_name`` its name there. ``replaced``: what has the name
-    of the outcome of a build now. ``real_paths``: where directories of this host really are, links followed; None where
-    this SWOP cannot see one.
+    ``image``: what the programs of RUN_SWARM would run, ``image_name``: its name in the task. ``replaced``: the image
+    that now has the name of a build's outcome. ``real_paths``: directories of this host with links followed; None for
+    one that this SWOP cannot see.
     """
 
     name: str
@@ -61,8 +61,8 @@ class TaskRequest:
 
 @dataclass(frozen=True)
 class Host:
-    """What the owner of the host has set. ``own_images``: of the swarm's own nodes. ``protected``: what no task may
-    mount, such as keys, the profile, the policy and the runtime's socket.
+    """What the owner of the host has set. ``own_images``: those of the swarm's own nodes. ``protected``: what no task
+    may mount, such as keys, the profile, the policy and the runtime's socket.
     """
 
     profile: Profile
@@ -71,7 +71,7 @@ class Host:
 
 
 def decide(policy: Policy, request: TaskRequest, host: Host) -> tuple[str, ...]:
-    """Every reason to refuse the task, as parts of a sentence; none: it may run."""
+    """Every reason to refuse the task, as parts of a sentence; empty if it may run."""
     return tuple(dict.fromkeys(_reasons(policy, request, host)))
 
 
@@ -159,7 +159,7 @@ def _own(name: str, host: Host, what: str) -> Iterator[str]:
     try:
         parsed = ImageName.parse(name)
     except ValueError:
-        return  # said already
+        return  # already reported
     if any(parsed.same_place(ImageName.parse(own)) for own in host.own_images):
         yield f"{parsed} is an image of the swarm's own nodes, which {what}"
 
@@ -200,7 +200,7 @@ def _pull(policy: Policy, request: TaskRequest, body: PullImage, host: Host) -> 
     except ValueError as error:
         yield str(error)
         return
-    # By which digest it may run is looked at when it runs: before the pull nobody knows it.
+    # Digests are checked when the image is run: before the pull, nobody knows its digest.
     if policy.images is not None and not allowed([_any_digest(one) for one in policy.images], parsed):
         yield f"the image {parsed} is not allowed here"
     yield from _own(name, host, "the task would replace")

@@ -12,7 +12,7 @@ Value = str | int | bool | None
 
 
 def device_reasons(policy: Policy, options: Iterable[Mapping[str, Value]]) -> Iterator[str]:
-    """Why the options of a profile (``usrcontaineropts``) are not handed to a task's program."""
+    """Why options of a profile (``usrcontaineropts``) may not be given to a task's program."""
     for option in options:
         for name, value in option.items():
             text = "" if value is None else str(value)
@@ -59,6 +59,6 @@ def _devices(policy: Policy, value: str) -> Iterator[str]:
 
 
 def _is_gpu(path: str) -> bool:
-    """What ROCm and Intel use; a directory of them, too."""
+    """Whether it is a GPU device of ROCm or Intel, or a directory of such devices."""
     parsed = PurePosixPath(path)
     return ".." not in parsed.parts and (path == "/dev/kfd" or parsed.is_relative_to("/dev/dri"))

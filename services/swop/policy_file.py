@@ -96,7 +96,7 @@ class Policy(Schema):
     )
 
     def allowing(self, *directories: Path) -> "Policy":
-        """This policy, with directories that tasks may mount, too."""
+        """This policy, with more directories that tasks may mount."""
         return self.model_copy(update={"bind_sources": [*self.bind_sources, *(str(path) for path in directories)]})
 
     @property
@@ -115,7 +115,7 @@ ACCEPTS_AS_DOCUMENTED = Policy.model_validate({})
 
 
 def read_policy(uri: str | None, directory: Path) -> Policy:
-    """The policy that a profile names: a path, relative to ``directory``, or a file: URI; None: there is none.
+    """The policy that a profile names: a path relative to ``directory``, or a file: URI; None: none is named.
 
     Raises PolicyUnusable, FileUnreadable, DocumentUnusable with file, line and key path.
     """

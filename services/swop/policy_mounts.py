@@ -14,14 +14,14 @@ VOLUME_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,159}")
 OWN_VOLUMES = "swop-"
 """How names of volumes begin that a SWOP makes for pairs: they hold models and pipes of other programs."""
 
-# A task that mounted something here would get between a program and its SL, or at what is the host's own.
+# A task that mounted something here could come between a program and its SL, or reach what is the host's own.
 RESERVED_TARGETS = ("/tmp/hpe-swarm", "/swarm-cert", "/platform/swarm", "/proc", "/sys", "/dev")  # noqa: S108
 
 
 def mount_reasons(
     policy: Policy, body: RunSwarm, real_paths: Mapping[str, str | None], protected: Iterable[str]
 ) -> Iterator[str]:
-    """Why the mounts of a task are refused. ``real_paths``: links followed; None: not seen from here."""
+    """Why the mounts of a task are refused. ``real_paths``: with links followed; None: not visible from here."""
     targets: list[str] = [] if body.private_content is None else [body.private_content]
     for shared in body.shared_content or ():
         targets.append(shared.target)
@@ -46,8 +46,8 @@ def volume_reasons(policy: Policy, name: str) -> Iterator[str]:
 
 
 def confined(policy: Policy, shared: SharedMount) -> Mount:
-    """The mount that an allowed source becomes: the directory that the policy names, and of it a part, so that whoever
-    mounts it sees that no link leads out. Raises MountEscapes for a source that is not allowed.
+    """The mount for an allowed source: the directory that the policy names, and a subpath of it, so that the executor
+    checks that no link leads out. Raises MountEscapes for a source that is not allowed.
     """
     if shared.kind == "VOLUME":
         return Mount(MountKind.VOLUME, shared.source, shared.target)
@@ -61,13 +61,13 @@ def confined(policy: Policy, shared: SharedMount) -> Mount:
 
 
 def sources(policy: Policy, body: RunSwarm) -> list[str]:
-    """The paths whose real place ``mount_reasons`` wants to know."""
+    """The paths for which ``mount_reasons`` needs ``real_paths``."""
     binds = [shared.source for shared in body.shared_content or () if shared.kind == "BIND"]
     return [*binds, *(entry.removesuffix(READ_ONLY) for entry in policy.bind_sources)]
 
 
 def _base(policy: Policy, source: str) -> tuple[PurePosixPath, bool] | None:
-    """The narrowest directory of the policy that holds the source, and whether it may be read only."""
+    """The innermost directory of the policy that contains the source, and whether it is read-only."""
     path = PurePosixPath(source)
     if not path.is_absolute() or ".." in path.parts:
         return None

@@ -1,4 +1,4 @@
-"""From a task on the chain to work on this host: its hash, its text, the policy, the image, the pairs."""
+"""Turns a task on the chain into work on this host: checks hash, text and policy, finds the image, makes pairs."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ from services.tasks.definition import (
 
 @dataclass(frozen=True)
 class Prepared:
-    """``description``: exactly what would run, for the owner of the host; ``digest`` is its SHA-256."""
+    """``description``: exactly what would run, for the owner of the host. ``digest``: its SHA-256."""
 
     digest: bytes
     work: AssignmentWork
@@ -63,7 +63,7 @@ class Workshop:
     protected: tuple[str, ...]
 
     async def prepare(self, status: pb.RunnerStatus) -> Prepared:
-        """Raises TaskRefused with the reason, ImageMissing and the like; what cannot be done here is not begun."""
+        """Raises TaskRefused with the reason, ImageMissing and the like. Nothing is begun that cannot be done here."""
         task, entry = await self._task(status.task)
         if entry.content_hash != status.content_hash:
             raise TaskRefused(task=f"The task {status.task}", problem="it is not the one that was assigned")
@@ -81,7 +81,7 @@ class Workshop:
         return Prepared(digest, work, description, self.policy.approval == "every")
 
     async def _task(self, name: str) -> tuple[TaskDefinition, pb.TaskEntry]:
-        """The task as its SN tells, whose hash is what it must be."""
+        """The task from its SN, after checking that its hash is the one on the chain."""
         request = pb.GetTaskRequest(name=name)
 
         async def ask(sn: SNClient) -> pb.GetTaskReply:
@@ -102,7 +102,7 @@ class Workshop:
         return TaskDefinition(header=known, body=body, body_text=reply.body), entry
 
     async def _request(self, task: TaskDefinition, entry: pb.TaskEntry) -> TaskRequest:
-        """The task, with what this host has under the names in it."""
+        """The task, with what this host has under the names in the task."""
         header = task.header
         request = TaskRequest(header.name, entry.registrant, entry.fingerprint, header.outcome, task.body)
         if isinstance(task.body, RunSwarm):
@@ -148,7 +148,7 @@ class Workshop:
     ) -> tuple[AssignmentWork, list[dict[str, Any]]]:
         image = request.image_name
         if self.executor.builds_images and request.image is not None:
-            image = request.image.digest  # what was decided on: the name may be given to another one meanwhile
+            image = request.image.digest  # the image decided on; its name may meanwhile go to another one
         specs = [
             self._confined(pair(self.profile, node, task, image, place), body) for node in self.profile.definitions
         ]
@@ -158,7 +158,7 @@ class Workshop:
         return work, [_described(spec.ml, request) for spec in specs]
 
     def _confined(self, spec: PairSpec, body: RunSwarm) -> PairSpec:
-        """The program within the limits of the policy, its mounts as parts of what that allows."""
+        """The pair, with the program's limits and mounts restricted to what the policy allows."""
         shared = {mount.target: confined(self.policy, mount) for mount in body.shared_content or ()}
         mounts = tuple(shared.get(mount.target, mount) for mount in spec.ml.mounts)
         return replace(spec, ml=replace(spec.ml, mounts=mounts, limits=self.policy.limits))
@@ -178,9 +178,7 @@ class Workshop:
 
 
 def sl_name(node: NodeDefinition, spec: PairSpec) -> str:
-    """What the SL of a pair is called: by its certificate, and the slot of it that it is given. Empty where the
-    certificate cannot be read here.
-    """
+    """The name of a pair's SL: from its certificate and its slot. Empty if the certificate cannot be read here."""
     sources = [
         file.attribute.source
         for file in node.identity
@@ -197,12 +195,12 @@ def sl_name(node: NodeDefinition, spec: PairSpec) -> str:
 
 
 def _real_paths(paths: Iterable[str]) -> dict[str, str | None]:
-    """Where they really are, links followed; None where this SWOP does not see them."""
+    """The paths with links followed; None for one that this SWOP cannot see."""
     return {path: os.path.realpath(path) if Path(path).exists() else None for path in paths}
 
 
 def _described(ml: NodeSpec, request: TaskRequest) -> dict[str, Any]:
-    """Without what differs from one start to the next, so that the same program is described in the same words."""
+    """Leaves out what differs between starts, so that the same program always has the same description."""
     mounts = [mount for mount in ml.mounts if not mount.source.startswith(OWN_VOLUMES)]
     return {
         "image": request.image_name,

@@ -76,7 +76,7 @@ class SwopSettings(LicensedSettings):
 
     @property
     def sn_address(self) -> str:
-        """``host:port`` of the SN where the profile names none."""
+        """``host:port`` of the SN if the profile names none."""
         if self.sn_api_service is not None:
             return join_address(*split_address(self.sn_api_service, HTTPS_PORT))
         return join_address(self.sn_ip, self.sn_api_port)

@@ -1,4 +1,4 @@
-"""Carries out one assignment: starts what it needs, watches over it, and tells how each peer stands."""
+"""Carries out one assignment: starts what it needs, watches it, and reports the state of each peer."""
 
 import asyncio
 import contextlib
@@ -15,8 +15,8 @@ from services.swop.executors.spec import BuildSpec, NodeState, PullSpec, Started
 from services.swop.pairs import LABEL, PairSpec, labels_of
 from services.tasks.definition import MakeUserContainer, PullImage
 
-SETTLE_S = 10.0  # an SL whose program has ended well ends within this, or the program never used it
-PARTNER_S = 5.0  # when one of a pair fails, the other one may know why
+SETTLE_S = 10.0  # an SL ends within this time after its program succeeded, or the program never used it
+PARTNER_S = 5.0  # when one of a pair fails, the other may know why
 STOP_GRACE_S = 10.0
 REPORT_LINES_EVERY_S = 2.0
 
@@ -25,7 +25,7 @@ _log = logs.get("swop")
 
 @dataclass(frozen=True)
 class PeerNews:
-    """How one peer stands; ``name`` is that of its SL, where it has one."""
+    """The state of one peer. ``name``: that of its SL, if it has one."""
 
     index: int
     state: int
@@ -38,15 +38,15 @@ TakesPart = Callable[[str], Awaitable[bool]]
 
 
 class AssignmentWork(ABC):
-    """What an assignment is about. ``run`` may be cancelled: what was started goes on, and is adopted or removed."""
+    """The work of an assignment. ``run`` may be cancelled: programs go on, and are later adopted or removed."""
 
     @abstractmethod
     async def run(self, tell: Tell) -> None:
-        """Returns when all its peers have ended, each told of."""
+        """Returns when all its peers have ended and each end was reported."""
 
 
 class PairsWork(AssignmentWork):
-    """The pairs of a RUN_SWARM task. Pairs that run already, from before the SWOP was started again, are adopted.
+    """The pairs of a RUN_SWARM task. Pairs that still run from before a restart of the SWOP are adopted.
 
     ``takes_part(name)``: whether an SL of that name has enrolled in any training. ``names``: of the SLs by index.
     """
@@ -92,7 +92,7 @@ class PairsWork(AssignmentWork):
         await tell(PeerNews(peer, pb.PEER_ERROR, str(error), name))
 
     async def _started(self, spec: PairSpec) -> tuple[StartedProgram, StartedProgram]:
-        """The nodes of a pair: those that are there, or new ones where not both are."""
+        """The nodes of a pair: the existing ones, or new ones unless both exist."""
         wanted = {
             name: value for name, value in spec.sl.labels.items() if name.startswith(LABEL) and name != f"{LABEL}node"
         }
@@ -106,7 +106,7 @@ class PairsWork(AssignmentWork):
         return await self._executor.start(spec.sl), await self._executor.start(spec.ml)
 
     async def _ended_well(self, spec: PairSpec, sl: StartedProgram, ml: StartedProgram, name: str) -> None:
-        """Returns when both have ended with 0. Raises PeerFailed, NeverTrained."""
+        """Returns when both have ended with exit code 0. Raises PeerFailed, NeverTrained."""
         waits = {kind: asyncio.create_task(self._executor.wait(node.id)) for kind, node in (("sl", sl), ("ml", ml))}
         try:
             await asyncio.wait(waits.values(), return_when=asyncio.FIRST_COMPLETED)
@@ -131,7 +131,7 @@ class PairsWork(AssignmentWork):
     async def _cause(
         self, sl: StartedProgram, ml: StartedProgram, waits: dict[str, "asyncio.Task[StartedProgram]"]
     ) -> PeerFailed:
-        """The program's own words, where it failed too: the SL knows only that it went."""
+        """Prefers the program's own output if it failed, too: the SL knows only that the program is gone."""
         program = waits["ml"].result() if waits["ml"].done() else None
         if program is not None and program.exit_code != 0:
             problem = "out of memory" if program.out_of_memory else "its last lines:"
@@ -149,7 +149,7 @@ class PairsWork(AssignmentWork):
         return ""
 
     async def _stop(self, spec: PairSpec) -> None:
-        """The other one of a pair that failed has nothing to do any more."""
+        """Stops a pair: when one of its nodes has failed, the other has nothing left to do."""
         wanted = {
             name: value for name, value in spec.sl.labels.items() if name.startswith(LABEL) and name != f"{LABEL}node"
         }
@@ -159,7 +159,7 @@ class PairsWork(AssignmentWork):
 
 
 class BuildWork(AssignmentWork):
-    """An image from build steps."""
+    """Builds an image from build steps."""
 
     def __init__(self, executor: Executor, spec: BuildSpec) -> None:
         self._executor = executor
@@ -171,7 +171,7 @@ class BuildWork(AssignmentWork):
 
 
 class PullWork(AssignmentWork):
-    """An image from a registry."""
+    """Pulls an image from a registry."""
 
     def __init__(self, executor: Executor, spec: PullSpec) -> None:
         self._executor = executor
@@ -183,7 +183,7 @@ class PullWork(AssignmentWork):
 
 
 async def _narrated(lines: object, tell: Tell, done: str) -> None:
-    """Follows a build or pull; its newest line is told now and then."""
+    """Follows a build or pull and reports its newest line now and then."""
     loop = asyncio.get_running_loop()
     told = loop.time()
     try:
@@ -213,7 +213,7 @@ def new_secret() -> str:
 
 
 async def remove(executor: Executor, labels: dict[str, str]) -> None:
-    """Nodes, then volumes, that carry all these labels."""
+    """Removes first the nodes, then the volumes that have all these labels."""
     for node in await executor.find(labels):
         await executor.remove(node.id)
     for volume in await executor.find_volumes(labels):
@@ -222,7 +222,7 @@ async def remove(executor: Executor, labels: dict[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Cleaning:
-    """How what an assignment left is removed. ``finish_grace_s``: for programs that may be saving their model."""
+    """Removes what an assignment left. ``finish_grace_s``: for programs that may be saving their model."""
 
     executor: Executor
     swop: str
@@ -232,7 +232,7 @@ class Cleaning:
     authority: str = ""
 
     async def clean(self, assignment: int) -> None:
-        """Returns when nothing of it runs any more, and nothing is left unless it is kept."""
+        """Returns when nothing of the assignment runs any more, and nothing is left unless ``keep``."""
         labels = labels_of(self.swop, self.runner, assignment, authority=self.authority)
         nodes = await self.executor.find(labels)
         await asyncio.gather(*(self._let_finish(node, nodes) for node in nodes if node.state is NodeState.RUNNING))
@@ -242,7 +242,7 @@ class Cleaning:
             await remove(self.executor, labels)
 
     async def _let_finish(self, node: StartedProgram, nodes: Sequence[StartedProgram]) -> None:
-        """A program whose SL has ended well may be saving what it trained."""
+        """Waits for a program whose SL has succeeded: it may be saving what it trained."""
         if node.labels.get(f"{LABEL}node") != "ml":
             return
         index = node.labels.get(f"{LABEL}index")

@@ -1,1 +1,1 @@
-"""How a SWOP starts programs, builds images and makes volumes: one interface, three ways."""
+"""How a SWOP starts programs, builds images and makes volumes: one interface, three executors."""

@@ -1,4 +1,4 @@
-"""Directories and volumes as tar archives, which is how a container engine takes and gives them."""
+"""Directories and volumes as tar archives, the form in which container engines accept and return them."""
 
 import io
 import posixpath
@@ -12,8 +12,8 @@ IGNORE_FILE_LIMIT_BYTES = 1024 * 1024
 
 
 def build_context(volume: BinaryIO | None, target: BinaryIO, dockerfile: str, text: bytes) -> int:
-    """Makes the archive that a build begins with: a volume's content without what does not belong into an archive
-    (devices, pipes, links that lead out of it), and the Dockerfile, which no step gets to see.
+    """Makes the archive that a build begins with: a volume's content without what does not belong in an archive
+    (devices, pipes, links that lead out of it), and the Dockerfile, which no step can see.
 
     Returns how many entries of the volume were copied.
     """
@@ -46,7 +46,7 @@ def unpacked(source: BinaryIO, directory: Path) -> None:
 
 
 def packed(directory: Path, target: BinaryIO) -> None:
-    """Writes a directory's content as an archive, without what ``build_context`` leaves out; all belongs to root."""
+    """Writes a directory's content as an archive, owned by root, without what ``build_context`` leaves out."""
 
     def belongs_to_root(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         if member.issym() and _leaves(posixpath.join(posixpath.dirname(member.name), member.linkname)):
@@ -61,7 +61,7 @@ def packed(directory: Path, target: BinaryIO) -> None:
 
 
 def _harmless(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The members that stay inside, each name once, with the rights of its owner at most."""
+    """The members that stay inside the archive, each name once, owned by root, writable by the owner only."""
     seen: set[str] = set()
     links: set[str] = set()
     for member in archive:
@@ -102,7 +102,7 @@ def empty() -> BinaryIO:
 
 
 def directory_of(name: str, uid: int, gid: int) -> BinaryIO:
-    """An archive of one empty directory that belongs to somebody, and to nobody else."""
+    """An archive of one empty directory that only this owner can use."""
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:") as archive:
         entry = tarfile.TarInfo(name)

@@ -1,4 +1,4 @@
-"""What every executor guarantees, whichever program runs the nodes."""
+"""What every executor guarantees, whatever runs the nodes."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -24,9 +24,9 @@ TAIL_BYTES = 16 * 1024
 class Executor(ABC):
     """Starts programs ("nodes") from images, and makes the volumes and images they need.
 
-    What it started lives on when the SWOP ends or is killed: the next one finds it by its labels, with state and
-    exit code. It touches nothing that it was not asked to touch by id or name. Every method may be called by many
-    tasks at once and may be cancelled; a cancelled ``start`` leaves a node that ``find`` shows, or none.
+    Nodes go on when the SWOP ends or is killed: the next SWOP finds them by their labels, with state and exit code. An
+    executor touches only what it is asked to touch by id or name. Every method may be called by many tasks at once and
+    may be cancelled; a cancelled ``start`` leaves either a node that ``find`` shows or none.
 
     Any method may raise RuntimeAbsent, RuntimeForbidden or RuntimeGone (it stopped answering in the middle), and
     RuntimeRefused for a refusal that has no class of its own. All errors are ExecutorError, or DiskFull.
@@ -42,7 +42,9 @@ class Executor(ABC):
 
     @abstractmethod
     async def describe(self) -> Runtime:
-        """Asks the runtime what it is. Call it first, and whenever it is in doubt: it fails in a sentence."""
+        """Asks the runtime what it is. Call this first, and when in doubt about the runtime: its errors say what is
+        wrong.
+        """
 
     async def host_path(self, path: str) -> str:
         """Where the runtime finds what this SWOP sees at ``path``."""
@@ -50,7 +52,7 @@ class Executor(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Lets go of the runtime. Nodes go on."""
+        """Closes the connection to the runtime. Nodes go on."""
 
     async def __aenter__(self) -> Self:
         return self
@@ -64,61 +66,67 @@ class Executor(ABC):
 
     @abstractmethod
     async def start(self, spec: NodeSpec) -> StartedProgram:
-        """Starts a program and returns once it runs (it may have ended since). Where it cannot be started,
+        """Starts a program and returns once it runs (it may already have ended by then). If it cannot be started,
         nothing of it is left.
 
-        Raises ImageMissing, MountMissing (a bind source or volume that is not there; nothing is made in its place),
+        Raises ImageMissing, MountMissing (a bind source or volume that does not exist; it is not created),
         MountEscapes, NetworkMissing, PublishedPortInUse, ProgramMissing (the image has no such program, or no such
-        working directory where the runtime does not make one), NodeNameInUse, NotSupported (an option that this
-        executor does not have).
+        working directory, if the runtime does not make one), NodeNameInUse, NotSupported (an option that this executor
+        does not have).
         """
 
     @abstractmethod
     async def node(self, node_id: str) -> StartedProgram:
-        """What it is like now. Raises NodeUnknown where it was removed."""
+        """The node's current state. Raises NodeUnknown if it was removed."""
 
     @abstractmethod
     async def find(self, labels: Mapping[str, str]) -> list[StartedProgram]:
-        """All nodes, running or ended, that carry all these labels; in the order of their start."""
+        """All nodes, running or ended, that have all these labels, in the order in which they were started."""
 
     @abstractmethod
     async def wait(self, node_id: str) -> StartedProgram:
-        """Returns once it has ended, at once where it has. Where it is killed and removed meanwhile, this tells
-        that end or raises NodeUnknown."""
+        """Returns once the node has ended. If it is killed and removed meanwhile, this returns how it ended or raises
+        NodeUnknown.
+        """
 
     @abstractmethod
     async def tail(self, node_id: str, lines: int = TAIL_LINES, limit_bytes: int = TAIL_BYTES) -> list[str]:
-        """The last lines it wrote, running or ended: no control characters, undecodable bytes replaced, at most
-        ``limit_bytes`` in all. What a node writes is bounded on disk, too."""
+        """The last lines of a running or ended node's output, without control characters and with undecodable bytes
+        replaced, from at most ``limit_bytes`` of it. The output kept on disk is bounded, too.
+        """
 
     @abstractmethod
     async def stop(self, node_id: str, grace_s: float) -> StartedProgram:
-        """Asks it to end (TERM), and ends it after the grace, with all that it started. Nothing to do where it
-        has ended. Raises NodeUnknown."""
+        """Asks a node to end (TERM), and kills it after the grace, with all processes that it started. Does nothing if
+        it has ended. Raises NodeUnknown.
+        """
 
     @abstractmethod
     async def remove(self, node_id: str) -> None:
-        """Kills it where it runs and removes it: processes, ports, log, files of its own; nothing to do where it is
-        gone. Its volumes stay."""
+        """Removes a node, killing it if it runs: processes, ports, log and its own files. Its volumes stay. Does
+        nothing if the node is gone.
+        """
 
     # --- volumes ------------------------------------------------------------------------------------
 
     @abstractmethod
     async def create_volume(self, spec: VolumeSpec) -> Volume:
-        """Makes a volume, empty. Raises VolumeNameInUse."""
+        """Makes an empty volume. Raises VolumeNameInUse."""
 
     @abstractmethod
     async def find_volumes(self, labels: Mapping[str, str]) -> list[Volume]:
-        """All volumes that carry all these labels."""
+        """All volumes that have all these labels."""
 
     @abstractmethod
     async def remove_volume(self, name: str) -> None:
-        """Removes it with its content; nothing to do where it is gone. Raises VolumeBusy while a node has it."""
+        """Removes a volume with its content. Does nothing if it is gone. Raises VolumeBusy while a node uses it."""
 
     @abstractmethod
     async def import_volume(self, name: str, directory: Path) -> None:
-        """Copies a directory of the SWOP into a volume, over what is there, without links that lead out of it; owners
-        are root's, rights are kept. Raises VolumeMissing."""
+        """Copies a directory of the SWOP into a volume, over its content, without links that lead out of it. With a
+        container engine, root owns the copies and modes are kept; with PROCESS, the SWOP's user owns them, with modes
+        0755 or 0644. Raises VolumeMissing.
+        """
 
     # --- images -------------------------------------------------------------------------------------
 
@@ -128,9 +136,9 @@ class Executor(ABC):
 
     @abstractmethod
     def build(self, spec: BuildSpec) -> AsyncGenerator[str, None]:
-        """Builds an image, line by line of its output (close the generator where you leave it early), and tags it when
-        all is done; until then an image of this name stays what it was. The steps see neither the runtime's socket
-        nor anything of the SWOP. A build that fails or that is closed early leaves no container.
+        """Builds an image, yields its output line by line, and tags the image when all is done; until then an existing
+        image of this name stays. Close the generator if you stop early. The steps see neither the runtime's socket nor
+        anything of the SWOP. A build that fails or is closed early leaves no container.
 
         Raises VolumeMissing, VolumeEmpty, VolumeTooLarge, BuildFailed (the step, and the last 20 lines), DiskFull,
         ImageNotMapped.
@@ -138,16 +146,17 @@ class Executor(ABC):
 
     @abstractmethod
     def pull(self, spec: PullSpec) -> AsyncGenerator[str, None]:
-        """Fetches an image, line by line of its progress. Raises PullFailed, AuthFileUnusable, DiskFull,
-        ImageNotMapped."""
+        """Fetches an image and yields its progress line by line. Raises PullFailed, AuthFileUnusable, DiskFull,
+        ImageNotMapped.
+        """
 
     @abstractmethod
     async def remove_image(self, name: str) -> None:
-        """Removes an image's name, and its content where nothing else uses it; nothing to do where it is gone."""
+        """Removes an image's name, and its content if nothing else uses it. Does nothing if the image is gone."""
 
 
 def carries(labels: Mapping[str, str], wanted: Mapping[str, str]) -> bool:
-    """True where ``labels`` has all of ``wanted``."""
+    """True if ``labels`` has all of ``wanted``."""
     return wanted.items() <= labels.items()
 
 
@@ -159,5 +168,5 @@ def last_lines(output: bytes, lines: int, limit_bytes: int) -> list[str]:
 
 
 def joined(lines: Sequence[str]) -> str:
-    """Lines for the end of an error's sentence."""
+    """Lines of output, to append to an error's text."""
     return "".join(f"\n  {line}" for line in lines) or " (nothing was written)"

@@ -1,4 +1,4 @@
-"""What a container engine says while it builds or pulls: lines for people, and how it failed."""
+"""The messages of a container engine during a build or pull, as lines for people and as errors."""
 
 import re
 from collections import deque
@@ -17,7 +17,7 @@ _STEP = re.compile(r"STEP (\d+/\d+)\s*: ?(.*)", re.IGNORECASE)
 
 
 class BuildOutput:
-    """Follows one build: which step it is at, and its last lines."""
+    """Follows one build: its current step and its last lines."""
 
     def __init__(self, engine: Engine, spec: BuildSpec) -> None:
         self._engine = engine
@@ -26,7 +26,7 @@ class BuildOutput:
         self._lines: deque[str] = deque(maxlen=TAIL_LINES)
 
     def heard(self, said: Mapping[str, Any]) -> list[str]:
-        """The lines in one message of the engine. Raises BuildFailed or RuntimeDiskFull where it says so."""
+        """The lines in one message of the engine. Raises BuildFailed or RuntimeDiskFull if the message is an error."""
         if problem := said.get("error"):
             raise self.failed(str(problem))
         text = str(said.get("stream") or said.get("status") or "")
@@ -38,7 +38,7 @@ class BuildOutput:
         return lines
 
     def failed(self, problem: str) -> SwarmError:
-        """The end of a build that did not succeed."""
+        """The error of a build that failed."""
         if DISK_FULL in problem.lower():
             return RuntimeDiskFull(runtime=self._engine.title, doing=f"build {self._spec.image}")
         return BuildFailed(
@@ -47,7 +47,7 @@ class BuildOutput:
 
 
 def pulled(engine: Engine, image: str, said: Mapping[str, Any]) -> str:
-    """The line in one message of a pull, "" for one that is only progress. Raises PullFailed or RuntimeDiskFull."""
+    """The line in one message of a pull; "" for a mere progress message. Raises PullFailed or RuntimeDiskFull."""
     if problem := said.get("error"):
         raise pull_failed(engine, image, str(problem))
     status = str(said.get("status") or said.get("stream") or "")

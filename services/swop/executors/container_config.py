@@ -1,4 +1,4 @@
-"""Between our plain data and the engine's JSON: what is created, and what it tells of it."""
+"""Converts between our plain data and the engine's JSON: what we create, and what the engine says about it."""
 
 import json
 import posixpath
@@ -34,7 +34,7 @@ _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
 def container_of(spec: NodeSpec, image: str, mounts: Sequence[Mapping[str, Any]], host: Mapping[str, Any]) -> Any:
-    """The body of ``POST /containers/create``; ``host`` adds to its HostConfig what only one engine knows."""
+    """The body of ``POST /containers/create``; ``host``: what this engine alone needs in HostConfig."""
     config: dict[str, Any] = {
         "Image": image,
         "Env": [f"{name}={value}" for name, value in spec.environment.items()],
@@ -68,7 +68,7 @@ def container_of(spec: NodeSpec, image: str, mounts: Sequence[Mapping[str, Any]]
 
 
 def gpus_of(text: str, kind: str) -> tuple[int, tuple[str, ...]]:
-    """How many GPUs (-1: all; 0 where they are named) and which: of "all", "2", "device=0,2"."""
+    """The number of GPUs (-1: all; 0: those named) and their names, from "all", "2" or "device=0,2"."""
     wanted = text.strip().strip("\"'")
     if wanted == "all":
         return -1, ()
@@ -92,7 +92,7 @@ def volume_of(spec: VolumeSpec, kind: str, with_size: bool = True) -> dict[str, 
 
 
 def build_query(spec: BuildSpec, dockerfile: str) -> dict[str, str]:
-    """The query of ``POST /build``. What its steps leave is removed, also when one fails."""
+    """The query of ``POST /build``. The steps' containers are removed, even if a step fails."""
     query = {
         "t": spec.image,
         "dockerfile": dockerfile,
@@ -109,7 +109,7 @@ def build_query(spec: BuildSpec, dockerfile: str) -> dict[str, str]:
 
 
 def program_places(program: str, environment: Sequence[str], working_dir: str) -> list[str]:
-    """Where a program may be, in the order in which it is looked for."""
+    """The paths at which a program is looked for, in order."""
     if "/" in program:
         return [posixpath.normpath(posixpath.join(working_dir, program))]
     given = dict(pair.partition("=")[::2] for pair in environment)
@@ -136,7 +136,7 @@ def node_of(inspected: Mapping[str, Any]) -> StartedProgram:
 
 
 def image_of(name: str, inspected: Mapping[str, Any]) -> Image:
-    """An image as our Image."""
+    """An image of the engine as an Image."""
     digest = inspected["Id"]
     return Image(
         name=name,
@@ -147,7 +147,7 @@ def image_of(name: str, inspected: Mapping[str, Any]) -> Image:
 
 
 def byte_size(text: str, kind: str) -> int:
-    """Bytes of "64m", "1g", "4096"."""
+    """The number of bytes in "64m", "1g" or "4096"."""
     if found := _SIZE.fullmatch(text.strip()):
         return int(found[1]) * _UNITS[found[2].lower()]
     raise NotSupported(executor=kind, option=f"shm-size {text!r}", problem="write it like 64m or 1g")
@@ -171,7 +171,7 @@ def _limits(spec: NodeSpec) -> dict[str, Any]:
 
 
 def _privileges(devices: Devices) -> dict[str, Any]:
-    """No program gains rights that its user has not, unless the profile of the host says otherwise."""
+    """No program gains rights that its user does not have, unless the host's profile says otherwise."""
     given: dict[str, Any] = {"SecurityOpt": list(devices.security_opt)}
     if devices.privileged:
         given["Privileged"] = True
@@ -191,7 +191,7 @@ def _privileges(devices: Devices) -> dict[str, Any]:
 
 
 def _device(text: str) -> dict[str, str]:
-    """``/dev/kfd``, ``/dev/kfd:/dev/kfd`` or with rights, ``…:rwm``."""
+    """From ``/dev/kfd``, ``/dev/kfd:/dev/kfd`` or, with rights, ``…:rwm``."""
     host, _, rest = text.partition(":")
     inside, _, rights = rest.partition(":")
     return {"PathOnHost": host, "PathInContainer": inside or host, "CgroupPermissions": rights or "rwm"}

@@ -1,4 +1,4 @@
-"""Volumes of a container engine, and what is in them, read and written through a container that never runs."""
+"""Volumes of a container engine. Their content is read and written through a container that never runs."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ INSIDE = "/swop/volume"
 
 
 class ContainerVolumes:
-    """Raises RuntimeAbsent, RuntimeForbidden and RuntimeGone like everything that talks to the engine."""
+    """Like everything that talks to the engine, raises RuntimeAbsent, RuntimeForbidden and RuntimeGone."""
 
     def __init__(self, api: EngineApi) -> None:
         self._api = api
@@ -49,7 +49,7 @@ class ContainerVolumes:
             except Refusal as refusal:
                 if "options size" not in refusal.message:
                     raise
-                # Podman before 4.4 takes the size of a file system in memory for a quota on its disk.
+                # Podman before 4.4 mistakes the size of an in-memory file system for a disk quota.
                 await self._api.json(
                     "POST", "/volumes/create", doing=doing, body=volume_of(spec, self._api.engine.kind, with_size=False)
                 )
@@ -79,7 +79,7 @@ class ContainerVolumes:
                 raise refusals.of(self._api.engine, f"remove the volume {name}", refusal.message) from None
 
     async def mounted(self, mount: Mount) -> dict[str, Any]:
-        """A mount as the engine wants it. The engine would make a missing volume, so it must be there already."""
+        """A mount as the engine wants it. Checks that a volume exists, as the engine would create a missing one."""
         inside = {"Target": mount.target, "ReadOnly": mount.read_only}
         if mount.subpath is not None and _leads_out(mount.subpath):
             raise MountEscapes(
@@ -105,13 +105,13 @@ class ContainerVolumes:
         return {"Type": "bind", "Source": self._part_of_volume(mount, Path(inspected["Mountpoint"])), **inside}
 
     async def own_mounts(self) -> OwnMounts:
-        """Of this SWOP, which has the same ones as long as it runs."""
+        """This SWOP's own mounts, asked for once: they do not change while it runs."""
         if self._own_mounts is None:
             self._own_mounts = await OwnMounts.ask(self._api, await own_container())
         return self._own_mounts
 
     async def read(self, name: str, to: BinaryIO, limit_bytes: int) -> None:
-        """Writes a volume's content as an archive and rewinds it. Raises VolumeMissing, VolumeTooLarge."""
+        """Writes a volume's content to ``to`` as an archive and rewinds it. Raises VolumeMissing, VolumeTooLarge."""
         async with self._carrier(name) as carrier:
             doing = f"while the volume {name} was copied"
             pieces = self._api.pieces(f"/containers/{carrier}/archive", doing=doing, query={"path": f"{INSIDE}/."})
@@ -141,7 +141,7 @@ class ContainerVolumes:
     # --- how it is done -----------------------------------------------------------------------------
 
     async def _own(self, name: str, owner: Owner) -> None:
-        """Gives the top of a volume to its owner: by an archive in which that is a directory of the owner's."""
+        """Gives the top directory of a volume to its owner, by unpacking an archive with that directory over it."""
         async with self._carrier(name) as carrier:
             content = archive.directory_of(INSIDE.rpartition("/")[2], owner.uid, owner.gid)
             query = {"path": INSIDE.rpartition("/")[0]}
@@ -164,7 +164,7 @@ class ContainerVolumes:
         return said
 
     def _part_of_volume(self, mount: Mount, whole: Path) -> str:
-        """A part of a volume for engines that cannot mount one: its directory on the host, where we can see it."""
+        """A part of a volume, for engines that cannot mount one: its directory on the host, if visible to us."""
         if not whole.is_dir():
             raise NotSupported(
                 executor=self._api.engine.kind, option="subpath of a volume",
@@ -174,7 +174,7 @@ class ContainerVolumes:
 
     @contextlib.asynccontextmanager
     async def _carrier(self, volume: str) -> AsyncIterator[str]:
-        """A container of an empty image that has the volume at INSIDE; it never runs and is removed at the end."""
+        """A container of an empty image, with the volume at INSIDE. It never runs and is removed at the end."""
         if await self._inspected(volume) is None:
             raise VolumeMissing(runtime=self._api.engine.title, volume=volume)
         body = {
@@ -194,7 +194,7 @@ class ContainerVolumes:
             await asyncio.shield(self._api.json("DELETE", f"/containers/{made['Id']}", doing=doing))
 
     async def _empty_image(self) -> str:
-        """The id of an image without content, made where it is missing."""
+        """The id of an image without content, which is made if missing."""
         if self._carrier_image is not None:
             return self._carrier_image
         doing = "while an empty image was made"
@@ -213,7 +213,7 @@ class ContainerVolumes:
 
 
 def filters(labels: Mapping[str, str]) -> str:
-    """Labels, as the lists of engines take them."""
+    """Labels as a filter for the list calls of engines."""
     return json.dumps({"label": [f"{name}={value}" for name, value in labels.items()]})
 
 
@@ -226,9 +226,9 @@ def _bind_source(mount: Mount) -> str:
 
 
 def _part(mount: Mount, whole: Path) -> str:
-    """A part of a directory. Where the SWOP sees it, links are followed to see that they stay inside."""
+    """A part of a directory. If the SWOP sees it, this checks that no link leads out of it."""
     part = whole / str(mount.subpath)
-    if not whole.exists():  # the SWOP runs in a container itself; the engine will look
+    if not whole.exists():  # the SWOP itself runs in a container; the engine will check
         return str(part)
     if not part.exists():
         raise MountMissing(source=part, target=mount.target, problem="no such file or directory")

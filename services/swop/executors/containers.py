@@ -34,7 +34,7 @@ HELD_IN_MEMORY_BYTES = 4 * 1024**2
 
 
 class ContainerExecutor(Executor):
-    """An engine of containers, by its socket. ``address``: ``unix:///path``; None: where it is usually found."""
+    """A container engine, reached by its socket. ``address``: ``unix:///path``; None: the engine's usual one."""
 
     engine: ClassVar[Engine]
     shares_host_network = False
@@ -112,7 +112,7 @@ class ContainerExecutor(Executor):
         try:
             await self.api.json("DELETE", f"/containers/{node_id}", doing=f"while {node_id} was removed", query=query)
         except Refusal as refusal:
-            if refusal.status == 409:  # it is being removed already
+            if refusal.status == 409:  # already being removed
                 query = {"condition": "removed"}
                 with contextlib.suppress(NodeUnknown):
                     await self._of_node("POST", node_id, "wait", f"remove {node_id}", query=query, unbounded=True)
@@ -125,12 +125,12 @@ class ContainerExecutor(Executor):
         return await self.api.json("POST", "/containers/create", doing=doing, query=query, body=body)
 
     def log_tail(self, lines: int) -> str:
-        """How much of a log to ask for."""
+        """How many lines of a log to ask for."""
         return str(lines)
 
     @abstractmethod
     def host_config(self, spec: NodeSpec) -> dict[str, Any]:
-        """What this engine alone knows of HostConfig: an init, and GPUs."""
+        """What differs in HostConfig between engines: an init, and GPUs."""
 
     # --- volumes ------------------------------------------------------------------------------------
 
@@ -204,7 +204,7 @@ class ContainerExecutor(Executor):
     # --- how it is done -----------------------------------------------------------------------------
 
     async def _build_context(self, spec: BuildSpec, content: BinaryIO, dockerfile: str) -> None:
-        """Writes the archive that a build begins with, and rewinds it."""
+        """Writes the archive that a build begins with to ``content``, and rewinds it."""
         text = "\n".join(spec.steps).encode() + b"\n"
         with self._spooled() as volume:
             given = None
@@ -221,7 +221,7 @@ class ContainerExecutor(Executor):
         return tempfile.SpooledTemporaryFile(max_size=HELD_IN_MEMORY_BYTES)
 
     async def _expect_program(self, node_id: str, spec: NodeSpec) -> None:
-        """An init starts even where its program is missing, so one looks first. Raises ProgramMissing."""
+        """Checks that the program exists, as an init starts even without it. Raises ProgramMissing."""
         doing = f"while {spec.name} was started"
         made = await self.api.json("GET", f"/containers/{node_id}/json", doing=doing)
         config = made["Config"]
@@ -235,7 +235,7 @@ class ContainerExecutor(Executor):
         raise ProgramMissing(image=spec.image, program=words[0], problem="there is no such program in it")
 
     async def _still(self, node_id: str) -> StartedProgram | None:
-        """A node of a list, unless it was removed since."""
+        """A node that was listed; None if it has been removed since."""
         try:
             return await self.node(node_id)
         except NodeUnknown:

@@ -1,4 +1,4 @@
-"""The executor DOCKER: a Docker Engine, by its socket."""
+"""The executor DOCKER: a Docker Engine, reached by its socket."""
 
 from typing import Any
 

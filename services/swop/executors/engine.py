@@ -1,4 +1,4 @@
-"""The container engines that are known, and where they are found."""
+"""The supported container engines, and where their sockets are."""
 
 import os
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Engine:
-    """What differs from engine to engine before one talks to it."""
+    """What differs between engines, apart from their APIs."""
 
     kind: str
     title: str
@@ -24,7 +24,7 @@ PODMAN = Engine(
 
 
 def address_of(engine: Engine, environment: Mapping[str, str] = os.environ) -> str:
-    """Where an engine listens: as its variable says, else where its package puts the socket."""
+    """The address of an engine: from its environment variable, else its package's default socket."""
     if given := environment.get(engine.address_variable):
         return given
     if engine is DOCKER:

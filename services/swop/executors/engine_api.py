@@ -1,7 +1,7 @@
-"""Talks to a container engine: the Docker Engine API over its socket, which Podman speaks as well.
+"""Talks to a container engine over its socket: the Docker Engine API, which Podman speaks as well.
 
-Over aiohttp, not a client library: the ones there are block a thread for each program that is awaited, cannot give
-up a build half-way, or hold a whole archive in memory.
+It uses aiohttp, not a client library: the existing ones block a thread for each program that is awaited, cannot cancel
+a build half-way, or hold a whole archive in memory.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ MESSAGE_LIMIT = 600
 
 
 class Refusal(Exception):
-    """The engine answered with an error. It becomes a SwarmError where one knows what was asked for."""
+    """The engine answered with an error. The caller, who knows what was asked for, turns it into a SwarmError."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -56,7 +56,7 @@ class EngineApi:
         self, method: str, path: str, *, doing: str, query: Mapping[str, str] | None = None, body: Any = None,
         unbounded: bool = False,
     ) -> Any:  # fmt: skip
-        """The answer as JSON, None where there is none. ``unbounded``: it may take as long as a program runs."""
+        """The answer as JSON; None if it is empty. ``unbounded``: no time limit, such as to wait for a program."""
         async with self._ask(method, path, doing, query, json_body=body, unbounded=unbounded) as answer:
             return self._parsed(await answer.read(), doing)
 
@@ -64,7 +64,7 @@ class EngineApi:
         self, path: str, *, doing: str, query: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None, upload: BinaryIO | None = None,
     ) -> AsyncGenerator[dict[str, Any], None]:  # fmt: skip
-        """A POST whose answer is one JSON object after the other. Closed early, the engine gives up what it does."""
+        """A POST whose answer is a stream of JSON objects. If it is closed early, the engine stops its work."""
         async with self._ask("POST", path, doing, query, headers=headers, upload=upload, unbounded=True) as answer:
             pending = b""
             async for piece in answer.content.iter_any():
@@ -79,13 +79,13 @@ class EngineApi:
     async def pieces(
         self, path: str, *, doing: str, query: Mapping[str, str] | None = None
     ) -> AsyncGenerator[bytes, None]:
-        """The answer to a GET as it comes, however long."""
+        """The answer to a GET in pieces, as they arrive; no limit on its length."""
         async with self._ask("GET", path, doing, query, unbounded=True) as answer:
             async for piece in answer.content.iter_chunked(PIECE_BYTES):
                 yield piece
 
     async def exists(self, path: str, *, doing: str, query: Mapping[str, str] | None = None) -> bool:
-        """Whether a HEAD finds something there."""
+        """Whether a HEAD request finds something at this path."""
         try:
             async with self._ask("HEAD", path, doing, query):
                 return True
@@ -97,12 +97,12 @@ class EngineApi:
     async def upload(
         self, method: str, path: str, content: BinaryIO, *, doing: str, query: Mapping[str, str] | None = None
     ) -> Any:
-        """Sends a file; the answer as JSON, None where there is none."""
+        """Sends a file. Returns the answer as JSON; None if it is empty."""
         async with self._ask(method, path, doing, query, upload=content, unbounded=True) as answer:
             return self._parsed(await answer.read(), doing)
 
     async def negotiate(self) -> dict[str, Any]:
-        """Agrees on a version of the API; gives what the engine says of its own version."""
+        """Agrees on an API version. Returns the engine's answer about its own version."""
         said = await self.json("GET", "/version", doing="while it was asked for its version")
         if not isinstance(said, dict):
             raise self._not_an_engine("while it was asked for its version")
@@ -177,7 +177,7 @@ class EngineApi:
 
 
 def socket_of(engine: Engine, address: str) -> Path:
-    """The socket at an address such as ``unix:///run/docker.sock``. Raises NotSupported for one of another host."""
+    """The socket of an address such as ``unix:///run/docker.sock``. Raises NotSupported for other kinds of address."""
     if address.startswith("unix://"):
         return Path(address.removeprefix("unix://"))
     if address.startswith("/"):
@@ -193,7 +193,7 @@ async def _pieces(content: BinaryIO) -> AsyncIterator[bytes]:
 
 
 def _message(body: bytes) -> str:
-    """What the engine says, in one line."""
+    """The engine's message, in one line."""
     try:
         said = json.loads(body)
         text = str(said.get("message") or said.get("cause") or body.decode(errors="replace"))

@@ -1,4 +1,4 @@
-"""The images of the executor PROCESS: Python environments of this host, by the name that a profile maps to each."""
+"""The images of the executor PROCESS: Python environments of this host, by the image names in the profile."""
 
 import os
 from collections.abc import AsyncGenerator, Mapping
@@ -15,14 +15,14 @@ CA_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 @dataclass(frozen=True)
 class LocalEnvironment:
-    """``python``: of the environment that stands for an image. ``entrypoint``: of an image that is our own code."""
+    """``python``: of the environment that stands for an image. ``entrypoint``: for an image that is our own code."""
 
     python: Path
     entrypoint: tuple[str, ...] = ()
 
 
 class Environments:
-    """Nothing is built or fetched: an image that the profile maps is there already."""
+    """Nothing is built or fetched: the environments in the profile already exist."""
 
     def __init__(self, images: Mapping[str, LocalEnvironment]) -> None:
         self._images = {_tagged(name): image for name, image in images.items()}
@@ -49,8 +49,8 @@ class Environments:
 
 
 def code_of(image: LocalEnvironment) -> list[Path]:
-    """What a program of an image reads: its environment, the Python that this was made from, checkouts that are
-    installed in it, this very code, and whom to trust.
+    """The paths that a program of an image reads: its environment, the Python from which that was made, source
+    checkouts installed in it, our own code, and CA certificates.
     """
     environment = image.python.parent.parent
     found = [environment, CODE_ROOT, *_checkouts(environment)]

@@ -1,5 +1,5 @@
-"""What a confined program does not see of its host: what others have there, and above all keys. No I/O but looking at
-which directories there are.
+"""What a confined program cannot see of its host: other users' files and above all keys. No I/O, except to look which
+files and directories exist.
 """
 
 import contextlib
@@ -9,17 +9,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-# Made anew for each program; what the host has there is its own.
+# Each program gets new ones; it does not see what the host has there.
 PRIVATE = ("/proc", "/dev", "/tmp", "/run", "/sys")  # noqa: S108
 HOMES = ("/root", "/home")
-# What programs need: nothing below it is hidden but single files.
+# Needed by programs: below these, only single files are hidden.
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc")
 
 
 @dataclass
 class FileSystemView:
-    """``hidden``: directories in whose place an empty one is. ``needed``: files and directories that stay where they
-    are, to be read, also within a hidden one. ``masked``: files that cannot be read. What lies deeper counts.
+    """``hidden``: directories replaced by empty ones. ``needed``: files and directories that stay readable where they
+    are, even within a hidden one. ``masked``: files that cannot be read. The deepest matching path decides.
     """
 
     hidden: list[PurePosixPath] = field(default_factory=list)
@@ -28,7 +28,7 @@ class FileSystemView:
 
     @classmethod
     def of(cls, secrets: Iterable[Path] = (), needed: Iterable[Path] = ()) -> "FileSystemView":
-        """``secrets``: files and directories that no program may see, as it may not see what users have at home."""
+        """``secrets``: files and directories that no program may see; users' home directories are hidden anyway."""
         view = cls()
         real = [path.resolve() for path in secrets if path.exists()]
         closed = [path for path in (*homes(), *real) if path.is_dir()]
@@ -43,23 +43,23 @@ class FileSystemView:
         return view
 
     def shows(self, path: PurePosixPath) -> bool:
-        """Whether a program sees there what the host has."""
+        """Whether a program sees at this path what the host has."""
         covers = [(top, False) for top in self.tops]
         covers += [(top, True) for top in self.needed]
         above = [(len(top.parts), shown) for top, shown in covers if path.is_relative_to(top)]
         return max(above, default=(0, True))[1]
 
     def is_private(self, path: PurePosixPath) -> bool:
-        """Whether it lies in a directory that a program has of its own."""
+        """Whether the path is in a directory of the program's own."""
         return any(path.is_relative_to(top) for top in self.tops)
 
     @property
     def tops(self) -> list[PurePosixPath]:
-        """The directories that a program has of its own."""
+        """The directories that each program has to itself."""
         return [*map(PurePosixPath, PRIVATE), *self.hidden]
 
     def arguments(self) -> list[str]:
-        """For bubblewrap, after the host's files."""
+        """Arguments for bubblewrap, to follow those for the host's files."""
         covers = [(top, ["--perms", "0755", "--tmpfs", str(top)]) for top in self.hidden]
         covers += [(top, [*self._parents(top), "--ro-bind", str(top), str(top)]) for top in self.needed]
         covers.sort(key=lambda cover: len(cover[0].parts))
@@ -69,15 +69,15 @@ class FileSystemView:
         return found
 
     def _parents(self, path: PurePosixPath) -> list[str]:
-        """By itself bubblewrap makes them for its own user only."""
+        """Creates them explicitly: bubblewrap itself makes parents that only its own user can enter."""
         made = [parent for parent in reversed(path.parents) if self.is_private(parent) and parent not in self.tops]
         return [word for parent in made for word in ("--perms", "0755", "--dir", str(parent))]
 
 
 def homes() -> list[Path]:
-    """Where users of this host have their own files."""
+    """The home directories of this host."""
     found = [Path(home) for home in HOMES]
-    with contextlib.suppress(RuntimeError):  # a user of a container may have neither a name nor HOME
+    with contextlib.suppress(RuntimeError):  # a user in a container may have neither a name nor HOME
         found.append(Path.home())
     with contextlib.suppress(KeyError):
         found.append(Path(pwd.getpwuid(os.getuid()).pw_dir))
@@ -85,7 +85,7 @@ def homes() -> list[Path]:
 
 
 def _may_go(path: PurePosixPath) -> bool:
-    """A program could do without this directory."""
+    """Whether a program can do without this directory."""
     if str(path) in HOMES:
         return True
     return len(path.parts) > 2 and not any(path.is_relative_to(system) for system in _SYSTEM)

@@ -1,4 +1,4 @@
-"""The log of a container as the engine sends it: frames of stdout and stderr, or bare bytes of a terminal."""
+"""The log of a container as the engine sends it: frames of stdout and stderr, or the raw bytes of a terminal."""
 
 import struct
 
@@ -7,7 +7,7 @@ _STREAMS = (0, 1, 2)
 
 
 class LogEnd:
-    """Takes a log in pieces and keeps its last bytes, both streams in order."""
+    """Takes a log in pieces and keeps its last bytes, with both streams in order."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.output = bytearray()
@@ -27,7 +27,7 @@ class LogEnd:
                 return
 
     def _header(self) -> bool:
-        """Reads the next frame's header. False while it is not all there."""
+        """Reads the next frame's header. False if it has not fully arrived."""
         if len(self._pending) < _HEADER.size:
             return False
         stream, size = _HEADER.unpack_from(self._pending)

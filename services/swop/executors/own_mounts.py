@@ -1,4 +1,4 @@
-"""Where on the host lies what a SWOP sees that runs in a container itself: the engine tells what it has mounted."""
+"""Translates paths of a SWOP that runs in a container to paths of the host, by the mounts that the engine lists."""
 
 import asyncio
 import re
@@ -11,7 +11,7 @@ from services.swop.executors.engine_api import EngineApi, Refusal
 
 MOUNTS = Path("/proc/self/mountinfo")
 
-# Docker and Podman mount these out of a directory that is called like the container.
+# Docker and Podman mount these from a directory whose name is the container's id.
 _OF_A_CONTAINER = re.compile(r"/(?:overlay-)?containers/([0-9a-f]{64})/")
 _MADE_BY_ENGINES = ("/etc/hostname", "/etc/hosts", "/etc/resolv.conf")
 _ROOT, _TARGET = 3, 4  # columns
@@ -19,7 +19,7 @@ _ROOT, _TARGET = 3, 4  # columns
 
 @dataclass(frozen=True)
 class OwnMount:
-    """``source``: on the host. ``volume``: its name, where it is one."""
+    """``source``: the path on the host. ``volume``: the volume's name, if it is one."""
 
     target: PurePosixPath
     source: PurePosixPath
@@ -28,7 +28,7 @@ class OwnMount:
 
 @dataclass(frozen=True)
 class HostPath:
-    """``path``: of the host. ``volume`` and ``part``: the same as a volume and what is below it, where it is in one."""
+    """``path``: on the host. ``volume`` and ``part``: the same place as volume and path below it, if it is in one."""
 
     path: str
     volume: str = ""
@@ -36,14 +36,14 @@ class HostPath:
 
 
 class OwnMounts:
-    """Of this SWOP; none, where it runs on the host itself."""
+    """The mounts of this SWOP; none if it runs directly on the host."""
 
     def __init__(self, mounts: Sequence[OwnMount] = ()) -> None:
         self._mounts = sorted(mounts, key=lambda mount: len(mount.target.parts), reverse=True)
 
     @classmethod
     async def ask(cls, api: EngineApi, container: str | None) -> "OwnMounts":
-        """``container``: the id of the one in which this runs; another engine's is none."""
+        """``container``: the id of the SWOP's own container. If it belongs to another engine, there are no mounts."""
         if container is None:
             return cls()
         try:
@@ -55,7 +55,7 @@ class OwnMounts:
         return cls([_mount(one) for one in said.get("Mounts") or ()])
 
     def place(self, path: str) -> HostPath:
-        """Where the engine finds what this SWOP sees at ``path``."""
+        """The host's path of what this SWOP sees at ``path``."""
         seen = PurePosixPath(path)
         for mount in self._mounts:
             if seen.is_relative_to(mount.target):
@@ -68,7 +68,7 @@ class OwnMounts:
 
 
 async def own_container() -> str | None:
-    """The id of the container in which this runs; None on a host."""
+    """The id of the container in which this process runs; None on a host."""
     try:
         return container_of(await asyncio.to_thread(MOUNTS.read_text, errors="replace"))
     except OSError:
@@ -76,7 +76,7 @@ async def own_container() -> str | None:
 
 
 def container_of(mountinfo: str) -> str | None:
-    """Out of what the kernel tells of a process's mounts."""
+    """The container's id, from the kernel's list of a process's mounts; None on a host."""
     for line in mountinfo.splitlines():
         columns = line.split(" ")
         if len(columns) > _TARGET and columns[_TARGET] in _MADE_BY_ENGINES:

@@ -1,4 +1,4 @@
-"""Processes that need not be children: told apart, awaited, and what they started."""
+"""Processes that need not be children: how to identify them, wait for them, and find what they started."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from services.runtime.pidfd import open_pid
 
 
 def number_in(path: Path) -> int | None:
-    """The number that a file holds; None where there is none."""
+    """The number in a file; None if there is none."""
     try:
         return int(path.read_text())
     except (OSError, ValueError):
@@ -17,7 +17,7 @@ def number_in(path: Path) -> int | None:
 
 
 def start_ticks(pid: int) -> int:
-    """When a process started, in clock ticks since boot; with its number this names it for good. 0: it is gone."""
+    """When a process started, in clock ticks since boot; with the pid, this identifies it for good. 0 if it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -26,7 +26,7 @@ def start_ticks(pid: int) -> int:
 
 
 async def until_ended(pid: int) -> None:
-    """Returns when a process has ended; it need not be a child."""
+    """Returns when a process, not necessarily a child, has ended."""
     try:
         descriptor = open_pid(pid)
     except ProcessLookupError:
@@ -41,7 +41,7 @@ async def until_ended(pid: int) -> None:
 
 
 def grandchildren(pid: int) -> list[int]:
-    """The processes that a process's children started, as far as they live."""
+    """The living processes that a process's children started."""
     return [grandchild for child in _children(pid) for grandchild in _children(child)]
 
 

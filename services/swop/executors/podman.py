@@ -1,4 +1,4 @@
-"""The executor PODMAN: a Podman service, by the socket on which it speaks Docker's API."""
+"""The executor PODMAN: a Podman service, reached by the socket on which it speaks Docker's API."""
 
 import asyncio
 import contextlib
@@ -28,7 +28,9 @@ class PodmanExecutor(ContainerExecutor):
         self._has_init = True
 
     async def image(self, name: str) -> Image:
-        """Podman's own commands name what is built here ``localhost/…``; its service looks under ``docker.io`` only."""
+        """Tries ``localhost/…`` too, which Podman's own commands use for images built here; its service searches only
+        ``docker.io``.
+        """
         try:
             return await super().image(name)
         except ImageMissing:
@@ -40,7 +42,7 @@ class PodmanExecutor(ContainerExecutor):
             raise ImageMissing(image=name) from None
 
     async def start(self, spec: NodeSpec) -> StartedProgram:
-        """The service makes a bind source that is missing, so one looks first, where one can see it."""
+        """Checks bind sources first, if they can be seen from here: the service would create a missing one."""
         await asyncio.to_thread(_expect_bind_sources, spec)
         return await super().start(spec)
 
@@ -50,18 +52,18 @@ class PodmanExecutor(ContainerExecutor):
         except Refusal as refusal:
             if not self._has_init or "init binary" not in refusal.message:
                 raise
-        self._has_init = False  # Debian's package catatonit is only recommended
+        self._has_init = False  # on Debian, Podman only recommends the package catatonit
         body["HostConfig"]["Init"] = False
         return await super().create(spec, body)
 
     async def tail(self, node_id: str, lines: int = TAIL_LINES, limit_bytes: int = TAIL_BYTES) -> list[str]:
-        """A node that has ended is still being cleaned up for a moment, and only then is its log complete."""
+        """The log of an ended node is complete only when Podman has cleaned up the node, a moment later."""
         if (await self.node(node_id)).state is NodeState.EXITED:
             await self._cleaned_up(node_id)
         return await super().tail(node_id, lines, limit_bytes)
 
     async def remove(self, node_id: str) -> None:
-        """Podman does not kill what ends in the same moment, and says so."""
+        """Tries twice: Podman refuses to kill a container that is just ending."""
         try:
             await super().remove(node_id)
         except RuntimeRefused as refused:
@@ -71,7 +73,7 @@ class PodmanExecutor(ContainerExecutor):
             await super().remove(node_id)
 
     async def _cleaned_up(self, node_id: str) -> None:
-        """Returns when the clean-up of an ended node is over, or would not come to an end."""
+        """Returns when the clean-up of an ended node is over, or at the latest after CLEANED_UP_WITHIN_S."""
         with contextlib.suppress(Refusal, TimeoutError):
             async with asyncio.timeout(CLEANED_UP_WITHIN_S):
                 await self.api.json(
@@ -80,7 +82,7 @@ class PodmanExecutor(ContainerExecutor):
                 )  # fmt: skip
 
     def log_tail(self, lines: int) -> str:
-        """Asked for the last lines, Podman 4.3 loses the beginnings of lines that were written in parts."""
+        """If asked for the last lines only, Podman 4.3 loses the beginnings of lines that were written in parts."""
         return "all"
 
     def host_config(self, spec: NodeSpec) -> dict[str, Any]:

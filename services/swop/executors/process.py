@@ -1,8 +1,8 @@
 """The executor PROCESS: nodes are local processes, images are Python environments of this host.
 
-Each node has a directory with what it is, its output and how it ended, so that the next SWOP finds it again; each
-volume has one too. Where bubblewrap is installed, a program sees its mounts at their documented paths and can write
-nothing else of the host. Without it, paths in its arguments and variables are changed to where they really are.
+Each node has a directory with its description, its output and how it ended, so that the next SWOP finds it again; each
+volume has one too. If bubblewrap is installed, a program sees its mounts at their documented paths and can write
+nothing else on the host. Without it, paths in its arguments and variables are changed to the real ones.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ from services.swop.executors.spec import (
 STARTED_WITHIN_S = 20.0
 KILLED_WITHIN_S = 10.0
 LOOK_EVERY_S = 0.02
-# What root keeps inside: less than Docker leaves it; it can mount nothing and make no device.
+# The capabilities that root keeps inside: fewer than in Docker. It cannot mount or make devices.
 _KEPT = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "KILL", "SETGID", "SETUID")
 LESS_THAN_ROOT = ("--cap-drop", "ALL", *(word for name in _KEPT for word in ("--cap-add", f"CAP_{name}")))
 NO_BUBBLEWRAP = (
@@ -62,7 +62,7 @@ _log = logs.get("swop")
 
 
 class ProcessExecutor(Executor):
-    """``directory`` belongs to the SWOP alone. ``bubblewrap``: the program; None where it is looked for. ``secrets``:
+    """``directory`` belongs to the SWOP alone. ``bubblewrap``: path of the program; None: from the PATH. ``secrets``:
     files and directories of the host that no program sees.
     """
 
@@ -87,9 +87,9 @@ class ProcessExecutor(Executor):
         try:
             for part in (self._nodes, volumes, self._gone):
                 part.mkdir(parents=True, exist_ok=True, mode=0o700)
-            directory.chmod(0o711)  # programs of another user reach their volumes by it
+            directory.chmod(0o711)  # programs of other users reach their volumes through it
             volumes.chmod(0o711)
-            for left in self._gone.iterdir():  # by one that was killed
+            for left in self._gone.iterdir():  # left by a SWOP that was killed
                 discard(left, self._gone)
         except OSError as error:
             raise StorageError(path=directory, problem=error.strerror or str(error)) from None
@@ -104,7 +104,7 @@ class ProcessExecutor(Executor):
         return Runtime(self.kind, version, "this host", notes=notes)
 
     def _try_bubblewrap(self) -> tuple[str, tuple[str, ...]]:
-        """Kernels may forbid what it needs: then programs run without it."""
+        """Kernels may forbid what bubblewrap needs; programs then run without it."""
         assert self._bubblewrap  # noqa: S101
         said = subprocess.run([self._bubblewrap, "--version"], capture_output=True, text=True, check=False)
         argv = [self._bubblewrap, *arguments((), "/"), "true"]
@@ -144,7 +144,7 @@ class ProcessExecutor(Executor):
     def _command(
         self, spec: NodeSpec, image: LocalEnvironment, binds: Sequence[BindMount], directory: Path
     ) -> dict[str, Any]:
-        """What the supervisor is to run. Raises ProgramMissing."""
+        """What the supervisor shall run. Raises ProgramMissing."""
         working_dir = spec.working_dir or "/tmp"  # noqa: S108 - inside
         argv = [*image.entrypoint, *(spec.entrypoint or ()), *(spec.command or ())]
         path = f"{image.python.parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
@@ -171,7 +171,8 @@ class ProcessExecutor(Executor):
             view = FileSystemView.of(self._secrets, code_of(image))
             confined = arguments(binds, working_dir, [*devices, *map(Path, spec.devices.paths)], spec.hostname, view)
             if os.getuid() == 0:
-                # Mounts are made by root, who may enter where the program's user may not; then it gives root up.
+                # bubblewrap mounts as root, who may enter directories that the program's user may not; then it gives up
+                # root.
                 user = command | {"uid": None, "gid": None, "confined": True}
                 return user | {"argv": [self._bubblewrap, *confined, *LESS_THAN_ROOT, *_as_user(spec), *argv]}
             return command | {"confined": True, "argv": [self._bubblewrap, *confined, *argv]}
@@ -258,7 +259,7 @@ class ProcessExecutor(Executor):
         await asyncio.to_thread(discard, directory, self._gone)
 
     async def _kill(self, node_id: str) -> None:
-        """The program with all of its session; the supervisor writes down its end."""
+        """Kills the program with its whole session; the supervisor records how it ended."""
         self._signal(node_id, signal.SIGKILL)
         if (pid := self._supervisor(node_id)) is None:
             return
@@ -270,11 +271,13 @@ class ProcessExecutor(Executor):
             os.kill(pid, signal.SIGKILL)
 
     def _signal(self, node_id: str, number: signal.Signals) -> None:
-        """To the group of a program whose supervisor still stands over it: so its number means no other one."""
+        """Signals a program's process group, but only while its supervisor lives: so the pid cannot be another
+        process's.
+        """
         pid = number_in(self._nodes / node_id / "pid")
         if pid is None or self._supervisor(node_id) is None:
             return
-        # bubblewrap itself and its init would end at once, and the program with them, unasked.
+        # A TERM would end bubblewrap and its init at once, and with them the program, before it could react.
         inside = grandchildren(pid) if number == signal.SIGTERM and self._is_confined(node_id) else []
         with contextlib.suppress(ProcessLookupError, PermissionError):
             for program in inside:
@@ -289,7 +292,7 @@ class ProcessExecutor(Executor):
             return False
 
     def _supervisor(self, node_id: str) -> int | None:
-        """Its process number while it lives."""
+        """The supervisor's pid; None if it has ended."""
         with contextlib.suppress(OSError, ValueError):
             pid, ticks = (self._nodes / node_id / "supervisor").read_text().split()
             if int(ticks) and start_ticks(int(pid)) == int(ticks):
@@ -331,24 +334,24 @@ class ProcessExecutor(Executor):
         return self._environments.pull(spec)
 
     async def remove_image(self, name: str) -> None:
-        """Environments are the owner's."""
+        """Does nothing: environments belong to the owner of the host."""
 
 
 def _spawned(argv: list[str], environment: Mapping[str, str]) -> int:
-    """A process in a session of its own, that outlives this one; nobody hears it."""
+    """Starts a process in its own session, without output, that outlives this one. Returns its pid."""
     nowhere = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_RDWR, 0) for stream in (0, 1, 2)]
     return os.posix_spawn(argv[0], argv, dict(environment), file_actions=nowhere, setsid=True)
 
 
 async def _reaped(pid: int) -> None:
-    """Returns when a child has ended. May be given up at any time, unlike a thread that waits."""
+    """Returns when a child has ended. Unlike a waiting thread, it can be cancelled at any time."""
     await until_ended(pid)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 - it has ended
 
 
 def _as_user(spec: NodeSpec) -> list[str]:
-    """What goes before a program's words where root starts it for another user."""
+    """The words before a program's own when root starts it for another user."""
     if spec.user is None or spec.user.uid == 0:
         return []
     return ["setpriv", f"--reuid={spec.user.uid}", f"--regid={spec.user.gid}", "--clear-groups", "--"]

@@ -1,4 +1,4 @@
-"""The volumes of the executor PROCESS: directories of the SWOP, each with its labels beside its content."""
+"""The volumes of the executor PROCESS: directories of the SWOP, each with a file of labels beside its content."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from services.swop.executors.spec import Mount, MountKind, Volume, VolumeSpec
 
 
 class ProcessVolumes:
-    """``gone``: a directory on the same disk, for what is on its way out of it."""
+    """``gone``: a directory on the same disk, for volumes that are being deleted."""
 
     def __init__(self, directory: Path, gone: Path, kind: str) -> None:
         self._directory = directory
@@ -51,7 +51,7 @@ class ProcessVolumes:
         discard(self._directory / name, self._gone)
 
     def write(self, name: str, source: Path) -> None:
-        """As an archive, like other executors: what does not belong into one stays behind. Raises VolumeMissing."""
+        """Copies by an archive, as other executors do, so the same things are left out. Raises VolumeMissing."""
         target = self.content(name)
         with tempfile.TemporaryFile(dir=self._gone) as content:
             archive.packed(source, content)
@@ -79,7 +79,7 @@ class ProcessVolumes:
 
 
 def discard(directory: Path, gone: Path) -> None:
-    """Removes a directory at once for whoever looks; what a kill leaves of it is in ``gone``."""
+    """Removes a directory, which disappears at once. If this process is killed, the rest is in ``gone``."""
     if directory.parent != gone:
         try:
             directory = directory.rename(gone / f"{directory.parent.name}-{directory.name}")

@@ -1,4 +1,4 @@
-"""What a container engine's refusals mean: its words, read into our errors."""
+"""Turns the error messages of container engines into our errors."""
 
 import re
 
@@ -38,7 +38,7 @@ _GPU = re.compile(r"could not select device driver|nvidia-container|unresolvable
 
 
 def of_start(engine: Engine, spec: NodeSpec, status: int, message: str) -> SwarmError:
-    """Why a node could not be started."""
+    """The error of a node that could not be started."""
     taken = _PORT_TAKEN.search(message)
     if taken and spec.ports:
         return PublishedPortInUse(port=_port_in(message, spec), node=spec.name)
@@ -67,7 +67,7 @@ def of(engine: Engine, doing: str, message: str) -> SwarmError:
 
 
 def of_node(engine: Engine, doing: str, node_id: str, status: int, message: str) -> SwarmError:
-    """A refusal that is about one node."""
+    """The error of a refused request about one node."""
     if status == 404 or "no such container" in message:
         return NodeUnknown(runtime=engine.title, node=node_id)
     return of(engine, doing, message)
@@ -91,5 +91,5 @@ def _program_of(spec: NodeSpec) -> str:
 
 
 def _end_of(message: str) -> str:
-    """The innermost of the errors that engines nest with colons."""
+    """The innermost of the errors that engines chain with colons."""
     return message.rstrip().removesuffix(": unknown").rpartition(": ")[2]

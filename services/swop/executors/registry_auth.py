@@ -11,9 +11,9 @@ DOCKER_HUB = "https://index.docker.io/v1/"
 
 
 def auth_header(path: str, repository: str) -> str:
-    """What ``X-Registry-Auth`` must say for the registry of ``repository``.
+    """The value of ``X-Registry-Auth`` for the registry of ``repository``.
 
-    Raises AuthFileUnusable where the file cannot be read or has nothing for that registry.
+    Raises AuthFileUnusable if the file cannot be read or has nothing for that registry.
     """
     registry = registry_of(repository)
     entry = _entries(path).get(registry)

@@ -1,6 +1,6 @@
-"""The command line by which bubblewrap gives a local process its documented paths, and nothing else to write.
+"""The bubblewrap command line that gives a local process its documented paths, and nothing else to write.
 
-No I/O but looking at which directories there are.
+No I/O, except to look which files and directories exist.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +27,8 @@ def arguments(
     hostname: str | None = None,
     view: FileSystemView | None = None,
 ) -> list[str]:
-    """What follows ``bwrap``, before the program: the host's files to read, without what ``view`` hides, the binds, a
-    /tmp of its own.
+    """The arguments between ``bwrap`` and the program: the host's files to read, without what ``view`` hides, the
+    binds, and a private /tmp.
     """
     view = view or FileSystemView.of()
     found = ["--die-with-parent", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
@@ -47,7 +47,7 @@ def arguments(
         found += ["--dev-bind-try", str(device), str(device)]
     found += view.arguments()
     for parent in _parents_to_make([bind.target for bind in binds], view):
-        found += ["--perms", "0755", "--dir", str(parent)]  # by itself bubblewrap makes them for its own user only
+        found += ["--perms", "0755", "--dir", str(parent)]  # bubblewrap itself makes them for its own user only
     for bind in sorted(binds, key=lambda bind: len(bind.target.parts)):
         found += ["--ro-bind" if bind.read_only else "--bind", str(bind.source), str(bind.target)]
     if not any(PurePosixPath(working_dir) == bind.target for bind in binds) and (
@@ -60,7 +60,7 @@ def arguments(
 def unconfined(
     argv: Sequence[str], environment: Mapping[str, str], binds: Sequence[BindMount], working_dir: str, directory: Path
 ) -> dict[str, Any]:
-    """Arguments, variables and working directory with each mount's path changed to where it really is."""
+    """Arguments, variables and working directory, with each mount's path changed to its real place."""
     places = sorted(
         ((str(bind.target).rstrip("/"), str(bind.source)) for bind in binds), key=lambda pair: -len(pair[0])
     )
@@ -80,8 +80,8 @@ def unconfined(
 
 
 def _tree(directory: PurePosixPath, wanted: Iterable[PurePosixPath]) -> list[str]:
-    """Binds of all that is in a directory, to be read; where a target that is not there lies below one of its entries,
-    that entry is made up of its own, so that the target can be made beside them.
+    """Read-only binds of all that is in a directory. An entry below which a missing target lies is not bound as a whole
+    but rebuilt from its own entries, so that the target can be created beside them.
     """
     found: list[str] = []
     for entry in sorted(Path(directory).iterdir()):
@@ -100,7 +100,7 @@ def _tree(directory: PurePosixPath, wanted: Iterable[PurePosixPath]) -> list[str
 
 
 def _parents_to_make(targets: Iterable[PurePosixPath], view: FileSystemView) -> list[PurePosixPath]:
-    """The directories above targets that neither the host has nor a private part begins with, outermost first."""
+    """The parents of targets that must be created, outermost first."""
     above = {parent for target in targets for parent in target.parents}
     missing = [path for path in above if path not in view.tops and (view.is_private(path) or not Path(path).exists())]
     return sorted(missing, key=lambda path: (len(path.parts), str(path)))

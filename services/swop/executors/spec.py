@@ -1,4 +1,4 @@
-"""What an executor is asked to start or build, and what it tells of what it started: plain data."""
+"""What an executor is asked to start or build, and what it says about what it started: plain data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class NodeState(Enum):
 
 @dataclass(frozen=True)
 class Owner:
-    """The numbers under which a program runs and its files belong."""
+    """The user and group ids under which a program runs and that own its files."""
 
     uid: int
     gid: int
@@ -32,8 +32,8 @@ class Owner:
 class Mount:
     """``source`` is an absolute path of the host or the name of a volume; the node finds it at ``target``.
 
-    ``subpath``: only this relative path below the source. A subpath that leads out of its source, also through a
-    symbolic link, is refused. ``seen_here``: the source is a path as this SWOP sees it, which may be in a container.
+    ``subpath``: mount only this relative path below the source. A subpath that leads out of its source, even through a
+    symbolic link, is refused. ``seen_here``: the source is a path as this SWOP sees it, which may run in a container.
     """
 
     kind: MountKind
@@ -46,9 +46,10 @@ class Mount:
 
 @dataclass(frozen=True)
 class Port:
-    """``outside`` of the host leads to ``inside`` of the node; None: any free port, told by ``StartedProgram.ports``.
+    """The host's port ``outside`` leads to the node's port ``inside``. None: any free port, see
+    ``StartedProgram.ports``.
 
-    ``address``: the only address of the host that leads there; None: all of them.
+    ``address``: the only address of the host with this port; None: all of them.
     """
 
     inside: int
@@ -58,9 +59,9 @@ class Port:
 
 @dataclass(frozen=True)
 class Devices:
-    """Hardware and privileges, as the profile of the host gives them; nothing is the default.
+    """Hardware and privileges that the host's profile gives; by default none.
 
-    ``gpus``: "all", a number, or "device=0,2". ``shm_size``: as Docker writes it, such as "1g".
+    ``gpus``: "all", a number, or "device=0,2". ``shm_size``: in Docker's notation, such as "1g".
     """
 
     gpus: str | None = None
@@ -75,7 +76,7 @@ class Devices:
 
 @dataclass(frozen=True)
 class ResourceLimits:
-    """What a node may use; None: as much as the host has."""
+    """What a node may use; None: no limit."""
 
     memory_bytes: int | None = None
     processes: int | None = None
@@ -85,9 +86,9 @@ class ResourceLimits:
 class NodeSpec:
     """One program to start.
 
-    ``entrypoint`` and ``command``: None is the image's own, an empty tuple is none. ``environment`` is added to the
-    image's; nothing of the SWOP's own environment is. ``network``: None is the runtime's default. ``network_options``:
-    "ip", "ip6", "mac-address", "alias" (several by commas).
+    ``entrypoint`` and ``command``: None: the image's own; empty tuple: none. ``environment`` is added to the image's;
+    the SWOP's own environment is not passed on. ``network`` None: the runtime's default. ``network_options``: "ip",
+    "ip6", "mac-address", "alias" (several, separated by commas).
     """
 
     name: str
@@ -110,10 +111,10 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class StartedProgram:
-    """What a started program is like now. ``id`` names it for the executor, for good.
+    """The current state of a started program. ``id`` is the executor's permanent name for it.
 
-    ``exit_code`` is 128 + n where signal n ended it; None while it runs, and where it ended while nobody could
-    learn how (a host that lost power). ``ports``: inside -> outside.
+    ``exit_code`` is 128 + n if signal n ended it; None while it runs, or if nobody could learn how it ended (such as
+    after a power failure). ``ports``: inside -> outside.
     """
 
     id: str
@@ -130,8 +131,8 @@ class StartedProgram:
 
 @dataclass(frozen=True)
 class VolumeSpec:
-    """A directory that nodes share. With ``memory_bytes`` it lives in memory, for pipes and small files, and
-    what it holds is gone when no node has it mounted. ``owner``: who may write at its top; None: root.
+    """A directory that nodes share. With ``memory_bytes`` it is in memory, for pipes and small files, and its content
+    is lost when no node has it mounted. ``owner``: who may write in its top directory; None: root.
     """
 
     name: str
@@ -150,8 +151,8 @@ class Volume:
 class BuildSpec:
     """An image to build from the lines of a Dockerfile.
 
-    ``context_volume``: a volume whose content the lines may COPY; None: nothing. ``network``: that of the steps.
-    ``arguments``: build arguments (proxies); they, and nothing else of this host, are known to the steps.
+    ``context_volume``: a volume whose content the lines may COPY; None: nothing. ``network``: for the steps.
+    ``arguments``: build arguments (proxies), the only thing about this host that the steps are told.
     """
 
     image: str
@@ -166,7 +167,7 @@ class BuildSpec:
 
 @dataclass(frozen=True)
 class PullSpec:
-    """An image to fetch. ``auth_file``: a local Docker config.json; it stays here and is never logged."""
+    """An image to fetch. ``auth_file``: a local Docker config.json; the file stays on this host and is never logged."""
 
     repository: str
     tag: str = "latest"
@@ -175,7 +176,7 @@ class PullSpec:
 
 @dataclass(frozen=True)
 class Image:
-    """``digest`` names its content for good (``sha256:…``); ``repository_digests`` are those of registries."""
+    """``digest`` identifies the content (``sha256:…``); ``repository_digests`` are those in registries."""
 
     name: str
     digest: str
@@ -185,7 +186,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Runtime:
-    """The container runtime of this host, as it answered. ``notes``: sentences on what is missing or different."""
+    """The container runtime of this host, as it answered. ``notes``: sentences about what is missing or different."""
 
     kind: str
     version: str

@@ -1,8 +1,7 @@
-"""Stands over one local program, whatever becomes of the SWOP: keeps its output within bounds and writes down how it
-ended.
+"""Supervises one local program, even when the SWOP is gone: bounds its stored output and records how it ended.
 
 ``python -m services.swop.executors.supervisor DIRECTORY``: the directory holds ``command.json``; ``pid`` appears when
-the program runs, ``failed`` where it cannot be started, ``exit`` when it has ended.
+the program runs, ``failed`` if it cannot be started, ``exit`` when it has ended.
 """
 
 import contextlib
@@ -20,7 +19,7 @@ PIECE_BYTES = 64 * 1024
 
 def main(directory: Path) -> int:
     command = json.loads((directory / "command.json").read_text())
-    os.chdir("/")  # it keeps no directory of the SWOP's in use
+    os.chdir("/")  # so that no directory of the SWOP is kept in use
     try:
         process = _start(command)
     except (OSError, subprocess.SubprocessError) as error:
@@ -37,7 +36,7 @@ def main(directory: Path) -> int:
 
 
 def _start(command: dict[str, Any]) -> "subprocess.Popen[bytes]":
-    """In a session of its own. A user is changed to by root only."""
+    """Starts the program in a session of its own. Only root changes to another user."""
     user: dict[str, Any] = {}
     if os.getuid() == 0 and command["uid"] is not None:
         user = {"user": command["uid"], "group": command["gid"], "extra_groups": []}
@@ -48,7 +47,9 @@ def _start(command: dict[str, Any]) -> "subprocess.Popen[bytes]":
 
 
 def _keep_output(stream: IO[bytes], directory: Path) -> None:
-    """All that is written until the program, and whoever has its output, has ended; of much the newest part."""
+    """Stores output until the program, and every process that inherited its output, has ended; only the newest part of
+    long output.
+    """
     log, size = (directory / "log").open("ab", buffering=0), 0
     while piece := os.read(stream.fileno(), PIECE_BYTES):
         with contextlib.suppress(OSError):  # a full disk must not stop the program
@@ -67,7 +68,7 @@ def _signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all."""
+    """Writes a file whole or not at all."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text)
     temporary.replace(path)
