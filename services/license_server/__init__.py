@@ -1,1 +1,1 @@
-"""Lends seats of a license to nodes, over HTTPS with client certificates."""
+"""Leases seats of a license to nodes, over HTTPS with client certificates."""

@@ -1,4 +1,4 @@
-"""Users, how they sign in, and the first of them, who comes by a one-time link."""
+"""Users, how they sign in, and the first user, who is created through a one-time link."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ SETUP_LINK_S = 24 * 3600.0
 
 @dataclass(frozen=True)
 class UserSession:
-    """``secret`` goes into the cookie and is shown once, when it is made; '' afterwards."""
+    """``secret``: for the cookie; given only when the session is made, '' afterwards."""
 
     secret: str
     csrf: str
@@ -58,7 +58,7 @@ class Accounts:
     # --- the first user ---
 
     def setup_secret(self) -> str | None:
-        """For a server without users: what the one-time link ends with. The one before is void. None: it has users."""
+        """A new secret, the end of the one-time link; it voids the previous one. None if the server has users."""
         secret = credentials.new_token()
         with self._database.write() as transaction:
             if count_users(transaction):
@@ -121,7 +121,8 @@ class Accounts:
         raise refusal or SignInFailed()
 
     def session(self, secret: str, *, active: bool = True) -> UserSession:
-        """The session of a cookie; its idle time begins anew, unless a page asks that nobody may be looking at.
+        """The session of a cookie. Restarts its idle time, unless a page that refreshes by itself asks (not
+        ``active``).
 
         Raises SignInRequired.
         """
@@ -181,7 +182,7 @@ class Accounts:
             return user
 
     def change(self, actor: Actor, user_id: int, *, role: Role | None = None, disabled: bool | None = None) -> User:
-        """A user that is disabled is signed out. Raises NoSuchThing, LastAdmin."""
+        """A disabled user is signed out. Raises NoSuchThing, LastAdmin."""
         actor.require("users:write")
         with self._database.write() as transaction:
             row = find_user(transaction, user_id)
@@ -201,17 +202,17 @@ class Accounts:
             return user_view(after, transaction.wall)
 
     def set_password(self, actor: Actor, user_id: int, password: str) -> None:
-        """By an administrator: unlocks the user, and signs the user out everywhere."""
+        """For administrators: unlocks the user and ends all sessions of the user."""
         actor.require("users:write")
         self._set_password(actor, user_id, credentials.hash_password(password), "password set")
 
     def change_password(self, actor: Actor, current: str, password: str) -> None:
-        """By the user, who is signed out everywhere. Raises SignInFailed, SignInLocked for a wrong one."""
+        """For the user, whose sessions all end. Raises SignInFailed for a wrong password, SignInLocked."""
         row = self._own(actor, current)
         self._set_password(actor, row["id"], credentials.hash_password(password), "password changed")
 
     def remove(self, actor: Actor, user_id: int) -> None:
-        """Sessions and API tokens go with the user. Raises NoSuchThing, LastAdmin."""
+        """Removes the user with all sessions and API tokens. Raises NoSuchThing, LastAdmin."""
         actor.require("users:write")
         with self._database.write() as transaction:
             row = find_user(transaction, user_id)
@@ -229,7 +230,7 @@ class Accounts:
         return secret, credentials.totp_address(actor.name, secret)
 
     def enable_totp(self, actor: Actor, secret: str, code: str, current: str) -> None:
-        """``current``: the password. Raises SignInFailed where the code is not the secret's."""
+        """``current``: the password. Raises SignInFailed if it is wrong or the code does not belong to the secret."""
         row = self._own(actor, current)
         try:
             step = credentials.totp_step_of(secret, code, self._wall(), 0)
@@ -242,14 +243,14 @@ class Accounts:
             record(transaction, actor, "second factor on", row["name"])
 
     def disable_totp(self, actor: Actor, current: str) -> None:
-        """By the user."""
+        """For the user."""
         row = self._own(actor, current)
         with self._database.write() as transaction:
             transaction.write(update(users).where(users.c.id == row["id"]).values(totp=None))
             record(transaction, actor, "second factor off", row["name"])
 
     def reset_totp(self, actor: Actor, user_id: int) -> None:
-        """By an administrator, for a user whose device is lost."""
+        """For administrators, if a user has lost the device."""
         actor.require("users:write")
         with self._database.write() as transaction:
             row = find_user(transaction, user_id)
@@ -257,7 +258,7 @@ class Accounts:
             record(transaction, actor, "second factor reset", row["name"])
 
     def forget_sessions(self) -> None:
-        """Deletes those that have expired; to be called now and then."""
+        """Deletes expired sessions; call this now and then."""
         with self._database.write() as transaction:
             idle_s = read_values(transaction).session_min * 60
             over = (sessions.c.expires_at <= transaction.wall) | (sessions.c.seen_at <= transaction.wall - idle_s)
@@ -271,7 +272,7 @@ class Accounts:
             return transaction.wall
 
     def _own(self, actor: Actor, current: str) -> Mapping[str, Any]:
-        """The actor's own row, where the password is right; a wrong one counts as a failed sign-in."""
+        """The actor's own row, if the password is right; a wrong one counts as a failed sign-in."""
         user_id = _require_user(actor)
         with self._database.read() as transaction:
             row = find_user(transaction, user_id)
@@ -295,7 +296,7 @@ class Accounts:
 def _signed_in(
     transaction: Transaction, row: Mapping[str, Any], step: int | None, address: str, agent: str
 ) -> UserSession:
-    """A new session each time: none that was there before is taken over."""
+    """Always makes a new session, so that no earlier one can be taken over."""
     values = read_values(transaction)
     secret, csrf = credentials.new_token(), credentials.new_token()
     expires_at = transaction.wall + values.session_max_h * 3600

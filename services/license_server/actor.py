@@ -1,4 +1,4 @@
-"""Who acts on a license server, and what each may do. Denied is what is not listed."""
+"""Who acts on a license server, and what each may do. What is not listed is denied."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ SCOPES = _ADMIN
 
 @dataclass(frozen=True)
 class Actor:
-    """Passed to every call that changes something, so that the audit log names it. ``kind``: how it was known."""
+    """Passed to every call that changes something, for the audit log. ``kind``: how the actor was identified."""
 
     kind: Literal["user", "token", "certificate", "system"]
     name: str

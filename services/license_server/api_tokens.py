@@ -1,4 +1,4 @@
-"""Tokens for programs: each has scopes and an end, and is shown once."""
+"""Tokens for programs: each has scopes and an expiry date, and is shown once."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from services.license_server.database import Database
 from services.license_server.rows import read_as
 from services.license_server.schema import api_tokens, users
 
-PREFIX = "swl_"  # so that a leaked one is recognised for what it is
+PREFIX = "swl_"  # so that a leaked token is recognized as one
 MAX_DAYS = 366
 
 
@@ -37,7 +37,9 @@ class ApiTokens:
         self._database = database
 
     def create(self, actor: Actor, name: str, scopes: Sequence[str], days: int) -> tuple[ApiToken, str]:
-        """The token, and what it is shown as, once. Nobody gives away more rights than their own."""
+        """The token's record, and the token itself, which is shown only once. Nobody can grant more rights than their
+        own.
+        """
         actor.require("tokens:write")
         unknown = set(scopes) - set(SCOPES)
         if unknown or not scopes:
@@ -83,7 +85,7 @@ class ApiTokens:
             record(transaction, actor, "API token revoked", row["name"], {"token": token_id})
 
     def actor_of(self, shown: str, address: str) -> Actor:
-        """Who shows it. It can do no more than its maker still may. Raises SignInRequired."""
+        """The actor behind a token. Its rights are limited to those that its maker still has. Raises SignInRequired."""
         identifier, _, secret = shown.removeprefix(PREFIX).partition("_")
         with self._database.read() as transaction:
             row = transaction.row(

@@ -1,4 +1,4 @@
-"""Who did what: entries that are only ever added, each holding the hash of the one before."""
+"""Who did what: an append-only log, in which each entry holds the hash of the one before."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ class Verdict:
 
 
 class AuditLog:
-    """Reads and verifies it; ``record`` adds to it."""
+    """Reads and verifies the log; ``record`` adds to it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -73,7 +73,9 @@ class AuditLog:
             return list(transaction.connection.scalars(select(audit.c.action).distinct().order_by(audit.c.action)))
 
     def verify(self, actor: Actor) -> Verdict:
-        """Follows the chain from its first entry. A cut-off end shows only against a hash noted elsewhere."""
+        """Follows the chain from its first entry. That the newest entries are missing shows only against a hash kept
+        elsewhere.
+        """
         actor.require("audit:read")
         with self._database.read() as transaction:
             return verify_chain(transaction)
@@ -82,7 +84,7 @@ class AuditLog:
 def record(
     transaction: Transaction, actor: Actor, action: str, target: str = "", details: Mapping[str, Any] | None = None
 ) -> None:
-    """Adds an entry, in the transaction of what it tells of. ``details`` must hold no secret."""
+    """Adds an entry, in the transaction of the change that it records. ``details`` must not contain secrets."""
     last = transaction.row(select(audit.c.seq, audit.c.hash).order_by(audit.c.seq.desc()).limit(1))
     row = {
         "seq": last["seq"] + 1 if last else 1,
@@ -111,7 +113,7 @@ def verify_chain(transaction: Transaction) -> Verdict:
 
 
 def hash_of(row: Mapping[str, Any]) -> str:
-    """Hex SHA-256 over everything in the entry but its own hash, the hash before it included."""
+    """Hex SHA-256 over all of the entry except its own hash, including the previous entry's hash."""
     fields = ("seq", "at", "kind", "actor", "address", "action", "target", "details", "previous")
     text = json.dumps([row[field] for field in fields], separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,6 +1,6 @@
-"""A backup of everything, consistent while others write, and its return into any database.
+"""A backup of everything, consistent even while others write, and its restore into any database.
 
-A gzip of lines: a header with format and revision, one line a row, and last the SHA-256 of all lines before.
+Gzipped lines: a header with format and revision, one line per row, and at the end the SHA-256 of all lines before.
 """
 
 import gzip
@@ -25,7 +25,7 @@ FORMAT = "swarm-license-backup/1"
 MAX_BYTES = 2 << 30  # unpacked
 BATCH = 500
 
-# In an order in which each row finds what it refers to. Sessions, locks of sign-in and setup links are not kept.
+# Ordered so that each row comes after those it refers to. Sessions, sign-in locks and setup links are not included.
 STATE = (
     schema.issuers,
     schema.licenses,
@@ -46,11 +46,11 @@ class Backup:
         self._database = database
 
     def name(self) -> str:
-        """For the file."""
+        """A name for the file."""
         return f"swarm-license-{datetime.now(UTC):%Y%m%d-%H%M%S}.backup.gz"
 
     def make(self, actor: Actor) -> bytes:
-        """The file: of one moment, while nodes go on. Holds password hashes and second factors: keep it safe."""
+        """The file: a snapshot, taken while nodes go on. It holds password hashes and second factors: keep it safe."""
         actor.require("backup:read")
         with self._database.write() as transaction:
             record(transaction, actor, "backup made")
@@ -64,10 +64,10 @@ class Backup:
         return out.getvalue()
 
     def restore(self, actor: Actor, file: bytes) -> None:
-        """Everything is as it was, in one transaction. Everybody is signed out. Leases get a whole lease time.
+        """Restores everything in one transaction. Everybody is signed out. Leases get a full lease time.
 
-        The audit log is append-only: the backup's own takes its place only where that goes on from what stands here,
-        or where nobody has acted here yet. Raises BackupUnusable; nothing was changed then.
+        The audit log is append-only: the backup's log replaces it only if it continues the log here, or if nobody has
+        acted here yet. Raises BackupUnusable; then nothing is changed.
         """
         actor.require("backup:write")
         rows = _read(file)
@@ -78,7 +78,7 @@ class Backup:
             record(transaction, actor, "backup restored", "", {"audit": "kept" if kept else "from the backup"})
 
     def _restore_audit(self, transaction: Transaction, theirs: list[dict[str, Any]]) -> bool:
-        """Whether the log that stands here was kept."""
+        """Returns whether the existing log was kept."""
         ours = transaction.rows(select(schema.audit).order_by(schema.audit.c.seq))
         goes_on = len(theirs) >= len(ours) and all(a["hash"] == b["hash"] for a, b in zip(ours, theirs, strict=False))
         if not goes_on and any(entry["kind"] != "system" for entry in ours):
@@ -92,7 +92,7 @@ class Backup:
 def replace_state(
     transaction: Transaction, rows: Mapping[str, list[dict[str, Any]]], *, keep_history: bool = False
 ) -> None:
-    """Licenses, leases, people, settings and, unless it is kept, history become what ``rows`` (by table) say."""
+    """Replaces licenses, leases, users, settings and, unless it is kept, history by ``rows`` (by table)."""
     tables = STATE if keep_history else (*STATE, *HISTORY)
     transaction.write(delete(schema.sessions))
     transaction.write(delete(schema.setup_tokens))
@@ -119,7 +119,7 @@ def _lines(transaction: Transaction) -> Iterator[bytes]:
 
 
 def _read(file: bytes) -> dict[str, list[dict[str, Any]]]:
-    """By table. Raises BackupUnusable."""
+    """The rows by table. Raises BackupUnusable."""
     lines = _unpacked(file).splitlines(keepends=True)
     try:
         header, *rows, last = (json.loads(line) for line in lines)
@@ -145,7 +145,7 @@ def _read(file: bytes) -> dict[str, list[dict[str, Any]]]:
 
 
 def _unpacked(file: bytes) -> bytes:
-    """In pieces, so that a small file that unpacks to a huge one is refused in time."""
+    """Unpacks in pieces, so that a small file that unpacks to a huge one is refused in time."""
     unpacker, out = zlib.decompressobj(wbits=31), bytearray()
     try:
         data = unpacker.decompress(file, 1 << 20)
@@ -175,7 +175,7 @@ def _insert(transaction: Transaction, table: Table, rows: list[dict[str, Any]]) 
 
 
 def _raise_counters(transaction: Transaction, rows: Iterable[Mapping[str, Any]]) -> None:
-    """A fencing token is never given twice, also not by a server that was set back."""
+    """Ensures that no fencing token is given twice, not even by a server that was restored to an earlier state."""
     for row in rows:
         now = transaction.connection.scalar(
             select(schema.counters.c.value).where(schema.counters.c.name == row["name"])
@@ -186,7 +186,7 @@ def _raise_counters(transaction: Transaction, rows: Iterable[Mapping[str, Any]])
 
 
 def _continue_sequences(transaction: Transaction) -> None:
-    """PostgreSQL counts apart from the rows; after rows came with their numbers it must go on behind them."""
+    """Sets PostgreSQL's sequences behind the highest restored id: they do not follow rows inserted with an id."""
     if transaction.connection.dialect.name == "sqlite":
         return
     for table in (schema.reservations, schema.revocations, schema.users, schema.checkouts, schema.denials):

@@ -1,4 +1,4 @@
-"""Passwords, one-time codes and tokens: made, hashed and compared, never kept in the clear."""
+"""Makes, hashes and compares passwords, one-time codes and tokens."""
 
 import base64
 import hashlib
@@ -19,17 +19,17 @@ TOTP_ISSUER = "Swarm license server"
 
 
 def new_token() -> str:
-    """256 bits, as text that fits a URL."""
+    """256 random bits as URL-safe text."""
     return secrets.token_urlsafe(32)
 
 
 def digest(token: str) -> str:
-    """What is stored of a token: it has 256 bits, so a fast hash keeps it."""
+    """What is stored of a token. As tokens have 256 random bits, a fast hash is safe."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def hash_password(password: str) -> str:
-    """Raises AdminError for one that is too short, too long, or one of the commonest."""
+    """Raises AdminError for a password that is too short, too long, or has fewer than five different characters."""
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise AdminError(problem=f"A password has {MIN_PASSWORD} to {MAX_PASSWORD} characters")
     if len(set(password)) < 5:
@@ -49,7 +49,7 @@ def password_fits(stored: str, password: str) -> bool:
 
 @cache
 def decoy() -> str:
-    """A hash to compare with where there is no such user, so that the answer takes as long."""
+    """A hash to compare with if there is no such user, so that the answer takes equally long."""
     return str(_hasher().hash(secrets.token_hex(16)))
 
 
@@ -58,7 +58,7 @@ def new_totp_secret() -> str:
 
 
 def totp_address(name: str, secret: str) -> str:
-    """The otpauth:// address that authenticator apps read, also as a QR code."""
+    """The otpauth:// address for authenticator apps, for use as a QR code too."""
     label = quote(f"{TOTP_ISSUER}:{name}")
     return f"otpauth://totp/{label}?secret={secret}&issuer={quote(TOTP_ISSUER)}"
 
@@ -72,8 +72,9 @@ def totp_code(secret: str, step: int) -> str:
 
 
 def totp_step_of(secret: str, code: str, now: float, after_step: int) -> int | None:
-    """The step that the code belongs to, one before and one after now allowed; None where none later than
-    ``after_step`` does: a code is taken once."""
+    """The time step of a code: the current one, the one before or the one after. None if it fits none of these, or only
+    steps up to ``after_step``, so that a code is accepted only once.
+    """
     current = int(now // TOTP_STEP_S)
     for step in (current, current - 1, current + 1):
         if step > after_step and hmac.compare_digest(totp_code(secret, step), code.strip()):

@@ -1,4 +1,4 @@
-"""The database: SQLite by default, PostgreSQL by URL. Whoever writes, writes alone, whatever process it is in."""
+"""The database: SQLite by default, PostgreSQL by URL. There is one writer at a time, across all processes."""
 
 import json
 import secrets
@@ -22,16 +22,16 @@ COUNTERS = ("token", "changes", "term")
 
 
 class Transaction:
-    """All that is written in it happens at once. ``now``: lease clock; ``wall``: seconds since 1970."""
+    """An atomic transaction. ``now``: lease clock; ``wall``: seconds since 1970."""
 
     def __init__(self, connection: Connection, now: float, wall: float) -> None:
         self.connection = connection
         self.now = now
         self.wall = wall
-        self.changed = False  # something a standby must hear of: everything but renewals
+        self.changed = False  # a standby must hear of it: everything except renewals
 
     def next(self, counter: str) -> int:
-        """Larger than every one before, also across restarts."""
+        """A number larger than all before, even across restarts."""
         row = schema.counters.c
         statement = update(schema.counters).where(row.name == counter).values(value=row.value + 1)
         return int(self.connection.scalars(statement.returning(row.value)).one())
@@ -44,13 +44,13 @@ class Transaction:
         return None if found is None else dict(found)
 
     def write(self, statement: Any, values: Any = None) -> Any:
-        """Executes it, and marks what a standby must hear of."""
+        """Executes a statement, and marks that a standby must hear of it."""
         self.changed = True
         return self.connection.execute(statement, values) if values is not None else self.connection.execute(statement)
 
 
 class Database:
-    """Thread-safe. Raises StorageError where it cannot be used, SettingsError for a URL that is none."""
+    """Thread-safe. Raises StorageError if it cannot be used, SettingsError for an invalid URL."""
 
     def __init__(self, url: str | URL, clock: LeaseClock | None = None) -> None:
         try:
@@ -59,7 +59,7 @@ class Database:
             raise SettingsError(name="--database", problem=str(error), command="license-server") from None
         self._clock = clock or LeaseClock()
         self._turn = threading.Lock()
-        self.last_version = 0  # of what this process wrote
+        self.last_version = 0  # of the last change by this process
         self.on_change: Callable[[], None] = lambda: None
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._engine = self._make_engine()
@@ -72,7 +72,7 @@ class Database:
 
     @classmethod
     def in_directory(cls, data_dir: Path, clock: LeaseClock | None = None) -> Self:
-        """The SQLite database of a data directory, which is made where it is missing; only its owner may read it."""
+        """The SQLite database of a data directory, made if missing; only its owner may read it."""
         path = data_dir / DATABASE
         try:
             data_dir.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ class Database:
 
     @property
     def place(self) -> str:
-        """For messages: without a password."""
+        """The address for messages, without a password."""
         if self.is_sqlite:
             return str(self.url.database)
         return self.url.render_as_string(hide_password=True)
@@ -93,7 +93,7 @@ class Database:
         return self._clock.turned_back_s
 
     def trust_wall_clock(self) -> float:
-        """Seconds since 1970 as the system clock has them; inside a transaction that stores them."""
+        """Seconds since 1970 by the system clock. Call this in a transaction that stores them."""
         return self._clock.trust_wall()
 
     def __enter__(self) -> Self:
@@ -107,7 +107,7 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
-        """Commits at the end, or undoes everything where the block raises. Nobody else writes meanwhile."""
+        """Commits at the end, or rolls back if the block raises. Nobody else writes meanwhile."""
         clock, version = schema.clock.c, 0
         with self._turn, self._guarded(), self._engine.begin() as connection:
             stored = connection.execute(select(clock.now, clock.wall).with_for_update()).one()
@@ -123,7 +123,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """One consistent view, which hinders no writer."""
+        """One consistent view, which does not block writers."""
         options: dict[str, Any] = {"swarm_read_only": True}
         if not self.is_sqlite:
             options["isolation_level"] = "REPEATABLE READ"
@@ -133,14 +133,16 @@ class Database:
             yield Transaction(connection, self._clock.advance(stored.now), self._clock.wall(stored.wall))
 
     def version(self) -> int:
-        """Grows with every change but renewals."""
+        """A number that grows with every change except renewals."""
         row = schema.counters.c
         with self._guarded(), self._engine.connect() as connection:
             return int(connection.scalar(select(row.value).where(row.name == "changes")) or 0)
 
     @contextmanager
     def unguarded_audit(self, transaction: Transaction) -> Iterator[None]:
-        """Within it the audit log can be replaced: for a restore, and for a standby that takes over another's."""
+        """Within this context the audit log can be replaced: for a restore, and for a standby that copies
+        the other's.
+        """
         dialect = transaction.connection.dialect.name
         for statement in schema.lifted(dialect):
             transaction.connection.exec_driver_sql(statement)
@@ -171,7 +173,7 @@ class Database:
             raise StorageError(path=self.place, problem=str(error)) from None
 
     def _prepare(self, connection: Connection) -> None:
-        """A new database is made as it is today; an older one is migrated, which loads Alembic only then."""
+        """Makes a new database in today's form; migrates an older one, and only then loads Alembic."""
         if not self.is_sqlite:  # two servers may start at once
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(581400)")
         tables = set(inspect(connection).get_table_names())
@@ -184,13 +186,13 @@ class Database:
             return
         if found == schema.REVISION:
             return
-        from services.license_server.migrations.run import upgrade  # noqa: PLC0415  # Alembic, where it is needed
+        from services.license_server.migrations.run import upgrade  # noqa: PLC0415  # Alembic, only if needed
 
         upgrade(connection, found, self.place)
 
 
 def create(connection: Connection) -> None:
-    """All tables as they are today, and the rows that must be there."""
+    """Makes all tables in today's form, and the rows that must exist."""
     schema.metadata.create_all(connection, checkfirst=False)
     connection.execute(insert(schema.version).values(version_num=schema.REVISION))
     connection.execute(insert(schema.counters), [{"name": name, "value": 0} for name in COUNTERS])
@@ -199,13 +201,13 @@ def create(connection: Connection) -> None:
 
 
 def new_lock_code() -> str:
-    """What tells this server from others; goes with its database, also to its standby."""
+    """Identifies this server. It belongs to the database, so the standby has the same."""
     digits = secrets.token_hex(8).upper()
     return "-".join(digits[start : start + 4] for start in range(0, 16, 4))
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver's guess
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite, not by the driver
     connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = NORMAL")
@@ -213,6 +215,6 @@ def _configure_sqlite(connection: Any, _record: object) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    """IMMEDIATE: a transaction that reads and then writes must not find that another wrote in between."""
+    """IMMEDIATE, as nobody may write between the reads and writes of one transaction."""
     reads_only = connection.get_execution_options().get("swarm_read_only")
     connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""The leases as an operator sees and changes them."""
+"""The leases as operators see and change them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,9 +92,9 @@ class Leases:
             return _view(row, transaction.now)
 
     def revoke(self, actor: Actor, lease_id: str, reason: str) -> LeaseView:
-        """Its node ends after its round, and gets no seat again until it is readmitted.
+        """The node of the lease ends after its round, and gets no seat again until it is readmitted.
 
-        The seat is free when the node has ended, or one lease time after its last renewal. Raises NoSuchThing.
+        The seat becomes free when the node has ended, or one lease time after its last renewal. Raises NoSuchThing.
         """
         actor.require("leases:write")
         reason = reason.strip()
@@ -115,7 +115,7 @@ class Leases:
             return _view({**row, **told}, transaction.now)
 
     def revocations(self, actor: Actor) -> list[Revocation]:
-        """Of nodes that are not readmitted, newest first."""
+        """Revocations in force, newest first."""
         actor.require("leases:read")
         statement = select(revocations).where(revocations.c.lifted_at.is_(None)).order_by(revocations.c.id.desc())
         with self._database.read() as transaction:

@@ -1,4 +1,4 @@
-"""Grants, renews and takes back leases. What is asked at the same time is decided in one transaction, in order."""
+"""Grants, renews and takes back leases. Simultaneous requests are decided in one transaction, in order."""
 
 import secrets
 import threading
@@ -29,9 +29,9 @@ from services.license_server.server_settings import Values, read_values
 from services.license_server.usage import note_denial
 from services.runtime import logs
 
-MAX_BATCH = 256  # requests of one transaction
+MAX_BATCH = 256  # requests per transaction
 
-# How a seat came to an end.
+# How the use of a seat ended.
 How = Literal["released", "stale", "revoked"]
 
 _log = logs.get("license-server")
@@ -54,7 +54,7 @@ _EXTEND = (
 
 @dataclass(frozen=True)
 class Granted:
-    """A seat, for ``expires_in_s`` more. ``again``: the node held it already."""
+    """A seat, for another ``expires_in_s``. ``again``: the node already held it."""
 
     lease: str
     token: int
@@ -69,7 +69,7 @@ Decision = Callable[["Turn"], Any]
 
 @dataclass
 class Turn:
-    """One transaction, and what was read in it already."""
+    """One transaction, and what has been read in it so far."""
 
     transaction: Transaction
     values: Values
@@ -88,9 +88,9 @@ class Turn:
 
 
 class LeaseAllocator:
-    """Thread-safe. ``ask_*`` give a Future at once, which ``work`` fulfils; the others wait for it.
+    """Thread-safe. ``ask_*`` return at once a Future, which ``work`` completes; the other methods wait for it.
 
-    ``lease_s``: instead of what is set in the database.
+    ``lease_s`` replaces the value set in the database.
     """
 
     def __init__(self, database: Database, lease_s: float | None = None) -> None:
@@ -103,9 +103,11 @@ class LeaseAllocator:
     # --- what nodes ask ---
 
     def acquire(self, holder: LeaseHolder, feature: str) -> Granted:
-        """A seat. The same node gets the same one again, with a new token, so that its restart costs nothing.
+        """Grants a seat. The same node gets the same seat again, with a new token, so that a restart takes no second
+        seat.
 
-        Raises LicenseError, WrongRole, NoSeatLeft and its kind, LicenseExpired, LicenseRevoked, NodeNotAllowed.
+        Raises LicenseError, WrongRole, NoSeatLeft, SeatsReserved, LicenseExpired, LicenseNotYetValid, LicenseRevoked,
+        NodeNotAllowed.
         """
         granted: Granted = self._now(lambda turn: self._acquire(turn, holder, feature))
         return granted
@@ -116,7 +118,7 @@ class LeaseAllocator:
         return granted
 
     def release(self, holder: LeaseHolder, lease_id: str, token: int) -> None:
-        """Gives the seat back; a lease that is gone already is no error. Raises LicenseRevoked."""
+        """Gives the seat back; a lease that is already gone is no error. Raises LicenseRevoked."""
         self._now(lambda turn: self._release(turn, holder, lease_id, token))
 
     def ask_acquire(self, holder: LeaseHolder, feature: str) -> Future[Granted]:
@@ -136,7 +138,7 @@ class LeaseAllocator:
             return seats_in_use(living, capacities)
 
     def wait(self) -> None:
-        """Until something is asked, or ``wake``."""
+        """Waits for a request or ``wake``."""
         self._asked.wait()
         self._asked.clear()
 
@@ -144,7 +146,7 @@ class LeaseAllocator:
         self._asked.set()
 
     def work(self) -> bool:
-        """Decides what waits, up to a batch of it. Whether there was anything; to be called by whoever has a thread."""
+        """Decides up to one batch of waiting requests, in the caller's thread. Returns whether there were any."""
         with self._turn:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_BATCH))]
             if not batch:
@@ -163,7 +165,7 @@ class LeaseAllocator:
         return True
 
     def sweep(self) -> int:
-        """Frees what is stale, and moves the lease clock on. How many were freed."""
+        """Frees stale leases and advances the lease clock. Returns how many were freed."""
         with self._database.write() as transaction:
             return self._free_stale(transaction)
 
@@ -182,7 +184,7 @@ class LeaseAllocator:
     # --- decisions ---
 
     def _decide(self, decisions: Sequence[Decision]) -> list[Any]:
-        """In one transaction. A decision that refuses has changed nothing but the record of denials."""
+        """Decides all in one transaction. A refusal changes nothing except the record of denials."""
         answers: list[Any] = []
         with self._database.write() as transaction:
             values = read_values(transaction)
@@ -233,7 +235,7 @@ class LeaseAllocator:
         transaction = turn.transaction
         lease = require_current(_moved(transaction, lease_id, holder), lease_id, token, holder)
         if lease.revoked is not None:
-            # The seat stays its own while it ends its round, but not for longer than anybody may go on without one.
+            # The node keeps its seat while it ends its round, but no longer than the grace time.
             if _revoked_for(transaction, lease_id) < turn.values.grace_h * 3600:
                 self._extend(turn, lease_id)
             raise LicenseRevoked(feature=lease.feature, problem=lease.revoked)
@@ -304,7 +306,7 @@ def _expired_for(transaction: Transaction, feature: str) -> float:
 
 
 def _held_by(transaction: Transaction, holder: LeaseHolder, feature: str) -> Any:
-    """Its lease: of its key, or of one that it had before."""
+    """The holder's lease, taken with its current key or an earlier one."""
     mine = select(*_FIELDS, leases.c.certificate).where(leases.c.feature == feature, leases.c.node == holder.name)
     found = transaction.rows(mine)
     by_key = [row for row in found if row["fingerprint"] == holder.fingerprint]
@@ -312,7 +314,7 @@ def _held_by(transaction: Transaction, holder: LeaseHolder, feature: str) -> Any
 
 
 def _moved(transaction: Transaction, lease_id: str, holder: LeaseHolder) -> Taken | None:
-    """The lease, under the key that its holder has now: it follows the member."""
+    """The lease. If the holder has a new key, the lease is moved to it first."""
     row = transaction.row(select(*_FIELDS, leases.c.certificate).where(leases.c.id == lease_id))
     another = row is not None and row["fingerprint"] != holder.fingerprint and row["node"] == holder.name
     if another and row is not None and same_member(row["certificate"], holder.certificate):

@@ -1,4 +1,4 @@
-"""Who gets a seat, who keeps it, who has lost it: pure decisions over plain data."""
+"""Who gets, keeps or has lost a seat: pure decisions over plain data."""
 
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ from services.identity.certificates import authority_of
 from services.identity.peers import identity_of_certificate
 from services.licensing.features import FEATURE_OF_ROLE, FEATURES
 
-NAMED_HOLDERS = 12  # of a pool that is full, in the message
+NAMED_HOLDERS = 12  # listed in the error if a pool is full
 
 
 @dataclass(frozen=True)
 class LeaseHolder:
-    """A node, by its certificate."""
+    """A node, as identified by its certificate."""
 
     role: str
     name: str
@@ -48,7 +48,9 @@ class Reservation:
 
 @dataclass(frozen=True)
 class SeatPool:
-    """A feature's seats at one moment. ``expired``, ``begins``: words for when there is none of them valid."""
+    """A feature's seats at one moment. ``expired``, ``begins``: when seats ended or will begin, for
+    errors; '' if none.
+    """
 
     feature: str
     capacity: int
@@ -60,7 +62,7 @@ class SeatPool:
 
 @dataclass(frozen=True)
 class Taken:
-    """A seat that is taken. ``token`` grows with every grant, so an earlier process of the same node is told apart."""
+    """A seat in use. ``token`` grows with every grant, so that an earlier process of the same node is recognized."""
 
     id: str
     token: int
@@ -72,7 +74,7 @@ class Taken:
 
 
 def require_feature(holder: LeaseHolder, feature: str) -> None:
-    """Raises LicenseError for a feature that does not exist, WrongRole for one of another type of node."""
+    """Raises LicenseError for an unknown feature, WrongRole for the feature of another kind of node."""
     if feature not in FEATURES:
         raise LicenseError(feature=feature, problem=f"that is not a feature (one of {', '.join(FEATURES)})")
     if FEATURE_OF_ROLE.get(holder.role) != feature:
@@ -81,7 +83,7 @@ def require_feature(holder: LeaseHolder, feature: str) -> None:
 
 
 def same_member(certificate: str, other: str) -> bool:
-    """Whether two certificates (PEM, '' where none was shown) are of one name, by one CA: the key may be another."""
+    """Whether two certificates (PEM, '' if none was shown) have the same name and CA. The keys may differ."""
     return bool(certificate and other) and _member_of(certificate) == _member_of(other)
 
 
@@ -92,9 +94,9 @@ def _member_of(certificate: str) -> tuple[str, str]:
 
 
 def matches(pattern: str, name: str, fingerprint: str) -> bool:
-    """A pattern over a node: its name with * and ?, or ``sha256:`` and the beginning of its public key's digest.
+    """Whether a pattern matches a node: its name with * and ?, or ``sha256:`` and the beginning of its key's digest.
 
-    The name of a certificate means all its slots.
+    The name of a certificate matches all its slots.
     """
     if pattern.startswith("sha256:"):
         digest = pattern.removeprefix("sha256:").lower()
@@ -103,8 +105,8 @@ def matches(pattern: str, name: str, fingerprint: str) -> bool:
 
 
 def place_for(holder: LeaseHolder, pool: SeatPool, taken: Sequence[Taken], lease_s: float) -> int | None:
-    """The reservation whose seat the newcomer gets; None: an open seat. ``taken``: of this feature, all of them.
-    ``lease_s``: seconds after which a seat is free that nobody renews.
+    """The reservation whose seat the newcomer gets; None: an unreserved seat. ``taken``: all seats of this feature in
+    use. ``lease_s``: seconds after which a seat that is not renewed becomes free.
 
     Raises NodeNotAllowed, LicenseExpired, LicenseNotYetValid, NoSeatLeft, SeatsReserved.
     """
@@ -135,8 +137,8 @@ def place_for(holder: LeaseHolder, pool: SeatPool, taken: Sequence[Taken], lease
 
 
 def require_current(lease: Taken | None, lease_id: str, token: int, holder: LeaseHolder) -> Taken:
-    """The lease, where this holder and this token may act on it. Raises LeaseUnknown, LicenseRevoked."""
-    # Somebody else's lease is not spoken of.
+    """The lease, if this holder with this token may act on it. Raises LeaseUnknown, LicenseRevoked."""
+    # Nobody is told whether somebody else's lease exists.
     if lease is None or (lease.fingerprint, lease.node) != (holder.fingerprint, holder.name):
         raise LeaseUnknown(lease=lease_id[:64])
     if lease.token != token:

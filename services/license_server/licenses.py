@@ -1,4 +1,4 @@
-"""Licenses that are installed, and the keys of issuers that are trusted."""
+"""Installed licenses, and the trusted keys of issuers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -42,9 +42,9 @@ class Preview:
     lock_code: str | None
     key_id: str
     signature: Signature
-    issuer_name: str  # under which the key is trusted here; '' where it is not
+    issuer_name: str  # name under which the key is trusted here; '' if it is not
     grants: tuple[GrantView, ...]
-    replaces: bool  # a license with this id is installed
+    replaces: bool  # whether a license with this id is installed
     problem: str
 
     @property
@@ -80,14 +80,14 @@ class Licenses:
         self._database = database
 
     def preview(self, actor: Actor, file: bytes) -> Preview:
-        """What it holds and whether its signature is good; nothing is installed. Raises LicenseUnreadable."""
+        """What a file holds and whether its signature is good; nothing is installed. Raises LicenseUnreadable."""
         actor.require("licenses:read")
         signed = license_file.read(file)
         with self._database.read() as transaction:
             return _preview(transaction, signed)
 
     def install(self, actor: Actor, file: bytes) -> InstalledLicense:
-        """Installs it, or replaces the one with its id that the same key signed.
+        """Installs a license, or replaces the one with its id that the same key signed.
 
         Raises LicenseUnreadable, LicenseForged, LockCodeDiffers, ThingExists.
         """
@@ -108,7 +108,7 @@ class Licenses:
             return _find(transaction, license.id)
 
     def remove(self, actor: Actor, license_id: str) -> None:
-        """Nodes that hold a seat keep it for the grace period. Raises NoSuchThing."""
+        """Removes a license; nodes that hold a seat keep it for the grace period. Raises NoSuchThing."""
         actor.require("licenses:write")
         with self._database.write() as transaction:
             gone = _find(transaction, license_id)
@@ -127,7 +127,9 @@ class Licenses:
             return _find(transaction, license_id)
 
     def install_community(self, default: Mapping[str, int], wanted: Mapping[str, int] | None) -> None:
-        """On the first start with ``wanted`` over ``default`` seats; later only where ``wanted`` says so."""
+        """On the first start, installs ``default`` seats, overridden by ``wanted``; later does so only if ``wanted`` is
+        given.
+        """
         with self._database.write() as transaction:
             present = transaction.connection.scalar(select(licenses.c.id).limit(1)) is not None
             if present and wanted is None:
@@ -149,7 +151,7 @@ class Licenses:
             return [read_as(Issuer, row) for row in transaction.rows(select(issuers).order_by(issuers.c.name))]
 
     def trust(self, actor: Actor, name: str, public_key: bytes) -> Issuer:
-        """From now on licenses that this key (PEM, Ed25519) signed can be installed. Raises LicenseUnreadable."""
+        """Allows licenses signed by this key (PEM, Ed25519) to be installed. Raises LicenseUnreadable, ThingExists."""
         actor.require("settings:write")
         if not 1 <= len(name.strip()) <= license_file.MAX_TEXT or not name.isprintable():
             raise LicenseUnreadable(problem="the name of the issuer is empty, too long or not printable")
@@ -170,7 +172,7 @@ class Licenses:
             return read_as(Issuer, row)
 
     def distrust(self, actor: Actor, key_id: str) -> None:
-        """Its licenses that are installed give no seats any more. Raises NoSuchThing."""
+        """Distrusts a key; installed licenses that it signed give no seats any more. Raises NoSuchThing."""
         actor.require("settings:write")
         with self._database.write() as transaction:
             found = transaction.row(select(issuers).where(issuers.c.key_id == key_id))
@@ -181,7 +183,7 @@ class Licenses:
 
 
 def usable_grants(transaction: Transaction) -> list[Mapping[str, Any]]:
-    """Of the built-in license and of licenses whose key is trusted, valid now or not."""
+    """Grants of the built-in license and of licenses with a trusted key, whether valid now or not."""
     trusted = select(issuers.c.key_id)
     statement = (
         select(grants)

@@ -26,7 +26,7 @@ from services.runtime.metrics import Meter
 from services.runtime.ready import ReadySocket
 from services.web.server import NodeServer
 
-KEEP_ALIVE_S = 40  # longer than nodes are silent between two renewals: a handshake costs more than all else
+KEEP_ALIVE_S = 40  # longer than the time between two renewals of a node, as handshakes are the main cost
 
 if TYPE_CHECKING:
     from services.license_server.partner import Partner
@@ -45,7 +45,9 @@ async def main(settings: LicenseServerSettings, stop: asyncio.Event, ready: Read
 
 
 def _shown(data_dir: Path, given: IdentityFiles) -> IdentityFiles:
-    """What it shows: certificate and key that an administrator put in place, or those that it was started with."""
+    """The server's files, with certificate and key that an administrator installed, or else those it was
+    started with.
+    """
     with contextlib.suppress(NoSuchThing):
         cert, key = stored(data_dir)
         return replace(given, cert=cert, key=key)
@@ -77,7 +79,7 @@ async def _serve(settings: LicenseServerSettings, identity: Identity, stop: asyn
         await serve(services, identity, listening, stop, started, partner=partner)
 
 
-async def serve(  # as few as it can be
+async def serve(  # no fewer parameters are possible
     services: Services,
     identity: Identity,
     listening: socket.socket,
@@ -86,9 +88,9 @@ async def serve(  # as few as it can be
     *,
     partner: "Partner | None" = None,
 ) -> None:
-    """Serves HTTPS until ``stop``; ``started`` is called when it does.
+    """Serves HTTPS until ``stop``; calls ``started`` when it does.
 
-    A client certificate is optional in the handshake, since browsers have none, and demanded by the node API.
+    Client certificates are optional in the handshake, as browsers have none; the node API requires one.
     """
     context = identity.server_context(client_certificate="optional")
     server = NodeServer(Web(services, partner), context, stop, started, keep_alive_s=KEEP_ALIVE_S)
@@ -113,10 +115,10 @@ def _open(settings: LicenseServerSettings) -> Database:
 
 
 async def _paired(services: Services, identity: Identity, settings: LicenseServerSettings) -> "Partner | None":
-    """This server's part in a pair, and whether it begins as the active one; None where it is alone."""
+    """This server's part in a pair, after deciding whether it begins as the active one; None if it is alone."""
     if not settings.partner:
         return None
-    from services.license_server.partner import Partner  # noqa: PLC0415  # aiohttp, where there is one to be asked
+    from services.license_server.partner import Partner  # noqa: PLC0415  # loads aiohttp, so only if there is a partner
 
     address = PartnerAddress.parse(settings.partner)
     partner = Partner(services, identity, address, standby=settings.standby, copies=settings.data_dir)
@@ -125,7 +127,7 @@ async def _paired(services: Services, identity: Identity, settings: LicenseServe
 
 
 def _offer_setup(services: Services, settings: LicenseServerSettings, port: int) -> None:
-    """The link is a secret of the first start: it goes to the terminal or file of whoever started the server."""
+    """Logs the setup link if there are no users. It is a secret for whoever started the server."""
     if not services.accounts.needs_setup():
         return
     secret = services.accounts.setup_secret()

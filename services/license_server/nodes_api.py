@@ -1,4 +1,4 @@
-"""The API that nodes lease from, over mutual TLS. Plain ASGI: it answers a renewal of each node every few seconds."""
+"""The API through which nodes lease seats, over mutual TLS. Plain ASGI, as each node renews every few seconds."""
 
 import asyncio
 import re
@@ -37,11 +37,11 @@ Handler = Callable[[LeaseHolder, "NodeRequest"], Awaitable[tuple[int, Any]]]
 
 
 class MalformedRequest(Exception):
-    """``str()`` is the field, and what is wrong with it."""
+    """``str()`` gives the field and what is wrong with it."""
 
 
 class NodeRequest:
-    """One request, read."""
+    """One request, with its body read."""
 
     def __init__(self, scope: Scope, lease_id: str, body: bytes) -> None:
         self.lease_id = lease_id
@@ -56,7 +56,7 @@ class NodeRequest:
             raise _malformed("body", malformed) from None
 
     def number(self, name: str) -> int:
-        """Of the query."""
+        """A whole number in the query. Raises MalformedRequest."""
         given = parse_qs(self._query.decode("latin-1")).get(name, ["0"])[0]
         if not given.lstrip("-").isdecimal() or len(given) > 18:
             raise MalformedRequest(f"query.{name}: it is not a whole number")
@@ -64,7 +64,7 @@ class NodeRequest:
 
     @property
     def token(self) -> int:
-        """Of the query."""
+        """The token in the query. Raises MalformedRequest."""
         given = parse_qs(self._query.decode("latin-1"), keep_blank_values=True)
         try:
             return RenewRequest(token=int(given.get("token", [""])[0])).token
@@ -75,7 +75,7 @@ class NodeRequest:
 
 
 class PairedServer(Protocol):
-    """The other server of a pair, which is to know of each lease."""
+    """The other server of a pair, which must know each lease."""
 
     name: str
 
@@ -87,7 +87,7 @@ class PairedServer(Protocol):
 
 
 class NodesApi:
-    """``partner``: None where this server is alone."""
+    """``partner``: None if this server is alone."""
 
     def __init__(self, services: Services, partner: PairedServer | None = None) -> None:
         self._services = services
@@ -148,12 +148,12 @@ class NodesApi:
         return 204, None
 
     def _guard(self) -> None:
-        """Raises NotActive where this server stands by."""
+        """Raises NotActive if this server is on standby."""
         if not self._services.active:
             raise NotActive(active=self._partner.name if self._partner else "the other one")
 
     async def _tell_partner(self, holder: LeaseHolder, call: "NodeRequest") -> tuple[int, Any]:
-        """For the other server of a pair alone."""
+        """Only for the other server of a pair."""
         if self._partner is None:
             raise NoSuchThing(what="partner", name=holder.name)
         self._partner.admit(PeerIdentity(holder.role, holder.name, holder.fingerprint))
@@ -179,16 +179,16 @@ class NodesApi:
 
 
 def peer_of(scope: Scope) -> tuple[PeerIdentity, bytes]:
-    """Who calls, in the slot that it names, and the certificate (DER).
+    """The caller, with the slot that it names, and its certificate (DER).
 
-    Raises NoIdentity without one, IdentityError where it names nobody, NotOfOrganization.
+    Raises NoIdentity without a certificate, IdentityError if it names nobody, NotOfOrganization.
     """
     peer = peer_in(scope).known_by(_header(scope, _KNOWN_BY))
     return peer.in_slot(_header(scope, _SLOT)), certificate_of(scope) or b""
 
 
 def address_of(scope: Scope) -> str:
-    """The one that the caller used for this server."""
+    """The address that the caller used for this server."""
     return _header(scope, b"host")[:255] or "this server"
 
 
@@ -202,7 +202,7 @@ def _header(scope: Scope, wanted: bytes) -> str:
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:
-    """Raises BodyTooLarge before anything is read, also where it does not say its length beforehand."""
+    """Raises BodyTooLarge before anything is read, also if the request does not declare its length."""
     length = _header(scope, b"content-length") or "0"
     if _header(scope, b"transfer-encoding") or not length.isdecimal() or int(length) > MAX_BODY:
         raise BodyTooLarge(limit=MAX_BODY)

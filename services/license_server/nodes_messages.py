@@ -1,4 +1,4 @@
-"""What nodes and the license server say to each other, as JSON."""
+"""The JSON messages between nodes and the license server."""
 
 from pydantic import BaseModel, ConfigDict, Field
 

@@ -1,4 +1,4 @@
-"""The node API, described for people and for tools that test it."""
+"""A description of the node API, for people and for test tools."""
 
 from typing import Any
 

@@ -1,9 +1,9 @@
-"""Two servers, each with a database of its own: one lends seats, the other follows it and takes over where it is gone.
+"""Two servers with separate databases: one leases seats, the other follows it and takes over if it is gone.
 
-The active one has a term. The follower asks it for all that has changed, at least once a second; where it hears nothing
-for TAKEOVER_S it becomes active itself, with the next term. Of two that are active the one with the lower term follows
-as soon as it hears of the other. While two that are cut off from each other are both active, each lends its capacity at
-most: so at most the capacity is lent once too often, and only until they hear of each other.
+The active server has a term. At least once a second, the follower asks it for all changes; if it hears nothing for
+TAKEOVER_S, it becomes active itself, with the next term. If both are active, the one with the lower term becomes the
+follower as soon as it hears of the other. Two servers cut off from each other may both be active; each then leases at
+most its capacity. So at most twice the capacity is leased, and only until they hear of each other.
 """
 
 import asyncio
@@ -31,19 +31,19 @@ from services.license_server.services import Services
 from services.license_server.settings import PartnerAddress
 from services.runtime import logs
 
-POLL_S = 1.0  # at least so often the follower hears of the active one
+POLL_S = 1.0  # the follower hears from the active server at least this often
 TAKEOVER_S = 2.0
 RETRY_S = 0.2
 HISTORY_EVERY_S = 60.0
-CONFIRM_S = 0.5  # how long a new lease waits for the follower to know it too
-TOKENS_A_TERM = 1_000_000  # no fencing token of one term is given in another
+CONFIRM_S = 0.5  # how long a new lease waits until the follower knows it
+TOKENS_A_TERM = 1_000_000  # so that no fencing token is given in two terms
 ROLE = "license"
 
 _log = logs.get("license-server")
 
 
 class Partner:
-    """This server's part in a pair. ``run`` keeps it; ``changes`` answers the other one."""
+    """This server's part in a pair. ``run`` plays it; ``changes`` answers the other server."""
 
     def __init__(
         self, services: Services, identity: Identity, partner: PartnerAddress, *, standby: bool, copies: Path
@@ -54,27 +54,27 @@ class Partner:
         self._partner = partner
         self._prefers_standby = standby
         self._copies = copies
-        self._seen = -1  # version of the other one's data that this one has
+        self._seen = -1  # the version of the other server's data that this one has
         self._history_at = float("-inf")
         self._audit_from = 0
-        self._confirmed, self._heard_at = -1, float("-inf")  # what the follower has, and when it asked last
+        self._confirmed, self._heard_at = -1, float("-inf")  # the version that the follower has, and when it last asked
         self._stirred = asyncio.Condition()
         self._session: aiohttp.ClientSession | None = None
 
     # --- what the other one asks ---
 
     def admit(self, peer: PeerIdentity) -> None:
-        """Raises WrongRole for anybody but the partner: what it is told holds password hashes."""
+        """Raises WrongRole for anybody but the partner: the data includes password hashes."""
         if peer.role != ROLE or peer.name != self._partner.name:
             needed = f"the role {ROLE} and the name {self._partner.name}"
             raise WrongRole(name=peer.name, role=peer.role, action="following this server", needed=needed)
 
     async def changes(self, seen: int, term: int, history: bool, audit: int) -> dict[str, Any]:
-        """What is here, at once where it differs from ``seen``, after a second otherwise.
+        """The data of this server: at once if it differs from ``seen``, otherwise after a second.
 
-        ``audit``: the entry of the log to begin with.
+        ``audit``: the first entry of the audit log to send.
         """
-        if term and seen >= 0:  # it follows; one that is active itself only asks how this one stands
+        if term and seen >= 0:  # a follower; a server that is active itself only asks for our state
             self._heard_at, self._confirmed = time.monotonic(), seen if term == self._services.term else -1
         async with self._stirred:
             self._stirred.notify_all()
@@ -87,7 +87,7 @@ class Partner:
         )
 
     async def confirm(self) -> None:
-        """Returns when the follower, if there is one, knows what is written now; after half a second anyway."""
+        """Returns when the follower, if any, has all that is written now, but after CONFIRM_S at the latest."""
         if time.monotonic() - self._heard_at > 2 * POLL_S:
             return
         version = self._services.database.last_version
@@ -114,7 +114,7 @@ class Partner:
     # --- what this one does ---
 
     async def run(self) -> None:
-        """Until it is cancelled."""
+        """Runs until cancelled."""
         loop = asyncio.get_running_loop()
         self._services.database.on_change = partial(_later, loop, self._stir)
         try:
@@ -128,7 +128,7 @@ class Partner:
                 await self._session.close()
 
     async def begin(self) -> None:
-        """Decides what this one is, by what it was and what the other one says it is."""
+        """Decides whether this server is active, from its earlier state and the other server's answer."""
         was_active, term = await asyncio.to_thread(self._standing)
         self._services.term, self._services.active = term, False
         other = None
@@ -142,7 +142,7 @@ class Partner:
             _log.info("on standby until the other license server answers", partner=self._partner.name)
 
     async def _follow(self) -> None:
-        """As long as the other one is active and can be heard."""
+        """Follows while the other server is active and answers."""
         heard_at = time.monotonic()
         while not self._services.active:
             history = time.monotonic() - self._history_at > HISTORY_EVERY_S
@@ -167,7 +167,7 @@ class Partner:
             await asyncio.sleep(RETRY_S)
 
     async def _watch(self) -> None:
-        """While this one is active: whether the other one is so too, with a higher term."""
+        """While active, checks whether the other server is active too and has precedence; then stops being active."""
         await asyncio.sleep(POLL_S)
         with contextlib.suppress(aiohttp.ClientError, OSError, SwarmError):
             other = await self._ask(history=False)
@@ -200,7 +200,7 @@ class Partner:
         return found is not None and bool(json.loads(found)), int(term or 0)
 
     def _become_active(self, why: str) -> None:
-        """With a term of its own. Every lease gets a whole lease time: its node could not renew meanwhile."""
+        """Begins a new term. Every lease gets a full lease time, as nodes could not renew meanwhile."""
         with self._services.database.write() as transaction:
             term = transaction.next("term")
             counters = schema.counters
@@ -215,7 +215,9 @@ class Partner:
         _log.warning("this license server is active now", term=term, why=why)
 
     def _yield(self, term: int) -> None:
-        """What was lent here meanwhile is kept aside; its nodes turn to the other one, as far as it has seats."""
+        """Goes on standby. Saves a copy of the data; nodes with seats from here turn to the other server, if it has
+        seats.
+        """
         copy = self._copies / f"before-term-{term}.backup.gz"
         with contextlib.suppress(OSError):
             copy.touch(mode=0o600)
@@ -257,7 +259,7 @@ class Partner:
                 self._stirred.notify_all()
 
         task = asyncio.ensure_future(notify())
-        self._stirring = task  # kept, so that it is not collected before it is done
+        self._stirring = task  # keeps it from being garbage-collected before it is done
 
 
 _ACTIVE = schema.settings.c.name == "active"
@@ -269,9 +271,9 @@ def _mark(transaction: Transaction, *, active: bool) -> None:
 
 
 def _replace_audit(transaction: Transaction, theirs: list[dict[str, Any]]) -> int:
-    """Takes what is new, and gives the entry to ask from next: the newest one, to see that the logs are one.
+    """Adds new entries and returns the entry to ask from next: the newest, to check that both logs are the same.
 
-    Where they are not, all of theirs takes the place of ours, once all of it is here.
+    If they are not, the other server's log replaces ours once all of it is here.
     """
     ours = transaction.row(select(schema.audit).order_by(schema.audit.c.seq.desc()).limit(1))
     first = theirs[0]["seq"] if theirs else 0

@@ -1,4 +1,4 @@
-"""The pool of each feature: its seats, whom it serves, and what is reserved for whom."""
+"""The pool of each feature: its seats, the nodes that it serves, and reservations."""
 
 import json
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Pools:
             return views(transaction)
 
     def restrict(self, actor: Actor, feature: str, allowed: Sequence[str]) -> PoolView:
-        """Serves only nodes that match one of the patterns; []: every node. Nobody loses a seat by it.
+        """Serves only nodes that match one of the patterns; []: every node. Nobody loses a seat.
 
         A pattern is a node's name with * and ?, or ``sha256:`` and at least 8 hex digits of its public key's digest.
         """
@@ -65,7 +65,7 @@ class Pools:
             return _view(transaction, feature)
 
     def reserve(self, actor: Actor, feature: str, clients: str, seats: int) -> PoolView:
-        """Keeps seats for nodes that match the pattern. Raises AdminError where there are not so many."""
+        """Keeps seats for nodes that match the pattern. Raises AdminError if there are not enough."""
         actor.require("pools:write")
         _require_feature(feature)
         pattern = _checked([clients])[0]
@@ -82,7 +82,7 @@ class Pools:
             return _view(transaction, feature)
 
     def unreserve(self, actor: Actor, reservation_id: int) -> PoolView:
-        """Nobody loses a seat by it. Raises NoSuchThing."""
+        """Removes a reservation; nobody loses a seat. Raises NoSuchThing."""
         actor.require("pools:write")
         with self._database.write() as transaction:
             found = transaction.row(select(reservations).where(reservations.c.id == reservation_id))
@@ -95,7 +95,7 @@ class Pools:
 
 
 def read_pools(transaction: Transaction) -> dict[str, SeatPool]:
-    """By feature, as they are at the transaction's wall time."""
+    """The pools by feature, at the transaction's wall time."""
     allowed = {row["feature"]: tuple(json.loads(row["allowed"])) for row in transaction.rows(select(pools))}
     places: dict[str, list[Reservation]] = {}
     for row in transaction.rows(select(reservations).order_by(reservations.c.id)):

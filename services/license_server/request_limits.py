@@ -1,4 +1,4 @@
-"""What stands before the pages and APIs of people: security headers, limits of size and of frequency."""
+"""Guards the pages and APIs for people: security headers, limits on the size and rate of requests."""
 
 import time
 from collections.abc import Mapping, MutableMapping
@@ -8,7 +8,7 @@ from services.errors import BodyTooLarge, TooManyRequests
 
 MAX_BODY = 1 << 20
 MAX_RESTORE = 64 << 20
-PER_MINUTE = 600  # requests of one address
+PER_MINUTE = 600  # requests per address
 SIGN_INS_PER_MINUTE = 10
 MAX_ADDRESSES = 10_000
 
@@ -31,7 +31,7 @@ HEADERS = {
 
 
 class RequestLimits:
-    """One for all requests but those of nodes."""
+    """Limits for all requests except those of nodes."""
 
     def __init__(self) -> None:
         self._all = Rate(PER_MINUTE)
@@ -46,7 +46,7 @@ class RequestLimits:
             self._sign_ins.count(address)
         limit = MAX_RESTORE if path.endswith("/restore") else MAX_BODY
         if b"transfer-encoding" in headers or int(headers.get(b"content-length", b"0")) > limit:
-            raise BodyTooLarge(limit=limit)  # also where it does not say its length beforehand
+            raise BodyTooLarge(limit=limit)  # also if it does not declare its length
 
 
 def is_sign_in(path: str) -> bool:
@@ -54,7 +54,7 @@ def is_sign_in(path: str) -> bool:
 
 
 def with_headers(send: Any, path: str) -> Any:
-    """``send``, which adds the security headers. What an application set itself stands, but for the policies."""
+    """``send`` with security headers added. Headers set by the application stay, except the Content-Security-Policy."""
     cached = path.startswith("/static/")
 
     async def guarded(message: MutableMapping[str, Any]) -> None:
@@ -71,7 +71,7 @@ def with_headers(send: Any, path: str) -> Any:
 
 
 class Rate:
-    """At most so many a minute of one address, by a bucket that refills evenly."""
+    """Limits requests per minute and address, by a token bucket."""
 
     def __init__(self, per_minute: int) -> None:
         self._per_minute = per_minute

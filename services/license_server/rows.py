@@ -1,4 +1,4 @@
-"""Rows of the database as plain data: a column is the field of its name, a time is a datetime in UTC."""
+"""Database rows as plain data: each column becomes the field of the same name; times become datetimes in UTC."""
 
 from collections.abc import Hashable, Mapping
 from dataclasses import fields
@@ -10,12 +10,12 @@ T = TypeVar("T")
 
 
 def utc(at: float) -> datetime:
-    """``at``: seconds since 1970, as the database has times."""
+    """``at``: seconds since 1970, as in the database."""
     return datetime.fromtimestamp(at, UTC)
 
 
 def read_as(cls: type[T], row: Mapping[str, Any], **given: Any) -> T:
-    """A dataclass from the columns that are named as its fields are, and from what is ``given``."""
+    """A dataclass, from the columns with the names of its fields and from ``given``."""
     read = {name: _value(row[name], is_time) for name, is_time in _fields(cast(Hashable, cls)) if name not in given}
     return cls(**read, **given)
 

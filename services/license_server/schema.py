@@ -17,7 +17,7 @@ from sqlalchemy import (
     event,
 )
 
-# The newest migration in `migrations/versions`; a test holds the two together.
+# The newest migration in `migrations/versions`; a test compares the two.
 REVISION = "0005"
 
 metadata = MetaData()
@@ -50,7 +50,7 @@ licenses = Table(
     Column("licensee", Text, nullable=False),
     Column("issued_at", Double, nullable=False),
     Column("lock_code", Text),
-    Column("document", Text, nullable=False),  # the signed file as it was installed; '' for the community license
+    Column("document", Text, nullable=False),  # the signed file as installed; '' for the community license
     Column("installed_at", Double, nullable=False),
     Column("installed_by", Text, nullable=False),
 )
@@ -63,7 +63,7 @@ grants = Table(
     Column("feature", String(16), nullable=False),
     Column("capacity", Integer, nullable=False),
     Column("valid_from", Double, nullable=False),
-    Column("valid_until", Double),  # NULL: for ever
+    Column("valid_until", Double),  # NULL: no end
 )
 
 pools = Table(
@@ -94,10 +94,10 @@ leases = Table(
     Column("node", Text, nullable=False),
     Column("fingerprint", String(64), nullable=False),
     Column("address", Text, nullable=False),
-    Column("certificate", Text, nullable=False),  # PEM, '' where it was not shown
+    Column("certificate", Text, nullable=False),  # PEM, '' if none was shown
     Column("taken_at", Double, nullable=False),
     Column("renewed_at", Double, nullable=False),
-    Column("expires", Double, nullable=False),  # seconds of the lease clock, not of a wall clock
+    Column("expires", Double, nullable=False),  # in seconds of the lease clock, not of a wall clock
     Column("reservation", Integer),
     Column("revoked_at", Double),
     Column("revoke_reason", Text),
@@ -115,7 +115,7 @@ revocations = Table(
     Column("at", Double, nullable=False),
     Column("by", Text, nullable=False),
     Column("lifted_at", Double),
-    Column("certificate", Text, nullable=False, server_default=""),  # PEM, '' where it is not known
+    Column("certificate", Text, nullable=False, server_default=""),  # PEM, '' if unknown
 )
 
 checkouts = Table(
@@ -141,7 +141,7 @@ denials = Table(
     Column("address", Text, nullable=False),
     Column("code", String(64), nullable=False),
     Column("message", Text, nullable=False),
-    Column("count", Integer, nullable=False),  # of the same within a minute
+    Column("count", Integer, nullable=False),  # how often it was repeated, each time within a minute
     Column("at", Double, nullable=False, index=True),
     Column("last_at", Double, nullable=False),
 )
@@ -151,7 +151,7 @@ usage_samples = Table(
     metadata,
     Column("feature", String(16), primary_key=True),
     Column("at", Double, primary_key=True, autoincrement=False),
-    Column("used", Integer, nullable=False),  # the most since the sample before
+    Column("used", Integer, nullable=False),  # the maximum since the previous sample
     Column("capacity", Integer, nullable=False),
 )
 
@@ -168,8 +168,8 @@ clock = Table(
     "clock",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    Column("now", Double, nullable=False),  # seconds for which some server ran
-    Column("wall", Double, nullable=False),  # the latest wall clock that was seen
+    Column("now", Double, nullable=False),  # seconds during which any server ran
+    Column("wall", Double, nullable=False),  # the latest wall-clock time seen
 )
 
 # --- people -------------------------------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ users = Table(
     Column("password", Text, nullable=False),  # argon2id
     Column("role", String(16), nullable=False),
     Column("totp", Text),  # base32 secret; NULL: off
-    Column("totp_step", Integer, nullable=False),  # of the last code taken, so that none is taken twice
+    Column("totp_step", Integer, nullable=False),  # of the last accepted code, so that none is accepted twice
     Column("failures", Integer, nullable=False),
     Column("locked_until", Double, nullable=False),
     Column("disabled", Boolean, nullable=False),
@@ -202,7 +202,7 @@ sign_in_locks = Table(
 sessions = Table(
     "sessions",
     metadata,
-    Column("id", String(64), primary_key=True),  # hex SHA-256 of what the cookie holds
+    Column("id", String(64), primary_key=True),  # hex SHA-256 of the cookie's content
     Column("user", ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("csrf", String(64), nullable=False),
     Column("address", Text, nullable=False),
@@ -279,7 +279,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()"""
 
 
 def request_limits(dialect: str) -> list[str]:
-    """Statements that make the audit log append-only; run again where they were dropped."""
+    """Statements that make the audit log append-only; run again after they were lifted."""
     verbs = ("update", "delete")
     if dialect == "sqlite":
         return [_REFUSE_SQLITE.format(lower=verb, upper=verb.upper()) for verb in verbs]
@@ -288,7 +288,7 @@ def request_limits(dialect: str) -> list[str]:
 
 
 def lifted(dialect: str) -> list[str]:
-    """Statements that take the guards away, for a restore into an empty server."""
+    """Statements that remove these guards, while the audit log is replaced."""
     if dialect == "sqlite":
         return [f"DROP TRIGGER audit_no_{verb}" for verb in ("update", "delete")]
     return [f"DROP TRIGGER audit_no_{verb} ON audit" for verb in ("update", "delete", "truncate")]

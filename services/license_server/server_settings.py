@@ -1,4 +1,4 @@
-"""What an administrator sets while the server runs: kept in the database, checked before it is."""
+"""What administrators set while the server runs. It is validated, then kept in the database."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -18,8 +18,10 @@ MAX_LEASE_S = 40  # a stale seat must be free within a minute
 
 @dataclass(frozen=True)
 class Values:
-    """``lease_s``: a lease that is not renewed for so long is freed. ``grace_h``: how long a node goes on without a
-    server, and after its license expired. ``session_min``: idle sessions end. ``keep_days``: of usage history."""
+    """``lease_s``: a lease not renewed for this long is freed. ``grace_h``: how long a node goes on without a license
+    server, or after its license expired. ``session_min``: idle sessions end after this. ``keep_days``: for the usage
+    history.
+    """
 
     lease_s: int = 30
     grace_h: float = 24.0
@@ -46,7 +48,7 @@ _NAMES = {field.name: field for field in fields(Values)}
 
 
 class ServerSettings:
-    """Reading needs no permission inside the server; ``webhook_secret`` must not be shown to anyone."""
+    """Code in the server may read it without permission; ``webhook_secret`` must not be shown to anyone."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -56,7 +58,7 @@ class ServerSettings:
             return read_values(transaction)
 
     def change(self, actor: Actor, **changes: Any) -> Values:
-        """Only what is given changes. Raises AdminError naming the setting."""
+        """Changes only the given settings. Raises AdminError that names the setting."""
         actor.require("settings:write")
         checked = {name: _checked(name, value) for name, value in changes.items()}
         with self._database.write() as transaction:
@@ -71,12 +73,14 @@ class ServerSettings:
             return Values(**{**before, **differing})
 
     def lock_code(self) -> str:
-        """What an issuer is given, so that a license serves this server alone."""
+        """The code to give to an issuer for a license that only this server accepts."""
         with self._database.read() as transaction:
             return read_lock_code(transaction)
 
     def trust_wall_clock(self, actor: Actor) -> None:
-        """After a clock that was wrong once: forgets the latest time seen, so that dates count from now on again."""
+        """For a clock that was once ahead: forgets the latest time seen, so that dates follow the system
+        clock again.
+        """
         actor.require("settings:write")
         with self._database.write() as transaction:
             forgotten = transaction.wall

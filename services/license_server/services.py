@@ -1,4 +1,4 @@
-"""All that a license server does, over one database; the API, the browser UI and the command line call nothing else."""
+"""All functions of a license server, over one database; APIs, browser UI and command line call nothing else."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +25,7 @@ DISTRIBUTION = "swarm-learning"
 
 @dataclass(frozen=True)
 class ServerHealth:
-    """``clock_turned_back_s``: by how much the system clock is behind the latest date that was seen."""
+    """``clock_turned_back_s``: how far the system clock is behind the latest time seen."""
 
     state: Literal["active", "standby"]
     version: str
@@ -35,19 +35,19 @@ class ServerHealth:
 
 
 class Services:
-    """Every method of every part opens a transaction of its own; all are thread-safe.
+    """Every method of every part opens its own transaction; all are thread-safe.
 
-    ``active``: whether this server is the one that nodes are to ask.
+    ``active``: whether nodes should ask this server.
     """
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.active = True
-        self.term = 0  # of the pair that it belongs to; 0 where it is alone
+        self.term = 0  # of its pair; 0 if it is alone
         self._since = datetime.now(UTC)
 
     def health(self) -> ServerHealth:
-        """Raises StorageError where the database does not answer."""
+        """Raises StorageError if the database does not answer."""
         self.database.version()
         return ServerHealth(
             "active" if self.active else "standby",

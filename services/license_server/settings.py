@@ -1,4 +1,4 @@
-"""What a license server is told at start."""
+"""The settings with which a license server starts."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from services.runtime.settings import IdentitySettings
 
 @dataclass(frozen=True)
 class PartnerAddress:
-    """``NAME@HOST:PORT``: the name is that of its certificate."""
+    """``NAME@HOST:PORT``, with the name in the partner's certificate."""
 
     name: str
     address: str

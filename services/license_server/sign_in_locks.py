@@ -1,6 +1,6 @@
-"""Who has failed to sign in too often waits: under the name that was given, at the address of the call.
+"""After too many failures, sign-in is locked for a while for the given name from the caller's address.
 
-By name alone, whoever knows an administrator's name could lock that administrator out.
+With locks by name alone, anybody who knows an administrator's name could lock that administrator out.
 """
 
 import ipaddress
@@ -13,30 +13,30 @@ from services.errors import SignInLocked
 from services.license_server.database import Transaction
 from services.license_server.schema import sign_in_locks, users
 
-FREE_FAILURES = 3  # before sign-in is locked, for a second at first, then twice as long each time
+FREE_FAILURES = 3  # before sign-in is locked, first for a second, then twice as long each time
 LONGEST_LOCK_S = 900.0
 
-# Failures of an address from which nothing has come for so long after its lock count no more.
+# Failures of an address are forgotten when its lock has been over for so long without a new failure.
 FORGOTTEN_AFTER_S = 24 * 3600.0
 
-# Of an address of IPv6: whoever has one has all that begin so.
+# For IPv6, whole networks are locked: the owner of one address has all others with this prefix.
 _NETWORK_BITS = 64
 
 
 def lock_s(failures: int) -> float:
-    """How long sign-in is locked after so many failures in a row."""
+    """How many seconds sign-in is locked after this many failures in a row."""
     return 0.0 if failures < FREE_FAILURES else min(2.0 ** (failures - FREE_FAILURES), LONGEST_LOCK_S)
 
 
 def require_unlocked(transaction: Transaction, row: Mapping[str, Any], address: str) -> None:
-    """``row``: of the user. Raises SignInLocked."""
+    """``row``: the user's. Raises SignInLocked."""
     locked_until = _locked(transaction, row, address).get("locked_until", 0.0)
     if locked_until > transaction.wall:
         raise SignInLocked(seconds=int(locked_until - transaction.wall) + 1)
 
 
 def note_failure(transaction: Transaction, row: Mapping[str, Any], address: str) -> int:
-    """How many there were in a row from this address."""
+    """Notes a failure. Returns how many there were in a row from this address."""
     found = _locked(transaction, row, address)
     failures = int(found.get("failures", 0)) + 1
     changes = {"failures": failures, "locked_until": transaction.wall + lock_s(failures)}
@@ -45,14 +45,14 @@ def note_failure(transaction: Transaction, row: Mapping[str, Any], address: str)
     else:
         key = {"user": row["id"], "address": network_of(address)}
         transaction.write(insert(sign_in_locks).values(key | changes))
-    # What the list of users shows: that somebody somewhere is locked out under this name.
+    # For the list of users, which shows that this name is locked for some address.
     shown = {"failures": failures, "locked_until": max(row["locked_until"], changes["locked_until"])}
     transaction.write(update(users).where(users.c.id == row["id"]).values(shown))
     return failures
 
 
 def unlock(transaction: Transaction, row: Mapping[str, Any], address: str) -> None:
-    """After a right password."""
+    """To be called after a right password."""
     transaction.connection.execute(delete(sign_in_locks).where(*_key(row, address)))
 
 
@@ -61,13 +61,13 @@ def unlock_everywhere(transaction: Transaction, user_id: int) -> None:
 
 
 def forget_old(transaction: Transaction) -> None:
-    """To be called now and then."""
+    """Forgets old failures; call this now and then."""
     old = sign_in_locks.c.locked_until < transaction.wall - FORGOTTEN_AFTER_S
     transaction.connection.execute(delete(sign_in_locks).where(old))
 
 
 def network_of(address: str) -> str:
-    """What is locked for this address."""
+    """The address or network to lock for this address."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:

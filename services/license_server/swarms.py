@@ -1,4 +1,4 @@
-"""Which swarms lease here, as their SNs say. Kept in memory alone: after a restart they say it again."""
+"""Which swarms lease here, as reported by their SNs. Kept only in memory: after a restart, SNs report again."""
 
 import time
 from collections.abc import Callable
@@ -23,11 +23,11 @@ class _Said:
 
 
 class SwarmRegistry:
-    """``now``: seconds of a clock that is never set."""
+    """``now``: seconds of a monotonic clock."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._said: dict[tuple[str, str], _Said] = {}  # by certificate and name, the one heard last at the end
+        self._said: dict[tuple[str, str], _Said] = {}  # by certificate and name; the last heard is at the end
 
     def hear(self, sn: LeaseHolder, network: str, address: str) -> None:
         """``network``: address of the directory contract, which no two swarms share. Raises WrongRole."""
@@ -46,7 +46,7 @@ class SwarmRegistry:
             )
 
     def all(self) -> list[LeasingSwarm]:
-        """Those of which an SN was heard a moment ago, the SNs of each in the order of their names."""
+        """Swarms with an SN that was heard recently, with their SNs in order of name."""
         since = self._now() - KEPT_S
         found: dict[str, list[LeasingSN]] = {}
         for (_, name), said in self._said.items():

@@ -1,4 +1,4 @@
-"""The certificate that the server shows: looked at, and replaced while it runs."""
+"""The server's certificate: shows it, and replaces it while the server runs."""
 
 import contextlib
 import os
@@ -32,7 +32,7 @@ class CertificateView:
 
 
 class Tls:
-    """Nothing to see before ``serve`` was called."""
+    """Has no certificate before ``serve`` is called."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -51,18 +51,20 @@ class Tls:
         capath: Path | None,
         trust: Path | None = None,
     ) -> None:
-        """What the server shows, what a new certificate is checked against, and who has it shown (in any thread)."""
+        """Sets the server's certificate, what new ones are checked against, and ``take``, which puts one into use (from
+        any thread).
+        """
         self._directory, self._cert, self._take = data_dir / DIRECTORY, cert, take
         self._trust = {"cacert": cacert, "capath": capath, "trust": trust}
 
     def current(self) -> CertificateView:
-        """Raises NoSuchThing where no server runs."""
+        """Raises NoSuchThing if no server runs."""
         if self._cert is None:
             raise NoSuchThing(what="certificate of", name="this server")
         return _view(self._cert)
 
     def replace(self, actor: Actor, certificate_pem: bytes, key_pem: bytes) -> CertificateView:
-        """New connections get it at once, and a later start too. Raises AdminError where it does not fit."""
+        """Installs a certificate for new connections and later starts. Raises AdminError if it is not suitable."""
         actor.require("settings:write")
         from services.identity.identity import Identity  # noqa: PLC0415
 
@@ -88,7 +90,7 @@ class Tls:
 
 
 def stored(data_dir: Path, *, must_exist: bool = True) -> tuple[Path, Path]:
-    """Certificate and key that an administrator put in place. Raises NoSuchThing where none did."""
+    """Certificate and key that an administrator installed. Raises NoSuchThing if there are none."""
     found = data_dir / DIRECTORY / "cert.pem", data_dir / DIRECTORY / "key.pem"
     if must_exist and not all(path.exists() for path in found):
         raise NoSuchThing(what="certificate in", name=data_dir)

@@ -1,4 +1,4 @@
-"""How much was used when, by whom, and who was turned away."""
+"""How many seats were used when and by whom, and who was refused."""
 
 import csv
 import io
@@ -66,7 +66,7 @@ class Usage:
     def history(
         self, actor: Actor, feature: str, since: datetime, until: datetime, points: int = 240
     ) -> list[UsagePoint]:
-        """Evenly spaced points, oldest first, for a chart: a step holds until the next."""
+        """Evenly spaced points for a chart, oldest first; each value holds until the next point."""
         actor.require("usage:read")
         begin, end = since.timestamp(), until.timestamp()
         if not 1 <= points <= MAX_POINTS or end <= begin:
@@ -77,7 +77,7 @@ class Usage:
     def checkouts(
         self, actor: Actor, since: datetime, until: datetime, *, feature: str = "", node: str = "", limit: int = 500
     ) -> list[Checkout]:
-        """Seats that were held at some time in it, newest first."""
+        """Seats held at any time between ``since`` and ``until``, newest first."""
         actor.require("usage:read")
         statement = (
             select(checkouts)
@@ -96,7 +96,7 @@ class Usage:
     def denials(
         self, actor: Actor, since: datetime, until: datetime, *, feature: str = "", limit: int = 500
     ) -> list[Denial]:
-        """Newest first; the same one again within a minute counts up."""
+        """Denials, newest first. Repeats within a minute are counted in one entry."""
         actor.require("usage:read")
         statement = (
             select(denials)
@@ -110,7 +110,7 @@ class Usage:
             return [read_as(Denial, row) for row in transaction.rows(statement)]
 
     def csv(self, actor: Actor, since: datetime, until: datetime, feature: str = "") -> Iterator[str]:
-        """Lines of a CSV file of the checkouts, oldest first; read to the end or not at all."""
+        """Lines of a CSV file of the checkouts, oldest first."""
         actor.require("usage:read")
         rows = self.checkouts(actor, since, until, feature=feature, limit=1_000_000)
         yield _csv_line(["feature", "node", "fingerprint", "taken_at", "ended_at", "how", "seconds"])
@@ -130,7 +130,7 @@ class Usage:
             )
 
     def sample(self) -> None:
-        """To be called once a minute: notes use where it changed, and once an hour; forgets what is too old."""
+        """To be called once a minute: notes use if it changed, and once an hour; deletes old history."""
         with self._database.write() as transaction:
             for view in views(transaction):
                 _note(transaction, view.feature, view.used, view.capacity)
@@ -142,7 +142,7 @@ class Usage:
 
 
 def note_denial(transaction: Transaction, holder: LeaseHolder, feature: str, refusal: SwarmError) -> None:
-    """The same one again within a minute is counted, not added: a node that tries on and on must not fill the disk."""
+    """Counts a repeat within a minute instead of adding a row: a node that keeps trying must not fill the disk."""
     feature = feature if feature in FEATURES else "?"
     same = (
         select(denials.c.id)
@@ -185,7 +185,7 @@ def _note(transaction: Transaction, feature: str, used: int, capacity: int) -> N
 
 
 def _series(transaction: Transaction, feature: str, begin: float, end: float, points: int) -> list[UsagePoint]:
-    """Seats in use follow from the checkouts exactly; capacity from the samples."""
+    """Seats in use come exactly from the checkouts, capacity from the samples."""
     step = (end - begin) / points
     mine = checkouts.c.feature == feature
     changes: list[tuple[float, int]] = []
@@ -248,7 +248,7 @@ def _points(  # noqa: PLR0917  # where the points are, and what happened
 
 
 def _csv_line(fields: list[str]) -> str:
-    """A field that a spreadsheet would take for a formula is quoted with an apostrophe."""
+    """A CSV line. Fields that a spreadsheet would take for formulas get an apostrophe in front."""
     safe = [f"'{field}" if field.startswith(("=", "+", "-", "@", "\t", "\r")) else field for field in fields]
     line = io.StringIO()
     csv.writer(line, lineterminator="\r\n").writerow(safe)

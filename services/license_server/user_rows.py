@@ -1,4 +1,4 @@
-"""The rows of users: found, counted, added, and as they are shown."""
+"""The rows of users: finds, counts, adds and shows them."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What answers on the port: nodes, administrators' programs, browsers, each loaded when it is first asked for."""
+"""Serves nodes, administrators' programs and browsers on one port; each part is loaded on its first request."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -73,21 +73,21 @@ class Web:
 
 
 def _is_for_people(scope: Scope) -> bool:
-    """Whether a browser asks for a page or a part of one: it shows a refusal as a page, too."""
+    """Whether a browser requests a page or a part of one; it then gets refusals as pages, too."""
     headers = dict(scope["headers"])
     is_browser = b"text/html" in headers.get(b"accept", b"") or b"hx-request" in headers
     return is_browser and scope["path"] != "/healthz" and not scope["path"].startswith("/api")
 
 
 def _load_admin(services: Services) -> App:
-    from services.license_server.admin.app import build_admin  # noqa: PLC0415  # FastAPI, when a program first asks
+    from services.license_server.admin.app import build_admin  # noqa: PLC0415  # loads FastAPI, on the first request
 
     app: App = build_admin(services)
     return app
 
 
 def _load_ui(services: Services) -> App:
-    from services.license_server.ui.app import build_ui  # noqa: PLC0415  # templates, when a browser first asks
+    from services.license_server.ui.app import build_ui  # noqa: PLC0415  # loads the templates, on the first request
 
     app: App = build_ui(services)
     return app

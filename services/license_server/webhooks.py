@@ -1,4 +1,5 @@
-"""Tells another program of denials, expiries and revocations: queued with what they tell of, delivered until taken.
+"""Notifies another program of denials, expiries and revocations. Queued in the event's own transaction, retried until
+accepted.
 
 A delivery is a POST of JSON with ``X-Swarm-Signature: sha256=<HMAC of the body with the secret>``.
 """
@@ -25,7 +26,7 @@ FIRST_RETRY_S = 10.0
 KEEP_S = 7 * 86_400.0
 POST_TIMEOUT_S = 10.0
 
-# (address, body, headers) -> '' where it was taken, else what was wrong
+# (address, body, headers) -> '' if it was accepted, else what was wrong
 Post = Callable[[str, bytes, Mapping[str, str]], str]
 
 
@@ -51,14 +52,16 @@ class Webhooks:
             return [read_as(Delivery, row) for row in transaction.rows(statement)]
 
     def test(self, actor: Actor) -> None:
-        """Queues a delivery that says nothing but that it is one."""
+        """Queues a test delivery."""
         actor.require("settings:write")
         with self._database.write() as transaction:
             queue(transaction, "test", {"by": actor.name})
             record(transaction, actor, "webhook tested")
 
     def deliver_due(self, post: Post) -> int:
-        """One attempt at each that is due; how many there were. ``post`` waits for the network, no transaction does."""
+        """Tries each due delivery once; returns how many were due. No transaction is open while ``post`` waits for the
+        network.
+        """
         with self._database.read() as transaction:
             values = read_values(transaction)
             table = webhook_deliveries.c
@@ -83,7 +86,7 @@ class Webhooks:
 
 
 def queue_expiries(transaction: Transaction) -> None:
-    """Of grants that end within the days of warning, and of those that have ended: each told once."""
+    """Queues notices of grants that end soon (``expiry_warning_days``) or have ended, once for each."""
     now, soon = transaction.wall, read_values(transaction).expiry_warning_days * 86_400
     told = transaction.row(select(settings.c.value).where(settings.c.name == "told_expiries"))
     known: set[str] = set(json.loads(told["value"])) if told else set()
@@ -102,8 +105,8 @@ def queue_expiries(transaction: Transaction) -> None:
 
 
 def post_over_https(address: str, body: bytes, headers: Mapping[str, str]) -> str:
-    """'' where it was taken, else what was wrong. Redirects are not followed, proxies of the environment are."""
-    import urllib.error  # noqa: PLC0415  # where there is something to deliver
+    """Returns '' if it was accepted, else what was wrong. Ignores redirects, uses proxies from the environment."""
+    import urllib.error  # noqa: PLC0415  # only if there is something to deliver
     import urllib.request  # noqa: PLC0415
 
     class Stay(urllib.request.HTTPRedirectHandler):
@@ -121,7 +124,7 @@ def post_over_https(address: str, body: bytes, headers: Mapping[str, str]) -> st
 
 
 def queue(transaction: Transaction, event: str, facts: Mapping[str, Any]) -> None:
-    """In the transaction of what it tells of; nothing where no address is set or the event is not wanted."""
+    """Queues a notice in the transaction of its event, unless no address is set or the event is not wanted."""
     values = read_values(transaction)
     wanted = {"denial": values.webhook_denials, "expiry": values.webhook_expiries}.get(event, True)
     if not values.webhook_url or not wanted:

@@ -1,4 +1,4 @@
-"""The threads of a license server: one decides what nodes ask for, one does what time brings."""
+"""Background work of a license server: a thread that decides on requests of nodes, and regular housekeeping."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ _log = logs.get("license-server")
 
 @contextlib.contextmanager
 def deciding(services: Services) -> Iterator[None]:
-    """Within it, what is asked of the allocator is decided as it comes."""
+    """Within this context, a thread decides on requests to the allocator as they come."""
     over = threading.Event()
 
     def decide() -> None:
@@ -48,11 +48,11 @@ class Housekeeping:
         self._sampled = self._forgot = float("-inf")
 
     async def run(self) -> None:
-        """Until it is cancelled. A database that fails for a while is told of and tried again."""
+        """Runs until cancelled. Database failures are logged, and the work is tried again."""
         await asyncio.gather(_again(self._once, SWEEP_EVERY_S), _again(self._deliver, DELIVER_EVERY_S))
 
     def _deliver(self) -> None:
-        """Apart from the rest: an address that does not answer must not keep seats from being freed."""
+        """Separate from the rest: an address that does not answer must not delay the freeing of seats."""
         if self._services.active:
             self._services.webhooks.deliver_due(post_over_https)
 

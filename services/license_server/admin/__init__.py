@@ -1,1 +1,1 @@
-"""The REST API for administrators' programs. Loaded when one first asks."""
+"""The REST API for administrators' programs. Loaded on the first request."""

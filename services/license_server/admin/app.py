@@ -26,7 +26,9 @@ _ERRORS = {
 
 
 def build_admin(services: Services) -> FastAPI:
-    """The application over one set of services. Handlers are plain functions: the database is waited for in threads."""
+    """The application over one set of services. Handlers are plain functions, so they wait for the
+    database in threads.
+    """
     app = FastAPI(
         title="Swarm license server",
         version="1",

@@ -1,4 +1,4 @@
-"""Who asks: the bearer of a token, or an administrator by certificate."""
+"""Who calls: the bearer of a token, or an administrator with a certificate."""
 
 from typing import Annotated, Any
 
@@ -40,6 +40,6 @@ def _caller(
 TheServices = Annotated[Services, Depends(_services)]
 Caller = Annotated[Actor, Depends(_caller)]
 
-# What PostgreSQL cannot store, and no one means.
+# No control characters: PostgreSQL cannot store NUL, and nobody means the others.
 Text = Annotated[str, StringConstraints(max_length=2_000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 ANSWERED: dict[int | str, dict[str, Any]] = {204: {"description": "Done."}}

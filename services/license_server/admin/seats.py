@@ -176,7 +176,7 @@ def checkouts_csv(
     services: TheServices, caller: Caller, since: Since = None, until: Until = None, feature: Text = ""
 ) -> StreamingResponse:
     begin, end = _span(since, until)
-    caller.require("usage:read")  # before the answer has begun
+    caller.require("usage:read")  # before the answer begins
     lines: Iterator[str] = services.usage.csv(caller, begin, end, feature)
     headers = {"Content-Disposition": "attachment; filename=checkouts.csv"}
     return StreamingResponse(lines, media_type="text/csv", headers=headers)

@@ -1,1 +1,1 @@
-"""How an older database becomes one of today. Loaded only where one is found."""
+"""Migrates older databases to today's schema. Loaded only if one is found."""

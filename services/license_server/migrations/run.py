@@ -1,4 +1,4 @@
-"""Runs the migrations that a database lacks, all in the transaction it is given."""
+"""Runs the missing migrations of a database, all in the given transaction."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ SCRIPTS = Path(__file__).parent
 
 
 def upgrade(connection: Connection, found: str, place: str) -> None:
-    """From the revision ``found`` to today's. Raises StorageError for one that this release does not know."""
+    """Migrates from the revision ``found`` to today's. Raises StorageError for an unknown revision."""
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
     config.attributes["connection"] = connection

@@ -1,1 +1,1 @@
-"""The administration of a license server in a browser: pages rendered here, refreshed by htmx."""
+"""The browser UI of a license server: pages rendered on the server, refreshed by htmx."""

@@ -1,4 +1,4 @@
-"""What users do for themselves: password and second factor."""
+"""What users change for themselves: password and second factor."""
 
 import io
 
@@ -22,7 +22,7 @@ def change_password(request: PageRequest) -> Response:
 
 
 def ask_for_code(request: PageRequest) -> Response:
-    """The secret goes on in the form; it is stored when a code shows that the app has it."""
+    """The form carries the secret on; it is stored once a code shows that the app has it."""
     secret, address = request.services.accounts.new_totp(request.actor)
     return request.render("totp_on.html", secret=secret, picture=_qr(address))
 
@@ -43,7 +43,7 @@ def turn_off(request: PageRequest) -> Response:
 
 
 def _qr(address: str) -> Markup:
-    import segno  # noqa: PLC0415  # for this one page
+    import segno  # noqa: PLC0415  # only for this page
 
     out = io.BytesIO()
     segno.make(address, error="m").save(

@@ -1,4 +1,4 @@
-"""Puts the pages together; loaded when a browser first asks."""
+"""Puts the pages together; loaded on a browser's first request."""
 
 import contextlib
 from pathlib import Path
@@ -38,7 +38,7 @@ _PARTS = (sign_in, dashboard, licenses, pools, leases, usage, audit, users, toke
 
 
 class UI:
-    """What the outer application refused before (``swarm.refusal``) is told on a page, too."""
+    """Shows as a page, too, what the outer application has refused (``swarm.refusal``)."""
 
     def __init__(self, services: Services) -> None:
         self._app = Starlette(
@@ -62,12 +62,12 @@ class UI:
 
 
 def build_ui(services: Services) -> UI:
-    """The application over one set of services. Pages are made in threads: the database is waited for there."""
+    """The application over one set of services. Pages are made in threads, which may wait for the database."""
     return UI(services)
 
 
 class _Static(StaticFiles):
-    """Files never change under an address that names their digest."""
+    """An address that contains a file's digest never changes its content, so it is cached for a year."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         response = super().file_response(*args, **kwargs)
@@ -81,7 +81,7 @@ async def _answer_http_error(request: Request, error: Exception) -> Response:
 
 
 def _tell_http_error(page_request: PageRequest, error: SwarmError) -> Response:
-    """With the menu around it where somebody is signed in."""
+    """The page has the menu if somebody is signed in."""
     with contextlib.suppress(SignInRequired):
         page_request.sign_in_by_cookie(active=True)
     return refuse(page_request, error)

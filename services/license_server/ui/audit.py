@@ -1,4 +1,4 @@
-"""The audit log, and whether its chain holds."""
+"""The audit log, and whether its chain of hashes is intact."""
 
 from urllib.parse import urlencode
 
@@ -37,7 +37,7 @@ def show(request: PageRequest) -> Response:
 
 
 def show_chain(request: PageRequest) -> Response:
-    """Apart from the list: it reads every entry."""
+    """Separate from the list, as it reads every entry."""
     return request.render("audit_chain.html", verdict=request.services.audit.verify(request.actor))
 
 

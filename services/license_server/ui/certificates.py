@@ -1,4 +1,4 @@
-"""What a certificate says, for people."""
+"""The content of a certificate, for people."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,7 +19,7 @@ class Certificate:
 
 
 def read(pem: str) -> Certificate | None:
-    """None where the server was not shown one that can be read."""
+    """None if there is no certificate or it cannot be read."""
     if not pem:
         return None
     try:

@@ -1,4 +1,4 @@
-"""Use over time as the points of an SVG: steps, since a seat is held or it is not. Pure."""
+"""Use over time as paths of an SVG, with steps, as a seat is either held or not. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ TICKS = 5
 
 @dataclass(frozen=True)
 class DenialMark:
-    """Denials at one time: where, from which height to which, and how many."""
+    """Denials at one time: the place ``x`` and their number."""
 
     x: float
     denied: int
@@ -20,7 +20,7 @@ class DenialMark:
 
 @dataclass(frozen=True)
 class Chart:
-    """``line``, ``area``, ``limit``: paths in a box of WIDTH x HEIGHT that is stretched to its place."""
+    """``line``, ``area``, ``limit``: paths in a box of WIDTH x HEIGHT, which is stretched to the available space."""
 
     line: str
     area: str
@@ -62,11 +62,11 @@ class Chart:
 
     @property
     def limit_shows(self) -> bool:
-        """Whether the capacity lies within the box; far above it would flatten the line."""
+        """Whether the capacity is within the box; a box that high could flatten the line."""
         return any(point.capacity <= self.top for point in self.points)
 
     def data(self) -> str:
-        """For the reader of values in the browser: 'seconds,used,capacity,denied;...'."""
+        """The values, for the script in the browser: 'seconds,used,capacity,denied;...'."""
         return ";".join(f"{p.at.timestamp():.0f},{p.used},{p.capacity},{p.denied}" for p in self.points)
 
 
@@ -81,7 +81,7 @@ def _steps(values: Sequence[int], step: float, top: int) -> str:
 
 
 def _round_up(value: int) -> int:
-    """To 4, 8, 12, 20, 40, 80, ...: numbers whose half and quarter are whole."""
+    """Rounds up to 4, 8, 12, 20, 40, 80, ...: multiples of 4, so that half and quarter are whole."""
     scale = 4
     while True:
         for factor in (1, 2, 3, 5):

@@ -1,4 +1,4 @@
-"""How things stand: seats, who holds them, and what needs somebody."""
+"""The overview: seats, who holds them, and what needs attention."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ A_DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Matter:
-    """Something that needs somebody; ``link`` leads to where it is settled."""
+    """Something that needs attention; ``link`` leads to the page to settle it."""
 
     kind: Literal["bad", "warn", "info"]
     text: str

@@ -1,4 +1,4 @@
-"""Leases: who holds which seat, and taking one away."""
+"""Leases: who holds which seat, and how to revoke one."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast, get_args

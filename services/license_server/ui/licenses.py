@@ -1,4 +1,4 @@
-"""Licenses: what is installed, a new one looked at before it is accepted, and whose signatures count."""
+"""Licenses: those installed, a preview of new ones, and whose signatures are trusted."""
 
 import base64
 import binascii
@@ -34,7 +34,7 @@ def ask_for_file(request: PageRequest) -> Response:
 
 
 def preview(request: PageRequest) -> Response:
-    """Nothing is kept here: the file goes on in the form that accepts it."""
+    """Stores nothing: the form for acceptance carries the file on."""
     request.actor.require("licenses:write")
     file = _bounded(request.file("file"))
     found = request.services.licenses.preview(request.actor, file)

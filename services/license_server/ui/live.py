@@ -1,4 +1,4 @@
-"""The part of a page that keeps itself current: asked for again every few seconds, sent only where it has changed."""
+"""The part of a page that keeps itself current: requested every few seconds, sent only if it has changed."""
 
 import hashlib
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ _FRAME = Markup(
 
 
 def live(request: PageRequest, template: str, address: str, state: Mapping[str, Any]) -> Markup:
-    """``address`` of the refreshed part, ending in '?' or '&'."""
-    inner = Markup(request.templates.render(template, page_request=request, **state))  # noqa: S704  # the template has escaped it
+    """``address``: of the refreshed part, ending in '?' or '&'."""
+    inner = Markup(request.templates.render(template, page_request=request, **state))  # noqa: S704  # the template escapes
     return _FRAME.format(address=address, seen=_digest(inner), every=EVERY_S, inner=inner)
 
 
 def refreshed(request: PageRequest, template: str, address: str, state: Mapping[str, Any]) -> Response:
-    """Nothing (204) where it looks as the page says it does."""
+    """An empty answer (204) if the page already shows this state."""
     part = live(request, template, address, state)
     seen = request.query("seen")
     if seen and f'seen={seen}"' in part[:400]:

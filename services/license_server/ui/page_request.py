@@ -1,4 +1,4 @@
-"""One request of a browser: who asks, what for, and how it is answered."""
+"""One request of a browser: who sent it, what it contains, and how to answer it."""
 
 import base64
 import binascii
@@ -19,7 +19,7 @@ from services.license_server.services import Services
 from services.license_server.ui.rendering import Templates
 
 SESSION_COOKIE = "__Host-swarm-session"
-FORM_COOKIE = "__Host-swarm-form"  # stands for the session in the forms that come before there is one
+FORM_COOKIE = "__Host-swarm-form"  # replaces the session in forms before sign-in
 NOTICE_COOKIE = "__Host-swarm-notice"
 MAX_NOTICE = 500
 
@@ -28,7 +28,7 @@ _NOBODY = Actor("user", "", frozenset())
 
 @dataclass
 class PageRequest:
-    """``session`` is None on public pages. Handlers take a request and give a response."""
+    """``session`` is None on public pages. Handlers take a request and return a response."""
 
     services: Services
     request: Request
@@ -47,12 +47,12 @@ class PageRequest:
 
     @property
     def htmx(self) -> bool:
-        """Whether a part of a page is asked for, not the page."""
+        """Whether only a part of a page is requested."""
         return "HX-Request" in self.request.headers
 
     @property
     def place(self) -> str:
-        """Path and query of the page that is looked at."""
+        """Path and query of the current page."""
         url = self.request.url
         return f"{url.path}?{url.query}" if url.query else url.path
 
@@ -63,7 +63,7 @@ class PageRequest:
         return value.strip() if isinstance(value, str) else default
 
     def secret(self, name: str) -> str:
-        """As it was typed: a password may begin with a space."""
+        """A field exactly as typed: a password may begin with a space."""
         value = self.form.get(name, "")
         return value if isinstance(value, str) else ""
 
@@ -71,7 +71,7 @@ class PageRequest:
         return [value for value in self.form.getlist(name) if isinstance(value, str)]
 
     def file(self, name: str) -> bytes:
-        """What was uploaded; b'' where nothing was."""
+        """The uploaded file; b'' if there is none."""
         value = self.form.get(name)
         return value.file.read() if isinstance(value, UploadFile) else b""
 
@@ -95,14 +95,14 @@ class PageRequest:
 
     @property
     def form_token(self) -> str:
-        """What every form holds, and no other site can know."""
+        """A secret in every form, which no other site can know."""
         if self.session is not None:
             return self.session.csrf
         self._form_token = self._form_token or self.request.cookies.get(FORM_COOKIE) or secrets.token_urlsafe(32)
         return self._form_token
 
     def require_own_form(self) -> None:
-        """Raises FormRefused for a form that another site sent, or that is older than the session."""
+        """Raises FormRefused for a form from another site or from before the session."""
         expected = self.session.csrf if self.session else self.request.cookies.get(FORM_COOKIE, "")
         given = self.secret("form_token")
         if not expected or not hmac.compare_digest(expected.encode(), given.encode()):
@@ -121,9 +121,9 @@ class PageRequest:
         return response
 
     def go(self, where: str, notice: str = "") -> Response:
-        """To another page, which shows the notice once."""
+        """Redirects to another page, which shows the notice once."""
         response: Response = RedirectResponse(where, 303)
-        if self.htmx:  # the same page is loaded anew as it is looked at, with what was searched for
+        if self.htmx:  # a refresh of the same page keeps its search
             looked_at = urlsplit(self.request.headers.get("HX-Current-URL", "")).path
             same = looked_at == urlsplit(where).path
             response = Response(headers={"HX-Refresh": "true"} if same else {"HX-Redirect": where})
@@ -133,7 +133,7 @@ class PageRequest:
         return response
 
     def to_sign_in(self, notice: str = "") -> Response:
-        """And back here afterwards, where that is a page."""
+        """Redirects to sign-in, and back here afterwards if this is a page."""
         current = urlsplit(self.request.headers.get("HX-Current-URL", ""))
         here = f"{current.path}?{current.query}".rstrip("?") if self.htmx else self.place
         came_back = here if self.htmx or self.request.method == "GET" else ""
@@ -158,7 +158,7 @@ class PageRequest:
 
 
 def own_path(path: str) -> str:
-    """``path`` where it is one of this server, else '/': nobody is led elsewhere by a link to the sign-in."""
+    """``path`` if it is on this server, else '/', so that a link to sign-in cannot lead to another site."""
     parts = urlsplit(path)
     own = path.startswith("/") and not path.startswith(("//", "/\\")) and not parts.scheme and not parts.netloc
     return path if own and path.isprintable() and "\\" not in path else "/"

@@ -1,4 +1,4 @@
-"""The pool of each feature: capacity, whom it serves, what is reserved."""
+"""The pool of each feature: capacity, allowed nodes, reservations."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ def unreserve(request: PageRequest) -> Response:
 
 
 def kept_seats(pools: Iterable[PoolView], leases: Iterable[LeaseView]) -> dict[str, int]:
-    """By feature: the seats that are free, but for those alone for whom they are reserved."""
+    """By feature: the number of free seats that are reserved, so only some nodes can take them."""
     taken = Counter(lease.feature for lease in leases if lease.reserved)
     return {pool.feature: min(max(pool.reserved - taken[pool.feature], 0), pool.free) for pool in pools}
 

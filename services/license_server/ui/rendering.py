@@ -1,4 +1,4 @@
-"""Templates, and how dates, numbers and digests look in them."""
+"""Templates, and the formats of dates, numbers and digests in them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ FEATURE_NAMES = {
 
 
 class Templates:
-    """Everything is escaped unless a template was given it as markup."""
+    """Everything is escaped, except values passed as Markup."""
 
     def __init__(self, static: Path) -> None:
         self._environment = Environment(
@@ -49,14 +49,14 @@ class Templates:
 
 
 def moment(at: datetime | None) -> Markup | str:
-    """To the minute; the browser turns it into the time zone of whoever looks."""
+    """A time, to the minute; the browser converts it to the user's time zone."""
     if at is None:
         return "never"
     return Markup('<time datetime="{}">{} UTC</time>').format(_iso(at), f"{at:%Y-%m-%d %H:%M}")
 
 
 def day(at: datetime | None) -> Markup | str:
-    """A day, as the license says it: in UTC."""
+    """A day in UTC, as in the license."""
     if at is None:
         return "no end"
     if at.timestamp() == 0:
@@ -65,7 +65,7 @@ def day(at: datetime | None) -> Markup | str:
 
 
 def axis(at: datetime, within_a_day: bool) -> Markup:
-    """Below a chart: the hour, or the day."""
+    """A label below a chart: the hour or the day."""
     form, kind = ("%H:%M", "hour") if within_a_day else ("%b %d", "day")
     return Markup('<time datetime="{}" data-as="{}">{}</time>').format(_iso(at), kind, at.strftime(form))
 
@@ -75,7 +75,7 @@ def ago(at: datetime, now: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """In the largest whole unit: '12 s', '5 min', '3 h', '2 days'."""
+    """A duration in the largest whole unit: '12 s', '5 min', '3 h', '2 days'."""
     seconds = max(seconds, 0.0)
     for unit_s, unit in ((86_400, "day"), (3600, "h"), (60, "min")):
         if seconds >= unit_s * (2 if unit == "day" else 1):
@@ -94,7 +94,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def sentence(words: str) -> str:
-    """With a capital letter at its beginning, and no other changed."""
+    """Capitalizes the first letter and changes nothing else."""
     return words[:1].upper() + words[1:]
 
 

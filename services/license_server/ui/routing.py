@@ -1,4 +1,4 @@
-"""Who may pass to a page: session, forms that are ours, and what people see where they may not."""
+"""Access to pages: sessions, forms of our own, and what people see if they are refused."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,12 +23,12 @@ _log = logs.get("license-server")
 
 
 def page(path: str, handler: Handler, *, public: bool = False, refreshes: bool = False) -> Route:
-    """GET. ``refreshes``: the page asks for it by itself, so it does not keep a session from ending."""
+    """A GET route. ``refreshes``: pages request it by themselves, so it does not keep a session alive."""
     return _route(path, handler, "GET", public=public, refreshes=refreshes)
 
 
 def action(path: str, handler: Handler, *, public: bool = False) -> Route:
-    """POST of a form that this server gave to this browser."""
+    """A POST route, for a form that this server gave to this browser."""
     return _route(path, handler, "POST", public=public, refreshes=False)
 
 
@@ -40,7 +40,7 @@ def _route(path: str, handler: Handler, method: str, *, public: bool, refreshes:
                 _answered, page_request, lambda: _ask(page_request, handler, public, not refreshes)
             )
         refused = await run_in_threadpool(_answered, page_request, lambda: _admit(page_request, public))
-        if refused is not None:  # nobody's form is taken in before it is known whose it is
+        if refused is not None:  # a form is read only once its sender is known
             return refused
         async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS) as form:
             page_request.form = form
@@ -73,7 +73,7 @@ def _take(page_request: PageRequest, handler: Handler) -> Response:
 
 
 def _answered(page_request: PageRequest, work: Callable[[], Answered]) -> Answered | Response:
-    """What ``work`` gives, or a page that says why it was refused."""
+    """The result of ``work``, or a page that says why it was refused."""
     try:
         return work()
     except SignInRequired:
@@ -89,7 +89,7 @@ def _answered(page_request: PageRequest, work: Callable[[], Answered]) -> Answer
 
 
 def refuse(page_request: PageRequest, error: SwarmError) -> Response:
-    """A sentence in the form that was sent, or a page of its own."""
+    """Shows an error, within the form that was sent or on a page of its own."""
     told = type(error)(**{"address": "this server", **error.facts})
     status = status_of(error)
     if page_request.htmx:
@@ -98,7 +98,9 @@ def refuse(page_request: PageRequest, error: SwarmError) -> Response:
 
 
 def _require_own_page(request: Request) -> None:
-    """Raises FormRefused for what another site sent. Browsers say so; others do not know the form's token either."""
+    """Raises FormRefused for requests from other sites. Browsers report the site; other clients do not know the form's
+    token.
+    """
     headers = request.headers
     site, origin = headers.get("Sec-Fetch-Site"), headers.get("Origin", "null")
     if site is not None and site not in {"same-origin", "none"}:

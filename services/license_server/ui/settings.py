@@ -42,7 +42,7 @@ def change_sessions(request: PageRequest) -> Response:
 
 
 def change_webhook(request: PageRequest) -> Response:
-    """The secret stays as it is where none is given."""
+    """Without a new secret, the old one stays."""
     secret = request.secret("webhook_secret")
     request.services.settings.change(
         request.actor,

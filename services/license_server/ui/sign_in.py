@@ -1,4 +1,4 @@
-"""Before there is a session: the first administrator, signing in and out, and whether the server is well."""
+"""Pages around sessions: setup of the first administrator, sign-in, sign-out, and the server's health."""
 
 from starlette.responses import Response
 
@@ -32,7 +32,7 @@ def show_sign_in(request: PageRequest) -> Response:
 
 
 def sign_in(request: PageRequest) -> Response:
-    """A password that was right is never sent back: where a code is needed too, its field joins the form as it is."""
+    """Never sends a right password back: if a code is needed too, its field is added to the existing form."""
     name, code, where = (
         request.text("name"),
         request.text("code").replace(" ", ""),

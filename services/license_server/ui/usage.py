@@ -1,4 +1,4 @@
-"""Use over time: a chart for each feature, who held seats, who was turned away."""
+"""Use over time: a chart for each feature, who held seats, who was refused."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from services.license_server.ui.page_request import PageRequest
 from services.license_server.ui.routing import page
 from services.licensing.features import FEATURES
 
-# days -> how the choice is called, and how many points a chart has
+# days -> the label of the choice, and the number of points in a chart
 PERIODS = {1: ("24 hours", 288), 7: ("7 days", 336), 30: ("30 days", 360), 90: ("90 days", 360), 365: ("A year", 365)}
 DEFAULT_DAYS = 7
 SHOWN = 50
@@ -46,7 +46,7 @@ def export(request: PageRequest) -> Response:
 
 
 def _asked(request: PageRequest) -> tuple[int, str, str]:
-    """Days, feature and part of a node's name; what is not one of them is as if it was not said."""
+    """Days, feature and part of a node's name; invalid values are ignored."""
     days = request.query("days")
     feature = request.query("feature")
     return (

@@ -87,7 +87,7 @@ def _user(request: PageRequest) -> User:
 
 
 def _role(request: PageRequest) -> Role:
-    return cast(Role, request.text("role"))  # checked where it is stored
+    return cast(Role, request.text("role"))  # checked when it is stored
 
 
 ROUTES = [

@@ -1,8 +1,8 @@
-"""Where migrations begin: the schema that new databases are made with. Those before it were never released."""
+"""Where migrations begin: no earlier schema was ever released."""
 
 revision = "0004"
 down_revision = None
 
 
 def upgrade() -> None:
-    """Nothing: no database is older."""
+    """Does nothing: no database is older."""

@@ -1,4 +1,4 @@
-"""A node whose seat was revoked is known by its certificate too: a new key is no way around it."""
+"""Keeps the certificate of a node whose seat was revoked, so that a new key does not evade the revocation."""
 
 import sqlalchemy as sa
 from alembic import op
