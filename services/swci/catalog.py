@@ -1,4 +1,4 @@
-"""Every command that there is, in the order in which HELP lists them, and HELP itself."""
+"""All commands, in the order in which HELP lists them, and HELP itself."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""What may stand next in a line: words of commands, and the names that the swarm has just now."""
+"""What may come next in a line: words of commands, and names that currently exist in the swarm."""
 
 import asyncio
 import contextlib
@@ -19,12 +19,12 @@ from services.swci.grammar.syntax import Literal
 from services.swci.grammar.words import COMMENT, QUOTES, Word, split
 from services.swci.session import CommandSession
 
-FRESH_S = 2.0  # for how long names that were asked for are good
+FRESH_S = 2.0  # how long fetched names are reused
 ASK_S = 2.0  # nobody waits longer for a completion
 
 
 class LiveNames:
-    """Names of contexts, contracts, tasks, taskrunners, SWOPs, peers and files; none where no SN answers."""
+    """Names of contexts, contracts, tasks, taskrunners, SWOPs, peers and files; none of the swarm if no SN answers."""
 
     def __init__(self, session: CommandSession) -> None:
         self._session = session
@@ -41,7 +41,7 @@ class LiveNames:
         }
 
     async def of(self, live: str, words: Sequence[str]) -> list[str]:
-        """``words``: those before, and the beginning of the one to complete, which is the last."""
+        """``words``: the words so far; the last one is the beginning of the word to complete."""
         ask = self._ask.get(live)
         if ask is None:
             return []
@@ -99,7 +99,7 @@ class CommandCompleter(Completer):
         self._names = LiveNames(session)
 
     def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
-        """Names are asked for over the network: only ``get_completions_async`` gives them."""
+        """Offers words of commands only. Names need the network: ``get_completions_async`` offers them."""
         words = typed(document.text_before_cursor)
         offered = (it.word for _, it in self._grammar.goes_on(_texts(words)[:-1]) if isinstance(it, Literal))
         yield from _offer(offered, words[-1])
@@ -124,14 +124,14 @@ class CommandCompleter(Completer):
 
 
 def typed(text: str) -> list[Word]:
-    """The words of a line, the last one being the one that is still typed: empty after a space."""
+    """The words of a line. The last one is still being typed; it is empty after a space."""
     words = split(text)
     goes_on = bool(words) and (words[-1].open or not text[-1].isspace())
     return words if goes_on else [*words, Word("", len(text), len(text))]
 
 
 def quoted(name: str) -> str:
-    """As it can stand in a line: in quotes where it would be several words, or a comment."""
+    """The name as written in a line: in quotes if it would otherwise be several words or a comment."""
     if not any(character.isspace() for character in name) and not name.startswith((COMMENT, *QUOTES)):
         return name
     quote = next((mark for mark in reversed(QUOTES) if mark not in name), QUOTES[0])

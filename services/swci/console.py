@@ -1,4 +1,4 @@
-"""Runs the lines of a script, of a pipe or of a person in one session, one after the other."""
+"""Runs lines from a script, a pipe or a person in one session, one after the other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -8,7 +8,7 @@ from services.swci.execution import CommandResult, execute
 from services.swci.session import CommandSession
 from services.swci.terminal import Terminal
 
-INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
+INTERRUPTED = 130  # the exit code by which shells report Ctrl-C
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Over:
 
 
 class Console:
-    """``interrupt`` ends the command that runs, and nothing else."""
+    """``interrupt`` ends only the running command."""
 
     def __init__(self, session: CommandSession, terminal: Terminal) -> None:
         self.session = session
@@ -34,14 +34,14 @@ class Console:
             self._running.cancel()
 
     async def do(self, line: str) -> Over | None:
-        """Runs one line; None where the session goes on."""
+        """Runs one line; None if the session goes on."""
         self.interrupted = False
         self._running = asyncio.create_task(execute(self.session, line, self.terminal.say))
         try:
             answer = await self._running
         except asyncio.CancelledError:
             if not self.interrupted:
-                raise  # not by Ctrl-C: the whole session ends
+                raise  # not by Ctrl-C: the whole session is ending
             self.terminal.remark("Interrupted.")
             return None
         finally:
@@ -54,7 +54,7 @@ class Console:
         return Over() if self.session.ended else None
 
     async def run_script(self, lines: Iterable[str]) -> Over | None:
-        """All lines, shown as if they were typed; Ctrl-C ends the script too."""
+        """Runs all lines, shown as if they were typed. Ctrl-C ends the script too."""
         for line in lines:
             if line.strip():
                 self.terminal.echo(self.session.executed, line)
@@ -66,7 +66,7 @@ class Console:
         return None
 
     async def run_lines(self, lines: AsyncIterator[str]) -> Over:
-        """What comes through a pipe, until it ends."""
+        """Runs the lines from a pipe until it ends."""
         async for line in lines:
             over = await self.do(line)
             if over is not None:

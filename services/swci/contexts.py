@@ -1,4 +1,4 @@
-"""The contexts of one session: SNs to work with by name, of which one is active."""
+"""The contexts of one session: named SNs to work with, of which one is active."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -11,7 +11,9 @@ VARIABLES_LIMIT = 200
 
 @dataclass(frozen=True)
 class SnContext:
-    """``address``: host:port of the SN's API. ``service``: FQDN:PORT where it is reached so, else empty."""
+    """``address``: host:port of the SN's API. ``service``: FQDN:PORT if the SN is reached through a reverse proxy, else
+    empty.
+    """
 
     name: str
     host: str
@@ -25,7 +27,7 @@ class SnContext:
 
 @dataclass
 class SnContexts:
-    """By name, in the order in which they were made."""
+    """Contexts by name, in order of creation."""
 
     _known: dict[str, SnContext] = field(default_factory=dict)
     _active: str = ""
@@ -37,7 +39,7 @@ class SnContexts:
         return len(self._known)
 
     def copy(self) -> "SnContexts":
-        """With variables of their own."""
+        """A copy with separate variables."""
         known = {name: replace(it, environment=dict(it.environment)) for name, it in self._known.items()}
         return SnContexts(known, self._active)
 
@@ -49,13 +51,13 @@ class SnContexts:
             raise TooManyContexts(limit=LIMIT, what="contexts")
 
     def add(self, context: SnContext) -> None:
-        """The first one is active at once. Raises as ``check_new``."""
+        """Adds a context; the first one becomes active. Raises as ``check_new``."""
         self.check_new(context.name)
         self._known[context.name] = context
         self._active = self._active or context.name
 
     def learned(self, context: SnContext) -> None:
-        """What has come to be known of one that is here."""
+        """Updates an existing context with what has been learned about its SN."""
         if context.name in self._known:
             self._known[context.name] = context
 
@@ -66,7 +68,7 @@ class SnContexts:
         return found
 
     def named(self, name: str | None = None) -> SnContext:
-        """The active one without a name. Raises UnknownContext, NoContext."""
+        """The context of this name, or the active one. Raises UnknownContext, NoContext."""
         if name is None:
             if not self._active:
                 raise NoContext

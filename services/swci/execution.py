@@ -1,4 +1,4 @@
-"""One line done in one session: the answer, whatever comes of it."""
+"""Runs one line in one session and always returns an answer."""
 
 import dataclasses
 import traceback
@@ -22,8 +22,8 @@ _log = logs.get("swci")
 
 @dataclass(frozen=True)
 class CommandResult:
-    """``lines``: for people; those that were shown on the way are not among them. ``result``: a dataclass of
-    swarmlearning.swci.models, None where the command failed. ``wants_json``: the line said so.
+    """``lines``: for people, without those shown while the command ran. ``result``: a dataclass of
+    swarmlearning.swci.models, None if the command failed. ``wants_json``: the line ended with --json.
     """
 
     command: str
@@ -48,7 +48,7 @@ class CommandResult:
 
 
 async def execute(session: CommandSession, line: str, say: Say, grammar: Grammar = GRAMMAR) -> CommandResult | None:
-    """Does what a line says, and counts it; None for one without a command. Never raises a SwarmError."""
+    """Runs the command of a line and counts it; None for a line without one. Never raises a SwarmError."""
     line, wants_json = _without_flag(line)
     text = line.strip()
     try:
@@ -63,7 +63,7 @@ async def execute(session: CommandSession, line: str, say: Say, grammar: Grammar
 
 
 async def perform(session: CommandSession, command: Command, text: str, say: Say) -> CommandResult:
-    """Does a command that is built already."""
+    """Runs a command that has already been built."""
     try:
         result = await command.run(session, say)
     except SwarmError as error:
@@ -76,7 +76,7 @@ async def perform(session: CommandSession, command: Command, text: str, say: Say
 
 
 def _without_flag(line: str) -> tuple[str, bool]:
-    """The line without --json at its end, and whether it had it; but not from a line of a task's body."""
+    """The line without --json at its end, and whether it was there. Lines for a task's body are left as they are."""
     words = without_comment(split(line))
     if len(words) < 2 or words[-1].text.lower() != AS_JSON or words[0].text.upper() == "APPEND":
         return line, False

@@ -1,4 +1,4 @@
-"""A state of the swarm, as soon as it changes: streams of an SN, opened again where one breaks."""
+"""Follows a state of the swarm by an SN's stream, which is reopened if it breaks."""
 
 import asyncio
 import time
@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar
 from services.errors import EXPIRED, SNUnreachable, SwarmError
 from services.swci.wording import age
 
-# An SN that restarts is back sooner; what it coordinates goes on without it.
+# A restarting SN is back sooner; what it coordinates goes on without it.
 PATIENCE_S = 60.0
 RETRY_S = 1.0
 
@@ -26,10 +26,10 @@ State = TypeVar("State", bound=Versioned)
 async def follow(
     opened: Callable[[int], AsyncGenerator[State]], address: str, say: Callable[[str], None], seen: int = 0
 ) -> AsyncGenerator[State]:
-    """The state now, then after each change; an SN that goes away is waited for, which is said.
+    """Yields the state now, then after each change. Waits for an SN that goes away, and says so.
 
-    ``opened``: a stream of states that are newer than a version. Raises what the SN answers; SNUnreachable where it is
-    not there at the beginning, and after PATIENCE_S.
+    ``opened``: opens a stream of states newer than a version. Raises the SN's errors; SNUnreachable if it is not there
+    at the beginning, or later away for PATIENCE_S.
     """
     began, away_since = False, 0.0
     while True:

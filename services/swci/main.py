@@ -29,7 +29,7 @@ _log = logs.get(ROLE)
 
 
 async def main(settings: SWCISettings, stop: asyncio.Event, ready: ReadySocket, *, as_json: bool = False) -> int:
-    """Runs until the session is over, or ``stop``; gives the exit code. Raises what keeps it from starting."""
+    """Runs until the session is over or ``stop``; returns the exit code. Raises what keeps it from starting."""
     async with AsyncExitStack() as stack:
         identity = await stack.enter_async_context(own_identity(settings, ROLE))
         is_web = settings.mode == "WEB"
@@ -49,7 +49,7 @@ async def main(settings: SWCISettings, stop: asyncio.Event, ready: ReadySocket, 
 
 
 async def _until_over(work: "asyncio.Task[Over]", stop: asyncio.Event, lease: Lease) -> int:
-    """Raises what ends it before its time: above all, a license that is lost."""
+    """Returns the exit code. Raises what ends the session early: above all, a lost license."""
     others = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(lease.raise_when_lost())]
     try:
         done, _ = await asyncio.wait({work, *others}, return_when=asyncio.FIRST_COMPLETED)
@@ -65,14 +65,14 @@ async def _until_over(work: "asyncio.Task[Over]", stop: asyncio.Event, lease: Le
 async def _run(
     settings: SWCISettings, identity: Identity, console: Console, script: list[str], ready: ReadySocket
 ) -> Over:
-    """The init script, then the REST API, or a person at a terminal, or what comes through a pipe."""
+    """Runs the init script, then the REST API, the shell on a terminal, or the lines from a pipe."""
     if settings.mode == "CLI":
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, console.interrupt)
     over = await console.run_script(script)
     if over is not None:
         return over
     if settings.mode == "WEB":
-        from services.swci.web.serving import serve  # noqa: PLC0415  # FastAPI, where it is needed
+        from services.swci.web.serving import serve  # noqa: PLC0415  # loads FastAPI, only if needed
 
         await serve(settings, identity, console.session, ready)
         return Over()
@@ -81,7 +81,7 @@ async def _run(
         return Over()
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         return await console.run_lines(_piped())
-    from services.swci.shell import run_shell  # noqa: PLC0415  # prompt_toolkit, where somebody types
+    from services.swci.shell import run_shell  # noqa: PLC0415  # loads prompt_toolkit, only if needed
 
     return await run_shell(console, settings.history)
 
@@ -94,7 +94,7 @@ def _contexts(settings: SWCISettings) -> SnContexts:
 
 
 def _init_script(settings: SWCISettings, files: UsrDir) -> list[str]:
-    """Its lines. Raises SettingsError for one that was named and cannot be read."""
+    """The lines of the init script. Raises SettingsError if a script was named and cannot be read."""
     try:
         return files.read_text(settings.init_script).splitlines()
     except FileUnusable as error:
@@ -105,7 +105,7 @@ def _init_script(settings: SWCISettings, files: UsrDir) -> list[str]:
 
 
 async def _piped() -> AsyncIterator[str]:
-    """The lines of stdin, each as it comes. A thread reads them: a pipe may stay silent, a file cannot be awaited."""
+    """The lines of stdin as they come. A thread reads them: a pipe may stay silent, and files cannot be awaited."""
     loop, lines = asyncio.get_running_loop(), asyncio.Queue[str | None]()
 
     def read() -> None:
@@ -113,7 +113,7 @@ async def _piped() -> AsyncIterator[str]:
             for line in sys.stdin.buffer:
                 loop.call_soon_threadsafe(lines.put_nowait, line.decode("utf-8", "surrogateescape"))
             loop.call_soon_threadsafe(lines.put_nowait, None)
-        except (RuntimeError, ValueError, OSError):  # the loop, or stdin, is gone: nobody reads any more
+        except (RuntimeError, ValueError, OSError):  # the loop or stdin is gone: nobody needs the lines any more
             return
 
     threading.Thread(target=read, name="stdin", daemon=True).start()

@@ -1,4 +1,4 @@
-"""One user's session: contexts, files, how failures are taken, and the connections to SNs."""
+"""One user's session: contexts, files, what to do on failures, and connections to SNs."""
 
 import asyncio
 import contextlib
@@ -12,14 +12,16 @@ from services.swci.usr_dir import UsrDir
 
 @dataclass(frozen=True)
 class WaitLimits:
-    """For how many minutes WAIT FOR TASKRUNNER waits: for RUN_SWARM, and for the other types of task."""
+    """How many minutes WAIT FOR TASKRUNNER waits: for RUN_SWARM, and for other types of task."""
 
     run_task_min: float = 120.0
     generic_task_min: float = 120.0
 
 
 class CommandSession:
-    """``executed`` counts commands that succeeded. Close it at the end: it holds one connection per context."""
+    """``executed`` counts commands that succeeded. Close the session at the end: it holds one connection
+    per address.
+    """
 
     def __init__(
         self, identity: Identity, files: UsrDir, limits: WaitLimits, contexts: SnContexts | None = None
@@ -36,11 +38,11 @@ class CommandSession:
         self._opening = asyncio.Lock()
 
     def another(self) -> "CommandSession":
-        """A session that begins with the contexts of this one, and goes its own way."""
+        """A separate session that begins with the contexts of this one."""
         return CommandSession(self._identity, self.files.copy(), self.limits, self.contexts.copy())
 
     async def sn(self, context: str | None = None) -> SNClient:
-        """The SN of a context, of the active one without a name. Raises NoContext, UnknownContext."""
+        """The SN of a context, by default of the active one. Raises NoContext, UnknownContext."""
         return await self.client(self.contexts.named(context).address)
 
     async def client(self, address: str) -> SNClient:

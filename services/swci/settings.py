@@ -97,7 +97,7 @@ class SWCISettings(LicensedSettings):
 
     @property
     def files(self) -> Path:
-        """The directory of the host that is the usr-dir."""
+        """The host's directory that serves as the usr-dir."""
         if self.usr_dir is not None:
             return self.usr_dir
         documented = Path(ROOT)
@@ -109,7 +109,7 @@ class SWCISettings(LicensedSettings):
 
     @property
     def names_init_script(self) -> bool:
-        """Whether somebody said which script to run."""
+        """Whether an init script was named explicitly."""
         return "init_script" in self.model_fields_set
 
     @property
@@ -118,7 +118,7 @@ class SWCISettings(LicensedSettings):
 
     @property
     def first_context(self) -> SnContext | None:
-        """The one that sessions begin with; its SN is not asked before it is needed."""
+        """The context that sessions begin with, if any; its SN is not contacted before it is needed."""
         if self.sn_api_service is not None:
             host, port = split_address(self.sn_api_service, HTTPS_PORT)
             address = join_address(host, port)

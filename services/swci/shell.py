@@ -13,7 +13,7 @@ from services.swci.console import Console, Over
 
 
 async def run_shell(console: Console, history: Path) -> Over:
-    """Until EXIT, Ctrl-D, or a failure under EXIT ON FAILURE."""
+    """Runs until EXIT, Ctrl-D, or a failure under EXIT ON FAILURE."""
     prompts: PromptSession[str] = PromptSession(
         history=open_history(history),
         completer=CommandCompleter(GRAMMAR, console.session),
@@ -32,7 +32,7 @@ async def run_shell(console: Console, history: Path) -> Over:
 
 
 def open_history(path: Path) -> History:
-    """In a file that only its user may read; in memory where it cannot be written."""
+    """The history, in a file that only its user may read, or in memory if that cannot be written."""
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
         return FileHistory(str(path))

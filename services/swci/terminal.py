@@ -1,4 +1,4 @@
-"""What a session shows on a terminal or in a pipe: lines for people, or one JSON object per command."""
+"""The output of a session to a terminal or pipe: lines for people, or one JSON object per command."""
 
 import sys
 from typing import TextIO
@@ -10,7 +10,7 @@ INDENT = "    "
 
 
 class Terminal:
-    """``as_json``: results are JSON, one object a line; what is said on the way goes to stderr then."""
+    """``as_json``: results are JSON, one object per line; messages while a command runs then go to stderr."""
 
     def __init__(self, *, as_json: bool = False, out: TextIO | None = None) -> None:
         self._as_json = as_json
@@ -20,12 +20,12 @@ class Terminal:
         return f"SWCI:{executed} > "
 
     def echo(self, executed: int, line: str) -> None:
-        """A command that nobody typed: it stands in a script."""
+        """Shows a command that comes from a script, as nobody typed it."""
         if not self._as_json:
             self._print(self.prompt(executed) + clean(line.rstrip()))
 
     def say(self, line: str) -> None:
-        """While a command runs."""
+        """Shows a message while a command runs."""
         if self._as_json:
             _write(sys.stderr, clean(line))
         else:
@@ -39,7 +39,7 @@ class Terminal:
             self._print((INDENT + line).rstrip())
 
     def remark(self, text: str) -> None:
-        """About the session itself."""
+        """Shows a message about the session itself."""
         if not self._as_json:
             self._print(INDENT + text)
 

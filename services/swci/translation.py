@@ -1,4 +1,4 @@
-"""What an SN answers, as the plain data of swarmlearning.swci.models."""
+"""Converts answers of an SN to the plain data of swarmlearning.swci.models."""
 
 from collections.abc import Iterable
 
@@ -143,7 +143,7 @@ def performance(status: pb.TrainingStatus) -> models.PerformanceData:
 
 
 def rounds(contract_name: str, events: Iterable[pb.RecordEvent]) -> models.Rounds:
-    """The accepted rounds of a record, in the order of the chain."""
+    """The accepted rounds in a record, in the order of the chain."""
     fold = _RoundFold()
     for event in events:
         fold.take(event)
@@ -151,7 +151,7 @@ def rounds(contract_name: str, events: Iterable[pb.RecordEvent]) -> models.Round
 
 
 class _RoundFold:
-    """Who is in the running round, as the SN's own view has it, and the rounds that were accepted."""
+    """Tracks who is in the running round, as the SN's own view does, and the accepted rounds."""
 
     def __init__(self) -> None:
         self.accepted: list[models.Round] = []

@@ -1,4 +1,4 @@
-"""The files that commands may use: the usr-dir, which is /platform/swarm/usr wherever SWCI runs, and nothing else."""
+"""The only files that commands may use: the usr-dir, called /platform/swarm/usr wherever SWCI runs."""
 
 import stat
 from pathlib import Path, PurePosixPath
@@ -8,22 +8,22 @@ from services.errors import FileUnusable, OutsideUsrDir
 ROOT = PurePosixPath("/platform/swarm/usr")
 FILE_LIMIT_BYTES = 1 << 20
 LISTED_LIMIT = 10_000
-SHOWN_CHARACTERS = 200  # of a path in a sentence about it
+SHOWN_CHARACTERS = 200  # of a path quoted in an error
 
 
 class UsrDir:
-    """One directory of the host under its documented path. ``at`` is the current one, as commands see it."""
+    """One directory of the host under its documented path. ``at``: the current directory, as commands see it."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.resolve()
         self.at = ROOT
 
     def copy(self) -> "UsrDir":
-        """Another current directory in the same files, the top one first."""
+        """The same files with a separate current directory, at first the top."""
         return UsrDir(self._directory)
 
     def resolve(self, path: str) -> Path:
-        """Where a path really lies; links are followed. Raises OutsideUsrDir, FileUnusable."""
+        """The host's path, with links followed. Raises OutsideUsrDir, FileUnusable."""
         given = PurePosixPath(path)
         if given.is_relative_to(ROOT):
             real = self._directory / given.relative_to(ROOT)
@@ -57,7 +57,7 @@ class UsrDir:
         return self.at
 
     def read_text(self, path: str) -> str:
-        """Raises as ``read`` does, and for what is not UTF-8."""
+        """A text file. Raises as ``read`` does, and for content that is not UTF-8."""
         content = self.read(path)
         try:
             return content.decode("utf-8-sig")
@@ -66,7 +66,7 @@ class UsrDir:
             raise FileUnusable(path=path, problem=f"it is not UTF-8 text (line {line})") from None
 
     def read(self, path: str, limit: int = FILE_LIMIT_BYTES) -> bytes:
-        """A whole file. Raises OutsideUsrDir, FileUnusable: not there, no file, too large."""
+        """A whole file. Raises OutsideUsrDir, or FileUnusable if it is missing, not a file, or too large."""
         real = self.resolve(path)
         try:
             mode = real.stat().st_mode
@@ -82,7 +82,7 @@ class UsrDir:
         return content
 
     def entries(self, path: str) -> list[Path]:
-        """What is in a directory, or the file itself, by name. Raises OutsideUsrDir, FileUnusable."""
+        """The entries of a directory by name, or the file itself. Raises OutsideUsrDir, FileUnusable."""
         real = self.resolve(path)
         try:
             if not real.is_dir():

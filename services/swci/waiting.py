@@ -1,4 +1,4 @@
-"""Waiting for the end of a task, by the stream of its taskrunner: no polling, and never in silence."""
+"""Waits for the end of a task by its taskrunner's stream: without polling, and with regular messages."""
 
 import asyncio
 import time
@@ -16,14 +16,14 @@ RUN_SETTING = "SWCI_RUN_TASK_MAX_WAIT_TIME"
 GENERIC_SETTING = "SWCI_GENERIC_TASK_MAX_WAIT_TIME"
 OVER = ("COMPLETE", "ERROR")
 
-SIGN_OF_LIFE_S = 30.0  # how often a wait says something where nothing happens
+SIGN_OF_LIFE_S = 30.0  # how often a wait says something if nothing happens
 
 Say = Callable[[str], None]
 Status = models.TaskRunnerStatus
 
 
 async def states(client: SNClient, name: str, say: Say, seen: int = 0) -> AsyncGenerator[Status]:
-    """The state of a taskrunner now, then after each change. Raises as ``follow`` does."""
+    """Yields the state of a taskrunner now, then after each change. Raises as ``follow`` does."""
     followed = follow(lambda newest: client.watch_runner(name, newest), client.address, say, seen)
     try:
         async for status in followed:
@@ -42,10 +42,10 @@ class WaitForRunner:
         self._told: dict[tuple[str, int], str] = {}
 
     async def until_over(self) -> Status:
-        """The state at the end; one without a task is over already.
+        """The state when the task is over; a taskrunner without a task counts as over.
 
-        Raises TaskFailed with the failing peers' reasons and last words, TaskTakenAway, WaitedInVain after the limit,
-        and what the SN answers.
+        Raises TaskFailed with the failing peers' reasons and last output, TaskTakenAway, WaitedInVain after the limit,
+        and the SN's errors.
         """
         try:
             return await self._until_over(await anext(self._states))
@@ -88,7 +88,7 @@ class WaitForRunner:
         raise TaskFailed(task=status.task, taskrunner=status.name, reasons=reasons)
 
     def _tell(self, status: Status) -> None:
-        """What is new of each peer."""
+        """Says what is new about each peer."""
         for peer in status.peers:
             first = next(iter(lines_of(peer.description)), "")
             news = f"{peer.uid} : {peer.state}" + (f" : {first}" if first else "")
@@ -99,7 +99,7 @@ class WaitForRunner:
 
 
 class WaitForRelease:
-    """Of a taskrunner that was reset: until its SWOPs have removed what they started."""
+    """After a reset, waits until the taskrunner's SWOPs have removed what they started."""
 
     def __init__(self, client: SNClient, name: str, limits: WaitLimits, say: Say) -> None:
         self._states = states(client, name, say)
@@ -107,9 +107,9 @@ class WaitForRelease:
         self._say = say
 
     async def until_released(self) -> Status:
-        """The state then, or once another task is assigned. SWOPs that are away are not waited for.
+        """The state then, or once another task is assigned. Does not wait for SWOPs that are away.
 
-        Raises WaitedInVain after the limit, and what the SN answers.
+        Raises WaitedInVain after the limit, and the SN's errors.
         """
         try:
             return await self._until_released(await anext(self._states))
@@ -141,7 +141,7 @@ class WaitForRelease:
 
 
 async def _next_or_sign_of_life(following: AsyncGenerator[Status], known: str, began: float, say: Say) -> Status:
-    """The next state; meanwhile it is said now and then that the wait goes on, and what is ``known``."""
+    """The next state. Meanwhile says now and then that the wait goes on, and what is ``known``."""
     coming = asyncio.ensure_future(anext(following))
     try:
         while True:
@@ -155,7 +155,7 @@ async def _next_or_sign_of_life(following: AsyncGenerator[Status], known: str, b
 
 
 def _removing(status: Status) -> str:
-    """Which SWOPs still remove what they started; empty for none."""
+    """The present SWOPs that are still removing what they started, in words; empty if none."""
     there = [agent.uid for agent in status.agents if _owes(agent) and agent.present]
     return f"{', '.join(there)} : removing what was started" if there else ""
 
@@ -171,7 +171,7 @@ def _limit(status: Status, limits: WaitLimits) -> tuple[float, str]:
 
 
 def finished(status: Status) -> list[str]:
-    """What is said of a task that is over."""
+    """The lines about a task that is over."""
     took = max(0.0, status.ended_at - (status.assigned_at or status.ended_at))
     return ["TASKRUNNER FINISHED", f"STATE : {status.state}", f"TIME : {took:.1f} s, ended {moment(status.ended_at)}"]
 

@@ -1,4 +1,4 @@
-"""How results are written for people: times, ages, sizes, tables, and text that came from others."""
+"""How results are written for people: times, ages, sizes, tables, and text from others."""
 
 import time
 import unicodedata
@@ -19,7 +19,7 @@ def moment(at: float, now: Now = time.time) -> str:
 
 
 def heard(at: float) -> str:
-    """When the SN that is asked heard of a node; ``-`` where another SN hears of it."""
+    """When this SN last heard from a node; ``-`` if another SN hears from it."""
     return moment(at) if at > 0 else "-"
 
 
@@ -43,7 +43,7 @@ def size(count: int) -> str:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], separator: str = "  ") -> list[str]:
-    """A header line, then a line per row, in columns that are as wide as they must be."""
+    """A header line, then a line per row, in columns as wide as needed."""
     cells = [list(columns), *([clean(str(cell)) for cell in row] for row in rows)]
     widths = [max(len(row[number]) for row in cells) for number in range(len(columns))]
     return [
@@ -52,7 +52,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]], separator: s
 
 
 def facts(pairs: Sequence[tuple[str, object]]) -> list[str]:
-    """``NAME : value`` with the colons below each other."""
+    """``NAME : value`` lines with aligned colons."""
     width = max(len(name) for name, _ in pairs)
     return [f"{name.ljust(width)} : {clean(str(value))}".rstrip() for name, value in pairs]
 
@@ -62,12 +62,12 @@ def yes(flag: bool) -> str:
 
 
 def clean(text: str) -> str:
-    """In one line, and without what could command a terminal: it may come from anybody."""
+    """The text in one line, without terminal control characters: it may come from anybody."""
     return "".join(character if _is_harmless(character) else " " for character in text)
 
 
 def lines_of(text: str) -> list[str]:
-    """The lines of a text that came from somebody, each one clean."""
+    """The lines of a text from others, each one cleaned."""
     return [clean(line) for line in text.splitlines()]
 
 

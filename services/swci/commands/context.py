@@ -175,7 +175,7 @@ class SetContextEnv(ContextCommand):
 
 
 async def server(client: SNClient) -> models.Server:
-    """The SN behind a connection, as it describes itself."""
+    """The SN at the other end of a connection, as it describes itself."""
     info = await client.network.GetInfo(pb.GetInfoRequest())
     return models.Server(
         name=info.name,
@@ -201,7 +201,7 @@ def as_data(context: SnContext, *, active: bool) -> models.Context:
 
 
 async def _created(session: CommandSession, context: SnContext) -> models.Context:
-    """Nothing is kept of a context whose SN does not answer."""
+    """Adds a context, but only if its SN answers."""
     session.contexts.check_new(context.name)
     found = await server(await session.client(context.address))
     context = replace(context, sn=found.name, version=found.version)

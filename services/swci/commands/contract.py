@@ -181,7 +181,7 @@ class PerfData(ContractCommand):
 
 
 async def training(session: CommandSession, name: str) -> pb.TrainingStatus:
-    """Raises UnknownContract, and what the SN answers."""
+    """Raises UnknownContract, and the SN's errors."""
     client = await session.sn()
     return await client.training.GetStatus(pb.GetStatusRequest(contract=name))
 

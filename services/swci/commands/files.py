@@ -1,4 +1,4 @@
-"""Commands about files: within the usr-dir, which is /platform/swarm/usr."""
+"""Commands about files in the usr-dir, which is /platform/swarm/usr."""
 
 import stat
 import time

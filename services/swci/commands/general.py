@@ -28,7 +28,7 @@ from services.swci.session import CommandSession
 from services.swci.wording import age, clean, heard, table
 from swarmlearning.swci import models
 
-TRY_S = 5.0  # for each retry that is allowed
+TRY_S = 5.0  # for each allowed retry
 PAUSE_S = 0.5  # between two tries
 RETRIES_BY_DEFAULT = 360
 SEPARATOR = ", "
@@ -93,7 +93,9 @@ class _WaitForServer(GeneralCommand):
     retries: int = argument(RETRIES, default=RETRIES_BY_DEFAULT)
 
     async def run(self, session: CommandSession, say: Say) -> models.Server:
-        """Tries again until the SN answers, for five seconds for each retry; what no time mends is told at once."""
+        """Tries until the SN answers, for five seconds per retry. Errors that waiting cannot cure are
+        raised at once.
+        """
         host, port = self._server()
         address, limit_s, began = join_address(host, port), self.retries * TRY_S, time.monotonic()
         say(f"WAITING FOR API SERVER {address} - Maximum wait time is : {age(limit_s)}")
@@ -118,7 +120,7 @@ class _WaitForServer(GeneralCommand):
 
     @abstractmethod
     def _server(self) -> tuple[str, int]:
-        """Host and port of its API."""
+        """Host and port of the SN's API."""
 
 
 class WaitForIP(_WaitForServer):

@@ -1,4 +1,4 @@
-"""Commands about organizations: which ones the swarm holds, and what they vote on."""
+"""Commands about the organizations of the swarm and their votes."""
 
 from typing import ClassVar
 
@@ -45,7 +45,7 @@ class ListOrganizations(OrganizationCommand):
 
 
 class _Voting(OrganizationCommand):
-    """What is shown of a vote."""
+    """A command that shows a vote."""
 
     def show(self, result: models.Proposal) -> list[str]:
         return _lines(result)
@@ -130,7 +130,7 @@ class ExpelNode(OrganizationCommand):
         return models.Expulsion(role, self.node, voted if voted is not None and voted.open else None)
 
     async def _only_role(self, client: SNClient) -> str:
-        """Raises NotAMember, CommandError where nodes of several roles have the name."""
+        """Raises NotAMember, or CommandError if nodes of several roles have the name."""
         nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
         roles = {it.role for it in nodes if it.name.partition("/")[0] == self.node and it.role in MEMBER_ROLES}
         if not roles:

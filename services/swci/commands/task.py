@@ -1,4 +1,4 @@
-"""Commands about tasks: what SWOPs are to do."""
+"""Commands about tasks, the jobs for SWOPs."""
 
 import re
 from typing import ClassVar
@@ -16,7 +16,7 @@ from swarmlearning.swci import models
 
 TASK_TYPE = one_of(*TaskType)
 
-# A line that would bring a password on the chain, in a body that is written line by line.
+# A line that would put a user name or password on the chain, in a body written line by line.
 _CREDENTIAL = re.compile(r"""[\s{,-]*["']?(user_?name|password)["']?\s*:""", re.IGNORECASE)
 
 
@@ -197,7 +197,7 @@ class GetTaskBody(TaskCommand):
 
 
 async def registered(session: CommandSession, definition: TaskDefinition, say: Say) -> models.Task:
-    """Sends a task whole, in one transaction: it is there with its body, or not at all."""
+    """Registers a task in one transaction: with its body, or not at all."""
     head = definition.header
     header = pb.TaskHeader(
         name=head.name, type=head.task_type, author=head.author, prereq=head.prereq, outcome=head.outcome
@@ -210,5 +210,5 @@ async def registered(session: CommandSession, definition: TaskDefinition, say: S
 
 
 async def task(client: SNClient, name: str) -> pb.GetTaskReply:
-    """Raises UnknownTask, and what the SN answers."""
+    """Raises UnknownTask, and the SN's errors."""
     return await client.tasks.GetTask(pb.GetTaskRequest(name=name))

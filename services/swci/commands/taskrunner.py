@@ -1,4 +1,4 @@
-"""Commands about taskrunners: which task the SWOPs of a group do, and how far they are."""
+"""Commands about taskrunners: the task of a group of SWOPs, and their progress."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -161,13 +161,13 @@ class GetTaskRunnerPeerStatus(TaskRunnerCommand):
         return [*lines, "", f"NUMBER OF SL PEERS : {len(result.peers)}", *peers_table(result.peers)]
 
     async def _whole(self, found: models.Peer, session: CommandSession) -> models.Peer:
-        """With all of its description, which is cut in the status of a large task."""
+        """The peer with its whole description, which is cut in the status of a large task."""
         client = await session.sn()
         request = pb.GetPeerRequest(runner=self.name, agent=found.agent, index=found.agent_index)
         return translation.peer(found.index, await client.runners.GetPeer(request))
 
     def _found(self, status: models.TaskRunnerStatus) -> models.Peer:
-        """By index, then by UID. Raises UnknownPeer."""
+        """Finds the peer by index or its UID, then by its SWOP's UID. Raises UnknownPeer."""
         for peer in status.peers:
             if self.peer in (str(peer.index), peer.uid):
                 return peer
@@ -192,7 +192,7 @@ class _AssignTask(TaskRunnerCommand):
 
     @abstractmethod
     def _request(self) -> pb.AssignTaskRequest:
-        """Which task, to whom."""
+        """The request that names the task and who does it."""
 
 
 class AssignTask(_AssignTask):
@@ -270,7 +270,7 @@ class ResetTaskRunner(TaskRunnerCommand):
 
 
 async def runner(session: CommandSession, name: str) -> pb.RunnerStatus:
-    """Raises UnknownRunner, and what the SN answers."""
+    """Raises UnknownRunner, and the SN's errors."""
     client = await session.sn()
     return await client.runners.GetRunner(pb.GetRunnerRequest(runner=name))
 

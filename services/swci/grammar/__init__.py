@@ -1,1 +1,1 @@
-"""How commands are written: words, syntax, help and what is wrong with a line. Decides, talks to nobody."""
+"""How commands are written: words, syntax, help, and what is wrong with a line. No I/O."""

@@ -1,4 +1,4 @@
-"""What every command is: a dataclass of its arguments, with syntax, help, and what it does."""
+"""The base of all commands: a dataclass of the arguments, with syntax, help and action."""
 
 import inspect
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ Say = Callable[[str], None]
 
 
 class Group(StrEnum):
-    """How HELP orders commands."""
+    """The groups in which HELP lists commands."""
 
     CONTEXT = "Context"
     CONTRACT = "Contract"
@@ -33,10 +33,10 @@ class Group(StrEnum):
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(argument,))
 @dataclass(frozen=True, kw_only=True)
 class Command(ABC):
-    """A subclass has a docstring, which is its help, ``syntax`` and ``group``; its fields are made by ``argument``.
+    """A subclass has ``syntax``, ``group`` and a docstring, which is its help; ``argument`` makes its fields.
 
-    Subclasses are frozen dataclasses by themselves. Raises CommandError for an argument that cannot be, however it is
-    built.
+    Subclasses become frozen dataclasses automatically. Building one in any way raises CommandError for an invalid
+    argument.
     """
 
     syntax: ClassVar[str]
@@ -53,11 +53,11 @@ class Command(ABC):
 
     @abstractmethod
     async def run(self, session: "CommandSession", say: Say) -> Any:
-        """Does it; gives a dataclass of swarmlearning.swci.models. Raises SwarmError."""
+        """Runs the command; returns a dataclass of swarmlearning.swci.models. Raises SwarmError."""
 
     @abstractmethod
     def show(self, result: Any) -> list[str]:
-        """What came of it, as lines for people."""
+        """The result as lines for people."""
 
     @classmethod
     def summary(cls) -> str:
@@ -77,5 +77,5 @@ def syntax_of(command: type[Command]) -> Syntax:
 
 @cache
 def kinds_of(command: type[Command]) -> dict[str, ParameterKind]:
-    """The kinds of its arguments, by name."""
+    """The kinds of the command's arguments, by name."""
     return {field.name: kind_of(field) for field in fields(command)}

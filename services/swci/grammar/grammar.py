@@ -1,4 +1,4 @@
-"""From a line to a command, and from a line that is none to one sentence that says why."""
+"""Turns a line into a command, or into an error that says why it is none."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,13 @@ from services.swci.grammar.kinds import shown
 from services.swci.grammar.syntax import Form, Literal, Slot
 from services.swci.grammar.words import Word, rest_of, split, without_comment
 
-LIKE_ENOUGH = 0.7  # how near a command must be to be offered
+LIKE_ENOUGH = 0.7  # how similar a command must be to be suggested
 RIGHT_BEGINNING = 0.2
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """All commands that can be written."""
+    """All commands of the language."""
 
     commands: tuple[type[Command], ...]
 
@@ -34,7 +34,7 @@ class Grammar:
         return _built(command, form, used, line)
 
     def goes_on(self, words: Sequence[str]) -> Iterator[tuple[type[Command], Literal | Slot]]:
-        """What may stand after these words, and in which command."""
+        """What may follow these words, and in which command."""
         for command in self.commands:
             for form in syntax_of(command).forms:
                 following = form.next_after(words)
@@ -54,7 +54,7 @@ class Grammar:
     ) -> Iterator[tuple[type[Command], Form, Sequence[Word]]]:
         for command in self.commands:
             for form in syntax_of(command).forms:
-                # A rest of the line begins before a comment could: there # is part of the text.
+                # An argument that takes the rest of the line includes any #, so no comment can follow.
                 used = words if _takes_rest(form) else told
                 if form.arguments([word.text for word in used]) is not None:
                     yield command, form, used
@@ -82,7 +82,7 @@ class Grammar:
         return CommandError(problem=problem, usage=usage)
 
     def _unknown(self, words: Sequence[str]) -> CommandError:
-        """With the commands that these words may have been meant for."""
+        """The error for an unknown command, with the commands that may have been meant."""
         heads = list(dict.fromkeys(self._heads()))
         text = " ".join(words).upper()
         begun = _either([" ".join(head) for head in heads if _starts(head, words)])
@@ -96,7 +96,7 @@ class Grammar:
 
 
 def _built(command: type[Command], form: Form, words: Sequence[Word], line: str) -> Command:
-    """Raises CommandError for a word that its argument cannot be."""
+    """Raises CommandError for a word that is invalid for its argument."""
     places = form.arguments([word.text for word in words]) or {}
     kinds, values = kinds_of(command), dict[str, Any]()
     for name, at in places.items():
@@ -116,7 +116,7 @@ def _takes_rest(form: Form) -> bool:
 
 
 def _next_required(command: type[Command], at: int) -> str:
-    """What stands at this place where no optional argument is given."""
+    """What is expected at this place if no optional argument is given."""
     return str(syntax_of(command).forms[0].elements[at])
 
 
@@ -130,9 +130,10 @@ def _either(expected: Sequence[str]) -> str:
 
 
 def _likeness(head: str, words: Sequence[str]) -> float:
-    """Of a command's first words and as many of the line, 0 to 1, and more where the first word is right.
+    """The similarity of a command's first words to those of a line, 0 to 1, plus RIGHT_BEGINNING if the first word is
+    right.
 
-    0 where they are the same: it is not for them that the line is none.
+    0 if they are the same: then something else in the line is wrong.
     """
     given = " ".join(words[: head.count(" ") + 1]).upper()
     if given == head:

@@ -1,4 +1,4 @@
-"""Kinds of arguments: what a word must be like, and which live names complete it."""
+"""Kinds of arguments: what words are valid, and which live names complete them."""
 
 import contextlib
 import ipaddress
@@ -10,24 +10,24 @@ from typing import Any
 
 from services.runtime.addresses import HTTPS_PORT, MAX_PORT, split_address
 
-NAME_LIMIT_CHARACTERS = 128  # as SNs have it
+NAME_LIMIT_CHARACTERS = 128  # as in SNs
 HOST_LIMIT_CHARACTERS = 253
 TEXT_LIMIT_BYTES = 64 * 1024
 RETRIES_LIMIT = 100_000
 SECONDS_LIMIT = 7 * 24 * 3600.0
-SHOWN_CHARACTERS = 40  # of a word in a sentence about it
+SHOWN_CHARACTERS = 40  # of a word quoted in an error
 
-MEMBER_ROLES = ("sn", "sl", "swop")  # that SNs know by their keys
-ORGANIZATION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"  # as trust files have it
+MEMBER_ROLES = ("sn", "sl", "swop")  # roles that SNs know by their keys
+ORGANIZATION = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"  # as in trust files
 
 _KIND = "kind"
 
 
 @dataclass(frozen=True)
 class ParameterKind:
-    """``read`` makes the value of a word and raises ValueError in words; ``check`` judges a value that is one already.
+    """``read`` turns a word into a value, ``check`` checks a value; both raise ValueError with a message for people.
 
-    ``live``: the names that complete it, such as ``tasks``. ``whole_rest``: it takes the rest of the line as it stands.
+    ``live``: the names that complete it, such as ``tasks``. ``whole_rest``: it takes the rest of the line, unchanged.
     """
 
     read: Callable[[str], Any]
@@ -38,7 +38,7 @@ class ParameterKind:
 
 
 def argument(kind: ParameterKind, **default: Any) -> Any:
-    """A field of a command; with ``default=`` it may be left out."""
+    """A field of a command; optional if it has ``default=``."""
     return field(metadata={_KIND: kind}, **default)
 
 
@@ -48,7 +48,7 @@ def kind_of(of: "Field[Any]") -> ParameterKind:
 
 
 def check_arguments(command: Any) -> None:
-    """Judges every argument of a command, however it was built. Raises ValueError in words."""
+    """Checks all arguments of a command, however it was built. Raises ValueError with a message for people."""
     for each in fields(command):
         value = getattr(command, each.name)
         if value is not None:
@@ -56,7 +56,7 @@ def check_arguments(command: Any) -> None:
 
 
 def shown(text: str) -> str:
-    """A word in quotes, cut where it is long."""
+    """A word in quotes, cut if it is long."""
     cut = text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
     return f"'{cut}'"
 
@@ -66,7 +66,7 @@ def _text(text: str) -> str:
 
 
 def name_of(what: str, live: str = "", limit: int = NAME_LIMIT_CHARACTERS) -> ParameterKind:
-    """A name of ``what``: printable, and not longer than the limit."""
+    """A name of ``what``: printable and no longer than the limit."""
 
     def check(value: str) -> None:
         if not value:
@@ -107,7 +107,7 @@ def one_of(*choices: str) -> ParameterKind:
 
 
 def _is_host(text: str) -> bool:
-    """A name, or an IP address."""
+    """Whether it is a host name or an IP address."""
     if ":" in text:
         with contextlib.suppress(ValueError):
             return bool(ipaddress.IPv6Address(text))

@@ -1,4 +1,4 @@
-"""A command's syntax: words that stand as they are, and places for arguments; words are matched against it."""
+"""A command's syntax: fixed words and places for arguments, against which the words of a line are matched."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ _ELEMENT = re.compile(r"<[^>]+>|\[[^\]]+\]|\S+")
 
 @dataclass(frozen=True)
 class Literal:
-    """A word of the command itself, in any case."""
+    """A fixed word of the command, in upper or lower case."""
 
     word: str
 
@@ -25,7 +25,7 @@ class Literal:
 
 @dataclass(frozen=True)
 class Slot:
-    """A place for the argument of this name. ``shown``: how the syntax writes it, such as ``ON|OFF``."""
+    """A place for the argument of this name. ``shown``: its text in the syntax, such as ``ON|OFF``."""
 
     name: str
     required: bool
@@ -44,12 +44,12 @@ Element = Literal | Slot
 
 @dataclass(frozen=True)
 class Form:
-    """One way of writing a command: with these of its optional arguments."""
+    """One way of writing a command: with some of its optional arguments."""
 
     elements: tuple[Element, ...]
 
     def matched(self, words: Sequence[str]) -> int:
-        """How many words, from the first one on, fit."""
+        """How many words fit, counted from the first."""
         for number, word in enumerate(words):
             if number >= len(self.elements):
                 return number
@@ -61,12 +61,12 @@ class Form:
         return len(words)
 
     def fitting(self, words: Sequence[str]) -> tuple[int, int]:
-        """How many words fit, and how many of these are the command's own."""
+        """How many words fit, and how many of these are fixed words."""
         fits = self.matched(words)
         return fits, sum(isinstance(element, Literal) for element in self.elements[:fits])
 
     def arguments(self, words: Sequence[str]) -> dict[str, int] | None:
-        """Which word is which argument, where these words are this form; else None."""
+        """Argument name -> index of its word, if the words have this form; else None."""
         rest = bool(self.elements) and isinstance(self.elements[-1], Slot) and self.elements[-1].whole_rest
         enough = len(words) >= len(self.elements) if rest else len(words) == len(self.elements)
         if not enough or self.matched(words) < len(words):
@@ -78,7 +78,7 @@ class Form:
         return sum(isinstance(element, Literal) for element in self.elements)
 
     def next_after(self, words: Sequence[str]) -> Element | None:
-        """What stands after these words; None where they do not fit, or nothing does."""
+        """The element after these words; None if the words do not fit or nothing follows."""
         if self.matched(words) < len(words) or len(words) >= len(self.elements):
             return None
         return self.elements[len(words)]
@@ -86,8 +86,8 @@ class Form:
 
 @dataclass(frozen=True)
 class Syntax:
-    """Read from text such as ``WAIT FOR IP <ip> [port] [retries]``; instead of its name, an argument may show the words
-    that it can be.
+    """Read from text such as ``WAIT FOR IP <ip> [port] [retries]``. An argument may show its allowed words instead of
+    its name.
     """
 
     elements: tuple[Element, ...]
@@ -101,7 +101,7 @@ class Syntax:
 
     @cached_property
     def head(self) -> tuple[str, ...]:
-        """The words that it begins with: what a command is known by."""
+        """The fixed words at the beginning, by which a command is known."""
         found: list[str] = []
         for element in self.elements:
             if not isinstance(element, Literal):
@@ -111,7 +111,7 @@ class Syntax:
 
     @cached_property
     def forms(self) -> tuple[Form, ...]:
-        """With none of the optional arguments, with the first one, with the first two, ..."""
+        """The forms with no optional argument, with the first, with the first two, ..."""
         optional = [at for at, element in enumerate(self.elements) if _is_optional(element)]
         return tuple(self._form(optional[:count]) for count in range(len(optional) + 1))
 

@@ -1,4 +1,4 @@
-"""A line as words: what stands in quotes is one word, a word that begins with # begins a comment."""
+"""Splits a line into words. A quoted text is one word; a word that begins with # begins a comment."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ COMMENT = "#"
 
 @dataclass(frozen=True)
 class Word:
-    """``start`` and ``end``: where it stands in the line, quotes included. ``open``: its closing quote is missing."""
+    """``start`` and ``end``: its place in the line, including quotes. ``open``: its closing quote is missing."""
 
     text: str
     start: int
@@ -22,7 +22,7 @@ class Word:
 
 
 def split(line: str) -> list[Word]:
-    """Every word, those of a comment too. What ends the line belongs to none of them."""
+    """All words, even those of a comment. Line endings belong to none of them."""
     line = line.rstrip("\r\n")
     found: list[Word] = []
     at = 0
@@ -45,7 +45,7 @@ def without_comment(words: list[Word]) -> list[Word]:
 
 
 def rest_of(line: str, before: Word) -> str:
-    """All that follows a word and one space, as it stands: leading spaces and # included."""
+    """All that follows a word and one space, unchanged: including leading spaces and #."""
     return line[before.end :][1:].rstrip("\r\n")
 
 

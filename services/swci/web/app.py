@@ -1,4 +1,4 @@
-"""Puts the REST API together: /exec and /uploadTaskDef as users know them, /api/v1 with types."""
+"""Puts the REST API together: /exec and /uploadTaskDef as older clients know them, /api/v1 with types."""
 
 import asyncio
 from collections.abc import MutableMapping
@@ -70,7 +70,7 @@ class _Bounded:
             headers = dict(scope["headers"])
             length = headers.get(b"content-length", b"0")
             if b"transfer-encoding" in headers or not length.isdigit() or int(length) > MAX_BODY:
-                error = BodyTooLarge(limit=MAX_BODY)  # also where it does not say its length beforehand
+                error = BodyTooLarge(limit=MAX_BODY)  # also if it does not declare its length
                 await send_json(send, status_of(error), error_content(error, ""))
                 return
         await self._app(scope, receive, send)

@@ -1,4 +1,4 @@
-"""Who asks: a program with the certificate of an SWCI or of an administrator, in a session of its own."""
+"""The caller: a program with the certificate of an SWCI or of an administrator, with its own session."""
 
 from collections.abc import AsyncIterator
 from typing import Annotated

@@ -22,7 +22,7 @@ router = APIRouter()
 typed = APIRouter()
 
 MAX_COMMAND = 16 * 1024
-# Errors are in JSON there too.
+# Errors are JSON there, too.
 _TEXT: dict[int | str, dict[str, Any]] = {
     200: {"description": "The file that was kept.", "content": {"text/plain": {"schema": {"type": "string"}}}}
 }

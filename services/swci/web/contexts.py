@@ -71,7 +71,7 @@ async def set_variable(session: TheSession, name: Name, variable: Name, wanted: 
     return await run(commands.SetContextEnv(name=name, env=variable, value=wanted.value), session)
 
 
-# A name may hold slashes, so this route comes after all that begin as it does.
+# A name may contain slashes, so this route comes after all with the same beginning.
 @router.get("/contexts/{name:path}")
 async def info(session: TheSession, name: Name) -> models.Context:
     return await run(commands.GetContextInfo(name=name), session)

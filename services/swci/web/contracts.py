@@ -1,4 +1,4 @@
-"""/api/v1/contracts: trainings, their rounds and how well they do."""
+"""/api/v1/contracts: trainings, their rounds and their performance."""
 
 from collections.abc import AsyncGenerator
 
@@ -70,7 +70,7 @@ async def reset(session: TheSession, name: Name) -> models.Message:
     return await run(commands.ResetContract(name=name), session)
 
 
-# A name may hold slashes, so this route comes after all that begin as it does.
+# A name may contain slashes, so this route comes after all with the same beginning.
 @router.get("/contracts/{name:path}")
 async def info(session: TheSession, name: Name) -> models.ContractInfo:
     return await run(commands.GetContractInfo(name=name), session)

@@ -1,4 +1,4 @@
-"""What still waits when the server ends is told so, instead of being broken off."""
+"""When the server ends, open requests and streams are told so instead of being broken off."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -16,8 +16,8 @@ App = Callable[[Any, Any, Any], Awaitable[None]]
 
 
 class Ending:
-    """Streams end with an event that says why, as soon as ``stopping`` is set. Requests that are not answered when the
-    server has waited long enough, and cancels them, are answered with an error.
+    """As soon as ``stopping`` is set, streams end with an event that says why. Requests that the server cancels after
+    its grace period are answered with an error.
     """
 
     def __init__(self, app: App, stopping: asyncio.Event) -> None:
@@ -37,7 +37,7 @@ class Ending:
 
 
 class _Exchange:
-    """``started``: the status is sent; ``complete``: so is everything."""
+    """``started``: the status has been sent; ``complete``: so has everything."""
 
     def __init__(self, receive: Receive, send: Send, stopping: asyncio.Event) -> None:
         self._receive, self._send, self._stopping = receive, send, stopping
@@ -49,7 +49,7 @@ class _Exchange:
         await self._send(message)
 
     async def receive(self) -> Message:
-        """To a stream, the end of the server is as if its listener had hung up."""
+        """Tells a stream that its listener has disconnected when the server ends."""
         receiving, stopping = asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._stopping.wait())
         try:
             await asyncio.wait({receiving, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Server-sent events: the newest state after each change, for as long as the caller listens."""
+"""Server-sent events: the newest state after each change, as long as the caller listens."""
 
 import asyncio
 import contextlib
@@ -13,19 +13,19 @@ from services.errors import SwarmError
 from services.swci.execution import error_data
 from services.swci.web.status import status
 
-KEEP_ALIVE_S = 15.0  # so that nothing between takes the connection for dead
+KEEP_ALIVE_S = 15.0  # so that no proxy takes the connection for dead
 MEDIA_TYPE = "text/event-stream"
 HEADERS = {"Cache-Control": "no-store"}
 
 
 def described(model: type) -> dict[int | str, dict[str, Any]]:
-    """For OpenAPI: each event holds one of these in JSON."""
+    """The OpenAPI description of a stream whose events contain this model as JSON."""
     description = f"Events whose data is a {model.__name__}, their id its version; an event `error` is the last one."
     return {200: {"description": description, "content": {MEDIA_TYPE: {"schema": {"type": "string"}}}}}
 
 
 async def answer(states: AsyncGenerator[Any]) -> StreamingResponse:
-    """Raises what the first state raises: what cannot be watched is refused, not broken off."""
+    """Raises what the first state raises, so that the request is refused instead of the stream broken off."""
     try:
         first = await anext(states)
     except BaseException:
@@ -59,7 +59,7 @@ async def _stream(first: Any, states: AsyncGenerator[Any]) -> AsyncIterator[str]
 
 
 def last_event(error: SwarmError) -> str:
-    """Says why a stream ends."""
+    """The event that says why a stream ends."""
     return f"event: error\ndata: {json.dumps({'status': status(error), **error_data(error)})}\n\n"
 
 

@@ -18,7 +18,7 @@ NameInBody = Annotated[
 
 
 def _whole(value: object) -> object:
-    """To JSON, 2.0 is a whole number as 2 is."""
+    """In JSON, 2.0 is a whole number just like 2."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -27,7 +27,7 @@ Port = Annotated[Whole, Field(ge=1, le=MAX_PORT)]
 
 
 class Body(BaseModel):
-    """A request in JSON; what is not known is refused."""
+    """A JSON request; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -36,7 +36,7 @@ Result_co = TypeVar("Result_co", covariant=True)
 
 
 class Runs(Protocol[Result_co]):
-    """A command, by what comes of it."""
+    """A command with its type of result."""
 
     async def run(self, session: CommandSession, say: Say) -> Result_co: ...
 
@@ -49,4 +49,4 @@ async def run(command: Runs[Result_co], session: CommandSession) -> Result_co:
 
 
 def _say_nothing(_line: str) -> None:
-    """What a command says on the way is for people."""
+    """Drops messages while a command runs: they are for people."""

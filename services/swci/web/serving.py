@@ -13,14 +13,14 @@ from services.swci.web.sessions import Sessions
 from services.web.server import NodeServer
 
 KEEP_ALIVE_S = 75
-# The longest command fits into an address, in which a character may take twelve bytes.
+# Enough for the longest command in a URL, where one character may take twelve bytes.
 HEAD_LIMIT_BYTES = 256 * 1024
 
 _log = logs.get("swci")
 
 
 async def serve(settings: SWCISettings, identity: Identity, first: CommandSession, ready: ReadySocket) -> None:
-    """Until it is cancelled. Raises PortInUse, SettingsError."""
+    """Runs until cancelled. Raises PortInUse, SettingsError."""
     sessions, stop = Sessions(first), asyncio.Event()
     with listen(settings.host, settings.web_port, command="swci", port_option="--web-port") as listening:
         port = int(listening.getsockname()[1])

@@ -1,4 +1,4 @@
-"""Sessions of programs: each has contexts and a current directory of its own."""
+"""Sessions of programs: each has its own contexts and current directory."""
 
 import time
 from collections.abc import Callable
@@ -22,10 +22,10 @@ class _KeptSession:
 
 @dataclass
 class Sessions:
-    """By the certificate that asks and the name that it gives its session.
+    """Sessions by the caller's certificate and the session's name.
 
-    ``first``: what all sessions begin as. One that nobody used for an hour is dropped, and of too many the one that was
-    not used for longest; none that runs a command.
+    ``first``: what all sessions begin as. Sessions unused for an hour are dropped; if there are too many, the longest
+    unused too; never one that runs a command.
     """
 
     first: CommandSession
@@ -45,7 +45,7 @@ class Sessions:
         return kept.session
 
     async def leave(self, fingerprint: str, name: str) -> None:
-        """A session that was ended by EXIT is gone; its name begins anew."""
+        """Ends the use of a session. One that EXIT has ended is dropped, so that its name begins a new one."""
         key = (fingerprint, name)
         kept = self._kept.get(key)
         if kept is None:

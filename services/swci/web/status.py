@@ -1,9 +1,9 @@
-"""Which HTTP status an error is told with."""
+"""The HTTP status of each error."""
 
 from services.errors import NetworkError, SwarmError
 from services.web.answers import status_of
 
-# The SN that was asked for does not answer; this server does.
+# The SN does not answer, although this server does.
 FAILED_DEPENDENCY = 424
 
 

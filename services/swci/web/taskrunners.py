@@ -1,4 +1,4 @@
-"""/api/v1/taskrunners: which tasks are done, by whom, and how far they are."""
+"""/api/v1/taskrunners: tasks, who does them, and their progress."""
 
 import asyncio
 import contextlib
@@ -119,7 +119,7 @@ async def reset(session: TheSession, name: Name, seconds: Seconds = 60.0) -> mod
     return await run(commands.GetTaskRunnerStatus(name=name), session)
 
 
-# A name may hold slashes, so this route comes after all that begin as it does.
+# A name may contain slashes, so this route comes after all with the same beginning.
 @router.get("/taskrunners/{name:path}")
 async def info(session: TheSession, name: Name) -> models.TaskRunnerInfo:
     """The taskrunner and its SWOPs."""

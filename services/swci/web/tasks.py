@@ -1,4 +1,4 @@
-"""/api/v1/tasks: what SWOPs are to do."""
+"""/api/v1/tasks: the jobs for SWOPs."""
 
 import asyncio
 from typing import Annotated, Literal
@@ -97,7 +97,7 @@ async def delete(session: TheSession, name: Name) -> models.Message:
     return await run(commands.DeleteTask(name=name), session)
 
 
-# A name may hold slashes, so this route comes after all that begin as it does.
+# A name may contain slashes, so this route comes after all with the same beginning.
 @router.get("/tasks/{name:path}")
 async def info(session: TheSession, name: Name) -> models.Task:
     return await run(commands.GetTaskInfo(name=name), session)

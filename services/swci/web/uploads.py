@@ -1,4 +1,4 @@
-"""Task definitions that programs send, as files of the usr-dir."""
+"""Stores task definitions that programs send as files in the usr-dir."""
 
 import contextlib
 import os
@@ -14,9 +14,9 @@ LONGEST = 200
 
 
 def store(files: UsrDir, name: str, content: bytes) -> PurePosixPath:
-    """Puts a task definition into the current directory, whole or not at all; gives its path.
+    """Puts a task definition into the current directory, whole or not at all; returns its path.
 
-    It may take the place of another task definition, and of nothing else. Raises FileUnusable, OutsideUsrDir.
+    It may replace another task definition, but nothing else. Raises FileUnusable, OutsideUsrDir.
     """
     if not name.endswith(SUFFIXES) or name.startswith(".") or len(name) > LONGEST or not name.isprintable():
         raise FileUnusable(path=name[:LONGEST], problem=f"a task definition has a name that ends in {SUFFIXES[0]}")
