@@ -1,1 +1,1 @@
-"""From one file that names organizations and nodes to a start-up kit for each organization."""
+"""Makes a start-up kit for each organization from one file that lists organizations and nodes."""

@@ -1,4 +1,4 @@
-"""A kit in one file, plain or encrypted by AES-256 with a password of its own."""
+"""A kit in one file, plain or encrypted with AES-256 and its own password."""
 
 import secrets
 import zipfile
@@ -9,14 +9,15 @@ from typing import Any
 from services.errors import SettingsError, StorageError
 from services.identity.files import KEY_MODE, write_whole
 
-PASSWORD_BYTES = 18  # 24 letters
+PASSWORD_BYTES = 18  # 24 characters
 
 
 def pack(directory: Path, files: Iterable[str], archive: Path, *, encrypted: bool, anew: bool) -> bool:
-    """Whether it was made: not where one is there that is still good. The password lies beside it and stays the same.
+    """Packs files, unless ``anew`` is false and an archive encrypted as asked exists. Returns whether it did. The
+    password is in a file beside the archive and stays the same.
 
-    ``files``: paths within ``directory``; whatever else lies there stays there.
-    Raises SettingsError where the library for encryption is missing, StorageError.
+    ``files``: paths within ``directory``; other files there are not packed. Raises SettingsError if the library for
+    encryption is missing, StorageError.
     """
     password = archive.with_suffix(".password")
     if archive.exists() and not anew and password.exists() is encrypted:
@@ -42,7 +43,7 @@ def _opened(archive: Path, password: bytes | None) -> Any:
     if password is None:
         return zipfile.ZipFile(archive, "w", compression=zipfile.ZIP_DEFLATED)
     try:
-        import pyzipper  # noqa: PLC0415  # an extra of the package: nodes do without it
+        import pyzipper  # noqa: PLC0415  # an extra of the package, not needed by nodes
     except ImportError:
         problem = "pyzipper is not installed here (pip install 'swarm-learning[provision]')"
         raise SettingsError(name="--encrypt", problem=problem, command="provision") from None

@@ -1,4 +1,6 @@
-"""What a kit asks of the CA of its organization, as a file; keys and requests are made of it where the nodes run."""
+"""A kit's file of the certificates that its organization's CA shall issue. Keys and requests are made from it where the
+nodes run.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from services.provision.project import Host, NodeName, Project, ProjectOrganizat
 from services.tasks.document import SIZE_LIMIT_BYTES, parse
 from services.tasks.validation import Schema, validate
 
-# Below certs/. Each node has a directory of its own: its container mounts that, and so sees what is put there later.
+# Below certs/. Each node has its own directory, which its container mounts, so that it sees files put there later.
 KEY = "{name}/{name}-key.pem"
 CERT = "{name}/{name}-cert.pem"
 REQUEST = "{name}/{name}.csr"
@@ -36,7 +38,7 @@ class Wanted(Schema):
 
 
 class Requests(Schema):
-    """All of a kit. ``encrypted_keys``: by the passphrase in the file PASSPHRASE beside it."""
+    """All certificates of a kit. ``encrypted_keys``: by the passphrase in the file PASSPHRASE beside this one."""
 
     trust_domain: str
     encrypted_keys: bool = False
@@ -45,7 +47,7 @@ class Requests(Schema):
 
 @dataclass(frozen=True)
 class Made:
-    """Requests that wait for a CA: those that were made now, and those of before."""
+    """Requests to a CA: new ones, and earlier ones that still wait."""
 
     new: list[Path]
     waiting: list[Path]
@@ -60,10 +62,10 @@ def as_text(project: Project, organization: ProjectOrganization) -> str:
 
 
 def make_requests(path: Path) -> Made:
-    """Beside the file: ``NAME/NAME-key.pem`` and ``NAME/NAME.csr`` for each node without a key; nothing is replaced.
+    """Makes ``NAME/NAME-key.pem`` and ``NAME/NAME.csr`` beside the file for each node without a key. Replaces nothing.
 
-    Raises FileUnreadable, DocumentUnusable, CertificateUnreadable where a passphrase is wanted and not there,
-    SettingsError, FileExists, StorageError.
+    Raises FileUnreadable, DocumentUnusable, CertificateUnreadable if a passphrase is needed and missing, SettingsError,
+    FileExists, StorageError.
     """
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The compose file of a kit: its nodes, and for each SL a training program that is started when it is wanted."""
+"""The compose file of a kit: its nodes, and for each SL a training program that is started on demand."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ _HEAD = """# The nodes of {organization} in {project}. README.md beside this fil
 
 
 def as_text(project: Project, organization: ProjectOrganization) -> str:
-    """Made anew whenever the project changes: whoever wants more puts it into compose.override.yaml."""
+    """The file's text. It is made anew when the project changes, so users put additions into compose.override.yaml."""
     services: dict[str, Any] = {}
     for node in organization.nodes:
         if node.role == "admin":
@@ -48,7 +48,7 @@ def _hardened() -> dict[str, Any]:
 
 
 def _node(node: ProjectNode, *, encrypted_key: bool) -> dict[str, Any]:
-    # Directories, so that nodes see what is moved into them: renewed certificates and keys, revocation lists.
+    # Directories, so that nodes see files moved into them: renewed certificates and keys, revocation lists.
     files = [f"certs/{node.name}", TRUST_DIRECTORY]
     if encrypted_key:
         files.append(f"certs/{PASSPHRASE}")
@@ -68,7 +68,7 @@ def _node(node: ProjectNode, *, encrypted_key: bool) -> dict[str, Any]:
     if node.role in ("swci", "swop"):
         found["volumes"].append(_mounted("usr", read_only=True))
     if node.role == "swop":
-        # Whoever may talk to Docker's socket is root on the host already: without a capability it is no more than that.
+        # Access to Docker's socket already means root on the host; without capabilities, uid 0 adds nothing to that.
         found |= {"profiles": ["swop"], "user": "0:0"}
         found["security_opt"] = [*found["security_opt"], "label=type:container_runtime_t"]  # for SELinux
         found["volumes"].append("${DOCKER_SOCKET:-/var/run/docker.sock}:/var/run/docker.sock")
@@ -94,6 +94,8 @@ def _image(name: str) -> str:
 
 
 def _mounted(path: str, *, read_only: bool = False) -> dict[str, Any]:
-    """A file that is missing is said by Docker, not made as a directory. SELinux gives it a label for containers."""
+    """A mount. Docker reports a missing file instead of creating a directory. SELinux labels the file for
+    containers.
+    """
     found: dict[str, Any] = {"type": "bind", "source": f"./{path}", "target": f"{INSIDE}/{path}"}
     return {**found, **({"read_only": True} if read_only else {}), "bind": {"create_host_path": False, "selinux": "z"}}

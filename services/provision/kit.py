@@ -1,4 +1,4 @@
-"""What a kit holds beside certificates and keys: a file of text for each path. Nothing is written here."""
+"""The text files of a kit beside certificates and keys, by path. This module writes nothing."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ bindsources: []
 
 @dataclass(frozen=True)
 class KitFile:
-    """``mode``: of the file system."""
+    """``mode``: file permissions."""
 
     text: str
     mode: int = TEXT_MODE
 
 
 def files(project: Project, organization: ProjectOrganization) -> dict[str, KitFile]:
-    """By path within the kit."""
+    """The files by path within the kit."""
     found = {
         "README.md": KitFile(readme.as_text(project, organization)),
         "compose.yaml": KitFile(compose_file.as_text(project, organization)),

@@ -1,4 +1,4 @@
-"""Writes the kits of a project into a directory. Run again it keeps what is there, and makes only what is new."""
+"""Writes the kits of a project into a directory. A further run keeps what is there and makes only what is new."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ PRIVATE = 0o700
 
 @dataclass
 class Provisioned:
-    """Of one kit. ``written``: the files that are new or not as they were. ``archive``: where one was made."""
+    """What was done for one kit. ``written``: new or changed files. ``archive``: the archive, if one was made."""
 
     organization: str
     directory: Path
@@ -38,7 +38,7 @@ class Provisioned:
 
 
 def make_kits(project: Project, beside: Path, out: Path, *, archives: bool, encrypted: bool) -> list[Provisioned]:
-    """``beside``: the directory of the project file, from which its CA files are named.
+    """``beside``: the directory of the project file, to which the paths of CA files are relative.
 
     Raises IdentityError for a CA or a certificate that cannot be read, StorageError.
     """
@@ -56,7 +56,9 @@ def make_kits(project: Project, beside: Path, out: Path, *, archives: bool, encr
 
 
 def _trusted(project: Project, beside: Path, authority: Authority | None) -> dict[str, bytes]:
-    """The trust file and what it names, by path within each kit; itself last, for nodes that read it as it changes."""
+    """The trust file and the files that it names, by path within each kit. The trust file is last, as running nodes
+    read it when it changes.
+    """
     found: dict[str, bytes] = {}
     for organization in project.organizations:
         if organization.ca is not None:
@@ -108,14 +110,16 @@ class _Kit:
         self._done.written.append(path)
 
     def _certify(self, node: ProjectNode, authority: Authority) -> None:
-        """Unless it has a certificate that fits: with all names, of this CA, for more than a month."""
+        """Certifies a node, unless it has a suitable certificate: with all names, from this CA, valid for more than a
+        month.
+        """
         paths = [f"certs/{name.format(name=node.name)}" for name in (KEY, CERT, REQUEST)]
         key, cert, request = (self._directory / path for path in paths)
         self._files += paths[:2]
         if self._fits(node, cert, key, authority):
             return
         spiffe_id = SpiffeId(authority.trust_domain, node.role, node.name)
-        if (known := curve_key_in(key)) is not None:  # by which others know the node
+        if (known := curve_key_in(key)) is not None:  # kept, as others know the node by its key
             asked = CertificateRequest(cert, spiffe_id, tuple(node.certificate_hosts), known.public_key())
             self._done.written.append(paths[1])
         else:

@@ -1,4 +1,4 @@
-"""The project file: which organizations take part, with which nodes, at which addresses and ports, under which CAs."""
+"""The project file: the organizations that take part, with their nodes, addresses, ports and CAs."""
 
 import ipaddress
 import re
@@ -21,7 +21,7 @@ from services.tasks.validation import Schema, validate
 MAX_PORT = 65535
 DEFAULT_PORTS = {"license": 5814, "sn": 30304, "sl": 30305, "swci": 30306}
 DEFAULT_P2P_PORT = 30303
-REACHED = frozenset({"license", "sn", "sl"})  # by nodes of others: they need an address
+REACHED = frozenset({"license", "sn", "sl"})  # by other organizations' nodes, so they need an address
 
 _DNS_NAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?)*"
@@ -69,17 +69,17 @@ class ProjectNode(Schema):
 
     @property
     def listens_on(self) -> int:
-        """Its port; 0 where it has none."""
+        """The node's port; 0 if it has none."""
         return self.port or DEFAULT_PORTS.get(self.role, 0)
 
     @property
     def p2p(self) -> int:
-        """The port of the chain of an SN; 0 for others."""
+        """An SN's port for the chain; 0 for other nodes."""
         return (self.p2p_port or DEFAULT_P2P_PORT) if self.role == "sn" else 0
 
     @property
     def certificate_hosts(self) -> list[str]:
-        """Every name under which somebody may call it."""
+        """All names by which the node may be called."""
         return list(dict.fromkeys([*([self.address] if self.address else []), *self.hosts, "localhost", "127.0.0.1"]))
 
 
@@ -98,7 +98,7 @@ class ProjectOrganization(Schema):
     nodes: Annotated[list[ProjectNode], Field(min_length=1, max_length=1000)]
 
     def of_role(self, role: str) -> list[ProjectNode]:
-        """Its nodes of a role."""
+        """The organization's nodes of a role."""
         return [node for node in self.nodes if node.role == role]
 
 
@@ -111,12 +111,12 @@ class Project(Schema):
 
     @property
     def nodes(self) -> list[ProjectNode]:
-        """All, in the order of the file."""
+        """All nodes, in the order of the file."""
         return [node for organization in self.organizations for node in organization.nodes]
 
     @property
     def license_server(self) -> ProjectNode:
-        """The one of the project."""
+        """The project's license server."""
         return next(node for node in self.nodes if node.role == "license")
 
     @property
@@ -125,7 +125,7 @@ class Project(Schema):
         return next(node for node in self.nodes if node.role == "sn")
 
     def trust_domain_of(self, organization: ProjectOrganization) -> str:
-        """Of its certificates."""
+        """The trust domain in an organization's certificates."""
         return organization.trust_domain or self.trust_domain
 
     def sn_of(self, node: ProjectNode, organization: ProjectOrganization) -> ProjectNode:
@@ -136,7 +136,7 @@ class Project(Schema):
 
 
 def read_project(path: Path) -> Project:
-    """Raises FileUnreadable, and DocumentUnusable with file, line and key path for the first thing that is wrong."""
+    """Raises FileUnreadable, and DocumentUnusable with file, line and key path for the first fault."""
     try:
         with path.open("rb") as file:
             raw = file.read(SIZE_LIMIT_BYTES + 1)
@@ -175,7 +175,7 @@ def _check_names(document: Document, project: Project) -> None:
             line = document.line(seen[organization.name])
             raise document.problem((*path, "name"), f"'{organization.name}' is the name of another one (line {line})")
         seen[organization.name] = (*path, "name")
-    # Files of a kit are named by node, and members know each other by name.
+    # Files of a kit are named after nodes, and members know each other by name.
     named: dict[str, KeyPath] = {}
     for path, node in _nodes(project):
         if (key := node.name.lower()) in named:
@@ -221,7 +221,7 @@ def _check_addresses(document: Document, project: Project) -> None:
 
 
 def _check_has_no_ca(document: Document, where: KeyPath, organization: ProjectOrganization) -> None:
-    """What goes with a CA of its own alone."""
+    """Refuses settings that only make sense with the organization's own CA."""
     for key in ("trust_domain", "crls", "encrypted_keys"):
         if getattr(organization, key):
             raise document.problem((*where, key), "this is of an organization's own CA: give ca too")

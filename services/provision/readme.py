@@ -1,4 +1,4 @@
-"""The page that comes with a kit: what is in it, which ports its firewall must let through, and three commands."""
+"""The README of a kit: its content, the ports to open in the firewall, and three commands."""
 
 from services.provision.asking import CERT, KEY, PASSPHRASE
 from services.provision.compose_file import IMAGES

@@ -1,4 +1,4 @@
-"""The scripts of a kit, for hosts without containers: check a node, start it, start a training program beside an SL."""
+"""The scripts of a kit for hosts without containers: check a node, start it, start a training program beside an SL."""
 
 from services.provision.project import Project, ProjectNode, ProjectOrganization
 from services.provision.settings_files import channel
@@ -61,21 +61,21 @@ exec "$@"
 
 
 def start(organization: ProjectOrganization) -> str:
-    """``start``."""
+    """The script ``start``."""
     nodes = [node for node in organization.nodes if node.role != "admin"]
     cases = "\n".join(f"  {node.name}) command={COMMANDS[node.role]} ;;" for node in nodes)
     return _START.format(cases=cases, names=_names(nodes))
 
 
 def check(project: Project, organization: ProjectOrganization) -> str:
-    """``check``."""
+    """The script ``check``."""
     nodes = [node for node in organization.nodes if node.role != "admin"]
     looks = "\n".join(f"look {' '.join(_options(project, node))}" for node in nodes)
     return _CHECK.format(looks=looks, names=_names(nodes))
 
 
 def train(organization: ProjectOrganization) -> str:
-    """``train``."""
+    """The script ``train``."""
     nodes = organization.of_role("sl")
     exports = "\n".join(
         f'export {name}="$kit/{path.replace(nodes[0].name, "$1")}"' for name, path in channel(nodes[0]).items()

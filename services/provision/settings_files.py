@@ -1,4 +1,4 @@
-"""The settings of each node of a kit, as variables in a file that Docker, a shell and systemd read alike."""
+"""The settings of each node of a kit, as variables in a file that Docker, shells and systemd read alike."""
 
 from services.provision.asking import CERT, KEY, PASSPHRASE
 from services.provision.project import Project, ProjectNode, ProjectOrganization
@@ -6,7 +6,7 @@ from services.provision.trust import TRUST
 
 
 def variables(project: Project, organization: ProjectOrganization, node: ProjectNode) -> dict[str, str]:
-    """Paths are relative to the kit."""
+    """A node's variables. Paths are relative to the kit."""
     return {
         "SWARM_ID_CERT": f"certs/{CERT.format(name=node.name)}",
         "SWARM_ID_KEY": f"certs/{KEY.format(name=node.name)}",
@@ -18,7 +18,7 @@ def variables(project: Project, organization: ProjectOrganization, node: Project
 
 
 def as_text(project: Project, organization: ProjectOrganization, node: ProjectNode) -> str:
-    """One variable a line."""
+    """The file: one variable per line."""
     lines = [f"{name}={value}" for name, value in variables(project, organization, node).items()]
     return "\n".join([f"# {node.role} {node.name} of {organization.name}", *lines, ""])
 
@@ -54,7 +54,7 @@ def _sn(project: Project, _organization: ProjectOrganization, node: ProjectNode)
     }
     first = project.sentinel
     if node.name == first.name:
-        # Whose kits these are has agreed on the project, with all of its organizations.
+        # Whoever uses these kits has agreed to the project with all its organizations.
         return {**own, "SN_I_AM_SENTINEL": "true", "SN_FOUND_WITH": "trust-file"}
     return {**own, "SENTINEL_NODE_IP": str(first.address), "SENTINEL_API_SERVER_PORT": str(first.listens_on)}
 

@@ -1,4 +1,6 @@
-"""The trust file of a project, the same in every kit: whose CAs may name which nodes. Nothing is written here."""
+"""The trust file of a project, the same in every kit: which CAs may issue for which nodes. This module
+writes nothing.
+"""
 
 from pathlib import Path
 
@@ -16,17 +18,17 @@ _HEAD = """# Whom the nodes of {project} trust: the CAs of each organization, an
 
 
 def cas_of(organization: ProjectOrganization) -> str:
-    """Where its CAs lie in a kit."""
+    """The path in a kit of an organization's CAs."""
     return f"{DIRECTORY}/{organization.name}-cas.pem"
 
 
 def crls_of(organization: ProjectOrganization) -> dict[str, str]:
-    """Where its revocation lists lie in a kit, each with the file that the project names."""
+    """Paths in a kit of an organization's revocation lists, with the files that the project names."""
     return {f"{DIRECTORY}/{organization.name}-{n}.crl": name for n, name in enumerate(organization.crls, start=1)}
 
 
 def lists(organization: ProjectOrganization, beside: Path) -> dict[str, bytes]:
-    """Its revocation lists by path within the kit. Raises FileUnreadable."""
+    """An organization's revocation lists, by path within the kit. Raises FileUnreadable."""
     found = {}
     for path, name in crls_of(organization).items():
         try:
@@ -37,7 +39,7 @@ def lists(organization: ProjectOrganization, beside: Path) -> dict[str, bytes]:
 
 
 def as_text(project: Project) -> str:
-    """Every organization may name the nodes that it has in the project, each in its role, and no other."""
+    """The trust file. Each organization may issue only for its nodes in the project, each in its role."""
     found = []
     for organization in project.organizations:
         issues: dict[str, list[str]] = {}
