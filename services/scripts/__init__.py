@@ -1,1 +1,1 @@
-"""The scripts of scripts/bin. Standard library alone, for hosts with Python 3.9 and an engine only."""
+"""The scripts of scripts/bin. They use only the standard library, for hosts with just Python 3.9 and an engine."""

@@ -1,4 +1,4 @@
-"""gen-cert: a CA of this host and certificates of its nodes, made by openssl, for trials of several hosts."""
+"""gen-cert: a CA for this host and certificates for its nodes, made with openssl, for trials with several hosts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ subjectAltName = {names}
 
 
 def generate(words: Sequence[str]) -> int:
-    """Writes workspace/EXAMPLE/cert; keys are for their owner only. Raises OptionUnusable, HostNotReady."""
+    """Writes workspace/EXAMPLE/cert; only the owner can read keys. Raises OptionUnusable, HostNotReady."""
     arguments = _parser().parse_args(list(words))
     for option, value in (("-e", arguments.example), ("-i", arguments.index)):
         if not _NAME.fullmatch(value):
@@ -143,7 +143,7 @@ def _is_address(host: str) -> bool:
 
 
 def _own_addresses() -> list[str]:
-    """The names and addresses of this host, as far as it knows them."""
+    """The known names and addresses of this host."""
     found = ["localhost", socket.gethostname(), "127.0.0.1"]
     if shutil.which("hostname"):
         said = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Containers as they are to be made: what is said about one becomes the words of `container create`."""
+"""Containers to be made: turns their description into the arguments of `container create`."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 
 from services.scripts.options import Given
 
-NODE_LABEL = "swarm.node"  # SWOP marks what it starts in the same way
+NODE_LABEL = "swarm.node"  # SWOP labels what it starts in the same way
 SENTINEL_LABEL = "swarm.sentinel"
 DATA = "/platform/swarm/SMLNODE"
 USR = "/platform/swarm/usr"
 
-# Networks that every engine has, or that are no names.
+# Networks that every engine has, or values that are not names.
 BUILT_IN_NETWORKS = ("host", "none", "bridge", "default", "private", "slirp4netns", "pasta")
 
 
 @dataclass
 class Container:
-    """``options``: words for `container create`. ``published``: ports of this host that it is to be given."""
+    """``options``: arguments of `container create`. ``published``: ports of this host that it gets."""
 
     name: str
     image: str
@@ -31,12 +31,12 @@ class Container:
     interactive: bool = False
 
     def env(self, name: str, value: object) -> None:
-        """Sets a variable; "" and None mean: not set."""
+        """Sets a variable, unless the value is "" or None."""
         if value not in ("", None):
             self.options += ["--env", f"{name}={str(value).lower() if isinstance(value, bool) else value}"]
 
     def publish(self, outside: int, inside: int) -> None:
-        """Lets others reach a port of it."""
+        """Publishes a port of the container."""
         self.options += ["--publish", f"{outside}:{inside}"]
         self.published.append(outside)
 
@@ -47,12 +47,12 @@ class Container:
 
     @property
     def words(self) -> list[str]:
-        """For the engine."""
+        """The arguments for the engine."""
         return ["container", "create", *self.options, self.image, *self.command]
 
 
 def take_passed(container: Container, passed: Iterable[tuple[str, str | None]], given: Given, prefix: str = "") -> None:
-    """Hands on the options of the engine; relative paths of mounts are made absolute. Raises OptionUnusable."""
+    """Passes options on to the engine; makes relative paths of mounts absolute. Raises OptionUnusable."""
     for name, said in passed:
         shown = f"--{prefix}{name}"
         if said is None:
@@ -70,7 +70,7 @@ def take_passed(container: Container, passed: Iterable[tuple[str, str | None]], 
 
 
 def selinux_enforces() -> bool:
-    """Whether a container may only open what has a label for it."""
+    """Whether SELinux lets containers open only files that are labeled for them."""
     try:
         return Path("/sys/fs/selinux/enforce").read_text(encoding="ascii").strip() == "1"
     except OSError:
@@ -78,7 +78,7 @@ def selinux_enforces() -> bool:
 
 
 def _volume(value: str, option: str, given: Given) -> str:
-    """A source without '/' is a volume; one with it must be there."""
+    """A source without '/' is a volume; one with '/' must exist."""
     source, colon, rest = value.partition(":")
     if not colon:
         if not source.startswith("/"):
@@ -93,7 +93,7 @@ def _volume(value: str, option: str, given: Given) -> str:
 
 
 def _published(value: str) -> list[int]:
-    """The ports of this host in ``[ADDRESS:]PORT:PORT[/PROTOCOL]``; of a range or a choice of the engine none."""
+    """The port of this host in ``[ADDRESS:]PORT:PORT[/PROTOCOL]``; none for a range or if the engine chooses."""
     parts = value.rpartition("/")[0].split(":") if "/" in value else value.split(":")
     if len(parts) < 2 or not parts[-2].isdecimal():
         return []

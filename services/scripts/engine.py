@@ -1,4 +1,4 @@
-"""Docker or Podman, by its command line: which one is here, what it knows, and how a command of it ends."""
+"""Docker or Podman by its command line: which one is here, which options it has, and how its commands end."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ ENGINES = ("docker", "podman")
 ANSWER_WITHIN_S = 60
 DOCKER_SOCKET = "/var/run/docker.sock"
 
-# In the help of `container create`: an option, its letter, and what stands for its value where it takes one.
+# In the help of `container create`: an option, its letter, and the placeholder of its value if it takes one.
 _OPTION = re.compile(r"^\s{1,6}(?:-(?P<letter>\w), |\s{4})--(?P<name>[a-z][a-z0-9-]*)(?: (?P<value>\S+))?(?:\s{2,}|$)")
 
 
 @dataclass(frozen=True)
 class ContainerCommand:
-    """``command``: docker or podman. ``prefix``: what stands before it, such as sudo."""
+    """``command``: docker or podman. ``prefix``: words before it, such as sudo."""
 
     command: str
     prefix: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class ContainerCommand:
         return [*self.prefix, self.command, *words]
 
     def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command that answers at once. Raises HostNotReady where the engine does not come back."""
+        """Runs a quick command. Raises HostNotReady if the engine does not return in time."""
         try:
             return subprocess.run(
                 self.words(*words), capture_output=True, text=True, timeout=ANSWER_WITHIN_S, check=False
@@ -46,7 +46,7 @@ class ContainerCommand:
         return self.ask(kind, "inspect", name).returncode == 0
 
     def require(self) -> None:
-        """Raises HostNotReady where the engine does not answer, or not to this user."""
+        """Raises HostNotReady if the engine does not answer, or not for this user."""
         answer = self.ask("info", "--format", "{{json .}}")
         if answer.returncode == 0 and '"ServerErrors":[' not in answer.stdout:
             return
@@ -62,7 +62,7 @@ class ContainerCommand:
 
 @lru_cache(maxsize=4)
 def options_of(engine: ContainerCommand) -> tuple[dict[str, bool], dict[str, str]]:
-    """What `container create` of this engine knows: option -> whether it takes a value, and letter -> option."""
+    """The options of this engine's `container create`: option -> whether it takes a value, and letter -> option."""
     answer = engine.ask("container", "create", "--help")
     takes_value: dict[str, bool] = {}
     letters: dict[str, str] = {}
@@ -80,7 +80,7 @@ def options_of(engine: ContainerCommand) -> tuple[dict[str, bool], dict[str, str
 
 
 def find(wanted: str = "", *, sudo: bool = False) -> ContainerCommand:
-    """The engine that was asked for, else Docker, else Podman. Raises HostNotReady where there is none."""
+    """The engine asked for, else Docker, else Podman. Raises HostNotReady if it is not installed."""
     here = [command for command in ((wanted,) if wanted else ENGINES) if shutil.which(command)]
     if not here:
         names = wanted or "neither docker nor podman"
@@ -91,14 +91,14 @@ def find(wanted: str = "", *, sudo: bool = False) -> ContainerCommand:
 
 
 def first_line(text: str) -> str:
-    """Of what an engine said, the sentence that matters, without its usual beginnings."""
+    """The line that matters in an engine's message, without the usual prefixes."""
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     line = next((line for line in lines if "rror" in line), lines[0] if lines else "it says nothing")
     return re.sub(r"^(Error( response from daemon)?|docker|ERROR): ", "", line).rstrip(".")
 
 
 def group_of_docker() -> int | None:
-    """The group that may use Docker, where there is one."""
+    """The group that may use Docker; None if there is none."""
     try:
         return grp.getgrnam("docker").gr_gid
     except KeyError:
@@ -106,7 +106,7 @@ def group_of_docker() -> int | None:
 
 
 def _needs_sudo(command: str) -> bool:
-    """A user who is neither root nor in Docker's group, where sudo is there; Podman needs no root."""
+    """Whether the user needs sudo for Docker's socket, and sudo exists. Podman needs no root."""
     if command != "docker" or os.geteuid() == 0 or "DOCKER_HOST" in os.environ or not shutil.which("sudo"):
         return False
     return not os.access(DOCKER_SOCKET, os.R_OK | os.W_OK)

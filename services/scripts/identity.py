@@ -1,4 +1,4 @@
-"""Who a node is: its certificate, key and CAs, mounted where they lie, and as which user it can read them."""
+"""The identity of a node: certificate, key and CAs, mounted at their own paths, and a user who can read them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ _SPIFFE = "/tmp/spire-agent"  # noqa: S108 - a path inside of containers, which 
 
 
 def user_of(given: Given) -> str:
-    """Whom the container runs as: as asked, else whoever may read the key, else who calls."""
+    """The user of the container: as asked, else the owner of the key, else the caller."""
     if users := given.values("user"):
         return users[-1]
     try:
         found = Path(given.get("key")).stat() if given.get("key") else None
-    except OSError:  # said better where it is mounted
+    except OSError:  # reported better when it is mounted
         found = None
     return f"{found.st_uid}:{found.st_gid}" if found else f"{os.getuid()}:{os.getgid()}"
 
 
 def add_identity(container: Container, given: Given) -> None:
-    """Mounts it read-only at the same paths. Raises OptionUnusable, HostNotReady."""
+    """Mounts the identity's files read-only at the same paths. Raises OptionUnusable, HostNotReady."""
     if socket := given.get("socket-path"):
         if given.get("trust"):
             raise given.unusable("--trust", "with --socket-path the Workload API gives the CAs: give no trust file")
@@ -69,10 +69,10 @@ def add_identity(container: Container, given: Given) -> None:
 
 
 def _own_directory(files: dict[str, Path], user: str) -> Path | None:
-    """The directory of certificate and key, where it is this node's alone: a container sees of a file that is mounted
-    only what it was when it started, and of a directory what takes its place.
+    """The directory of certificate and key, if it is this node's alone. A container never sees the replacement of a
+    mounted file, but does see files replaced in a mounted directory.
 
-    None where a key of another node lies there, or what is no part of an identity.
+    None if it contains another node's key, or anything that is not part of an identity.
     """
     key = files["key"]
     if files["cert"].parent != key.parent:
@@ -86,7 +86,7 @@ def _own_directory(files: dict[str, Path], user: str) -> Path | None:
             if not path.name.startswith(key.name) and holds_a_key(path):
                 return None
         return key.parent if len(inside) <= _MOST_FILES and _may_enter(key.parent.stat(), user) else None
-    except OSError:  # said better where it is mounted
+    except OSError:  # reported better when it is mounted
         return None
 
 
@@ -115,17 +115,17 @@ def _check(path: Path, option: str, user: str, given: Given, *, directory: bool)
 
 
 def readable_by(found: os.stat_result, user: str) -> bool:
-    """Whether a user given as UID[:GID] may read; of names the engine alone knows."""
+    """Whether a user given as UID[:GID] may read. True for names, which only the engine knows."""
     return _permitted(found, user, stat.S_IROTH)
 
 
 def _may_enter(found: os.stat_result, user: str) -> bool:
-    """The same for a directory."""
+    """Whether a user may enter a directory."""
     return _permitted(found, user, stat.S_IXOTH)
 
 
 def _permitted(found: os.stat_result, user: str, bit: int) -> bool:
-    """``bit``: as it is for others."""
+    """``bit``: the permission bit for others."""
     uid, _, gid = user.partition(":")
     if not uid.isdecimal() or uid == "0":
         return True

@@ -1,4 +1,4 @@
-"""swarmLogCollector: what one sends along when one asks for help. No key, no parameter, no secret goes into it."""
+"""swarmLogCollector: collects what to send with a request for help, without keys, parameters or secrets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HIDDEN = "(hidden)"
 FILE_LIMIT_BYTES = 1 << 20
 LOG_LINES = 20_000
 
-# Variables whose names say that their value is secret; SWARM_ID_KEY and the like hold a path.
+# Names of variables whose values are secret. Not SWARM_ID_KEY and the like, which hold a path.
 _SECRET = re.compile(r"PASS|SECRET|TOKEN|CREDENTIAL|AUTH|COOKIE|DATABASE|API_?KEY|PRIVATE|ACCESS_?KEY", re.IGNORECASE)
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)
 _PASSWORD_IN_ADDRESS = re.compile(r"(\w+://[^\s:/@]*):[^\s@/]+@")
@@ -64,7 +64,7 @@ def collect(words: Sequence[str]) -> int:
 
 
 def without_secrets(text: str) -> str:
-    """A text without private keys, passwords in addresses, and values of what is named like a secret."""
+    """A text without private keys, passwords in addresses, and values whose names sound secret."""
     text = _PEM.sub(HIDDEN, text)
     text = _PASSWORD_IN_ADDRESS.sub(rf"\1:{HIDDEN}@", text)
 
@@ -139,7 +139,7 @@ def _described(engine: ContainerCommand, name: str) -> str:
     for container in described:
         variables = container.get("Config", {}).get("Env") or []
         container.get("Config", {})["Env"] = [_variable(entry) for entry in variables]
-        container.pop("Args", None)  # what a program was told may be anything
+        container.pop("Args", None)  # arguments of a program may be anything
         container.get("Config", {}).pop("Cmd", None)
         container.get("Config", {}).pop("CreateCommand", None)
     return json.dumps(described, indent=1)
@@ -151,7 +151,7 @@ def _variable(entry: str) -> str:
 
 
 def _files(workspace: Path | None) -> Iterator[tuple[str, str]]:
-    """Tasks and profiles. Links are not followed: they may lead anywhere."""
+    """Tasks and profiles. Does not follow links, as they may lead anywhere."""
     if workspace is None:
         return
     for path in sorted(path for ending in ("*.yaml", "*.yml") for path in workspace.rglob(ending)):

@@ -1,4 +1,4 @@
-"""Where every script of scripts/bin begins, and the one place where an error becomes a sentence and an exit code."""
+"""The entry point of all scripts in scripts/bin, which turns errors into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ABOUT = {
 
 
 def main(script: str, words: Sequence[str]) -> int:
-    """Runs one script and gives its exit code; whatever fails ends in one line on stderr."""
+    """Runs one script and returns its exit code; a failure is reported in one line on stderr."""
     try:
         return _dispatch(script, list(words))
     except SwarmError as error:
@@ -36,7 +36,7 @@ def main(script: str, words: Sequence[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+    except BrokenPipeError:  # the reader of our output is gone, as with `head`
         sys.stderr.close()
         return 1
 
@@ -65,7 +65,7 @@ def _run_node(node: str, words: list[str]) -> int:
     if given.flag("detach") and given.flag("attach"):
         raise given.unusable("--attach", "it contradicts --detach; leave one out")
     if (user := user_of_ml(given)) and not given.values("user"):
-        given.passed.append(("user", user))  # pipes are open to their owner only
+        given.passed.append(("user", user))  # only their owner can open the pipes
     main_container = build(node, given, engine)
     containers = [main_container]
     for sidecar in given.sidecars.values():
@@ -78,7 +78,7 @@ def _run_node(node: str, words: list[str]) -> int:
 def _read(
     script: str, own: Mapping[str, Option], words: Sequence[str], sidecars: Sequence[str] = ()
 ) -> tuple[Given, ContainerCommand]:
-    """The engine first: it alone knows which options containers have."""
+    """Finds the engine first, as only it knows the options of containers."""
     wanted = ""
     options = _before_the_command(words)
     for position, word in enumerate(options):

@@ -1,4 +1,4 @@
-"""What each node is told: from the options of a run-... script to a container."""
+"""Turns the options of a run-... script into the container of a node."""
 
 from __future__ import annotations
 
@@ -188,7 +188,7 @@ def _swop(container: Container, given: Given, engine: ContainerCommand) -> None:
     if not (directory / profile).is_file() or Path(profile).name != profile:
         raise given.unusable("--profile-file-name", f"{directory / profile} is not a file at the top of --usr-dir")
     container.bind(str(directory), USR, read_only=False)
-    if str(directory) != USR:  # tasks mount by the paths of this host, so the SWOP has to see and guard those
+    if str(directory) != USR:  # tasks mount by paths of this host, so the SWOP must see and guard these
         container.bind(str(directory), str(directory), read_only=False)
         container.env("USR_DIR", directory)
     container.env("SWOP_PROFILE", profile)
@@ -277,7 +277,7 @@ def _usr_dir(given: Given) -> Path | None:
     directory = Path(given.get("usr-dir")).expanduser().absolute()
     if not directory.is_dir():
         raise given.unusable("--usr-dir", f"{directory} is not a directory")
-    # What ".." leaves out is not there in a container; a link keeps the name by which tasks know it.
+    # Paths with ".." are resolved, as they mean nothing in a container; links keep the name that tasks use.
     return directory.resolve() if ".." in directory.parts else directory
 
 

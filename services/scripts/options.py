@@ -1,4 +1,4 @@
-"""The options of a script: its own, those of `container create` of the engine, and those of sidecars."""
+"""The options of a script: its own, those of the engine's `container create`, and those of sidecars."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _YES, _NO = ("true", "1", "yes"), ("false", "0", "no")
 
 @dataclass(frozen=True)
 class Option:
-    """``kind``: VALUE, FLAG, or LIST for one that may be repeated. ``text``: what the help says."""
+    """``kind``: VALUE, FLAG, or LIST if it may be repeated. ``text``: its help."""
 
     kind: str
     text: str
@@ -24,7 +24,7 @@ class Option:
 
 @dataclass
 class Sidecar:
-    """A container beside the node: what ``--NAME-...`` said of it."""
+    """A container beside the node, as described by ``--NAME-...``."""
 
     name: str
     own: dict[str, str] = field(default_factory=dict)
@@ -44,23 +44,23 @@ class Given:
     command: list[str] = field(default_factory=list)
 
     def get(self, name: str, default: str = "") -> str:
-        """An own option with a value."""
+        """The value of a script's own option."""
         return self.own.get(name, default)
 
     def flag(self, name: str, *, default: bool = False) -> bool:
-        """An own flag."""
+        """The value of a script's own flag."""
         return self.flags.get(name, default)
 
     def values(self, name: str) -> list[str]:
-        """All values of an option of the engine."""
+        """All values of one of the engine's options."""
         return [value for option, value in self.passed if option == name and value is not None]
 
     def unusable(self, option: str, problem: str) -> OptionUnusable:
-        """The error about an option."""
+        """The error for an option."""
         return OptionUnusable(option=option, problem=problem, script=self.script)
 
     def port(self, name: str, default: int | None = None) -> int | None:
-        """An own option that is a port. Raises OptionUnusable."""
+        """The value of a script's own option for a port. Raises OptionUnusable."""
         text = self.own.get(name)
         if text is None:
             return default
@@ -69,18 +69,18 @@ class Given:
         return int(text)
 
 
-# What is said of a sidecar without being an option of the engine.
+# Options of sidecars that are not the engine's.
 SIDECAR_OWN = ("image", "cmd", "name")
 SIDECAR_FLAGS = ("pid-main", "volumes-from-main")
 
 
 class Parser:
-    """Reads one command line. Names of long options are the same in upper and lower case."""
+    """Reads one command line. The case of long options does not matter."""
 
     def __init__(
         self, script: str, own: Mapping[str, Option], engine: ContainerCommand | None, sidecars: Sequence[str] = ()
     ) -> None:
-        """Without an engine, options of containers are not known."""
+        """Without an engine, options of containers are unknown."""
         self._own = own
         self._takes_value, self._letters = ({}, {}) if engine is None else options_of(engine)
         self._given = Given(script)
@@ -88,10 +88,10 @@ class Parser:
         self._words: list[str] = []
 
     def parse(self, words: Sequence[str]) -> Given:
-        """Raises OptionUnusable for a word that is no option, and for an option without its value."""
+        """Raises OptionUnusable for a word that is not an option, and for an option without its value."""
         self._words = list(words)
         lowered = [word.lower() for word in words]
-        for position, word in enumerate(lowered):  # a sidecar may be declared behind its options
+        for position, word in enumerate(lowered):  # a sidecar may be declared after its options
             if word == "--":
                 break
             if word == "--sidecar" and position + 1 < len(words):

@@ -1,4 +1,4 @@
-"""Makes and starts containers, and leaves nothing behind where one cannot be made."""
+"""Makes and starts containers, and leaves nothing behind if one of them fails."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ INTERRUPTED = 130
 
 
 def commands(containers: Sequence[Container], given: Given, engine: ContainerCommand) -> list[list[str]]:
-    """All that is run, in order, as `--dry-run` prints it."""
+    """All commands to run, in order, as printed by `--dry-run`."""
     main, *sidecars = containers
     found = [engine.words(*container.words) for container in containers]
     if given.flag("detach") or sidecars:
@@ -29,14 +29,14 @@ def commands(containers: Sequence[Container], given: Given, engine: ContainerCom
 
 
 def show(containers: Sequence[Container], given: Given, engine: ContainerCommand) -> int:
-    """For `--dry-run`."""
+    """Prints the commands, for `--dry-run`."""
     for words in commands(containers, given, engine):
         print(shlex.join(words))
     return 0
 
 
 def run(containers: Sequence[Container], given: Given, engine: ContainerCommand) -> int:
-    """Gives the exit code of the node. Raises HostNotReady with nothing made."""
+    """Runs the containers; returns the node's exit code. Raises HostNotReady, and then leaves no container."""
     check_host(containers, given, engine)
     made: list[str] = []
     try:
@@ -57,7 +57,7 @@ def run(containers: Sequence[Container], given: Given, engine: ContainerCommand)
 
 
 def check_host(containers: Sequence[Container], given: Given, engine: ContainerCommand) -> None:
-    """What `container create` would find too late, or say in other words. Raises HostNotReady."""
+    """Finds what `container create` would report too late or less clearly. Raises HostNotReady."""
     engine.require()
     for container in containers:
         if engine.knows("container", container.name):
@@ -88,12 +88,12 @@ def _require_image(image: str, given: Given, engine: ContainerCommand) -> None:
 
 
 def _require_port(port: int, name: str) -> None:
-    for family, address in ((socket.AF_INET, "0.0.0.0"),):  # noqa: S104 - asked about, not listened on
+    for family, address in ((socket.AF_INET, "0.0.0.0"),):  # noqa: S104 - only a test, no listener
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((address, port))
-            except PermissionError:  # below 1024, which the engine may use
+            except PermissionError:  # a port below 1024; the engine may still use it
                 continue
             except OSError:
                 problem = f"port {port} of this host, which {name} is to be given, is in use"

@@ -1,4 +1,4 @@
-"""Containers beside a node: the ML program beside an SL, and others that --sidecar declares."""
+"""Containers beside a node: the ML program beside an SL, and others declared by --sidecar."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.scripts.engine import ContainerCommand
 from services.scripts.options import Given, Sidecar
 
 ML = "ml"
-# Where training programs look for their pipes if nothing tells them; the images make it writable for every user.
+# Where training programs look for their pipes by default; in the images every user can write there.
 CHANNELS = "/tmp/hpe-swarm"  # noqa: S108 - a path inside of containers, which users know
 CHANNEL_VARIABLES = {
     "SL_REQUEST_CHANNEL": f"{CHANNELS}/request.channel",
@@ -21,7 +21,7 @@ CHANNEL_VARIABLES = {
 
 
 def user_of_ml(given: Given) -> str:
-    """As whom the ML program runs: UID:GID as asked, else who calls; "" where there is none."""
+    """The user of the ML program: UID:GID as asked, else the caller; "" if there is no ML program."""
     if ML not in given.sidecars:
         return ""
     asked = [value for name, value in given.sidecars[ML].passed if name == "user" and value]
@@ -69,7 +69,7 @@ def _join_pipes(container: Container, main: Container) -> None:
 
 
 def _whole_user(text: str, given: Given) -> str:
-    """``uid`` alone: with the primary group of that user."""
+    """UID:GID; a UID alone gets the primary group of its user."""
     uid, colon, gid = text.partition(":")
     if not uid.isdecimal() or (colon and not gid.isdecimal()):
         raise given.unusable("--ml-user", f"'{text}' is not UID or UID:GID")

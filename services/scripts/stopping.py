@@ -1,4 +1,4 @@
-"""stop-swarm and uninstall: what the scripts, or a SWOP, have started on this host."""
+"""stop-swarm and uninstall: remove what the scripts or a SWOP have started on this host."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ STOP_OPTIONS = {
 }
 UNINSTALL_OPTIONS = {name: STOP_OPTIONS[name] for name in ("sudo", "engine", "dry-run", "help")}
 
-# Of an installation; what is not named here stays: certificates, workspaces, models.
+# The parts of an installation to remove. All else stays: certificates, workspaces, models.
 INSTALLED = ("docs", "examples", "scripts", "services", "lib", "README.md")
 INSTALLED_MARK = ".installed-by-kit"
 
 
 def stop(given: Given, engine: ContainerCommand) -> int:
-    """Ends nodes, SWOPs first so that they start nothing more. ML programs and license servers stay."""
+    """Stops nodes, SWOPs first so that they start nothing more. ML programs and license servers stay."""
     chosen = [node for node in ("swop", "swci", "sl", "sn") if given.flag(node)] or ["swop", "swci", "sl", "sn"]
     if given.flag("all"):
         chosen = ["swop", "swci", "sl", "sn"]
@@ -48,7 +48,7 @@ def stop(given: Given, engine: ContainerCommand) -> int:
 
 
 def uninstall(given: Given, engine: ContainerCommand, root: Path) -> int:
-    """stop-swarm, the images of the nodes, and the files of an installation; never a clone, never what users made."""
+    """Stops nodes, removes their images and the files of an installation; never a clone or what users made."""
     stop(given, engine)
     images = [image_of(node) for node in NODES]
     _carry_out([["image", "rm", image] for image in images if engine.knows("image", image)], given, engine)
@@ -79,7 +79,7 @@ def _carry_out(steps: Sequence[Sequence[str]], given: Given, engine: ContainerCo
         if given.flag("dry-run"):
             continue
         done = engine.ask(*words)
-        if done.returncode != 0 and "no such container" not in done.stderr.lower():  # --rm has removed it
+        if done.returncode != 0 and "no such container" not in done.stderr.lower():  # already removed by --rm
             failed.append(first_line(done.stderr))
     if failed:
         raise HostNotReady(problem=failed[0], advice="Correct what it names and call this again.")

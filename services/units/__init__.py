@@ -1,1 +1,1 @@
-"""Nodes as services of systemd, on hosts without containers."""
+"""Nodes as systemd services, on hosts without containers."""

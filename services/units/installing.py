@@ -1,4 +1,4 @@
-"""Reads the settings of a node, judges them as the node would, and writes its unit."""
+"""Reads the settings of a node, checks them as the node would, and writes its unit."""
 
 import os
 import pwd
@@ -36,7 +36,9 @@ _IDENTITY = (
 
 @dataclass(frozen=True)
 class UnitKind:
-    """A node that may be a service. ``role``: of its certificate. ``data_variable``: the setting of its data."""
+    """A kind of node that may be a service. ``role``: in its certificate. ``data_variable``: names its
+    data directory.
+    """
 
     command: str
     role: str
@@ -48,7 +50,7 @@ class UnitKind:
 
 @dataclass(frozen=True)
 class Installed:
-    """What was written, below the root that was given."""
+    """What was written, below the given root."""
 
     unit: Path
     settings: Path
@@ -57,9 +59,10 @@ class Installed:
 
 
 def install(kind: UnitKind, settings_file: Path, *, user: str, docker: bool, root: Path) -> Installed:
-    """Paths in the settings are from the current directory.
+    """Paths in the settings are relative to the current directory.
 
-    Raises SettingsError, IdentityError and its kin, FileUnreadable, StorageError; FileExists for a unit of others.
+    Raises SettingsError, IdentityError and its subclasses, FileUnreadable, StorageError; FileExists for a unit that is
+    not ours.
     """
     given = read_settings(settings_file)
     if given.get("SWARM_ID_CAPATH"):
@@ -93,7 +96,7 @@ def install(kind: UnitKind, settings_file: Path, *, user: str, docker: bool, roo
 
 
 def read_settings(path: Path) -> dict[str, str]:
-    """NAME=VALUE in each line, as for Docker and systemd. Raises FileUnreadable, SettingsError with the line."""
+    """NAME=VALUE lines, as for Docker and systemd. Raises FileUnreadable, SettingsError with the line."""
     try:
         with path.open("rb") as file:
             text = file.read(MAX_SETTINGS_BYTES).decode()
@@ -115,7 +118,7 @@ def read_settings(path: Path) -> dict[str, str]:
 
 
 def _own_settings(kind: UnitKind, given: Mapping[str, str], settings: IdentitySettings) -> str:
-    """Without what the unit itself says, and with absolute paths."""
+    """The settings without those in the unit itself, and with absolute paths."""
     by_variable = {
         str(field.validation_alias): getattr(settings, name) for name, field in type(settings).model_fields.items()
     }
@@ -156,9 +159,9 @@ def _program(user: str) -> Path:
 
 
 def _check_open(trust: Path) -> None:
-    """The node reads the trust file itself, as revocation lists change while it runs."""
+    """Checks that the service can read the trust file, which the node reads itself as revocation lists change."""
     for file in files_of(trust):
-        path = Path(os.path.abspath(file))  # noqa: PTH100  # as the node calls it
+        path = Path(os.path.abspath(file))  # noqa: PTH100  # the path that the node uses
         if not path.stat().st_mode & 0o004:
             closed: Path | None = path
         else:
@@ -169,7 +172,7 @@ def _check_open(trust: Path) -> None:
 
 
 def _reads(user: str, path: Path) -> bool:
-    """Whether this user may read a file for sure: as its owner, or as anybody. "" is one that systemd makes."""
+    """Whether this user can certainly read a file: as its owner or as anybody. "": a user that systemd makes."""
     uid = pwd.getpwnam(user).pw_uid if user else -1
 
     def permits(at: Path, bit: int) -> bool:
@@ -180,7 +183,7 @@ def _reads(user: str, path: Path) -> bool:
 
 
 def _path() -> str:
-    """With geth, wherever it is found now."""
+    """The PATH of the service, including the place of geth, if found."""
     geth = shutil.which("geth")
     found = [str(Path(sys.executable).parent), *([str(Path(geth).parent)] if geth else []), *USUAL_PATH]
     return ":".join(str(_absolute(Path(directory))) for directory in dict.fromkeys(found))
@@ -197,7 +200,7 @@ def _check_user(user: str) -> None:
 
 def _absolute(path: Path) -> Path:
     """Raises SettingsError for a path that would mean something else in a unit."""
-    found = Path(os.path.abspath(path))  # noqa: PTH100  # links of an installation are there to be changed
+    found = Path(os.path.abspath(path))  # noqa: PTH100  # keeps links, which an update may change
     if not _PLAIN_PATH.fullmatch(str(found)):
         raise _refused(str(found), "a unit takes paths of letters, digits and /._+@- only; move or rename it")
     return found

@@ -1,16 +1,16 @@
-"""The text of a unit: what a node may do on its host, and that it is started again when it fails."""
+"""The text of a unit: what a node may do on its host, and its restart after a failure."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "# Written by `swarm install-service`, which replaces it. Changes belong in a drop-in: systemctl edit {service}"
 STATE = "swarm-learning"
-SETTINGS_ARE_WRONG = 2  # the exit code: to start again does not help
+SETTINGS_ARE_WRONG = 2  # an exit code: a restart would not help
 RESTART_AFTER_S = 5
 STOP_WITHIN_S = 30
 OPEN_FILES = 65_536
 
-# Of every node. geth asks the kernel for network interfaces (netlink).
+# For every node. geth asks the kernel for network interfaces (netlink).
 _HARDENING = """\
 NoNewPrivileges=yes
 CapabilityBoundingSet=
@@ -34,7 +34,7 @@ RemoveIPC=yes
 UMask=0077
 """
 
-# A SWOP starts programs: they have GPUs, namespaces of bubblewrap, and go on when it is restarted.
+# A SWOP starts programs, which use GPUs and bubblewrap's namespaces, and go on when it is restarted.
 _OF_A_NODE = """\
 PrivateTmp=yes
 PrivateDevices=yes
@@ -51,10 +51,10 @@ KillMode=process
 
 @dataclass(frozen=True)
 class Unit:
-    """``command``: program and word. ``user``: "" is one that systemd makes. ``path``: where programs are found.
+    """``command``: program and subcommand. ``user``: "" for one that systemd makes. ``path``: where programs are found.
 
-    ``cacert`` or ``trust``: whom it trusts. ``passphrase``: the file of the key's, where that is encrypted.
-    ``reads_files``: the user may read all of these; then the node does, and sees what takes their place.
+    ``cacert`` or ``trust``: whom it trusts. ``passphrase``: file of the key's passphrase, if the key is encrypted.
+    ``reads_files``: the user can read all these files; the node then reads them itself and sees replacements.
     """
 
     name: str
@@ -75,18 +75,18 @@ class Unit:
 
     @property
     def service(self) -> str:
-        """The name of its file."""
+        """The name of the unit's file."""
         return f"swarm-{self.name}.service"
 
     @property
     def state(self) -> str:
-        """Its data, below /var/lib."""
+        """The node's data directory, below /var/lib."""
         return f"{STATE}/{self.name}"
 
 
 def as_text(unit: Unit) -> str:
-    """systemd 250 or later. Files that the node's user may not read, systemd reads as root and hands to it alone (%d);
-    it does so once, at the start.
+    """For systemd 250 or later. Files that the node's user cannot read, systemd reads as root and passes only to the
+    node (%d), once, at the start.
     """
     runs_as = f"User={unit.user}" if unit.user else "DynamicUser=yes"
     identity = {
@@ -99,7 +99,7 @@ def as_text(unit: Unit) -> str:
     shown = [
         f"SWARM_ID_{variable}={path if unit.reads_files else f'%d/{name}'}" for variable, (name, path) in given.items()
     ]
-    if unit.trust:  # revocation lists change: the node reads a trust file where it lies in any case
+    if unit.trust:  # revocation lists change, so the node always reads the trust file itself
         shown.append(f"SWARM_ID_TRUST={unit.trust}")
     handed = "" if unit.reads_files else "".join(f"LoadCredential={name}:{path}\n" for name, path in given.values())
     groups = f"SupplementaryGroups={unit.group}\n" if unit.group else ""
