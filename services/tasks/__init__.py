@@ -1,1 +1,1 @@
-"""Tasks as their authors write them: YAML, read with its lines, checked against the documented schema."""
+"""Tasks as their authors write them: YAML, read with line numbers and checked against the documented schema."""

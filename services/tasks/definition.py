@@ -136,7 +136,7 @@ BODIES: Mapping[str, type[RunSwarm | MakeUserContainer | PullImage | MakeSwarmUs
 
 
 class TaskDefinition(Schema):
-    """A whole task. ``body_text``: the YAML of its body, as it is registered."""
+    """A whole task. ``body_text``: the YAML of its body, as registered."""
 
     header: TaskFields
     body: Body
@@ -148,9 +148,10 @@ class _File(TaskFields):
 
 
 def read_task(text: bytes | str, source: str) -> TaskDefinition:
-    """The task in a YAML file; ``source`` is what errors call it.
+    """The task in a YAML file. ``source``: its name in errors.
 
-    Raises DocumentUnusable with file, line and key path; CredentialsInTask for a password that would get on the chain.
+    Raises DocumentUnusable with file, line and key path; CredentialsInTask for a password that would get onto the
+    chain.
     """
     document = parse(text, source)
     file = validate(document, _File)

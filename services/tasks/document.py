@@ -1,4 +1,4 @@
-"""YAML as plain data that remembers on which line each value stands; nothing in it can cost more than it weighs."""
+"""YAML as plain data with the line of each value. No input can take more resources than its size justifies."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,26 +17,26 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Document:
-    """``data``: of dicts, lists, strings, numbers, booleans and None. ``source``: what errors call it."""
+    """``data``: dicts, lists, strings, numbers, booleans and None. ``source``: its name in errors."""
 
     source: str
     data: Any
     lines: Mapping[Path, int]
 
     def line(self, path: Path) -> int:
-        """Where a value stands, or would: of a key that is missing, where its mapping begins."""
+        """The line of a value; for a missing key, the line where its mapping begins."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, 1)
 
     def problem(self, path: Path, problem: str) -> DocumentUnusable:
-        """An error at a value: what stands there and what is allowed is ``problem``."""
+        """The error for a value. ``problem``: what is there and what is allowed."""
         return DocumentUnusable(source=self.source, line=self.line(path), path=shown_path(path), problem=problem)
 
 
 def parse(text: bytes | str, source: str) -> Document:
-    """Raises DocumentUnusable for what is not UTF-8, not YAML, too large or too deep, refers to parts of itself, has a
-    key twice, or holds anything but plain values.
+    """Raises DocumentUnusable for text that is not UTF-8, not YAML, too large, too deep, refers to parts of itself, has
+    a key twice, or contains anything but plain values.
     """
     raw = text.encode() if isinstance(text, str) else text
     if len(raw) > SIZE_LIMIT_BYTES:
@@ -60,7 +60,7 @@ def parse(text: bytes | str, source: str) -> Document:
 
 
 def shown_path(path: Sequence[str | int]) -> str:
-    """``Body.Envvars[0]``; ``file`` for the whole."""
+    """Such as ``Body.Envvars[0]``; ``file`` for the whole."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -68,7 +68,7 @@ def shown_path(path: Sequence[str | int]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as an error quotes it, short."""
+    """A value as quoted in an error, shortened."""
     if value is None:
         return "~ (not set)"
     if isinstance(value, dict):
@@ -96,7 +96,7 @@ class _DocumentReader:
             self._loader.dispose()
 
     def _refuse_references(self) -> None:
-        """Before anything is built: an alias may stand for any number of others."""
+        """Refuses anchors and aliases before anything is built: nested aliases could expand without limit."""
         for event in yaml.parse(self._loader.buffer.rstrip("\0"), yaml.SafeLoader):
             anchor = getattr(event, "anchor", None)
             if anchor is not None:
@@ -125,7 +125,7 @@ class _DocumentReader:
 
     def _scalar(self, node: yaml.Node, path: Path) -> Any:
         if node.tag == "tag:yaml.org,2002:timestamp":
-            return node.value  # a date is what its author wrote
+            return node.value  # dates stay as their author wrote them
         try:
             value = self._loader.construct_object(node)
         except (yaml.YAMLError, ValueError, OverflowError):

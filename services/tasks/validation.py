@@ -1,4 +1,4 @@
-"""A document against a schema: the first fault as a sentence with file, line and key path."""
+"""Checks a document against a schema; reports the first fault in a sentence with file, line and key path."""
 
 import difflib
 from typing import Any, TypeVar
@@ -11,7 +11,7 @@ from services.tasks.document import Document, Path, shown
 
 
 class Schema(BaseModel):
-    """Base of what files hold: no other keys, no guessing at types."""
+    """Base of all schemas for files: no unknown keys, no conversion between types."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, populate_by_name=True)
 
@@ -20,7 +20,9 @@ S = TypeVar("S", bound=Schema)
 
 
 def validate(document: Document, schema: type[S], path: Path = ()) -> S:
-    """The value at ``path`` as ``schema``. Raises DocumentUnusable for the first thing that is wrong, by line."""
+    """The value at ``path`` as ``schema``. Raises DocumentUnusable for one fault: the first by line, unknown keys
+    before others.
+    """
     value = document.data
     for part in path:
         value = value[part]
@@ -30,7 +32,7 @@ def validate(document: Document, schema: type[S], path: Path = ()) -> S:
         return schema.model_validate(value)
     except ValidationError as error:
         faults = [(details["type"], _fault(document, schema, details, path)) for details in error.errors()]
-        # A key with a typing error is missing too: the one that stands there is the one to correct.
+        # A misspelled key also counts as missing: report the misspelled one, which is the one to correct.
         faults.sort(key=lambda fault: (fault[0] != "extra_forbidden", int(fault[1].facts["line"])))
         raise faults[0][1] from None
 
@@ -80,7 +82,7 @@ def _needed(details: ErrorDetails) -> str:
 
 
 def _data_path(document: Document, base: Path, loc: tuple[int | str, ...]) -> Path:
-    """``loc`` without what pydantic adds of its own, such as the branch of a union."""
+    """``loc`` without what pydantic adds, such as the branch of a union."""
     path: Path = ()
     for part in loc:
         if (*base, *path, part) in document.lines:
@@ -89,7 +91,7 @@ def _data_path(document: Document, base: Path, loc: tuple[int | str, ...]) -> Pa
 
 
 def _siblings(schema: type[Schema], loc: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known where an unknown one stands."""
+    """The known keys at the place of an unknown one."""
     current: Any = schema
     for part in loc[:-1]:
         if isinstance(part, str) and isinstance(current, type) and issubclass(current, Schema):
@@ -102,7 +104,7 @@ def _field(schema: type[Schema], key: str) -> str:
 
 
 def _schema_in(annotation: Any) -> Any:
-    """The schema inside ``list[X] | None`` and the like."""
+    """The schema within ``list[X] | None`` and the like."""
     if isinstance(annotation, type) and issubclass(annotation, Schema):
         return annotation
     for part in getattr(annotation, "__args__", ()):

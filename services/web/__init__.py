@@ -1,1 +1,1 @@
-"""HTTPS servers of nodes: who calls, errors as JSON, and an end that comes when the node's does."""
+"""HTTPS servers of nodes: identities of callers, errors as JSON, and an end together with the node's."""

@@ -1,4 +1,4 @@
-"""How answers of the HTTP APIs look: JSON, and an error as its code, its sentence and its facts."""
+"""The answers of the HTTP APIs: JSON, with errors as code, message and facts."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ HTTP_STATUS = {
     "ALREADY_EXISTS": 409,
     "RESOURCE_EXHAUSTED": 409,
     "FAILED_PRECONDITION": 409,
-    "ABORTED": 409,  # others were first
+    "ABORTED": 409,  # another request came first
     "DATA_LOSS": 500,
     "INTERNAL": 500,
     "UNIMPLEMENTED": 501,
@@ -39,7 +39,7 @@ def status_of(error: SwarmError) -> int:
 
 
 def error_content(error: SwarmError, address: str) -> dict[str, Any]:
-    """Code and facts let the client raise the same class; the message is for whoever reads the answer itself."""
+    """Code and facts let the client raise the same class; the message is for people who read the answer."""
     complete = type(error)(**{"address": address, **error.facts})
     facts = {name: _plain(value) for name, value in complete.facts.items()}
     return {"code": complete.code, "message": str(complete), "facts": facts}

@@ -1,4 +1,4 @@
-"""Tells an ASGI application who calls, by the certificate, which uvicorn keeps to itself."""
+"""Gives an ASGI application the caller's certificate, which uvicorn does not pass on."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from services.identity.live import Judge, LiveConnections
 from services.identity.peer_context import judge_of, peer_of
 from services.identity.peers import PeerIdentity
 
-# A caller that takes longer is cut off: for the head of a request, the next piece of its body, and all of that.
+# Limits for the head of a request, the next piece of its body, and the whole body. Slower callers are cut off.
 HEAD_WITHIN_S = 20.0
 PIECE_WITHIN_S = 30.0
 BODY_WITHIN_S = 600.0
@@ -22,9 +22,9 @@ _STATE = "peer_connection"
 
 
 class PeerCertificateProtocol(H11Protocol):
-    """HTTP/1.1 over TLS; each request's ``state`` holds the connection. ``live``: where that is held.
+    """HTTP/1.1 over TLS; each request's ``state`` holds its TLS connection. ``live``: registers the connection.
 
-    The state comes from the connection, so nothing a caller sends can forge it.
+    The state comes from the connection, so callers cannot forge it.
     """
 
     _late: asyncio.TimerHandle | None = None
@@ -39,7 +39,7 @@ class PeerCertificateProtocol(H11Protocol):
         tls = transport.get_extra_info("ssl_object")
         self.app_state = {**self.app_state, _STATE: tls}
         judge = None if tls is None else judge_of(tls)
-        if judge is not None and _is_accepted(judge):  # whoever is not is told so in words
+        if judge is not None and _is_accepted(judge):  # others get an error in words
             self._until_lost.enter_context(self._live.held(judge, lambda _: transport.abort()))
         super().connection_made(transport)
         self._allow(HEAD_WITHIN_S)
@@ -64,7 +64,7 @@ class PeerCertificateProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def _allow(self, seconds: float | None) -> None:
-        """For what the caller still owes; None: it owes nothing."""
+        """Sets the time for what the caller must still send; None: nothing."""
         if self._late is not None:
             self._late.cancel()
         self._late = None if seconds is None else self.loop.call_later(seconds, self.transport.abort)
@@ -79,14 +79,14 @@ def _is_accepted(judge: Judge) -> bool:
 
 
 def certificate_of(scope: Mapping[str, Any]) -> bytes | None:
-    """DER form of the certificate that the caller showed and the handshake verified; None where it showed none."""
+    """The caller's certificate (DER), verified in the handshake; None if it showed none."""
     tls = scope.get("state", {}).get(_STATE)
     certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
     return certificate
 
 
 def peer_in(scope: Mapping[str, Any]) -> PeerIdentity:
-    """Who calls. Raises NoIdentity without a certificate, IdentityError where it names nobody, NotOfOrganization."""
+    """The caller. Raises NoIdentity without a certificate, IdentityError if it names nobody, NotOfOrganization."""
     tls = scope.get("state", {}).get(_STATE)
     peer = None if tls is None else peer_of(tls)
     if peer is None:

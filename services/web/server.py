@@ -1,4 +1,4 @@
-"""uvicorn as a part of a node: the node says when to end, and TLS is the node's own."""
+"""uvicorn as a part of a node: the node decides when to end and provides TLS."""
 
 import asyncio
 import contextlib
@@ -15,14 +15,14 @@ from services.runtime.background import Background
 from services.web.peer_certificate import PeerCertificateProtocol
 
 GRACEFUL_STOP_S = 2
-CONNECTIONS = 4096  # at once; who comes as one more is told to come back later
-HEAD_LIMIT_BYTES = 64 * 1024  # of a request: its address and its headers
+CONNECTIONS = 4096  # at once; further callers are told to come back later
+HEAD_LIMIT_BYTES = 64 * 1024  # of a request: URL and headers
 
 
 class NodeServer(uvicorn.Server):
-    """Serves ``app`` over HTTPS until ``stop``; ``started`` is called when it does.
+    """Serves ``app`` over HTTPS until ``stop``; calls ``started`` when it does.
 
-    Signals are the node's, and it waits for ``stop`` instead of looking ten times a second.
+    Leaves signals to the node, and waits for ``stop`` instead of polling ten times a second.
     """
 
     def __init__(
@@ -40,14 +40,14 @@ class NodeServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=partial(PeerCertificateProtocol, self._live),  # type: ignore[arg-type]  # called, and no more
+                http=partial(PeerCertificateProtocol, self._live),  # type: ignore[arg-type]  # only called
                 ssl_context_factory=lambda _config, _default: context,
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
                 access_log=False,
-                proxy_headers=False,  # whoever asks could say to come from elsewhere; docs/reverse-proxy.md
+                proxy_headers=False,  # any caller could claim another address; docs/reverse-proxy.md
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=GRACEFUL_STOP_S,
@@ -67,9 +67,9 @@ class NodeServer(uvicorn.Server):
         await background.close()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Lets go of callers that do not take their leave: one whose body was refused may never read that it was."""
+        """Closes connections of callers that do not: one whose body was refused may never read the answer."""
         await super().shutdown(sockets)
-        if self.server_state.tasks:  # cancelled by now
+        if self.server_state.tasks:  # already cancelled
             await asyncio.wait(self.server_state.tasks, timeout=GRACEFUL_STOP_S)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
