@@ -1,4 +1,4 @@
-"""A peer whose file server is not one: it says what a test has it say."""
+"""A peer with a fake file server, which answers as a test says."""
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +14,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @contextlib.asynccontextmanager
 async def answering(pki: Any, answer: Answer) -> AsyncIterator[TrainingMember]:
-    """sl-1, whose file server says what ``answer`` says."""
+    """sl-1, whose file server answers by ``answer``."""
     app = web.Application()
     app.router.add_get("/{path:.*}", answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)

@@ -32,7 +32,7 @@ def stream_of(callback: SwarmCallbackBase) -> bytearray:
 
 
 class Numbers(SwarmCallbackBase):
-    """The smallest platform: a model is two arrays. ``frozen``: those that are not trained."""
+    """The smallest platform: a model is two arrays. ``frozen``: the untrained ones."""
 
     PLATFORMS = ("NUMBERS",)
 
@@ -59,12 +59,12 @@ class Numbers(SwarmCallbackBase):
 
 @dataclass
 class Swarm:
-    """What the SL answers. ``over_at``: the training of the others ends with this exchange."""
+    """The SL's answers. ``over_at``: the exchange with which the others' training ends."""
 
     merge: Callable[[bytes], bytes] = plus_one
     interval: int = 0
     over_at: int | None = None
-    epochs_done: int = 0  # before the program was started again
+    epochs_done: int = 0  # before the restart of the program
     heard: list[wire.ChannelMessage] = field(default_factory=list)
     final: bytes = b""
 
@@ -99,7 +99,7 @@ class Swarm:
 
 @contextmanager
 def serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """Gives a function that has a Swarm serve the next session; the channel variables name its pipes."""
+    """Yields a function that lets a Swarm serve the next session; the channel variables name its pipes."""
     listener = SLListener(tmp_path / "request.channel", tmp_path / "response.channel")
     monkeypatch.setenv("SL_REQUEST_CHANNEL", str(listener.request))
     monkeypatch.setenv("SL_RESPONSE_CHANNEL", str(listener.response))

@@ -1,4 +1,4 @@
-"""What tests of several modules begin with."""
+"""Fixtures for tests of several modules."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,7 @@ from callback_swarm import Serve, serving
 
 @pytest.fixture
 def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
-    """A function that has a Swarm serve the next session of this process."""
+    """A function that lets a Swarm serve the next session of this process."""
     with serving(tmp_path, monkeypatch) as serve:
         yield serve
 

@@ -1,4 +1,4 @@
-"""A Docker Engine of a test's own, that may be stopped and whose disk may be full. Needs root."""
+"""A Docker Engine for one test, which may stop it or fill its disk. Needs root."""
 
 import asyncio
 import contextlib
@@ -24,7 +24,7 @@ class DockerDaemon:
 
 @contextlib.asynccontextmanager
 async def docker_daemon(disk_mib: int) -> AsyncIterator[DockerDaemon]:
-    """Its data is on a disk of this size. It has a network namespace of its own, where it may do what it likes."""
+    """An engine with its data on a disk of this size, in its own network namespace, where it can disturb nobody."""
     with tempfile.TemporaryDirectory(prefix="dk-") as name:  # pytest's path is too long for its sockets
         async with _running(Path(name), disk_mib) as daemon:
             yield daemon

@@ -1,4 +1,4 @@
-"""Every door of a node that TLS guards, opened in this process; whoever asks at one is let in, or told why not."""
+"""All servers of nodes that TLS guards, in this process. A caller is let in, or told why not."""
 
 import asyncio
 import contextlib
@@ -34,9 +34,9 @@ from services.swci.usr_dir import UsrDir
 from services.swci.web.serving import serve as serve_swci
 
 WITHIN_S = 30.0
-LARGE = 600_000  # elements: more than comes in one request
+LARGE = 600_000  # elements: more than fit into one request
 
-# What a caller is told; "" where it is let in.
+# Returns what a caller is told; "" if it is let in.
 Ask = Callable[[Identity], Awaitable[str]]
 
 
@@ -109,7 +109,7 @@ async def read_bulk(peers: Peers, holder: TrainingMember, stored: Stored) -> Non
 
 
 async def read_range(peers: Peers, holder: TrainingMember, stored: Stored) -> None:
-    """In bulk, over a connection that is kept."""
+    """Reads in bulk, over a connection that is kept."""
     path = f"/v1/models/{stored.model.digest}"
     await peers.transfers.read(holder, path, (0, [9]), lambda *_: None, lambda _: None)
 

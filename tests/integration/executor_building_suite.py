@@ -1,4 +1,4 @@
-"""What every executor guarantees that builds and pulls images."""
+"""What every executor that builds and pulls images guarantees."""
 
 import asyncio
 import contextlib
@@ -23,7 +23,7 @@ from services.swop.executors.spec import BuildSpec, NodeSpec, PullSpec, VolumeSp
 
 
 class BuildingSuite:
-    """A subclass gives ``image``, ``connect`` and the ``executor`` of an ExecutorSuite."""
+    """A subclass provides ``image``, ``connect`` and the ``executor`` of an ExecutorSuite."""
 
     image: str
 
@@ -174,13 +174,15 @@ class BuildingSuite:
     # --- how it is asked ----------------------------------------------------------------------------
 
     async def nothing_is_left(self, executor: Executor, outcome: str) -> None:
-        """Of the steps of a build: others may run what they like on this host. Engines may remove a moment later."""
+        """Waits until no container of the build is left: engines may remove them a moment later. Ignores all other
+        containers.
+        """
         async with asyncio.timeout(60):
             while await self.containers(executor, outcome):
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.Event().wait(), 0.1)
 
     async def containers(self, executor: Executor, outcome: str) -> list[str]:
-        """What runs, or has run, with this word in its command."""
+        """Running and ended containers with this word in their command."""
         listed = await executor.api.json("GET", "/containers/json", doing="in a test", query={"all": "true"})  # type: ignore[attr-defined]
         return [entry["Id"] for entry in listed if outcome in entry["Command"]]

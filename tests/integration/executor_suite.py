@@ -1,4 +1,4 @@
-"""What every executor guarantees, asked of each: a subclass gives the executor and an image with Python in it."""
+"""What every executor guarantees. A subclass provides the executor and an image with Python in it."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,7 @@ IGNORES_TERM = (
 
 
 class ExecutorSuite:
-    """Nodes, volumes and errors; what is only for those that build images is in BuildingSuite."""
+    """Nodes, volumes and errors. Tests for executors that build images are in BuildingSuite."""
 
     image: str
 
@@ -78,7 +78,7 @@ class ExecutorSuite:
 
     @pytest.fixture
     def ended(self, executor: Executor) -> Callable[[NodeSpec], Any]:
-        """Starts a node and waits for its end: the node, and what it wrote."""
+        """Starts a node and waits for its end; returns the node and its output."""
 
         async def run(spec: NodeSpec) -> tuple[StartedProgram, list[str]]:
             node = await executor.wait((await executor.start(spec)).id)
@@ -118,7 +118,7 @@ class ExecutorSuite:
         assert (await executor.stop(node.id, grace_s=1)).exit_code == 137
 
     async def test_what_a_program_started_ends_with_it(self, executor, python, tmp_path: Path) -> None:
-        """Also what left its session: it holds a lock that is free again only when it is gone."""
+        """Even a process in another session, whose lock becomes free only when it is gone."""
         lock = tmp_path / "shared" / "lock"
         lock.parent.mkdir()
         code = (
@@ -400,7 +400,7 @@ class ExecutorSuite:
         await executor.create_volume(VolumeSpec(volume, LABELS, owner=owner))
         mount = Mount(MountKind.VOLUME, volume, "/platform/swarm/SMLNODE")
         code = "open('/platform/swarm/SMLNODE/x', 'w')"
-        for _ in range(2):  # by one after the other: what is in it stays
+        for _ in range(2):  # by two nodes in turn: the content stays
             node, lines = await ended(python(code, mounts=(mount,), user=owner))
             assert (node.exit_code, lines) == (0, [])
 
@@ -453,7 +453,7 @@ class ExecutorSuite:
 
     @staticmethod
     async def line(executor: Executor, node: StartedProgram, wanted: str) -> None:
-        """Returns when a running node wrote this line."""
+        """Returns when a running node has written this line."""
         async with asyncio.timeout(DEADLINE_S):
             while wanted not in (lines := await executor.tail(node.id)):
                 assert (await executor.node(node.id)).state is NodeState.RUNNING, lines

@@ -1,4 +1,4 @@
-"""SwarmCallback for the Trainer of Hugging Face; test_callback_hf.py runs these in a process of their own."""
+"""SwarmCallback for the Hugging Face Trainer; test_callback_hf.py runs these cases in a separate process."""
 
 import logging
 
@@ -51,7 +51,7 @@ def test_the_trainer_trains_in_a_swarm_and_steps_of_the_optimizer_count(serve, t
     assert (tmp_path / "model").read_bytes() == swarm.final
 
 
-ROWS = [{**row, "label": row["labels"], "idx": 100 + i} for i, row in enumerate(DATA)]  # as they are before the Trainer
+ROWS = [{**row, "label": row["labels"], "idx": 100 + i} for i, row in enumerate(DATA)]  # as before the Trainer
 for row in ROWS:
     del row["labels"]
 

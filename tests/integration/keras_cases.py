@@ -1,4 +1,4 @@
-"""SwarmCallback for Keras; test_callback_keras.py runs these in a process of their own."""
+"""SwarmCallback for Keras; test_callback_keras.py runs these cases in separate processes."""
 
 import importlib
 import itertools
@@ -18,7 +18,7 @@ LOGGER = logging.getLogger("test-callback")
 
 
 def keras_of_the_script():
-    """tf_keras where a script of the original product gets that one from TensorFlow."""
+    """tf_keras if a script of the original product gets it from TensorFlow."""
     return importlib.import_module("tf_keras" if os.environ.get("TF_USE_LEGACY_KERAS") else "keras")
 
 
@@ -69,7 +69,7 @@ def test_keras_trains_in_a_swarm(serve, tmp_path):
     swarm = Swarm(merge=merge)
     served = serve(swarm)
     callback = SwarmCallback(4, 1, adsValData=KERAS_DATA, adsValBatchSize=20, logger=LOGGER, totalEpochs=2)
-    keras_model(1)  # so that the layers of the next one have other numbers
+    keras_model(1)  # so that the layers of the next model have other numbers
     model = keras_model()
     history = model.fit(*KERAS_DATA, batch_size=4, epochs=2, verbose=0, callbacks=[callback])
     served.result(DEADLINE_S)
@@ -125,7 +125,7 @@ def test_evaluation_for_the_swarm_leaves_the_metrics_of_the_epoch_alone(serve):
 
 
 def recurrent_model():
-    """Its state goes on from batch to batch, and its noise is drawn in evaluation too."""
+    """A model that carries its state from batch to batch, and draws noise even in evaluation."""
     keras = keras_of_the_script()
 
     class Noise(keras.layers.GaussianNoise):
@@ -433,7 +433,7 @@ def test_a_loop_that_forgets_the_model_is_told(loopback):
 
 
 class Batches:
-    """An iterator that can be read again and again, as those of ImageDataGenerator are."""
+    """An iterator that can be read repeatedly, like those of ImageDataGenerator."""
 
     def __len__(self):
         return 5
@@ -468,7 +468,7 @@ def forms_of_data():
     dataset = tf.data.Dataset.from_tensor_slices(KERAS_DATA).batch(4)
 
     class Readable:
-        """Of no class that Keras knows."""
+        """Data of a class that Keras does not know."""
 
         def __len__(self):
             return 5
@@ -477,7 +477,7 @@ def forms_of_data():
             return (Batches()[index] for index in range(5))
 
     class Endless(Readable):
-        """A generator that begins again by itself."""
+        """A generator that starts over by itself."""
 
         def __init__(self):
             self.of = itertools.cycle(super().__iter__())
@@ -559,7 +559,7 @@ def test_data_that_the_model_does_not_take_is_refused_before_the_first_round(ser
 
 
 def autoencoder(tested: bool):
-    """A training step of its own, as in the guides of Keras: its loss has another name, and none is compiled."""
+    """A model with its own training step, as in the guides of Keras: its loss has another name and is not compiled."""
     keras = keras_of_the_script()
     import tensorflow as tf
 

@@ -17,7 +17,7 @@ DATA = (np.linspace(-1, 1, 80).reshape(20, 4).astype(np.float32), np.arange(20) 
 
 
 def legacy_keras():
-    """As a script gets it: by its name, or as the Keras of TensorFlow."""
+    """As a script gets it: by name, or as TensorFlow's Keras."""
     if os.environ.get("TF_USE_LEGACY_KERAS"):
         import tensorflow as tf
 
@@ -59,7 +59,7 @@ def test_a_model_of_keras_2_trains_in_a_swarm(serve, tmp_path):
     swarm = Swarm(merge=merge)
     served = serve(swarm)
     callback = SwarmCallback(4, 1, adsValData=DATA, adsValBatchSize=20, logger=LOGGER, totalEpochs=2)
-    model(1)  # so that the layers of the next one have other numbers
+    model(1)  # so that the layers of the next model have other numbers
     trained = model()
     history = trained.fit(*DATA, batch_size=4, epochs=2, verbose=0, callbacks=[callback])
     served.result(DEADLINE_S)

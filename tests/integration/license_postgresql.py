@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: a cluster in a temporary directory, run by a user that is not root."""
+"""A PostgreSQL for the tests: a cluster in a temporary directory, run by a user other than root."""
 
 import contextlib
 import os
@@ -12,15 +12,15 @@ USER = "swarm"
 
 
 def binaries() -> Path:
-    """Where Debian puts them; the newest."""
+    """The newest version's programs, where Debian puts them."""
     return max(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 
 
 @contextlib.contextmanager
 def cluster() -> Iterator[str]:
-    """Gives the URL of an empty database, on a socket in a directory of its own.
+    """Yields the URL of an empty database, on a socket in its own directory.
 
-    Not in pytest's: that is closed to the other user which PostgreSQL runs as where the tests are root's.
+    Not in pytest's: if root runs the tests, PostgreSQL runs as another user, who cannot enter it.
     """
     with tempfile.TemporaryDirectory(prefix="swarm-pg-", ignore_cleanup_errors=True) as name:
         yield from _running(Path(name))
@@ -28,7 +28,7 @@ def cluster() -> Iterator[str]:
 
 def _running(directory: Path) -> Iterator[str]:
     as_user = {}
-    if os.getuid() == 0:  # it refuses to be run by root
+    if os.getuid() == 0:  # PostgreSQL refuses to run as root
         other = pwd.getpwnam("postgres")
         os.chown(directory, other.pw_uid, other.pw_gid)
         as_user = {"user": other.pw_uid, "group": other.pw_gid, "extra_groups": []}

@@ -1,4 +1,4 @@
-"""License servers as processes, and nodes that ask them directly: for tests of what outlives a server."""
+"""License servers as processes, and nodes that call them directly, for tests of what outlives a server."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ DEADLINE_S = 60
 
 
 class Servers:
-    """Started by name; each keeps its port and data over a restart. Whoever is left is stopped at the end."""
+    """Servers by name; each keeps its port and data over a restart. Those left are stopped at the end."""
 
     def __init__(self, pki: Any, directory: Path) -> None:
         self._pki, self._directory = pki, directory
@@ -58,7 +58,7 @@ class Servers:
         return child
 
     async def kill(self, name: str) -> None:
-        """-9, and it has ended."""
+        """Kills it (SIGKILL) and waits for its end."""
         self._children[name].kill()
         await self._children[name].wait()
 
@@ -78,7 +78,7 @@ async def license_servers(pki: Any, directory: Path) -> AsyncIterator[Servers]:
 
 @contextlib.asynccontextmanager
 async def served(services: Services, pki: Any) -> AsyncIterator[str]:
-    """A license server in this process; gives its address."""
+    """A license server in this process; yields its address."""
     stop, started = asyncio.Event(), asyncio.Event()
     listening = socket.create_server(("127.0.0.1", 0))
     running = asyncio.create_task(serve(services, pki.identity("license", "ls-1"), listening, stop, started.set))
@@ -91,7 +91,7 @@ async def served(services: Services, pki: Any) -> AsyncIterator[str]:
 
 
 class Caller:
-    """One node that asks by hand. ``lease`` and ``token``: of the last seat it got."""
+    """One node that makes single requests. ``lease`` and ``token``: those of its last seat."""
 
     def __init__(self, identity: Identity) -> None:
         self.name = identity.name
@@ -105,7 +105,7 @@ class Caller:
         await self._session.close()
 
     async def acquire(self, address: str, feature: str = "SL") -> int:
-        """The status; raises aiohttp.ClientError where nobody answers."""
+        """Returns the status; raises aiohttp.ClientError if nobody answers."""
         async with self._session.post(f"https://{address}/v1/leases", json={"feature": feature}) as response:
             answer = await response.json()
             if response.status == 200:
@@ -129,7 +129,7 @@ class Caller:
             return found
 
     async def until_answered(self, what: Any, *, within_s: float = DEADLINE_S) -> int:
-        """Asks again and again while nobody answers, or the one asked stands by."""
+        """Repeats the request while nobody answers or the server is on standby."""
         async with asyncio.timeout(within_s):
             while True:
                 with contextlib.suppress(aiohttp.ClientError, OSError):

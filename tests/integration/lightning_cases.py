@@ -1,4 +1,4 @@
-"""SwarmCallback for PyTorch Lightning; test_callback_lightning.py runs these in a process of their own."""
+"""SwarmCallback for PyTorch Lightning; test_callback_lightning.py runs these cases in a separate process."""
 
 import logging
 import subprocess
@@ -70,7 +70,7 @@ def test_an_interval_that_is_longer_than_the_training_is_said_when_it_begins(mon
 
 
 def test_pytorch_lightning_is_enough():
-    """The other name of the package, which may be all that there is."""
+    """The package's other name, which may be the only one installed."""
     program = """
 import sys
 sys.modules["lightning"] = None
@@ -90,7 +90,7 @@ def test_fitting_stops_when_the_training_of_the_swarm_is_over(serve):
 
 
 class Average(pl.Callback):
-    """As averages of weights are put in place at the end."""
+    """Puts averaged weights in place at the end, as callbacks for weight averaging do."""
 
     def on_train_end(self, trainer, pl_module):
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A training by PyTorch Lightning on two ranks, each of which leaves what it ended with: see test_callback_ranks.py."""
+"""A training with PyTorch Lightning on two ranks; each saves what it ended with. See test_callback_ranks.py."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""A port mapping as Docker makes one: what comes in at one port goes to another one of this host."""
+"""A port mapping like Docker's: connections to one port go to another port of this host."""
 
 import asyncio
 import contextlib
@@ -9,7 +9,7 @@ from typing import Any
 class MappedPort:
     """``port`` is open from the start; connections are passed on to ``target``, which is set once it is known.
 
-    ``delay_s``: what goes through takes so long in each direction, as from one continent to another.
+    ``delay_s``: the delay in each direction, as between continents.
     """
 
     def __init__(self, delay_s: float = 0.0) -> None:
@@ -23,14 +23,14 @@ class MappedPort:
         self._open: set[asyncio.StreamWriter] = set()
 
     async def end(self) -> None:
-        """All that is open, at once."""
+        """Ends all open connections at once."""
         for writer in self._open:
             writer.transport.abort()
         if self.passing:
             await asyncio.wait(self.passing)
 
     def forget(self) -> None:
-        """What is open now swallows all that comes, as a firewall does that has dropped an idle connection."""
+        """Makes open connections swallow all data, like a firewall that has dropped an idle connection."""
         self._forgotten = self.connections
 
     async def passes_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""For tests of how parameters travel, not of who may have them."""
+"""Access control for tests of how parameters travel, not of who may read them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from services.sl.transfer.readers import Readers
 
 @dataclass(frozen=True)
 class Everything(Readers):
-    """Participants are those for whom ``takes_part`` is true; each may read whatever is here."""
+    """Participants are those for whom ``takes_part`` is true; each may read everything."""
 
     takes_part: Callable[[PeerIdentity], bool] = lambda _: True
 

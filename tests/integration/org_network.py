@@ -1,6 +1,6 @@
-"""SNs of several organizations as processes: each organization has a CA of its own, and all go by one trust file.
+"""SNs of several organizations as processes. Each organization has its own CA, and all use one trust file.
 
-Names begin with the letter of the organization: a-1 is a node of hospital-a. The license server is of hospital-a.
+Names begin with the organization's letter: a-1 is a node of hospital-a, which also has the license server.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ class Organizations:
 
 
 class OrgNetwork(SNNetwork):
-    """What administrators do goes by `swarm org`, as a process, through an SN of their organization."""
+    """Administrators act by `swarm org`, as a process, through an SN of their organization."""
 
     def __init__(self, directory: Path, letters: str) -> None:
         self.organizations = Organizations(directory, letters)
@@ -71,7 +71,7 @@ class OrgNetwork(SNNetwork):
             yield client
 
     async def org(self, sn: str, *words: str, as_json: bool = False) -> Any:
-        """What `swarm org` prints, asked of an SN by an administrator of its organization; it must succeed."""
+        """The output of `swarm org`, called by an administrator of the SN's organization; it must succeed."""
         files = self.organizations.issue("admin", f"{sn[0]}-ada")
         asked = ["--sn-ip", "127.0.0.1", "--sn-api-port", str(self.ports[sn]), *self.trusted(files)]
         identity = ["--cert", str(files.cert), "--key", str(files.key), *(["--json"] if as_json else [])]
@@ -84,7 +84,7 @@ class OrgNetwork(SNNetwork):
         return json.loads(said) if as_json else said.decode()
 
     async def sl(self, name: str, through: str) -> Child:
-        """An SL, by an SN; returns once it waits for its training program."""
+        """Starts an SL with this SN; returns once it waits for its training program."""
         addresses = ["--sn-ip", "127.0.0.1", "--sn-api-port", str(self.ports[through]), "--host-ip", "127.0.0.1"]
         licensed = ["--apls-ip", "127.0.0.1", "--apls-port", str(self._license_port)]
         child = self._start(name, "sl", "sl", *addresses, "--sl-fs-port", "0", *licensed)
@@ -92,7 +92,7 @@ class OrgNetwork(SNNetwork):
         return child
 
     async def joins(self, name: str, through: str, *voters: str) -> None:
-        """An SN that is voted in while it asks: ``voters``, an SN of each organization whose vote is needed."""
+        """Starts an SN that is voted in while it asks. ``voters``: an SN of each organization whose vote is needed."""
         joining = asyncio.create_task(self.join(name, through))
         await self.until(lambda: self._asks(name), f"{name} does not wait for votes")
         for voter in voters:

@@ -1,4 +1,4 @@
-"""Hosts around a reverse proxy: network namespaces, each with one link, to that of the proxy and to nothing else."""
+"""Hosts around a reverse proxy: network namespaces, each with a single link, to the proxy's namespace."""
 
 import contextlib
 import secrets
@@ -12,13 +12,13 @@ PROXY = "192.0.2.1"
 
 @dataclass(frozen=True)
 class ProxiedHosts:
-    """``hosts``: the file by which names are found on each, as /etc/hosts of it alone."""
+    """``hosts``: the file that each host sees as its /etc/hosts."""
 
     mark: str
     hosts: Path
 
     def on(self, host: str, *argv: str) -> tuple[str, ...]:
-        """The command line that runs ``argv`` on a host, by the name it was given, or on ``"proxy"``."""
+        """The command line that runs ``argv`` on the host of this name, or on ``"proxy"``."""
         bound = 'mount --bind "$0" /etc/hosts && exec "$@"'
         return ("ip", "netns", "exec", self._space(host), "sh", "-c", bound, str(self.hosts), *argv)
 
@@ -46,7 +46,7 @@ class ProxiedHosts:
 
 @contextlib.contextmanager
 def proxied_hosts(directory: Path, addresses: Mapping[str, str], names: list[str]) -> Iterator[ProxiedHosts]:
-    """``addresses``: of each host by its name. ``names``: those that lead to the proxy."""
+    """``addresses``: the hosts' addresses by name. ``names``: names that lead to the proxy."""
     file = directory / "hosts"
     file.write_text(f"127.0.0.1 localhost\n{PROXY} {' '.join(names)}\n")
     hosts = ProxiedHosts(f"rp{secrets.token_hex(3)}", file)

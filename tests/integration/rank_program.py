@@ -1,4 +1,4 @@
-"""One rank of a training by torchrun or Slurm; test_callback_ranks.py starts it. Leaves what it ended with."""
+"""One rank of a training by torchrun or Slurm, started by test_callback_ranks.py. It saves what it ended with."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""A SWOP that does what a test tells it."""
+"""A SWOP controlled by a test."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,7 +13,7 @@ WITHIN_S = 60.0
 
 @dataclass
 class Swop:
-    """``seen``: every state that its stream brought."""
+    """``seen``: all states from its stream."""
 
     client: SNClient
     name: str

@@ -40,12 +40,12 @@ def same(arrays: Arrays, _number: int) -> Arrays:
 
 
 def add(amount: float) -> Train:
-    """Every round of training adds as much to each element."""
+    """Every round of training adds this amount to each element."""
     return lambda arrays, _number: {"w": arrays["w"] + np.float32(amount)}
 
 
 class Ready:
-    """Stands where a starter would listen."""
+    """Replaces the starter that listens for a node's readiness."""
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
@@ -104,9 +104,9 @@ class Swarm:
     issued: dict[str, Any] = field(default_factory=dict)
 
     def settings(self, name: str, **changes: Any) -> SLSettings:
-        """``name``: of the node, with a slot or without: ``sl-1/0``."""
+        """``name``: the node's, with or without a slot, such as ``sl-1/0``."""
         certificate, _, slot = name.partition("/")
-        if certificate not in self.issued:  # a node that is started again has the certificate that it had
+        if certificate not in self.issued:  # a restarted node keeps its certificate
             self.issued[certificate] = self.pki.issue("sl", certificate)
         files = self.issued[certificate]
         given: dict[str, Any] = {
@@ -130,14 +130,14 @@ class Swarm:
         await self.sn_stack.aclose()
 
     async def until(self, wanted: Callable[[Any], bool]) -> None:
-        """Waits for a state of the training, as the SN sees it."""
+        """Waits for a state of the training in the SN's view."""
         async with asyncio.timeout(WITHIN_S):
             async for _ in self.trainings.named(DEFAULT_TRAINING).watch(0):
                 if wanted(self.view):
                     return
 
     async def events(self) -> list[Any]:
-        """All that happened, from the chain."""
+        """All events, from the chain."""
         return list(await self.trainings.named(DEFAULT_TRAINING).gateway.events())
 
     def ml(self, name: str, model: Arrays, train: Train, **options: Any) -> "ML":
@@ -195,7 +195,7 @@ class ML:
     contract: str = DEFAULT_TRAINING
     compression: str = "none"
     first_merge: str = "average"
-    opening: Mapping[str, Any] = field(default_factory=dict)  # of wire.Open, where it differs
+    opening: Mapping[str, Any] = field(default_factory=dict)  # changes to wire.Open
     examples: int = 0
     measured: Callable[[int], tuple[float | None, float | None]] = lambda _round: (0.5, 0.25)
     before_first: Callable[[], object] = lambda: None
@@ -203,12 +203,12 @@ class ML:
     between: Callable[[int], object] = lambda _: None
     notices: list[str] = field(default_factory=list)
     answers: list[wire.Merged] = field(default_factory=list)
-    seen: list[Arrays] = field(default_factory=list)  # what came with each
+    seen: list[Arrays] = field(default_factory=list)  # the arrays of each exchange
     opened: wire.Opened | None = None
     final: Arrays = field(default_factory=dict)
 
     async def run(self) -> str:
-        """In a thread of its own that a failing test leaves behind, as nothing else could end it."""
+        """Runs in a separate thread, which a failing test leaves behind, as nothing could end it."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[str] = loop.create_future()
         threading.Thread(target=self._thread, args=(loop, ended), daemon=True).start()
@@ -218,11 +218,11 @@ class ML:
     def _thread(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[str]") -> None:
         try:
             digest = self._run()
-        except BaseException as error:  # handed to the test
+        except BaseException as error:  # passed to the test
             outcome = functools.partial(_fail, ended, error)
         else:
             outcome = functools.partial(_succeed, ended, digest)
-        with contextlib.suppress(RuntimeError):  # the test is over and its loop closed
+        with contextlib.suppress(RuntimeError):  # the test is over and its loop is closed
             loop.call_soon_threadsafe(outcome)
 
     def _run(self) -> str:
@@ -230,7 +230,7 @@ class ML:
         try:
             return self._train(self._session(channel))
         finally:
-            channel.close()  # as the end of a process would
+            channel.close()  # like the end of a process
 
     def _train(self, session: Session) -> str:
         self.opened = session.open(self._open())

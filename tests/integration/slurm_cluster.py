@@ -1,4 +1,4 @@
-"""A Slurm cluster of this host alone: munged, slurmctld and slurmd, which only root may start so."""
+"""A Slurm cluster on this host alone: munged, slurmctld and slurmd. Only root can start them in this way."""
 
 import os
 import socket
@@ -40,7 +40,7 @@ Srun = Callable[..., subprocess.CompletedProcess[str]]
 
 @contextmanager
 def slurm_cluster(folder: Path) -> Iterator[Srun]:
-    """Gives what runs a command as so many tasks of one step: ``srun(2, "hostname")``."""
+    """Yields a function that runs a command as this many tasks of one step: ``srun(2, "hostname")``."""
     for part in (folder, folder / "state", folder / "spool"):
         part.mkdir(mode=0o755)
     key = folder / "munge.key"

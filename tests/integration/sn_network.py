@@ -1,4 +1,4 @@
-"""SNs of one swarm as processes, and what a test may ask of them and do to them."""
+"""SNs of one swarm as processes, and ways for a test to query and disturb them."""
 
 import asyncio
 import contextlib
@@ -20,12 +20,12 @@ LOST_AFTER_S = 2
 
 
 class SNNetwork:
-    """A license server, and SNs by name. Whoever is left is stopped at the end."""
+    """A license server, and SNs by name. Those left are stopped at the end."""
 
     def __init__(self, pki: Any, directory: Path, lost_after_s: int = LOST_AFTER_S) -> None:
         self.pki = pki
         self.directory = directory
-        self.lost_after_s = lost_after_s  # of the SNs that are started from now on
+        self.lost_after_s = lost_after_s  # for SNs started from now on
         self.ports: dict[str, int] = {}
         self.running: dict[str, Child] = {}
         self._license_port = 1  # nothing listens there
@@ -43,11 +43,11 @@ class SNNetwork:
         await self._sn(name, "--sentinel-ip", f"127.0.0.1:{self.ports[through]}")
 
     async def again(self, name: str) -> None:
-        """As an operator who starts it from what it finds on its disk, with the same command."""
+        """Restarts an SN from the data on its disk, by the same command, as an operator does."""
         await self._sn(name, "--sentinel")
 
     def refused(self, name: str, *arguments: str) -> Child:
-        """An SN that is not expected to become ready."""
+        """Starts an SN that is not expected to become ready."""
         return self._start(name, "sn", "sn", *self._arguments(), *arguments)
 
     async def three(self) -> None:
@@ -60,13 +60,13 @@ class SNNetwork:
             await self.said(name, "signers now  names=sn-1, sn-2, sn-3")
 
     async def kill(self, name: str) -> None:
-        """With its geth, as when its machine goes."""
+        """Kills an SN with its geth, as when its machine fails."""
         child = self.running.pop(name)
         child.kill()
         await child.wait()
 
     def rotate(self, name: str) -> None:
-        """A new key, which the old one hands over to."""
+        """Makes a new key, to which the old one hands over."""
         files = self._files[name]
         rotate(files.cert, files.key, self.pki.authority)
 
@@ -79,7 +79,7 @@ class SNNetwork:
             yield client
 
     async def create(self, through: str, contract: str) -> str:
-        """A write; gives the address of the new training."""
+        """Creates a training, as a write to the chain; returns its address."""
         async with self.client(through) as client:
             return (await client.admin.CreateContract(pb.CreateContractRequest(name=contract))).location
 
@@ -89,7 +89,7 @@ class SNNetwork:
         return {entry.name: entry.location for entry in reply.contracts}
 
     async def sns(self, of: str) -> dict[str, tuple[int, bool]]:
-        """Port and presence of every SN, as one of them tells."""
+        """Port and presence of every SN, as listed by one of them."""
         async with self.client(of) as client:
             nodes = (await client.network.ListNodes(pb.ListNodesRequest())).nodes
         return {node.name: (node.port, node.present) for node in nodes if node.role == "sn"}
@@ -99,7 +99,7 @@ class SNNetwork:
         await self.until(lambda: self._lists(of, contract, location), f"{of} does not list {contract}")
 
     async def presence(self, of: str, **wanted: bool) -> None:
-        """Returns once an SN lists the others so: ``presence("sn-2", sn_1=False)``."""
+        """Returns once an SN lists the others with this presence: ``presence("sn-2", sn_1=False)``."""
         names = {name.replace("_", "-"): there for name, there in wanted.items()}
 
         async def holds() -> bool:
@@ -109,7 +109,9 @@ class SNNetwork:
         await self.until(holds, f"{of} does not list {names}")
 
     async def parent(self, of: str, sl: str, wanted: str) -> None:
-        """Returns once an SN lists an SL with this SN: it hears of what was written to another one a moment later."""
+        """Returns once an SN lists an SL with this SN. It learns a moment later of what was written
+        through another SN.
+        """
 
         async def holds() -> bool:
             async with self.client(of) as client:
@@ -145,11 +147,11 @@ class SNNetwork:
         ]  # fmt: skip
 
     def trusted(self, files: Any) -> list[str]:
-        """Whom a node trusts, as options."""
+        """The options that say whom a node trusts."""
         return ["--cacert", str(files.cacert)]
 
     def _start(self, name: str, role: str, *arguments: str) -> Child:
-        if name not in self._files:  # who is started again has what it had
+        if name not in self._files:  # a restarted node keeps its files
             self._files[name] = self.pki.issue(role, name)
         files = self._files[name]
         identity = ["--cert", str(files.cert), "--key", str(files.key), *self.trusted(files)]
@@ -179,7 +181,7 @@ class SNNetwork:
 
 
 async def _a_moment() -> None:
-    """What SNs tell in their logs has no stream to wait on."""
+    """Waits a moment: there is no stream for the logs of SNs."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(LOOK_EVERY_S):
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""An SN on a real chain behind its real API, and SLs that do what a test tells them."""
+"""An SN on a real chain behind its real API, and SLs controlled by a test."""
 
 import asyncio
 import contextlib
@@ -30,7 +30,7 @@ async def running_sn(
     chain: Choice = "embedded",
     lost_after_s: float = 60.0,
     port: int = 0,
-    found_with: FoundWith = "trust-file",  # what tests say of several organizations seldom begins with a vote
+    found_with: FoundWith = "trust-file",  # few tests with several organizations begin with a vote
 ) -> AsyncIterator[RunningSN]:
     backend = await open_chain(chain, data_dir)
     try:
@@ -55,13 +55,15 @@ def digest_of(*parts: object) -> bytes:
 
 
 def copy_of(status: Status, digest: bytes, signer: Identity, holder: str = "") -> pb.ResultCopy:
-    """That ``holder``, or else whoever signs, has the result of the merge that runs."""
+    """A signed claim that ``holder``, by default the signer, has the result of the running merge."""
     holder = holder or signer.name
     return CopyClaim(status.location, status.round, status.term, digest.hex(), holder).signed(Signer(signer))
 
 
 class Sl:
-    """One scripted SL. ``seen`` is every state that its Watch stream brought; ``swarm``: all of them, by name."""
+    """One scripted SL. ``seen``: all states from its Watch stream. ``swarm``: the identities of all scripted SLs, by
+    name.
+    """
 
     swarm: ClassVar[dict[str, Identity]] = {}
 
@@ -98,7 +100,7 @@ class Sl:
         return digest
 
     def copy(self, status: Status, digest: bytes, left_out: Sequence[pb.LeftOut] = ()) -> pb.ResultCopy | None:
-        """What another scripted SL signs that is in the merge; None where there is none."""
+        """The claim signed by another scripted SL that is in the merge; None if there is none."""
         out = {entry.name for entry in left_out}
         active = {who.name for who in status.participants if who.active} - {self.name} - out
         holder = next((entry.name for entry in status.check_ins if entry.name in active), None)
@@ -111,7 +113,7 @@ class Sl:
         return await self.client.training.GetStatus(pb.GetStatusRequest(contract=self.contract))
 
     def watch(self, seen: int = 0) -> None:
-        """Starts to watch, in the background."""
+        """Starts watching in the background."""
         self._watching = asyncio.create_task(self._collect(seen))
 
     async def stop_watching(self) -> None:
@@ -120,7 +122,7 @@ class Sl:
             await asyncio.gather(self._watching, return_exceptions=True)
 
     async def until(self, wanted: Callable[[Status], bool]) -> Status:
-        """The first state from the newest seen one on that is wanted; fails with all that was seen."""
+        """The first wanted state, beginning with the newest seen; fails with all states seen."""
         start = max(0, len(self.seen) - 1)
         try:
             async with asyncio.timeout(WITHIN_S), self._changed:
@@ -144,7 +146,7 @@ class Sl:
 async def scripted_sl(
     identity: Identity, port: int, *, contract: str = DEFAULT_TRAINING, watching: bool = True
 ) -> AsyncIterator[Sl]:
-    """Registered with the SN on ``port``."""
+    """An SL registered with the SN on ``port``."""
     async with SNClient(f"localhost:{port}", identity) as client:
         sl = Sl(client, identity.name, contract)
         sl.swarm[identity.name] = identity
@@ -158,7 +160,7 @@ async def scripted_sl(
 
 
 async def play_round(sls: list[Sl], round_number: int, finished: bool = False) -> bytes:
-    """All check in, the leader publishes, all see the result; gives its digest."""
+    """All check in, the leader publishes, all see the result. Returns its digest."""
     await asyncio.gather(*(sl.check_in(round_number, finished=finished) for sl in sls))
     merging = await sls[0].until(lambda status: status.state == pb.MERGE and status.round == round_number)
     leader = next(sl for sl in sls if sl.name == merging.leader)

@@ -1,4 +1,4 @@
-"""Streams that stand in a store, and the server that others read them from."""
+"""Streams in a store, and the server from which others read them."""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
@@ -33,7 +33,7 @@ def member(name: str, port: int) -> TrainingMember:
 async def serving(
     pki: Any, store: Store, may_read: Callable[[PeerIdentity], bool] = lambda _: True, name: str = "sl-1"
 ) -> AsyncIterator[int]:
-    """Gives the port."""
+    """Serves a store; yields the port."""
     server = FileServer(pki.identity("sl", name), store, everything(may_read))
     with bind("127.0.0.1", 0) as bound:
         await server.start(bound)

@@ -24,7 +24,7 @@ WITHIN_S = 60.0
 
 @dataclass
 class Web:
-    """``first`` is what all sessions of programs begin as; its usr-dir is ``usr``."""
+    """``first``: the session that all sessions of programs begin as; its usr-dir is ``usr``."""
 
     pki: Any
     sn: RunningSN
@@ -42,12 +42,12 @@ class Web:
         return f"https://localhost:{self.port}"
 
     def raw(self, role: str = "swci", name: str = "swci-2") -> httpx.AsyncClient:
-        """What a program with this certificate may send, whatever it is."""
+        """Sends any request with this certificate."""
         context = self.pki.identity(role, name).client_context()
         return httpx.AsyncClient(base_url=self.base_url, verify=context, timeout=WITHIN_S, trust_env=False)
 
     def options(self, role: str = "swci", name: str = "swci-2", pki: Any = None) -> dict[str, Any]:
-        """Of a client of /api/v1 with a certificate of that PKI."""
+        """The options of an /api/v1 client with a certificate of this PKI."""
         files = (pki or self.pki).issue(role, name)
         return {"host": "localhost", "port": self.port, "cert": files.cert, "key": files.key, "cacert": self.pki.cacert}
 

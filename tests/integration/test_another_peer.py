@@ -1,4 +1,4 @@
-"""Whoever answers under the right host name with a good certificate, but is not who was meant, gets nothing."""
+"""A peer that answers under the right host name with a good certificate, but is not the intended one, gets nothing."""
 
 import asyncio
 import contextlib
@@ -30,12 +30,12 @@ from services.sl.transfer.store import Store
 from services.sl.view import TrainingMember
 
 WITHIN_S = 30.0
-LARGE = 600_000  # elements: more than comes in one request
+LARGE = 600_000  # elements: more than fit into one request
 
 
 @contextlib.contextmanager
 def answering(identity: Identity) -> Iterator[int]:
-    """Ends each connection once its handshake is over."""
+    """A server that ends each connection after the handshake."""
     context = identity.server_context()
     with socket.create_server(("127.0.0.1", 0)) as listening:
 
@@ -61,7 +61,7 @@ def answering(identity: Identity) -> Iterator[int]:
         (Expected("sl", "sl-1", ("0" * 64,)), "that of sl sl-1, with another key than it is known by"),
         (Expected("sl"), ""),
         (Expected("sl", "sl-1"), ""),
-        (Expected("sl", "sl-1/gpu-0"), ""),  # of whoever shares the certificate
+        (Expected("sl", "sl-1/gpu-0"), ""),  # one that shares the certificate
     ],
 )
 @pytest.mark.parametrize("blocking", [True, False])
@@ -96,7 +96,7 @@ async def test_a_license_is_asked_of_a_license_server_alone(pki: Any) -> None:
 
 
 class Asked:
-    """How often."""
+    """Counts the calls."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -108,7 +108,7 @@ class Asked:
 
 @contextlib.asynccontextmanager
 async def answering_calls(identity: Identity, port: int = 0) -> AsyncIterator[tuple[int, Asked]]:
-    """As an SN does, whoever it is."""
+    """Answers calls like an SN, with any identity."""
     asked = Asked()
     roles = {"/swarm.v1.Network/GetInfo": frozenset({"sl"})}
     server = RpcServer(identity, roles, {"Network": asked})
@@ -153,7 +153,7 @@ async def test_who_takes_the_place_of_an_sn_later_is_not_called_either(pki: Any)
 
 
 async def test_no_other_process_gets_through_to_an_sn_with_the_certificate_of_a_node(pki: Any) -> None:
-    """Within the node, gRPC speaks without TLS."""
+    """Within the node, gRPC is used without TLS."""
     ask = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect('\\0' + sys.argv[1]); print(s.recv(9))"
     async with (
         answering_calls(pki.identity("sn", "sn-1")) as (port, _),
@@ -170,7 +170,7 @@ async def test_no_other_process_gets_through_to_an_sn_with_the_certificate_of_a_
 
 
 async def test_a_way_to_an_sn_that_is_closed_leaves_no_connection_open(pki: Any) -> None:
-    """Not even one that had just been taken, for which nothing was done yet."""
+    """Not even one that was just accepted and not yet handled."""
     ours, theirs = socket.socketpair()
     with ours:
         _, near = await asyncio.get_running_loop().connect_accepted_socket(End, theirs)
@@ -187,7 +187,7 @@ async def test_a_way_to_an_sn_that_is_closed_leaves_no_connection_open(pki: Any)
 async def test_parameters_are_fetched_from_the_member_that_holds_them(
     pki: Any, tmp_path: Path, elements: int, known_by: str
 ) -> None:
-    """Not from another one that has taken its address, be it with the same bytes."""
+    """Not from another member that has taken its address, even with the same bytes."""
     store, mine = Store(tmp_path / "theirs"), Store(tmp_path / "mine")
     stored = put(store, elements)
     async with serving(pki, store, name="sl-3") as port, Peers(pki.identity("sl", "sl-2"), mine) as peers:
@@ -200,7 +200,7 @@ async def test_parameters_are_fetched_from_the_member_that_holds_them(
 
 
 async def test_segments_come_from_the_member_that_offers_them(pki: Any, tmp_path: Path) -> None:
-    """Also where a connection to somebody else at its address is at hand."""
+    """Even if there is a connection to somebody else at its address."""
     store, mine = Store(tmp_path / "theirs"), Store(tmp_path / "mine")
     stored = put(store, LARGE)
     path = f"/v1/models/{stored.model.digest}"
@@ -230,7 +230,7 @@ async def test_a_line_is_opened_to_the_merger_it_is_for(pki: Any, tmp_path: Path
 
 
 def test_the_error_is_one_of_verification() -> None:
-    """So that every library that speaks TLS takes it for one."""
+    """So that every TLS library treats it as one."""
     assert issubclass(AnotherPeer, ssl.SSLCertVerificationError)
 
 

@@ -1,4 +1,6 @@
-"""The record of a training, as anyone reads it from a real SN: whole, in the order of the chain, and held to models."""
+"""The record of a training, as anyone can read it from a real SN: whole, in the order of the chain, checked against
+models.
+"""
 
 import asyncio
 import contextlib
@@ -66,7 +68,7 @@ async def eventful(sls: list[Sl]) -> None:
 
 
 async def audit(pki: Any, port: int, capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """``swarm audit`` as somebody who is no participant: exit code, output, errors."""
+    """``swarm audit`` by a non-participant: exit code, output, errors."""
     files = pki.issue("swci", "auditor")
     identity = ["--cert", str(files.cert), "--key", str(files.key), "--cacert", str(files.cacert)]
     command = ["audit", *arguments, "--sn-ip", "localhost", "--sn-api-port", str(port), *identity]

@@ -37,7 +37,7 @@ from swarm_callback.session import Session
 DEADLINE_S = 30
 OPEN = wire.Open("c", 1, 1, "mean", 1, "snapshot", False, 0, "TEST", 1)
 
-# A training script with the smallest model there is, as its user would start it.
+# A training script with the smallest possible model, as its user would start it.
 ML_PROGRAM = """
 import sys
 import numpy as np
@@ -93,7 +93,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 @pytest.fixture
 def ends(listener, pipes, pool) -> Iterator[tuple[MLEnd, Channel]]:
-    """Both ends in this process; the first message is read already."""
+    """Both ends in this process; the first message has been read."""
     ml = MLEnd.connect(*pipes, print)
     ml.send(OPEN, doing="it opened")
     sl = listener.accept()
@@ -123,7 +123,7 @@ def test_pipes_are_private(listener, pipes):
 
 @contextlib.contextmanager
 def another_user() -> Iterator[None]:
-    """Root is held up by no mode."""
+    """Acts as another user if this is root, whom no file mode stops."""
     mine = os.geteuid()
     if mine == 0:
         os.seteuid(65534)
@@ -374,7 +374,7 @@ def test_an_exchange_takes_no_more_memory_than_the_merged_model(ends, pool, coar
     finally:
         tracemalloc.stop()
     merging.result(DEADLINE_S)
-    assert not given  # nothing of it is held while the merged model is loaded
+    assert not given  # no copy of it is kept while the merged model is loaded
     assert peak < values.nbytes + 3 * PIECE_BYTES
 
 

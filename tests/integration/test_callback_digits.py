@@ -1,4 +1,4 @@
-"""The digits example: shards that differ, and a script that runs alone as it stands."""
+"""The digits example: its shards differ, and its script runs alone, unchanged."""
 
 import importlib.util
 import json

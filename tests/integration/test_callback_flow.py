@@ -1,4 +1,4 @@
-"""The flow of SwarmCallback, the same on every platform, over real pipes against an SL that plays the swarm."""
+"""The flow of SwarmCallback, the same on all platforms, over real pipes with an SL that plays the swarm."""
 
 import logging
 import os
@@ -72,7 +72,7 @@ def test_the_order_of_a_training(serve, caplog):
 
 
 def opened_with(serve, **options) -> tuple[wire.Open, bytes]:
-    """What the swarm is told of a callback, and what the callback gives it first."""
+    """What a callback tells the swarm, and the first parameters that it sends."""
     bodies = []
     swarm = Swarm(merge=lambda body: bodies.append(body) or body)
     served = serve(swarm)

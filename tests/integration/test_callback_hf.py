@@ -1,4 +1,4 @@
-"""Runs the cases for Hugging Face in a process of their own: its libraries warn as they are imported."""
+"""Runs the cases for Hugging Face in a separate process: its libraries warn when imported."""
 
 import subprocess
 import sys

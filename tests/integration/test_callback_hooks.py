@@ -1,4 +1,4 @@
-"""What a user may have done with each merge: a hook, a record, an optimizer that begins anew, a proximal term."""
+"""What users can do with each merge: a hook, a record, a fresh optimizer, a proximal term."""
 
 import importlib
 import logging
@@ -210,7 +210,7 @@ def test_a_loss_that_is_not_finite_is_reported_and_told_as_it_is(serve, caplog, 
 
 
 class Judged(Swarm):
-    """Merges whose best is that of round 2, and whose interval gets longer."""
+    """A swarm whose best merge is that of round 2, and whose interval grows."""
 
     def _answer(self, channel, message, body):
         if isinstance(message, (wire.Sync, wire.Close)):

@@ -1,5 +1,5 @@
-"""Runs the cases for Keras in processes of their own: TensorFlow and PyTorch bring two LLVMs that cannot share one, and
-which Keras is that of TensorFlow, and what Keras 3 computes with, is decided when it is imported.
+"""Runs the cases for Keras in separate processes: TensorFlow and PyTorch bring two LLVMs that cannot share a process.
+TensorFlow's choice of Keras, and the backend of Keras 3, are made on import.
 """
 
 import os
@@ -11,19 +11,19 @@ import pytest
 
 HERE = Path(__file__).parent
 
-# Of the cases for Keras 3 those whose answer depends on where its weights live.
+# The cases for Keras 3 whose result depends on the backend that holds the weights.
 WHATEVER_IT_COMPUTES_WITH = (
     "trains_in_a_swarm or metrics_of_the_epoch or (round_trip and bfloat16) or state_of_the_optimizer "
     "or mixed_precision or phases or of_ones_own_that_replaces"
 )
-# And those that hold for Keras 2 too, beside legacy_keras_cases.py: what a script may give and do.
+# The cases that hold for Keras 2 too, beside legacy_keras_cases.py: what a script may pass and do.
 WHATEVER_KERAS_IT_IS_OF = (
     "legacy or longer_than_the_fit or loop_of_ones_own or replaces_the_final_model or forgets_the_model "
     "or without_an_end or does_not_take or first_compiled or for_each_class "
     "or can_be_read_again or states_and_random "
     "or normalization or shared_keras_layers or proximal or mixed_precision or phases or does_not_say"
 )
-# Which Keras itself causes in all that becomes an array of numpy 2.
+# Keras itself causes this warning when it converts to numpy 2 arrays.
 WARNING_OF_KERAS = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 
 

@@ -1,4 +1,4 @@
-"""Runs the cases for PyTorch Lightning in a process of their own: it warns as it trains."""
+"""Runs the cases for PyTorch Lightning in a separate process: it warns during training."""
 
 import subprocess
 import sys

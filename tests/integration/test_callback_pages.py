@@ -1,4 +1,4 @@
-"""Pages given to a real pipe: the reader gets every byte, wherever the buffer lies and whatever the system can."""
+"""Pages passed to a real pipe: the reader gets every byte, wherever the buffer is and whatever the system supports."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +8,7 @@ import pytest
 
 from swarm_callback.pages import WORTH_BYTES, PipeWriter
 
-SIZE = 3_000_003  # more than the pipe holds, and no whole number of pages
+SIZE = 3_000_003  # more than the pipe holds, and not a whole number of pages
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def _write(writer: PipeWriter, data: memoryview) -> int:
-    """Everything, trying again where the pipe is full; how often it was."""
+    """Writes everything, retrying while the pipe is full. Returns how often it was full."""
     full = 0
     while data:
         try:
@@ -76,7 +76,7 @@ def test_where_pages_cannot_be_given_bytes_are_copied(tmp_path):
 
 
 def test_what_is_changed_before_it_is_read_is_read_as_it_is_by_then(pipe):
-    """Why a buffer is to be left alone until the other end has answered, and that nothing was copied."""
+    """Shows why a buffer must not change until the other end has answered, and that nothing was copied."""
     data = bytearray(WORTH_BYTES)
     taken = PipeWriter(pipe[1]).write(memoryview(data))
     data[:] = b"x" * len(data)

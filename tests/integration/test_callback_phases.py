@@ -1,4 +1,4 @@
-"""A training of several phases, and one that was broken off and goes on, over real pipes."""
+"""A training with several phases, and one that is interrupted and resumed, over real pipes."""
 
 import logging
 

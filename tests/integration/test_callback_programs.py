@@ -1,4 +1,4 @@
-"""What a program may do with its pipes: once, alone, to the end; and what is said where it does otherwise."""
+"""What a program may do with its pipes: once, alone, to the end; and the errors if it does otherwise."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ def made(phases: int = 1) -> Numbers:
 
 
 def program(how: str) -> subprocess.Popen[str]:
-    """A process of this file; see the end of it."""
+    """A process that runs this file; see its end."""
     return subprocess.Popen([sys.executable, __file__, how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -120,7 +120,7 @@ def test_the_death_of_a_program_is_seen_at_once_whatever_its_forked_children_hol
 
 @pytest.fixture
 def ctrl_c():
-    """Works also where the tests run in the background of a shell, in which it is ignored from the start."""
+    """Makes Ctrl-C work even if the tests run in the background of a shell, where it is ignored from the start."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

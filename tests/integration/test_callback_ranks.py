@@ -1,4 +1,4 @@
-"""Several ranks of one training by torchrun, Lightning or Slurm: rank 0 exchanges, each computes with the result."""
+"""Several ranks of one training by torchrun, Lightning or Slurm: rank 0 exchanges, all compute with the result."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What of a model travels: all, what is trained, or what fits patterns; the rest stays as it is."""
+"""Which parts of a model travel: all, the trained, or those that match patterns. The rest stays unchanged."""
 
 import logging
 

@@ -23,7 +23,7 @@ def torch_callback(module, **options):
 
 
 def holding(**tensors):
-    """A torch module with these buffers."""
+    """A torch module that has these buffers."""
     module = torch.nn.Module()
     for name, tensor in tensors.items():
         module.register_buffer(name, tensor)
@@ -95,7 +95,7 @@ def test_tied_weights_stay_tied_travel_once_and_are_told(loopback, caplog):
     callback = torch_callback(target, logger=LOGGER)
     callback.on_train_begin()
     assert "head.weight is tied to embedding.weight: it travels once, and stays tied" in caplog.messages
-    # So a node where they are not tied has another model, and is refused by the name of this parameter.
+    # So a node where these are not tied has another model, and is refused with the name of this parameter.
     assert set(callback.extract_parameters()) == {"embedding.weight"}
     callback.load_parameters(decode(stream_of(torch_callback(source))))
     assert target["head"].weight is target["embedding"].weight
@@ -114,14 +114,14 @@ def plain_model():
 
 
 def grad_sample(model):
-    """As Opacus wraps a model."""
+    """Wraps a model as Opacus does."""
     wrapper = torch.nn.Module()
     wrapper._module = model
     return wrapper
 
 
 def inside(model):
-    """A part of a model that is wrapped."""
+    """A part of a wrapped model."""
     return torch.nn.Sequential(torch.nn.DataParallel(model[0]), model[1], model[2])
 
 
@@ -172,7 +172,7 @@ def own_state_dict(module):
 
 
 def scaled(module):
-    """As quantized layers save their scale."""
+    """Saves a scale as quantized layers do."""
     module.register_state_dict_post_hook(
         lambda _module, state, prefix, _meta: state.update({f"{prefix}weight": state[f"{prefix}weight"] * 2})
     )
@@ -397,7 +397,7 @@ def test_pytorch_trains_in_a_swarm(serve):
 
 
 def swarm_report(swarm: Swarm) -> wire.Report:
-    """A report needs no answer, so the SL may read it a moment later; the sync before it was answered."""
+    """A report gets no answer, so the SL may read it a moment later than the sync before it."""
     arrived = threading.Event()
     while not (found := [message for message in swarm.heard if isinstance(message, wire.Report)]):
         assert not arrived.wait(0.01)

@@ -1,4 +1,6 @@
-"""Validation data of PyTorch users: taken in every usual form, or refused before the node enrols; and no trace."""
+"""Validation data of PyTorch users: accepted in every usual form, or refused before the node enrols; without side
+effects.
+"""
 
 import logging
 import random
@@ -31,7 +33,7 @@ class Made(torch.utils.data.Dataset):
 
 
 class Answers(nn.Module):
-    """Wraps what its net gives."""
+    """Wraps the output of its net."""
 
     def __init__(self, wrap=lambda output: output):
         super().__init__()
@@ -42,7 +44,7 @@ class Answers(nn.Module):
 
 
 class Output(dict):
-    """As transformers answers: a dictionary that holds the loss too."""
+    """An output like that of transformers: a dictionary that also holds the loss."""
 
     loss = torch.tensor(0.25)
 
@@ -140,7 +142,7 @@ def test_arguments_of_every_usual_form_are_evaluated(monkeypatch, options):
 
 
 class Weighted(nn.Module):
-    """A loss with a weight that lives where it was made, as a list of weights of classes does."""
+    """A loss with a weight that stays on the device where it was made, such as class weights."""
 
     def __init__(self, reduction, weight):
         super().__init__()
@@ -291,7 +293,7 @@ def test_a_dry_run_evaluates_as_a_swarm_would(monkeypatch):
 
 
 class KeepsState(nn.Module):
-    """Carries its hidden state from batch to batch, as stateful recurrent nets do."""
+    """Carries its hidden state from batch to batch, like stateful recurrent nets."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every chain guarantees, asked of each; and what geth's supervision adds."""
+"""What every chain guarantees, and what geth's supervision adds."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Lost blocks that were final, transactions that others have dropped, and a full disk, on real geth."""
+"""Lost final blocks, transactions that others have dropped, and a full disk, on real geth."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ async def test_a_signer_seals_nothing_in_the_place_of_a_final_block_that_is_lost
         await NetworkGateway.at(chain, network.address).add_sn_account("0x" + "22" * 20, "sn-3")
         newest = chain.federation.tail.head
         blocks = [raw async for raw in chain.federation.geth_peers.raw_blocks(0)]
-    final = {"number": newest.number, "hash": newest.hash}  # as several signers had settled it
+    final = {"number": newest.number, "hash": newest.hash}  # as if several signers had settled it
     (tmp_path / "older" / GETH_FINAL).write_text(json.dumps(final))
 
     async with GethChain(tmp_path / "older") as chain, asyncio.timeout(WITHIN_S):
@@ -42,7 +42,7 @@ async def test_a_signer_seals_nothing_in_the_place_of_a_final_block_that_is_lost
         writing = asyncio.create_task(
             NetworkGateway.at(chain, network.address).add_sn_account("0x" + "33" * 20, "sn-4")
         )
-        # Another SN has the block: from then on this one seals, on it.
+        # Once it gets the block from another SN, this one seals on top of it.
         await chain.federation.geth_peers.import_blocks(tmp_path / "blocks.rlp", blocks)
         receipt = await writing
         assert receipt.block == newest.number + 1

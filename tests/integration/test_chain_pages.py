@@ -1,4 +1,4 @@
-"""A history that is too long for one answer is read in pages, by every chain, and holds up nobody."""
+"""Every chain reads a history that is too long for one answer in pages, and delays nobody."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -24,7 +24,7 @@ from services.sn.directory import DEFAULT_TRAINING, establish
 NAMES = names_of(3)
 WITHIN_S = 60.0
 
-# In geth's answer a round of three comes to about 8,000 bytes; below, up to two rounds go into one block.
+# In geth's answer a round of three takes about 8,000 bytes; below, one block has up to two rounds.
 SMALL = PageSize(wanted_bytes=12_000, most_bytes=24_000, most_blocks=16)
 ROUNDS = range(1, 25)
 EVENTS = 8 * len(ROUNDS) + 5  # and the configuration, three enrolments, the layout
@@ -103,7 +103,7 @@ async def test_one_block_of_more_than_geth_may_answer_is_named(tmp_path: Path) -
 async def test_an_sn_starts_and_shows_its_record_though_one_answer_could_not_hold_it(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The whole way of a restart and an audit, with bounds far below what the history comes to."""
+    """A whole restart and an audit, with limits far below the size of the history."""
     monkeypatch.setattr(factory, "_geth", lambda data_dir, *_: small_geth(data_dir))
     monkeypatch.setattr(record, "PAGE_BYTES", 2_000)
     rounds = range(1, 151)

@@ -1,4 +1,4 @@
-"""A swarm whose only signer is lost: what its account key alone is worth, and founding anew from another SN's copy."""
+"""A swarm whose only signer is lost: recovery with its account key alone, and from another SN's copy of the chain."""
 
 import asyncio
 import sys
@@ -32,7 +32,7 @@ async def network(pki: Any, tmp_path: Path) -> AsyncIterator[SNNetwork]:
 
 
 def keep_account_alone(directory: Path) -> None:
-    """As where nothing else was backed up."""
+    """Deletes all data but the account key, as if nothing else had been backed up."""
     key = (directory / ACCOUNT).read_bytes()
     for path in sorted(directory.rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
@@ -49,7 +49,7 @@ async def recover(*arguments: str) -> tuple[int, str]:
 
 
 async def record_of(network: SNNetwork, sn: str) -> tuple[list[bytes], list[str]]:
-    """The events as this SN tells them, and what is wrong with them."""
+    """The events as this SN reports them, and what is wrong with them."""
     events: list[bytes] = []
     address, admin = f"localhost:{network.ports[sn]}", network.pki.identity("admin", "op")
     record = await read_record(

@@ -1,4 +1,4 @@
-"""What geth says to that of another SN passes under TLS between the two SNs, and nothing of anybody else reaches it."""
+"""The traffic between the geths of two SNs goes through TLS between the SNs, and nobody else reaches them."""
 
 import asyncio
 import contextlib
@@ -32,7 +32,7 @@ MUCH = bytes(range(256)) * 40_000
 
 
 class Geth:
-    """Answers with what it is told, and remembers it."""
+    """Echoes all that it receives, and remembers it."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -46,7 +46,7 @@ class Geth:
         return server
 
     async def until(self, connections: int) -> None:
-        """Returns once so many are open."""
+        """Returns once this many connections are open."""
         while self.open != connections:
             await self._changed.wait()
 
@@ -67,14 +67,14 @@ class Geth:
 
 @dataclass
 class Node:
-    """An SN, as far as its geth is reached: this process holds both ends."""
+    """The part of an SN by which its geth is reached; this process holds both ends."""
 
     relay: ChainRelay
     geth: Geth
     port: int
 
     async def dial(self, name: str, port: int, said: bytes = b"hello") -> bytes:
-        """Calls another one as geth does; what comes back until it ends, or until all that was said has come."""
+        """Calls another node as geth does. Returns what comes back until the connection ends or all has been echoed."""
         way = await self.relay.way_to(name, HOST, port)
         reader, writer = await asyncio.open_connection("127.0.0.1", way)
         came = b""
@@ -132,7 +132,7 @@ async def test_an_sn_that_has_moved_is_reached_by_the_same_port_of_this_host(pki
 
 
 def strangers_context(who: str, pki: Any, foreign_pki: Any) -> ssl.SSLContext | None:
-    """Of a client that takes any server of the swarm; None for no TLS."""
+    """The TLS context of a client that accepts any server of the swarm; None for no TLS."""
     if who == "no TLS":
         return None
     context = ssl.create_default_context(cafile=pki.cacert)
@@ -176,7 +176,7 @@ async def test_an_sn_is_let_in_with_the_key_by_which_the_swarm_knows_it_alone(pk
 
 
 async def test_a_connection_ends_once_the_key_of_its_sn_was_replaced(pki: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While both keys are good it goes on."""
+    """While both keys are valid, it goes on."""
     monkeypatch.setattr(organizations, "LOOK_EVERY_S", 0.01)
     before = pki.issue("sn", "sn-2")
     old = Identity.load(cert=before.cert, key=before.key, cacert=before.cacert)
@@ -235,7 +235,7 @@ async def test_another_process_of_the_host_does_not_speak_as_this_sn(pki: Any) -
 
 
 async def test_an_sn_that_this_one_has_parted_from_is_let_in_no_more(pki: Any) -> None:
-    """What it has open ends."""
+    """Its open connections end."""
     async with node(pki.identity("sn", "sn-1")) as one, node(pki.identity("sn", "sn-2")) as two:
         await one.relay.way_to("sn-2", HOST, two.port)
         way = await two.relay.way_to("sn-1", HOST, one.port)

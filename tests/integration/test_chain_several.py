@@ -1,4 +1,4 @@
-"""Several chains on real geth keep one history while their geths are killed and their links are cut."""
+"""Several chains on real geth keep one history although geths are killed and links are cut."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ HOST = "127.0.0.1"
 
 
 class Together:
-    """Chains that share a genesis, and the streams between them: what SNs do for them, in one process."""
+    """Chains with one genesis in one process, and the streams between them, as SNs provide."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -62,7 +62,7 @@ class Together:
         await asyncio.gather(*(chain.close() for chain in self.chains))
 
     def kill(self, index: int) -> None:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it is being started again
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it is being restarted
             os.kill(int((self.directory / str(index) / "eth" / "geth.pid").read_text()), signal.SIGKILL)
 
     def join(self, one: int, other: int) -> None:
@@ -70,7 +70,7 @@ class Together:
             self._streams[here, there] = asyncio.create_task(self._tell(self.chains[here], self.chains[there]))
 
     async def cut(self, one: int, other: int) -> None:
-        """Neither the SNs nor their geths hear of each other."""
+        """Cuts all links: neither the SNs nor their geths hear from each other."""
         for pair in ((one, other), (other, one)):
             self._streams[pair].cancel()
         with contextlib.suppress(ChainError):
@@ -182,7 +182,7 @@ async def test_all_see_one_history_whatever_is_killed_and_cut(together: Together
     following = [asyncio.create_task(follow(index)) for index in range(SNS)]
     await asyncio.gather(*(write(index) for index in range(SNS)))
     for chain in together.chains:
-        chain.federation.writer.push()  # whoever follows may have one block to go
+        chain.federation.writer.push()  # followers may be one block behind
     written = 1 + SNS + len(names) + len(again)  # the organization, the accounts of the SNs, then the members
     async with asyncio.timeout(60), news:
         await news.wait_for(lambda: all(len(events) >= written for events in seen))

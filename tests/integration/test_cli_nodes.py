@@ -1,4 +1,6 @@
-"""Nodes from the command line: what is wrong with their input is one sentence on stderr and an exit code of its own."""
+"""Nodes from the command line: faults in their input are reported in one sentence on stderr and by a specific exit
+code.
+"""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Container engines that are not there, not permitted, gone in the middle, or out of disk: one sentence each."""
+"""Container engines that are missing, not permitted, gone in the middle, or out of disk: one sentence each."""
 
 import asyncio
 import contextlib
@@ -61,7 +61,7 @@ async def test_a_socket_that_it_may_not_open(kind, tmp_path: Path) -> None:
 
 @contextlib.contextmanager
 def closed_socket() -> Iterator[Path]:
-    """In a directory that others may enter, which pytest's is not."""
+    """A socket in a directory that others may enter, unlike pytest's."""
     with tempfile.TemporaryDirectory() as name, socket.socket(socket.AF_UNIX) as closed:
         path = Path(name) / "closed.sock"
         closed.bind(str(path))
@@ -143,7 +143,7 @@ async def test_a_full_disk_is_named(tmp_path: Path) -> None:
 
 
 async def empty_image(executor: DockerExecutor, directory: Path) -> str:
-    """Nothing is pulled: the image without content that volumes are carried with."""
+    """The empty image by which volumes are read and written; nothing is pulled."""
     empty = directory / "empty"
     empty.mkdir()
     await executor.create_volume(VolumeSpec("first"))

@@ -39,13 +39,13 @@ class TestProcess(ExecutorSuite):
 
     @pytest.fixture
     def outside(self) -> Iterator[Path]:
-        """A directory that is not below /tmp, where programs see nothing of the host anyway."""
+        """A directory outside /tmp, as programs see nothing of the host's /tmp anyway."""
         with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="swarm-test-") as name:
             Path(name).chmod(0o755)
             yield Path(name)
 
     async def seen(self, executor: Any, spec: Any) -> dict[str, str]:
-        """What ``LOOKS`` told of each path."""
+        """What ``LOOKS`` reported about each path."""
         node = await executor.wait((await executor.start(spec)).id)
         told = [line.partition("|") for line in await executor.tail(node.id)]
         return {path.strip(): what.strip() for path, _, what in told}

@@ -1,4 +1,6 @@
-"""A node that its organization expels: refused at once by its SN and by all who work through one, for good."""
+"""A node that its organization expels is refused at once and for good, by its SN and by all nodes that work through an
+SN.
+"""
 
 import asyncio
 import contextlib
@@ -124,7 +126,7 @@ async def test_those_who_hold_a_name_hear_of_it_and_end_their_connections(
 
 @contextlib.asynccontextmanager
 async def connected_in_bulk(server: Identity, caller: Identity, directory: Path) -> AsyncIterator[asyncio.StreamReader]:
-    """A connection to the file server of an SL, on which nothing is asked any more."""
+    """An idle connection to the file server of an SL."""
     context = caller.client_context()
     context.set_alpn_protocols([BULK])
     files = FileServer(server, Store(directory / "files"), everything())

@@ -1,4 +1,4 @@
-"""What other geths do that ends geth 1.13, or holds it up, and does neither to the one that `geth/build` makes."""
+"""Behaviour of other geths that ends or delays geth 1.13, but not the one made by `geth/build`."""
 
 import asyncio
 import contextlib
@@ -28,9 +28,9 @@ TOO_LARGE = b"\xff" * 64
 
 
 def sealed(to: str, message: bytes, *, cut: int = 0, by: bytes = b"") -> bytes:
-    """A message of the handshake, encrypted for whose key is ``to`` (hex); its cipher text ends ``cut`` bytes early.
+    """A message of the handshake, encrypted for the key ``to`` (hex). Its ciphertext ends ``cut`` bytes early.
 
-    ``by``: another key than that by which it is encrypted.
+    ``by``: a false ephemeral key to put into the message.
     """
     ephemeral = ec.generate_private_key(ec.SECP256K1())
     theirs = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256K1(), b"\x04" + bytes.fromhex(to))
@@ -48,7 +48,7 @@ def sealed(to: str, message: bytes, *, cut: int = 0, by: bytes = b"") -> bytes:
 
 
 def introduction(key: bytes) -> bytes:
-    """Of a caller who says that its key is ``key``."""
+    """The first message of a caller who claims the key ``key``."""
     signature = PrivateKey(b"\x01" * 32).sign_msg_hash(b"\x02" * 32).to_bytes()
     return bytes(rlp.encode([signature, key, b"\x03" * 32, 4]))
 
@@ -73,12 +73,14 @@ async def test_no_message_of_the_handshake_ends_geth(tmp_path: Path) -> None:
                 while await reader.read(65536):
                     pass
             writer.close()
-            assert await peers.listens_on() == port  # one that was started again has another
+            assert await peers.listens_on() == port  # a restarted geth would have another
 
 
 @pytest.mark.needs("guarded_geth")
 async def test_a_geth_that_is_lost_as_it_is_asked_for_blocks_keeps_no_signer_from_sealing(tmp_path: Path) -> None:
-    """10 s after its start geth asks whoever has most; until it has an answer, for a minute, 1.13 seals nothing."""
+    """10 s after its start, geth asks the peer that is furthest ahead. Until the answer, for up to a minute, 1.13 seals
+    nothing.
+    """
     async with GethChain(tmp_path / "ahead") as chain:
         await chain.start()
         await NetworkGateway.deploy(chain)
@@ -103,7 +105,7 @@ async def meet(caller: GethPeers, called: GethPeers, way: MappedPort) -> None:
 
 
 async def knows_what_its_peer_has(chain: GethChain) -> None:
-    """Returns once the handshake, in which peers tell of their newest blocks, has ended."""
+    """Returns after the handshake in which peers announce their newest blocks."""
     peers: list[dict[str, dict[str, Any]]] = []
     while not any(isinstance(peer["protocols"].get("eth"), dict) for peer in peers):
         peers = await chain._request("admin_peers")

@@ -1,4 +1,4 @@
-"""`swarm certs`: what it makes can be used by a node, and what it cannot make it says."""
+"""`swarm certs`: nodes can use what it makes, and it says what it cannot make."""
 
 import stat
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_what_cannot_be_issued_is_said_in_one_line_and_leaves_no_file(directory,
 
 def test_existing_ca_is_kept_unless_forced(directory, capsys):
     before = (directory / "ca-key.pem").read_bytes()
-    again = ("ca", "--dir", directory, "--organisation", "Hospital B")  # as scripts spell it that are older
+    again = ("ca", "--dir", directory, "--organisation", "Hospital B")  # as older scripts spell it
     assert certs(*again) == 17
     assert "exists already and is not overwritten" in capsys.readouterr().err
     assert (directory / "ca-key.pem").read_bytes() == before

@@ -1,4 +1,4 @@
-"""What real TLS sockets and a real gRPC server do with certificates, good and bad, and what we say of it."""
+"""What real TLS sockets and a real gRPC server do with good and bad certificates, and our messages about it."""
 
 import asyncio
 import os
@@ -31,7 +31,7 @@ CLOSE_NOTIFY = bytes([21, 3, 3, 0, 2, 1, 0])  # an alert of TLS
 
 
 class _WhoCalls(grpc.GenericRpcHandler):
-    """Answers every call with what it holds of the caller."""
+    """Answers every call with its view of the caller."""
 
     def service(self, handler_call_details):
         async def answer(request, context):
@@ -55,7 +55,7 @@ async def grpc_server(identity: Identity) -> AsyncIterator[int]:
 
 @asynccontextmanager
 async def https_server(context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Answers one line with what it holds of the caller, as a server that waits for a request does."""
+    """Answers one line with its view of the caller, like a server that waits for a request."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if await reader.readline():
@@ -91,7 +91,7 @@ async def call_tls(context: ssl.SSLContext, port: int, host: str = "localhost") 
 
 
 def unjudged(pki, role, name, *, trust=None, **validity) -> Identity:
-    """An identity as ``load`` would refuse it: for a peer that does not judge itself."""
+    """An identity that ``load`` would refuse, for a peer that does not check its own."""
     files = pki.issue(role, name, **validity)
     bundle = read_trust(trust or files.cacert, None)
     return Identity(role=role, name=name, fingerprint="", cert=files.cert, key=files.key, trust=bundle)
@@ -254,7 +254,7 @@ async def test_clients_refuse_servers_that_offer_tls_1_2(pki):
 
 @pytest.mark.parametrize("last_words", [b"", CLOSE_NOTIFY])
 async def test_one_that_hangs_up_before_its_certificate_is_absent_not_hostile(pki, last_words):
-    """As Docker does at a published port while the node behind it is started, or a node that is just ending."""
+    """As Docker does at a published port while the node behind it starts, or a node that is ending."""
     sl = pki.identity("sl", "sl-1")
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -338,7 +338,7 @@ def _version_agreed(identity: Identity, port: int, version: ssl.TLSVersion) -> s
 
 
 async def test_who_called_is_still_known_when_the_call_has_ended(pki: Any) -> None:
-    """gRPC crashes where it is asked then."""
+    """gRPC crashes if it is asked at that time."""
     sn, callers = pki.identity("sn", "sn-1"), asyncio.Queue[Callable[[], PeerIdentity]]()
 
     class Stream(grpc.GenericRpcHandler):
