@@ -1,4 +1,6 @@
-"""A node is known by its key: certificates may be renewed, and others of its name are of no use to anybody."""
+"""A node is known by its key: certificates may be renewed, and a certificate of its name with another key
+is useless.
+"""
 
 import asyncio
 import shutil
@@ -47,7 +49,7 @@ def model(seed: int) -> Arrays:
 
 
 def renew(pki: Any, *files: Any) -> None:
-    """As an operator does; the certificates have other bytes then."""
+    """Renews certificates as an operator does, so that their bytes change."""
     before = [one.cert.read_bytes() for one in files]
     certs = [str(one.cert) for one in files]
     assert main(["certs", "renew", "--dir", str(pki.authority.directory), "--days", "90", *certs]) == 0
@@ -55,7 +57,7 @@ def renew(pki: Any, *files: Any) -> None:
 
 
 def rotate(pki: Any, *files: Any) -> None:
-    """A new key, which the old one hands over to."""
+    """Makes a new key, to which the old one hands over."""
     for one in files:
         before = loaded(one).fingerprint
         where = ["--cert", str(one.cert), "--key", str(one.key)]
@@ -64,12 +66,12 @@ def rotate(pki: Any, *files: Any) -> None:
 
 
 def ending_soon(pki: Any, role: str, name: str) -> Any:
-    """Files of a certificate that has ended after ``expire``."""
+    """Files of a certificate that has expired after ``expire``."""
     return pki.issue(role, name, not_after=datetime.now(UTC) + timedelta(hours=1))
 
 
 def expire(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hours pass, for whoever judges certificates of connections that there are."""
+    """Moves the clock by hours for checks of certificates on existing connections."""
     later = (datetime.now(UTC) + timedelta(hours=2)).timestamp()
     monkeypatch.setattr(peers, "time", lambda: later)
 
@@ -123,7 +125,7 @@ async def test_an_sn_with_a_renewed_certificate_or_key_starts_again_and_knows_it
 
 
 async def certificate_at(port: int, caller: Identity) -> x509.Certificate:
-    """Of whoever answers there."""
+    """The certificate of the server at this port."""
     context = caller.client_context()
     context.set_alpn_protocols(["h2", "http/1.1"])
     _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="localhost")
@@ -140,8 +142,8 @@ async def test_nodes_take_over_new_files_while_they_train_and_no_round_misses_an
     capsys: pytest.CaptureFixture[str],
     of: tuple[Any, str],
 ) -> None:
-    """The old key is good for no time at all after the handover: what is done with it afterwards fails. And all the old
-    certificates expire: what was opened with them ends.
+    """The old key is invalid at once after the handover: any use of it fails. All old certificates expire, which ends
+    all that was opened with them.
     """
     monkeypatch.setattr(renewed_files, "LOOK_EVERY_S", 0.05)
     monkeypatch.setattr(handing_over, "OVERLAP_S", 0)
@@ -153,7 +155,7 @@ async def test_nodes_take_over_new_files_while_they_train_and_no_round_misses_an
     sn = ending_soon(pki, "sn", "sn-1") if soon("sn-1") else pki.issue("sn", "sn-1")
     files = renewed_files.IdentityFiles(sn.cert, sn.key, sn.cacert, None)
     before, after = threading.Event(), threading.Event()
-    large = {"w": np.random.default_rng(1).standard_normal(1_500_000).astype(np.float32)}  # they share the merge
+    large = {"w": np.random.default_rng(1).standard_normal(1_500_000).astype(np.float32)}  # so the merge is shared
     async with (
         renewed_files.renewed_files(lambda: files, "sn") as identity,
         swarm_of(pki, tmp_path, sn_identity=identity) as swarm,
@@ -198,7 +200,7 @@ async def test_nodes_take_over_new_files_while_they_train_and_no_round_misses_an
 async def test_a_node_whose_certificate_expires_takes_no_part_until_it_has_a_new_one(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others go on at once; with a new one it takes part again, in the same run of its program."""
+    """The others go on at once; with a new certificate the node takes part again, in the same run of its program."""
     monkeypatch.setattr(renewed_files, "LOOK_EVERY_S", 0.05)
     monkeypatch.setattr(organizations, "LOOK_EVERY_S", 0.05)
     before, merged_without, told = threading.Event(), threading.Event(), asyncio.Event()
@@ -262,7 +264,7 @@ async def test_a_node_that_gets_no_new_certificate_ends_in_the_end_and_says_why(
 
 @dataclass
 class Door:
-    """An SN that a node, ``files``, calls with one key after the other."""
+    """An SN that a node, ``files``, calls with several keys in turn."""
 
     pki: Any
     sn: RunningSN
@@ -287,7 +289,7 @@ class Door:
         return SNClient(f"localhost:{self.sn.port}", identity)
 
     def copy(self, directory: Path) -> Any:
-        """Its files as they are now."""
+        """A copy of the node's current files."""
         directory.mkdir()
         cert, key = (shutil.copy(path, directory) for path in (self.files.cert, self.files.key))
         return IssuedFiles(Path(cert), Path(key), self.files.cacert)
@@ -314,7 +316,7 @@ async def test_the_old_key_is_good_for_a_while_and_brings_no_other_key_in(door: 
     rotate(door.pki, door.files)
     await door.hand_over(loaded(door.files))
     await door.register(loaded(old))  # within the overlap
-    rotate(door.pki, old)  # a thief of the old key, with a certificate of a CA that helps him
+    rotate(door.pki, old)  # a thief of the old key, helped by a CA that issues a certificate
     stolen = loaded(old)
     with pytest.raises(NameTaken):
         await door.hand_over(stolen)
@@ -331,12 +333,12 @@ async def test_a_key_that_was_replaced_does_not_come_back_by_an_older_handover(d
     rotate(door.pki, door.files)
     third = loaded(door.files)
     await door.hand_over(third)
-    with pytest.raises(NameTaken):  # two keys ago; the handover to the second is shown again
+    with pytest.raises(NameTaken):  # two keys ago; replays the handover to the second key
         await door.hand_over(replace(first, handovers=second.handovers))
     back = Handover.sign(third.spiffe_id, read_key(third.key), first.fingerprint)
     with pytest.raises(KeyWasReplaced):
         await door.hand_over(replace(third, handovers=(back.content,)))
-    assert (await door.hand_over(second)).hex() == third.fingerprint  # which leads nowhere any more
+    assert (await door.hand_over(second)).hex() == third.fingerprint  # the second key is no longer valid
 
 
 async def test_an_administrator_replaces_a_key_that_is_lost_and_the_old_one_is_refused_at_once(door: Door) -> None:
@@ -397,11 +399,11 @@ async def test_a_handover_that_the_known_key_has_not_signed_changes_nothing(door
     other = door.pki.issue("sl", "sl-1")
     rotate(door.pki, other)
     thief = loaded(other)
-    with pytest.raises(NameTaken):  # signed by a key of the name that is not known
+    with pytest.raises(NameTaken):  # signed by an unknown key of this name
         await door.hand_over(thief)
     true, known = Handover.parse(thief.handovers[0]), loaded(door.files)
     for_another = Handover.sign(true.spiffe_id.replace("sl-1", "sl-2"), read_key(known.key), thief.fingerprint)
-    with pytest.raises(NameTaken):  # of another name
+    with pytest.raises(NameTaken):  # for another name
         await door.hand_over(replace(thief, handovers=(for_another.content,)))
     public = read_chain(known.cert)[0].public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     forged = replace(true, old_key=public)

@@ -1,4 +1,4 @@
-"""The Helm chart: its objects are valid, its nodes accept their settings, its pods may do nothing they need not."""
+"""The Helm chart: its objects are valid, its nodes accept their settings, its pods have only the rights they need."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from services.swci.settings import SWCISettings
 from swarm_callback.session import REQUEST_VARIABLE, RESPONSE_VARIABLE
 
 EXAMPLE = ("--values", str(ROOT / "kubernetes" / "example-values.yaml"))
-# The default begins a swarm, the example joins one; the last has all that is off in both.
+# The default begins a swarm, the example joins one; the last sets all options that are off in both.
 DATABASE = (
     "--set",
     "licenseServer.databaseSecret.name=postgresql",
@@ -48,12 +48,12 @@ def example() -> Rendered:
 
 
 def environment(container: dict[str, Any]) -> dict[str, str]:
-    """The variables whose values stand in the chart."""
+    """The variables with values in the chart."""
     return {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
 
 
 def settings(container: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What the node itself makes of its variables."""
+    """The settings that the node reads from its variables."""
     node = container["name"]
     with monkeypatch.context() as patch:
         for name, value in environment(container).items():

@@ -1,4 +1,4 @@
-"""Leases over a real database, with a clock in the test's hand."""
+"""Leases over a real database, with a clock that the test controls."""
 
 import sqlite3
 import threading
@@ -25,7 +25,7 @@ DEFAULT = {"SN": 1, "SL": 2}
 
 @dataclass
 class Clock:
-    """Both clocks of a server, in the test's hand. Housekeeping looks at every tick, as it does in a server."""
+    """Both clocks of a server, controlled by the test. Housekeeping runs at every tick, as in a server."""
 
     now: float = 1000.0
     date: float = 1_700_000_000.0
@@ -109,7 +109,7 @@ def test_another_node_can_neither_renew_nor_give_back_a_seat(allocator):
 
 
 def holder(files, name="sl-1"):
-    """Whoever shows these."""
+    """The holder with these certificate files."""
     (certificate,) = read_chain(files.cert)
     pem = certificate.public_bytes(Encoding.PEM).decode("ascii")
     return LeaseHolder("sl", name, key_fingerprint(certificate), certificate=pem)
@@ -130,7 +130,7 @@ def test_a_node_whose_seat_is_revoked_gets_none_with_a_new_key_nor_in_a_slot(tmp
         for banned in (old, new, in_slot):
             with pytest.raises(LicenseRevoked, match="left the study"):
                 allocator.acquire(banned, "SL")
-        allocator.acquire(holder(foreign_pki.issue("sl", "sl-1")), "SL")  # of another CA: somebody else
+        allocator.acquire(holder(foreign_pki.issue("sl", "sl-1")), "SL")  # another CA, so another holder
         allocator.acquire(holder(pki.issue("sl", "sl-2"), "sl-2"), "SL")
         (standing,) = services.leases.revocations(SYSTEM)
         services.leases.readmit(SYSTEM, standing.id)
@@ -183,7 +183,7 @@ def test_restarted_server_keeps_the_seats_and_frees_those_that_stay_silent(tmp_p
         kept = allocator.acquire(sl(1), "SL")
         allocator.acquire(sl(2), "SL")
         clock.pass_(5)
-    clock.now = 3.0  # a clock that counts from the start of the machine begins anew
+    clock.now = 3.0  # a clock that counts from the boot of the machine starts over
     with opened(tmp_path, clock) as allocator:
         with pytest.raises(NoSeatLeft):
             allocator.acquire(sl(3), "SL")
@@ -218,7 +218,7 @@ def test_changed_system_clock_neither_frees_nor_extends_a_lease(allocator, clock
 
 
 def all_at_once(ask, nodes: int) -> list[bool]:
-    """Which of so many that ask in the same moment got a seat."""
+    """Which of this many simultaneous callers got a seat."""
     together = threading.Barrier(nodes, timeout=30)
 
     def one(number: int) -> bool:
@@ -257,7 +257,7 @@ def test_seat_of_one_server_is_renewed_and_freed_by_another_on_the_same_database
 
 
 def test_transactions_of_two_connections_do_not_interleave(tmp_path, clock):
-    """Read, then write, from many threads and two servers: a lost update would repeat a token."""
+    """Reads, then writes, from many threads and two servers: a lost update would repeat a token."""
     together = threading.Barrier(8, timeout=30)
     with opened(tmp_path, clock) as one, opened(tmp_path, clock) as other:
 

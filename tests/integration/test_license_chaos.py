@@ -15,12 +15,12 @@ from tests.pacing import pause
 
 KILLS = 50
 CAPACITY, NODES = 6, 10
-UNDER_LOAD_S = 0.3  # a server lends for so long before it is killed
+UNDER_LOAD_S = 0.3  # how long a server grants seats before it is killed
 UNANSWERED = (aiohttp.ClientError, OSError)
 
 
 class Load:
-    """Nodes that take, renew and give back seats, each remembering what it was told."""
+    """Nodes that take, renew and give back seats, and remember the answers."""
 
     def __init__(self, address: str, seed: int) -> None:
         self._address = address
@@ -29,7 +29,7 @@ class Load:
         self.lost: list[str] = []
 
     async def node(self, caller: Caller) -> None:
-        """A seat that was granted and not given back must be there at each renewal, whatever happened meanwhile."""
+        """A granted seat that was not given back must still exist at each renewal, whatever happened meanwhile."""
         while True:
             status = await self._ask(lambda: caller.acquire(self._address))
             if status == 409:
@@ -43,7 +43,7 @@ class Load:
             assert await self._ask(lambda: caller.release(self._address)) == 204
 
     async def administrator(self, context) -> None:
-        """Changes a setting back and forth: entries for the audit log."""
+        """Changes a setting back and forth, to add entries to the audit log."""
         hours = 1
         while True:
             hours = 3 - hours
@@ -73,7 +73,7 @@ def seats_taken(directory: Path) -> int:
 
 
 def most_at_once(directory: Path) -> int:
-    """Of seats that were held at the same time, as the history has it."""
+    """The most seats held at the same time, according to the history."""
     with contextlib.closing(sqlite3.connect(directory / DATABASE)) as connection:
         rows = connection.execute("SELECT id, taken_at, ended_at FROM checkouts ORDER BY id").fetchall()
         order = connection.execute("SELECT count(*) FROM checkouts WHERE ended_at IS NULL").fetchone()[0]
@@ -97,7 +97,7 @@ async def test_server_killed_fifty_times_under_load_keeps_capacity_leases_and_lo
         for number in range(KILLS):
             answers, changes = load.answers, load.changes + (number % 5 == 0)
             async with asyncio.timeout(60):
-                while load.answers < answers + NODES or load.changes < changes:  # it worked before it was killed
+                while load.answers < answers + NODES or load.changes < changes:  # it did work before it is killed
                     await pause(0.01)
             await pause(UNDER_LOAD_S * load._random.random())
             await servers.kill("ls-1")
@@ -108,7 +108,7 @@ async def test_server_killed_fifty_times_under_load_keeps_capacity_leases_and_lo
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert load.lost == []
-        assert load.refused > 0  # it was full, so that the limit was tried
+        assert load.refused > 0  # it was full, so the limit was tested
         assert most_at_once(tmp_path / "ls-1") == CAPACITY
         await audit_verifies(servers, admin)
 

@@ -1,4 +1,4 @@
-"""`swarm license` against a server that runs: what an issuer and an operator type, and what they read."""
+"""`swarm license` with a running server: what issuers and operators type, and what they read."""
 
 import asyncio
 import io
@@ -14,7 +14,7 @@ ADMIN_EXIT, LICENSE_EXIT, UNREACHABLE_EXIT, SETTINGS_EXIT, STORAGE_EXIT = 20, 11
 
 
 class Operator:
-    """Types commands as an administrator, and reads what they print."""
+    """Runs commands as an administrator, and reads their output."""
 
     def __init__(self, pki, servers: Servers, capsys: pytest.CaptureFixture[str]) -> None:
         files = pki.issue("admin", "ada")

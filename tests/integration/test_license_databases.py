@@ -1,4 +1,4 @@
-"""What a license server promises of its database, on SQLite and on PostgreSQL alike."""
+"""What a license server promises about its database, both on SQLite and on PostgreSQL."""
 
 import contextlib
 import itertools
@@ -172,7 +172,7 @@ def test_backup_goes_from_one_kind_of_database_to_the_other_while_nodes_go_on(op
         assert fresh.allocator.renew(sl(1), lease.lease, lease.token).lease == lease.lease
         assert fresh.accounts.sign_in("ada", "correct horse battery", "", "127.0.0.1").user.role == "admin"
         assert fresh.pools.all(SYSTEM)[1].reserved == 2
-        fresh.pools.reserve(SYSTEM, "SL", "x", 1)  # numbers go on behind those that came with the backup
+        fresh.pools.reserve(SYSTEM, "SL", "x", 1)  # numbers continue after those in the backup
         assert fresh.allocator.acquire(sl(3), "SL").token > lease.token
         assert fresh.audit.verify(SYSTEM).good
         assert "first administrator made" in fresh.audit.actions(SYSTEM)

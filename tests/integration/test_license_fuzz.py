@@ -1,4 +1,4 @@
-"""Both APIs under schemathesis: whatever is sent, the answer is one that they describe, and never a failure of ours."""
+"""Both APIs under schemathesis: whatever is sent, the answer is as described, and never an internal error."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -35,7 +35,7 @@ async def address(pki, tmp_path, monkeypatch) -> AsyncIterator[str]:
 
 
 def ask_everything(client: httpx.Client, description: str) -> int:
-    """How many operations there were; every answer is checked against what is described."""
+    """Checks every answer against the description; returns the number of operations."""
     schema = schemathesis.openapi.from_dict(client.get(description).json())
     operations = [result.ok() for result in schema.get_all_operations()]
     for operation in operations:
@@ -44,7 +44,7 @@ def ask_everything(client: httpx.Client, description: str) -> int:
 
 
 def sendable(headers: dict[str, str]) -> dict[str, str]:
-    """Without the token that is made up for each request: the certificate says who asks."""
+    """The request without its generated token: the certificate identifies the caller."""
     return {
         name: value
         for name, value in headers.items()

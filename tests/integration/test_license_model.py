@@ -1,4 +1,4 @@
-"""Leases against a model, whatever the order: two servers on one database, and the model in a few lines."""
+"""Leases compared with a model of a few lines, in any order of steps, for two servers on one database."""
 
 import tempfile
 from pathlib import Path
@@ -150,7 +150,7 @@ class LeaseModel(RuleBasedStateMachine):
     @rule(server=SERVERS)
     def restart(self, server: int) -> None:
         self._free()
-        self.servers[server].allocator.sweep()  # what has passed is counted before it ends, as a server does
+        self.servers[server].allocator.sweep()  # ended leases are counted before the restart, as in a server
         self._databases[server].close()
         self._databases[server] = self._open()
         self.servers[server] = Services(self._databases[server])

@@ -1,4 +1,4 @@
-"""A whole training whose license server dies in the middle and comes back, and one whose node is revoked."""
+"""A whole training whose license server dies in the middle and comes back, and one whose node loses its seat."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ ROUNDS = 8
 
 
 class Gated:
-    """Trains round by round, no further than it is let."""
+    """Trains round by round, as far as the test allows."""
 
     def __init__(self) -> None:
         self._moved = threading.Condition()
@@ -35,7 +35,7 @@ class Gated:
 
 
 async def start(servers: Servers, pki: Any, *flags: str) -> None:
-    """With a lease time of three seconds: nodes renew every second."""
+    """Starts a server with a lease time of three seconds, so that nodes renew every second."""
     await servers.start("ls-1", *flags)
     async with (
         aiohttp.ClientSession() as session,
@@ -112,7 +112,7 @@ async def test_revoked_node_ends_after_its_round_with_the_reason(pki, tmp_path):
             revoke = session.post(f"{base}/{lease['id']}/revoke", json={"reason": "wanted elsewhere"}, ssl=admin)
             async with revoke as response:
                 assert response.status == 200
-        with pytest.raises(TimeoutError):  # it learns of it within 1.2 s, and is in the middle of its round
+        with pytest.raises(TimeoutError):  # it learns of this within 1.2 s, in the middle of its round
             async with asyncio.timeout(3):
                 await asyncio.wait_for(asyncio.shield(node.task), 3)
         gate.let(3)

@@ -1,4 +1,4 @@
-"""Two license servers with a database each: one follows the other, takes over, and gives way again."""
+"""Two license servers with separate databases: one follows the other, takes over, and gives way again."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ SEATS = ("--seats", "SL=4")
 
 
 async def pair(servers: Servers, *, second_too: bool = True) -> None:
-    """The first lends, the second follows it."""
+    """The first grants seats, the second follows it."""
     await servers.start("ls-1", *SEATS, "--partner", f"ls-2@{servers.address('ls-2')}")
     if second_too:
         await start_second(servers)
@@ -35,7 +35,7 @@ async def until_logged(servers: Servers, name: str, words: str) -> None:
 
 
 async def log_verifies(pki, address: str) -> int:
-    """How many entries it has."""
+    """Verifies the audit log; returns its number of entries."""
     context = pki.identity("admin", "ada").client_context()
     async with (
         aiohttp.ClientSession() as session,
@@ -97,7 +97,7 @@ async def test_node_of_a_pair_turns_to_the_one_that_took_over_by_itself(pki, tmp
 
 
 async def test_two_that_are_cut_off_each_lend_their_capacity_until_one_gives_way(pki, tmp_path):
-    """Cut off: the first stands still, so that the second takes over, and both are active when it goes on."""
+    """To simulate this, the first is suspended until the second takes over; when it goes on, both are active."""
     async with license_servers(pki, tmp_path) as servers, callers(pki, range(1, 10)) as nodes:
         await pair(servers)
         await until_logged(servers, "ls-2", "following the active license server")

@@ -1,4 +1,4 @@
-"""`swarm license-server` as a process: what it says when it cannot start, and what a kill leaves behind."""
+"""`swarm license-server` as a process: its errors when it cannot start, and what a kill leaves behind."""
 
 import socket
 import ssl
@@ -24,7 +24,7 @@ IDENTITY_EXIT, NETWORK_EXIT, STORAGE_EXIT, SETTINGS_EXIT = 10, 12, 17, 2
 
 @pytest.fixture
 async def launch(pki, tmp_path) -> AsyncIterator:
-    """Starts license servers with flags; all that still run are stopped at the end, in order."""
+    """Starts license servers with flags; those that still run are stopped in order at the end."""
     children: list[Child] = []
     good = pki.issue("license", "license-1")
 

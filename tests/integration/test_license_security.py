@@ -1,4 +1,4 @@
-"""What keeps a license server safe, by the categories of OWASP's list."""
+"""The security of a license server, by the categories of OWASP's list."""
 
 import asyncio
 import contextlib
@@ -75,7 +75,7 @@ def ada(services) -> Actor:
 
 
 async def ask(address: str, pki, method: str, path: str, **more: Any) -> httpx.Response:
-    """As somebody without a certificate."""
+    """Sends a request without a certificate."""
     context = ssl.create_default_context(cafile=pki.cacert)
     async with httpx.AsyncClient(base_url=address, verify=context, timeout=60) as client:
         return await client.request(method, path, **more)
@@ -202,22 +202,22 @@ def test_whoever_keeps_failing_under_a_name_locks_its_owner_out_nowhere_else(ser
     with pytest.raises(SignInLocked):
         services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
     (shown,) = services.accounts.all(ada)
-    assert shown.locked_until is not None  # an administrator sees that somebody tries
+    assert shown.locked_until is not None  # an administrator sees that somebody is trying
     signed_in = services.accounts.sign_in("ada", PASSWORD, "", HERE)
-    with pytest.raises(SignInLocked):  # which does not open it for the other one
+    with pytest.raises(SignInLocked):  # which does not unlock the other address
         services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
     services.accounts.set_password(signed_in.actor(HERE), signed_in.user.id, PASSWORD)
     services.accounts.sign_in("ada", PASSWORD, "", ELSEWHERE)
 
 
 class SignInPage:
-    """As a browser shows it, at a real server."""
+    """The sign-in page of a real server, as in a browser."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
     async def sign_in(self, name: str, password: str, **headers: str) -> tuple[int, str]:
-        """The status, and what the page says of it."""
+        """The status, and the page's message."""
         page = await self._client.get("/sign-in")
         token = page.text.partition('name="form_token" value="')[2].partition('"')[0]
         assert token
@@ -228,7 +228,7 @@ class SignInPage:
 
 @contextlib.asynccontextmanager
 async def sign_in_page(address: str, pki: Any, at: str = "127.0.0.1") -> AsyncIterator[SignInPage]:
-    """``at``: from where on loopback."""
+    """``at``: the loopback address to call from."""
     context = ssl.create_default_context(cafile=pki.cacert)
     transport = httpx.AsyncHTTPTransport(verify=context, local_address=at)
     async with httpx.AsyncClient(base_url=address, transport=transport, timeout=60) as client:
@@ -236,7 +236,7 @@ async def sign_in_page(address: str, pki: Any, at: str = "127.0.0.1") -> AsyncIt
 
 
 async def test_headers_that_name_another_address_open_no_lock(services, ada, pki):
-    """Whether they come from a proxy or from whoever guesses, the server cannot tell."""
+    """The server cannot tell whether a proxy or an attacker has set them."""
     async with served(services, pki) as address, sign_in_page(address, pki) as page:
         for number in range(3):
             status, _ = await page.sign_in("ada", "a wrong password", **{"X-Forwarded-For": f"192.0.2.{number}"})
@@ -267,7 +267,7 @@ async def test_a_lock_is_for_one_name_at_one_address_and_names_nobody(services, 
 
 
 class Node:
-    """Asks for seats as a node does, with one of its certificates."""
+    """Requests seats like a node, with one of its certificates."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
@@ -283,7 +283,7 @@ class Node:
 
 @contextlib.asynccontextmanager
 async def node_at(address: str, pki: Any, name: str) -> AsyncIterator[Node]:
-    """With a key of its own each time."""
+    """A node with a new key each time."""
     files = pki.issue("sl", name)
     context = ssl.create_default_context(cafile=pki.cacert)
     context.load_cert_chain(files.cert, files.key)
@@ -486,7 +486,7 @@ def test_code_of_the_second_factor_is_needed_and_taken_once(services, ada, day):
     with pytest.raises(CodeNeeded):
         services.accounts.sign_in("ada", PASSWORD, "", HERE)
     with pytest.raises(SignInFailed):
-        services.accounts.sign_in("ada", PASSWORD, code(), HERE)  # it was taken when it was switched on
+        services.accounts.sign_in("ada", PASSWORD, code(), HERE)  # this code has enabled the second factor
     day.now += 30
     services.accounts.sign_in("ada", PASSWORD, code(), HERE)
     with pytest.raises(SignInFailed):

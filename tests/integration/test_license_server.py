@@ -1,4 +1,4 @@
-"""A license server over real TLS: who is let in, what is answered, and what a node's lease makes of it."""
+"""A license server over real TLS: who is let in, the answers, and what a node's lease makes of them."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ SHORT_TTL_S = 0.3  # a renewal every 0.1 s; whether a lease is stale depends on 
 
 
 class WatchedDesk(LeaseAllocator):
-    """Tells the test of every lease granted and renewed; its clock stands still unless the test moves it."""
+    """Reports every granted or renewed lease to the test. Its clock moves only when the test moves it."""
 
     def __init__(self, directory: Path, ttl_s: float) -> None:
         self.now = 0.0
@@ -74,7 +74,7 @@ class WatchedDesk(LeaseAllocator):
             raise
 
     def hand_over_to(self, holder: LeaseHolder, feature: str = "SL") -> None:
-        """As if all leases had become stale and this holder had come first."""
+        """Acts as if all leases were stale and this holder had come first."""
         with self._database.write() as transaction:
             transaction.write(schema.leases.delete())
         self.acquire(holder, feature)
@@ -83,14 +83,14 @@ class WatchedDesk(LeaseAllocator):
         self._database.close()
 
     async def until(self, event: str) -> None:
-        """Returns at the next such event that is not yet waited for."""
+        """Returns at the next such event that has not been waited for."""
         async with asyncio.timeout(DEADLINE_S):
             while await self._events.get() != event:
                 pass
 
 
 class Server:
-    """A license server in this process; can be stopped and started again on its port and data."""
+    """A license server in this process, which can be restarted on its port and data."""
 
     def __init__(self, identity: Identity, data_dir: Path, ttl_s: float = 30.0, seats: dict[str, int] | None = None):
         self._identity, self._data_dir, self._ttl_s = identity, data_dir, ttl_s
@@ -514,13 +514,13 @@ async def test_end_of_a_node_does_not_hang_on_a_server_that_is_gone(pki, tmp_pat
 
 
 async def two_denials(server: Server) -> None:
-    """The second one comes after what the first has brought about."""
+    """Waits for two denials: the second comes after the effects of the first."""
     await server.allocator.until("sl-1 refused")
     await server.allocator.until("sl-1 refused")
 
 
 async def two_callers_turned_away(port: int) -> None:
-    """Listens where the license server was, until two have called in vain."""
+    """Listens in place of the license server, until two calls have failed."""
     called: asyncio.Queue[None] = asyncio.Queue()
 
     async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -533,7 +533,7 @@ async def two_callers_turned_away(port: int) -> None:
 
 
 def without_role(pki, directory: Path) -> tuple[Path, Path]:
-    """Certificate and key as a CA gives them that knows nothing of swarms."""
+    """Certificate and key from a CA that knows nothing of swarms."""
     files = pki.issue("sl", "plain", out_dir=directory)
     issued = x509.load_pem_x509_certificate(files.cert.read_bytes())
     plain = (

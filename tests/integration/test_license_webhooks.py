@@ -1,4 +1,6 @@
-"""What the license server posts to another program arrives over HTTPS, and only where its certificate is trusted."""
+"""The license server's posts to another program arrive over HTTPS, and only if that program's certificate
+is trusted.
+"""
 
 import ssl
 import threading
@@ -14,7 +16,7 @@ BODY = b'{"event": "test"}'
 
 
 class Listener(BaseHTTPRequestHandler):
-    """Answers with the status that the path names."""
+    """Answers with the status named in the path."""
 
     def do_POST(self) -> None:
         length = int(self.headers["Content-Length"])

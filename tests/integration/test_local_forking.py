@@ -1,4 +1,4 @@
-"""Nodes forked from a process that has their code: each is a child like any other."""
+"""Nodes forked from a process that has already loaded their code: each is a child like any other."""
 
 import ctypes
 import os

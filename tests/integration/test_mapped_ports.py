@@ -1,4 +1,4 @@
-"""Nodes behind port mappings: what they bind and what they announce differ, and others reach them all the same."""
+"""Nodes behind port mappings: others reach them although they bind other ports than they announce."""
 
 import asyncio
 import contextlib
@@ -35,7 +35,7 @@ async def test_sls_behind_port_mappings_train_and_announce_the_outer_port(pki: A
 async def test_a_shared_merge_stalls_for_no_connection_that_a_firewall_has_forgotten(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(round_settings, "STALL_S", 10 * WITHIN_S)  # so that no stall ends before the test does
+    monkeypatch.setattr(round_settings, "STALL_S", 10 * WITHIN_S)  # so that no stall ends before the test
     async with contextlib.AsyncExitStack() as stack:
         firewall = await stack.enter_async_context(mapped_port())
         swarm = await stack.enter_async_context(swarm_of(pki, tmp_path, "sl-1", "sl-3", leader_timeout_s=30 * WITHIN_S))
@@ -88,5 +88,5 @@ async def test_sns_behind_port_mappings_share_one_chain(pki: Any, tmp_path: Path
         async def met() -> bool:
             return any(chain.connections for chain in chains)
 
-        # Blocks that do not come from geth to geth in time are fetched from the SN.
+        # If blocks do not come from geth to geth in time, they are fetched from the SN.
         await network.until(met, "no geth went through a port mapping")

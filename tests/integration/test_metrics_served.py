@@ -1,4 +1,4 @@
-"""Metrics of real nodes: off unless asked for, in the clear on loopback only, under mutual TLS everywhere else."""
+"""Metrics of real nodes: off by default, unencrypted only on loopback, with mutual TLS elsewhere."""
 
 import asyncio
 import contextlib
@@ -38,7 +38,7 @@ async def scrape(port: int, host: str = "127.0.0.1", tls: ssl.SSLContext | None 
 
 
 async def delivered(port: int, rounds: int) -> dict[str, float]:
-    """Once an SL has counted them: a program has a merged model a moment before its SL knows."""
+    """Returns once an SL has counted this many rounds, a moment after its program has the merged model."""
     async with asyncio.timeout(WITHIN_S):
         while (found := await scrape(port)).get('swarm_sl_phase_seconds_count{phase="deliver"}', 0) < rounds:
             pass
@@ -83,7 +83,7 @@ async def test_an_sl_measures_its_rounds_and_what_moves(pki: Any, tmp_path: Path
     for phase in ("store", "check-in", "fetch", "deliver"):
         assert found[f'swarm_sl_phase_seconds_count{{phase="{phase}"}}'] == 2, phase
     led = found["swarm_sl_rounds_led_total"]
-    assert led == 1  # each in turn
+    assert led == 1  # they take turns
     assert found['swarm_sl_phase_seconds_count{phase="publish"}'] == led
     assert found['swarm_sl_phase_seconds_count{phase="merge"}'] == led
     assert found["swarm_sl_left_out_total"] == 0
@@ -103,7 +103,7 @@ async def test_an_sn_measures_rounds_and_transactions(pki: Any, tmp_path: Path) 
 
 @contextlib.asynccontextmanager
 async def sn_of(swarm: Swarm, **changes: Any) -> AsyncIterator[Any]:
-    """A whole SN of its own, beside the swarm's."""
+    """A separate SN beside the swarm's."""
     files = swarm.pki.issue("sn", "sn-9")
     given: dict[str, Any] = {
         "sentinel": True, "host": "127.0.0.1", "host_ip": "127.0.0.1", "sn_api_port": 0, "sn_p2p_port": 0,
@@ -128,10 +128,10 @@ async def test_on_any_other_address_they_are_served_to_members_only(pki: Any, fo
         found = await scrape(port, "localhost", pki.identity("admin", "prometheus").client_context())
         assert found["answer"] == 42
         with pytest.raises((aiohttp.ClientError, ConnectionError)):
-            await scrape(port)  # in the clear
+            await scrape(port)  # unencrypted
         for stranger in (
             foreign_pki.identity("admin", "mallory").client_context(),
-            ssl.create_default_context(cafile=pki.cacert),  # trusts the node, and has no certificate
+            ssl.create_default_context(cafile=pki.cacert),  # trusts the node, but has no certificate
         ):
             with pytest.raises((aiohttp.ClientError, ConnectionError)):
                 await scrape(port, "localhost", stranger)

@@ -1,4 +1,6 @@
-"""What nodes say of their rounds: one JSON object a line with round and term, and one trace a round across nodes."""
+"""What nodes report about rounds: one JSON object per line with round and term, and one trace per round
+across nodes.
+"""
 
 import asyncio
 import json
@@ -22,7 +24,7 @@ from services.runtime import logs, traces
 NAMES = ("sl-1", "sl-2")
 CONTRACT = "defaultbb.cqdb.sml.hpe"
 
-# What a round is told by, at any node.
+# The log events that report on a round, at any node.
 OF_A_ROUND = {
     "checked in", "merging", "leads the round", "round accepted", "merged model", "training complete", "reported",
     "step",
@@ -41,7 +43,7 @@ def spans() -> Iterator[InMemorySpanExporter]:
 
 
 async def train(pki: Any, directory: Path, **changes: Any) -> str:
-    """Two nodes, four rounds; gives the address of the training's contract."""
+    """Trains with two nodes for four rounds; returns the address of the training's contract."""
     async with swarm_of(pki, directory, *NAMES, **changes) as swarm:
         programs = [
             swarm.ml(name, {"w": np.full(8, i, np.float32)}, lambda it, _number: it, min_peers=2)
@@ -64,7 +66,7 @@ async def test_each_event_is_a_json_object_and_those_of_a_round_say_which(
     for it in of_a_round:
         assert it["contract"] == CONTRACT and it["round"] >= 1, it
         assert {"timestamp", "level", "part"} <= it.keys()
-        assert "term" in it or it["event"] == "reported", it  # a report may come when its round is long over
+        assert "term" in it or it["event"] == "reported", it  # a report may come long after its round
     by_node = Counter(it["node"] for it in of_a_round if "node" in it)
     assert all(by_node[name] > 10 for name in NAMES)
     accepted = [(it["round"], it["term"]) for it in events if it["event"] == "round accepted"]

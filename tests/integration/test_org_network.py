@@ -1,4 +1,4 @@
-"""Organizations that share a chain: they come in, bring SNs and go by vote, and none seals more than another."""
+"""Organizations that share a chain: they join, add SNs and leave by vote, and none seals more than another."""
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ async def begin(tmp_path: Path) -> AsyncIterator[Begin]:
 
 
 async def listed(network: OrgNetwork, sn: str) -> dict[str, int]:
-    """How many SNs each organization has."""
+    """The number of SNs of each organization."""
     found = await network.org(sn, "list", as_json=True)
     return {it["name"]: it["sns"] for it in found["organizations"]}
 
@@ -110,7 +110,7 @@ async def test_an_organization_with_more_sns_has_one_signer_more_and_no_two(begi
         await network.said(name, "signers now  names=a-1, a-3, b-1")
     assert await network.running["a-2"].wait() == Expelled.exit_code
     assert "a-2 was expelled from the swarm" in network.log("a-2")
-    back = network.refused("a-2", "--sentinel")  # as its service would start it again
+    back = network.refused("a-2", "--sentinel")  # as its service would restart it
     assert await back.wait()
     await network.shows("b-1", "without", await network.create("a-3", "without"))
 

@@ -1,4 +1,4 @@
-"""Each CA is taken for what its organization may issue, and for nothing else: at every door, and by every client."""
+"""Each CA is accepted only for what its organization may issue, by every server and every client."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> TwoOrganizations:
 
 @pytest.mark.parametrize("door", DOORS)
 async def test_a_ca_names_nobody_beyond_its_organization(two: TwoOrganizations, tmp_path: Path, door: str) -> None:
-    """Whoever is refused hears why; others of the same CA are let in."""
+    """Refused callers are told why; others with the same CA are let in."""
     opened, role, welcome = DOORS[door]
     async with opened(two.identity(role, "b-0"), tmp_path) as ask:
         assert await ask(two.identity(*welcome)) == ""
@@ -61,7 +61,7 @@ async def test_metrics_end_the_handshake_with_whom_the_trust_file_has_not(two: T
 async def test_a_client_says_nothing_to_a_server_that_its_organization_may_not_name(
     two: TwoOrganizations, tmp_path: Path
 ) -> None:
-    """Parameters, lines and licenses: whoever answers with the right role and name, from the wrong CA."""
+    """For parameters, lines and licenses: a server with the right role and name, from the wrong CA."""
     (domain, role, name), words = ("a.example", "license", "b-0"), "is not accepted from hospital-a: it may not issue"
     async with license_server(two.beyond(domain, role, name), tmp_path) as ask:
         assert words in await ask(two.identity("sl", "a-9"))

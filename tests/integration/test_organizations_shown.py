@@ -1,4 +1,6 @@
-"""Whose nodes they are, as the SN found that admitted them: in the directory, the list of nodes, logs and the audit."""
+"""The organization of each node, as found by the SN that admitted it: in the directory, the list of nodes, logs and
+audit.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +25,7 @@ from services.swci.commands.general import ListNodes
 
 @dataclass(frozen=True)
 class Shown:
-    """Of a training that some have enrolled in: ``found`` is the audit as data, the rest is for people."""
+    """What is shown of a training with participants: ``found`` is the audit as data, the rest is for people."""
 
     nodes: list[str]
     status: list[str]

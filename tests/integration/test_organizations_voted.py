@@ -1,4 +1,4 @@
-"""Which organizations an SN takes members of: those on the chain, by the CAs that were voted in."""
+"""Whose members an SN accepts: those of organizations on the chain, with CAs that were voted in."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +68,7 @@ async def test_a_ca_that_is_not_voted_in_names_nobody(two: TwoOrganizations, tmp
     files = two.files(two.b, "sn", "b-0")
     async with running_sn(loaded(two, files), tmp_path / "sn"):
         two.write(cas=["a/ca-cert.pem", "newer/ca-cert.pem"])
-    # The trust file has it now, and the chain has not.
+    # Now the trust file has it, but the chain does not.
     async with (
         running_sn(loaded(two, files), tmp_path / "sn") as sn,
         client(sn, of_a(two, "sl", "a-1")) as known,

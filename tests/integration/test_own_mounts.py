@@ -1,4 +1,4 @@
-"""What a SWOP in a container sees is found on its host: with a real Docker and a real Podman."""
+"""Paths that a SWOP in a container sees are found on its host, with a real Docker and a real Podman."""
 
 import secrets
 from collections.abc import AsyncIterator
@@ -47,7 +47,7 @@ async def said(executor: Executor, spec: NodeSpec) -> str:
 
 @pytest.fixture
 def directories(tmp_path: Path) -> Path:
-    """One that is mounted, and one whose content goes into a volume."""
+    """One directory to mount, and one whose content goes into a volume."""
     tmp_path.chmod(0o755)
     for name, word in (("usr", "host"), ("in-volume", "volume")):
         (tmp_path / name / "app").mkdir(parents=True)
@@ -60,7 +60,7 @@ async def test_what_a_swop_in_a_container_mounts_is_what_it_sees(
 ) -> None:
     volume = await executor.create_volume(VolumeSpec(f"{RUN}-volume", LABELS))
     await executor.import_volume(volume.name, directories / "in-volume")
-    # In the place of the SWOP's own container: it tells its mounts as a process in it sees them.
+    # Replaces the SWOP's own container: it reports its mounts as a process in it sees them.
     own = (
         Mount(MountKind.BIND, str(directories / "usr"), "/swop-usr"),
         Mount(MountKind.VOLUME, volume.name, "/swop-data"),

@@ -1,4 +1,4 @@
-"""A machine that lacks parts: what needs them is skipped and named with the one command; in CI it fails."""
+"""A machine that lacks parts: tests that need them are skipped with the command to install them; in CI they fail."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ TESTS = "".join(f"@pytest.mark.needs('{name}')\ndef test_with_{name}(): pass\n\n
 
 
 def outcome(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs tests of their own under this project's conftest, where no program but Python is on the PATH."""
+    """Runs separate tests under this project's conftest, with only Python on the PATH."""
     folder = tmp_path / "tests"
     folder.mkdir()
     for name in ("conftest.py", "parts.py"):

@@ -1,4 +1,4 @@
-"""A member says that it is reached at a host that no name can be: it cannot be reached, and that is all."""
+"""A member that announces an impossible host name cannot be reached; nothing else happens."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`swarm preflight` against real nodes: what would fail at the start of a node is said before, with what to do."""
+"""`swarm preflight` with real nodes: it reports beforehand what would fail at a node's start, and what to do."""
 
 import asyncio
 import json
@@ -39,12 +39,12 @@ def settings(**given: Any) -> PreflightSettings:
 
 
 def of(swarm: Swarm) -> dict[str, Any]:
-    """How the nodes of a swarm are reached."""
+    """The settings by which the nodes of a swarm are reached."""
     return {"sn_ip": f"localhost:{swarm.sn_port}", "apls_ip": "localhost", "apls_port": swarm.licenses_port}
 
 
 async def looked(pki: Any, role: str = "sl", name: str = "sl-9", **given: Any) -> dict[str, Finding]:
-    """What is found in the network, by check and, for ports, by role."""
+    """The findings about the network, by check and, for ports, by role."""
     findings, _ = await network.look(settings(**given), pki.identity(role, name))
     return {" ".join([it.check, *it.subject.split()[:1][: it.check == "port"]]): it for it in findings}
 

@@ -1,4 +1,4 @@
-"""`swarm provision`: organizations that know each other by one file alone train together from their kits."""
+"""`swarm provision`: organizations that know each other only by one file train together from their kits."""
 
 import asyncio
 import contextlib
@@ -78,12 +78,12 @@ async def test_two_organizations_with_cas_of_their_own_train_and_a_third_is_refu
             assert await stranger.wait() == PeerNotAccepted.exit_code
         assert "ERROR: " in stranger.tail()
         assert "CA" in stranger.tail()
-        for role, name in (("sl", "sl-1"), ("sn", "sn-3")):  # a node of the other one, and one that there is not
+        for role, name in (("sl", "sl-1"), ("sn", "sn-3")):  # a node of the other organization, and an unknown one
             await _is_refused(b, role, name, at_port=nodes["a"][1]["port"])
 
 
 async def _is_refused(site: Site, role: str, name: str, *, at_port: int) -> None:
-    """With a certificate that the site's CA has issued all the same, by an SN."""
+    """A node is refused by an SN, although the site's CA has issued its certificate."""
     assert site.ca is not None
     files = Authority.open(site.ca).issue(role, name, ["localhost"], site.kit / "beyond")
     trust = replace(read_trust(None, None, site.kit / "trust" / "trust.yaml"), organizations=None)
@@ -129,7 +129,7 @@ def test_run_again_for_a_new_member_only_what_is_new_is_made(tmp_path: Path, cap
     capsys.readouterr()
     swarm("provision", project, "--encrypt")
     said = capsys.readouterr().out
-    # Its firewall has one more to let in, and its nodes one more to trust.
+    # Its firewall must let in one more, and its nodes trust one more.
     assert "(changed: README.md, trust/later-cas.pem, trust/trust.yaml)" in said
     assert "later.zip (new)" in said
     assert REPLACE in said.splitlines()
@@ -152,7 +152,7 @@ def test_run_again_for_a_new_member_only_what_is_new_is_made(tmp_path: Path, cap
 
 
 def test_every_kit_trusts_each_organization_for_its_own_nodes_alone(tmp_path: Path) -> None:
-    """With a trust domain of its own, and what it has revoked."""
+    """With the organization's own trust domain and revocation lists."""
     a, b = own_ca(tmp_path, "a"), own_ca(tmp_path, "b", "b.example")
     authority = Authority.open(Path(b).parent)
     files = {name: authority.issue("sl", name, ["localhost"], tmp_path / "issued") for name in ("sl-2", "sl-3", "sl-1")}
@@ -202,7 +202,7 @@ def test_keys_of_an_organization_are_encrypted_where_it_says_so(tmp_path: Path) 
     assert Identity.load(cert=cert, key=key, key_passphrase_file=passphrase, trust=trust).name == "sn-1"
     compose = yaml.safe_load((kit.kit / "compose.yaml").read_text())
     mounted = {volume["source"] for volume in compose["services"]["sn-1"]["volumes"] if isinstance(volume, dict)}
-    assert {"./certs/passphrase", "./certs/sn-1"} <= mounted  # of other nodes it sees nothing
+    assert {"./certs/passphrase", "./certs/sn-1"} <= mounted  # it sees nothing of other nodes
     assert not any("license-1" in source or source == "./certs" for source in mounted)
 
 
@@ -232,7 +232,7 @@ def test_files_of_a_kit_are_what_their_readers_take(tmp_path: Path) -> None:
     assert set(services) == {"license-1", "sn-1", "sl-1", "ml-for-sl-1", "swci-1", "swop-1"}
     mounts = [it for service in services.values() for it in service["volumes"] if isinstance(it, dict)]
     assert all((kit / mount["source"]).exists() for mount in mounts)
-    assert all(mount["bind"]["selinux"] == "z" for mount in mounts)  # or no container opens it there
+    assert all(mount["bind"]["selinux"] == "z" for mount in mounts)  # or SELinux lets no container open it
     for script in ("start", "check", "train"):
         checked = subprocess.run(["sh", "-n", script], cwd=kit, check=False)
         said = subprocess.run([f"./{script}", "nobody"], cwd=kit, capture_output=True, text=True, check=False)

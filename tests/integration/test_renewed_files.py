@@ -17,7 +17,7 @@ WITHIN_S = 10.0
 
 
 class Looks:
-    """Lets a node look at its files when a test says so; the second look in a row sees that they are whole."""
+    """Lets a node look at its files when a test says so. Only the second look in a row finds that they are complete."""
 
     def __init__(self) -> None:
         self._asked, self._answers = asyncio.Semaphore(0), asyncio.Semaphore(0)
@@ -27,7 +27,7 @@ class Looks:
         await self._answers.acquire()
 
     async def once(self) -> None:
-        """Returns when the node has looked and waits again."""
+        """Returns when the node has looked once and waits again."""
         async with asyncio.timeout(WITHIN_S):
             self._answers.release()
             await self._asked.acquire()
@@ -38,7 +38,7 @@ class Looks:
 
 
 def put(files: Any, directory: Path, *parts: str) -> IdentityFiles:
-    """Copies of certificate and key under names that stay."""
+    """Copies certificate and key to fixed names."""
     for part in parts or ("cert", "key"):
         shutil.copy(getattr(files, part), directory / f"new-{part}")
         (directory / f"new-{part}").replace(directory / f"{part}.pem")
@@ -59,12 +59,12 @@ async def test_new_files_are_taken_once_both_are_there(pki: Any, tmp_path: Path)
         assert shown(identity) == first.cert.read_bytes()
         put(second, tmp_path, "key")
         await looks.once()
-        assert shown(identity) == first.cert.read_bytes()  # it changed a moment ago
+        assert shown(identity) == first.cert.read_bytes()  # the new file changed only a moment ago
         await looks.once()
         assert shown(identity) == second.cert.read_bytes()
         identity.server_context()  # key and certificate belong together
         peer = identity_of_certificate(read_chain(second.cert)[0].public_bytes(Encoding.DER))
-        assert peer.may_act_as("sl-1", identity.fingerprint)  # by its ID, whichever certificate it shows
+        assert peer.may_act_as("sl-1", identity.fingerprint)  # by its ID, with either certificate
 
 
 async def test_files_that_cannot_be_used_are_said_once_and_left(pki: Any, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A swarm whose nodes reach each other through nginx alone, by the configuration that the docs give to users."""
+"""A swarm whose nodes reach each other only through nginx, with the configuration from the docs."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ PROGRAM = CODE_ROOT / "tests" / "e2e" / "programs" / "train.py"
 DOMAIN = "hospital.example"
 LICENSES = ("--apls-ip", f"license.{DOMAIN}", "--apls-port", "443")
 
-# As a peer that may call: a handshake by a name, and what comes of it.
+# A handshake with a server name by an accepted peer, and its result.
 HANDSHAKE = """
 import socket, ssl, sys
 cert, key, cacert, host, name = sys.argv[1:]
@@ -48,7 +48,7 @@ class Proxied:
     children: list[Child] = field(default_factory=list)
 
     async def node(self, role: str, host: str, names: list[str], *arguments: str) -> None:
-        """Returns once it is ready. ``names``: the host names in its certificate."""
+        """Starts a node; returns once it is ready. ``names``: the host names in its certificate."""
         files = self.files[host] = self.pki.issue(role, host, hosts=names)
         argv = (
             sys.executable, "-m", "services.cli", *arguments, "--data-dir", str(self.directory / host),
@@ -69,7 +69,7 @@ class Proxied:
         await self.node("sl", name, [f"fs.{name}.{DOMAIN}"], "sl", *services, *LICENSES)
 
     async def trains(self, *sls: str) -> list[bytes]:
-        """Digests of the final models."""
+        """Trains; returns digests of the final models."""
         programs = []
         for index, sl in enumerate(sls):
             environment = program_environment(
@@ -87,7 +87,7 @@ class Proxied:
         return [digest_of_file(self.directory / f"{index}.safetensors").digest() for index in range(len(sls))]
 
     def answers(self, host: str, name: str) -> str:
-        """Who answers on a host to a peer that calls the proxy by a server name; ``""`` gives none."""
+        """Who answers if a peer on this host calls the proxy with a server name; ``""``: without one."""
         files = self.files[host]
         shown = [str(path) for path in (files.cert, files.key, files.cacert)]
         argv = self.hosts.on(host, sys.executable, "-c", HANDSHAKE, *shown, PROXY, name)
@@ -100,7 +100,7 @@ class Proxied:
 
 @contextlib.contextmanager
 def nginx(hosts: ProxiedHosts, directory: Path) -> Iterator[None]:
-    """On the proxy's host, with the file as it is. It is in the background once its ports are open."""
+    """Runs nginx on the proxy's host with the unchanged file. It goes to the background once its ports are open."""
     process = directory / "nginx.pid"
     argv = ("nginx", "-c", str(CONFIGURATION), "-e", str(directory / "nginx.log"), "-g", f"pid {process};")
     done = subprocess.run(hosts.on("proxy", *argv), capture_output=True, text=True, check=False)

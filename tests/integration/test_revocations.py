@@ -1,4 +1,4 @@
-"""A certificate that its organization takes back, or that expires, is refused, and what goes on with it ends."""
+"""A certificate that is revoked or expires is refused, and connections made with it end."""
 
 import asyncio
 import contextlib
@@ -56,14 +56,14 @@ def revoked(two: TwoOrganizations, caller: Identity) -> None:
 
 @dataclass
 class Ending:
-    """A certificate of hospital A stops to be good, by its revocation list or by the clock of whoever judges it."""
+    """A certificate of hospital A becomes invalid, by the revocation list or by the clock of whoever checks it."""
 
     two: TwoOrganizations
     monkeypatch: pytest.MonkeyPatch
     expires: bool
 
     def identity(self, role: str, name: str) -> Identity:
-        """The one that ends before all others."""
+        """An identity whose certificate ends before all others."""
         return self.two.identity(role, name, not_after=datetime.now(UTC) + timedelta(hours=1))
 
     def end(self, caller: Identity) -> None:
@@ -85,7 +85,7 @@ def ending(with_lists: TwoOrganizations, monkeypatch: pytest.MonkeyPatch, reques
 
 
 async def refused(ask: Ask, caller: Identity, words: str) -> None:
-    """Returns once the caller is told so: the list is read again at its next look."""
+    """Returns once the caller is told these words: the list is read again only after a while."""
     async with asyncio.timeout(WITHIN_S):
         while words not in await ask(caller):
             pass
@@ -144,7 +144,7 @@ async def test_a_stream_of_an_sn_ends_with_the_certificate_of_its_caller(
 
 
 async def test_an_sn_is_called_no_more_once_its_certificate_ends(with_lists: TwoOrganizations, ending: Ending) -> None:
-    """What its callers have open ends too."""
+    """Its callers' open connections end too."""
     with_lists.write(crls=["a.crl"], issues={"sn": ["a-*"]})
     sn = ending.identity("sn", "a-0")
     async with (
@@ -166,7 +166,7 @@ async def test_an_sn_is_called_no_more_once_its_certificate_ends(with_lists: Two
 async def test_connections_to_an_sl_end_with_the_certificate(
     with_lists: TwoOrganizations, ending: Ending, tmp_path: Path, protocol: str | None
 ) -> None:
-    """The line of a merge, and one for bulk on which nothing is asked any more."""
+    """A connection for messages of a merge, and an idle one for bulk transfer."""
 
     async def follow(peer: Any, line: Any) -> None:
         await line.send_str("hello")
@@ -225,7 +225,7 @@ async def test_connections_to_a_web_server_end_with_the_certificate(
 async def test_nothing_more_is_asked_of_a_server_once_its_certificate_ends(
     with_lists: TwoOrganizations, ending: Ending, tmp_path: Path, door: str
 ) -> None:
-    """Over a connection that there is: it stays open for the next request."""
+    """Over an existing connection, which stays open for the next request."""
     opened, role, once = {
         "license server": (license_server, "license", ask_for_a_lease),
         "parameters": (file_server, "sl", read_manifest),
@@ -248,7 +248,7 @@ async def test_nothing_more_is_asked_of_a_server_once_its_certificate_ends(
 
 
 async def test_metrics_are_read_no_more_with_the_certificate(with_lists: TwoOrganizations, ending: Ending) -> None:
-    """Over a connection that was made before, too."""
+    """Not even over a connection that was made before."""
 
     def tls() -> Any:
         return with_lists.identity("sn", "b-0").server_context(strict=True)

@@ -68,11 +68,11 @@ class Network:
         return pb.GetInfoReply()
 
     async def Deregister(self, request: pb.DeregisterRequest, context: Any) -> pb.DeregisterReply:
-        return pb.DeregisterReply()  # not in the table
+        return pb.DeregisterReply()  # not in the table of roles
 
 
 class Training:
-    """Bytes and messages alike, then an error."""
+    """Yields bytes and messages, then an error."""
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[Any]:
         yield pb.TrainingStatus(contract=request.contract, version=1).SerializeToString()
@@ -111,7 +111,7 @@ async def register(address: str, identity: Identity) -> str:
 
 
 def unjudged(files: Any, like: Identity) -> Identity:
-    """An identity that its own node would refuse to start with, as a careless or hostile peer has it."""
+    """An identity with which a node would refuse to start, as a careless or hostile peer may have."""
     return Identity(like.role, like.name, "", files.cert, files.key, read_trust(files.cacert, None))
 
 
@@ -244,7 +244,7 @@ async def test_a_client_that_the_sn_does_not_trust_is_told_so(
 async def test_an_sn_whose_certificate_is_out_of_date_is_not_accepted(
     pki: Any, days: tuple[int, int], words: str
 ) -> None:
-    """Of one that has expired a node that runs waits for the next: it is told apart."""
+    """The error for an expired certificate differs: running nodes then wait for the next certificate."""
     start, end = (datetime.now(UTC) + timedelta(days=day) for day in days)
     files = pki.issue("sn", "sn-old", not_before=start, not_after=end)
     async with serving(unjudged(files, pki.identity("sn", "sn-1"))) as port:
@@ -279,7 +279,7 @@ async def test_an_sn_that_is_not_there_is_named(pki: Any) -> None:
 async def test_a_call_is_made_where_python_reads_before_the_sn_is_reached(
     pki: Any, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As Python 3.11.2 does, which is that of Debian 12: a connection that is paused at its beginning is read."""
+    """Like Python 3.11.2, the version in Debian 12, which reads a connection that is paused at its beginning."""
 
     def reads_although_paused(self: Any, fd: int, callback: Any, *args: Any) -> None:
         if not self._closing:
@@ -293,7 +293,7 @@ async def test_a_call_is_made_where_python_reads_before_the_sn_is_reached(
 async def test_a_connection_that_has_ended_is_not_aborted_once_more(
     pki: Any, foreign_pki: Any, port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In Python 3.11.2, which is that of Debian 12, it raises an exception."""
+    """In Python 3.11.2, the version in Debian 12, that raises an exception."""
     had_ended = []
 
     def abort(self: Any) -> None:
@@ -311,11 +311,11 @@ async def test_a_connection_that_has_ended_is_not_aborted_once_more(
 
 
 async def test_an_sn_on_another_continent_is_reached(pki: Any, port: int) -> None:
-    """Also by what is not called twice: a connection takes several round trips, and as long on a busy machine."""
+    """Even for calls that are not repeated: setting up a connection takes several round trips."""
     async with mapped_port(delay_s=0.15) as far:
         far.target = port
         async with SNClient(f"localhost:{far.port}", pki.identity("sl", "sl-1")) as client:
-            with pytest.raises(UnknownContract):  # which the SN says at the end of the stream
+            with pytest.raises(UnknownContract):  # the SN's answer, at the end of the stream
                 async for _ in client.watch("t"):
                     pass
         assert far.connections == 1
@@ -329,7 +329,7 @@ async def test_a_retried_call_survives_a_restart_of_the_sn(pki: Any) -> None:
     async with serving(sn) as port:
         client = await SNClient(f"localhost:{port}", pki.identity("sl", "sl-1")).__aenter__()
         await client.network.Register(pb.RegisterRequest())
-    async with serving(sn, port=port):  # the connection of before is dead; nobody has to notice
+    async with serving(sn, port=port):  # the previous connection is dead, but the caller does not notice
         await client.network.Register(pb.RegisterRequest())
     await client.__aexit__(None, None, None)
 
@@ -360,7 +360,7 @@ async def test_health_is_open_to_every_certificate(pki: Any, port: int) -> None:
 
 
 def changed(option: str, value: int) -> tuple[tuple[str, int], ...]:
-    """The options of a server, but for this one."""
+    """The options of a server, with this one changed."""
     return tuple({**dict(server.OPTIONS), option: value}.items())
 
 
@@ -400,7 +400,7 @@ async def test_without_tls_there_is_no_answer(port: int) -> None:
 
 
 def plain_certificate(pki: Any, directory: Path) -> tuple[Path, Path]:
-    """From the trusted CA, for localhost, but without the URI that says role and name."""
+    """A certificate from the trusted CA for localhost, but without the URI with role and name."""
     ca = x509.load_pem_x509_certificate(pki.cacert.read_bytes())
     ca_key = serialization.load_pem_private_key((pki.authority.directory / "ca-key.pem").read_bytes(), None)
     key = ec.generate_private_key(ec.SECP256R1())

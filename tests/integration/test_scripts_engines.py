@@ -1,4 +1,4 @@
-"""The scripts with a real Docker and a real Podman: what is passed arrives, and what fails leaves nothing behind."""
+"""The scripts with a real Docker and a real Podman: options arrive, and failures leave nothing behind."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from services.identity.authority import Authority
 
 ROOT = Path(__file__).parents[2]
 
-# In place of an SL and an ML program: one makes a pipe where it is told to, the other one writes into it.
+# Instead of an SL and an ML program: one makes a pipe at the given place, the other writes into it.
 SL = (
     "import os; p = os.environ['SL_REQUEST_CHANNEL']; os.mkfifo(p)\n"
     "trusted = os.listdir(os.path.dirname(os.environ['SWARM_ID_TRUST']))\n"
@@ -30,7 +30,7 @@ ML = (
 
 @pytest.fixture(params=["docker", "podman"])
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Podman through its service, as everywhere in these tests."""
+    """The engine. Podman is used through its service, as in all these tests."""
     if request.param == "podman" and PODMAN_SOCKET:
         monkeypatch.setenv("CONTAINER_HOST", PODMAN_SOCKET)
     return str(request.param)
@@ -150,7 +150,7 @@ def test_a_second_sentinel_on_one_network_is_refused(engine: str, name: str, who
 
 
 def test_stop_swarm_removes_the_nodes_of_this_host_and_no_program(engine: str, name: str, who: list[str]) -> None:
-    """By its own mark: nothing of others may be stopped here, so only the list is asked for."""
+    """By their label. Only lists them, as nothing of others may be stopped here."""
     words = [
         "--image", BASE_IMAGE, "--entrypoint", "sleep", "--name", name, "--host-ip", "h1",
         "--sn-ip", "sn1", *who, "-d",

@@ -1,4 +1,4 @@
-"""A link that breaks again and again still brings everything, as long as each time a part of it comes."""
+"""A link that breaks repeatedly still transfers everything, as long as a part arrives each time."""
 
 import asyncio
 import contextlib
@@ -29,7 +29,7 @@ WITHIN_S = 60.0
 
 @contextlib.asynccontextmanager
 async def over_a_bad_link(pki: Any, stored: Stored) -> AsyncIterator[TrainingMember]:
-    """sl-1 serves what it has, but no connection lives for longer than a few segments."""
+    """sl-1 serves its store, but every connection breaks after a few segments."""
     content = stored.path.read_bytes()
 
     async def part(request: web.Request) -> web.StreamResponse:

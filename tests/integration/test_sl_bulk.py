@@ -1,4 +1,4 @@
-"""Bulk bytes beside the event loop: what is there after a restart is not fetched again; who misuses it is cut off."""
+"""Bulk transfer beside the event loop: data already here is not fetched again after a restart; misuse is cut off."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ def connect(pki: Any, port: int) -> ssl.SSLSocket:
 
 
 def answer(connection: ssl.SSLSocket, request: str) -> str:
-    """Its head; empty where the connection was closed."""
+    """The head of the answer; empty if the connection was closed."""
     connection.sendall(request.encode())
     try:
         return connection.recv(4096).decode("latin-1")
@@ -253,7 +253,7 @@ async def test_bytes_of_a_peer_that_lies_are_no_sign_that_anything_moves(
             with pytest.raises(DigestMismatch):
                 await pull.until([last])
         await pull.close()
-    assert sum(moved) == partial.size_of(last)  # before it was found out, once
+    assert sum(moved) == partial.size_of(last)  # once, before it was found out
 
 
 async def test_a_request_that_does_not_end_is_cut_off(pki: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""An SN dies under its SLs: they go on through another one, in the same round, and their ML programs do not notice."""
+"""An SN of some SLs dies: they go on through another SN in the same round, and their ML programs do not notice."""
 
 import asyncio
 import contextlib
@@ -39,7 +39,9 @@ class SN:
 
 @dataclass
 class Swarms:
-    """Two SNs on one chain; ``swarm`` gives its SLs the first one's address, and looks at it through the second."""
+    """Two SNs on one chain; ``swarm`` gives its SLs the first one's address, but watches the training through the
+    second.
+    """
 
     swarm: Swarm
     first: SN
@@ -143,7 +145,7 @@ async def test_when_the_last_sn_is_gone_it_is_waited_for_and_then_said(pki: Any,
 async def test_an_sn_that_is_cut_off_from_the_others_is_left(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers, and shows nothing new any more."""
+    """It answers, but shows nothing new."""
     monkeypatch.setattr(gateway, "COMPARE_EVERY_S", 0.3)
     monkeypatch.setattr(gateway, "CATCH_UP_S", 0.3)
     async with two_sns(pki, tmp_path) as sns:

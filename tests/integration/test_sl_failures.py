@@ -1,4 +1,4 @@
-"""What goes wrong in a training, and in which words each side learns of it."""
+"""Failures in a training, and the words in which each side learns of them."""
 
 import asyncio
 import contextlib
@@ -214,7 +214,7 @@ async def test_an_sl_that_is_killed_while_ml_waits_is_noticed_at_once(pki: Any, 
 
 @contextlib.contextmanager
 def _first_leader_hangs(monkeypatch: pytest.MonkeyPatch, release: asyncio.Event) -> Any:
-    """The first merge of all waits for ``release``, then goes on as if nothing had been."""
+    """The very first merge waits for ``release``, then goes on as if nothing had happened."""
     hung: list[LeaderMerge] = []
 
     class Hanging(LeaderMerge):

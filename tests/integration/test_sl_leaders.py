@@ -1,4 +1,4 @@
-"""Leaders that are slow, and leaders that wait for a peer which does not go on."""
+"""Slow leaders, and leaders that wait for a peer that is stuck."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ def model(value: float, elements: int = 12) -> Arrays:
 
 
 def add(amount: float) -> Any:
-    """What each node trains differs, or nobody would have to fetch it."""
+    """Each node trains something different, or nobody would have to fetch it."""
     return lambda arrays, _number: {"w": arrays["w"] + np.float32(amount)}
 
 
@@ -30,7 +30,7 @@ async def kinds_of(swarm: Swarm) -> list[str]:
 
 
 def slowly(monkeypatch: pytest.MonkeyPatch, bytes_a_second: float) -> None:
-    """Every file server sends each stream at this rate."""
+    """Lets every file server send each stream at this rate."""
     read = file_server._read
 
     def slow(file: BinaryIO, start: int, stop: int) -> bytes:

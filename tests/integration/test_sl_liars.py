@@ -1,4 +1,4 @@
-"""What a participant of a shared merge says that is not so, or is no message at all: it costs nobody else anything."""
+"""A participant of a shared merge that sends false or meaningless messages harms nobody else."""
 
 import asyncio
 import json
@@ -26,7 +26,7 @@ Lies = Callable[[View, say.ShardMessage], Sequence[str | None]]
 
 
 def model(seed: int) -> Arrays:
-    """6 MB: large enough to be shared out."""
+    """A model of 6 MB: large enough for a shared merge."""
     return {"w": np.random.default_rng(seed).standard_normal(1_500_000).astype(np.float32)}
 
 
@@ -35,7 +35,7 @@ def trained(arrays: dict[str, Any], number: int) -> Arrays:
 
 
 class Log:
-    """What all nodes have logged so far, as warnings or worse."""
+    """What all nodes have logged so far."""
 
     def __init__(self, capfd: pytest.CaptureFixture[str]) -> None:
         self._capfd = capfd
@@ -48,7 +48,7 @@ class Log:
         return self._lines
 
     def lost(self) -> dict[str, set[str]]:
-        """Why mergers lost their share, by name."""
+        """The reasons why mergers lost their shares, by name."""
         found: dict[str, set[str]] = {}
         for line in self.lines:
             if line["event"] == "merger lost":
@@ -65,7 +65,7 @@ def log(capfd: pytest.CaptureFixture[str]) -> Log:
 
 
 class Liar:
-    """A follower says what ``lies`` makes of its messages: ``name``, or in each merge the first that speaks."""
+    """A follower whose messages ``lies`` replaces: ``name``, or in each merge the first that speaks."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, lies: Lies, name: str = "") -> None:
         self.lies = lies
@@ -98,7 +98,7 @@ class Liar:
 
 
 async def train(swarm: Swarm, rounds: int = 1, method: str = "mean") -> dict[str, ML]:
-    """All programs, to their ends; each ends with the same model, and none was left out of any round."""
+    """Runs all programs to their ends: all end with the same model, and none was left out of any round."""
     programs = {
         name: swarm.ml(name, model(number), trained, rounds=rounds, min_peers=2, merge_method=method)
         for number, name in enumerate(NAMES)
@@ -118,7 +118,7 @@ async def train(swarm: Swarm, rounds: int = 1, method: str = "mean") -> dict[str
 async def test_a_line_that_breaks_before_the_word_of_what_was_served_costs_nobody_anything(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The leader holds the segments, and does not make them again."""
+    """The leader already has the segments, and does not make them again."""
 
     def hangs_up(_view: View, message: say.ShardMessage) -> Sequence[str | None]:
         if isinstance(message, say.MergedSegments) and not liar.told:
@@ -199,7 +199,7 @@ async def test_a_hash_of_other_bytes_than_are_served_is_forgotten_with_whoever_t
 
 # --- odd messages ----------------------------------------------------------------------------------------------
 
-# Said in every merge, between others.
+# Messages that may come in any merge, between others.
 EXAMPLES: dict[str, say.ShardMessage] = {"Holds": say.Holds(1, (0,)), "Moves": say.Moves(1, False)}
 
 ODD = {
@@ -253,7 +253,7 @@ ORDERS = {
 async def test_an_order_that_makes_no_sense_ends_the_line_of_the_leader_and_no_node(  # noqa: PLR0917
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log, kind: str, changes: list[Any]
 ) -> None:
-    """One follower gets it, once in a merge; it gets the result all the same."""
+    """One follower gets it, once in a merge, and still gets the result."""
     left, spoilt = list(changes), set()
     async with swarm_of(pki, tmp_path, *NAMES, **SAID) as swarm:
 

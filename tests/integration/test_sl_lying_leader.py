@@ -1,4 +1,4 @@
-"""A leader that publishes another result than was made, and a participant that says what drags the model away."""
+"""A leader that publishes a false result, and a participant whose parameters drag the model away."""
 
 import asyncio
 import hashlib
@@ -34,7 +34,7 @@ def model(seed: int, elements: int) -> Arrays:
 
 
 def forged(store: Store, digest: str) -> Model:
-    """In the same store, the stream of that digest with one value a little different."""
+    """Adds to the store the stream of this digest with one value slightly changed."""
     stored = store.get(digest)
     assert stored is not None
     data = bytearray(stored.path.read_bytes())
@@ -68,7 +68,7 @@ async def test_another_result_than_was_made_stands_and_is_said_loudly(  # noqa: 
             return copy
         made = forged(copies._peers._store, result.model.digest)
         lied.append((result.model.digest, made))
-        return await gives(copies, replace(result, model=made))  # no SN takes what nobody else holds
+        return await gives(copies, replace(result, model=made))  # no SN accepts a result without a second copy
 
     def perform(runner: Runner, action: do.Action) -> None:
         if isinstance(action, do.Publish) and action.round == 1:
@@ -105,7 +105,7 @@ def nowhere(_store: Store, made: Model) -> Model:
 
 
 def of_another_layout(store: Store, made: Model) -> Model:
-    """The same values in a tensor of another name: no node could go on with it."""
+    """The same values in a tensor of another name, with which no node could go on."""
     stored = store.get(made.digest)
     assert stored is not None
     data = stored.path.read_bytes().replace(b'"w"', b'"v"', 1)
@@ -125,7 +125,7 @@ async def test_a_leader_that_publishes_what_nobody_can_take_ends_nobody(
             action = replace(action, model=lie(runner._store, action.model))
             lied.append((runner._name, action.round, action.term))
             told.append(action.model.digest)
-            runner._enrolled.work._made = action.model.digest  # it serves it, if it is there
+            runner._enrolled.work._made = action.model.digest  # so that it serves this stream, if it has it
         honest(runner, action)
 
     monkeypatch.setattr(Runner, "_perform", perform)

@@ -1,4 +1,4 @@
-"""What a leader makes of the pieces in its store."""
+"""How a leader merges the contributions in its store."""
 
 import asyncio
 from pathlib import Path
@@ -76,7 +76,7 @@ def leader(pki: Any, tmp_path: Path) -> Leader:
 
 @pytest.fixture
 def waits_s(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Between attempts to fetch."""
+    """The waits between attempts to fetch."""
     waited: list[float] = []
     sleep = asyncio.sleep  # noqa: TID251 - observed, not used
 

@@ -1,4 +1,6 @@
-"""Who an SL is: several with one certificate take part in slots of it, and a second process of one name is refused."""
+"""The names of SLs: several with one certificate take part in slots of it; a second process of the same name is
+refused.
+"""
 
 import asyncio
 import contextlib
@@ -83,7 +85,7 @@ async def test_a_node_that_loses_its_name_while_it_was_frozen_ends_and_tells_its
         program = asyncio.create_task(swarm.ml("sl-1", model(1), same, min_peers=2).run())
         await swarm.until(lambda view: "sl-1" in view.check_ins)
         first = swarm.nodes["sl-1"]
-        monkeypatch.setattr("services.sn.names.ANSWER_S", 0.0)  # whatever it answers comes too late
+        monkeypatch.setattr("services.sn.names.ANSWER_S", 0.0)  # any answer comes too late
         await swarm.sl("sl-1", data_dir=tmp_path / "another")
         assert isinstance(await first.ended(), errors.NameInUse)
         with pytest.raises(Refused, match="sl-1 is running already, at localhost:"):
@@ -117,7 +119,7 @@ def client_of(sn: RunningSN, identity: Identity) -> SNClient:
 
 
 async def held(client: SNClient, port: int = 30305) -> AsyncGenerator[None]:
-    """For as long as it is referred to."""
+    """Holds the name as long as the stream is referenced."""
     stream = client.hold_name("site-a", port)
     await anext(stream)
     return stream
@@ -130,7 +132,7 @@ async def answering(stream: AsyncGenerator[None]) -> None:
 
 @pytest.fixture
 async def two(pki: Any, sn: RunningSN) -> AsyncIterator[tuple[SNClient, SNClient]]:
-    """Processes of one name."""
+    """Two processes with the same name."""
     identity = pki.identity("sl", "sl-1")
     async with client_of(sn, process_of(identity)) as one, client_of(sn, process_of(identity)) as other:
         yield one, other

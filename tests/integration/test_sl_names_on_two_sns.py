@@ -1,4 +1,4 @@
-"""One name, two processes, each with an SN of its own: the SNs ask each other who holds it."""
+"""Two processes with one name, each at a different SN: the SNs ask each other who holds the name."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -32,7 +32,7 @@ async def network(pki: Any, tmp_path: Path) -> AsyncIterator[SNNetwork]:
 
 
 class Processes:
-    """SLs with one certificate, each with a directory of its own."""
+    """SLs with one certificate, each with its own directory."""
 
     def __init__(self, network: SNNetwork) -> None:
         self._network = network

@@ -1,4 +1,4 @@
-"""Real SNs on geth under real SLs: the sentinel dies in the middle of a round, for good, and the leader after it."""
+"""Real SNs on geth with real SLs: the sentinel dies for good in the middle of a round, and then the leader."""
 
 import asyncio
 import contextlib
@@ -53,7 +53,7 @@ def settings(network: SNNetwork, name: str, sn: str) -> SLSettings:
 
 
 async def test_the_sentinel_dies_in_the_middle_of_a_round(network: SNNetwork) -> None:
-    """Two SLs are with the sentinel, one with each other SN."""
+    """Two SLs use the sentinel, one uses each of the other SNs."""
     homes = {"sl-1": "sn-1", "sl-2": "sn-1", "sl-3": "sn-2", "sl-4": "sn-3"}
     gone, programs = threading.Event(), []
     async with contextlib.AsyncExitStack() as stack:
@@ -74,7 +74,7 @@ async def test_the_sentinel_dies_in_the_middle_of_a_round(network: SNNetwork) ->
         await network.kill("sn-1")
         gone.set()
         digests = await asyncio.gather(*runs)
-        async with asyncio.timeout(WITHIN_S):  # sn-2 hears of it a moment after the SN that told the nodes
+        async with asyncio.timeout(WITHIN_S):  # sn-2 learns of it a moment after the SN that told the nodes
             async for status in watching.watch(DEFAULT_TRAINING):
                 if status.last_result.round == 5:
                     break
@@ -83,7 +83,7 @@ async def test_the_sentinel_dies_in_the_middle_of_a_round(network: SNNetwork) ->
     assert all(answer.contributed for program in programs for answer in program.answers)
 
 
-LARGE = 8_000_000  # parameters: a merge that takes a while, shared out among all
+LARGE = 8_000_000  # parameters: a shared merge that takes a while
 FAILURE_TIMEOUT_S = 2
 
 
@@ -106,7 +106,9 @@ def start(network: SNNetwork, name: str, sn: str) -> Child:
 
 
 async def test_the_sentinel_and_a_leader_die_and_all_is_found_again_on_disk(network: SNNetwork) -> None:
-    """The three that are left end with one model; after all SNs were killed, each has the record that it is held to."""
+    """The three remaining nodes end with one model. After all SNs were killed, each still has the whole record, which
+    passes verification.
+    """
     homes = {"sl-1": "sn-1", "sl-2": "sn-2", "sl-3": "sn-2", "sl-4": "sn-3"}
     gone = threading.Event()
     async with contextlib.AsyncExitStack() as stack:
@@ -144,7 +146,7 @@ async def test_the_sentinel_and_a_leader_die_and_all_is_found_again_on_disk(netw
     auditor = network.pki.identity("admin", "auditor")
     models = next((network.directory / next(name for name in NAMES if name != leader)).rglob("*.safetensors"))
     for name in ("sn-1", "sn-2", "sn-3"):
-        # It serves what it has while it fetches the rest.
+        # It serves what it already has while it fetches the rest.
         async with network.client(name) as back, asyncio.timeout(WITHIN_S):
             async for status in back.watch(DEFAULT_TRAINING):
                 if status.last_result.round == 5:

@@ -1,4 +1,4 @@
-"""What real nodes agree on by their reports: the interval, the best model, the end; and weights that count examples."""
+"""What real nodes agree on by their reports: interval, best model and end; and weights that count examples."""
 
 import asyncio
 import math
@@ -38,7 +38,7 @@ async def test_the_interval_follows_the_mean_loss_and_is_the_same_on_every_node(
         chosen = [event for event in events if isinstance(event, on_chain.IntervalChosen)]
         by_round = {event.round: event.interval for event in chosen}
         assert [by_round[round_] for round_ in range(1, 7)] == [16, 16, 32, 64, 64, 64]
-        assert (by_round[8], by_round[9]) == (64, 32)  # once it is no better than any of the four rounds before
+        assert (by_round[8], by_round[9]) == (64, 32)  # once it is no better than in any of the four rounds before
         assert [event.mean_loss for event in chosen][1:4] == [0.5, 0.25, 0.125]
         for program in programs:
             assert {answer.round: answer.next_sync_interval for answer in program.answers} == by_round
@@ -110,7 +110,8 @@ async def test_what_a_slow_node_trains_comes_into_a_later_round(pki: Any, tmp_pa
         assert (answer.contributed, answer.late, answer.round) == (True, late.staleness, late.round)
         assert answer.next_sync_interval == 16 // (1 + late.staleness)
         share = 1 / (1 + late.staleness)
-        # The others that were in before the quorum clock ran out give 0, its 9 comes with that share of a weight of 1.
+        # The others that checked in before the quorum clock ran out contribute 0; its 9 counts with that share of a
+        # weight of 1.
         check_ins = [event for event in events if isinstance(event, on_chain.CheckedIn) and event.round == late.round]
         others = {event.name for event in check_ins} - {"sl-3"}
         assert slow.seen[1]["w"][0] == pytest.approx(9 * share / (len(others) + share), rel=1e-6)

@@ -1,4 +1,4 @@
-"""Many participants: more connections, and more reads of what is not made yet, than any pool has room for."""
+"""Many participants: more connections, and more reads of data not made yet, than any pool has room for."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ async def listen(_peer: object, line: Any) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(pki: Any, store: Store, count: int) -> AsyncIterator[list[TrainingMember]]:
-    """Several servers, as each lets one peer have a few connections only."""
+    """Several servers, as each allows a peer only a few connections."""
     async with contextlib.AsyncExitStack() as stack:
         members = []
         for number in range(count):
@@ -82,13 +82,13 @@ async def test_reads_of_what_is_not_made_yet_hold_no_thread(
         asyncio.timeout(WITHIN_S),
     ):
         pull = Pull(mine, client, peers.transfers, lambda _: None, apart=True)
-        for index in range(count):  # of each segment another merger says that it is going to make it
+        for index in range(count):  # for each segment, another merger announces that it will make it
             merger = TrainingMember(f"sl-1/merger-{index}", "localhost", members[0].port, "", active=True)
             pull.offer(Source(merger, f"/v1/merges/{DRAFT}", made=False), [index])
         sizes = [made.size_of(index) for index in range(count)]
         pieces: list[int] = []
         path = f"/v1/models/{stored.model.digest}"
-        await peers.transfers.read(  # an input comes all the same
+        await peers.transfers.read(  # an input still arrives
             members[0], path, (made.header_size, sizes), lambda number, _: pieces.append(number), lambda _: None
         )
         assert pieces == list(range(count))

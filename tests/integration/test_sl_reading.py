@@ -1,4 +1,4 @@
-"""A contribution reaches those who merge it and nobody else, by each way into the file server."""
+"""A contribution reaches those who merge it and nobody else, by each interface of the file server."""
 
 import asyncio
 import contextlib
@@ -26,11 +26,11 @@ from services.sl.transfer.store import Store, Stored
 from services.sl.view import CheckInEntry, Config, TrainingMember, View
 
 WITHIN_S = 30.0
-FEW, MANY = 4, SMALL_BYTES  # elements: in one request of HTTP, and in segments
+FEW, MANY = 4, SMALL_BYTES  # elements: fetched in one HTTP request, or in segments
 
 
 class Holder:
-    """sl-1 with a contribution: sl-1 to sl-3 take part. ``sees`` what its SN tells it."""
+    """sl-1 with a contribution; sl-1 to sl-3 take part. ``sees``: what its SN tells it."""
 
     def __init__(self, pki: Any, store: Store, elements: int) -> None:
         self.stored = put(store, elements)
@@ -58,7 +58,7 @@ class Holder:
         return TrainingMember(name, "localhost", 1, pki.identity("sl", name).fingerprint, active=True)
 
     def _asked_for_results(self) -> set[str]:
-        """Where the reader does not merge, as far as is known."""
+        """Called if the reader does not merge, as far as the holder knows."""
         self._loop.call_soon_threadsafe(self.refused_for_now.set)
         return self.results
 
@@ -73,7 +73,7 @@ class Holder:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is expected to be heard of later."""
+    """The holder does not wait for news that might allow the read."""
     monkeypatch.setattr(file_server, "CATCH_UP_S", 0.0)
     monkeypatch.setattr(bulk, "CATCH_UP_S", 0.0)
 
@@ -107,7 +107,7 @@ async def test_only_the_leader_gets_what_it_merges_alone(pki: Any, tmp_path: Pat
         reader(pki, tmp_path, "sl-9") as stranger,
     ):
         with pytest.raises(PeerUnreachable, match=r"403 .a contribution is for the leader"):
-            await holder.fetch(leader)  # it does not lead yet
+            await holder.fetch(leader)  # not the leader yet
         holder.sees(leader="sl-2")
         assert (await holder.fetch(leader)).model == holder.stored.model
         with pytest.raises(PeerUnreachable, match=r"403 .a contribution is for the leader"):
@@ -119,7 +119,7 @@ async def test_only_the_leader_gets_what_it_merges_alone(pki: Any, tmp_path: Pat
 
 @pytest.mark.usefixtures("impatient")
 async def test_nobody_gets_it_in_ranges_either(pki: Any, tmp_path: Path) -> None:
-    """By the way for segments alone, where no manifest is asked for; the header is for all: it says what differs."""
+    """By the interface for segments, without a manifest. The header is for all: it says what differs."""
     async with holding(pki, tmp_path, MANY) as holder, reader(pki, tmp_path, "sl-3") as other:
         holder.sees(leader="sl-2")
         at = TrainingMember("sl-1", "localhost", holder.port, "", active=True)
@@ -143,7 +143,7 @@ async def test_nobody_gets_it_in_ranges_either(pki: Any, tmp_path: Path) -> None
 async def test_a_leader_that_hears_of_its_term_before_the_holder_does_is_served_then(
     pki: Any, tmp_path: Path, elements: int
 ) -> None:
-    """Also one that takes over from another: no attempt of the reader is lost to it."""
+    """Also a leader that takes over from another: no attempt of the reader is lost."""
     async with holding(pki, tmp_path, elements) as holder, reader(pki, tmp_path, "sl-3") as leader:
         holder.sees(leader="sl-2")
         fetching = asyncio.create_task(holder.fetch(leader))
@@ -171,7 +171,7 @@ async def test_a_result_is_for_every_participant_at_any_time(pki: Any, tmp_path:
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("elements", [FEW, MANY])
 async def test_what_the_running_merge_does_not_need_is_for_nobody(pki: Any, tmp_path: Path, elements: int) -> None:
-    """Not for its leader either: a contribution to a round before, or one that was taken back."""
+    """Not even for the leader: a contribution to an earlier round, or one that was withdrawn."""
     async with holding(pki, tmp_path, elements) as holder, reader(pki, tmp_path, "sl-2") as leader:
         (entry,) = holder.view.check_ins
         holder.view = replace(holder.view, check_ins=(replace(entry, digest="f" * 64),))
@@ -184,7 +184,7 @@ async def test_what_the_running_merge_does_not_need_is_for_nobody(pki: Any, tmp_
 
 
 async def test_a_participant_that_waits_for_its_turn_reads_no_contribution_of_another(pki: Any, tmp_path: Path) -> None:
-    """In a training that goes on as if nobody had tried."""
+    """The training goes on as if nobody had tried."""
     async with swarm_of(pki, tmp_path, "sl-1", "sl-2") as swarm:
         turn = threading.Event()
         first = swarm.ml("sl-1", {"w": np.ones(4, np.float32)}, lambda arrays, _: arrays, rounds=0, min_peers=2)

@@ -1,4 +1,4 @@
-"""Nodes that are killed and started again under the same name go on from the last merged model, in their epoch."""
+"""Killed nodes that are restarted under the same name go on from the last merged model, in their epoch."""
 
 import asyncio
 import os
@@ -84,7 +84,7 @@ class Pair:
         return cls(sl, ml)
 
     async def end(self) -> tuple[int, int]:
-        """Both exit codes."""
+        """Waits for the end; returns both exit codes."""
         async with asyncio.timeout(WITHIN_S):
             return await self.sl.wait(), await self.ml.wait()
 
@@ -119,7 +119,7 @@ async def test_a_killed_node_goes_on_where_it_was(
         first, second = (tmp_path / "began").read_text().split()
         assert first == "0"
         assert 2 <= int(second) <= EPOCHS
-        # Reports come to the chain a moment after what they tell of.
+        # Reports reach the chain a moment after the fact.
         await swarm.until(lambda view: view.participants["sl-1"].epochs_done == EPOCHS)
 
 
@@ -128,7 +128,9 @@ async def test_a_node_that_was_down_at_the_end_gets_the_final_model(pki: Any, tm
         stopped, back = threading.Event(), threading.Event()
 
         def wait_for_it(number: int) -> None:
-            """Before the last round, for its SL: the others stay for a moment only once the training is over."""
+            """Waits before the last round until the SL is back: after the training, the others stay only
+            for a moment.
+            """
             if number > 1:
                 back.wait(WITHIN_S)
 
@@ -162,7 +164,7 @@ async def test_a_stranger_that_comes_after_the_end_is_told_so(pki: Any, tmp_path
 
 
 async def test_a_holder_that_comes_back_at_another_address_is_found_there(pki: Any, tmp_path: Path) -> None:
-    """Both nodes that hold the last merged model are gone when a third one needs it."""
+    """Both nodes with the last merged model are gone when a third one needs it."""
     async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3") as swarm:
         gone, missed = threading.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()

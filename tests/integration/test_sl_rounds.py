@@ -111,7 +111,7 @@ async def test_a_node_that_finishes_first_takes_part_until_the_others_have_finis
 
 @pytest.mark.parametrize("size", [12, 3_000_000])
 async def test_the_first_result_is_the_own_set_of_one_node(pki: Any, tmp_path: Path, size: int) -> None:
-    """Merged by one, and large enough to be shared out."""
+    """With a model merged by one node, and one large enough for a shared merge."""
     names = ["sl-1", "sl-2", "sl-3"]
     async with swarm_of(pki, tmp_path, *names) as swarm:
         begun: list[Any] = []

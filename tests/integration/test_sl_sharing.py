@@ -1,4 +1,4 @@
-"""A merge that is shared out: the same result, bit for bit, with mergers and holders that fail on the way."""
+"""A shared merge gives the same result, bit for bit, although mergers and holders fail on the way."""
 
 import asyncio
 import gc
@@ -31,7 +31,7 @@ METHODS = ("mean", "coordmedian", "geomedian", "krum", "trimmed_mean")
 
 
 def model(seed: int, elements: int = 1_500_000) -> Arrays:
-    """6 MB; the odd tensor in front puts elements across the boundaries of segments."""
+    """A model of 6 MB; the odd tensor in front puts elements across segment boundaries."""
     random = np.random.default_rng(seed)
     return {
         "a": random.integers(0, 9, 3).astype(np.uint8),
@@ -41,7 +41,7 @@ def model(seed: int, elements: int = 1_500_000) -> Arrays:
 
 
 def merged(method: str, models: dict[str, Arrays], *, coarse: bool = False) -> str:
-    """The digest of what one machine makes of them."""
+    """The digest of the result of merging them on one machine."""
     digest = StreamDigest()
     sets: list[ParameterSet] = []
     for name, arrays in models.items():
@@ -71,7 +71,7 @@ async def test_the_result_is_that_of_one_machine_bit_for_bit(pki: Any, tmp_path:
 
 
 async def test_what_earlier_rounds_were_made_of_takes_no_room_once_it_is_deleted(pki: Any, tmp_path: Path) -> None:
-    """Whether or not Python has collected the objects that held it."""
+    """Even if Python has not yet collected the objects that held it."""
 
     def another(arrays: dict[str, Any], number: int) -> Arrays:
         return arrays | {"w": arrays["w"] + np.float32(number + 1)}
@@ -84,7 +84,7 @@ async def test_what_earlier_rounds_were_made_of_takes_no_room_once_it_is_deleted
             deleted = deleted_but_held_below(tmp_path)
     finally:
         gc.enable()
-    assert len(deleted) <= len(NAMES), deleted  # of a last round that is just being closed
+    assert len(deleted) <= len(NAMES), deleted  # from a last round that is just being closed
 
 
 @pytest.mark.parametrize(("compression", "method"), [("lossless", "mean"), ("bf16", "mean"), ("bf16", "geomedian")])
@@ -118,7 +118,7 @@ async def test_what_travels_in_fewer_bytes_is_merged_all_the_same(
             round_in_place("F32", arrays["w"])
     assert first.digest.hex() == merged(method, models, coarse=compression == "bf16")
     sent, raw = (sum(sizes) for sizes in zip(*packed, strict=True))
-    assert raw > 20_000_000  # all that travelled, 18 MB of parameters and 18 of the result
+    assert raw > 20_000_000  # everything sent, 18 MB of parameters and 18 MB of results
     assert sent < raw * (0.4 if compression == "bf16" else 0.9)
 
 
@@ -129,7 +129,7 @@ NAMES = ("sl-1", "sl-2", "sl-3", "sl-4")
 
 
 class Traps:
-    """The first time that ``chosen`` is about to merge some of its share, ``happens`` is called, once."""
+    """Calls ``happens`` once, when a ``chosen`` merger is first about to merge some of its share."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, chosen: Callable[[ShardWorker], bool], happens: Any) -> None:
         self.caught: list[str] = []
@@ -155,7 +155,7 @@ def follows(merger: ShardWorker) -> bool:
 
 
 async def results(swarm: Swarm, programs: dict[str, ML]) -> dict[str, Any]:
-    """What each program ends with: a digest, or an error."""
+    """The result of each program: a digest or an error."""
     ended = await asyncio.gather(*(program.run() for program in programs.values()), return_exceptions=True)
     return dict(zip(programs, ended, strict=True))
 
@@ -188,7 +188,7 @@ async def test_a_merger_that_dies_loses_its_segments_to_others_in_the_same_term(
 async def test_a_merger_that_is_stopped_in_a_shared_merge_goes_without_an_error(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those who watch the training for the merge hear of the end too."""
+    """Those who watch the training for the merge learn of the end too."""
     failed: list[str] = []
     monkeypatch.setattr(Background, "_tell", lambda _, what, error: failed.append(f"{what}: {error!r}"))
     async with swarm_of(pki, tmp_path, *NAMES) as swarm:
@@ -254,7 +254,7 @@ async def test_what_a_merger_finds_not_to_be_finite_is_left_out(pki: Any, tmp_pa
 
 
 async def connected(session: aiohttp.ClientSession, url: str) -> aiohttp.ClientWebSocketResponse:
-    """A node hears a little later than its SN who has enrolled."""
+    """Connects, with retries: a node learns a little later than its SN who has enrolled."""
     async with asyncio.timeout(WITHIN_S):
         while True:
             try:

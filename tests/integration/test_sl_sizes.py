@@ -1,4 +1,6 @@
-"""The header fixes the size: whoever announces, serves or publishes another one is left out, and costs nobody else."""
+"""The header fixes the size: a node that announces, serves or publishes another size is left out, and harms nobody
+else.
+"""
 
 import asyncio
 import hashlib
@@ -32,7 +34,7 @@ SMALL, SHARED = 1000, 1_500_000
 
 
 def cut(store: Store, digest: str, more: int) -> Model:
-    """This stream with a few bytes more or less, under the digest of what it is then."""
+    """Stores this stream with a few bytes more or less, under its new digest."""
     stored = store.get(digest)
     assert stored is not None
     data = stored.path.read_bytes()
@@ -165,7 +167,7 @@ Lie = Callable[[Runner, Model], Model]
 
 
 def announce(monkeypatch: pytest.MonkeyPatch, in_round: int, lie: Lie) -> None:
-    """The liar checks in what ``lie`` makes of its parameters."""
+    """Makes the liar check in what ``lie`` turns its parameters into."""
     honest = Runner._check_in
 
     async def check_in(runner: Runner, action: do.SendCheckIn) -> None:
@@ -193,7 +195,7 @@ def four_bytes_long(runner: Runner, announced: Model) -> Model:
 
 
 async def trained_with_a_liar(swarm: Swarm, elements: int) -> tuple[list[Any], list[str | BaseException]]:
-    """All events, and how the programs ended, the liar's first. The liar checks in first."""
+    """Returns all events, and how the programs ended, the liar's first. The liar checks in first."""
     programs = {
         name: swarm.ml(name, model(number, elements), trained, rounds=2, min_peers=2)
         for number, name in enumerate(NAMES)
@@ -220,7 +222,7 @@ async def test_who_announces_another_size_first_of_all_is_left_out_in_the_first_
     announce(monkeypatch, 1, lie)
     async with swarm_of(pki, tmp_path, *NAMES) as swarm:
         events, ends = await trained_with_a_liar(swarm, elements)
-    assert len(set(ends)) == 1  # the liar too ends with the model that it had no part in
+    assert len(set(ends)) == 1  # the liar, too, ends with the model, to which it did not contribute
     (left_out,) = [event for event in events if type(event).__name__ == "LeftOut"]
     (first, *_) = [event for event in events if type(event).__name__ == "RoundAccepted"]
     assert (left_out.name, left_out.round, left_out.term) == (LIAR, 1, 1)

@@ -1,4 +1,4 @@
-"""The store: complete streams only, by digest, and nothing half written on a full disk."""
+"""The store: only complete streams, by digest, and nothing half written on a full disk."""
 
 import hashlib
 import os
@@ -174,7 +174,7 @@ def test_a_directory_of_another_user_is_refused(tmp_path: Path, monkeypatch: pyt
 
 
 def manifest_of(data: bytes) -> tuple[Manifest, bytes, memoryview]:
-    """With the header, and the body of one segment."""
+    """A manifest of the header and a body of one segment."""
     size = 8 + int.from_bytes(data[:8], "little")
     header, body = data[:size], data[size:]
     hashes = (hashlib.sha256(body).digest(),)
@@ -214,7 +214,7 @@ def test_whoever_works_with_a_stream_that_another_completes_goes_on_reading(tmp_
 def test_a_draft_that_is_given_up_while_it_is_stored_becomes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when a merge begins anew just when its result is complete: the one step is in a thread, the other is not."""
+    """Like when a merge restarts just as its result is complete: one step is in a thread, the other in the loop."""
     store = Store(tmp_path / "fs")
     draft, body = drafted(store, stream(1, 2))
     draft.make(0, body)
@@ -271,8 +271,8 @@ def test_two_that_begin_the_same_stream_at_once_work_on_one(tmp_path: Path, monk
 def test_a_stream_that_begins_with_a_draft_goes_on_when_its_merge_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """As when a merge begins anew just when the parameters of somebody are asked for: the one step is in the loop, the
-    other in a thread.
+    """Like when a merge restarts just as somebody's parameters are requested: one step is in the loop, the other in a
+    thread.
     """
     store = Store(tmp_path / "fs")
     draft, _ = drafted(store, stream(1, 2))

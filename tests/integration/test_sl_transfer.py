@@ -1,4 +1,4 @@
-"""File server and peers over real mutual TLS: who may read, ranges, paths, and bytes that are not the right ones."""
+"""File server and peers over real mutual TLS: who may read, ranges, paths, and wrong bytes."""
 
 import asyncio
 import contextlib
@@ -251,7 +251,7 @@ async def test_a_holder_that_breaks_off_is_continued_at_the_next(pki: Any, store
         response = web.StreamResponse(status=206)
         response.content_length = len(asked)
         await response.prepare(request)
-        await response.write(asked[: len(asked) // 2] if len(asked) > SEGMENT_BYTES else asked)  # the header in whole
+        await response.write(asked[: len(asked) // 2] if len(asked) > SEGMENT_BYTES else asked)  # the whole header
         assert request.transport is not None
         request.transport.close()
         return response
@@ -313,7 +313,7 @@ async def test_a_header_is_read_without_its_body(pki: Any, store: Store, mine: S
 async def two_holders(
     pki: Any, store: Store, mine: Store, signs_as: str = "sl-2"
 ) -> AsyncIterator[tuple[Peers, TrainingMember]]:
-    """sl-1 has a result and its file server; sl-2 takes copies from it, and has a file server too."""
+    """sl-1 has a result and a file server; sl-2 copies from it, and has a file server too."""
     async with serving(pki, store) as port, Peers(pki.identity("sl", "sl-2"), mine) as fetching:
 
         async def take_copy(peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> ResultCopy:
@@ -357,7 +357,7 @@ async def test_what_is_offered_and_not_there_is_no_copy(pki: Any, store: Store, 
 
 async def test_a_silent_node_is_not_the_only_one_asked_for_a_copy(pki: Any, store: Store, mine: Store) -> None:
     stored = put(store, 4)
-    with bind("127.0.0.1", 0) as silent:  # accepts, and never says anything
+    with bind("127.0.0.1", 0) as silent:  # accepts connections, but never answers
         async with two_holders(pki, store, mine) as (offering, other):
             view = merging_view(member("silent", silent.getsockname()[1]), other)
             copy = await replicator(pki, offering, view).replicate(UnpublishedResult(stored.model, view))
@@ -377,7 +377,7 @@ async def test_a_copy_that_is_signed_with_another_key_is_none(pki: Any, store: S
     stored = put(store, 4)
     async with two_holders(pki, store, mine, signs_as="sl-9") as (offering, other):
         view = merging_view(other)
-        newest = [view, view, view, replace(view, term=2)]  # once it was asked, the term is over
+        newest = [view, view, view, replace(view, term=2)]  # after the request, the term is over
         copies = ResultReplicator(
             offering, lambda _: None, lambda: newest.pop(0), lambda: pki.identity("sl", "sl-1").trust
         )

@@ -1,4 +1,4 @@
-"""A site behind a tunnel that is away for longer than its SL waits for an SN, and one whose tunnel breaks ten times."""
+"""A site whose tunnel is down for longer than its SL waits for an SN, and one whose tunnel breaks ten times."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from services.local.process import Child, Launch, node_environment
 
 BREAKS = 10
 BREAK_AFTER_BYTES = 1_500_000
-MBIT = 60  # so slow that a break is in the middle of what is on its way
+MBIT = 60  # so slow that a break comes in the middle of a transfer
 
 PATIENCE_S = 1.0
 GOES_ON_S = 4 * PATIENCE_S
@@ -28,7 +28,7 @@ LOOK_EVERY_S = 0.05
 
 @contextlib.asynccontextmanager
 async def reached_from(site: TunnelSite, target: int) -> AsyncIterator[int]:
-    """A port of this machine for the site, which leads to one of loopback."""
+    """A port of this machine for the site, which leads to a loopback port."""
     mapping = MappedPort()
     mapping.target = target
     async with await asyncio.start_server(mapping.passes_on, site.here, 0) as server:
@@ -55,7 +55,7 @@ async def sl_behind(site: TunnelSite, swarm: Swarm) -> AsyncIterator[tuple[Child
 
 
 async def said(child: Child, words: str) -> None:
-    """Returns once they are in its log, which has no stream to wait on."""
+    """Returns once the words are in its log. It must poll: there is no stream to wait on."""
     async with asyncio.timeout(WITHIN_S):
         while words not in child.log.read_text():
             await asyncio.wait({child.exited}, timeout=LOOK_EVERY_S)
@@ -89,7 +89,7 @@ async def test_a_tunnel_that_is_away_while_the_program_trains_ends_nobody_and_a_
         site.cut()
         await swarm.until(lambda view: not view.participants["sl-1"].active)
         await said(child, "no SN can be reached")
-        with pytest.raises(TimeoutError):  # it is there, although its patience is over
+        with pytest.raises(TimeoutError):  # it is still running, although its patience is over
             await asyncio.wait_for(asyncio.shield(child.wait()), GOES_ON_S)
         site.move()
         site.heal()

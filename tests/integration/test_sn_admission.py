@@ -1,4 +1,4 @@
-"""Who may do what at an SN, and what is said to those who may not."""
+"""Who may do what at an SN, and what others are told."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -190,7 +190,7 @@ async def test_check_ins_are_fenced(pki: Any, sn: RunningSN) -> None:
             with pytest.raises(NotEnrolled, match="sl-2 is not enrolled"):
                 await outsider.check_in(1)
         await sl.check_in(1)
-        await sl.check_in(1)  # the same again changes nothing
+        await sl.check_in(1)  # a repetition changes nothing
         with pytest.raises(AlreadyCheckedIn, match="sl-1 already checked in other parameters for round 1"):
             await sl.check_in(1, digest=LAYOUT)
         with pytest.raises(StaleRound, match="round 7, but the training is in round 1"):
@@ -224,7 +224,7 @@ async def test_only_the_leader_publishes_and_reports_progress(pki: Any, sn: Runn
         leader = first if follower is second else second
         with pytest.raises(NotTheLeader, match=f"{leader.name} does"):
             await follower.publish(merging)
-        with pytest.raises(NoSecondCopy, match="nobody has signed for it"):  # it may be that nobody can fetch it
+        with pytest.raises(NoSecondCopy, match="nobody has signed for it"):  # perhaps nobody can fetch it
             await leader.publish(merging, copy=None)
         moved = pb.ProgressRequest(contract=leader.contract, round=1, term=merging.term, bytes_done=5, bytes_total=9)
         with pytest.raises(NotTheLeader):
@@ -281,7 +281,7 @@ async def test_a_training_is_reset_by_an_administrator_when_complete_or_left_by_
     ):
         await swci.admin.ResetContract(
             reset
-        )  # as an init script may, before anybody has enrolled: nothing is to be done
+        )  # as in an init script, before anybody has enrolled: there is nothing to do
         for sl in (first, second):
             await sl.enrol(config())
         with pytest.raises(TrainingNotComplete):
@@ -291,7 +291,7 @@ async def test_a_training_is_reset_by_an_administrator_when_complete_or_left_by_
         again = await first.until(lambda status: status.state == pb.UNCONFIGURED and status.first_round == 2)
         assert not any(who.active for who in again.participants) and not again.HasField("last_result")
         assert (await second.enrol(config(1, sync_frequency=99))).config.sync_frequency == 99
-        # Everyone leaves after a merge: nobody is left who could complete it.
+        # Everyone leaves after a merge, so nobody can complete the training.
         await second.check_in(2, base=0)
         await second.publish(await second.until(lambda status: status.state == pb.MERGE))
         with pytest.raises(TrainingNotComplete):

@@ -1,4 +1,4 @@
-"""What an SN makes of a training's events is what the contract itself says, after any history."""
+"""After any history, an SN's view from a training's events equals the contract's own state."""
 
 import asyncio
 import hashlib
@@ -37,9 +37,9 @@ Step = tuple[str, str, bool]
 
 
 class History:
-    """Plays steps on a contract; ``view`` folds what it emits, and is compared after each step.
+    """Plays steps on a contract; ``view``, folded from its events, is compared after each step.
 
-    Steps that the contract refuses are part of a history.
+    Histories include steps that the contract refuses.
     """
 
     def __init__(self, gateway: TrainingReader) -> None:
@@ -130,7 +130,7 @@ def _shape(who: Any) -> tuple[Any, ...]:
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Runner, ChainBackend, NetworkGateway]]:
-    """One chain for all examples; each deploys a contract of its own."""
+    """One chain for all examples; each deploys its own contract."""
     directory = tmp_path_factory.mktemp("history")
 
     async def opened() -> tuple[ChainBackend, NetworkGateway]:
@@ -146,7 +146,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[asyncio.Ru
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(step, min_size=4, max_size=24))
 def test_folded_events_are_what_the_contract_says(chain: Any, steps: list[Step]) -> None:
-    # Two enrolled from the start and checked in now and then, so that histories get somewhere.
+    # Two nodes are enrolled from the start and sometimes checked in, so that histories make progress.
     opening: list[Step] = [("enrol", "a", True), ("enrol", "b", True), ("check_in", "a", False)]
     play_and_compare(chain, opening + steps)
 

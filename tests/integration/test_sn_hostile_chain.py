@@ -1,6 +1,6 @@
-"""An SN that writes to the chain by its own account and past its own software, and what that does to SNs that read it.
+"""An SN that writes to the chain with its own account but other software, and the effect on SNs that read the chain.
 
-The contracts take what a registered SN sends: any bytes as a name, any address as that of a training.
+The contracts accept what a registered SN sends: any bytes as a name, any address as that of a training.
 """
 
 from pathlib import Path
@@ -22,19 +22,19 @@ NO_TEXT = b"\xff\xfe \x80"
 AS_SHOWN = "\\xff\\xfe \\x80"
 FINGERPRINT = b"\x07" * 32
 
-# Runs as a contract that emits whatever it is called with: a topic of 32 bytes, then the data.
+# The code of a contract that emits its call data as an event: a topic of 32 bytes, then the data.
 SAYS_ANYTHING = bytes.fromhex("6011600c60003960116000f3" + "366000600037600051602036036020a100")
 
 
 async def call(sn: RunningSN, contract: str, address: str, function: str, *arguments: object) -> None:
-    """As the software would, but for texts, which are any bytes here."""
+    """Calls a function as the software would, except that texts may be any bytes."""
     known = contract_abi(contract).functions[function]
     types = [kind.replace("string", "bytes") for kind in known.inputs]
     await sn.trainings.chain.transact(address, known.selector + encode(types, arguments))
 
 
 async def says(sn: RunningSN, address: str, contract: str, event: str, data: bytes) -> None:
-    """The contract at ``address``, which is none of ours, emits an event of one of ours."""
+    """The contract at ``address``, which is not ours, emits an event of one of ours."""
     topic = next(topic for topic, known in contract_abi(contract).events.items() if known.name == event)
     await sn.trainings.chain.transact(address, topic + data)
 
@@ -50,7 +50,7 @@ async def trains(pki: Any, sn: RunningSN, number: int) -> None:
 
 
 async def test_names_that_are_no_text_end_no_sn(pki: Any, tmp_path: Path) -> None:
-    """Neither one that runs nor one that reads the chain later."""
+    """Neither a running SN nor one that reads the chain later."""
     async with running_sn(pki.identity("sn", "sn-1"), tmp_path / "sn") as sn:
         network = sn.trainings.network.address
         for role in ROLES[1:]:
@@ -64,7 +64,7 @@ async def test_names_that_are_no_text_end_no_sn(pki: Any, tmp_path: Path) -> Non
         await call(sn, "TrainingContract", training, "enrol", NO_TEXT, FINGERPRINT, True, agreed)
         await call(sn, "TrainingContract", training, "leave", NO_TEXT, NO_TEXT)
         registry = next(entry.location for entry in sn.trainings.entries if entry.kind == TASKS_KIND)
-        for name in (NO_TEXT, AS_SHOWN.encode()):  # two tasks of one name, as we see them
+        for name in (NO_TEXT, AS_SHOWN.encode()):  # two tasks whose names look the same to us
             header = (name, b"RUN_SWARM", b"", b"ROOTTASK", b"")
             await call(sn, "TaskRegistry", registry, "createTask", header, b"", FINGERPRINT, b"", False, 1)
         for name in (NO_TEXT, AS_SHOWN.encode()):
@@ -82,7 +82,7 @@ async def test_names_that_are_no_text_end_no_sn(pki: Any, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_contract_that_is_none_of_ours_ends_no_sn(pki: Any, tmp_path: Path, when: str) -> None:
-    """``when``: it says what no training says before it is entered in the directory, or after."""
+    """``when``: whether it emits impossible events before or after it is registered in the directory."""
     async with running_sn(pki.identity("sn", "sn-1"), tmp_path / "sn") as sn:
         chain, network = sn.trainings.chain, sn.trainings.network
         odd = {

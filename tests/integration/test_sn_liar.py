@@ -1,5 +1,5 @@
-"""What an SN of one organization tries with its certificate, its account and its place among the SNs, once its owner
-runs something else in its place. The other SN is a process with a real geth.
+"""Attacks by an SN whose owner runs other software in its place, with its certificate, its account and its place among
+the SNs. The other SN is a process with a real geth.
 """
 
 import asyncio
@@ -38,11 +38,11 @@ FAR_AHEAD = 2**60
 FORGED = b"done\r\n2026-01-01 00:00:00 INFO    a-1  the training is over\x1b[2J\x00\xff"
 NO_CHANGE, NOBODY = "0x" + "00" * 20, "0x" + "ab" * 20
 ADMIT, _, REMOVE = range(3)
-OPEN_PROPOSALS = 32  # of one organization, as the contract has it
+OPEN_PROPOSALS = 32  # per organization, as in the contract
 
 
 class Liar:
-    """In the place of an SN: says what it is told to."""
+    """Replaces an SN, and says what a test tells it to."""
 
     def __init__(self, network: OrgNetwork, name: str = "b-1") -> None:
         files = network._files.get(name) or network.organizations.issue("sn", name)
@@ -53,7 +53,7 @@ class Liar:
 
     @contextlib.asynccontextmanager
     async def in_touch(self, account: str = "", port: int = 0) -> AsyncIterator["Line"]:
-        """A stream with a-1, on which each has greeted the other. ``port``: where its API is said to be."""
+        """A stream with a-1, on which both have greeted each other. ``port``: the claimed port of the API."""
         async with self.to_a1() as client:
             line = Line(client)
             theirs = await line.heard("hello")
@@ -73,7 +73,7 @@ class Liar:
 
     @contextlib.asynccontextmanager
     async def answering(self) -> AsyncIterator[None]:
-        """Where a-1 looks for b-1."""
+        """Listens where a-1 looks for b-1."""
         server = RpcServer(self.identity, ROLES, {"Peering": NoBlocks(self.greeting)})
         await server.start("127.0.0.1", self._network.ports["b-1"], "--port")
         try:
@@ -83,7 +83,7 @@ class Liar:
 
 
 class NoBlocks:
-    """Says that it has very many, and gives none."""
+    """Claims to have very many blocks, but sends none."""
 
     def __init__(self, greeting: pb.PeerHello) -> None:
         self.greeting = greeting
@@ -102,7 +102,7 @@ class NoBlocks:
 
 
 class Line:
-    """``heard_so_far``: how much the other one has told. It reads as long as ``reading`` is set."""
+    """``heard_so_far``: how much the other SN has sent. The line reads only while ``reading`` is set."""
 
     def __init__(self, client: SNClient) -> None:
         self.heard_so_far = 0
@@ -116,7 +116,7 @@ class Line:
         self._to_say.put_nowait(pb.PeerNews(**news))
 
     async def heard(self, kind: str) -> Any:
-        """The next news of that kind. Raises what the stream ended with."""
+        """The next news of this kind. Raises the error that ended the stream."""
         while True:
             news = asyncio.create_task(self._heard.get())
             await asyncio.wait({news, self._listening}, return_when=asyncio.FIRST_COMPLETED)
@@ -128,7 +128,7 @@ class Line:
                 return getattr(news.result(), kind)
 
     async def end(self) -> None:
-        """Returns when the other one has ended it. Raises what it says."""
+        """Returns when the other SN has ended the stream. Raises its error."""
         async with asyncio.timeout(WITHIN_S):
             await self._listening
 
@@ -150,18 +150,18 @@ class Line:
 
 
 class Chain:
-    """The chain as the geth of a-1 has it, and what the liar writes to it by way of a-1."""
+    """The chain as a-1's geth has it, and the liar's writes to it through a-1."""
 
     def __init__(self, ipc: IpcConnection, account: Account, chain_id: int, network: str) -> None:
         self.ipc, self.network = ipc, network
         self._account, self._chain_id = account, chain_id
 
     async def count(self, account: str) -> int:
-        """Transactions of an account."""
+        """The number of transactions of an account."""
         return int(await self.ipc.request("eth_getTransactionCount", account, "latest"), 16)
 
     async def sign(self, *calls: bytes, to: str = "") -> list[SignedTransaction]:
-        """The next ones of the liar's account. ``to``: where it is not the directory."""
+        """Signs the next transactions of the liar's account. ``to``: by default the directory."""
         first = await self.count(self._account.address)
         return [
             self._account.sign(nonce, self._chain_id, to or self.network, call)
@@ -169,19 +169,19 @@ class Chain:
         ]
 
     async def blocks(self, first: int, last: int) -> list[Any]:
-        """With their transactions."""
+        """Blocks with their transactions."""
         wanted = range(first, last + 1)
         return [await self.ipc.request("eth_getBlockByNumber", hex(number), True) for number in wanted]
 
     async def receipt(self, line: Line, signed: SignedTransaction) -> Any:
-        """Once a block has it."""
+        """The receipt of a transaction, once a block has it."""
         async with asyncio.timeout(WITHIN_S):
             while (receipt := await self.ipc.request("eth_getTransactionReceipt", signed.hash)) is None:
                 await line.heard("standing")
         return receipt
 
     async def write_all(self, line: Line, *calls: bytes, to: str = "") -> list[bool]:
-        """Which of them were taken, and not reverted."""
+        """Writes transactions; returns which were accepted and not reverted."""
         signed = await self.sign(*calls, to=to)
         for one in signed:
             line.says(transaction=one.raw)
@@ -192,7 +192,7 @@ class Chain:
 
 
 def call(function: str, *arguments: object, contract: str = "SwarmNetwork") -> bytes:
-    """The data of a transaction. Texts are any bytes."""
+    """The data of a transaction. Texts may be any bytes."""
     known = contract_abi(contract).functions[function]
     return known.selector + encode([kind.replace("string", "bytes") for kind in known.inputs], arguments)
 
@@ -223,23 +223,23 @@ async def test_an_sn_that_lies_gets_nowhere_and_ends_nobody(network: OrgNetwork)
     sentinel, newest = info.account, Account.load_or_create(network.directory / "stranger.key")
     async with liar.in_touch() as line:
         await line.heard("welcome")
-        # By its account, past its software: what only all organizations together may do.
+        # With its account, but not by our software: what only all organizations together may do.
         assert not await chain.write(line, "addSNAccount", newest.address, b"b-2", b"hospital-b")
         assert not await chain.write(line, "addSNAccount", newest.address, b"b-1", b"hospital-b")
         assert not await chain.write(line, "addSNAccount", newest.address, b"a-1", b"hospital-a")
         assert not await chain.write(line, "removeSNAccount", sentinel)
-        for _ in range(2):  # it has one vote, however often it is given
+        for _ in range(2):  # it has one vote, however often it votes
             assert await chain.write_all(line, admitting("hospital-c")) == [True]
             assert await chain.write(line, "propose", REMOVE, b"hospital-a", [], b"", NO_CHANGE, b"admin/b-y")
         more = [admitting(f"hospital-{number}") for number in range(OPEN_PROPOSALS - 1)]
         assert await chain.write_all(line, *more) == [True] * (OPEN_PROPOSALS - 2) + [False]
         listed = await network.org("a-1", "list", as_json=True)
         assert {it["name"] for it in listed["organizations"]} == {"hospital-a", "hospital-b"}
-        # A text that is none, which every SN reads from now on.
+        # A text that is not UTF-8, which every SN reads from now on.
         assert await chain.write(line, "registerMember", b"\xff", 2, b"\xfe", 1, b"\x01" * 32, b"b-1", b"hospital-b")
-        # A reason that looks like an event of whoever shows it.
+        # A reason that looks like a log event of the SN that shows it.
         await leaves_with_a_forged_reason(network, chain, line)
-        # An account that no SN has, and that has nothing.
+        # An account that belongs to no SN, and has no funds.
         vote, proposal = admitting("hospital-c"), admitting("hospital-d")
         line.says(transaction=newest.sign(0, info.chain_id, info.network_contract, vote).raw)
         await network.create("a-1", "meanwhile")
@@ -249,7 +249,7 @@ async def test_an_sn_that_lies_gets_nowhere_and_ends_nobody(network: OrgNetwork)
             with pytest.raises(RpcError, match="reverted"):
                 await ipc.request("eth_call", asked, "latest")
 
-    # What no SN says ends that stream, whatever was said before on it.
+    # A message that no honest SN sends ends that stream, whatever came before on it.
     for odd in (
         {"transaction": b"\x02" + bytes(1024 * 1024)},
         {"transaction": b"\x02\xc0"},
@@ -277,7 +277,7 @@ async def test_an_sn_that_lies_gets_nowhere_and_ends_nobody(network: OrgNetwork)
 
 
 async def leaves_with_a_forged_reason(network: OrgNetwork, chain: Chain, line: Line) -> None:
-    """Of an SL that the liar speaks for."""
+    """The forged reason of an SL for which the liar writes."""
     location = await network.create("a-1", "forged")
     async with network.client("a-1", "sl", "b-5") as sl:
         await sl.network.Register(pb.RegisterRequest(host="localhost", port=30305))
@@ -293,7 +293,9 @@ async def leaves_with_a_forged_reason(network: OrgNetwork, chain: Chain, line: L
 
 
 async def more_transactions_than_may_wait(network: OrgNetwork, liar: Liar, chain: Chain) -> None:
-    """They come while geth stands still; what was kept then goes into blocks by shares, and a-1 writes beside it."""
+    """They come while geth is suspended. The kept ones then go into blocks in portions, and a-1 can write
+    beside them.
+    """
     geth = int((network.directory / "a-1" / "eth" / "geth.pid").read_text())
     flood = await chain.sign(*[b""] * (WAITING_LIMIT + 9), to=liar.account.address)
     async with liar.in_touch() as line:
@@ -302,7 +304,7 @@ async def more_transactions_than_may_wait(network: OrgNetwork, liar: Liar, chain
         try:
             for one in flood:
                 line.says(transaction=one.raw)
-            line.says(transaction=b"")  # it is at the end of them where that ends the stream
+            line.says(transaction=b"")  # when this ends the stream, all before it has been read
             with pytest.raises(MalformedCall):
                 await line.end()
         finally:
@@ -324,7 +326,7 @@ async def more_transactions_than_may_wait(network: OrgNetwork, liar: Liar, chain
 
 
 async def sns_that_the_directory_does_not_have(network: OrgNetwork) -> None:
-    """Each with a certificate of its organization's CA, and one of them does not read what it is sent."""
+    """Each has a certificate of its organization's CA; one of them does not read what it receives."""
     names = [f"b-{number}" for number in range(10, 10 + NEWCOMERS_AT_ONCE)]
     async with contextlib.AsyncExitStack() as stack:
         for name in names:
@@ -339,22 +341,22 @@ async def sns_that_the_directory_does_not_have(network: OrgNetwork) -> None:
 
         async def deaf() -> bool:
             for _ in range(100):
-                line.says(hello=newcomer.greeting)  # each is told again where all others are
+                line.says(hello=newcomer.greeting)  # each is told again the addresses of all others
             return f"does not read what it is sent  name={names[-1]}" in network.log("a-1")
 
         await network.until(deaf, "a-1 keeps all that an SN does not read")
         line.reading.set()
-        with contextlib.suppress(SNUnreachable):  # it has more to say itself, on a stream that has ended
+        with contextlib.suppress(SNUnreachable):  # it still has more to send, on a stream that has ended
             await line.end()
         assert line.heard_so_far < OUTBOX_LIMIT
     for name in names:
         await network.said("a-1", f"an SN has disconnected  name={name}")
-    async with Liar(network, "b-99").in_touch() as line:  # nothing is left of the others
+    async with Liar(network, "b-99").in_touch() as line:  # nothing remains of the others
         await line.heard("welcome")
 
 
 async def garbage_for_geth(network: OrgNetwork, liar: Liar) -> None:
-    """By the way of geth's peer protocol, which is open to an SN in touch; geth takes it and goes on."""
+    """By geth's peer protocol, which is open to a connected SN; geth accepts it and goes on."""
     port = int(re.findall(r"listening for other SNs' geth +port=(\d+)", network.log("a-1"))[-1])
     geth = (network.directory / "a-1" / "eth" / "geth.pid").read_text()
     context = liar.identity.client_context()
@@ -373,7 +375,7 @@ async def garbage_for_geth(network: OrgNetwork, liar: Liar) -> None:
 
 
 async def blocks_that_there_are_not(network: OrgNetwork, liar: Liar) -> None:
-    """The only signer starts again, and somebody says that there are more blocks than it has."""
+    """The only signer restarts, and somebody claims that there are more blocks than it has."""
     await network.kill("a-1")
     so_far = len(network.log("a-1"))
     async with liar.answering():

@@ -1,4 +1,4 @@
-"""Several SNs on real geth: they join, agree, outlive each other, and let no stranger in."""
+"""Several SNs on real geth: they join, agree, survive each other's failure, and let no stranger in."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,7 @@ from services.sn.joining import join
 pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("geth")]
 
 ON_LOOPBACK = "0100007F"
-GO_ON_WITHIN_S = 6  # nodes of a lost SN must have written through another one by then, also on a busy machine
+GO_ON_WITHIN_S = 6  # by then, nodes of a lost SN must have written through another one, even on a busy machine
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ async def test_an_sn_that_waits_for_the_others_blocks_stops_when_told(network: S
     await network.license_server()
     await network.sentinel()
     joining = network.refused("sn-2", "--sentinel-ip", f"127.0.0.1:{network.ports['sn-1']}")
-    network.ports["sn-2"] = 0  # its log is shown where it does not join
+    network.ports["sn-2"] = 0  # so that its log is shown if it does not join
     await network.said("sn-2", "joined  through=sn-1")
     await network.kill("sn-1")
     await network.said("sn-2", "chain  kind=geth")
@@ -199,7 +199,7 @@ async def test_everything_is_found_again_after_all_were_killed(network: SNNetwor
     for name in ("sn-1", "sn-2", "sn-3"):
         await network.kill(name)
 
-    await network.again("sn-1")  # their ports are new: the others are found by the one they are pointed to
+    await network.again("sn-1")  # all ports are new: the others are found through the SN named in the command
     for name in ("sn-2", "sn-3"):
         await network.join(name, "sn-1")
 
@@ -209,7 +209,7 @@ async def test_everything_is_found_again_after_all_were_killed(network: SNNetwor
 
 
 async def _first(*waits: "asyncio.Future[Any]") -> None:
-    """One of these comes true; the others are dropped."""
+    """Waits for one of these; cancels the others."""
     done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     for wait in pending:
         wait.cancel()
@@ -222,7 +222,7 @@ async def _first(*waits: "asyncio.Future[Any]") -> None:
 
 
 def listening(process: int) -> set[tuple[str, int]]:
-    """Address and port of all TCP sockets on which a process listens; the former as hexadecimal digits of the kernel's
+    """Address and port of all TCP sockets on which a process listens. Addresses are in hexadecimal, as in the kernel's
     tables.
     """
     held = {str(link.readlink()) for link in Path(f"/proc/{process}/fd").iterdir() if link.is_symlink()}
@@ -256,14 +256,14 @@ async def test_geth_listens_on_loopback_alone_and_hears_the_other_one(network: S
 
 
 async def _nobody_else_takes_the_way_of_geth(network: SNNetwork, name: str) -> None:
-    """From the host of an SN to the geth of another one: whatever the SN has open there, this process tries."""
+    """From an SN's host to another SN's geth: this process tries all ports that the SN has open on loopback."""
     open_to_all = {network.ports[name], port_of_relay(network.log(name))}
     ways = {port for address, port in listening(network.running[name].pid) if address == ON_LOOPBACK} - open_to_all
     assert ways
     for port in ways:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         with contextlib.suppress(ConnectionError):
-            writer.write(bytes(307))  # as many as the first message of geth's peer protocol has at least
+            writer.write(bytes(307))  # the least length of the first message in geth's peer protocol
             async with asyncio.timeout(WITHIN_S):
                 assert await reader.read() == b""
         writer.close()
@@ -271,7 +271,7 @@ async def _nobody_else_takes_the_way_of_geth(network: SNNetwork, name: str) -> N
 
 
 def port_of_relay(log: str) -> int:
-    """Where other SNs reach geth."""
+    """The port where other SNs reach geth."""
     return int(re.findall(r"listening for other SNs' geth +port=(\d+)", log)[-1])
 
 
@@ -291,12 +291,12 @@ async def test_a_stranger_gets_no_block_and_no_transaction_in(network: SNNetwork
         await stranger.request("admin_addTrustedPeer", enode)
         await stranger.request("admin_addPeer", enode)
         theft = account.sign(0, geth.chain_id, "0x" + sealer, b"")
-        for number in range(5):  # blocks that a peer would have been sent
+        for number in range(5):  # blocks that a peer would get
             await network.create("sn-2", f"contract-{number}")
         assert await stranger.request("eth_blockNumber") == "0x0"
         assert await stranger.request("net_peerCount") == "0x0"
 
-        # Even as a peer it brings no transaction in. That it gets blocks then shows that the test can fail.
+        # Even as a peer it cannot add a transaction. It now gets blocks, which shows that the test can fail.
         heads: asyncio.Queue[Any] = asyncio.Queue()
         listening = await IpcConnection.open(geth.ipc_path, heads.put_nowait)
         await listening.request("eth_subscribe", "newHeads")
@@ -326,7 +326,7 @@ async def test_joining_with_the_certificate_of_an_sl_is_refused_in_words(network
 async def test_joining_under_the_name_of_another_sn_is_refused_in_words(network: SNNetwork) -> None:
     await network.license_server()
     await network.sentinel()
-    async with network.client("sn-1", "sn", "sn-1") as client:  # a certificate of its own for the same name
+    async with network.client("sn-1", "sn", "sn-1") as client:  # another certificate for the same name
         with pytest.raises(NameTaken, match="sn-1"):
             await client.peering.Join(pb.JoinRequest(account="0x" + "ab" * 20))
 

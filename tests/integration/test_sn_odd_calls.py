@@ -1,4 +1,4 @@
-"""A member calls its SN with all kinds of nonsense: each call is refused in words, and the SN serves on."""
+"""A member calls its SN with all kinds of nonsense: each call is refused with a message, and the SN goes on."""
 
 import asyncio
 import random
@@ -21,13 +21,13 @@ from services.sn.directory import DEFAULT_RUNNER, DEFAULT_TRAINING
 from services.sn.node import RunningSN
 from services.sn.roles import ROLES
 
-import grpc  # isort: skip  # after services, which limits its TLS
+import grpc  # isort: skip  # after services, which restricts its TLS
 
 CALLS = 700
 SEED = 16
 WITHIN_S = 60.0
 
-# No name of an organization that is held: its administrators may well change what the swarm has of it.
+# No name of an existing organization: its administrators could change what the swarm holds about it.
 TEXTS = (
     "", "b-1", "a-1", "../../etc/passwd", "a\0b", "\x1b[2J", "x" * 300, "x" * 200_000, "\u202eevil",
     "hospital-b\n", "hospit\u0430l-b", DEFAULT_TRAINING, DEFAULT_RUNNER, "train", "127.0.0.1", "a..b", "mean", "none",
@@ -48,12 +48,12 @@ METADATA = {
     "traceparent": ("x", "00-" + "0" * 32 + "-" + "0" * 16 + "-01"),
 }
 
-# The role of whoever makes a call, and its name; those that no role may make are made by an SL.
+# The callers by role. An SL makes the calls that no role may make.
 CALLERS = {"sl": "b-1", "swop": "b-2", "admin": "b-3", "sn": "b-4"}
 
 
 def filled(message: Message, chance: random.Random) -> Message:
-    """With values that mean something, in odd places, and values that mean nothing."""
+    """The message, filled with meaningful values in odd places and meaningless values."""
     for field in message.DESCRIPTOR.fields:
         if chance.random() < 0.2:
             continue
@@ -73,7 +73,7 @@ def methods() -> list[MethodDescriptor]:
 
 
 class Members:
-    """Of organization B, by role: a channel each, past our own client."""
+    """Members of organization B by role, each with a channel that does not use our client."""
 
     def __init__(self, two: TwoOrganizations, port: int) -> None:
         self._channels: dict[str, Any] = {}
@@ -123,7 +123,7 @@ async def sn(two: TwoOrganizations, tmp_path: Path) -> AsyncIterator[RunningSN]:
 
 @pytest.fixture
 def said() -> Iterator[list[dict[str, Any]]]:
-    """What the SN logs as errors."""
+    """The errors logged by the SN."""
     from structlog.testing import capture_logs
 
     with capture_logs() as found:
@@ -185,7 +185,7 @@ async def test_what_cannot_be_written_is_refused_before_it_is_tried(two: TwoOrga
 
 
 async def test_what_changes_nothing_is_answered_all_the_same(two: TwoOrganizations, sn: RunningSN) -> None:
-    """A SWOP that says once more that it has cleaned up, or gone: no event comes of it that could be waited for."""
+    """A SWOP that says again that it has cleaned up, or leaves again: this causes no event to wait for."""
     async with (
         SNClient(f"localhost:{sn.port}", two.identity("swop", "b-2")) as swop,
         asyncio.timeout(WITHIN_S / 3),

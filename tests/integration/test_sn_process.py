@@ -1,4 +1,4 @@
-"""The SN as its users start it: a process of its own, with a license server beside it."""
+"""The SN as users start it: a process, with a license server beside it."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from services.rpc import swarm_pb2 as pb
 
 
 class Nodes:
-    """Starts nodes in a directory, each with a log of its own; whoever is left is stopped at the end."""
+    """Starts nodes in a directory, each with its own log; those left are stopped at the end."""
 
     def __init__(self, pki: Any, directory: Path) -> None:
         self.pki = pki
@@ -41,7 +41,7 @@ class Nodes:
         self.license_port = (await child.ready())["port"]
 
     def sn(self, *more: str, role: str = "sn", chain: str = "embedded", **environment: str) -> Child:
-        """Started with one certificate, whose key and name it keeps over restarts."""
+        """Starts an SN with one certificate; restarts keep its key and name."""
         files = getattr(self, f"_{role}_files", None) or self.pki.issue(role, f"{role}-1")
         setattr(self, f"_{role}_files", files)
         arguments = [

@@ -1,4 +1,4 @@
-"""An SN that starts again goes on from where it had kept that a training stood, on every chain."""
+"""A restarted SN goes on from its last snapshot of a training, on every chain."""
 
 import asyncio
 import json
@@ -31,13 +31,13 @@ def view_of(sn: RunningSN) -> TrainingView:
 
 
 def told(view: TrainingView) -> dict[str, Any]:
-    """All of it that the chain tells."""
+    """All parts of the view that come from the chain."""
     return {name: value for name, value in vars(view).items() if name not in ("ticks", "progress")}
 
 
 @pytest.fixture
 def read_from(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """From which block the history of a training was read at each start."""
+    """The block from which each start read the history of a training."""
     blocks: list[int] = []
     history = TrainingGateway.history
 
@@ -73,7 +73,7 @@ async def test_a_restart_reads_what_has_happened_since_the_snapshot(
         assert repr(told(view_of(sn))) == repr(before)
         assert read_from == [before["position"].block]
         training = sn.trainings.named(DEFAULT_TRAINING)
-        receipt = await training.gateway.leave(NAMES[1], "tired too")  # it is followed as ever
+        receipt = await training.gateway.leave(NAMES[1], "tired too")  # it is followed as before
         status = await training.status_at(receipt.block)
         assert [who.name for who in status.participants if who.active] == NAMES[:1]
 
@@ -134,7 +134,7 @@ async def test_a_newcomer_reads_the_history_while_the_chain_comes(
 async def test_a_snapshot_is_written_while_the_training_goes_on(
     pki: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read_from: list[int]
 ) -> None:
-    """So that a node that is killed has not to read all of it again."""
+    """So that a killed node need not read the whole history again."""
     monkeypatch.setattr(live, "EVERY_EVENTS", 20)
     written, save = asyncio.Event(), Snapshots.save
 

@@ -1,4 +1,4 @@
-"""Tasks and taskrunners through a real SN: who may do what, every state, every refusal, nothing lost in a restart."""
+"""Tasks and taskrunners at a real SN: who may do what, every state, every refusal, and nothing lost by a restart."""
 
 import asyncio
 import contextlib
@@ -137,10 +137,10 @@ async def test_many_tasks_are_listed_page_by_page(swci: SNClient, monkeypatch: p
     assert [entry.header.name for entry in await swci.list_tasks()] == names
     first = await swci.tasks.ListTasks(pb.ListTasksRequest())
     assert [entry.header.name for entry in first.tasks] == names[:2]
-    await swci.tasks.DeleteTask(pb.DeleteTaskRequest(name=names[1]))  # where the next page goes on
+    await swci.tasks.DeleteTask(pb.DeleteTaskRequest(name=names[1]))  # where the next page would begin
     second = await swci.tasks.ListTasks(pb.ListTasksRequest(page_token=first.next_page_token))
     assert [entry.header.name for entry in second.tasks] == names[2:4]
-    await create(swci, names[1])  # once more, and so the last one
+    await create(swci, names[1])  # again, so that it is now the last
     assert [entry.header.name for entry in await swci.list_tasks()] == ["ROOTTASK", *names[2:], names[1]]
     for token in ("-1", "x", "9" * 30, "²"):
         with pytest.raises(errors.MalformedCall, match="page_token"):
@@ -224,7 +224,7 @@ async def test_a_task_fails_at_once_when_nobody_can_succeed_any_more(desk: Desk,
     said = await two.report(1, 0, pb.PEER_RUNNING, description="first\r\n\x1b[31mKeyError: 'größe'\x9b2J\tend\n")
     (peer,) = [peer for peer in said.peers if peer.agent == "swop-2"]
     assert peer.description == "first\n?[31mKeyError: 'größe'?2J end"
-    await two.report(1, 0, pb.PEER_COMPLETE)  # what others still do is recorded
+    await two.report(1, 0, pb.PEER_COMPLETE)  # later results of others are still recorded
 
 
 async def test_while_another_one_could_help_a_failure_is_not_the_end(desk: Desk, swci: SNClient) -> None:
@@ -312,7 +312,7 @@ async def test_a_busy_swop_may_come_back_to_what_it_has_begun(desk: Desk, swci: 
     await one.enrol(1, 1)
     await one.stop_watching()
     await two.stop_watching()
-    async with asyncio.timeout(WITHIN_S):  # swop-2 had begun nothing: it is given up
+    async with asyncio.timeout(WITHIN_S):  # swop-2 had begun nothing, so nobody waits for it
         async for seen in swci.watch_runner(DEFAULT_RUNNER):
             if seen.state == pb.RUNNER_ERROR:
                 break
@@ -331,7 +331,7 @@ async def test_a_busy_swop_that_does_not_come_back_is_given_up_after_a_reset(des
     await two.stop_watching()
     async with asyncio.timeout(WITHIN_S):
         async for seen in swci.watch_runner(DEFAULT_RUNNER):
-            if not seen.agents[1].attends:  # so swop-1 has been silent for as long too
+            if not seen.agents[1].attends:  # so swop-1 has been silent just as long
                 break
         assert seen.agents[0].attends
         await reset(swci)
@@ -441,7 +441,7 @@ async def session(pki: Any, sn: RunningSN, tmp_path: Path) -> AsyncIterator[Comm
 
 
 class Heard:
-    """What a command says on its way."""
+    """Collects what a command says while it runs."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

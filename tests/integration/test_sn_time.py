@@ -61,7 +61,7 @@ async def test_a_participant_that_no_longer_watches_is_lost_and_not_waited_for(p
         assert (lost.active, lost.left_reason) == (False, "lost")
         leader = next(sl for sl in sls if sl.name == merging.leader)
         await leader.publish(merging)
-        sls[2].watch()  # it comes back: enrolled again it takes part again
+        sls[2].watch()  # it comes back: once enrolled again, it takes part
         assert "sl-2" in (await sls[2].enrol(config(min_peers=2))).awaited
         await play_round(sls, 2)
 
@@ -100,7 +100,7 @@ async def test_nobody_is_lost_once_the_training_is_complete(pki: Any, tmp_path: 
             await sl.enrol(config(min_peers=2))
         await play_round(sls, 1, finished=True)
         await sls[1].stop_watching()
-        # Two reports later, each of them a change that watchers and timers look at, it still counts as there.
+        # After two reports, each a change that wakes watchers and timers, it still counts as present.
         for loss in (0.5, 0.25):
             report = pb.ReportRequest(contract=sls[0].contract, round=1, loss=loss)
             await sls[0].client.training.Report(report)

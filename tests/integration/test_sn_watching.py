@@ -1,4 +1,4 @@
-"""Watch streams: resumed, conflated, never short of the last state."""
+"""Watch streams: they can be resumed, skip states, and always deliver the last state."""
 
 import asyncio
 import contextlib
@@ -62,7 +62,7 @@ async def test_a_version_from_before_a_restart_is_answered_with_the_state(pair: 
 
 async def test_a_slow_watcher_skips_states_but_never_the_last(pair: list[Sl]) -> None:
     slow = pair[0].client.watch(pair[0].contract)
-    received = [await anext(slow)]  # and then it does not read while much happens
+    received = [await anext(slow)]  # then it does not read while much happens
     for round_number in range(1, 6):
         await play_round(pair, round_number)
     final = await play_round(pair, 6, finished=True)

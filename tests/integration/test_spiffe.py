@@ -82,7 +82,7 @@ def fingerprint(files: Any) -> str:
 
 
 async def shown_at(port: int, identity: Identity, alpn: str) -> str:
-    """Fingerprint of the certificate that a port shows."""
+    """Fingerprint of the certificate shown at a port."""
     context = identity.client_context()
     context.set_alpn_protocols([alpn])
     _, writer = await asyncio.open_connection("localhost", port, ssl=context)
@@ -126,10 +126,10 @@ async def test_a_training_goes_on_while_every_node_gets_a_new_certificate(pki: A
             for name, (port, alpn) in ports.items():
                 async with asyncio.timeout(WITHIN_S):
                     while await shown_at(port, admin, alpn) != fingerprint(newest[name]):
-                        pass  # the next look takes a handshake
+                        pass  # the next look needs a handshake
             rotated.set()
 
-        model = {"w": np.zeros(1_200_000, np.float32)}  # shared among the nodes, over connections of their own
+        model = {"w": np.zeros(1_200_000, np.float32)}  # merged by all nodes, over connections between them
         programs = [
             swarm.ml(name, model, lambda arrays, n: {"w": arrays["w"] + n}, min_peers=2, rounds=4) for name in names[1:]
         ]
@@ -183,7 +183,7 @@ async def test_of_several_svids_the_one_of_the_role_is_taken(pki: Any) -> None:
 
 
 async def sentence(api: WorkloadApi | Path, **changes: Any) -> str:
-    """What is said where there is no identity."""
+    """The error if there is no identity."""
     with pytest.raises(SwarmError) as refused:
         async with own_identity(settings(api, **changes), "sl"):
             pass

@@ -1,4 +1,4 @@
-"""The typed API of an SWCI, by its typed client, in front of a real SN: every resource, streams, and who is refused."""
+"""The typed API of an SWCI, through its typed client, with a real SN: every resource, streams, and refusals."""
 
 import asyncio
 import contextlib
@@ -237,7 +237,7 @@ async def test_one_who_hangs_up_leaves_nothing_behind(web: Web, client: AsyncCli
         streams = [listener.watch_contract(DEFAULT_TRAINING), listener.watch_taskrunner()]
         for stream in streams:
             await anext(stream)
-        assert len(tasks() - before) > 2  # of both servers, that watch
+        assert len(tasks() - before) > 2  # tasks of both servers for the watch
         for stream in streams:
             await stream.aclose()
     if left := tasks() - before:
@@ -256,9 +256,7 @@ def test_one_who_vanishes_without_a_word_is_given_up_before_long() -> None:
 
 
 def tasks() -> set["asyncio.Task[Any]"]:
-    """Without those with which gRPC takes the next call, and the connection of a session to its SN, which it keeps and
-    looks at again.
-    """
+    """All tasks except those by which gRPC accepts the next call, and a session's lasting connection to its SN."""
     lasting = ("AioServer._", "Tunnel._carry", "Background.keep")
     return {it for it in asyncio.all_tasks() if not getattr(it.get_coro(), "__qualname__", "").startswith(lasting)}
 
@@ -295,7 +293,7 @@ async def test_whoever_waits_when_an_swci_is_stopped_is_told_so(
 
 
 async def test_a_caller_that_does_not_take_its_leave_is_let_go(pki: Any, tmp_path: Path) -> None:
-    """One whose body was refused before it was read, and which then neither reads nor hangs up."""
+    """A caller whose body was refused before it was read, and that then neither reads nor disconnects."""
     head = b"POST /exec HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n"
     context = pki.identity("swci", "swci-2").client_context()
 
@@ -377,7 +375,7 @@ async def test_no_more_sessions_are_kept_than_may_be_in_use(
         late = await stack.enter_async_context(AsyncClient(**web.options(), session="late"))
         with pytest.raises(Conflict, match="This SWCI serves 2 sessions, and all of them are in use"):
             await late.nodes()
-        assert (await client.nodes()).nodes  # in a session that is there
+        assert (await client.nodes()).nodes  # in an existing session
 
 
 @pytest.fixture

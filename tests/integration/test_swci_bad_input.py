@@ -1,5 +1,5 @@
-"""Whatever is wrong with a command is told in one sentence: by the shell, by POST /exec, and by /api/v1 where it can be
-asked there. Nothing is half done.
+"""Any fault in a command is reported in one sentence: by the shell, by POST /exec, and by /api/v1 if it has that
+command. Nothing is half done.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ TOO_LONG = "has 129 characters, and 128 are allowed"
 
 @dataclass(frozen=True)
 class Case:
-    """``typed``: method, path and body of the same in /api/v1, answered with ``status``."""
+    """``typed``: method, path and body of the same request in /api/v1, answered with ``status``."""
 
     line: str
     sentence: str
@@ -124,7 +124,7 @@ CASES = [
     Case(f"CREATE TASKRUNNER {LONG}", TOO_LONG, ("POST", "/taskrunners", {"name": LONG}), 422),
     Case(f"CREATE CONTEXT {LONG} WITH IP h", TOO_LONG, ("POST", "/contexts", {"name": LONG, "ip": "h"}), 422),
     Case(f"ASSIGN TASK {LONG} TO another WITH 1 PEERS", TOO_LONG, assignment("another", task=LONG, peers=1), 422),
-    # tasks and taskrunners that are not ready for it
+    # tasks and taskrunners that are not in the right state
     Case(f"ASSIGN TASK ready TO {RUNNER} WITH 1 PEERS", "busy", assignment(task="ready", peers=1), 409),
     Case("ASSIGN TASK ready TO another WITH 5 PEERS", "needs 5 peers",
          assignment("another", task="ready", peers=5), 409),
@@ -153,7 +153,7 @@ CASES = [
 
 @pytest.fixture
 async def web(pki: Any, tmp_path: Path) -> AsyncIterator[Web]:
-    """With a draft, a task that is ready, a taskrunner that is busy with it, and one that is free."""
+    """An SWCI with a draft task, a finalized task, a taskrunner that is busy with it, and a free one."""
     async with swci_web(pki, tmp_path) as running, busy(running):
         for name, content in FILES.items():
             (running.usr / name).write_bytes(content)
@@ -197,7 +197,7 @@ async def answer_of(session: CommandSession, line: str) -> CommandResult:
 
 
 def sentence_of(answer: CommandResult) -> str:
-    """What a shell shows of a command that fails, in one line."""
+    """What a shell shows for a failed command, in one line."""
     assert answer.error is not None, answer.lines
     assert len(answer.lines) == 1
     assert answer.lines[0].startswith("ERROR : ")
@@ -205,7 +205,7 @@ def sentence_of(answer: CommandResult) -> str:
 
 
 async def everything(web: Web) -> Any:
-    """What is there; the clock of a SWOP that is alive goes on."""
+    """All that exists, except for the clock of a living SWOP, which goes on."""
     async with AsyncClient(**web.options("admin", "ada")) as client:
         runners = await client.taskrunners()
         states = [(await client.taskrunner_status(it.name)).version for it in runners.taskrunners]

@@ -1,4 +1,4 @@
-"""An SWCI's whole REST API under schemathesis, in front of a real SN: to all that is sent it answers as described."""
+"""An SWCI's whole REST API under schemathesis, with a real SN: it answers all requests as described."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -49,7 +49,7 @@ WITHIN_S = 60.0
 
 @pytest.fixture
 async def web(pki: Any, tmp_path: Path) -> AsyncIterator[Web]:
-    """With a training that a node has enrolled in, a task, and a file."""
+    """An SWCI with a training that a node has enrolled in, a task, and a file."""
     async with swci_web(pki, tmp_path) as running:
         (running.usr / "run.yaml").write_text("Name: t\n")
         async with SNClient(f"localhost:{running.sn.port}", pki.identity("swci", "swci-2")) as swci:
@@ -72,7 +72,7 @@ async def test_the_api_answers_as_it_says(web: Web) -> None:
 
 
 def ask_everything(session: requests.Session, web: Web) -> dict[str, str]:
-    """What is wrong with each operation."""
+    """The faults of each operation."""
     described = session.get(f"{web.base_url}/api/v1/openapi.json", timeout=WITHIN_S)
     schema = schemathesis.openapi.from_dict(described.json())
     operations = [result.ok() for result in schema.get_all_operations()]
@@ -80,7 +80,7 @@ def ask_everything(session: requests.Session, web: Web) -> dict[str, str]:
 
 
 def fuzz(session: requests.Session, operation: Any, web: Web) -> str:
-    """What is wrong with it. Half of the names and addresses that are sent are ones that there are."""
+    """The faults of an operation. Half of the names and addresses sent exist."""
 
     @given(case=st.one_of(map(operation.as_strategy, MODES)), known=st.booleans())
     @SETTINGS
@@ -108,7 +108,9 @@ def known_names(case: schemathesis.Case) -> dict[str, Any]:
 
 
 def bound(case: schemathesis.Case, port: int) -> bool:
-    """No request waits for long, or for a name or an address of somebody else. Whether that has changed it."""
+    """Changes a request so that it neither waits for long nor calls anybody else's address. Returns whether it was
+    changed.
+    """
     changed = False
     seconds = (case.query or {}).get("seconds")
     if isinstance(seconds, int | float) and seconds > SECONDS:
@@ -124,7 +126,7 @@ def bound(case: schemathesis.Case, port: int) -> bool:
 
 
 def check(session: requests.Session, case: schemathesis.Case, base_url: str, changed: bool) -> None:
-    """What has ``changed`` since it was made may be right where it was wrong."""
+    """Sends a request and checks the answer. A request that was ``changed`` may have become valid."""
     sent = case.as_transport_kwargs(base_url=base_url)
     assume(len(requests.Request(url=sent["url"], params=sent["params"], method="GET").prepare().url) < HEAD_LIMIT_BYTES)
     headers = {name: value for name, value in sent["headers"].items() if value.isascii() and value.isprintable()}
@@ -132,7 +134,7 @@ def check(session: requests.Session, case: schemathesis.Case, base_url: str, cha
     sent["headers"] = headers
     with session.request(**sent, stream=True, timeout=WITHIN_S) as answer:
         if answer.headers["Content-Type"].startswith("text/event-stream"):
-            assert next(answer.iter_lines()).startswith(b"id: ")  # the rest of it does not end
+            assert next(answer.iter_lines()).startswith(b"id: ")  # the stream itself does not end
             return
         case.validate_response(answer, checks=CHECKS if changed else [*CHECKS, openapi.negative_data_rejection])
         if answer.status_code >= 400:

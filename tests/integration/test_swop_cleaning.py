@@ -1,4 +1,4 @@
-"""What a SWOP removes after a task: what it has started, and nothing of a SWOP of its name in another swarm."""
+"""What a SWOP removes after a task: all that it started, and nothing of another swarm's SWOP of the same name."""
 
 import sys
 from pathlib import Path

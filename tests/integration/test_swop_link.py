@@ -1,4 +1,4 @@
-"""A SWOP and its SN, in whose place somebody else answers."""
+"""A SWOP whose SN is replaced by another server."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ CALLS = ("Register", "ListNodes", "HoldName", "GetInfo")
 
 
 class Sn:
-    """``ports``: of all SNs, as the directory has them."""
+    """``ports``: the ports of all SNs in the directory."""
 
     def __init__(self, name: str, ports: list[int]) -> None:
         self.name = name
@@ -55,7 +55,7 @@ async def answering(identity: Identity, ports: list[int], port: int = 0) -> Asyn
 
 
 async def pause(_seconds: float) -> None:
-    """It tries again at once."""
+    """Does not wait, so that the SWOP retries at once."""
 
 
 @pytest.mark.parametrize("others", [0, 1])

@@ -1,4 +1,4 @@
-"""A SWOP that goes by a trust file, whose SLs go by it too, says at its start where they would not."""
+"""A SWOP with a trust file, which its SLs use too, refuses to start with a profile by which they would not."""
 
 import shutil
 from pathlib import Path

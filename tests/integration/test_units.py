@@ -1,4 +1,4 @@
-"""`swarm install-service`: units that systemd takes, that keep a node in its place, and with which it starts."""
+"""`swarm install-service`: units that systemd accepts, that confine a node, and with which it starts."""
 
 import os
 import pwd
@@ -19,27 +19,27 @@ from services.identity.certificates import read_key
 from services.local.process import Child, Launch, node_environment
 from services.units.installing import read_settings
 
-OWNER = pwd.getpwuid(os.getuid()).pw_name  # of the files here
+OWNER = pwd.getpwuid(os.getuid()).pw_name  # owner of the files here
 NODES = {"sn": "sn", "swop": "swop", "license-server": "license"}
 OWN_SETTINGS = {
     "sn": "THIS_NODE_IP=10.1.2.3\nSN_I_AM_SENTINEL=true\nSWARM_DATA_DIR=data/node",
     "swop": "SN_NODE_IP=10.1.2.3\nUSR_DIR=usr dir\n",
     "license-server": "SWARM_LICENSE_PORT=0\nSWARM_LICENSE_HOST=127.0.0.1\nSWARM_LICENSE_DATABASE=",
 }
-MOST_EXPOSED = {"sn": 25, "license-server": 25, "swop": 45}  # tenths, as systemd-analyze rates them; 100: all is open
+MOST_EXPOSED = {"sn": 25, "license-server": 25, "swop": 45}  # tenths, as rated by systemd-analyze; 100: no protection
 
 
 @pytest.fixture
 def kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory from which paths of settings are meant."""
+    """The directory to which paths in settings are relative."""
     monkeypatch.chdir(tmp_path)
-    # Where the tests run, others may not be let in; what is written is the same.
+    # Other users may have no access to where the tests run; the unit's text is the same.
     monkeypatch.setattr("services.units.installing._program", lambda _: Path(sys.executable).parent / "swarm")
     return tmp_path
 
 
 def settings_of(pki: Any, node: str, more: str = "") -> str:
-    """The file for a node, with its identity."""
+    """Writes the settings of a node, with its identity."""
     role = NODES[node]
     files = pki.issue(role, f"{role}-1")
     identity = {"SWARM_ID_CERT": files.cert, "SWARM_ID_KEY": files.key, "SWARM_ID_CACERT": files.cacert}
@@ -49,7 +49,7 @@ def settings_of(pki: Any, node: str, more: str = "") -> str:
 
 
 def with_trust(settings: str) -> str:
-    """The same file, with a trust file in the place of the CA."""
+    """Replaces the CA in the settings by a trust file."""
     text = Path(settings).read_text()
     cacert = Path(re.findall("SWARM_ID_CACERT=(.*)", text)[0])
     trust = Path("trust")
@@ -63,7 +63,7 @@ def with_trust(settings: str) -> str:
 
 
 def encrypt(settings: str) -> None:
-    """The same file, with a key that is encrypted."""
+    """Encrypts the key that the settings name."""
     key = Path(re.findall("SWARM_ID_KEY=(.*)", Path(settings).read_text())[0])
     Path("passphrase").write_text("of this node\n")
     with_it = BestAvailableEncryption(b"of this node")
@@ -79,7 +79,7 @@ def installed(pki: Any, node: str, *options: str, trust: bool = False, encrypted
         encrypt(settings)
     if trust:
         with_trust(settings)
-        options = (*options, "--user", OWNER)  # others may not read where the tests run
+        options = (*options, "--user", OWNER)  # other users may be unable to read where the tests run
     user = ["--user", OWNER, "--docker"] if node == "swop" else []
     assert main(["install-service", node, "--settings", settings, "--root", "r", *user, *options]) == 0
     name = f"{NODES[node]}-1"
@@ -121,7 +121,7 @@ async def test_a_node_starts_with_what_its_unit_hands_it(pki: Any, kit: Path, tr
     text = unit.read_text()
     assert (f"SWARM_ID_KEY_PASSPHRASE_FILE={kit}/passphrase" in text) == trust
     assert (f"SWARM_ID_TRUST={kit}/trust/trust.yaml" in text, "cas.pem" in text) == (trust, not trust)
-    assert ("LoadCredential=" in text) == (not trust)  # the user has them, and sees what takes their place
+    assert ("LoadCredential=" in text) == (not trust)  # the user can read them, and sees replacements
     credentials = kit / "credentials"
     credentials.mkdir()
     for name, source in re.findall(r"^LoadCredential=([^:]+):(.*)$", text, re.MULTILINE):

@@ -1,4 +1,4 @@
-"""Reads what a TrainingContract itself holds: SNs go by its events, and tests compare the two."""
+"""Reads the state in a TrainingContract: SNs use its events, and tests compare the two."""
 
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ PAGE = 100
 
 
 class StoredTraining(NamedTuple):
-    """``leader`` is an index, as in the two below, and means something in MERGE only."""
+    """``leader`` is an index, as in the tuples below, and valid only in MERGE."""
 
     state: RoundState
     round: int
@@ -61,15 +61,15 @@ class TrainingReader(TrainingGateway):
         return row._replace(config=TrainingConfig(*row.config))
 
     async def participants(self) -> list[StoredParticipant]:
-        """Everyone who ever enrolled, in the order of the first enrolment."""
+        """All that ever enrolled, in the order of first enrolment."""
         return [_participant(row) for row in await self._read_pages("participants", PAGE)]
 
     async def check_ins(self, round_number: int, block: int | None = None) -> list[StoredCheckIn]:
-        """Who checked in to a round; of an accepted round, who was merged. Empty once two rounds have begun since."""
+        """The check-ins of a round; of an accepted round, only those merged. Empty once two more rounds have begun."""
         return [StoredCheckIn(*row) for row in await self._read("checkIns", round_number, block=block)]
 
     async def result(self, round_number: int, block: int | None = None) -> StoredResult | None:
-        """None where nothing was accepted for it, or for a later round as well."""
+        """The result of a round; None if none was accepted, or if a later round has one."""
         row = await self._read("result", round_number, block=block)
         return StoredResult(*row) if any(row[0]) else None
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class TunnelSite:
-    """``here``: this machine, as the site reaches it, also by the name localhost. ``there``, ``later``: the site."""
+    """``here``: this machine's address for the site, also named localhost there. ``there``, ``later``: the site's
+    addresses.
+    """
 
     mark: str
     subnet: str
@@ -29,34 +31,34 @@ class TunnelSite:
         return f"{self.subnet}.3"
 
     def on(self, *argv: str) -> tuple[str, ...]:
-        """The command line that runs ``argv`` there."""
+        """The command line that runs ``argv`` at the site."""
         bound = 'mount --bind "$0" /etc/hosts && exec "$@"'
         return ("ip", "netns", "exec", self.mark, "sh", "-c", bound, str(self.hosts), *argv)
 
     def cut(self) -> None:
-        """Nothing comes through, and nobody is told."""
+        """Lets nothing through, without telling anybody."""
         _ip("link", "set", self.mark, "down")
 
     def heal(self) -> None:
         _ip("link", "set", self.mark, "up")
 
     def slow(self, mbit: int) -> None:
-        """From now on no more passes in a second, in each direction."""
+        """Limits the rate in each direction from now on."""
         shape = ("root", "tbf", "rate", f"{mbit}mbit", "burst", "64kb", "latency", "100ms")
         _run("tc", "qdisc", "add", "dev", self.mark, *shape)
         _run("tc", "-n", self.mark, "qdisc", "add", "dev", "eth0", *shape)
 
     @property
     def came_bytes(self) -> int:
-        """All that has come from there so far."""
+        """The number of bytes received from the site so far."""
         return int(Path(f"/sys/class/net/{self.mark}/statistics/rx_bytes").read_text())
 
     def break_connections(self) -> None:
-        """All that are open; both ends are told."""
+        """Breaks all open connections; both ends notice."""
         _run("ss", "-K", "-t", "dst", self.there)
 
     def move(self) -> None:
-        """As where the tunnel is opened anew and gives another address."""
+        """Changes the site's address, as when a tunnel is reopened."""
         _ip("-n", self.mark, "addr", "del", f"{self.there}/24", "dev", "eth0")
         _ip("-n", self.mark, "addr", "add", f"{self.later}/24", "dev", "eth0")
 
@@ -76,7 +78,7 @@ def tunnel_site(directory: Path) -> Iterator[TunnelSite]:
             _ip("-n", site.mark, "link", "set", link, "up")
         yield site
     finally:
-        _ip("netns", "del", site.mark)  # its link goes with it
+        _ip("netns", "del", site.mark)  # this removes its link too
 
 
 def _ip(*words: str) -> None:

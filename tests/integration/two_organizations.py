@@ -1,4 +1,6 @@
-"""Two organizations with a CA each, the trust file of a node that knows both, and certificates that go beyond it."""
+"""Two organizations, each with a CA, the trust file of a node that knows both, and certificates that it
+does not allow.
+"""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,7 @@ from services.identity.peers import read_trust
 
 HOSTS = ["localhost", "127.0.0.1"]
 
-# What A's CA has issued and must not have: the trust domain that it says, role, name, and the words of the refusal.
+# Certificates that A's CA must not issue: their trust domain, role and name, and the words of the refusal.
 BEYOND = {
     "trust domain of B": (
         ("b.example", "sl", "b-1"),
@@ -39,7 +41,7 @@ BEYOND = {
 
 @dataclass(frozen=True)
 class TwoOrganizations:
-    """A may issue SLs named a-*; B issues everything else, under names b-*."""
+    """A may issue for SLs named a-*; B for all roles, under names b-*."""
 
     directory: Path
     a: Authority
@@ -71,7 +73,7 @@ class TwoOrganizations:
         self.trust.write_text(yaml.safe_dump({"organizations": organizations}))
 
     def revoke(self, *revoked: IssuedFiles) -> None:
-        """Writes A's revocation list, whole at once, as a program that renews it does."""
+        """Replaces A's revocation list atomically, as programs that renew it do."""
         new = self.directory / "new.crl"
         new.write_bytes(revocation_list(self.a, *(read_chain(files.cert)[0] for files in revoked)))
         new.replace(self.crl)
@@ -85,19 +87,19 @@ class TwoOrganizations:
         return authority.issue(role, name, HOSTS, out, force=True, **validity)
 
     def identity(self, role: str, name: str, **validity: Any) -> Identity:
-        """Of a node that is what it says, and goes by the trust file."""
+        """The identity of an honest node with the trust file."""
         files = self.files(self.a if name.startswith("a") else self.b, role, name, **validity)
         return Identity.load(cert=files.cert, key=files.key, trust=self.trust)
 
     def beyond(self, domain: str, role: str, name: str) -> Identity:
-        """With a certificate of A's CA, whatever it says; it trusts both CAs and judges nobody, itself included."""
+        """An identity with any certificate of A's CA. It trusts both CAs and checks nobody, not even itself."""
         files = self.files(replace(self.a, trust_domain=domain), role, name)
         bundle = replace(read_trust(None, None, self.trust), organizations=None)
         return Identity(role=role, name=name, fingerprint="", cert=files.cert, key=files.key, trust=bundle)
 
 
 def below_an_intermediate(two: TwoOrganizations, role: str, name: str) -> IssuedFiles:
-    """By a CA whose own CA alone is known, root.pem; the chain lies with the certificate."""
+    """Files from an intermediate CA; only its root, root.pem, is known. The chain is in the certificate's file."""
     root, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     top = _ca("Root of A", "Root of A", root.public_key(), root)
     middle = _ca("Department of A", "Root of A", key.public_key(), root)

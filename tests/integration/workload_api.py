@@ -1,4 +1,4 @@
-"""A SPIFFE Workload API for tests: the public protocol on a socket, with SVIDs that a test puts there."""
+"""A SPIFFE Workload API for tests: the public protocol on a socket, with SVIDs from the test."""
 
 import contextlib
 import tempfile
@@ -23,7 +23,7 @@ WITHIN_S = 30.0
 
 
 class WorkloadApi(workload_pb2_grpc.SpiffeWorkloadAPIServicer):  # type: ignore[misc]  # the package has no types for it
-    """Of one workload. It has no entry for it until ``give``; each ``give`` is sent to those who listen."""
+    """The API for one workload. It has no entry until ``give``; listeners get each ``give``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,7 +33,9 @@ class WorkloadApi(workload_pb2_grpc.SpiffeWorkloadAPIServicer):  # type: ignore[
         self._changed = threading.Condition()
 
     def give(self, files: Any, *, bundle: Path | None = None, more: Any = ()) -> None:
-        """The certificate and key of ``files``, first of ``more``; ``bundle``: of its trust domain, empty for none."""
+        """Sets the SVIDs: first that of ``files``, then ``more``. ``bundle``: CAs of its trust domain,
+        empty for none.
+        """
         svids = [self._svid(one, one.cacert if bundle is None else bundle) for one in (files, *more)]
         with self._changed:
             self._response = workload_pb2.X509SVIDResponse(svids=svids)
@@ -77,7 +79,9 @@ class WorkloadApi(workload_pb2_grpc.SpiffeWorkloadAPIServicer):  # type: ignore[
 
 @contextlib.contextmanager
 def workload_apis(*names: str) -> Iterator[Mapping[str, WorkloadApi]]:
-    """One for each workload, each on a socket of its own. Paths of sockets are short, so those of tests will not do."""
+    """One API per workload, each on its own socket. Not in the tests' directories, whose paths are too long for
+    sockets.
+    """
     with tempfile.TemporaryDirectory(prefix="spiffe-") as directory, contextlib.ExitStack() as stack:
         found = {}
         for name in names:
