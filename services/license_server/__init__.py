@@ -1,1 +1,1 @@
-"""Leases seats of a license to nodes, over HTTPS with client certificates."""
+"""Grants seats of a license to nodes, over HTTPS with client certificates."""

@@ -95,7 +95,7 @@ class Accounts:
     # --- signing in ---
 
     def sign_in(self, name: str, password: str, code: str, address: str, agent: str = "") -> UserSession:
-        """Raises SignInFailed, SignInLocked, CodeNeeded (only where the password was right)."""
+        """Raises SignInFailed, SignInLocked, CodeNeeded (only if the password was right)."""
         with self._database.read() as transaction:
             row = transaction.row(select(users).where(users.c.name == name))
             if row is not None:

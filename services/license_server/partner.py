@@ -1,9 +1,9 @@
-"""Two servers with separate databases: one leases seats, the other follows it and takes over if it is gone.
+"""Two servers with separate databases: one grants seats, the other follows it and takes over if it is gone.
 
 The active server has a term. At least once a second, the follower asks it for all changes; if it hears nothing for
 TAKEOVER_S, it becomes active itself, with the next term. If both are active, the one with the lower term becomes the
-follower as soon as it hears of the other. Two servers cut off from each other may both be active; each then leases at
-most its capacity. So at most twice the capacity is leased, and only until they hear of each other.
+follower as soon as it hears of the other. Two servers cut off from each other may both be active; each then grants at
+most its capacity. So at most twice the capacity is granted, and only until they hear of each other.
 """
 
 import asyncio

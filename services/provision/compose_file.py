@@ -22,7 +22,7 @@ _HEAD = """# The nodes of {organization} in {project}. README.md beside this fil
 
 
 def as_text(project: Project, organization: ProjectOrganization) -> str:
-    """The file's text. It is made anew when the project changes, so users put additions into compose.override.yaml."""
+    """The file's text. It is rewritten when the project changes, so users put additions into compose.override.yaml."""
     services: dict[str, Any] = {}
     for node in organization.nodes:
         if node.role == "admin":

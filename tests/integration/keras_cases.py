@@ -301,7 +301,7 @@ def test_a_normalization_computes_with_what_was_merged(loopback, compiled):
     np.testing.assert_allclose(live, (data - mean) / np.sqrt(variance) @ kernel + bias, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation")  # which Keras itself causes where it saves
+@pytest.mark.filterwarnings("ignore:__array__ implementation")  # caused by Keras itself when it saves
 @pytest.mark.parametrize("of", ["adapted", "batches", "spectral"])
 def test_a_merged_model_computes_as_it_does_when_it_is_saved_and_read_again(loopback, tmp_path, of):
     keras = keras_of_the_script()

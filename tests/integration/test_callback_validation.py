@@ -318,7 +318,7 @@ class Recurrent(nn.Module):
 
 
 def normalized():
-    """Statistics, some of them frozen, dropout, and a weight that each step in training mode estimates anew."""
+    """Statistics, some of them frozen, dropout, and a weight that is re-estimated in each step in training mode."""
     hidden = torch.nn.utils.parametrizations.spectral_norm(nn.Linear(4, 8))
     model = nn.Sequential(hidden, nn.BatchNorm1d(8), nn.Dropout(0.3), nn.BatchNorm1d(8), nn.Linear(8, 3))
     model[3].eval()

@@ -102,7 +102,7 @@ async def test_a_round_is_one_trace_across_sls_leader_and_sn(
     for name in NAMES:
         assert Counter(by_node[name])["round"] == 1
         assert {"store", "check-in", "fetch"} <= set(by_node[name])
-    assert "wait" in by_node[NAMES[0]] + by_node[NAMES[1]]  # the leader need not, where it checks in last
+    assert "wait" in by_node[NAMES[0]] + by_node[NAMES[1]]  # the leader need not wait if it checks in last
     led = [name for name in NAMES if "merge" in by_node[name]]
     assert len(led) == 1 and "publish" in by_node[led[0]]
     served = {span.name.rsplit("/", 1)[-1]: span for span in second if facts(span).get("caller")}
