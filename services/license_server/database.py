@@ -147,7 +147,7 @@ class Database:
         for statement in schema.lifted(dialect):
             transaction.connection.exec_driver_sql(statement)
         yield
-        for statement in schema.request_limits(dialect):
+        for statement in schema.audit_guards(dialect):
             transaction.connection.exec_driver_sql(statement)
 
     def _make_engine(self) -> Any:

@@ -278,7 +278,7 @@ _REFUSE_POSTGRESQL = """CREATE TRIGGER audit_no_{lower} BEFORE {upper} ON audit
 FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()"""
 
 
-def request_limits(dialect: str) -> list[str]:
+def audit_guards(dialect: str) -> list[str]:
     """Statements that make the audit log append-only; run again after they were lifted."""
     verbs = ("update", "delete")
     if dialect == "sqlite":
@@ -295,5 +295,5 @@ def lifted(dialect: str) -> list[str]:
 
 
 for _dialect in ("sqlite", "postgresql"):
-    for _statement in request_limits(_dialect):
+    for _statement in audit_guards(_dialect):
         event.listen(audit, "after_create", DDL(_statement.replace("%", "%%")).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]

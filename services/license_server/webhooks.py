@@ -22,7 +22,7 @@ from services.license_server.schema import grants, settings, webhook_deliveries
 from services.license_server.server_settings import Values, read_values
 
 MAX_ATTEMPTS = 8
-FIRST_RETRY_S = 10.0
+FIRST_RETRY_S = 20.0
 KEEP_S = 7 * 86_400.0
 POST_TIMEOUT_S = 10.0
 
@@ -76,7 +76,7 @@ class Webhooks:
                     "attempts": attempts,
                     "delivered_at": None if problem else transaction.wall,
                     "problem": problem[:300] or None,
-                    "due_at": transaction.wall + FIRST_RETRY_S * 2**attempts,
+                    "due_at": transaction.wall + FIRST_RETRY_S * 2 ** (attempts - 1),
                 }
                 mine = webhook_deliveries.c.id == row["id"]
                 transaction.connection.execute(update(webhook_deliveries).where(mine).values(result))

@@ -33,7 +33,9 @@ _SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
-def container_of(spec: NodeSpec, image: str, mounts: Sequence[Mapping[str, Any]], host: Mapping[str, Any]) -> Any:
+def container_of(
+    spec: NodeSpec, image: str, mounts: Sequence[Mapping[str, Any]], host: Mapping[str, Any], kind: str
+) -> Any:
     """The body of ``POST /containers/create``; ``host``: what this engine alone needs in HostConfig."""
     config: dict[str, Any] = {
         "Image": image,
@@ -46,7 +48,7 @@ def container_of(spec: NodeSpec, image: str, mounts: Sequence[Mapping[str, Any]]
             "Dns": list(spec.dns),
             "LogConfig": {"Type": "json-file", "Config": {"max-size": LOG_FILE_SIZE, "max-file": LOG_FILES}},
             **_limits(spec),
-            **_privileges(spec.devices),
+            **_privileges(spec.devices, kind),
             **host,
         },
     }
@@ -170,7 +172,7 @@ def _limits(spec: NodeSpec) -> dict[str, Any]:
     return limits
 
 
-def _privileges(devices: Devices) -> dict[str, Any]:
+def _privileges(devices: Devices, kind: str) -> dict[str, Any]:
     """No program gains rights that its user does not have, unless the host's profile says otherwise."""
     given: dict[str, Any] = {"SecurityOpt": list(devices.security_opt)}
     if devices.privileged:
@@ -182,7 +184,7 @@ def _privileges(devices: Devices) -> dict[str, Any]:
     if devices.ipc:
         given["IpcMode"] = devices.ipc
     if devices.shm_size:
-        given["ShmSize"] = byte_size(devices.shm_size, "DOCKER")
+        given["ShmSize"] = byte_size(devices.shm_size, kind)
     if devices.group_add:
         given["GroupAdd"] = list(devices.group_add)
     if devices.cap_add:

@@ -61,7 +61,7 @@ class ContainerExecutor(Executor):
         mounts = [await self.volumes.mounted(mount) for mount in spec.mounts]
         node_id: str | None = None
         try:
-            made = await self.create(spec, container_of(spec, image.name, mounts, self.host_config(spec)))
+            made = await self.create(spec, container_of(spec, image.name, mounts, self.host_config(spec), self.kind))
             node_id = made["Id"]
             await self._expect_program(made["Id"], spec)
             await self.api.json("POST", f"/containers/{node_id}/start", doing=f"while {spec.name} was started")
