@@ -38,14 +38,14 @@ SessionOrNone = TypeVar("SessionOrNone", Session, Session | None)
 
 
 class SwarmCallbackBase(Platform):
-    """Merges the model with those of the other nodes: at the begin, every ``syncFrequency`` batches, at the end.
+    """Merges the model with those of the other nodes: before training, every ``syncFrequency`` batches, and at the end.
 
-    The constructor checks its parameters, then opens the session with the SL and waits until the node is enrolled.
-    With SWARM_LOOPBACK=true it checks them and does nothing more. After ``on_train_end`` the model holds the final
-    merged parameters, the same bits on every node.
+    The constructor checks its parameters, opens the session with the SL, and waits until the node is enrolled. With
+    SWARM_LOOPBACK=true it only checks the parameters. After ``on_train_end`` the model holds the final merged
+    parameters, identical bit by bit on every node.
 
-    Raises SwarmCallbackError. In a script that does not catch it, Python shows its one sentence without a
-    traceback and ends with exit code 1, as for every error that is not caught.
+    Raises SwarmCallbackError. If the script does not catch it, Python prints its message without a traceback and ends
+    with exit code 1, as for every uncaught error.
     """
 
     def __init__(
@@ -91,34 +91,38 @@ class SwarmCallbackBase(Platform):
 
     @property
     def history(self) -> tuple[Merge, ...]:
-        """Every merged model that this program got, in order."""
+        """One ``Merge`` for each merged model that this program received, in order."""
         return tuple(self._history)
 
     @property
     def best(self) -> Best | None:
-        """The best merged model so far that this node has kept, by the mean metric of all nodes (``keepBest``)."""
+        """The best merged model that this node has kept so far (``keepBest``), by the mean metric of all nodes; else
+        None.
+        """
         return None if self._keeper is None else self._keeper.best
 
     def on_merged(self, round_: int, info: Merge) -> None:
-        """After each merged model was loaded and evaluated: calls ``on_merged=``; a subclass may do otherwise."""
+        """Runs after each merged model is loaded and evaluated: calls ``on_merged=``. A subclass may override it."""
         if self._options.on_merged is not None:
             self._options.on_merged(round_, info)
 
     def proximal_term(self, model: Any) -> Any:
-        """Half the squared distance of what ``model`` trains from the last merged model; 0 before the first.
+        """Half the squared Euclidean distance of the trained parameters of ``model`` from the last merged model.
 
-        For the loss: ``loss + mu * swarm.proximal_term(model)`` is FedProx. Raises Unsupported where the platform has
-        no loss of the user's own.
+        A scalar tensor with a gradient; 0 before the first merge. As a loss, ``loss + mu * swarm.proximal_term(model)``
+        is FedProx. Raises Unsupported if users of the platform do not write the loss, or if Keras does not run on
+        TensorFlow.
         """
         problem = f"There is no proximal term for {self._options.platform}"
         raise Unsupported(problem=problem, instead="Leave it out of the loss.")
 
     @property
     def initial_epoch(self) -> int:
-        """How many epochs this node had done before it was started again; 0 where its training begins.
+        """How many epochs this node had done before it was restarted; 0 if it was not.
 
-        A script that goes on there, as with ``fit(initial_epoch=...)`` or ``range(...)``, reads it before its first
-        epoch; then progress is counted from there too. One that does not trains all its epochs, from the merged model.
+        To continue there, with ``fit(initial_epoch=...)`` or ``range(...)``, read this before the first epoch; progress
+        is then counted from there too. A script that does not read it trains all its epochs, beginning with the merged
+        model.
         """
         self.open_session()
         if not self._epochs_done:
@@ -126,7 +130,11 @@ class SwarmCallbackBase(Platform):
         return self._resumed_epochs
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """First merge: all nodes begin with the same parameters. A further phase goes on with those of its model."""
+        """First merge, so that all nodes begin with the same parameters. A later phase continues with those of its
+        model.
+
+        Raises AlreadyTrained after the last phase, NotOneModel if a later phase shares other parameters.
+        """
         begin = self._phases.begin()
         with self._telling_failures(self._session):
             self.check_parameters()
@@ -136,20 +144,23 @@ class SwarmCallbackBase(Platform):
             elif begin is Begin.PHASE:
                 self._compare_with_the_phase_before()
         self._warn_of_few_batches()
-        if not (self._history or self._over):  # also where an error came before the first merge
+        if not (self._history or self._over):  # also if an error prevented it before
             self._sync()
 
     def on_batch_end(self, batch: Any = None, logs: Any = None) -> None:
-        """Counts one batch; a merge when syncFrequency of them are done."""
+        """Counts one batch; merges at the end of each interval, which is ``syncFrequency`` batches unless it adapts.
+
+        Raises UsageError before ``on_train_begin``.
+        """
         self.count_batches(1)
 
     def on_epoch_end(self, epoch: Any = None, logs: Any = None) -> None:
-        """Counts one epoch, for the progress that others see."""
+        """Counts one epoch, for the progress that the swarm shows."""
         self._epochs_done += 1
 
     def on_train_end(self, logs: Any = None) -> None:
-        """Last merge; returns when the training of the whole swarm is over and its final model is loaded. The end of a
-        phase before the last (``phases``) is a merge like others.
+        """Last merge; returns when the training of the whole swarm is over and its final model is loaded. If more
+        phases follow (``phases``), this is an ordinary merge. Raises UsageError without ``on_train_begin``.
         """
         self._phases.end()
         if not self._phases.over:
@@ -175,7 +186,7 @@ class SwarmCallbackBase(Platform):
         self.logger.info("All peers and Swarm training rounds finished. Final Swarm model was loaded.")
 
     def count_batches(self, count: int) -> None:
-        """For platforms that report several batches at once."""
+        """Counts ``count`` batches at once, for platforms that report several together."""
         self._phases.check_running()
         self._batches_done += count
         self._batches_left -= count
@@ -188,15 +199,16 @@ class SwarmCallbackBase(Platform):
             self._sync()
 
     def save_parameters(self, path: str | os.PathLike[str]) -> None:
-        """Writes the parameters of the model as they are now, as the stream that the swarm exchanges (safetensors).
+        """Writes the current parameters of the model to a file, as the stream that the swarm exchanges (safetensors).
 
-        After the training its digest is that on the chain. The file appears whole or not at all.
+        After the training its digest is the one on the chain. The file appears complete or not at all. Raises
+        NotStorable, OSError.
         """
         header, data = encode(self._given())
         write_whole(path, [header, *data])
 
     def load_best(self) -> Best:
-        """Gives the model the best merged parameters that were kept. Raises UsageError where none were."""
+        """Loads the best merged parameters kept so far into the model. Raises UsageError if none were kept."""
         if self.best is None:
             raise UsageError(problem="No best merged model was kept")
         self._load(decode(self.best.path.read_bytes()))
@@ -205,11 +217,13 @@ class SwarmCallbackBase(Platform):
     # --- the session ---------------------------------------------------------------------------------
 
     def connect(self) -> Session:
-        """A platform whose programs have several ranks may give one that is not alone with the SL."""
+        """Connects to the SL. A platform with several ranks may override this with a session that they share."""
         return Session.connect(os.environ, self.logger)
 
     def open_session(self) -> None:
-        """Waits until the node is enrolled, where it is not yet; nothing with SWARM_LOOPBACK=true."""
+        """Opens the session if it is not open, and waits until the node is enrolled. No effect with
+        SWARM_LOOPBACK=true.
+        """
         if self._session is None and not loopback(os.environ):
             self._session = self._enrolled()
 
@@ -278,25 +292,25 @@ class SwarmCallbackBase(Platform):
         self.logger.info("Phase %d of %d has ended", self._phases.ended, self._phases.count)
 
     def _go_on(self) -> None:
-        """After a phase that was broken off: whatever it left in the model is not of the swarm."""
+        """After an interrupted phase: what it left in the model is not the swarm's."""
         self.logger.warning("The training before was not ended: it goes on from the last merged model")
         if self._session is not None and len(self._session.merged):
             self._load_merged(self._session)
 
     def _compare_with_the_phase_before(self) -> None:
-        """What is shared is one thing for a whole training. Raises NotOneModel."""
+        """The same parameters are shared in the whole training. Raises NotOneModel."""
         before, now = self.merged_parameters(), self._given()
         for name in sorted({*before, *now} if before else ()):
             if name not in before or name not in now or before[name].shape != now[name].shape:
                 raise NotOneModel(name=name)
 
     def _contribution(self) -> tuple[bytes, list[Data]]:
-        """What this node gives to a round: rounded here, so that its digest is that of what travels."""
+        """This node's contribution to a round. It is rounded here, so that its digest is that of what is sent."""
         header, data = encode(self._given())
         return header, [*(rounded(header, data) if self._options.transfer_compression == "bf16" else data)]
 
     def _take(self, session: Session, merged: wire.Merged) -> None:
-        """Loads what came back, tells how good it is, and sets the next interval."""
+        """Loads the merged model, reports its loss and metric, and sets the next interval."""
         if merged.training_over and not self._phases.over:
             of = f" of {self._options.total_epochs}" if self._options.total_epochs else ""
             self.logger.warning("The training ended after %d%s epochs here: %s", self._epochs_done, of, merged.note)
@@ -315,7 +329,7 @@ class SwarmCallbackBase(Platform):
             self._tell_merged(merged, loss, metric)
 
     def _before_next(self, merged: wire.Merged) -> None:
-        """While the merged model of the round before is still there."""
+        """Called while the merged model of the previous round is still in memory."""
         if self._keeper is not None and self._session is not None:
             held = self._history[-1].round if self._history else 0
             self._keeper.look(merged.best_round, held, self._session.merged)
@@ -327,7 +341,7 @@ class SwarmCallbackBase(Platform):
             self.logger.info("The next merges come every %d batches: %s", self._interval, merged.pace)
 
     def _tell_merged(self, merged: wire.Merged, loss: float | None, metric: float | None) -> None:
-        """What the user wants to happen with each merge."""
+        """Does what the user wants after each merge."""
         info = Merge(
             merged.round, merged.contributed, merged.note, loss, metric, self._epochs_done, self._batches_done,
             self._interval, merged.training_over,
@@ -339,7 +353,7 @@ class SwarmCallbackBase(Platform):
         self.on_merged(merged.round, info)
 
     def _track_merge(self, info: Merge) -> None:
-        """A folder that is full or a server that is away costs what is tracked, and never the training."""
+        """A full disk or an unreachable server loses what is tracked, but never stops the training."""
         if self._track is None:
             return
         try:
@@ -348,7 +362,7 @@ class SwarmCallbackBase(Platform):
             self.logger.warning("Round %d is not tracked by %s (%s)", info.round, self._options.track, said(error))
 
     def _measure(self) -> tuple[float | None, float | None]:
-        """Loss and metric of what was loaded; an error in it costs this report, and never the training."""
+        """Loss and metric of the loaded model; an error loses this report, but never stops the training."""
         if not self._options.evaluates:
             return None, None
         try:
@@ -369,11 +383,11 @@ class SwarmCallbackBase(Platform):
 
     @property
     def trained_model(self) -> Any:
-        """What ``evaluate=`` is called with."""
+        """The model that ``evaluate=`` is called with."""
         return self._options.model
 
     def _rehearse(self) -> None:
-        """What would fail at the first merge fails here; where there is no swarm, in whole."""
+        """Finds errors of the first merge before it; without a swarm, encodes and evaluates in full."""
         if not self._tried:
             self._try(self.try_evaluation)
         if self._session is None:
@@ -382,7 +396,7 @@ class SwarmCallbackBase(Platform):
                 self._try(self._evaluated)
 
     def _try(self, evaluation: Callable[[], object]) -> object:
-        """Raises ParameterError for whatever it raises."""
+        """Runs ``evaluation``. Raises CannotEvaluate for any exception that is not a SwarmCallbackError."""
         name = "adsValData" if self._options.evaluate is None else "evaluate"
         try:
             with generators.kept():
@@ -401,7 +415,7 @@ class SwarmCallbackBase(Platform):
         return self._constants.hidden(shared, untrained)
 
     def merged_parameters(self) -> Mapping[str, Tensor]:
-        """The last merged model, good until the next exchange; empty before the first."""
+        """The last merged parameters by name, valid until the next exchange; empty before the first merge."""
         if self._session is None or not len(self._session.merged):
             return {}
         return self._constants.shown(decode(self._session.merged))

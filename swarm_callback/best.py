@@ -10,7 +10,7 @@ from swarm_callback.files import write_whole
 
 @dataclass(frozen=True)
 class Best:
-    """The result of ``round``; ``digest``, 64 hex digits, is that on the chain."""
+    """The merged model of ``round``, in the file ``path`` (safetensors). ``digest``: 64 hex digits, as on the chain."""
 
     round: int
     digest: str
@@ -18,7 +18,7 @@ class Best:
 
 
 class BestKeeper:
-    """Which round was the best is known when the next one is merged: until then the stream of the last one is there."""
+    """The best round is known only when the next one is merged; until then the last stream is still in memory."""
 
     def __init__(self, path: str, logger: logging.Logger) -> None:
         self._path = Path(path)
@@ -27,7 +27,9 @@ class BestKeeper:
         self.best: Best | None = None
 
     def look(self, best_round: int, held_round: int, held: memoryview) -> None:
-        """``held``: the merged stream of ``held_round``, empty where there is none. Raises OSError."""
+        """Writes ``held`` to the file if its round is the best. ``held``: the merged stream of ``held_round``, empty if
+        there is none. Raises OSError.
+        """
         if not best_round or best_round in (self._missed, self.best.round if self.best else 0):
             return
         if best_round != held_round or not len(held):

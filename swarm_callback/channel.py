@@ -1,7 +1,7 @@
 """Two named pipes between an ML program and its SL: both ends, blocking, one reader and one writer thread each.
 
-Every wait is a poll() that also watches for the death of the other end, so that it is noticed at once, and for
-``interrupt()`` from another thread. Pipes are non-blocking underneath; bodies of any size pass in large pieces.
+Every wait is a poll() that also notices at once when the other end dies, or when another thread calls ``interrupt()``.
+The pipes themselves are non-blocking; bodies of any size pass in large pieces.
 """
 
 import contextlib
@@ -43,7 +43,7 @@ Sink = Callable[[memoryview], object]
 
 
 class StreamedBytes(Protocol):
-    """Bytes that are made while they are sent: each piece is good until the next one is asked for."""
+    """Bytes that are made while they are sent: each piece is valid until the next one is requested."""
 
     def __len__(self) -> int:
         """Bytes of all pieces."""
@@ -56,14 +56,14 @@ Data = memoryview | StreamedBytes
 
 
 class Channel:
-    """One end of an open pair. ``receive`` and ``send`` may run in two threads at a time, each in one only.
+    """One end of an open pair of pipes. One thread may ``receive`` while another one ``send``s.
 
-    Raises ChannelClosed when the other end is gone, Interrupted after ``interrupt()``, WireError for bytes that
-    are no message; after any of them the channel is of no more use but to be closed.
+    Raises ChannelClosed when the other end is gone, Interrupted after ``interrupt()``, WireError for bytes that are no
+    message. After any of these the channel can only be closed.
     """
 
     def __init__(self, peer: str, read_fd: int, write_fd: int, wake: "Wake | None" = None) -> None:
-        """Takes both descriptors over; ``wake`` interrupts it too, beside its own ``interrupt()``."""
+        """Takes over both descriptors; ``wake`` interrupts it too, besides its own ``interrupt()``."""
         self.peer = peer
         self._read_fd = read_fd
         self._write_fd = write_fd
@@ -74,9 +74,10 @@ class Channel:
         self._buffer: memoryview | None = None
 
     def receive(self, doing: str) -> tuple[ChannelMessage, int]:
-        """Waits for the next message; gives it and the size of its body, which ``read_body*`` must take next.
+        """Waits for the next message; returns it and the size of its body in bytes, which ``read_body*`` must read
+        next.
 
-        ``doing`` completes "The SL sidecar ended while ..." should it end.
+        ``doing`` completes the error text "The SL sidecar ended while ...".
         """
         if self._unread:
             raise WireError(problem=f"{self._unread} bytes of the last body were not read")
@@ -86,7 +87,7 @@ class Channel:
         return message, prefix.body_size
 
     def read_body(self, sink: Sink, doing: str) -> None:
-        """Gives the body to ``sink`` in pieces of up to 1 MiB, in a buffer that is used again for the next."""
+        """Passes the body to ``sink`` in pieces of up to 1 MiB, in one buffer that is reused for each."""
         if self._buffer is None:
             self._buffer = memoryview(bytearray(PIECE_BYTES))
         while self._unread:
@@ -102,8 +103,8 @@ class Channel:
         self._unread = 0
 
     def send(self, message: ChannelMessage, body: Iterable[Data] = (), *, doing: str) -> None:
-        """Writes a message and its body. What is there already is not copied: it stays as it is until the other end
-        has read it, which its answer shows.
+        """Writes a message and its body. Memoryviews are not copied: they must not change until the other end has read
+        them, which its answer shows.
         """
         pieces = [piece for piece in body if len(piece)]
         self._write(memoryview(pack(message, sum(len(piece) for piece in pieces))), doing)
@@ -124,11 +125,11 @@ class Channel:
                 offset += self._send_from(file.fileno(), offset, size - offset, doing)
 
     def interrupt(self) -> None:
-        """Ends every wait of this end, now and later, with Interrupted; from any thread."""
+        """Ends every wait of this end, now and later, with Interrupted. May be called from any thread."""
         self._own_wake.set()
 
     def close(self) -> None:
-        """Closes both pipes; the other end sees it. Not while another thread reads or writes: interrupt it first."""
+        """Closes both pipes; the other end notices. If another thread reads or writes, interrupt it first."""
         for fd in (self._write_fd, self._read_fd):
             if fd >= 0:
                 os.close(fd)
@@ -145,7 +146,7 @@ class Channel:
             buffer = buffer[self._read_some(buffer, doing) :]
 
     def _read_some(self, buffer: memoryview, doing: str) -> int:
-        # The writing end is watched without any event asked for: the kernel reports POLLERR when its reader is gone.
+        # No event is requested for the writing end: the kernel always reports POLLERR when its reader is gone.
         ready = _poll({self._read_fd: select.POLLIN, self._write_fd: 0}, self._wakes, doing)
         if ready.get(self._read_fd, 0) & select.POLLIN and (count := os.readv(self._read_fd, [buffer])):
             return count
@@ -179,14 +180,14 @@ class Channel:
 
 
 class MLEnd(Channel):
-    """The end of the training script."""
+    """The training script's end."""
 
     @classmethod
     def connect(cls, request: Path, response: Path, waiting: Callable[[str], object]) -> Self:
-        """Opens the pipes that the SL made, waiting for it as long as it takes; ``waiting`` gets a sentence when
-        there is something to wait for, and again each minute.
+        """Opens the pipes that the SL creates, waiting for it as long as it takes; if it must wait, ``waiting`` gets a
+        sentence at once and then every minute.
 
-        Raises ChannelError where a path is something else than a pipe, or not ours to open.
+        Raises ChannelError if a path is no pipe or may not be opened, PipesInUse if another program uses the pipes.
         """
         read_fd = _patiently(response, os.O_RDONLY, waiting)
         try:
@@ -208,7 +209,7 @@ _ends: "weakref.WeakSet[MLEnd]" = weakref.WeakSet()
 
 
 def _leave_to_the_parent() -> None:
-    """In a forked child (workers of a DataLoader, a pool): pipes that it held would hide the death of its parent."""
+    """In a forked child (DataLoader workers, a pool), closes the pipes: open, they would hide the parent's death."""
     for end in [*_ends]:
         end.close()
     _ends.clear()
@@ -218,13 +219,13 @@ os.register_at_fork(after_in_child=_leave_to_the_parent)
 
 
 class SLListener:
-    """The SL's side before an ML program is there: makes the pipes, waits, gives one Channel a session.
+    """The SL's side before an ML program connects: creates the pipes, waits, returns one Channel per session.
 
     The request pipe stays open for reading from the start, so that an ML program never finds it without an SL.
     """
 
     def __init__(self, request: Path, response: Path) -> None:
-        """Makes both pipes (0600), or takes those that are there. Raises ChannelError."""
+        """Creates both pipes (mode 0600), or uses existing ones. Raises ChannelError."""
         self.request = request
         self.response = response
         for path in (request, response):
@@ -235,9 +236,9 @@ class SLListener:
     def accept(self) -> Channel:
         """Waits until an ML program has written its first bytes.
 
-        Raises ChannelClosed where it came and went without a word, Interrupted after ``interrupt()``.
+        Raises ChannelClosed if it opened the pipe and closed it without writing, Interrupted after ``interrupt()``.
         """
-        if self._request_fd < 0:  # a session before this one took it along
+        if self._request_fd < 0:  # the previous session took it over
             self._request_fd = _open(self.request, os.O_RDONLY)
         doing = "its session was about to open"
         ready = _poll({self._request_fd: select.POLLIN}, [self._wake], doing)
@@ -255,11 +256,11 @@ class SLListener:
         return Channel(ML_PROGRAM, read_fd, write_fd, self._wake)
 
     def interrupt(self) -> None:
-        """Ends ``accept`` and every wait of the sessions it gave, from any thread."""
+        """Ends ``accept`` and every wait of the channels it returned. May be called from any thread."""
         self._wake.set()
 
     def close(self) -> None:
-        """After the sessions are closed; removes the pipes."""
+        """Removes the pipes. To be called after the sessions are closed."""
         if self._request_fd >= 0:
             os.close(self._request_fd)
             self._request_fd = -1
@@ -277,7 +278,7 @@ class SLListener:
 
 
 class Wake:
-    """What a wait watches, so that another thread can end it. A pipe: some sandboxes forbid eventfd."""
+    """Lets another thread end a wait. It is a pipe, as some sandboxes forbid eventfd."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -286,7 +287,7 @@ class Wake:
     def set(self) -> None:
         with self._lock:  # after close() the number may belong to another file
             if self.fd >= 0:
-                with contextlib.suppress(BlockingIOError):  # it is full of such signs already
+                with contextlib.suppress(BlockingIOError):  # it is full, so the wait ends anyway
                     os.write(self._write_fd, b"\0")
 
     def close(self) -> None:
@@ -298,7 +299,7 @@ class Wake:
 
 
 def _poll(watched: dict[int, int], wakes: list[Wake], doing: str) -> dict[int, int]:
-    """Waits for an event; gives it by descriptor. Raises Interrupted."""
+    """Waits for events; returns them by descriptor. Raises Interrupted."""
     poller = select.poll()
     for fd, events in watched.items():
         poller.register(fd, events)
@@ -325,7 +326,7 @@ def _make_pipe(path: Path) -> None:
 
 
 def _open(path: Path, mode: int) -> int:
-    """A pipe's end, non-blocking. Raises BlockingIOError where nobody reads it, FileNotFoundError."""
+    """Opens a pipe's end, non-blocking. Raises FileNotFoundError, ChannelError, BlockingIOError if nobody reads it."""
     try:
         fd = os.open(path, mode | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
@@ -345,7 +346,7 @@ def _open(path: Path, mode: int) -> int:
 
 
 def _not_allowed(path: Path) -> str:
-    """Who may not open it, and whose it is: of containers with different users only one of the two is known."""
+    """Names the refused user and the owner: with containers of different users, a person sees only one of them."""
     for shown in (path, *path.parents):
         with contextlib.suppress(PermissionError):
             found = shown.stat()
@@ -358,8 +359,8 @@ def _not_allowed(path: Path) -> str:
 
 
 def _take(fd: int, path: Path) -> None:
-    """Makes this the only program on these pipes. The kernel gives them free when the process is gone, whatever its
-    forked children hold. Raises PipesInUse.
+    """Makes this the only program on these pipes, by a lock. The kernel releases it when the process ends, even if
+    forked children still hold the descriptors. Raises PipesInUse.
     """
     try:
         fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -371,13 +372,13 @@ def _take(fd: int, path: Path) -> None:
 
 
 def _holder(fd: int) -> str:
-    """Who has the lock, in the form of Linux' struct flock; 0 where the kernel cannot name it here."""
+    """The process that holds the lock, read by Linux's struct flock; 0 if the kernel cannot name it here."""
     asked = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
     return str(struct.unpack("hhqqi4x", fcntl.fcntl(fd, fcntl.F_GETLK, asked))[4])
 
 
 def _patiently(path: Path, mode: int, waiting: Callable[[str], object]) -> int:
-    """Opens a pipe as soon as the SL has made it and, for writing, reads it."""
+    """Opens a pipe as soon as the SL has created it and, for writing, has opened it to read."""
     retry = _FIRST_RETRY_S
     say_next = 0.0
     while True:
@@ -387,5 +388,5 @@ def _patiently(path: Path, mode: int, waiting: Callable[[str], object]) -> int:
             if time.monotonic() >= say_next:
                 waiting(f"Waiting for the SL sidecar to open {path}")
                 say_next = time.monotonic() + _SAY_AGAIN_S
-        threading.Event().wait(retry)  # neither a missing file nor a missing reader can be waited for by an event
+        threading.Event().wait(retry)  # no event tells when a file or a reader appears
         retry = min(2 * retry, _LONGEST_RETRY_S)

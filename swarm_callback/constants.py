@@ -1,8 +1,8 @@
-"""Constants of a model that are not finite, such as the minus infinity of a causal mask: they travel as finite numbers.
+"""Constants of a model that are not finite, such as the minus infinity of a causal mask, are sent as finite numbers.
 
-What a node trains may never be NaN or infinite, and whoever merges cannot tell a mask from a training that went wrong.
-So the node tells: values of buffers that are not finite before its training begins are given to the swarm, as long as
-they stay what they are, as numbers that stand for them. Equal on every node, they come back as they were.
+Trained parameters may never be NaN or infinite, and a merging node cannot tell a mask from a failed training. So each
+node replaces the non-finite values that its buffers hold before its training, as long as they do not change, by finite
+codes. Codes that are equal on every node come back from the merge unchanged and are replaced again.
 """
 
 from collections.abc import Collection, Mapping
@@ -18,8 +18,8 @@ from swarm_callback.params import RawTensor, Tensor
 
 @dataclass(frozen=True)
 class _Form:
-    """Bits of a dtype, as unsigned integers. ``infinite``, ``nan``: what stands for them. Both survive being rounded to
-    8 significant bits, and neither is the largest value of a dtype, which masks are made of too.
+    """Bits of a dtype, as unsigned integers. ``infinite``, ``nan``: the codes for these values. Both survive rounding
+    to 8 significant bits, and neither is the largest value of a dtype, which masks also use.
     """
 
     bits: str
@@ -40,7 +40,7 @@ _NUMPY = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF1
 
 @dataclass(frozen=True)
 class _Constant:
-    """Flat places in a tensor, the bits that are there, and those that travel."""
+    """Flat indices into a tensor, the bits that are there, and the codes that are sent for them."""
 
     places: npt.NDArray[np.intp]
     own: npt.NDArray[Any]
@@ -48,14 +48,14 @@ class _Constant:
 
 
 class Constants:
-    """Of one model; what is constant is found out when the first parameters are given to the swarm."""
+    """The constants of one model, found when its first parameters are sent to the swarm."""
 
     def __init__(self) -> None:
         self._known: dict[str, _Constant] | None = None
         self._sent: set[str] = set()
 
     def hidden(self, tensors: Mapping[str, Tensor], untrained: Collection[str]) -> dict[str, Tensor]:
-        """What is given to the swarm. ``untrained``: names of buffers."""
+        """The tensors as they are sent to the swarm. ``untrained``: names of buffers."""
         if self._known is None:
             found = {name: _find(tensors[name]) for name in untrained if name in tensors}
             self._known = {name: constant for name, constant in found.items() if constant is not None}
@@ -64,7 +64,7 @@ class Constants:
         for name, constant in self._known.items():
             bits = _bits(given[name])
             if bits is None or not np.array_equal(bits[constant.places], constant.own):
-                continue  # no longer what it was: it goes as it is, and the swarm judges
+                continue  # it has changed: it is sent as it is, and the swarm judges
             copy = bits.copy()
             copy[constant.places] = constant.code
             given[name] = _like(given[name], copy)
@@ -72,7 +72,9 @@ class Constants:
         return given
 
     def shown(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What came back. Raises NotTheSameConstants where another node had something else in such a place."""
+        """Merged tensors with the constants put back. Raises NotTheSameConstants if another node had other values
+        there.
+        """
         merged = dict(tensors)
         for name, constant in (self._known or {}).items():
             bits = _bits(merged[name])
@@ -107,7 +109,7 @@ def _form(tensor: Tensor) -> _Form | None:
 
 
 def _bits(tensor: Tensor) -> npt.NDArray[Any] | None:
-    """Flat; a view where it can be one."""
+    """The bits as a flat array, a view if possible; None for a dtype without codes."""
     form = _form(tensor)
     if form is None:
         return None

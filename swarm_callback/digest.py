@@ -1,6 +1,6 @@
 """The digest of a parameter stream: SHA-256 over the hash of its header and the hashes of its segments.
 
-So a piece can be checked as it arrives, fetched from any holder, and hashed on several cores.
+So segments can be checked as they arrive, fetched from any holder, and hashed on several cores.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from typing import Final
 from swarm_callback.errors import StreamError
 
 SEGMENT_BYTES: Final = 256 * 1024
-LENGTH_BYTES: Final = 8  # the header's length, little endian, stands before it
+LENGTH_BYTES: Final = 8  # the header's length, little endian, precedes it
 MAX_HEADER_BYTES: Final = 64 * 1024 * 1024
 _READ_BYTES: Final = 1024 * 1024
 
@@ -48,7 +48,7 @@ class StreamDigest:
 
     @property
     def layout(self) -> bytes:
-        """32 bytes; raises StreamError where the header is not complete."""
+        """32 bytes; raises StreamError if the header is not complete."""
         if not self.header_size or self.size < self.header_size:
             raise StreamError(problem=f"it ends after {self.size} bytes, inside its header")
         return self._layout.digest()
@@ -60,7 +60,7 @@ class StreamDigest:
         return self._segments + open_one
 
     def digest(self) -> bytes:
-        """32 bytes; raises StreamError where the header is not complete."""
+        """32 bytes; raises StreamError if the header is not complete."""
         return combine(self.layout, self.segments)
 
     def _take_header(self, view: memoryview) -> memoryview:

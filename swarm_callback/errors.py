@@ -1,17 +1,17 @@
-"""Every failure that a training script, or the other end of its channel, can meet. Imports nothing.
+"""Every error that a training script, or the other end of its channel, can raise. Imports nothing.
 
 SwarmCallbackError
 ├── ParameterError         an argument of SwarmCallback, or a variable of its environment
-├── UsageError             the callback's methods were called in an order that has no meaning
+├── UsageError             the callback's methods were called in an order that makes no sense
 ├── StreamError            a parameter stream that is damaged, or parameters that a stream cannot hold
 ├── WireError              a message of the channel that is damaged or not expected here
 │   └── VersionMismatch    the two ends speak different versions
 └── ChannelError           the pipes themselves
     ├── ChannelClosed      the other end is gone
-    ├── PipeNotMade        there is no place for one
-    ├── PipesInUse         another program talks over them
+    ├── PipeNotMade        a pipe cannot be created
+    ├── PipesInUse         another program uses the pipes
     └── Interrupted        another thread of this program ended the wait
-Refused                    (a SwarmCallbackError) the SL sidecar ended the session, with its own sentence
+Refused                    (a SwarmCallbackError) the SL sidecar ended the session, with its own message
 
 An instance takes the facts of its message by keyword; ``str()`` says what is wrong and what to do.
 """
@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 
 class SwarmCallbackError(Exception):
-    """Base of all. ``message`` and ``remedy`` are format strings over the facts given by keyword."""
+    """Base class. ``message`` and ``remedy`` are format strings over the facts given by keyword."""
 
     message: ClassVar[str] = "{problem}"
     remedy: ClassVar[str] = "See the log of the SL sidecar."
@@ -44,7 +44,7 @@ class UnknownParameter(ParameterError):
 
 
 class CannotEvaluate(ParameterError):
-    """What the user gave to evaluate with fails on its first batch."""
+    """The user's validation data or function fails when it is tried before the first merge."""
 
     message = "{name} cannot be evaluated with this model ({problem})"
     remedy = "Give batches that the model accepts, or a function evaluate=... from the model to the loss."
@@ -71,20 +71,20 @@ class UsageError(SwarmCallbackError):
 
 
 class Unsupported(UsageError):
-    """Something that a platform does not have."""
+    """A feature that the platform does not have."""
 
     remedy = "{instead}"
 
 
 class UngroupedRanks(UsageError):
-    """A rank cannot tell others what the swarm said."""
+    """Rank 0 cannot pass the swarm's answers on to the other ranks."""
 
     message = "This program is one of {ranks} ranks (WORLD_SIZE), which are not connected yet"
     remedy = "Call torch.distributed.init_process_group before creating SwarmCallback; rank 0 then talks to the SL."
 
 
 class AlreadyTraining(UsageError):
-    """A cell of a notebook that ran again, or two callbacks at once."""
+    """A notebook cell was run again, or there are two callbacks at once."""
 
     message = "This program already has a SwarmCallback, whose training has not ended"
     remedy = (
@@ -104,14 +104,14 @@ class AlreadyTrained(UsageError):
 
 
 class SessionEnded(UsageError):
-    """What goes on after an error that ended the session."""
+    """The program continues after an error that ended the session."""
 
     message = "The training of this SwarmCallback has ended with an error, and its SL sidecar with it"
     remedy = "Restart this program (in a notebook: its kernel) and the SL."
 
 
 class NotOneModel(UsageError):
-    """A phase in which something else is shared than in the one before."""
+    """A phase shares other parameters than the previous one."""
 
     message = (
         "The parameter {name} is not what it was in the previous phase: it is shared in only one of them, or has "
@@ -121,7 +121,7 @@ class NotOneModel(UsageError):
 
 
 class EndedEarly(SwarmCallbackError):
-    """Told to the SL as the process ends."""
+    """Sent to the SL when the process ends during its training."""
 
     message = "The program ended during its training, {reason}"
     remedy = "See its output; your own loop must call on_train_end after its last batch."
@@ -140,7 +140,7 @@ class NoModel(UsageError):
 
 
 class NotFinite(SwarmCallbackError):
-    """This node's training goes wrong again and again."""
+    """This node's parameters were not finite in several rounds in a row."""
 
     message = "The parameters of this node were not finite {times} times in a row ({note})"
     remedy = "Lower its learning rate, or check its data. The model holds the last merged parameters."
@@ -152,28 +152,28 @@ class StreamError(SwarmCallbackError):
 
 
 class NotStorable(StreamError):
-    """A parameter of this model that the stream has no form for."""
+    """A parameter that a stream cannot hold."""
 
     message = "The parameter {name} cannot be shared: {problem}"
     remedy = "Convert it, or keep it out of the model's saved state."
 
 
 class NotLoaded(StreamError):
-    """A value that was given to the model and did not reach it."""
+    """A merged value did not reach the model."""
 
     message = "The parameter {name} cannot be merged, because the model does not accept its value: {problem}"
     remedy = "Make state_dict and load_state_dict of its module match, or keep it out of the saved state."
 
 
 class NotTheSameConstants(StreamError):
-    """A buffer that holds infinity or NaN from the beginning, and is another one elsewhere."""
+    """A buffer that holds infinity or NaN from the beginning differs between nodes."""
 
     message = "The buffer {name} holds values that are not finite and differ between nodes"
     remedy = "Give every node the same values, or do not share the buffer: register_buffer(..., persistent=False)."
 
 
 class NotTheSameIndices(StreamError):
-    """A buffer of whole numbers, such as a permutation, of which a mean was made."""
+    """An integer buffer, such as a permutation, differs between nodes and was averaged."""
 
     message = "The buffer {name} holds integers that differ between nodes and have no mean"
     remedy = "Begin with the same values on every node (a common seed), or do not share it: keep_local=[{name!r}]."
@@ -219,7 +219,7 @@ class Interrupted(ChannelError):
 
 
 class Refused(SwarmCallbackError):
-    """The SL's own sentence; ``facts["code"]`` is its stable code."""
+    """The SL ended the session. ``facts["text"]`` is its message, ``facts["code"]`` its stable code."""
 
     message = "{text}"
     remedy = ""

@@ -1,4 +1,4 @@
-"""The weight of a node that weighs by the examples it was trained on since the last merge."""
+"""A node's weight as the number of examples that it was trained on since the last merge."""
 
 import logging
 from collections.abc import Callable
@@ -11,7 +11,7 @@ MAX_EXAMPLES: Final = 1_000_000  # as in the contract
 
 
 class Examples:
-    """``seen``: examples since the begin; None where the weight is fixed."""
+    """``seen``: gives the number of examples since the beginning; None if the weight is fixed."""
 
     def __init__(self, seen: Callable[[], int] | None, logger: logging.Logger) -> None:
         self._seen = seen
@@ -20,14 +20,14 @@ class Examples:
 
     @classmethod
     def of(cls, options: Options, counted: bool, seen: Callable[[], int]) -> Self:
-        """Raises ParameterError where the platform does not count."""
+        """Raises ParameterError if examples are needed and the platform does not count them."""
         if options.weighting == SAMPLES and not counted:
             problem = "examples are not counted on this platform: give a number"
             raise ParameterError(name="nodeWeightage", value=SAMPLES, problem=problem)
         return cls(seen if options.weighting == SAMPLES else None, options.logger)
 
     def since_merge(self) -> int:
-        """At each exchange; 0 where the weight is fixed."""
+        """Called at each exchange. Examples since the previous one, at most MAX_EXAMPLES; 0 if the weight is fixed."""
         if self._seen is None:
             return 0
         now = self._seen()

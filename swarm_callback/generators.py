@@ -1,4 +1,4 @@
-"""Keeps the random generators of a process as they are: an evaluation must leave no trace in a training."""
+"""Restores the random generators of a process: an evaluation must not affect the training."""
 
 import random
 import sys
@@ -11,9 +11,9 @@ import numpy as np
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Those of ``random``, numpy and, where this process has it, torch on the CPU and on GPUs that are in use."""
+    """Restores those of ``random``, numpy and, if imported, torch, on the CPU and on GPUs that are in use."""
     of_python = random.getstate()
-    of_numpy = np.random.get_state()  # the one that everybody shares
+    of_numpy = np.random.get_state()  # the global one
     torch: Any = sys.modules.get("torch")
     of_torch = None if torch is None else torch.random.get_rng_state()
     on_gpus = torch.cuda.get_rng_state_all() if torch is not None and torch.cuda.is_initialized() else None

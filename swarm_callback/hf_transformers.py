@@ -1,4 +1,4 @@
-"""SwarmCallback for the Trainer of Hugging Face: one more of its callbacks."""
+"""SwarmCallback for the Trainer of Hugging Face: a callback for it."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -9,24 +9,24 @@ from torch.utils.data import DataLoader
 from swarm_callback.options import Options
 from swarm_callback.torch import SwarmCallback as TorchCallback
 
-_BATCH_SIZE = 8  # that of the Trainer
+_BATCH_SIZE = 8  # the Trainer's default
 _Hooks: Any = transformers.TrainerCallback
 
 
 class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
     """``Trainer(..., callbacks=[SwarmCallback(syncFrequency, minPeers, model=model, ...)])``.
 
-    ``syncFrequency`` counts steps of the optimizer, whatever is accumulated for each. ``hfMode``: "full" shares the
-    whole model, "peft" only what is trained: the adapters. ``adsValData``: a DataLoader, or a data set as the Trainer
-    takes it, read in batches of ``adsValBatchSize``; the loss is the model's own unless ``lossFunction`` names another.
-    Training stops when the swarm's training is over.
+    ``syncFrequency`` counts optimizer steps, however many batches are accumulated for each. ``hfMode``: "full" shares
+    the whole model, "peft" only what is trained (the adapters). ``adsValData``: a DataLoader, or a dataset as the
+    Trainer takes it, read in batches of ``adsValBatchSize`` (8 by default). The loss is the model's own unless
+    ``lossFunction`` names another. Training stops when the swarm's training is over.
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("HF_TRANSFORMER",)
     WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {"optimizer": "the Trainer has its own"}
 
     def optimizers_given(self, options: Options) -> list[Any]:
-        """The Trainer's own, which it says when the training begins."""
+        """None yet: the Trainer's own optimizer is known when the training begins."""
         return []
 
     def set_validation_data(self, data: Any, batch_size: int | None) -> None:

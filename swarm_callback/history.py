@@ -1,15 +1,16 @@
-"""What each exchange with the swarm came to, for the user's hooks and records."""
+"""The result of each exchange with the swarm, for the user's hooks and records."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Merge:
-    """One merged model that this program got.
+    """One merged model that this program received.
 
-    ``contributed``: whether what this node had trained is in it; ``note`` says why not. ``loss``, ``metric``: of the
-    merged model on this node's validation data, None where it gives no value. ``epochs_done``: by this node.
-    ``batches_done``: since its training began. ``next_interval``: batches until the next exchange.
+    ``contributed``: whether it includes this node's parameters; if not, ``note`` says why. ``loss``, ``metric``: of the
+    merged model on this node's validation data, None if there is no value. ``epochs_done``: epochs of this node.
+    ``batches_done``: batches since its training began. ``next_interval``: batches until the next exchange.
+    ``training_over``: whether the whole swarm has finished.
     """
 
     round: int

@@ -1,4 +1,4 @@
-"""Buffers that hold indices, such as a permutation: they have no mean, and are the same on every node."""
+"""Buffers that hold indices, such as a permutation: they have no mean, and must be the same on every node."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -12,18 +12,18 @@ from swarm_callback.params import RawTensor, Tensor
 
 
 class Indices:
-    """Of one model. Indices are buffers of several whole numbers that training does not change; a single number counts
-    something, and so does what changes.
+    """The index buffers of one model: buffers of several integers that training does not change. A single integer, or a
+    buffer that changes, counts something.
     """
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._given: dict[str, npt.NDArray[Any]] = {}
-        self._before: dict[str, npt.NDArray[Any]] | None = None  # what this node last had after a merge
+        self._before: dict[str, npt.NDArray[Any]] | None = None  # this node's buffers after its last merge
         self._told: set[str] = set()
 
     def giving(self, tensors: Mapping[str, Tensor], untrained: Collection[str]) -> None:
-        """What this node gives to the swarm. ``untrained``: names of buffers."""
+        """Stores what this node contributes. ``untrained``: names of buffers."""
         found = ((name, tensors[name]) for name in untrained if name in tensors)
         self._given = {
             name: tensor.copy()
@@ -32,7 +32,7 @@ class Indices:
         }
 
     def taking(self, merged: Mapping[str, Tensor], of_one: bool) -> None:
-        """What came back. ``of_one``: it is what one node has, not a mean. Raises NotTheSameIndices."""
+        """Compares with the merged model. ``of_one``: it is one node's model, not a mean. Raises NotTheSameIndices."""
         for name, own in self._given.items():
             if self._before is not None and not np.array_equal(own, self._before.get(name, own)):
                 continue  # it has changed since the last merge

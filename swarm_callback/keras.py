@@ -1,4 +1,4 @@
-"""SwarmCallback for Keras, of version 3 and 2 (tf_keras): one more callback of ``model.fit``."""
+"""SwarmCallback for Keras 3 and Keras 2 (tf_keras): a callback for ``model.fit``."""
 
 import importlib
 import os
@@ -16,14 +16,14 @@ from swarm_callback.replaced import tell_if_replaced
 
 
 def _keras() -> Any:
-    """The Keras that this script uses: tf_keras where that is tf.keras (as TensorFlow decides it), or all there is."""
+    """The Keras that this script uses: tf_keras if TensorFlow uses it as tf.keras, or if only tf_keras is imported."""
     legacy = os.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True")
     alone = "tf_keras" in sys.modules and "keras" not in sys.modules
     return importlib.import_module("tf_keras" if legacy or alone else "keras")
 
 
 class _Hooks(_keras().callbacks.Callback):  # type: ignore[misc]
-    """What ``fit`` of Keras 2 asks its callbacks, so that one of Keras 3 serves a model of either."""
+    """What ``fit`` of Keras 2 reads from callbacks, so that a Keras 3 callback also serves a Keras 2 model."""
 
     _supports_tf_logs = True
     _implements_train_batch_hooks = staticmethod(lambda: True)
@@ -34,13 +34,14 @@ class _Hooks(_keras().callbacks.Callback):  # type: ignore[misc]
 class SwarmCallback(SwarmCallbackBase, _Hooks):
     """``model.fit(..., callbacks=[SwarmCallback(syncFrequency, minPeers, ...)])``.
 
-    Shared are the weights of the model, trainable or not (frozen layers, statistics of BatchNormalization), but not
-    the states of random generators, metrics and the optimizer. A weight is named by its place in ``model.weights``
-    and the end of its path without Keras's own numbers, "0003/dense/kernel": the same on every node, whatever was
-    built before in the process. A model without an ``Input`` has its first merge after its first batch.
-    ``adsValData``: (x, y), (x, y, sample_weight), or a dataset or generator that can be read again and again; one
-    batch is tried before the first merge. Loss and metric are the loss and the first compiled metric of
-    ``model.evaluate``. Fitting stops when the swarm's training is over.
+    All weights of the model are shared, trainable or not (frozen layers, BatchNormalization statistics), but not the
+    states of random generators, metrics and the optimizer. A weight is named by its index in ``model.weights`` and the
+    end of its path without the numbers that Keras adds, "0003/dense/kernel". So names are the same on every node,
+    whatever the process built before. A model without an ``Input`` has its first merge after its first batch.
+
+    ``adsValData``: (x, y), (x, y, sample_weight), or a dataset or generator that can be read repeatedly; one batch is
+    tried before the first merge. Loss and metric are the loss and the first compiled metric of ``model.evaluate``.
+    ``fit`` stops when the swarm's training is over.
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("KERAS", "TF")
@@ -69,7 +70,7 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
         SwarmCallbackBase.__init__(self, syncFrequency, minPeers, trainingContract, **options)
 
     def verify_platform(self, options: Options) -> None:
-        """The model comes with ``fit``."""
+        """Nothing to check: the model comes with ``fit``."""
 
     def set_validation_data(self, data: Any, batch_size: int | None) -> None:
         self._data = keras_evaluation.arguments(data, batch_size)
@@ -131,7 +132,7 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
         self._batch_ended(batch, "on_train_batch_end")
 
     def on_batch_end(self, batch: int | None = None, logs: Any = None) -> None:
-        """The old name of ``on_train_batch_end``, for loops of one's own; a loop that calls both is counted once."""
+        """The old name of ``on_train_batch_end``, for the user's own loops; if a loop calls both, it counts once."""
         self._batch_ended(batch, "on_batch_end")
 
     def _batch_ended(self, batch: int | None, by: str) -> None:
@@ -140,7 +141,7 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
             return
         done = 1
         if batch is not None:
-            if batch <= self._last_batch:  # a new epoch, which nobody announced
+            if batch <= self._last_batch:  # a new epoch without on_epoch_begin
                 self._last_batch = -1
             done, first = batch - self._last_batch, self._last_batch + 1  # more than one with steps_per_execution
             self._last_batch = batch
@@ -154,7 +155,7 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
         self._stop_when_over()
 
     def _look_at_those_that_come_later(self) -> None:
-        """Callbacks that come later in the list may put other weights in place of the final model."""
+        """Warns of later callbacks in the list that restore their own weights; checks the final model after them."""
         many, place = keras_batches.callbacks_of_fit(self)
         later = [one for one in many[place + 1 :] if type(one).__name__ not in {"History", "ProgbarLogger"}]
         for other in later:
@@ -186,7 +187,7 @@ class SwarmCallback(SwarmCallbackBase, _Hooks):
 
 
 class _LastOfAll(_Hooks):
-    """Looks at the model when every other callback has ended."""
+    """Checks the model after all other callbacks have ended."""
 
     def __init__(self, swarm: SwarmCallback, later: list[Any]) -> None:
         super().__init__()
@@ -197,11 +198,11 @@ class _LastOfAll(_Hooks):
 
 
 def _batches_of(params: Any) -> int | None:
-    """Of a whole ``fit``; without one, or of data that does not say how long it is, it is not known."""
+    """Batches of a whole ``fit``; None outside ``fit``, or if the data does not say how long it is."""
     epochs, steps = (params or {}).get("epochs"), (params or {}).get("steps")
     return epochs * steps if epochs and steps else None
 
 
 def _is_built(model: Any) -> bool:
-    """On TensorFlow, ``fit`` leaves a model without an Input as it is until its first step."""
+    """On TensorFlow, ``fit`` does not build a model without an Input until its first step."""
     return bool(model.built and keras_weights.weights_of(model) and all(layer.built for layer in model.layers))

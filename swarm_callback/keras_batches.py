@@ -1,4 +1,4 @@
-"""What ``fit`` tells no callback, looked for up the stack: the list of callbacks, and how large its batches are."""
+"""Finds on the call stack what ``fit`` does not tell callbacks: the list of them, and how large its batches are."""
 
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,9 @@ _FRAMES_TO_FIT = 8
 
 @dataclass(frozen=True)
 class Batches:
-    """``count``: in an epoch, 0 where it is not known; ``last``: examples in the last of them."""
+    """``size``: examples in a batch; ``count``: batches in an epoch, 0 if unknown; ``last``: examples in the last
+    batch.
+    """
 
     size: int
     count: int
@@ -26,7 +28,7 @@ class Batches:
 
 
 def callbacks_of_fit(one: Any) -> tuple[list[Any], int]:
-    """The list that ``fit`` calls, open to more, and the place of ``one`` in it; without ``fit`` it is empty."""
+    """The live list of callbacks of ``fit``, and the index of ``one`` in it; outside ``fit`` an empty list and 0."""
     for frame in _frames():
         many = getattr(frame.f_locals.get("self"), "callbacks", None)
         if isinstance(many, list) and any(other is one for other in many):
@@ -35,7 +37,7 @@ def callbacks_of_fit(one: Any) -> tuple[list[Any], int]:
 
 
 def of_fit(callback: Any) -> Batches:
-    """Raises ParameterError where the data does not say it."""
+    """Batch sizes of the running ``fit``. Raises ParameterError if the data does not state them."""
     for frame in _frames():
         # Keras 3 and Keras 2.
         handler = frame.f_locals.get("epoch_iterator", frame.f_locals.get("data_handler"))
@@ -50,7 +52,7 @@ def of_fit(callback: Any) -> Batches:
 
 
 def _said(adapter: Any, *names: str) -> int:
-    """What an adapter says of its data under one of these names; 0 where it does not."""
+    """The value of the first of these attributes or methods that the adapter has; 0 if it gives no positive integer."""
     try:
         value = next((getattr(adapter, name) for name in names if hasattr(adapter, name)), 0)
         value = value() if callable(value) else value

@@ -12,15 +12,15 @@ import numpy as np
 from swarm_callback import keras_weights
 from swarm_callback.errors import ParameterError
 
-MAX_BATCHES_WITHOUT_LENGTH = 1000  # of data that does not say how long it is, and may have no end
+MAX_BATCHES_WITHOUT_LENGTH = 1000  # for data of unknown length, which may have no end
 _INFINITE = -1  # as tf.data says it
 _UNKNOWN = -2
-_READ_BY_KERAS = ("keras", "tf_keras", "tensorflow", "torch")  # data sets of these libraries, and what derives of them
+_READ_BY_KERAS = ("keras", "tf_keras", "tensorflow", "torch")  # datasets of these libraries, and subclasses of them
 
 
 def arguments(data: Any, batch_size: int | None) -> dict[str, Any]:
-    """What ``model.evaluate`` is called with, where ``x`` may be a Generator. Raises ParameterError for what cannot be
-    read again and again.
+    """Arguments for ``model.evaluate``, except that ``x`` may be a Generator. Raises ParameterError for data that
+    cannot be read repeatedly.
     """
     if isinstance(data, (tuple, list)):
         if len(data) not in (2, 3):
@@ -30,7 +30,7 @@ def arguments(data: Any, batch_size: int | None) -> dict[str, Any]:
         return {"x": x, "y": y, "sample_weight": weight, "batch_size": batch_size}
     if callable(getattr(data, "cardinality", None)):
         return {"x": _with_an_end(data)}
-    if isinstance(data, Iterator) and not hasattr(data, "__getitem__"):  # those of ImageDataGenerator have it
+    if isinstance(data, Iterator) and not hasattr(data, "__getitem__"):  # iterators of ImageDataGenerator have it
         if not hasattr(data, "__len__"):
             problem = "it can be read only once, and each merge evaluates; give a dataset or (x, y)"
             raise ParameterError(name="adsValData", value=type(data).__name__, problem=problem)
@@ -39,13 +39,13 @@ def arguments(data: Any, batch_size: int | None) -> dict[str, Any]:
 
 
 class Generator:
-    """Whatever gives batches and says how many, of a class that Keras does not know: it is read anew each time."""
+    """Batches from an object of a class that Keras does not know, which says how many they are; read anew each time."""
 
     def __init__(self, data: Any) -> None:
         self._data = data
 
     def batches(self) -> Iterator[Any]:
-        """One round of them."""
+        """The batches of one pass."""
         return (batch for batch in islice(self._data, len(self._data)))
 
     def __len__(self) -> int:
@@ -53,15 +53,15 @@ class Generator:
 
 
 def measured(model: Any, given: Mapping[str, Any], batches: int | None = None) -> tuple[float, float | None]:
-    """Loss, and the first metric that the model was compiled with, or None; ``batches``: of the first few only."""
+    """Loss, and the first compiled metric or None. ``batches``: how many to evaluate; None for all."""
     steps: dict[str, Any] = {} if batches is None else {"steps": batches}
     data = given["x"]
     if isinstance(data, Generator):
         steps = {"x": data.batches(), "steps": batches or len(data)}
     with no_trace(model), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Your input ran out of data")  # which is how Keras learns where it ends
+        warnings.filterwarnings("ignore", "Your input ran out of data")  # which is how Keras finds the end
         results = dict(model.evaluate(**{**given, **steps}, verbose=0, return_dict=True))
-        names = [name for name in model.get_metrics_result() if name in results]  # evaluate gives them sorted
+        names = [name for name in model.get_metrics_result() if name in results]  # evaluate returns them sorted
     names += [name for name in results if name not in names]
     losses = sorted((name for name in names if name.endswith("loss")), key=lambda name: name != "loss")
     metrics = [name for name in names if not name.endswith("loss")]
@@ -71,7 +71,7 @@ def measured(model: Any, given: Mapping[str, Any], batches: int | None = None) -
 
 
 def _first_output(model: Any) -> str:
-    """How the names of its metrics begin, where metrics were compiled by output; Keras goes by the outputs' names."""
+    """Prefix of the first output's metric names, if metrics were compiled by output; Keras sorts by output name."""
     compiled = getattr(model, "_compile_metrics", None) or getattr(model, "compiled_metrics", None)
     by_output = getattr(compiled, "_user_metrics", None)
     return f"{next(iter(by_output))}_" if isinstance(by_output, Mapping) and by_output else ""
@@ -86,14 +86,14 @@ def _with_an_end(dataset: Any) -> Any:
 
 
 def _mean(value: Any) -> float:
-    """Of a metric that has several values, such as one for each class."""
+    """The mean of a metric with several values, such as one per class."""
     return float(np.mean(np.asarray(value, np.float64)))
 
 
 @contextmanager
 def no_trace(model: Any) -> Iterator[None]:
-    """``evaluate`` resets the metrics that the running epoch adds to, and goes on with the states of recurrent layers
-    and of random generators; that of Keras 2 takes the history of ``fit``.
+    """Restores what ``evaluate`` changes: the metrics of the running epoch, the states of recurrent layers and random
+    generators and, in Keras 2, the history of ``fit``.
     """
     variables = [*_of_metrics(model), *_of_recurrent_layers(model), *_of_generators(model)]
     values = [keras_weights.read(variable).copy() for variable in variables]
@@ -112,13 +112,13 @@ def _of_metrics(model: Any) -> list[Any]:
 
 
 def _of_recurrent_layers(model: Any) -> list[Any]:
-    """None before a layer has computed."""
+    """The states of stateful layers; a layer has none before its first call."""
     stateful = [layer for layer in keras_weights.layers_of(model) if getattr(layer, "stateful", False)]
     return [state for layer in stateful for state in _flat(getattr(layer, "states", None)) if state is not None]
 
 
 def _of_generators(model: Any) -> list[Any]:
-    """Those of the layers, which Keras 3 has among the variables; and the one for whatever has none of its own."""
+    """States of the layers' random generators, which Keras 3 lists among the variables, and of the global one."""
     weights = {id(weight) for weight in keras_weights.weights_of(model)}
     own = [variable for variable in getattr(model, "variables", ()) if id(variable) not in weights]
     module = sys.modules.get("keras.src.backend.common.global_state")  # it has no public name
@@ -135,7 +135,7 @@ def _flat(nested: Any) -> Iterator[Any]:
 
 
 def _only_gives_batches(data: Any) -> bool:
-    """An iterable of batches with a length, of a class that Keras has no way to read."""
+    """Whether the data is an iterable with a length, of a class that Keras cannot read."""
     return (
         isinstance(data, Iterable)
         and hasattr(data, "__len__")

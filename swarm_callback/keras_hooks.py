@@ -1,4 +1,4 @@
-"""For a Keras training: its optimizer begins anew with a merge, and a term holds it near the merged model."""
+"""For Keras: resets the optimizer at a merge, and gives a loss term that keeps training near the merged model."""
 
 import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,10 +10,10 @@ from swarm_callback.params import Tensor
 
 
 def reset(optimizer: Any, trained: Sequence[Any]) -> None:
-    """Gives the state of an optimizer of ``trained`` its first values. Its learning rate stays, and where that follows
-    a schedule, so does the count of steps. Raises Unsupported.
+    """Resets the state of the optimizer of the variables ``trained`` to its first values. The learning rate stays; if
+    it follows a schedule, the step count stays. Raises Unsupported.
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # of mixed precision
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # a wrapper for mixed precision
     if optimizer is None or not getattr(optimizer, "built", getattr(optimizer, "_built", False)):
         return
     fresh = type(optimizer).from_config(optimizer.get_config())
@@ -30,9 +30,9 @@ def reset(optimizer: Any, trained: Sequence[Any]) -> None:
 
 
 class ProximalTerm:
-    """Half the squared distance of what is trained from the last merged model.
+    """Half the squared distance of the trained weights from the last merged model.
 
-    A compiled step reads it, so the merged values lie in variables of their own, which each merge assigns.
+    Compiled train steps read the merged values, so these are in separate variables, which each merge updates.
     """
 
     def __init__(self) -> None:
@@ -41,21 +41,21 @@ class ProximalTerm:
         self._looked_for: Collection[str] = frozenset()
 
     def follow(self, merged: Mapping[str, Tensor]) -> bool:
-        """Another model was merged; True where a step was compiled before the first, without a term."""
+        """Takes a new merged model. True if a step was compiled before the first merge, without the term."""
         for name, anchor in self._anchors.items():
             anchor.assign(keras_weights.to_array(merged[name]))
         return self._asked and not self._anchors
 
     def of(self, model: Any, merged: Callable[[], Mapping[str, Tensor]]) -> Any:
-        """A scalar, with a gradient. Raises Unsupported where Keras does not compute with TensorFlow."""
+        """A float32 scalar with a gradient. Raises Unsupported if Keras does not run on TensorFlow."""
         tf = sys.modules.get("tensorflow")
         if tf is None or keras_weights.backend() not in ("", "tensorflow"):
             problem = "There is a proximal term for Keras on TensorFlow only"
             raise Unsupported(problem=problem, instead="Leave it out of the loss, or use TensorFlow.")
         self._asked = True
         trained = {name: weight for name, weight in keras_weights.named_weights(model) if weight.trainable}
-        if trained.keys() - self._looked_for:  # a layer may be trained from a later phase on
-            with tf.init_scope():  # also where this is called while a step is being compiled
+        if trained.keys() - self._looked_for:  # a later phase may train more layers
+            with tf.init_scope():  # this may run while a step is being compiled
                 shared = merged()
                 self._looked_for = trained.keys() if shared else frozenset()
                 self._anchors |= {

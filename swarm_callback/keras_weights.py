@@ -10,12 +10,12 @@ import numpy as np
 
 from swarm_callback.params import RawTensor, Tensor
 
-_AUTO_NUMBER = re.compile(r"_\d+$")  # Keras counts layers of a process: dense, dense_1, dense_2
+_AUTO_NUMBER = re.compile(r"_\d+$")  # Keras numbers the layers of a process: dense, dense_1, dense_2
 _FUNCTIONS = ("train", "test", "predict")
 
 
 def weights_of(model: Any) -> list[Any]:
-    """None where the model has not been built; Keras 2 raises then."""
+    """All weights; an empty list if the model is not built, for which Keras 2 raises ValueError."""
     try:
         return list(model.weights)
     except ValueError:
@@ -23,9 +23,9 @@ def weights_of(model: Any) -> list[Any]:
 
 
 def named_weights(model: Any) -> Iterator[tuple[str, Any]]:
-    """Each weight, by its place and the end of its path: "0003/dense/kernel"."""
+    """Name and weight; a name is the index and the end of the path: "0003/dense/kernel"."""
     for index, weight in enumerate(weights_of(model)):
-        # Keras 2 has variables of TensorFlow, which are called dense_1/kernel:0.
+        # Keras 2 uses TensorFlow variables, with names such as dense_1/kernel:0.
         path = weight.path if _of_keras_3(weight) else weight.name.partition(":")[0]
         tail = "/".join(_AUTO_NUMBER.sub("", part) for part in path.split("/")[-2:])
         yield f"{index:04d}/{tail}", weight
@@ -37,8 +37,8 @@ def untrained(model: Any) -> list[str]:
 
 
 def read(variable: Any) -> np.ndarray[Any, Any]:
-    """Values as they are now, read-only where they are the memory of the variable, which then gets another for its
-    next values. On PyTorch they are the variable's own memory, and change with it.
+    """The current values. Read-only ones may be the variable's memory, which the variable then no longer changes. On
+    PyTorch they may be the variable's own memory and change with it.
     """
     if not _of_keras_3(variable):
         return _of_tensorflow(variable)
@@ -51,7 +51,7 @@ def read(variable: Any) -> np.ndarray[Any, Any]:
 
 
 def _of_torch(value: Any) -> np.ndarray[Any, Any]:
-    """Keras' own way copies, and warns of numpy 2."""
+    """Avoids Keras's own conversion, which copies and warns about numpy 2."""
     torch = sys.modules["torch"]
     local = value.detach().cpu().contiguous()
     if local.dtype != torch.bfloat16:
@@ -64,14 +64,14 @@ def _of_torch(value: Any) -> np.ndarray[Any, Any]:
 
 
 def load(model: Any, tensors: Mapping[str, Tensor]) -> None:
-    """Assigns each weight its value. Layers that keep something derived of their weights (Normalization) derive it
-    anew, and what was compiled with the old is compiled again.
+    """Assigns each weight its value. Layers that keep values derived from their weights (Normalization) derive them
+    again, and functions compiled with the old ones are compiled again.
     """
     deriving = [
         layer for layer in layers_of(model) if layer.weights and callable(getattr(layer, "finalize_state", None))
     ]
     before = [[read(weight).copy() for weight in layer.weights] for layer in deriving]
-    with warnings.catch_warnings():  # of PyTorch; what is given is only read
+    with warnings.catch_warnings():  # from PyTorch; the arrays are only read
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         for name, weight in named_weights(model):
             weight.assign(to_array(tensors[name]))
@@ -83,17 +83,17 @@ def load(model: Any, tensors: Mapping[str, Tensor]) -> None:
 
 
 def backend() -> str:
-    """What Keras 3 computes with; empty where this process has none."""
+    """The backend of Keras 3; empty if this process has not imported it."""
     keras = sys.modules.get("keras")
     return str(keras.backend.backend()) if keras is not None else ""
 
 
 def _of_tensorflow(variable: Any) -> np.ndarray[Any, Any]:
-    """Not ``variable.numpy()``, which is a copy."""
+    """A view if possible; ``variable.numpy()`` would be a copy."""
     tensor = sys.modules["tensorflow"].convert_to_tensor(variable)
     try:
         return np.asarray(memoryview(tensor))
-    except ValueError:  # bfloat16 has no letter in Python's buffers
+    except ValueError:  # Python's buffers have no format code for bfloat16
         values: np.ndarray[Any, Any] = tensor.numpy()
         return values
 
@@ -103,7 +103,7 @@ def _of_keras_3(variable: Any) -> bool:
 
 
 def layers_of(model: Any) -> list[Any]:
-    """Also those inside of others."""
+    """All layers, including nested ones."""
     flatten = getattr(model, "_flatten_layers", None)
     return list(flatten(include_self=False) if flatten else model.layers)
 
@@ -113,7 +113,7 @@ def _same(layer: Any, values: list[np.ndarray[Any, Any]]) -> bool:
 
 
 def forget_compiled(model: Any) -> None:
-    """``fit`` looks its function up for each batch, but makes it only once."""
+    """Compiles again: ``fit`` looks up its function for each batch, but builds it only once."""
     for kind in _FUNCTIONS:
         if getattr(model, f"{kind}_function", None) is not None:
             getattr(model, f"make_{kind}_function")(force=True)

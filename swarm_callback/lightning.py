@@ -1,4 +1,4 @@
-"""SwarmCallback for PyTorch Lightning: one more callback of its Trainer."""
+"""SwarmCallback for PyTorch Lightning: a callback for its Trainer."""
 
 import importlib.util
 import math
@@ -15,7 +15,7 @@ from swarm_callback.torch import SwarmCallback as TorchCallback
 
 
 def _lightning() -> Any:
-    """Of its two packages the one that this script uses, or the one that there is."""
+    """Of Lightning's two packages, the one that this script has imported, else the one that is installed."""
     names = ("lightning.pytorch", "pytorch_lightning")
     used = [name for name in names if sys.modules.get(name)]
     there = [name for name in names if importlib.util.find_spec(name.partition(".")[0])]
@@ -26,28 +26,31 @@ _Hooks: Any = _lightning().Callback
 
 
 class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
-    """``Trainer(..., callbacks=[SwarmCallback(syncFrequency, minPeers, model=module, ...)])``, ``module`` being the
-    LightningModule that is given to ``fit``.
+    """``Trainer(..., callbacks=[SwarmCallback(syncFrequency, minPeers, model=module, ...)])``, where ``module`` is the
+    LightningModule given to ``fit``.
 
-    ``syncFrequency`` counts batches after which an optimizer stepped, whatever is accumulated for each. ``adsValData``:
-    a DataLoader whose inputs the module's ``forward`` takes; or ``evaluate=``. Training stops when the swarm's training
-    is over. The node is enrolled when ``fit`` begins, or where ``initial_epoch`` is read; several ranks are one node.
+    ``syncFrequency`` counts the batches after which an optimizer stepped, so accumulated batches count as one.
+    ``adsValData``: a DataLoader with inputs that the module's ``forward`` takes; or use ``evaluate=``. Training stops
+    when the swarm's training is over. The node enrols when ``fit`` begins, or when ``initial_epoch`` is read. Several
+    ranks are one node.
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("LIGHTNING", "PYTORCH")
     WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {"optimizer": "the Trainer has its own"}
-    OPENS_AT_ONCE: ClassVar[bool] = False  # its ranks have joined each other when the training begins
+    OPENS_AT_ONCE: ClassVar[bool] = False  # its ranks are connected only when the training begins
 
     def verify_platform(self, options: Options) -> None:
         super().verify_platform(options)
         self._steps_seen = 0
 
     def optimizers_given(self, options: Options) -> list[torch.optim.Optimizer]:
-        """The Trainer's own, which it says when the training begins."""
+        """None yet: the Trainer's own optimizers are known when the training begins."""
         return []
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """First merge."""
+        """First merge. Raises UsageError if ``fit`` trains another model, Unsupported if it starts several ranks after
+        ``initial_epoch`` was read.
+        """
         if pl_module is not self._model:
             raise UsageError(problem="SwarmCallback was given another model than fit trains")
         if trainer.world_size > 1 and self._session is not None:
@@ -77,7 +80,7 @@ class SwarmCallback(TorchCallback, _Hooks):  # type: ignore[misc]
         super().on_train_end()
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
-        """Every callback has ended."""
+        """Called after all callbacks have ended: warns if one replaced the final model."""
         tell_if_replaced(self, trainer.callbacks[trainer.callbacks.index(self) + 1 :])
 
     def _stop_when_over(self, trainer: Any) -> None:

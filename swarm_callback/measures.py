@@ -1,4 +1,4 @@
-"""What a user's own evaluation may answer."""
+"""What the user's own evaluation function may return."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from swarm_callback.errors import ParameterError
 
 
 def read_measures(answer: Any) -> tuple[float, float | None]:
-    """Loss and metric of (loss, metric), of {"loss": ..., name: ...} or of the loss alone: the metric is None then.
+    """Loss and metric from (loss, metric), {"loss": ..., name: ...} or the loss alone; without a metric, None.
 
     Raises ParameterError.
     """
@@ -26,6 +26,6 @@ def read_measures(answer: Any) -> tuple[float, float | None]:
 
 
 def in_words(loss: float | None, metric: float | None) -> str:
-    """``: loss 0.5, metric 0.25``; what has no value is left away."""
+    """``: loss 0.5, metric 0.25``; what has no value is left out."""
     known = [f"{name} {value:.6g}" for name, value in (("loss", loss), ("metric", metric)) if value is not None]
     return f": {', '.join(known)}" if known else ""

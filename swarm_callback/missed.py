@@ -1,4 +1,4 @@
-"""Rounds without this node: told where a person looks, and not burnt for ever."""
+"""Rounds without this node: warns of them, and ends a training whose parameters stay not finite."""
 
 import logging
 
@@ -10,14 +10,14 @@ MAX_SPOILED_ROUNDS = 3
 
 
 class MissedRounds:
-    """Counts those in a row, and those for values that are not finite."""
+    """Counts missed rounds in a row, and those missed because of values that are not finite."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._missed = self._spoiled = 0
 
     def count(self, merged: wire.Merged) -> None:
-        """Raises NotFinite."""
+        """Warns of missed rounds. Raises NotFinite after MAX_SPOILED_ROUNDS in a row with non-finite values."""
         if merged.late >= WARN_AFTER_ROUNDS:
             self._logger.warning(
                 "%d merges were made without this node before this one: what it trained meanwhile weighs 1/%d of its "

@@ -1,4 +1,4 @@
-"""How deep JSON is nested, found out before it is parsed.
+"""How deeply JSON is nested, checked before it is parsed.
 
 Python's json stops at the recursion limit, which some libraries raise so far that the stack overflows first.
 """
@@ -11,7 +11,7 @@ _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 def deeper_than(limit: int, text: bytes | bytearray) -> bool:
-    """Whether more than ``limit`` lists and objects are open at once; what is no JSON may give either answer."""
+    """Whether more than ``limit`` lists and objects are open at once; for what is not JSON, any answer."""
     depth = 0
     for bracket in _BRACKETS.finditer(_STRINGS.sub(b"", text)):
         depth += 1 if bracket[0] in b"[{" else -1

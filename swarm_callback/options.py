@@ -39,8 +39,8 @@ _WITHOUT_EFFECT: Final = dict.fromkeys(("tf", "sess"), "there are no sessions of
 
 @dataclass(frozen=True)
 class Options:
-    """What a SwarmCallback was given. ``total_epochs`` is 0 where it was not said; ``given``: the names of all that
-    was said and is not None.
+    """The checked parameters of a SwarmCallback. ``total_epochs``: 0 if not given. ``given``: names of the parameters
+    that were given and are not None.
     """
 
     sync_frequency: int
@@ -79,7 +79,7 @@ class Options:
     given: frozenset[str] = frozenset()
 
     def without_effect(self, here: Mapping[str, str]) -> dict[str, list[str]]:
-        """By reason, what was given for nothing. ``here``: parameters that mean nothing on this platform, and why."""
+        """Given parameters without effect, grouped by reason. ``here``: those of this platform, with the reason."""
         reasons = dict(_WITHOUT_EFFECT) | dict(here)
         if self.evaluate is not None:
             reasons |= dict.fromkeys(_OF_VALIDATION, "evaluate is given")
@@ -98,13 +98,13 @@ class Options:
 
     @property
     def evaluates(self) -> bool:
-        """Whether merged models have a loss."""
+        """Whether merged models are evaluated."""
         return self.validation_data is not None or self.evaluate is not None
 
     @classmethod
     def check(cls, given: Mapping[str, Any], platforms: tuple[str, ...]) -> Self:
-        """``given``: the parameters by their public names; ``platforms``: values of mlPlatform that fit, the
-        first is the default. Raises ParameterError.
+        """Checks ``given``, the parameters by their public names. ``platforms``: accepted values of mlPlatform, the
+        default first. Raises ParameterError.
         """
         for name in given:
             if name not in _NAMES:
@@ -122,7 +122,7 @@ class Options:
             checkin=read.choice("checkinModelOnTrainEnd", CHECKINS),
             node_weightage=1 if by_samples else read.count("nodeWeightage", 1, MAX_WEIGHTAGE, 1),
             weighting=SAMPLES if by_samples else "fixed",
-            # Which methods there are is known to the SLs, which may have more than the built-in ones.
+            # Only the SLs know which methods exist: they may have more than the built-in ones.
             merge_method=read.text("mergeMethod", DEFAULT_MERGE_METHOD).lower(),
             transfer_compression=read.choice("transferCompression", COMPRESSIONS),
             platform=_platform(read, platforms),
@@ -157,7 +157,7 @@ class Options:
 
 
 class _Reader:
-    """One parameter after the other, each by its kind."""
+    """Reads one parameter at a time and checks it. Raises ParameterError."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         self.given = given
@@ -194,7 +194,7 @@ class _Reader:
         return value
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str:
-        """One of ``choices`` in any case; the first by default."""
+        """One of ``choices``, in upper or lower case; the first by default."""
         value = self.given.get(name, choices[0])
         folded = value.lower() if isinstance(value, str) else value
         for choice in choices:
@@ -222,7 +222,7 @@ class _Reader:
 
 
 def loopback(environment: Mapping[str, str]) -> bool:
-    """Whether SWARM_LOOPBACK asks for training alone. Raises EnvironmentVariableError for another word."""
+    """Whether SWARM_LOOPBACK asks for training alone. Raises EnvironmentVariableError for an unknown value."""
     value = environment.get(LOOPBACK_VARIABLE, "")
     if value.lower() not in ("", "true", "false", "1", "0"):
         raise EnvironmentVariableError(name=LOOPBACK_VARIABLE, value=value, problem="it must be true or false")
@@ -244,7 +244,7 @@ def _share(read: _Reader) -> str | tuple[str, ...]:
 
 
 def _early_stopping(read: _Reader) -> tuple[int, bool]:
-    """Patience, and whether a smaller metric is the better one. Where only the best model is asked for, none ends."""
+    """Patience (0: off), and whether a smaller metric is better. With ``keepBest`` alone, patience never runs out."""
     given = read.mapping("earlyStopping")
     for name in given:
         if name not in {"patience", "mode"}:
@@ -272,7 +272,7 @@ def _logger(given: object) -> logging.Logger:
 
 
 class _ToStdout(logging.Handler):
-    """Writes to what is stdout at that moment: notebooks and tests replace it."""
+    """Looks up sys.stdout for each record, because notebooks and tests replace it."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stdout.write(f"{self.format(record)}\n")

@@ -1,4 +1,4 @@
-"""Gives a pipe the pages of a buffer instead of a copy of its bytes, where the system can (vmsplice)."""
+"""Gives a pipe the pages of a buffer instead of a copy of its bytes, if the system can (vmsplice)."""
 
 import ctypes
 import errno
@@ -18,8 +18,8 @@ class _Piece(ctypes.Structure):
 
 
 class PipeWriter:
-    """``write`` is as ``os.write`` on a non-blocking pipe, but what it took is the reader's view of ``data`` itself:
-    to be left as it is until the reader has read it.
+    """``write`` is like ``os.write`` on a non-blocking pipe, but the reader gets the memory of ``data`` itself, which
+    must not change until it has been read.
     """
 
     def __init__(self, fd: int) -> None:
@@ -30,7 +30,7 @@ class PipeWriter:
             self._vmsplice.argtypes = (ctypes.c_int, ctypes.POINTER(_Piece), ctypes.c_size_t, ctypes.c_uint)
 
     def write(self, data: memoryview) -> int:
-        """Bytes taken. Raises BlockingIOError where the pipe is full, BrokenPipeError where nobody reads it."""
+        """Returns the bytes taken. Raises BlockingIOError if the pipe is full, BrokenPipeError if nobody reads it."""
         if self._vmsplice is None or len(data) < WORTH_BYTES:
             return os.write(self._fd, data)
         piece = _Piece(np.frombuffer(data, np.uint8).ctypes.data, len(data))
@@ -38,7 +38,7 @@ class PipeWriter:
         if count >= 0:
             return count
         number = ctypes.get_errno()
-        if number in _UNUSABLE:  # of a system that has no such thing, or forbids it
+        if number in _UNUSABLE:  # the system has no vmsplice, or forbids it
             self._vmsplice = None
             return self.write(data)
         raise OSError(number, os.strerror(number))

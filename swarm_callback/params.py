@@ -37,7 +37,7 @@ _MAX_ELEMENTS: Final = 2**60  # above this numpy cannot address an array, even a
 
 @dataclass(frozen=True)
 class RawTensor:
-    """A tensor of a dtype that numpy lacks (BF16). ``data``: little endian, C order, 2 bytes an element."""
+    """A tensor of a dtype that numpy lacks (BF16). ``data``: little endian, C order, 2 bytes per element."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -59,10 +59,10 @@ class TensorSpec:
 
 
 def encode(tensors: Mapping[str, Tensor]) -> tuple[bytes, list[memoryview]]:
-    """The header with its length, and the data of the tensors in the order of the stream, not copied where
-    an array is contiguous and little endian.
+    """The header with its length, and the data of the tensors in the order of the stream. Arrays that are contiguous
+    and little endian are not copied.
 
-    Raises NotStorable, naming the tensor, for a dtype, shape or name that the stream does not hold.
+    Raises NotStorable, naming the tensor, for a dtype, shape or name that a stream cannot hold.
     """
     specs: list[TensorSpec] = []
     buffers: list[memoryview] = []
@@ -78,7 +78,7 @@ def encode(tensors: Mapping[str, Tensor]) -> tuple[bytes, list[memoryview]]:
 
 
 def encode_header(specs: Iterable[TensorSpec]) -> bytes:
-    """The header of a stream with these entries, with its length before it."""
+    """The header of a stream with these entries, preceded by its length."""
     entries = {
         spec.name: {"dtype": spec.dtype, "shape": list(spec.shape), "data_offsets": [spec.start, spec.stop]}
         for spec in specs
@@ -103,7 +103,7 @@ def stream_size(header: bytes, buffers: Iterable[Sized]) -> int:
 
 
 def decode(stream: memoryview | bytes | bytearray, *, canonical: bool = True) -> dict[str, Tensor]:
-    """The tensors, as views into ``stream`` where their offset is aligned; BF16 as RawTensor.
+    """The tensors by name, as views into ``stream`` if their offset is aligned; BF16 as RawTensor.
 
     Raises StreamError, before anything is allocated.
     """
@@ -115,7 +115,9 @@ def decode(stream: memoryview | bytes | bytearray, *, canonical: bool = True) ->
 
 
 def header_size_of(start: memoryview | bytes, total_size: int) -> int:
-    """Bytes of the header with its length, from the first 8 bytes of a stream of ``total_size`` bytes."""
+    """Size in bytes of the header with its length, read from the first 8 bytes of a stream of ``total_size`` bytes.
+    Raises StreamError.
+    """
     if len(start) < LENGTH_BYTES:
         raise StreamError(problem=f"it has {len(start)} bytes, a stream has at least {LENGTH_BYTES}")
     length = int.from_bytes(start[:LENGTH_BYTES], "little")
@@ -130,8 +132,8 @@ def parse_header(header: memoryview | bytes, total_size: int, *, canonical: bool
     """The entries, in the order of their data. ``header`` includes its 8 length bytes; ``total_size`` is the
     size of the whole stream.
 
-    ``canonical=False`` also takes what other writers of safetensors write: another order of the entries and of
-    the data, ``__metadata__``, other white space. Raises StreamError.
+    ``canonical=False`` also accepts what other safetensors writers produce: another order of the entries and of the
+    data, ``__metadata__``, other white space. Raises StreamError.
     """
     size = header_size_of(header, total_size)
     if len(header) < size:

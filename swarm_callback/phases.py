@@ -1,4 +1,4 @@
-"""How far a training is that may have several phases, such as one with frozen layers and one without."""
+"""The progress of a training with one or more phases, such as one with frozen layers and one without."""
 
 from enum import Enum, auto
 
@@ -6,15 +6,15 @@ from swarm_callback.errors import AlreadyTrained, UsageError
 
 
 class Begin(Enum):
-    """What begins with ``on_train_begin``."""
+    """What ``on_train_begin`` begins."""
 
     TRAINING = auto()
-    PHASE = auto()  # the one before has ended
-    AGAIN = auto()  # the one before has not: an error, or a cell of a notebook that was stopped
+    PHASE = auto()  # the previous one has ended
+    AGAIN = auto()  # the previous one has not: an error, or a stopped notebook cell
 
 
 class Phases:
-    """``count`` phases, each begun and ended, are one training."""
+    """A training of ``count`` phases, each of which begins and ends."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -28,13 +28,13 @@ class Phases:
 
     @property
     def still_to_come(self) -> str:
-        """Why a training that ends now has ended too early."""
+        """Why the training is too short if it ends now."""
         if self.running or self.count == 1:
             return "on_train_end was not called"
         return f"only {self.ended} of its {self.count} phases were trained"
 
     def begin(self) -> Begin:
-        """Raises AlreadyTrained."""
+        """Raises AlreadyTrained after the last phase."""
         if self.over:
             raise AlreadyTrained
         again, self.running = self.running, True
@@ -42,12 +42,12 @@ class Phases:
         return Begin.TRAINING if first else Begin.AGAIN if again else Begin.PHASE
 
     def check_running(self) -> None:
-        """A batch ended. Raises UsageError."""
+        """Called after a batch. Raises UsageError if no phase is running and more are to come."""
         if not self.running and not self.over:
             raise UsageError(problem="A batch ended before on_train_begin")
 
     def end(self) -> None:
-        """Raises UsageError."""
+        """Raises UsageError if no phase is running."""
         if not self.running:
             raise UsageError(problem="on_train_end was called without a training that had begun")
         self.running = False

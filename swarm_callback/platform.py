@@ -1,4 +1,4 @@
-"""What an ML platform supplies to SwarmCallback: five methods, and more where it can."""
+"""What an ML platform supplies to SwarmCallback: five methods, and optional ones."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -10,47 +10,47 @@ from swarm_callback.params import Tensor
 
 
 class Platform(ABC):
-    """The abstract methods are the five."""
+    """The five required methods are the abstract ones."""
 
-    PLATFORMS: ClassVar[tuple[str, ...]]  # values of mlPlatform that fit, the default first
-    RESETS_OPTIMIZERS: ClassVar[bool] = False  # whether there is a ``reset_optimizer``
-    OPENS_AT_ONCE: ClassVar[bool] = True  # else a method of the platform calls ``open_session``
-    COUNTS_EXAMPLES: ClassVar[bool] = False  # whether there is an ``examples_seen``
-    WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {}  # parameters that mean nothing here, and why
+    PLATFORMS: ClassVar[tuple[str, ...]]  # accepted values of mlPlatform, the default first
+    RESETS_OPTIMIZERS: ClassVar[bool] = False  # whether it has a ``reset_optimizer``
+    OPENS_AT_ONCE: ClassVar[bool] = True  # if False, the platform calls ``open_session`` later
+    COUNTS_EXAMPLES: ClassVar[bool] = False  # whether it has an ``examples_seen``
+    WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {}  # parameters without effect here, and why
 
-    batches_to_come: int | None = None  # of the training that begins, where the platform knows it
+    batches_to_come: int | None = None  # in the training that begins, if the platform knows it
 
     @abstractmethod
     def verify_platform(self, options: Options) -> None:
-        """Checks and keeps what the platform needs of the parameters. Raises ParameterError."""
+        """Checks and stores the parameters that the platform needs. Raises ParameterError."""
 
     @abstractmethod
     def set_validation_data(self, data: Any, batch_size: int | None) -> None:
-        """Checks and keeps ``adsValData``. Raises ParameterError."""
+        """Checks and stores ``adsValData``. Raises ParameterError."""
 
     @abstractmethod
     def extract_parameters(self) -> Mapping[str, Tensor]:
-        """The parameters by names that are the same on every node; views are welcome."""
+        """The model's parameters, by names that are the same on every node. Arrays may be views."""
 
     @abstractmethod
     def load_parameters(self, tensors: Mapping[str, Tensor]) -> None:
-        """Puts values of the same names, shapes and dtypes into the model, in place and exactly."""
+        """Writes values of the same names, shapes and dtypes into the model, in place and exactly."""
 
     @abstractmethod
     def evaluate(self) -> tuple[float | None, float | None]:
-        """Loss and metric on the validation data, with no trace left in the training. None: there is no such value."""
+        """Loss and metric on the validation data, or None for what has no value. Must not affect the training."""
 
     def check_parameters(self) -> None:  # noqa: B027  # most platforms have nothing to find out
-        """A platform may find out here, before the first round, that merged values would not reach its model."""
+        """Before the first round, a platform may check here that merged values will reach its model."""
 
     def try_evaluation(self) -> bool:
-        """A platform that knows its model evaluates one batch here: before the node enrols, or before the first round.
+        """If the platform knows its model, evaluates one batch, before the node enrols or before the first round.
         False: not yet.
         """
         return True
 
     def no_trace(self) -> AbstractContextManager[None]:
-        """Around an evaluation by a function of the user's own: the state of the framework is as before."""
+        """Wraps the user's own evaluation function and then restores the state of the framework."""
         return nullcontext()
 
     def trainable(self) -> Collection[str]:
@@ -62,8 +62,8 @@ class Platform(ABC):
         return ()
 
     def reset_optimizer(self) -> None:  # noqa: B027  # see RESETS_OPTIMIZERS
-        """Forgets what the optimizer has gathered: it belongs to parameters that are no longer there."""
+        """Clears the optimizer's state, which belongs to parameters that a merge has replaced."""
 
     def examples_seen(self) -> int:
-        """How many examples the model was trained on since this was constructed; see COUNTS_EXAMPLES."""
+        """How many examples the model was trained on since the callback was constructed; see COUNTS_EXAMPLES."""
         return 0

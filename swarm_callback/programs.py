@@ -1,4 +1,6 @@
-"""What this process has to do with its pipes: one session at a time, and a word to the SL when the process ends."""
+"""The sessions of this process: one at a time for each pair of pipes, and a message to the SL if the process ends
+early.
+"""
 
 import atexit
 import os
@@ -10,7 +12,7 @@ from swarm_callback.errors import AlreadyTraining, EndedEarly, SwarmCallbackErro
 
 
 class Held(Protocol):
-    """A session that is open. ``still_to_come``: why it has ended too early if it ends now."""
+    """An open session. ``still_to_come``: why it is too short if it ends now."""
 
     still_to_come: str
 
@@ -22,14 +24,14 @@ _ended: set[Path] = set()
 
 
 def claim(request: Path) -> None:
-    """Raises AlreadyTraining where this process has a session on these pipes that has not ended."""
+    """Raises AlreadyTraining if this process has a session on these pipes that has not ended."""
     if request in _open:
         raise AlreadyTraining
     _open[request] = None
 
 
 def hold(request: Path, session: Held) -> None:
-    """Whoever claimed them has opened this."""
+    """Records the session that was opened on the claimed pipes."""
     _open[request] = session
 
 
@@ -46,7 +48,7 @@ def has_trained(request: Path) -> bool:
 
 
 def _end_all() -> None:
-    """Somebody has to say why, and nobody else is left to do so."""
+    """At exit, tells the SL of each open session why it ends."""
     error = getattr(sys, "last_value", None)
     for session in filter(None, [*_open.values()]):
         reason = f"with {type(error).__name__}" if error is not None else f"and {session.still_to_come}"

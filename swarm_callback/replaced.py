@@ -1,4 +1,4 @@
-"""Whether a model is still the final one of the swarm when all that runs after SwarmCallback has run."""
+"""Whether a model is still the final one of the swarm after all callbacks behind SwarmCallback have run."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,7 +8,9 @@ from swarm_callback.params import same_bits
 
 
 def tell_if_replaced(swarm: SwarmCallbackBase, later: Iterable[Any]) -> None:
-    """Warns where the model has other parameters than the final one of the swarm. ``later``: who ran since."""
+    """Warns if the model's parameters are no longer those of the swarm's final model. ``later``: callbacks that ran
+    since.
+    """
     merged = swarm.merged_parameters() if swarm.training_over else {}
     if not merged:
         return

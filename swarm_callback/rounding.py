@@ -1,7 +1,6 @@
-"""Rounds floats to the 8 significant bits that bfloat16 holds, so that what is left of them travels in half the bytes.
+"""Rounds floats to the 8 significant bits that bfloat16 holds, so that they can be sent in half the bytes.
 
-Round half to even, as IEEE 754-2019, section 4.3.1. The dtype stays, and with it the range: a float64 keeps its
-exponent.
+Rounds half to even (IEEE 754-2019, section 4.3.1). The dtype and so the range stay: a float64 keeps its exponent.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from swarm_callback.params import parse_header, stream_size
 
-# Few enough that what is computed on the way stays in the cache.
+# Small enough that intermediate results stay in the cache.
 _BLOCK_ELEMENTS = 16 * 1024
 _PIECE_ELEMENTS = 4 * _BLOCK_ELEMENTS
 
@@ -36,8 +35,8 @@ _FORMS = {
 
 
 def round_in_place(dtype: str, values: npt.NDArray[Any]) -> None:
-    """``values``: contiguous. F32 and F64 are rounded; other dtypes, NaN and infinity stay as they are. What is finite
-    stays finite.
+    """Rounds contiguous ``values`` of F32 or F64; other dtypes, NaN and infinity stay as they are. Finite values stay
+    finite.
     """
     form = _FORMS.get(dtype)
     if form is None:
@@ -62,9 +61,9 @@ def round_in_place(dtype: str, values: npt.NDArray[Any]) -> None:
 
 
 class Rounded:
-    """The data of one tensor, rounded piece by piece while it is read: a copy of it all is never there.
+    """The data of one tensor, rounded piece by piece while it is read, without a copy of the whole.
 
-    A piece is good until the next one is asked for.
+    A piece is valid until the next one is requested.
     """
 
     def __init__(self, dtype: str, data: memoryview) -> None:

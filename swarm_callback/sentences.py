@@ -1,4 +1,4 @@
-"""How errors are told: those of others in short, our own without a traceback."""
+"""How errors are shown: those of others shortened, our own without a traceback."""
 
 import re
 import sys
@@ -12,14 +12,14 @@ _LONGEST_ERROR: Final = 240  # characters of somebody else's message
 
 
 def said(error: Exception) -> str:
-    """The beginning of an error on one line, after its kind."""
+    """The class of an error and the beginning of its message, on one line."""
     words = " ".join(_COLORS.sub("", str(error)).split())
     text = words if len(words) <= _LONGEST_ERROR else f"{words[:_LONGEST_ERROR]} ..."
     return f"{type(error).__name__}: {text.rstrip('.')}" if words else type(error).__name__
 
 
 def show_own_errors_as_a_sentence() -> None:
-    """Our errors speak for themselves; every other error is shown as before."""
+    """Makes Python show our uncaught errors without a traceback; every other error is shown as before."""
     if getattr(sys.excepthook, "shows_swarm_errors", False):
         return
     before = sys.excepthook

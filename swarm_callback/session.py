@@ -27,15 +27,15 @@ Answer = TypeVar("Answer", bound=wire.ChannelMessage)
 
 
 class Session:
-    """Blocks in each call until the SL has answered; what the SL has to say meanwhile goes to the log.
+    """Each call blocks until the SL has answered; notices of the SL are logged meanwhile.
 
-    Raises Refused with the SL's sentence, ChannelClosed when the SL is gone.
+    Raises Refused with the SL's message, ChannelClosed when the SL is gone.
     """
 
     def __init__(self, channel: MLEnd, logger: logging.Logger) -> None:
         self._channel = channel
         self._logger = logger
-        self._request: Path | None = None  # under which this process keeps it
+        self._request: Path | None = None  # the pipe under which ``programs`` holds this session
         self._sending = self._left = False
         self.still_to_come = "on_train_end was not called"
         self._seq = 0
@@ -44,7 +44,9 @@ class Session:
 
     @classmethod
     def connect(cls, environment: Mapping[str, str], logger: logging.Logger) -> Self:
-        """Opens the two pipes that the environment names; waits for an SL that is not there yet."""
+        """Opens the two pipes that the environment names; waits until there is an SL. Raises NoChannel,
+        AlreadyTraining, AlreadyTrained, ChannelError.
+        """
         for name in (REQUEST_VARIABLE, RESPONSE_VARIABLE):
             if not environment.get(name):
                 raise NoChannel(name=name)
@@ -67,7 +69,7 @@ class Session:
 
     @property
     def merged(self) -> memoryview:
-        """The last merged stream; empty before the first. Good until the next exchange."""
+        """The last merged stream; empty before the first. Valid until the next exchange."""
         return memoryview(self._buffer)
 
     def open(self, message: wire.Open) -> wire.Opened:
@@ -82,14 +84,14 @@ class Session:
             raise
 
     def sync(self, epochs_done: int, examples: int, header: bytes, data: list[Data]) -> wire.Merged:
-        """Gives the parameters to the swarm and waits for the merged ones. ``data`` is emptied once it was read, so
-        that it takes no memory beside the merged stream.
+        """Sends the parameters to the swarm and waits for the merged ones. ``data`` is emptied once it has been read,
+        so that it takes no memory besides the merged stream.
         """
         self._seq += 1
         return self._exchange(wire.Sync(self._seq, epochs_done, examples), header, data)
 
     def finish(self, epochs_done: int, checkin: str, examples: int, header: bytes, data: list[Data]) -> wire.Merged:
-        """The same for the last time: waits until the whole training is over."""
+        """Like ``sync``, for the last time: waits until the whole training is over."""
         self._seq += 1
         return self._exchange(wire.Close(self._seq, epochs_done, checkin, examples), header, data)
 
@@ -97,7 +99,7 @@ class Session:
         self._send(message, [], "this program reported its loss")
 
     def bye(self) -> None:
-        """Ends the session. An SL that went without waiting for it has given all that it had to give."""
+        """Ends the session. If the SL has ended already, nothing is lost: it had sent everything."""
         try:
             self._channel.send(wire.Bye(), doing="this program ended its session")
         except ChannelClosed:
@@ -146,7 +148,7 @@ class Session:
     def _send(self, message: wire.ChannelMessage, body: list[Data], doing: str) -> None:
         if self._left:
             raise SessionEnded
-        self._sending = True  # whatever ends this in between, the SL gets no other message in the middle of it
+        self._sending = True  # if this is interrupted, no other message may follow half of this one
         try:
             self._channel.send(message, body, doing=doing)
         except ChannelClosed:
@@ -155,7 +157,7 @@ class Session:
         self._sending = False
 
     def _raise_last_words(self) -> None:
-        """An SL that ends may have said why, in the other pipe."""
+        """Raises Refused if the SL wrote its reason to the other pipe before it ended."""
         try:
             self._answer(wire.Abort, "this program looked for a reason")
         except (ChannelError, WireError):

@@ -1,4 +1,4 @@
-"""Which parameters of a model travel: all, those that are trained, or those whose names fit patterns."""
+"""Which parameters of a model are shared: all, those that are trained, or those whose names match patterns."""
 
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -11,8 +11,8 @@ TRAINABLE = "trainable"
 
 
 class Shared:
-    """``share``: "all", "trainable", or patterns as of a shell ("head.*"); ``keep_local``: patterns of what
-    stays at home of that. Equal on every node, as the names are part of what nodes agree on.
+    """``share``: "all", "trainable", or patterns as in a shell ("head.*"). ``keep_local``: patterns of names that are
+    not shared even so. Both are equal on every node, as the names are part of the layout that nodes agree on.
     """
 
     def __init__(self, share: str | Sequence[str], keep_local: Sequence[str]) -> None:
@@ -24,7 +24,7 @@ class Shared:
         return self._share == ALL and not self._keep_local
 
     def of(self, tensors: Mapping[str, Tensor], trainable: Collection[str]) -> dict[str, Tensor]:
-        """Raises ParameterError for a pattern that no name fits, and where nothing is left."""
+        """The tensors to share. Raises ParameterError for a pattern that matches no name, or if nothing is left."""
         names = set(tensors)
         if self._share == TRAINABLE:
             names &= set(trainable)
@@ -38,7 +38,7 @@ class Shared:
 
 
 def completed(shared: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A whole model: ``shared``, and of ``own`` only what is not in it, whose memory can be given back."""
+    """A whole model: ``shared``, and from ``own`` only what it lacks, so that the rest of ``own`` can be freed."""
     return {name: shared[name] if name in shared else own[name] for name in own}
 
 

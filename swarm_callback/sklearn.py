@@ -1,4 +1,4 @@
-"""SwarmCallback for scikit-learn: estimators that learn by ``partial_fit``, in a loop of one's own."""
+"""SwarmCallback for scikit-learn estimators that learn by ``partial_fit``, in the user's own loop."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -15,13 +15,13 @@ _NETWORK = ("coefs_", "intercepts_")  # MLPClassifier, MLPRegressor: a list, lay
 
 
 class SwarmCallback(SwarmCallbackBase):
-    """``SwarmCallback(syncFrequency, minPeers, model=SGDClassifier(...), ...)``; then ``on_train_begin()``,
-    ``on_batch_end()`` after each ``partial_fit``, ``on_epoch_end()``, ``on_train_end()``.
+    """``SwarmCallback(syncFrequency, minPeers, model=SGDClassifier(...), ...)``; then call ``on_train_begin()``,
+    ``on_batch_end()`` after each ``partial_fit``, ``on_epoch_end()`` and ``on_train_end()``.
 
     An estimator has no parameters before its first ``partial_fit``: call it once, with all ``classes``, before
-    ``on_train_begin``. Shared are coefficients and intercepts. ``adsValData``: (X, y); the metric is ``score``, the
-    loss the logarithmic one of a classifier that gives probabilities, the share of errors of another, and the mean
-    squared error of a regressor.
+    ``on_train_begin``. Coefficients and intercepts are shared. ``adsValData``: (X, y). The metric is ``score``. The
+    loss is the log loss for a classifier that gives probabilities, the error rate for other classifiers, and the mean
+    squared error for a regressor.
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("SKLEARN",)
@@ -54,7 +54,7 @@ class SwarmCallback(SwarmCallbackBase):
         return True
 
     def examples_seen(self) -> int:
-        return int(getattr(self._model, "t_", 0))  # what estimators count themselves, for their learning rates
+        return int(getattr(self._model, "t_", 0))  # estimators count it themselves, for their learning rates
 
     def extract_parameters(self) -> Mapping[str, Tensor]:
         return {name: np.atleast_1d(array) for name, array in self._arrays().items()}
@@ -73,7 +73,7 @@ class SwarmCallback(SwarmCallbackBase):
         return any(hasattr(self._model, name) for name in (*_LINEAR, *_NETWORK))
 
     def _arrays(self) -> dict[str, np.ndarray[Any, Any]]:
-        """The estimator's own arrays: what is written into them is what it computes with."""
+        """The estimator's own arrays, so that it computes with what is written into them. Raises UsageError."""
         if not self._has_begun:
             raise UsageError(
                 problem="The estimator has no parameters before partial_fit was called once, with all classes"

@@ -22,15 +22,19 @@ from swarm_callback.torch_state import TorchState
 
 
 class SwarmCallback(SwarmCallbackBase):
-    """``SwarmCallback(syncFrequency, minPeers, model=net, ...)``; then ``on_train_begin()``, ``on_batch_end()`` after
-    each batch, ``on_epoch_end()``, ``on_train_end()``. ``training_over`` says that a loop may stop early.
+    """``SwarmCallback(syncFrequency, minPeers, model=net, ...)``; then call ``on_train_begin()``, ``on_batch_end()``
+    after each batch, ``on_epoch_end()`` and ``on_train_end()``. Once ``training_over`` is true, the loop may stop
+    early.
 
-    Shared is the whole ``state_dict``: parameters, frozen ones too, and persistent buffers. Names that share one
-    storage (tied weights) stay tied. ``adsValData``: a DataLoader of (inputs, targets, ...), or of dictionaries with
-    labels; one batch is tried at once. Inputs may be several, the model's answer a tuple, a dictionary or a
-    ``ModelOutput``. ``lossFunction``: a class of
-    ``torch.nn``; the reported loss is its sum over the data divided by the size of the data set (``reduction`` is
-    "sum" unless given; "mean" is weighed by the size of each batch). ``metricFunction``: a class of ``torchmetrics``.
+    The whole ``state_dict`` is shared: parameters, including frozen ones, and persistent buffers. Tied weights (names
+    that share one storage) stay tied. Tensors are float16, bfloat16, float32, float64, bool, or integers of 8 to 64
+    bits; NotStorable is raised for others.
+
+    ``adsValData``: a DataLoader of (inputs, targets, ...), or of dictionaries with labels; one batch is tried at once.
+    The model may take several inputs and return a tensor, a tuple, a dictionary or a ``ModelOutput``. ``lossFunction``:
+    name of a class of ``torch.nn``. The reported loss is its sum over the data divided by the number of examples:
+    ``reduction`` is "sum" unless given; with "mean", each batch is weighted by its size. ``metricFunction``: name of a
+    class of ``torchmetrics``.
     """
 
     PLATFORMS: ClassVar[tuple[str, ...]] = ("PYTORCH",)
@@ -52,7 +56,7 @@ class SwarmCallback(SwarmCallbackBase):
         self._optimizers = [] if options.optimizer_state == "keep" else self.optimizers_given(options)
 
     def optimizers_given(self, options: Options) -> list[torch.optim.Optimizer]:
-        """Those that ``optimizerState="reset"`` is meant for. Raises ParameterError."""
+        """The optimizers that ``optimizerState="reset"`` resets. Raises ParameterError."""
         return needed_optimizers(options.optimizer)
 
     def set_validation_data(self, data: Any, batch_size: int | None) -> None:
@@ -133,7 +137,7 @@ def _loss(options: Options) -> torch.nn.Module | None:
 
 
 def _tensor_of(argument: Any) -> Any:
-    """Weights of classes may be a list."""
+    """Class weights may be given as a list; torch needs a float32 tensor."""
     numbers = isinstance(argument, (list, tuple)) and all(isinstance(value, (int, float)) for value in argument)
     return torch.tensor(argument, dtype=torch.float32) if numbers else argument
 

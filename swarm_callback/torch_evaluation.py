@@ -11,16 +11,16 @@ from torch.utils.data import DataLoader
 
 from swarm_callback.errors import ParameterError
 
-MAX_BATCHES_WITHOUT_LENGTH = 1000  # of data that does not say how long it is, and may have no end
+MAX_BATCHES_WITHOUT_LENGTH = 1000  # for data of unknown length, which may have no end
 _TARGETS = ("labels", "label", "targets", "target", "y")
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-_INSIDE = ("_orig_mod", "module", "_module", "model")  # of compile, DataParallel, Opacus, peft
+_INSIDE = ("_orig_mod", "module", "_module", "model")  # in wrappers: torch.compile, DataParallel, Opacus, peft
 _OUTPUTS = ("logits", "out", "output", "outputs", "prediction", "predictions")
 
 
 class Evaluation:
-    """``loss`` sums up unless its reduction is "mean"; ``metric`` is one of torchmetrics. Either may be None: then the
-    loss is the one that the model itself gives; None if it gives none.
+    """``loss`` sums over a batch unless its reduction is "mean"; ``metric`` is one of torchmetrics. Either may be None;
+    without ``loss``, the loss that the model itself returns is used, if any.
     """
 
     def __init__(
@@ -33,7 +33,9 @@ class Evaluation:
 
     @torch.no_grad()
     def run(self, device: torch.device, batches: int | None = None) -> tuple[float | None, float | None]:
-        """``batches``: only the first few. Raises ParameterError for data without a batch."""
+        """Mean loss per example, and metric; None for what has no value. ``batches``: how many to evaluate; None for
+        all. Raises ParameterError for data without a batch.
+        """
         loss, count, found = 0.0, 0, 0
         has_loss = self._loss is not None
         loss_function = None if self._loss is None else self._loss.to(device)
@@ -56,7 +58,7 @@ class Evaluation:
         return loss / max(count, 1) if has_loss else None, value
 
     def _apply(self, batch: Any) -> tuple[torch.Tensor, Any, int, torch.Tensor | None]:
-        """Outputs, what they should be, how many examples, and the loss that the model gives itself."""
+        """Outputs, targets, number of examples, and the loss that the model itself returns. Raises ParameterError."""
         if isinstance(batch, Mapping):
             key = next((name for name in _TARGETS if name in batch), None)
             if key is None:
@@ -73,7 +75,7 @@ class Evaluation:
         return _output(answer), wanted, len(wanted), _part(answer, "loss")
 
     def _call_with_names(self, batch: Mapping[str, Any], key: str) -> Any:
-        """By name what the model takes, as transformers wants it; or the one input, as others do."""
+        """Passes by name what the model takes, as transformers expects; for other models, passes the first tensor."""
         others = {name: value for name, value in batch.items() if name != key}
         takes = _taken_by(self._model)
         named = {name: value for name, value in others.items() if name in takes}
@@ -86,7 +88,7 @@ class Evaluation:
 
 
 def _taken_by(model: torch.nn.Module) -> dict[str, inspect.Parameter]:
-    """By name; a wrapper that passes on whatever it gets takes what the module inside takes."""
+    """Parameters of ``forward`` by name; for a wrapper that passes on all arguments, those of the module inside."""
     given = inspect.signature(model.forward).parameters
     takes = {name: one for name, one in given.items() if one.kind in _BY_NAME}
     inside = next((found for name in _INSIDE if isinstance(found := getattr(model, name, None), torch.nn.Module)), None)
@@ -147,7 +149,7 @@ def _weight(loss: torch.nn.Module, batch_size: int) -> int:
 
 
 def _value_of(metric: Any) -> float | None:
-    """The mean of a metric with several values, one for each class; the first of a dictionary. None without one."""
+    """The metric's value: the mean of several, such as one per class; the first of a dictionary. Else None."""
     if metric is None:
         return None
     value = metric.compute()
@@ -159,8 +161,8 @@ def _value_of(metric: Any) -> float | None:
 
 @contextmanager
 def no_trace(model: torch.nn.Module, loader: DataLoader[Any] | None = None) -> Iterator[None]:
-    """Evaluation mode, then for each module the mode it had: some keep parts in evaluation mode on purpose. A hidden
-    state that a module keeps from batch to batch, and the generators that the loader draws from, are as they were.
+    """Switches to evaluation mode, then restores the mode of each module: some keep parts in evaluation mode on
+    purpose. Also restores hidden states that modules keep from batch to batch, and the loader's random generators.
     """
     modes = [(module, module.training) for module in model.modules()]
     states = [(module, dict(vars(module))) for module in model.modules()]

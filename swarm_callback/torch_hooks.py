@@ -1,4 +1,4 @@
-"""For a PyTorch training: its optimizers begin anew with a merge, and a term holds it near the merged model."""
+"""For PyTorch: resets optimizers at a merge, and gives a loss term that keeps training near the merged model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from swarm_callback.torch_state import TorchState, to_torch
 
 
 def optimizers_in(given: Any) -> list[torch.optim.Optimizer]:
-    """``optimizer=``: one or several. Raises ParameterError."""
+    """The value of ``optimizer=``, one or several, as a list. Raises ParameterError."""
     many = list(given) if isinstance(given, Sequence) else [given]
     if not many or not all(isinstance(one, torch.optim.Optimizer) for one in many):
         problem = "it must be a torch.optim.Optimizer, or a list of them"
@@ -20,30 +20,30 @@ def optimizers_in(given: Any) -> list[torch.optim.Optimizer]:
 
 
 def needed_optimizers(given: Any) -> list[torch.optim.Optimizer]:
-    """Raises MissingParameter, ParameterError."""
+    """The same, but there must be one. Raises MissingParameter, ParameterError."""
     if given is None:
         raise MissingParameter(name="optimizer", problem="the one whose state optimizerState='reset' forgets")
     return optimizers_in(given)
 
 
 def reset(optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Forgets momenta and counts of steps; learning rates and schedules stay."""
+    """Clears momenta and step counts; learning rates and schedules stay."""
     for optimizer in optimizers:
         optimizer.state.clear()
 
 
 class ProximalTerm:
-    """Half the squared distance of what is trained from the last merged model, which is kept on the model's device."""
+    """Half the squared distance of the trained parameters from the last merged model, kept on the model's device."""
 
     def __init__(self) -> None:
         self._merged: dict[str, torch.Tensor] | None = None
 
     def forget(self) -> None:
-        """Another model was merged."""
+        """Drops the merged model, as a newer one has replaced it."""
         self._merged = None
 
     def of(self, model: torch.nn.Module, merged: Callable[[], Mapping[str, Tensor]]) -> torch.Tensor:
-        """A scalar on the model's device, with a gradient; 0 for what is in no merged model."""
+        """A scalar on the model's device, with a gradient; parameters that no merged model holds add 0."""
         state = TorchState(model)
         trained = state.trained()
         if self._merged is None:
@@ -57,7 +57,7 @@ class ProximalTerm:
 
 
 class ExampleCount:
-    """Counts the examples that a model computes with while it trains: the first dimension of its first tensor."""
+    """Counts the examples that a model gets while it trains: the first dimension of its first input tensor."""
 
     def __init__(self, model: torch.nn.Module) -> None:
         self.total = 0
@@ -69,7 +69,7 @@ class ExampleCount:
 
 
 def _examples_in(given: Any) -> int:
-    """Of the first tensor that has a dimension, whatever holds it; 0 where there is none."""
+    """Size of the first tensor that has a dimension, however deeply nested; 0 if there is none."""
     if isinstance(given, torch.Tensor):
         return given.shape[0] if given.dim() else 0
     many = given.values() if isinstance(given, Mapping) else given if isinstance(given, (list, tuple)) else ()

@@ -1,6 +1,6 @@
-"""Several ranks of one training (torchrun, SLURM): rank 0 talks with the SL, and the others are told what it was told.
+"""Several ranks of one training (torchrun, SLURM): rank 0 talks to the SL and passes the answers on to the others.
 
-Each rank runs the same SwarmCallback. What travels between them is JSON and the merged parameters, by ``broadcast``.
+Each rank runs the same SwarmCallback. Rank 0 sends the others JSON and the merged parameters by ``broadcast``.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ Answer = TypeVar("Answer", wire.Opened, wire.Merged)
 
 
 def session_of_ranks(environment: Mapping[str, str], logger: logging.Logger) -> Session | None:
-    """This rank's session; None where the program has one rank only. Raises UngroupedRanks."""
+    """This rank's session; None if the program has one rank only. Raises UngroupedRanks."""
     if not (dist.is_available() and dist.is_initialized()):
         ranks = environment.get("WORLD_SIZE", "1")
         if ranks.isdecimal() and int(ranks) > 1:
@@ -37,7 +37,7 @@ def session_of_ranks(environment: Mapping[str, str], logger: logging.Logger) -> 
 
 
 class _FirstRank(Session):
-    """Has the pipes. After each answer of the SL, or a failure, the other ranks hear of it."""
+    """Has the pipes. Passes each answer of the SL, or a failure, on to the other ranks."""
 
     @classmethod
     def begin(cls, environment: Mapping[str, str], logger: logging.Logger) -> "_FirstRank":
@@ -71,7 +71,7 @@ class _FirstRank(Session):
 
 
 class _OtherRank(Session):
-    """Has no pipes: what it gives is what rank 0 gives, and what it gets comes from there."""
+    """Has no pipes: rank 0 sends its own parameters for all ranks, and passes the answers on."""
 
     def __init__(self, logger: logging.Logger) -> None:
         self._request = None
@@ -96,7 +96,7 @@ class _OtherRank(Session):
         """Rank 0 does."""
 
     def abort(self, error: SwarmCallbackError) -> None:
-        """Rank 0 sees that this rank is gone, or whoever started them ends all."""
+        """Nothing to do: rank 0 notices that this rank is gone, or the launcher ends all ranks."""
 
     def _heard_merged(self, header: bytes, data: list[Data]) -> wire.Merged:
         own_size = stream_size(header, data)
@@ -118,7 +118,7 @@ class _OtherRank(Session):
 
 
 def _sum(examples: int) -> int:
-    """Of all ranks, each of which trains on its own."""
+    """The sum over all ranks, as each trains on its own examples."""
     total = torch.tensor([examples], dtype=torch.int64, device=_device())
     dist.all_reduce(total)
     return int(total.item())
@@ -141,7 +141,7 @@ def _told() -> dict[str, Any]:
 
 
 def _broadcast(data: bytearray) -> None:
-    """From rank 0 into the others' ``data``, of the same size."""
+    """Copies rank 0's ``data`` into the others' ``data``, which has the same size."""
     here = torch.frombuffer(data, dtype=torch.uint8)
     there = here.to(_device())
     dist.broadcast(there, FIRST)
@@ -150,7 +150,7 @@ def _broadcast(data: bytearray) -> None:
 
 
 def _device() -> torch.device:
-    """Where the ranks' backend wants tensors to be."""
+    """The device on which the ranks' backend needs tensors."""
     if dist.get_backend() == "nccl":
         return torch.device("cuda", torch.cuda.current_device())
     return torch.device("cpu")

@@ -10,32 +10,32 @@ import torch
 from swarm_callback.errors import NotLoaded, NotStorable
 from swarm_callback.params import RawTensor, Tensor, same_bits
 
-_EXTRA_STATE = "_extra_state"  # what a module stores beside tensors; private to it, never merged
-# How torch.compile, DataParallel, DistributedDataParallel, FSDP and Opacus call what they wrap.
+_EXTRA_STATE = "_extra_state"  # what a module stores besides tensors; private to it, never merged
+# Attribute names by which torch.compile, DataParallel, DistributedDataParallel, FSDP and Opacus hold what they wrap.
 _WRAPPED = frozenset({"_orig_mod", "module", "_module", "_fsdp_wrapped_module"})
-_ONE = 0x3F80  # in bfloat16
+_ONE = 0x3F80  # 1.0 in bfloat16
 
 
 class TorchState:
-    """Parameters and persistent buffers, as ``state_dict`` gives them. A name has no part that only says in what the
-    module is wrapped. Tied weights, which are one in memory, are one entry, under the first of their names: so a model
-    whose weights are tied has other parameters than one whose are not. ``state_dict`` may hand out copies (hooks, a
-    method of one's own): those go back through ``load_state_dict``, and are read again and compared.
+    """Parameters and persistent buffers, as ``state_dict`` returns them. Names omit the parts that wrappers add. Tied
+    weights (the same memory) are one entry, under the first of their names; so a model with tied weights has other
+    parameters than one without. ``state_dict`` may return copies (hooks, an overridden method): these are loaded by
+    ``load_state_dict``, then read again and compared.
     """
 
     def __init__(self, model: torch.nn.Module) -> None:
         self._model = model
 
     def read(self) -> dict[str, Tensor]:
-        """Raises NotStorable, naming the tensor."""
+        """The values by name, on the CPU. Raises NotStorable, naming the tensor."""
         return {name: _to_numpy(name, tensor) for name, _, tensor in self._entries()}
 
     def ties(self) -> dict[str, str]:
-        """Names that travel under another one, which is the same in memory."""
+        """Tied names, each with the name under which its memory is shared."""
         return {name: first for name, _, _, first in self._named() if first != name}
 
     def buffers(self) -> list[str]:
-        """Names of what is no parameter."""
+        """Names of entries that are not parameters."""
         trained = {name for name, _ in self._model.named_parameters(remove_duplicate=False)}
         return [name for name, key, _ in self._entries() if key not in trained]
 
@@ -53,12 +53,12 @@ class TorchState:
 
     @property
     def device(self) -> torch.device:
-        """Where the first tensor lies."""
+        """The device of the first tensor; the CPU if there is none."""
         return next((tensor.device for _, _, tensor in self._entries()), torch.device("cpu"))
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Raises NotLoaded for a copy that ``load_state_dict`` does not take."""
+        """Writes the values into the module. Raises NotLoaded if ``load_state_dict`` does not take one."""
         own = _storages(self._model)
         copies: dict[str, torch.Tensor] = {}
         for name, key, target in self._entries():
@@ -72,8 +72,8 @@ class TorchState:
 
     @torch.no_grad()
     def check(self) -> None:
-        """Finds out whether other values reach the module, where what ``state_dict`` gives is a copy; it is left as it
-        was. Raises NotLoaded, naming the tensor.
+        """If ``state_dict`` returns copies, checks that other values reach the module, then restores its own. Raises
+        NotLoaded, naming the tensor.
         """
         own = _storages(self._model)
         if all(_storage(tensor) in own for _, _, tensor in self._entries()):
@@ -98,13 +98,13 @@ class TorchState:
                 raise NotLoaded(name=name, problem="state_dict gives another value than load_state_dict took")
 
     def _entries(self) -> Iterator[tuple[str, str, torch.Tensor]]:
-        """Name, key and value."""
+        """Name, key in ``state_dict`` and value; tied weights once."""
         for name, key, value, first in self._named():
             if first == name:
                 yield name, key, value
 
     def _named(self) -> Iterator[tuple[str, str, torch.Tensor, str]]:
-        """Name, key, value, and the first name of what is the same in memory."""
+        """Name, key in ``state_dict``, value, and the first name of the same memory."""
         wrappers = _wrappers(self._model)
         seen: dict[object, str] = {}
         for key, value in self._model.state_dict().items():
@@ -114,7 +114,7 @@ class TorchState:
 
 
 def _wrappers(model: torch.nn.Module) -> frozenset[str]:
-    """Prefixes of what is wrapped: the only thing that its wrapper holds."""
+    """Prefixes of wrapped modules, each the only content of its wrapper."""
     found = set()
     for path, module in model.named_modules(remove_duplicate=False):
         children = [name for name, _ in module.named_children()]
@@ -140,12 +140,12 @@ def _storages(model: torch.nn.Module) -> frozenset[tuple[str, int]]:
 
 
 def _is_sharded(tensor: Any) -> bool:
-    """Whether each rank holds a part of it (DTensor, as of FSDP)."""
+    """Whether each rank holds a part of the tensor (DTensor, as in FSDP)."""
     return callable(getattr(tensor, "full_tensor", None))
 
 
 def _placed(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """A whole value, equal on every rank, as the part of this rank where ``like`` is sharded."""
+    """The whole value, which is equal on every rank; or this rank's part of it if ``like`` is sharded."""
     if not _is_sharded(like):
         return value
     from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415 - takes its time, and few need it
@@ -154,7 +154,7 @@ def _placed(value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
 
 
 def _storage(tensor: Any) -> tuple[str, int]:
-    """Two tensors of one storage are one in memory. An empty one, and what is no tensor, is nowhere."""
+    """Device and address of a tensor's storage; address 0 for an empty tensor, and for what is no dense tensor."""
     if _is_sharded(tensor):
         tensor = tensor.to_local()
     if not isinstance(tensor, torch.Tensor) or tensor.layout != torch.strided:
@@ -163,7 +163,7 @@ def _storage(tensor: Any) -> tuple[str, int]:
 
 
 def _memory(tensor: Any) -> tuple[Any, ...] | None:
-    """What tensors have in common that are one in memory, in whole; None for those that are nowhere."""
+    """Equal for tensors that are wholly the same memory; None for those without memory, such as empty ones."""
     if torch.nn.parameter.is_lazy(tensor):
         return None
     device, pointer = _storage(tensor)
@@ -173,7 +173,7 @@ def _memory(tensor: Any) -> tuple[Any, ...] | None:
 
 
 def _another(tensor: Tensor) -> Tensor:
-    """One, or zero where it is one already: other values, which every dtype holds exactly."""
+    """Other values, which every dtype holds exactly: 1, or 0 where the value is 1."""
     if isinstance(tensor, RawTensor):
         bits = np.frombuffer(tensor.data, np.uint16)
         return RawTensor(tensor.dtype, tensor.shape, np.where(bits == _ONE, 0, _ONE).astype(np.uint16).tobytes())
@@ -193,7 +193,7 @@ def _to_numpy(name: str, tensor: Any) -> Tensor:
         raise NotStorable(name=name, problem=problem)
     whole: Any = tensor
     if _is_sharded(tensor):
-        whole = whole.full_tensor()  # all ranks take part
+        whole = whole.full_tensor()  # all ranks take part in this
     local: torch.Tensor = whole.detach().to("cpu").contiguous()
     if local.dtype == torch.bfloat16:
         bits = local.view(torch.int16).numpy().reshape(-1)
@@ -202,12 +202,12 @@ def _to_numpy(name: str, tensor: Any) -> Tensor:
         return local.numpy()
     except TypeError:
         raise NotStorable(name=name, problem=f"its dtype {tensor.dtype} cannot be merged") from None
-    except RuntimeError:  # of a subclass of Tensor, such as DTensor
+    except RuntimeError:  # from a subclass of Tensor, such as DTensor
         raise NotStorable(name=name, problem=f"it is a {type(tensor).__name__}, no ordinary dense tensor") from None
 
 
 def to_torch(tensor: Tensor) -> torch.Tensor:
-    """Of the same memory."""
+    """A tensor that shares the memory of ``tensor``."""
     if isinstance(tensor, RawTensor):
         bits = np.frombuffer(tensor.data, np.int16).reshape(tensor.shape)
         return _shared(bits).view(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""Loss and metric of each merge in TensorBoard or MLflow, where these are installed."""
+"""Logs loss and metric of each merge to TensorBoard or MLflow, if installed."""
 
 import importlib
 import os
@@ -20,7 +20,9 @@ Track = Callable[[Merge], None]
 
 
 def tracker(where: str) -> Track:
-    """``tensorboard``, ``tensorboard:FOLDER`` or ``mlflow``. Raises ParameterError where it is not installed."""
+    """``tensorboard``, ``tensorboard:FOLDER`` or ``mlflow``. Raises ParameterError if it is not installed or cannot be
+    used.
+    """
     kind, _, folder = where.partition(":")
     if kind == TENSORBOARD:
         return _tensorboard(where, folder or DEFAULT_FOLDER)
@@ -30,8 +32,8 @@ def tracker(where: str) -> Track:
 
 
 def _tensorboard(where: str, folder: str) -> Track:
-    """One file of events for each program. Not by TensorBoard's own writer of such files: it imports TensorFlow where
-    that is installed, which takes seconds.
+    """Writes one event file per program, without TensorBoard's own writer: that imports TensorFlow if it is installed,
+    which takes seconds.
     """
     records = _imported(where, "tensorboard.summary.writer.record_writer")
     event, summary = (_imported(where, f"tensorboard.compat.proto.{name}_pb2") for name in ("event", "summary"))
@@ -57,10 +59,10 @@ def _tensorboard(where: str, folder: str) -> Track:
 
 
 def _mlflow(where: str) -> Track:
-    """Into the run that is active; MLflow begins one where there is none."""
+    """Logs to the active run; MLflow starts one if there is none."""
     mlflow = _imported(where, MLFLOW)
     try:
-        mlflow.MlflowClient()  # opens what MLFLOW_TRACKING_URI names, as long as it is no server
+        mlflow.MlflowClient()  # opens what MLFLOW_TRACKING_URI names, unless it is a server
     except Exception as error:  # of MLflow, or of the database that it uses
         raise ParameterError(name="track", value=where, problem=f"MLflow cannot be used: {said(error)}") from None
 
@@ -79,7 +81,7 @@ def _imported(where: str, module: str) -> Any:
 
 
 def _values(merge: Merge) -> Mapping[str, float]:
-    """By tag; what has no value is left away."""
+    """Values by tag; what has no value is left out."""
     values = {
         "swarm/loss": merge.loss,
         "swarm/metric": merge.metric,

@@ -14,7 +14,7 @@ from swarm_callback.errors import VersionMismatch, WireError
 from swarm_callback.nesting import deeper_than
 
 MAGIC: Final = b"SWML"
-VERSION: Final = 4  # another one with each change of the messages below
+VERSION: Final = 4  # increases with each change of the messages below
 MAX_HEADER_BYTES: Final = 1024 * 1024
 MAX_BODY_BYTES: Final = 2**63 - 1
 _PREFIX: Final = struct.Struct("<4sHHIQ")
@@ -23,7 +23,7 @@ PREFIX_BYTES: Final = _PREFIX.size
 
 @dataclass(frozen=True)
 class ChannelMessage:
-    """Base of all; ``TYPE`` is the number on the wire."""
+    """Base class; ``TYPE`` is the number on the wire."""
 
     TYPE: ClassVar[int] = 0
     HAS_BODY: ClassVar[bool] = False
@@ -31,7 +31,7 @@ class ChannelMessage:
 
 @dataclass(frozen=True)
 class Open(ChannelMessage):
-    """ML → SL, first of all: what the callback was constructed with."""
+    """ML → SL, first message: the parameters of the callback."""
 
     TYPE = 1
     contract: str
@@ -56,7 +56,7 @@ class Open(ChannelMessage):
 class Opened(ChannelMessage):
     """SL → ML: enrolled. ``late``: the training already has a merged model, which the first sync brings.
 
-    ``epochs_done``: by this node's ML program before it and its SL were started again; 0 where it begins.
+    ``epochs_done``: epochs of this node's ML program before it and its SL were restarted; 0 at the beginning.
     """
 
     TYPE = 2
@@ -79,7 +79,7 @@ class OpenRefused(ChannelMessage):
 class Sync(ChannelMessage):
     """ML → SL, body: the parameters as they are now. ``seq`` counts from 1 within the session.
 
-    ``examples``: that they were trained on since the last merge, where those are the weight.
+    ``examples``: how many they were trained on since the last merge, if that is the weight; else 0.
     """
 
     TYPE = 4
@@ -103,11 +103,11 @@ class Close(ChannelMessage):
 
 @dataclass(frozen=True)
 class Merged(ChannelMessage):
-    """SL → ML, answer to Sync and Close; body: the merged parameters, empty where nothing was ever merged.
+    """SL → ML, answer to Sync and Close; body: the merged parameters, empty if nothing was ever merged.
 
-    ``pace``: why the interval is what it is. ``best_round``: with the best mean metric so far, 0 where nobody asks.
-    ``late``: rounds that were merged without this node before this one, which has in it what it trained meanwhile.
-    ``not_finite``: what this node had trained was left out, as it holds NaN or infinity.
+    ``pace``: the reason for the interval. ``best_round``: the round with the best mean metric so far, 0 if nobody asks.
+    ``late``: rounds merged without this node before this one, which includes what it trained meanwhile. ``not_finite``:
+    this node's parameters were left out, as they hold NaN or infinity.
     """
 
     TYPE = 6
@@ -126,9 +126,9 @@ class Merged(ChannelMessage):
 
 @dataclass(frozen=True)
 class Report(ChannelMessage):
-    """ML → SL, no answer: how the merged model of ``round`` does on this node's validation data.
+    """ML → SL, no answer: loss and metric of the merged model of ``round`` on this node's validation data.
 
-    ``loss``, ``metric``: None where there is no value, which is not the same as NaN.
+    ``loss``, ``metric``: None if there is no value, which is not the same as NaN.
     """
 
     TYPE = 7
@@ -149,7 +149,7 @@ class Notice(ChannelMessage):
 
 @dataclass(frozen=True)
 class Abort(ChannelMessage):
-    """Either way: the sender failed and ends the session; ``message`` is for the user."""
+    """In both directions: the sender failed and ends the session; ``message`` is for the user."""
 
     TYPE = 9
     code: str
@@ -158,7 +158,7 @@ class Abort(ChannelMessage):
 
 @dataclass(frozen=True)
 class Bye(ChannelMessage):
-    """ML → SL: the session ends in order."""
+    """ML → SL: the session ends normally."""
 
     TYPE = 10
 
