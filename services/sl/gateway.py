@@ -1,4 +1,4 @@
-"""One training, asked and told through whichever SN there is, and its state as plain data."""
+"""Calls about one training through whichever SN is present, and its state as plain data."""
 
 import asyncio
 import contextlib
@@ -17,13 +17,13 @@ from services.sl.round.actions import Publish, Reopen, SendCheckIn, VoteOut
 from services.sl.round.events import ModelReported, SessionOpened
 from services.sl.view import AcceptedResult, CheckInEntry, Config, Exclusion, TrainingMember, View
 
-# At the end a node does not wait for an SN that does not answer.
+# At the end a node does not wait long for an SN that does not answer.
 LEAVE_DEADLINE_S = 5.0
 
-# For how long another SN may know less than this node does, before it is taken for cut off.
+# For how long an SN may know less than another one has shown, before it is taken for cut off.
 CATCH_UP_S = 15.0
 
-# How often this is asked where all is quiet.
+# How often SNs are compared.
 COMPARE_EVERY_S = 30.0
 COMPARE_DEADLINE_S = 5.0
 
@@ -34,9 +34,9 @@ _log = logs.get("sn")
 class TrainingClient:
     """One training, as this node.
 
-    A call that no SN answers is made again for ``patience_s``, also through another SN: each of them is fenced by its
-    round and term, so that it does no harm when it arrives twice. Raises what the SN answers, and SNUnreachable.
-    ``needed()``: whether the node cannot go on without an SN; while it can, it gives up neither views nor enrolment.
+    A call that no SN answers is repeated for ``patience_s``, also through another SN: each names its round and term, so
+    that it does no harm if it arrives twice. Raises SNUnreachable, and errors of the SN. ``needed()``: whether the node
+    cannot continue without an SN; while it can, it gives up neither views nor enrolment.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class TrainingClient:
         self._needed = needed
         self._link = link
         self._patience_s = patience_s
-        self._newest: View | None = None  # that an SN has shown
-        self._shown_by: SNClient | None = None  # which knows at least as much
+        self._newest: View | None = None  # the newest that an SN has shown
+        self._shown_by: SNClient | None = None  # the SN that showed it
         self._shown = ChangeSignal()
 
     async def enrol(self, opened: SessionOpened, may_lead: bool, quorum_wait_s: float, again: bool) -> View:
-        """``again``: where this node was taken for dead, and may not even be registered any more."""
+        """Enrols this node. ``again``: it was taken for dead, and may no longer be registered either."""
         config = pb.Config(
             min_peers=opened.min_peers,
             sync_frequency=opened.sync_frequency,
@@ -76,7 +76,7 @@ class TrainingClient:
         return _view(reply.status, client.address)
 
     async def check_in(self, call: SendCheckIn, address: OwnAddress) -> int:
-        """Gives the block that has it."""
+        """Checks in; returns the block that holds the check-in."""
 
         def request() -> pb.CheckInRequest:
             return pb.CheckInRequest(
@@ -117,7 +117,7 @@ class TrainingClient:
         await self._retried(lambda client: client.training.VoteOut(request))
 
     async def report_progress(self, round_number: int, term: int, done: int, total: int) -> None:
-        """Once: the next one says more."""
+        """Sent once, without retry: the next report replaces it."""
         request = pb.ProgressRequest(
             contract=self.contract, round=round_number, term=term, bytes_done=done, bytes_total=total
         )
@@ -135,7 +135,7 @@ class TrainingClient:
         await self._retried(lambda client: client.training.Report(request))
 
     async def leave(self, reason: str) -> None:
-        """Once, with a short deadline; not for another process that is this node now."""
+        """Sent once, with a short deadline; not if another process holds this node's name now."""
         if self._link.name.is_lost:
             return
         request = pb.LeaveRequest(contract=self.contract, reason=reason)
@@ -147,9 +147,9 @@ class TrainingClient:
         return _view(reply, client.address)
 
     async def views(self) -> AsyncIterator[View]:
-        """The state after each change. Ends where no SN is there for ``patience_s`` in which one is needed.
+        """The state after each change. Raises if no SN can be reached for ``patience_s`` in which one is needed.
 
-        What an SN shows that knows less than one before it is kept back until it knows as much.
+        States of an SN that knows less than an earlier one are held back until it has caught up.
         """
         attempt, patience = 0, Patience(self._patience_s, self._needed)
         while True:
@@ -175,7 +175,7 @@ class TrainingClient:
             attempt += 1
 
     async def compare(self) -> None:
-        """Moves on from an SN that is cut off from the others: it is in order, and shows nothing new any more."""
+        """Moves away from an SN that is cut off from the others: it works, but shows nothing new."""
         request = pb.GetStatusRequest(contract=self.contract)
         while True:
             await asyncio.sleep(COMPARE_EVERY_S)
@@ -196,7 +196,7 @@ class TrainingClient:
                     await self._link.elsewhere(here, problem, 0, Patience(0))
 
     def _ends(self, error: SwarmError) -> bool:
-        """Whether another SN may serve instead; one that has just joined does not know every training yet."""
+        """Whether another SN may serve instead; an SN that has just joined does not know every training yet."""
         return self._link.ends(error) or (self._newest is not None and isinstance(error, UnknownContract))
 
     def _show(self, view: View, client: SNClient) -> None:
@@ -206,7 +206,7 @@ class TrainingClient:
     async def _retried(
         self, call: Callable[[SNClient], Awaitable[Reply]], needed: Callable[[], bool] = lambda: True
     ) -> tuple[SNClient, Reply]:
-        """The reply, and who gave it."""
+        """The reply, and the client that gave it."""
         attempt, patience = 0, Patience(self._patience_s, needed)
         while True:
             client = self._link.client
@@ -222,7 +222,7 @@ class TrainingClient:
             attempt += 1
 
     async def _caught_up(self, client: SNClient) -> None:
-        """Returns when this SN knows all that another one has shown. Raises SNUnreachable where it never does."""
+        """Returns when this SN knows all that another one has shown. Raises SNUnreachable after CATCH_UP_S."""
         try:
             async with asyncio.timeout(CATCH_UP_S):
                 while self._newest and self._shown_by is not client is self._link.client:
@@ -232,7 +232,7 @@ class TrainingClient:
 
 
 class Shown:
-    """The state of a training as one stream of an SN shows it: whole at first, then by what has changed."""
+    """The state of a training, put together from one stream of an SN: the whole state first, then changes."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -241,7 +241,7 @@ class Shown:
         self._check_ins: dict[str, CheckInEntry] = {}
 
     def take(self, status: pb.TrainingStatus) -> View:
-        """Raises SNUnreachable where it tells of changes to what it has not shown."""
+        """Raises SNUnreachable for changes to a state that the stream has not shown."""
         if not status.since:
             self._members, self._check_ins = {}, {}
         elif status.since != self._version:
@@ -259,7 +259,7 @@ class Shown:
 
 
 def _view(status: pb.TrainingStatus, source: str) -> View:
-    """Of a whole state."""
+    """The view of a whole state."""
     return Shown(source).take(status)
 
 

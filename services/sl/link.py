@@ -1,4 +1,4 @@
-"""The SN that this node works through, and those it goes on through when that one is gone."""
+"""The SN through which this node works, and the others to which it moves when that one is gone."""
 
 import asyncio
 import contextlib
@@ -22,9 +22,9 @@ from services.sl.own_address import OwnAddress
 from services.sl.patience import Patience
 
 FIRST_WAIT_S = 0.2
-LONGEST_WAIT_S = 2.0  # less than the others go on serving after the end
+LONGEST_WAIT_S = 2.0  # less than the time for which others serve after the end
 
-# An SN that is there answers at once; another one may have to write that this node is now with it.
+# The present SN answers at once; another one may first have to record that this node has moved to it.
 STAY_DEADLINE_S = 2.0
 MOVE_DEADLINE_S = 10.0
 
@@ -39,13 +39,12 @@ _log = logs.get("sn")
 
 
 class SNLink:
-    """Registers this node, reached by its peers at ``address``, with one SN at a time: first with the one at
-    ``first``, later with any that the swarm has.
+    """Registers this node with one SN at a time: first with the one at ``first``, later with any SN of the swarm. Peers
+    reach the node at ``address``.
 
-    ``lost`` is told when no SN can be reached for the moment, each minute while that lasts, and once one is
-    ``needed()``: the node cannot go on without.
-    Entering it takes this node's name for this process: no other one may hold it. Raises NameInUse, SNUnreachable where
-    neither ``first`` nor one that is remembered can be reached, or what the SN answers.
+    ``lost`` is called when no SN can be reached, each minute while that lasts, and when an SN becomes ``needed()``: the
+    node cannot continue without. Entering the context claims this node's name for this process alone. Raises NameInUse,
+    SNUnreachable if neither ``first`` nor a remembered SN can be reached, and errors of the SN.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class SNLink:
         await self._close()
 
     async def enter(self) -> None:
-        """Registers this node for the first time. Raises SNUnreachable, or what the SN answers."""
+        """Registers this node for the first time. Raises SNUnreachable, and errors of the SN."""
         try:
             await self._register(self.client, DEADLINE_S)
         except SNUnreachable:
@@ -95,7 +94,9 @@ class SNLink:
             self._learn_anew()
 
     async def while_here(self, client: SNClient, work: Awaitable[Got]) -> Got:
-        """What comes of ``work``, which asks ``client``. Raises SNUnreachable when the node has moved on meanwhile."""
+        """The result of ``work``, which asks ``client``. Raises SNUnreachable if the node moves to another SN
+        meanwhile.
+        """
         doing, moved = asyncio.ensure_future(work), asyncio.ensure_future(self._moved.wait())
         try:
             if self.client is client:
@@ -109,7 +110,7 @@ class SNLink:
             await asyncio.gather(doing, moved, return_exceptions=True)
 
     def ends(self, error: SwarmError) -> bool:
-        """Whether this answer says that the SN cannot serve now, which another one may, or it itself later."""
+        """Whether this error means that the SN cannot serve now; another one may, or the same one later."""
         if isinstance(error, EXPIRED):
             return True
         if isinstance(error, PeerNotAccepted):
@@ -117,7 +118,7 @@ class SNLink:
         return isinstance(error, SNUnreachable | ChainError) and not isinstance(error, ContractRevert)
 
     async def ask_another(self, call: Callable[[SNClient], Awaitable[Got]]) -> Got | None:
-        """What the next SN of the ring says that answers; None where none does."""
+        """The reply of the next SN of the ring that answers; None if none does."""
         for address in self._others():
             async with SNClient(address, self._identity) as client:
                 with contextlib.suppress(SwarmError):
@@ -125,14 +126,14 @@ class SNLink:
         return None
 
     async def register(self, client: SNClient) -> None:
-        """Once more."""
+        """Registers this node again."""
         await self._register(client, DEADLINE_S)
 
     async def elsewhere(self, failed: SNClient, error: SwarmError, attempt: int, patience: Patience) -> None:
-        """Returns when ``client`` can be tried again, with the same SN or another one.
+        """Returns when ``client`` can be used again, with the same SN or another one.
 
-        ``attempt`` counts from 0 how often the same call or stream has failed. ``error`` is raised at the end of the
-        ``patience``.
+        ``attempt`` counts from 0 how often the same call or stream has failed. Raises ``error`` when the ``patience``
+        is over.
         """
         async with self._moving:
             if self.client is not failed:
@@ -170,7 +171,7 @@ class SNLink:
         self._learning = self._background.run(self._keep_learning(), "learning which SNs there are")
 
     def _others(self) -> list[str]:
-        """In the order of a ring that begins behind the SN that there is, so that not all nodes move to the same."""
+        """The other SNs, in ring order after the present one, so that nodes do not all move to the same SN."""
         known = list(dict.fromkeys((*self._memory.sns, self._first)))
         here = self.client.address
         behind = known.index(here) + 1 if here in known else 0
@@ -186,7 +187,7 @@ class SNLink:
         return True
 
     async def _found(self, addresses: list[str], take: Callable[[SNClient], Awaitable[None]] | None = None) -> bool:
-        """Moves to the first of them that takes this node: by ``take``, where it is not to be registered."""
+        """Moves to the first of them that accepts this node, by ``take`` or else by registering it."""
         for address in addresses:
             client = SNClient(address, self._identity)
             await client.__aenter__()
@@ -194,13 +195,13 @@ class SNLink:
                 await (take(client) if take else self._register(client, MOVE_DEADLINE_S))
             except SwarmError as error:
                 await client.__aexit__(None, None, None)
-                if not self.ends(error):  # the swarm does not take this node
+                if not self.ends(error):  # the swarm does not accept this node
                     raise
                 _log.debug("not this one", address=address, why=str(error))
                 continue
             _log.warning("continuing through another SN", address=address, instead_of=self.client.address)
             self.client = client
-            # The others are closed at the end: gRPC would cancel the task that waits for an answer there.
+            # Old clients are closed at the end: gRPC would cancel a task that still waits for their answer.
             self._clients.append(client)
             self._moved.notify()
             self._learn_anew()
@@ -223,7 +224,7 @@ class SNLink:
             await client.__aexit__(None, None, None)
 
     async def _keep_learning(self) -> None:
-        """Which SNs there are."""
+        """Reads the list of SNs again and again."""
         while True:
             try:
                 await self._learn()

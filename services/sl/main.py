@@ -36,7 +36,7 @@ _log = logs.get(ROLE)
 
 
 async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) -> None:
-    """Runs until the training of its ML program is over, or ``stop``. Raises what ends it before."""
+    """Runs until the training of its ML program is over, or ``stop``. Raises the error that ends it earlier."""
     async with AsyncExitStack() as stack:
         identity = await stack.enter_async_context(own_identity(settings, ROLE, settings.slot))
         logs.configure(settings.log_format, identity.name, settings.log_level)
@@ -47,7 +47,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
         port = int(bound.getsockname()[1])
         address = OwnAddress(*settings.announced(port))
         warn_unless_for(identity, address.host)
-        # First of all: a second process of this name would take the first one's seat, and its place in a training.
+        # Before all else: a second process of this name would take the first one's seat, and its place in a training.
         link = await stack.enter_async_context(SNLink(identity, settings.sn_address, address, memory))
         lease = await stack.enter_async_context(
             await Lease.acquire(settings.license_servers, identity, FEATURE, data_dir=settings.data_dir)
@@ -99,7 +99,7 @@ async def main(settings: SLSettings, stop: asyncio.Event, ready: ReadySocket) ->
 
 
 async def _deregister(link: SNLink) -> None:
-    """Where the SN does not answer, it finds out by itself."""
+    """If the SN does not answer, it finds out by itself."""
     if link.name.is_lost:
         return
     try:

@@ -1,4 +1,4 @@
-"""What an SL remembers in its data directory from one start to the next: the SNs it knows, and how far its ML was."""
+"""What an SL keeps in its data directory between starts: the known SNs, and the progress of its ML."""
 
 import json
 import os
@@ -18,7 +18,7 @@ _log = logs.get("sl")
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """How far the ML program was when it got the merged model of ``round``. ``location``: of the contract."""
+    """The ML program's progress when it got the merged model of ``round``. ``location``: address of the contract."""
 
     location: str
     first_round: int
@@ -36,9 +36,9 @@ class RememberedState:
 
 
 class Memory:
-    """A file that is replaced at once, so that a crash leaves the old one or the new one.
+    """A file that is replaced atomically, so that a crash leaves the old one or the new one.
 
-    What cannot be read, or not be written, is only a loss of comfort: it is logged, and the node goes on.
+    If it cannot be read or written, only convenience is lost: this is logged, and the node continues.
     """
 
     def __init__(self, data_dir: Path) -> None:
@@ -51,7 +51,7 @@ class Memory:
         return self._content.sns
 
     def resume_point(self, location: str, first_round: int) -> ResumePoint | None:
-        """Where this very training was left; None for another one, or one that was reset since."""
+        """The resume point of this training; None for another one, or one that was reset since."""
         known = self._content.resume_point
         return known if known and (known.location, known.first_round) == (location, first_round) else None
 

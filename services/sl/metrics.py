@@ -11,7 +11,7 @@ Link = Literal["ml", "peers"]
 
 
 class SLMetrics:
-    """Counted as it happens; gauges are read at a scrape. Methods may be called from any thread."""
+    """Counters change as things happen; gauges are read at a scrape. Methods may be called from any thread."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
@@ -52,7 +52,7 @@ class SLMetrics:
         self._bytes.add(size, direction=direction, link=link)
 
     def read_view(self, node: str, view: Callable[[], View | None]) -> None:
-        """From now on a scrape shows where the training stands, once there is a view of it."""
+        """From now on, a scrape shows the state of the training, once there is a view of it."""
 
         def read() -> None:
             now = view()

@@ -26,10 +26,10 @@ from swarm_callback import errors as channel_errors
 from swarm_callback import wire
 from swarm_callback.channel import Channel, SLListener
 
-# Up to this size a message fits the empty pipe, so that writing it does not wait for its reader.
+# Up to this size a message fits into the empty pipe, so that writing it does not wait for a reader.
 INLINE_BYTES = 32 * 1024
 
-# How long an ML program that does not read may hold up the end of its SL.
+# How long an ML program that does not read may delay the end of its SL.
 LAST_WORDS_S = 5.0
 
 _MODES: dict[str, CheckInMode] = {"snapshot": "snapshot", "active": "active", "inactive": "inactive"}
@@ -37,9 +37,9 @@ _log = logs.get("ml")
 
 
 class MLSide:
-    """One session. The pipes are there once this is constructed. Raises MLChannelError where they cannot be made.
+    """One session. The constructor creates the pipes. Raises NoPipes, MLChannelError.
 
-    ``stored`` is told, in the thread, of each stream that ML handed over: its bytes, and the seconds they took.
+    ``stored`` is called, in the reading thread, for each stream from ML, with its bytes and the seconds it took.
     """
 
     def __init__(
@@ -56,19 +56,19 @@ class MLSide:
         self._loop = asyncio.get_running_loop()
         self._channel: Channel | None = None
         self._sending = asyncio.Lock()
-        self._writing: asyncio.Future[None] | None = None  # in a thread
+        self._writing: asyncio.Future[None] | None = None  # runs in a thread
         with _as_ours(node):
             self._listener = SLListener(request, response)
         self._thread = threading.Thread(target=self._read, name="ml-reader", daemon=True)
         self._post: Callable[[RoundEvent], object] = lambda _event: None
 
     def start(self, post: Callable[[RoundEvent], object]) -> None:
-        """``post`` gets its events, in the event loop; after MLEnded, SessionClosed or Failed there are no more."""
+        """``post`` gets the events, in the event loop; MLEnded, SessionClosed or Failed is the last one."""
         self._post = post
         self._thread.start()
 
     async def close(self) -> None:
-        """Ends the session; the other side sees it at once. The pipes are removed."""
+        """Ends the session, which the other side notices at once, and removes the pipes."""
         self._listener.interrupt()
         if self._thread.ident is not None:
             await asyncio.to_thread(self._thread.join)
@@ -84,7 +84,7 @@ class MLSide:
         await self._send(wire.Opened(self._node, round_number, late, epochs_done))
 
     async def deliver(self, answer: Deliver, stored: Stored) -> None:
-        """Hands over a merged model; returns when ML has taken all of it but what the pipe holds."""
+        """Hands over a merged model; returns when ML has read all of it except what the pipe holds."""
         message = wire.Merged(
             seq=answer.seq,
             round=answer.held.round,
@@ -103,14 +103,14 @@ class MLSide:
         await self._send(wire.Notice(text))
 
     async def abort(self, error: SwarmError, opened: bool) -> None:
-        """The last words of this side."""
+        """Sends the last message of this side."""
         kind = wire.Abort if opened else wire.OpenRefused
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LAST_WORDS_S):
                 await self._send(kind(error.code, str(error)))
 
     async def _send(self, message: wire.ChannelMessage, stored: Stored | None = None) -> None:
-        """An ML program that is gone is noticed by the thread that reads."""
+        """Does not report that ML is gone: the reading thread notices that."""
         async with self._sending:
             if self._channel is None or self._writing is not None:
                 return
@@ -119,7 +119,7 @@ class MLSide:
                 return
             self._writing = asyncio.ensure_future(asyncio.to_thread(self._write, self._channel, message, stored))
             await asyncio.shield(self._writing)
-            self._writing = None  # not after a cancellation: what was cut off cannot be followed by anything
+            self._writing = None  # not after a cancellation: nothing may follow half a message
 
     def _write(self, channel: Channel, message: wire.ChannelMessage, stored: Stored | None) -> None:
         with contextlib.suppress(channel_errors.ChannelError):
@@ -153,7 +153,7 @@ class MLSide:
             raise MLGone(node=self._node, when="before it opened its session") from None
 
     def _take(self, channel: Channel) -> bool:
-        """One message; False after the last."""
+        """Reads one message; False after the last."""
         message, size = channel.receive("")
         match message:
             case wire.Open():
@@ -215,7 +215,7 @@ def _opened(node: str, message: wire.Open) -> SessionOpened:
 
 @contextlib.contextmanager
 def _as_ours(node: str) -> Iterator[None]:
-    """Errors of the channel as the errors of a node; ``Interrupted`` stays what it is."""
+    """Raises errors of the channel as errors of a node; ``Interrupted`` stays as it is."""
     try:
         yield
     except channel_errors.Interrupted:

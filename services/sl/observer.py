@@ -22,7 +22,7 @@ from services.sl.round.states import (
     WithNode,
 )
 
-# What a node is doing while it is in a state; in the others it waits for its ML program.
+# What a node does in each state; in other states it waits for its ML program.
 PHASES: dict[type[SLState], str] = {
     CheckingIn: "check-in",
     WaitingForRound: "wait",
@@ -51,11 +51,11 @@ class Observer:
     # --- the round ------------------------------------------------------------------------------------------
 
     def stepped(self, before: SLState, event: on.RoundEvent, after: SLState) -> None:
-        """The node took ``event``. Its actions are still to be performed: they happen in the new phase."""
+        """Called after the node took ``event`` and before it performs the actions, which belong to the new phase."""
         self._count(before, event, after)
         phase = PHASES.get(type(after))
         wanted = (phase, _round_of(after)) if phase is not None and isinstance(after, WithNode) else None
-        # What is handed over, and said about it, still belongs to the round that it comes from.
+        # Handing over a model, and logs about it, still belong to the model's round.
         hands_over = isinstance(before, Fetching) and wanted is None and isinstance(after, WithNode)
         if isinstance(after, WithNode) and not hands_over:
             logs.about(contract=after.node.opened.contract, round=_round_of(after), term=_term_of(after))
@@ -67,7 +67,7 @@ class Observer:
                 self._enter(wanted, after)
 
     def delivering(self, size: int, work: Callable[[], Awaitable[None]]) -> Coroutine[None, None, None]:
-        """Hands a merged model to ML by ``work``, which is the end of a round for this node."""
+        """Hands a merged model to ML with ``work``, which ends a round for this node."""
         whole, self._round_span = self._round_span, OFF
 
         async def deliver() -> None:

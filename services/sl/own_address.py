@@ -1,4 +1,4 @@
-"""By which address peers reach this node, also where its host is given another one."""
+"""The address at which peers reach this node, even if its host gets another one."""
 
 import contextlib
 import ipaddress
@@ -13,10 +13,10 @@ _log = logs.get("sl")
 
 
 class OwnAddress:
-    """``host`` and ``port`` as they are announced.
+    """``host`` and ``port``, as announced to peers.
 
-    An IP address of this host is followed where the host loses it, as when a tunnel is opened anew; what is no address
-    of this host, as that of a router in front of it, stays as it is, and so does a name.
+    If the host loses its announced IP address, for example when a tunnel is reopened, the new one is announced. A name
+    stays, and so does an address that is not this host's, such as that of a router in front of it.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -25,7 +25,7 @@ class OwnAddress:
         self._follows = _is_here(host)
 
     def look(self, towards: str) -> None:
-        """Before it is announced to the SN at ``towards``. Blocks: that may be a name."""
+        """Updates ``host`` before it is announced to the SN at ``towards``. Blocks: that may be a name to look up."""
         if not self._follows or _is_here(self.host):
             return
         found = _way_to(towards)
@@ -35,7 +35,7 @@ class OwnAddress:
 
 
 def _is_here(host: str) -> bool:
-    """Whether it is an IP address that this host has now."""
+    """Whether ``host`` is an IP address that this host has now."""
     try:
         version = ipaddress.ip_address(host).version
     except ValueError:
@@ -50,9 +50,9 @@ def _is_here(host: str) -> bool:
 
 
 def _way_to(address: str) -> str:
-    """The address from which this host calls another one; empty where it knows no way there.
+    """The address from which this host reaches another one; empty if it has no route there.
 
-    Between two addresses the kernel may call from that of loopback: where nobody could be reached.
+    While the host has no address, the kernel may use the loopback address, at which no peer could reach it.
     """
     host, _ = split_address(address, _ANY_PORT)
     with contextlib.suppress(OSError):

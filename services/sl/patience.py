@@ -1,13 +1,13 @@
-"""How long something is waited for that does not come."""
+"""How long to wait for something that does not come."""
 
 from collections.abc import Callable
 from time import monotonic
 
 
 class Patience:
-    """So many seconds, of those in which it is ``needed``: whoever can go on without it gives up nothing.
+    """Runs out after so many consecutive seconds in which it is ``needed``; otherwise the time begins anew.
 
-    To be asked again and again while the wait lasts.
+    To be asked repeatedly while the wait lasts.
     """
 
     def __init__(self, seconds: float, needed: Callable[[], bool] = lambda: True) -> None:
@@ -17,7 +17,7 @@ class Patience:
 
     @property
     def left_s(self) -> float:
-        """Seconds, 0 where it is at its end."""
+        """Seconds left; 0 at the end."""
         if not self._needed():
             self._since = monotonic()
         return max(0.0, self._since + self._seconds - monotonic())

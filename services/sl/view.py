@@ -1,4 +1,4 @@
-"""What a node knows of the training it takes part in: plain data, as its SN last told it."""
+"""What a node knows of its training: plain data, as its SN last reported it."""
 
 import time
 from dataclasses import dataclass
@@ -21,8 +21,8 @@ class Model:
 class TrainingMember:
     """A participant of the training; ``host:port`` is its file server, ``fingerprint`` that of its public key, in hex.
 
-    ``lost``: it is not active because nothing was heard of it, and may come back. ``may_lead``: and merge a share.
-    ``previous``: a key that was replaced, and is still good until ``previous_until``, seconds since 1970, UTC.
+    ``lost``: it is not active because nothing was heard of it, and may come back. ``may_lead``: it may lead, and merge
+    a share. ``previous``: a replaced key, which is valid until ``previous_until``, seconds since 1970 (UTC).
     """
 
     name: str
@@ -37,14 +37,14 @@ class TrainingMember:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """By which it is known now."""
+        """Key fingerprints that are valid now."""
         known = (self.fingerprint, self.previous) if time.time() < self.previous_until else (self.fingerprint,)
         return tuple(key for key in known if key)
 
 
 @dataclass(frozen=True)
 class CheckInEntry:
-    """A check-in to the running round. ``staleness``: results since the one that its parameters were trained from."""
+    """A check-in to the running round. ``staleness``: results since the one from which its parameters were trained."""
 
     name: str
     digest: str
@@ -67,8 +67,9 @@ class Exclusion:
 class AcceptedResult:
     """An accepted round.
 
-    ``interval``: batches until the next one, 0 where an SN does not say; ``pace``: why, empty where it is not adaptive.
-    ``best_round``: with the best mean metric so far, 0 where nobody asks. ``stopped_early``: the patience that is over.
+    ``interval``: batches until the next round, 0 if the SN does not say; ``pace``: the reason for it, empty if it is
+    not adaptive. ``best_round``: the round with the best mean metric so far, 0 if nobody asks. ``stopped_early``: the
+    patience that ran out, else 0.
     """
 
     round: int
@@ -86,7 +87,9 @@ class AcceptedResult:
 
 @dataclass(frozen=True)
 class Config:
-    """What the first enroller agreed. ``follows_reports``: whether something is decided by what nodes report."""
+    """The configuration of the first node to enrol. ``follows_reports``: whether decisions depend on the nodes'
+    reports.
+    """
 
     min_peers: int
     sync_frequency: int
@@ -98,10 +101,10 @@ class Config:
 
 @dataclass(frozen=True)
 class View:
-    """The state of a training. ``left_out``: from the running round, since it was opened again.
+    """The state of a training. ``left_out``: who was left out of the running round when it was reopened.
 
-    ``version`` grows with every change; views may arrive in another order than they were made, and from several
-    SNs (``source``: which one). ``block``: of the newest change in it.
+    ``version`` grows with every change; views may arrive out of order, and from several SNs (``source``). ``block``:
+    that of the newest change.
     """
 
     phase: RoundState
@@ -118,13 +121,13 @@ class View:
     left_out: tuple[Exclusion, ...] = ()
     version: int = 0
     block: int = 0
-    location: str = ""  # of the training's contract on the chain
-    first_round: int = 1  # of this training, later than 1 where the contract was reset
+    location: str = ""  # address of the training's contract
+    first_round: int = 1  # of this training; above 1 if the contract was reset
     source: str = ""
-    progress_age_s: float | None = None  # since the leader last said how far it is; None before the first time
+    progress_age_s: float | None = None  # seconds since the leader last reported progress; None before
 
     def older_than(self, other: "View") -> bool:
-        """Whether the training was less far; of views that are equally far, the one that comes later counts."""
+        """Whether the training was less far in this view; of equal views from different SNs, neither is older."""
         mine = (self._standing, events_in(self.version))
         theirs = (other._standing, events_in(other.version))
         if mine != theirs:
@@ -133,7 +136,7 @@ class View:
 
     @property
     def _standing(self) -> tuple[int, bool, int, bool]:
-        """In the order of a training. After its first merge a round may be open for check-ins again."""
+        """Sort key in the order of a training. After its first merge, a round may be open for check-ins again."""
         return self.round, self.complete, self.term, self.phase == RoundState.CHECKIN
 
     def member(self, name: str) -> TrainingMember | None:
@@ -143,7 +146,7 @@ class View:
         return self._check_ins_by_name.get(name)
 
     def excluded(self, name: str) -> Exclusion | None:
-        """That of ``name`` from the running round, if there is one."""
+        """The exclusion of ``name`` from the running round, if there is one."""
         return next((entry for entry in self.left_out if entry.name == name), None)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a node can do; the runner performs it."""
+"""The actions of a node, which the runner performs."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from services.sl.view import AcceptedResult, Exclusion, Model, View
 
 @dataclass(frozen=True)
 class Action:
-    """Base of all."""
+    """Base class."""
 
 
 # --- answers to ML ------------------------------------------------------------------------------------------
@@ -41,7 +41,7 @@ class Deliver(Action):
 
 @dataclass(frozen=True)
 class SaveProgress(Action):
-    """For the next start: this merged model is what ML goes on from, and how far it was."""
+    """Stores for the next start the merged model from which ML continues, and its epochs."""
 
     held: HeldModel
     epochs_done: int
@@ -49,14 +49,14 @@ class SaveProgress(Action):
 
 @dataclass(frozen=True)
 class NotifyML(Action):
-    """Why ML waits; shown where it waits for more than a moment."""
+    """Why ML waits; shown if it waits for more than a moment."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class AbortML(Action):
-    """``opened``: whether its session had been opened; if not, it is refused."""
+    """``opened``: whether ML's session had been opened; if not, it is refused."""
 
     error: SwarmError
     opened: bool
@@ -67,7 +67,7 @@ class AbortML(Action):
 
 @dataclass(frozen=True)
 class Enrol(Action):
-    """Gives EnrolmentAccepted, or Failed; ``again``: nothing where the training is complete: it needs no more."""
+    """Gives EnrolmentAccepted or Failed; with ``again``, nothing if the training is complete."""
 
     opened: SessionOpened
     again: bool = False
@@ -125,7 +125,9 @@ class Leave(Action):
 
 @dataclass(frozen=True)
 class StartMerge(Action):
-    """Merges the check-ins of ``view``: gives MergeDone, TooFew or Failed. ``held``: for a round without weight."""
+    """Merges the check-ins of ``view``; gives MergeDone, TooFew or Failed. ``held``: the result if no check-in has
+    weight.
+    """
 
     view: View
     held: HeldModel | None
@@ -138,7 +140,7 @@ class CancelMerge(Action):
 
 @dataclass(frozen=True)
 class Fetch(Action):
-    """Gives Fetched or FetchFailed; ``ahead``: nothing, it only makes sure that the result is here."""
+    """Gives Fetched or FetchFailed; with ``ahead``, nothing: it only makes sure that the result is here."""
 
     result: AcceptedResult
     ahead: bool = False
@@ -146,8 +148,8 @@ class Fetch(Action):
 
 @dataclass(frozen=True)
 class DiagnoseMismatch(Action):
-    """Gives Failed with the tensor in which ``model`` differs from what the node ``agreed_by`` checked in with.
-    ``merged``: a result that this node holds and that does not fit.
+    """Gives Failed with the tensor in which ``model`` differs from the check-in of the node ``agreed_by``. ``merged``:
+    a result that this node holds and that does not fit.
     """
 
     agreed_by: str

@@ -1,12 +1,12 @@
-"""What a node has in the result of a round, and when what it trained is merged."""
+"""A node's part in the result of a round, and when its trained parameters are merged."""
 
 from services.sl.round.states import EnrolledNode, Part
 from services.sl.view import AcceptedResult, Exclusion
 
 
 def may_come_late(node: EnrolledNode, tried: int) -> bool:
-    """Whether what was trained from an older result is merged with the next round. It is not where it may have been
-    merged already (``tried``: the round of a check-in that was refused), and where nothing new was trained.
+    """Whether parameters trained from an older result are merged in the next round: not if they may have been merged
+    already (``tried``: the round of a refused check-in), and not if nothing new was trained.
     """
     view, last = node.view, node.view.last
     if last is None or view.complete or not node.base or node.offer is None or node.offer.again:
@@ -15,7 +15,7 @@ def may_come_late(node: EnrolledNode, tried: int) -> bool:
 
 
 def part_in(node: EnrolledNode, result: AcceptedResult, checked_in_to: int, earlier: bool) -> Part:
-    """``earlier``: what it checked in is from before it was started again."""
+    """A node's part in ``result``. ``earlier``: its check-in is from before it was restarted."""
     mine = checked_in_to == result.round and not earlier
     excluded = next((entry for entry in result.left_out if mine and entry.name == node.name), None)
     if mine and node.name in result.merged:
@@ -38,7 +38,7 @@ def left_out(round_number: int, excluded: Exclusion) -> Part:
 
 
 def cut_off(result: AcceptedResult) -> str:
-    """Why the training of a node that has not finished is over."""
+    """Why training is over for a node that has not finished."""
     if result.stopped_early:
         best, patience = result.best_round, result.stopped_early
         return f"for {patience} rounds the mean metric has not been better than in round {best}"

@@ -12,7 +12,7 @@ CheckInMode = Literal["snapshot", "active", "inactive"]
 
 @dataclass(frozen=True)
 class RoundEvent:
-    """Base of all."""
+    """Base class."""
 
 
 # --- from ML ----------------------------------------------------------------------------------------------
@@ -20,7 +20,7 @@ class RoundEvent:
 
 @dataclass(frozen=True)
 class SessionOpened(RoundEvent):
-    """ML opened its session. ``weight``: 1 to 100; of no meaning where ``weighting`` is samples."""
+    """ML opened its session. ``weight``: 1 to 100; unused if ``weighting`` is samples."""
 
     node: str
     contract: str
@@ -41,8 +41,8 @@ class SessionOpened(RoundEvent):
 class Offer:
     """Parameters that ML handed over, complete in the store. ``mode``: how it finished, None while it trains.
 
-    ``again``: they were in a round already, after the end of local training. ``epochs_done``: by ML, when it did.
-    ``examples``: that they were trained on since the last merge.
+    ``again``: they were in a round already, after the end of local training. ``epochs_done``: epochs that ML had done
+    then. ``examples``: how many they were trained on since the last merge.
     """
 
     seq: int
@@ -75,12 +75,12 @@ class ModelReported(RoundEvent):
 
 @dataclass(frozen=True)
 class SessionClosed(RoundEvent):
-    """ML ended its session in order."""
+    """ML ended its session normally."""
 
 
 @dataclass(frozen=True)
 class MLEnded(RoundEvent):
-    """ML died, or gave up. ``doing``: what it was at, as far as the channel knows, else empty."""
+    """ML died or gave up. ``doing``: what it was doing, if the channel knows; else empty."""
 
     node: str
     doing: str = ""
@@ -101,7 +101,7 @@ class StatusChanged(RoundEvent):
 
 @dataclass(frozen=True)
 class CheckInAccepted(RoundEvent):
-    """A view of this block or a later one shows it, unless it was lost since."""
+    """Views of this block and later ones show the check-in, unless it was lost."""
 
     block: int
 
@@ -113,7 +113,7 @@ class CheckInRefused(RoundEvent):
 
 @dataclass(frozen=True)
 class Published(RoundEvent):
-    """Accepted; or the round was opened again, as asked."""
+    """The result was accepted, or the round was reopened as asked."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class PublishRefused(RoundEvent):
 
 @dataclass(frozen=True)
 class MergeDone(RoundEvent):
-    """``copy``: what a second node has signed that holds it; None where there is none that could."""
+    """``copy``: the statement of a second node that it holds the result; None if no other node could."""
 
     model: Model
     left_out: tuple[Exclusion, ...]
@@ -135,7 +135,7 @@ class MergeDone(RoundEvent):
 
 @dataclass(frozen=True)
 class TooFew(RoundEvent):
-    """Those left out bring the round below minPeers."""
+    """Without those left out, the round has fewer than minPeers check-ins."""
 
     left_out: tuple[Exclusion, ...]
 
@@ -171,7 +171,7 @@ class ServingOver(RoundEvent):
 
 @dataclass(frozen=True)
 class Failed(RoundEvent):
-    """Something this node cannot do without failed."""
+    """Something failed without which this node cannot continue."""
 
     error: SwarmError
 

@@ -1,8 +1,8 @@
 """The round of one node, as a state machine: what it decides, without network, clock, thread or file.
 
-``step(state, event)`` gives the next state and the actions to perform; the runner performs them and feeds what came
-of them back as events. Time is an event. TRANSITIONS is the map: a pair that it does not list raises UnlistedPair, and
-a step may only lead where it says.
+``step(state, event)`` gives the next state and the actions to perform; the runner performs them and feeds their outcome
+back as events. Time is an event. TRANSITIONS lists the allowed pairs of state and event, and the states to which each
+may lead; UnlistedPair and UnlistedTarget are raised for others.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,12 +40,12 @@ from services.sl.view import AcceptedResult, Exclusion
 Step = tuple[SLState, tuple[Action, ...]]
 Targets = tuple[type[SLState], ...]
 
-# What the view may ask of a node now.
+# States to which a decision about the current view may lead.
 _DECIDED: Targets = (Training, CheckingIn, WaitingForRound, Awaiting, Merging, Fetching, Ended)
 
 
 def _row(state: type[SLState], listed: Mapping[type[RoundEvent], Targets]) -> Mapping[type[RoundEvent], Targets]:
-    """With what may happen at any time. A timer may ring after what it was armed for is over: then it means nothing."""
+    """Adds what may happen at any time. A timer may fire when its cause is over; it then changes nothing."""
     at_any_time = {on.Failed: (Ended,), on.StopRequested: (Ended,), on.MLEnded: (Ended,), on.LeaderSilent: (state,)}
     return {**at_any_time, **listed}
 
@@ -53,11 +53,11 @@ def _row(state: type[SLState], listed: Mapping[type[RoundEvent], Targets]) -> Ma
 def _with_views(
     state: type[SLState], targets: Targets, listed: Mapping[type[RoundEvent], Targets]
 ) -> Mapping[type[RoundEvent], Targets]:
-    """``targets``: where a newer view may lead, of the training or in the answer to an enrolment."""
+    """``targets``: the states to which a newer view may lead, whether from the training or from an enrolment."""
     return _row(state, {on.StatusChanged: targets, on.EnrolmentAccepted: targets, **listed})
 
 
-# What may happen in which state, and where it may lead, in the order of a round.
+# For each state the events that may happen, and the states to which they may lead, in the order of a round.
 TRANSITIONS: Mapping[type[SLState], Mapping[type[RoundEvent], Targets]] = {
     Unopened: _row(Unopened, {on.SessionOpened: (Enrolling,)}),
     Enrolling: _row(Enrolling, {on.EnrolmentAccepted: (Training,)}),
@@ -99,7 +99,7 @@ _DEPOSED = (errors.StaleRound, errors.StaleTerm, errors.NotTheLeader, errors.Rou
 
 
 class UnlistedPair(Exception):
-    """An event that has no meaning in the state it arrived in; names both."""
+    """An event that has no meaning in the state in which it arrived; names both."""
 
     def __init__(self, state: SLState, event: RoundEvent) -> None:
         super().__init__(f"{type(event).__name__} in the state {type(state).__name__}")
@@ -108,7 +108,7 @@ class UnlistedPair(Exception):
 
 
 class UnlistedTarget(Exception):
-    """A step that leads where the map does not; names all three."""
+    """A step to a state that TRANSITIONS does not list; names the event and both states."""
 
     def __init__(self, state: SLState, event: RoundEvent, following: SLState) -> None:
         names = (type(it).__name__ for it in (event, state, following))
@@ -116,7 +116,7 @@ class UnlistedTarget(Exception):
 
 
 def step(state: SLState, event: RoundEvent) -> Step:
-    """The next state, and what to do now. Raises UnlistedPair."""
+    """The next state, and what to do now. Raises UnlistedPair, UnlistedTarget."""
     targets = TRANSITIONS[type(state)].get(type(event))
     if targets is None:
         raise UnlistedPair(state, event)
@@ -153,7 +153,7 @@ def needed(state: SLState) -> frozenset[str]:
 
 
 def results(state: SLState) -> frozenset[str]:
-    """Digests of the accepted results among them."""
+    """Digests of the accepted results among those that ``needed`` gives."""
     node = state.node_or_none
     if node is None:
         return frozenset()
@@ -175,7 +175,7 @@ def _enrolling(state: Enrolling, event: on.EnrolmentAccepted) -> Step:
 
 
 def _training(state: Training, event: on.ParametersOffered | on.ModelReported | on.SessionClosed) -> Step:
-    """ML works; nothing is owed to it."""
+    """ML trains and waits for no answer."""
     match event:
         case on.ParametersOffered(offer):
             return _turn(replace(state.node, offer=offer))
@@ -193,7 +193,7 @@ def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefuse
         case errors.ModelDiffers() as refusal if node.offer:
             agreed_by = refusal.agreed_by or node.view.layout_by
             return DiagnosingMismatch(node), (do.DiagnoseMismatch(agreed_by, node.offer.model),)
-        case errors.AlreadyCheckedIn():  # by this node, before it was started again: that check-in stands
+        case errors.AlreadyCheckedIn():  # by this node before it was restarted: that check-in stands
             return _follow(Awaiting(node, state.round, node.view.block + 1, earlier=True))
         case (errors.NotEnrolled() | errors.NotAMember()) as refusal if not node.view.complete:
             return WaitingForRound(replace(node, rejoining=True), refusal), (do.Enrol(node.opened, again=True),)
@@ -204,7 +204,7 @@ def _checking_in(state: CheckingIn, event: on.CheckInAccepted | on.CheckInRefuse
 
 
 def _locked_out(state: WaitingForRound) -> Step:
-    """As soon as the view shows why the check-in was refused, the node knows what to do."""
+    """Waits until the view shows why the check-in was refused; then the node can decide."""
     node = state.node
     inside = node.view.phase == RoundState.MERGE and node.view.checked_in(node.name) is not None
     if not node.rejoining and (inside or state.explained):
@@ -213,7 +213,7 @@ def _locked_out(state: WaitingForRound) -> Step:
 
 
 def _follow(state: Awaiting) -> Step:
-    """Checked in: the rest, then the merge, then the result is waited for."""
+    """Checked in: waits for the other check-ins, then for the merge, then for the result."""
     node, view = state.node, state.node.view
     if view.last is not None and view.last.round >= state.round:
         return _take(node, view.last, checked_in_to=state.round, earlier=state.earlier)
@@ -221,7 +221,7 @@ def _follow(state: Awaiting) -> Step:
         return state, ()
     if view.checked_in(node.name) is None and view.block >= state.block:
         excluded = view.excluded(node.name)
-        # Where nobody left it out, it was dropped while this node was taken for dead.
+        # If nobody left it out, its check-in was dropped while this node was taken for dead.
         return _turn(node) if excluded is None or state.earlier else _left_out(state, excluded)
     if view.phase == RoundState.MERGE:
         return _merge_phase(state)
@@ -246,12 +246,12 @@ def _vote(state: SLState, event: on.LeaderSilent) -> Step:
     view = state.node.view
     if (event.round, event.term, RoundState.MERGE) != (view.round, view.term, view.phase):
         return state, ()
-    # Watched on: a vote that is lost, or one of too few, is repeated after as long a silence again.
+    # Goes on watching: if the vote is lost or too few voted, it is repeated after another such silence.
     return state, (do.VoteOut(event.round, event.term), do.ArmLeaderTimer(event.round, event.term))
 
 
 def _merging(state: Merging, event: on.MergeDone | on.TooFew) -> Step:
-    """This node leads. What comes of it is only accepted while its term lasts."""
+    """This node leads. Its result is accepted only while its term lasts."""
     publishing = Publishing(**vars(state))
     if isinstance(event, on.TooFew):
         return publishing, (do.Reopen(state.round, state.term, event.left_out),)
@@ -259,7 +259,7 @@ def _merging(state: Merging, event: on.MergeDone | on.TooFew) -> Step:
 
 
 def _publishing(state: Publishing, event: on.Published | on.PublishRefused) -> Step:
-    # Where it is refused, another leads by now, or this very result was accepted before a connection broke.
+    # If refused, another node leads by now, or this very result was accepted before a connection broke.
     if isinstance(event, on.PublishRefused) and not isinstance(event.error, _DEPOSED):
         return _fail(state, event.error)
     return _follow(_follower(state))
@@ -271,16 +271,16 @@ def _fetching(state: Fetching, event: on.Fetched | on.FetchFailed) -> Step:
     if isinstance(event, on.FetchFailed):
         return _fail(state, event.error) if newer is None else _take(node, newer)
     mine = node.offer.model if node.offer else event.model
-    if mine.layout != event.model.layout:  # of a newcomer, whose parameters nobody has compared yet
+    if mine.layout != event.model.layout:  # a newcomer, whose parameters nobody has compared yet
         return DiagnosingMismatch(node), (do.DiagnoseMismatch(node.view.layout_by, mine, event.model),)
     node = replace(node, held=HeldModel(state.result.round, event.model))
-    if newer is not None and node.view.complete:  # the one result that everybody must end with
+    if newer is not None and node.view.complete:  # the final result, with which every node must end
         return _take(node, newer)
     return _hand_over(replace(state, node=node))
 
 
 def _finishing(state: Finishing, event: on.ModelReported | on.SessionClosed | on.ServingOver) -> Step:
-    """The final model was handed over; others may still need it from here."""
+    """The final model was handed over; other nodes may still fetch it from here."""
     match event:
         case on.ModelReported():
             return state, (do.SendReport(event),)
@@ -294,7 +294,7 @@ def _finishing(state: Finishing, event: on.ModelReported | on.SessionClosed | on
 
 
 def _look(state: WithNode, event: on.StatusChanged | on.EnrolmentAccepted) -> Step:
-    """Most states keep the view for later, some act on it. A node that was taken for dead enrols again."""
+    """Most states only store the view, some act on it. A node that was taken for dead enrols again."""
     enrolled = isinstance(event, on.EnrolmentAccepted)
     node = state.node.seeing(event.view, enrolled)
     following, actions = _act_on_view(replace(state, node=node))
@@ -325,7 +325,7 @@ def _act_on_view(state: WithNode) -> Step:
 
 
 def _while_training(state: Training) -> Step:
-    """What was checked in before this node was started again may be in a merge; it does not lead that."""
+    """A check-in from before this node was restarted may be part of a merge, which this node must not lead."""
     node, view = state.node, state.node.view
     if view.complete and view.last is not None and not state.prefetched:
         return replace(state, prefetched=True), (do.Fetch(view.last, ahead=True),)
@@ -341,7 +341,7 @@ def _while_training(state: Training) -> Step:
 
 
 def _turn(node: EnrolledNode, tried: int = 0) -> Step:
-    """What becomes of the parameters that ML handed over, as the training stands. ``tried``: see WaitingForRound."""
+    """Decides what to do with the parameters that ML handed over. ``tried``: see WaitingForRound."""
     view, entry = node.view, node.enters()
     if node.offer is None or entry is None:
         return Training(node), ()
@@ -360,7 +360,7 @@ def _turn(node: EnrolledNode, tried: int = 0) -> Step:
 
 
 def _take(node: EnrolledNode, result: AcceptedResult, checked_in_to: int = 0, earlier: bool = False) -> Step:
-    """Fetches a result; ``checked_in_to``: the round this node was in, 0 where it was in none."""
+    """Fetches a result. ``checked_in_to``: the round to which this node checked in, 0 if none."""
     return Fetching(node, result, part_in(node, result, checked_in_to, earlier)), (do.Fetch(result),)
 
 
@@ -374,18 +374,18 @@ def _left_out(state: Awaiting, excluded: Exclusion) -> Step:
 
 
 def _hand_over(state: Fetching) -> Step:
-    """The merged model goes to ML; a node that has finished takes part in further rounds without it."""
+    """Gives the merged model to ML; a node whose ML has finished takes part in further rounds without it."""
     node, offer, over = state.node, state.node.offer, state.node.view.complete
     if offer is None or node.held is None:
         raise ValueError("a result was fetched that nobody waits for")
     remember = do.SaveProgress(node.held, offer.epochs_done)
     if offer.finished and not over:
-        # Parameters that could not be used would be left out for ever: from now on it only counts as finished.
+        # Unusable parameters would be left out in every round: from now on this node only counts as finished.
         mode = "inactive" if state.part.left_out else offer.mode
         following, actions = _turn(replace(node, offer=replace(offer, again=True, mode=mode)))
         return following, (remember, *([do.NotifyML(state.part.note)] if state.part.note else []), *actions)
     result = state.result
-    # One that comes late exchanges sooner the next time.
+    # A node that was late exchanges sooner the next time.
     interval = max(1, (result.interval or node.view.config.sync_frequency) // (1 + state.part.late))
     note = cut_off(state.result) if over and not offer.finished else state.part.note
     judged = (result.pace, result.best_round, state.part.late, state.part.not_finite)
@@ -399,12 +399,12 @@ def _hand_over(state: Fetching) -> Step:
 
 
 def _follower(state: Merging) -> Awaiting:
-    """The same, no longer as the leader of its term."""
+    """The same state, no longer as the leader of its term."""
     return Awaiting(state.node, state.round, state.block, state.watched_term, state.term, state.earlier)
 
 
 def _end_when_done(state: Finishing) -> Step:
-    """A node that was taken for dead, and was away when the training ended, can get the result nowhere else."""
+    """Waits also for lost nodes: one that was away when the training ended may need the result from here."""
     others = [member for member in state.node.view.members if member.name != state.node.name]
     if state.ml_done and (state.serving_over or not any(member.active or member.lost for member in others)):
         return Ended(None), ()
@@ -412,7 +412,7 @@ def _end_when_done(state: Finishing) -> Step:
 
 
 def _without_ml(state: SLState, event: on.MLEnded) -> Step:
-    if isinstance(state, Finishing):  # it has all it can get
+    if isinstance(state, Finishing):  # ML has all that it can get
         return _end_when_done(replace(state, ml_done=True))
     doing = "while it trained" if isinstance(state, Training) else "while it waited for the merge"
     if isinstance(state, Unopened):

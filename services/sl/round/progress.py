@@ -1,4 +1,4 @@
-"""How far a merge is, as its leader tells it to whoever asks."""
+"""The progress of a merge, as its leader reports it on request."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Self, cast
@@ -10,7 +10,7 @@ _Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 @dataclass(frozen=True)
 class MergeProgress:
-    """``idle_s`` since anything moved."""
+    """``idle_s``: seconds since the last progress."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
 
@@ -20,7 +20,7 @@ class MergeProgress:
 
     @classmethod
     def read(cls, text: bytes) -> Self:
-        """Of JSON, typed to its leaves. Raises ValueError."""
+        """Reads JSON, with every field checked. Raises ValueError."""
         return cast(Self, _READER.validate_json(text))
 
 

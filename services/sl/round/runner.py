@@ -1,4 +1,4 @@
-"""Performs what the state machine of the round decides, and feeds back what comes of it."""
+"""Performs the actions that the state machine decides, and feeds their outcome back as events."""
 
 import asyncio
 import contextlib
@@ -42,19 +42,19 @@ from services.sl.transfer.readers import Readers
 from services.sl.transfer.store import Store
 from services.sl.view import View
 
-# A wait shorter than this is not worth a word to ML.
+# ML is not told about a wait shorter than this.
 TELL_AFTER_S = 1.0
 
-REPORTS_WITHIN_S = 5.0  # where something is decided by them
+REPORTS_WITHIN_S = 5.0  # if a decision depends on them
 
-LAST_CALLS_S = 5.0  # at the end, for what is still on its way to the SN
+LAST_CALLS_S = 5.0  # at the end, for calls that are still under way to the SN
 
-# How often a merged model is forced to the disk; a crash of the process alone loses nothing anyway.
+# How often a merged model is synced to disk; a crash of the process alone loses nothing anyway.
 SYNC_EVERY_S = 5.0
 
-AWAITED_AGAIN_S = 60.0  # before it is said again that the others wait for ML here
+AWAITED_AGAIN_S = 60.0  # between two warnings that the others wait for this node's ML
 
-# Of what led to an error that nobody expected, so much goes into the log.
+# How many steps before an unexpected error are logged.
 STEPS_REMEMBERED = 32
 
 _FROM_ML = (on.SessionOpened, on.ParametersOffered, on.ModelReported, on.SessionClosed)
@@ -63,7 +63,7 @@ _log = logs.get("round")
 
 @dataclass(frozen=True)
 class WorkOfTraining:
-    """What a node works with once it is enrolled."""
+    """What a node uses once it is enrolled."""
 
     training: TrainingClient
     work: RoundTasks
@@ -72,7 +72,7 @@ class WorkOfTraining:
 class Runner:
     """One training of one node, from the opening of ML's session to the end.
 
-    ``address``: by which peers reach this node's file server.
+    ``address``: where peers reach this node's file server.
     """
 
     def __init__(  # noqa: PLR0917  # who it is, and what it works with
@@ -88,9 +88,9 @@ class Runner:
         observer: Observer,
     ) -> None:
         self._observer = observer
-        self._steps: deque[str] = deque(maxlen=STEPS_REMEMBERED)  # names alone: a state holds a whole view
+        self._steps: deque[str] = deque(maxlen=STEPS_REMEMBERED)  # names only: a state holds a whole view
         self.state: SLState = Unopened()
-        self.view: View | None = None  # the training, as this node knows it, to the last; None before it is enrolled
+        self.view: View | None = None  # the newest view of the training, kept to the end; None before enrolment
         self._identity = identity
         self._name = identity.name
         self._address = address
@@ -103,7 +103,7 @@ class Runner:
         self._enrolment: WorkOfTraining | None = None
         self._events: asyncio.Queue[tuple[on.RoundEvent, asyncio.Task[None] | None]] = asyncio.Queue()
         self._background = Background("round")
-        self._calls = Background("round")  # that are still to reach the SN at the end
+        self._calls = Background("round")  # calls that must still reach the SN at the end
         self._merging: asyncio.Task[None] | None = None
         self._watching_leader: asyncio.Task[None] | None = None
         self._synced_at = 0.0
@@ -117,18 +117,19 @@ class Runner:
         return frozenset() if self._enrolment is None else results(self.state) | self._enrolment.work.results
 
     def progress(self) -> MergeProgress | None:
-        """Of the merge that this node leads."""
+        """The progress of the merge that this node leads."""
         return None if self._enrolment is None else self._enrolment.work.progress
 
     async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> ResultCopy:
-        """Fetches what the leader of the running merge is about to publish, and signs that it is here.
+        """Fetches the result that the leader of the running merge is about to publish, and signs that this node holds
+        it.
 
-        Raises NotTheLeader, ModelDiffers, or as a fetch does.
+        Raises NotTheLeader, ModelDiffers, and the errors of a fetch.
         """
-        return await self._enrolled.work.take_copy(peer, digest, moved)  # nobody may ask before this node is enrolled
+        return await self._enrolled.work.take_copy(peer, digest, moved)  # no peer may ask before this node is enrolled
 
     async def follow(self, leader: PeerIdentity, line: WebSocketResponse) -> None:
-        """Merges what the leader of the running merge deals to this node."""
+        """Merges the segments that the leader of the running merge deals to this node."""
         if self._enrolment is not None:
             await self._enrolment.work.follow(leader, line)
 
@@ -137,15 +138,15 @@ class Runner:
         self._events.put_nowait((event, None))
 
     async def round_over(self) -> None:
-        """Returns when ML has got the result of the round that runs; at once where this node is in none."""
+        """Returns when ML has got the result of the running round; at once if this node is in none."""
         if not isinstance(self.state, Unopened | Finishing | Ended):
             self._delivered.clear()
             await self._delivered.wait()
 
     async def run(self, stop: asyncio.Event, guards: Sequence[Coroutine[None, None, None]] = ()) -> None:
-        """Until the node has ended. Raises the error that ended it.
+        """Runs until the node has ended. Raises the error that ended it.
 
-        ``guards`` raise when something fails that the node cannot go on without.
+        ``guards`` raise when something fails without which the node cannot continue.
         """
         self._link.lost, self._link.needed = self._sn_lost, lambda: waits_for_the_swarm(self.state)
         for guard in guards:
@@ -230,7 +231,7 @@ class Runner:
                 raise TypeError(action)
 
     async def _end(self, actions: tuple[do.Action, ...]) -> None:
-        """In order, and nothing else any more."""
+        """Performs the last actions in order; everything else is stopped."""
         self._cancel_notice()
         await self._background.close()
         for action in actions:
@@ -253,7 +254,7 @@ class Runner:
         return self._enrolment
 
     async def _enrol(self, opened: on.SessionOpened, again: bool) -> None:
-        """EnrolmentAccepted is posted, or Failed; nothing where the training is over for one that enrols again."""
+        """Posts EnrolmentAccepted or Failed; nothing if a node that enrols again finds the training over."""
         try:
             training = self._enrolled.training if again else self._training_of(opened)
             view = await self._taken_into(training, opened, again)
@@ -282,7 +283,7 @@ class Runner:
         return RoundTasks(around, self._store, self._peers, training)
 
     async def _taken_into(self, training: TrainingClient, opened: on.SessionOpened, again: bool) -> View:
-        """A participant that comes back after the end still gets the final model."""
+        """Enrols; a participant that comes back after the end still gets the final model."""
         try:
             return await training.enrol(opened, self._settings.may_lead, self._settings.quorum_wait_s, again)
         except TrainingComplete:
@@ -293,7 +294,7 @@ class Runner:
 
     async def _check_in(self, action: do.SendCheckIn) -> None:
         try:
-            if self._known.config.follows_reports:  # which are on their way: they come before it
+            if self._known.config.follows_reports:  # reports under way must arrive before the check-in
                 await self._calls.settle(REPORTS_WITHIN_S)
             block = await self._enrolled.training.check_in(action, self._address)
         except SwarmError as error:
@@ -332,7 +333,7 @@ class Runner:
             self.post(on.StatusChanged(view))
 
     async def _say_that_others_wait(self) -> None:
-        """Each minute: a program that hangs says nothing itself."""
+        """Warns each minute that the others wait: a program that hangs reports nothing itself."""
         while True:
             while not holds_up_all_others(self.state):
                 await self._stepped.wait()
@@ -383,7 +384,7 @@ class Runner:
 
     @property
     def _epochs_done(self) -> int:
-        """When ML of an earlier start was given its last merged model."""
+        """Epochs that ML had done, before a restart, when it got its last merged model."""
         resume_point = self._memory.resume_point(self._known.location, self._known.first_round)
         return resume_point.epochs_done if resume_point else 0
 
@@ -397,7 +398,7 @@ class Runner:
         self._spawn(asyncio.to_thread(self._memory.keep_resume_point, resume_point), "remembering the round")
 
     def _tell(self, text: str) -> None:
-        """Shown to ML where it still waits for the same in a moment."""
+        """Shows ``text`` to ML, if it still waits for the same after TELL_AFTER_S."""
         if text == self._told:
             return
         self._cancel_notice()
@@ -420,7 +421,7 @@ class Runner:
         return self._background.run(work, what, self._failed)
 
     def _failed(self, error: Exception) -> None:
-        """An error that no action expects ends the node."""
+        """Ends the node after an error that no action expects."""
         if not isinstance(error, SwarmError):
             _log.error("unexpected", steps=", ".join(self._steps))
             error = SwarmError(detail=repr(error))
@@ -432,7 +433,7 @@ class Runner:
             self._events.put_nowait((event, asyncio.current_task()))
 
     def _call(self, what: str, call: Awaitable[None]) -> None:
-        """A call that the round does not wait for."""
+        """Makes a call for which the round does not wait."""
         self._calls.run(self._send(what, call), what, self._failed)
 
     async def _send(self, what: str, call: Awaitable[None]) -> None:

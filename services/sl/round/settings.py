@@ -17,5 +17,7 @@ class RoundSettings:
 
     @property
     def stall_s(self) -> float:
-        """Seconds without a byte after which a peer is given up: while it leads, before the others give up on it."""
+        """Seconds without a byte after which a peer is given up; short enough that a leader gives up on a peer before
+        the others give up on the leader.
+        """
         return min(STALL_S, self.leader_timeout_s / 3)

@@ -1,4 +1,4 @@
-"""Where a node can be in a round, in the order of a round."""
+"""The states of a node in a round, in the order of a round."""
 
 from dataclasses import dataclass, replace
 from typing import Self
@@ -12,7 +12,7 @@ from services.sl.view import AcceptedResult, Model, View
 
 @dataclass(frozen=True)
 class HeldModel:
-    """The merged model that ML got last, and the round it is the result of."""
+    """The merged model that ML got last, and the round that produced it."""
 
     round: int
     model: Model
@@ -20,7 +20,8 @@ class HeldModel:
 
 @dataclass(frozen=True)
 class EnrolledNode:
-    """What a node carries through all states once it is enrolled. ``offer``: what ML waits for an answer to.
+    """What a node carries through all states once it is enrolled. ``offer``: the parameters for which ML awaits an
+    answer.
 
     ``rejoining``: the swarm took this node for dead, and it is enrolling again.
     """
@@ -37,11 +38,11 @@ class EnrolledNode:
 
     @property
     def base(self) -> int:
-        """The round whose result ML trains from; 0 before the first."""
+        """The round from whose result ML trains; 0 before the first."""
         return self.held.round if self.held else 0
 
     def seeing(self, view: View, enrolled: bool) -> Self:
-        """With a newer view, if it is newer; ``enrolled``: it is the answer to an enrolment."""
+        """The same with ``view``, if that is newer. ``enrolled``: whether it answers an enrolment."""
         newest = self.view if view.older_than(self.view) else view
         me = newest.member(self.name)
         dead = me is not None and not me.active
@@ -49,10 +50,10 @@ class EnrolledNode:
         return replace(self, view=newest, rejoining=rejoining)
 
     def enters(self) -> tuple[Model, int] | None:
-        """Parameters and weight that it checks in with; None where ML offered nothing.
+        """Parameters and weight for a check-in; None if ML offered nothing.
 
-        The first check-in after the end of local training brings what was trained last, with its weight. Later ones
-        bring that again (snapshot), or the last merged model (active; inactive, where it weighs nothing).
+        The first check-in after the end of local training contributes the parameters trained last, with their weight.
+        Later ones contribute these again (snapshot) or the last merged model (active, or inactive with weight 0).
         """
         offer = self.offer
         if offer is None:
@@ -64,9 +65,9 @@ class EnrolledNode:
 
 @dataclass(frozen=True)
 class Part:
-    """What a node has in a result. ``note``: in words, where that is not all. ``left_out``: the leader could not use
-    what it had checked in; ``not_finite``: for NaN or infinity in it. ``late``: rounds that were merged without it
-    before, whose work of it is in this one.
+    """A node's part in a result. ``note``: explains it, if there is more to say. ``left_out``: the leader could not use
+    its parameters; ``not_finite``: because of NaN or infinity in them. ``late``: rounds merged without it before, whose
+    training is included in this one.
     """
 
     contributed: bool
@@ -78,7 +79,7 @@ class Part:
 
 @dataclass(frozen=True)
 class SLState:
-    """Base of all. ``node`` is None before it is enrolled and after the end."""
+    """Base class. ``node_or_none`` is None before the node is enrolled and after the end."""
 
     @property
     def node_or_none(self) -> EnrolledNode | None:
@@ -108,7 +109,7 @@ class WithNode(SLState):
 class Training(WithNode):
     """ML trains. ``prefetched``: the final model of a training that completed meanwhile is being fetched.
 
-    ``watched``: round and term of a merge that has in it what this node checked in before it was started again.
+    ``watched``: round and term of a merge that includes a check-in of this node from before its restart.
     """
 
     prefetched: bool = False
@@ -117,7 +118,7 @@ class Training(WithNode):
 
 @dataclass(frozen=True)
 class CheckingIn(WithNode):
-    """``term``: of the view in which it was decided."""
+    """``term``: that of the view in which the check-in was decided."""
 
     round: int
     term: int = 0
@@ -125,10 +126,10 @@ class CheckingIn(WithNode):
 
 @dataclass(frozen=True)
 class WaitingForRound(WithNode):
-    """The round takes no check-in from here; ``refusal`` says why.
+    """The round accepts no check-in from this node; ``refusal`` says why.
 
-    ``term``: a round that is closed and opened again since has a later one. ``tried``: the round of a check-in that
-    was refused, 0 where there was none; it may have been taken before a connection broke, and been refused since.
+    ``term``: if the round was closed and reopened since, its term is later. ``tried``: the round of a refused check-in,
+    0 if none; an earlier call may have been accepted before its connection broke, and a repeated one refused.
     """
 
     refusal: SwarmError
@@ -137,7 +138,7 @@ class WaitingForRound(WithNode):
 
     @property
     def explained(self) -> bool:
-        """Whether the view already shows what the check-in was refused for."""
+        """Whether the view already shows the reason of the refusal."""
         view = self.node.view
         match self.refusal:
             case errors.StaleRound() as refusal:
@@ -147,7 +148,7 @@ class WaitingForRound(WithNode):
             case errors.TrainingComplete():
                 return view.complete
             case errors.RoundClosed() as refusal:
-                # Merged, or open again; the view may still show it open for the first time.
+                # Merged, or reopened; the view may still show it open for the first time.
                 reopened = view.phase == RoundState.CHECKIN and view.term > self.term
                 return view.accepted >= refusal.round or reopened
         return view.complete or view.phase == RoundState.CHECKIN
@@ -155,15 +156,15 @@ class WaitingForRound(WithNode):
 
 @dataclass(frozen=True)
 class DiagnosingMismatch(WithNode):
-    """The model differs from the others'; in which tensor is being found out."""
+    """The model differs from the others'; this node is finding out in which tensor."""
 
 
 @dataclass(frozen=True)
 class Awaiting(WithNode):
-    """Checked in to ``round``, in ``block``: a view of that block or a later one shows it, unless it was lost since.
+    """Checked in to ``round``, in ``block``: views of that block and later ones show the check-in, unless it was lost.
 
-    ``watched_term``: whose leader is being watched. ``refused_term``: one that this node led, and does no more.
-    ``earlier``: what is checked in are the parameters that it had before it was started again.
+    ``watched_term``: the term whose leader is being watched. ``refused_term``: a term that this node led and no longer
+    leads. ``earlier``: the check-in holds the parameters from before this node was restarted.
     """
 
     round: int
@@ -182,12 +183,12 @@ class Merging(Awaiting):
 
 @dataclass(frozen=True)
 class Publishing(Merging):
-    """The outcome of the merge is on its way to the chain."""
+    """The outcome of the merge is being sent to the chain."""
 
 
 @dataclass(frozen=True)
 class Fetching(WithNode):
-    """``part``: what this node has in ``result``."""
+    """``part``: this node's part in ``result``."""
 
     result: AcceptedResult
     part: Part
@@ -195,7 +196,7 @@ class Fetching(WithNode):
 
 @dataclass(frozen=True)
 class Finishing(WithNode):
-    """ML has the final model; this node serves it until the others have it too, or long enough."""
+    """ML has the final model; this node serves it until the others have it or the serving time is over."""
 
     ml_done: bool = False
     serving_over: bool = False
@@ -207,7 +208,7 @@ class Ended(SLState):
 
 
 def holds_up_all_others(state: SLState) -> bool:
-    """Whether everybody else has checked in to the running round, and waits for what ML trains here."""
+    """Whether all other nodes have checked in to the running round and wait for this node's ML."""
     if not isinstance(state, Training):
         return False
     view = state.node.view
@@ -215,5 +216,5 @@ def holds_up_all_others(state: SLState) -> bool:
 
 
 def waits_for_the_swarm(state: SLState) -> bool:
-    """Whether the node cannot go on without it: neither while ML trains, nor once it has all that it gets."""
+    """Whether the node needs an SN to continue; it does not while ML trains or once ML has the final model."""
     return not isinstance(state, Training | Finishing | Ended)

@@ -1,4 +1,4 @@
-"""What takes a while in a round: the merge, the fetch of a result, the search for what differs, watching a leader."""
+"""The slow work of a round: merging, fetching a result, finding a difference, watching a leader."""
 
 import asyncio
 import math
@@ -34,10 +34,10 @@ from services.sl.view import AcceptedResult, Exclusion, TrainingMember, View
 _EXPLAIN_ATTEMPTS = 3
 _EXPLAIN_WAIT_S = 0.3
 
-# A holder that is about to get a result itself has it by then.
+# By then, a holder that was about to get a result itself has it.
 _TELL_AFTER_ATTEMPTS = 3
 
-# Before a copy is given anew, where the SN has not taken the one before for good.
+# Wait before another copy is made, if the SN did not accept the previous one.
 _COPY_AGAIN_S = 0.5
 
 _log = logs.get("round")
@@ -45,10 +45,10 @@ _log = logs.get("round")
 
 @dataclass(frozen=True)
 class TaskContext:
-    """The node that the work is for. ``view()``: the training as it stands now, where others have come back elsewhere.
+    """The node for which the work is done. ``view()``: the newest view, as peers may have returned at other addresses.
 
-    ``changed()`` returns when it stands otherwise. ``tell(text)``: why ML waits.
-    ``patience_s``: for what it cannot go on without.
+    ``changed()`` returns when the view has changed. ``tell(text)``: tells ML why it waits. ``patience_s``: seconds to
+    wait for what the node cannot do without.
     """
 
     identity: Identity
@@ -63,7 +63,7 @@ class TaskContext:
 
 
 class RoundTasks:
-    """Each method gives the event that came of it."""
+    """Each action's method returns the event that results from it."""
 
     def __init__(self, around: TaskContext, store: Store, peers: Peers, training: TrainingClient) -> None:
         self._around = around
@@ -75,40 +75,41 @@ class RoundTasks:
         self._leading: tuple[View, LeaderMerge] | None = None
         self._place = MergeContext(around.name, store, peers, self._member)
         self._following = ShardFollower(self._place, around.view, around.changed)
-        self._copies: dict[str, tuple[int, int]] = {}  # digests, by round and term that they may be the result of
-        self._made: str | None = None  # digest of what this node has merged last
+        self._copies: dict[str, tuple[int, int]] = {}  # by digest: round and term whose result it may be
+        self._made: str | None = None  # digest of the model that this node merged last
 
     @property
     def progress(self) -> MergeProgress | None:
-        """Of the merge that this node leads, or led last."""
+        """The progress of the merge that this node leads or led last."""
         if self._leading is None:
             return None
         view, merging = self._leading
         return MergeProgress(view.round, view.term, merging.idle_s)
 
     async def take_copy(self, peer: PeerIdentity, digest: str, moved: Callable[[int], None]) -> ResultCopy:
-        """Fetches what the leader of the running merge is about to publish, and signs that it is here.
+        """Fetches the result that the leader of the running merge is about to publish, and signs that this node holds
+        it.
 
-        Raises NotTheLeader, ModelDiffers, or as a fetch does.
+        Raises NotTheLeader, ModelDiffers, and the errors of a fetch.
         """
         view = self._around.view()
         leader, mine = view.member(view.leader), view.checked_in(self._around.name)
         leads = leader is not None and peer.may_act_as(leader.name, *leader.keys)
         if view.phase != RoundState.MERGE or not leads or leader is None or mine is None:
             raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
-        # Not changed in place: threads look at it.
+        # Replaced, not changed in place: other threads read it.
         self._copies = {held: of for held, of in self._copies.items() if of[0] >= view.round} | {
             digest: (view.round, view.term)
         }
         stored = await self._following.whole(digest)
         stored = stored or await self._peers.fetch(digest, mine.size, lambda: [leader], moved=moved)
-        if stored.model.layout != view.layout:  # every node would end with it
+        if stored.model.layout != view.layout:  # it would reach every node
             raise ModelDiffers(difference=f"What {leader.name} is about to publish has not the layout that was agreed")
         return CopyClaim(view.location, view.round, view.term, digest, self._around.name).signed(self._signer)
 
     @property
     def counted_on(self) -> frozenset[str]:
-        """Digests of what leaders were told is held here: it may be accepted, or was accepted and not heard of yet."""
+        """Digests of results that this node told a leader it holds. They may be accepted, or already are."""
         accepted = self._around.view().accepted
         copies = {digest for digest, (number, _) in self._copies.items() if number > accepted}
         shared = self._following.counted_on
@@ -116,7 +117,7 @@ class RoundTasks:
 
     @property
     def results(self) -> frozenset[str]:
-        """Digests of results that a participant may have heard of before this node does."""
+        """Digests of results that a peer may know of before this node does."""
         return self.counted_on if self._made is None else self.counted_on | {self._made}
 
     async def merge(self, call: StartMerge) -> on.RoundEvent:
@@ -150,9 +151,9 @@ class RoundTasks:
         return on.MergeDone(outcome.model, outcome.left_out, copy)
 
     async def publish(self, call: Publish) -> None:
-        """Where the SN does not take it for held by another one, a copy is given anew: whoever had it may have left.
+        """Publishes a result. If the SN does not accept the copy, makes another one: the holder may have left.
 
-        That is no progress: a leader that never gets further is voted out. Raises what the SN answers else.
+        This does not count as progress: a leader that stays here is voted out. Raises other errors of the SN.
         """
         if self._leading is None:
             raise RuntimeError("it leads nothing")
@@ -169,7 +170,7 @@ class RoundTasks:
             call = replace(call, copy=await self._replicator(lambda _: None).replicate(result))
 
     async def follow(self, peer: PeerIdentity, line: WebSocketResponse) -> None:
-        """Merges what the leader deals to this node."""
+        """Merges the segments that the leader deals to this node."""
         await self._following.follow(peer, line)
 
     async def close(self) -> None:
@@ -177,7 +178,7 @@ class RoundTasks:
         await self._following.close()
 
     async def _merge_shared(self, call: StartMerge, merging: LeaderMerge) -> MergeOutcome | None:
-        """None where it is not worth it, or nobody else may merge."""
+        """None if sharing is not worth it, or no other node may merge."""
         view = call.view
         if hands_out_one(view):
             return None
@@ -199,7 +200,9 @@ class RoundTasks:
         return ResultReplicator(self._peers, moved, self._around.view, lambda: self._signer.trust)
 
     def _compare(self, result: AcceptedResult) -> None:
-        """The accepted result stands. A leader that was started again may have merged other parameters."""
+        """Warns if the accepted result differs from a copy: the leader may have been restarted and merged other
+        parameters.
+        """
         for digest, of in self._copies.items():
             if of == (result.round, result.term) and digest != result.digest and self._store.get(digest) is not None:
                 _log.warning(
@@ -221,10 +224,10 @@ class RoundTasks:
         return on.Fetched(stored.model)
 
     async def diagnose_mismatch(self, call: DiagnoseMismatch) -> on.RoundEvent:
-        """Names the tensor in which this node's model differs from the one agreed, as far as it can be found out."""
+        """Names, if possible, the tensor in which this node's model differs from the agreed one."""
         problem = "its layout is another one"
         for attempt in range(_EXPLAIN_ATTEMPTS):
-            if attempt:  # the holder may not have heard yet that this node is enrolled
+            if attempt:  # the holder may not know yet that this node is enrolled
                 await asyncio.sleep(_EXPLAIN_WAIT_S)
             try:
                 differs = await self._difference(call)
@@ -253,7 +256,7 @@ class RoundTasks:
         return on.LeaderSilent(call.round, call.term)
 
     async def _idle_s(self, view: View) -> float:
-        """What the leader itself says: this node's SN may not be the one that it tells how far it is."""
+        """Asks the leader itself, as it may report its progress to another SN than this node's."""
         leader = view.member(view.leader)
         if leader is None:
             return math.inf
@@ -266,7 +269,7 @@ class RoundTasks:
 
     async def _fetch(self, result: AcceptedResult) -> Stored:
         def holders() -> list[TrainingMember]:
-            left_out = (entry.name for entry in result.left_out)  # of whom one may hold it where nobody else was there
+            left_out = (entry.name for entry in result.left_out)  # one of these may hold the only copy
             names = list(dict.fromkeys((result.leader, *result.merged, *left_out)))
             found = [self._member(name) for name in names if name != self._around.name]
             return [member for member in found if member is not None and member.host]
@@ -277,7 +280,7 @@ class RoundTasks:
                 self._around.tell(f"the result of round {result.round} cannot be had from {names or 'anybody'} yet")
 
         like = self._store.like(self._around.view().layout)
-        if like is not None and like.model.size != result.size:  # nothing is asked for, and no room is made
+        if like is not None and like.model.size != result.size:  # before anything is requested or space is reserved
             raise SizeDiffers(given=result.size, agreed=like.model.size)
         waiting = ResultWait(self._around.patience_s, lambda: self._around.view().accepted > result.round, failed)
         return await self._peers.fetch_result(result.round, result.digest, result.size, holders, waiting)
