@@ -1,4 +1,4 @@
-"""One attempt at a shared merge, by one node: merges the segments dealt to it, gets the rest of the result."""
+"""One node's part of an attempt at a shared merge: merges the segments dealt to it, and fetches the rest."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -24,12 +24,12 @@ _log = logs.get("round")
 
 
 def draft_name(begin: BeginAttempt) -> str:
-    """Under which a result is served before its digest is known."""
+    """The name under which a result is served before its digest is known."""
     return f"{begin.round}-{begin.term}-{begin.attempt}"
 
 
 class Attempt:
-    """The merge of those named in ``order``."""
+    """An attempt to merge the contributions of the nodes named in ``order``."""
 
     def __init__(
         self,
@@ -71,17 +71,17 @@ class Attempt:
         self.share.deal(self._within(runs))
 
     def again(self) -> None:
-        """The line to the leader was broken: nothing is left of what was dealt, what is here is said once more."""
+        """Called when the connection to the leader broke: drops what was dealt, and reports again what is here."""
         self.share.forget()
         self._held = [index for index in range(self.draft.count) if self._told[index] and self.draft.has(index)]
         self._offers.clear()
 
     def shared(self, by: str, runs: Sequence[tuple[int, int]]) -> None:
-        """Somebody is to make these segments of the result, and serves each as soon as it is made."""
+        """``by`` is to make these segments of the result, and serves each as soon as it is made."""
         self._get(by, self._within(runs))
 
     def offered(self, by: str, start: int, hashes: Sequence[bytes]) -> None:
-        """Somebody serves these segments of the result; their hashes, by which the leader stands."""
+        """``by`` serves these segments of the result; the leader stands by their hashes."""
         indices = range(start, start + len(hashes))
         if indices.stop > self.draft.count:
             raise Unreadable(f"segment {indices.stop - 1} of {self.draft.count}")
@@ -89,7 +89,7 @@ class Attempt:
         if any(self._told[index] and known[index] != found for index, found in zip(indices, hashes, strict=True)):
             raise Unreadable("another hash than it told before")
         wrong = {index for index, found in zip(indices, hashes, strict=True) if not self.draft.know(index, found)}
-        if wrong:  # somebody has served what the leader knows nothing of
+        if wrong:  # a node served bytes of which the leader does not know
             _log.warning(
                 "a segment differs from the one that its merger made", round=self.order.round, segments=len(wrong)
             )
@@ -102,13 +102,13 @@ class Attempt:
 
     @property
     def digest(self) -> str | None:
-        """Of the result, as soon as all its segments have been made."""
+        """Digest of the result as soon as the hashes of all segments are known; else None."""
         manifest = self.draft.manifest()
         return manifest.digest if manifest is not None else None
 
     @property
     def told(self) -> str | None:
-        """Digest of the result by the hashes that the leader stands by; None before it has told them all."""
+        """Digest of the result from hashes that the leader stands by; None before it has sent all of them."""
         return None if self._untold else self.digest
 
     async def woken(self) -> None:
@@ -116,7 +116,7 @@ class Attempt:
         await self._changed.wait()
 
     async def until_result(self) -> Stored | None:
-        """``digest`` is that of an accepted result. None where it comes no more."""
+        """Waits for the result, whose ``digest`` has been accepted. None if it does not come any more."""
         self._tell(range(self.draft.count))
         self._finish_when_complete()
         while not self.result.done():
@@ -130,7 +130,7 @@ class Attempt:
         self.share.wake()
 
     async def close(self) -> None:
-        """Returns once no thread works for it. What it holds of the result stays in the store."""
+        """Returns once no thread works for this attempt. Its part of the result stays in the store."""
         if self.closed:
             return
         self.closed = True
@@ -142,7 +142,9 @@ class Attempt:
             self.result.cancel()
 
     def say_what_it_holds(self) -> None:
-        """To the leader also the hashes of what it was served before whoever made it has said so."""
+        """Reports segments held. On the leader's own node, also hashes of segments served before their merger reported
+        them.
+        """
         held, self._held = sorted(set(self._held)), []
         for some in in_messages(held):
             self._say(Holds(self.order.attempt, tuple(some)))
@@ -170,7 +172,7 @@ class Attempt:
             self._pull.offer(source, [index for index in self._offers[by] if not self.draft.has(index)])
 
     async def _retry_sources(self) -> None:
-        """A merger that could not be reached is asked again: it may be the only one that has a segment."""
+        """Asks failed mergers again: one of them may be the only holder of a segment."""
         while True:
             await asyncio.sleep(OFFER_AGAIN_S)
             for source, failure in list(self._pull.failures.items()):
@@ -196,7 +198,7 @@ class Attempt:
         self._finish_when_complete()
 
     def _tell(self, indices: Iterable[int]) -> None:
-        """The leader knows their hashes, and stands by them."""
+        """Notes that the leader knows the hashes of these segments and stands by them."""
         for index in indices:
             if not self._told[index]:
                 self._told[index] = 1
@@ -209,7 +211,7 @@ class Attempt:
         self._finish_when_complete()
 
     def _finish_when_complete(self) -> None:
-        """Not before the leader knows all hashes: a stream is final, and what was only believed may be another."""
+        """Waits until the leader knows all hashes: a stream is final, and unconfirmed hashes may be wrong."""
         if self.draft.complete and not (self._untold or self._finishing or self.closed):
             self._finishing = True
             self._background.run(self._finish(), "storing the result of a merge", self._merger.failed)

@@ -1,4 +1,4 @@
-"""Merges what the leader of a shared merge deals to this node: orders count only from who leads the running term."""
+"""Merges what the leader of a shared merge deals to this node. Only the leader of the running term may give orders."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -23,28 +23,28 @@ _log = logs.get("round")
 
 
 class HungUp(Exception):
-    """The leader has ended the line."""
+    """The leader has closed the connection."""
 
 
 class ShardFollower:
-    """One merge at a time. ``view()``: the training as it stands; ``changed()`` returns when it has changed."""
+    """One merge at a time. ``view()``: the newest view of the training; ``changed()`` returns when it has changed."""
 
     def __init__(self, place: MergeContext, view: Callable[[], View], changed: Callable[[], Awaitable[object]]) -> None:
         self._place = place
         self._view = view
         self._changed = changed
         self._merger: ShardWorker | None = None
-        self._changing = asyncio.Lock()  # what ``_merger`` is
+        self._changing = asyncio.Lock()  # held to change ``_merger``
         self._lines = 0
 
     async def takes(self, merger: ShardWorker) -> None:
-        """The merger of a merge that this node leads itself."""
+        """Takes the merger of a merge that this node leads itself."""
         async with self._changing:
             await self._drop()
             self._merger = merger
 
     async def follow(self, peer: PeerIdentity, line: web.WebSocketResponse) -> None:
-        """Until the leader hangs up, does not lead any more, or says what makes no sense."""
+        """Runs until the leader hangs up, no longer leads, or sends what makes no sense."""
         try:
             async with asyncio.timeout(CATCH_UP_S):
                 first = await self._heard(line)
@@ -72,7 +72,7 @@ class ShardFollower:
             await background.close()
 
     async def result(self, result: AcceptedResult) -> Stored | None:
-        """The result of the merge that this node has a part in; None where it does not come this way."""
+        """The result of the shared merge in which this node takes part; None if it does not come this way."""
         merger = self._merger
         if (
             merger is None
@@ -95,8 +95,8 @@ class ShardFollower:
             await self.close()
 
     async def whole(self, digest: str) -> Stored | None:
-        """The result of the merge that this node has a part in, once all of it is here; None where it is another one
-        or does not come.
+        """The result of the shared merge in which this node takes part, once all of it is here; None if it has another
+        digest or does not come.
         """
         attempt = self._merger.attempt if self._merger is not None else None
         if attempt is None or attempt.told != digest:
@@ -106,7 +106,7 @@ class ShardFollower:
 
     @property
     def counted_on(self) -> str | None:
-        """Digest of what this node has told the leader that it holds, which may be the result of the round."""
+        """Digest of the result that this node has told the leader it holds; it may become that of the round."""
         attempt = self._merger.attempt if self._merger is not None else None
         return attempt.digest if attempt is not None else None
 
@@ -137,7 +137,7 @@ class ShardFollower:
         raise HungUp
 
     async def _led_by(self, peer: PeerIdentity, order: Order) -> View:
-        """The view in which ``peer`` leads what it gives orders for. Raises NotTheLeader, StaleTerm, Unreadable."""
+        """The view in which ``peer`` leads the merge that it orders. Raises NotTheLeader, StaleTerm, Unreadable."""
         if not isinstance(order, BeginAttempt):
             raise Unreadable("its first order is not the beginning")
         while True:
@@ -152,7 +152,7 @@ class ShardFollower:
             await self._changed()
 
     async def _obey(self, merger: ShardWorker, first: Order, line: web.WebSocketResponse, leader: str) -> None:
-        """Whatever is wrong with an order ends this line, and nothing else."""
+        """Carries out orders; anything wrong with one ends this connection and nothing else."""
         order = first
         try:
             while True:
@@ -178,7 +178,7 @@ class ShardFollower:
                 await line.send_str(encode(await answers.get()))
 
     async def _while_leading(self, led: View) -> None:
-        """Returns when another leads. What this node has of an accepted result, it goes on to complete."""
+        """Returns when another node leads. If the result was accepted, this node goes on to complete it."""
         while True:
             view = self._view()
             is_led = (view.round, view.term, view.phase) == (led.round, led.term, RoundState.MERGE)
@@ -188,9 +188,9 @@ class ShardFollower:
 
 
 def _compare(attempt: Attempt, result: AcceptedResult) -> None:
-    """The accepted result stands, whatever this node holds. That it is another one is not for this node alone."""
+    """The accepted result stands, whatever this node holds; logs an error if the mergers had made another one."""
     if attempt.told is None or set(attempt.order.names) != set(result.merged):
-        return  # of another attempt at the merge, or of one that this node has not seen the end of
+        return  # of another attempt, or of one whose end this node has not seen
     _log.error(
         "the accepted result differs from what its mergers made from the same contributions: find out why",
         round=result.round,

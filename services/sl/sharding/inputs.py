@@ -1,4 +1,4 @@
-"""One participant's parameters, as far as a merger needs them, and why they cannot be used where they cannot."""
+"""One participant's parameters, as far as a merger needs them, or the reason why they cannot be used."""
 
 import asyncio
 import mmap
@@ -17,13 +17,13 @@ from services.sl.transfer.store import Store
 from services.sl.view import CheckInEntry, Exclusion, TrainingMember, View
 from swarm_callback.params import parse_header
 
-# Between attempts to get a participant's parameters; after the last in a row that brought nothing they are left out.
+# Waits between attempts to fetch a participant's parameters; after all of them without progress, it is left out.
 FETCH_WAITS_S = (0.05, 0.15, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
 class MergeContext:
-    """The node that merges. ``find``: a participant as it stands now."""
+    """The node that merges. ``find`` gives the newest state of a participant."""
 
     name: str
     store: Store
@@ -33,8 +33,8 @@ class MergeContext:
 
 @dataclass(frozen=True)
 class InputCallbacks:
-    """Who hears of an input. ``moved`` gets bytes, in a thread; ``on_segment`` each segment. ``unusable(name, reason,
-    segment)``: it is given up, one that is missing. ``failed``: this node cannot store it.
+    """Callbacks of an input. ``moved`` gets bytes, in a thread; ``on_segment`` each segment. ``unusable(name, reason,
+    segment)``: it is given up; ``segment`` is a missing one. ``failed``: this node cannot store it.
     """
 
     moved: Callable[[int], object]
@@ -44,7 +44,7 @@ class InputCallbacks:
 
 
 class Input:
-    """Gets what is wanted of one participant's parameters."""
+    """Fetches the wanted segments of one participant's parameters."""
 
     def __init__(self, place: MergeContext, view: View, entry: CheckInEntry, told: InputCallbacks) -> None:
         self._place = place
@@ -59,13 +59,13 @@ class Input:
         self._partial: Partial | None = None
         self._pull: Pull | None = None
         self._moved_at = time.monotonic()
-        self._taken = 0  # segments that came and were right
+        self._taken = 0  # segments that arrived and were correct
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     @property
     def waits(self) -> bool:
-        """Whether something more may still come."""
+        """Whether more may still arrive."""
         return self._task is not None and not self._task.done()
 
     def want(self, segments: Iterable[int]) -> None:
@@ -83,7 +83,7 @@ class Input:
         return self._partial is not None and not self._partial.lacks(segments)
 
     def view(self, start: int, stop: int) -> memoryview:
-        """Bytes of the body; from any thread."""
+        """Bytes of the body; may be called from any thread."""
         if self._stored is not None:
             if self._map is None:
                 self._map = mapped(self._stored.path)
@@ -94,7 +94,7 @@ class Input:
         return self._partial.view(start, stop)
 
     def done_with(self, start: int, stop: int) -> None:
-        """These bytes of the body are not looked at again soon: they stay with the kernel, and leave this process."""
+        """These bytes of the body are not needed again soon: they leave this process, but the kernel may keep them."""
         if self._stored is not None:
             if self._map is not None:
                 let_go(self._map, self._stored.header_size + start, self._stored.header_size + stop)
@@ -102,14 +102,14 @@ class Input:
             self._partial.done_with(start, stop)
 
     async def close(self) -> None:
-        """Nobody may look at it any more: whatever is deleted meanwhile takes no room from now on."""
+        """Nobody may use it any more: from now on, files deleted meanwhile take no space."""
         await self._background.close()
         if self._pull is not None:
             await self._pull.close()
         self._map = None
 
     async def _get(self) -> None:
-        """All that is wanted, again and again where it breaks off."""
+        """Fetches all that is wanted, with retries."""
         attempt = 0
         if self._wrong_size is not None:
             self._give_up(self._wrong_size.reason)
@@ -123,7 +123,7 @@ class Input:
                 self._give_up(str(differs))
                 return
             except (NetworkError, DigestMismatch, ModelError) as error:
-                attempt = 0 if self._taken > taken else attempt  # a link that breaks often still brings all
+                attempt = 0 if self._taken > taken else attempt  # a link that breaks often still delivers all
                 wait_s = self._wait_s(attempt)
                 if wait_s is None:
                     self._give_up(why_unusable(error))
@@ -135,7 +135,7 @@ class Input:
         self._told.unusable(self._entry.name, reason, min(self._wanted, default=0))
 
     def _failed(self, error: Exception) -> None:
-        """Where this node cannot store it, that is its own fault; what else goes wrong is that of what was sent."""
+        """If this node cannot store the input, it is at fault itself; any other error is due to what was sent."""
         if isinstance(error, SwarmError):
             self._told.failed(error)
         else:
@@ -172,7 +172,9 @@ class Input:
         raise AnotherLayout(differs or "its parameters are not those of the model that it checked in with")
 
     def _wait_s(self, attempt: int) -> float | None:
-        """None: given up. Before the others give up on the leader that waits for it; at once where it has left."""
+        """Seconds to the next attempt, or None to give up: at once if the participant has left, else before the others
+        give up on the leader, which waits.
+        """
         holder = self._place.find(self._entry.name)
         stall_s = self._place.peers.stall_s
         if holder is None or not holder.active or time.monotonic() - self._moved_at >= stall_s:
@@ -191,9 +193,9 @@ class Input:
 
 
 def wrong_sizes(view: View, name: str) -> dict[str, Exclusion]:
-    """Whose announced size is not that of the parameters of ``name``, and why they are left out.
+    """Participants whose announced size is not that of the parameters of ``name``, with the reason to leave them out.
 
-    All have checked in with the header that ``name`` has, which fixes the size of what it stands before.
+    All have checked in with the same header as ``name``, which fixes the size of the stream.
     """
     mine = view.checked_in(name)
     return {

@@ -1,4 +1,4 @@
-"""A stream's header, and what a training has agreed on, in the terms of the merge."""
+"""Translates a stream's header and a training's configuration into the terms of the merge."""
 
 from collections.abc import Sequence
 
@@ -19,24 +19,24 @@ def layout_of(specs: Sequence[params.TensorSpec]) -> dict[str, TensorLayout]:
 
 
 def rounding_of(config: Config) -> Rounding | None:
-    """What is done to the floats of a result, as it was done to what it is made of."""
+    """The rounding of the result's floats; contributions were rounded in the same way."""
     return round_in_place if config.transfer_compression == "bf16" else None
 
 
 def weights_of(entries: Sequence[CheckInEntry]) -> dict[str, int]:
-    """By name; where nobody has any weight, all have the same. What is s rounds stale weighs 1 / (1 + s) of its weight,
-    down to a tenth.
+    """Weights by name; equal ones if no entry has weight. An entry that is s rounds stale counts 1 / (1 + s) of its
+    weight, at least a tenth.
     """
     unweighted = not any(entry.weight for entry in entries)
     weights = {entry.name: 1 if unweighted else entry.weight for entry in entries}
     if not any(entry.staleness for entry in entries):
         return weights
-    # A multiple of all divisors, unless the sum becomes more than a merge counts exactly; then whole parts are enough.
+    # A multiple of all divisors, unless the sum would be too large for an exact merge; then weights are rounded down.
     factor = STEPS if sum(weights.values()) * STEPS <= MOST_WEIGHT else 1
     parts = {entry.name: 1 + min(entry.staleness, LEAST_PART - 1) for entry in entries}
     return {name: max(1, weight * factor // parts[name]) if weight else 0 for name, weight in weights.items()}
 
 
 def work_of(config: Config, layout: Layout, entries: Sequence[CheckInEntry]) -> MergeJob:
-    """The merge of these."""
+    """The merge of these entries."""
     return MergeJob(config.merge_method, layout, weights_of(entries), rounding=rounding_of(config))

@@ -1,4 +1,4 @@
-"""The leader's side of a shared merge: lines to all participants, and the decisions of ``scheduler`` carried out."""
+"""The leader's side of a shared merge: connects to all participants and carries out the scheduler's decisions."""
 
 import asyncio
 import time
@@ -20,13 +20,13 @@ from services.sl.sharding.scheduler import ShardScheduler
 from services.sl.sharding.worker import ShardWorker
 from services.sl.view import View
 
-# Between attempts to reach a participant; the last again and again while it takes part.
+# Waits between attempts to reach a participant; the last one repeats while it takes part.
 LINE_WAITS_S = (0.05, 0.1, 0.2, 0.5, 1.0)
 
-# Answers of one participant that are not looked at yet: then it is not listened to until they are.
+# With this many unprocessed answers of one participant, no more are read from it.
 UNHEARD = 256
 
-# Nobody waits longer than this for a peer, in stall times, before giving it up; see services.sl.sharding.inputs.
+# No node waits longer than this for a peer, in stall times; see services.sl.sharding.inputs.
 WAITS_FOR_STALLS = 3
 
 _log = logs.get("round")
@@ -34,16 +34,16 @@ _log = logs.get("round")
 
 @dataclass(frozen=True)
 class Broken:
-    """A line has ended; ``for_good``, as the other side is at fault. ``why``: in words."""
+    """A connection has ended. ``why``: in words. ``for_good``: not to be reopened, as the peer is at fault."""
 
     why: str
     for_good: bool = False
 
 
 class MergerLine:
-    """To one participant, opened again where it breaks; not where it says what means nothing.
+    """The connection to one participant. It is reopened if it breaks, but not after a message that makes no sense.
 
-    ``heard(name, what)`` gets each answer, and Broken; ``looked_at`` is called when that is done with.
+    ``heard(name, what)`` gets each answer, and Broken; ``looked_at`` is to be called when an answer was processed.
     """
 
     def __init__(self, place: MergeContext, name: str, heard: Callable[[str, Answer | Broken], object]) -> None:
@@ -59,14 +59,14 @@ class MergerLine:
         self._task = self._background.run(self._keep(), f"the line to {name}", self._failed)
 
     def say(self, message: ShardMessage) -> None:
-        """After a break nothing is said before all begins for that one again: it knows no more of what was."""
+        """Queues a message. At first and after a break, drops all before BeginAttempt, as the peer has no state."""
         self._begun |= isinstance(message, BeginAttempt)
         if self._begun and not self._over:
             self._orders.put_nowait(message)
 
     @property
     def unheard(self) -> int:
-        """Answers that are not looked at yet."""
+        """Answers that are not processed yet."""
         return self._unheard
 
     def looked_at(self) -> None:
@@ -74,13 +74,13 @@ class MergerLine:
         self._room.release()
 
     def end(self) -> None:
-        """Nothing is said or heard any more."""
+        """Ends the connection for good."""
         self._over = True
         self._forget_orders()
         self._task.cancel()
 
     async def close(self, within_s: float) -> None:
-        """What was said is heard first, as far as that takes no longer than ``within_s``."""
+        """Sends what is queued, for at most ``within_s``, then closes."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._orders.join()
@@ -130,7 +130,7 @@ class MergerLine:
                     self._orders.task_done()
 
     def _failed(self, error: Exception) -> None:
-        """It costs this participant, as whatever else is wrong with its line."""
+        """An unexpected error ends this participant's connection, like any other fault of it."""
         self.end()
         self._broke(f"its line cannot be used ({type(error).__name__})")
 
@@ -139,7 +139,7 @@ class MergerLine:
         self._heard(self._name, Broken(why, self._over))
 
     def _forget_orders(self) -> None:
-        """They were for a line that is gone."""
+        """Drops orders for a connection that is gone."""
         self._begun = False
         while not self._orders.empty():
             self._orders.get_nowait()
@@ -147,7 +147,7 @@ class MergerLine:
 
 
 class ShardLeader:
-    """``moved(count)``: a sign of life of the merge. ``newest()``: the training as it stands now."""
+    """``moved(count)``: reports progress of the merge. ``newest()``: the newest view of the training."""
 
     def __init__(
         self, place: MergeContext, view: View, moved: Callable[[int], object], newest: Callable[[], View]
@@ -161,7 +161,7 @@ class ShardLeader:
         self._lines: dict[str, MergerLine] = {}
 
     async def run(self, held: HeldModel | None, layout: Layout) -> MergeOutcome:
-        """As ``LeaderMerge.run``. Lines and ``merger`` stay open: others may still be getting the rest."""
+        """Like ``LeaderMerge.run``. Connections and ``merger`` stay open: others may still be fetching the rest."""
         others = [entry.name for entry in self._view.check_ins if entry.name != self._place.name]
         self._lines = {
             name: MergerLine(self._place, name, lambda name, what: self._events.put_nowait((name, what)))
@@ -183,11 +183,11 @@ class ShardLeader:
             await background.close()
 
     async def close(self, within_s: float) -> None:
-        """The lines, once all has been said on them, or ``within_s`` later."""
+        """Closes the connections once all messages are sent, or ``within_s`` later."""
         await asyncio.gather(*(line.close(within_s) for line in self._lines.values()), return_exceptions=True)
 
     def _hear(self, sharing: ShardScheduler, name: str, what: ShardMessage | Broken) -> None:
-        """Whatever is wrong with what a peer says costs that peer its line and its share, and nobody else anything."""
+        """Processes a message. A fault in it costs that peer its connection and share, and no other node anything."""
         if self.merger.error is not None:
             raise self.merger.error
         if isinstance(what, Broken):
@@ -217,7 +217,7 @@ class ShardLeader:
                 self._lines[name].say(message)
 
     async def _check_silence(self, sharing: ShardScheduler) -> None:
-        """A merger that shows no sign of life loses its segments; one that is slow does not."""
+        """Takes segments away from a merger without a sign of life; a slow one keeps them."""
         stall_s = self._place.peers.stall_s
         while True:
             await asyncio.sleep(stall_s / 4)
@@ -241,7 +241,7 @@ class ShardLeader:
 
 
 def _text_of(frame: aiohttp.WSMessage) -> str:
-    """Raises Unreadable; ConnectionError where it is none of the peer's doing."""
+    """The text of a message. Raises Unreadable; ConnectionError if the peer is not at fault."""
     if frame.type is aiohttp.WSMsgType.TEXT:
         return str(frame.data)
     if frame.type is aiohttp.WSMsgType.ERROR and not isinstance(frame.data, aiohttp.WebSocketError):

@@ -1,4 +1,4 @@
-"""What the leader of a round does: gets everybody's parameters, leaves out what cannot be merged, merges the rest."""
+"""A merge by the leader alone: fetches all parameters, leaves out what cannot be merged, and merges the rest."""
 
 import asyncio
 import mmap
@@ -22,13 +22,13 @@ from services.sl.transfer.store import Store, Stored
 from services.sl.view import CheckInEntry, Exclusion, Model, TrainingMember, View
 from swarm_callback import params
 
-# Below this a merge takes less time than handing it to a thread.
+# Up to this size, a merge takes less time than handing it to a thread.
 INLINE_BYTES = 1024 * 1024
 
-# Signs of life, in seconds: much shorter than any failure timeout, and none for a merge that is over by then.
+# Seconds between progress reports: much shorter than any failure timeout; a short merge sends none.
 PROGRESS_EVERY_S = 1.0
 
-# Of firstMerge: as the contract has it, and the callback.
+# A value of firstMerge, as in the contract and the callback.
 LEADERS_OWN = "leader"
 
 Excluded = dict[str, Exclusion]  # by name
@@ -36,12 +36,12 @@ _log = logs.get("round")
 
 
 class Cancelled(Exception):
-    """The merge is not wanted any more."""
+    """The merge was cancelled."""
 
 
 @dataclass(frozen=True)
 class MergeOutcome:
-    """``model`` is None where fewer than minPeers are left. ``whole``: who holds all of it already."""
+    """``model`` is None if fewer than minPeers are left. ``whole``: nodes that already hold all of it."""
 
     model: Model | None
     left_out: tuple[Exclusion, ...]
@@ -57,9 +57,9 @@ class ReadContribution:
 
 
 class LeaderMerge:
-    """One merge of one term. ``report(done, total)`` takes bytes and may be called from a thread.
+    """One merge of one term. ``report(done, total)`` gets bytes and may be called from a thread.
 
-    ``find``: a participant as it stands now; by default as in ``view``, which says what is to be merged.
+    ``view``: what is to be merged. ``find`` gives the newest state of a participant; by default that in ``view``.
     """
 
     def __init__(  # what is merged, and where it is found
@@ -80,21 +80,21 @@ class LeaderMerge:
 
     @property
     def idle_s(self) -> float:
-        """Seconds since anything moved."""
+        """Seconds since the last progress."""
         return time.monotonic() - self._progress.moved_at
 
     def moved(self, count: int) -> None:
-        """A sign of life from what follows the merge."""
+        """Counts progress of what follows the merge."""
         self._progress.moved(count)
 
     def cancel(self) -> None:
-        """Ends ``run`` soon, also where it computes."""
+        """Ends ``run`` soon, even while it computes."""
         self._cancelled.set()
 
     async def run(self, held: HeldModel | None) -> MergeOutcome:
-        """``held``: the last merged model, the result of a round in which nobody has any weight.
+        """``held``: the last merged model, which is the result if no entry has weight.
 
-        Raises DiskFull or StorageError where this node cannot merge, Cancelled.
+        Raises DiskFull or StorageError if this node cannot merge, Cancelled.
         """
         if hands_out_one(self._view):
             return await self._hand_out_one()
@@ -116,7 +116,7 @@ class LeaderMerge:
         return MergeOutcome(None, _sorted(left_out))
 
     async def _hand_out_one(self) -> MergeOutcome:
-        """The leader's own set; where that cannot be used, the next one's."""
+        """Takes the leader's own parameters or, if they cannot be used, those of the next node."""
         left_out = wrong_sizes(self._view, self._view.leader)
         need = self._view.config.min_peers
         for entry in sorted(self._view.check_ins, key=lambda entry: (entry.name != self._view.leader, entry.name)):
@@ -145,14 +145,14 @@ class LeaderMerge:
             moved_at = time.monotonic()
             self._progress.moved(count)
 
-        attempt = 0  # since a part of it last came
+        attempt = 0  # since the last segment arrived
 
         def on_segment() -> None:
             nonlocal attempt
             attempt = 0
 
         def waits_s() -> Iterator[float]:
-            """Given up before the others give up on the leader that waits for it; at once where it has left."""
+            """Gives up at once if the participant has left, else before the others give up on the waiting leader."""
             nonlocal attempt
             while attempt < len(FETCH_WAITS_S):
                 holder = self._find(entry.name)
@@ -169,7 +169,7 @@ class LeaderMerge:
         except (NetworkError, DigestMismatch, ModelError) as error:
             left_out[entry.name] = Exclusion(entry.name, why_unusable(error))
             return None
-        except SwarmError:  # of this node: it cannot store it
+        except SwarmError:  # this node cannot store it
             raise
         except Exception as error:
             _log.exception("parameters cannot be read", of=entry.name)
@@ -178,7 +178,7 @@ class LeaderMerge:
         return ReadContribution(entry, stored)
 
     def _alike(self, pieces: Sequence[ReadContribution], left_out: Excluded) -> list[ReadContribution]:
-        """Those whose stream has the layout that all agreed on when they checked in."""
+        """The contributions whose stream has the layout that all agreed on at check-in."""
         agreed = [piece for piece in pieces if piece.stored.model.layout == self._view.layout]
         for piece in pieces:
             if piece not in agreed:
@@ -190,7 +190,7 @@ class LeaderMerge:
         return agreed
 
     def _merge(self, pieces: Sequence[ReadContribution]) -> Stored | Excluded:
-        """The merged stream; or, for those that hold NaN or infinity, the reason."""
+        """The merged stream; or the exclusions of those whose parameters hold NaN or infinity."""
         weights = weights_of([piece.entry for piece in pieces])
         sets = [_parameter_set(piece, weights[piece.entry.name]) for piece in pieces]
         with self._store.incoming("the leader", pieces[0].stored.model.size) as incoming:
@@ -214,19 +214,19 @@ class LeaderMerge:
 
 
 def non_finite(name: str, tensor: str) -> Exclusion:
-    """That of a participant whose ``tensor`` holds NaN or infinity."""
+    """The exclusion of a participant whose ``tensor`` holds NaN or infinity."""
     return Exclusion(name, f"non-finite values in tensor {tensor}", not_finite=True)
 
 
 def hands_out_one(view: View) -> bool:
-    """Whether the result of this round is one participant's own set: nothing was merged yet, and the mean of models
-    that begin differently is smaller than any of them.
+    """Whether the result of this round is one participant's own parameters: nothing was merged yet, and a mean of
+    models that start differently is smaller than each of them.
     """
     return view.last is None and view.config.first_merge == LEADERS_OWN
 
 
 class _Progress:
-    """Adds up bytes, and says so from time to time."""
+    """Adds up bytes, and reports them from time to time."""
 
     def __init__(self, total: int, report: Callable[[int, int], object]) -> None:
         self._total = total
@@ -248,7 +248,7 @@ def _difference(name: str, piece: ReadContribution, other: ReadContribution) -> 
 
 
 def _parameter_set(piece: ReadContribution, weight: int) -> ParameterSet:
-    """Its tensors are read from the file as they are needed, and not kept."""
+    """Maps the file: tensors are read as they are needed, and not kept."""
     specs = piece.stored.specs()
     with piece.stored.path.open("rb") as file:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

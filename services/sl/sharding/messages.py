@@ -1,8 +1,8 @@
-"""What the leader of a shared merge and its mergers say to each other: one JSON object a message, its kind first.
+"""Messages between the leader of a shared merge and its mergers: one JSON object each, which begins with its kind.
 
-Whatever comes is typed to its leaves and bounded, here, before anybody looks at it. Runs are (start, stop) of segments.
-Floats travel as hexadecimal text, Gram matrices as their bytes, so that each bit arrives. ``attempt`` counts from 1:
-it grows when a participant is left out, or a merger was found to lie, and all begins anew.
+Types and bounds of every field are checked here, before anything else reads a message. Runs are (start, stop) of
+segments. Floats are sent as hexadecimal text, Gram matrices as their bytes, so that each bit arrives. ``attempt``
+counts from 1; it grows when all begins anew because a participant is left out or a merger was found to lie.
 """
 
 import base64
@@ -16,13 +16,13 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-# Of one message: a few hundred segments' hashes, or their parts of a Gram matrix.
+# Size limit of one message: a few hundred segments' hashes, or their parts of a Gram matrix.
 MESSAGE_BYTES = 4 * 1024 * 1024
 
-# What is said of so many segments at once fits in a message, whatever is said of each.
+# A message about this many segments is never too large, whatever it says about each.
 MOST_AT_ONCE = 32 * 1024
 
-# Of the parts of a Gram matrix, in base64, that one message holds.
+# Characters of base64 that one message may hold for parts of a Gram matrix.
 MEASURED_CHARACTERS = 1024 * 1024
 
 NAME_CHARACTERS = 200
@@ -32,7 +32,7 @@ _KIND = re.compile(r'\{\s*"kind"\s*:\s*"([A-Za-z]{1,20})"\s*(?:,|(?=\}))')
 
 
 class Unreadable(ValueError):
-    """Not one of these messages, or none that makes sense now. It is the fault of whoever has said it."""
+    """Not one of these messages, or one that makes no sense now. The sender is at fault."""
 
 
 def _printable(text: str) -> str:
@@ -71,7 +71,7 @@ def _finite(text: str) -> str:
 
 
 _Count = Annotated[int, Field(ge=0, lt=2**63)]
-_Index = Annotated[int, Field(ge=0, lt=2**31)]  # of a segment: half a petabyte
+_Index = Annotated[int, Field(ge=0, lt=2**31)]  # of a segment; covers half a petabyte
 _Name = Annotated[str, Field(min_length=1, max_length=NAME_CHARACTERS), AfterValidator(_printable)]
 _Words = Annotated[str, Field(max_length=REASON_CHARACTERS), AfterValidator(_printable)]
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -86,7 +86,7 @@ _Runs = Annotated[tuple[Run, ...], Field(min_length=1, max_length=MOST_AT_ONCE),
 
 @dataclass(frozen=True)
 class ShardMessage:
-    """Base of all."""
+    """Base class."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
 
@@ -96,12 +96,12 @@ class ShardMessage:
 
 @dataclass(frozen=True)
 class Order(ShardMessage):
-    """Base of what only a leader says."""
+    """Base class of messages that only a leader sends."""
 
 
 @dataclass(frozen=True)
 class BeginAttempt(Order):
-    """``names``: whose parameters are merged. Whatever was ordered before is void."""
+    """``names``: whose parameters are merged. All earlier orders are void."""
 
     round: _Count
     term: _Count
@@ -111,7 +111,7 @@ class BeginAttempt(Order):
 
 @dataclass(frozen=True)
 class Deal(Order):
-    """Segments that the receiver is to merge, beside those it has."""
+    """Segments that the receiver is to merge, in addition to earlier ones."""
 
     runs: _Runs
 
@@ -126,7 +126,7 @@ class AssignedRuns(Order):
 
 @dataclass(frozen=True)
 class Measure(Order):
-    """All distances are to be measured once more, in this frame, which has this number."""
+    """All distances are to be measured again, in the frame with this number."""
 
     number: _Count
     centre: _Index
@@ -135,14 +135,14 @@ class Measure(Order):
 
 @dataclass(frozen=True)
 class Settled(Order):
-    """Nothing is left to be measured: ``shares`` as hexadecimal floats; None for methods without."""
+    """The measurement is complete. ``shares``: hexadecimal floats; None for methods without shares."""
 
     shares: Annotated[tuple[_Float, ...], Field(min_length=1, max_length=10_000)] | None
 
 
 @dataclass(frozen=True)
 class Serves(Order):
-    """``by`` serves these segments of the result; their hashes, from ``start`` on. They stand for this attempt."""
+    """``by`` serves these segments of the result: their hashes, from ``start`` on, which are final for this attempt."""
 
     by: _Name
     start: _Index
@@ -154,12 +154,12 @@ class Serves(Order):
 
 @dataclass(frozen=True)
 class Answer(ShardMessage):
-    """Base of what only a merger says."""
+    """Base class of messages that only a merger sends."""
 
 
 @dataclass(frozen=True)
 class Moves(Answer):
-    """A sign of life: bytes since the last one, and whether it waits for somebody's parameters."""
+    """A sign of life: bytes since the last one, and whether the merger waits for a participant's parameters."""
 
     count: _Count
     waits: bool
@@ -167,7 +167,7 @@ class Moves(Answer):
 
 @dataclass(frozen=True)
 class Unusable(Answer):
-    """A participant's parameters cannot be had, or are not what they should be: ``segment`` is one that is missing."""
+    """A participant's parameters cannot be fetched or are not as they should be. ``segment``: one that is missing."""
 
     name: _Name
     reason: _Words
@@ -204,7 +204,7 @@ class MergedSegments(Answer):
 
 @dataclass(frozen=True)
 class Holds(Answer):
-    """Segments of the result that are here now, made elsewhere, with the hashes that the leader has told."""
+    """Segments of the result, made elsewhere, that the sender holds now, with the hashes that the leader has sent."""
 
     attempt: _Count
     segments: Annotated[tuple[_Index, ...], Field(min_length=1, max_length=MOST_AT_ONCE), AfterValidator(_ascending)]
@@ -212,7 +212,7 @@ class Holds(Answer):
 
 @dataclass(frozen=True)
 class ServedWrong(Answer):
-    """``name`` serves other bytes of the result than those that its merger has made."""
+    """``name`` serves other bytes of the result than it has made."""
 
     attempt: _Count
     name: _Name
@@ -220,7 +220,7 @@ class ServedWrong(Answer):
 
 @dataclass(frozen=True)
 class Declined(Answer):
-    """It does not follow this leader, or cannot go on."""
+    """The sender does not follow this leader, or cannot continue."""
 
     reason: _Words
 
@@ -230,7 +230,7 @@ class Declined(Answer):
 
 @dataclass(frozen=True)
 class Examine(ShardMessage):
-    """Somebody is accused: the leader looks at this segment of its parameters itself."""
+    """A participant is accused: the leader examines this segment of its parameters itself."""
 
     name: str
     segment: int
@@ -238,7 +238,7 @@ class Examine(ShardMessage):
 
 @dataclass(frozen=True)
 class Examined(ShardMessage):
-    """``tensor``: the first one with NaN or infinity in the segment; empty where there is none."""
+    """``tensor``: the first one with NaN or infinity in the segment; empty if there is none."""
 
     name: str
     segment: int
@@ -247,7 +247,7 @@ class Examined(ShardMessage):
 
 @dataclass(frozen=True)
 class Seen(ShardMessage):
-    """What the leader was served before whoever made it has said so: hashes of the result, from ``start`` on."""
+    """Hashes of segments, from ``start`` on, that the leader was served before their merger reported them."""
 
     attempt: int
     start: int
@@ -266,7 +266,7 @@ def encode(message: ShardMessage) -> str:
 
 
 def decode(text: str, said_by: type[Said] = ShardMessage) -> Said:  # type: ignore[assignment]
-    """``said_by``: Order or Answer. Raises Unreadable."""
+    """Reads a message of the kind ``said_by``, Order or Answer. Raises Unreadable."""
     begin = _KIND.match(text)
     kind, reader = _READERS.get(begin[1], (None, None)) if begin else (None, None)
     if begin is None or kind is None or reader is None or not issubclass(kind, said_by):
@@ -281,13 +281,13 @@ def decode(text: str, said_by: type[Said] = ShardMessage) -> Said:  # type: igno
 
 
 def words(text: str) -> str:
-    """As much of it as a message takes, on one line."""
+    """The text on one line, cut to what a message can hold."""
     line = " ".join(text.split())
     return "".join(letter if letter.isprintable() else "?" for letter in line[:REASON_CHARACTERS])
 
 
 def in_messages(entries: Sequence[Entry], most: int = MOST_AT_ONCE) -> Iterator[Sequence[Entry]]:
-    """Cut so that what is said of each part fits in one message."""
+    """Cuts ``entries`` into parts that each fit in one message."""
     return (entries[start : start + most] for start in range(0, len(entries), most))
 
 

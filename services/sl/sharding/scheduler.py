@@ -1,4 +1,4 @@
-"""What the leader of a shared merge decides: from what it hears to what it orders, without network, clock or thread."""
+"""The decisions of a shared merge's leader: turns answers into orders, without network, clock or thread."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,9 +45,9 @@ _log = logs.get("round")
 
 @dataclass(frozen=True)
 class Accusation:
-    """What somebody says of the parameters of ``name``; ``words``, of the accuser, where it is not so.
+    """A complaint about the parameters of ``name``. ``words``: what is said of the accuser if it is not true.
 
-    ``lie``: it cannot be a mistake, as a line that broke can.
+    ``lie``: if untrue, it cannot be a mistake, such as one due to a broken connection.
     """
 
     name: str
@@ -57,10 +57,10 @@ class Accusation:
 
 
 class ShardScheduler:
-    """One shared merge, led by ``name``. ``layout``: what the work is about, from the leader's own header.
+    """One shared merge, led by ``name``. ``layout``: that of the model, from the leader's own header.
 
-    ``orders()`` gives what is to be said now, and to whom. Only what the leader has found itself leaves anybody out:
-    what others say is looked at first, and costs them their share where it is not so.
+    ``orders()`` gives the messages to send now, with their receivers. A participant is left out only for what the
+    leader has found itself: complaints of others are examined first, and cost them their share if untrue.
     """
 
     def __init__(self, name: str, view: View, held: HeldModel | None, layout: Layout) -> None:
@@ -69,7 +69,7 @@ class ShardScheduler:
         self._held = held
         self._layout = layout
         self._left_out = wrong_sizes(view, name)
-        self._accusations: dict[tuple[str, str], Accusation] = {}  # by whom, of whom
+        self._accusations: dict[tuple[str, str], Accusation] = {}  # by accuser and accused
         self._mergers = [entry.name for entry in view.check_ins if self._may_merge(entry.name)]
         self._orders: list[tuple[str, ShardMessage]] = []
         self._attempt = 0
@@ -79,16 +79,16 @@ class ShardScheduler:
         self._frame_number = 0
         self._plan: Plan | None = None
         self._parts: dict[int, Matrix] = {}
-        self._distrusted: set[str] = set()  # what they say they hold does not count
-        self._helped: set[tuple[str, str]] = set()  # who gets from the leader what they do not get from whom
+        self._distrusted: set[str] = set()  # their reports of segments do not count
+        self._helped: set[tuple[str, str]] = set()  # (complainant, accused): the leader serves the former
 
     def orders(self) -> list[tuple[str, ShardMessage]]:
-        """Since it was asked last."""
+        """The orders since the last call."""
         orders, self._orders = self._orders, []
         return orders
 
     def begin(self) -> None:
-        """From the beginning, with all who are not left out."""
+        """Begins a new attempt, with all who are not left out."""
         entries = self._included
         if self._settled_without_work(entries) is not None:
             return
@@ -108,7 +108,7 @@ class ShardScheduler:
         self._deal(self._shards.deal())
 
     def heard(self, name: str, message: ShardMessage) -> None:
-        """Raises Unreadable for what ``name`` cannot have to say; nothing of it counts."""
+        """Processes a message. Raises Unreadable, before anything counts, for what ``name`` cannot have to say."""
         attempt = getattr(message, "attempt", self._attempt)
         if attempt > self._attempt:
             raise Unreadable(f"it speaks of attempt {attempt}, and this is {self._attempt}")
@@ -133,7 +133,7 @@ class ShardScheduler:
                 self._has_worked(name, message)
 
     def lost(self, name: str, why: str) -> None:
-        """``name`` merges no more in this term; when it can be reached, it is told where the result is."""
+        """``name`` merges no more in this term; when it can be reached, it is told where to fetch the result."""
         if name == self._name or not self._included:
             return
         self._give_up(name, why)
@@ -143,17 +143,17 @@ class ShardScheduler:
         self._deal(fresh)
 
     def cut_off(self, name: str, why: str) -> None:
-        """Nothing more is heard of ``name``, for its own fault: no copy of the result is waited for there either."""
+        """``name`` is ignored from now on, through its own fault; its copy of the result is not waited for either."""
         self._distrusted.add(name)
         self.lost(name, why)
 
     def waits_for(self, name: str) -> bool:
-        """Whether the merge cannot go on without this merger; not while what it says of another is looked at."""
+        """Whether the merge needs this merger to continue; not while its complaint about another is examined."""
         return self._shards.owes(name) and not any(by == name for by, _ in self._accusations)
 
     def outcome(self, there: Collection[str]) -> MergeOutcome | None:
-        """None while there is none. ``there``: who else is left that could hold the result; whoever is distrusted is
-        not waited for.
+        """The outcome, or None while there is none. ``there``: other nodes present that could hold the result;
+        distrusted ones are not waited for.
         """
         without_work = self._settled_without_work(self._included)
         if without_work is not None:
@@ -202,7 +202,7 @@ class ShardScheduler:
             _log.warning("merger lost", merger=name, round=self._view.round, term=self._view.term, why=why)
 
     def _accused(self, by: str, said: Accusation) -> None:
-        """Each may say one thing of each at a time."""
+        """Each node may have one complaint about each other at a time."""
         self._expect_participant(said.name)
         if said.segment >= self._shards.count:
             raise Unreadable(f"it speaks of segment {said.segment} of {self._shards.count}")
@@ -212,14 +212,14 @@ class ShardScheduler:
         self._say(self._name, Examine(said.name, said.segment))
 
     def _sound(self, name: str, segment: int) -> None:
-        """The leader has this segment of the parameters of ``name``, and it is as it should be."""
+        """The leader has examined this segment of the parameters of ``name`` and found no fault."""
         for (by, accused), said in list(self._accusations.items()):
             if (accused, said.segment) == (name, segment):
                 del self._accusations[by, accused]
                 (self._distrust if said.lie else self.lost)(by, said.words)
 
     def _found(self, message: ShardMessage) -> None:
-        """What the leader's own merger says is what the leader knows."""
+        """Processes a message of the leader's own merger, which is trusted."""
         match message:
             case Unusable(accused, reason, _):
                 self._leave_out(Exclusion(accused, reason))
@@ -268,7 +268,7 @@ class ShardScheduler:
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             sound, settled = False, frame
             _log.debug("a measurement cannot be used", why=str(error))
-        if not sound:  # whose fault it is cannot be told: the leader does it all
+        if not sound:  # it is unknown whose fault it is: the leader does it all
             for merger in [merger for merger in self._mergers if merger != self._name]:
                 self.lost(merger, "what the mergers have measured does not fit together")
             self.begin()
@@ -292,7 +292,7 @@ class ShardScheduler:
         before = self._shards.contradicted(start, found)
         if before == name != self._name:
             self._distrust(name, "it tells another hash of what it has merged than before")
-        elif before is not None:  # whoever told it first is gone; which of the two is right cannot be told
+        elif before is not None:  # whoever reported it first is gone; it is unknown which of the two is right
             _log.warning(
                 "a segment differs from the one that its first merger made", by=name, before=before, start=start
             )
@@ -301,7 +301,7 @@ class ShardScheduler:
             self._offer_to_all(name, start, hashes)
 
     def _seen(self, start: int, hashes: Sequence[str]) -> None:
-        """What its merger has served the leader is made, also where that one never says so."""
+        """A segment that was served to the leader counts as made, even if its merger never reports it."""
         if self._plan is None:
             return
         for index, found in enumerate(hashes, start):
@@ -311,7 +311,7 @@ class ShardScheduler:
                 self._offer_to_all(self._name, index, (found,))
 
     def _distrust(self, name: str, why: str) -> None:
-        """Whatever it has told is forgotten: all begins anew, and it merges nothing in this term."""
+        """Drops all that ``name`` has reported: a new attempt begins, and ``name`` merges nothing in this term."""
         if name == self._name or name in self._distrusted:
             return
         self._distrusted.add(name)
@@ -319,7 +319,7 @@ class ShardScheduler:
         self.begin()
 
     def _served_wrong(self, accused: str, by: str) -> None:
-        """Whoever says so gets the segments of that one elsewhere; what the leader finds itself counts."""
+        """Offers ``by`` the segments of the accused from the leader; only the leader's own finding counts."""
         self._expect_participant(accused)
         if (by, accused) not in self._helped:
             self._helped.add((by, accused))
@@ -336,7 +336,7 @@ class ShardScheduler:
 
     def _deal(self, shares: Mapping[str, Sequence[int]]) -> None:
         for name, indices in shares.items():
-            if self._frame_number and self._frame is not None:  # one that measures for the first time
+            if self._frame_number and self._frame is not None:  # for a merger that measures for the first time
                 self._say(name, Measure(self._frame_number, self._frame.centre, self._frame.scale.hex()))
             for some in in_messages(runs_of(indices)):
                 self._say(name, Deal(tuple(some)))
@@ -345,7 +345,7 @@ class ShardScheduler:
                 self._tell_of(name, indices)
 
     def _tell_of(self, merger: str, indices: Sequence[int]) -> None:
-        """All others may ask ``merger`` for what it is going to make."""
+        """Tells all others that they may ask ``merger`` for what it is going to make."""
         for some in in_messages(runs_of(indices)):
             for entry in self._view.check_ins:
                 if entry.name != merger:
@@ -355,7 +355,7 @@ class ShardScheduler:
         return Settled(None if plan.shares is None else tuple(share.hex() for share in plan.shares))
 
     def _offer_all(self, name: str) -> None:
-        """All that is known of the result, to one who may have missed it."""
+        """Tells ``name`` all that is known of the result, in case it missed it."""
         hashes = self._shards.hashes
         by_holder = groupby(range(self._shards.count), lambda index: hashes[index] and self._shards.holder_of(index))
         for holder, indices in by_holder:
@@ -378,7 +378,7 @@ class ShardScheduler:
 
 
 def _matrix(text: str, side: int, *, finite: bool) -> Matrix:
-    """Raises Unreadable. In the first frames a square may be too large for its float."""
+    """Decodes a Gram matrix. Raises Unreadable. At scale 1, a square may be too large for its float."""
     try:
         matrix = np.frombuffer(unpacked(text)).reshape(side, side)
     except ValueError as error:

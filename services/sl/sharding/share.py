@@ -1,4 +1,4 @@
-"""What was dealt to one node of a shared merge: measured and merged in threads, as soon as it is there of all."""
+"""The segments dealt to one node of a shared merge: measured and merged in threads as soon as all have sent them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial as bound
@@ -28,7 +28,7 @@ from services.sl.transfer.store import Store
 from services.sl.view import CheckInEntry, View
 from swarm_callback.digest import SEGMENT_BYTES
 
-# Merged at once by one thread, before the leader hears of it.
+# Segments that one thread merges before the leader is told.
 BATCH_SEGMENTS = 16
 
 Got = TypeVar("Got")
@@ -36,7 +36,7 @@ _log = logs.get("round")
 
 
 class ShareHost(Protocol):
-    """What a share is made with, and who is told: see Merger."""
+    """What a share works with, and whom it tells: see ShardWorker."""
 
     view: View
     threads: int
@@ -61,7 +61,7 @@ class ShareHost(Protocol):
 
 
 class Damaged(Exception):
-    """What is here of a participant's parameters cannot be cut as its segments should be."""
+    """A participant's data does not have the size that its segments must have."""
 
     def __init__(self, name: str, segment: int, problem: str) -> None:
         super().__init__(problem)
@@ -70,8 +70,9 @@ class Damaged(Exception):
 
 
 class Share:
-    """Of the merge of ``entries``, named in ``order``; what is made goes into ``draft``. ``made`` gets the segments of
-    which the leader has just been told. ``run`` is to be run; after ``stop`` its threads end with what they are at.
+    """One node's share of the merge of ``entries``, which ``order`` names. Results go into ``draft``; ``made`` gets the
+    segments that were just reported to the leader. ``run`` is to be run; after ``stop`` its threads end after their
+    current step.
     """
 
     def __init__(  # noqa: PLR0917  # what is merged, and where to
@@ -114,7 +115,7 @@ class Share:
         self.wake()
 
     def forget(self) -> None:
-        """Nothing is left of what was dealt."""
+        """Drops all that was dealt."""
         self._mine.clear()
         self._drop()
 
@@ -136,7 +137,7 @@ class Share:
         self.wake()
 
     def wake(self) -> None:
-        """More may be there than was."""
+        """To be called when more segments may be available."""
         self._changed.notify()
 
     def stop(self) -> None:
@@ -156,13 +157,13 @@ class Share:
                 self._host.unusable(error.name, f"its parameters are damaged ({error})", error.segment)
 
     def needs(self, index: int) -> range:
-        """The segments that the bytes lie in which one segment of the result is made of."""
+        """The segments of a contribution that one segment of the result needs."""
         start, stop = self.work.segments[index].needs
         return range(start // SEGMENT_BYTES, count_of(stop))
 
     def non_finite(self, entry: CheckInEntry, segment: int) -> str:
-        """The first tensor with NaN or infinity in a segment of this participant's parameters, which is here; empty
-        where there is none. Raises Damaged, PartialEnded, OSError.
+        """The first tensor with NaN or infinity in a segment of this participant's parameters, which must be here;
+        empty if there is none. Raises Damaged, PartialEnded, OSError.
         """
         return self.work.non_finite(segment, self._cut(entry, segment))
 
@@ -213,7 +214,7 @@ class Share:
         for index in indices:
             self._go_on()
             held = self._draft.expected[index] if self._draft.has(index) else None
-            if held is not None:  # whoever had to make it before has served it, and may not have said so
+            if held is not None:  # its previous merger has served it, and may not have reported it
                 made.append((held, ()))
                 continue
             out = room[: self._draft.size_of(index)]
@@ -225,12 +226,12 @@ class Share:
         return made
 
     def _go_on(self) -> None:
-        """Raises PartialEnded, in a thread whose work is not wanted any more."""
+        """Raises PartialEnded in a thread whose work is no longer wanted."""
         if self._stopped:
             raise PartialEnded
 
     def _report(self, found: Mapping[int, Found]) -> bool:
-        """Whether somebody's values are not finite; then nothing more is made of them."""
+        """Reports values that are not finite. True if there are any; nothing more is merged then."""
         bad = {entry.name: index for index, some in found.items() for entry in some}
         for name, index in bad.items():
             self._host.say(FoundNonFinite(self._order.attempt, name, index))
@@ -257,7 +258,7 @@ class Share:
             self._host.input(entry).done_with(*self.work.segments[index].needs)
 
     def _ready(self, indices: Sequence[int], *, to_merge: bool = False) -> Sequence[int]:
-        """The first of them, as many as are there of everybody and can be worked on at once."""
+        """The first indices for which all data is here, as many as can be worked on at once."""
         most = BATCH_SEGMENTS * self._host.threads
         count = 0
         while count < min(len(indices), most) and (

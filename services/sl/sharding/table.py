@@ -1,4 +1,4 @@
-"""How a merge is shared: who merges which segments, who has made what, who holds it. Plain data, no I/O."""
+"""How a merge is shared: which node merges, has made, and holds which segments. Plain data, no I/O."""
 
 from collections.abc import Iterable, Sequence
 
@@ -20,16 +20,15 @@ def runs_of(indices: Iterable[int]) -> tuple[Run, ...]:
 
 
 def dealt(indices: Sequence[int], mergers: Sequence[str]) -> dict[str, Sequence[int]]:
-    """Evenly, in runs as long as can be; nobody gets more than one more than another."""
+    """Deals evenly, in runs as long as possible; shares differ by at most one segment."""
     cuts = [len(indices) * number // len(mergers) for number in range(len(mergers) + 1)]
     return {name: indices[cuts[number] : cuts[number + 1]] for number, name in enumerate(mergers)}
 
 
 class ShardTable:
-    """The segments of one attempt, dealt to ``mergers``. Methods that deal give the segments that somebody gets now.
+    """The segments of one attempt, dealt to ``mergers``. Methods that deal return the segments newly dealt to each.
 
-    ``hashes``: as they were told first. One that was told stays: where a segment turns out to be another one, the
-    attempt is void.
+    ``hashes``: as first reported. A reported hash stays; if a segment turns out to differ, the attempt is void.
     """
 
     def __init__(self, count: int, mergers: Sequence[str]) -> None:
@@ -46,11 +45,11 @@ class ShardTable:
         self._unmade = count
 
     def deal(self) -> dict[str, Sequence[int]]:
-        """At the beginning."""
+        """The first deal, of all segments."""
         return self._deal(range(self.count))
 
     def lose(self, name: str) -> dict[str, Sequence[int]]:
-        """``name`` is gone. What it had not made, and what nobody else holds, goes to the other mergers."""
+        """``name`` is gone. Its unmade segments, and made ones that no other node holds, go to the other mergers."""
         orphans = []
         for index in range(self.count):
             self._drop(name, index)
@@ -70,14 +69,14 @@ class ShardTable:
         return 0 <= start < stop <= self.count and all(owner == name for owner in self._owner[start:stop])
 
     def contradicted(self, start: int, hashes: Sequence[bytes]) -> str | None:
-        """Who has told another hash of one of these segments before, "" where that is not sure; None: nobody has."""
+        """Who reported another hash of one of these segments before, "" if unknown; None if nobody did."""
         for index, found in enumerate(hashes, start):
             if self.hashes[index] not in (None, found):
                 return self._told_by[index]
         return None
 
     def made(self, name: str, start: int, hashes: Sequence[bytes]) -> bool:
-        """``name`` serves these segments of the result, which were dealt to it. Whether that is news."""
+        """``name`` serves these segments of the result, which were dealt to it. True if that is new."""
         news = False
         for index, found in enumerate(hashes, start):
             news |= self._know(index, found, name) or name not in self._holders[index]
@@ -85,7 +84,7 @@ class ShardTable:
         return news
 
     def seen(self, name: str, index: int, found: bytes) -> bool:
-        """``name`` holds a segment of which whoever made it has not said so yet. False for another than is known."""
+        """``name`` holds a segment that its merger has not reported yet. False if another hash is known."""
         if self.hashes[index] not in (None, found):
             return False
         self._know(index, found, "" if self._dealt_again[index] else self._owner[index])
@@ -93,12 +92,12 @@ class ShardTable:
         return True
 
     def holds(self, name: str, indices: Iterable[int]) -> None:
-        """``name`` has fetched these; whoever made them may not have said so yet."""
+        """``name`` has fetched these; their merger may not have reported them yet."""
         for index in indices:
             self._hold(name, index)
 
     def of(self, name: str) -> list[int]:
-        """What was dealt to ``name``."""
+        """The segments dealt to ``name``."""
         return [index for index, owner in enumerate(self._owner) if owner == name]
 
     def owes(self, name: str) -> bool:
@@ -106,7 +105,7 @@ class ShardTable:
         return self._owed.get(name, 0) > 0
 
     def holder_of(self, index: int) -> str | None:
-        """Somebody who can serve it."""
+        """A node that can serve this segment."""
         holders = self._holders[index]
         owner = self._owner[index]
         return owner if owner in holders else next(iter(sorted(holders)), None)
@@ -117,7 +116,7 @@ class ShardTable:
         return not self._unmade
 
     def whole(self) -> list[str]:
-        """Who holds all of the result."""
+        """The nodes that hold all of the result."""
         return [name for name, held in self._held.items() if held == self.count]
 
     def _deal(self, indices: Sequence[int]) -> dict[str, Sequence[int]]:
@@ -132,7 +131,7 @@ class ShardTable:
         return shares
 
     def _know(self, index: int, found: bytes, by: str) -> bool:
-        """It is made. Whether that is news."""
+        """Notes that the segment is made. True if that is new."""
         if self.hashes[index] is None:
             self.hashes[index], self._told_by[index] = found, by
         if self._made[index]:

@@ -1,4 +1,4 @@
-"""One node's part of a shared merge: gets its segments from all, merges them, gets the rest of the result."""
+"""One node's part of a shared merge: fetches its segments from all, merges them, and fetches the rest of the result."""
 
 import asyncio
 import time
@@ -38,7 +38,7 @@ Got = TypeVar("Got")
 
 
 class ShardWorker:
-    """``view``: the merge. ``say`` takes what the leader is to hear. To be closed."""
+    """``view``: what is merged. ``say`` takes messages to the leader. To be closed."""
 
     def __init__(self, place: MergeContext, view: View, say: Callable[[ShardMessage], object]) -> None:
         self.view = view
@@ -51,12 +51,12 @@ class ShardWorker:
         self._moved_at = time.monotonic()
         self.threads = usable_processors()
         self._pool = ThreadPoolExecutor(self.threads, "shard")
-        self.error: SwarmError | None = None  # that it cannot go on for
+        self.error: SwarmError | None = None  # why it cannot continue
         self._background = Background("round")
         self._background.run(self._give_signs(), "giving signs of life of a share", self.failed)
 
     async def take(self, message: ShardMessage) -> None:
-        """An order of the leader. Raises Unreadable for one that makes no sense; DiskFull, StorageError."""
+        """Carries out an order of the leader. Raises Unreadable for one that makes no sense; DiskFull, StorageError."""
         if isinstance(message, BeginAttempt):
             await self._begin(message)
             return
@@ -80,14 +80,14 @@ class ShardWorker:
                 raise Unreadable(f"{type(message).__name__} is no order")
 
     def say_to(self, say: Callable[[ShardMessage], object]) -> None:
-        """The leader is reached by another line."""
+        """Sends messages to the leader over another connection from now on."""
         self._tell = say
 
     def say(self, message: ShardMessage) -> None:
         self._tell(message)
 
     async def close(self) -> None:
-        """Returns once no thread works for it."""
+        """Returns once no thread works for this merge."""
         await self._background.close()
         if self.attempt is not None:
             await self.attempt.close()
@@ -104,28 +104,28 @@ class ShardWorker:
         return self._inputs[entry.name]
 
     def moved(self, count: int) -> None:
-        """Bytes, from any thread."""
+        """Counts bytes; may be called from any thread."""
         self._moved += count
         self._moved_at = time.monotonic()
 
     def failed(self, error: Exception) -> None:
-        """This node cannot go on with the merge: the leader is told, or is it."""
+        """This node cannot continue with the merge; tells the leader, which may be this node itself."""
         self.error = error if isinstance(error, SwarmError) else SwarmError(detail=repr(error))
         self.say(Declined(words(str(self.error))))
 
     @property
     def idle_s(self) -> float:
-        """Seconds since anything moved."""
+        """Seconds since the last progress."""
         return time.monotonic() - self._moved_at
 
     @property
     def stall_s(self) -> float:
-        """Without anything that moves, after which nothing is hoped for any more."""
+        """Seconds without progress after which the merge is given up."""
         return self._place.peers.stall_s
 
     async def spread(self, work: Callable[[Sequence[int]], Got], indices: Sequence[int]) -> list[Got]:
-        """``work`` on parts of ``indices``, in threads; in their order. Where this is cancelled, it returns once they
-        have ended.
+        """Runs ``work`` on parts of ``indices`` in threads; results in their order. If cancelled, returns once the
+        threads have ended.
         """
         loop = asyncio.get_running_loop()
         size = -(-len(indices) // self.threads)
@@ -158,7 +158,7 @@ class ShardWorker:
         self._look(attempt)
 
     def _look(self, attempt: Attempt) -> None:
-        """At what the leader wants to know itself, as far as it is here."""
+        """Examines segments for the leader, as far as they are here."""
         for name, segment in list(self._to_examine):
             entry = self.view.checked_in(name)
             if entry is None or not self.input(entry).has(attempt.share.needs(segment)):
