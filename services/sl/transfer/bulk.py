@@ -1,9 +1,9 @@
-"""Serves the bytes of parameter streams from threads: no event loop touches what is large.
+"""Serves the bytes of parameter streams from threads, so that large data never passes an event loop.
 
-A connection has a thread only while bytes go out on it; see services.sl.transfer.parking.
+A connection has a thread only while bytes are sent on it; see services.sl.transfer.parking.
 
-It understands what services.sl.transfer.connections asks: GET with one range, over a connection that says so in its TLS
-hello. Everything else is for the file server.
+It understands the requests of services.sl.transfer.connections: GET with one range, over a connection whose TLS hello
+names the protocol. Everything else is for the file server.
 """
 
 import asyncio
@@ -44,13 +44,13 @@ KEEP_ALIVE_S = 3600.0
 # A reader that takes nothing, or next to nothing, for this long is cut off; a slow link moves far more.
 STALL_S = 60.0
 
-# Of one peer: it reads from a few nodes' segments at once.
+# Per peer, which reads from only a few connections at once.
 CONNECTIONS_PER_PEER = 16
 
-# Of all together, of which each costs little while nothing moves; one more ends the one that is idle for longest.
+# In all; idle ones cost little. One more ends the connection that has been idle for longest.
 CONNECTIONS = 4096
 
-# Served at the same moment; the rest waits for the first that has to wait itself, or is done.
+# Served at the same time; the rest wait until one of these is done or has to wait itself.
 THREADS = 64
 
 _REQUEST = re.compile(r"GET (/v1/(?:models/([0-9a-f]{64})|merges/([0-9]+-[0-9]+-[0-9]+))) HTTP/1\.1")
@@ -64,7 +64,7 @@ _PACKED = re.compile(rf"\r\naccept-encoding: *{PACKED}\r\n", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Found:
-    """A stream that is open; ``draft``: as long as it is one. ``layout`` is the hash of its header."""
+    """An open stream. ``layout``: hash of its header. ``draft``: set while the stream is still a draft."""
 
     file: int
     size: int
@@ -74,7 +74,7 @@ class Found:
 
 
 class RangeRefused(Exception):
-    """``status`` and what is said about it."""
+    """A refused request: ``status``, and the reason as text."""
 
     def __init__(self, status: HTTPStatus, words: str) -> None:
         super().__init__(words)
@@ -82,7 +82,7 @@ class RangeRefused(Exception):
 
 
 class Bulk:
-    """``readers`` are asked at each request, in a thread. ``sent`` gets the bytes sent."""
+    """``readers`` decide about each request, in a thread. ``sent`` gets the number of bytes sent."""
 
     def __init__(
         self,
@@ -103,13 +103,13 @@ class Bulk:
         self._pool = ThreadPoolExecutor(THREADS, "bulk")
         self._background = Background("file server")
         self._tasks: dict[socket.socket, asyncio.Task[None]] = {}
-        self._idle: dict[socket.socket, None] = {}  # in the order in which they became it
+        self._idle: dict[socket.socket, None] = {}  # longest idle first
         self._lock = threading.Lock()
         self._peers: Counter[str] = Counter()
-        self._widths: dict[bytes, int] = {}  # of elements, by layout
+        self._widths: dict[bytes, int] = {}  # bytes of an element, by layout
 
     def serve(self, plain: socket.socket) -> None:
-        """Takes a connection over."""
+        """Takes over a connection."""
         if len(self._tasks) >= CONNECTIONS and not self._end_idlest():
             plain.close()
             return
@@ -122,7 +122,7 @@ class Bulk:
         self._pool.shutdown(wait=False)
 
     def _end_idlest(self) -> bool:
-        """Whether there was one. Its reader connects anew when it wants something."""
+        """Ends the connection that was idle longest; False if none is idle. Its reader reconnects when it needs to."""
         with self._lock:
             idlest = next(iter(self._idle), None)
             task = self._tasks.get(idlest) if idlest is not None else None
@@ -144,7 +144,7 @@ class Bulk:
                 share_link(plain)
             with self._context.wrap_socket(plain, server_side=True, do_handshake_on_connect=False) as tls:
                 await carry_out(self._converse(tls, plain), self._pool, lambda: _shut(tls))
-        except (OSError, ValueError, IdentityError) as error:  # it has hung up, is silent, or none of ours
+        except (OSError, ValueError, IdentityError) as error:  # it has hung up, is silent, or is no member
             _log.debug("a connection ends", why=str(error))
 
     def _converse(self, tls: ssl.SSLSocket, plain: socket.socket) -> SocketWork[None]:
@@ -180,7 +180,7 @@ class Bulk:
                     del self._peers[peer.fingerprint]
 
     def _request(self, tls: ssl.SSLSocket, plain: socket.socket) -> SocketWork[str | None]:
-        """The next one's head; None where there is none any more. Raises OSError, ValueError."""
+        """The head of the next request; None if there are no more. Raises OSError, ValueError."""
         with self._lock:
             self._idle[plain] = None
         try:
@@ -222,14 +222,14 @@ class Bulk:
             os.close(found.file)
 
     def _permit(self, tls: ssl.SSLSocket, peer: PeerIdentity, digest: str) -> SocketWork[None]:
-        """Raises RangeRefused where it has no part in merging a contribution, as far as this node hears."""
+        """Raises RangeRefused if, as far as this node knows, the peer does not merge this contribution."""
         news = News(self._readers.changed, lambda: self._readers.may_read(peer, digest))
         if not (yield from self._until(news, tls, CATCH_UP_S)):
             _log.warning("refused a reader of a contribution", peer=peer.name)
             raise RangeRefused(HTTPStatus.FORBIDDEN, REFUSAL)
 
     def _width_of(self, found: Found) -> int:
-        """Bytes of its elements."""
+        """Bytes of one element of the stream."""
         if found.layout not in self._widths:
             header = os.pread(found.file, found.header_size, 0)
             self._widths[found.layout] = width_of(parse_header(header, found.size))
@@ -237,7 +237,7 @@ class Bulk:
 
     def _found(self, tls: ssl.SSLSocket, digest: str | None, name: str | None) -> SocketWork[Found]:
         """Raises RangeRefused."""
-        if name is not None:  # the leader of a merge may not have spoken to this node yet
+        if name is not None:  # the leader may not have contacted this node yet
 
             def there() -> bool:
                 return self._store.result(name) is not None or self._store.partial(name) is not None
@@ -279,20 +279,20 @@ class Bulk:
                 began, since = now, 0
 
     def _made(self, tls: ssl.SSLSocket, draft: Partial, start: int, stop: int) -> SocketWork[int]:
-        """Returns once the first of these bytes are there, and says how far. Raises TimeoutError."""
+        """Waits for the first of these bytes; returns the offset up to which they are here. Raises TimeoutError."""
         news = News(self._store.draft_grew, lambda: draft.there_until(start, stop) > start)
         if not (yield from self._until(news, tls)):
             raise TimeoutError("the segment is not made")
         return draft.there_until(start, stop)
 
     def _until(self, news: News, tls: ssl.SSLSocket, seconds: float = STALL_S) -> SocketWork[bool]:
-        """Whether it came true in time. Raises ConnectionResetError once the reader is gone: one that asks again and
-        again must not fill its number of connections with those it has left.
+        """Whether ``news`` came true in time. Raises ConnectionResetError once the reader is gone, so that the
+        abandoned connections of a reader that retries do not use up its limit.
         """
         if news.there():
             return True
         if (yield Wait(tls, seconds, news=news)) and not news.there():
-            raise ConnectionResetError("it has hung up")  # nothing is asked before all is answered
+            raise ConnectionResetError("it has hung up")  # readers send no request before the last answer
         return news.there()
 
 
@@ -334,6 +334,6 @@ def _refuse(tls: ssl.SSLSocket, status: HTTPStatus, words: str) -> SocketWork[No
 
 
 def _shut(tls: ssl.SSLSocket) -> None:
-    """Not the TLS way, which is for one thread."""
-    with contextlib.suppress(OSError):  # it is at its end already
+    """Shuts down the TCP socket: a TLS shutdown is not safe from another thread."""
+    with contextlib.suppress(OSError):  # it has ended already
         socket.socket.shutdown(tls, socket.SHUT_RDWR)

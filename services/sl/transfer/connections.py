@@ -1,8 +1,8 @@
 """Reads ranges from file servers straight into memory: TLS 1.3 connections that stay open, read by threads.
 
-Beside the event loop's own client, because here every byte of a model passes: a record is decrypted into the buffer in
-which it is hashed and from which it is written, with nothing in between. A connection on which nothing comes has no
-thread; see services.sl.transfer.parking.
+Separate from the event loop's client, because every byte of a model passes here: a record is decrypted directly into
+the buffer in which it is hashed and from which it is written. A connection on which nothing arrives has no thread; see
+services.sl.transfer.parking.
 """
 
 import contextlib
@@ -28,22 +28,22 @@ CONNECT_S = 10.0
 # What a connection is for, by ALPN: a file server hands it to a thread.
 BULK = "swarm-bulk/1"
 
-# In Accept-Encoding: the answer may come as frames of services.sl.transfer.packing; its length is not known before.
+# In Accept-Encoding: the answer may be frames of services.sl.transfer.packing, whose length is not known before.
 PACKED = "swarm-planes"
 
-# Read at the same moment, of all peers together; the rest waits for the first on which nothing comes, or that is done.
-# Of what is merged, and of what is being made of it: no result comes before its inputs, so they have threads apart.
+# Read at the same time from all peers; the rest wait until one of these is done or receives nothing. Inputs and results
+# of a merge have separate threads, as no result can come before its inputs.
 MOST_AT_ONCE = 32
 
-# A firewall may have forgotten a connection that was idle: where nothing comes so soon, a new one is made. Made anew
-# too is one to a peer that is only slow, or has yet to make what is to be read, which costs it a handshake.
+# A firewall may have forgotten an idle connection: if nothing comes within this time, a new one is made. That also
+# happens if a peer is only slow, or has yet to make the data; it costs a handshake.
 SUSPECT_AFTER_S = 2.0
 
 # Idle connections that are kept for each peer, and in all.
 KEPT_FOR_EACH = 4
 KEPT = 1024
 
-# Somebody who sends less than this is not slow but holds up the swarm. Measured over the stall time.
+# A peer that sends less than this holds up the swarm and is given up. Measured over the stall time.
 LEAST_BYTES_PER_S = 512
 
 _HEADERS_BYTES = 16 * 1024
@@ -54,13 +54,13 @@ Got = TypeVar("Got")
 
 
 def expected_at(holder: TrainingMember) -> Expected:
-    """Who must answer at its address."""
+    """The identity that must answer at this member's address."""
     return Expected("sl", holder.name, holder.keys)
 
 
 class Transfers:
-    """``stall_s``: without a byte, or with next to none, after which a peer is given up. ``moved`` gets the bytes of
-    each piece, in the thread that reads it. ``packed``: whether streams are asked for in fewer bytes.
+    """``stall_s``: seconds without a byte, or with almost none, after which a peer is given up. ``packed``: whether
+    streams are requested in packed form.
     """
 
     def __init__(self, context: ssl.SSLContext, stall_s: float) -> None:
@@ -82,17 +82,18 @@ class Transfers:
         *,
         made: bool = True,
     ) -> None:
-        """Bytes of a stream, ``cut``: from where, and into pieces of which sizes; ``take(number, piece)`` each, in a
-        thread. ``made``: false where the holder may still have to make them.
+        """Reads bytes of a stream. ``cut``: the offset, and the sizes of the pieces. ``take(number, piece)`` gets each
+        piece, and ``moved`` the number of bytes that arrive, both in a thread. ``made``: False if the holder may still
+        have to make the bytes.
 
-        Raises PeerUnreachable, what ``take`` raises, and CancelledError once no thread is at it any more.
+        Raises PeerUnreachable, errors of ``take``, and CancelledError once no thread works on it any more.
         """
         start, sizes = cut
         reading = _Reading(self, holder, path, (start, start + sum(sizes)))
         await carry_out(reading.run(sizes, take, moved), self._pools[made], reading.stop)
 
     def renewed(self) -> None:
-        """What is asked from now on is asked with this node's new certificate; what is on its way goes on."""
+        """Uses this node's new certificate for connections from now on; running transfers continue."""
         with self._lock:
             self._renewals += 1
             connections = [connection for idle in self._idle.values() for connection in idle]
@@ -101,7 +102,7 @@ class Transfers:
             connection.close()
 
     def close(self) -> None:
-        """Nothing may be on its way."""
+        """To be called when no transfer is running."""
         self.renewed()
         for pool in self._pools.values():
             pool.shutdown(wait=False)
@@ -165,20 +166,20 @@ class _Reading:
             raise self._unreachable(_words(error)) from None
 
     def stop(self) -> None:
-        """From another thread."""
+        """Called from another thread."""
         self._stopped = True
         if self._connection is not None:
             self._connection.shut()
 
     def _asked(self) -> SocketWork["_Connection"]:
-        """A connection on which the answer's body comes next. One that was idle may have been closed meanwhile."""
+        """A connection on which the body of the answer comes next. An idle one may have been closed meanwhile."""
         soon_s = min(SUSPECT_AFTER_S, self._transfers.stall_s)
         while (idle := self._transfers.take_idle(self._holder)) is not None:
             try:
                 return (yield from self._ask(idle, soon_s))
             except TimeoutError:
                 idle.close()
-                self._transfers.drop_idle(self._holder)  # they are no younger
+                self._transfers.drop_idle(self._holder)  # the others are no younger
             except OSError:
                 idle.close()
             except BaseException:
@@ -213,9 +214,9 @@ class _Reading:
 
 
 class _Connection:
-    """HTTP/1.1, as far as a file server's answers need it. Raises OSError, ValueError for what is none.
+    """HTTP/1.1, as far as a file server's answers need it. Raises OSError; ValueError for malformed answers.
 
-    ``renewals``: of this node's certificate, before it was made.
+    ``renewals``: how often this node's certificate had been renewed when the connection was made.
     """
 
     def __init__(self, context: ssl.SSLContext, holder: TrainingMember, stall_s: float, renewals: int) -> None:
@@ -227,7 +228,7 @@ class _Connection:
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             probe(plain)
-            plain.getpeername()  # raises where it was reset already, and wrap_socket would lose the socket
+            plain.getpeername()  # raises if it was reset already; wrap_socket would lose the socket
             self._socket = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
         except BaseException:
             plain.close()
@@ -235,17 +236,19 @@ class _Connection:
         self._host = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._ahead = b""  # came with the headers
         self._unpacker = Unpacker()
-        self.packed = False  # the answer that comes now
+        self.packed = False  # whether the present answer is packed
 
     def greet(self) -> SocketWork[None]:
-        """To be done once, before anything else."""
+        """Does the handshake; to be called once, before anything else."""
         yield from handshake(self._socket, min(CONNECT_S, self._stall_s))
         self._expected.check(self._socket.getpeercert(binary_form=True))
 
     def ask(
         self, path: str, start: int, stop: int, within_s: float, *, packed: bool = False
     ) -> SocketWork[tuple[int, int]]:
-        """Status and length of the answer; -1 for one that does not say. Nothing may be missing for ``within_s``."""
+        """Sends a request; returns status and length of the answer, -1 if it does not say. Raises TimeoutError after
+        ``within_s`` of silence.
+        """
         accepts = f"Accept-Encoding: {PACKED}\r\n" if packed else ""
         request = f"GET {path} HTTP/1.1\r\nHost: {self._host}\r\nRange: bytes={start}-{stop - 1}\r\n{accepts}\r\n"
         self._socket.sendall(request.encode("ascii"))
@@ -269,7 +272,7 @@ class _Connection:
             view, self._ahead = view[count:], self._ahead[count:]
             moved(count)
         while view:
-            try:  # without what a wait needs: it is done for each 16 KiB
+            try:  # the fast path: this runs for each 16 KiB
                 count = self._socket.recv_into(view)
             except TimeoutError:
                 count = yield from self._received(partial(self._socket.recv_into, view), self._stall_s)
@@ -297,15 +300,15 @@ class _Connection:
             view = view[size:]
 
     def words(self, length: int) -> SocketWork[str]:
-        """The beginning of an answer's text."""
+        """The beginning of the answer's text."""
         while len(self._ahead) < min(length, _WORDS_BYTES):
             self._ahead += yield from self._some(_WORDS_BYTES, self._stall_s)
         return self._ahead[:_WORDS_BYTES].decode("utf-8", "replace")
 
     def shut(self) -> None:
-        """Ends what another thread waits for here."""
-        with contextlib.suppress(OSError):  # it is at its end already
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # not the TLS way, which is for one thread
+        """Ends the wait of another thread on this connection."""
+        with contextlib.suppress(OSError):  # it has ended already
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # a TLS shutdown is not safe from another thread
 
     def close(self) -> None:
         self._socket.close()
@@ -317,7 +320,7 @@ class _Connection:
         return data
 
     def _received(self, read: Callable[[], Got], within_s: float) -> SocketWork[Got]:
-        """What ``read`` gives once there is something. Raises OSError, TimeoutError."""
+        """The result of ``read`` once data has arrived. Raises OSError, TimeoutError."""
         give_up = 0.0
         while True:
             with contextlib.suppress(TimeoutError):

@@ -35,22 +35,22 @@ from services.sl.transfer.store import Store, Stored
 
 PIECE_BYTES = 1024 * 1024
 
-# A reader that takes less than one piece in this time is cut off; a slow link moves far more.
+# A reader that takes less than one piece in this time is cut off; even a slow link moves far more.
 STALL_S = 60.0
 
 # Connections stay open between rounds, which may be far apart.
 KEEP_ALIVE_S = 3600.0
 
-# A peer reads a few pieces at a time; more than this is not a peer that merges.
+# A peer that merges reads a few pieces at a time, never as many as this.
 REQUESTS_PER_PEER = 16
 
 _DRAFT = re.compile(r"[0-9]+-[0-9]+-[0-9]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
-# Connections that have not been taken yet: all participants may come in the same moment.
+# Connections that are not accepted yet: all participants may connect at the same moment.
 WAITING = 4096
 
-# How often a node that takes a copy says that it moves, in seconds: often enough for the shortest stall.
+# Seconds between signs of progress of a node that takes a copy: short enough for the shortest stall time.
 SIGN_EVERY_S = 0.25
 
 Follow = Callable[[PeerIdentity, web.WebSocketResponse], Awaitable[object]]
@@ -59,7 +59,7 @@ _log = logs.get("file server")
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 is any free one. Raises PortInUse, NetworkError."""
+    """A listening socket; port 0 means any free port. Raises PortInUse, NetworkError."""
     host = host.strip("[]")
     bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
@@ -76,12 +76,11 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class FileServer:
-    """``readers`` are asked at each request: nobody else may read. ``sent`` gets the bytes sent.
+    """``readers`` decide about each request. ``sent`` gets the number of bytes sent.
 
-    ``take_copy(peer, digest, moved)`` fetches a stream from the peer that offers it, and gives what that one gets to
-    show for it, or raises a SwarmError.
-    ``follow(leader, line)`` merges what a leader deals out. ``progress`` of the merge that this node leads, or None.
-    ``keep_congestion_control``: as in the settings.
+    ``take_copy(peer, digest, moved)`` fetches a stream from the peer that offers it, and returns a signed statement for
+    that peer, or raises a SwarmError. ``follow(leader, line)`` merges what a leader deals. ``progress()``: that of the
+    merge that this node leads, or None. ``keep_congestion_control``: as in the settings.
     """
 
     def __init__(
@@ -183,7 +182,7 @@ class FileServer:
         return await self._send(request, stored.model.size, lambda: stored.path.open("rb"))
 
     async def _permit(self, request: web.Request, stored: Stored) -> None:
-        """Raises HTTPForbidden where the peer has no part in merging a contribution, as far as this node hears."""
+        """Raises HTTPForbidden if, as far as this node knows, the peer does not merge this contribution."""
         peer = _peer_of(request)
         if peer is None:
             raise web.HTTPForbidden(text=REFUSAL)
@@ -196,13 +195,13 @@ class FileServer:
         raise web.HTTPForbidden(text=REFUSAL)
 
     async def _draft(self, request: web.Request) -> web.StreamResponse:
-        """Of a result that is being merged, each piece as soon as it is made; or of what became of it."""
+        """Sends a result that is being merged, each piece as soon as it is made; or the finished result."""
         name = request.match_info["draft"]
         if not _DRAFT.fullmatch(name):
             raise web.HTTPNotFound(text="no result has such a name")
         draft: Partial | None = None
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(STALL_S):  # its leader may not have spoken to this node yet
+            async with asyncio.timeout(STALL_S):  # the leader may not have contacted this node yet
                 while (draft := self._store.partial(name)) is None and self._store.result(name) is None:
                     await self._store.draft_grew.wait()
         stored = self._store.result(name)
@@ -213,7 +212,7 @@ class FileServer:
         return await self._send(request, draft.size, draft.open, draft)
 
     async def _merge(self, request: web.Request) -> web.StreamResponse:
-        """The line of a leader."""
+        """The connection of a leader."""
         peer = _peer_of(request)
         line = web.WebSocketResponse(max_msg_size=MESSAGE_BYTES, compress=False)
         await line.prepare(request)
@@ -239,7 +238,7 @@ class FileServer:
             response = web.StreamResponse(status=status, headers=headers)
             response.content_length = stop - start
             await response.prepare(request)
-            with contextlib.suppress(ConnectionError, TimeoutError):  # it has hung up, or takes nothing any more
+            with contextlib.suppress(ConnectionError, TimeoutError):  # the reader has hung up or takes nothing
                 position = start
                 while position < stop:
                     end = min(position + PIECE_BYTES, stop)
@@ -254,14 +253,14 @@ class FileServer:
             return response
 
     async def _made(self, draft: Partial, start: int, stop: int) -> int:
-        """Returns once the first of these bytes are there, and says how far. Raises TimeoutError."""
+        """Waits for the first of these bytes; returns the offset up to which they are here. Raises TimeoutError."""
         async with asyncio.timeout(STALL_S):
             while (end := draft.there_until(start, stop)) == start:
                 await self._store.draft_grew.wait()
         return end
 
     async def _copy(self, request: web.Request) -> web.StreamResponse:
-        """A peer offers what it holds. The answer takes as long as the copy does, and shows that it moves."""
+        """A peer offers a copy of what it holds. The answer lasts as long as the copy takes, and shows its progress."""
         peer, digest = _peer_of(request), request.match_info["digest"]
         if self._take_copy is None or peer is None or not _DIGEST.fullmatch(digest):
             raise web.HTTPNotFound(text="no copies are taken here")
@@ -270,7 +269,7 @@ class FileServer:
         await response.prepare(request)
         copying = asyncio.ensure_future(self._take_copy(peer, digest, lambda _: moved.set()))
         try:
-            with contextlib.suppress(ConnectionError):  # whoever offers it has hung up
+            with contextlib.suppress(ConnectionError):  # the peer has hung up
                 while not (await asyncio.wait([copying], timeout=SIGN_EVERY_S))[0]:
                     if moved.is_set():
                         moved.clear()
@@ -282,7 +281,7 @@ class FileServer:
         return response
 
     def _found(self, request: web.Request) -> Stored:
-        """By digest and by nothing else: no part of a request ever becomes a path."""
+        """Finds a stream by digest only: no part of a request ever becomes a path."""
         digest = request.match_info["digest"]
         stored = self._store.get(digest) if _DIGEST.fullmatch(digest) else None
         if stored is None:
@@ -291,7 +290,7 @@ class FileServer:
 
 
 def _peer_of(request: web.Request) -> PeerIdentity | None:
-    """None for whoever the gate has refused."""
+    """The peer; None if the gate has refused it."""
     try:
         return _judged(request)
     except NotOfOrganization:
@@ -299,7 +298,7 @@ def _peer_of(request: web.Request) -> PeerIdentity | None:
 
 
 def _judged(request: web.Request) -> PeerIdentity | None:
-    """None for whoever cannot be named. Raises NotOfOrganization."""
+    """The peer; None if it cannot be identified. Raises NotOfOrganization."""
     tls = request.transport.get_extra_info("ssl_object") if request.transport else None
     try:
         return peer_of(tls) if tls else None
@@ -322,7 +321,7 @@ def _abort(request: web.Request) -> None:
 
 
 def _range(request: web.Request, size: int) -> tuple[int, int]:
-    """First byte and the one after the last. Raises HTTPRequestRangeNotSatisfiable."""
+    """Offsets of the first byte and of the one after the last. Raises HTTPRequestRangeNotSatisfiable."""
     try:
         start, stop, _ = request.http_range.indices(size)
     except ValueError:
@@ -333,7 +332,7 @@ def _range(request: web.Request, size: int) -> tuple[int, int]:
 
 
 def _opened(opened: Callable[[], BinaryIO]) -> BinaryIO:
-    """Once open it can be read to its end, also when the store lets go of it meanwhile."""
+    """Once open, the file can be read to its end even if the store deletes it meanwhile. Raises HTTPNotFound."""
     try:
         return opened()
     except (OSError, PartialEnded):

@@ -1,4 +1,4 @@
-"""What a node does beside its round: forces files to the disk, deletes them."""
+"""What a node does besides its round: syncs files to disk, and deletes them."""
 
 import asyncio
 import contextlib
@@ -8,11 +8,11 @@ from services.sl.transfer.store import Stored
 
 
 async def sync(stored: Stored) -> None:
-    with contextlib.suppress(FileNotFoundError):  # overtaken by a newer one
+    with contextlib.suppress(FileNotFoundError):  # a newer one has replaced it
         await asyncio.to_thread(stored.sync)
 
 
 async def delete(trash: list[Path]) -> None:
-    """A large file takes a while to delete."""
+    """Deletes in threads: a large file takes a while."""
     for path in trash:
         await asyncio.to_thread(path.unlink, missing_ok=True)

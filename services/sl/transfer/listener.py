@@ -1,4 +1,4 @@
-"""One port, two ways in: connections whose TLS hello says that they are for bulk go to threads, others to HTTP."""
+"""One port for two protocols: connections whose TLS hello names the bulk protocol go to threads, others to HTTP."""
 
 import asyncio
 import contextlib
@@ -11,17 +11,17 @@ from services.runtime.background import Background
 from services.sl.transfer.bulk import HANDSHAKE_S
 from services.sl.transfer.connections import BULK
 
-# Of a hello: it names the protocol in its first packet.
+# Bytes read of a hello, which names the protocol in its first packet.
 _HELLO_BYTES = 16 * 1024
 ACCEPT_AGAIN_S = 0.1
-_WAITING = 256  # connections that have not said anything yet
+_WAITING = 256  # connections that have not sent anything yet
 _BULK = bytes([len(BULK)]) + BULK.encode("ascii")
 
 _log = logs.get("file server")
 
 
 class AlpnListener:
-    """``bulk`` takes a socket; ``protocol`` makes what speaks HTTP over ``context``."""
+    """``bulk`` takes a socket; ``protocol`` makes the HTTP protocol over ``context``."""
 
     def __init__(
         self,
@@ -50,17 +50,15 @@ class AlpnListener:
             await self._room.acquire()
             try:
                 connection, _ = await loop.sock_accept(self._bound)
-            except OSError as error:  # too many open files, or it was gone before it was taken
+            except OSError as error:  # too many open files, or it was gone already
                 self._room.release()
                 _log.warning("a connection could not be accepted", why=str(error))
-                await asyncio.sleep(
-                    ACCEPT_AGAIN_S
-                )  # where there is no room for one more connection, there is none at once
+                await asyncio.sleep(ACCEPT_AGAIN_S)  # room for one more connection takes time to appear
                 continue
             self._background.run(self._let_in(connection), "letting a connection in")
 
     async def _let_in(self, connection: socket.socket) -> None:
-        ours = True  # to close; not once a transport has it, which would go on with a descriptor of somebody else's
+        ours = True  # to close; not once a transport has it, which would go on with a reused descriptor
         try:
             async with asyncio.timeout(HANDSHAKE_S):
                 await _readable(connection)
@@ -73,7 +71,7 @@ class AlpnListener:
             await asyncio.get_running_loop().connect_accepted_socket(
                 self._protocol, connection, ssl=self._context, ssl_handshake_timeout=HANDSHAKE_S
             )
-        except (OSError, TimeoutError) as error:  # none of ours, or silent
+        except (OSError, TimeoutError) as error:  # no member, or silent
             _log.debug("a connection was not admitted", why=str(error) or "it said nothing")
         finally:
             if ours:

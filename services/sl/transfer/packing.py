@@ -1,9 +1,9 @@
-"""Makes a piece of a parameter stream smaller for a slow link, without loss: the first bytes of all its elements,
-then the second ones, and so on, each of these planes by Zstandard where that helps.
+"""Packs a piece of a parameter stream for a slow link, without loss: the first bytes of all its elements, then the
+second ones, and so on. Each of these planes is compressed by Zstandard if that helps.
 
-Exponents are alike and become small, mantissas are noise and stay as they are; the zeros that rounding to bfloat16
-leaves all but vanish. The transposition is the byte shuffle of Blosc (F. Alted, "Why modern CPUs are starving and what
-can be done about it", Computing in Science & Engineering 12(2), 2010).
+Exponents are similar and compress well, mantissas are noise and do not; the zeros that rounding to bfloat16 leaves
+almost vanish. The transposition is the byte shuffle of Blosc (F. Alted, "Why modern CPUs are starving and what can be
+done about it", Computing in Science & Engineering 12(2), 2010).
 """
 
 import struct
@@ -16,22 +16,22 @@ import zstandard
 from services.merge.layout import ITEM_BYTES
 from swarm_callback.params import TensorSpec
 
-# Of a header: raw size, packed size, width.
+# Header of a frame: raw size, packed size, width.
 FRAME: Final = struct.Struct("<IIB")
 _SIZE: Final = struct.Struct("<I")
 
 WIDTHS: Final = (1, 2, 4, 8)
 
-# Zstandard's fastest: a link that is slower than this costs more than any better level saves.
+# Zstandard's fastest level: a slower one costs more time than its smaller output saves.
 _LEVEL: Final = 1
 
 
 class Unpackable(ValueError):
-    """Not what ``Packer`` makes."""
+    """The data is not what ``Packer`` makes."""
 
 
 def width_of(specs: Iterable[TensorSpec]) -> int:
-    """Bytes of an element, of the dtype that most bytes of a stream belong to; 1 for an empty one."""
+    """Bytes of an element, for the width that most bytes of the stream have; 1 for an empty one."""
     sizes = dict.fromkeys(WIDTHS, 0)
     for spec in specs:
         sizes[ITEM_BYTES[spec.dtype]] += spec.stop - spec.start
@@ -45,7 +45,7 @@ class Packer:
         self._small = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=False)
 
     def pack(self, data: memoryview, width: int) -> bytes:
-        """A frame, which ``Unpacker`` takes."""
+        """A frame for ``Unpacker``."""
         count = len(data) // width
         planes = np.frombuffer(data, np.uint8, count * width).reshape(count, width)
         parts = []
@@ -65,7 +65,7 @@ class Unpacker:
         self._large = zstandard.ZstdDecompressor()
 
     def unpack(self, width: int, body: memoryview, out: memoryview) -> None:
-        """Fills ``out``. Raises Unpackable; nothing is allocated that is larger than ``out``."""
+        """Fills ``out``. Raises Unpackable. Allocates nothing that is larger than ``out``."""
         if width not in WIDTHS:
             raise Unpackable(f"elements of {width} bytes")
         count = len(out) // width
@@ -100,5 +100,5 @@ class Unpacker:
 
 
 def limit_of(size: int) -> int:
-    """Bytes of the largest body that a packed piece of ``size`` bytes may have."""
+    """Bytes of the largest packed body for a piece of ``size`` bytes."""
     return size + max(WIDTHS) * _SIZE.size

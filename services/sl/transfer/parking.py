@@ -1,8 +1,8 @@
-"""Work with sockets that holds a thread only while it gets on: what has to wait, waits in the event loop.
+"""Work with sockets that holds a thread only while it makes progress: waits happen in the event loop.
 
-Such work is a generator. It runs in a thread of a pool up to where nothing comes for ``HOLD_S``, yields what it waits
-for, and goes on in any thread of the pool once that is there. So a few threads serve many connections, and neither
-an idle one nor one that waits for what is not made yet keeps a thread from others.
+Such work is a generator. It runs in a thread of a pool until nothing comes for ``HOLD_S``, yields what it waits for,
+and continues in any thread of the pool once that is there. So a few threads serve many connections: no thread is held
+by an idle connection, or by one that waits for data that is not made yet.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 from services.runtime.signals import ChangeSignal
 
-# A thread waits so long itself: what moves pays nothing for this, and nobody has a thread for long without use.
+# A thread itself waits for this long: moving transfers lose nothing, and no thread is held idle for long.
 HOLD_S = 0.05
 
 Got = TypeVar("Got")
@@ -24,7 +24,7 @@ Got = TypeVar("Got")
 
 @dataclass(frozen=True)
 class News:
-    """``there()`` becomes true with one of the next changes, asked in the event loop."""
+    """``there()`` becomes true with one of the next changes; it is called in the event loop."""
 
     changed: ChangeSignal
     there: Callable[[], bool]
@@ -32,7 +32,7 @@ class News:
 
 @dataclass(frozen=True)
 class Wait:
-    """Until bytes can be read (or written), or for ``news``; ``seconds`` at most."""
+    """A wait until bytes can be read (or written), or for ``news``; at most ``seconds``."""
 
     socket: socket.socket
     seconds: float
@@ -40,7 +40,7 @@ class Wait:
     news: News | None = None
 
 
-# Is sent whether what it waited for came in time.
+# The generator is sent whether what it waited for came in time.
 SocketWork = Generator[Wait, bool | None, Got]
 
 
@@ -50,7 +50,9 @@ class _Done(Generic[Got]):
 
 
 async def carry_out(work: SocketWork[Got], pool: Executor, stop: Callable[[], object]) -> Got:
-    """What ``work`` returns. Where this is cancelled, ``stop`` must end what a thread is just at; it returns then."""
+    """The result of ``work``. If this is cancelled, ``stop`` must end the thread's current step; only then does it
+    return.
+    """
     in_time: bool | None = None  # at the beginning
     while True:
         step = pool.submit(_go_on, work, in_time)
@@ -70,7 +72,7 @@ async def carry_out(work: SocketWork[Got], pool: Executor, stop: Callable[[], ob
 
 
 def handshake(secured: ssl.SSLSocket, seconds: float) -> SocketWork[None]:
-    """Raises OSError, TimeoutError."""
+    """Does the TLS handshake. Raises OSError, TimeoutError."""
     give_up = monotonic() + seconds
     secured.settimeout(min(HOLD_S, seconds))
     while True:
@@ -91,7 +93,7 @@ def _go_on(work: SocketWork[Got], in_time: bool | None) -> Wait | _Done[Got]:
 
 
 async def _over(wait: Wait) -> bool:
-    """Whether what it is for came in time."""
+    """Whether what it waits for came in time."""
     loop = asyncio.get_running_loop()
     add, remove = (loop.add_writer, loop.remove_writer) if wait.to_write else (loop.add_reader, loop.remove_reader)
     woken = asyncio.Event()
@@ -117,4 +119,4 @@ async def _hear(news: News, woken: asyncio.Event) -> None:
         while not news.there():
             await news.changed.wait()
     finally:
-        woken.set()  # also where it cannot be asked: whoever waits asks once more, and meets the error
+        woken.set()  # also if ``there`` raises: the waiter calls it again and gets the error

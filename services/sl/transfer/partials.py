@@ -1,4 +1,4 @@
-"""A stream that is put together from segments, in any order and from anybody: each is checked before it counts."""
+"""A stream that is put together from segments, in any order and from any node; each is checked before it counts."""
 
 import hashlib
 import mmap
@@ -17,11 +17,11 @@ from swarm_callback.errors import StreamError
 
 
 class WrongSegment(Exception):
-    """Not the bytes that the digest names."""
+    """A segment is not the one that the digest names."""
 
 
 class PartialEnded(Exception):
-    """It has become a stream, or was given up: nothing is put into it any more."""
+    """The partial stream has become a stream or was given up, and accepts nothing more."""
 
 
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -30,7 +30,7 @@ _Size = Annotated[int, Field(ge=0, lt=2**63)]
 
 @dataclass(frozen=True)
 class _Described:
-    """A manifest as it travels."""
+    """A manifest as it is sent."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid")
 
@@ -45,7 +45,9 @@ _DESCRIBED = TypeAdapter(_Described)
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a digest is made of. ``layout``: SHA-256 of the header; ``segments``: of each part of the body."""
+    """What a digest is computed from. ``layout``: SHA-256 of the header; ``segments``: SHA-256 of each segment of the
+    body.
+    """
 
     size: int
     header_size: int
@@ -74,7 +76,7 @@ class Manifest:
 
     @classmethod
     def read(cls, text: bytes) -> Self:
-        """Of JSON, typed to its leaves. Raises ValueError where it is none."""
+        """Reads JSON, with every field checked. Raises ValueError."""
         described = _DESCRIBED.validate_json(text)
         segments = tuple(bytes.fromhex(segment) for segment in described.segments)
         manifest = cls(described.size, described.header_size, bytes.fromhex(described.layout), segments)
@@ -89,10 +91,11 @@ def count_of(body_size: int) -> int:
 
 
 class Partial:
-    """``path`` is as long as the stream from the start, and sparse. Methods may be called from any thread.
+    """The file at ``path`` has the stream's full size from the start, and is sparse. Methods may be called from any
+    thread.
 
-    ``expected``: the hash of each segment, None where it is not known yet. Its file stays open until it has ended and
-    nobody works with it, so that no step in a thread ever meets a descriptor that another one has closed.
+    ``expected``: the hash of each segment, None if not known yet. The file stays open until ``end`` was called and
+    nobody uses it, so that no thread ever uses a descriptor that another one has closed.
     """
 
     def __init__(self, path: Path, size: int, header: bytes, expected: Sequence[bytes | None]) -> None:
@@ -110,13 +113,13 @@ class Partial:
         self._being_written: set[int] = set()
         self._map: mmap.mmap | None = None
         self._ended = False
-        self._steps = 0  # that are using the file
+        self._steps = 0  # in progress that use the file
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         os.ftruncate(self._file, size)
         os.pwrite(self._file, header, 0)
 
     def hold(self) -> None:
-        """Somebody works with it; until ``release`` it is not dropped for another."""
+        """Marks it as in use; until ``release`` it is not dropped."""
         with self._lock:
             self.users += 1
 
@@ -126,7 +129,7 @@ class Partial:
             self._close_when_done()
 
     def end(self) -> None:
-        """Takes nothing more. What ``view`` gave stays valid."""
+        """Accepts nothing more. Views from ``view`` stay valid."""
         with self._lock:
             self._ended = True
             self._close_when_done()
@@ -144,7 +147,7 @@ class Partial:
         return not self._missing
 
     def manifest(self) -> Manifest | None:
-        """None while a hash is not known."""
+        """None until all hashes are known."""
         segments = tuple(segment for segment in self.expected if segment is not None)
         if len(segments) < self.count:
             return None
@@ -157,7 +160,7 @@ class Partial:
         return not all(self._have[index] for index in indices)
 
     def there_until(self, start: int, stop: int) -> int:
-        """How far these bytes of the stream are there without a gap; ``start`` if the first is not."""
+        """The offset up to which these bytes of the stream are here without gaps; ``start`` if the first is missing."""
         index = max(0, start - self.header_size) // SEGMENT_BYTES
         while index < self.count and self._have[index] and self.start_of(index) < stop:
             index += 1
@@ -168,32 +171,32 @@ class Partial:
         return min(SEGMENT_BYTES, self.size - self.start_of(index))
 
     def start_of(self, index: int) -> int:
-        """Where in the stream it begins."""
+        """Offset of the segment in the stream."""
         return self.header_size + index * SEGMENT_BYTES
 
     def know(self, index: int, segment: bytes) -> bool:
-        """The hash that this segment must have. False where another one is here, which is dropped."""
+        """Sets the hash that this segment must have. False if the segment here has another one; it is then dropped."""
         with self._lock:
             sound = not self._have[index] or self.expected[index] == segment
             self._expect(index, segment)
         return sound
 
     def put(self, index: int, data: memoryview) -> bytes:
-        """Takes a segment, and gives its hash. Where none is known yet it is believed for now: a result is checked in
-        whole against its digest. Raises WrongSegment, PartialEnded, OSError.
+        """Stores a segment and returns its hash. If no hash is known yet, this one is believed for now: the whole
+        result is checked against its digest later. Raises WrongSegment, PartialEnded, OSError.
         """
         found = hashlib.sha256(data).digest()
         self._write(index, data, found, made=False)
         return found
 
     def make(self, index: int, data: memoryview) -> bytes:
-        """The same for what this node has made itself, which counts whatever was expected."""
+        """Stores a segment that this node made itself; its hash replaces the expected one."""
         found = hashlib.sha256(data).digest()
         self._write(index, data, found, made=True)
         return found
 
     def view(self, start: int, stop: int) -> memoryview:
-        """Bytes of the body, not copied; what is not there yet reads as zeros. Raises PartialEnded, OSError."""
+        """Bytes of the body, not copied; missing ones read as zeros. Raises PartialEnded, OSError."""
         if self._map is None:
             with self._step() as file:
                 mapped = mmap.mmap(file, self.size, access=mmap.ACCESS_READ)
@@ -202,7 +205,7 @@ class Partial:
         return memoryview(self._map)[self.header_size + start : self.header_size + stop]
 
     def done_with(self, start: int, stop: int) -> None:
-        """These bytes of the body are not looked at again soon; see ``let_go``."""
+        """These bytes of the body are not needed again soon; see ``let_go``."""
         if self._map is not None:
             let_go(self._map, self.header_size + start, self.header_size + stop)
 
@@ -219,7 +222,7 @@ class Partial:
                             self._count(index, found)
 
     def expect(self, manifest: Manifest) -> bool:
-        """Makes this the stream of ``manifest``; what does not belong to it is dropped. False where it cannot be it."""
+        """Makes this the stream of ``manifest``, and drops segments that differ. False if it cannot be that stream."""
         with self._lock:
             if (manifest.size, manifest.layout, len(manifest.segments)) != (self.size, self.layout, self.count):
                 return False
@@ -232,17 +235,17 @@ class Partial:
         self.path = self.path.rename(path)
 
     def open(self) -> BinaryIO:
-        """To be read by somebody, also while and after it becomes a stream. Raises PartialEnded, OSError."""
+        """Opens the file to read, which stays possible when it becomes a stream. Raises PartialEnded, OSError."""
         return open(self.duplicate(), "rb", buffering=0)  # noqa: PTH123  # not a path
 
     def duplicate(self) -> int:
-        """A descriptor of the caller's own. Raises PartialEnded, OSError."""
+        """A duplicated descriptor, which the caller must close. Raises PartialEnded, OSError."""
         with self._step() as file:
             return os.dup(file)
 
     @contextmanager
     def _step(self) -> Iterator[int]:
-        """The file stays open meanwhile. Raises PartialEnded."""
+        """Keeps the file open meanwhile. Raises PartialEnded."""
         with self._lock:
             if self._file < 0:
                 raise PartialEnded
@@ -255,7 +258,7 @@ class Partial:
                 self._close_when_done()
 
     def _write(self, index: int, data: memoryview, found: bytes, *, made: bool) -> None:
-        """Raises WrongSegment where another one is known to be right, before or after."""
+        """Raises WrongSegment if another hash is known to be right, before the write or after it."""
         self._begin(index, found, made=made)
         position, there = self.start_of(index), False
         try:
@@ -269,7 +272,9 @@ class Partial:
             raise WrongSegment
 
     def _begin(self, index: int, found: bytes, *, made: bool) -> None:
-        """Nobody else writes it until ``_finish``, and the file stays open. Raises WrongSegment, PartialEnded."""
+        """Reserves the segment for this writer until ``_finish``; the file stays open. Raises WrongSegment,
+        PartialEnded.
+        """
         with self._lock:
             while index in self._being_written:
                 self._written.wait()
@@ -282,7 +287,7 @@ class Partial:
             self._steps += 1
 
     def _finish(self, index: int, found: bytes, *, there: bool) -> bool:
-        """Whether the segment is there, and still what is expected."""
+        """Ends a write. True if the segment is written and still the expected one."""
         with self._lock:
             self._being_written.discard(index)
             self._written.notify_all()
@@ -292,7 +297,7 @@ class Partial:
         return right
 
     def _count(self, index: int, found: bytes) -> bool:
-        """With the lock held: it is there, if it is still what is expected."""
+        """With the lock held: counts the segment as present, if it is still the expected one."""
         if self.expected[index] != found:
             return False
         if not self._have[index]:
@@ -312,23 +317,23 @@ class Partial:
         if self._ended and not (self.users or self._steps) and self._file >= 0:
             os.close(self._file)
             self._file = -1
-            self._map = None  # it holds a file that may be deleted, for as long as this object is not collected
+            self._map = None  # else the map would keep a deleted file until this object is collected
 
 
 def mapped(path: Path) -> mmap.mmap:
-    """The whole file, to be read. Raises OSError."""
+    """Maps the whole file to read. Raises OSError."""
     with path.open("rb") as file:
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def let_go(content: mmap.mmap, start: int, stop: int) -> None:
-    """The pages of these bytes leave this process's memory; the kernel still has them, where there is room."""
+    """Drops the pages of these bytes from this process's memory; the kernel may still cache them."""
     first = start - start % mmap.PAGESIZE
     content.madvise(mmap.MADV_DONTNEED, first, stop - first)
 
 
 def header_of(manifest: Manifest, header: bytes) -> bytes:
-    """The header, if it is the one of ``manifest``. Raises StreamError."""
+    """The header, if it is that of ``manifest``. Raises StreamError."""
     length = int.from_bytes(header[:LENGTH_BYTES], "little")
     if len(header) != LENGTH_BYTES + length or hashlib.sha256(header).digest() != manifest.layout:
         raise StreamError(problem="its header is not the one that its digest names")

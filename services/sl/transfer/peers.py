@@ -1,7 +1,7 @@
-"""Fetches parameter streams from the file servers of other participants, over connections that stay open.
+"""Fetches parameter streams from other participants' file servers, over connections that stay open.
 
-Nothing is trusted: the size comes from the chain and is allotted before the first byte, the header and every
-segment are checked against the digest as they arrive.
+No peer is trusted: the size comes from the chain and is reserved before the first byte; the header and every segment
+are checked against the digest as they arrive.
 """
 
 import asyncio
@@ -40,46 +40,46 @@ from swarm_callback.errors import StreamError
 from swarm_callback.params import TensorSpec, header_size_of, parse_header
 
 CONNECT_S = 10.0
-NAME_S = 10.0  # until a name is an address
-# A TCP connection that is to come back at all has brought something by then, also after it lost packets in a row.
+NAME_S = 10.0  # to look up a name
+# A TCP connection that recovers at all has delivered something by then, even after it lost several packets in a row.
 STALL_S = 20.0
-ANSWER_S = 5.0  # to a question that takes nothing to answer
+ANSWER_S = 5.0  # for a question that takes no work to answer
 KEEP_ALIVE_S = 3600.0
 
-# Up to here a stream comes in one request, hashed as it arrives.
+# Up to this size a stream is fetched in one request, and hashed as it arrives.
 SMALL_BYTES = 1024 * 1024
 
-# Asked for segments of the same stream at once; more would only share one link of this node.
+# Holders asked for segments of the same stream at once; more would only share this node's link.
 MOST_HOLDERS = 3
 
-# A segment's hash in JSON, and what stands around all of them.
+# Characters of one segment's hash in JSON, and of everything else in a manifest.
 _HASH_CHARACTERS = 72
 _FRAME_CHARACTERS = 1024
 
-# The answer to a node that offers a copy: a sign while the copy is on its way, and how it went.
+# The answer to a node that offers a copy: signs while the copy is being fetched, then the outcome.
 COPY_MOVES = b"."
-COPY_TAKEN = b"\ntaken "  # then what the holder has signed, in base64
+COPY_TAKEN = b"\ntaken "  # then the holder's signed statement, in base64
 COPY_ANSWER_BYTES = 2 * COPY_BYTES
 
-# Of a refusal; in a header too, as whoever asks for a line does not get to see the body.
+# Size of a refusal's text; also sent in a header, as a WebSocket client does not see the body.
 WORDS_BYTES = 400
 REFUSAL_HEADER = "Swarm-Refusal"
 
-# The last one: no host can have such a name.
+# UnicodeError: a name that no host can have.
 _UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError, UnicodeError)
 
 _log = logs.get("peers")
 
-# Asked anew at each attempt: a node may have come back at another address.
+# Called again at each attempt: a node may have come back at another address.
 Holders = Callable[[], Sequence[TrainingMember]]
 
 Answered = TypeVar("Answered")
 
 
 class Peers:
-    """``stall_s``: without a byte, after which a peer is given up; a slow link is not silent.
+    """``stall_s``: seconds without a byte after which a peer is given up; a slow link is not silent.
 
-    ``received`` gets the bytes of each piece.
+    ``received`` gets the number of bytes of each piece.
     """
 
     def __init__(  # what it works with
@@ -94,17 +94,17 @@ class Peers:
         self._identity = identity
         self._store = store
         self._session: aiohttp.ClientSession
-        self._anew: aiohttp.ClientSession  # which keeps no connection
+        self._anew: aiohttp.ClientSession  # keeps no connections
         self.transfers: Transfers
-        self._contexts: dict[Expected, ssl.SSLContext] = {}  # a connection is kept for the member that it was made to
+        self._contexts: dict[Expected, ssl.SSLContext] = {}  # one each: a connection is reused for its own member only
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def __aenter__(self) -> Self:
         bulk = self._identity.client_context()
         bulk.set_alpn_protocols([BULK])
         self.transfers = Transfers(bulk, self.stall_s)
-        # No limit: each participant is asked for one small stream or manifest at a time, and has one line of a leader,
-        # which stays open for a whole merge. Where there was one, whoever comes last would wait for those.
+        # No limit: each participant is asked for one small stream or manifest at a time, and has one connection from a
+        # leader, which stays open for a whole merge. With a limit, the last ones would wait for these.
         kept = aiohttp.TCPConnector(
             keepalive_timeout=KEEP_ALIVE_S, limit=0, limit_per_host=0, socket_factory=_probed_socket
         )
@@ -125,7 +125,7 @@ class Peers:
         return self
 
     def renewed(self) -> None:
-        """This node has another certificate, perhaps another key: connections by the old one are not used again."""
+        """Called when this node has a new certificate, perhaps a new key: old connections are not reused."""
         self._contexts.clear()
         self.transfers.renewed()
 
@@ -148,11 +148,12 @@ class Peers:
         moved: Moved = lambda _: None,
         on_segment: Callable[[], object] = lambda: None,
     ) -> Stored:
-        """The stream, in the store; from the first holder that has it, going on at the next where one breaks off.
+        """Fetches a stream into the store, from the first holder that has it; if one breaks off, the next one
+        continues.
 
-        ``moved`` gets the number of bytes of each piece, ``on_segment`` is called for each segment that is right.
-        ``waits_s``: between attempts at all holders. Raises the error of the last one asked: PeerUnreachable,
-        DigestMismatch, StreamDamaged; DiskFull, StorageError at once.
+        ``moved`` gets the number of bytes of each piece; ``on_segment`` is called for each correct segment.
+        ``waits_s``: seconds between attempts at all holders. Raises the error of the last holder asked:
+        PeerUnreachable, DigestMismatch, StreamDamaged; DiskFull, StorageError at once.
         """
         lock = self._locks.setdefault(digest, asyncio.Lock())
         async with lock:  # one transfer of the same stream at a time
@@ -187,7 +188,7 @@ class Peers:
     async def _fetch_small(
         self, holders: Sequence[TrainingMember], digest: str, size: int, arriving: Arriving
     ) -> Stored:
-        """In one request, from the first that has it."""
+        """Fetches in one request, from the first holder that has the stream."""
         for number, holder in enumerate(holders, 1):
             try:
                 with self._store.incoming(holder.name, size) as incoming:
@@ -200,7 +201,7 @@ class Peers:
     async def _fetch_segments(
         self, holders: Sequence[TrainingMember], digest: str, size: int, arriving: Arriving
     ) -> Stored:
-        """From several at once, each segment checked as it arrives. What came stays for the next attempt."""
+        """Fetches from several holders at once, checks each segment as it arrives. Segments stay for a next attempt."""
         self._store.make_room(size)
         partial, failure = None, None
         pull: Pull | None = None
@@ -220,7 +221,7 @@ class Peers:
                 except (PeerUnreachable, DigestMismatch, StreamDamaged) as error:
                     failure = error
                 if pull is not None and len(pull.sources) == MOST_HOLDERS:
-                    with contextlib.suppress(PeerUnreachable, DigestMismatch):  # then the next ones are asked
+                    with contextlib.suppress(PeerUnreachable, DigestMismatch):  # then the remaining holders are asked
                         return await self._complete(pull)
             if pull is None:
                 raise failure or AssertionError
@@ -234,7 +235,7 @@ class Peers:
         return await asyncio.to_thread(self._store.complete, pull.partial)
 
     def count(self, received: int) -> None:
-        """Bytes that came in; from any thread."""
+        """Counts received bytes; may be called from any thread."""
         self._received(received)
 
     def _on_piece(self, count: int, moved: Moved) -> None:
@@ -242,7 +243,7 @@ class Peers:
         moved(count)
 
     async def begin(self, holder: TrainingMember, digest: str, size: int) -> Partial:
-        """A place for the segments of this stream, which ``holder`` has. Raises PeerUnreachable, DigestMismatch,
+        """Prepares a place for the segments of a stream that ``holder`` has. Raises PeerUnreachable, DigestMismatch,
         StreamDamaged, DiskFull, StorageError.
         """
         known = self._store.partial(digest)
@@ -265,7 +266,7 @@ class Peers:
     async def fetch_result(
         self, round_number: int, digest: str, size: int, holders: Holders, waiting: ResultWait
     ) -> Stored:
-        """The same for a merged model, patiently: a holder may be about to get it. Raises ResultUnavailable."""
+        """Fetches a merged model, with patience: a holder may be about to get it. Raises ResultUnavailable."""
         try:
             return await self.fetch(digest, size, holders, waits_s=waiting.waits_s(), on_segment=waiting.on_segment)
         except (NetworkError, DigestMismatch, StreamDamaged) as error:
@@ -273,7 +274,7 @@ class Peers:
             raise ResultUnavailable(round=round_number, tried=f"{tried}; the last error: {error}") from None
 
     async def fetch_specs(self, digest: str, size: int, holder: TrainingMember) -> list[TensorSpec]:
-        """The tensors of a stream that is not fetched itself. Raises PeerUnreachable, StreamDamaged."""
+        """The tensor specs of a stream, without fetching the stream. Raises PeerUnreachable, StreamDamaged."""
         start = await self._read_range(holder, digest, 0, LENGTH_BYTES)
         try:
             header_size = header_size_of(start, size)
@@ -283,7 +284,7 @@ class Peers:
             raise StreamDamaged(node=holder.name, problem=error.facts["problem"]) from None
 
     async def ask_progress(self, leader: TrainingMember) -> MergeProgress:
-        """Raises PeerUnreachable, also where it does not answer soon or leads nothing."""
+        """The leader's own progress. Raises PeerUnreachable, also if it does not answer soon or leads no merge."""
         problem = f"it did not say within {ANSWER_S:g} s how far it is"
         try:
             async with asyncio.timeout(ANSWER_S), self._get(leader, "/v1/progress") as response:
@@ -297,7 +298,7 @@ class Peers:
 
     @asynccontextmanager
     async def line_to(self, merger: TrainingMember) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """On which a leader gives its orders. Raises PeerUnreachable."""
+        """A connection on which a leader sends orders to ``merger``. Raises PeerUnreachable."""
         url = f"https://{_bracketed(merger.host)}:{merger.port}/v1/merge"
         try:
             context = self._context_for(merger)
@@ -308,13 +309,13 @@ class Peers:
             async with await self._soon_or_anew(ask) as line:
                 yield line
         except _UNREACHABLE as error:
-            headers = getattr(error, "headers", None) or {}  # of an answer that is no line
+            headers = getattr(error, "headers", None) or {}  # of an answer that refuses
             problem = headers.get(REFUSAL_HEADER, "")[:WORDS_BYTES] or str(error) or type(error).__name__
             raise PeerUnreachable(peer=merger.name, address=_address(merger), problem=problem) from None
 
     async def give_copy(self, holder: TrainingMember, digest: str, alive: Callable[[], object]) -> ResultCopy:
-        """Has ``holder`` fetch a stream from here; gives what it signs once it has stored it, which is not checked
-        here. ``alive`` at each sign that it moves. Raises PeerUnreachable with the reason.
+        """Asks ``holder`` to fetch a stream from here; returns the statement that it signs once it has stored it, which
+        is not checked here. ``alive`` is called at each sign of progress. Raises PeerUnreachable with the reason.
         """
         async with self._request("PUT", holder, f"/v1/models/{digest}") as response:
             said = b""
@@ -346,7 +347,7 @@ class Peers:
         return incoming.commit()
 
     async def manifest(self, holder: TrainingMember, digest: str, size: int) -> Manifest:
-        """The hashes that the digest is made of. Raises PeerUnreachable, DigestMismatch."""
+        """The hashes from which the digest is computed. Raises PeerUnreachable, DigestMismatch."""
         stored = self._store.get(digest)
         if stored is not None:
             return stored.manifest
@@ -380,7 +381,7 @@ class Peers:
         return bytes(data)
 
     async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises TimeoutError where next to nothing does."""
+        """The body as it arrives. Raises TimeoutError if almost nothing arrives."""
         began, since = monotonic(), 0
         async for piece in response.content.iter_any():
             yield piece
@@ -420,7 +421,7 @@ class Peers:
     async def _answered(
         self, method: str, url: str, holder: TrainingMember, headers: dict[str, str] | None
     ) -> aiohttp.ClientResponse:
-        """The beginning of an answer."""
+        """Sends a request; returns once the head of the answer is here."""
         context = self._context_for(holder)
 
         async def ask(session: aiohttp.ClientSession) -> aiohttp.ClientResponse:
@@ -429,8 +430,8 @@ class Peers:
         return await self._soon_or_anew(ask)
 
     async def _soon_or_anew(self, ask: Callable[[aiohttp.ClientSession], Awaitable[Answered]]) -> Answered:
-        """What ``ask`` gives; asked again over a new connection where nothing comes soon. Whatever peers ask of each
-        other does the same when it is asked twice.
+        """The result of ``ask``, which is repeated over a new connection if nothing comes soon. All requests between
+        peers may safely be repeated.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(SUSPECT_AFTER_S, self.stall_s)):
@@ -439,12 +440,12 @@ class Peers:
 
 
 def manifest_limit(size: int) -> int:
-    """Bytes of the longest manifest of a stream of this size."""
+    """Bytes of the longest manifest for a stream of this size."""
     return (size // SEGMENT_BYTES + 1) * _HASH_CHARACTERS + _FRAME_CHARACTERS
 
 
 def _probed_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """For a connection to that address."""
+    """A socket for a connection to that address."""
     family, kind, protocol, *_ = address
     made = socket.socket(family, kind, protocol)
     probe(made)

@@ -1,4 +1,4 @@
-"""Brings in the segments of one stream from all who offer them, at the same time, each segment once."""
+"""Fetches the segments of one stream from all sources that offer them, in parallel, each segment once."""
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable
@@ -12,14 +12,16 @@ from services.sl.transfer.partials import Partial, PartialEnded, WrongSegment
 from services.sl.transfer.store import Store
 from services.sl.view import TrainingMember
 
-# Asked for in one request: enough that the time between two of them does not count, few enough to share them out.
+# Segments per request: enough that the time between requests does not matter, few enough to share among sources.
 RUN_SEGMENTS = 64
 SHARED_RUN_SEGMENTS = 16
 
 
 @dataclass(frozen=True)
 class Source:
-    """``path``: of the stream on this member's file server. ``made``: false where it may still have to make it."""
+    """``path``: that of the stream on this member's file server. ``made``: False if the member may still have to make
+    it.
+    """
 
     member: TrainingMember
     path: str
@@ -27,11 +29,10 @@ class Source:
 
 
 class Pull:
-    """``moved`` gets bytes as they arrive, in a thread; ``on_segment`` each segment that is there, in the loop.
+    """``moved`` gets bytes as they arrive, in a thread; ``on_segment`` each complete segment, in the event loop.
 
-    Bytes of a source that has served another segment do not count as moved, until it serves a right one.
-    ``apart``: no two sources offer the same segments. A source that fails is not asked again until it offers something
-    once more. To be closed.
+    After a wrong segment, bytes of its source do not count as moved until it serves a right one. ``apart``: no two
+    sources offer the same segments. A source that fails is not asked again until it is offered anew. To be closed.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Pull:
         partial.hold()
 
     def offer(self, source: Source, segments: Iterable[int]) -> None:
-        """``source`` has these, and they are wanted."""
+        """``source`` has these segments, and they are wanted."""
         offers = self._offers.setdefault(source, [])
         offers[:] = sorted({*offers, *segments})
         self.failures.pop(source, None)
@@ -75,16 +76,16 @@ class Pull:
 
     @property
     def sources(self) -> Collection[Source]:
-        """All who have offered anything."""
+        """All sources that have offered anything."""
         return self._offers.keys()
 
     @property
     def hopeless(self) -> bool:
-        """Whether somebody has failed, and nothing is on its way."""
+        """Whether a source has failed and no segment is being fetched."""
         return bool(self.failures) and not self._claimed
 
     async def until(self, wanted: Collection[int]) -> None:
-        """Returns when these are there. Raises what the last of their sources failed with, PeerUnreachable if none."""
+        """Returns when these segments are here. Raises the error of the source that failed last, or PeerUnreachable."""
         while self.partial.lacks(wanted):
             if self.partial.ended:
                 dropped = "what had come of it was dropped here meanwhile"
@@ -95,7 +96,7 @@ class Pull:
             await self._woken.wait()
 
     async def close(self) -> None:
-        """Returns once no thread works for it."""
+        """Returns once no thread works for this pull."""
         if self._closed:
             return
         self._closed = True
@@ -103,7 +104,7 @@ class Pull:
         self.partial.release()
 
     def _hope(self, wanted: Collection[int]) -> bool:
-        """Whether somebody who has not failed offers one that is missing, or is just sending one."""
+        """Whether a source that has not failed offers a missing segment or is sending one."""
         missing = {index for index in wanted if not self.partial.has(index)}
         return bool(missing & self._claimed) or any(
             source not in self.failures and not missing.isdisjoint(offers) for source, offers in self._offers.items()
@@ -128,7 +129,7 @@ class Pull:
             self._fails(source, error)
 
     def _failed(self, source: Source, error: Exception) -> None:
-        """It costs this source, as whatever else is wrong with it."""
+        """An unexpected error counts as a failure of this source."""
         holder = source.member
         problem = f"what it sent cannot be read ({type(error).__name__})"
         address = f"{holder.host}:{holder.port}"
@@ -167,7 +168,7 @@ class Pull:
             self._on_segment(index)
 
     def _claim(self, source: Source) -> range:
-        """The next that nobody else is getting, as many in a row as may be asked for at once."""
+        """Claims the next segments that are not being fetched, as many in a row as one request may ask for."""
         offers = self._offers[source]
         alone = self._apart or len(self._offers) == 1
         most = RUN_SEGMENTS if alone else SHARED_RUN_SEGMENTS

@@ -1,4 +1,4 @@
-"""Who may read which parameters here: a result every participant of the training, a contribution only who merges it."""
+"""Who may read which parameters here: results are for all participants, a contribution only for those who merge it."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from services.rpc.swarm_pb2 import RoundState
 from services.runtime.signals import ChangeSignal
 from services.sl.view import CheckInEntry, View
 
-# A model up to here is merged by its leader alone: sharing it costs more than it saves.
+# A model up to this size is merged by its leader alone: sharing the merge costs more than it saves.
 SHARED_FROM_BYTES = 4 * 1024 * 1024
 
-# The SN of a reader may know that the round is closed, or who leads it now, before the one of this node does.
+# A reader's SN may know before this node's SN that the round is closed, or who leads it now.
 CATCH_UP_S = 10.0
 
 REFUSAL = (
@@ -21,9 +21,9 @@ REFUSAL = (
 
 @dataclass(frozen=True)
 class Readers:
-    """``view()``: the training, None before this node is enrolled. ``results()``: digests of what was merged.
+    """``view()``: the training, None before this node is enrolled. ``results()``: digests of merged models.
 
-    ``changed`` is notified when another answer may be right. The methods may be called from any thread.
+    ``changed`` is notified when answers may have changed. The methods may be called from any thread.
     """
 
     view: Callable[[], View | None]
@@ -31,13 +31,13 @@ class Readers:
     changed: ChangeSignal
 
     def seats(self, peer: PeerIdentity) -> int:
-        """How many participants of the training have the certificate that this peer shows: it may be any of them."""
+        """How many participants share this peer's certificate: the peer may be any of them."""
         view = self.view()
         members = view.members if view is not None else ()
         return sum(peer.may_act_as(member.name, *member.keys) for member in members)
 
     def may_read(self, peer: PeerIdentity, digest: str) -> bool:
-        """More than the header of these parameters, which tells no value. ``peer`` is a participant."""
+        """Whether ``peer``, a participant, may read more of these parameters than the header, which holds no values."""
         view = self.view()
         if view is None:
             return False
@@ -51,7 +51,7 @@ class Readers:
 
 
 def mergers_of(view: View, entry: CheckInEntry) -> frozenset[str]:
-    """Names of those who need this contribution for the running merge."""
+    """Names of the nodes that need this contribution for the running merge."""
     if view.phase != RoundState.MERGE:
         return frozenset()
     if entry.size <= SHARED_FROM_BYTES:

@@ -1,4 +1,4 @@
-"""A result is published only when a second node holds it: an accepted round outlives the node that merged it."""
+"""A result is published only when a second node holds it, so that it outlives the node that merged it."""
 
 import asyncio
 import itertools
@@ -13,10 +13,10 @@ from services.runtime import logs
 from services.sl.transfer.peers import Peers
 from services.sl.view import Model, TrainingMember, View
 
-# A node that shows no sign for this long is not waited for alone: the next one is asked too.
+# If a node shows no sign of life for this long, the next one is asked too.
 PATIENCE_S = 1.0
 
-# Before everybody is asked again: an SN tells its nodes of a merge some 15 ms after another one may.
+# Waits before all are asked again: one SN may report a merge to its nodes some 15 ms later than another.
 AGAIN_S = (0.05, 0.1, 0.2, 0.5)
 
 _log = logs.get("round")
@@ -24,8 +24,8 @@ _log = logs.get("round")
 
 @dataclass(frozen=True)
 class UnpublishedResult:
-    """``model`` is what came of ``merging``, the view in which this node leads; ``left_out``: names. ``whole``: who
-    holds all of it already.
+    """``model``: the result of ``merging``, the view in which this node leads. ``left_out``: names. ``whole``: names of
+    nodes that already hold all of it.
     """
 
     model: Model
@@ -39,7 +39,7 @@ class UnpublishedResult:
         return (newest.phase, newest.round, newest.term) == (led.phase, led.round, led.term)
 
     def holders(self, newest: View) -> list[TrainingMember]:
-        """Who is to be asked for a copy, in this order; not always the same one first."""
+        """The nodes to ask for a copy, in this order; the first one differs from round to round."""
         found = {entry.name: newest.member(entry.name) for entry in self.merging.check_ins}
         there = {name: member for name, member in found.items() if member is not None and member.active and member.host}
         names = may_hold(self.merging.leader, list(found), self.left_out, there.keys())
@@ -53,9 +53,9 @@ class UnpublishedResult:
 
 
 class ResultReplicator:
-    """Has others take a copy. ``moved(0)`` is called at each sign of life of one that does.
+    """Has other nodes take a copy. ``moved(0)`` is called at each sign of progress.
 
-    ``newest()``: the training as it stands now; ``trust()``: what this node judges others by now.
+    ``newest()``: the newest view of the training; ``trust()``: the trust bundle that this node uses now.
     """
 
     def __init__(
@@ -72,11 +72,10 @@ class ResultReplicator:
         self._sign = asyncio.Event()
 
     async def replicate(self, result: UnpublishedResult) -> ResultCopy | None:
-        """What another participant has signed that holds ``result``; None where none is left that could, or the term
-        is over.
+        """The signed statement of another participant that holds ``result``; None if none is left that could, or the
+        term is over.
 
-        Where nobody can be reached it goes on trying: a leader that cannot be reached either must not publish, and is
-        voted out.
+        Goes on trying while no one can be reached: a leader that is cut off must not publish, and is voted out.
         """
         waits_s = itertools.chain(AGAIN_S, itertools.repeat(AGAIN_S[-1]))
         while result.wanted(self._newest()) and (holders := result.holders(self._newest())):
@@ -87,7 +86,7 @@ class ResultReplicator:
         return None
 
     async def _one_of(self, others: Sequence[TrainingMember], result: UnpublishedResult) -> ResultCopy | None:
-        """Of the first that has taken it. Asks the next one where the last one fails or is silent."""
+        """The statement of the first node that took a copy. Asks the next one if the last one fails or is silent."""
         asked: set[asyncio.Task[ResultCopy | None]] = set()
         try:
             for number, other in enumerate(others, 1):

@@ -1,4 +1,4 @@
-"""Parameter streams on disk, named by their digest: written once, hashed while written, never half there."""
+"""Parameter streams on disk, named by their digest: written once, hashed while written, and never visible in part."""
 
 import contextlib
 import errno
@@ -26,13 +26,13 @@ from swarm_callback.params import TensorSpec, parse_header
 STREAM = ".safetensors"
 SEGMENTS = ".json"
 _PARTIAL = ".partial"
-_PART = ".part"  # segments of a stream, which a later start goes on with
-_PARTS = ".parts"  # what they are expected to be
-_DRAFT = ".draft"  # segments of a result that nobody knows the digest of yet
+_PART = ".part"  # segments of a stream, with which a later start continues
+_PARTS = ".parts"  # their expected hashes
+_DRAFT = ".draft"  # segments of a result whose digest is not known yet
 _TRASH = ".trash"
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
-# Parameters tell of the data that they were trained on: no other user of this machine reads them, whatever the umask.
+# Parameters reveal something about their training data: no other user of this host may read them, whatever the umask.
 PRIVATE_DIRECTORY = 0o700
 PRIVATE_FILE = 0o600
 
@@ -55,11 +55,11 @@ class Stored:
             return file.read(self.header_size)
 
     def specs(self) -> list[TensorSpec]:
-        """Its tensors, in the order of the stream."""
+        """The tensor specs, in the order of the stream."""
         return parse_header(self.header(), self.model.size)
 
     def sync(self) -> None:
-        """Returns once the disk has it under its name: beside the training, not in a round."""
+        """Syncs file and name to disk. Meant to run beside the training, not in a round."""
         for path in (self.path, self.path.parent):
             number = os.open(path, os.O_RDONLY)
             try:
@@ -71,16 +71,16 @@ class Stored:
 class Store:
     """All streams of one SL, below ``root``. Methods may be called from any thread, also for the same stream at once.
 
-    What a process that was killed left half written is removed when it is opened. Raises StorageError.
+    Files that a killed process left half written are removed when the store is opened. Raises StorageError.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._index: dict[str, Stored] = {}
         self._partials: dict[str, Partial] = {}
-        self._drafts: dict[str, str] = {}  # what became of them, by digest
+        self._drafts: dict[str, str] = {}  # digest of the stream that each became
         self.draft_grew = ChangeSignal()
-        self._lock = threading.RLock()  # what is in the indexes is on the disk under its name
+        self._lock = threading.RLock()  # all in the indexes is on disk under its name
         self._begun = threading.Condition(self._lock)
         self._beginning: set[str] = set()
         self._numbers = itertools.count()
@@ -95,24 +95,24 @@ class Store:
         return self._index.get(digest)
 
     def incoming(self, node: str, size: int) -> "Incoming":
-        """A place for a stream of ``size`` bytes that ``node`` sends. Raises DiskFull, StorageError."""
+        """A place to write a stream of ``size`` bytes that ``node`` sends. Raises DiskFull, StorageError."""
         self.make_room(size)
         return Incoming(self, node, size, self.root / f"{os.getpid()}-{next(self._numbers)}{_PARTIAL}")
 
     def like(self, layout: str) -> Stored | None:
-        """A stream here whose header has this hash: all that have it are of the same size."""
+        """A stream here whose header has this hash; all streams with it have the same size."""
         return next((stored for stored in list(self._index.values()) if stored.model.layout == layout), None)
 
     def partial(self, name: str) -> Partial | None:
-        """By digest, or by the name of a draft."""
+        """The partial stream with this digest, or the draft with this name."""
         return self._partials.get(name)
 
     def result(self, draft: str) -> Stored | None:
-        """What a draft has become."""
+        """The stream that a draft has become."""
         return self._index.get(self._drafts.get(draft, ""))
 
     def begin(self, manifest: Manifest, header: bytes) -> Partial:
-        """A place for the segments of a stream; with those that are here from before. Raises DiskFull, StorageError."""
+        """A place for the segments of a stream, with those already here. Raises DiskFull, StorageError."""
         digest = manifest.digest
         with self._begun:
             while digest in self._beginning:
@@ -158,7 +158,7 @@ class Store:
             return partial
 
     def complete(self, partial: Partial) -> Stored:
-        """Makes a stream of it. Raises StorageError, StreamDamaged; PartialEnded where it was given up meanwhile."""
+        """Makes it a stream. Raises StorageError, StreamDamaged, and PartialEnded if it was given up meanwhile."""
         manifest = partial.manifest()
         if manifest is None or not partial.complete:
             raise RuntimeError(f"{partial.path.name} is not complete")
@@ -179,7 +179,7 @@ class Store:
                 return self._index[model.digest]
 
     def forget(self, partial: Partial) -> None:
-        """Deletes its file, if it has not become a stream. Whoever works with it meets PartialEnded."""
+        """Deletes its file, unless it has become a stream. Later operations on it raise PartialEnded."""
         with self._lock:
             for name in [name for name, known in self._partials.items() if known is partial]:
                 del self._partials[name]
@@ -189,13 +189,13 @@ class Store:
             partial.path.with_suffix(_PARTS).unlink(missing_ok=True)
 
     def give_up(self, draft: str) -> None:
-        """Forgets a draft, unless a stream has begun with it meanwhile."""
+        """Forgets a draft, unless ``begin`` has taken it over for a stream meanwhile."""
         with self._lock:
             if (partial := self._partials.get(draft)) is not None:
                 self.forget(partial)
 
     def _begun_as_draft(self, manifest: Manifest, path: Path) -> Partial | None:
-        """A draft that nobody works on and that may have become this result, at ``path`` now and no draft any more."""
+        """Turns an unused draft that fits ``manifest`` into the partial stream at ``path``; None if there is none."""
         with self._lock:
             for name, draft in list(self._partials.items()):
                 if draft.path.suffix == _DRAFT and not draft.users and draft.expect(manifest):
@@ -207,7 +207,7 @@ class Store:
 
     @contextlib.contextmanager
     def errors(self, needed: int = 0, node: str = "") -> Iterator[None]:
-        """What the disk does as DiskFull and StorageError, what ``node`` sent as StreamDamaged."""
+        """Raises errors of the disk as DiskFull or StorageError, and damage in what ``node`` sent as StreamDamaged."""
         try:
             with _storage_errors(self.root, needed):
                 yield
@@ -215,7 +215,7 @@ class Store:
             raise StreamDamaged(node=node, problem=error.facts["problem"]) from None
 
     def keep_only(self, digests: frozenset[str]) -> list[Path]:
-        """Forgets all others at once, but for the segments that are in use; gives the files to be deleted."""
+        """Forgets all other streams at once, except segments in use; returns the files to delete."""
         trash = []
         with self._lock:
             self._drafts = {draft: digest for draft, digest in self._drafts.items() if digest in digests}
@@ -251,7 +251,7 @@ class Store:
         return stored
 
     def make_room(self, size: int) -> None:
-        """Raises DiskFull where there is none."""
+        """Raises DiskFull if fewer than ``size`` bytes are free."""
         free = shutil.disk_usage(self.root).free
         if size > free:
             raise DiskFull(path=self.root, needed=size, free=free)
@@ -276,7 +276,7 @@ class Store:
 
 
 class Incoming:
-    """A stream that is being written. Left without ``commit``, nothing of it remains.
+    """A stream that is being written. Without ``commit``, nothing of it remains.
 
     Raises DiskFull, StorageError, StreamDamaged (of the node that sends it).
     """
@@ -292,7 +292,7 @@ class Incoming:
 
     @property
     def taken(self) -> StreamDigest:
-        """Size and hashes of what was written so far."""
+        """Size and hashes of the bytes written so far."""
         return self._taken
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -306,7 +306,7 @@ class Incoming:
                 view = view[self._file.write(view) :]
 
     def commit(self, expected: str | None = None) -> Stored:
-        """The stream, now part of the store; None of it stays where its header is not a strict one.
+        """Adds the stream to the store. Nothing of it stays if its header is not valid.
 
         ``expected``: the digest it must have.
         """
@@ -330,7 +330,7 @@ class Incoming:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.discard()  # after a commit there is nothing left of this name
+        self.discard()  # after a commit, no file of this name is left
 
 
 @contextlib.contextmanager
@@ -345,7 +345,7 @@ def _storage_errors(root: Path, needed: int = 0) -> Iterator[None]:
 
 
 def _make_private(root: Path) -> None:
-    """Raises StorageError where the directory is another user's, who could read and change what lies in it."""
+    """Raises StorageError if the directory belongs to another user, who could read and change its files."""
     found = root.stat()
     if found.st_uid != os.geteuid():
         problem = f"it belongs to the user with the number {found.st_uid}, and this process runs as {os.geteuid()}"

@@ -1,10 +1,10 @@
-"""How long a result is waited for, and who hears of what comes of it."""
+"""How long to wait for a result, and the callbacks of its transfer."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 
-# Between attempts at all holders of a result, the last again and again.
+# Waits between attempts at all holders of a result; the last one repeats.
 WAITS_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 
 Moved = Callable[[int], None]
@@ -12,7 +12,7 @@ Moved = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Arriving:
-    """Who hears of a transfer: ``moved`` gets bytes, in a thread; ``on_segment`` each segment that is right."""
+    """Callbacks of a transfer: ``moved`` gets bytes, in a thread; ``on_segment`` is called for each correct segment."""
 
     moved: Moved
     on_segment: Callable[[], object]
@@ -20,8 +20,8 @@ class Arriving:
 
 @dataclass
 class ResultWait:
-    """For a result: ``patience_s`` since a part of it last came, or until it is ``overtaken``. ``failed(attempt)``,
-    from 0 since then, before each wait.
+    """The wait for a result: until no segment has come for ``patience_s``, or a newer result has ``overtaken`` it.
+    ``failed(attempt)`` is called before each wait; ``attempt`` counts from 0 since the last segment.
     """
 
     patience_s: float
@@ -31,7 +31,7 @@ class ResultWait:
     _attempt: int = -1
 
     def on_segment(self) -> None:
-        """A part of it that is right: a link that breaks often still brings all."""
+        """A correct segment restarts the wait: a link that breaks often still delivers all."""
         self._since, self._attempt = monotonic(), -1
 
     def waits_s(self) -> Iterator[float]:
