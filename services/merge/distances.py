@@ -1,4 +1,4 @@
-"""Methods that look at the whole vector: from the distances between the sets to each set's share of the result."""
+"""Methods that work on the whole vector: they turn the distances between sets into each set's share of the result."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ Shares = NDArray[np.float64]
 SharesOf = Callable[[Gram, Sequence[int]], Shares]
 
 _MOST_ITERATIONS = 2_000
-# A step this small against the distance within which half of the weight lies changes nothing that a float32 could hold.
+# A step this small, relative to the distance within which half of the weight lies, changes nothing in float32.
 _TOLERANCE = 1e-11
 
 
@@ -19,11 +19,11 @@ def geomedian(gram: Gram, weights: Sequence[int]) -> Shares:
     """Shares of the weighted geometric median: the point with the smallest weighted sum of distances to the sets.
 
     Every candidate is an affine combination of the sets, so its distances follow from the Gram matrix and no data is
-    read here. Weiszfeld's iteration starts at the best set, and stays there where that is the median; it leaves a set
-    that an iterate hits in the way of Vardi and Zhang, and ends where it does not move any more.
-    Source: Vardi, Zhang, "The multivariate L1-median and associated data depth" (PNAS 97, 2000), section 2; used for
-    merging: Pillutla, Kakade, Harchaoui, "Robust Aggregation for Federated Learning" (IEEE TSP 70, 2022), section 3.
-    Two passes over the data in all: the Gram matrix, and the weighted sum.
+    read here. Weiszfeld's iteration starts at the best set, and stays there if that is the median. If an iterate hits a
+    set, it leaves it by the rule of Vardi and Zhang. It ends when it no longer moves. Source: Vardi, Zhang, "The
+    multivariate L1-median and associated data depth" (PNAS 97, 2000), section 2; used for merging: Pillutla, Kakade,
+    Harchaoui, "Robust Aggregation for Federated Learning" (IEEE TSP 70, 2022), section 3. Two passes over the data in
+    all: the Gram matrix, and the weighted sum.
     """
     weight = np.asarray(weights, np.float64)
     distances = np.sqrt(gram.squared_distances())
@@ -45,8 +45,8 @@ def geomedian(gram: Gram, weights: Sequence[int]) -> Shares:
 
 
 def _best_set(distances: NDArray[np.float64], weight: Shares) -> int:
-    """The set with the smallest weighted sum of distances. One set far away makes all sums alike: of those that
-    rounding cannot tell apart, the one that most of the weight is near.
+    """The set with the smallest weighted sum of distances. One distant set makes all sums alike: among those that
+    rounding cannot tell apart, the set that is near to most of the weight.
     """
     sums = distances @ weight
     alike = np.flatnonzero(sums <= sums.min() * (1 + _TOLERANCE))
@@ -54,8 +54,8 @@ def _best_set(distances: NDArray[np.float64], weight: Shares) -> int:
 
 
 def _weiszfeld(gram: Gram, weight: Shares, shares: Shares, distances: Shares) -> tuple[Shares, float]:
-    """Weiszfeld's next point over the inputs that the iterate has not hit, and how far those that it hit hold it
-    back (0: not at all, 1: it stays).
+    """Weiszfeld's next point over the inputs that the iterate has not hit, and how strongly the inputs that it hit hold
+    it back (0: not at all, 1: it stays).
     """
     hit = distances == 0
     if hit.all():
@@ -70,7 +70,7 @@ def _weiszfeld(gram: Gram, weight: Shares, shares: Shares, distances: Shares) ->
 
 
 def _length(gram: Gram, difference: Shares) -> float:
-    """Of the difference between two combinations, given as the difference of their shares."""
+    """Length of the difference between two combinations, given as the difference of their shares."""
     return float(np.sqrt(max(float(difference @ gram.products @ difference), 0.0)))
 
 
@@ -78,11 +78,11 @@ def krum(outliers: int | None = None, keep: int = 1) -> SharesOf:
     """The method that scores each set by the sum of its squared distances to its n - outliers - 2 nearest neighbours
     and takes the ``keep`` sets of the lowest score (more than one: Multi-Krum), by default the single best.
 
-    ``outliers`` defaults to the most that n sets can bear, (n - 3) // 2. Scores are not weighted, as the paper defines
-    none; a set of weight 0 has no part, several that are kept are averaged by weight, and of equal scores the first
-    by name wins. With fewer than three sets nobody can be told from an outlier: all are averaged.
-    Source: Blanchard, El Mhamdi, Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant Gradient
-    Descent" (NeurIPS 2017), section 4; Multi-Krum: section 6. Two passes over the data.
+    ``outliers`` defaults to the most that n sets can bear, (n - 3) // 2. Scores are not weighted, as in the paper; a
+    set of weight 0 does not take part, several kept sets are averaged by weight, and among equal scores the first by
+    name wins. With fewer than three sets no outlier can be told: all are averaged. Source: Blanchard, El Mhamdi,
+    Guerraoui, Stainer, "Machine Learning with Adversaries: Byzantine Tolerant Gradient Descent" (NeurIPS 2017), section
+    4; Multi-Krum: section 6. Two passes over the data.
     """
     if keep < 1 or (outliers is not None and outliers < 0):
         raise ValueError("krum keeps at least one set and expects at least no outlier")

@@ -1,4 +1,4 @@
-"""The merge on one machine: segments measured and combined by a few threads, written in their order."""
+"""The merge on one machine: a few threads measure and combine segments, which are written in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ from services.merge.work import Blocks, Frame, MergeJob, NonFinite, NotFinite, P
 
 __all__ = ["METHODS", "NonFinite", "ParameterSet", "check_method", "merge", "merge_into", "passes_of"]
 
-# What a thread does at a time: long enough that handing it over costs nothing, and that blocks need not be short.
+# Work for a thread at a time: large enough that handing it over costs little and blocks need not be short.
 CHUNK_SEGMENTS = 16
 CHUNK_BYTES = CHUNK_SEGMENTS * SEGMENT_BYTES
 
@@ -41,12 +41,12 @@ class ParameterSet:
 
 
 def check_method(method: str) -> None:
-    """Raises UnknownMethod, naming those there are."""
+    """Raises UnknownMethod, which lists the known ones."""
     method_named(method)
 
 
 def passes_of(method: str) -> int:
-    """How often a merge by this method reads the data, as a rule. Raises UnknownMethod."""
+    """How often a merge by this method usually reads the data. Raises UnknownMethod."""
     return method_named(method).passes
 
 
@@ -60,18 +60,18 @@ def merge(
     threads: int | None = None,
     rounding: Rounding | None = None,
 ) -> NotFinite:
-    """Writes the merged tensors' bytes, little endian, tensor after tensor in the order of their names.
+    """Writes the bytes of the merged tensors, little endian, one tensor after the other in the order of their names.
 
-    ``write`` gets 4 MiB at a time, valid until it returns. ``read`` is told bytes of each set that a
-    pass before the last has taken in; what either raises ends the merge. Both are called on the calling thread.
+    ``write`` gets at most 4 MiB at a time, valid until it returns. ``read`` gets the number of bytes of each set that a
+    pass before the last has read. If either raises, the merge ends. Both are called on the calling thread.
 
-    Holds a few times that of the result and a few blocks for each thread, and reads every set once, twice for
-    ``geomedian`` and ``krum`` (once more for each outlier that a pass has taken for the centre). The result
-    depends neither on the block size, nor on ``threads`` (default: the cores this process may use), nor on the order of
-    ``sets``. ``rounding``: as for ``MergeJob``.
+    Holds a few such pieces of the result and a few blocks per thread. Reads every set once; twice for ``geomedian`` and
+    ``krum``, and once more for each outlier that a pass took for the centre. The result depends neither on the block
+    size, nor on ``threads`` (default: the cores this process may use), nor on the order of ``sets``. ``rounding``: as
+    for ``MergeJob``.
 
-    Where the return value is not empty, what was written is not a result: those sets hold NaN or infinity and are to be
-    left out. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
+    If the return value is not empty, what was written is not a result: the sets that it names hold NaN or infinity and
+    are to be left out. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
     """
     with _Run(method, sets, block_elements, threads, rounding=rounding) as run:
         return run.write(write, read)
@@ -87,9 +87,9 @@ def merge_into(
     threads: int | None = None,
     rounding: Rounding | None = None,
 ) -> NotFinite:
-    """``merge`` with the result straight to where it belongs: ``out`` has the size of the body, in bytes.
+    """Like ``merge``, but writes the result directly into ``out``, which has the size of the body in bytes.
 
-    ``read`` is told the bytes of the last pass too.
+    ``read`` also gets the bytes of the last pass.
     """
     with _Run(method, sets, block_elements, threads, rounding=rounding) as run:
         return run.fill(out, read)
@@ -175,13 +175,13 @@ class _Run:
         return settled
 
     def _measure(self, frame: Frame, chunk: int) -> list[tuple[Matrix, NotFinite]]:
-        """Of each segment in it."""
+        """Measures each segment of the chunk."""
         indices = range(chunk * CHUNK_SEGMENTS, min((chunk + 1) * CHUNK_SEGMENTS, len(self._work.segments)))
         return [self._work.measure(index, self._source(self._work.segments[index]), frame) for index in indices]
 
 
 class _Source:
-    """The pieces of a segment, out of tensors that are there in whole."""
+    """Gives the pieces of a segment from whole tensors."""
 
     def __init__(self, sets: Sequence[ParameterSet]) -> None:
         self._flat = {
@@ -196,7 +196,7 @@ class _Source:
 
 
 class _Runner:
-    """Calls a function for 0, 1, ... and gives the results in this order, a few calls ahead of what was taken."""
+    """Calls a function for 0, 1, ... and yields the results in order, running a few calls ahead."""
 
     def __init__(self, threads: int, count: int) -> None:
         self.threads = threads
@@ -221,7 +221,7 @@ class _Runner:
 
 
 def _first_of_each(found: Sequence[NonFinite]) -> NotFinite:
-    """Each set once, with its first tensor; ``found`` is in the order of the tensors."""
+    """Each set once, with its first tensor. ``found`` is in the order of the tensors."""
     first: dict[str, NonFinite] = {}
     for entry in found:
         first.setdefault(entry.name, entry)
@@ -242,7 +242,7 @@ def _check(sets: Sequence[ParameterSet]) -> None:
 
 
 def _form_differs(entry: ParameterSet) -> str | None:
-    """Whether the arrays are what the layout says they are."""
+    """A sentence on the first array that does not fit the layout; None if all fit."""
     for tensor, spec in entry.layout.items():
         values = entry.tensors.get(tensor)
         known = spec.dtype in STORAGE

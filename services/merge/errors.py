@@ -9,7 +9,7 @@ MergeError
 
 
 class MergeError(ValueError):
-    """Base of all; the text says what is wrong."""
+    """Base class; the text says what is wrong."""
 
 
 class UnknownMethod(MergeError):

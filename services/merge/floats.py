@@ -1,4 +1,4 @@
-"""The float dtypes of a stream, as what a method computes with: float32, and float64 for float64."""
+"""The float dtypes of a stream, converted for computing: float64 for float64, float32 for the others."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ FLOATS = frozenset({"F64", "F32", "F16", "BF16"})
 
 _BFLOAT16_SHIFT = 16
 
-# A smaller factor would lose digits, or itself, in float32.
+# In float32 a smaller factor would lose digits or become 0.
 _SMALLEST_FACTOR = 2.0**-100
 
 
@@ -26,7 +26,7 @@ def computed_in(dtype: str) -> np.dtype[Any]:
 
 
 def widen(dtype: str, block: Block) -> Values:
-    """The values, exactly; the block itself where it holds what a method computes with."""
+    """The values, exactly; the block itself if it already has the dtype for computing."""
     if dtype == "BF16":
         return (block.astype(np.uint32) << _BFLOAT16_SHIFT).view(np.float32)
     return block.astype(computed_in(dtype), copy=False)
@@ -38,7 +38,7 @@ def narrow(dtype: str, values: Values, target: Block) -> None:
         target[:] = values
         return
     bits = values.view(np.uint32)
-    # A NaN could carry over into an infinity here, which is as non-finite as before.
+    # A NaN may become any value here; a result with NaN is not used anyway.
     target[:] = (bits + 0x7FFF + ((bits >> _BFLOAT16_SHIFT) & 1)) >> _BFLOAT16_SHIFT
 
 
@@ -52,11 +52,11 @@ def all_finite(values: Values) -> bool:
 
 
 def weighted_mean(blocks: Sequence[Values], weights: Sequence[float], out: Values) -> None:
-    """The weighted mean of flat blocks into ``out``, in their dtype; where all sets are equal, exactly what they are.
+    """The weighted mean of flat blocks into ``out``, in their dtype; exact for elements that are equal in all sets.
 
-    Weights are integers > 0, or floats that add up to one (shares). Sets of equal weight are added up before they are
-    multiplied by their part of the whole. With u = 2**-24 (2**-53 in float64), n sets and m the weighted mean of the
-    absolute values, a result is within (6 * ceil(log4 n) + 3) * u * m. One pass.
+    Weights are integers > 0, or floats that add up to one (shares). Sets of equal weight are added up before the sum is
+    multiplied by their share. With u = 2**-24 (2**-53 in float64), n sets and m the weighted mean of the absolute
+    values, a result is within (6 * ceil(log4 n) + 3) * u * m. One pass.
     """
     if len(blocks) == 1:
         np.copyto(out, blocks[0])
@@ -68,7 +68,7 @@ def weighted_mean(blocks: Sequence[Values], weights: Sequence[float], out: Value
     groups: dict[float, list[Values]] = {}
     for block, weight in zip(blocks, weights, strict=True):
         groups.setdefault(weight, []).append(block)
-    # 2, 4, 8, ... times one value and a division by that number are exact in the way that _add_up goes.
+    # With 2, 4, 8, ... equal values, the sum by _add_up and the division are exact.
     exact = len(groups) == 1 and len(blocks).bit_count() == 1
     equal = None if exact else _where_equal(blocks)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
@@ -79,7 +79,7 @@ def weighted_mean(blocks: Sequence[Values], weights: Sequence[float], out: Value
 
 
 def _weigh_up_wide(blocks: Sequence[Values], shares: Sequence[float], out: Values) -> None:
-    """The same in float64, for a share that is lost in float32: of a set that lies so far away it still counts."""
+    """The same in float64, for a share that float32 would lose: it still counts if the set is very distant."""
     wide = np.zeros(len(out))
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         for share, block in sorted(zip(shares, blocks, strict=True), key=lambda pair: pair[0]):
@@ -107,8 +107,8 @@ def _weigh_up(groups: Sequence[tuple[Any, Sequence[Values]]], out: Values) -> No
 
 
 def _add_up(blocks: Sequence[Values], out: Values) -> None:
-    """The sum of two blocks or more: of four one after the other, which is exact where they are equal; of more, the sum
-    of such sums.
+    """The sum of two blocks or more: up to four are added one after the other, which is exact if they are equal; for
+    more, sums of such sums.
     """
     parts = _in_fours(blocks)
     if len(parts[0]) == 1:
@@ -136,7 +136,7 @@ def _in_fours(terms: Sequence[_T]) -> list[Sequence[_T]]:
 
 
 def _where_equal(blocks: Sequence[Values]) -> NDArray[np.bool_] | None:
-    """The elements, if any, that are the same in all blocks: a block to be given back."""
+    """A mask of the elements that are equal in all blocks, to be given back; None if there are none."""
     equal, also = take(len(blocks[0]), np.bool_), take(len(blocks[0]), np.bool_)
     np.equal(blocks[0], blocks[1], out=equal)
     some = bool(equal.any())

@@ -1,4 +1,4 @@
-"""How the sets lie to each other: one pass over all floats gives every distance between their affine combinations."""
+"""Distances between sets: one pass over all floats gives every distance between their affine combinations."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,30 +13,32 @@ Matrix = NDArray[np.float64]
 
 # One product takes this many coordinates; a set's row of them is 128 KiB of float64.
 STEP_ELEMENTS = 16_384
-# Up to here OpenBLAS multiplies on the calling thread: our threads are enough, and its sums stay in one order.
+# Up to this size OpenBLAS multiplies on the calling thread: our threads are enough, and the order of sums is fixed.
 SMALL_PRODUCT = 65_536 * 4
 
-# By 2**-540 the square of any finite float64 is finite, and so is the sum of many.
+# Scaled by 2**-540, the square of any finite float64 is finite, and so is the sum of many.
 DOWN_SCALE = 2.0**-540
-# What a few products of this size add up to is finite too.
+# The sum of a few products of this size is finite too.
 LARGEST_PRODUCT = 2.0**1016
-# Of the largest squared distance, what may be lost to rounding before the centre is badly chosen.
+# Rounding error relative to a squared distance above which the centre counts as badly chosen.
 _PRECISION = 1e-10
-# Of two squared distances: where all sets are honest, none is worth another pass over the data.
+# Ratio of squared distances that is worth another pass over the data; not reached if all sets are honest.
 _MUCH_NEARER = 16
-# Of the terms of a square, what rounding leaves where it should be nothing.
+# Relative to the terms of a square: what rounding may leave instead of 0.
 _NOISE = 1e-13
 
 
 @dataclass(frozen=True)
 class Gram:
-    """``products[i, j]`` is the inner product of set i and set j, both less the set ``centre``; float64, (n, n)."""
+    """``products[i, j]`` is the inner product of sets i and j after subtracting the set ``centre`` from both; float64,
+    (n, n).
+    """
 
     products: Matrix
     centre: int
 
     def squared_distances(self) -> Matrix:
-        """Between all sets, (n, n)."""
+        """Squared distances between all sets, (n, n)."""
         norms = np.diagonal(self.products)
         squares = norms[:, None] + norms[None, :] - 2 * self.products
         squares[squares <= _NOISE * (norms[:, None] + norms[None, :])] = 0
@@ -44,19 +46,21 @@ class Gram:
         return squares
 
     def distances_from(self, shares: Matrix) -> Matrix:
-        """From the combination with these shares (n, adding up to one) to each set, (n,); 0 where the rest is noise."""
+        """Distances from the combination with these shares, (n,) with sum 1, to each set, (n,); 0 if only noise is
+        left.
+        """
         apart = shares[None, :] - np.eye(len(shares))
-        # One share after the other: the square of that of a set far away may be too small for a float64.
+        # Multiplied by one share at a time: the square of a distant set's share may be too small for a float64.
         terms = apart[:, :, None] * self.products * apart[:, None, :]
         squares = terms.sum(axis=(1, 2))
         squares[squares <= _NOISE * np.abs(terms).sum(axis=(1, 2))] = 0
         return np.asarray(np.sqrt(squares))
 
     def better_centre(self, weights: Sequence[int]) -> int:
-        """The set that most of the weight is near; the present centre where that one loses no digits.
+        """The set that is near to most of the weight; or the present centre if that loses no digits.
 
-        Seen from a set far away those that are near each other are one, so the answer may be another outlier: ask again
-        with what is measured from there.
+        From a distant centre, sets near each other cannot be told apart, so the answer may be another outlier: ask
+        again with what is measured from there.
         """
         squares = self.squared_distances()
         middles = np.array([near_half(row, np.asarray(weights, np.float64)) for row in squares])
@@ -67,7 +71,7 @@ class Gram:
 
 
 def near_half(distances: Matrix, weights: Matrix) -> float:
-    """The distance (or square) within which half of the weight lies: however far away liars are, they do not raise it.
+    """The distance (or square) within which half of the weight lies: outliers do not raise it, however distant.
 
     ``distances``, ``weights``: (n,).
     """
@@ -79,8 +83,8 @@ def near_half(distances: Matrix, weights: Matrix) -> float:
 class GramSum:
     """Adds up the Gram matrix of ``count`` sets, block by block. Sums are made in steps of fixed size and order.
 
-    The centre is taken from every set in float64 before anything is multiplied, so that a large common offset costs
-    no digits; products are summed in float64.
+    The centre is subtracted from every set in float64 before any product, so that a large common offset costs no
+    digits; products are summed in float64.
     """
 
     def __init__(self, count: int, centre: int, scale: float) -> None:
@@ -93,14 +97,14 @@ class GramSum:
         self._room = take(count * STEP_ELEMENTS, np.float64)
         self._rows = self._room.reshape(count, STEP_ELEMENTS)
         parts = self._rows.reshape(count, STEP_ELEMENTS // width, width).transpose(1, 0, 2)
-        # The centre's row, all zeros, stands on one side only: a matrix times its own transpose would go to BLAS as
-        # syrk, which takes four times as long as gemm on these shapes.
+        # The centre's row, all zeros, is on one side only: BLAS would multiply a matrix by its own transpose with syrk,
+        # which takes four times as long as gemm on these shapes.
         self._left, self._right = parts, parts[:, 1:].transpose(0, 2, 1)
         self._products = np.empty((STEP_ELEMENTS // width, count, count - 1))
         self._total = np.zeros((count, count))
 
     def add(self, blocks: Sequence[Values]) -> None:
-        """One flat block of each set."""
+        """Adds one flat block of each set."""
         ordered = [blocks[index] for index in self._order]
         start = 0
         while start < len(ordered[0]):
@@ -113,9 +117,10 @@ class GramSum:
                 self._multiply()
 
     def total(self) -> Matrix:
-        """(count, count), in the order of the sets; not finite where an input is not, or a square exceeds float64.
+        """The Gram matrix, (count, count), in the order of the sets; not finite if an input is not, or if a square
+        exceeds float64.
 
-        To be asked once, at the end.
+        To be called once, at the end.
         """
         if self._filled:
             self._rows[:, self._filled :] = 0

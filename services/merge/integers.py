@@ -1,4 +1,4 @@
-"""Integers and bools of one block, whatever the method: exact weighted mean, halves to even; weighted majority."""
+"""Integers and bools of one block, for every method: exact weighted mean, halves to even; weighted majority."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,9 +13,9 @@ _HALF_BITS = 32
 
 
 def integer_mean(dtype: str) -> IntegerMean:
-    """``mean(blocks, weights) -> block`` for an integer dtype or BOOL, all flat and equally long.
+    """``mean(blocks, weights) -> block`` for an integer dtype or BOOL; all blocks are flat and of the same length.
 
-    Weights are integers > 0 with a sum below 2**30. A bool is true where more than half of the weight is true.
+    Weights are integers > 0 with a sum below 2**30. A bool is true if more than half of the weight is true.
     """
     if dtype == "BOOL":
         return _majority
@@ -31,7 +31,7 @@ def _mean_of_32_bits(blocks: Sequence[Block], weights: Sequence[int]) -> Block:
 
 
 def _mean_of_64_bits(blocks: Sequence[Block], weights: Sequence[int]) -> Block:
-    """High and low halves are summed apart, so that every step is exact in int64."""
+    """High and low halves are summed separately, so that every step is exact in int64."""
     high = np.zeros(blocks[0].shape, np.int64)
     low = np.zeros(blocks[0].shape, np.int64)
     for block, weight in zip(blocks, weights, strict=True):

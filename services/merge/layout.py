@@ -1,4 +1,4 @@
-"""Which tensors a parameter set holds, and the first point in which two sets differ."""
+"""The tensors of a parameter set, and the first difference between two sets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 Block = NDArray[np.generic]
 
-# How each dtype of a safetensors header is held in numpy. numpy has no bfloat16: its bits travel as uint16.
+# How numpy holds each dtype of a safetensors header. numpy has no bfloat16: its bits are held as uint16.
 STORAGE: Mapping[str, str] = {
     "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2",
     "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
@@ -39,7 +39,7 @@ Layout = Mapping[str, TensorLayout]
 
 
 def difference(mine: Layout, my_name: str, theirs: Layout, their_name: str) -> str | None:
-    """A sentence without a full stop on the first tensor (by name) that differs; None where all agree."""
+    """A sentence without a full stop on the first tensor (by name) that differs; None if all agree."""
     for name in sorted(mine.keys() | theirs.keys()):
         here, there = mine.get(name), theirs.get(name)
         if here is None:

@@ -10,10 +10,10 @@ from services.merge.errors import UnusableMethod
 from services.merge.floats import weighted_mean
 from services.merge.ranks import Combine, coordmedian, trimmed_mean
 
-# Where each block is read once, as it streams through: the longer, the less often a processor has to find a new stream;
-# half a chunk still leaves two for each of a few threads.
+# For blocks that are read once: the longer they are, the less often a processor begins a new stream; with half a chunk,
+# two are still left for each of a few threads.
 STREAM_ELEMENTS = 524_288
-# Blocks that are read and written many times; they outweigh numpy's calls and stay in a shared cache.
+# For blocks that are read and written many times: long enough to outweigh numpy's calls, and still in a shared cache.
 BLOCK_ELEMENTS = 131_072
 
 ENTRY_POINTS = "swarm_learning.merge_methods"
@@ -24,17 +24,17 @@ class Method:
     """How float tensors are merged: one function over blocks, or one from distances to shares.
 
     ``combine(blocks, weights, out)`` makes one block of the result: flat blocks of one dtype (float32 or float64), a
-    positive integer weight for each, ``out`` like one of them. It must treat each coordinate alone and in the same way
-    wherever it lies in a block, must not write to a block, and needs no care about NaN, infinity or overflow: values
-    are checked, and computed again at a smaller scale where a result is not finite.
+    positive integer weight for each, ``out`` like one of them. It must treat each coordinate alone, and in the same way
+    at every place in a block, and must not write to a block. It need not care about NaN, infinity or overflow: values
+    are checked, and results that are not finite are computed again at a smaller scale.
 
-    ``shares(gram, weights)`` gives what part each set has in the result, (n,) float64 that add up to one; the result
-    is the sum of share times set. It is called once, after a pass over all floats.
+    ``shares(gram, weights)`` returns each set's share of the result, (n,) float64 with sum 1; the result is the sum of
+    share times set. It is called once, after a pass over all floats.
 
-    ``propagates_non_finite``: whether ``combine`` itself makes something that is not finite of a block that holds NaN
-    or infinity; then sets are looked at only where that happens.
+    ``propagates_non_finite``: whether a block with NaN or infinity always gives a result of ``combine`` that is not
+    finite; then inputs are checked only in that case.
 
-    ``block_elements``: float32 values in a block, as many as are fastest for ``combine``.
+    ``block_elements``: number of float32 values in a block that is fastest for ``combine``.
     """
 
     combine: Combine | None = None
@@ -62,7 +62,7 @@ _BUILT_IN: Mapping[str, Method] = {
 
 
 class _Table(Mapping[str, Method]):
-    """Installed packages are looked at only when a name is not built in, or all are asked for."""
+    """Looks at installed packages only for a name that is not built in, or to list all names."""
 
     def __getitem__(self, name: str) -> Method:
         if name in _BUILT_IN:

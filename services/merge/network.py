@@ -15,18 +15,18 @@ from services.merge.scratch import give, take
 _Block = TypeVar("_Block", bound=NDArray[Any])
 
 _SIGN = 0x8000_0000
-# Where a key of 64 bits has its halves.
+# The places of the halves of a 64-bit key.
 _WEIGHT, _HIGH = (
     (slice(0, None, 2), slice(1, None, 2)) if sys.byteorder == "little" else (slice(1, None, 2), slice(0, None, 2))
 )
-# Up to here weights, and what they add up to, are exact in float32, and so are their halves.
+# Up to this number, weights, their sums and halves of these are exact in float32.
 _EXACT = 2**23
 _BEFORE = -1  # all steps
 
 
 @dataclass(frozen=True)
 class Comparator:
-    """Puts the smaller of two wires on ``low`` and the larger on ``high``; a side nobody reads is not computed."""
+    """Puts the smaller of two wires on ``low`` and the larger on ``high``; a side that is not read is not computed."""
 
     low: int
     high: int
@@ -37,8 +37,8 @@ class Comparator:
 @lru_cache(maxsize=256)
 def network(count: int, ranks: frozenset[int], ordered: bool = True) -> tuple[Comparator, ...]:
     """Batcher's merge exchange (Knuth, The Art of Computer Programming 3, algorithm 5.2.2M) for ``count`` wires,
-    without what does not lead to one of ``ranks``; and without an exchange of two ranks at the end, where they need
-    not be ``ordered``.
+    without steps that do not lead to one of ``ranks``. If the ranks need not be ``ordered``, a last exchange between
+    two of them is left out too.
     """
     needed = set(ranks)
     kept: list[Comparator] = []
@@ -53,14 +53,14 @@ def network(count: int, ranks: frozenset[int], ordered: bool = True) -> tuple[Co
 
 @lru_cache(maxsize=256)
 def bounds(count: int, ranks: frozenset[int], ordered: bool = True) -> Mapping[int, tuple[int, ...]]:
-    """By step of that network, wires to be looked at after it (-1: at the beginning): an infinity in any input is seen
-    there, or in a result.
+    """By step of that network, the wires to check after it (-1: at the beginning): an infinity in any input shows there
+    or in a result.
 
-    Each wire is at least as large as some inputs and at most as large as others, whatever their values are. Chosen are
-    the fewest wires that bound all inputs from both sides, as far as a greedy choice finds them.
+    Each wire is at least as large as some inputs and at most as large as others, whatever their values are. A greedy
+    choice looks for the fewest wires that bound all inputs from both sides.
     """
     above, below = ([1 << wire for wire in range(count)] for _ in range(2))
-    # Step, wire, which inputs it bounds: from above, and shifted, from below.
+    # Step, wire, and the inputs that it bounds: from above and, shifted, from below.
     found = [(_BEFORE, wire, 1 << wire | 1 << wire + count) for wire in range(count)]
     for number, step in enumerate(network(count, ranks, ordered)):
         low, high = step.low, step.high
@@ -99,12 +99,12 @@ def select(
     ordered: bool = True,
     look: Callable[[_Block], object] | None = None,
 ) -> dict[int, _Block]:
-    """The values of each wanted rank (0: the smallest), element by element; not ``ordered``: of two ranks, it is left
-    open which of both values is where. Inputs stay. Where one holds a NaN, so does a result. ``look`` gets blocks on
-    the way, while they are hot: where an input holds an infinity, so does one of them, or a result.
+    """The values of each wanted rank (0: the smallest), element by element. If not ``ordered``, two ranks may be
+    exchanged. Inputs are not changed. If one holds a NaN, so does a result. ``look`` gets intermediate blocks while
+    they are in the cache: if an input holds an infinity, so does one of these or a result.
 
-    A result is one of the inputs or a block of ``scratch``, to be given back. Which zero comes out where +0.0 and -0.0
-    meet is not defined: callers add 0.0.
+    A result is one of the inputs or a block of ``scratch``, to be given back. Whether +0.0 or -0.0 results if both
+    occur is not defined: callers add 0.0.
     """
     wires = _Wires(blocks)
     watched = bounds(len(blocks), ranks, ordered) if look is not None else {}
@@ -123,7 +123,7 @@ def select(
 
 
 class _Wires:
-    """The blocks on their way through a network. Inputs are never written to; own blocks are used again."""
+    """The blocks that pass through a network. Inputs are never written to; own blocks are reused."""
 
     def __init__(self, blocks: Sequence[NDArray[Any]]) -> None:
         self.values: list[Any] = list(blocks)
@@ -142,7 +142,7 @@ class _Wires:
         self._own[low] = self._own[high] = True
 
     def keep(self, low: int, high: int, *, smaller: bool) -> None:
-        """Only one side goes on."""
+        """Keeps only one side."""
         one, other = self.values[low], self.values[high]
         spare = [wire for wire in (low, high) if self._own[wire]]
         result = self.values[spare[0]] if spare else self._take(one)
@@ -162,7 +162,7 @@ class _Wires:
 
 @dataclass(frozen=True)
 class Sorted:
-    """From the smallest up. ``keys``: what stands for the values and may be compared and picked from like them;
+    """Sorted ascending. ``keys``: stand for the values, and can be compared and picked from in the same way.
     ``weights``: float32 or float64, exact.
     """
 
@@ -170,7 +170,7 @@ class Sorted:
     weights: Sequence[NDArray[Any]]
 
     def value(self, key: NDArray[Any]) -> Values:
-        """Of one of the keys, or of a block picked from several."""
+        """The values of one of the keys, or of a block picked from several."""
         return _value(key) if key.dtype == np.uint64 else key
 
     def give_back(self) -> None:
@@ -179,9 +179,9 @@ class Sorted:
 
 
 def sort_with_weights(blocks: Sequence[Values], weights: Sequence[int]) -> Sorted:
-    """All values sorted element by element, and with each the weight of its set."""
+    """All values sorted element by element, each with the weight of its set."""
     if blocks[0].dtype != np.float32 or sum(weights) > _EXACT:
-        # Of equal values the lighter first: the order of the sets must not be seen in a result.
+        # Among equal values the lighter one comes first: a result must not depend on the order of the sets.
         order = np.lexsort(
             (np.broadcast_to(np.asarray(weights)[:, None], (len(blocks), len(blocks[0]))), blocks), axis=0
         )
@@ -195,7 +195,7 @@ def sort_with_weights(blocks: Sequence[Values], weights: Sequence[int]) -> Sorte
 
 
 def _key(block: Values, weight: int) -> NDArray[np.uint64]:
-    """Integers in the order of the values, each with its weight, a float32, in the lower half."""
+    """Integers in the order of the values, each with its weight as a float32 in the lower half."""
     key = take(len(block), np.uint64)
     halves = key.view(np.uint32)
     bits = block.view(np.uint32)

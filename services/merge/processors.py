@@ -1,10 +1,10 @@
-"""How many threads do a merge any good."""
+"""How many threads are of use to a merge."""
 
 import os
 
 
 def usable_processors() -> int:
-    """How many this process may use; where a sandbox does not let it ask, how many the machine has."""
+    """How many processors this process may use; those of the machine if a sandbox forbids asking."""
     try:
         return len(os.sched_getaffinity(0))
     except PermissionError:

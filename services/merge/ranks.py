@@ -1,4 +1,4 @@
-"""Methods that look at one coordinate at a time: the weighted median, and the mean without the ends."""
+"""Methods that work on one coordinate at a time: the weighted median and the trimmed mean."""
 
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
@@ -9,7 +9,7 @@ from services.merge.floats import Values, all_finite, weighted_mean
 from services.merge.network import select, sort_with_weights
 from services.merge.scratch import give
 
-# With different weights, a block of eight sets and what is made of it stay in a core's cache.
+# With different weights: blocks of eight sets, and what is computed from them, stay in a core's cache.
 _STEP_ELEMENTS = 16_384
 
 Combine = Callable[[Sequence[Values], Sequence[int], Values], None]
@@ -20,9 +20,8 @@ def coordmedian(blocks: Sequence[Values], weights: Sequence[int], out: Values) -
 
     The lower and the upper median are the first values, from the smallest up, at which half of the weight is reached
     and exceeded; where they differ, the result is their mean. Equal weights give ``numpy.median``. A block with NaN or
-    infinity makes one in the result. One pass.
-    Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical
-    Rates" (ICML 2018), section 4, definition 1.
+    infinity gives a result that is not finite. One pass. Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust
+    Distributed Learning: Towards Optimal Statistical Rates" (ICML 2018), section 4, definition 1.
     """
     if all(weight == weights[0] for weight in weights):
         ranks = frozenset({(len(blocks) - 1) // 2, len(blocks) // 2})
@@ -47,7 +46,7 @@ def coordmedian(blocks: Sequence[Values], weights: Sequence[int], out: Values) -
 
 def _middle(lower: Values, upper: Values, out: Values) -> None:
     if lower is upper:
-        np.add(lower, out.dtype.type(0), out=out)  # -0.0 becomes 0.0: which of them a network gives is left to chance
+        np.add(lower, out.dtype.type(0), out=out)  # -0.0 becomes 0.0: which of them a network gives is not defined
         return
     with np.errstate(over="ignore", under="ignore"):
         np.add(lower, upper, out=out)
@@ -67,7 +66,7 @@ def _weighted_median(blocks: Sequence[Values], weights: Sequence[int], out: Valu
     ranked = sort_with_weights(blocks, weights)
     half = sum(weights) / 2
     lightest, heaviest = sorted(weights), sorted(weights, reverse=True)
-    # The values below this rank cannot make up half of the weight, whoever has sent them.
+    # The values below this rank cannot reach half of the weight, whichever sets they come from.
     sure = max(rank for rank in range(len(blocks)) if sum(heaviest[:rank]) < half)
     lower, upper = ranked.keys[sure].copy(), ranked.keys[sure].copy()
     below = np.add.reduce(ranked.weights[: sure + 1])
@@ -83,7 +82,7 @@ def _weighted_median(blocks: Sequence[Values], weights: Sequence[int], out: Valu
 
 def trimmed_mean(fraction: Fraction) -> Combine:
     """The method that drops ``fraction`` (below one half) of the weight at each end of every coordinate, and takes the
-    weighted mean of what is left. A set at the edge keeps the part of its weight that lies inside.
+    weighted mean of the rest. A set at the edge keeps the part of its weight that lies inside.
 
     With n equal weights and a whole number k = fraction * n, the k smallest and the k largest are dropped. One pass.
     Source: Yin, Chen, Ramchandran, Bartlett, "Byzantine-Robust Distributed Learning: Towards Optimal Statistical
@@ -93,7 +92,7 @@ def trimmed_mean(fraction: Fraction) -> Combine:
         raise ValueError(f"a trimmed mean drops at least 0 and less than 1/2 at each end, not {fraction}")
 
     def combine(blocks: Sequence[Values], weights: Sequence[int], out: Values) -> None:
-        # In units in which the edges are whole numbers, so that nothing of a value beyond them is ever kept.
+        # In units that make the edges whole numbers, so that no part of a value beyond them is ever kept.
         scaled = [weight * fraction.denominator for weight in weights]
         edge = sum(weights) * fraction.numerator
         if all(weight == weights[0] for weight in weights):
@@ -114,8 +113,8 @@ def _trim_alike(blocks: Sequence[Values], weight: int, edge: int, out: Values) -
     ranks = [rank for rank in range(count) if inside[rank]]
     found = select(blocks, frozenset(ranks))
     weighted_mean([found[rank] for rank in ranks], [inside[rank] for rank in ranks], out)
-    # Rounding may lead a mean of few values out of their range. What is too large for a sum is computed again, smaller.
-    # np.clip takes four times as long for it; which zero comes out does not matter, see the end of combine.
+    # Rounding may move a mean of few values out of their range. Sums that are too large are computed again, smaller.
+    # np.clip would take four times as long; which zero comes out does not matter, see the end of combine.
     within = True if all_finite(out) else np.isfinite(out)
     np.maximum(out, found[ranks[0]], out=out, where=within)
     np.minimum(out, found[ranks[-1]], out=out, where=within)
@@ -127,8 +126,8 @@ def _trim_weighted(blocks: Sequence[Values], weights: Sequence[int], fraction: F
     ranked = sort_with_weights(blocks, weights)
     edge = float(sum(weights) * fraction.numerator)
     end = float(sum(weights) * fraction.denominator) - edge
-    # The sum is in float64: of narrower values no rounding in it leads a result out of their range.
-    kept = (np.empty_like(out), np.empty_like(out)) if out.dtype == np.float64 else None  # the lowest and the highest
+    # The sum is in float64: for narrower values, its rounding never moves a result out of their range.
+    kept = (np.empty_like(out), np.empty_like(out)) if out.dtype == np.float64 else None  # lowest and highest
     weight, until, since, result = (np.zeros(out.shape), np.zeros(out.shape), np.empty(out.shape), np.zeros(out.shape))
     np.copyto(since, edge)
     for key, own in zip(ranked.keys, ranked.weights, strict=True):

@@ -1,4 +1,4 @@
-"""Blocks to compute in, kept per thread: fresh memory for each would cost more in page faults than the arithmetic."""
+"""Reusable blocks of memory, kept per thread: page faults of fresh memory would cost more than the arithmetic."""
 
 import threading
 from typing import Any
@@ -16,7 +16,7 @@ _kept = _Kept()
 
 
 def take(length: int, dtype: Any) -> NDArray[Any]:
-    """A flat block with anything in it; give it back when it is not needed any more."""
+    """A flat block with undefined content; give it back when it is no longer needed."""
     kind = np.dtype(dtype).char, max(0, length - 1).bit_length()
     free = _kept.free.setdefault(kind, [])
     block = free.pop() if free else np.empty(1 << kind[1], dtype)
@@ -24,7 +24,7 @@ def take(length: int, dtype: Any) -> NDArray[Any]:
 
 
 def give(*blocks: NDArray[Any]) -> None:
-    """What ``take`` gave, as it gave it."""
+    """Gives back blocks, exactly as ``take`` returned them."""
     for block in blocks:
         whole = block.base
         if isinstance(whole, np.ndarray):

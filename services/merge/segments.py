@@ -1,4 +1,4 @@
-"""How the body of a stream is cut: the digest's segments, and the pieces of tensors that lie in each."""
+"""How the body of a stream is cut: into the digest's segments, and the pieces of tensors in each of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 from services.merge.layout import ITEM_BYTES, STORAGE, Block, Layout, TensorLayout
 
-# The unit of threads, of sums over distances and of sharing a merge out; the digest's segment too.
+# The unit of work for threads, of sums over distances, and of shared merges; also the digest's segment.
 SEGMENT_BYTES = 256 * 1024
 
 
@@ -29,8 +29,9 @@ class Piece:
 
 @dataclass(frozen=True)
 class Segment:
-    """Bytes ``start`` to ``stop`` of the body. ``pieces`` hold the elements that these bytes belong to, one after the
-    other. Where a boundary cuts an element, it is in both segments: ``before`` and ``after`` are its bytes outside.
+    """Bytes ``start`` to ``stop`` of the body. ``pieces`` hold the elements of these bytes, one after the other. An
+    element that a boundary cuts is in both segments: ``before`` and ``after`` are the numbers of its bytes outside this
+    one.
     """
 
     start: int
@@ -46,11 +47,13 @@ class Segment:
 
     @property
     def needs(self) -> tuple[int, int]:
-        """From where to where the body must be there to work on this segment; up to 7 bytes more at either end."""
+        """Start and end of the bytes of the body that this segment needs: up to 7 bytes more at either end."""
         return self.start - self.before, self.stop + self.after
 
     def cut(self, data: bytes | bytearray | memoryview) -> list[Block]:
-        """The pieces of a set, flat, in the storage of their dtypes, out of the bytes that ``needs`` names."""
+        """The pieces of a set, flat, in the storage dtypes, from the bytes that ``needs`` names. Raises ValueError for
+        another number of bytes.
+        """
         room = np.frombuffer(data, np.uint8)
         if len(room) != self.before + self.size + self.after:
             raise ValueError(f"{len(room)} bytes are not what is needed of bytes {self.start} to {self.stop}")
@@ -62,11 +65,11 @@ class Segment:
 
 
 def segments(layout: Layout, segment_bytes: int = SEGMENT_BYTES) -> list[Segment]:
-    """Tensor after tensor in the order of their names, without gaps. ``segment_bytes`` is at least 8."""
+    """Cuts the tensors in the order of their names, without gaps. ``segment_bytes`` is at least 8."""
     return list(_cut(tuple(sorted(layout.items())), segment_bytes))
 
 
-@lru_cache(maxsize=4)  # a round cuts the layout of the one before
+@lru_cache(maxsize=4)  # each round cuts the same layout again
 def _cut(tensors: Sequence[tuple[str, TensorLayout]], segment_bytes: int) -> Sequence[Segment]:
     pieces: list[list[Piece]] = []
     before: list[int] = []

@@ -14,7 +14,7 @@ from services.merge.layout import STORAGE, Block, Layout
 from services.merge.methods import BLOCK_ELEMENTS, METHODS, Method
 from services.merge.segments import Piece, Segment, segments
 
-# Values at a smaller scale, where a sum of them exceeds their dtype; a power of two, so exact.
+# Scale for values whose sum exceeds their dtype; a power of two, so exact.
 _SMALL = 2.0**-64
 
 
@@ -28,16 +28,16 @@ class NonFinite:
 
 NotFinite = tuple[NonFinite, ...]
 
-# Gets each block of the result with its dtype, and changes it in place, element by element.
+# Gets the dtype and values of each block of the result, and changes them in place, element by element.
 Rounding = Callable[[str, Values], object]
 
-# Of each set by its name: the flat pieces of one segment, as ``Segment.cut`` gives them.
+# By name of the set: the flat pieces of one segment, as ``Segment.cut`` returns them.
 Blocks = Mapping[str, Sequence[Block]]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Which set is taken from all, and by what all is multiplied, before distances are measured."""
+    """The set that is subtracted from all, and the factor for all, before distances are measured."""
 
     centre: int = 0
     scale: float = 1.0
@@ -48,20 +48,20 @@ FIRST_FRAME = Frame()
 
 @dataclass(frozen=True)
 class Plan:
-    """What the second pass needs to know of the first: each voting set's share, in the order of their names; to be
-    carried bit for bit. None for a method of one pass.
+    """What the second pass needs from the first: each voting set's share, in the order of their names, to be passed on
+    bit for bit. None for a method of one pass.
     """
 
     shares: tuple[float, ...] | None = None
 
 
 class MergeJob:
-    """A merge, cut into segments. ``weights``: of every set by its name; sets of weight 0 are only looked at.
+    """A merge, cut into segments. ``weights``: by name of the set; sets of weight 0 are only checked.
 
-    Of each of ``segments``, ``measure`` (where the work ``measures``) and then ``combine`` depend on nothing but the
-    bytes of that segment and the frame or plan, so that they may be done anywhere. Both are thread-safe. No result
-    depends on ``block_elements`` (default: what is fastest). ``rounding`` may change the
-    floats of the result. Raises UnknownMethod, NothingToMerge, LayoutDiffers.
+    For each of ``segments``, ``measure`` (if the work ``measures``) and then ``combine`` depend only on the bytes of
+    that segment and on the frame or plan, so that they may run anywhere. Both are thread-safe. No result depends on
+    ``block_elements`` (default: what is fastest). ``rounding`` may change the floats of the result. Raises
+    UnknownMethod, NothingToMerge, LayoutDiffers.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class MergeJob:
 
     @property
     def measures(self) -> bool:
-        """Whether the distances between the sets matter: a method of two passes, and more than one set with weight."""
+        """Whether distances between sets are needed: for a method of two passes and more than one set with weight."""
         return self.method.shares is not None and len(self._voters) > 1
 
     def measure(self, index: int, blocks: Blocks, frame: Frame = FIRST_FRAME) -> tuple[Matrix, NotFinite]:
@@ -105,17 +105,17 @@ class MergeJob:
         return matrix, () if np.isfinite(matrix).all() else self._look_for_non_finite(index, blocks)
 
     def non_finite(self, index: int, blocks: Sequence[Block]) -> str:
-        """The first tensor in which the pieces of one set's segment hold NaN or infinity; empty where none does."""
+        """The first tensor in which the pieces of one set's segment hold NaN or infinity; empty if none does."""
         for piece, block in zip(self.segments[index].pieces, blocks, strict=True):
             if piece.dtype in FLOATS and not all_finite(widen(piece.dtype, block)):
                 return piece.tensor
         return ""
 
     def settle(self, parts: Iterable[Matrix], frame: Frame = FIRST_FRAME) -> Plan | Frame:
-        """The plan, from what ``measure`` gave for each segment, in their order; or the frame with which all must be
-        measured once more, because rounding or overflow has eaten what matters.
+        """The plan, from the results of ``measure`` for each segment, in order; or the frame in which all must be
+        measured again, because of too much rounding or an overflow.
 
-        Raises ValueError for parts that ``measure`` does not give.
+        Raises ValueError for parts that ``measure`` cannot have returned.
         """
         products = added(parts, len(self._voters))
         if not np.isfinite(products).all() and frame.scale != 1:
@@ -130,7 +130,7 @@ class MergeJob:
         return self.plan(gram)
 
     def plan(self, gram: Gram | None = None) -> Plan:
-        """``gram`` is needed where the work ``measures``."""
+        """The plan; ``gram`` is needed if the work ``measures``."""
         if self.method.shares is None:
             return Plan()
         if gram is None:
@@ -138,7 +138,7 @@ class MergeJob:
         return Plan(tuple(float(share) for share in self.method.shares(gram, self._weights)))
 
     def combine(self, index: int, blocks: Blocks, plan: Plan, out: memoryview) -> NotFinite:
-        """Writes the bytes of one segment of the result; where something is returned, what was written is none."""
+        """Writes the bytes of one segment of the result; they are not valid if anything is returned."""
         return self.combine_segment(self.segments[index], blocks, plan, out)
 
     def combine_segment(self, segment: Segment, blocks: Blocks, plan: Plan, out: memoryview) -> NotFinite:
@@ -160,7 +160,7 @@ class MergeJob:
         return tuple(NonFinite(name, tensor) for name, tensor in found.items())
 
     def _merge(self, dtype: str, blocks: Mapping[str, Block], plan: Plan, into: Block) -> list[str]:
-        """Merges one block; the sets that hold NaN or infinity in it."""
+        """Merges one block; returns the sets that hold NaN or infinity in it."""
         if dtype not in FLOATS:
             into[:] = integer_mean(dtype)([blocks[name] for name in self._voters], self._weights)
             return []
@@ -188,7 +188,7 @@ class MergeJob:
             weighted_mean([voting[index] for index in chosen], [float(plan.shares[index]) for index in chosen], out)
 
     def _apply_at_small_scale(self, voting: Sequence[Values], plan: Plan, out: Values) -> None:
-        """Again for the elements that were too large to add up, and only for these."""
+        """Repeats the merge only for the elements whose sum was too large."""
         lost = ~np.isfinite(out)
         picked = [values[lost].astype(np.float64) for values in voting]
         again = np.empty(int(lost.sum()))
@@ -204,14 +204,14 @@ class MergeJob:
     def _parts(self, piece: Piece, begin: int = 0) -> list[slice]:
         """The blocks of a piece."""
         size = self._block_elements or self.method.block_elements
-        if piece.dtype != "F32":  # each set's block is widened first, or twice as large
+        if piece.dtype != "F32":  # blocks are widened first, or have values of twice the size
             size = min(size, BLOCK_ELEMENTS)
         stop = piece.stop - piece.start
         return [slice(start, min(start + size, stop)) for start in range(begin, stop, size)]
 
 
 def method_named(method: str) -> Method:
-    """Raises UnknownMethod, naming those there are."""
+    """The method of this name. Raises UnknownMethod, which lists the known ones."""
     if method not in METHODS:
         raise UnknownMethod(method, tuple(METHODS))
     return METHODS[method]
