@@ -1,6 +1,6 @@
-"""The client of an SWCI's ``POST /exec``: each method is a command, each answer the lines that a shell shows.
+"""A client for an SWCI's ``POST /exec``: each method sends a command and returns the lines that a shell shows.
 
-Needs nothing but Python's standard library; ``plotTopology`` alone needs matplotlib.
+Needs only Python's standard library; ``plotTopology`` also needs matplotlib.
 """
 
 import json
@@ -24,15 +24,15 @@ CONNECT_TIMEOUT_S = 30.0
 
 
 class SwciError(Exception):
-    """The SWCI cannot be reached, or its answer is none."""
+    """The SWCI cannot be reached, or its answer cannot be understood."""
 
 
 class Swci:  # names and parameters are those that scripts use already
-    """One session with an SWCI: a context and a current directory of its own.
+    """One session with an SWCI, with its own context and current directory.
 
-    ``clientCert``, ``clientPKey``: PEM files of role swci or admin. ``clientCABundle``: PEM file of the CAs; without it
-    those of the system. The server's certificate is always verified. A command that fails gives an empty list, and its
-    sentence is among ``getErrors()``; SwciError is raised where there is no answer at all.
+    ``clientCert``, ``clientPKey``: PEM files with the role swci or admin. ``clientCABundle``: PEM file of the CAs, by
+    default those of the system. The server's certificate is always verified. A command that fails returns an empty
+    list, and ``getErrors()`` holds its message; SwciError is raised if there is no usable answer.
     """
 
     def __init__(  # noqa: PLR0917 - in the order that scripts use
@@ -76,7 +76,7 @@ class Swci:  # names and parameters are those that scripts use already
         self._log.setLevel(logLv)
 
     def getErrors(self) -> list[str]:
-        """Of all commands so far, oldest first."""
+        """The errors of all commands so far, oldest first."""
         return list(self._errors)
 
     def clearCache(self) -> None:
@@ -127,7 +127,7 @@ class Swci:  # names and parameters are those that scripts use already
     # --- tasks --------------------------------------------------------------------------------------
 
     def createTaskFrom(self, yamlFileName: str) -> list[str]:
-        """From a file in the current directory of the session."""
+        """Creates a task from a file in the session's current directory."""
         return self._changing(f"CREATE TASK FROM {yamlFileName}")
 
     def registerTask(self, yamlFileName: str, finalize: bool = True) -> list[str]:
@@ -155,7 +155,7 @@ class Swci:  # names and parameters are those that scripts use already
         return self._cached(f"GET TASK BODY {taskName}")
 
     def uploadTaskDefintion(self, taskFilePath: str) -> list[str]:
-        """Puts a local task file into the current directory of the session, where it is checked."""
+        """Uploads a local task file into the session's current directory, where it is checked."""
         path = Path(taskFilePath)
         boundary = uuid.uuid4().hex
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{path.name}"\r\n\r\n'
@@ -196,12 +196,12 @@ class Swci:  # names and parameters are those that scripts use already
         *,
         target: str | None = None,
     ) -> list[str]:
-        """``peers``: None for all that there are. ``target``: the UID of one SWOP, instead."""
+        """``peers``: how many, or None for all. ``target``: instead, the UID of one SWOP."""
         who = f"TARGET {target}" if target else "WITH ALL PEERS" if peers is None else f"WITH {peers} PEERS"
         return self._changing(f"ASSIGN TASK {taskName} TO {trName} {who}")
 
     def waitForTaskRunner(self, trName: str = DEFAULT_RUNNER) -> list[str]:
-        """Returns the moment the task ends; an empty list where it failed."""
+        """Returns as soon as the task ends; an empty list if it failed."""
         return self.execute(f"WAIT FOR TASKRUNNER {trName}")
 
     def executeTask(
@@ -212,7 +212,7 @@ class Swci:  # names and parameters are those that scripts use already
         pollWaitInSec: float = 120,
         resetTROnSuccess: bool = True,
     ) -> bool:
-        """Assigns a task and waits for its end; True where it completed. Nothing polls: ``pollWaitInSec`` is idle."""
+        """Assigns a task and waits for its end; True if it completed. It does not poll; ``pollWaitInSec`` is unused."""
         if not self.assignTask(taskName, tr, peers):
             return False
         done = bool(self.waitForTaskRunner(tr))
@@ -240,8 +240,8 @@ class Swci:  # names and parameters are those that scripts use already
         SLColour: str = "#FFCCCB",
         attrs: Sequence[str] = (),
     ) -> Any:
-        """A matplotlib figure: SNs, and below each the SWOPs and SLs that are registered with it; those that are away
-        are gray. ``attrs``: columns of LIST NODES that are written below each name.
+        """A matplotlib figure: SNs, and below each the SWOPs and SLs that are registered with it; nodes that are away
+        are gray. ``attrs``: columns of LIST NODES to write below each name.
         """
         colours = {"SENTINEL": SNColour, "SN": SNColour, "SWOP": SWOPColor, "SL": SLColour}
         return drawn(_table(self.listNodes()), colours, attrs)
@@ -249,7 +249,7 @@ class Swci:  # names and parameters are those that scripts use already
     # --- how it is asked ----------------------------------------------------------------------------
 
     def execute(self, command: str, timeout: float | None = None) -> list[str]:
-        """The lines that a shell would show for any command, without their indentation; empty where it failed.
+        """Runs any command; returns the lines that a shell would show, without indentation; empty if it failed.
 
         ``timeout``: seconds; None waits as long as the command takes.
         """
@@ -300,7 +300,7 @@ class Swci:  # names and parameters are those that scripts use already
 
 
 def _sentence(text: str) -> str:
-    """What an error answer says."""
+    """The message of an error answer."""
     try:
         return str(json.loads(text)["message"])
     except (ValueError, KeyError, TypeError):

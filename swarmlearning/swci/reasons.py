@@ -1,4 +1,4 @@
-"""Why there is no answer. A server that does not know the CA of a caller hangs up after the handshake, in silence."""
+"""Why there is no answer. A server that does not trust the client's CA hangs up silently after the handshake."""
 
 import ssl
 
@@ -6,7 +6,7 @@ HUNG_UP = "it hung up: it is starting or ending, or does not trust the CA that i
 
 
 def reason_of(error: Exception) -> str:
-    """In words, where the error has none that say it."""
+    """The reason in words, also if the error itself does not say it."""
     if isinstance(error, ConnectionRefusedError):
         return "the connection was refused: nothing listens on that port"
     if isinstance(error, (ConnectionError, ssl.SSLEOFError)):

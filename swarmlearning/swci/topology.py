@@ -1,4 +1,4 @@
-"""The picture of a swarm: its SNs in a row, and below each one the SWOPs and SLs that are registered with it."""
+"""The picture of a swarm: its SNs in a row, and below each SN the SWOPs and SLs that are registered with it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,20 +19,20 @@ TEXT_LIMIT_CHARACTERS = 48
 # Inches.
 LINE, PADDING, GAP, INDENT, MARGIN = 0.17, 0.18, 0.45, 0.5, 0.3
 FONT_POINTS = 9
-HINTED = 1.05  # on a screen each letter is as wide as whole pixels make it
+HINTED = 1.05  # on a screen, letter widths are rounded to whole pixels
 LINE_COLOUR, ABSENT, ABSENT_TEXT = "#666666", "#F2F2F2", "#888888"
 
 
 @dataclass(frozen=True)
 class _Family:
-    """An SN with what is below it, in columns; ``sn`` is None for nodes whose SN is not listed."""
+    """An SN with the nodes below it, in columns; ``sn`` is None for nodes whose SN is not listed."""
 
     sn: Node | None
     columns: list[list[Node]]
 
 
 def drawn(nodes: Sequence[Node], colours: Mapping[str, str], attrs: Sequence[str]) -> Any:
-    """A matplotlib figure as large as it must be for every word to be read. ``attrs``: columns below each name."""
+    """A matplotlib figure, large enough for all text. ``attrs``: columns of LIST NODES to write below each name."""
     from matplotlib.figure import Figure  # noqa: PLC0415  # an extra, for those who draw
 
     picture = _Picture(_families(nodes), colours, attrs)
@@ -108,7 +108,7 @@ class _Picture:
                 self._draw_trunk(axes, at, trunk, self._top - len(column) * self._row)
 
     def _draw_trunk(self, axes: "Axes", sn: float, trunk: float, lowest: float) -> None:
-        """From an SN down to the last of a column; where the column is not below it, to the side first."""
+        """Draws a line from an SN down to the last node of a column, first to the side if the column is not below."""
         if abs(trunk - sn) < self._box[0] / 2:
             xs, ys = (trunk, trunk), (self._top, lowest)
         else:

@@ -1,4 +1,4 @@
-"""A typed client of an SWCI's /api/v1: ``Client`` waits for each answer, ``AsyncClient`` awaits it.
+"""A typed client of an SWCI's /api/v1: ``Client`` blocks, ``AsyncClient`` is asynchronous.
 
 Needs httpx and pydantic (``pip install swarm-learning[client]``). Results are dataclasses of swarmlearning.swci.models.
 """

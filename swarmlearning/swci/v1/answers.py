@@ -1,4 +1,4 @@
-"""What is answered: results, refusals, and the states of a stream."""
+"""Answers: results, refusals, and the states of a stream."""
 
 import json
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from swarmlearning.swci.v1.errors import SwciUnreachable, refusal
 
 
 def result_of(call: Call[Result], answer: httpx.Response) -> Result:
-    """Of an answer that was read whole. Raises ApiError, SwciUnreachable."""
+    """The result in a complete answer. Raises ApiError, SwciUnreachable."""
     try:
         data = answer.json()
     except ValueError:
@@ -41,7 +41,7 @@ class Events:
     _data: list[str] = field(default_factory=list)
 
     def take(self, line: str) -> list[Any]:
-        """The state that this line completes, if it does. Raises ApiError, which is how a stream says why it ends."""
+        """The state that this line completes, if any. Raises ApiError, by which a stream says why it ends."""
         if line:
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")

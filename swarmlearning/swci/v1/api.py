@@ -1,4 +1,4 @@
-"""Every operation of /api/v1, once: its path, what it takes and what it answers."""
+"""Every operation of /api/v1: its path, its parameters and its result."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -13,7 +13,7 @@ SN_PORT = 30304
 
 
 class Operations:
-    """Methods of ``Client`` and ``AsyncClient``. All may raise what swarmlearning.swci.v1.errors lists."""
+    """Methods of ``Client`` and ``AsyncClient``. All may raise the errors of swarmlearning.swci.v1.errors."""
 
     # --- nodes, help and files ----------------------------------------------------------------------
 
@@ -28,7 +28,7 @@ class Operations:
 
     @Asks
     def files(self, directory: str = ".") -> Call[models.Files]:
-        """What lies in a directory of the SWCI's usr-dir."""
+        """The content of a directory in the SWCI's usr-dir."""
         return Call("GET", "/files", models.Files, {"path": directory})
 
     # --- contexts -----------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ class Operations:
     def create_context(
         self, name: str, *, ip: str | None = None, port: int = SN_PORT, service: str | None = None
     ) -> Call[models.Context]:
-        """Either ``ip`` or ``service``. The SN is asked whether it is up first."""
+        """Give either ``ip`` or ``service``. The SWCI first checks that the SN is up."""
         where: dict[str, Any] = {"service": service} if ip is None else {"ip": ip, "port": port}
         return Call("POST", "/contexts", models.Context, body={"name": name, **where})
 
@@ -56,7 +56,7 @@ class Operations:
 
     @Asks
     def switch_context(self, name: str) -> Call[models.Context]:
-        """Makes it the one that all other requests of the session work on."""
+        """Makes it the active context, to which all other requests of the session apply."""
         return Call("PUT", path("contexts", name, "active"), models.Context)
 
     @Asks
@@ -80,7 +80,7 @@ class Operations:
 
     @Asks
     def create_contract(self, name: str, organizations: Sequence[str] = ()) -> Call[models.Contract]:
-        """It is permanent. ``organizations``: those whose SLs may take part; none: all."""
+        """Contracts are permanent. ``organizations``: those whose SLs may take part; all if empty."""
         body = {"name": name, **({"organizations": list(organizations)} if organizations else {})}
         return Call("POST", "/contracts", models.Contract, body=body)
 
@@ -103,12 +103,12 @@ class Operations:
 
     @Watches
     def watch_contract(self, name: str) -> Call[models.ContractStatus]:
-        """How a training stands now, and after each change."""
+        """The state of a training, now and after each change."""
         return Call("GET", path("contracts", name, "events"), models.ContractStatus)
 
     @Asks
     def reset_contract(self, name: str) -> Call[models.Message]:
-        """Only when it is complete."""
+        """Possible only when the training is complete."""
         return Call("POST", path("contracts", name, "reset"), models.Message)
 
     # --- tasks --------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ class Operations:
     def create_task(
         self, task_type: TaskType, name: str, author: str, *, prereq: str = "ROOTTASK", outcome: str = ""
     ) -> Call[models.Task]:
-        """Without a body: ``set_line`` writes it."""
+        """Creates a task without a body, which ``set_line`` writes."""
         header = {"type": task_type, "name": name, "author": author, "prereq": prereq, "outcome": outcome}
         return Call("POST", "/tasks", models.Task, body=header)
 
@@ -132,7 +132,7 @@ class Operations:
 
     @Asks
     def create_task_from_text(self, text: str) -> Call[models.Task]:
-        """From a task definition, as it stands in a YAML file."""
+        """From a task definition, in the form of a YAML file."""
         return Call("POST", "/tasks/from-text", models.Task, body={"text": text})
 
     @Asks
@@ -145,17 +145,17 @@ class Operations:
 
     @Asks
     def set_line(self, task: str, line: int, text: str) -> Call[models.TaskBody]:
-        """Puts a line in its place, or after the last one. The first is line 1."""
+        """Replaces a line, or adds one after the last. The first is line 1."""
         return Call("PUT", path("tasks", task, "body", line), models.TaskBody, body={"text": text})
 
     @Asks
     def finalize_task(self, name: str) -> Call[models.Task]:
-        """It cannot be changed or deleted any more, and can be assigned."""
+        """From now on the task can be assigned, but no longer changed or deleted."""
         return Call("POST", path("tasks", name, "finalize"), models.Task)
 
     @Asks
     def delete_task(self, name: str) -> Call[models.Message]:
-        """Only while it is not finalized."""
+        """Possible only until the task is finalized."""
         return Call("DELETE", path("tasks", name), models.Message)
 
     # --- taskrunners --------------------------------------------------------------------------------
@@ -166,7 +166,7 @@ class Operations:
 
     @Asks
     def create_taskrunner(self, name: str) -> Call[models.Contract]:
-        """It is permanent."""
+        """Taskrunners are permanent."""
         return Call("POST", "/taskrunners", models.Contract, body={"name": name})
 
     @Asks
@@ -196,20 +196,20 @@ class Operations:
 
     @Asks
     def wait(self, taskrunner: str = DEFAULT_RUNNER, seconds: float = 60.0) -> Call[models.WaitResult]:
-        """Answers the moment the task has ended, or after so many seconds (3600 at most); ask again then."""
+        """Returns as soon as the task has ended, or after ``seconds`` (at most 3600); then ask again."""
         where = path("taskrunners", taskrunner, "wait")
         return Call("GET", where, models.WaitResult, {"seconds": seconds}, within_s=seconds + ANSWER_WITHIN_S)
 
     @Watches
     def watch_taskrunner(self, name: str = DEFAULT_RUNNER) -> Call[models.TaskRunnerStatus]:
-        """How a taskrunner stands now, and after each change."""
+        """The state of a taskrunner, now and after each change."""
         return Call("GET", path("taskrunners", name, "events"), models.TaskRunnerStatus)
 
     @Asks
     def reset_taskrunner(self, name: str = DEFAULT_RUNNER, seconds: float = 60.0) -> Call[models.TaskRunnerStatus]:
-        """Answers when its SWOPs have removed what they started for the task, or after so many seconds (3600 at most).
+        """Returns when its SWOPs have removed what they started for the task, or after ``seconds`` (at most 3600).
 
-        ``released`` of an agent says whether it has.
+        ``released`` of an agent says whether it has done so.
         """
         where = path("taskrunners", name, "reset")
         return Call("POST", where, models.TaskRunnerStatus, {"seconds": seconds}, within_s=seconds + ANSWER_WITHIN_S)

@@ -1,4 +1,4 @@
-"""What is asked: one description of a request, which both clients carry out, each in its way."""
+"""Requests: one description of each, which both clients carry out in their own way."""
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
-ANSWER_WITHIN_S = 120.0  # an SN answers within 30 s, or it is said that it does not
+ANSWER_WITHIN_S = 120.0  # an SN that has not answered after 30 s is reported as such
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class Call(Generic[Result]):
     within_s: float = ANSWER_WITHIN_S
 
     def read(self, data: Any) -> Result:
-        """Raises ValueError. Fields that a later version added are passed over."""
+        """The result from parsed JSON. Raises ValueError. Ignores fields that a later version added."""
         found: Result = _reader(self.result).validate_python(data)  # type: ignore[arg-type]  # classes are hashable
         return found
 
 
 def path(*parts: str | int) -> str:
-    """Each part may hold any character."""
+    """A path of these parts, which may hold any character."""
     return "".join(f"/{quote(str(part), safe='')}" for part in parts)
 
 
 class Blocking(Protocol):
-    """A client that waits."""
+    """The blocking client."""
 
     def ask(self, call: Call[Result]) -> Result: ...
 
@@ -45,7 +45,7 @@ class Blocking(Protocol):
 
 
 class AwaitedClient(Protocol):
-    """A client that is awaited."""
+    """The asynchronous client."""
 
     async def ask_async(self, call: Call[Result]) -> Result: ...
 
@@ -53,7 +53,7 @@ class AwaitedClient(Protocol):
 
 
 class Asks(Generic[Arguments, Result]):
-    """A method of both clients that asks once: the function below it describes the call."""
+    """A method of both clients that makes one request, which the decorated function describes."""
 
     def __init__(self, describe: Callable[Concatenate[Any, Arguments], Call[Result]]) -> None:
         self.describe = describe
@@ -72,7 +72,7 @@ class Asks(Generic[Arguments, Result]):
 
 
 class Watches(Generic[Arguments, Result]):
-    """A method of both clients that follows a stream of states."""
+    """A method of both clients that follows a stream of states, which the decorated function describes."""
 
     def __init__(self, describe: Callable[Concatenate[Any, Arguments], Call[Result]]) -> None:
         self.describe = describe

@@ -1,4 +1,4 @@
-"""The two clients: the same operations, over HTTPS that waits and over HTTPS that is awaited."""
+"""The two clients, with the same operations: one blocks, the other is asynchronous. Both use HTTPS."""
 
 import ssl
 from collections.abc import AsyncGenerator, Generator
@@ -14,7 +14,7 @@ from swarmlearning.swci.v1.calls import Call, Result
 
 WEB_PORT = 30306
 CONNECT_WITHIN_S = 30.0
-SILENT_FOR_S = 60.0  # a stream says every 15 s that it is still there
+SILENT_FOR_S = 60.0  # a stream sends a sign of life every 15 s
 SESSION_HEADER = "Swci-Session"
 
 File = str | PathLike[str]
@@ -31,9 +31,9 @@ class _Settings:
         *,
         session: str = "",
     ) -> None:
-        """``cert``, ``key``: PEM files of role swci or admin. ``cacert``: PEM file of the CAs, without it those of the
-        system; the server's certificate is always verified. ``session``: programs that share a certificate keep
-        contexts of their own by it.
+        """``cert``, ``key``: PEM files with the role swci or admin. ``cacert``: PEM file of the CAs, by default those
+        of the system; the server's certificate is always verified. ``session``: separates the contexts of programs that
+        share a certificate.
         """
         tls = ssl.create_default_context(cafile=cacert)
         tls.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -51,7 +51,7 @@ class _Settings:
 
 
 class Client(_Settings, Operations):
-    """Waits for each answer. Close it at the end, or use it with ``with``."""
+    """The blocking client. Close it at the end, or use it with ``with``."""
 
     def _open(self, options: dict[str, Any]) -> None:
         self._http = httpx.Client(**options)
@@ -89,7 +89,7 @@ class Client(_Settings, Operations):
 
 
 class AsyncClient(_Settings, Operations):
-    """Is awaited. Close it at the end, or use it with ``async with``."""
+    """The asynchronous client. Close it at the end, or use it with ``async with``."""
 
     def _open(self, options: dict[str, Any]) -> None:
         self._http = httpx.AsyncClient(**options)

@@ -1,12 +1,12 @@
 """What can go wrong with a request.
 
 SwciError
-├── SwciUnreachable        there is no answer, or none that can be understood
-└── ApiError               the SWCI answered why not
+├── SwciUnreachable        there is no answer, or one that cannot be understood
+└── ApiError               the SWCI refused, with a reason
     ├── Malformed          400, 413, 422: the command cannot be carried out as it is
     ├── NotAllowed         401, 403: this certificate may not
     ├── NotFound           404
-    ├── Conflict           409: it contradicts what there is
+    ├── Conflict           409: it contradicts the present state
     ├── SNUnavailable      424: the SN does not answer, or runs another version
     └── ServerFailed       5xx
 """
@@ -22,7 +22,7 @@ class SwciUnreachable(SwciError):
 
 
 class ApiError(SwciError):
-    """``str()`` is the sentence of the server. ``code`` is stable, ``facts`` are those of the sentence."""
+    """``str()`` is the server's message, ``code`` its stable code, ``facts`` its values. ``status``: HTTP status."""
 
     def __init__(self, status: int, code: str, message: str, facts: Mapping[str, Any]) -> None:
         super().__init__(message)
@@ -34,15 +34,15 @@ class Malformed(ApiError):
 
 
 class NotAllowed(ApiError):
-    """There is no certificate, or its role may not."""
+    """There is no certificate, or its role does not permit the command."""
 
 
 class NotFound(ApiError):
-    """There is no such thing."""
+    """What the command names does not exist."""
 
 
 class Conflict(ApiError):
-    """It contradicts what there is: a name that is taken, a taskrunner that is busy."""
+    """It contradicts the present state: a name is taken, a taskrunner is busy."""
 
 
 class SNUnavailable(ApiError):
@@ -50,7 +50,7 @@ class SNUnavailable(ApiError):
 
 
 class ServerFailed(ApiError):
-    """The SWCI failed where it should not."""
+    """The SWCI failed unexpectedly."""
 
 
 _BY_STATUS: dict[int, type[ApiError]] = {
@@ -62,7 +62,7 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 
 
 def refusal(status: int, answer: Any) -> SwciError:
-    """The error that an answer stands for; SwciUnreachable for one that says nothing of the kind."""
+    """The error that an answer describes; SwciUnreachable if it describes none."""
     match answer:
         case {"code": str(code), "message": str(message), "facts": dict(facts)}:
             return _BY_STATUS.get(status, ServerFailed)(status, code, message, facts)
