@@ -44,8 +44,9 @@ class SwarmCallbackBase(Platform):
     SWARM_LOOPBACK=true it only checks the parameters. After ``on_train_end`` the model holds the final merged
     parameters, identical bit by bit on every node.
 
-    Raises SwarmCallbackError. If the script does not catch it, Python prints its message without a traceback and ends
-    with exit code 1, as for every uncaught error.
+    Raises SwarmCallbackError, such as ParameterError for a wrong parameter, Refused if the swarm refuses, and
+    ChannelClosed if the SL is gone. If the script does not catch it, Python prints its message without a traceback and
+    ends with exit code 1, as for every uncaught error.
     """
 
     def __init__(

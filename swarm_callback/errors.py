@@ -84,7 +84,7 @@ class UngroupedRanks(UsageError):
 
 
 class AlreadyTraining(UsageError):
-    """A notebook cell was run again, or there are two callbacks at once."""
+    """A notebook cell was run again, or the program has two callbacks at once."""
 
     message = "This program already has a SwarmCallback, whose training has not ended"
     remedy = (

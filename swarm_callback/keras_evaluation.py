@@ -13,7 +13,7 @@ from swarm_callback import keras_weights
 from swarm_callback.errors import ParameterError
 
 MAX_BATCHES_WITHOUT_LENGTH = 1000  # for data of unknown length, which may have no end
-_INFINITE = -1  # as tf.data says it
+_INFINITE = -1  # cardinalities of tf.data
 _UNKNOWN = -2
 _READ_BY_KERAS = ("keras", "tf_keras", "tensorflow", "torch")  # datasets of these libraries, and subclasses of them
 

@@ -11,7 +11,7 @@ _STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 
 
 def deeper_than(limit: int, text: bytes | bytearray) -> bool:
-    """Whether more than ``limit`` lists and objects are open at once; for what is not JSON, any answer."""
+    """Whether more than ``limit`` lists and objects are open at once; arbitrary for text that is not JSON."""
     depth = 0
     for bracket in _BRACKETS.finditer(_STRINGS.sub(b"", text)):
         depth += 1 if bracket[0] in b"[{" else -1
