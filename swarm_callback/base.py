@@ -97,9 +97,7 @@ class SwarmCallbackBase(Platform):
 
     @property
     def best(self) -> Best | None:
-        """The best merged model that this node has kept so far (``keepBest``), by the mean metric of all nodes; else
-        None.
-        """
+        """The best merged model kept here so far (``keepBest``), by the mean metric of all nodes; None before."""
         return None if self._keeper is None else self._keeper.best
 
     def on_merged(self, round_: int, info: Merge) -> None:
@@ -131,10 +129,10 @@ class SwarmCallbackBase(Platform):
         return self._resumed_epochs
 
     def on_train_begin(self, logs: Any = None) -> None:
-        """First merge, so that all nodes begin with the same parameters. A later phase continues with those of its
-        model.
+        """First merge: all nodes begin with the same parameters. A later phase continues with those of its model.
 
-        Raises AlreadyTrained after the last phase, NotOneModel if a later phase shares other parameters.
+        Raises AlreadyTrained after the last phase, NotOneModel if a later phase shares other parameters, NotStorable or
+        NotLoaded if a parameter cannot be shared, CannotEvaluate if validation fails.
         """
         begin = self._phases.begin()
         with self._telling_failures(self._session):
@@ -222,9 +220,7 @@ class SwarmCallbackBase(Platform):
         return Session.connect(os.environ, self.logger)
 
     def open_session(self) -> None:
-        """Opens the session if it is not open, and waits until the node is enrolled. No effect with
-        SWARM_LOOPBACK=true.
-        """
+        """Opens the session, unless it is open, and waits for enrolment. No effect with SWARM_LOOPBACK=true."""
         if self._session is None and not loopback(os.environ):
             self._session = self._enrolled()
 

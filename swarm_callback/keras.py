@@ -34,7 +34,7 @@ class _Hooks(_keras().callbacks.Callback):  # type: ignore[misc]
 class SwarmCallback(SwarmCallbackBase, _Hooks):
     """``model.fit(..., callbacks=[SwarmCallback(syncFrequency, minPeers, ...)])``.
 
-    All weights of the model are shared, trainable or not (frozen layers, BatchNormalization statistics), but not the
+    The weights of the model are shared, trainable or not (frozen layers, BatchNormalization statistics), but not the
     states of random generators, metrics and the optimizer. A weight is named by its index in ``model.weights`` and the
     end of its path without the numbers that Keras adds, "0003/dense/kernel". So names are the same on every node,
     whatever the process built before. A model without an ``Input`` has its first merge after its first batch.
