@@ -269,7 +269,7 @@ class RoundTasks:
 
     async def _fetch(self, result: AcceptedResult) -> Stored:
         def holders() -> list[TrainingMember]:
-            left_out = (entry.name for entry in result.left_out)  # one of these may hold the only copy
+            left_out = (entry.name for entry in result.left_out)  # if no other was there, one of these may hold it
             names = list(dict.fromkeys((result.leader, *result.merged, *left_out)))
             found = [self._member(name) for name in names if name != self._around.name]
             return [member for member in found if member is not None and member.host]
