@@ -62,9 +62,7 @@ def weighted_mean(blocks: Sequence[Values], weights: Sequence[float], out: Value
         np.copyto(out, blocks[0])
         return
     total = sum(weights) if isinstance(weights[0], int) else 1.0
-    if any(0 < weight / total < _SMALLEST_FACTOR for weight in weights):
-        _weigh_up_wide(blocks, [weight / total for weight in weights], out)
-        return
+    far_apart = any(0 < weight / total < _SMALLEST_FACTOR for weight in weights)
     groups: dict[float, list[Values]] = {}
     for block, weight in zip(blocks, weights, strict=True):
         groups.setdefault(weight, []).append(block)
@@ -72,7 +70,10 @@ def weighted_mean(blocks: Sequence[Values], weights: Sequence[float], out: Value
     exact = len(groups) == 1 and len(blocks).bit_count() == 1
     equal = None if exact else _where_equal(blocks)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        _weigh_up([(out.dtype.type(weight / total), group) for weight, group in sorted(groups.items())], out)
+        if far_apart:
+            _weigh_up_wide(blocks, [weight / total for weight in weights], out)
+        else:
+            _weigh_up([(out.dtype.type(weight / total), group) for weight, group in sorted(groups.items())], out)
     if equal is not None:
         np.copyto(out, blocks[0], where=equal)
         give(equal)
@@ -81,10 +82,9 @@ def weighted_mean(blocks: Sequence[Values], weights: Sequence[float], out: Value
 def _weigh_up_wide(blocks: Sequence[Values], shares: Sequence[float], out: Values) -> None:
     """The same in float64, for a share that float32 would lose: it still counts if the set is very distant."""
     wide = np.zeros(len(out))
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        for share, block in sorted(zip(shares, blocks, strict=True), key=lambda pair: pair[0]):
-            wide += np.multiply(block, share, dtype=np.float64)
-        np.copyto(out, wide, casting="same_kind")
+    for share, block in sorted(zip(shares, blocks, strict=True), key=lambda pair: pair[0]):
+        wide += np.multiply(block, share, dtype=np.float64)
+    np.copyto(out, wide, casting="same_kind")
 
 
 def _weigh_up(groups: Sequence[tuple[Any, Sequence[Values]]], out: Values) -> None:

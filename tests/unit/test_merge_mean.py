@@ -54,6 +54,11 @@ def test_the_average_is_within_the_bound_that_the_docstring_gives(dtype: str, un
     assert (off <= (6 * np.ceil(np.log2(len(weights)) / 2) + 3) * unit * size).all()
 
 
+def test_equal_values_stay_as_they_are_however_far_apart_the_weights_are() -> None:
+    values = np.random.default_rng(3).standard_normal(1000)
+    assert (merged("F64", [values] * 3, [1, 2**119, 2**120]) == values).all()
+
+
 def test_half_precision_is_rounded_once() -> None:
     arrays, weights = random_sets("F16", 4, (37, 11)), [1, 2, 3, 100]
     exact = np.average([array.astype(np.float64) for array in arrays], axis=0, weights=weights)
