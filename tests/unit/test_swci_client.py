@@ -11,7 +11,7 @@ from fastapi.routing import APIRoute
 
 from services.swci.web import commands, contexts, contracts, taskrunners, tasks
 from swarmlearning.swci import models
-from swarmlearning.swci.v1 import ApiError, NotFound, SNUnavailable, SwciUnreachable
+from swarmlearning.swci.v1 import ApiError, Client, NotFound, SNUnavailable, SwciUnreachable
 from swarmlearning.swci.v1.answers import Events, result_of
 from swarmlearning.swci.v1.api import Operations
 from swarmlearning.swci.v1.calls import Asks, Call, Watches
@@ -81,3 +81,10 @@ def test_events_are_read_line_by_line() -> None:
         for line in ("data: {", ""):
             events.take(line)
     assert issubclass(SNUnavailable, ApiError)
+
+
+def test_help_on_an_operation_tells_what_it_does() -> None:
+    with Client("localhost") as client:
+        for name, operation in vars(Operations).items():
+            if isinstance(operation, Asks | Watches):
+                assert getattr(client, name).__doc__ == operation.describe.__doc__

@@ -94,7 +94,8 @@ def _method(carry_out: Callable[[Call[Any]], Any], describe: Callable[..., Call[
     def method(*given: Any, **named: Any) -> Any:
         return carry_out(describe(client, *given, **named))
 
-    return update_wrapper(method, partial(describe, client), assigned=("__doc__",), updated=())
+    method.__doc__ = describe.__doc__
+    return update_wrapper(method, partial(describe, client), assigned=(), updated=())  # for its signature
 
 
 @cache
