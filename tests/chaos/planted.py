@@ -25,8 +25,10 @@ _NO_SIZE = {"function _agreeOnSize(uint64 size) private {": "if (size > 0) retur
 
 
 def build_without_fences(directory: Path) -> Build:
-    """Compiles a contract that takes results from anybody, of any round and term. Raises CompilationFailed."""
-    return _build(directory, _NO_FENCES)
+    """Compiles a contract that takes results from anybody, of any round and term; nor do SNs look. Raises
+    CompilationFailed.
+    """
+    return dataclasses.replace(_build(directory, _NO_FENCES), sn="tests.chaos.planted:take_what_is_published")
 
 
 def build_without_sizes(directory: Path) -> Build:
@@ -71,6 +73,16 @@ def take_artifacts() -> None:
     abi.resources = SimpleNamespace(files=lambda _package: directory)  # type: ignore[assignment]
     abi.contract_abi.cache_clear()
     abi.all_errors.cache_clear()
+
+
+def take_what_is_published() -> None:
+    """In an SN, before it starts: it leaves it to such contracts whose result is taken."""
+    from services.sn import api
+    from services.sn.live import LiveTraining
+
+    take_artifacts()
+    LiveTraining.require_leader = lambda *_: None  # type: ignore[method-assign]
+    api.require_copy = lambda *_: None
 
 
 def trust_everybody() -> None:
