@@ -81,8 +81,8 @@ ROLES = {f"/{service}/{call}": roles for service, calls in _BY_SERVICE.items() f
 HANDING_OVER = frozenset({f"/{PEERING}/Meet", f"/{PEERING}/GetBlocks"})
 
 # Limits of one certificate, which 256 SLs may share: several times the calls of any measured swarm.
-_WRITES = CallLimit("calls that write", at_once=3000, per_s=300)
-_WATCHES = CallLimit("calls that watch", at_once=3000, per_s=300, open=1024)
+_WRITES = CallLimit("write calls", at_once=3000, per_s=300)
+_WATCHES = CallLimit("watch calls", at_once=3000, per_s=300, open=1024)
 _RECORDS = CallLimit("calls for a record", at_once=20, per_s=1, open=4)
 
 _READS = frozenset({

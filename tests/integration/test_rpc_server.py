@@ -158,19 +158,19 @@ async def test_a_bug_in_a_handler_tells_the_caller_no_more_than_its_kind(pki: An
 async def test_a_node_that_calls_too_often_waits_and_gets_its_answer(pki: Any) -> None:
     method = "/swarm.v1.Network/Register"
     sl, other = pki.identity("sl", "sl-1"), pki.identity("sl", "sl-2")
-    async with serving(pki.identity("sn", "sn-1"), limits={method: CallLimit("calls that write", 2, 20)}) as port:
+    async with serving(pki.identity("sn", "sn-1"), limits={method: CallLimit("write calls", 2, 20)}) as port:
         async with SNClient(f"localhost:{port}", sl) as client:
             replies = await asyncio.gather(*(client.network.Register(pb.RegisterRequest()) for _ in range(5)))
         assert {reply.sn for reply in replies} == {f"sl sl-1 {sl.fingerprint}"}
-    async with serving(pki.identity("sn", "sn-1"), limits={method: CallLimit("calls that write", 1, 0.01)}) as port:
+    async with serving(pki.identity("sn", "sn-1"), limits={method: CallLimit("write calls", 1, 0.01)}) as port:
         await register(f"localhost:{port}", sl)
-        with pytest.raises(TooManyCalls, match="Too many calls that write of sl-1"):
+        with pytest.raises(TooManyCalls, match="Too many write calls from sl-1"):
             await register(f"localhost:{port}", sl)  # more than any deadline
         await register(f"localhost:{port}", other)
 
 
 async def test_a_member_that_watches_too_often_is_told_so_and_the_end_of_a_stream_counts(pki: Any) -> None:
-    limit = CallLimit("calls that watch", 100, 100, open=1)
+    limit = CallLimit("watch calls", 100, 100, open=1)
     sl = pki.identity("sl", "sl-1")
     async with (
         serving(pki.identity("sn", "sn-1"), limits={"/swarm.v1.Training/Watch": limit}) as port,
@@ -179,7 +179,7 @@ async def test_a_member_that_watches_too_often_is_told_so_and_the_end_of_a_strea
     ):
         first = client.watch("goes on")
         await anext(first)
-        with pytest.raises(TooManyCalls, match="Too many calls that watch of sl-1: it has 1"):
+        with pytest.raises(TooManyCalls, match="Too many watch calls from sl-1: it has 1"):
             await anext(client.watch("x"))
         await first.aclose()
         while True:  # the server hears of it in a moment

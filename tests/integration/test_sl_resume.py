@@ -125,17 +125,23 @@ async def test_a_killed_node_goes_on_where_it_was(
 
 async def test_a_node_that_was_down_at_the_end_gets_the_final_model(pki: Any, tmp_path: Path) -> None:
     async with swarm_of(pki, tmp_path, "sl-1", "sl-2", "sl-3", lost_after_s=0.5, quorum_wait_s=0.5) as swarm:
-        stopped, back = threading.Event(), threading.Event()
+        stopped, back, served = threading.Event(), threading.Event(), threading.Event()
 
         def wait_for_it(number: int) -> None:
-            """Waits before the last round until the SL is back: after the training, the others stay only
-            for a moment.
-            """
+            """Waits before the last round until the SL is back."""
             if number > 1:
                 back.wait(WITHIN_S)
 
+        def stay(number: int) -> tuple[float, float]:
+            """After the last round: an SL whose program has ended stays only for a moment."""
+            if number == 4:
+                served.wait(WITHIN_S)
+            return 0.5, 0.25
+
         going = [
-            asyncio.create_task(swarm.ml(f"sl-{i}", model(i), same, min_peers=2, between=wait_for_it).run())
+            asyncio.create_task(
+                swarm.ml(f"sl-{i}", model(i), same, min_peers=2, between=wait_for_it, measured=stay).run()
+            )
             for i in (1, 2)
         ]
         late = swarm.ml("sl-3", model(3), same, min_peers=2, between=lambda _: stopped.wait(WITHIN_S))
@@ -150,8 +156,9 @@ async def test_a_node_that_was_down_at_the_end_gets_the_final_model(pki: Any, tm
         back.set()
         await swarm.until(lambda view: view.state == RoundState.COMPLETE)
         comes_back = swarm.ml("sl-3", model(3), same, min_peers=2)
-        digests = await asyncio.gather(comes_back.run(), *going)
-        assert set(digests) == {swarm.view.last_result.digest.hex()}
+        digest = await comes_back.run()
+        served.set()
+        assert {digest, *await asyncio.gather(*going)} == {swarm.view.last_result.digest.hex()}
         assert [(answer.training_over, answer.contributed) for answer in comes_back.answers] == [(True, False)]
         assert await swarm.nodes["sl-3"].ended() is None
 

@@ -253,10 +253,10 @@ async def test_a_target_runs_alone_and_others_are_added(desk: Desk, swci: SNClie
 
 async def test_more_peers_than_there_are_is_refused(desk: Desk, swci: SNClient) -> None:
     await create(swci)
-    with pytest.raises(errors.NotEnoughPeers, match=r"needs 1 peers, but .* bring 0"):
+    with pytest.raises(errors.NotEnoughPeers, match=r"needs 1 peers, but .* have 0"):
         await assign(swci, all_peers=True)
     await desk.swop("swop-1", pairs=2)
-    with pytest.raises(errors.NotEnoughPeers, match=r"needs 5 peers, but .* bring 2"):
+    with pytest.raises(errors.NotEnoughPeers, match=r"needs 5 peers, but .* have 2"):
         await assign(swci, peers=5)
     with pytest.raises(errors.UnknownAgent):
         await assign(swci, target="swop-9")

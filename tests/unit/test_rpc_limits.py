@@ -11,7 +11,7 @@ from services.rpc.limits import CallLimit, CallLimits
 from services.sn.roles import LIMITS, ROLES
 
 CALL, OTHER, WATCH, FREE = "/s/Call", "/s/Other", "/s/Watch", "/s/Free"
-WRITES = CallLimit("calls that write", at_once=2, per_s=4)
+WRITES = CallLimit("write calls", at_once=2, per_s=4)
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def limits(clock: Clock) -> CallLimits:
-    watches = CallLimit("calls that watch", at_once=100, per_s=100, open=2)
+    watches = CallLimit("watch calls", at_once=100, per_s=100, open=2)
     return CallLimits({CALL: WRITES, OTHER: WRITES, WATCH: watches}, clock)
 
 
@@ -33,7 +33,7 @@ def call(limits: CallLimits, method: str = CALL, caller: str = "a") -> None:
 def test_one_member_waits_and_the_others_do_not(limits: CallLimits, clock: Clock) -> None:
     call(limits)
     call(limits, OTHER)
-    with pytest.raises(TooManyCalls, match=r"calls that write from sl-1: .* 2 in a moment, then 4 a") as refused:
+    with pytest.raises(TooManyCalls, match=r"write calls from sl-1: .* 2 in a moment, then 4 a") as refused:
         call(limits)
     call(limits, caller="b")
     call(limits, WATCH)
