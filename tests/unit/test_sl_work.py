@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from services.errors import ModelDiffers, NotTheLeader
+from services.errors import ModelDiffers, NotTheLeader, TooManyCalls
 from services.identity.identity import PeerIdentity
 from services.rpc.result_copy import CopyClaim
 from services.rpc.swarm_pb2 import ResultCopy, RoundState
 from services.sl.round.actions import Fetch
-from services.sl.round.tasks import RoundTasks, TaskContext
+from services.sl.round.tasks import COPIES_OF_A_TERM, RoundTasks, TaskContext
 from services.sl.view import AcceptedResult, CheckInEntry, Config, Model, TrainingMember, View
 
 ME, LEADER = "sl-1", "sl-2"
@@ -57,8 +57,8 @@ class Standing:
         store: Any = SimpleNamespace(get=lambda digest: digest if digest == COPY else None, like=lambda _: None)
         self.work = RoundTasks(around, store, peers, nothing)
 
-    async def take_copy(self, name: str = LEADER) -> ResultCopy:
-        return await self.work.take_copy(PeerIdentity("sl", name, "f2"), COPY, lambda _: None)
+    async def take_copy(self, name: str = LEADER, digest: str = COPY) -> ResultCopy:
+        return await self.work.take_copy(PeerIdentity("sl", name, "f2"), digest, lambda _: None)
 
 
 async def test_a_copy_stays_until_its_round_is_decided(pki: Any) -> None:
@@ -72,6 +72,19 @@ async def test_a_copy_stays_until_its_round_is_decided(pki: Any) -> None:
         MERGE, round=5, phase=RoundState.CHECKIN, last=AcceptedResult(4, "4" * 64, 8, LEADER, (ME, LEADER))
     )
     assert node.work.counted_on == frozenset()
+
+
+async def test_a_leader_has_no_more_results_copied_than_a_merge_can_have(pki: Any) -> None:
+    node = Standing(pki)
+    digests = [f"{number:064x}" for number in range(COPIES_OF_A_TERM + 1)]
+    for digest in digests[:-1]:
+        await node.take_copy(digest=digest)
+    with pytest.raises(TooManyCalls):
+        await node.take_copy(digest=digests[-1])
+    await node.take_copy(digest=digests[0])
+    assert digests[-1] not in node.peers.fetched
+    node.view = replace(MERGE, term=2)
+    await node.take_copy(digest=digests[-1])
 
 
 async def test_only_the_leader_of_the_running_merge_has_a_copy_taken(pki: Any) -> None:

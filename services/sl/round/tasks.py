@@ -7,7 +7,15 @@ from dataclasses import dataclass, replace
 
 from aiohttp.web import WebSocketResponse
 
-from services.errors import ModelDiffers, NetworkError, NoSecondCopy, NotTheLeader, SizeDiffers, SwarmError
+from services.errors import (
+    ModelDiffers,
+    NetworkError,
+    NoSecondCopy,
+    NotTheLeader,
+    SizeDiffers,
+    SwarmError,
+    TooManyCalls,
+)
 from services.identity.identity import Identity, PeerIdentity
 from services.identity.signing import Signer
 from services.merge.layout import difference
@@ -39,6 +47,9 @@ _TELL_AFTER_ATTEMPTS = 3
 
 # Wait before another copy is made, if the SN did not accept the previous one.
 _COPY_AGAIN_S = 0.5
+
+# A merge has one result, and a restarted leader may make another. With more, a leader that lies could fill the disk.
+COPIES_OF_A_TERM = 4
 
 _log = logs.get("round")
 
@@ -90,13 +101,17 @@ class RoundTasks:
         """Fetches the result that the leader of the running merge is about to publish, and signs that this node holds
         it.
 
-        Raises NotTheLeader, ModelDiffers, and the errors of a fetch.
+        Raises NotTheLeader, TooManyCalls, ModelDiffers, and the errors of a fetch.
         """
         view = self._around.view()
         leader, mine = view.member(view.leader), view.checked_in(self._around.name)
         leads = leader is not None and peer.may_act_as(leader.name, *leader.keys)
         if view.phase != RoundState.MERGE or not leads or leader is None or mine is None:
             raise NotTheLeader(name=peer.name, term=view.term, round=view.round, leader=view.leader or "nobody")
+        same_term = [held for held, of in self._copies.items() if of == (view.round, view.term)]
+        if digest not in same_term and len(same_term) >= COPIES_OF_A_TERM:
+            problem = f"{len(same_term)} were taken in term {view.term} of round {view.round}, and a merge has one"
+            raise TooManyCalls(name=leader.name, action="results to copy", problem=problem, seconds=1)
         # Replaced, not changed in place: other threads read it.
         self._copies = {held: of for held, of in self._copies.items() if of[0] >= view.round} | {
             digest: (view.round, view.term)

@@ -36,7 +36,9 @@ _UNITS = {"": 1, "b": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 def container_of(
     spec: NodeSpec, image: str, mounts: Sequence[Mapping[str, Any]], host: Mapping[str, Any], kind: str
 ) -> Any:
-    """The body of ``POST /containers/create``; ``host``: what this engine alone needs in HostConfig."""
+    """The body of ``POST /containers/create``. ``host``: what this engine alone needs in HostConfig; ``kind``: the
+    engine, for errors.
+    """
     config: dict[str, Any] = {
         "Image": image,
         "Env": [f"{name}={value}" for name, value in spec.environment.items()],
