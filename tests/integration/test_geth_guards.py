@@ -1,10 +1,12 @@
-"""Behaviour of other geths that ends or delays geth 1.13, but not the one made by `geth/build`."""
+"""What ends or delays geth 1.13, but not the one made by `geth/build`: behaviour of other geths, and the disk."""
 
 import asyncio
 import contextlib
 import hashlib
 import hmac
 import shutil
+import signal
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,10 @@ from mapped_ports import MappedPort, mapped_port
 from services.chain.geth import GethChain
 from services.chain.geth_peers import GethPeers
 from services.chain.network import NetworkGateway
+from services.chain.paths import GETH_DIR
 
 WITHIN_S = 30.0
+BLOCKS = 20
 KEY_BYTES, BLOCK_BYTES, TAG_BYTES = 16, 16, 32
 
 OFF_THE_CURVE = bytes(31) + b"\x01" + bytes(31) + b"\x01"
@@ -96,6 +100,25 @@ async def test_a_geth_that_is_lost_as_it_is_asked_for_blocks_keeps_no_signer_fro
             await way.has_swallowed.wait()
             await way.end()
             await NetworkGateway.deploy(signer)
+
+
+@pytest.mark.needs("guarded_geth", "strace")
+async def test_a_block_waits_for_the_disk_once_and_is_announced_when_it_is_there(tmp_path: Path) -> None:
+    """geth 1.13 waits five times. Without a wait, a power failure could take back what was reported as done."""
+    async with GethChain(tmp_path) as chain, asyncio.timeout(WITHIN_S):
+        await chain.start()
+        pid = (tmp_path / GETH_DIR / "geth.pid").read_text()
+        tracing = await asyncio.create_subprocess_exec(
+            "strace", "-f", "-e", "trace=fdatasync", "-o", tmp_path / "calls", "-p", pid, stderr=subprocess.PIPE
+        )
+        assert tracing.stderr is not None
+        assert b"attached" in await tracing.stderr.readline()
+        for _ in range(BLOCKS):
+            await NetworkGateway.deploy(chain)
+        tracing.send_signal(signal.SIGINT)
+        await tracing.communicate()
+    waits = (tmp_path / "calls").read_text().count("fdatasync(")
+    assert BLOCKS <= waits < 1.5 * BLOCKS
 
 
 async def meet(caller: GethPeers, called: GethPeers, way: MappedPort) -> None:
