@@ -31,7 +31,10 @@ def violations(history: History) -> list[str]:
 
 
 def _without_model(history: History) -> Iterator[str]:
-    for check in (went_well, one_merge_a_round, finite, recovery, order, leaders_that_move, left_out_for_a_reason):
+    for check in (
+        went_well, one_merge_a_round, finite, recovery, order, leaders_that_move, leaders_that_lie,
+        left_out_for_a_reason,
+    ):  # fmt: skip
         yield from check(history)
 
 
@@ -100,6 +103,21 @@ def leaders_that_move(history: History) -> Iterator[str]:
     for event in history.chain:
         if event.kind == "LeaderDeposed":
             yield f"liveness: {event.facts['leader']} is deposed in round {event.facts['round']} without a reason"
+
+
+def leaders_that_lie(history: History) -> Iterator[str]:
+    """I2: no result is accepted that nobody holds, and the chain names the leader that published it."""
+    accepted = {event.facts["digest"] for event in history.chain if event.kind == "RoundAccepted"}
+    fallen = {
+        (event.facts["leader"], event.facts["round"], event.facts["term"])
+        for event in history.chain
+        if event.kind == "LeaderDeposed"
+    }
+    for lie in (lie for fault in history.faults for lie in fault.false_results):
+        if lie.digest in accepted:
+            yield f"I2: {lie.digest[:16]} is accepted in round {lie.round}, and {lie.leader} has made it up"
+        elif (lie.leader, lie.round, lie.term) not in fallen:
+            yield f"liveness: {lie.leader} published what nobody holds in round {lie.round}, and was not deposed"
 
 
 def left_out_for_a_reason(history: History) -> Iterator[str]:

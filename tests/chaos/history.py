@@ -90,6 +90,16 @@ class Exit:
     tail: str = ""
 
 
+@dataclass(frozen=True)
+class FalseResult:
+    """What a leader published although no node has it."""
+
+    leader: str
+    round: int
+    term: int
+    digest: str
+
+
 @dataclass
 class Injected:
     """One fault as it went. ``t``: when it took effect; ``recovered_t``: of the first round accepted after it."""
@@ -103,6 +113,7 @@ class Injected:
     may_depose: bool = True
     may_leave_out: bool = True
     rogue_digests: list[str] = field(default_factory=list)
+    false_results: list[FalseResult] = field(default_factory=list)
 
     @property
     def recovery_s(self) -> float:
@@ -146,7 +157,7 @@ class History:
         data["diaries"] = [Diary(**entry) for entry in data["diaries"]]
         data["exits"] = [Exit(**entry) for entry in data["exits"]]
         data["restarts"] = [(t, sn) for t, sn in data["restarts"]]
-        data["faults"] = [Injected(**entry) for entry in data["faults"]]
+        data["faults"] = [_injected(entry) for entry in data["faults"]]
         return cls(**data)
 
 
@@ -166,6 +177,11 @@ def plain(message: Any) -> dict[str, Any]:
 
 def _events(entries: Iterable[dict[str, Any]]) -> list[Event]:
     return [Event(tuple(entry["at"]), entry["kind"], entry["facts"]) for entry in entries]
+
+
+def _injected(entry: dict[str, Any]) -> Injected:
+    false = [FalseResult(**result) for result in entry.get("false_results", [])]
+    return Injected(**{**entry, "false_results": false})
 
 
 def _seen(entry: dict[str, Any]) -> Seen:

@@ -1,6 +1,6 @@
 """A peer that lies while a file is there that says so: its file server changes a byte of what it sends.
 
-For other lies see tests.chaos.liar_of_sizes and liar_of_lines.
+For other lies see tests.chaos.liar_of_sizes, liar_of_lines and liar_of_results.
 """
 
 import json
@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from tests.chaos import liar_of_lines, liar_of_sizes
+from tests.chaos import liar_of_lines, liar_of_results, liar_of_sizes
 
 VARIABLE = "CHAOS_LIE"
 TOLD = ".told"
@@ -21,6 +21,7 @@ def become() -> None:
     file = Path(os.environ.pop(VARIABLE))
     liar_of_sizes.become(file, file.with_suffix(TOLD))
     liar_of_lines.become(file, file.with_suffix(TOLD))
+    liar_of_results.become(file, file.with_suffix(TOLD))
     honest, honest_in_bulk = file_server._read, bulk._read
 
     def read(source: Any, start: int, stop: int) -> bytes:

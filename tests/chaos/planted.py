@@ -58,6 +58,7 @@ def _build(directory: Path, bug: Mapping[str, str]) -> Build:
     return Build(sn="tests.chaos.planted:take_artifacts", environment={ARTIFACTS_VARIABLE: str(directory)})
 
 
+BUILD_THAT_ASKS_FOR_NO_COPY = Build(sn="tests.chaos.planted:ask_for_no_copy")
 BUILD_THAT_TRUSTS = Build(sl="tests.chaos.planted:trust_everybody")
 BUILD_THAT_BELIEVES = Build(sl="tests.chaos.planted:believe_accusers")
 BUILD_THAT_READS_ANYTHING = Build(sl="tests.chaos.planted:read_anything")
@@ -82,6 +83,13 @@ def take_what_is_published() -> None:
 
     take_artifacts()
     LiveTraining.require_leader = lambda *_: None  # type: ignore[method-assign]
+    api.require_copy = lambda *_: None
+
+
+def ask_for_no_copy() -> None:
+    """In an SN, before it starts: it takes a result that no other participant has signed for."""
+    from services.sn import api
+
     api.require_copy = lambda *_: None
 
 

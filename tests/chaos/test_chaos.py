@@ -9,6 +9,7 @@ from tests.chaos.faults import FAULTS
 from tests.chaos.main import Worlds, one_run
 from tests.chaos.plan import plan_of
 from tests.chaos.planted import (
+    BUILD_THAT_ASKS_FOR_NO_COPY,
     BUILD_THAT_BELIEVES,
     BUILD_THAT_CLOSES_DRAFTS,
     BUILD_THAT_KEEPS_HASHES,
@@ -35,6 +36,7 @@ KINDS = {
     "contribution served wrong": "a leader waited for a liar until it was itself voted out",
     "result served wrong": "",
     "size announced in the first round": "mergers' tasks ended unseen, and each honest leader was deposed",
+    "result of a shared merge that nobody holds": "all who needed it asked for it until they ended",
     "size of a manifest": "all of it was kept in memory, without end",
     "broken merge line after segments were served": "a leader wrote to a draft that was closed, and ended",
     "odd messages on the merge line": "one message ended a leader and its program",
@@ -100,6 +102,13 @@ async def test_a_contract_that_takes_any_size_is_found(tmp_path: Path) -> None:
     build = build_without_sizes(tmp_path / "planted")
     found = await first_violations(build, tmp_path, "size published by a leader")
     assert any(text.startswith("I3: it has 1099511627776 bytes") for text in found), found
+
+
+@pytest.mark.needs("geth")
+@pytest.mark.timeout(300)
+async def test_an_sn_that_takes_a_result_without_a_second_copy_is_found(tmp_path: Path) -> None:
+    found = await first_violations(BUILD_THAT_ASKS_FOR_NO_COPY, tmp_path, "result that nobody holds")
+    assert any(text.startswith("I2") and "has made it up" in text for text in found), found
 
 
 @pytest.mark.needs("geth")

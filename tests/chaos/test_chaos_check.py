@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.check import violations
 from tests.chaos.faults import FAULTS
-from tests.chaos.history import Diary, Event, Exit, History, Injected, Seen
+from tests.chaos.history import Diary, Event, Exit, FalseResult, History, Injected, Seen
 from tests.chaos.model import states
 from tests.chaos.plan import plan_of
 
@@ -109,6 +109,7 @@ def test_a_history_is_the_same_when_it_was_saved_and_loaded(tmp_path: Path) -> N
     history = good()
     history.exits.append(Exit(1.0, "a", "sl", -9, True))
     history.restarts.append((1.0, "sn-1"))
+    history.faults[0].false_results.append(FalseResult("a", 1, 1, "made up"))
     history.save(tmp_path)
     assert History.load(tmp_path) == history
 
@@ -215,6 +216,18 @@ def a_healthy_leader_deposed(history: History) -> None:
     history.chain.insert(place, Event((place, 1), "LeaderDeposed", {"round": 2, "term": 1, "leader": "a"}))
 
 
+def a_made_up_result(history: History) -> None:
+    accepted = history.chain[at(history, "RoundAccepted")].facts
+    lie = FalseResult(accepted["leader"], accepted["round"], accepted["term"], accepted["digest"])
+    history.faults[0].false_results.append(lie)
+
+
+def a_liar_that_stays(history: History) -> None:
+    a_made_up_result(history)
+    (lie,) = history.faults[0].false_results
+    history.faults[0].false_results[:] = [replace(lie, digest="made up")]
+
+
 def an_honest_node_left_out(history: History) -> None:
     history.faults[0].may_leave_out = False
     contributed_and_not_merged(history)
@@ -239,11 +252,12 @@ def too_little_traffic(history: History) -> None:
 BAD: list[tuple[Callable[[History], None], str]] = [
     (accepted_twice, "I1"), (by_a_stale_leader, "I1"), (in_an_old_term, "I1"), (without_a_merge, "I1"),
     (of_another_size, "I3"),
-    (led_out_of_turn, "I1"), (other_bytes, "I2"), (other_final_model, "I2"), (a_stranger, "I3"), (twice_in, "I3"),
+    (led_out_of_turn, "I1"), (other_bytes, "I2"), (other_final_model, "I2"), (a_made_up_result, "I2"),
+    (a_stranger, "I3"), (twice_in, "I3"),
     (from_an_old_round, "I3"), (never_made, "I3"), (another_mean, "I3"), (contributed_and_not_merged, "I3"),
     (below_min_peers, "I4"), (a_result_that_is_gone, "I5"), (a_state_that_never_was, "I5"), (back_in_time, "I5"),
     (not_finite, "I6"), (too_slow, "I7"), (out_of_order, "I9"), (held_back, "I9"),
-    (a_healthy_leader_deposed, "liveness"), (an_honest_node_left_out, "liveness"),
+    (a_healthy_leader_deposed, "liveness"), (a_liar_that_stays, "liveness"), (an_honest_node_left_out, "liveness"),
     (stuck, "liveness"), (a_bystander_dead, "liveness"),
     (a_fault_that_missed, "traffic"), (too_little_traffic, "traffic"),
 ]  # fmt: skip
